@@ -1,0 +1,314 @@
+//! The metric families, in the text format of OpenMetrics 1.0.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// Enums whose variants are label values under a name of their own.
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// The label value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $value,)+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                self.as_str().encode(encoder)
+            }
+        }
+    )+};
+}
+
+labels! {
+    /// How a client holds its connection (RIG, inbound port).
+    Transport {
+        /// Server-Sent Events.
+        Sse = "sse",
+        /// WebSocket (RFC 6455).
+        WebSocket = "websocket",
+        /// Long polling.
+        LongPolling = "longpolling",
+    }
+
+    /// Why a connection ended.
+    CloseReason {
+        /// The client went away or closed.
+        Client = "client",
+        /// Its session was blacklisted.
+        SessionKilled = "session_killed",
+        /// It read too slowly and its outbox was full.
+        OutboxOverflow = "outbox_overflow",
+        /// It broke the protocol, or sent where nothing may be sent.
+        Protocol = "protocol",
+        /// The node is leaving.
+        Shutdown = "shutdown",
+        /// No poll came for too long (long polling).
+        Idle = "idle",
+    }
+
+    /// Why a client was turned away before it had a connection.
+    RefusalReason {
+        /// Too many connects within a minute (`MAX_CONNECTIONS_PER_MINUTE`).
+        Rate = "rate",
+        /// Too many connections on this node (`MAX_CONNECTIONS`).
+        Connections = "connections",
+        /// Too many connections from one address (`MAX_CONNECTIONS_PER_ADDRESS`).
+        ConnectionsPerAddress = "connections_per_address",
+        /// The process has no file descriptor left.
+        Descriptors = "descriptors",
+        /// The request is not one that opens a connection.
+        BadRequest = "bad_request",
+        /// The token is not valid.
+        Token = "token",
+        /// The token's session is blacklisted.
+        SessionBlacklisted = "session_blacklisted",
+        /// `SUBSCRIPTION_CHECK` said no.
+        SubscriptionCheck = "subscription_check",
+        /// The node is leaving.
+        Shutdown = "shutdown",
+    }
+}
+
+/// An event type as a label, from a bounded set.
+///
+/// At most [`Metrics::EVENT_TYPE_LABELS`] types get a label of their own; all others share `other`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventTypeLabel(Arc<str>);
+
+impl EncodeLabelValue for EventTypeLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        (&*self.0).encode(encoder)
+    }
+}
+
+/// One label: the transport.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTransport {
+    transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEnd {
+    transport: Transport,
+    reason: CloseReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRefusal {
+    reason: RefusalReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByType {
+    r#type: EventTypeLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySet {
+    name: &'static str,
+}
+
+/// Every metric of the node. Counting is wait-free on the paths that matter.
+pub struct Metrics {
+    registry: Registry,
+    connections: Family<ByTransport, Gauge>,
+    opened: Family<ByTransport, Counter>,
+    closed: Family<ByEnd, Counter>,
+    refused: Family<ByRefusal, Counter>,
+    overflows: Family<ByTransport, Counter>,
+    forwarded: Family<ByType, Counter>,
+    event_types: RwLock<HashSet<Arc<str>>>,
+    set_items_current: Family<BySet, Gauge>,
+    set_items_total: Family<BySet, Gauge>,
+    /// Connections terminated because their session was blacklisted.
+    pub kills: Counter,
+    /// CloudEvents taken in over HTTP.
+    pub events_received: Counter,
+    /// Frames handed to connections.
+    pub deliveries: Counter,
+    /// Subscriptions held by all connections.
+    pub subscriptions: Gauge,
+    /// Sessions with at least one connection.
+    pub sessions: Gauge,
+    /// TCP connections that the listeners hold, long-lived ones included.
+    pub tcp_connections: Gauge,
+}
+
+impl Metrics {
+    /// How many event types get a label of their own.
+    pub const EVENT_TYPE_LABELS: usize = 500;
+
+    /// The name under which RIG's `rig_distributed_set_items_*` count the blacklist.
+    const BLACKLIST: BySet = BySet { name: "SessionBlacklist" };
+
+    /// Registers every family; nothing is counted yet.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("rig"),
+            connections: Family::default(),
+            opened: Family::default(),
+            closed: Family::default(),
+            refused: Family::default(),
+            overflows: Family::default(),
+            forwarded: Family::default(),
+            event_types: RwLock::default(),
+            set_items_current: Family::default(),
+            set_items_total: Family::default(),
+            kills: Counter::default(),
+            events_received: Counter::default(),
+            deliveries: Counter::default(),
+            subscriptions: Gauge::default(),
+            sessions: Gauge::default(),
+            tcp_connections: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("connections", "Connections open now, by transport", self.connections.clone());
+        r.register("connections_opened", "Connections opened, by transport", self.opened.clone());
+        r.register("connections_closed", "Connections ended, by transport and reason", self.closed.clone());
+        r.register(
+            "connections_refused",
+            "Clients turned away before they had a connection",
+            self.refused.clone(),
+        );
+        r.register(
+            "outbox_overflows",
+            "Connections closed because their outbox was full",
+            self.overflows.clone(),
+        );
+        r.register(
+            "session_kills",
+            "Connections terminated because their session was blacklisted",
+            self.kills.clone(),
+        );
+        r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
+        r.register(
+            "subscriptions_total",
+            "Subscriptions held by all connections",
+            self.subscriptions.clone(),
+        );
+        r.register("events_received", "CloudEvents taken in over HTTP", self.events_received.clone());
+        r.register(
+            "consumed_events_forwarded",
+            "Events forwarded to at least one connection, by event type",
+            self.forwarded.clone(),
+        );
+        r.register("deliveries", "Event frames handed to connections", self.deliveries.clone());
+        r.register("tcp_connections", "TCP connections held by the listeners", self.tcp_connections.clone());
+        r.register("distributed_set_items_current", "Entries in the set now", self.set_items_current.clone());
+        r.register(
+            "distributed_set_items_total",
+            "Entries ever added to the set",
+            self.set_items_total.clone(),
+        );
+    }
+
+    /// A connection began.
+    pub fn connection_opened(&self, transport: Transport) {
+        self.connections.get_or_create(&ByTransport { transport }).inc();
+        self.opened.get_or_create(&ByTransport { transport }).inc();
+    }
+
+    /// A connection ended.
+    pub fn connection_closed(&self, transport: Transport, reason: CloseReason) {
+        self.connections.get_or_create(&ByTransport { transport }).dec();
+        self.closed.get_or_create(&ByEnd { transport, reason }).inc();
+        match reason {
+            CloseReason::OutboxOverflow => {
+                self.overflows.get_or_create(&ByTransport { transport }).inc();
+            }
+            CloseReason::SessionKilled => {
+                self.kills.inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// A client was turned away.
+    pub fn connection_refused(&self, reason: RefusalReason) {
+        self.refused.get_or_create(&ByRefusal { reason }).inc();
+    }
+
+    /// An event of this type reached `receivers` connections.
+    pub fn event_forwarded(&self, event_type: &str, receivers: usize) {
+        let label = ByType { r#type: self.event_type_label(event_type) };
+        self.forwarded.get_or_create(&label).inc();
+        self.deliveries.inc_by(receivers as u64);
+    }
+
+    /// Entries of the session blacklist: now, and ever added.
+    pub fn set_blacklist(&self, current: usize, total: u64) {
+        self.set_items_current.get_or_create(&Self::BLACKLIST).set(current as i64);
+        self.set_items_total.get_or_create(&Self::BLACKLIST).set(total as i64);
+    }
+
+    /// All families as OpenMetrics text.
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a String cannot fail");
+        out
+    }
+
+    fn event_type_label(&self, event_type: &str) -> EventTypeLabel {
+        if let Some(known) = self.event_types.read().get(event_type) {
+            return EventTypeLabel(known.clone());
+        }
+        let mut known = self.event_types.write();
+        if known.len() >= Self::EVENT_TYPE_LABELS {
+            return EventTypeLabel("other".into());
+        }
+        let label: Arc<str> = event_type.into();
+        known.insert(label.clone());
+        EventTypeLabel(label)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_show_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.connection_opened(Transport::Sse);
+        metrics.connection_opened(Transport::Sse);
+        metrics.connection_closed(Transport::Sse, CloseReason::OutboxOverflow);
+        let text = metrics.to_text();
+        assert!(text.contains("rig_connections{transport=\"sse\"} 1\n"), "{text}");
+        assert!(text.contains("rig_outbox_overflows_total{transport=\"sse\"} 1\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn labels_from_outside_are_bounded() {
+        let metrics = Metrics::new();
+        for n in 0..Metrics::EVENT_TYPE_LABELS + 100 {
+            metrics.event_forwarded(&format!("type-{n}"), 1);
+        }
+        let text = metrics.to_text();
+        let labels = text.lines().filter(|l| l.starts_with("rig_consumed_events_forwarded_total{")).count();
+        assert_eq!(labels, Metrics::EVENT_TYPE_LABELS + 1);
+        assert!(text.contains("rig_consumed_events_forwarded_total{type=\"other\"} 100\n"));
+    }
+}
