@@ -1,0 +1,16 @@
+//! Any bytes as a batch: each event of an accepted batch is an event of its own.
+#![no_main]
+
+use bytes::Bytes;
+use event::Event;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(events) = Event::batch_from_json(Bytes::copy_from_slice(json)) {
+        for event in events {
+            let alone = Event::from_json(event.json().clone()).expect("an event of a batch stands alone");
+            assert_eq!(alone.id(), event.id());
+            assert_eq!(alone.event_type(), event.event_type());
+        }
+    }
+});

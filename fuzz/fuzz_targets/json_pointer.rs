@@ -1,0 +1,15 @@
+//! A pointer on the first line, JSON after it: the one-pass extraction finds what resolving in a parsed document
+//! finds.
+#![no_main]
+
+use event::{Pointer, PointerTree};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|input: &str| {
+    let Some((pointer, json)) = input.split_once('\n') else { return };
+    let Ok(pointer) = Pointer::parse(pointer) else { return };
+    let Ok(document) = serde_json::from_str::<Value>(json) else { return };
+    let found = PointerTree::new([&pointer]).extract(json.as_bytes());
+    assert_eq!(found, [pointer.resolve(&document).cloned()]);
+});
