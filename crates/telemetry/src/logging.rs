@@ -44,7 +44,8 @@ impl FromStr for LogFormat {
 
 /// Starts logging to standard error. Does nothing where logging has been started before.
 pub fn start_logging(format: LogFormat, level: Level) {
-    let filter = EnvFilter::new(format!("{level},hyper=warn,h2=warn,rustls=warn"));
+    // Where the node listens is said at every level: whoever starts it wants to know.
+    let filter = EnvFilter::new(format!("{level},rig::startup=info,hyper=warn,h2=warn,rustls=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
