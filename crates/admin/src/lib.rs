@@ -1,1 +1,13 @@
-//! admin
+//! The internal port: what operators and services see of the gateway (RIG: port 4010).
+//!
+//! The room turns HTTP requests into calls on the session and connection rooms. It knows who may ask (a bearer token)
+//! and how the answers look; it decides nothing about sessions and counts nothing itself.
+
+mod access;
+mod messages;
+mod openapi;
+mod routes;
+mod session_blacklist;
+
+pub use access::ApiToken;
+pub use routes::{Admin, Config};

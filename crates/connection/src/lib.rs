@@ -1,1 +1,31 @@
-//! connection
+//! The connections of frontends: Server-Sent Events, WebSocket and long polling.
+//!
+//! A [`Connection`] is what a client holds open. The room knows how an event becomes bytes ([`Frame`]), how much
+//! may wait for a slow reader, and how a connection ends; it owns the socket once the HTTP request is done. It
+//! knows neither URLs nor tokens of users nor why a session is blacklisted: it is opened by the inbound room and
+//! killed by the session room.
+//!
+//! Who owns what: the task that reads from the client (or, for long polling, the [`Hub`]) owns the `Connection`.
+//! All others (the session registry, the subscription index, the heartbeat wheel) hold it weakly, so that a
+//! client that leaves is gone everywhere at once: dropping the connection undoes all of its registrations.
+
+mod connection;
+mod frame;
+mod hub;
+mod longpolling;
+mod outbox;
+mod socket;
+mod sse;
+mod token;
+pub mod websocket;
+mod wheel;
+mod writer;
+
+pub use connection::{Connection, ConnectionId, SetSubscriptionsError};
+pub use frame::Frame;
+pub use hub::{Config, Hub, OpenError, Opening};
+pub use longpolling::{Batch, PollError};
+pub use socket::Socket;
+pub use sse::{SseBody, sse_head};
+pub use token::{InvalidToken, TokenKey};
+pub use websocket::Accept;

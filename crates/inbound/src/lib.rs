@@ -1,1 +1,20 @@
-//! inbound
+//! The inbound port: what frontends see of the gateway (RIG: port 4000).
+//!
+//! The room turns requests into connections, subscriptions and events, and errors into answers; one file says which
+//! error has which status ([`error`]). It does not know how bytes travel (listener), what a token is worth (auth),
+//! or how an event finds its connections (connection).
+
+mod answer;
+mod connect;
+mod cors;
+mod error;
+mod events;
+mod identity;
+mod longpolling;
+mod routes;
+mod sse;
+mod subscriptions;
+mod websocket;
+
+pub use cors::Cors;
+pub use routes::{Config, Inbound};

@@ -1,0 +1,62 @@
+//! Who may use the internal port (d18).
+
+use std::fmt;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+
+use crate::routes::errors;
+
+/// The bearer token of the internal port (`API_TOKEN`).
+#[derive(Clone)]
+pub struct ApiToken(Box<[u8]>);
+
+impl ApiToken {
+    /// The token that callers must present.
+    pub fn new(token: &str) -> Self {
+        Self(token.as_bytes().into())
+    }
+
+    /// Compares in a time that does not tell how much of the token was right.
+    fn admits(&self, authorization: &[u8]) -> bool {
+        let Some((scheme, token)) = authorization.split_at_checked(7) else { return false };
+        scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(token, &self.0).is_ok()
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiToken")
+    }
+}
+
+/// Lets a request through that may look at health, or presents the token (RFC 6750, section 2.1).
+pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Request, next: Next) -> Response {
+    let open = request.uri().path().trim_end_matches('/') == "/health";
+    let admitted = token.is_none_or(|token| {
+        request.headers().get(AUTHORIZATION).is_some_and(|value| token.admits(value.as_bytes()))
+    });
+    if open || admitted {
+        return next.run(request).await;
+    }
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], errors("Unauthorized")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_is_admitted() {
+        let token = ApiToken::new("test-api-token");
+        assert!(token.admits(b"Bearer test-api-token"));
+        assert!(token.admits(b"bearer test-api-token"));
+        for wrong in ["", "Bearer", "Bearer ", "Bearer test-api-toke", "Bearer test-api-token ", "test-api-token"] {
+            assert!(!token.admits(wrong.as_bytes()), "{wrong}");
+        }
+    }
+}

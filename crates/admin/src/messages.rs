@@ -1,0 +1,35 @@
+//! `messages`: publish CloudEvents from inside, without the submission check (RIG, v2 and v3).
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+use crate::routes::Node;
+
+/// Publishes a CloudEvent, or a batch of them, to every connection that subscribed to it.
+#[utoipa::path(
+    post,
+    path = "/v3/messages",
+    request_body(content = Object, content_type = "application/cloudevents+json"),
+    responses(
+        (status = 202, description = "The event is on its way; the body is the event"),
+        (status = 400, description = "The body is not a CloudEvent; the text names the attribute"),
+        (status = 415, description = "A content mode or format that is not supported"),
+    )
+)]
+pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
+    let events = match event::http::decode(&headers, body.clone()) {
+        Ok(events) => events,
+        Err(error) => return (error.status(), error.to_string()).into_response(),
+    };
+    let accepted = match events.as_slice() {
+        [event] => event.json().clone(),
+        _ => body,
+    };
+    for event in events {
+        node.hub.publish(event).await;
+    }
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json; charset=utf-8")], accepted).into_response()
+}

@@ -1,0 +1,41 @@
+//! The OpenAPI 3.1 document of the internal port.
+
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Reactive Interaction Gateway: internal API",
+        description = "Everything under `/v3` answers under `/v2` as well."
+    ),
+    paths(
+        crate::routes::health,
+        crate::routes::metrics,
+        crate::session_blacklist::add,
+        crate::session_blacklist::check,
+        crate::messages::publish,
+    ),
+    components(schemas(crate::session_blacklist::BlacklistRequest))
+)]
+struct Internal;
+
+pub(crate) fn document() -> Document {
+    Internal::openapi()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_names_every_route() {
+        let json: serde_json::Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        assert_eq!(json["openapi"], "3.1.0");
+        let paths: Vec<_> = json["paths"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(
+            paths,
+            ["/health", "/metrics", "/v3/messages", "/v3/session-blacklist", "/v3/session-blacklist/{sessionId}"]
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! The routes of the internal port.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body as AxumBody;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, middleware};
+use connection::Hub;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use listener::{Answer, App, Peer};
+use serde_json::{Value, json};
+use session::Sessions;
+use tower::ServiceExt;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::access::{self, ApiToken};
+use crate::{messages, openapi, session_blacklist};
+
+/// What an operator decides about the internal port.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The token that callers must present; without one, everybody who reaches the port is let in.
+    pub token: Option<ApiToken>,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
+    pub metrics: bool,
+}
+
+/// The internal port of a node.
+#[derive(Clone)]
+pub struct Admin(Router);
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Node {
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.hub.sessions()
+    }
+}
+
+impl Admin {
+    /// The internal port over the connections and sessions of `hub`.
+    pub fn new(config: Config, hub: Arc<Hub>) -> Self {
+        let api = Router::new()
+            .route("/session-blacklist", post(session_blacklist::add))
+            .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
+            .route("/messages", post(messages::publish));
+        let mut router = Router::new()
+            .route("/health", get(health))
+            .route("/health/", get(health))
+            .nest("/v2", api.clone())
+            .nest("/v3", api);
+        if config.metrics {
+            router = router.route("/metrics", get(metrics));
+        }
+        let router = router
+            .with_state(Node { hub })
+            .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", openapi::document()))
+            .fallback(not_found)
+            .method_not_allowed_fallback(not_found)
+            .layer(DefaultBodyLimit::max(config.max_body))
+            .layer(middleware::from_fn_with_state(config.token, access::require));
+        Self(router)
+    }
+}
+
+impl App for Admin {
+    async fn call(&self, request: Request<Incoming>, _peer: Peer) -> Answer {
+        let answered: Result<Response, Infallible> = self.0.clone().oneshot(request.map(AxumBody::new)).await;
+        let Ok(response) = answered;
+        Answer::Response(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+}
+
+/// An error as RIG's internal port words it.
+pub(crate) fn errors(detail: &str) -> Json<Value> {
+    Json(json!({ "errors": { "detail": detail } }))
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, errors("Not found")).into_response()
+}
+
+/// Whether the node is up.
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "The node is up", body = String)))]
+pub(crate) async fn health() -> &'static str {
+    "OK"
+}
+
+/// All metrics as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics text", body = String)))]
+pub(crate) async fn metrics(State(node): State<Node>) -> Response {
+    let metrics = node.hub.metrics();
+    let counts = node.sessions().counts();
+    metrics.set_blacklist(counts.blacklisted, counts.blacklisted_ever);
+    metrics.sessions.set(counts.sessions as i64);
+    metrics.subscriptions.set(node.hub.subscriptions() as i64);
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], metrics.to_text()).into_response()
+}

@@ -1,0 +1,198 @@
+//! `session-blacklist`: make a session illegal to use for a while, and ask whether one is (RIG, v2 and v3).
+
+use std::time::Duration;
+
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+use session::SessionName;
+use utoipa::ToSchema;
+
+use crate::routes::{Node, errors};
+
+/// The body of a request that blacklists a session.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the body for the OpenAPI document; the parser names each fault itself")]
+#[schema(example = json!({ "sessionId": "SomeSessionID123", "validityInSeconds": 60 }))]
+pub(crate) struct BlacklistRequest {
+    /// The name of the session: the value of the claim that `JWT_SESSION_FIELD` points to.
+    #[schema(rename = "sessionId")]
+    session_id: String,
+    /// For how many seconds; a numeric string is taken too. At least the remaining life of the session's tokens.
+    #[schema(rename = "validityInSeconds")]
+    validity_in_seconds: u64,
+}
+
+/// What is wrong with a request, in RIG's words where it has some.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("Missing value for {0:?}")]
+    Missing(&'static str),
+    #[error("Expected non-empty string, got {0}")]
+    NotAString(String),
+    #[error("Expected a positive number, got {0}")]
+    NotPositive(String),
+    #[error("Expected a number, got {0}")]
+    NotANumber(String),
+    #[error("Value for \"sessionId\" is not a session name: {0}")]
+    NotAName(String),
+}
+
+/// Blacklists a session: it becomes illegal to use, and its connections are terminated before the answer.
+#[utoipa::path(
+    post,
+    path = "/v3/session-blacklist",
+    request_body = BlacklistRequest,
+    responses(
+        (status = 201, description = "The session is blacklisted and its connections are terminated"),
+        (status = 400, description = "A field is missing or wrong; the text names it"),
+        (status = 415, description = "The body is neither JSON nor a form"),
+        (status = 503, description = "The revocation could not be recorded"),
+    )
+)]
+pub(crate) async fn add(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let fields = match fields(&headers, &body) {
+        Ok(fields) => fields,
+        Err(status) => return (status, errors("Bad request")).into_response(),
+    };
+    let (name, validity) = match parse(&fields) {
+        Ok(parsed) => parsed,
+        Err(fault) => return (StatusCode::BAD_REQUEST, fault.to_string()).into_response(),
+    };
+    let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
+    let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
+    let sessions = node.sessions().clone();
+    // Recording may wait for a disk, and a session may have thousands of connections to kill.
+    let applied = tokio::task::spawn_blocking(move || sessions.blacklist(&name, validity)).await;
+    match applied {
+        Ok(Ok(applied)) => {
+            tracing::info!(connections = applied.connections, seconds = validity.as_secs(), "session blacklisted");
+            (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "revocation not recorded");
+            (StatusCode::SERVICE_UNAVAILABLE, "The revocation could not be recorded.").into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "revocation failed");
+            (StatusCode::SERVICE_UNAVAILABLE, "The revocation could not be recorded.").into_response()
+        }
+    }
+}
+
+/// Says whether a session is blacklisted.
+#[utoipa::path(
+    get,
+    path = "/v3/session-blacklist/{sessionId}",
+    params(("sessionId" = String, Path, description = "The name of the session")),
+    responses(
+        (status = 200, description = "The session is blacklisted"),
+        (status = 404, description = "The session is not blacklisted"),
+    )
+)]
+pub(crate) async fn check(State(node): State<Node>, Path(name): Path<String>) -> Response {
+    match name.parse::<SessionName>() {
+        Ok(name) if node.sessions().is_blacklisted(&name) => axum::Json(json!({})).into_response(),
+        _ => (StatusCode::NOT_FOUND, "Not found.").into_response(),
+    }
+}
+
+/// The fields of the body. A body without a type, and JSON that is no object, have none (RIG).
+fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, StatusCode> {
+    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Map::new()) };
+    let content_type = content_type.to_str().unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/json" if body.is_empty() => Ok(Map::new()),
+        "application/json" => match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(fields),
+            Ok(_) => Ok(Map::new()),
+            Err(_) => Err(StatusCode::BAD_REQUEST),
+        },
+        "application/x-www-form-urlencoded" => Ok(form_urlencoded::parse(body)
+            .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
+            .collect()),
+        _ => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    }
+}
+
+fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Fault> {
+    let name = match fields.get("sessionId").ok_or(Fault::Missing("sessionId"))? {
+        Value::String(name) if !name.is_empty() => name,
+        other => return Err(Fault::NotAString(shown(other))),
+    };
+    let name = name.parse::<SessionName>().map_err(|error| Fault::NotAName(error.to_string()))?;
+    let validity = fields.get("validityInSeconds").ok_or(Fault::Missing("validityInSeconds"))?;
+    let seconds = match validity {
+        Value::String(text) => text.parse::<i128>().map_err(|_| Fault::NotANumber(shown(validity)))?,
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(seconds), _) => seconds.into(),
+            (None, Some(seconds)) => seconds.into(),
+            (None, None) => return Err(Fault::NotANumber(shown(validity))),
+        },
+        other => return Err(Fault::NotPositive(shown(other))),
+    };
+    if seconds <= 0 {
+        return Err(Fault::NotPositive(seconds.to_string()));
+    }
+    Ok((name, Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))))
+}
+
+/// A value as RIG shows it in its texts; long ones are cut.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nil".to_owned(),
+        other => other.to_string().chars().take(100).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(body: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
+        parse(&fields(&headers, body.as_bytes()).unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn faults_are_worded_as_rig_does() {
+        assert_eq!(fault(r#"{"validityInSeconds":60}"#), r#"Missing value for "sessionId""#);
+        assert_eq!(fault(r#"{"sessionId":""}"#), r#"Expected non-empty string, got """#);
+        assert_eq!(fault(r#"{"sessionId":5}"#), "Expected non-empty string, got 5");
+        assert_eq!(fault(r#"{"sessionId":null}"#), "Expected non-empty string, got nil");
+        assert_eq!(fault(r#"{"sessionId":"x"}"#), r#"Missing value for "validityInSeconds""#);
+        for (given, text) in [
+            ("0", "Expected a positive number, got 0"),
+            ("-1", "Expected a positive number, got -1"),
+            (r#""abc""#, r#"Expected a number, got "abc""#),
+            (r#""1.5""#, r#"Expected a number, got "1.5""#),
+            (r#""-5""#, "Expected a positive number, got -5"),
+            ("null", "Expected a positive number, got nil"),
+            ("true", "Expected a positive number, got true"),
+            ("1.5", "Expected a number, got 1.5"),
+        ] {
+            assert_eq!(fault(&format!(r#"{{"sessionId":"x","validityInSeconds":{given}}}"#)), text);
+        }
+        assert_eq!(fault("[]"), r#"Missing value for "sessionId""#);
+        assert_eq!(fault(""), r#"Missing value for "sessionId""#);
+    }
+
+    #[test]
+    fn numbers_and_numeric_strings_are_taken() {
+        for given in ["60", r#""60""#] {
+            let body: Value =
+                serde_json::from_str(&format!(r#"{{"sessionId":"x","validityInSeconds":{given}}}"#)).unwrap();
+            assert_eq!(parse(body.as_object().unwrap()).unwrap().1, Duration::from_secs(60));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One event, encoded once for each transport and shared by all its receivers.
+
+use std::sync::OnceLock;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use event::Event;
+
+/// How bytes reach the client of a streaming connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Server-Sent Events in HTTP/1.1 chunks (RFC 9112, section 7.1).
+    SseChunked,
+    /// Server-Sent Events as they are: HTTP/2 frames the body itself, HTTP/1.0 ends it by closing.
+    SsePlain,
+    /// WebSocket text frames (RFC 6455, section 5.2).
+    WebSocket,
+}
+
+/// An event on its way to many connections.
+///
+/// The first receiver of a transport pays for the encoding; the others share the bytes.
+#[derive(Debug)]
+pub struct Frame {
+    event: Event,
+    sse: OnceLock<Bytes>,
+    websocket: OnceLock<Bytes>,
+}
+
+/// Room for the size line in front of a chunk: 16 hexadecimal digits, CR, LF.
+const SIZE_LINE: usize = 18;
+
+impl Frame {
+    /// A frame for this event; nothing is encoded yet.
+    pub fn new(event: Event) -> Self {
+        Self { event, sse: OnceLock::new(), websocket: OnceLock::new() }
+    }
+
+    /// The event inside.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// The bytes for a connection of this encoding.
+    pub(crate) fn bytes(&self, encoding: Encoding) -> Bytes {
+        match encoding {
+            Encoding::SseChunked => self.sse().clone(),
+            Encoding::SsePlain => chunk_body(self.sse()),
+            Encoding::WebSocket => {
+                self.websocket.get_or_init(|| websocket_frame(TEXT, self.event.json())).clone()
+            }
+        }
+    }
+
+    fn sse(&self) -> &Bytes {
+        self.sse.get_or_init(|| sse_chunk(self.event.event_type(), self.event.json()))
+    }
+}
+
+/// One event of the stream (WHATWG HTML, section 9.2.5) inside one HTTP/1.1 chunk.
+///
+/// The JSON travels as it is: each of its lines becomes a `data` line. A line break inside the event type would
+/// begin a field of its own and is replaced by a space.
+fn sse_chunk(event_type: &str, json: &[u8]) -> Bytes {
+    let mut chunk = BytesMut::with_capacity(SIZE_LINE + event_type.len() + json.len() + 64);
+    chunk.put_bytes(0, SIZE_LINE);
+    chunk.put_slice(b"event: ");
+    chunk.extend(event_type.bytes().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { b }));
+    chunk.put_u8(b'\n');
+    let mut rest = json;
+    loop {
+        let end = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
+        chunk.put_slice(b"data: ");
+        chunk.put_slice(&rest[..end.unwrap_or(rest.len())]);
+        chunk.put_u8(b'\n');
+        match end {
+            Some(at) if rest[at..].starts_with(b"\r\n") => rest = &rest[at + 2..],
+            Some(at) => rest = &rest[at + 1..],
+            None => break,
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    chunk.put_u8(b'\n');
+    close_chunk(chunk)
+}
+
+/// Writes the size line into the room left for it, ends the chunk and cuts off what was not needed.
+fn close_chunk(mut chunk: BytesMut) -> Bytes {
+    let size_line = format!("{:X}\r\n", chunk.len() - SIZE_LINE);
+    let start = SIZE_LINE - size_line.len();
+    chunk[start..SIZE_LINE].copy_from_slice(size_line.as_bytes());
+    chunk.put_slice(b"\r\n");
+    chunk.freeze().slice(start..)
+}
+
+/// The payload of a chunk that [`close_chunk`] made.
+fn chunk_body(chunk: &Bytes) -> Bytes {
+    let start = chunk.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+    chunk.slice(start..chunk.len() - 2)
+}
+
+/// The comment that keeps a stream alive through proxies.
+pub(crate) fn heartbeat(encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::SseChunked => Bytes::from_static(b"D\r\n: heartbeat\n\n\r\n"),
+        Encoding::SsePlain => Bytes::from_static(b": heartbeat\n\n"),
+        Encoding::WebSocket => Bytes::from_static(&[0x89, 0x00]),
+    }
+}
+
+/// What ends a stream in order: the last chunk, or nothing where closing is enough.
+pub(crate) fn end_of_stream(encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::SseChunked => Bytes::from_static(b"0\r\n\r\n"),
+        Encoding::SsePlain | Encoding::WebSocket => Bytes::new(),
+    }
+}
+
+/// Opcodes of RFC 6455, section 5.2.
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+
+/// A whole WebSocket message in one frame; frames from a server are not masked (RFC 6455, section 5.1).
+pub(crate) fn websocket_frame(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(payload.len() + 10);
+    frame.put_u8(0x80 | opcode);
+    match payload.len() {
+        len @ 0..=125 => frame.put_u8(len as u8),
+        len @ 126..=0xFFFF => {
+            frame.put_u8(126);
+            frame.put_u16(len as u16);
+        }
+        len => {
+            frame.put_u8(127);
+            frame.put_u64(len as u64);
+        }
+    }
+    frame.put_slice(payload);
+    frame.freeze()
+}
+
+/// A close frame; the reason is cut to the 123 bytes a control frame can carry (RFC 6455, section 5.5).
+pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut payload = Vec::with_capacity(2 + end);
+    payload.put_u16(code);
+    payload.put_slice(&reason.as_bytes()[..end]);
+    websocket_frame(CLOSE, &payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(json: &'static str) -> Frame {
+        Frame::new(Event::from_json(Bytes::from_static(json.as_bytes())).expect("a valid event"))
+    }
+
+    #[test]
+    fn a_chunk_is_what_rig_writes() {
+        let chunk = frame(r#"{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "1", "data": {"name": "bob"}}"#)
+            .bytes(Encoding::SseChunked);
+        assert_eq!(
+            &chunk[..],
+            b"76\r\nevent: greeting\ndata: {\"specversion\": \"0.2\", \"type\": \"greeting\", \"source\": \"/o\", \"id\": \"1\", \"data\": {\"name\": \"bob\"}}\n\n\r\n"
+        );
+    }
+
+    #[test]
+    fn every_line_of_the_json_is_a_data_line() {
+        let plain = frame("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}").bytes(Encoding::SsePlain);
+        assert_eq!(
+            std::str::from_utf8(&plain).unwrap(),
+            "event: t\ndata: {\"specversion\":\"0.2\",\ndata:  \"type\":\"t\",\ndata: \ndata: \"id\":\"1\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_line_break_in_the_type_begins_no_field() {
+        let chunk = sse_chunk("a\r\ndata: forged", b"{}");
+        assert_eq!(&chunk_body(&chunk)[..], b"event: a  data: forged\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_websocket_frame_has_the_shortest_length() {
+        assert_eq!(&websocket_frame(TEXT, &[b'x'; 125])[..2], [0x81, 125]);
+        assert_eq!(&websocket_frame(TEXT, &[b'x'; 126])[..4], [0x81, 126, 0, 126]);
+        assert_eq!(&websocket_frame(BINARY, &[b'x'; 65_536])[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_close_reason_fits_a_control_frame() {
+        let close = close_frame(1000, &"é".repeat(100));
+        assert_eq!(close[1], 2 + 122);
+        assert_eq!(&close[2..4], [0x03, 0xE8]);
+    }
+}

@@ -1,0 +1,312 @@
+//! All connections of a node: opening them, finding them, and the way of an event to them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::Event;
+use parking_lot::Mutex;
+use session::{SessionName, Sessions};
+use subscription::{Extractors, Index, Subscription};
+use telemetry::{CloseReason, Metrics, Transport};
+use tokio::time::Instant;
+
+use crate::connection::{Connection, ConnectionId};
+use crate::frame::{Encoding, Frame};
+use crate::longpolling::{Batch, Mailbox, PollError};
+use crate::token::{InvalidToken, TokenKey};
+use crate::wheel::Wheel;
+
+/// What an operator decides about connections.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Time between two heartbeats (RIG: 15 s).
+    pub heartbeat: Duration,
+    /// Bytes that may wait for one slow reader before it is cut off.
+    pub outbox_bytes: usize,
+    /// How long a poll waits for an event (RIG: 5 s).
+    pub poll_wait: Duration,
+    /// How long a long-polling connection lives without a poll (RIG: 1 h).
+    pub longpolling_idle: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            outbox_bytes: 1 << 20,
+            poll_wait: Duration::from_secs(5),
+            longpolling_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// How long a killed long-polling client is told so before its connection is forgotten.
+const TOMBSTONE: Duration = Duration::from_secs(60);
+
+/// Deliveries made before others get their turn on the thread.
+const AT_ONCE: usize = 128;
+
+/// How often the hub looks for mailboxes that nobody polls.
+const SWEEP: Duration = Duration::from_secs(1);
+
+const SHARDS: usize = 32;
+
+/// A connection about to be opened, after every slow check.
+pub struct Opening {
+    /// The sessions it belongs to; one for each token the client presented.
+    pub sessions: Vec<SessionName>,
+    /// What it wants to receive.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// The connection was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// One of its sessions is blacklisted.
+    #[error("the session is blacklisted")]
+    SessionBlacklisted(SessionName),
+    /// The node is leaving.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// The connections of this node.
+pub struct Hub {
+    config: Config,
+    sessions: Sessions,
+    index: Arc<Index<Weak<Connection>>>,
+    tokens: TokenKey,
+    metrics: Arc<Metrics>,
+    wheel: Wheel,
+    next_id: AtomicU64,
+    connections: [Mutex<HashMap<ConnectionId, Weak<Connection>>>; SHARDS],
+    /// Long-polling connections have no task to own them.
+    mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
+    leaving: AtomicBool,
+}
+
+impl Hub {
+    /// A hub without connections.
+    pub fn new(
+        config: Config,
+        sessions: Sessions,
+        extractors: Arc<Extractors>,
+        tokens: TokenKey,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            wheel: Wheel::new(config.heartbeat),
+            config,
+            sessions,
+            index: Index::new(extractors),
+            tokens,
+            metrics,
+            next_id: AtomicU64::new(1),
+            connections: std::array::from_fn(|_| Mutex::default()),
+            mailboxes: Mutex::default(),
+            leaving: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens an SSE connection. Over HTTP/1.1 the stream is `chunked` and begins with `head`; elsewhere HTTP frames
+    /// the stream itself.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left of a connection that was refused.
+    pub fn open_sse(
+        self: &Arc<Self>,
+        opening: Opening,
+        head: Bytes,
+        chunked: bool,
+    ) -> Result<Arc<Connection>, OpenError> {
+        let encoding = if chunked { Encoding::SseChunked } else { Encoding::SsePlain };
+        self.open(opening, |hub, id| Connection::stream(hub, id, encoding, head))
+    }
+
+    /// Opens a WebSocket connection that begins with `head`, the answer to the handshake.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left of a connection that was refused.
+    pub fn open_websocket(
+        self: &Arc<Self>,
+        opening: Opening,
+        head: Bytes,
+    ) -> Result<Arc<Connection>, OpenError> {
+        self.open(opening, |hub, id| Connection::stream(hub, id, Encoding::WebSocket, head))
+    }
+
+    /// Opens a long-polling connection, which the hub owns until it is idle or killed.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left of a connection that was refused.
+    pub fn open_longpolling(self: &Arc<Self>, opening: Opening) -> Result<Arc<Connection>, OpenError> {
+        let limit = self.config.outbox_bytes;
+        let connection =
+            self.open(opening, |hub, id| Connection::mailbox_of(hub, id, Mailbox::new(limit)))?;
+        self.mailboxes.lock().insert(connection.id(), connection.clone());
+        Ok(connection)
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        opening: Opening,
+        build: impl FnOnce(Arc<Self>, ConnectionId) -> Connection,
+    ) -> Result<Arc<Connection>, OpenError> {
+        let id = ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let connection = Arc::new(build(self.clone(), id));
+        self.metrics.connection_opened(connection.transport());
+        self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
+        // Looked at after the insert: either `shut_down` finds the connection, or this finds the node leaving.
+        if self.leaving.load(Ordering::SeqCst) {
+            return Err(OpenError::ShuttingDown);
+        }
+        let token = format!(r#"{{"connection_token":"{}"}}"#, self.tokens.seal(id));
+        let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
+        let welcome = Event::of_rig("rig.connection.create", Some(&token));
+        connection
+            .begin(opening.sessions, &opening.subscriptions, welcome)
+            .map_err(OpenError::SessionBlacklisted)?;
+        self.wheel.add(Arc::downgrade(&connection));
+        Ok(connection)
+    }
+
+    /// The connection that a token names; `None` where it has ended.
+    ///
+    /// # Errors
+    /// The token is none of ours.
+    pub fn find(&self, token: &str) -> Result<Option<Arc<Connection>>, InvalidToken> {
+        let id = self.tokens.open(token)?;
+        Ok(self.connections[id.shard(SHARDS)].lock().get(&id).and_then(Weak::upgrade))
+    }
+
+    /// A fresh token for a connection.
+    pub fn token_of(&self, connection: &Connection) -> String {
+        self.tokens.seal(connection.id())
+    }
+
+    /// Answers a poll with the events after `last_event_id`, as soon as there are any.
+    ///
+    /// # Errors
+    /// See [`PollError`].
+    pub async fn poll(&self, connection: &Connection, last_event_id: &str) -> Result<Batch, PollError> {
+        let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
+        mailbox.poll(last_event_id, self.config.poll_wait).await
+    }
+
+    /// Delivers an event to every connection that wants it; returns how many those were.
+    ///
+    /// Returns once all have it, so that events published one after the other arrive in that order.
+    pub async fn publish(&self, event: Event) -> usize {
+        self.metrics.events_received.inc();
+        let receivers = self.index.matches(&event);
+        if receivers.is_empty() {
+            return 0;
+        }
+        self.metrics.event_forwarded(event.event_type(), receivers.len());
+        let frame = Frame::new(event);
+        let mut chunks = receivers.chunks(AT_ONCE).peekable();
+        while let Some(chunk) = chunks.next() {
+            for connection in chunk.iter().filter_map(Weak::upgrade) {
+                connection.deliver(&frame);
+            }
+            if chunks.peek().is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+        receivers.len()
+    }
+
+    /// Heartbeats, and the end of abandoned mailboxes and of expired blacklist entries; runs for ever.
+    pub async fn keep(&self) {
+        tokio::join!(self.wheel.run(), async {
+            let mut ticks = tokio::time::interval(SWEEP);
+            loop {
+                ticks.tick().await;
+                self.sessions.sweep();
+                self.sweep_mailboxes();
+            }
+        });
+    }
+
+    fn sweep_mailboxes(&self) {
+        let idle = self.config.longpolling_idle;
+        let mut over = Vec::new();
+        self.mailboxes.lock().retain(|_, connection| {
+            let mailbox = connection.mailbox().expect("only long-polling connections are kept here");
+            if connection.close_reason() == Some(CloseReason::SessionKilled) {
+                over.push(connection.clone());
+            }
+            let abandoned = mailbox.is_abandoned(idle, TOMBSTONE);
+            if abandoned {
+                over.push(connection.clone());
+            }
+            !abandoned
+        });
+        // Outside the lock: undoing registrations takes locks of other rooms.
+        over.iter().for_each(|connection| connection.untie());
+    }
+
+    /// Ends every connection in order and refuses new ones; returns when all are gone, or at the deadline.
+    pub async fn shut_down(&self, deadline: Instant) {
+        self.leaving.store(true, Ordering::SeqCst);
+        for connection in self.all() {
+            connection.leave();
+        }
+        self.mailboxes.lock().clear();
+        while self.all().next().is_some() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for connection in self.all() {
+            connection.cut(CloseReason::Shutdown);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.connections
+            .iter()
+            .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
+    }
+
+    /// Whether the node is leaving.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget(&self, id: ConnectionId, transport: Transport, reason: CloseReason) {
+        let mut shard = self.connections[id.shard(SHARDS)].lock();
+        shard.remove(&id);
+        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 4 {
+            shard.shrink_to_fit();
+        }
+        drop(shard);
+        self.metrics.connection_closed(transport, reason);
+    }
+
+    pub(crate) fn index(&self) -> &Arc<Index<Weak<Connection>>> {
+        &self.index
+    }
+
+    /// The sessions of this node.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The node's metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// How many subscriptions all connections hold.
+    pub fn subscriptions(&self) -> usize {
+        self.index.subscriptions()
+    }
+
+    /// What the operator decided.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}

@@ -1,0 +1,271 @@
+//! Long polling: a mailbox that keeps the last events, and the polls that wait at it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use event::Event;
+use parking_lot::Mutex;
+use telemetry::CloseReason;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// How many events a mailbox keeps (RIG).
+const EVENTS: usize = 200;
+
+/// The events of one long-polling client.
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    arrived: Notify,
+    /// Bytes it keeps at the most.
+    limit: usize,
+}
+
+struct State {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// An event has been dropped for want of room.
+    overflowed: bool,
+    close_reason: Option<CloseReason>,
+    last_poll: Instant,
+}
+
+/// The answer to one poll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The id of the newest event the client knows now.
+    pub last_event_id: String,
+    /// The JSON document that is the answer.
+    pub body: Bytes,
+    /// The connection has ended; the client's cookies are of no further use.
+    pub over: bool,
+}
+
+/// The poll cannot be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PollError {
+    /// The session of the connection has been blacklisted, and the client has been told so.
+    #[error("Session killed.")]
+    SessionKilled,
+    /// The connection is of another transport.
+    #[error("the connection is not a long-polling one")]
+    NotLongPolling,
+}
+
+impl Mailbox {
+    pub(crate) fn new(limit: usize) -> Self {
+        let state = State {
+            events: VecDeque::new(),
+            bytes: 0,
+            overflowed: false,
+            close_reason: None,
+            last_poll: Instant::now(),
+        };
+        Self { state: Mutex::new(state), arrived: Notify::new(), limit }
+    }
+
+    /// Keeps an event; the oldest make room.
+    pub(crate) fn put(&self, event: &Event) {
+        let mut state = self.state.lock();
+        if state.close_reason.is_some() {
+            return;
+        }
+        state.bytes += event.json().len();
+        state.events.push_back(event.clone());
+        while state.events.len() > EVENTS || (state.bytes > self.limit && state.events.len() > 1) {
+            let oldest = state.events.pop_front().expect("there are several events");
+            state.bytes -= oldest.json().len();
+            state.overflowed = true;
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// Forgets all events; a poll that waits is answered with `last` alone.
+    pub(crate) fn kill(&self, last: Event) {
+        let mut state = self.state.lock();
+        if state.close_reason.is_some() {
+            return;
+        }
+        state.close_reason = Some(CloseReason::SessionKilled);
+        state.events.clear();
+        state.bytes = 0;
+        state.last_poll = Instant::now();
+        state.events.push_back(last);
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// Answers the polls that wait; the events stay until the mailbox is gone.
+    pub(crate) fn leave(&self) {
+        self.state.lock().close_reason.get_or_insert(CloseReason::Shutdown);
+        self.arrived.notify_waiters();
+    }
+
+    /// Marks a mailbox that nobody has polled for `idle`; returns whether it is over for any reason, or idle.
+    pub(crate) fn is_abandoned(&self, idle: Duration, killed_for: Duration) -> bool {
+        let mut state = self.state.lock();
+        match state.close_reason {
+            Some(_) => state.last_poll.elapsed() >= killed_for,
+            None if state.last_poll.elapsed() >= idle => {
+                state.close_reason = Some(CloseReason::Idle);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.state.lock().close_reason
+    }
+
+    /// The events after `last_event_id`, as soon as there are any, or none after `wait`.
+    ///
+    /// A kill answers the polls that wait with `rig.session_killed`; polls after that fail.
+    pub(crate) async fn poll(&self, last_event_id: &str, wait: Duration) -> Result<Batch, PollError> {
+        if self.close_reason() == Some(CloseReason::SessionKilled) {
+            return Err(PollError::SessionKilled);
+        }
+        let deadline = Instant::now() + wait;
+        loop {
+            let arrived = self.arrived.notified();
+            let mut arrived = std::pin::pin!(arrived);
+            // From here on an arrival is not missed, even between the look and the wait.
+            arrived.as_mut().enable();
+            if let Some(batch) = self.state.lock().batch_after(last_event_id, false) {
+                return Ok(batch);
+            }
+            if timeout_at(deadline, arrived).await.is_err() {
+                let batch = self.state.lock().batch_after(last_event_id, true);
+                return Ok(batch.expect("a forced batch is never none"));
+            }
+        }
+    }
+}
+
+impl State {
+    /// What to answer now; with `even_empty`, an answer without events counts.
+    fn batch_after(&mut self, last_event_id: &str, even_empty: bool) -> Option<Batch> {
+        self.last_poll = Instant::now();
+        let over = self.close_reason.is_some();
+        let known = self.events.iter().rposition(|event| event.id() == last_event_id);
+        let start = match known {
+            Some(at) => at + 1,
+            None if over || !self.overflowed => 0,
+            // What the client has missed is gone. RIG says so by an empty list with the newest id.
+            None => {
+                let newest = self.events.back().expect("a mailbox that overflowed is not empty");
+                return Some(Batch::new(newest.id(), std::iter::empty(), over));
+            }
+        };
+        if start == self.events.len() && !even_empty && !over {
+            return None;
+        }
+        let last = self.events.back().map_or(last_event_id, Event::id);
+        Some(Batch::new(last, self.events.range(start..), over))
+    }
+}
+
+impl Batch {
+    fn new<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>, over: bool) -> Self {
+        let mut body = BytesMut::new();
+        body.put_slice(b"{\"last_event_id\":");
+        body.put_slice(&serde_json::to_vec(last_event_id).expect("a string is JSON"));
+        body.put_slice(b",\"events\":[");
+        for (n, event) in events.enumerate() {
+            if n > 0 {
+                body.put_u8(b',');
+            }
+            body.put_slice(event.json());
+        }
+        body.put_slice(b"]}");
+        Self { last_event_id: last_event_id.to_owned(), body: body.freeze(), over }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    fn event(id: &str) -> Event {
+        Event::from_json(format!(r#"{{"specversion":"0.2","type":"t","id":"{id}"}}"#).into()).unwrap()
+    }
+
+    fn ids(batch: &Batch) -> Vec<String> {
+        let body: serde_json::Value = serde_json::from_slice(&batch.body).unwrap();
+        body["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_gets_what_came_after_its_last_event() {
+        let mailbox = Mailbox::new(1 << 20);
+        for id in ["a", "b", "c"] {
+            mailbox.put(&event(id));
+        }
+        assert_eq!(ids(&mailbox.poll("first_event", WAIT).await.unwrap()), ["a", "b", "c"]);
+        assert_eq!(ids(&mailbox.poll("b", WAIT).await.unwrap()), ["c"]);
+        assert_eq!(ids(&mailbox.poll("unknown", WAIT).await.unwrap()), ["a", "b", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_waits_five_seconds_and_then_gets_nothing() {
+        let mailbox = Mailbox::new(1 << 20);
+        mailbox.put(&event("a"));
+        let asked = Instant::now();
+        let batch = mailbox.poll("a", WAIT).await.unwrap();
+        assert_eq!(asked.elapsed(), WAIT);
+        assert_eq!(&batch.body[..], br#"{"last_event_id":"a","events":[]}"#);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_answers_the_poll_that_waits() {
+        let mailbox = Arc::new(Mailbox::new(1 << 20));
+        let waiting = tokio::spawn({
+            let mailbox = mailbox.clone();
+            async move { mailbox.poll("first_event", WAIT).await }
+        });
+        tokio::task::yield_now().await;
+        mailbox.put(&event("a"));
+        assert_eq!(ids(&waiting.await.unwrap().unwrap()), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overflow_is_an_empty_list_with_the_newest_id() {
+        let mailbox = Mailbox::new(1 << 20);
+        for n in 0..205 {
+            mailbox.put(&event(&format!("f{n}")));
+        }
+        let batch = mailbox.poll("first_event", WAIT).await.unwrap();
+        assert_eq!(&batch.body[..], br#"{"last_event_id":"f204","events":[]}"#);
+        assert_eq!(ids(&mailbox.poll("f203", WAIT).await.unwrap()), ["f204"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_bounded_too() {
+        let mailbox = Mailbox::new(100);
+        for n in 0..10 {
+            mailbox.put(&event(&n.to_string()));
+        }
+        assert!(mailbox.state.lock().bytes <= 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
+        let mailbox = Arc::new(Mailbox::new(1 << 20));
+        mailbox.put(&event("a"));
+        let parked = tokio::spawn({
+            let mailbox = mailbox.clone();
+            async move { mailbox.poll("a", WAIT).await }
+        });
+        tokio::task::yield_now().await;
+        mailbox.kill(event("killed"));
+        mailbox.put(&event("late"));
+        let batch = parked.await.unwrap().unwrap();
+        assert!(batch.over);
+        assert_eq!(ids(&batch), ["killed"]);
+        assert_eq!(mailbox.poll("a", WAIT).await, Err(PollError::SessionKilled));
+    }
+}

@@ -1,0 +1,145 @@
+//! Server-Sent Events: the head of the stream, the task that owns its socket, and the body for HTTP/2.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use telemetry::CloseReason;
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::socket::Socket;
+use crate::writer::Next;
+
+/// How long a client may take to read the farewell and close its side.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The response head of a stream over HTTP/1: `chunked` for HTTP/1.1, ended by closing for HTTP/1.0.
+pub fn sse_head(headers: &HeaderMap, chunked: bool) -> Bytes {
+    let mut head = Vec::from(&b"HTTP/1.1 200 OK\r\n"[..]);
+    write_headers(&mut head, headers);
+    let framing: &[u8] = if chunked { b"transfer-encoding: chunked" } else { b"connection: close" };
+    head.extend_from_slice(framing);
+    head.extend_from_slice(b"\r\n\r\n");
+    head.into()
+}
+
+/// Header lines, and the date that RFC 9110 (section 6.6.1) wants of a server with a clock.
+pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())).as_bytes());
+}
+
+impl Connection {
+    /// Owns an SSE connection until it ends. The client sends nothing any more; what it sends is dropped.
+    pub async fn run_sse(self: Arc<Self>, socket: Socket) {
+        self.attach(socket);
+        run(&self, |_| {}).await;
+    }
+}
+
+/// Moves bytes until the connection is over: out of the outbox as the socket takes them, in to `received`.
+pub(crate) async fn run(connection: &Connection, mut received: impl FnMut(&[u8])) {
+    let Some(socket) = connection.socket() else { return };
+    loop {
+        let step = poll_fn(|cx| {
+            let next = connection.flush(cx);
+            match next {
+                Next::Over | Next::Farewell { .. } => return Poll::Ready(next),
+                Next::Write if socket.poll_writable(cx).is_ready() => return Poll::Ready(Next::Write),
+                Next::Write | Next::Read => {}
+            }
+            socket.poll_readable(cx).map(|_| Next::Read)
+        })
+        .await;
+        match step {
+            Next::Over => return,
+            // Boxed: few connections are ending at any time, and all of them have a task of this size.
+            Next::Farewell { .. } => {
+                Box::pin(say_farewell(socket, |cx| connection.flush(cx))).await;
+                return connection.cut(CloseReason::Client);
+            }
+            Next::Write => {}
+            Next::Read => read(connection, socket, &mut received),
+        }
+    }
+}
+
+fn read(connection: &Connection, socket: &Socket, received: &mut impl FnMut(&[u8])) {
+    let mut buffer = [0; 4096];
+    match socket.try_read(&mut buffer) {
+        Ok(0) => connection.cut(CloseReason::Client),
+        Ok(n) => received(&buffer[..n]),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+        Err(_) => connection.cut(CloseReason::Client),
+    }
+}
+
+/// Sends the last bytes, ends the sending side, and waits for the client to close: closing first, with unread bytes
+/// in the socket, would reset the connection and could take the farewell with it (RFC 9112, section 9.6).
+pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Context<'_>) -> Next) {
+    // At the deadline the client has had its time; whatever is left of the farewell goes with the socket.
+    let _ = timeout(FAREWELL, async {
+        let flushed = poll_fn(|cx| {
+            loop {
+                match flush(cx) {
+                    Next::Farewell { flushed: false } => drop(ready!(socket.poll_writable(cx))),
+                    next => return Poll::Ready(next),
+                }
+            }
+        })
+        .await;
+        if flushed == Next::Over {
+            return;
+        }
+        socket.end();
+        let mut sink = [0; 1024];
+        while poll_fn(|cx| socket.poll_readable(cx)).await.is_ok() {
+            match socket.try_read(&mut sink) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    })
+    .await;
+}
+
+/// The stream as the body of an HTTP/2 response. It owns its connection: the client's reset drops both.
+pub struct SseBody(Arc<Connection>);
+
+/// The stream was cut: HTTP/2 resets it.
+#[derive(Debug, thiserror::Error)]
+#[error("stream cut: {}", .0.as_str())]
+pub struct Cut(CloseReason);
+
+impl SseBody {
+    /// The body of a connection opened with `chunked: false` and no head.
+    pub fn new(connection: Arc<Connection>) -> Self {
+        Self(connection)
+    }
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        Poll::Ready(match ready!(self.0.poll_pop(cx)) {
+            Ok(Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Ok(None) => None,
+            Err(reason) => Some(Err(Cut(reason))),
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! Answers: small whole bodies, and the headers that all of them carry.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use listener::Body;
+
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What RIG says of answers that are good for one moment only.
+const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
+
+/// A whole answer.
+pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = empty(status);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *response.body_mut() = full(body.into());
+    response
+}
+
+/// An error, or another short text.
+pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response<Body> {
+    answer(status, TEXT, text.to_string())
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// No such path, or no such method there (RIG).
+pub(crate) fn not_found() -> Response<Body> {
+    answer(StatusCode::NOT_FOUND, JSON, r#"{"message":"Not Found"}"#)
+}
+
+/// A method that the resource does not know (RFC 9110, section 15.5.6).
+pub(crate) fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+pub(crate) fn full(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,126 @@
+//! What the three transports have in common when a client connects.
+
+use auth::{CheckRequest, Credentials};
+use bytes::Bytes;
+use connection::{OpenError, Opening};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request};
+use hyper::body::{Body as _, Incoming};
+use serde_json::Value;
+use subscription::Subscription;
+
+use crate::answer::JSON;
+use crate::error::{ConnectError, IdentityError, ListError};
+use crate::identity::Identity;
+use crate::routes::Shared;
+
+/// The query of a request that connects.
+#[derive(Default)]
+struct Query {
+    subscriptions: Option<String>,
+    jwt: Option<String>,
+}
+
+impl Query {
+    fn of(request: &Request<Incoming>) -> Self {
+        let mut query = Self::default();
+        for (key, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+            match &*key {
+                "subscriptions" if !value.is_empty() => query.subscriptions = Some(value.into_owned()),
+                "jwt" if !value.is_empty() => query.jwt = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        query
+    }
+}
+
+impl Shared {
+    /// Every check before a connection is opened, the slow ones included.
+    pub(crate) async fn prepare(&self, request: &Request<Incoming>) -> Result<Opening, ConnectError> {
+        let prepared = self.try_prepare(request).await;
+        if let Err(error) = &prepared {
+            self.hub.metrics().connection_refused(error.reason());
+        }
+        prepared
+    }
+
+    async fn try_prepare(&self, request: &Request<Incoming>) -> Result<Opening, ConnectError> {
+        if self.hub.is_leaving() {
+            return Err(ConnectError::ShuttingDown);
+        }
+        self.connects.check().map_err(|_| ConnectError::Rate)?;
+        if !request.body().is_end_stream() {
+            return Err(ConnectError::Body);
+        }
+        let query = Query::of(request);
+        let headers = request.headers();
+        let tokens =
+            Credentials::from_request(headers, query.jwt.as_deref(), self.config.cookie.as_deref());
+        let wanted = match &query.subscriptions {
+            Some(json) => parse_query(json, &self.extractors)?,
+            None => Vec::new(),
+        };
+        let identity = Identity::verify(&tokens, &self.verifier, self.hub.sessions())?;
+        // RIG asks only where the client names subscriptions; those of the token itself need no permission.
+        if let Some(json) = &query.subscriptions {
+            let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
+            let authorization = authorization(headers, query.jwt.as_deref());
+            let content_type = HeaderValue::from_static(JSON);
+            self.config
+                .subscription_check
+                .allows(&CheckRequest {
+                    authorization: authorization.as_ref(),
+                    content_type: Some(&content_type),
+                    body,
+                    token_valid: identity.is_known(),
+                })
+                .await
+                .map_err(|_| ConnectError::Denied)?;
+        }
+        let mut subscriptions = identity.subscriptions(&self.extractors);
+        for subscription in wanted {
+            if !subscriptions.contains(&subscription) {
+                subscriptions.push(subscription);
+            }
+        }
+        Ok(Opening { sessions: identity.sessions, subscriptions })
+    }
+
+    /// Why a connection was not opened after all: what the checks could not know yet.
+    pub(crate) fn refused(&self, error: OpenError) -> ConnectError {
+        let error = match error {
+            OpenError::ShuttingDown => ConnectError::ShuttingDown,
+            OpenError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+        };
+        self.hub.metrics().connection_refused(error.reason());
+        error
+    }
+}
+
+/// The list in the query; RIG's long polling takes the object of the PUT body there too.
+fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<Subscription>, ListError> {
+    let mut value: Value = serde_json::from_str(json)?;
+    if let Some(list) = value.get_mut("subscriptions") {
+        value = list.take();
+    }
+    if !value.is_array() {
+        return Err(ListError::NotAList);
+    }
+    Ok(Subscription::parse_list(&value, extractors)?)
+}
+
+/// What the external check sees as authorization: the header, or the token of the query in its place, since browsers
+/// cannot set headers on an EventSource or a WebSocket.
+fn authorization(headers: &HeaderMap, jwt: Option<&str>) -> Option<HeaderValue> {
+    headers
+        .get(AUTHORIZATION)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&format!("Bearer {}", jwt?)).ok())
+}
+
+/// The media type of a request without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

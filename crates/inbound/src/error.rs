@@ -1,0 +1,155 @@
+//! Every error of the inbound port, and the one place where it becomes a status, a text and a metric label.
+
+use auth::TokenError;
+use event::http::DecodeError;
+use http::StatusCode;
+use listener::BodyError;
+use session::{ClaimError, SessionName};
+use subscription::SubscriptionError;
+use telemetry::RefusalReason;
+
+/// A token that opens nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    #[error("could not decode JWT: {0}")]
+    Token(#[from] TokenError),
+    #[error("could not decode JWT: {0}")]
+    Claim(#[from] ClaimError),
+    #[error("could not decode JWT: Ignoring blacklisted JWT with ID \"{0}\".")]
+    SessionBlacklisted(SessionName),
+}
+
+/// A list of subscriptions that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListError {
+    #[error("Failed to decode subscription list: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("could not decode subscriptions: subscriptions is expected to be a JSON encoded list")]
+    NotAList,
+    #[error("{0}")]
+    Subscription(#[from] SubscriptionError),
+}
+
+/// A client that gets no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("Reached maximum number of connections")]
+    Rate,
+    #[error("a request that opens a connection has no body")]
+    Body,
+    #[error("could not parse subscriptions: {0}")]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    List(ListError),
+    #[error("could not parse subscriptions: {0}")]
+    Subscription(SubscriptionError),
+    #[error("Subscription denied (not authorized).")]
+    Denied,
+    #[error("The node is shutting down.")]
+    ShuttingDown,
+}
+
+impl From<ListError> for ConnectError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Subscription(error) => Self::Subscription(error),
+            other => Self::List(other),
+        }
+    }
+}
+
+impl ConnectError {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Rate => StatusCode::TOO_MANY_REQUESTS,
+            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    pub(crate) fn reason(&self) -> RefusalReason {
+        match self {
+            Self::Rate => RefusalReason::Rate,
+            Self::Identity(IdentityError::SessionBlacklisted(_)) => RefusalReason::SessionBlacklisted,
+            Self::Identity(_) => RefusalReason::Token,
+            Self::Body | Self::List(_) | Self::Subscription(_) => RefusalReason::BadRequest,
+            Self::Denied => RefusalReason::SubscriptionCheck,
+            Self::ShuttingDown => RefusalReason::Shutdown,
+        }
+    }
+
+    /// What a WebSocket client reads in the close frame (RIG).
+    pub(crate) fn close_reason(&self) -> String {
+        match self {
+            Self::List(error @ ListError::Json(_)) => error.to_string(),
+            _ => "Bad request.".to_owned(),
+        }
+    }
+}
+
+/// A request body that cannot be read.
+impl From<BodyError> for SetError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+/// Subscriptions of a connection that are not replaced.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetError {
+    #[error("Invalid connection token.")]
+    ConnectionToken,
+    #[error("Connection no longer exists.")]
+    Gone,
+    #[error("This endpoint answers with no content, or an error as text; accept is {0:?}.")]
+    NotAcceptable(String),
+    #[error("Expected JSON encoded body: the content-type is {0}, not application/json.")]
+    ContentType(String),
+    #[error("{0}")]
+    Body(BodyError),
+    #[error("Expected JSON encoded body: {0}")]
+    Json(serde_json::Error),
+    #[error("Expected field \"subscriptions\" is not present.")]
+    NoSubscriptions,
+    #[error("Expected field \"subscriptions\" to be a list.")]
+    NotAList,
+    #[error("cannot accept subscription request: could not parse given subscriptions: {0}")]
+    Subscription(#[from] SubscriptionError),
+    #[error("cannot accept subscription request: invalid authorization header: {0}")]
+    Identity(#[from] IdentityError),
+    #[error("Subscription denied.")]
+    Denied,
+}
+
+impl SetError {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Gone => StatusCode::GONE,
+            Self::Denied => StatusCode::FORBIDDEN,
+            Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::Body(error) => error.status(),
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// An event that is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubmitError {
+    #[error("{0}")]
+    Body(#[from] BodyError),
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    #[error("Submission denied.")]
+    Denied,
+}
+
+impl SubmitError {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Decode(error) => error.status(),
+            Self::Denied => StatusCode::FORBIDDEN,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `POST /_rig/v1/events`.
+
+use auth::{CheckRequest, bearer_tokens};
+use bytes::Bytes;
+use event::Event;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Response, StatusCode};
+use listener::{Body, read_body};
+
+use crate::answer::{JSON, answer, text};
+use crate::error::SubmitError;
+use crate::identity::Identity;
+use crate::routes::{Asked, Shared};
+
+pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
+    let response = match try_submit(shared, asked).await {
+        Ok(accepted) => answer(StatusCode::ACCEPTED, JSON, accepted),
+        Err(error) => text(error.status(), error),
+    };
+    shared.with_cors(response)
+}
+
+/// Publishes the events of a request and returns them as JSON: one as it is, a batch as a list.
+async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError> {
+    let (parts, body) = asked.request.into_parts();
+    let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
+    let events = event::http::decode(&parts.headers, body.clone())?;
+
+    let identity = Identity::verify(&bearer_tokens(&parts.headers), &shared.verifier, shared.hub.sessions());
+    let check = CheckRequest {
+        authorization: parts.headers.get(AUTHORIZATION),
+        content_type: parts.headers.get(CONTENT_TYPE),
+        body,
+        token_valid: identity.is_ok_and(|identity| identity.is_known()),
+    };
+    shared.config.submission_check.allows(&check).await.map_err(|_| SubmitError::Denied)?;
+
+    let accepted = to_json(&events, &parts.headers);
+    for event in events {
+        shared.hub.publish(event).await;
+    }
+    Ok(accepted)
+}
+
+/// The events as the answer carries them back.
+fn to_json(events: &[Event], headers: &http::HeaderMap) -> Bytes {
+    match events {
+        [event] if crate::connect::media_type(headers) != "application/cloudevents-batch+json" => event.json().clone(),
+        events => {
+            let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
+            [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()
+        }
+    }
+}

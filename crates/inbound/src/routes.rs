@@ -1,0 +1,137 @@
+//! The routes of the inbound port, and what every answer carries.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::{Check, Verifier};
+use connection::Hub;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use listener::{Answer, App, Body, Peer};
+use uuid::Uuid;
+
+use crate::answer::{REQUEST_ID, TEXT, answer, method_not_allowed, not_found};
+use crate::cors::Cors;
+use crate::{events, longpolling, sse, subscriptions, websocket};
+
+/// What an operator decides about the inbound port.
+pub struct Config {
+    /// Which origins may read the answers.
+    pub cors: Cors,
+    /// Connects of all transports within a minute (RIG: `MAX_CONNECTIONS_PER_MINUTE`).
+    pub connects_per_minute: NonZeroU32,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// How long a request body may take to arrive.
+    pub body_timeout: Duration,
+    /// The cookie that may carry the token, if any.
+    pub cookie: Option<String>,
+    /// Who may subscribe.
+    pub subscription_check: Check,
+    /// Who may publish.
+    pub submission_check: Check,
+}
+
+/// The inbound port of a node. Cloning is cheap: all clones are the same port.
+#[derive(Clone)]
+pub struct Inbound(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) extractors: Arc<subscription::Extractors>,
+    pub(crate) connects: DefaultDirectRateLimiter,
+}
+
+/// One request, and where it came from.
+pub(crate) struct Asked {
+    pub(crate) request: Request<Incoming>,
+    pub(crate) peer: Peer,
+}
+
+impl Inbound {
+    /// The inbound port over the connections of `hub`.
+    pub fn new(
+        config: Config,
+        hub: Arc<Hub>,
+        verifier: Arc<Verifier>,
+        extractors: Arc<subscription::Extractors>,
+    ) -> Self {
+        let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
+        Self(Arc::new(Shared { config, hub, verifier, extractors, connects }))
+    }
+
+    async fn route(&self, asked: Asked) -> Answer {
+        let path = asked.request.uri().path().to_owned();
+        let path = path.strip_suffix('/').unwrap_or(&path);
+        let method = asked.request.method().clone();
+        let shared = &self.0;
+        let response = match path {
+            "/_rig/v1/connection/sse" => match method {
+                Method::GET => return sse::connect(shared, asked).await,
+                Method::HEAD => sse::head(shared),
+                Method::OPTIONS => shared.preflight("GET"),
+                _ => method_not_allowed("GET, HEAD, OPTIONS"),
+            },
+            "/_rig/v1/connection/ws" => match method {
+                Method::GET => return websocket::connect(shared, asked).await,
+                Method::OPTIONS => shared.preflight("GET"),
+                _ => method_not_allowed("GET, OPTIONS"),
+            },
+            "/_rig/v1/connection/longpolling" => match method {
+                Method::GET => longpolling::connect(shared, asked).await,
+                Method::OPTIONS => longpolling::preflight(shared, &asked),
+                _ => not_found(),
+            },
+            "/_rig/v1/events" => match method {
+                Method::POST => events::submit(shared, asked).await,
+                Method::OPTIONS => shared.preflight("POST"),
+                _ => not_found(),
+            },
+            "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => answer(StatusCode::OK, TEXT, "OK"),
+            _ => match (subscriptions::connection_token(path), method) {
+                (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
+                (Some(_), Method::OPTIONS) => shared.preflight("PUT"),
+                _ => not_found(),
+            },
+        };
+        Answer::Response(response)
+    }
+}
+
+impl Shared {
+    fn preflight(&self, methods: &'static str) -> Response<Body> {
+        let mut response = crate::answer::empty(StatusCode::NO_CONTENT);
+        Cors::preflight(response.headers_mut(), methods);
+        self.with_cors(response)
+    }
+
+    pub(crate) fn with_cors(&self, mut response: Response<Body>) -> Response<Body> {
+        self.config.cors.allow(response.headers_mut());
+        response
+    }
+}
+
+impl App for Inbound {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
+        match self.route(Asked { request, peer }).await {
+            Answer::Response(mut response) => {
+                let id = id.unwrap_or_else(|| {
+                    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
+                });
+                tracing::debug!(
+                    request_id = id.to_str().unwrap_or_default(),
+                    status = response.status().as_u16(),
+                    "answered"
+                );
+                response.headers_mut().insert(REQUEST_ID, id);
+                Answer::Response(response)
+            }
+            takeover => takeover,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `GET /_rig/v1/connection/sse`.
+
+use bytes::Bytes;
+use connection::{Socket, SseBody, sse_head};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use listener::{Answer, Body, Raw};
+
+use crate::answer::{empty, text};
+use crate::error::ConnectError;
+use crate::routes::{Asked, Shared};
+
+pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
+    match open(shared, asked).await {
+        Ok(answer) => answer,
+        Err(error) => Answer::Response(shared.with_cors(text(error.status(), &error))),
+    }
+}
+
+async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
+    let opening = shared.prepare(&asked.request).await?;
+    let headers = headers(shared);
+    if !asked.peer.takeover {
+        let connection =
+            shared.hub.open_sse(opening, Bytes::new(), false).map_err(|error| shared.refused(error))?;
+        let mut response = Response::new(SseBody::new(connection).map_err(Into::into).boxed_unsync());
+        *response.headers_mut() = headers;
+        return Ok(Answer::Response(response));
+    }
+    let chunked = asked.request.version() >= Version::HTTP_11;
+    let head = sse_head(&headers, chunked);
+    let connection = shared.hub.open_sse(opening, head, chunked).map_err(|error| shared.refused(error))?;
+    Ok(Answer::Takeover(Box::new(move |raw: Raw| {
+        tokio::spawn(connection.run_sse(Socket::new(raw.tcp, raw.tls, raw.permit)));
+    })))
+}
+
+/// The head of a stream without the stream.
+pub(crate) fn head(shared: &Shared) -> Response<Body> {
+    let mut response = empty(StatusCode::OK);
+    *response.headers_mut() = headers(shared);
+    response
+}
+
+fn headers(shared: &Shared) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    shared.config.cors.allow(&mut headers);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    // Asks nginx and those who follow it not to hold the stream back.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers
+}

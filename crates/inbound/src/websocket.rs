@@ -1,0 +1,50 @@
+//! `GET /_rig/v1/connection/ws`.
+
+use connection::{Accept, Socket};
+use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, StatusCode};
+use listener::{Answer, Raw};
+
+use crate::answer::{empty, text};
+use crate::error::ConnectError;
+use crate::routes::{Asked, Shared};
+
+pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
+    let accept = match Accept::new(asked.request.headers()) {
+        Ok(accept) if asked.peer.takeover => accept,
+        // HTTP/2 has no upgrade of this kind (RFC 9113, section 8.6).
+        Ok(_) => return upgrade_required(),
+        Err(error) if error.status() == StatusCode::UPGRADE_REQUIRED => return upgrade_required(),
+        Err(error) => return Answer::Response(text(error.status(), error)),
+    };
+    match open(shared, &asked, &accept).await {
+        Ok(answer) => answer,
+        // RIG tells a client what is wrong in the close frame: browsers hide the answer to a failed handshake.
+        Err(error) => {
+            let reason = error.close_reason();
+            Answer::Takeover(Box::new(move |raw: Raw| {
+                let socket = Socket::new(raw.tcp, raw.tls, raw.permit);
+                tokio::spawn(async move { connection::websocket::refuse(socket, accept, &reason).await });
+            }))
+        }
+    }
+}
+
+async fn open(shared: &Shared, asked: &Asked, accept: &Accept) -> Result<Answer, ConnectError> {
+    let opening = shared.prepare(&asked.request).await?;
+    let connection =
+        shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
+    Ok(Answer::Takeover(Box::new(move |raw: Raw| {
+        let socket = Socket::new(raw.tcp, raw.tls, raw.permit);
+        tokio::spawn(connection.run_websocket(socket, raw.read));
+    })))
+}
+
+fn upgrade_required() -> Answer {
+    let mut response = empty(StatusCode::UPGRADE_REQUIRED);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    Answer::Response(response)
+}
