@@ -1,0 +1,258 @@
+//! The event: its envelope beside its JSON.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::document::{self, Document};
+use crate::error::EventError;
+use crate::rules;
+
+/// A CloudEvent: the attributes that routing needs, and the whole event as JSON. A clone costs one reference count.
+#[derive(Clone)]
+pub struct Event(Arc<Inner>);
+
+struct Inner {
+    envelope: Envelope,
+    json: Bytes,
+}
+
+/// What routing needs. Copied out of the JSON, so that an event outlives its read buffer only by its own bytes.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) version: Version,
+    pub(crate) event_type: Box<str>,
+    pub(crate) id: Box<str>,
+    pub(crate) source: Option<Box<str>>,
+}
+
+/// The versions of CloudEvents spoken here. RIG knows the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 0.1, with `cloudEventsVersion`, `eventType` and `eventID`.
+    V0_1,
+    /// 0.2, RIG's own.
+    V0_2,
+    /// 0.3.
+    V0_3,
+    /// 1.0: the only one that is validated beyond its envelope.
+    V1_0,
+}
+
+impl Event {
+    /// Reads one event in structured mode. The JSON is kept as it is, byte for byte.
+    ///
+    /// # Errors
+    /// When the bytes are not one JSON object (with nothing after it), an attribute is given twice, or the
+    /// attributes break the rules of the event's version. RIG demands version, type and id; CloudEvents 1.0 is held
+    /// to its specification in full.
+    pub fn from_json(json: Bytes) -> Result<Self, EventError> {
+        let envelope = read(document::text(&json)?)?;
+        Ok(Self(Arc::new(Inner { envelope, json })))
+    }
+
+    /// Reads a batch: a JSON list of events, all of one version (CloudEvents JSON format, section 4). Each event's
+    /// JSON is its exact slice of the list, in memory of its own: a slow receiver of one event must not keep a whole
+    /// batch alive.
+    ///
+    /// # Errors
+    /// As [`Event::from_json`], with the index of the event; one bad event refuses the batch.
+    pub fn batch_from_json(json: Bytes) -> Result<Vec<Self>, EventError> {
+        let text = document::text(&json)?;
+        let mut batch = Batch::default();
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let parsed = deserializer.deserialize_any(&mut batch).and_then(|()| deserializer.end());
+        match (batch.fault, parsed) {
+            (Some(fault), _) => Err(fault),
+            (None, Ok(())) => Ok(batch.events),
+            (None, Err(error)) if error.is_data() => {
+                Err(EventError::NotAList { found: document::kind_of(text) })
+            }
+            (None, Err(error)) => Err(EventError::NotJson(error.to_string())),
+        }
+    }
+
+    /// One of RIG's own events: version 0.2, source `rig`, a new UUID, the time of now in microseconds. The members
+    /// come in RIG's order; without data there is no `data` member.
+    pub fn of_rig(event_type: &str, data: Option<&RawValue>) -> Self {
+        #[derive(serde::Serialize)]
+        struct OfRig<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a RawValue>,
+            id: &'a str,
+            source: &'a str,
+            specversion: &'a str,
+            time: &'a str,
+            #[serde(rename = "type")]
+            event_type: &'a str,
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string();
+        let version = Version::V0_2;
+        let members =
+            OfRig { data, id: &id, source: "rig", specversion: version.as_str(), time: &time, event_type };
+        let json = serde_json::to_vec(&members).expect("strings and valid JSON serialise");
+        let envelope =
+            Envelope { version, event_type: event_type.into(), id: id.into(), source: Some("rig".into()) };
+        Self(Arc::new(Inner { envelope, json: json.into() }))
+    }
+
+    /// `type` (0.1: `eventType`): never empty.
+    pub fn event_type(&self) -> &str {
+        &self.0.envelope.event_type
+    }
+
+    /// `id` (0.1: `eventID`): never empty.
+    pub fn id(&self) -> &str {
+        &self.0.envelope.id
+    }
+
+    /// `source`: always there in 1.0; RIG does not demand it in 0.x.
+    pub fn source(&self) -> Option<&str> {
+        self.0.envelope.source.as_deref()
+    }
+
+    /// `specversion` (0.1: `cloudEventsVersion`).
+    pub fn version(&self) -> Version {
+        self.0.envelope.version
+    }
+
+    /// The event in CloudEvents' JSON format: the very bytes that came in, where they came in structured. They may
+    /// hold line breaks.
+    pub fn json(&self) -> &Bytes {
+        &self.0.json
+    }
+}
+
+/// Shows the envelope; data is none of a log's business.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("type", &self.event_type())
+            .field("id", &self.id())
+            .field("source", &self.source())
+            .field("json", &format_args!("{} bytes", self.0.json.len()))
+            .finish()
+    }
+}
+
+impl Version {
+    /// As the version attribute says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_1 => "0.1",
+            Self::V0_2 => "0.2",
+            Self::V0_3 => "0.3",
+            Self::V1_0 => "1.0",
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn read(text: &str) -> Result<Envelope, EventError> {
+    rules::envelope(Document::read(text)?)
+}
+
+/// Collects a batch's events one by one, so that a list of a million numbers is refused at its first.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Event>,
+    fault: Option<EventError>,
+}
+
+impl Batch {
+    fn push(&mut self, json: &str) -> Result<(), EventError> {
+        let index = self.events.len();
+        let envelope = read(json).map_err(|error| EventError::InBatch { index, error: Box::new(error) })?;
+        let first = self.events.first().map_or(envelope.version, Event::version);
+        if envelope.version != first {
+            return Err(EventError::MixedVersions { index, first, found: envelope.version });
+        }
+        let json = Bytes::copy_from_slice(json.as_bytes());
+        self.events.push(Event(Arc::new(Inner { envelope, json })));
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Batch {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of CloudEvents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
+        while let Some(json) = events.next_element::<&RawValue>()? {
+            if let Err(fault) = self.push(json.get()) {
+                self.fault = Some(fault);
+                return Err(serde::de::Error::custom("the fault says it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_rig_has_the_members_in_the_order_of_rig() {
+        let data = RawValue::from_string(r#"{"connection_token":"x","errors":[]}"#.to_owned()).unwrap();
+        let event = Event::of_rig("rig.connection.create", Some(&data));
+        let json = std::str::from_utf8(event.json()).unwrap();
+        let head = format!(
+            r#"{{"data":{{"connection_token":"x","errors":[]}},"id":"{}","source":"rig","specversion":"0.2","time":""#,
+            event.id()
+        );
+        assert!(json.starts_with(&head), "{json}");
+        assert!(json.ends_with(r#"+00:00","type":"rig.connection.create"}"#), "{json}");
+        let time = &json[head.len()..json.len() - r#"","type":"rig.connection.create"}"#.len()];
+        assert_eq!(time.len(), "2026-11-23T15:14:02.915266+00:00".len(), "{time}");
+        assert!(crate::syntax::is_time(time), "{time}");
+        let read = Event::from_json(event.json().clone()).unwrap();
+        assert_eq!(
+            (read.event_type(), read.id(), read.source()),
+            (event.event_type(), event.id(), Some("rig"))
+        );
+    }
+
+    #[test]
+    fn of_rig_without_data_has_no_data_member() {
+        let event = Event::of_rig("rig.session_killed", None);
+        assert!(event.json().starts_with(br#"{"id":""#));
+    }
+
+    #[test]
+    fn a_clone_shares_the_bytes() {
+        let event = Event::of_rig("t", None);
+        let clone = event.clone();
+        assert_eq!(clone.json().as_ptr(), event.json().as_ptr());
+        assert_eq!(size_of::<Event>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn an_event_of_a_batch_does_not_keep_the_batch_alive() {
+        let batch = Bytes::from_static(
+            br#"[{"specversion":"0.2","type":"t","id":"1"} , {"specversion":"0.2","type":"u","id":"2"}]"#,
+        );
+        let events = Event::batch_from_json(batch.clone()).unwrap();
+        assert_eq!(events[1].json(), &br#"{"specversion":"0.2","type":"u","id":"2"}"#[..]);
+        assert!(!batch.as_ptr_range().contains(&events[1].json().as_ptr()));
+    }
+
+    #[test]
+    fn debug_shows_no_data() {
+        let json = Bytes::from_static(br#"{"specversion":"0.2","type":"t","id":"1","data":"secret"}"#);
+        let shown = format!("{:?}", Event::from_json(json).unwrap());
+        assert_eq!(shown, r#"Event { type: "t", id: "1", source: None, json: 57 bytes }"#);
+    }
+}

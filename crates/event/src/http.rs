@@ -1,0 +1,125 @@
+//! The HTTP binding of CloudEvents: which of the three content modes a request uses, and what is in it.
+//!
+//! | `content-type` | `ce-specversion` | mode |
+//! | --- | --- | --- |
+//! | `application/cloudevents+json` | any | structured |
+//! | `application/cloudevents-batch+json` | any | batched |
+//! | any other `application/cloudevents…` | any | none: 415 |
+//! | `application/json` | no | structured, as RIG takes it |
+//! | anything, or none | yes | binary |
+//! | anything else, or none | no | none: 400 |
+
+mod binary;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+
+use crate::error::{EventError, shown};
+use crate::event::Event;
+use crate::syntax::MediaType;
+
+/// Why a request carries no event that can be taken. The text is fit to be the answer's body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// An event format other than JSON.
+    #[error("The given content-type {0} is currently not supported; application/cloudevents+json is.")]
+    UnsupportedFormat(String),
+    /// Nothing says what the body is.
+    #[error(
+        "The content-type header is missing: use application/cloudevents+json, application/cloudevents-batch+json or \
+         application/json, or say in ce- headers what the event is."
+    )]
+    NoContentType,
+    /// Unreadable, or given twice.
+    #[error("The content-type header {0}.")]
+    BadContentType(&'static str),
+    /// Neither a content type of structured mode nor the header that announces binary mode.
+    #[error(
+        "Your request looks like it's using the CloudEvents binary content mode, but the ce-specversion header is \
+         missing."
+    )]
+    NoSpecVersion,
+    /// Binary mode with a version that has none here.
+    #[error(
+        "Your request looks like it's using the CloudEvents binary content mode, but the ce-specversion header is \
+         {0:?} instead of \"0.2\", \"0.3\" or \"1.0\"."
+    )]
+    UnknownSpecVersion(String),
+    /// A `ce-` header that cannot be an attribute.
+    #[error("The header {name} {problem}.")]
+    BadHeader {
+        /// The header, shortened.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Binary mode, and the content type says JSON, but the body is none.
+    #[error("The request body is {0}, but its content-type says that it is JSON.")]
+    BadData(EventError),
+    /// Binary mode, and the headers do not make an event.
+    #[error(
+        "Your request looks like it's using the CloudEvents binary content mode but can't be parsed: {0}. Each \
+         attribute goes into a header of its name with the prefix ce-."
+    )]
+    BadHeaders(EventError),
+    /// Structured or batched mode, and the body is no event.
+    #[error("The request body does not look like a CloudEvent: {0}")]
+    BadBody(EventError),
+}
+
+impl DecodeError {
+    /// 415 for an event format that is not spoken here, 400 for everything else.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::UnsupportedFormat(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The events of a request: one in structured and binary mode, any number (none, too) in batched mode.
+///
+/// # Errors
+/// When the headers fit no mode, or what they announce is not there. Either all events are good or none is returned.
+pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+    let content_type = content_type(headers)?;
+    let binary = headers.contains_key("ce-specversion");
+    let essence = content_type.as_ref().map(|(parsed, _)| parsed.essence.as_str());
+    match essence {
+        Some("application/cloudevents+json") => structured(body),
+        Some("application/cloudevents-batch+json") => {
+            Event::batch_from_json(body).map_err(DecodeError::BadBody)
+        }
+        Some(other) if is_event_format(other) => {
+            Err(DecodeError::UnsupportedFormat(shown(other).into_owned()))
+        }
+        Some("application/json") if !binary => structured(body),
+        _ if binary => binary::decode(headers, content_type, &body).map(|event| vec![event]),
+        None => Err(DecodeError::NoContentType),
+        Some(_) => Err(DecodeError::NoSpecVersion),
+    }
+}
+
+fn structured(body: Bytes) -> Result<Vec<Event>, DecodeError> {
+    Event::from_json(body).map(|event| vec![event]).map_err(DecodeError::BadBody)
+}
+
+/// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding, section 3).
+fn is_event_format(essence: &str) -> bool {
+    let rest = essence.strip_prefix("application/cloudevents");
+    let rest = rest.map(|rest| rest.strip_prefix("-batch").unwrap_or(rest));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
+/// The content type, parsed and as it was written.
+fn content_type(headers: &HeaderMap) -> Result<Option<(MediaType, &str)>, DecodeError> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(DecodeError::BadContentType("is given more than once"));
+    }
+    let text = value.to_str().ok();
+    let parsed = text.and_then(|text| Some((MediaType::parse(text)?, text)));
+    parsed.map(Some).ok_or(DecodeError::BadContentType("is not a media type, like application/json"))
+}

@@ -1,0 +1,269 @@
+//! Many pointers at once: one pass over the JSON, values built only where a pointer ends.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::pointer::{Pointer, index};
+
+/// A set of pointers, compiled so that a document is read once for all of them.
+#[derive(Clone, Debug)]
+pub struct PointerTree {
+    root: Node,
+    pointers: usize,
+}
+
+/// A place in the documents that at least one pointer goes to or through.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// The pointers that end here, as positions in the result.
+    ends: Vec<usize>,
+    /// All pointers that end here or below.
+    below: Vec<usize>,
+    /// By name, sorted.
+    members: Vec<(Box<str>, Node)>,
+    /// Those of `members` that are indices of a list too, with their position there; sorted by index.
+    indices: Vec<(usize, usize)>,
+}
+
+type Found = [Option<Value>];
+
+impl PointerTree {
+    /// Compiles the pointers; their order is the order of the results. The same pointer may come twice.
+    pub fn new<'a>(pointers: impl IntoIterator<Item = &'a Pointer>) -> Self {
+        let mut root = Node::default();
+        let mut count = 0;
+        for pointer in pointers {
+            let mut node = &mut root;
+            node.below.push(count);
+            for token in pointer.tokens() {
+                node = node.member(token);
+                node.below.push(count);
+            }
+            node.ends.push(count);
+            count += 1;
+        }
+        root.index();
+        Self { root, pointers: count }
+    }
+
+    /// What each pointer points to in this document, as [`Pointer::resolve`] would find it: of duplicate members the
+    /// last counts. `None` where there is nothing, the way leads through a string or a number, or the text is not
+    /// JSON at all; never an error.
+    pub fn extract(&self, json: &[u8]) -> Vec<Option<Value>> {
+        let mut found = vec![None; self.pointers];
+        if self.pointers == 0 {
+            return found;
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let walk = Walk { node: &self.root, found: &mut found };
+        if walk.deserialize(&mut deserializer).and_then(|()| deserializer.end()).is_err() {
+            found.fill(None);
+        }
+        found
+    }
+}
+
+impl Node {
+    fn member(&mut self, name: &str) -> &mut Self {
+        let at = match self.position(name) {
+            Ok(at) => at,
+            Err(at) => {
+                self.members.insert(at, (name.into(), Self::default()));
+                at
+            }
+        };
+        &mut self.members[at].1
+    }
+
+    fn index(&mut self) {
+        for (at, (name, node)) in self.members.iter_mut().enumerate() {
+            self.indices.extend(index(name).map(|index| (index, at)));
+            node.index();
+        }
+        self.indices.sort_unstable();
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.members.binary_search_by(|(member, _)| (**member).cmp(name))
+    }
+
+    /// For the pointers here and below: takes what they find in a value that was built.
+    fn take(&self, value: Value, found: &mut Found) {
+        for (name, node) in &self.members {
+            let member = match &value {
+                Value::Object(members) => members.get(&**name),
+                Value::Array(elements) => index(name).and_then(|index| elements.get(index)),
+                _ => None,
+            };
+            if let Some(member) = member {
+                node.take(member.clone(), found);
+            }
+        }
+        if let Some((last, others)) = self.ends.split_last() {
+            for end in others {
+                found[*end] = Some(value.clone());
+            }
+            found[*last] = Some(value);
+        }
+    }
+}
+
+/// The pass over the document, at one node.
+struct Walk<'a> {
+    node: &'a Node,
+    found: &'a mut Found,
+}
+
+impl Walk<'_> {
+    fn descend<'w>(&'w mut self, node: &'w Node) -> Walk<'w> {
+        // An earlier member of the same name found something else: the last one counts.
+        for end in &node.below {
+            self.found[*end] = None;
+        }
+        Walk { node, found: self.found }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.node.ends.is_empty() {
+            return deserializer.deserialize_any(self);
+        }
+        let value = serde::Deserialize::deserialize(deserializer)?;
+        self.node.take(value, self.found);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
+        while let Some(position) = object.next_key_seed(Member(self.node))? {
+            match position {
+                Some(at) => object.next_value_seed(self.descend(&self.node.members[at].1))?,
+                None => {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let mut reached = 0;
+        for (index, at) in &self.node.indices {
+            while reached < *index {
+                if list.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(());
+                }
+                reached += 1;
+            }
+            if list.next_element_seed(self.descend(&self.node.members[*at].1))?.is_none() {
+                return Ok(());
+            }
+            reached += 1;
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    // Nothing is below a scalar.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Finds a member's name among the node's, without keeping it.
+struct Member<'a>(&'a Node);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Member<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.position(name).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn extract(pointers: &[&str], json: &str) -> Vec<Option<Value>> {
+        let pointers: Vec<_> = pointers.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
+        PointerTree::new(&pointers).extract(json.as_bytes())
+    }
+
+    #[test]
+    fn d20_a_pointer_into_data_that_is_a_string_or_a_list_finds_nothing() {
+        for data in [r#""text""#, "[1,2]", "[]", "7", "-7", "0.5", "true", "null", "{}"] {
+            let json = format!(r#"{{"data":{data},"id":"1"}}"#);
+            assert_eq!(extract(&["/data/name", "/id"], &json), [None, Some(json!("1"))], "{data}");
+        }
+        assert_eq!(extract(&["/data/name"], r#"{"id":"1"}"#), [None]);
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_pointers() {
+        let json = r#"{"a":{"b":[1,{"c":2}]},"d":3}"#;
+        let pointers = ["/d", "/a/b/1/c", "/a/b/0", "/a", "/a/b/1", "/d", "/x", "/a/b/2"];
+        let b1 = json!({"c": 2});
+        let a = json!({"b": [1, b1]});
+        let found =
+            [Some(json!(3)), Some(json!(2)), Some(json!(1)), Some(a), Some(b1), Some(json!(3)), None, None];
+        assert_eq!(extract(&pointers, json), found);
+        assert_eq!(extract(&[], json), []);
+        assert_eq!(extract(&[""], json), [Some(serde_json::from_str(json).unwrap())]);
+    }
+
+    #[test]
+    fn of_duplicate_members_the_last_counts() {
+        assert_eq!(extract(&["/a/b"], r#"{"a":{"b":1},"a":{"b":2}}"#), [Some(json!(2))]);
+        assert_eq!(extract(&["/a/b"], r#"{"a":{"b":1},"a":{"c":2}}"#), [None]);
+        assert_eq!(extract(&["/a/b", "/a"], r#"{"a":{"b":1},"a":5}"#), [None, Some(json!(5))]);
+    }
+
+    #[test]
+    fn what_is_not_json_holds_nothing() {
+        for bad in ["", "{", r#"{"a":1"#, r#"{"a":1} x"#, "nojson"] {
+            assert_eq!(extract(&["/a"], bad), [None], "{bad}");
+        }
+    }
+}
