@@ -1,1 +1,85 @@
-fn main() {}
+//! The Reactive Interaction Gateway: settings, then build, run, drain.
+
+mod cli;
+mod serve;
+mod settings;
+mod token;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cli::Asked;
+use settings::{Environment, Flags, Given, Mistakes, Settings};
+
+/// The exit code where settings or arguments are wrong.
+const MISTAKES: u8 = 2;
+
+fn main() -> ExitCode {
+    let environment: Environment = std::env::vars_os().collect();
+    let done = match cli::parse(std::env::args_os()) {
+        Asked::Print(help) => help.print().map_err(Into::into),
+        Asked::Serve(flags) => serve(flags, &environment),
+        Asked::Check(flags) => check(flags, &environment),
+        Asked::Token(flags, request) => token(&request, flags, &environment),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Mistakes(mistakes)) => {
+            eprint!("{mistakes}");
+            ExitCode::from(MISTAKES)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the program ends without having done what was asked.
+enum Failure {
+    Mistakes(Mistakes),
+    Other(anyhow::Error),
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn serve(flags: Flags, environment: &Environment) -> Result<(), Failure> {
+    let settings = Settings::parse(Given::gather(flags, environment))?;
+    serve::run(settings)?;
+    Ok(())
+}
+
+fn check(flags: Flags, environment: &Environment) -> Result<(), Failure> {
+    let given = Given::gather(flags, environment);
+    let effective = given.to_string();
+    let settings = Settings::parse(given)?;
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
+    }
+    write!(std::io::stdout(), "settings are valid\n{effective}")?;
+    Ok(())
+}
+
+fn token(request: &token::Request, flags: Flags, environment: &Environment) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let token = request.mint(Given::gather(flags, environment), environment, now)?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}

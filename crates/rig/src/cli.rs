@@ -1,0 +1,303 @@
+//! The command line, built from the table of settings: what to do, and the flags that were given for it.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::builder::OsStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::settings::table::{self, Setting};
+use crate::settings::{CONFIG_VARIABLE, Flags, Mistake, Source};
+use crate::token;
+
+const ABOUT: &str = "The Reactive Interaction Gateway: delivers events to frontends, and ends their sessions";
+
+const AFTER: &str = "\
+A flag wins over the environment, the environment over the file, the file over the default. \
+The keys of the file are the names of the environment in lower case, such as inbound_port = 4000. \
+Secrets belong into the environment or the file: other users of the host can read flags.";
+
+/// Wider help is hard to read.
+const WIDEST: usize = 110;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// Serve until a signal.
+    Serve(Flags),
+    /// Say whether the settings are valid.
+    Check(Flags),
+    /// Mint a token.
+    Token(Flags, token::Request),
+    /// Print this help or version and leave.
+    Print(clap::Error),
+}
+
+/// Reads a command line, whose first argument is the name of the program.
+///
+/// Mistakes do not end the reading: each is noted and its argument put aside, so that all are told at once, together
+/// with those of the other sources.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Asked {
+    // With their places, which stay when others are put aside.
+    let mut arguments: Vec<_> = arguments.into_iter().enumerate().collect();
+    let mut mistakes = Vec::new();
+    let matches = loop {
+        match command().try_get_matches_from(arguments.iter().map(|(_, argument)| argument)) {
+            Ok(matches) => break matches,
+            Err(error) if !error.use_stderr() => return Asked::Print(error),
+            Err(error) => {
+                let (mistake, index) = explain(&error, &arguments);
+                mistakes.push(mistake);
+                let Some(index) = index else { break ArgMatches::default() };
+                put_aside(&mut arguments, index);
+            }
+        }
+    };
+    asked(&matches, mistakes)
+}
+
+/// The command line as clap knows it.
+pub(crate) fn command() -> Command {
+    Command::new("rig")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER)
+        .max_term_width(WIDEST)
+        .next_line_help(true)
+        .disable_help_subcommand(true)
+        .arg(config().help_heading("Settings file"))
+        .args(settings())
+        .subcommand(
+            Command::new("check")
+                .about("Validates all settings and leaves: 0 valid, 2 not. Takes the flags of rig")
+                .arg(config())
+                .args(settings().map(|flag| flag.hide(true))),
+        )
+        .subcommand(token::command().arg(config()))
+}
+
+fn config() -> Arg {
+    let help = format!("A file with settings, as TOML [env: {CONFIG_VARIABLE}]");
+    flag("config").value_name("FILE").help(help)
+}
+
+fn settings() -> impl Iterator<Item = Arg> {
+    table::GROUPS.iter().flat_map(|group| {
+        group.settings.iter().map(|setting| {
+            flag(setting.name)
+                .long(setting.flag())
+                .value_name(setting.kind.placeholder())
+                .help(help(setting))
+                .help_heading(group.heading)
+        })
+    })
+}
+
+/// A flag that takes any text, any number of times: what is wrong with it is found with all the rest.
+fn flag(id: &'static str) -> Arg {
+    Arg::new(id).long(id).action(ArgAction::Append).value_parser(OsStringValueParser::new())
+}
+
+fn help(setting: &Setting) -> String {
+    let Setting { name, kind, help, .. } = setting;
+    let default = if setting.default.is_empty() { "not set" } else { setting.default };
+    let secret = if setting.secret { " [secret]" } else { "" };
+    format!("{help}. Allowed: {kind}{secret} [default: {default}] [env: {name}]")
+}
+
+fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
+    let mut flags = Flags { mistakes, ..Flags::default() };
+    collect(matches, &mut flags);
+    match matches.subcommand() {
+        Some(("check", matches)) => {
+            collect(matches, &mut flags);
+            Asked::Check(flags)
+        }
+        Some((_, matches)) => {
+            for (name, _) in std::mem::take(&mut flags.settings) {
+                let flag =
+                    table::all().find(|setting| setting.name == name).map_or_else(String::new, Setting::flag);
+                flags.mistakes.push(mistake(format!("--{flag}"), "rig token takes no settings as flags"));
+            }
+            collect_config(matches, &mut flags);
+            let request = token::Request::from_matches(matches);
+            Asked::Token(flags, request)
+        }
+        None => Asked::Serve(flags),
+    }
+}
+
+fn collect(matches: &ArgMatches, flags: &mut Flags) {
+    collect_config(matches, flags);
+    for setting in table::all() {
+        let values = matches.try_get_many::<OsString>(setting.name).ok().flatten().unwrap_or_default();
+        flags.settings.extend(values.map(|value| (setting.name, value.clone())));
+    }
+}
+
+fn collect_config(matches: &ArgMatches, flags: &mut Flags) {
+    let files = matches.try_get_many::<OsString>("config").ok().flatten().unwrap_or_default();
+    for file in files {
+        match &flags.config {
+            None => flags.config = Some(PathBuf::from(file)),
+            Some(_) => flags.mistakes.push(mistake("--config".to_owned(), "given more than once")),
+        }
+    }
+}
+
+/// What is wrong, and which argument to put aside. Texts that are not flags are not repeated: one may be the second
+/// half of a secret.
+fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Option<usize>) {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
+        _ => None,
+    };
+    let wrong = context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand));
+    // clap says `--inbound-port <PORT>` where the value is missing.
+    let wrong = wrong
+        .map(|wrong| if wrong.starts_with('-') { wrong.split(' ').next().unwrap_or(wrong) } else { wrong });
+    let meant = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    let index =
+        wrong.and_then(|wrong| arguments.iter().skip(1).position(|(_, argument)| is_named(argument, wrong)));
+    let index = index.map(|index| index + 1);
+    let (source, name) = match (wrong, index) {
+        (Some(flag), _) if flag.starts_with('-') => (Source::Flag, flag.to_owned()),
+        (_, Some(index)) => (Source::Argument(arguments[index].0), String::new()),
+        _ => (Source::Flag, String::new()),
+    };
+    let reason = match (error.kind(), meant) {
+        (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, Some(meant)) => {
+            format!("unknown; did you mean {meant}?")
+        }
+        (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, None) => {
+            "unknown; rig --help names all flags and commands".to_owned()
+        }
+        (ErrorKind::InvalidValue, _) => "needs a value".to_owned(),
+        (kind, _) => kind.as_str().unwrap_or("cannot be read").to_owned(),
+    };
+    (Mistake { source, name, value: None, reason }, index)
+}
+
+fn is_named(argument: &OsStr, name: &str) -> bool {
+    let argument = argument.to_string_lossy();
+    let (flag, _) = argument.split_once('=').unwrap_or((&argument, ""));
+    // A short flag may have others behind it: `-xV`.
+    flag == name || argument == name || (name.len() == 2 && !name.starts_with("--") && flag.starts_with(name))
+}
+
+/// Removes an argument and, where it is a flag, the value behind it.
+fn put_aside(arguments: &mut Vec<(usize, OsString)>, index: usize) {
+    let (_, removed) = arguments.remove(index);
+    let removed = removed.to_string_lossy();
+    let takes_value = removed.starts_with("--") && !removed.contains('=');
+    let is_value = |(_, next): &(usize, OsString)| {
+        let next = next.to_string_lossy();
+        !next.starts_with('-') && !matches!(&*next, "check" | "token")
+    };
+    if takes_value && arguments.get(index).is_some_and(is_value) {
+        arguments.remove(index);
+    }
+}
+
+fn mistake(name: String, reason: &str) -> Mistake {
+    Mistake { source: Source::Flag, name, value: None, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Asked {
+        super::parse(line.split(' ').map(OsString::from))
+    }
+
+    fn mistakes(line: &str) -> Vec<String> {
+        match parse(line) {
+            Asked::Serve(flags) | Asked::Check(flags) | Asked::Token(flags, _) => {
+                flags.mistakes.iter().map(Mistake::to_string).collect()
+            }
+            Asked::Print(_) => panic!("help"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_documents_every_setting() {
+        let help = command().term_width(100).render_long_help().to_string();
+        for setting in table::all() {
+            assert!(help.contains(&format!("--{} <", setting.flag())), "{}", setting.name);
+            let words: Vec<_> = help.split_whitespace().collect();
+            let name = format!("{}]", setting.name);
+            assert!(words.windows(2).any(|pair| pair == ["[env:", name.as_str()]), "{}", setting.name);
+        }
+        insta::assert_snapshot!("help", help);
+    }
+
+    #[test]
+    fn help_of_the_subcommands_is_short() {
+        let mut command = command().term_width(100);
+        command.build();
+        let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
+        assert!(!check.contains("--inbound-port"), "{check}");
+        insta::assert_snapshot!(
+            "help_token",
+            command.find_subcommand_mut("token").unwrap().render_long_help()
+        );
+    }
+
+    #[test]
+    fn flags_may_stand_before_and_behind_the_subcommand() {
+        let Asked::Check(flags) = parse("rig --inbound-port 1 check --api-http-port=2 --config a.toml")
+        else {
+            panic!("not check");
+        };
+        assert_eq!(flags.settings, [("INBOUND_PORT", "1".into()), ("API_HTTP_PORT", "2".into())]);
+        assert_eq!(flags.config, Some("a.toml".into()));
+        assert_eq!(flags.mistakes, []);
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        assert!(matches!(parse("rig --help"), Asked::Print(error) if error.kind() == ErrorKind::DisplayHelp));
+        assert!(matches!(parse("rig -V"), Asked::Print(error) if error.kind() == ErrorKind::DisplayVersion));
+        assert!(
+            matches!(parse("rig check -h"), Asked::Print(error) if error.kind() == ErrorKind::DisplayHelp)
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_found_and_the_rest_is_still_read() {
+        let line = "rig --inbond-port 1 --cors * -x --heartbeat-interval --config a --config b chekc --host";
+        insta::assert_snapshot!(mistakes(line).join("\n"), @r#"
+        flag --inbond-port: unknown; did you mean --inbound-port?
+        flag -x: unknown; rig --help names all flags and commands
+        flag --heartbeat-interval: needs a value
+        argument 11: unknown; did you mean check?
+        flag --host: needs a value
+        flag --config: given more than once
+        "#);
+        let Asked::Serve(flags) = parse(line) else { panic!("not serve") };
+        assert_eq!(flags.settings, [("CORS", "*".into())]);
+    }
+
+    #[test]
+    fn stray_texts_are_not_repeated() {
+        let told = mistakes("rig --api-token two words --api-tokne=hidden --node-coookie hidden").join("\n");
+        assert!(!told.contains("words") && !told.contains("hidden"), "{told}");
+        assert_eq!(told.lines().count(), 3, "{told}");
+    }
+
+    #[test]
+    fn token_takes_no_settings() {
+        assert_eq!(
+            mistakes("rig --inbound-port 1 token --claim sub=a"),
+            ["flag --inbound-port: rig token takes no settings as flags"]
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! What was given for each setting, and where: flags before environment before file before default.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::mistake::{Mistake, Source, quoted};
+use super::table::{self, Setting, UNSUPPORTED};
+
+/// The environment of the process, or that of a test.
+pub(crate) type Environment = BTreeMap<OsString, OsString>;
+
+/// The environment variable that names the settings file.
+pub(crate) const CONFIG_VARIABLE: &str = "RIG_CONFIG";
+
+/// The flags of a command line.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    /// The settings file.
+    pub(crate) config: Option<PathBuf>,
+    /// Flags of settings, by the name of the setting, as often as they were given.
+    pub(crate) settings: Vec<(&'static str, OsString)>,
+    /// What was wrong with the command line itself.
+    pub(crate) mistakes: Vec<Mistake>,
+}
+
+/// A value as it was written, and where.
+#[derive(Clone, Debug)]
+struct Raw {
+    value: String,
+    source: Source,
+}
+
+/// The values that somebody gave, and the mistakes found on the way to them.
+pub(crate) struct Given {
+    values: HashMap<&'static str, Raw>,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Given {
+    /// Reads flags, environment and file. Mistakes are kept for the report of all of them.
+    pub(crate) fn gather(flags: Flags, environment: &Environment) -> Self {
+        let mut given = Self { values: HashMap::new(), mistakes: flags.mistakes, warnings: Vec::new() };
+        let named = environment.get(OsStr::new(CONFIG_VARIABLE)).filter(|path| !path.is_empty());
+        // The weakest first: what comes later replaces it.
+        if let Some(path) = flags.config.or_else(|| named.map(PathBuf::from)) {
+            given.read_file(&path);
+        }
+        given.read_environment(environment);
+        given.read_flags(flags.settings);
+        given
+    }
+
+    /// The value in force, or the default.
+    pub(super) fn value(&self, setting: &Setting) -> &str {
+        self.values.get(setting.name).map_or(setting.default, |raw| &raw.value)
+    }
+
+    /// The value in force of a row of the table, or its default.
+    pub(crate) fn value_of(&self, name: &str) -> &str {
+        table::all().find(|setting| setting.name == name).map_or("", |setting| self.value(setting))
+    }
+
+    /// What was wrong with the sources themselves, whatever the values mean.
+    pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    /// Whether the setting has a value at all.
+    pub(super) fn is_set(&self, setting: &Setting) -> bool {
+        !self.value(setting).is_empty()
+    }
+
+    /// Notes that the value of a setting is wrong.
+    pub(super) fn mistake(&mut self, setting: &Setting, reason: String) {
+        let (value, source) = match self.values.get(setting.name) {
+            Some(raw) => (raw.value.clone(), raw.source.clone()),
+            None => (setting.default.to_owned(), Source::Default),
+        };
+        self.note(setting, source, value, reason);
+    }
+
+    fn note(&mut self, setting: &Setting, source: Source, value: String, reason: String) {
+        let name = match source {
+            Source::Flag => format!("--{}", setting.flag()),
+            Source::File(_) => setting.key(),
+            Source::Environment | Source::Argument(_) | Source::Default => setting.name.to_owned(),
+        };
+        let value = (!setting.secret).then_some(value);
+        self.mistakes.push(Mistake { source, name, value, reason });
+    }
+
+    fn put(&mut self, setting: &'static Setting, source: Source, value: &OsStr) {
+        match value.to_str() {
+            Some(value) => {
+                self.values.insert(setting.name, Raw { value: value.to_owned(), source });
+            }
+            None => {
+                let shown = value.to_string_lossy().into_owned();
+                self.note(setting, source, shown, format!("not UTF-8; allowed: {}", setting.kind));
+            }
+        }
+    }
+
+    fn read_flags(&mut self, flags: Vec<(&'static str, OsString)>) {
+        for setting in table::all() {
+            let mut values = flags.iter().filter(|(name, _)| *name == setting.name).map(|(_, value)| value);
+            let Some(first) = values.next() else { continue };
+            self.put(setting, Source::Flag, first);
+            for again in values {
+                let shown = again.to_string_lossy().into_owned();
+                self.note(setting, Source::Flag, shown, "given more than once".to_owned());
+            }
+        }
+    }
+
+    fn read_environment(&mut self, environment: &Environment) {
+        for setting in table::all() {
+            match environment.get(OsStr::new(setting.name)) {
+                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`.
+                Some(value) if value.is_empty() && setting.default.is_empty() => {}
+                Some(value) => self.put(setting, Source::Environment, value),
+                None => {}
+            }
+        }
+        for name in UNSUPPORTED {
+            if environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()) {
+                self.warnings.push(unsupported(&Source::Environment, name));
+            }
+        }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        let source = Source::File(path.to_owned());
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let reason = format!("cannot be read: {error}");
+                return self.mistakes.push(Mistake { source, name: String::new(), value: None, reason });
+            }
+        };
+        let table: toml::Table = match toml::from_str(&text) {
+            Ok(table) => table,
+            Err(error) => {
+                let name = error.span().map_or_else(String::new, |span| line_of(&text, span.start));
+                // Only the message: the error's own display quotes the line, and with it perhaps a secret.
+                let reason = format!("not TOML: {}", error.message());
+                return self.mistakes.push(Mistake { source, name, value: None, reason });
+            }
+        };
+        for (key, value) in table {
+            self.read_key(&source, &key, &value);
+        }
+    }
+
+    fn read_key(&mut self, source: &Source, key: &str, value: &toml::Value) {
+        if let Some(setting) = table::all().find(|setting| setting.key() == key) {
+            match plain(value) {
+                Some(text) => self.put(setting, source.clone(), OsStr::new(&text)),
+                None => {
+                    let wrong = value.type_str();
+                    let reason = format!("a TOML {wrong}; allowed: {}", setting.kind);
+                    self.mistakes.push(Mistake {
+                        source: source.clone(),
+                        name: key.into(),
+                        value: None,
+                        reason,
+                    });
+                }
+            }
+        } else if let Some(name) = UNSUPPORTED.iter().find(|name| name.to_ascii_lowercase() == key) {
+            self.warnings.push(unsupported(source, &name.to_ascii_lowercase()));
+        } else {
+            // Without its value: it may be that of a misspelt secret.
+            let reason = match closest(key, table::all().map(Setting::key)) {
+                Some(meant) => format!("unknown key; did you mean {meant}?"),
+                None => "unknown key; rig --help names all of them".to_owned(),
+            };
+            self.mistakes.push(Mistake { source: source.clone(), name: key.into(), value: None, reason });
+        }
+    }
+}
+
+/// The effective settings, a line each, in the order of the help. Secrets are only said to be set.
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for setting in table::all() {
+            let source = self.values.get(setting.name).map_or(&Source::Default, |raw| &raw.source);
+            let value = match (setting.secret, self.is_set(setting)) {
+                (true, true) => "set, not shown".to_owned(),
+                (_, false) => "not set".to_owned(),
+                (false, true) => quoted(self.value(setting)),
+            };
+            writeln!(f, "{} = {value} ({source})", setting.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// The name that was probably meant, if any is near.
+fn closest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let key = key.to_lowercase();
+    let near = names.map(|name| (strsim::jaro_winkler(&key, &name), name)).filter(|(score, _)| *score > 0.85);
+    near.max_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, name)| name)
+}
+
+fn unsupported(source: &Source, name: &str) -> String {
+    format!("{source} {name}: not supported by this version; ignored")
+}
+
+fn line_of(text: &str, offset: usize) -> String {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    format!("line {}", 1 + before.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// The text of a plain value, or of a list of texts (joined by commas, as in the environment).
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(switch) => Some(switch.to_string()),
+        toml::Value::Array(items) => {
+            items.iter().map(|item| item.as_str()).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
+        _ => None,
+    }
+}

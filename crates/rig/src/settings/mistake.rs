@@ -1,0 +1,129 @@
+//! What is wrong with the settings.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Characters of a value that a report shows.
+const SHOWN: usize = 80;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A flag of the command line.
+    Flag,
+    /// What stands at this place of the command line; the program is 0.
+    Argument(usize),
+    /// A variable of the environment.
+    Environment,
+    /// A key of the settings file.
+    File(PathBuf),
+    /// Nobody gave one.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Argument(place) => write!(f, "argument {place}"),
+            Self::Environment => f.write_str("environment"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One mistake. Displayed as one line, whatever the value holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// Where it was made.
+    pub(crate) source: Source,
+    /// The name, as it is written in that source. Empty: the source as a whole.
+    pub(crate) name: String,
+    /// The value, where it may be shown.
+    pub(crate) value: Option<String>,
+    /// What is wrong, or what is allowed.
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.source)?;
+        if !self.name.is_empty() {
+            write!(f, " {}", one_line(&self.name))?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, " = {}", quoted(value))?;
+        }
+        write!(f, ": {}", one_line(&self.reason))
+    }
+}
+
+/// All mistakes that were found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
+
+impl Mistakes {
+    /// Nothing, or the mistakes that there are.
+    ///
+    /// # Errors
+    /// `self`, where it is not empty.
+    pub(crate) fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.0 {
+            writeln!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value in quotes on one line, cut where it is long, without the user information of a URL.
+pub(crate) fn quoted(value: &str) -> String {
+    let value = without_user_information(value);
+    let shown: String = value.chars().take(SHOWN).collect();
+    let more = if shown.len() < value.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
+fn without_user_information(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", &rest[at..]),
+        None => value.to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_value_holds() {
+        let mistake = Mistake {
+            source: Source::Environment,
+            name: "EXTRACTORS".into(),
+            value: Some(format!("{{\n\u{1b}[31m{}", "x".repeat(100))),
+            reason: "line one\nline two".into(),
+        };
+        let line = mistake.to_string();
+        assert!(line.starts_with(r#"environment EXTRACTORS = "{\n\u{1b}[31mxxx"#), "{line}");
+        assert!(line.ends_with("xxx\"…: line one line two"), "{line}");
+        assert!(line.len() < 160, "{line}");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(quoted("http://me:secret@host/path@x"), "\"http://…@host/path@x\"");
+        assert_eq!(quoted("http://host/a@b"), "\"http://host/a@b\"");
+    }
+}

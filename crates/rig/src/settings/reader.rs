@@ -1,0 +1,144 @@
+//! From the texts that were given to values, row by row of the table, keeping every mistake.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::given::Given;
+use super::kind::{self, Kind};
+use super::table::{self, Setting};
+
+/// Reads values by the name of their setting. A value that is wrong is noted and replaced by its default, so that
+/// the reading goes on; what was read is thrown away then.
+pub(super) struct Reader {
+    pub(super) given: Given,
+    #[cfg(test)]
+    pub(super) read: std::collections::BTreeSet<&'static str>,
+}
+
+impl Reader {
+    pub(super) fn new(given: Given) -> Self {
+        Self {
+            given,
+            #[cfg(test)]
+            read: Default::default(),
+        }
+    }
+
+    pub(super) fn port(&mut self, name: &str) -> u16 {
+        self.value(name, |text, _| kind::parse_number(text)?.try_into().ok())
+    }
+
+    pub(super) fn address(&mut self, name: &str) -> IpAddr {
+        self.value(name, |text, _| text.parse().ok())
+    }
+
+    pub(super) fn time(&mut self, name: &str) -> Duration {
+        self.value(name, |text, kind| match kind {
+            Kind::Time { least, most } => kind::parse_time(text).filter(|time| (least..=most).contains(time)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn bytes(&mut self, name: &str) -> usize {
+        self.value(name, |text, kind| match kind {
+            Kind::Bytes { least, most } => kind::parse_bytes(text)
+                .filter(|bytes| (least..=most).contains(bytes))
+                .and_then(|bytes| bytes.try_into().ok()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn number(&mut self, name: &str) -> u32 {
+        self.value(name, |text, kind| match kind {
+            Kind::Number { least, most } => kind::parse_number(text)
+                .filter(|number| (least..=most).contains(number))
+                .and_then(|number| number.try_into().ok()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn switch(&mut self, name: &str) -> bool {
+        self.value(name, |text, _| kind::parse_switch(text))
+    }
+
+    /// One of the words of the row, read by `parse`.
+    pub(super) fn word<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        self.value(name, |text, kind| match kind {
+            Kind::Word(words) if text.is_empty() || words.contains(&text) => parse(text),
+            _ => None,
+        })
+    }
+
+    /// A file that can be opened now.
+    pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
+        self.optional(name, |text, kind| {
+            let readable = File::open(text).and_then(|file| file.metadata());
+            match readable {
+                Ok(metadata) if metadata.is_file() => Ok(PathBuf::from(text)),
+                Ok(_) => Err(format!("not a file; allowed: {kind}")),
+                Err(error) => Err(format!("{error}; allowed: {kind}")),
+            }
+        })
+    }
+
+    /// Any text, where there is one.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.optional(name, |text, _| Ok(text.to_owned()))
+    }
+
+    /// What `parse` makes of the text, where there is one. It says what is wrong in words, if anything is.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str, Kind) -> Result<T, String>,
+    ) -> Option<T> {
+        let setting = self.row(name);
+        if !self.given.is_set(setting) {
+            return None;
+        }
+        match parse(self.given.value(setting), setting.kind) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.given.mistake(setting, reason);
+                None
+            }
+        }
+    }
+
+    /// What `parse` makes of the text or, where that is nothing, of the default.
+    pub(super) fn value<T>(&mut self, name: &str, parse: impl Fn(&str, Kind) -> Option<T>) -> T {
+        self.fallible(name, |text, kind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}")))
+    }
+
+    /// Like [`Reader::value`], for a `parse` that says what is wrong.
+    pub(super) fn fallible<T>(&mut self, name: &str, parse: impl Fn(&str, Kind) -> Result<T, String>) -> T {
+        let setting = self.row(name);
+        parse(self.given.value(setting), setting.kind).unwrap_or_else(|reason| {
+            self.given.mistake(setting, reason);
+            parse(setting.default, setting.kind).expect("defaults are valid: a test reads all of them")
+        })
+    }
+
+    /// Whether the setting has a value, right or wrong.
+    pub(super) fn is_set(&mut self, name: &str) -> bool {
+        let setting = self.row(name);
+        self.given.is_set(setting)
+    }
+
+    /// Notes a mistake that lies in more than the value alone.
+    pub(super) fn mistake(&mut self, name: &str, reason: impl Into<String>) {
+        let setting = self.row(name);
+        self.given.mistake(setting, reason.into());
+    }
+
+    fn row(&mut self, name: &str) -> &'static Setting {
+        let setting = table::all()
+            .find(|setting| setting.name == name)
+            .expect("names are those of the table: a test reads all of them");
+        #[cfg(test)]
+        self.read.insert(setting.name);
+        setting
+    }
+}

@@ -1,0 +1,359 @@
+//! The table of all settings. Flags, environment variables, keys of the file, help, defaults and bounds come from
+//! here and from nowhere else.
+
+use std::time::Duration;
+
+use super::kind::{GIB, KIB, Kind, MIB};
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The environment variable. The flag and the key of the file derive from it.
+    pub(crate) name: &'static str,
+    /// Read like any other value where nobody gave one. Empty: not set.
+    pub(crate) default: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What it does, in a sentence without full stop.
+    pub(crate) help: &'static str,
+    /// Its value is never shown.
+    pub(crate) secret: bool,
+}
+
+/// Settings under one heading of the help.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// The heading.
+    pub(crate) heading: &'static str,
+    /// What stands under it.
+    pub(crate) settings: &'static [Setting],
+}
+
+impl Setting {
+    /// The long flag, without its dashes: `inbound-port`.
+    pub(crate) fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+
+    /// The key in the file: `inbound_port`.
+    pub(crate) fn key(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+}
+
+/// All settings, in the order of the help.
+pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
+const fn setting(name: &'static str, default: &'static str, kind: Kind, help: &'static str) -> Setting {
+    Setting { name, default, kind, help, secret: false }
+}
+
+const fn secret(name: &'static str, kind: Kind, help: &'static str) -> Setting {
+    Setting { name, default: "", kind, help, secret: true }
+}
+
+const fn text(placeholder: &'static str, allowed: &'static str) -> Kind {
+    Kind::Text { placeholder, allowed }
+}
+
+const fn millis(least: u64, most: u64) -> Kind {
+    Kind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+}
+
+const fn bytes(least: u64, most: u64) -> Kind {
+    Kind::Bytes { least, most }
+}
+
+const fn number(least: u64, most: u64) -> Kind {
+    Kind::Number { least, most }
+}
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
+const CHECK: Kind = text("CHECK", "no_check, jwt_validation, or the http:// or https:// URL of a service");
+
+/// The settings of this version.
+pub(crate) const GROUPS: &[Group] = &[
+    Group {
+        heading: "Ports",
+        settings: &[
+            setting(
+                "HOST",
+                "localhost",
+                text("NAME", "a host name"),
+                "The name of this host, for information only",
+            ),
+            setting("INBOUND_BIND", "0.0.0.0", Kind::Address, "The address that frontends connect to"),
+            setting("INBOUND_PORT", "4000", Kind::Port, "The port of frontends: HTTP"),
+            setting(
+                "INBOUND_HTTPS_PORT",
+                "4001",
+                Kind::Port,
+                "The port of frontends: HTTPS, where a certificate is set",
+            ),
+            setting(
+                "API_BIND",
+                "",
+                Kind::Address,
+                "The address of the internal port; not set: 127.0.0.1 without API_TOKEN, 0.0.0.0 with it",
+            ),
+            setting("API_HTTP_PORT", "4010", Kind::Port, "The internal port: HTTP"),
+            setting(
+                "API_HTTPS_PORT",
+                "4011",
+                Kind::Port,
+                "The internal port: HTTPS, where a certificate is set",
+            ),
+            secret(
+                "API_TOKEN",
+                text("TOKEN", "at least 16 of the characters A-Z a-z 0-9 - . _ ~ + / ="),
+                "The bearer token that the internal port wants everywhere but on /health",
+            ),
+            setting(
+                "CORS",
+                "*",
+                text("ORIGIN", "*, or an origin without path, such as https://example.com"),
+                "The origin of pages that may read answers of the inbound port",
+            ),
+        ],
+    },
+    Group {
+        heading: "TLS",
+        settings: &[
+            setting("HTTPS_CERTFILE", "", Kind::File, "The certificate chain, as PEM; turns HTTPS on"),
+            setting("HTTPS_KEYFILE", "", Kind::File, "The private key of the certificate, as PEM"),
+            secret(
+                "HTTPS_KEYFILE_PASS",
+                text("TEXT", "any text"),
+                "The passphrase of an encrypted private key",
+            ),
+        ],
+    },
+    Group {
+        heading: "JWT",
+        settings: &[
+            secret(
+                "JWT_SECRET_KEY",
+                text("KEY", "a secret, a public key as PEM, or the path of a file with either"),
+                "The key of tokens; not set: no token is valid",
+            ),
+            setting(
+                "JWT_ALG",
+                "HS256",
+                text(
+                    "ALGORITHMS",
+                    "one or several of HS, RS or PS with 256, 384 or 512, ES256, ES384, EdDSA, by commas",
+                ),
+                "The algorithms that a token may be signed with",
+            ),
+            setting(
+                "JWT_SESSION_FIELD",
+                "/jti",
+                text("POINTER", "a JSON Pointer (RFC 6901), such as /jti"),
+                "Where a token's claims name its session",
+            ),
+            setting("JWT_ISSUER", "", text("TEXT", "any text"), "The issuer (iss) that a token must have"),
+            setting(
+                "JWT_AUDIENCE",
+                "",
+                text("TEXT", "any text"),
+                "The audience (aud) that a token must have",
+            ),
+            setting("JWT_LEEWAY", "0s", millis(0, HOUR), "How far the clock of the issuer may be off"),
+            setting(
+                "JWT_COOKIE",
+                "",
+                text("NAME", "the name of a cookie (RFC 6265)"),
+                "A cookie that may carry the token, beside the Authorization header and ?jwt=",
+            ),
+        ],
+    },
+    Group {
+        heading: "Checks",
+        settings: &[
+            setting("SUBSCRIPTION_CHECK", "no_check", CHECK, "Who may subscribe"),
+            setting("SUBMISSION_CHECK", "no_check", CHECK, "Who may publish on the inbound port"),
+            setting(
+                "CHECK_TIMEOUT",
+                "5s",
+                millis(1, HOUR),
+                "How long an external check may take before it is a no",
+            ),
+        ],
+    },
+    Group {
+        heading: "Subscriptions",
+        settings: &[setting(
+            "EXTRACTORS",
+            "",
+            text("JSON", "a JSON object, or the path of a file with one"),
+            "The fields of events that subscriptions can select by",
+        )],
+    },
+    Group {
+        heading: "Connections",
+        settings: &[
+            setting(
+                "HEARTBEAT_INTERVAL",
+                "15s",
+                millis(100, DAY),
+                "Time between two heartbeats on SSE and WebSocket",
+            ),
+            setting(
+                "OUTBOX_BYTES",
+                "1MiB",
+                bytes(4 * KIB, GIB),
+                "What may wait for one slow reader; at the bound its connection is closed",
+            ),
+            setting(
+                "LONGPOLLING_IDLE_TIMEOUT",
+                "1h",
+                millis(1000, 30 * DAY),
+                "How long a long-polling connection lives without a poll",
+            ),
+            setting(
+                "MAX_CONNECTIONS_PER_MINUTE",
+                "5000",
+                number(1, u32::MAX as u64),
+                "New connections in a minute; more get 429",
+            ),
+            secret(
+                "NODE_COOKIE",
+                text("SECRET", "any text"),
+                "What connection tokens are encrypted with; not set: a random key at each start",
+            ),
+        ],
+    },
+    Group {
+        heading: "Limits",
+        settings: &[
+            setting("MAX_CONNECTIONS", "100000", number(1, u32::MAX as u64), "Open sockets in total"),
+            setting(
+                "MAX_CONNECTIONS_PER_ADDRESS",
+                "0",
+                number(0, u32::MAX as u64),
+                "Open sockets of one client address; 0: no limit",
+            ),
+            // http::Uri ends at 65534 bytes.
+            setting(
+                "MAX_REQUEST_LINE",
+                "8KiB",
+                bytes(64, 65_534),
+                "The first line of a request; a longer one gets 414",
+            ),
+            setting(
+                "MAX_HEADER_BYTES",
+                "16KiB",
+                bytes(8 * KIB, MIB),
+                "The headers of a request; more get 431",
+            ),
+            setting("MAX_BODY_BYTES", "16MiB", bytes(1, GIB), "The body of a request; a longer one gets 413"),
+            setting(
+                "HEAD_TIMEOUT",
+                "10s",
+                millis(1, HOUR),
+                "How long a client may take for the head of a request; 408",
+            ),
+            setting(
+                "BODY_TIMEOUT",
+                "60s",
+                millis(1, HOUR),
+                "How long a client may take for the body of a request; 408",
+            ),
+            setting(
+                "KEEP_ALIVE_TIMEOUT",
+                "60s",
+                millis(1, DAY),
+                "How long a socket may idle between two requests",
+            ),
+        ],
+    },
+    Group {
+        heading: "Operation",
+        settings: &[
+            setting(
+                "LOG_LEVEL",
+                "warn",
+                Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+                "The least severe lines to log",
+            ),
+            setting(
+                "LOG_FMT",
+                "",
+                Kind::Word(&["text", "json", "gcl"]),
+                "The form of log lines; not set: text",
+            ),
+            setting(
+                "PROMETHEUS_METRICS_ENABLED",
+                "true",
+                Kind::Switch,
+                "Whether the internal port answers /metrics",
+            ),
+            setting(
+                "SHUTDOWN_GRACE_PERIOD",
+                "10s",
+                millis(0, HOUR),
+                "How long open requests may take after SIGTERM",
+            ),
+        ],
+    },
+];
+
+/// Variables of RIG v3 whose part this version does not have.
+pub(crate) const UNSUPPORTED: &[&str] = &[
+    "DISCOVERY_TYPE",
+    "DNS_NAME",
+    "KAFKATOFILTER_KAFKA_GROUP_ID",
+    "KAFKA_BROKERS",
+    "KAFKA_LOG_SCHEMA",
+    "KAFKA_LOG_TOPIC",
+    "KAFKA_RESTART_DELAY_MS",
+    "KAFKA_SASL",
+    "KAFKA_SCHEMA_REGISTRY_HOST",
+    "KAFKA_SERIALIZER",
+    "KAFKA_SOURCE_TOPICS",
+    "KAFKA_SSL_CA_CERTFILE",
+    "KAFKA_SSL_CERTFILE",
+    "KAFKA_SSL_ENABLED",
+    "KAFKA_SSL_KEYFILE",
+    "KAFKA_SSL_KEYFILE_PASS",
+    "KINESIS_APP_NAME",
+    "KINESIS_AWS_REGION",
+    "KINESIS_DYNAMODB_ENDPOINT",
+    "KINESIS_ENABLED",
+    "KINESIS_ENDPOINT",
+    "KINESIS_STREAM",
+    "NATSTOFILTER_QUEUE_GROUP",
+    "NATS_SERVERS",
+    "NATS_SOURCE_TOPICS",
+    "NODE_HOST",
+    "PROXY_CONFIG_FILE",
+    "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
+    "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
+    "PROXY_KAFKA_RESPONSE_TIMEOUT",
+    "PROXY_KAFKA_RESPONSE_TOPICS",
+    "PROXY_KINESIS_REQUEST_REGION",
+    "PROXY_KINESIS_RESPONSE_TIMEOUT",
+    "PROXY_NATS_RESPONSE_TIMEOUT",
+    "PROXY_RECV_TIMEOUT",
+    "REQUEST_LOG",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_sorted_where_they_are_looked_up() {
+        let mut names: Vec<_> =
+            all().map(|setting| setting.name).chain(UNSUPPORTED.iter().copied()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(UNSUPPORTED.is_sorted());
+    }
+}

@@ -1,0 +1,266 @@
+//! Stories of settings: every source, every mistake at once, no secret shown.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::cli::{self, Asked};
+
+/// A directory of its own, removed at the end of the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rig-settings-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn hide(&self, text: &str) -> String {
+        text.replace(self.0.to_str().unwrap(), "DIR")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn gather(arguments: &[&str], environment: &Environment) -> Given {
+    let line = ["rig"].iter().chain(arguments).map(OsString::from);
+    let Asked::Serve(flags) = cli::parse(line) else { panic!("not serve") };
+    Given::gather(flags, environment)
+}
+
+fn parse(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
+    let given = gather(arguments, &environment(variables));
+    Settings::parse(given).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn every_row_is_read_and_every_default_is_valid() {
+    let mut reader = Reader::new(Given::gather(Flags::default(), &Environment::new()));
+    let settings = Settings::read(&mut reader);
+    assert_eq!(reader.given.mistakes, []);
+    assert_eq!(reader.read, table::all().map(|setting| setting.name).collect());
+    assert_eq!(settings.inbound.http, "0.0.0.0:4000".parse().unwrap());
+    assert_eq!(settings.api.http, "127.0.0.1:4010".parse().unwrap());
+    assert_eq!(settings.log_level, Level::WARN);
+    assert_eq!(settings.outbox_bytes, 1 << 20);
+    assert_eq!(settings.limits.connections_per_address, None);
+}
+
+#[test]
+fn every_row_refuses_what_it_does_not_allow() {
+    for setting in table::all() {
+        let free =
+            matches!(setting.name, "JWT_ISSUER" | "JWT_AUDIENCE" | "NODE_COOKIE" | "HTTPS_KEYFILE_PASS")
+                || matches!(setting.name, "HOST" | "JWT_SECRET_KEY");
+        let told = parse(&[], &[(setting.name, "\u{7f} no such thing")]).err().unwrap_or_default();
+        assert_eq!(!free, told.contains(&format!("environment {}", setting.name)), "{told:?}");
+    }
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_default() {
+    let folder = Folder::new("precedence");
+    let file =
+        folder.file("rig.toml", "inbound_port = 1\napi_http_port = 2\nhost = \"file\"\njwt_issuer = \"i\"");
+    let variables =
+        [("RIG_CONFIG", file.as_str()), ("INBOUND_PORT", "3"), ("API_HTTP_PORT", "4"), ("JWT_ISSUER", "")];
+    let settings = parse(&["--inbound-port", "5"], &variables).unwrap();
+    let ports =
+        [settings.inbound.http, settings.api.http, settings.inbound.https].map(|address| address.port());
+    assert_eq!(ports, [5, 4, 4001]);
+    assert_eq!(settings.host, "file");
+    let shown = gather(&["--inbound-port", "5"], &environment(&variables)).to_string();
+    let shown = folder.hide(&shown);
+    assert!(shown.contains("INBOUND_PORT = \"5\" (flag)\n"), "{shown}");
+    assert!(shown.contains("API_HTTP_PORT = \"4\" (environment)\n"), "{shown}");
+    assert!(shown.contains("HOST = \"file\" (file DIR/rig.toml)\n"), "{shown}");
+    assert!(shown.contains("JWT_ISSUER = \"i\" (file DIR/rig.toml)\n"), "{shown}");
+    assert!(shown.contains("INBOUND_HTTPS_PORT = \"4001\" (default)\n"), "{shown}");
+}
+
+#[test]
+fn the_flag_for_the_file_wins_over_its_variable() {
+    let folder = Folder::new("config");
+    let (one, two) = (folder.file("one", "host = \"one\""), folder.file("two", "host = \"two\""));
+    assert_eq!(parse(&["--config", &one], &[("RIG_CONFIG", &two)]).unwrap().host, "one");
+    assert_eq!(parse(&[], &[("RIG_CONFIG", "")]).unwrap().host, "localhost");
+    let told = parse(&[], &[("RIG_CONFIG", &format!("{one}.toml"))]).unwrap_err();
+    assert_eq!(
+        folder.hide(&told),
+        "file DIR/one.toml: cannot be read: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let folder = Folder::new("mistakes");
+    let file = folder.file(
+        "rig.toml",
+        r#"
+hearbeat_interval = "1s"
+zzz = "hidden"
+api_tokne = "hidden"
+kafka_brokers = ["a:9092"]
+outbox_bytes = "1KB"
+log_level = 1.5
+jwt_alg = ["HS256", "none"]
+node_cookie = { hidden = 1 }
+"#,
+    );
+    let variables = [
+        ("RIG_CONFIG", file.as_str()),
+        ("INBOUND_PORT", "70000"),
+        ("API_HTTP_PORT", ""),
+        ("API_TOKEN", "hidden"),
+        ("HTTPS_CERTFILE", "/no/such/file"),
+        ("KEEP_ALIVE_TIMEOUT", "forever"),
+        ("MAX_CONNECTIONS_PER_MINUTE", "0"),
+        ("CORS", "https://example.com/"),
+        ("JWT_SESSION_FIELD", "jti"),
+        ("SUBSCRIPTION_CHECK", "ftp://user:hidden@host/"),
+        ("EXTRACTORS", "{\"greeting\": {\"name\": {}}}"),
+        ("PROXY_CONFIG_FILE", "/x.json"),
+    ];
+    let arguments = ["--api-bind", "home", "--log-fmt", "xml", "--max-body-bytes=2GiB", "--inbond-port", "1"];
+    let told = folder.hide(&parse(&arguments, &variables).unwrap_err());
+    assert!(!told.contains("hidden"), "{told}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let secrets: Vec<_> = table::all().filter(|setting| setting.secret).collect();
+    assert_eq!(secrets.len(), 4);
+    let good = "sixteen-characters-or-more";
+    let variables: Vec<_> = secrets.iter().map(|setting| (setting.name, good)).collect();
+    let settings = parse(&[], &variables).unwrap();
+    let shown = format!("{settings:?}{}", gather(&[], &environment(&variables)));
+    assert!(!shown.contains(good), "{shown}");
+    assert!(shown.contains("API_TOKEN = set, not shown (environment)\n"), "{shown}");
+    assert_eq!(settings.api_token.as_ref().map(Secret::expose), Some(good));
+
+    let broken = Environment::from([("API_TOKEN".into(), OsString::from_vec(b"hidden\xff".into()))]);
+    let told = gather(&["--api-token", "hidden", "--api-token", "hidden"], &broken).mistakes;
+    let told: Vec<_> = told.iter().map(Mistake::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(!told.join("").contains("hidden"), "{told:?}");
+}
+
+#[test]
+fn values_that_are_not_utf8_are_mistakes() {
+    let broken = Environment::from([("HOST".into(), OsString::from_vec(b"a\xffb".into()))]);
+    let mistakes = Settings::parse(gather(&[], &broken)).unwrap_err();
+    assert_eq!(mistakes.to_string(), "environment HOST = \"a\u{fffd}b\": not UTF-8; allowed: a host name\n");
+}
+
+#[test]
+fn a_flag_given_twice_is_a_mistake() {
+    let told = parse(&["--host", "a", "--host", "b"], &[]).unwrap_err();
+    assert_eq!(told, "flag --host = \"b\": given more than once\n");
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_without_its_text() {
+    let folder = Folder::new("syntax");
+    let file = folder.file("rig.toml", "host = \"a\"\napi_token = hidden\n");
+    let told = folder.hide(&parse(&["--config", &file], &[]).unwrap_err());
+    assert!(told.starts_with("file DIR/rig.toml line 2: not TOML: "), "{told}");
+    assert!(!told.contains("hidden"), "{told}");
+}
+
+#[test]
+fn a_misspelt_key_is_a_mistake() {
+    let folder = Folder::new("misspelt");
+    let file = folder.file("rig.toml", "INBOUND_PORT = 1\nouter_space = 2\n");
+    let told = folder.hide(&parse(&["--config", &file], &[]).unwrap_err());
+    assert_eq!(
+        told,
+        "file DIR/rig.toml INBOUND_PORT: unknown key; did you mean inbound_port?\n\
+         file DIR/rig.toml outer_space: unknown key; rig --help names all of them\n"
+    );
+}
+
+#[test]
+fn parts_that_this_version_lacks_are_warnings() {
+    let folder = Folder::new("unsupported");
+    let file = folder.file("rig.toml", "nats_servers = [\"n:4222\"]\n");
+    let variables = [("KAFKA_BROKERS", "k:9092"), ("PROXY_CONFIG_FILE", "")];
+    let warnings = parse(&["--config", &file], &variables).unwrap().warnings;
+    assert_eq!(
+        warnings.iter().map(|warning| folder.hide(warning)).collect::<Vec<_>>(),
+        [
+            "file DIR/rig.toml nats_servers: not supported by this version; ignored",
+            "environment KAFKA_BROKERS: not supported by this version; ignored",
+        ]
+    );
+}
+
+#[test]
+fn d18_the_internal_port_is_on_loopback_unless_a_token_guards_it() {
+    let address = |variables: &[(&str, &str)]| {
+        let settings = parse(&[], variables).unwrap();
+        (settings.api.http.to_string(), settings.warnings.len())
+    };
+    let token = ("API_TOKEN", "0123456789abcdef");
+    assert_eq!(address(&[]), ("127.0.0.1:4010".into(), 0));
+    assert_eq!(address(&[token]), ("0.0.0.0:4010".into(), 0));
+    assert_eq!(address(&[token, ("API_BIND", "::1")]), ("[::1]:4010".into(), 0));
+    assert_eq!(address(&[("API_BIND", "127.0.0.2")]), ("127.0.0.2:4010".into(), 0));
+    assert_eq!(address(&[("API_BIND", "0.0.0.0")]), ("0.0.0.0:4010".into(), 1));
+}
+
+#[test]
+fn certificate_and_key_come_together() {
+    let folder = Folder::new("tls");
+    let (certificate, key) = (folder.file("cert.pem", ""), folder.file("key.pem", ""));
+    let told = parse(&[], &[("HTTPS_CERTFILE", &certificate)]).unwrap_err();
+    assert_eq!(told, "default HTTPS_KEYFILE = \"\": HTTPS_CERTFILE is set: both or neither\n");
+    let told = parse(&["--https-keyfile", &key], &[]).unwrap_err();
+    assert_eq!(told, "default HTTPS_CERTFILE = \"\": HTTPS_KEYFILE is set: both or neither\n");
+    assert!(parse(&[], &[("HTTPS_CERTFILE", &certificate), ("HTTPS_KEYFILE", &key)]).unwrap().tls.is_some());
+    let folder_as_file = folder.0.to_str().unwrap();
+    let told = parse(&[], &[("HTTPS_CERTFILE", folder_as_file), ("HTTPS_KEYFILE", &key)]).unwrap_err();
+    assert_eq!(
+        folder.hide(&told),
+        "environment HTTPS_CERTFILE = \"DIR\": not a file; allowed: a file that can be read\n"
+    );
+}
+
+#[test]
+fn two_ports_cannot_be_the_same() {
+    let told = parse(&["--api-http-port", "4000"], &[]).unwrap_err();
+    assert_eq!(
+        told,
+        "flag --api-http-port = \"4000\": INBOUND_PORT is the same port: two ports cannot share one\n"
+    );
+    assert!(parse(&["--api-http-port", "0", "--inbound-port", "0"], &[]).is_ok());
+    assert!(parse(&["--api-https-port", "4000"], &[]).is_ok(), "no certificate: never opened");
+    assert!(parse(&["--inbound-bind", "127.0.0.2", "--api-http-port", "4000"], &[]).is_ok());
+}
+
+#[test]
+fn origins_are_written_as_browsers_send_them() {
+    for origin in ["*", "null", "http://localhost:8080", "https://example.com", "capacitor://localhost"] {
+        assert!(is_origin(origin), "{origin}");
+    }
+    for wrong in ["", "example.com", "https://", "https://a/", "https://a,https://b", "://a", "https://a b"] {
+        assert!(!is_origin(wrong), "{wrong}");
+    }
+}

@@ -1,0 +1,69 @@
+//! The program as an operator calls it: what it prints where, and how it ends.
+
+use std::process::{Command, Output};
+
+fn rig(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rig"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn check_prints_the_effective_settings() {
+    let output =
+        rig(&["check", "--inbound-port", "1"], &[("JWT_SECRET_KEY", "hidden-hidden-hidden-hidden-hidden")]);
+    assert_eq!(output.status.code(), Some(0));
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with("settings are valid\n"), "{printed}");
+    assert!(printed.contains("\nINBOUND_PORT = \"1\" (flag)\n"), "{printed}");
+    assert!(printed.contains("\nJWT_SECRET_KEY = set, not shown (environment)\n"), "{printed}");
+    assert!(!printed.contains("hidden"), "{printed}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn check_warns_of_what_is_allowed_but_dangerous() {
+    let output = rig(&["check"], &[("API_BIND", "0.0.0.0"), ("KAFKA_BROKERS", "k:9092")]);
+    assert_eq!(output.status.code(), Some(0));
+    let warned = text(&output.stderr);
+    assert!(warned.contains("warning: API_BIND = 0.0.0.0 without API_TOKEN"), "{warned}");
+    assert!(warned.contains("warning: environment KAFKA_BROKERS: not supported by this version"), "{warned}");
+}
+
+#[test]
+fn mistakes_end_serving_and_checking_alike() {
+    for command in [&["--api-bind", "home"][..], &["check", "--api-bind", "home"]] {
+        let output = rig(command, &[("INBOUND_PORT", "x")]);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(
+            text(&output.stderr),
+            "flag --api-bind = \"home\": allowed: an IP address, such as 127.0.0.1 or ::\n\
+             environment INBOUND_PORT = \"x\": allowed: a port from 0 (any free one) to 65535\n"
+        );
+    }
+}
+
+#[test]
+fn token_prints_the_token_and_nothing_else() {
+    let output = rig(&["token", "--claim", "sub=alice"], &[("JWT_SECRET_KEY", "key")]);
+    assert_eq!(output.status.code(), Some(0));
+    let printed = text(&output.stdout);
+    let token = printed.strip_suffix('\n').unwrap();
+    assert_eq!(token.split('.').count(), 3, "{printed}");
+    assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{printed}");
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(rig(&["token"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn help_and_version_end_well() {
+    for flag in ["--help", "-h", "--version", "-V"] {
+        let output = rig(&[flag], &[]);
+        assert_eq!(output.status.code(), Some(0), "{flag}");
+        assert!(text(&output.stdout).contains("rig"), "{flag}");
+    }
+}
