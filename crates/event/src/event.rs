@@ -60,6 +60,10 @@ impl Event {
     ///
     /// # Errors
     /// As [`Event::from_json`], with the index of the event; one bad event refuses the batch.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as from_json; how the slices are kept is no caller's business"
+    )]
     pub fn batch_from_json(json: Bytes) -> Result<Vec<Self>, EventError> {
         let text = document::text(&json)?;
         let mut batch = Batch::default();

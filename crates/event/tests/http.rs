@@ -1,5 +1,7 @@
 //! The HTTP binding, as RIG's clients use it and as CloudEvents writes it.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use insta::assert_snapshot;

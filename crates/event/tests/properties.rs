@@ -1,5 +1,7 @@
 //! What holds for every input.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use rig_event::{Event, EventError, MAX_ID, MAX_SOURCE, MAX_TYPE, Pointer, PointerTree};
