@@ -87,6 +87,8 @@ fn settings() -> impl Iterator<Item = Arg> {
         group.settings.iter().map(|setting| {
             flag(setting.name)
                 .long(setting.flag())
+                // Else a PEM (`-----BEGIN`) would be an unknown flag, and be shown as such.
+                .allow_hyphen_values(setting.secret)
                 .value_name(setting.kind.placeholder())
                 .help(help(setting))
                 .help_heading(group.heading)
@@ -140,6 +142,7 @@ fn collect_config(matches: &ArgMatches, flags: &mut Flags) {
     let files = matches.try_get_many::<OsString>("config").ok().flatten().unwrap_or_default();
     for file in files {
         match &flags.config {
+            None if file.is_empty() => flags.mistakes.push(mistake("--config".to_owned(), "needs a value")),
             None => flags.config = Some(PathBuf::from(file)),
             Some(_) => flags.mistakes.push(mistake("--config".to_owned(), "given more than once")),
         }
@@ -159,9 +162,8 @@ fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Op
     let wrong = wrong
         .map(|wrong| if wrong.starts_with('-') { wrong.split(' ').next().unwrap_or(wrong) } else { wrong });
     let meant = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
-    let index =
-        wrong.and_then(|wrong| arguments.iter().skip(1).position(|(_, argument)| is_named(argument, wrong)));
-    let index = index.map(|index| index + 1);
+    let index = wrong.and_then(|wrong| arguments.iter().rposition(|(_, argument)| is_named(argument, wrong)));
+    let index = index.filter(|index| *index > 0);
     let (source, name) = match (wrong, index) {
         (Some(flag), _) if flag.starts_with('-') => (Source::Flag, flag.to_owned()),
         (_, Some(index)) => (Source::Argument(arguments[index].0), String::new()),
@@ -291,6 +293,17 @@ mod tests {
         let told = mistakes("rig --api-token two words --api-tokne=hidden --node-coookie hidden").join("\n");
         assert!(!told.contains("words") && !told.contains("hidden"), "{told}");
         assert_eq!(told.lines().count(), 3, "{told}");
+        let Asked::Serve(flags) = parse("rig --jwt-secret-key -----BEGIN") else { panic!("not serve") };
+        assert_eq!(flags.settings, [("JWT_SECRET_KEY", "-----BEGIN".into())]);
+        assert_eq!(flags.mistakes, []);
+    }
+
+    #[test]
+    fn a_place_is_that_of_the_whole_line() {
+        let unknown = "unknown; rig --help names all flags and commands";
+        let told = [format!("flag --bogus: {unknown}"), format!("argument 4: {unknown}")];
+        assert_eq!(mistakes("rig --bogus 1 check check"), told);
+        assert_eq!(mistakes("rig --config="), ["flag --config: needs a value"]);
     }
 
     #[test]

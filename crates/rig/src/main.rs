@@ -26,14 +26,19 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mistakes(mistakes)) => {
-            eprint!("{mistakes}");
+            tell(&mistakes.to_string());
             ExitCode::from(MISTAKES)
         }
         Err(Failure::Other(error)) => {
-            eprintln!("{error:#}");
+            tell(&format!("{error:#}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to standard error. Where nobody listens there (a closed pipe), there is nobody to tell that either.
+fn tell(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
 /// Why the program ends without having done what was asked.
@@ -71,7 +76,7 @@ fn check(flags: Flags, environment: &Environment) -> Result<(), Failure> {
     let effective = given.to_string();
     let settings = Settings::parse(given)?;
     for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
+        tell(&format!("warning: {warning}\n"));
     }
     write!(std::io::stdout(), "settings are valid\n{effective}")?;
     Ok(())

@@ -36,7 +36,8 @@ pub(crate) struct Request {
 pub(crate) fn command() -> Command {
     let flag = |(id, name, help)| {
         let arg = Arg::new(id).long(id).value_name(name).help(help);
-        arg.action(ArgAction::Append).value_parser(OsStringValueParser::new())
+        let arg = arg.action(ArgAction::Append).value_parser(OsStringValueParser::new());
+        arg.allow_hyphen_values(id == "secret")
     };
     let claim = "A claim; the value is JSON or, where it is not, a text. Again for more";
     Command::new("token")

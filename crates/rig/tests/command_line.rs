@@ -4,11 +4,11 @@ use std::process::{Command, Output};
 
 fn rig(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rig"));
-    command.args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap()
+    command.args(arguments).env_clear().envs(variables.iter().copied()).output().expect("rig has been built")
 }
 
 fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+    std::str::from_utf8(bytes).expect("text")
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn token_prints_the_token_and_nothing_else() {
     let output = rig(&["token", "--claim", "sub=alice"], &[("JWT_SECRET_KEY", "key")]);
     assert_eq!(output.status.code(), Some(0));
     let printed = text(&output.stdout);
-    let token = printed.strip_suffix('\n').unwrap();
+    let token = printed.strip_suffix('\n').expect("one line");
     assert_eq!(token.split('.').count(), 3, "{printed}");
     assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{printed}");
     assert_eq!(text(&output.stderr), "");

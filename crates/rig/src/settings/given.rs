@@ -49,7 +49,7 @@ impl Given {
             given.read_file(&path);
         }
         given.read_environment(environment);
-        given.read_flags(flags.settings);
+        given.read_flags(&flags.settings);
         given
     }
 
@@ -104,7 +104,7 @@ impl Given {
         }
     }
 
-    fn read_flags(&mut self, flags: Vec<(&'static str, OsString)>) {
+    fn read_flags(&mut self, flags: &[(&'static str, OsString)]) {
         for setting in table::all() {
             let mut values = flags.iter().filter(|(name, _)| *name == setting.name).map(|(_, value)| value);
             let Some(first) = values.next() else { continue };

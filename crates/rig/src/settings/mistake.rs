@@ -27,7 +27,7 @@ impl fmt::Display for Source {
             Self::Flag => f.write_str("flag"),
             Self::Argument(place) => write!(f, "argument {place}"),
             Self::Environment => f.write_str("environment"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::File(path) => write!(f, "file {}", one_line(&path.to_string_lossy())),
             Self::Default => f.write_str("default"),
         }
     }
@@ -99,8 +99,12 @@ fn without_user_information(value: &str) -> String {
     }
 }
 
+/// On one line, with control characters escaped: a name may come from a file that somebody else wrote.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown =
+        |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+    words.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -111,12 +115,12 @@ mod tests {
     fn a_mistake_is_one_line_whatever_the_value_holds() {
         let mistake = Mistake {
             source: Source::Environment,
-            name: "EXTRACTORS".into(),
+            name: "EXTRACTORS\n\u{7}".into(),
             value: Some(format!("{{\n\u{1b}[31m{}", "x".repeat(100))),
             reason: "line one\nline two".into(),
         };
         let line = mistake.to_string();
-        assert!(line.starts_with(r#"environment EXTRACTORS = "{\n\u{1b}[31mxxx"#), "{line}");
+        assert!(line.starts_with(r#"environment EXTRACTORS \u{7} = "{\n\u{1b}[31mxxx"#), "{line}");
         assert!(line.ends_with("xxx\"…: line one line two"), "{line}");
         assert!(line.len() < 160, "{line}");
     }
