@@ -1,1 +1,14 @@
-//! auth
+//! Credentials become verified claims; the checks say who may subscribe and publish.
+//!
+//! The room knows tokens, keys and the two checks of RIG. It does not know sessions: whether the session of a valid token
+//! is still legal is the session room's to say.
+
+mod check;
+mod credentials;
+mod key;
+mod verifier;
+
+pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
+pub use credentials::{Credentials, bearer_tokens};
+pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
+pub use verifier::{Claims, TokenConfig, TokenError, Verifier};

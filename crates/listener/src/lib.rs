@@ -1,1 +1,19 @@
-//! listener
+//! Accepts connections and speaks HTTP until the application takes a socket over.
+//!
+//! The room knows sockets, TLS, HTTP/1.1 and HTTP/2 and their bounds. It does not know what is asked for: an [`App`]
+//! answers each request, or takes the raw socket of a long-lived one, and then nothing of HTTP remains in memory.
+
+mod accept;
+mod app;
+mod body;
+mod http1;
+mod http2;
+mod limits;
+mod stream;
+mod tls;
+
+pub use accept::{Config, Listener, Observer, Refusal};
+pub use app::{Answer, App, Body, BoxError, Peer, Raw};
+pub use body::{BodyError, read_body};
+pub use limits::{Limits, Permit};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,128 @@
+//! The key that tokens are verified with, and the algorithms it may be used for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+
+/// The algorithms that are allowed (`JWT_ALG`): one, or several separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Algorithms(pub(crate) Vec<Algorithm>);
+
+/// A name in `JWT_ALG` is not one of an algorithm.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("allowed, one or several with commas: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
+pub struct AlgorithmsError;
+
+impl FromStr for Algorithms {
+    type Err = AlgorithmsError;
+
+    fn from_str(names: &str) -> Result<Self, AlgorithmsError> {
+        // "none" is no algorithm here, whatever its case.
+        let algorithms: Result<Vec<_>, _> = names.split(',').map(|name| name.trim().parse()).collect();
+        algorithms.map(Self).map_err(|_| AlgorithmsError)
+    }
+}
+
+/// Where the key comes from (`JWT_SECRET_KEY`): the secret itself, a public key in PEM, or the path to a file that holds
+/// either. A value that begins with `/` or `./` is a path.
+#[derive(Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// The text of the setting.
+    Text(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl KeySource {
+    /// Reads the value of the setting; `None` where it is empty, and then no token is valid (d12).
+    pub fn parse(value: &str) -> Option<Self> {
+        match value {
+            "" => None,
+            path if path.starts_with('/') || path.starts_with("./") => Some(Self::File(path.into())),
+            text => Some(Self::Text(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// The key cannot be used. Never shows the key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file holds nothing.
+    #[error("the file is empty")]
+    Empty,
+    /// A private key has no place in a gateway that only verifies.
+    #[error("a private key; give the public key instead")]
+    PrivateKey,
+    /// The PEM holds no public key of a kind that is supported.
+    #[error("not a public key in PEM (RSA, EC P-256 or P-384, Ed25519)")]
+    Pem,
+    /// The key is of another kind than the algorithm needs.
+    #[error("the key is of another kind than {0:?} in JWT_ALG needs")]
+    Algorithm(Algorithm),
+}
+
+/// Loads a key and checks that every allowed algorithm may use it: a public key never serves as the secret of an HMAC.
+pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<DecodingKey, KeyError> {
+    let bytes = match source {
+        KeySource::Text(text) => text.clone().into_bytes(),
+        KeySource::File(path) => {
+            std::fs::read(path).map_err(|source| KeyError::Read { path: path.clone(), source })?
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let key = if text.contains("-----BEGIN") {
+        if text.contains("PRIVATE KEY-----") {
+            return Err(KeyError::PrivateKey);
+        }
+        // An environment variable often carries line breaks as \n.
+        let pem = text.replace("\\n", "\n");
+        DecodingKey::from_rsa_pem(pem.as_bytes())
+            .or_else(|_| DecodingKey::from_ec_pem(pem.as_bytes()))
+            .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()))
+            .map_err(|_| KeyError::Pem)?
+    } else {
+        let secret = match source {
+            KeySource::Text(_) => &bytes[..],
+            // An editor ends the last line of a file.
+            KeySource::File(_) => bytes.trim_ascii_end(),
+        };
+        if secret.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        DecodingKey::from_secret(secret)
+    };
+    for algorithm in &algorithms.0 {
+        if family(*algorithm) != key.family() {
+            return Err(KeyError::Algorithm(*algorithm));
+        }
+    }
+    Ok(key)
+}
+
+fn family(algorithm: Algorithm) -> AlgorithmFamily {
+    match algorithm {
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => AlgorithmFamily::Hmac,
+        Algorithm::ES256 | Algorithm::ES384 => AlgorithmFamily::Ec,
+        Algorithm::EdDSA => AlgorithmFamily::Ed,
+        _ => AlgorithmFamily::Rsa,
+    }
+}

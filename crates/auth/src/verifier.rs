@@ -1,0 +1,248 @@
+//! From a token to its claims (RFC 7519, RFC 7515).
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+
+use crate::key::{self, Algorithms, KeyError, KeySource};
+
+/// The longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 16 << 10;
+
+/// What an operator decides about tokens.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// The key; without one, no token is valid.
+    pub key: Option<KeySource>,
+    /// The algorithms allowed; the header of a token chooses among these at the most.
+    pub algorithms: Algorithms,
+    /// The `iss` that is required, if any.
+    pub issuer: Option<String>,
+    /// The audiences of which one is required in `aud`, if any.
+    pub audience: Vec<String>,
+    /// How far the clocks may differ, for `exp` and `nbf`.
+    pub leeway: Duration,
+}
+
+/// Verifies tokens with one key.
+pub struct Verifier {
+    key: Option<DecodingKey>,
+    validation: Validation,
+}
+
+/// The claims of a token that is valid.
+#[derive(Clone)]
+pub struct Claims {
+    /// All claims.
+    pub map: Map<String, Value>,
+    /// `exp`, in seconds since 1970.
+    pub expires_at: u64,
+}
+
+/// The token is not valid. The texts are RIG's where it has one; none shows anything of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Malformed, signed by somebody else, or by an algorithm that is not allowed; or there is no key.
+    #[error("Invalid signature")]
+    Signature,
+    /// `exp` is missing or past.
+    #[error("token expired")]
+    Expired,
+    /// `nbf` is in the future.
+    #[error("token not yet valid")]
+    NotYetValid,
+    /// `iss` is not the one required.
+    #[error("wrong issuer")]
+    Issuer,
+    /// `aud` names none of those required.
+    #[error("wrong audience")]
+    Audience,
+    /// A registered claim is of the wrong type.
+    #[error("malformed claim")]
+    Malformed,
+}
+
+impl Verifier {
+    /// Loads the key.
+    ///
+    /// # Errors
+    /// The key cannot be read, or does not fit the algorithms.
+    pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
+        let key = config.key.as_ref().map(|source| key::load(source, &config.algorithms)).transpose()?;
+        let mut validation = Validation::new(config.algorithms.0[0]);
+        validation.algorithms.clone_from(&config.algorithms.0);
+        validation.leeway = config.leeway.as_secs();
+        validation.validate_exp = true;
+        validation.validate_nbf = true;
+        validation.validate_aud = !config.audience.is_empty();
+        let mut required = vec!["exp"];
+        if !config.audience.is_empty() {
+            validation.set_audience(&config.audience);
+            required.push("aud");
+        }
+        if let Some(issuer) = &config.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        validation.set_required_spec_claims(&required);
+        Ok(Self { key, validation })
+    }
+
+    /// The claims of a token.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let key = self.key.as_ref().ok_or(TokenError::Signature)?;
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Signature);
+        }
+        // A critical extension that is not understood makes the token invalid (RFC 7515, section 4.1.11).
+        let header = decode_header(token).map_err(|_| TokenError::Signature)?;
+        if header.crit.is_some_and(|critical| !critical.is_empty()) {
+            return Err(TokenError::Signature);
+        }
+        let data = decode::<Map<String, Value>>(token, key, &self.validation)
+            .map_err(|error| TokenError::from(error.kind()))?;
+        let expires_at = data.claims.get("exp").and_then(Value::as_f64).ok_or(TokenError::Expired)?;
+        // The library rounds; the gateway does not give away what is left of a second.
+        if expires_at + self.validation.leeway as f64 <= now() {
+            return Err(TokenError::Expired);
+        }
+        Ok(Claims { map: data.claims, expires_at: expires_at as u64 })
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+impl From<&ErrorKind> for TokenError {
+    fn from(kind: &ErrorKind) -> Self {
+        match kind {
+            ErrorKind::ExpiredSignature => Self::Expired,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "exp" => Self::Expired,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => Self::Issuer,
+            ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidAudience => Self::Audience,
+            ErrorKind::ImmatureSignature => Self::NotYetValid,
+            ErrorKind::InvalidIssuer => Self::Issuer,
+            ErrorKind::InvalidClaimFormat(_) => Self::Malformed,
+            _ => Self::Signature,
+        }
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claims")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use serde_json::json;
+
+    const SECRET: &str = "a-test-secret-and-nothing-else";
+
+    fn verifier(key: &str, algorithms: &str) -> Result<Verifier, KeyError> {
+        Verifier::new(&TokenConfig {
+            key: KeySource::parse(key),
+            algorithms: algorithms.parse().unwrap(),
+            issuer: None,
+            audience: Vec::new(),
+            leeway: Duration::ZERO,
+        })
+    }
+
+    fn sign(claims: Value, secret: &str, algorithm: Algorithm) -> String {
+        encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    }
+
+    fn in_an_hour() -> u64 {
+        now() as u64 + 3600
+    }
+
+    #[test]
+    fn a_valid_token_gives_its_claims() {
+        let token = sign(json!({"sub": "alice", "exp": in_an_hour()}), SECRET, Algorithm::HS256);
+        let claims = verifier(SECRET, "HS256").unwrap().verify(&token).unwrap();
+        assert_eq!(claims.map["sub"], "alice");
+    }
+
+    #[test]
+    fn d12_without_a_key_no_token_is_valid() {
+        let token = sign(json!({"exp": in_an_hour()}), "", Algorithm::HS256);
+        assert_eq!(verifier("", "HS256").unwrap().verify(&token).unwrap_err(), TokenError::Signature);
+    }
+
+    #[test]
+    fn d15_the_algorithm_is_pinned() {
+        let token = sign(json!({"exp": in_an_hour()}), SECRET, Algorithm::HS512);
+        assert_eq!(verifier(SECRET, "HS256").unwrap().verify(&token).unwrap_err(), TokenError::Signature);
+        assert!(verifier(SECRET, "HS256, HS512").unwrap().verify(&token).is_ok());
+        // {"alg":"none"} . {"exp":99999999999} .
+        let none = "eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTk5fQ.";
+        assert_eq!(verifier(SECRET, "HS256").unwrap().verify(none).unwrap_err(), TokenError::Signature);
+        assert!("none".parse::<Algorithms>().is_err());
+    }
+
+    #[test]
+    fn d15_a_key_of_another_kind_is_an_error_at_the_start() {
+        assert!(matches!(verifier(SECRET, "RS256"), Err(KeyError::Algorithm(Algorithm::RS256))));
+        assert!(matches!(verifier(SECRET, "HS256,ES256"), Err(KeyError::Algorithm(Algorithm::ES256))));
+        assert!(matches!(verifier("-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "HS256"), Err(KeyError::Pem)));
+        assert!(matches!(verifier("-----BEGIN PRIVATE KEY-----", "RS256"), Err(KeyError::PrivateKey)));
+        assert!(matches!(verifier("/no/such/file", "HS256"), Err(KeyError::Read { .. })));
+    }
+
+    #[test]
+    fn exp_is_required_and_kept() {
+        let verifier = verifier(SECRET, "HS256").unwrap();
+        let error = |claims| verifier.verify(&sign(claims, SECRET, Algorithm::HS256)).unwrap_err();
+        assert_eq!(error(json!({})), TokenError::Expired);
+        assert_eq!(error(json!({"exp": now() as u64 - 1})), TokenError::Expired);
+        assert_eq!(error(json!({"exp": now() as u64})), TokenError::Expired);
+        assert_eq!(error(json!({"exp": in_an_hour(), "nbf": in_an_hour()})), TokenError::NotYetValid);
+    }
+
+    #[test]
+    fn d15_issuer_and_audience_are_required_where_set() {
+        let verifier = Verifier::new(&TokenConfig {
+            key: KeySource::parse(SECRET),
+            algorithms: "HS256".parse().unwrap(),
+            issuer: Some("us".into()),
+            audience: vec!["gateway".into()],
+            leeway: Duration::ZERO,
+        })
+        .unwrap();
+        let result = |claims| verifier.verify(&sign(claims, SECRET, Algorithm::HS256)).map(|_| ());
+        let exp = in_an_hour();
+        assert_eq!(result(json!({"exp": exp, "iss": "us", "aud": "gateway"})), Ok(()));
+        assert_eq!(result(json!({"exp": exp, "iss": "us", "aud": ["x", "gateway"]})), Ok(()));
+        assert_eq!(result(json!({"exp": exp, "iss": "them", "aud": "gateway"})), Err(TokenError::Issuer));
+        assert_eq!(result(json!({"exp": exp, "aud": "gateway"})), Err(TokenError::Issuer));
+        assert_eq!(result(json!({"exp": exp, "iss": "us", "aud": "x"})), Err(TokenError::Audience));
+        assert_eq!(result(json!({"exp": exp, "iss": "us"})), Err(TokenError::Audience));
+    }
+
+    #[test]
+    fn anything_else_is_an_invalid_signature() {
+        let verifier = verifier(SECRET, "HS256").unwrap();
+        let good = sign(json!({"exp": in_an_hour()}), SECRET, Algorithm::HS256);
+        let long = "a".repeat(MAX_TOKEN + 1);
+        for token in ["", ".", "..", "a.b.c", "é.é.é", &good[..good.len() - 1], &long] {
+            assert_eq!(verifier.verify(token).unwrap_err(), TokenError::Signature, "{token}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The accept loop.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::app::App;
+use crate::limits::{Full, Limits, Permit, Places};
+use crate::stream::Stream;
+use crate::tls::Tls;
+use crate::{http1, http2};
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// The identity, for HTTPS.
+    pub tls: Option<Tls>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Why a connection was turned away before its first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many connections.
+    Connections,
+    /// Too many connections of this client address.
+    ConnectionsPerAddress,
+    /// No file descriptor left.
+    Descriptors,
+}
+
+/// Hears of what the accept loop does.
+pub trait Observer: Send + Sync + 'static {
+    /// The number of open connections has changed.
+    fn connections(&self, _open: usize) {}
+    /// A connection was turned away.
+    fn refused(&self, _why: Refusal) {}
+}
+
+impl Observer for () {}
+
+/// A bound port.
+pub struct Listener {
+    tcp: TcpListener,
+    config: Config,
+    observer: Arc<dyn Observer>,
+}
+
+/// Connections the kernel completes before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// After how long without an acknowledgement the kernel gives a connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For the TLS handshake, and for the first bytes in clear.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How HTTP/2 by prior knowledge begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Listener {
+    /// Binds the port; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// The address is taken or not of this host.
+    pub fn bind(config: Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(config.address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&config.address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self { tcp: TcpListener::from_std(socket.into())?, config, observer })
+    }
+
+    /// The address in use.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `leave` is true, then ends idle connections and returns when the others are done.
+    ///
+    /// Sockets that the application has taken over are its own and not waited for.
+    pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
+        let Self { tcp, config, observer } = self;
+        let places = Places::new(config.limits);
+        let acceptor = config.tls.as_ref().map(Tls::acceptor);
+        let mut connections = JoinSet::new();
+        let mut reserve = File::open("/dev/null").ok();
+        let leaving = leave.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = tcp.accept() => accepted,
+                _ = leave.wait_for(|leave| *leave) => break,
+                Some(_) = connections.join_next() => continue,
+            };
+            let (tcp_stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    observer.refused(Refusal::Descriptors);
+                    turn_away(&tcp, &mut reserve, &error).await;
+                    continue;
+                }
+            };
+            let permit = match places.take(address.ip()) {
+                Ok(permit) => permit,
+                Err(full) => {
+                    let (refusal, answer) = match full {
+                        Full::Total => (Refusal::Connections, SERVICE_UNAVAILABLE),
+                        Full::Address => (Refusal::ConnectionsPerAddress, TOO_MANY_REQUESTS),
+                    };
+                    observer.refused(refusal);
+                    refuse(&tcp_stream, answer);
+                    continue;
+                }
+            };
+            observer.connections(places.count());
+            let (app, acceptor, leaving, limits) = (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
+            // Boxed: the task of a connection that is taken over ends, and its memory with it.
+            connections.spawn(Box::pin(async move {
+                if let Some((stream, h2)) = open(tcp_stream, acceptor, &limits).await {
+                    dispatch(app, stream, h2, address, limits, permit, leaving).await;
+                }
+            }));
+        }
+        drop(tcp);
+        while connections.join_next().await.is_some() {}
+        observer.connections(places.count());
+    }
+}
+
+async fn dispatch<A: App>(
+    app: A,
+    stream: Stream,
+    h2: bool,
+    address: SocketAddr,
+    limits: Limits,
+    permit: Permit,
+    leaving: watch::Receiver<bool>,
+) {
+    if h2 {
+        http2::serve(app, stream, address, limits, permit, leaving).await;
+    } else {
+        http1::serve(app, stream, address, limits, permit, leaving).await;
+    }
+}
+
+/// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing sensible in time.
+async fn open(
+    tcp: TcpStream,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    limits: &Limits,
+) -> Option<(Stream, bool)> {
+    // Fail only where the client is gone already, which the first read will tell.
+    let _ = tcp.set_nodelay(true);
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(USER_TIMEOUT));
+    match acceptor {
+        None => {
+            let h2 = timeout(limits.keep_alive, speaks_http2(&tcp)).await.ok()?.ok()?;
+            Some((Stream::Clear(tcp), h2))
+        }
+        Some(acceptor) => {
+            let tls = timeout(HANDSHAKE, acceptor.accept(tcp)).await.ok()?.ok()?;
+            let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+            Some((Stream::Tls(Box::new(tls)), h2))
+        }
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; 24];
+    let mut seen = 0;
+    loop {
+        let n = tcp.peek(&mut first).await?;
+        if n == 0 || first[..n] != PREFACE[..n] {
+            return Ok(false);
+        }
+        if n == PREFACE.len() {
+            return Ok(true);
+        }
+        if n == seen {
+            // A part of the preface came and nothing since; peek is ready as long as bytes wait.
+            sleep(Duration::from_millis(5)).await;
+        }
+        seen = n;
+    }
+}
+
+const SERVICE_UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const TOO_MANY_REQUESTS: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Answers without reading, at once or not at all.
+fn refuse(tcp: &TcpStream, answer: &[u8]) {
+    let _ = SockRef::from(tcp).send(answer);
+    let _ = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
+}
+
+/// Out of descriptors, the reserve is given up for a moment, so that the client hears why; the loop lives on.
+async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, error: &io::Error) {
+    tracing::warn!(%error, "connection not accepted");
+    if reserve.take().is_some()
+        && let Ok(Ok((stream, _))) = timeout(Duration::from_millis(10), tcp.accept()).await
+    {
+        refuse(&stream, SERVICE_UNAVAILABLE);
+        drop(stream);
+    }
+    *reserve = File::open("/dev/null").ok();
+    sleep(Duration::from_millis(10)).await;
+}

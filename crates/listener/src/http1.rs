@@ -1,0 +1,162 @@
+//! HTTP/1: hyper parses and answers; a socket that the application takes over is taken back from it.
+
+use std::future::{pending, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until};
+
+use crate::app::{Answer, App, Body, Peer, Raw};
+use crate::limits::{Limits, Permit};
+use crate::stream::{Seen, Stream, Watched};
+
+/// What hyper keeps of a head before it gives up. Larger than every limit, so that ours speak first.
+const MAX_HEAD: usize = 128 << 10;
+
+type Takeover = Box<dyn FnOnce(Raw) + Send>;
+
+/// What the driver waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The next request, of which nothing has come.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The application, or the client as it reads the answer.
+    Answer,
+}
+
+/// What ended the driver.
+enum End {
+    Closed,
+    Timeout(Waiting),
+    Takeover(Takeover),
+}
+
+/// Serves one connection until it closes or is taken over.
+pub(crate) async fn serve<A: App>(
+    app: A,
+    stream: Stream,
+    address: SocketAddr,
+    limits: Limits,
+    permit: Permit,
+    mut leaving: tokio::sync::watch::Receiver<bool>,
+) {
+    let peer = Peer { address, secure: matches!(stream, Stream::Tls(_)), takeover: true };
+    let seen = Arc::new(Seen::default());
+    let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let service = service_fn({
+        let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
+        move |request: Request<Incoming>| {
+            let (app, seen, place, asked) = (app.clone(), seen.clone(), place.clone(), asked.clone());
+            Box::pin(async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let response = match refusal(&request, &limits) {
+                    Some(response) => response,
+                    None => match app.call(request, peer).await {
+                        Answer::Response(response) => response,
+                        Answer::Takeover(takeover) => {
+                            *place.lock() = Some(takeover);
+                            pending().await
+                        }
+                    },
+                };
+                asked.fetch_sub(1, Ordering::Relaxed);
+                seen.read.store(false, Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(response)
+            })
+        }
+    });
+    let io = TokioIo::new(Watched { stream, seen: seen.clone() });
+    let mut connection = http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
+
+    let mut waiting = Waiting::Idle;
+    let mut left = false;
+    let end = {
+        let mut deadline = pin!(sleep_until(Instant::now() + limits.keep_alive));
+        let mut leave = pin!(async move { leaving.wait_for(|leaving| *leaving).await.is_ok() });
+        poll_fn(|cx| {
+            if !left && leave.as_mut().poll(cx).is_ready() {
+                left = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
+            if connection.poll_without_shutdown(cx).is_ready() {
+                return Poll::Ready(End::Closed);
+            }
+            // An earlier answer that has not left yet would be lost with hyper's buffer.
+            if !seen.blocked.load(Ordering::Relaxed)
+                && let Some(takeover) = place.lock().take()
+            {
+                return Poll::Ready(End::Takeover(takeover));
+            }
+            let now = match (asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+                (0, false) => Waiting::Idle,
+                (0, true) => Waiting::Head,
+                _ => Waiting::Answer,
+            };
+            if now != waiting {
+                waiting = now;
+                let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
+                deadline.as_mut().reset(Instant::now() + wait);
+            }
+            if waiting != Waiting::Answer && deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Timeout(waiting));
+            }
+            Poll::Pending
+        })
+        .await
+    };
+
+    let parts = connection.into_parts();
+    let mut watched = parts.io.into_inner();
+    match end {
+        End::Takeover(takeover) => {
+            let (tcp, tls) = match watched.stream {
+                Stream::Clear(tcp) => (tcp, None),
+                Stream::Tls(stream) => {
+                    let (tcp, session) = stream.into_inner();
+                    (tcp, Some(Box::new(session)))
+                }
+            };
+            takeover(Raw { tcp, tls, read: parts.read_buf, permit });
+        }
+        End::Timeout(Waiting::Head) => {
+            let answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // Whoever is too slow to send may be too slow to read: one try.
+            let _ = watched.write_all(answer).await;
+            let _ = watched.shutdown().await;
+        }
+        End::Closed | End::Timeout(_) => {
+            let _ = watched.shutdown().await;
+        }
+    }
+}
+
+/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5).
+pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let status = if target > limits.request_line {
+        StatusCode::URI_TOO_LONG
+    } else if headers > limits.headers {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    Some(response)
+}

@@ -1,0 +1,122 @@
+//! How many connections, how large a head, how long a wait.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// The bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request target; more is 414.
+    pub request_line: usize,
+    /// Bytes of all header names and values; more is 431.
+    pub headers: usize,
+    /// For a head that has begun; longer is 408.
+    pub head_timeout: Duration,
+    /// Between two requests; longer closes the connection.
+    pub keep_alive: Duration,
+    /// Connections in total; more are answered 503.
+    pub connections: usize,
+    /// Connections of one client address, 0 for no limit; more are answered 429.
+    pub connections_per_address: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line: 8 << 10,
+            headers: 16 << 10,
+            head_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            connections: 100_000,
+            connections_per_address: 0,
+        }
+    }
+}
+
+/// Why there was no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Total,
+    Address,
+}
+
+/// Counts the connections of a listener.
+#[derive(Debug)]
+pub(crate) struct Places {
+    limits: Limits,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place; free again when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, taken: Mutex::default() })
+    }
+
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Full> {
+        let mut taken = self.taken.lock();
+        if taken.total >= self.limits.connections {
+            return Err(Full::Total);
+        }
+        if self.limits.connections_per_address > 0 {
+            let of_address = taken.by_address.entry(address).or_default();
+            if *of_address >= self.limits.connections_per_address {
+                return Err(Full::Address);
+            }
+            *of_address += 1;
+        }
+        taken.total += 1;
+        Ok(Permit { places: self.clone(), address })
+    }
+
+    /// Connections open now.
+    pub(crate) fn count(&self) -> usize {
+        self.taken.lock().total
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        taken.total -= 1;
+        if let Some(of_address) = taken.by_address.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let places = Places::new(Limits { connections: 2, connections_per_address: 1, ..Limits::default() });
+        let one = places.take([127, 0, 0, 1].into()).unwrap();
+        assert_eq!(places.take([127, 0, 0, 1].into()).unwrap_err(), Full::Address);
+        let _two = places.take([127, 0, 0, 2].into()).unwrap();
+        assert_eq!(places.take([127, 0, 0, 3].into()).unwrap_err(), Full::Total);
+        drop(one);
+        let _again = places.take([127, 0, 0, 1].into()).unwrap();
+        assert_eq!(places.count(), 2);
+    }
+}

@@ -1,0 +1,96 @@
+//! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
+//! write was blocked.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// A connection's stream.
+pub(crate) enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What the driver sees of the bytes that hyper moves.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Bytes have come since the last answer.
+    pub(crate) read: AtomicBool,
+    /// The last write did not go through.
+    pub(crate) blocked: AtomicBool,
+}
+
+/// A stream that notes what happens to it.
+pub(crate) struct Watched {
+    pub(crate) stream: Stream,
+    pub(crate) seen: Arc<Seen>,
+}
+
+macro_rules! each {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Stream::Clear($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Stream::Tls($stream) => {
+                let $stream = Pin::new(&mut **$stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let polled = each!(&mut self.stream, stream => stream.poll_read(cx, into));
+        if into.filled().len() > before {
+            self.seen.read.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = each!(&mut self.stream, stream => stream.poll_write(cx, bytes));
+        self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = each!(&mut self.stream, stream => stream.poll_flush(cx));
+        if polled.is_pending() {
+            self.seen.blocked.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut self.stream, stream => stream.poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices));
+        self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Clear(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
