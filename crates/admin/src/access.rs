@@ -55,7 +55,9 @@ mod tests {
         let token = ApiToken::new("test-api-token");
         assert!(token.admits(b"Bearer test-api-token"));
         assert!(token.admits(b"bearer test-api-token"));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer test-api-toke", "Bearer test-api-token ", "test-api-token"] {
+        for wrong in
+            ["", "Bearer", "Bearer ", "Bearer test-api-toke", "Bearer test-api-token ", "test-api-token"]
+        {
             assert!(!token.admits(wrong.as_bytes()), "{wrong}");
         }
     }

@@ -35,7 +35,13 @@ mod tests {
         let paths: Vec<_> = json["paths"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(
             paths,
-            ["/health", "/metrics", "/v3/messages", "/v3/session-blacklist", "/v3/session-blacklist/{sessionId}"]
+            [
+                "/health",
+                "/metrics",
+                "/v3/messages",
+                "/v3/session-blacklist",
+                "/v3/session-blacklist/{sessionId}"
+            ]
         );
     }
 }

@@ -16,7 +16,10 @@ use crate::routes::{Node, errors};
 
 /// The body of a request that blacklists a session.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes the body for the OpenAPI document; the parser names each fault itself")]
+#[expect(
+    dead_code,
+    reason = "describes the body for the OpenAPI document; the parser names each fault itself"
+)]
 #[schema(example = json!({ "sessionId": "SomeSessionID123", "validityInSeconds": 60 }))]
 pub(crate) struct BlacklistRequest {
     /// The name of the session: the value of the claim that `JWT_SESSION_FIELD` points to.
@@ -75,7 +78,11 @@ pub(crate) async fn add(
     let applied = tokio::task::spawn_blocking(move || sessions.blacklist(&name, validity)).await;
     match applied {
         Ok(Ok(applied)) => {
-            tracing::info!(connections = applied.connections, seconds = validity.as_secs(), "session blacklisted");
+            tracing::info!(
+                connections = applied.connections,
+                seconds = validity.as_secs(),
+                "session blacklisted"
+            );
             (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()
         }
         Ok(Err(error)) => {

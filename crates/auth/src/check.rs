@@ -66,7 +66,8 @@ impl Check {
             "jwt_validation" => Ok(Self::JwtValidation),
             _ => {
                 let url: Uri = value.parse().map_err(|_| CheckError)?;
-                if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+                if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty)
+                {
                     return Err(CheckError);
                 }
                 Ok(Self::External(ExternalCheck::new(url, within)))
@@ -91,13 +92,7 @@ impl ExternalCheck {
     fn new(url: Uri, within: Duration) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(aws_lc_rs::default_provider())
-            .map_or_else(
-                |_| {
-                    HttpsConnectorBuilder::new()
-                        .with_tls_config(no_roots())
-                },
-                |builder| builder,
-            )
+            .map_or_else(|_| HttpsConnectorBuilder::new().with_tls_config(no_roots()), |builder| builder)
             .https_or_http()
             .enable_http1()
             .build();
@@ -116,7 +111,10 @@ impl ExternalCheck {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(answer)) => {
                 if !matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                    tracing::warn!(status = answer.status().as_u16(), "the external check gave no decision: denied");
+                    tracing::warn!(
+                        status = answer.status().as_u16(),
+                        "the external check gave no decision: denied"
+                    );
                 }
                 Err(Denied)
             }
@@ -162,7 +160,10 @@ mod tests {
             assert_eq!(Check::parse(value, Duration::from_secs(5)).map(|_| ()), Err(CheckError), "{value}");
         }
         assert!(matches!(Check::parse("NO_CHECK", Duration::ZERO), Ok(Check::NoCheck)));
-        assert!(matches!(Check::parse("http://localhost:5555/check", Duration::ZERO), Ok(Check::External(_))));
+        assert!(matches!(
+            Check::parse("http://localhost:5555/check", Duration::ZERO),
+            Ok(Check::External(_))
+        ));
     }
 
     #[tokio::test]
@@ -198,7 +199,10 @@ mod tests {
             };
             assert_eq!(check.allows(&request).await, expected, "{answer}");
             let seen = service.await.unwrap();
-            assert!(seen.starts_with("POST /check HTTP/1.1\r\n") && seen.contains("authorization: Bearer test\r\n"));
+            assert!(
+                seen.starts_with("POST /check HTTP/1.1\r\n")
+                    && seen.contains("authorization: Bearer test\r\n")
+            );
         }
     }
 

@@ -12,7 +12,9 @@ pub struct Algorithms(pub(crate) Vec<Algorithm>);
 
 /// A name in `JWT_ALG` is not one of an algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed, one or several with commas: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
+#[error(
+    "allowed, one or several with commas: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+)]
 pub struct AlgorithmsError;
 
 impl FromStr for Algorithms {

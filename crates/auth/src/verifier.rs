@@ -201,7 +201,10 @@ mod tests {
     fn d15_a_key_of_another_kind_is_an_error_at_the_start() {
         assert!(matches!(verifier(SECRET, "RS256"), Err(KeyError::Algorithm(Algorithm::RS256))));
         assert!(matches!(verifier(SECRET, "HS256,ES256"), Err(KeyError::Algorithm(Algorithm::ES256))));
-        assert!(matches!(verifier("-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "HS256"), Err(KeyError::Pem)));
+        assert!(matches!(
+            verifier("-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "HS256"),
+            Err(KeyError::Pem)
+        ));
         assert!(matches!(verifier("-----BEGIN PRIVATE KEY-----", "RS256"), Err(KeyError::PrivateKey)));
         assert!(matches!(verifier("/no/such/file", "HS256"), Err(KeyError::Read { .. })));
     }

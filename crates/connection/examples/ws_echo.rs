@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use rig_connection::websocket::{Accept, Incoming, Protocol, binary_frame, closing_frame, text_frame};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rig_connection::websocket::{Accept, Incoming, Protocol, binary_frame, closing_frame, text_frame};
 
 /// The largest message of the Autobahn cases is 16 MiB.
 const MAX_MESSAGE: usize = 32 << 20;

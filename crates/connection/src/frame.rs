@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn every_line_of_the_json_is_a_data_line() {
-        let plain = frame("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}").bytes(Encoding::SsePlain);
+        let plain =
+            frame("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}").bytes(Encoding::SsePlain);
         assert_eq!(
             std::str::from_utf8(&plain).unwrap(),
             "event: t\ndata: {\"specversion\":\"0.2\",\ndata:  \"type\":\"t\",\ndata: \ndata: \"id\":\"1\"}\n\n"

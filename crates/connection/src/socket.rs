@@ -22,11 +22,7 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a socket; `tls` is the state of a finished handshake, `permit` is dropped with the socket.
-    pub fn new(
-        tcp: TcpStream,
-        tls: Option<Box<ServerConnection>>,
-        permit: impl Any + Send + Sync,
-    ) -> Self {
+    pub fn new(tcp: TcpStream, tls: Option<Box<ServerConnection>>, permit: impl Any + Send + Sync) -> Self {
         let tls = tls.map(|session| Box::new(Mutex::new(*session)));
         Self { tcp, tls, _permit: Box::new(permit) }
     }

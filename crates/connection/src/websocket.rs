@@ -83,7 +83,9 @@ impl Accept {
         }
         let mut head = Vec::from(&b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n"[..]);
         let accept = derive_accept_key(key);
-        head.extend_from_slice(format!("sec-websocket-accept: {accept}\r\nupgrade: websocket\r\n").as_bytes());
+        head.extend_from_slice(
+            format!("sec-websocket-accept: {accept}\r\nupgrade: websocket\r\n").as_bytes(),
+        );
         sse::write_headers(&mut head, &HeaderMap::new());
         head.extend_from_slice(b"\r\n");
         Ok(Self { head: head.into() })
@@ -326,7 +328,8 @@ mod tests {
     #[test]
     fn a_handshake_names_the_header_that_is_wrong() {
         let mut headers = HeaderMap::new();
-        let status = |headers: &HeaderMap| Accept::new(headers).map(|_| ()).map_err(|e| (e, e.status().as_u16()));
+        let status =
+            |headers: &HeaderMap| Accept::new(headers).map(|_| ()).map_err(|e| (e, e.status().as_u16()));
         assert_eq!(status(&headers), Err((HandshakeError::NoUpgrade, 426)));
         headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
         headers.insert(UPGRADE, "WebSocket".parse().unwrap());
@@ -336,6 +339,10 @@ mod tests {
         headers.insert(SEC_WEBSOCKET_VERSION, "13".parse().unwrap());
         let head = Accept::new(&headers).unwrap().head();
         // The example of RFC 6455, section 1.3.
-        assert!(std::str::from_utf8(&head).unwrap().contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(
+            std::str::from_utf8(&head)
+                .unwrap()
+                .contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+        );
     }
 }

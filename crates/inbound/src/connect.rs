@@ -55,8 +55,7 @@ impl Shared {
         }
         let query = Query::of(request);
         let headers = request.headers();
-        let tokens =
-            Credentials::from_request(headers, query.jwt.as_deref(), self.config.cookie.as_deref());
+        let tokens = Credentials::from_request(headers, query.jwt.as_deref(), self.config.cookie.as_deref());
         let wanted = match &query.subscriptions {
             Some(json) => parse_query(json, &self.extractors)?,
             None => Vec::new(),
@@ -113,10 +112,7 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
 /// What the external check sees as authorization: the header, or the token of the query in its place, since browsers
 /// cannot set headers on an EventSource or a WebSocket.
 fn authorization(headers: &HeaderMap, jwt: Option<&str>) -> Option<HeaderValue> {
-    headers
-        .get(AUTHORIZATION)
-        .cloned()
-        .or_else(|| HeaderValue::from_str(&format!("Bearer {}", jwt?)).ok())
+    headers.get(AUTHORIZATION).cloned().or_else(|| HeaderValue::from_str(&format!("Bearer {}", jwt?)).ok())
 }
 
 /// The media type of a request without its parameters, in lower case.

@@ -45,7 +45,9 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
 /// The events as the answer carries them back.
 fn to_json(events: &[Event], headers: &http::HeaderMap) -> Bytes {
     match events {
-        [event] if crate::connect::media_type(headers) != "application/cloudevents-batch+json" => event.json().clone(),
+        [event] if crate::connect::media_type(headers) != "application/cloudevents-batch+json" => {
+            event.json().clone()
+        }
         events => {
             let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
             [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()

@@ -91,7 +91,9 @@ impl Inbound {
                 Method::OPTIONS => shared.preflight("POST"),
                 _ => not_found(),
             },
-            "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => answer(StatusCode::OK, TEXT, "OK"),
+            "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => {
+                answer(StatusCode::OK, TEXT, "OK")
+            }
             _ => match (subscriptions::connection_token(path), method) {
                 (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
                 (Some(_), Method::OPTIONS) => shared.preflight("PUT"),

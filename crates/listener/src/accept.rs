@@ -128,7 +128,8 @@ impl Listener {
                 }
             };
             observer.connections(places.count());
-            let (app, acceptor, leaving, limits) = (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
+            let (app, acceptor, leaving, limits) =
+                (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
             // Boxed: the task of a connection that is taken over ends, and its memory with it.
             connections.spawn(Box::pin(async move {
                 if let Some((stream, h2)) = open(tcp_stream, acceptor, &limits).await {

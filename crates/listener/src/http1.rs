@@ -80,7 +80,8 @@ pub(crate) async fn serve<A: App>(
         }
     });
     let io = TokioIo::new(Watched { stream, seen: seen.clone() });
-    let mut connection = http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
+    let mut connection =
+        http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
 
     let mut waiting = Waiting::Idle;
     let mut left = false;

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use parking_lot::RwLock;
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::pem::PemLabel;
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
 /// How often the files are looked at for a new certificate.
@@ -145,7 +145,8 @@ impl Files {
         {
             let locked = || TlsError::Passphrase(self.key.clone());
             let passphrase = self.passphrase.as_deref().ok_or_else(locked)?;
-            let (_, document) = pkcs8::SecretDocument::from_pem(text).map_err(|_| TlsError::Key(self.key.clone()))?;
+            let (_, document) =
+                pkcs8::SecretDocument::from_pem(text).map_err(|_| TlsError::Key(self.key.clone()))?;
             let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| locked())?;
             let key = encrypted.decrypt(passphrase).map_err(|_| locked())?;
             return Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into());

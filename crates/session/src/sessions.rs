@@ -136,7 +136,8 @@ impl Sessions {
     pub fn apply(&self, revocation: Revocation) -> Applied {
         let Revocation { session, validity } = revocation;
         let now = self.0.clock.now();
-        let (new, members) = self.shard(&session).lock().revoke(session.clone(), now.checked_add(validity), now);
+        let (new, members) =
+            self.shard(&session).lock().revoke(session.clone(), now.checked_add(validity), now);
         if new {
             self.0.blacklisted_ever.fetch_add(1, Ordering::Relaxed);
         }

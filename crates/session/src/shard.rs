@@ -30,7 +30,12 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Enters a connection, unless its session is blacklisted: both under the one lock of this shard.
-    pub(crate) fn register(&mut self, name: &SessionName, member: Member, now: Instant) -> Result<(), Blacklisted> {
+    pub(crate) fn register(
+        &mut self,
+        name: &SessionName,
+        member: Member,
+        now: Instant,
+    ) -> Result<(), Blacklisted> {
         if self.is_blacklisted(name, now) {
             return Err(Blacklisted);
         }
@@ -70,7 +75,12 @@ impl Shard {
     /// Records a revocation and takes out the connections of its session: both under the one lock of this shard.
     ///
     /// A revocation never shortens one that is in force. Returns whether the session was not blacklisted before.
-    pub(crate) fn revoke(&mut self, name: SessionName, deadline: Deadline, now: Instant) -> (bool, Vec<Member>) {
+    pub(crate) fn revoke(
+        &mut self,
+        name: SessionName,
+        deadline: Deadline,
+        now: Instant,
+    ) -> (bool, Vec<Member>) {
         let members = match self.sessions.remove(&name) {
             None => Vec::new(),
             Some(Members::One(member)) => vec![member],

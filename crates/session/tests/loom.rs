@@ -80,7 +80,11 @@ fn no_gap_between_connecting_and_revoking() {
         let written = client.written();
         let killed = client.is_killed();
         let registration = connecting.join().unwrap();
-        assert_eq!(registration.is_ok(), client.is_killed(), "let in and not killed, or killed and not let in");
+        assert_eq!(
+            registration.is_ok(),
+            client.is_killed(),
+            "let in and not killed, or killed and not let in"
+        );
         if killed {
             assert_eq!(client.written(), written, "payload after the revocation had returned");
         }

@@ -42,15 +42,17 @@ impl Extractors {
     /// # Errors
     /// All mistakes at once, each with its path.
     pub fn from_json(document: &str) -> Result<Self, ExtractorsError> {
-        let document: Value =
-            serde_json::from_str(document).map_err(|error| ExtractorsError(vec![format!("not JSON: {error}")]))?;
+        let document: Value = serde_json::from_str(document)
+            .map_err(|error| ExtractorsError(vec![format!("not JSON: {error}")]))?;
         let mut mistakes = Vec::new();
         let mut all = HashMap::new();
         for (event_type, fields) in members(&document, "", &mut mistakes) {
             let path = format!("/{event_type}");
             let mut parsed: Vec<Parsed> = members(fields, &path, &mut mistakes)
                 .into_iter()
-                .filter_map(|(name, field)| parse_field(name, field, &format!("{path}/{name}"), &mut mistakes))
+                .filter_map(|(name, field)| {
+                    parse_field(name, field, &format!("{path}/{name}"), &mut mistakes)
+                })
                 .collect();
             parsed.sort_by_key(|field| field.index);
             for pair in parsed.windows(2).filter(|pair| pair[0].index == pair[1].index) {
@@ -99,6 +101,12 @@ impl TypeExtractors {
     }
 }
 
+impl std::fmt::Debug for Extractors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 fn members<'v>(value: &'v Value, path: &str, mistakes: &mut Vec<String>) -> Vec<(&'v String, &'v Value)> {
     match value {
         Value::Object(members) => members.iter().collect(),
@@ -130,9 +138,9 @@ fn parse_field(name: &str, field: &Value, path: &str, mistakes: &mut Vec<String>
                     mistakes.push(format!("{place}: expected a JSON Pointer"));
                     None
                 }
-                Some(text) => Pointer::parse(text)
-                    .inspect_err(|error| mistakes.push(format!("{place}: {error}")))
-                    .ok(),
+                Some(text) => {
+                    Pointer::parse(text).inspect_err(|error| mistakes.push(format!("{place}: {error}"))).ok()
+                }
             },
         }
     };
@@ -172,7 +180,9 @@ mod tests {
         .err()
         .unwrap()
         .to_string();
-        for place in ["/t/a/evnt", "/t/b/stable_field_index", "/t/b/event/json_pointer", "c and d", "/u: expected"] {
+        for place in
+            ["/t/a/evnt", "/t/b/stable_field_index", "/t/b/event/json_pointer", "c and d", "/u: expected"]
+        {
             assert!(mistakes.contains(place), "{place} in {mistakes}");
         }
     }

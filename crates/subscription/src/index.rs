@@ -70,8 +70,12 @@ impl<S: Clone> Index<S> {
         if !of_type.by_value.is_empty()
             && let Some(extractors) = self.extractors.of_type(event.event_type())
         {
-            let values: Vec<Option<Key>> =
-                extractors.tree.extract(event.json()).iter().map(|value| value.as_ref().and_then(Key::of)).collect();
+            let values: Vec<Option<Key>> = extractors
+                .tree
+                .extract(event.json())
+                .iter()
+                .map(|value| value.as_ref().and_then(Key::of))
+                .collect();
             for (field, value) in values.iter().enumerate() {
                 let Some(value) = value else { continue };
                 if let Some(bucket) = of_type.by_value.get(&(field, value.clone())) {
@@ -88,7 +92,10 @@ impl<S: Clone> Index<S> {
     /// How many subscriptions there are; one with several clauses counts each of them.
     pub fn subscriptions(&self) -> usize {
         let types = self.types.read();
-        types.values().map(|of_type| of_type.all.len() + of_type.by_value.values().map(Bucket::len).sum::<usize>()).sum()
+        types
+            .values()
+            .map(|of_type| of_type.all.len() + of_type.by_value.values().map(Bucket::len).sum::<usize>())
+            .sum()
     }
 
     fn file(
@@ -187,7 +194,9 @@ impl<S: Clone> Interest<S> {
             return vec![Vec::new()];
         };
         let clauses = subscription.one_of().iter().map(|clause| {
-            let keys = clause.iter().filter_map(|(field, value)| Some((extractors.position(field)?, Key::of(value)?)));
+            let keys = clause
+                .iter()
+                .filter_map(|(field, value)| Some((extractors.position(field)?, Key::of(value)?)));
             keys.collect()
         });
         let clauses: Vec<Vec<_>> = clauses.collect();

@@ -97,9 +97,8 @@ impl Subscription {
                     .ok_or("a disjunctive clause expected to be a conjunction represented by a map")?;
                 for (field, value) in clause {
                     if field.is_empty() {
-                        return Err(
-                            "conjunctive clauses expected to be a map with nonempty strings as keys".to_owned()
-                        );
+                        return Err("conjunctive clauses expected to be a map with nonempty strings as keys"
+                            .to_owned());
                     }
                     if fields.is_none_or(|fields| fields.position(field).is_none()) {
                         return Err(format!("no extractor defines the field {field:?} of this event-type"));
@@ -152,7 +151,9 @@ mod tests {
         assert!(error(json!([{"eventType": "x", "oneOf": ["a"]}])).contains("represented by a map"));
         assert!(error(json!([{"eventType": "x", "oneOf": [{"": 1}]}])).contains("nonempty strings as keys"));
         assert!(error(json!([{"eventType": "greeting", "oneOf": [{"nme": 1}]}])).contains("\"nme\""));
-        assert!(error(json!([{"eventType": "greeting", "oneOf": [{"name": null}]}])).contains("\"name\" is null"));
+        assert!(
+            error(json!([{"eventType": "greeting", "oneOf": [{"name": null}]}])).contains("\"name\" is null")
+        );
         assert!(error(json!([{}, {"eventType": "x"}])).contains("subscriptions/0"));
     }
 
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn it_is_written_as_rig_writes_it() {
-        let list = json!([{"event_type": "greeting", "constraints": [{"name": "bob"}]}, {"eventType": "foo"}]);
+        let list =
+            json!([{"event_type": "greeting", "constraints": [{"name": "bob"}]}, {"eventType": "foo"}]);
         let parsed = Subscription::parse_list(&list, &extractors()).unwrap();
         assert_eq!(
             serde_json::to_string(&parsed).unwrap(),

@@ -1,96 +1,76 @@
 //! Who may do what: tokens, checks, and the fields that subscriptions select by.
 
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use event::Pointer;
-use jsonwebtoken::Algorithm;
-use serde_json::{Map, Value};
+use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
+use subscription::Extractors;
 
-use super::Secret;
 use super::kind::Kind;
 use super::reader::Reader;
 
-/// What a valid token is.
-#[derive(Clone, Debug)]
-pub(crate) struct Jwt {
-    /// A secret, a PEM, or a path. `None`: no token is valid.
-    pub(crate) key: Option<Secret>,
-    /// At least one.
-    pub(crate) algorithms: Vec<Algorithm>,
-    /// Where the claims name the session (RFC 6901).
-    pub(crate) session_field: Pointer,
-    /// The `iss` that a token must have.
-    pub(crate) issuer: Option<String>,
-    /// The `aud` that a token must have.
-    pub(crate) audience: Option<String>,
-    /// How far the issuer's clock may be off.
-    pub(crate) leeway: Duration,
-    /// The cookie that may carry a token.
-    pub(crate) cookie: Option<String>,
-}
-
-/// Who may subscribe, who may publish.
-#[derive(Clone, Debug)]
-pub(crate) struct Checks {
-    /// `no_check`, `jwt_validation` or a URL.
-    pub(crate) subscription: String,
-    /// `no_check`, `jwt_validation` or a URL.
-    pub(crate) submission: String,
-    /// For an external one.
-    pub(crate) timeout: Duration,
-}
-
-pub(super) fn read_jwt(reader: &mut Reader) -> Jwt {
-    Jwt {
-        key: reader.text("JWT_SECRET_KEY").map(Secret),
-        algorithms: reader.value("JWT_ALG", |text, _| algorithms(text)),
-        session_field: reader.fallible("JWT_SESSION_FIELD", |text, kind| {
-            Pointer::parse(text).map_err(|error| format!("{error}; allowed: {kind}"))
-        }),
+/// The verifier of tokens, with its key loaded.
+pub(super) fn read_verifier(reader: &mut Reader) -> Arc<Verifier> {
+    let before = reader.mistakes();
+    let mut config = TokenConfig {
+        key: reader.text("JWT_SECRET_KEY").and_then(|value| KeySource::parse(&value)),
+        algorithms: reader.value("JWT_ALG", |text, _| text.parse().ok()),
         issuer: reader.text("JWT_ISSUER"),
-        audience: reader.text("JWT_AUDIENCE"),
+        audience: reader.optional("JWT_AUDIENCE", |text, kind| list(text, &kind)).unwrap_or_default(),
         leeway: reader.time("JWT_LEEWAY"),
-        cookie: reader.optional("JWT_COOKIE", |text, kind| cookie_name(text, &kind)),
+    };
+    if reader.mistakes() > before {
+        // Whether the key fits algorithms that are wrong is no question.
+        config.key = None;
+    }
+    let verifier = Verifier::new(&config).or_else(|error| {
+        reader.mistake("JWT_SECRET_KEY", key_mistake(&error));
+        Verifier::new(&TokenConfig { key: None, ..config })
+    });
+    Arc::new(verifier.expect("without a key nothing is loaded"))
+}
+
+/// The error without its path: the "path" may be a secret that begins with a slash.
+fn key_mistake(error: &KeyError) -> String {
+    match error {
+        KeyError::Read { source, .. } => {
+            format!("begins with / or ./ and so names a file, which cannot be read: {source}")
+        }
+        error => error.to_string(),
     }
 }
 
-pub(super) fn read_checks(reader: &mut Reader) -> Checks {
-    Checks {
-        subscription: reader.value("SUBSCRIPTION_CHECK", |text, _| check(text)),
-        submission: reader.value("SUBMISSION_CHECK", |text, _| check(text)),
-        timeout: reader.time("CHECK_TIMEOUT"),
-    }
+/// The cookie that may carry a token. RFC 6265, section 4.1.1: a token of RFC 9110, section 5.6.2.
+pub(super) fn read_cookie(reader: &mut Reader) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    reader.optional("JWT_COOKIE", |text, kind| {
+        if text.bytes().all(allowed) { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
+    })
 }
 
-pub(super) fn read_extractors(reader: &mut Reader) -> Map<String, Value> {
+/// `SUBSCRIPTION_CHECK` or `SUBMISSION_CHECK`.
+pub(super) fn read_check(reader: &mut Reader, name: &str, within: Duration) -> Check {
+    reader.value(name, |text, _| Check::parse(text, within).ok())
+}
+
+/// The extractors, from the setting itself or from the file it names.
+pub(super) fn read_extractors(reader: &mut Reader) -> Arc<Extractors> {
     let extractors = reader.optional("EXTRACTORS", |text, kind| {
         let json = json_or_file(text, &kind)?;
-        serde_json::from_str(&json).map_err(|error| format!("{error}; allowed: {kind}"))
+        Extractors::from_json(&json).map_err(|error| error.to_string())
     });
-    extractors.unwrap_or_default()
+    Arc::new(extractors.unwrap_or_default())
 }
 
-/// The text itself where it begins like an object, else that of the file it names.
+/// The text itself where it begins like JSON, else that of the file it names.
 fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
-    if text.trim_start().starts_with('{') {
+    if text.trim_start().starts_with(['{', '[']) {
         return Ok(text.to_owned());
     }
     std::fs::read_to_string(text).map_err(|error| format!("{error}; allowed: {kind}"))
 }
 
-fn algorithms(text: &str) -> Option<Vec<Algorithm>> {
-    text.split(',').map(|name| Algorithm::from_str(name.trim()).ok()).collect()
-}
-
-fn check(text: &str) -> Option<String> {
-    let known = matches!(text, "no_check" | "jwt_validation")
-        || ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
-    known.then(|| text.to_owned())
-}
-
-/// RFC 6265, section 4.1.1: a token of RFC 9110, section 5.6.2.
-fn cookie_name(text: &str, kind: &Kind) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.bytes().all(allowed) { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
+fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
+    let parts: Vec<_> = text.split(',').map(|part| part.trim().to_owned()).collect();
+    if parts.iter().any(String::is_empty) { Err(format!("allowed: {kind}")) } else { Ok(parts) }
 }

@@ -50,7 +50,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn number(&mut self, name: &str) -> u32 {
+    pub(super) fn number<N: TryFrom<u64>>(&mut self, name: &str) -> N {
         self.value(name, |text, kind| match kind {
             Kind::Number { least, most } => kind::parse_number(text)
                 .filter(|number| (least..=most).contains(number))
@@ -131,6 +131,16 @@ impl Reader {
     pub(super) fn mistake(&mut self, name: &str, reason: impl Into<String>) {
         let setting = self.row(name);
         self.given.mistake(setting, reason.into());
+    }
+
+    /// How many mistakes were noted so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.given.mistakes.len()
+    }
+
+    /// Notes what is allowed but should be known.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.given.warnings.push(warning);
     }
 
     fn row(&mut self, name: &str) -> &'static Setting {

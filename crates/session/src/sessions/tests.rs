@@ -97,7 +97,10 @@ fn d04_a_connection_of_a_blacklisted_session_is_refused() {
     let (sessions, _) = sessions();
     sessions.blacklist(&name("s"), MINUTE).unwrap();
     let connection = Arc::new(Told::default());
-    assert_eq!(sessions.register_connection(&name("s"), Arc::downgrade(&connection)).err(), Some(Blacklisted));
+    assert_eq!(
+        sessions.register_connection(&name("s"), Arc::downgrade(&connection)).err(),
+        Some(Blacklisted)
+    );
     assert_eq!(sessions.counts().connections, 0);
 }
 
@@ -171,7 +174,8 @@ fn a_guard_undoes_its_own_registration_only() {
 fn a_connection_of_two_sessions_is_told_by_either() {
     let (sessions, _) = sessions();
     let connection = Arc::new(Told::default());
-    let both = ["s", "t"].map(|n| sessions.register_connection(&name(n), Arc::downgrade(&connection)).unwrap());
+    let both =
+        ["s", "t"].map(|n| sessions.register_connection(&name(n), Arc::downgrade(&connection)).unwrap());
     sessions.blacklist(&name("t"), MINUTE).unwrap();
     assert_eq!(connection.times(), 1);
     drop(both);

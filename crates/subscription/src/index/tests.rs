@@ -41,7 +41,8 @@ fn rigs_table_of_matches() {
     ];
     let matched = |one_of: Value| -> Vec<usize> {
         let index = Index::new(extractors());
-        let _interest = index.subscribe((), &subscriptions(json!([{"eventType": "greeting", "oneOf": one_of}])));
+        let _interest =
+            index.subscribe((), &subscriptions(json!([{"eventType": "greeting", "oneOf": one_of}])));
         let hit = |data: &Value| !index.matches(&greeting(data.clone())).is_empty();
         (1..).zip(&events).filter(|(_, data)| hit(data)).map(|(id, _)| id).collect()
     };
@@ -57,7 +58,8 @@ fn rigs_table_of_matches() {
 #[test]
 fn types_are_compared_as_they_are() {
     let index = Index::new(extractors());
-    let _interest = index.subscribe((), &subscriptions(json!([{"eventType": "*"}, {"eventType": "Greeting"}])));
+    let _interest =
+        index.subscribe((), &subscriptions(json!([{"eventType": "*"}, {"eventType": "Greeting"}])));
     assert!(index.matches(&greeting(json!({}))).is_empty());
 }
 
@@ -96,7 +98,8 @@ fn d21_replacing_leaves_no_gap() {
 #[test]
 fn a_subscriber_is_found_once() {
     let index = Index::new(extractors());
-    let list = json!([{"eventType": "greeting"}, {"eventType": "greeting", "oneOf": [{"name": "x"}, {"lvl": 1}]}]);
+    let list =
+        json!([{"eventType": "greeting"}, {"eventType": "greeting", "oneOf": [{"name": "x"}, {"lvl": 1}]}]);
     let _interest = index.subscribe("me", &subscriptions(list));
     assert_eq!(index.matches(&greeting(json!({"name": "x", "lvl": 1}))), ["me"]);
 }
@@ -106,7 +109,8 @@ fn nothing_is_left_of_those_who_left() {
     let index = Index::new(extractors());
     let interests: Vec<_> = (0..10_000)
         .map(|n| {
-            let list = json!([{"eventType": "greeting", "oneOf": [{"name": n}]}, {"eventType": format!("t{n}")}]);
+            let list =
+                json!([{"eventType": "greeting", "oneOf": [{"name": n}]}, {"eventType": format!("t{n}")}]);
             index.subscribe(n, &subscriptions(list))
         })
         .collect();
@@ -117,8 +121,10 @@ fn nothing_is_left_of_those_who_left() {
 }
 
 fn clause() -> impl Strategy<Value = Value> {
-    let value = prop_oneof![(0i64..3).prop_map(Value::from), Just(json!("1")), Just(json!(1.0)), Just(json!(true))];
-    prop::collection::btree_map(prop_oneof![Just("name"), Just("lvl")], value, 0..3).prop_map(|map| json!(map))
+    let value =
+        prop_oneof![(0i64..3).prop_map(Value::from), Just(json!("1")), Just(json!(1.0)), Just(json!(true))];
+    prop::collection::btree_map(prop_oneof![Just("name"), Just("lvl")], value, 0..3)
+        .prop_map(|map| json!(map))
 }
 
 proptest! {

@@ -1,0 +1,144 @@
+//! Where the gateway listens, with which certificate, and who may come.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use inbound::Cors;
+use listener::{Limits, Tls, TlsError};
+
+use super::kind::Kind;
+use super::reader::Reader;
+
+/// Where a port listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    /// HTTP; port 0: any free one.
+    pub(crate) http: SocketAddr,
+    /// HTTPS, where a certificate is set; port 0: any free one.
+    pub(crate) https: SocketAddr,
+}
+
+/// Certificate and key, loaded; `None`: no HTTPS.
+pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
+    match ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].map(|name| reader.is_set(name)) {
+        [true, false] => reader.mistake("HTTPS_KEYFILE", "HTTPS_CERTFILE is set: both or neither"),
+        [false, true] => reader.mistake("HTTPS_CERTFILE", "HTTPS_KEYFILE is set: both or neither"),
+        _ => {}
+    }
+    let certificates = reader.file("HTTPS_CERTFILE");
+    let key = reader.file("HTTPS_KEYFILE");
+    let passphrase = reader.text("HTTPS_KEYFILE_PASS");
+    let loaded = Tls::load(&certificates?, &key?, passphrase.as_deref());
+    loaded.map_err(|error| reader.mistake(tls_setting(&error), error.to_string())).ok()
+}
+
+/// Which setting an unusable identity is the mistake of. `Read` comes from a file that went away just now.
+fn tls_setting(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::Certificate(_) | TlsError::Read { .. } => "HTTPS_CERTFILE",
+        TlsError::Key(_) | TlsError::Mismatch { .. } => "HTTPS_KEYFILE",
+        TlsError::Passphrase(_) => "HTTPS_KEYFILE_PASS",
+    }
+}
+
+/// The port of frontends and the internal port. `guarded`: the internal port wants a token (d18).
+pub(super) fn read_ports(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
+    let chosen = reader
+        .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("allowed: {kind}")));
+    let default = if guarded { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let api = chosen.unwrap_or(default.into());
+    if !guarded && !api.is_loopback() {
+        let danger = "whoever reaches the internal port controls the gateway";
+        reader.warn(format!("API_BIND = {api} without API_TOKEN: {danger}"));
+    }
+    let inbound = reader.address("INBOUND_BIND");
+    let rows = [
+        ("INBOUND_PORT", inbound),
+        ("INBOUND_HTTPS_PORT", inbound),
+        ("API_HTTP_PORT", api),
+        ("API_HTTPS_PORT", api),
+    ];
+    let addresses = rows.map(|(name, address)| SocketAddr::new(address, reader.port(name)));
+    let opened = |index: &usize| tls || index.is_multiple_of(2);
+    for index in (0..rows.len()).filter(opened) {
+        let taken = (0..index).filter(opened).find(|other| overlap(addresses[index], addresses[*other]));
+        if let Some(other) = taken {
+            let reason = format!("{} is the same port: two ports cannot share one", rows[other].0);
+            reader.mistake(rows[index].0, reason);
+        }
+    }
+    let [http, https, api_http, api_https] = addresses;
+    (Ports { http, https }, Ports { http: api_http, https: api_https })
+}
+
+/// Whether both cannot be bound at once.
+fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let addresses = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0 && left.port() == right.port() && addresses
+}
+
+/// The bounds of sockets and heads.
+pub(super) fn read_limits(reader: &mut Reader) -> Limits {
+    Limits {
+        request_line: reader.bytes("MAX_REQUEST_LINE"),
+        headers: reader.bytes("MAX_HEADER_BYTES"),
+        head_timeout: reader.time("HEAD_TIMEOUT"),
+        keep_alive: reader.time("KEEP_ALIVE_TIMEOUT"),
+        connections: reader.number("MAX_CONNECTIONS"),
+        connections_per_address: reader.number("MAX_CONNECTIONS_PER_ADDRESS"),
+    }
+}
+
+/// The origin that may read answers.
+pub(super) fn read_cors(reader: &mut Reader) -> Cors {
+    reader.value("CORS", |text, _| is_origin(text).then(|| Cors::new(text).ok())?)
+}
+
+/// `*`, `null`, or scheme, host and port as a browser sends them (RFC 6454, section 6.1): a trailing slash never
+/// matches.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return matches!(text, "*" | "null") };
+    let schemes = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let hosts =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@,\"\\".contains(&byte));
+    schemes && hosts
+}
+
+/// RFC 6750, section 2.1 (`b64token`), and long enough not to be guessed.
+pub(super) fn bearer_token(text: &str, kind: &Kind) -> Result<String, String> {
+    let body = text.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if text.len() >= 16 && !body.is_empty() && body.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("allowed: {kind}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for origin in ["*", "null", "http://localhost:8080", "https://example.com", "capacitor://localhost"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for wrong in
+            ["", "example.com", "https://", "https://a/", "https://a,https://b", "://a", "https://a b"]
+        {
+            assert!(!is_origin(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bearer_tokens_can_stand_in_a_header_and_are_long() {
+        let kind = Kind::Switch;
+        for good in ["0123456789abcdef", "abcdefghij+/-._~=="] {
+            assert!(bearer_token(good, &kind).is_ok(), "{good}");
+        }
+        for wrong in ["0123456789abcde", "0123456789 abcdef", "0123456789=abcdef", "================"] {
+            assert!(bearer_token(wrong, &kind).is_err(), "{wrong}");
+        }
+    }
+}
