@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use admin::{Admin, ApiToken};
+use admin::Admin;
 use anyhow::Context;
-use connection::{Hub, TokenKey};
-use inbound::{Cors, Inbound};
+use connection::Hub;
+use inbound::Inbound;
 use listener::{App, Listener, Observer, Refusal, Tls};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, start_logging};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::settings::{Ports, Settings, TlsFiles};
+use crate::settings::{Ports, Settings};
 
 /// Serves until a signal.
 ///
@@ -42,50 +42,23 @@ fn raise_descriptors() {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let tls = settings.tls.as_ref().map(load_tls).transpose()?;
+    let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
-    let bind = |name, address, tls| bind(name, address, tls, &settings, &metrics);
-    let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound, tls.as_ref(), bind)?;
-    let internal_ports = bind_ports(["internal", "internal_tls"], settings.api, tls.as_ref(), bind)?;
+    let bind =
+        |name, address, tls| bind(name, listener::Config { address, tls, limits: settings.limits }, &metrics);
+    let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), bind)?;
+    let internal_ports = bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind)?;
 
-    let sessions = Sessions::new(settings.jwt.session, MemoryLog)?;
-    let extractors = Arc::new(settings.extractors);
+    let sessions = Sessions::new(settings.session, MemoryLog)?;
     let hub = Hub::new(
-        connection::Config {
-            heartbeat: settings.heartbeat,
-            outbox_bytes: settings.outbox_bytes,
-            longpolling_idle: settings.longpolling_idle,
-            ..connection::Config::default()
-        },
+        settings.connections,
         sessions,
-        extractors.clone(),
-        TokenKey::new(settings.node_cookie.as_ref().map(|cookie| cookie.expose())),
+        settings.extractors.clone(),
+        settings.connection_tokens,
         metrics.clone(),
     );
-    let verifier =
-        settings.jwt.verifier.context("the key of the tokens is checked before anything starts")?;
-    let inbound = Inbound::new(
-        inbound::Config {
-            cors: Cors::new(&settings.cors)?,
-            connects_per_minute: settings.connects_per_minute,
-            max_body: settings.limits.body,
-            body_timeout: settings.limits.body_timeout,
-            cookie: settings.jwt.cookie,
-            subscription_check: settings.checks.subscription,
-            submission_check: settings.checks.submission,
-        },
-        hub.clone(),
-        Arc::new(verifier),
-        extractors,
-    );
-    let admin = Admin::new(
-        admin::Config {
-            token: settings.api_token.as_ref().map(|token| ApiToken::new(token.expose())),
-            max_body: settings.limits.body,
-            metrics: settings.metrics,
-        },
-        hub.clone(),
-    );
+    let inbound = Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors);
+    let admin = Admin::new(settings.admin, hub.clone());
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -117,11 +90,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load_tls(files: &TlsFiles) -> anyhow::Result<Tls> {
-    let passphrase = files.passphrase.as_ref().map(|passphrase| passphrase.expose());
-    Tls::load(&files.certificates, &files.key, passphrase).context("HTTPS_CERTFILE, HTTPS_KEYFILE")
-}
-
 fn bind_ports(
     [http, https]: [&'static str; 2],
     ports: Ports,
@@ -135,23 +103,10 @@ fn bind_ports(
     Ok(listeners)
 }
 
-fn bind(
-    name: &'static str,
-    address: std::net::SocketAddr,
-    tls: Option<Tls>,
-    settings: &Settings,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Listener> {
-    let limits = listener::Limits {
-        request_line: settings.limits.request_line,
-        headers: settings.limits.headers,
-        head_timeout: settings.limits.head_timeout,
-        keep_alive: settings.limits.keep_alive_timeout,
-        connections: settings.limits.connections as usize,
-        connections_per_address: settings.limits.connections_per_address.map_or(0, |n| n.get() as usize),
-    };
+fn bind(name: &'static str, config: listener::Config, metrics: &Arc<Metrics>) -> anyhow::Result<Listener> {
+    let address = config.address;
     let observer = Arc::new(Counting(metrics.clone()));
-    let listener = Listener::bind(listener::Config { address, tls, limits }, observer)
+    let listener = Listener::bind(config, observer)
         .with_context(|| format!("the {name} port cannot listen on {address}"))?;
     let address = listener.local_addr()?.to_string();
     tracing::info!(target: "rig::startup", port_name = name, address, "listening");

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+use auth::KeySource;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -150,6 +151,31 @@ impl Mint<'_> {
         })
     }
 
+    /// `JWT_SECRET_KEY` as the gateway reads it: a secret, or the path of a file that holds one.
+    fn configured_secret(&mut self, given: &Given) -> String {
+        let read = match KeySource::parse(given.value_of("JWT_SECRET_KEY")) {
+            None => Ok(String::new()),
+            Some(KeySource::Text(secret)) => Ok(secret),
+            Some(KeySource::File(path)) => {
+                std::fs::read_to_string(path).map(|text| text.trim_ascii_end().to_owned())
+            }
+        };
+        match read {
+            Ok(key) if key.contains("-----BEGIN") => {
+                self.wrong("--secret", "needed: JWT_SECRET_KEY is a public key, which signs nothing");
+                key
+            }
+            Ok(secret) => secret,
+            Err(error) => {
+                self.wrong(
+                    "--secret",
+                    &format!("needed: JWT_SECRET_KEY names a file that cannot be read: {error}"),
+                );
+                error.to_string()
+            }
+        }
+    }
+
     fn secret(&mut self, given: &Given) -> String {
         let secret = match (self.once("secret"), self.once("secret-env")) {
             (Some(_), Some(_)) => {
@@ -169,7 +195,7 @@ impl Mint<'_> {
                     }
                 }
             }
-            (None, None) => given.value_of("JWT_SECRET_KEY").to_owned(),
+            (None, None) => self.configured_secret(given),
         };
         if secret.is_empty() {
             self.wrong(

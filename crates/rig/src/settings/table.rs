@@ -137,7 +137,10 @@ pub(crate) const GROUPS: &[Group] = &[
         settings: &[
             secret(
                 "JWT_SECRET_KEY",
-                text("KEY", "a secret, a public key as PEM, or the path of a file with either"),
+                text(
+                    "KEY",
+                    "a secret, a public key as PEM, or the path of a file with either, which begins with / or ./",
+                ),
                 "The key of tokens; not set: no token is valid",
             ),
             setting(
@@ -159,8 +162,8 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "JWT_AUDIENCE",
                 "",
-                text("TEXT", "any text"),
-                "The audience (aud) that a token must have",
+                text("TEXTS", "one or several texts, by commas"),
+                "The audiences of which a token must name one (aud)",
             ),
             setting("JWT_LEEWAY", "0s", millis(0, HOUR), "How far the clock of the issuer may be off"),
             setting(
