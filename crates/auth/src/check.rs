@@ -21,7 +21,7 @@ pub enum Check {
     /// Whoever presents a valid token may.
     JwtValidation,
     /// A service decides.
-    External(ExternalCheck),
+    External(Box<ExternalCheck>),
 }
 
 /// The service that decides.
@@ -70,7 +70,7 @@ impl Check {
                 {
                     return Err(CheckError);
                 }
-                Ok(Self::External(ExternalCheck::new(url, within)))
+                Ok(Self::External(Box::new(ExternalCheck::new(url, within))))
             }
         }
     }
@@ -90,12 +90,14 @@ impl Check {
 
 impl ExternalCheck {
     fn new(url: Uri, within: Duration) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(aws_lc_rs::default_provider())
-            .map_or_else(|_| HttpsConnectorBuilder::new().with_tls_config(no_roots()), |builder| builder)
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let builder = HttpsConnectorBuilder::new();
+        let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
+            Ok(builder) => builder,
+            Err(_) => HttpsConnectorBuilder::new().with_tls_config(no_roots()),
+        }
+        .https_or_http()
+        .enable_http1()
+        .build();
         Self { url, within, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 

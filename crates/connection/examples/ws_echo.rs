@@ -34,7 +34,7 @@ fn echo(mut stream: TcpStream) -> Result<(), Box<dyn Error>> {
         }
         protocol.feed(&buffer[..read]);
         loop {
-            let incoming = protocol.next();
+            let incoming = protocol.receive();
             stream.write_all(&protocol.take_output())?;
             match incoming {
                 Ok(None) => break,

@@ -150,7 +150,7 @@ impl Protocol {
     ///
     /// # Errors
     /// The client broke the protocol.
-    pub fn next(&mut self) -> Result<Option<Incoming>, ProtocolError> {
+    pub fn receive(&mut self) -> Result<Option<Incoming>, ProtocolError> {
         let incoming = loop {
             match self.inner.read() {
                 Ok(Message::Text(text)) => break Ok(Some(Incoming::Text(text.as_str().to_owned()))),
@@ -238,7 +238,7 @@ impl Connection {
 
     fn receive(&self, protocol: &mut Protocol, bytes: &[u8]) {
         protocol.feed(bytes);
-        match protocol.next() {
+        match protocol.receive() {
             Ok(None) => {
                 let output = protocol.take_output();
                 if !output.is_empty() {
@@ -282,17 +282,17 @@ mod tests {
     fn code_of(bytes: &[u8]) -> u16 {
         let mut protocol = protocol();
         protocol.feed(bytes);
-        protocol.next().expect_err("a protocol error").code
+        protocol.receive().expect_err("a protocol error").code
     }
 
     #[test]
     fn d22_a_ping_with_payload_is_answered_with_it() {
         let mut protocol = protocol();
         protocol.feed(&client_frame(0x89, b"abc"));
-        assert_eq!(protocol.next(), Ok(None));
+        assert_eq!(protocol.receive(), Ok(None));
         assert_eq!(protocol.take_output(), [&[0x8A, 3], &b"abc"[..]].concat());
         protocol.feed(&client_frame(0x81, b"still here"));
-        assert_eq!(protocol.next(), Ok(Some(Incoming::Text("still here".into()))));
+        assert_eq!(protocol.receive(), Ok(Some(Incoming::Text("still here".into()))));
     }
 
     #[test]
@@ -301,17 +301,17 @@ mod tests {
         let frame = client_frame(0x81, b"hello");
         for byte in &frame[..frame.len() - 1] {
             protocol.feed(&[*byte]);
-            assert_eq!(protocol.next(), Ok(None));
+            assert_eq!(protocol.receive(), Ok(None));
         }
         protocol.feed(&frame[frame.len() - 1..]);
-        assert_eq!(protocol.next(), Ok(Some(Incoming::Text("hello".into()))));
+        assert_eq!(protocol.receive(), Ok(Some(Incoming::Text("hello".into()))));
     }
 
     #[test]
     fn a_close_is_answered_with_its_code() {
         let mut protocol = protocol();
         protocol.feed(&client_frame(0x88, &[0x03, 0xE8]));
-        assert_eq!(protocol.next(), Ok(Some(Incoming::Closed)));
+        assert_eq!(protocol.receive(), Ok(Some(Incoming::Closed)));
         assert_eq!(protocol.take_output(), [0x88, 2, 0x03, 0xE8]);
     }
 

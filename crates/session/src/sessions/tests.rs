@@ -44,12 +44,12 @@ impl Connection for Told {
 }
 
 fn name(text: &str) -> SessionName {
-    text.parse().unwrap()
+    text.parse().expect("a test name is a name")
 }
 
 fn sessions() -> (Sessions, Hand) {
     let hand = Hand::new();
-    (Sessions::with_clock(Config::default(), MemoryLog, hand.clone()).unwrap(), hand)
+    (Sessions::with_clock(Config::default(), MemoryLog, hand.clone()).expect("the memory log loads"), hand)
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
