@@ -227,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, Asked};
+    use crate::settings::{Flags, Settings};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -262,6 +263,33 @@ mod tests {
         let expected =
             json!({"sub": "alice", "n": 1, "a": ["x=y"], "jti": "s1", "iat": NOW, "exp": NOW + 3600});
         assert_eq!(claims(&token, Algorithm::HS256, "key"), expected);
+    }
+
+    #[test]
+    fn the_gateway_accepts_the_token() {
+        let secret_file = std::env::temp_dir().join(format!("rig-token-{}", std::process::id()));
+        std::fs::write(&secret_file, "from a file\n").unwrap();
+        let minted = ["from the text", secret_file.to_str().unwrap()].map(|key| {
+            let variables = [("JWT_SECRET_KEY", key), ("JWT_ALG", "HS384,HS256")];
+            let token = mint(&["--claim", "sub=alice", "--expires-in", "36500d"], &variables).unwrap();
+            let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let settings = Settings::parse(Given::gather(Flags::default(), &environment)).unwrap();
+            settings.verifier.verify(&token).map(|claims| claims.map["sub"].clone())
+        });
+        std::fs::remove_file(&secret_file).unwrap();
+        assert_eq!(minted, [Ok(json!("alice")), Ok(json!("alice"))]);
+    }
+
+    #[test]
+    fn a_public_key_signs_nothing() {
+        let told = mint(&[], &[("JWT_SECRET_KEY", "-----BEGIN PUBLIC KEY-----")]).unwrap_err();
+        assert_eq!(told, "flag --secret: needed: JWT_SECRET_KEY is a public key, which signs nothing\n");
+        let told = mint(&[], &[("JWT_SECRET_KEY", "/no/such/file")]).unwrap_err();
+        assert!(
+            told.starts_with("flag --secret: needed: JWT_SECRET_KEY names a file that cannot be read: "),
+            "{told}"
+        );
+        assert!(!told.contains("/no/such"), "{told}");
     }
 
     #[test]

@@ -228,7 +228,9 @@ fn d18_the_internal_port_is_on_loopback_unless_a_token_guards_it() {
 #[test]
 fn certificate_and_key_come_together() {
     let folder = Folder::new("tls");
-    let (certificate, key) = (folder.file("cert.pem", ""), folder.file("key.pem", ""));
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = folder.file("cert.pem", &identity.cert.pem());
+    let key = folder.file("key.pem", &identity.signing_key.serialize_pem());
     let told = parse(&[], &[("HTTPS_CERTFILE", &certificate)]).unwrap_err();
     assert_eq!(told, "default HTTPS_KEYFILE = \"\": HTTPS_CERTFILE is set: both or neither\n");
     let told = parse(&["--https-keyfile", &key], &[]).unwrap_err();
@@ -252,4 +254,64 @@ fn two_ports_cannot_be_the_same() {
     assert!(parse(&["--api-http-port", "0", "--inbound-port", "0"], &[]).is_ok());
     assert!(parse(&["--api-https-port", "4000"], &[]).is_ok(), "no certificate: never opened");
     assert!(parse(&["--inbound-bind", "127.0.0.2", "--api-http-port", "4000"], &[]).is_ok());
+}
+
+#[test]
+fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
+    let folder = Folder::new("identity");
+    let identities = [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+    let certificate = folder.file("cert.pem", &identities[0].cert.pem());
+    let other_key = folder.file("key.pem", &identities[1].signing_key.serialize_pem());
+    let nothing = folder.file("nothing.pem", "");
+    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let locked = folder.file("locked.pem", locked);
+    let name_of_mistake = |certificate: &str, key: &str, passphrase: &str| {
+        let variables =
+            [("HTTPS_CERTFILE", certificate), ("HTTPS_KEYFILE", key), ("HTTPS_KEYFILE_PASS", passphrase)];
+        let told = parse(&[], &variables).unwrap_err();
+        assert!(!told.contains("hidden"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        told.split([':', ' ']).nth(1).unwrap().to_owned()
+    };
+    assert_eq!(name_of_mistake(&nothing, &other_key, ""), "HTTPS_CERTFILE");
+    assert_eq!(name_of_mistake(&certificate, &nothing, ""), "HTTPS_KEYFILE");
+    assert_eq!(name_of_mistake(&certificate, &other_key, ""), "HTTPS_KEYFILE");
+    assert_eq!(name_of_mistake(&certificate, &locked, ""), "HTTPS_KEYFILE_PASS");
+    assert_eq!(name_of_mistake(&certificate, &locked, "hidden"), "HTTPS_KEYFILE_PASS");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_a_mistake_and_is_not_shown() {
+    let told = |variables: &[(&str, &str)]| parse(&[], variables).unwrap_err();
+    let path = "begins with / or ./ and so names a file, which cannot be read: No such file or directory (os error 2)";
+    assert_eq!(told(&[("JWT_SECRET_KEY", "/hidden")]), format!("environment JWT_SECRET_KEY: {path}\n"));
+    let kind = "environment JWT_SECRET_KEY: the key is of another kind than ES256 in JWT_ALG needs\n";
+    assert_eq!(told(&[("JWT_SECRET_KEY", "hidden"), ("JWT_ALG", "HS256,ES256")]), kind);
+    let pem = "-----BEGIN PUBLIC KEY-----\nhidden\n-----END PUBLIC KEY-----";
+    let pem = told(&[("JWT_SECRET_KEY", pem), ("JWT_ALG", "ES256")]);
+    assert_eq!(
+        pem,
+        "environment JWT_SECRET_KEY: not a public key in PEM (RSA, EC P-256 or P-384, Ed25519)\n"
+    );
+    let algorithm = told(&[("JWT_SECRET_KEY", "hidden"), ("JWT_ALG", "none")]);
+    assert!(algorithm.starts_with("environment JWT_ALG = \"none\": allowed: "), "{algorithm}");
+    assert_eq!(algorithm.lines().count(), 1, "a key is not blamed for a wrong algorithm: {algorithm}");
+}
+
+#[test]
+fn key_and_extractors_may_come_from_files() {
+    let folder = Folder::new("files");
+    let key = folder.file("key", "secret\n");
+    let good = r#"{"greeting":{"name":{"stable_field_index":0,"event":{"json_pointer":"/data/name"}}}}"#;
+    let good = folder.file("good.json", good);
+    assert!(parse(&[], &[("JWT_SECRET_KEY", &key), ("EXTRACTORS", &good)]).is_ok());
+    let bad = folder.file("bad.json", r#"{"greeting":{"name":{"stable_field_index":0}}}"#);
+    let told = folder.hide(&parse(&[], &[("EXTRACTORS", &bad)]).unwrap_err());
+    let reason = "/greeting/name/event/json_pointer: expected a JSON Pointer";
+    assert_eq!(told, format!("environment EXTRACTORS = \"DIR/bad.json\": {reason}\n"));
+    for wrong in ["[]", "{", "DIR/none.json"] {
+        let told = parse(&[], &[("EXTRACTORS", wrong)]).unwrap_err();
+        assert!(told.starts_with(&format!("environment EXTRACTORS = {wrong:?}: ")), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }
