@@ -277,7 +277,7 @@ fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
     assert_eq!(name_of_mistake(&certificate, &nothing, ""), "HTTPS_KEYFILE");
     assert_eq!(name_of_mistake(&certificate, &other_key, ""), "HTTPS_KEYFILE");
     assert_eq!(name_of_mistake(&certificate, &locked, ""), "HTTPS_KEYFILE_PASS");
-    assert_eq!(name_of_mistake(&certificate, &locked, "hidden"), "HTTPS_KEYFILE_PASS");
+    assert_eq!(name_of_mistake(&certificate, &locked, "hidden"), "HTTPS_KEYFILE", "not even a key");
 }
 
 #[test]
