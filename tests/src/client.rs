@@ -1,0 +1,203 @@
+//! HTTP/1.1 as bytes: a request goes out exactly as the test wrote it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::wire::Wire;
+
+/// A request, with exactly these headers in this order.
+#[derive(Clone)]
+pub struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header fields with names in lower case, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    /// The body, unchunked.
+    pub body: Vec<u8>,
+}
+
+/// The headers that a client of RIG can build on.
+const SHOWN: [&str; 13] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "allow",
+    "cache-control",
+    "connection",
+    "content-type",
+    "location",
+    "sec-websocket-accept",
+    "set-cookie",
+    "upgrade",
+    "www-authenticate",
+];
+
+impl Request {
+    /// A request without headers and body.
+    pub fn new(method: &str, target: impl Into<String>) -> Self {
+        Self { method: method.into(), target: target.into(), headers: Vec::new(), body: None }
+    }
+
+    /// A `GET`.
+    pub fn get(target: impl Into<String>) -> Self {
+        Self::new("GET", target)
+    }
+
+    /// A `POST` of JSON.
+    pub fn post_json(target: impl Into<String>, body: impl AsRef<[u8]>) -> Self {
+        Self::new("POST", target).header("Content-Type", "application/json").body(body)
+    }
+
+    /// A `PUT` of JSON.
+    pub fn put_json(target: impl Into<String>, body: impl AsRef<[u8]>) -> Self {
+        Self::new("PUT", target).header("Content-Type", "application/json").body(body)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Presents a token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", format!("Bearer {token}"))
+    }
+
+    /// Sets the body; its length is announced.
+    #[must_use]
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = Some(body.as_ref().to_vec());
+        self
+    }
+
+    /// The bytes on the wire.
+    pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {address}\r\n", self.method, self.target);
+        for (name, value) in &self.headers {
+            write!(head, "{name}: {value}\r\n").expect("writing to a String succeeds");
+        }
+        if let Some(body) = &self.body {
+            write!(head, "Content-Length: {}\r\n", body.len()).expect("writing to a String succeeds");
+        }
+        let mut bytes = (head + "\r\n").into_bytes();
+        bytes.extend(self.body.iter().flatten());
+        bytes
+    }
+
+    /// Sends the request on a socket of its own.
+    pub fn start(&self, address: SocketAddr) -> Wire {
+        let mut wire = Wire::connect(address);
+        wire.send(self.bytes(address));
+        wire
+    }
+
+    /// Sends the request on a socket of its own and reads the whole answer.
+    pub fn send(&self, address: SocketAddr) -> Response {
+        Response::read(&mut self.start(address), self.method == "HEAD")
+    }
+}
+
+impl Response {
+    /// Reads one answer.
+    ///
+    /// # Panics
+    /// Where what comes is no answer.
+    pub fn read(wire: &mut Wire, to_head: bool) -> Self {
+        let mut response = Self::read_head(wire).expect("an answer, not a closed connection");
+        if to_head || response.status == 204 || response.status / 100 == 1 {
+            return response;
+        }
+        response.body = match response.header("content-length") {
+            Some(length) => {
+                let length = length.parse().expect("content-length is a number");
+                wire.exactly(length).expect("a whole body")
+            }
+            None if response.header("transfer-encoding") == Some("chunked") => {
+                std::iter::from_fn(|| chunk(wire)).flatten().collect()
+            }
+            None => wire.rest(),
+        };
+        response
+    }
+
+    /// Reads a head only, or nothing where the peer has closed.
+    ///
+    /// # Panics
+    /// Where what comes is no head.
+    pub fn read_head(wire: &mut Wire) -> Option<Self> {
+        let head = String::from_utf8(wire.until(b"\r\n\r\n")?).expect("a head is ASCII");
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let headers = lines
+            .map(|line| line.split_once(": ").expect("a header has a colon"))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Some(Self { status: status.expect("a status line"), headers, body: Vec::new() })
+    }
+
+    /// The value of a header, where it came.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// Where it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    /// The answer in one line: status, the headers a client can build on in alphabetical order, body.
+    ///
+    /// Not shown: `cache-control` where it says what it says on every answer that is good for a moment only, and
+    /// `connection` where it says nothing of upgrades.
+    pub fn shown(&self) -> String {
+        let mut headers: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, value)| {
+                SHOWN.contains(&name.as_str())
+                    && value != "max-age=0, private, must-revalidate"
+                    && (name != "connection" || value.to_ascii_lowercase().contains("upgrade"))
+            })
+            .collect();
+        headers.sort_by_key(|(name, _)| name);
+        let mut shown = self.status.to_string();
+        for (name, value) in headers {
+            write!(shown, " | {name}: {value}").expect("writing to a String succeeds");
+        }
+        if !self.body.is_empty() {
+            write!(shown, " | {}", self.text()).expect("writing to a String succeeds");
+        }
+        shown
+    }
+}
+
+/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, or where the stream breaks off.
+pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
+    let size = wire.until(b"\r\n")?;
+    let size = std::str::from_utf8(&size).expect("a chunk size").trim();
+    let size = usize::from_str_radix(size, 16).expect("a chunk size");
+    let mut data = wire.exactly(size + 2)?;
+    data.truncate(size);
+    (size > 0).then_some(data)
+}

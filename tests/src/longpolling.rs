@@ -1,0 +1,81 @@
+//! A long-polling client: a browser's cookie jar and nothing else.
+
+use std::net::SocketAddr;
+
+use crate::client::{Request, Response};
+use crate::wire::Wire;
+
+/// A client with its cookies.
+#[derive(Clone)]
+pub struct LongPolling {
+    address: SocketAddr,
+    /// The cookies as they are sent.
+    pub cookies: Vec<(String, String)>,
+}
+
+/// A poll under way.
+pub struct Poll {
+    wire: Wire,
+}
+
+impl Poll {
+    /// Waits for the answer.
+    pub fn answer(mut self) -> Response {
+        Response::read(&mut self.wire, false)
+    }
+}
+
+const PATH: &str = "/_rig/v1/connection/longpolling";
+
+impl LongPolling {
+    /// Opens a connection with this query, without its question mark.
+    ///
+    /// # Panics
+    /// Where the gateway refuses.
+    pub fn connect(address: SocketAddr, query: &str) -> Self {
+        let response = Request::get(format!("{PATH}?{query}")).send(address);
+        assert_eq!((response.status, response.text().as_str()), (200, r#""ok""#));
+        let mut client = Self { address, cookies: Vec::new() };
+        client.take_cookies(&response);
+        client
+    }
+
+    /// Sends a poll and does not wait for its answer.
+    pub fn start(&self) -> Poll {
+        Poll { wire: self.request().start(self.address) }
+    }
+
+    /// Polls and takes the cookies of the answer.
+    pub fn poll(&mut self) -> Response {
+        let response = self.start().answer();
+        self.take_cookies(&response);
+        response
+    }
+
+    /// Polls twice, for the first two events, and returns the connection token that the first one carries.
+    ///
+    /// # Panics
+    /// Where they do not come.
+    pub fn welcome(&mut self) -> String {
+        let body = self.poll().json();
+        let token = body["events"][0]["data"]["connection_token"].as_str();
+        token.expect("the first event carries a connection token").to_owned()
+    }
+
+    /// The request of a poll.
+    pub fn request(&self) -> Request {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Request::get(PATH).header("Cookie", cookies.join("; "))
+    }
+
+    fn take_cookies(&mut self, response: &Response) {
+        for (_, cookie) in response.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let pair = cookie.split(';').next().unwrap_or_default();
+            let (name, value) = pair.split_once('=').expect("a cookie has a name");
+            self.cookies.retain(|(known, _)| known != name);
+            if !cookie.contains("Max-Age=0") {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A socket with a buffer and a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until the answer is there.
+///
+/// # Panics
+/// At the deadline.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// One TCP connection, seen as the bytes that come and go.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    /// Connects.
+    ///
+    /// # Panics
+    /// Where nobody listens.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect_timeout(&address, DEADLINE).expect("the gateway accepts"))
+    }
+
+    /// Connects with a receive buffer that is as small as the system allows.
+    ///
+    /// # Panics
+    /// Where nobody listens.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(1).expect("the smallest buffer");
+        socket.connect(&address.into()).expect("the gateway accepts");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a socket option");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Sends bytes; a peer that has already hung up is none of the sender's business.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        drop(self.stream.write_all(bytes.as_ref()));
+    }
+
+    /// Ends the sending half.
+    pub fn half_close(&self) {
+        drop(self.stream.shutdown(Shutdown::Write));
+    }
+
+    /// Reads once; false at the end of the stream, be it orderly or not.
+    ///
+    /// # Panics
+    /// At the deadline.
+    pub fn more(&mut self) -> bool {
+        let mut chunk = [0; 16 << 10];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(n) => {
+                self.buffer.extend_from_slice(&chunk[..n]);
+                true
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("nothing within {DEADLINE:?}; so far: {}", String::from_utf8_lossy(&self.buffer))
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What has come up to and with `end`, or nothing where the stream ends before it.
+    pub fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+                return Some(self.buffer.drain(..at + end.len()).collect());
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+
+    /// The next `n` bytes, or nothing where the stream ends before.
+    pub fn exactly(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < n {
+            if !self.more() {
+                return None;
+            }
+        }
+        Some(self.buffer.drain(..n).collect())
+    }
+
+    /// All that comes until the peer closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Whether nothing at all arrives for a while.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        if !self.buffer.is_empty() {
+            return false;
+        }
+        self.stream.set_read_timeout(Some(time)).expect("a socket option");
+        let silent = matches!(self.stream.peek(&mut [0]), Err(error)
+            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+        silent
+    }
+}
+
+impl From<TcpStream> for Wire {
+    fn from(stream: TcpStream) -> Self {
+        Self::over(stream)
+    }
+}
