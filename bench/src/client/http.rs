@@ -1,0 +1,141 @@
+//! As much of HTTP/1.1 as a load generator needs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The largest head or body that is taken.
+const LARGEST: usize = 1 << 20;
+
+/// The head of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    /// Zero where it is not said.
+    content_length: usize,
+    chunked: bool,
+}
+
+/// Reads up to the end of a head. What follows it stays in `buffer`.
+///
+/// # Errors
+/// No head comes, or it is no head.
+pub(super) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Head> {
+    let end = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    read_until(stream, buffer, |bytes| end(bytes).is_some()).await.context("head of an answer")?;
+    let end = end(buffer).context("head of an answer")?;
+    let head = parse_head(std::str::from_utf8(&buffer[..end])?)?;
+    buffer.drain(..end + 4);
+    Ok(head)
+}
+
+/// Reads until the buffer is `done`.
+///
+/// # Errors
+/// The stream ends before, or too much comes.
+pub(super) async fn read_until(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    done: impl Fn(&[u8]) -> bool,
+) -> anyhow::Result<()> {
+    while !done(buffer) {
+        anyhow::ensure!(buffer.len() < LARGEST, "too long");
+        let read = stream.read_buf(buffer).await?;
+        anyhow::ensure!(read > 0, "closed after {:?}", String::from_utf8_lossy(buffer));
+    }
+    Ok(())
+}
+
+fn parse_head(head: &str) -> anyhow::Result<Head> {
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let mut head = Head { status: status.context("not a status line")?, content_length: 0, chunked: false };
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("content-length") {
+            head.content_length = value.parse().context("content-length")?;
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            head.chunked = value.eq_ignore_ascii_case("chunked");
+        }
+    }
+    Ok(head)
+}
+
+async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &Head) -> anyhow::Result<Vec<u8>> {
+    anyhow::ensure!(!head.chunked, "a chunked answer is not understood here");
+    let length = head.content_length;
+    read_until(stream, buffer, |bytes| bytes.len() >= length).await.context("body of an answer")?;
+    Ok(buffer.drain(..length).collect())
+}
+
+/// The body of that page.
+///
+/// # Errors
+/// The answer is not 200, or none comes in time.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answer = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut buffer = Vec::new();
+        let head = read_head(&mut stream, &mut buffer).await?;
+        anyhow::ensure!(head.status == 200, "{path} answers {}", head.status);
+        Ok(String::from_utf8(read_body(&mut stream, &mut buffer, &head).await?)?)
+    };
+    timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
+}
+
+/// One connection that publishes events, one after the other.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Publisher {
+    /// # Errors
+    /// The server cannot be reached.
+    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// It is not accepted.
+    pub(crate) async fn publish(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        let answer = async {
+            self.stream.write_all(request).await?;
+            let head = read_head(&mut self.stream, &mut self.buffer).await?;
+            let body = read_body(&mut self.stream, &mut self.buffer, &head).await?;
+            let status = head.status;
+            let text = || String::from_utf8_lossy(&body).into_owned();
+            anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
+            Ok(())
+        };
+        timeout(ANSWER, answer).await.context("no answer to an event")?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_without_case() {
+        let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
+        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false });
+        assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
+        assert!(parse_head("nonsense").is_err());
+        assert!(parse_head("HTTP/1.1 200 OK\r\ncontent-length: many").is_err());
+    }
+}

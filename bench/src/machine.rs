@@ -1,0 +1,61 @@
+//! Where it was measured, and with what.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::server::{Launch, Product};
+
+/// The machine, its system and the programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: u64,
+    pub(crate) kernel: String,
+    pub(crate) system: String,
+    pub(crate) rig: String,
+    pub(crate) nginx: String,
+    /// Of the working copy, with `-dirty` where files differ from it.
+    pub(crate) commit: String,
+    pub(crate) compiler: String,
+    /// In UTC.
+    pub(crate) time: String,
+}
+
+impl Machine {
+    /// What can be found out; what cannot is `unknown`.
+    ///
+    /// # Errors
+    /// One of the servers cannot be run.
+    pub(crate) fn look(launch: &Launch) -> anyhow::Result<Self> {
+        let memory = line("/proc/meminfo", "MemTotal:", ':');
+        let kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+        Ok(Self {
+            processor: line("/proc/cpuinfo", "model name", ':'),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_gib: (kib + (1 << 19)) >> 20,
+            kernel: output("uname", &["-sr"]),
+            system: line("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"').to_owned(),
+            rig: launch.version(Product::Rig)?,
+            nginx: launch.version(Product::Nginx)?,
+            commit: output("git", &["describe", "--always", "--dirty", "--exclude", "*"]),
+            compiler: output("rustc", &["--version"]),
+            time: output("date", &["-u", "+%Y-%m-%d %H:%M"]),
+        })
+    }
+}
+
+/// What follows `name` and the separator on the first line of the file that begins with it.
+fn line(file: &str, name: &str, separator: char) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let found = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(separator));
+    found.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}

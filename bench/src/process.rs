@@ -1,0 +1,152 @@
+//! What the kernel says of a process: its memory and its CPU time.
+
+use std::fs;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::param::clock_ticks_per_second;
+use serde::Serialize;
+
+/// Memory of one process, or of several together. KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Memory {
+    /// Resident set: `VmRSS`.
+    pub(crate) rss_kib: u64,
+    /// Its anonymous part: `RssAnon`.
+    pub(crate) anon_kib: u64,
+    /// Its shared part: `RssShmem`.
+    pub(crate) shared_kib: u64,
+}
+
+impl Memory {
+    /// Of the process with this id.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = read(pid, "status")?;
+        let field = |name| field(&status, name).with_context(|| format!("no {name} for process {pid}"));
+        Ok(Self { rss_kib: field("VmRSS:")?, anon_kib: field("RssAnon:")?, shared_kib: field("RssShmem:")? })
+    }
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rss_kib: self.rss_kib + other.rss_kib,
+            anon_kib: self.anon_kib + other.anon_kib,
+            shared_kib: self.shared_kib + other.shared_kib,
+        }
+    }
+}
+
+/// CPU time of one process with all its threads, or of several processes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    user: u64,
+    system: u64,
+}
+
+impl Cpu {
+    /// Of the process with this id, up to now: `utime` and `stime` of `/proc/PID/stat`.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let stat = read(pid, "stat")?;
+        let field = |number| stat_field(&stat, number).with_context(|| format!("stat of process {pid}"));
+        Ok(Self { user: field(14)?, system: field(15)? })
+    }
+
+    /// Of this process.
+    pub(crate) fn of_this() -> anyhow::Result<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// As time.
+    pub(crate) fn time(self) -> Duration {
+        Duration::from_secs_f64((self.user + self.system) as f64 / clock_ticks_per_second() as f64)
+    }
+
+    /// Ticks of the kernel's clock; one tick is the error of this measurement.
+    pub(crate) fn ticks(self) -> u64 {
+        self.user + self.system
+    }
+
+    /// The part spent inside the kernel, 0 to 1.
+    pub(crate) fn system_part(self) -> f64 {
+        self.system as f64 / self.ticks().max(1) as f64
+    }
+}
+
+impl Add for Cpu {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { user: self.user + other.user, system: self.system + other.system }
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    /// What came since `earlier`.
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+/// The processes whose parent is this one.
+pub(crate) fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process may end while the list is read.
+        let Ok(stat) = read(pid, "stat") else { continue };
+        if stat_field(&stat, 4) == Some(u64::from(parent)) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+fn read(pid: u32, file: &str) -> anyhow::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).with_context(|| format!("process {pid}"))
+}
+
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Field of that number as proc_pid_stat(5) counts them, from the fourth on. The second is a name in parentheses that
+/// may hold anything.
+fn stat_field(stat: &str, number: usize) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(number - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_spaces_and_parentheses_do_not_shift_the_fields() {
+        let stat = "42 (a b) c) S 7 42 42 0 -1 4194560 100 0 0 0 31 12 0 0 20 0 4 0";
+        assert_eq!([4, 14, 15].map(|number| stat_field(stat, number)), [Some(7), Some(31), Some(12)]);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_a_parent() {
+        let memory = Memory::of(std::process::id()).unwrap();
+        assert!(memory.rss_kib > memory.anon_kib && memory.anon_kib > 0);
+        let parent = std::os::unix::process::parent_id();
+        assert!(children(parent).unwrap().contains(&std::process::id()));
+    }
+}

@@ -1,0 +1,180 @@
+//! The servers under test: how each is started, spoken to and ended.
+
+mod child;
+mod nginx;
+mod rig;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::Transport;
+use crate::process::{Cpu, Memory, children};
+use crate::token;
+use child::Child;
+pub(crate) use nginx::configuration as nginx_configuration;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Product {
+    /// The gateway.
+    Rig,
+    /// nginx with the module nchan.
+    Nginx,
+}
+
+/// How servers are started.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    rig: PathBuf,
+    nginx: PathBuf,
+    environment: Vec<(String, String)>,
+    log: bool,
+}
+
+impl Launch {
+    /// `environment`: NAME=VALUE, for the gateway.
+    ///
+    /// # Errors
+    /// A variable without `=`.
+    pub(crate) fn new(
+        rig: PathBuf,
+        nginx: PathBuf,
+        environment: &[String],
+        log: bool,
+    ) -> anyhow::Result<Self> {
+        let pair = |text: &String| {
+            let (name, value) =
+                text.split_once('=').with_context(|| format!("{text:?} is not NAME=VALUE"))?;
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        let environment = environment.iter().map(pair).collect::<anyhow::Result<_>>()?;
+        Ok(Self { rig, nginx, environment, log })
+    }
+
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not listen within some seconds.
+    pub(crate) fn start(&self, product: Product) -> anyhow::Result<Server> {
+        match product {
+            Product::Rig => rig::start(self),
+            Product::Nginx => nginx::start(self),
+        }
+    }
+
+    /// What the server calls itself.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub(crate) fn version(&self, product: Product) -> anyhow::Result<String> {
+        match product {
+            Product::Rig => rig::version(&self.rig),
+            Product::Nginx => nginx::version(&self.nginx),
+        }
+    }
+}
+
+/// A running server. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    product: Product,
+    child: Child,
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    /// Where it says how many clients it has.
+    status: SocketAddr,
+}
+
+/// Clients as the server counts them. `None`: it does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Population {
+    /// Open connections, or subscribers.
+    pub(crate) connections: u64,
+    /// Sessions with at least one connection.
+    pub(crate) sessions: Option<u64>,
+    /// Subscriptions of all connections.
+    pub(crate) subscriptions: Option<u64>,
+}
+
+impl Server {
+    /// The request that opens the connection of client `number`, in a session of its own.
+    pub(crate) fn subscription(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
+        let path = match (self.product, transport) {
+            (Product::Rig, Transport::Sse) => rig::path("sse", &token::mint(number)?),
+            (Product::Rig, Transport::Ws) => rig::path("ws", &token::mint(number)?),
+            (Product::Nginx, Transport::Sse) => nginx::SSE.to_owned(),
+            (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
+        };
+        let headers = match transport {
+            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
+            Transport::Ws => {
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            }
+        };
+        Ok(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes())
+    }
+
+    /// What the server says after its response head when the subscription is in place.
+    pub(crate) fn greeting(&self) -> &'static [u8] {
+        match self.product {
+            Product::Rig => b"rig.subscriptions_set",
+            Product::Nginx => b"",
+        }
+    }
+
+    /// The request that publishes this event to all subscribers.
+    pub(crate) fn publication(&self, event: &[u8]) -> Vec<u8> {
+        let path = match self.product {
+            Product::Rig => rig::EVENTS,
+            Product::Nginx => nginx::EVENTS,
+        };
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            event.len()
+        );
+        [head.as_bytes(), event].concat()
+    }
+
+    /// How many clients the server says it has.
+    ///
+    /// # Errors
+    /// It does not answer, or says it in words that are not known here.
+    pub(crate) async fn population(&self) -> anyhow::Result<Population> {
+        match self.product {
+            Product::Rig => rig::population(self.status).await,
+            Product::Nginx => nginx::population(self.status).await,
+        }
+    }
+
+    /// The memory of all its processes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        self.pids()?.into_iter().map(Memory::of).try_fold(Memory::default(), |sum, one| Ok(sum + one?))
+    }
+
+    /// The CPU time of all its processes up to now.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
+        self.pids()?.into_iter().map(Cpu::of).try_fold(Cpu::default(), |sum, one| Ok(sum + one?))
+    }
+
+    fn pids(&self) -> anyhow::Result<Vec<u32>> {
+        let pid = self.child.pid();
+        match self.product {
+            Product::Rig => Ok(vec![pid]),
+            Product::Nginx => Ok([vec![pid], children(pid)?].concat()),
+        }
+    }
+}

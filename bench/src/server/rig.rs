@@ -1,0 +1,129 @@
+//! The gateway: on free ports, in an environment of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use super::{Child, Launch, Population, Product, Server};
+use crate::{client, token};
+
+pub(super) const EVENTS: &str = "/_rig/v1/events";
+
+/// `[{"eventType":"greeting"}]`
+const SUBSCRIPTIONS: &str = "%5B%7B%22eventType%22%3A%22greeting%22%7D%5D";
+
+/// How long a start may take.
+const START: Duration = Duration::from_secs(10);
+
+/// A line of the log that says where a port is.
+#[derive(Deserialize)]
+struct Listening {
+    message: String,
+    port_name: String,
+    address: SocketAddr,
+}
+
+pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
+    let mut command = Command::new(&launch.rig);
+    command
+        .env_clear()
+        .env("INBOUND_BIND", "127.0.0.1")
+        .env("INBOUND_PORT", "0")
+        .env("API_HTTP_PORT", "0")
+        .env("JWT_SECRET_KEY", token::SECRET)
+        .env("MAX_CONNECTIONS_PER_MINUTE", "1000000")
+        .env("LOG_FMT", "json")
+        .env("LOG_LEVEL", "info")
+        .envs(launch.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = Child::spawn(&mut command, None)?;
+    let log = child.stderr().context("standard error is a pipe")?;
+    let (found, ports) = channel();
+    let show = launch.log;
+    // Ends with the process, whose standard error then ends.
+    std::thread::spawn(move || follow(log, &found, show));
+    let (address, status) = wait_for_ports(&ports).context("the gateway does not say that it listens")?;
+    Ok(Server { product: Product::Rig, child, address, status })
+}
+
+fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
+    let mut listening = 0;
+    for line in BufReader::new(log).lines().map_while(Result::ok) {
+        match serde_json::from_str::<Listening>(&line) {
+            Ok(port) if port.message == "listening" => {
+                listening += 1;
+                // Nobody waits any more where the start was given up.
+                let _ = found.send(port);
+            }
+            // Why a start failed is said before the ports are; plain text is not of the log but of its end.
+            _ if show || listening == 0 || !line.starts_with('{') => eprintln!("rig: {line}"),
+            _ => {}
+        }
+    }
+}
+
+fn wait_for_ports(ports: &Receiver<Listening>) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let deadline = Instant::now() + START;
+    let (mut inbound, mut internal) = (None, None);
+    loop {
+        if let (Some(inbound), Some(internal)) = (inbound, internal) {
+            return Ok((inbound, internal));
+        }
+        let port = ports.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
+        match port.port_name.as_str() {
+            "inbound" => inbound = Some(port.address),
+            "internal" => internal = Some(port.address),
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn path(transport: &str, token: &str) -> String {
+    format!("/_rig/v1/connection/{transport}?subscriptions={SUBSCRIPTIONS}&jwt={token}")
+}
+
+pub(super) async fn population(internal: SocketAddr) -> anyhow::Result<Population> {
+    let metrics = client::get(internal, "/metrics").await?;
+    Ok(Population {
+        connections: sum(&metrics, "rig_connections").context("no rig_connections in the metrics")?,
+        sessions: sum(&metrics, "rig_sessions"),
+        subscriptions: sum(&metrics, "rig_subscriptions_total"),
+    })
+}
+
+/// The values of a gauge, summed over its labels.
+fn sum(metrics: &str, name: &str) -> Option<u64> {
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    let values = samples.filter(|rest| rest.starts_with(['{', ' '])).map(|rest| rest.rsplit(' ').next());
+    values.map(|value| value?.parse::<u64>().ok()).reduce(|left, right| Some(left? + right?)).flatten()
+}
+
+pub(super) fn version(rig: &Path) -> anyhow::Result<String> {
+    let output = Command::new(rig)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("{} cannot be run", rig.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_are_summed_over_their_labels_only() {
+        let metrics = "# TYPE rig_connections gauge\nrig_connections{transport=\"sse\"} 3\n\
+                       rig_connections{transport=\"ws\"} 4\nrig_connections_opened_total 90\nrig_sessions 5\n";
+        assert_eq!(sum(metrics, "rig_connections"), Some(7));
+        assert_eq!(sum(metrics, "rig_sessions"), Some(5));
+        assert_eq!(sum(metrics, "rig_other"), None);
+    }
+}
