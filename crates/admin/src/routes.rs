@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
@@ -79,7 +79,11 @@ impl Admin {
 impl App for Admin {
     async fn call(&self, request: Request<Incoming>, _peer: Peer) -> Answer {
         let answered: Result<Response, Infallible> = self.0.clone().oneshot(request.map(AxumBody::new)).await;
-        let Ok(response) = answered;
+        let Ok(mut response) = answered;
+        // RIG does not tell a wrong method from a wrong path, and what is not found allows nothing.
+        if response.status() == StatusCode::NOT_FOUND {
+            response.headers_mut().remove(ALLOW);
+        }
         Answer::Response(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 }

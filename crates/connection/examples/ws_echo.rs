@@ -40,7 +40,7 @@ fn echo(mut stream: TcpStream) -> Result<(), Box<dyn Error>> {
                 Ok(None) => break,
                 Ok(Some(Incoming::Text(text))) => stream.write_all(&text_frame(&text))?,
                 Ok(Some(Incoming::Binary(bytes))) => stream.write_all(&binary_frame(&bytes))?,
-                Ok(Some(Incoming::Closed)) => return Ok(()),
+                Ok(Some(Incoming::Closed(_))) => return Ok(()),
                 Err(error) => {
                     stream.write_all(&closing_frame(error.code, &error.reason))?;
                     return Ok(());

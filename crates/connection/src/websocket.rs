@@ -104,8 +104,9 @@ pub enum Incoming {
     Text(String),
     /// A whole binary message.
     Binary(Bytes),
-    /// The closing handshake; the answer to it is in [`Protocol::take_output`].
-    Closed,
+    /// The closing handshake, with the code of the answer if there is one; the answer is in
+    /// [`Protocol::take_output`] too.
+    Closed(Option<u16>),
 }
 
 /// The client broke the protocol; the connection must be closed with this code.
@@ -156,8 +157,14 @@ impl Protocol {
                 Ok(Message::Text(text)) => break Ok(Some(Incoming::Text(text.as_str().to_owned()))),
                 Ok(Message::Binary(bytes)) => break Ok(Some(Incoming::Binary(bytes))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
-                    break Ok(Some(Incoming::Closed));
+                Ok(Message::Close(close)) => {
+                    // A code that may not be sent is answered as what it is, an error (RFC 6455, section 7.4).
+                    let code =
+                        close.map(|close| if close.code.is_allowed() { close.code.into() } else { 1002 });
+                    break Ok(Some(Incoming::Closed(code)));
+                }
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
+                    break Ok(Some(Incoming::Closed(None)));
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break Ok(None),
                 Err(error) => break Err(ProtocolError::from(error)),
@@ -245,8 +252,10 @@ impl Connection {
                     self.push(output.into());
                 }
             }
-            Ok(Some(Incoming::Closed)) => {
-                self.end(CloseReason::Client, protocol.take_output().into(), false);
+            // RIG repeats the code and keeps the reason to itself.
+            Ok(Some(Incoming::Closed(code))) => {
+                let answer = code.map_or(Bytes::from_static(&[0x88, 0]), |code| close_frame(code, ""));
+                self.end(CloseReason::Client, answer, false);
             }
             Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) => {
                 self.end(CloseReason::Protocol, close_frame(1000, ONE_WAY), false);
@@ -311,7 +320,7 @@ mod tests {
     fn a_close_is_answered_with_its_code() {
         let mut protocol = protocol();
         protocol.feed(&client_frame(0x88, &[0x03, 0xE8]));
-        assert_eq!(protocol.receive(), Ok(Some(Incoming::Closed)));
+        assert_eq!(protocol.receive(), Ok(Some(Incoming::Closed(Some(1000)))));
         assert_eq!(protocol.take_output(), [0x88, 2, 0x03, 0xE8]);
     }
 

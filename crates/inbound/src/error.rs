@@ -101,13 +101,13 @@ pub(crate) enum SetError {
     ConnectionToken,
     #[error("Connection no longer exists.")]
     Gone,
-    #[error("This endpoint answers with no content, or an error as text; accept is {0:?}.")]
+    #[error("The accept header {0:?} admits none of what this endpoint answers with: application/json.")]
     NotAcceptable(String),
-    #[error("Expected JSON encoded body: the content-type is {0}, not application/json.")]
+    #[error("Expected JSON encoded body. The content-type is {0}, not application/json.")]
     ContentType(String),
     #[error("{0}")]
     Body(BodyError),
-    #[error("Expected JSON encoded body: {0}")]
+    #[error("Expected JSON encoded body. {0}")]
     Json(serde_json::Error),
     #[error("Expected field \"subscriptions\" is not present.")]
     NoSubscriptions,

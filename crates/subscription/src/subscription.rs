@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::extractors::Extractors;
 
@@ -37,11 +37,15 @@ pub enum SubscriptionError {
     #[error("more than {SUBSCRIPTIONS} subscriptions")]
     TooMany,
     /// One of them is wrong.
-    #[error("could not parse subscription from JSON: invalid subscription: {what} (subscriptions/{index})")]
+    #[error(
+        "could not parse subscription from JSON: invalid subscription: {what} (subscriptions/{index}{field})"
+    )]
     Invalid {
         /// Its place in the list, from 0.
         index: usize,
-        /// What is wrong, with the field.
+        /// The member that is wrong, as the end of a JSON Pointer; empty where it is the whole.
+        field: &'static str,
+        /// What is wrong.
         what: String,
     },
 }
@@ -65,52 +69,66 @@ impl Subscription {
         list.iter()
             .enumerate()
             .map(|(index, one)| {
-                Self::parse(one, extractors).map_err(|what| SubscriptionError::Invalid { index, what })
+                Self::parse(one, extractors).map_err(|(field, what)| SubscriptionError::Invalid {
+                    index,
+                    field,
+                    what,
+                })
             })
             .collect()
     }
 
-    fn parse(value: &Value, extractors: &Extractors) -> Result<Self, String> {
-        let members = value.as_object().ok_or("not a map")?;
+    fn parse(value: &Value, extractors: &Extractors) -> Result<Self, (&'static str, String)> {
+        let members = value.as_object().ok_or_else(|| ("", "not a map".to_owned()))?;
+        let event_type = Self::parse_type(members).map_err(|what| ("/eventType", what))?;
+        let one_of = Self::parse_clauses(members, event_type, extractors).map_err(|what| ("/oneOf", what))?;
+        Ok(Self { event_type: event_type.to_owned(), one_of })
+    }
+
+    fn parse_type(members: &Map<String, Value>) -> Result<&str, String> {
         let event_type =
             members.get("eventType").or_else(|| members.get("event_type")).ok_or("event-type not found")?;
         let event_type = event_type.as_str().filter(|text| !text.is_empty()).ok_or("event-type empty")?;
         if event_type.len() > EVENT_TYPE {
             return Err(format!("event-type longer than {EVENT_TYPE} bytes"));
         }
-        let one_of = ["oneOf", "one_of", "constraints"].into_iter().find_map(|key| members.get(key));
-        let clauses = match one_of {
-            None => &Vec::new(),
-            Some(list) => {
-                list.as_array().ok_or("constraints expected to be a list of disjunctive clauses")?
-            }
+        Ok(event_type)
+    }
+
+    fn parse_clauses(
+        members: &Map<String, Value>,
+        event_type: &str,
+        extractors: &Extractors,
+    ) -> Result<Vec<Clause>, String> {
+        let Some(list) = ["oneOf", "one_of", "constraints"].into_iter().find_map(|key| members.get(key))
+        else {
+            return Ok(Vec::new());
         };
+        let clauses = list.as_array().ok_or("constraints expected to be a list of disjunctive clauses")?;
         if clauses.len() > CLAUSES {
             return Err(format!("more than {CLAUSES} disjunctive clauses"));
         }
         let fields = extractors.of_type(event_type);
-        let one_of = clauses
-            .iter()
-            .map(|clause| {
-                let clause = clause
-                    .as_object()
-                    .ok_or("a disjunctive clause expected to be a conjunction represented by a map")?;
-                for (field, value) in clause {
-                    if field.is_empty() {
-                        return Err("conjunctive clauses expected to be a map with nonempty strings as keys"
-                            .to_owned());
-                    }
-                    if fields.is_none_or(|fields| fields.position(field).is_none()) {
-                        return Err(format!("no extractor defines the field {field:?} of this event-type"));
-                    }
-                    if value.is_null() {
-                        return Err(format!("the field {field:?} is null, which no event matches"));
-                    }
+        let parse = |clause: &Value| {
+            let clause = clause
+                .as_object()
+                .ok_or("a disjunctive clause expected to be a conjunction represented by a map")?;
+            for (field, value) in clause {
+                if field.is_empty() {
+                    return Err(
+                        "conjunctive clauses expected to be a map with nonempty strings as keys".to_owned()
+                    );
                 }
-                Ok(clause.iter().map(|(field, value)| (field.clone(), value.clone())).collect())
-            })
-            .collect::<Result<_, String>>()?;
-        Ok(Self { event_type: event_type.to_owned(), one_of })
+                if fields.is_none_or(|fields| fields.position(field).is_none()) {
+                    return Err(format!("no extractor defines the field {field:?} of this event-type"));
+                }
+                if value.is_null() {
+                    return Err(format!("the field {field:?} is null, which no event matches"));
+                }
+            }
+            Ok(clause.iter().map(|(field, value)| (field.clone(), value.clone())).collect())
+        };
+        clauses.iter().map(parse).collect()
     }
 
     /// The event type.
@@ -154,7 +172,7 @@ mod tests {
         assert!(
             error(json!([{"eventType": "greeting", "oneOf": [{"name": null}]}])).contains("\"name\" is null")
         );
-        assert!(error(json!([{}, {"eventType": "x"}])).contains("subscriptions/0"));
+        assert!(error(json!([{"eventType": "x"}, {}])).contains("(subscriptions/1/eventType)"));
     }
 
     #[test]
