@@ -256,6 +256,16 @@ fn two_ports_cannot_be_the_same() {
     assert!(parse(&["--inbound-bind", "127.0.0.2", "--api-http-port", "4000"], &[]).is_ok());
 }
 
+/// A key of nobody, encrypted with the passphrase `right` (openssl pkcs8 -topk8 -v2 aes-256-cbc).
+const LOCKED: &str = "\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjqxwNzkB25dgICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEH8DaOHV8rINrVZSbcu6gIkEQF6E
+WV5ZyAFbHDN/Qy0Ch+CgRhsH0/o9Lu0rXhiIwq3i6CSVIGD2denI8ZjJLmr1z5MY
+ujIUg5+A6QhqCzRiMDM=
+-----END ENCRYPTED PRIVATE KEY-----
+";
+
 #[test]
 fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
     let folder = Folder::new("identity");
@@ -263,8 +273,7 @@ fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
     let certificate = folder.file("cert.pem", &identities[0].cert.pem());
     let other_key = folder.file("key.pem", &identities[1].signing_key.serialize_pem());
     let nothing = folder.file("nothing.pem", "");
-    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let locked = folder.file("locked.pem", locked);
+    let locked = folder.file("locked.pem", LOCKED);
     let name_of_mistake = |certificate: &str, key: &str, passphrase: &str| {
         let variables =
             [("HTTPS_CERTFILE", certificate), ("HTTPS_KEYFILE", key), ("HTTPS_KEYFILE_PASS", passphrase)];
@@ -277,7 +286,8 @@ fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
     assert_eq!(name_of_mistake(&certificate, &nothing, ""), "HTTPS_KEYFILE");
     assert_eq!(name_of_mistake(&certificate, &other_key, ""), "HTTPS_KEYFILE");
     assert_eq!(name_of_mistake(&certificate, &locked, ""), "HTTPS_KEYFILE_PASS");
-    assert_eq!(name_of_mistake(&certificate, &locked, "hidden"), "HTTPS_KEYFILE", "not even a key");
+    assert_eq!(name_of_mistake(&certificate, &locked, "hidden"), "HTTPS_KEYFILE_PASS");
+    assert_eq!(name_of_mistake(&certificate, &locked, "right"), "HTTPS_KEYFILE", "of another certificate");
 }
 
 #[test]
