@@ -59,8 +59,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn zero_validity_is_a_no_op() {
     let (sessions, _) = sessions();
-    sessions.blacklist(&name("s"), Duration::ZERO).unwrap();
+    let connection = Arc::new(Told::default());
+    let _registration = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
+    assert_eq!(sessions.blacklist(&name("s"), Duration::ZERO).unwrap(), Applied { connections: 0 });
     assert!(!sessions.is_blacklisted(&name("s")));
+    assert_eq!(connection.times(), 0);
 }
 
 #[test]
