@@ -39,20 +39,37 @@
 //! assert!(sessions.register_connection(&name, weak).is_err());
 //! ```
 //!
-//! Two promises hold for every interleaving. **No gap:** of a registration and a revocation of the same session, either
-//! the registration is refused or the connection is told. **One apply path:** [`Sessions::apply`] alone writes the
-//! blacklist, and it always also kills.
+//! | RIG | here |
+//! | --- | --- |
+//! | `blacklist` | [`Sessions::blacklist`] |
+//! | `blacklisted?` | [`Sessions::is_blacklisted`] |
+//! | `config` | [`Sessions::config`] |
+//! | `from_claims` | [`Sessions::from_claims`] |
+//! | `register_connection` | [`Sessions::register_connection`] |
+//!
+//! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a registration and a
+//! revocation of the same session, either the registration is refused or the connection is told. **Nothing after:** when
+//! a revocation has returned, every connection has been told, even where another revocation was ahead of it. **One apply
+//! path:** [`Sessions::apply`] alone writes the blacklist, and it always also tells the connections.
+//!
+//! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends a revocation. Call
+//! [`Sessions::sweep`] about once a second, so that what has expired is also forgotten.
 
 mod clock;
 mod config;
+mod connection;
 mod log;
+mod members;
 mod name;
+mod pointer;
 mod sessions;
 mod shard;
 mod sync;
 
 pub use clock::Clock;
-pub use config::{ClaimError, Config, PointerError};
+pub use config::{ClaimError, Config};
+pub use connection::{Blacklisted, Connection};
 pub use log::{Log, LogError, MemoryLog, Revocation};
 pub use name::{NameError, SessionName};
-pub use sessions::{Applied, Blacklisted, Connection, Counts, Registration, Sessions};
+pub use pointer::PointerError;
+pub use sessions::{Applied, Counts, Registration, Sessions};

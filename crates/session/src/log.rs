@@ -9,16 +9,20 @@ use crate::name::SessionName;
 pub struct Revocation {
     /// The session.
     pub session: SessionName,
-    /// For how long.
+    /// For how long, or how much longer where some of it passed on the way here.
     pub validity: Duration,
 }
 
 /// The log could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the revocation log failed: {0}")]
-pub struct LogError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub struct LogError(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Keeps revocations beyond the life of the process.
+///
+/// A log that is kept on disk stores when each revocation was accepted, and takes the time that has passed since off
+/// the validity when it is loaded. One that is shared between nodes hands what it hears from the others to
+/// [`Sessions::apply`](crate::Sessions::apply).
 pub trait Log: Send + Sync + 'static {
     /// All revocations that may still be in force, with the validity that is left of each.
     ///
@@ -26,10 +30,10 @@ pub trait Log: Send + Sync + 'static {
     /// The log cannot be read; then no session can be checked, and nothing may be registered.
     fn load(&self) -> Result<Vec<Revocation>, LogError>;
 
-    /// Keeps a revocation; returns once it is kept.
+    /// Keeps a revocation; returns once it is kept. Called by several threads at once, outside every lock; may block.
     ///
     /// # Errors
-    /// The revocation is not kept.
+    /// The revocation is not kept, or that is not certain. It is in force all the same, until the process ends.
     fn append(&self, revocation: &Revocation) -> Result<(), LogError>;
 }
 

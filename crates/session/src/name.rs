@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// What names a session: the value of the session claim. Not empty, at most [`SessionName::MAX`] bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// A clone shares the text. `Display` shows it; `Debug` does not, so that a claim's value gets into no log by accident.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionName(Arc<str>);
 
 /// The text cannot name a session.
@@ -20,19 +22,33 @@ pub enum NameError {
 }
 
 impl SessionName {
-    /// The longest name, in bytes.
+    /// The longest name, in bytes. Real ones are UUIDs and user names; names are kept for as long as they are
+    /// blacklisted, so they must not be as long as a request may be.
     pub const MAX: usize = 1024;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for SessionName {
+    type Error = NameError;
+
+    fn try_from(text: &str) -> Result<Self, NameError> {
+        match text.len() {
+            0 => Err(NameError::Empty),
+            1..=Self::MAX => Ok(Self(text.into())),
+            _ => Err(NameError::TooLong),
+        }
+    }
 }
 
 impl FromStr for SessionName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        match text.len() {
-            0 => Err(NameError::Empty),
-            1..=Self::MAX => Ok(Self(text.into())),
-            _ => Err(NameError::TooLong),
-        }
+        text.try_into()
     }
 }
 
@@ -45,5 +61,31 @@ impl AsRef<str> for SessionName {
 impl fmt::Display for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionName").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_a_length() {
+        assert_eq!("".parse::<SessionName>(), Err(NameError::Empty));
+        assert_eq!("x".repeat(SessionName::MAX + 1).parse::<SessionName>(), Err(NameError::TooLong));
+        let longest = "x".repeat(SessionName::MAX);
+        assert_eq!(SessionName::try_from(&*longest).unwrap().as_str(), longest);
+    }
+
+    #[test]
+    fn debug_does_not_tell_the_name() {
+        let name: SessionName = "alice".parse().unwrap();
+        assert!(!format!("{name:?}").contains("alice"));
+        assert_eq!(name.to_string(), "alice");
     }
 }

@@ -1,5 +1,6 @@
 //! The sessions of a node.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,29 +11,17 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Monotonic};
 use crate::config::{ClaimError, Config};
+use crate::connection::{Blacklisted, Connection};
 use crate::log::{Log, LogError, MemoryLog, Revocation};
+use crate::members::{Id, Members};
 use crate::name::SessionName;
-use crate::shard::{Member, Shard};
+use crate::shard::Shard;
 use crate::sync::Mutex;
 
-/// What belongs to a session and ends with it.
-pub trait Connection: Send + Sync {
-    /// The session is no longer legal: terminate, and send nothing more.
-    ///
-    /// Called outside every lock of this room, by the thread that revokes. Must not block. When it has returned, the
-    /// revocation counts as carried out for this connection.
-    fn session_killed(&self, session: &SessionName);
-}
-
-/// The session is blacklisted; nothing was registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session is blacklisted")]
-pub struct Blacklisted;
-
 /// What a revocation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Connections that were told.
+    /// Connections that it ended. Of several revocations at the same time, each connection is counted by one.
     pub connections: usize,
 }
 
@@ -43,9 +32,9 @@ pub struct Counts {
     pub sessions: usize,
     /// Registrations, all sessions together.
     pub connections: usize,
-    /// Entries of the blacklist; those expired within the last sweep's time included.
+    /// Entries of the blacklist; those included that have expired since the last sweep.
     pub blacklisted: usize,
-    /// Entries ever made.
+    /// Times that a legal session became illegal.
     pub blacklisted_ever: u64,
 }
 
@@ -63,7 +52,7 @@ struct Inner {
     blacklisted_ever: AtomicU64,
 }
 
-/// Parts of the registry, each behind a lock of its own.
+/// Parts of the registry, each behind a lock of its own. Many more than there are threads to meet at one.
 const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 64 };
 
 impl Sessions {
@@ -115,38 +104,45 @@ impl Sessions {
     }
 
     /// Makes a session illegal to use for this time, and terminates its connections: all have been told when it returns.
-    /// Zero is no time, and does nothing. A validity beyond what the clock can count means for ever.
+    ///
+    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count means for ever. Of several
+    /// revocations of a session the one that lasts longest counts: a later, shorter one takes nothing back. Blocks for
+    /// as long as the log does.
     ///
     /// # Errors
-    /// The log did not keep the revocation. Nothing is applied then, so that a caller who is told of a failure does not
-    /// find a session revoked that a restart would let in again.
+    /// The log did not keep the revocation. It is in force all the same, on this node and until the process ends: who
+    /// was to be thrown out is out, and the caller knows that it may not last. Trying again is harmless.
     pub fn blacklist(&self, name: &SessionName, validity: Duration) -> Result<Applied, LogError> {
         if validity.is_zero() {
-            return Ok(Applied { connections: 0 });
+            return Ok(Applied::default());
         }
         let revocation = Revocation { session: name.clone(), validity };
-        self.0.log.append(&revocation)?;
-        Ok(self.apply(revocation))
+        let kept = self.0.log.append(&revocation);
+        let applied = self.apply(revocation);
+        kept.map(|()| applied)
     }
 
-    /// The one way a session ends: records the revocation, then kills the connections, whoever asked for it (an operator,
-    /// the log of an earlier life, another node).
+    /// The one way a session ends: records the revocation, then tells the connections, whoever asked for it (an
+    /// operator, the log of an earlier life, another node). The log is not told.
     ///
-    /// A connection that panics when it is told does not keep the others from being told.
+    /// A revocation with no validity left, because it was long on its way, still ends the connections: it was meant for
+    /// them. A connection that panics when it is told does not keep the others from being told.
     pub fn apply(&self, revocation: Revocation) -> Applied {
         let Revocation { session, validity } = revocation;
+        let shard = self.shard(&session);
         let now = self.0.clock.now();
-        let (new, members) =
-            self.shard(&session).lock().revoke(session.clone(), now.checked_add(validity), now);
-        if new {
+        let revoked = shard.lock().revoke(&session, now.checked_add(validity), now);
+        if revoked.new {
             self.0.blacklisted_ever.fetch_add(1, Ordering::Relaxed);
         }
-        let mut connections = 0;
         // Outside the lock: a connection that is told may drop its registrations.
-        for connection in members.iter().filter_map(|member| member.connection.upgrade()) {
-            connections += 1;
-            let told = catch_unwind(AssertUnwindSafe(|| connection.session_killed(&session)));
-            drop(told);
+        let connections = revoked.taken.as_deref().map_or(0, |members| tell(members, &session));
+        // Another revocation may not have come this far yet. Nothing may be sent once this one has returned either.
+        for members in &revoked.ending {
+            tell(members, &session);
+        }
+        if let Some(taken) = &revoked.taken {
+            shard.lock().told(taken);
         }
         Applied { connections }
     }
@@ -166,8 +162,7 @@ impl Sessions {
         connection: Weak<impl Connection + 'static>,
     ) -> Result<Registration, Blacklisted> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        let member = Member { id, connection };
-        self.shard(name).lock().register(name, member, self.0.clock.now())?;
+        self.shard(name).lock().register(name, id, connection, self.0.clock.now())?;
         Ok(Registration { sessions: self.clone(), name: name.clone(), id })
     }
 
@@ -177,18 +172,17 @@ impl Sessions {
         self.0.shards.iter().for_each(|shard| shard.lock().sweep(now));
     }
 
-    /// How many there are of everything.
+    /// How many there are of everything. Each shard is counted at a moment of its own.
     pub fn counts(&self) -> Counts {
         let blacklisted_ever = self.0.blacklisted_ever.load(Ordering::Relaxed);
-        self.0.shards.iter().fold(Counts { blacklisted_ever, ..Counts::default() }, |all, shard| {
-            let (sessions, connections, blacklisted) = shard.lock().counts();
-            Counts {
-                sessions: all.sessions + sessions,
-                connections: all.connections + connections,
-                blacklisted: all.blacklisted + blacklisted,
-                ..all
-            }
-        })
+        let mut counts = Counts { blacklisted_ever, ..Counts::default() };
+        for shard in &self.0.shards {
+            let shard = shard.lock();
+            counts.sessions += shard.sessions();
+            counts.connections += shard.connections();
+            counts.blacklisted += shard.blacklisted();
+        }
+        counts
     }
 
     fn shard(&self, name: &SessionName) -> &Mutex<Shard> {
@@ -197,12 +191,30 @@ impl Sessions {
     }
 }
 
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// Tells the connections that are still there, and counts them.
+fn tell(members: &Members, session: &SessionName) -> usize {
+    let mut told = 0;
+    for connection in members.alive() {
+        told += 1;
+        // The connection moves in, for its own drop may panic too. The panic hook has reported it: go on to the next.
+        drop(catch_unwind(AssertUnwindSafe(move || connection.session_killed(session))));
+    }
+    told
+}
+
 /// A connection's place in its session, given up when dropped.
 #[must_use = "dropping it unregisters the connection"]
+#[derive(Debug)]
 pub struct Registration {
     sessions: Sessions,
     name: SessionName,
-    id: u64,
+    id: Id,
 }
 
 impl Registration {

@@ -1,11 +1,9 @@
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use proptest::prelude::*;
-
 use super::*;
-use crate::log::LogError;
+
+mod model;
 
 /// A clock that a test moves.
 #[derive(Clone)]
@@ -50,6 +48,11 @@ fn name(text: &str) -> SessionName {
 fn sessions() -> (Sessions, Hand) {
     let hand = Hand::new();
     (Sessions::with_clock(Config::default(), MemoryLog, hand.clone()).expect("the memory log loads"), hand)
+}
+
+/// Room for entries in all shards, used or not.
+fn room(sessions: &Sessions) -> usize {
+    sessions.0.shards.iter().map(|shard| shard.lock().capacity()).sum()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -140,6 +143,32 @@ fn a_validity_beyond_the_clock_is_for_ever() {
 }
 
 #[test]
+fn a_revocation_that_was_long_on_its_way_still_ends_the_connections() {
+    let (sessions, _) = sessions();
+    let connection = Arc::new(Told::default());
+    let _before = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
+    let late = Revocation { session: name("s"), validity: Duration::ZERO };
+    assert_eq!(sessions.apply(late), Applied { connections: 1 });
+    assert_eq!(connection.times(), 1);
+    assert!(!sessions.is_blacklisted(&name("s")));
+    assert_eq!(sessions.counts(), Counts::default());
+}
+
+#[test]
+fn a_session_that_is_legal_again_can_be_used_and_blacklisted_again() {
+    let (sessions, hand) = sessions();
+    let connection = Arc::new(Told::default());
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    assert_eq!(sessions.counts().blacklisted_ever, 1, "it was illegal already");
+    hand.forward(MINUTE);
+    let _unswept = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
+    assert_eq!(sessions.blacklist(&name("s"), MINUTE).unwrap(), Applied { connections: 1 });
+    assert_eq!(connection.times(), 1);
+    assert_eq!(sessions.counts().blacklisted_ever, 2);
+}
+
+#[test]
 fn d11_nothing_is_left_of_sessions_that_are_over() {
     let (sessions, hand) = sessions();
     let connection = Arc::new(Told::default());
@@ -155,8 +184,27 @@ fn d11_nothing_is_left_of_sessions_that_are_over() {
     sessions.sweep();
     let counts = sessions.counts();
     assert_eq!((counts.sessions, counts.connections, counts.blacklisted), (0, 0, 0));
-    let room: usize = sessions.0.shards.iter().map(|shard| shard.lock().capacity()).sum();
-    assert!(room <= SHARDS * 256, "room for {room} entries is left");
+    assert!(room(&sessions) <= SHARDS * 256, "room for {} entries is left", room(&sessions));
+}
+
+#[test]
+fn d11_nothing_is_left_of_sessions_that_were_revoked() {
+    let (sessions, hand) = sessions();
+    let connection = Arc::new(Told::default());
+    let names: Vec<_> = (0..100_000).map(|n| name(&n.to_string())).collect();
+    let register = |name| sessions.register_connection(name, Arc::downgrade(&connection)).unwrap();
+    let registrations: Vec<_> = names.iter().chain(&names).map(register).collect();
+    assert_eq!(sessions.counts().connections, 200_000);
+    for name in &names {
+        assert_eq!(sessions.blacklist(name, MINUTE).unwrap(), Applied { connections: 2 });
+    }
+    hand.forward(MINUTE);
+    sessions.sweep();
+    let ever = Counts { blacklisted_ever: 100_000, ..Counts::default() };
+    assert_eq!(sessions.counts(), ever);
+    assert!(room(&sessions) <= SHARDS * 256, "room for {} entries is left", room(&sessions));
+    drop(registrations);
+    assert_eq!(sessions.counts(), ever, "what was taken out is not taken out twice");
 }
 
 #[test]
@@ -174,6 +222,19 @@ fn a_guard_undoes_its_own_registration_only() {
 }
 
 #[test]
+fn all_devices_of_a_session_are_told() {
+    let (sessions, _) = sessions();
+    let devices: Vec<_> = (0..100).map(|_| Arc::new(Told::default())).collect();
+    let register = |device| sessions.register_connection(&name("s"), Arc::downgrade(device)).unwrap();
+    let mut registrations: Vec<_> = devices.iter().map(register).collect();
+    let left = registrations.remove(50);
+    drop(left);
+    assert_eq!((sessions.counts().sessions, sessions.counts().connections), (1, 99));
+    assert_eq!(sessions.blacklist(&name("s"), MINUTE).unwrap(), Applied { connections: 99 });
+    assert!(devices.iter().enumerate().all(|(n, device)| device.times() == usize::from(n != 50)));
+}
+
+#[test]
 fn a_connection_of_two_sessions_is_told_by_either() {
     let (sessions, _) = sessions();
     let connection = Arc::new(Told::default());
@@ -181,8 +242,32 @@ fn a_connection_of_two_sessions_is_told_by_either() {
         ["s", "t"].map(|n| sessions.register_connection(&name(n), Arc::downgrade(&connection)).unwrap());
     sessions.blacklist(&name("t"), MINUTE).unwrap();
     assert_eq!(connection.times(), 1);
+    assert_eq!(sessions.counts().sessions, 1, "it has its place in the other until it is dropped");
     drop(both);
     assert_eq!(sessions.counts().connections, 0);
+}
+
+/// A connection that drops its registrations when it is told, as one does that ends at once.
+#[derive(Default)]
+struct EndsAtOnce(Mutex<Vec<Registration>>);
+
+impl Connection for EndsAtOnce {
+    fn session_killed(&self, _: &SessionName) {
+        self.0.lock().clear();
+    }
+}
+
+#[test]
+fn a_connection_may_drop_its_registrations_when_it_is_told() {
+    let (sessions, _) = sessions();
+    let connection = Arc::new(EndsAtOnce::default());
+    for n in ["s", "t"] {
+        let registration = sessions.register_connection(&name(n), Arc::downgrade(&connection)).unwrap();
+        connection.0.lock().push(registration);
+    }
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    assert_eq!(sessions.counts().connections, 0);
+    assert!(!sessions.is_blacklisted(&name("t")));
 }
 
 #[test]
@@ -201,88 +286,59 @@ fn a_panic_of_one_connection_spares_no_other() {
     assert_eq!(sound.times(), 1);
 }
 
-/// A log that fails, or that remembers.
-struct TestLog(Option<Vec<Revocation>>);
+/// A log that outlives its sessions.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Revocation>>>);
 
-impl Log for TestLog {
+impl Log for Kept {
     fn load(&self) -> Result<Vec<Revocation>, LogError> {
-        Ok(self.0.clone().unwrap_or_default())
+        Ok(self.0.lock().clone())
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<(), LogError> {
+        self.0.lock().push(revocation.clone());
+        Ok(())
+    }
+}
+
+/// A log that fails to keep, and also to load unless it is empty.
+struct Broken {
+    empty: bool,
+}
+
+impl Log for Broken {
+    fn load(&self) -> Result<Vec<Revocation>, LogError> {
+        self.empty.then(Vec::new).ok_or_else(|| LogError("unreadable".into()))
     }
 
     fn append(&self, _: &Revocation) -> Result<(), LogError> {
-        self.0.as_ref().map(|_| ()).ok_or_else(|| LogError("disk full".into()))
+        Err(LogError("disk full".into()))
     }
 }
 
 #[test]
-fn what_the_log_does_not_keep_is_not_applied() {
-    let sessions = Sessions::new(Config::default(), TestLog(None)).unwrap();
-    assert!(sessions.blacklist(&name("s"), MINUTE).is_err());
-    assert!(!sessions.is_blacklisted(&name("s")));
+fn what_the_log_does_not_keep_is_in_force_and_reported() {
+    let sessions = Sessions::new(Config::default(), Broken { empty: true }).unwrap();
+    let connection = Arc::new(Told::default());
+    let _registration = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
+    let error = sessions.blacklist(&name("s"), MINUTE).unwrap_err();
+    assert_eq!(error.to_string(), "the revocation log failed: disk full");
+    assert!(sessions.is_blacklisted(&name("s")));
+    assert_eq!(connection.times(), 1);
 }
 
 #[test]
 fn what_the_log_has_kept_is_in_force_from_the_start() {
-    let kept = vec![Revocation { session: name("s"), validity: MINUTE }];
-    let sessions = Sessions::new(Config::default(), TestLog(Some(kept))).unwrap();
-    assert!(sessions.is_blacklisted(&name("s")));
+    let log = Kept::default();
+    let before = Sessions::new(Config::default(), log.clone()).unwrap();
+    before.blacklist(&name("s"), MINUTE).unwrap();
+    before.blacklist(&name("t"), Duration::ZERO).unwrap();
+    let after = Sessions::new(Config::default(), log.clone()).unwrap();
+    assert!(after.is_blacklisted(&name("s")));
+    assert_eq!(log.0.lock().len(), 1, "neither zero nor what was loaded is appended");
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Register(u8),
-    Drop(usize),
-    Blacklist(u8, u64),
-    Forward(u64),
-    Sweep,
-}
-
-proptest! {
-    /// Whatever happens in whatever order, the registry agrees with a model that scans.
-    #[test]
-    fn agrees_with_a_naive_model(steps in prop::collection::vec(prop_oneof![
-        (0u8..4).prop_map(Step::Register),
-        (0usize..8).prop_map(Step::Drop),
-        (0u8..4, 0u64..5).prop_map(|(n, s)| Step::Blacklist(n, s)),
-        (0u64..4).prop_map(Step::Forward),
-        Just(Step::Sweep),
-    ], 1..80)) {
-        let (sessions, hand) = sessions();
-        let mut now = 0;
-        let mut blacklisted_until: HashMap<u8, u64> = HashMap::new();
-        let mut open = Vec::new();
-        for step in steps {
-            match step {
-                Step::Register(n) => {
-                    let connection = Arc::new(Told::default());
-                    let registered = sessions.register_connection(&name(&n.to_string()), Arc::downgrade(&connection));
-                    let illegal = blacklisted_until.get(&n).is_some_and(|until| now < *until);
-                    prop_assert_eq!(registered.is_err(), illegal);
-                    open.extend(registered.ok().map(|guard| (n, connection, guard, 0)));
-                }
-                Step::Drop(at) if at < open.len() => drop(open.swap_remove(at)),
-                Step::Drop(_) => {}
-                Step::Blacklist(n, seconds) => {
-                    sessions.blacklist(&name(&n.to_string()), Duration::from_secs(seconds)).unwrap();
-                    if seconds > 0 {
-                        let until = blacklisted_until.entry(n).or_default();
-                        *until = (*until).max(now + seconds);
-                        for (_, _, _, told) in open.iter_mut().filter(|(m, ..)| *m == n) {
-                            *told = 1;
-                        }
-                    }
-                }
-                Step::Forward(seconds) => {
-                    now += seconds;
-                    hand.forward(Duration::from_secs(seconds));
-                }
-                Step::Sweep => sessions.sweep(),
-            }
-            for (_, connection, _, told) in &open {
-                prop_assert_eq!(connection.times(), *told);
-            }
-            let alive: HashSet<u8> = open.iter().filter(|(.., told)| *told == 0).map(|(n, ..)| *n).collect();
-            prop_assert_eq!(sessions.counts().sessions, alive.len());
-        }
-    }
+#[test]
+fn without_its_log_no_node_starts() {
+    assert!(Sessions::new(Config::default(), Broken { empty: false }).is_err());
 }

@@ -1,0 +1,123 @@
+//! The JSON Pointer of a claim (RFC 6901), as much of it as a name needs.
+
+use serde_json::{Map, Value};
+
+/// A pointer into claims: its text, and its reference tokens without their escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    text: String,
+    first: String,
+    rest: Vec<String>,
+}
+
+/// The value is not a JSON Pointer to a claim (RFC 6901, section 3).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not allowed; allowed: a JSON Pointer to a claim, such as /jti (RFC 6901)")]
+pub struct PointerError {
+    /// The value.
+    pub value: String,
+}
+
+impl Pointer {
+    pub(crate) fn parse(text: &str) -> Result<Self, PointerError> {
+        let refused = || PointerError { value: text.to_owned() };
+        let tokens = text.strip_prefix('/').ok_or_else(refused)?;
+        let mut tokens = tokens.split('/').map(|token| unescape(token).ok_or_else(refused));
+        let first = tokens.next().expect("a split has a first part")?;
+        Ok(Self { text: text.to_owned(), first, rest: tokens.collect::<Result<_, _>>()? })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The value pointed at (section 4), if there is one.
+    pub(crate) fn resolve<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        self.rest.iter().try_fold(claims.get(&self.first)?, |value, token| match value {
+            Value::Object(members) => members.get(token),
+            Value::Array(items) => items.get(index(token)?),
+            _ => None,
+        })
+    }
+}
+
+/// `~1` is `/`, `~0` is `~`, and nothing else begins with `~` (section 3).
+fn unescape(token: &str) -> Option<String> {
+    let mut parts = token.split('~');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let (escaped, rest) = part.split_at_checked(1)?;
+        text.push(match escaped {
+            "0" => '~',
+            "1" => '/',
+            _ => return None,
+        });
+        text.push_str(rest);
+    }
+    Some(text)
+}
+
+/// An array index: digits without leading zeros (section 4).
+fn index(token: &str) -> Option<usize> {
+    let digits = token.bytes().all(|b| b.is_ascii_digit()) && (token.len() == 1 || !token.starts_with('0'));
+    digits.then(|| token.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The document of RFC 6901, section 5.
+    fn document() -> Map<String, Value> {
+        let Value::Object(members) = json!({
+            "foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, "k\"l": 6, " ": 7, "m~n": 8
+        }) else {
+            unreachable!("it is an object")
+        };
+        members
+    }
+
+    #[test]
+    fn the_examples_of_rfc_6901() {
+        let examples = [
+            ("/foo", json!(["bar", "baz"])),
+            ("/foo/0", json!("bar")),
+            ("/", json!(0)),
+            ("/a~1b", json!(1)),
+            ("/c%d", json!(2)),
+            ("/e^f", json!(3)),
+            ("/g|h", json!(4)),
+            ("/i\\j", json!(5)),
+            ("/k\"l", json!(6)),
+            ("/ ", json!(7)),
+            ("/m~0n", json!(8)),
+        ];
+        for (pointer, value) in examples {
+            assert_eq!(Pointer::parse(pointer).unwrap().resolve(&document()), Some(&value), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        for pointer in ["/bar", "/foo/2", "/foo/-", "/foo/00", "/foo/01", "/foo/+1", "/foo/", "/m~0n/x"] {
+            assert_eq!(Pointer::parse(pointer).unwrap().resolve(&document()), None, "{pointer}");
+        }
+        assert_eq!(Pointer::parse("/foo/99999999999999999999").unwrap().resolve(&document()), None);
+    }
+
+    #[test]
+    fn an_escape_is_read_once() {
+        assert_eq!(unescape("~01").as_deref(), Some("~1"));
+        assert_eq!(unescape("a~1~0b").as_deref(), Some("a/~b"));
+    }
+
+    #[test]
+    fn an_error_names_the_value() {
+        for wrong in ["", "jti", "#/jti", "/~", "/a~2", "/a~é", "/ok/~"] {
+            let error = Pointer::parse(wrong).unwrap_err();
+            assert_eq!(error.value, wrong);
+            assert!(error.to_string().contains(&format!("{wrong:?}")), "{error}");
+        }
+    }
+}
