@@ -1,6 +1,7 @@
 //! Clients at little cost: requests are written as they are, of answers only the heads are read, events are counted.
 
 mod crowd;
+mod frames;
 mod http;
 
 pub(crate) use crowd::Crowd;

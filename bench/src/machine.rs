@@ -13,6 +13,8 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) memory_gib: u64,
+    /// Processes that were ready to run in the minute before the first measurement, on average.
+    pub(crate) load: String,
     pub(crate) kernel: String,
     pub(crate) system: String,
     pub(crate) rig: String,
@@ -36,6 +38,7 @@ impl Machine {
             processor: line("/proc/cpuinfo", "model name", ':'),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_gib: (kib + (1 << 19)) >> 20,
+            load: load(),
             kernel: output("uname", &["-sr"]),
             system: line("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"').to_owned(),
             rig: launch.version(Product::Rig)?,
@@ -45,6 +48,11 @@ impl Machine {
             time: output("date", &["-u", "+%Y-%m-%d %H:%M"]),
         })
     }
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
 
 /// What follows `name` and the separator on the first line of the file that begins with it.

@@ -17,9 +17,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::frames::Frames;
 use super::http::{read_head, read_until};
 use crate::Transport;
-use crate::event;
+use crate::event::{self, contains};
 use crate::server::Server;
 
 /// Clients that connect at the same time.
@@ -45,12 +46,12 @@ struct Received {
     changed: Notify,
 }
 
-/// Subscribers that are connected. Dropping them closes their connections.
+/// Subscribers that are connected.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     received: Arc<Received>,
-    /// Aborted with the crowd; each owns its socket.
-    _readers: JoinSet<()>,
+    /// Each owns its socket.
+    readers: JoinSet<()>,
 }
 
 impl Crowd {
@@ -67,16 +68,17 @@ impl Crowd {
     ) -> anyhow::Result<Self> {
         let received = Arc::new(Received::default());
         let connecting = stream::iter(0..count)
-            .map(|number| async move {
-                open(server, transport, number).await.with_context(|| format!("client {number}"))
+            .map(|number| {
+                let connect = Subscriber::connect(server, transport, number, received.clone());
+                async move { connect.await.with_context(|| format!("client {number}")) }
             })
             .buffer_unordered(AT_ONCE)
-            .try_fold(JoinSet::new(), |mut readers, stream| {
-                readers.spawn(read(stream, first.clone(), received.clone()));
+            .try_fold(JoinSet::new(), |mut readers, subscriber| {
+                readers.spawn(subscriber.read(first.clone()));
                 async { Ok(readers) }
             });
         let readers = timeout(CONNECT, connecting).await.context("connecting takes too long")??;
-        Ok(Self { received, _readers: readers })
+        Ok(Self { received, readers })
     }
 
     /// Waits until all together have received that many events.
@@ -115,64 +117,106 @@ impl Crowd {
         anyhow::ensure!(lost == 0, "{lost} connections lost");
         Ok(())
     }
-}
 
-async fn open(server: &Server, transport: Transport, number: u32) -> anyhow::Result<TcpStream> {
-    let request = server.subscription(transport, number)?;
-    let socket = TcpSocket::new_v4()?;
-    let host = u8::try_from(2 + number / PER_ADDRESS)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    let mut stream = socket.connect(server.address).await?;
-    stream.write_all(&request).await?;
-    let mut buffer = Vec::with_capacity(1024);
-    let head = read_head(&mut stream, &mut buffer).await?;
-    let expected = match transport {
-        Transport::Sse => 200,
-        Transport::Ws => 101,
-    };
-    if head.status != expected {
-        anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
+    /// Closes all connections.
+    pub(crate) async fn leave(mut self) {
+        // Aborting alone closes nothing before the runtime gets to run, and ending the server keeps it from that.
+        self.readers.shutdown().await;
     }
-    read_until(&mut stream, &mut buffer, |bytes| event::contains(bytes, server.greeting())).await?;
-    Ok(stream)
 }
 
-/// Counts until the connection ends.
-async fn read(mut stream: TcpStream, first: Bytes, received: Arc<Received>) {
-    // Boxed: needed once, and then only its size would stay in each of the tasks.
-    if Box::pin(read_first(&mut stream, &first, &received)).await.is_ok() {
-        drop(first);
-        poll_fn(|cx| poll_count(&mut stream, &received, cx)).await;
+/// One client that is connected and subscribed.
+struct Subscriber {
+    stream: TcpStream,
+    /// Of WebSocket.
+    frames: Option<Frames>,
+    received: Arc<Received>,
+}
+
+impl Subscriber {
+    async fn connect(
+        server: &Server,
+        transport: Transport,
+        number: u32,
+        received: Arc<Received>,
+    ) -> anyhow::Result<Self> {
+        let request = server.subscription(transport, number)?;
+        let socket = TcpSocket::new_v4()?;
+        let host = u8::try_from(2 + number / PER_ADDRESS)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+        let mut stream = socket.connect(server.address).await?;
+        stream.write_all(&request).await?;
+        let mut buffer = Vec::with_capacity(1024);
+        let head = read_head(&mut stream, &mut buffer).await?;
+        let (expected, frames) = match transport {
+            Transport::Sse => (200, None),
+            Transport::Ws => (101, Some(Frames::default())),
+        };
+        if head.status != expected {
+            anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
+        }
+        read_until(&mut stream, &mut buffer, |bytes| contains(bytes, server.greeting())).await?;
+        let mut subscriber = Self { stream, frames, received };
+        subscriber.take(&buffer)?;
+        Ok(subscriber)
     }
-    received.lost.fetch_add(1, Ordering::SeqCst);
-    received.changed.notify_one();
-}
 
-async fn read_first(stream: &mut TcpStream, first: &[u8], received: &Received) -> anyhow::Result<()> {
-    let mut buffer = Vec::new();
-    read_until(stream, &mut buffer, |bytes| event::contains(bytes, first)).await?;
-    count(received, &buffer);
-    Ok(())
-}
+    /// Counts until the connection ends. The first event must hold the bytes of `first`.
+    async fn read(mut self, first: Bytes) {
+        // Boxed: needed once, and then only its size would stay in each of the tasks.
+        if Box::pin(self.read_first(&first)).await.is_ok() {
+            drop(first);
+            poll_fn(|cx| self.poll_read(cx)).await;
+        }
+        self.received.lost.fetch_add(1, Ordering::SeqCst);
+        self.received.changed.notify_one();
+    }
 
-/// Ready when the connection is over.
-fn poll_count(stream: &mut TcpStream, received: &Received, cx: &mut Waker<'_>) -> Poll<()> {
-    let mut bytes = [0; 8192];
-    loop {
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => count(received, buffer.filled()),
-            Ok(()) | Err(_) => return Poll::Ready(()),
+    async fn read_first(&mut self, first: &[u8]) -> anyhow::Result<()> {
+        let mut buffer = Vec::new();
+        while !contains(&buffer, first) {
+            let known = buffer.len();
+            read_until(&mut self.stream, &mut buffer, |bytes| bytes.len() > known).await?;
+            self.take(&buffer[known..])?;
+        }
+        Ok(())
+    }
+
+    /// Ready when the connection is over.
+    fn poll_read(&mut self, cx: &mut Waker<'_>) -> Poll<()> {
+        let mut bytes = [0; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() || self.take(buffer.filled()).is_err() {
+                return Poll::Ready(());
+            }
         }
     }
+
+    /// Counts the events in these bytes and answers the pings.
+    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if let Some(frames) = &mut self.frames {
+            let mut pongs = Vec::new();
+            frames.take(bytes, &mut pongs);
+            if !pongs.is_empty() {
+                // Some bytes now and then: there is always room for them.
+                self.stream.try_write(&pongs)?;
+            }
+        }
+        self.received.count(bytes);
+        Ok(())
+    }
 }
 
-fn count(received: &Received, bytes: &[u8]) {
-    received.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-    let new = event::count(bytes);
-    let before = received.events.fetch_add(new, Ordering::SeqCst);
-    let wanted = received.wanted.load(Ordering::SeqCst);
-    if before < wanted && wanted <= before + new {
-        received.changed.notify_one();
+impl Received {
+    fn count(&self, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        let new = event::count(bytes);
+        let before = self.events.fetch_add(new, Ordering::SeqCst);
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        if before < wanted && wanted <= before + new {
+            self.changed.notify_one();
+        }
     }
 }

@@ -76,6 +76,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Fanout> {
     let seconds = start.elapsed().as_secs_f64();
     let (server_cpu, client_cpu) = (server.cpu()? - server_cpu, Cpu::of_this()? - client_cpu);
     let bytes = crowd.bytes() - bytes;
+    crowd.leave().await;
     times.sort_unstable();
 
     let deliveries = u64::from(events) * u64::from(subscribers);

@@ -69,11 +69,12 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     let settled = server.memory()?;
 
     let population = server.population().await?;
-    ensure_all(population, connections)?;
     crowd.ensure_complete()?;
+    ensure_all(population, connections)?;
     Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
     crowd.receive(connections.into()).await.context("the event that shows who is subscribed")?;
     let after_event = server.memory()?;
+    crowd.leave().await;
 
     let per_connection =
         |kib: fn(Memory) -> u64| (kib(settled) as f64 - kib(before) as f64) / f64::from(connections);

@@ -57,8 +57,8 @@ fn make_folder() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Everything that is not needed is left at its default. Heartbeats are those of the gateway. One message is kept
-/// for late subscribers: with the storage off, nchan does no less for each delivery.
+/// What is not needed to run at all is left at its default, but for the heartbeats, which are those of the gateway.
+/// (nchan then keeps ten messages for those who come late. Its deliveries cost the same with its storage off.)
 pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> String {
     let folder = folder.display();
     format!(
@@ -94,7 +94,6 @@ http {{
         location = {EVENTS} {{
             nchan_publisher;
             nchan_channel_id greeting;
-            nchan_message_buffer_length 1;
         }}
         location = {STATUS} {{
             nchan_stub_status;

@@ -29,6 +29,20 @@ struct Listening {
     address: SocketAddr,
 }
 
+/// Any other line of the log.
+#[derive(Deserialize)]
+struct Line {
+    level: String,
+}
+
+impl Line {
+    /// Whether to show the line to whoever measures: a server that complains measures something else.
+    fn is_trouble(line: &str) -> bool {
+        // What is no JSON is not of the log but of the program's end.
+        serde_json::from_str(line).map_or(true, |line: Self| matches!(line.level.as_str(), "WARN" | "ERROR"))
+    }
+}
+
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     let mut command = Command::new(&launch.rig);
     command
@@ -55,16 +69,11 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
 }
 
 fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
-    let mut listening = 0;
     for line in BufReader::new(log).lines().map_while(Result::ok) {
         match serde_json::from_str::<Listening>(&line) {
-            Ok(port) if port.message == "listening" => {
-                listening += 1;
-                // Nobody waits any more where the start was given up.
-                let _ = found.send(port);
-            }
-            // Why a start failed is said before the ports are; plain text is not of the log but of its end.
-            _ if show || listening == 0 || !line.starts_with('{') => eprintln!("rig: {line}"),
+            // Nobody waits any more where the start was given up.
+            Ok(port) if port.message == "listening" => drop(found.send(port)),
+            _ if show || Line::is_trouble(&line) => eprintln!("rig: {line}"),
             _ => {}
         }
     }
