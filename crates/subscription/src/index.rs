@@ -1,244 +1,111 @@
 //! From an event to its subscribers, at a cost that follows the receivers and not the subscribers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use event::Event;
 use parking_lot::RwLock;
 
 use crate::extractors::Extractors;
-use crate::subscription::Subscription;
 use crate::value::Key;
 
-/// All subscriptions. `S` is what the caller knows a subscriber by.
+#[cfg(test)]
+mod churn;
+mod interest;
+mod of_type;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+pub use interest::Interest;
+
+use of_type::TypeIndex;
+
+/// All subscriptions, by event type, field and value. `S` is what the caller knows a subscriber by; it is cloned under
+/// a lock, so a clone should be cheap and must not call back. It is never dropped under one.
+///
+/// No lock is held while another is taken, nor while JSON is read. The lock of all types is held for a hash look-up;
+/// each type has a lock of its own.
 pub struct Index<S> {
     extractors: Arc<Extractors>,
-    types: RwLock<HashMap<Arc<str>, TypeIndex<S>>>,
-    next_id: AtomicU64,
-}
-
-/// The subscriptions to one event type.
-struct TypeIndex<S> {
-    /// Those that want every event, by the id of the entry.
-    all: HashMap<u64, (u64, S)>,
-    /// Those that want a value in a field.
-    by_value: HashMap<(usize, Key), Bucket<S>>,
-}
-
-/// A conjunction filed under one of its fields.
-struct Entry<S> {
-    id: u64,
-    owner: u64,
-    subscriber: S,
-    /// What else must match.
-    rest: Box<[(usize, Key)]>,
-}
-
-/// Most values are wanted by one subscriber; those cost no map.
-enum Bucket<S> {
-    One(Entry<S>),
-    Many(HashMap<u64, Entry<S>>),
-}
-
-/// Where an entry is filed, so that it can be taken out again.
-struct Place {
-    event_type: Arc<str>,
-    id: u64,
-    key: Option<(usize, Key)>,
+    types: RwLock<HashMap<Arc<str>, Arc<TypeIndex<S>>>>,
+    /// Tells subscribers apart, whatever `S` is.
+    next_owner: AtomicU64,
+    subscriptions: AtomicUsize,
 }
 
 impl<S: Clone> Index<S> {
     /// An index without subscriptions.
     pub fn new(extractors: Arc<Extractors>) -> Arc<Self> {
-        Arc::new(Self { extractors, types: RwLock::default(), next_id: AtomicU64::new(0) })
+        Arc::new(Self {
+            extractors,
+            types: RwLock::default(),
+            next_owner: AtomicU64::new(0),
+            subscriptions: AtomicUsize::new(0),
+        })
     }
 
-    /// Enters the subscriptions of a new subscriber; dropping the guard takes them out.
-    pub fn subscribe(self: &Arc<Self>, subscriber: S, subscriptions: &[Subscription]) -> Interest<S> {
-        let owner = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut interest = Interest { index: self.clone(), owner, subscriber, places: Box::default() };
-        interest.replace(subscriptions);
-        interest
-    }
-
-    /// The subscribers of an event, each once.
+    /// The subscribers of an event, each once, in no order. An event of a type that nobody subscribed to costs a
+    /// look-up; its JSON is read only where somebody waits for a value.
     pub fn matches(&self, event: &Event) -> Vec<S> {
-        let types = self.types.read();
-        let Some(of_type) = types.get(event.event_type()) else { return Vec::new() };
-        let mut found: Vec<(u64, S)> = of_type.all.values().cloned().collect();
-        if !of_type.by_value.is_empty()
-            && let Some(extractors) = self.extractors.of_type(event.event_type())
-        {
-            let values: Vec<Option<Key>> = extractors
-                .tree
-                .extract(event.json())
-                .iter()
-                .map(|value| value.as_ref().and_then(Key::of))
-                .collect();
-            for (field, value) in values.iter().enumerate() {
-                let Some(value) = value else { continue };
-                if let Some(bucket) = of_type.by_value.get(&(field, value.clone())) {
-                    bucket.matching(&values, &mut found);
-                }
-            }
+        let of_type = self.types.read().get(event.event_type()).cloned();
+        let Some(of_type) = of_type else { return Vec::new() };
+        if let Some(found) = of_type.unconstrained_only() {
+            return found;
         }
-        drop(types);
-        let mut seen = HashSet::with_capacity(found.len());
-        found.retain(|(owner, _)| seen.insert(*owner));
-        found.into_iter().map(|(_, subscriber)| subscriber).collect()
+        // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after it sees all.
+        let values: Vec<Option<Key>> = match self.extractors.of_type(event.event_type()) {
+            Some(extractors) => {
+                extractors.extract(event.json()).into_iter().map(|value| value.and_then(Key::of)).collect()
+            }
+            None => Vec::new(),
+        };
+        of_type.matching(&values)
     }
+}
 
-    /// How many subscriptions there are; one with several clauses counts each of them.
+impl<S> Index<S> {
+    /// How many subscriptions there are now, as they were given, repetitions included.
     pub fn subscriptions(&self) -> usize {
-        let types = self.types.read();
-        types
-            .values()
-            .map(|of_type| of_type.all.len() + of_type.by_value.values().map(Bucket::len).sum::<usize>())
-            .sum()
+        self.subscriptions.load(Ordering::Relaxed)
     }
 
-    fn file(
-        types: &mut HashMap<Arc<str>, TypeIndex<S>>,
-        event_type: &str,
-        mut clause: Vec<(usize, Key)>,
-        (id, owner, subscriber): (u64, u64, S),
-    ) -> Place {
-        let name = match types.get_key_value(event_type) {
-            Some((name, _)) => name.clone(),
-            None => event_type.into(),
-        };
-        let of_type = types.entry(name.clone()).or_default();
-        // Under the value that the fewest others want, so that the fewest events touch it.
-        let size = |key: &(usize, Key)| of_type.by_value.get(key).map_or(0, Bucket::len);
-        let Some(best) = (0..clause.len()).min_by_key(|at| size(&clause[*at])) else {
-            of_type.all.insert(id, (owner, subscriber));
-            return Place { event_type: name, id, key: None };
-        };
-        let key = clause.swap_remove(best);
-        let entry = Entry { id, owner, subscriber, rest: clause.into() };
-        match of_type.by_value.remove(&key) {
-            None => of_type.by_value.insert(key.clone(), Bucket::One(entry)),
-            Some(Bucket::One(first)) => {
-                let both = HashMap::from([(first.id, first), (id, entry)]);
-                of_type.by_value.insert(key.clone(), Bucket::Many(both))
-            }
-            Some(Bucket::Many(mut entries)) => {
-                entries.insert(id, entry);
-                of_type.by_value.insert(key.clone(), Bucket::Many(entries))
-            }
-        };
-        Place { event_type: name, id, key: Some(key) }
+    /// The extractors that constraints go by.
+    pub fn extractors(&self) -> &Arc<Extractors> {
+        &self.extractors
     }
-}
 
-impl<S> Default for TypeIndex<S> {
-    fn default() -> Self {
-        Self { all: HashMap::new(), by_value: HashMap::new() }
+    /// The index of a type, made if there is none.
+    fn of_type(&self, event_type: &str) -> Arc<TypeIndex<S>> {
+        if let Some(of_type) = self.types.read().get(event_type) {
+            return of_type.clone();
+        }
+        let mut types = self.types.write();
+        if let Some(of_type) = types.get(event_type) {
+            return of_type.clone();
+        }
+        let name: Arc<str> = event_type.into();
+        let fields = self.extractors.of_type(event_type).map_or(0, |extractors| extractors.len());
+        let of_type = Arc::new(TypeIndex::new(name.clone(), fields));
+        types.insert(name, of_type.clone());
+        of_type
     }
-}
 
-impl<S: Clone> Bucket<S> {
-    fn matching(&self, values: &[Option<Key>], found: &mut Vec<(u64, S)>) {
-        let mut take = |entry: &Entry<S>| {
-            if entry.rest.iter().all(|(field, wanted)| values[*field].as_ref() == Some(wanted)) {
-                found.push((entry.owner, entry.subscriber.clone()));
-            }
-        };
-        match self {
-            Self::One(entry) => take(entry),
-            Self::Many(entries) => entries.values().for_each(take),
+    /// Takes a type out that retired; not the one that may have come in its place.
+    fn forget(&self, retired: &Arc<TypeIndex<S>>) {
+        let mut types = self.types.write();
+        if types.get(retired.name()).is_some_and(|of_type| Arc::ptr_eq(of_type, retired)) {
+            types.remove(retired.name());
+            shrink(&mut types);
         }
     }
 }
 
-impl<S> Bucket<S> {
-    fn len(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(entries) => entries.len(),
-        }
+/// Gives memory back after a crowd has left. Rarely enough that it costs each removal O(1).
+fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    const SMALL: usize = 64;
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
     }
 }
-
-/// The subscriptions of one subscriber, taken out of the index when dropped.
-#[must_use = "dropping it unsubscribes"]
-pub struct Interest<S> {
-    index: Arc<Index<S>>,
-    owner: u64,
-    subscriber: S,
-    places: Box<[Place]>,
-}
-
-impl<S: Clone> Interest<S> {
-    /// Replaces the subscriptions at once: an event that both the old and the new ones match is never missed (d21).
-    pub fn replace(&mut self, subscriptions: &[Subscription]) {
-        let index = self.index.clone();
-        let mut types = index.types.write();
-        let old = std::mem::take(&mut self.places);
-        let mut places = Vec::new();
-        for subscription in subscriptions {
-            for clause in self.clauses(subscription) {
-                let id = index.next_id.fetch_add(1, Ordering::Relaxed);
-                let entry = (id, self.owner, self.subscriber.clone());
-                places.push(Index::file(&mut types, subscription.event_type(), clause, entry));
-            }
-        }
-        take_out(&mut types, &old);
-        self.places = places.into();
-    }
-
-    /// The conjunctions of a subscription, an empty one where it wants every event.
-    fn clauses(&self, subscription: &Subscription) -> Vec<Vec<(usize, Key)>> {
-        let Some(extractors) = self.index.extractors.of_type(subscription.event_type()) else {
-            return vec![Vec::new()];
-        };
-        let clauses = subscription.one_of().iter().map(|clause| {
-            let keys = clause
-                .iter()
-                .filter_map(|(field, value)| Some((extractors.position(field)?, Key::of(value)?)));
-            keys.collect()
-        });
-        let clauses: Vec<Vec<_>> = clauses.collect();
-        if clauses.is_empty() { vec![Vec::new()] } else { clauses }
-    }
-}
-
-impl<S> Drop for Interest<S> {
-    fn drop(&mut self) {
-        take_out(&mut self.index.types.write(), &self.places);
-    }
-}
-
-fn take_out<S>(types: &mut HashMap<Arc<str>, TypeIndex<S>>, places: &[Place]) {
-    for place in places {
-        let Some(of_type) = types.get_mut(&place.event_type) else { continue };
-        match &place.key {
-            None => {
-                of_type.all.remove(&place.id);
-                if of_type.all.capacity() > 64 && of_type.all.len() < of_type.all.capacity() / 8 {
-                    of_type.all.shrink_to_fit();
-                }
-            }
-            Some(key) => {
-                let empty = match of_type.by_value.get_mut(key) {
-                    Some(Bucket::Many(entries)) => {
-                        entries.remove(&place.id);
-                        entries.is_empty()
-                    }
-                    Some(Bucket::One(entry)) => entry.id == place.id,
-                    None => false,
-                };
-                if empty {
-                    of_type.by_value.remove(key);
-                }
-            }
-        }
-        if of_type.all.is_empty() && of_type.by_value.is_empty() {
-            types.remove(&place.event_type);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,13 +1,16 @@
 //! Who wants which event: extractors, constraints, and the index that leads an event to its subscribers.
 //!
-//! The room knows event types, fields and values. It knows no connections (a subscriber is whatever the caller puts in)
-//! and does no I/O.
+//! The room knows event types, fields of events, claims of tokens, and which values of them somebody waits for. It
+//! knows no connections (a subscriber is whatever the caller puts in), verifies no tokens, asks nobody whether a
+//! subscription is allowed, and does no I/O.
 
 mod extractors;
 mod index;
 mod subscription;
 mod value;
 
-pub use extractors::{Extractors, ExtractorsError};
+pub use extractors::{Extractors, ExtractorsError, Mistake};
 pub use index::{Index, Interest};
-pub use subscription::{Subscription, SubscriptionError};
+pub use subscription::{
+    Fault, MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE, Subscription, SubscriptionError,
+};

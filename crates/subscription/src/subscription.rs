@@ -5,12 +5,27 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::extractors::Extractors;
+use crate::extractors::{Extractors, TypeExtractors};
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Fault, SubscriptionError};
+
+/// Subscriptions in one list at the most. A frontend has a handful.
+pub const MAX_SUBSCRIPTIONS: usize = 200;
+/// Clauses in one list at the most, over all its subscriptions. Each costs the index an entry.
+pub const MAX_CLAUSES: usize = 1000;
+/// Longest event type, in bytes: no event has a longer one.
+pub const MAX_EVENT_TYPE: usize = event::MAX_TYPE;
+/// Longest value of a constraint, in bytes of JSON. Values are ids and names; the index keeps each of them.
+pub const MAX_VALUE: usize = 4096;
 
 /// Fields and the values they must all have.
 pub(crate) type Clause = BTreeMap<String, Value>;
 
-/// What a client wants to receive.
+/// What a client wants to receive. Serialises as RIG writes it: `{"eventType": …, "oneOf": [{field: value}]}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Subscription {
     #[serde(rename = "eventType")]
@@ -20,118 +35,38 @@ pub struct Subscription {
     one_of: Vec<Clause>,
 }
 
-/// Subscriptions of one client at the most.
-const SUBSCRIPTIONS: usize = 200;
-/// Clauses of one subscription at the most.
-const CLAUSES: usize = 200;
-/// The longest event type, in bytes.
-const EVENT_TYPE: usize = 1024;
-
-/// A list of subscriptions is wrong; says where and how, in RIG's words where it has some.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubscriptionError {
-    /// Not a list.
-    #[error("could not decode subscriptions: subscriptions is expected to be a JSON encoded list")]
-    NotAList,
-    /// More than are allowed.
-    #[error("more than {SUBSCRIPTIONS} subscriptions")]
-    TooMany,
-    /// One of them is wrong.
-    #[error(
-        "could not parse subscription from JSON: invalid subscription: {what} (subscriptions/{index}{field})"
-    )]
-    Invalid {
-        /// Its place in the list, from 0.
-        index: usize,
-        /// The member that is wrong, as the end of a JSON Pointer; empty where it is the whole.
-        field: &'static str,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 impl Subscription {
+    /// One that is known to be right.
     pub(crate) fn new(event_type: &str, one_of: Vec<Clause>) -> Self {
         Self { event_type: event_type.to_owned(), one_of }
     }
 
     /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also taken (RIG): `event_type`, `one_of`,
-    /// `constraints`.
+    /// `constraints`. The same subscription may come twice.
     ///
     /// # Errors
-    /// Says which subscription is wrong. A field that no extractor of the type defines, and a null, could never match
-    /// and are errors, where RIG takes them for "any".
+    /// Names the first subscription that is wrong, and what of it. A field that the extractors of the type do not
+    /// define, and a null, match nothing: they are errors, where RIG takes them for "any". So is a member of the
+    /// subscription that nobody knows: a misspelt `oneOf` would match everything.
     pub fn parse_list(list: &Value, extractors: &Extractors) -> Result<Vec<Self>, SubscriptionError> {
         let list = list.as_array().ok_or(SubscriptionError::NotAList)?;
-        if list.len() > SUBSCRIPTIONS {
-            return Err(SubscriptionError::TooMany);
+        if list.len() > MAX_SUBSCRIPTIONS {
+            return Err(SubscriptionError::TooMany { given: list.len() });
         }
-        list.iter()
-            .enumerate()
-            .map(|(index, one)| {
-                Self::parse(one, extractors).map_err(|(field, what)| SubscriptionError::Invalid {
-                    index,
-                    field,
-                    what,
-                })
-            })
-            .collect()
-    }
-
-    fn parse(value: &Value, extractors: &Extractors) -> Result<Self, (&'static str, String)> {
-        let members = value.as_object().ok_or_else(|| ("", "not a map".to_owned()))?;
-        let event_type = Self::parse_type(members).map_err(|what| ("/eventType", what))?;
-        let one_of = Self::parse_clauses(members, event_type, extractors).map_err(|what| ("/oneOf", what))?;
-        Ok(Self { event_type: event_type.to_owned(), one_of })
-    }
-
-    fn parse_type(members: &Map<String, Value>) -> Result<&str, String> {
-        let event_type =
-            members.get("eventType").or_else(|| members.get("event_type")).ok_or("event-type not found")?;
-        let event_type = event_type.as_str().filter(|text| !text.is_empty()).ok_or("event-type empty")?;
-        if event_type.len() > EVENT_TYPE {
-            return Err(format!("event-type longer than {EVENT_TYPE} bytes"));
-        }
-        Ok(event_type)
-    }
-
-    fn parse_clauses(
-        members: &Map<String, Value>,
-        event_type: &str,
-        extractors: &Extractors,
-    ) -> Result<Vec<Clause>, String> {
-        let Some(list) = ["oneOf", "one_of", "constraints"].into_iter().find_map(|key| members.get(key))
-        else {
-            return Ok(Vec::new());
-        };
-        let clauses = list.as_array().ok_or("constraints expected to be a list of disjunctive clauses")?;
-        if clauses.len() > CLAUSES {
-            return Err(format!("more than {CLAUSES} disjunctive clauses"));
-        }
-        let fields = extractors.of_type(event_type);
-        let parse = |clause: &Value| {
-            let clause = clause
-                .as_object()
-                .ok_or("a disjunctive clause expected to be a conjunction represented by a map")?;
-            for (field, value) in clause {
-                if field.is_empty() {
-                    return Err(
-                        "conjunctive clauses expected to be a map with nonempty strings as keys".to_owned()
-                    );
-                }
-                if fields.is_none_or(|fields| fields.position(field).is_none()) {
-                    return Err(format!("no extractor defines the field {field:?} of this event-type"));
-                }
-                if value.is_null() {
-                    return Err(format!("the field {field:?} is null, which no event matches"));
-                }
+        let mut clauses = 0;
+        let parse = |(index, one)| {
+            let parsed = Self::parse(one, extractors)
+                .map_err(|fault| SubscriptionError::Invalid { index, fault: Box::new(fault) })?;
+            clauses += parsed.one_of.len();
+            if clauses > MAX_CLAUSES {
+                return Err(SubscriptionError::TooManyClauses { index });
             }
-            Ok(clause.iter().map(|(field, value)| (field.clone(), value.clone())).collect())
+            Ok(parsed)
         };
-        clauses.iter().map(parse).collect()
+        list.iter().enumerate().map(parse).collect()
     }
 
-    /// The event type.
+    /// The event type; never empty.
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
@@ -139,56 +74,79 @@ impl Subscription {
     pub(crate) fn one_of(&self) -> &[Clause] {
         &self.one_of
     }
+
+    fn parse(value: &Value, extractors: &Extractors) -> Result<Self, Fault> {
+        let members = value.as_object().ok_or(Fault::NotAMap)?;
+        let event_type = one_name(members, EVENT_TYPE_NAMES)?.ok_or(Fault::NoEventType)?;
+        let one_of = one_name(members, ONE_OF_NAMES)?;
+        let event_type = event_type.as_str().filter(|text| !text.is_empty()).ok_or(Fault::EmptyEventType)?;
+        if event_type.len() > MAX_EVENT_TYPE {
+            return Err(Fault::LongEventType { length: event_type.len() });
+        }
+        let unknown = members.keys().find(|name| {
+            !EVENT_TYPE_NAMES.contains(&name.as_str()) && !ONE_OF_NAMES.contains(&name.as_str())
+        });
+        if let Some(name) = unknown {
+            return Err(Fault::UnknownMember { name: error::shown(name) });
+        }
+        let clauses = match one_of {
+            None => &[],
+            Some(list) => list.as_array().ok_or(Fault::ClausesNotAList)?.as_slice(),
+        };
+        if clauses.len() > MAX_CLAUSES {
+            return Err(Fault::ManyClauses { given: clauses.len() });
+        }
+        let fields = extractors.of_type(event_type);
+        let parse = |(at, clause)| parse_clause(at, clause, fields);
+        let one_of = clauses.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { event_type: event_type.to_owned(), one_of })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+const EVENT_TYPE_NAMES: &[&str] = &["eventType", "event_type"];
+const ONE_OF_NAMES: &[&str] = &["oneOf", "one_of", "constraints"];
 
-    pub(crate) fn extractors() -> Extractors {
-        Extractors::from_json(
-            r#"{"greeting":{"name":{"stable_field_index":1,"event":{"json_pointer":"/data/name"}},
-                "lvl":{"stable_field_index":0,"event":{"json_pointer":"/data/lvl"}}}}"#,
-        )
-        .unwrap()
+/// The member under any of its names; under two of them at once it would be unclear which one counts.
+fn one_name<'v>(members: &'v Map<String, Value>, names: &[&'static str]) -> Result<Option<&'v Value>, Fault> {
+    let mut given = names.iter().filter(|name| members.contains_key(**name));
+    match (given.next(), given.next()) {
+        (Some(first), Some(second)) => Err(Fault::Twice { first, second }),
+        (first, _) => Ok(first.and_then(|name| members.get(*name))),
     }
+}
 
-    fn error(list: Value) -> String {
-        Subscription::parse_list(&list, &extractors()).unwrap_err().to_string()
+fn parse_clause(at: usize, clause: &Value, fields: Option<&TypeExtractors>) -> Result<Clause, Fault> {
+    let clause = clause.as_object().ok_or(Fault::ClauseNotAMap { clause: at })?;
+    let mut parsed = Clause::new();
+    for (field, value) in clause {
+        if field.is_empty() {
+            return Err(Fault::EmptyField { clause: at });
+        }
+        if fields.is_none_or(|fields| fields.position(field).is_none()) {
+            return Err(Fault::UnknownField { clause: at, field: error::shown(field) });
+        }
+        if value.is_null() {
+            return Err(Fault::NullValue { clause: at, field: error::shown(field) });
+        }
+        if !fits(value) {
+            return Err(Fault::LongValue { clause: at, field: error::shown(field) });
+        }
+        parsed.insert(field.clone(), value.clone());
     }
+    Ok(parsed)
+}
 
-    #[test]
-    fn faults_have_rigs_words_and_their_place() {
-        assert!(error(json!(["x"])).contains("invalid subscription: not a map (subscriptions/0)"));
-        assert!(error(json!([{"foo": 1}])).contains("event-type not found"));
-        assert!(error(json!([{"eventType": ""}])).contains("event-type empty"));
-        assert!(error(json!([{"eventType": 5}])).contains("event-type empty"));
-        assert!(error(json!([{"eventType": "x", "oneOf": {}}])).contains("list of disjunctive clauses"));
-        assert!(error(json!([{"eventType": "x", "oneOf": null}])).contains("list of disjunctive clauses"));
-        assert!(error(json!([{"eventType": "x", "oneOf": ["a"]}])).contains("represented by a map"));
-        assert!(error(json!([{"eventType": "x", "oneOf": [{"": 1}]}])).contains("nonempty strings as keys"));
-        assert!(error(json!([{"eventType": "greeting", "oneOf": [{"nme": 1}]}])).contains("\"nme\""));
-        assert!(
-            error(json!([{"eventType": "greeting", "oneOf": [{"name": null}]}])).contains("\"name\" is null")
-        );
-        assert!(error(json!([{"eventType": "x"}, {}])).contains("(subscriptions/1/eventType)"));
+/// Whether the value is within [`MAX_VALUE`]; writes no more of it than that.
+fn fits(value: &Value) -> bool {
+    struct Room(usize);
+    impl std::io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
-
-    #[test]
-    fn d19_a_long_event_type_is_an_error_and_no_more() {
-        assert!(error(json!([{"eventType": "x".repeat(2000)}])).contains("longer than 1024 bytes"));
-        assert!(Subscription::parse_list(&json!([{"eventType": "x".repeat(300)}]), &extractors()).is_ok());
-    }
-
-    #[test]
-    fn it_is_written_as_rig_writes_it() {
-        let list =
-            json!([{"event_type": "greeting", "constraints": [{"name": "bob"}]}, {"eventType": "foo"}]);
-        let parsed = Subscription::parse_list(&list, &extractors()).unwrap();
-        assert_eq!(
-            serde_json::to_string(&parsed).unwrap(),
-            r#"[{"eventType":"greeting","oneOf":[{"name":"bob"}]},{"eventType":"foo","oneOf":[]}]"#
-        );
-    }
+    serde_json::to_writer(Room(MAX_VALUE), value).is_ok()
 }

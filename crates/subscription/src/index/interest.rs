@@ -1,0 +1,105 @@
+//! The hold a subscriber has on the index: dropping it unsubscribes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Index;
+use super::of_type::{Owner, Place, TypeIndex};
+use super::wanted::{self, Wanted};
+use crate::subscription::Subscription;
+
+/// The subscriptions of one subscriber, taken out of the index when dropped.
+#[must_use = "dropping it unsubscribes"]
+pub struct Interest<S> {
+    index: Arc<Index<S>>,
+    owner: Owner,
+    subscriber: S,
+    /// How many there are, as they were given.
+    subscriptions: usize,
+    /// Those of one type stand together.
+    places: Box<[(Arc<TypeIndex<S>>, Place)]>,
+}
+
+impl<S: Clone> Index<S> {
+    /// Enters the subscriptions of a new subscriber. When this returns, every event that matches them finds it; so it
+    /// is until the returned hold is dropped.
+    pub fn subscribe(self: &Arc<Self>, subscriber: S, subscriptions: &[Subscription]) -> Interest<S> {
+        let mut interest = Interest {
+            index: self.clone(),
+            owner: self.next_owner.fetch_add(1, Ordering::Relaxed),
+            subscriber,
+            subscriptions: 0,
+            places: Box::default(),
+        };
+        interest.replace(subscriptions);
+        interest
+    }
+}
+
+impl<S: Clone> Interest<S> {
+    /// Replaces the subscriptions. The types change one after the other, each at once: an event that both the old and
+    /// the new subscriptions match is never missed (d21), and never found twice.
+    pub fn replace(&mut self, subscriptions: &[Subscription]) {
+        self.count(subscriptions.len());
+        let index = self.index.clone();
+        let mut places = Vec::new();
+        let wanted = wanted::by_type(subscriptions, index.extractors());
+        for (event_type, wanted) in &wanted {
+            self.exchange(event_type, wanted, &mut places);
+        }
+        let given_up =
+            self.places.chunk_by(same_type).filter(|of_type| !wanted.contains_key(of_type[0].0.name()));
+        given_up.for_each(|of_type| self.remove(of_type));
+        self.places = places.into();
+    }
+
+    fn exchange(&self, event_type: &str, wanted: &Wanted, places: &mut Vec<(Arc<TypeIndex<S>>, Place)>) {
+        let exchanged = loop {
+            let of_type = self.index.of_type(event_type);
+            let old =
+                self.places.iter().filter(|(place, _)| Arc::ptr_eq(place, &of_type)).map(|(_, place)| place);
+            match of_type.exchange(self.owner, &self.subscriber, old, wanted) {
+                Some(exchanged) => break (of_type, exchanged),
+                // The last of its subscribers has just left, and may not have come to this yet.
+                None => self.index.forget(&of_type),
+            }
+        };
+        let (of_type, exchanged) = exchanged;
+        // The lock is free again.
+        drop(exchanged.gone);
+        if exchanged.retired {
+            self.index.forget(&of_type);
+        }
+        places.extend(exchanged.places.into_iter().map(|place| (of_type.clone(), place)));
+    }
+}
+
+impl<S> Interest<S> {
+    /// Takes out places that are all of one type.
+    fn remove(&self, of_type: &[(Arc<TypeIndex<S>>, Place)]) {
+        let Some((index, _)) = of_type.first() else { return };
+        let exchanged = index.remove(self.owner, of_type.iter().map(|(_, place)| place));
+        drop(exchanged.gone);
+        if exchanged.retired {
+            self.index.forget(index);
+        }
+    }
+
+    fn count(&mut self, subscriptions: usize) {
+        let total = &self.index.subscriptions;
+        total.fetch_add(subscriptions, Ordering::Relaxed);
+        total.fetch_sub(self.subscriptions, Ordering::Relaxed);
+        self.subscriptions = subscriptions;
+    }
+}
+
+impl<S> Drop for Interest<S> {
+    fn drop(&mut self) {
+        self.places.chunk_by(same_type).for_each(|of_type| self.remove(of_type));
+        self.count(0);
+    }
+}
+
+fn same_type<S>((left, _): &(Arc<TypeIndex<S>>, Place), (right, _): &(Arc<TypeIndex<S>>, Place)) -> bool {
+    Arc::ptr_eq(left, right)
+}

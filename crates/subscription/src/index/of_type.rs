@@ -1,0 +1,265 @@
+//! The subscribers of one event type.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::shrink;
+use super::wanted::{Conjunction, FieldAt, Wanted};
+use crate::value::Key;
+
+/// Tells one subscriber of the index from another.
+pub(super) type Owner = u64;
+
+pub(super) struct TypeIndex<S> {
+    name: Arc<str>,
+    filed: RwLock<Filed<S>>,
+}
+
+struct Filed<S> {
+    /// Nobody was left, and it is out of the index or about to be: nothing may be filed here any more.
+    retired: bool,
+    /// Those that want every event. They have nothing in `by_value`.
+    everything: HashMap<Owner, S>,
+    /// Those that want values: for each field the values waited for in it. The keys are shared with the places, so
+    /// that a value is kept once.
+    by_value: Box<[HashMap<Arc<Key>, Bucket<S>>]>,
+}
+
+/// Those filed under one value. Most values are somebody's own, and cost no map.
+#[expect(clippy::box_collection, reason = "a map in here would make each of the many buckets of one larger")]
+enum Bucket<S> {
+    One(EntryId, Entry<S>),
+    Many(Box<HashMap<EntryId, Entry<S>>>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct EntryId {
+    owner: Owner,
+    /// Tells the conjunctions of one owner apart; [`ONLY`] where there is but one.
+    slot: u32,
+}
+
+/// Whoever is found by its only conjunction is found once.
+const ONLY: u32 = u32::MAX;
+
+/// A conjunction, filed under one of its values.
+struct Entry<S> {
+    subscriber: S,
+    /// What else must match.
+    rest: Box<[(FieldAt, Key)]>,
+}
+
+/// Where something is filed, so that it can be taken out again.
+pub(super) enum Place {
+    Everything,
+    Value { key: Arc<Key>, field: FieldAt, slot: u32 },
+}
+
+/// What an exchange did.
+pub(super) struct Exchanged<S> {
+    /// Where the new subscriptions are filed.
+    pub(super) places: Vec<Place>,
+    /// Subscribers as the old entries held them, for the caller to drop outside the lock.
+    pub(super) gone: Vec<S>,
+    /// Nobody is left; the index must forget this type.
+    pub(super) retired: bool,
+}
+
+impl<S> TypeIndex<S> {
+    pub(super) fn new(name: Arc<str>, fields: usize) -> Self {
+        let by_value = (0..fields).map(|_| HashMap::new()).collect();
+        let filed = Filed { retired: false, everything: HashMap::new(), by_value };
+        Self { name, filed: RwLock::new(filed) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the old entries of an owner out.
+    pub(super) fn remove<'p>(&self, owner: Owner, old: impl Iterator<Item = &'p Place>) -> Exchanged<S> {
+        let mut filed = self.filed.write();
+        let gone = old.filter_map(|place| filed.take(owner, place)).collect();
+        filed.retired = filed.is_empty();
+        Exchanged { places: Vec::new(), gone, retired: filed.retired }
+    }
+}
+
+impl<S: Clone> TypeIndex<S> {
+    /// Puts what is wanted in place of the old entries of the same owner, with no moment between the two (d21). `None`
+    /// where this type has retired: there are no old entries then.
+    pub(super) fn exchange<'p>(
+        &self,
+        owner: Owner,
+        subscriber: &S,
+        old: impl Iterator<Item = &'p Place>,
+        wanted: &Wanted,
+    ) -> Option<Exchanged<S>> {
+        let mut filed = self.filed.write();
+        if filed.retired {
+            return None;
+        }
+        let gone = old.filter_map(|place| filed.take(owner, place)).collect();
+        let places = match wanted {
+            Wanted::Everything => {
+                filed.everything.insert(owner, subscriber.clone());
+                vec![Place::Everything]
+            }
+            Wanted::OneOf(clauses) => {
+                let only = clauses.len() == 1;
+                let file = |(at, clause): (u32, &Conjunction)| {
+                    let id = EntryId { owner, slot: if only { ONLY } else { at } };
+                    filed.file(id, subscriber.clone(), clause.clone())
+                };
+                (0..).zip(clauses).map(file).collect()
+            }
+        };
+        filed.retired = filed.is_empty();
+        Some(Exchanged { places, gone, retired: filed.retired })
+    }
+
+    /// All subscribers, if none of them waits for a value; else `None`.
+    pub(super) fn unconstrained_only(&self) -> Option<Vec<S>> {
+        let filed = self.filed.read();
+        let only = filed.by_value.iter().all(HashMap::is_empty);
+        only.then(|| filed.everything.values().cloned().collect())
+    }
+
+    /// The subscribers of an event with these values, each once. A null or absent value is `None`.
+    pub(super) fn matching(&self, values: &[Option<Key>]) -> Vec<S> {
+        let filed = self.filed.read();
+        let mut found: Vec<S> = filed.everything.values().cloned().collect();
+        let mut seen = HashSet::new();
+        for (buckets, value) in filed.by_value.iter().zip(values) {
+            let bucket = value.as_ref().and_then(|value| buckets.get(value));
+            bucket.into_iter().for_each(|bucket| {
+                bucket.each(|id, entry| {
+                    if entry.matches(values) && (id.slot == ONLY || seen.insert(id.owner)) {
+                        found.push(entry.subscriber.clone());
+                    }
+                });
+            });
+        }
+        found
+    }
+}
+
+impl<S> Filed<S> {
+    fn is_empty(&self) -> bool {
+        self.everything.is_empty() && self.by_value.iter().all(HashMap::is_empty)
+    }
+
+    /// Files a conjunction under the value that the fewest others want, so that the fewest events come upon it.
+    fn file(&mut self, id: EntryId, subscriber: S, mut clause: Conjunction) -> Place {
+        let crowd =
+            |(field, key): &(FieldAt, Key)| self.by_value[*field as usize].get(key).map_or(0, Bucket::len);
+        let best = (0..clause.len()).min_by_key(|at| crowd(&clause[*at]));
+        let (field, key) = clause.swap_remove(best.expect("a conjunction is never empty"));
+        let entry = Entry { subscriber, rest: clause.into() };
+        let buckets = &mut self.by_value[field as usize];
+        let key = match buckets.remove_entry(&key) {
+            Some((key, bucket)) => {
+                buckets.insert(key.clone(), bucket.with(id, entry));
+                key
+            }
+            None => {
+                let key = Arc::new(key);
+                buckets.insert(key.clone(), Bucket::One(id, entry));
+                key
+            }
+        };
+        Place::Value { key, field, slot: id.slot }
+    }
+
+    fn take(&mut self, owner: Owner, place: &Place) -> Option<S> {
+        let Place::Value { key, field, slot } = place else {
+            let gone = self.everything.remove(&owner);
+            shrink(&mut self.everything);
+            return gone;
+        };
+        let buckets = &mut self.by_value[*field as usize];
+        let (key, bucket) = buckets.remove_entry(key)?;
+        let (gone, left) = bucket.without(EntryId { owner, slot: *slot });
+        match left {
+            Some(left) => {
+                buckets.insert(key, left);
+            }
+            None => shrink(buckets),
+        }
+        gone
+    }
+}
+
+impl<S> Bucket<S> {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(..) => 1,
+            Self::Many(entries) => entries.len(),
+        }
+    }
+
+    fn with(self, id: EntryId, entry: Entry<S>) -> Self {
+        match self {
+            Self::One(first, other) => Self::Many(Box::new(HashMap::from([(first, other), (id, entry)]))),
+            Self::Many(mut entries) => {
+                entries.insert(id, entry);
+                Self::Many(entries)
+            }
+        }
+    }
+
+    fn without(self, id: EntryId) -> (Option<S>, Option<Self>) {
+        match self {
+            Self::One(only, entry) if only == id => (Some(entry.subscriber), None),
+            Self::One(..) => (None, Some(self)),
+            Self::Many(mut entries) => {
+                let gone = entries.remove(&id).map(|entry| entry.subscriber);
+                if entries.len() > 1 {
+                    shrink(&mut entries);
+                    return (gone, Some(Self::Many(entries)));
+                }
+                (gone, entries.into_iter().next().map(|(id, entry)| Self::One(id, entry)))
+            }
+        }
+    }
+
+    fn each(&self, mut visit: impl FnMut(&EntryId, &Entry<S>)) {
+        match self {
+            Self::One(id, entry) => visit(id, entry),
+            Self::Many(entries) => entries.iter().for_each(|(id, entry)| visit(id, entry)),
+        }
+    }
+}
+
+impl<S> Entry<S> {
+    fn matches(&self, values: &[Option<Key>]) -> bool {
+        self.rest.iter().all(|(field, wanted)| values[*field as usize].as_ref() == Some(wanted))
+    }
+}
+
+/// What tests look at.
+#[cfg(test)]
+impl<S> TypeIndex<S> {
+    pub(super) fn is_free(&self) -> bool {
+        self.filed.try_write().is_some()
+    }
+
+    pub(super) fn largest_bucket(&self) -> usize {
+        let filed = self.filed.read();
+        filed.by_value.iter().flat_map(HashMap::values).map(Bucket::len).max().unwrap_or(0)
+    }
+
+    /// Entries that the maps have memory for.
+    pub(super) fn room(&self) -> usize {
+        let filed = self.filed.read();
+        let buckets = filed.by_value.iter().flat_map(HashMap::values).map(|bucket| match bucket {
+            Bucket::One(..) => 1,
+            Bucket::Many(entries) => entries.capacity(),
+        });
+        filed.everything.capacity()
+            + filed.by_value.iter().map(HashMap::capacity).sum::<usize>()
+            + buckets.sum::<usize>()
+    }
+}

@@ -1,0 +1,62 @@
+//! Subscriptions as the index files them: by event type, without what is said twice.
+
+use std::collections::BTreeMap;
+
+use crate::extractors::Extractors;
+use crate::subscription::{Clause, Subscription};
+use crate::value::Key;
+
+/// The position of a field among the extractors of its type.
+pub(super) type FieldAt = u32;
+
+/// Values that must all be there; never empty.
+pub(super) type Conjunction = Vec<(FieldAt, Key)>;
+
+/// What one subscriber wants of one event type.
+#[derive(Debug, PartialEq)]
+pub(super) enum Wanted {
+    Everything,
+    /// Events that match one of these; each is there once.
+    OneOf(Vec<Conjunction>),
+}
+
+/// What these subscriptions want, by event type.
+pub(super) fn by_type<'s>(
+    subscriptions: &'s [Subscription],
+    extractors: &Extractors,
+) -> BTreeMap<&'s str, Wanted> {
+    let mut types: BTreeMap<&str, Wanted> = BTreeMap::new();
+    for subscription in subscriptions {
+        let event_type = subscription.event_type();
+        let wanted = types.entry(event_type).or_insert_with(|| Wanted::OneOf(Vec::new()));
+        if subscription.one_of().iter().any(Clause::is_empty) || subscription.one_of().is_empty() {
+            *wanted = Wanted::Everything;
+        }
+        if let Wanted::OneOf(clauses) = wanted {
+            let possible = subscription.one_of().iter();
+            clauses.extend(possible.filter_map(|clause| conjunction(clause, event_type, extractors)));
+        }
+    }
+    for wanted in types.values_mut() {
+        if let Wanted::OneOf(clauses) = wanted {
+            clauses.sort_unstable();
+            clauses.dedup();
+        }
+    }
+    types
+}
+
+/// `None` where it can match nothing. A constraint that these extractors do not know must not fall away: what is left
+/// would match more than was asked for.
+fn conjunction(clause: &Clause, event_type: &str, extractors: &Extractors) -> Option<Conjunction> {
+    let fields = extractors.of_type(event_type)?;
+    let mut conjunction = clause
+        .iter()
+        .map(|(field, value)| {
+            let at = FieldAt::try_from(fields.position(field)?).ok()?;
+            Some((at, Key::of(value.clone())?))
+        })
+        .collect::<Option<Conjunction>>()?;
+    conjunction.sort_unstable();
+    Some(conjunction)
+}
