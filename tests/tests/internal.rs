@@ -248,4 +248,11 @@ fn every_answer_but_a_stream_has_a_request_id() {
     }
     let sse = Sse::connect(gateway.inbound(), "");
     assert_eq!(sse.head.header("x-request-id"), None);
+    for request in [Request::get("/health"), Request::get("/nope"), Request::post_json("/v3/messages", "{}")]
+    {
+        let response = gateway.ask_internal(&request);
+        assert_eq!(response.header("x-request-id").map(str::len), Some(36), "{}", response.shown());
+    }
+    let named = gateway.ask_internal(&Request::get("/health").header("X-Request-Id", "mine"));
+    assert_eq!(named.header("x-request-id"), Some("mine"));
 }

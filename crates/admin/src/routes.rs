@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
 use connection::Hub;
-use http::{Request, StatusCode};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, App, Peer};
@@ -19,9 +19,13 @@ use serde_json::{Value, json};
 use session::Sessions;
 use tower::ServiceExt;
 use utoipa_swagger_ui::SwaggerUi;
+use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
 use crate::{messages, openapi, session_blacklist};
+
+/// Names a request in the answer: the caller's own name for it, or a new one.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an operator decides about the internal port.
 #[derive(Clone, Debug)]
@@ -78,12 +82,17 @@ impl Admin {
 
 impl App for Admin {
     async fn call(&self, request: Request<Incoming>, _peer: Peer) -> Answer {
+        let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
         let answered: Result<Response, Infallible> = self.0.clone().oneshot(request.map(AxumBody::new)).await;
         let Ok(mut response) = answered;
         // RIG does not tell a wrong method from a wrong path, and what is not found allows nothing.
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);
         }
+        let id = id.unwrap_or_else(|| {
+            HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
+        });
+        response.headers_mut().insert(REQUEST_ID, id);
         Answer::Response(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 }
