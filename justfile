@@ -1,0 +1,43 @@
+# The commands that people and continuous integration share. `just --list` names them.
+
+# The gateway on ports 4000 and 4010; its settings are environment variables or arguments
+run *arguments:
+    scripts/run {{arguments}}
+
+# All tests, as continuous integration runs them
+test:
+    scripts/test
+
+# The tests of one package, such as rig-session
+test-of package:
+    cargo nextest run --package {{package}}
+
+# The black-box tests; builds the binary they drive
+black-box *arguments:
+    cargo build --package rig
+    cargo nextest run --package rig-tests {{arguments}}
+
+# Formatting, as rustfmt.toml says
+fmt:
+    cargo fmt --all
+
+# Lints are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Every interleaving of connect and revoke that loom can find
+loom:
+    cargo test --locked --release --package rig-session --features loom --test loom
+
+# A minute of fuzzing for each target, or for those named
+fuzz *targets:
+    scripts/fuzz-smoke {{targets}}
+
+# Memory per connection, start, CPU time of a delivery, beside nginx with nchan
+bench:
+    scripts/bench
+
+# Banned crates, licences, sources; with ADVISORIES=1 in scripts/test also advisories
+deny:
+    cargo deny --locked --log-level error check bans licenses sources
