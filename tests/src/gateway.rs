@@ -24,6 +24,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The binary: `RIG_BIN`, or the one that cargo has put two folders above the test.
+    ///
+    /// # Panics
+    /// Where a test is not where cargo puts tests.
+    pub fn binary() -> PathBuf {
+        if let Some(path) = std::env::var_os("RIG_BIN") {
+            return path.into();
+        }
+        let test = std::env::current_exe().expect("a test has a path");
+        test.ancestors().nth(2).expect("a test is in target/debug/deps").join("rig")
+    }
+
     /// Starts a gateway with these settings, and [`KEY`] as its secret where they name no other.
     ///
     /// # Panics
@@ -39,13 +51,14 @@ impl Gateway {
     /// # Panics
     /// Where it does not come up.
     pub fn start_bare(settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(Self::binary());
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
         command.envs(ports.map(|port| (port, "0")));
         command.envs([("INBOUND_BIND", "127.0.0.1"), ("LOG_FMT", "json"), ("LOG_LEVEL", "info")]);
         command.envs(settings.iter().copied());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{}: {error}", Self::binary().display()));
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = channel();
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
@@ -86,6 +99,14 @@ impl Gateway {
     /// The internal port.
     pub fn internal(&self) -> SocketAddr {
         self.ports["internal"]
+    }
+
+    /// A port by the name under which it is announced: `inbound`, `internal`, `inbound_tls`, `internal_tls`.
+    ///
+    /// # Panics
+    /// Where it is not open.
+    pub fn port(&self, name: &str) -> SocketAddr {
+        self.ports[name]
     }
 
     /// The process.
@@ -176,15 +197,6 @@ impl Drop for Gateway {
             eprintln!("the gateway's log:\n{}", self.log());
         }
     }
-}
-
-/// The binary: `RIG_BIN`, or the one that cargo has put two folders above the test.
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("RIG_BIN") {
-        return path.into();
-    }
-    let test = std::env::current_exe().expect("a test has a path");
-    test.ancestors().nth(2).expect("a test is in target/debug/deps").join("rig")
 }
 
 /// The port that a log line announces.

@@ -151,6 +151,23 @@ fn binary_events_that_are_taken() {
         r#"{"data":{},"id":"9","source":"/s","specversion":"0.2","type":"1"}"#,
     );
     check(
+        "bytes that are no text",
+        &binary("application/octet-stream", &plain, [0xff, 0xfe, 0]),
+        r#"{"contenttype":"application/octet-stream","data":"//4A","datacontentencoding":"base64","id":"9","source":"/s","specversion":"0.2","type":"greeting"}"#,
+    );
+    check(
+        "without body",
+        &binary("application/json", &plain, ""),
+        r#"{"id":"9","source":"/s","specversion":"0.2","type":"greeting"}"#,
+    );
+    check(
+        "without content type",
+        &plain.iter().fold(Request::new("POST", "/_rig/v1/events").body("{}"), |request, (name, value)| {
+            request.header(name, *value)
+        }),
+        r#"{"data":{},"id":"9","source":"/s","specversion":"0.2","type":"greeting"}"#,
+    );
+    check(
         "without source",
         &binary(
             "application/json",
@@ -186,6 +203,11 @@ fn binary_events_that_are_none() {
     for (name, request, text) in [
         ("data not JSON", binary(json, &plain, "nojson"), "…"),
         ("version 9.9", binary(json, &[("ce-specversion", "9.9"), kind, source, id], "{}"), "…specversion…"),
+        (
+            "version 0.1",
+            binary(json, &[("ce-specversion", "0.1"), kind, source, id], "{}"),
+            "…specversion…0.1…",
+        ),
         ("JSON without version", binary(json, &[kind, source, id], "{}"), "…specversion…"),
         ("text without version", binary("text/plain", &[kind, id], "x"), "…specversion…"),
         ("without type", binary(json, &[version, source, id], "{}"), "…type…"),

@@ -110,7 +110,7 @@ fn connects() {
         (
             "no type",
             format!("subscriptions={}", encoded(r#"[{"a":1}]"#)),
-            "could not parse subscriptions: …eventType…",
+            "could not parse subscriptions: …event-type not found (subscriptions/0…)",
         ),
         (
             "token garbage",

@@ -119,9 +119,21 @@ fn refusals_before_the_stream() {
             "could not …subscriptions is expected to be a JSON encoded list",
         ),
         ("list of strings", query(r#"["x"]"#), "could not parse subscriptions: …"),
-        ("no type", query(r#"[{"foo":1}]"#), "could not parse subscriptions: …eventType…"),
-        ("type empty", query(r#"[{"eventType":""}]"#), "could not parse subscriptions: …eventType…"),
-        ("type a number", query(r#"[{"eventType":5}]"#), "could not parse subscriptions: …eventType…"),
+        (
+            "no type",
+            query(r#"[{"foo":1}]"#),
+            "could not parse subscriptions: …event-type not found (subscriptions/0…)",
+        ),
+        (
+            "type empty",
+            query(r#"[{"eventType":""}]"#),
+            "could not parse subscriptions: …event-type empty (subscriptions/0…)",
+        ),
+        (
+            "type a number",
+            query(r#"[{"eventType":5}]"#),
+            "could not parse subscriptions: …event-type empty (subscriptions/0…)",
+        ),
         (
             "oneOf no list",
             query(r#"[{"eventType":"greeting","oneOf":{}}]"#),
