@@ -1,0 +1,119 @@
+//! Bounds: each with its status, and the node goes on.
+
+use rig_tests::*;
+
+const CORS_COOKIES: &str = "access-control-allow-credentials: true | access-control-allow-origin: *";
+const REACHED: &str = "Reached maximum number of connections";
+
+#[test]
+fn connects_per_minute_are_limited_over_all_transports() {
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", "3")]);
+    let address = gateway.inbound();
+    let mut sse = Sse::connect(address, "");
+    sse.welcome();
+    let mut websocket = WebSocket::connect(address, "");
+    websocket.welcome();
+    let mut longpolling = LongPolling::connect(address, "");
+    let mut all = Scenarios::default();
+    let refused = gateway.ask(&Request::get("/_rig/v1/connection/sse"));
+    all.check("SSE", &refused, format!("429 | {CORS_TEXT} | {REACHED}"));
+    all.check_text("WebSocket", &WebSocket::connect(address, "").receive(), "CLOSE 1000 Bad request.");
+    let refused = gateway.ask(&Request::get("/_rig/v1/connection/longpolling"));
+    all.check(
+        "long polling",
+        &refused,
+        format!("429 | {CORS_COOKIES} | content-type: text/plain; charset=utf-8 | {REACHED}"),
+    );
+    // What is open goes on: polls are no connects.
+    longpolling.welcome();
+    all.check_text(
+        "counted",
+        &gateway.metric(r#"rig_connections_refused_total{reason="rate"}"#).to_string(),
+        "3",
+    );
+}
+
+#[test]
+fn d26_open_sockets_are_limited_in_total() {
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS", "2")]);
+    let mut first = Sse::connect(gateway.inbound(), "");
+    first.welcome();
+    let mut second = WebSocket::connect(gateway.inbound(), "");
+    second.welcome();
+    let mut third = Request::get("/_rig/health").start(gateway.inbound());
+    let refused = third.rest();
+    assert!(
+        refused.is_empty() || refused.starts_with(b"HTTP/1.1 503 "),
+        "{}",
+        String::from_utf8_lossy(&refused)
+    );
+    drop(first);
+    eventually("room again", || {
+        let answer = Request::get("/_rig/health").start(gateway.inbound()).until(b"\r\n")?;
+        answer.starts_with(b"HTTP/1.1 200 ").then_some(())
+    });
+}
+
+#[test]
+fn d26_open_sockets_are_limited_by_address() {
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_ADDRESS", "1")]);
+    let mut first = Sse::connect(gateway.inbound(), "");
+    first.welcome();
+    let refused = Request::get("/_rig/health").start(gateway.inbound()).rest();
+    assert!(
+        refused.is_empty() || refused.starts_with(b"HTTP/1.1 429 "),
+        "{}",
+        String::from_utf8_lossy(&refused)
+    );
+    drop(first);
+    eventually("room again", || {
+        let answer = Request::get("/_rig/health").start(gateway.inbound()).until(b"\r\n")?;
+        answer.starts_with(b"HTTP/1.1 200 ").then_some(())
+    });
+}
+
+#[test]
+fn d26_requests_are_limited_in_every_dimension() {
+    let mut gateway = Gateway::start(&[
+        ("MAX_REQUEST_LINE", "1KiB"),
+        ("MAX_HEADER_BYTES", "8KiB"),
+        ("MAX_BODY_BYTES", "1KiB"),
+        ("HEAD_TIMEOUT", "300ms"),
+        ("BODY_TIMEOUT", "300ms"),
+        ("KEEP_ALIVE_TIMEOUT", "300ms"),
+    ]);
+    let address = gateway.inbound();
+    let status = |request: &Request| request.send(address).status;
+    assert_eq!(status(&Request::get(format!("/{}", "x".repeat(2000)))), 414);
+    assert_eq!(status(&Request::get("/_rig/health").header("X-Long", "x".repeat(10_000))), 431);
+    let many = (0..300)
+        .fold(Request::get("/_rig/health"), |request, n| request.header(&format!("X-{n}"), "x".repeat(30)));
+    assert_eq!(status(&many), 431);
+    assert_eq!(status(&Request::post_json("/_rig/v1/events", greeting("1", &"x".repeat(2000)))), 413);
+    let mut chunked = Wire::connect(address);
+    chunked.send("POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+    chunked.send(format!("800\r\n{}\r\n0\r\n\r\n", "x".repeat(0x800)));
+    assert_eq!(Response::read(&mut chunked, false).status, 413);
+
+    let mut slow_head = Wire::connect(address);
+    slow_head.send("GET /_rig/health HTTP/1.1\r\nhost:");
+    assert_eq!(Response::read(&mut slow_head, false).status, 408);
+    let mut slow_body = Wire::connect(address);
+    slow_body.send("POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{");
+    assert_eq!(Response::read(&mut slow_body, false).status, 408);
+    let mut idle = Request::get("/_rig/health").start(address);
+    assert_eq!(Response::read(&mut idle, false).status, 200);
+    assert!(idle.rest().is_empty(), "an idle socket is closed without a word");
+    assert!(gateway.is_healthy());
+}
+
+#[test]
+fn ordinary_sizes_are_no_trouble() {
+    let gateway = Gateway::start(&[]);
+    assert_eq!(gateway.ask(&Request::get("/_rig/health").header("X-Long", "x".repeat(10_000))).status, 200);
+    assert_eq!(gateway.ask(&Request::get(format!("/_rig/health?{}", "x".repeat(5_000)))).status, 200);
+    assert_eq!(
+        gateway.ask_internal(&Request::get("/health").header("X-Long", "x".repeat(10_000))).status,
+        200
+    );
+}
