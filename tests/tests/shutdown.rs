@@ -1,0 +1,78 @@
+//! SIGTERM: everybody is told, nothing breaks off, exit code 0.
+
+use std::time::{Duration, Instant};
+
+use rig_tests::*;
+
+#[test]
+fn every_client_sees_an_orderly_end() {
+    let mut gateway = Gateway::start(&[]);
+    let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
+    let mut sse = Sse::connect(gateway.inbound(), &query);
+    sse.welcome();
+    let mut websocket = WebSocket::connect(gateway.inbound(), &query);
+    websocket.welcome();
+    let mut longpolling = LongPolling::connect(gateway.inbound(), &query);
+    longpolling.welcome();
+    let parked = longpolling.start();
+    // Answered by the time this is: the poll before it on the same thread of events is parked.
+    gateway.publish(&greeting("1", "bob"));
+    assert_eq!(parked.answer().json()["last_event_id"], "1");
+    longpolling.poll();
+    let parked = longpolling.start();
+    assert_eq!(sse.next_data(), greeting("1", "bob"));
+    assert_eq!(websocket.next_text(), greeting("1", "bob"));
+    let mut idle = Request::get("/_rig/health").start(gateway.inbound());
+    assert_eq!(Response::read(&mut idle, false).status, 200);
+    await_parked(&gateway);
+
+    let asked = Instant::now();
+    gateway.terminate();
+    assert_eq!(sse.raw(), None, "the chunked stream ends with its last chunk");
+    assert!(websocket.receive().starts_with("CLOSE 1001"));
+    websocket.send(&Frame::close(1001, ""));
+    assert_eq!(websocket.receive(), "END");
+    let answer = parked.answer();
+    assert_eq!((answer.status, answer.json()["events"].to_string().as_str()), (200, "[]"));
+    assert!(idle.rest().is_empty());
+    drop((sse, websocket));
+    assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
+    // Nobody has to be waited for.
+    assert!(asked.elapsed() < Duration::from_secs(3), "after {:?}", asked.elapsed());
+}
+
+/// A poll cannot be seen to be parked from outside; another request on a fresh socket, which is read after it, has come
+/// back by then.
+fn await_parked(gateway: &Gateway) {
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_go_is_left_behind_after_the_grace_period() {
+    let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE_PERIOD", "1s")]);
+    let mut websocket = WebSocket::connect(gateway.inbound(), "");
+    websocket.welcome();
+    let mut half_sent = Wire::connect(gateway.inbound());
+    half_sent.send("POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\ncontent-type: application/json\r\n\r\n{");
+    await_parked(&gateway);
+    let asked = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
+    assert!(asked.elapsed() < Duration::from_secs(6), "after {:?}", asked.elapsed());
+}
+
+#[test]
+fn nobody_new_is_let_in() {
+    let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE_PERIOD", "2s")]);
+    let mut open = Wire::connect(gateway.inbound());
+    open.send("POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\ncontent-type: application/json\r\n\r\n{");
+    await_parked(&gateway);
+    let address = gateway.inbound();
+    gateway.terminate();
+    eventually("the end of accepting", || {
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err().then_some(())
+    });
+    assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
+}
