@@ -1,0 +1,162 @@
+// A page of another origin lives through the same story three times, by EventSource, WebSocket and long polling: it
+// connects with its token, subscribes, receives an event that it publishes itself, and is thrown out.
+//
+//   node story.js INBOUND_URL INTERNAL_URL TOKEN_OF_SSE TOKEN_OF_WS TOKEN_OF_LP
+//
+// The sessions of the tokens are sse, ws and lp. Each step is a line on standard output; the Rust test compares them.
+
+import { createServer } from "node:http";
+import { chromium } from "playwright-core";
+
+const [inbound, internal, ...tokens] = process.argv.slice(2);
+const [sseToken, wsToken, lpToken] = tokens;
+
+// Whatever goes wrong, the story ends.
+setTimeout(() => fail("the story takes too long"), 60_000).unref();
+
+function fail(why) {
+  console.error(why);
+  process.exit(1);
+}
+
+/** In the page: what the three transports have in common. */
+function helpers() {
+  window.EVENT = { specversion: "0.2", type: "greeting", source: "/page", id: "1", data: { name: "bob" } };
+
+  window.subscribe = async (base, transport, connectionToken) => {
+    const answer = await fetch(`${base}/_rig/v1/connection/${transport}/${connectionToken}/subscriptions`, {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ subscriptions: [{ eventType: "greeting" }] }),
+    });
+    await say(`${transport}: subscribed ${answer.status}`);
+  };
+
+  window.publish = async (base) => {
+    const answer = await fetch(`${base}/_rig/v1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(EVENT),
+    });
+    if (answer.status !== 202) throw new Error(`publish: ${answer.status}`);
+  };
+
+  /** Goes through the events of a connection, whatever brings them. */
+  window.onRigEvent = async (base, transport, event) => {
+    if (event.type === "rig.connection.create") {
+      await say(`${transport}: connected`);
+      await subscribe(base, transport, event.data.connection_token);
+    } else if (event.type === "rig.subscriptions_set" && event.data.length > 0) {
+      await say(`${transport}: set ${JSON.stringify(event.data)}`);
+      await publish(base);
+    } else if (event.type === "greeting") {
+      await say(`${transport}: received ${JSON.stringify(event.data)}`);
+      await blacklist(transport);
+    } else if (event.type === "rig.session_killed") {
+      await say(`${transport}: killed`);
+    }
+  };
+}
+
+const byEventSource = ([base, token]) =>
+  new Promise((done) => {
+    const source = new EventSource(`${base}/_rig/v1/connection/sse?jwt=${token}`);
+    const types = ["rig.connection.create", "rig.subscriptions_set", "greeting", "rig.session_killed"];
+    for (const type of types) {
+      source.addEventListener(type, (message) => onRigEvent(base, "sse", JSON.parse(message.data)));
+    }
+    // The browser reconnects by itself after the end; the refusal of that ends it for good.
+    source.onerror = async () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      const answer = await fetch(source.url);
+      await say(`sse: reconnect refused ${answer.status} ${await answer.text()}`);
+      done();
+    };
+  });
+
+const byWebSocket = ([base, token]) =>
+  new Promise((done) => {
+    const url = `${base.replace("http", "ws")}/_rig/v1/connection/ws?jwt=${token}`;
+    const socket = new WebSocket(url);
+    socket.onmessage = (message) => onRigEvent(base, "ws", JSON.parse(message.data));
+    socket.onclose = async (close) => {
+      await say(`ws: closed ${close.code} ${close.reason}`);
+      const again = new WebSocket(url);
+      again.onclose = async (refusal) => {
+        await say(`ws: reconnect refused ${refusal.code} ${refusal.reason}`);
+        done();
+      };
+    };
+  });
+
+const byLongPolling = async ([base, token]) => {
+  const ask = (query) => fetch(`${base}/_rig/v1/connection/longpolling${query}`, { credentials: "include" });
+  const connected = await ask(`?jwt=${token}`);
+  if ((await connected.text()) !== '"ok"') throw new Error(`long polling: ${connected.status}`);
+  for (let over = false; !over; ) {
+    const poll = ask("");
+    const answer = await poll;
+    if (!answer.ok) throw new Error(`poll: ${answer.status}`);
+    const { events } = await answer.json();
+    for (const event of events) {
+      over ||= event.type === "rig.session_killed";
+      // A poll is parked when the session is blacklisted.
+      if (event.type === "greeting") {
+        const parked = ask("");
+        await onRigEvent(base, "longpolling", event);
+        const killed = await (await parked).json();
+        for (const last of killed.events) await onRigEvent(base, "longpolling", last);
+        over = true;
+      } else {
+        await onRigEvent(base, "longpolling", event);
+      }
+    }
+  }
+  const again = await ask(`?jwt=${token}`);
+  await say(`longpolling: reconnect refused ${again.status} ${await again.text()}`);
+};
+
+const pages = createServer((_, response) => {
+  response.setHeader("content-type", "text/html");
+  response.end("<!doctype html><title>A page of another origin</title>");
+});
+await new Promise((listening) => pages.listen(0, "127.0.0.1", listening));
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  args: [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+try {
+  const page = await browser.newPage();
+  page.on("pageerror", (error) => fail(`in the page: ${error}`));
+  const sessions = { sse: "sse", ws: "ws", longpolling: "lp" };
+  await page.exposeFunction("say", (line) => console.log(line));
+  await page.exposeFunction("blacklist", async (transport) => {
+    const answer = await fetch(`${internal}/v3/session-blacklist`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ sessionId: sessions[transport], validityInSeconds: 60 }),
+    });
+    console.log(`${transport}: blacklisted ${answer.status}`);
+  });
+  await page.addInitScript(helpers);
+  await page.goto(`http://127.0.0.1:${pages.address().port}/`);
+  await page.evaluate(byEventSource, [inbound, sseToken]);
+  await page.evaluate(byWebSocket, [inbound, wsToken]);
+  await page.evaluate(byLongPolling, [inbound, lpToken]);
+} catch (error) {
+  fail(error.stack);
+} finally {
+  await browser.close();
+  pages.close();
+}

@@ -1,0 +1,52 @@
+//! The README's tour, word for word, but for the ports and the folder of the binary.
+
+use std::path::Path;
+use std::process::Command;
+
+use rig_tests::*;
+
+/// The commands under the heading `## Tour`.
+fn tour() -> String {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let (_, tour) = readme.split_once("## Tour").expect("a heading");
+    let (_, commands) = tour.split_once("```sh\n").expect("commands");
+    commands.split_once("```").expect("an end").0.to_owned()
+}
+
+#[test]
+fn the_tour_shows_what_it_says() {
+    let gateway = Gateway::start(&[("JWT_SECRET_KEY", "a-secret-only-for-trying-it-out")]);
+    let connects = "subscriptions=[{\"eventType\":\"greeting\"}]' &";
+    // The stream has begun, and its subscription stands, before something is published.
+    let and_waits = "subscriptions=[{\"eventType\":\"greeting\"}]' > \"$STREAM\" &\n\
+                     until grep -q subscriptions_set \"$STREAM\"; do :; done";
+    let commands = tour()
+        .replace("localhost:4000", &gateway.inbound().to_string())
+        .replace("localhost:4010", &gateway.internal().to_string())
+        .replace("target/release/rig", &Gateway::binary().to_string_lossy())
+        .replace(connects, and_waits);
+    assert!(
+        commands.contains(and_waits),
+        "the tour connects in another way than this test knows:\n{commands}"
+    );
+    let stream = std::env::temp_dir().join(format!("rig-tour-{}", std::process::id()));
+    std::fs::write(&stream, "").expect("a temporary file");
+    let output = Command::new("timeout")
+        .args(["20", "bash", "-euc", &commands])
+        .env("STREAM", &stream)
+        .output()
+        .expect("bash and curl are installed");
+    let seen = std::fs::read_to_string(&stream).expect("what curl saw");
+    std::fs::remove_file(&stream).expect("the file is ours");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+
+    let events: Vec<_> = seen.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(events, ["rig.connection.create", "rig.subscriptions_set", "greeting", "rig.session_killed"]);
+    assert!(seen.contains(r#""data":{"name":"alice"}"#), "{seen}");
+    assert!(said.contains("HTTP/1.1 400 Bad Request"), "{said}");
+    let refusal = r#"could not parse subscriptions: could not decode JWT: Ignoring blacklisted JWT with ID "alice-laptop"."#;
+    assert!(said.ends_with(refusal), "{said}");
+}
