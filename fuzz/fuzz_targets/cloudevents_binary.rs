@@ -6,6 +6,7 @@ use bytes::Bytes;
 use event::Event;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
+use rig_fuzz::in_proportion;
 
 fuzz_target!(|request: &[u8]| {
     let split = request.windows(2).position(|pair| pair == b"\n\n");
@@ -22,7 +23,7 @@ fuzz_target!(|request: &[u8]| {
             headers.append(name, value);
         }
     }
-    match event::http::decode(&headers, Bytes::copy_from_slice(body)) {
+    match in_proportion(request, || event::http::decode(&headers, Bytes::copy_from_slice(body))) {
         Ok(events) => {
             for event in events {
                 Event::from_json(event.json().clone()).expect("what binary mode makes is a structured event");

@@ -1,0 +1,75 @@
+//! Any text as a token, with keys of every kind: it opens nothing. Then a header on the first line and claims after it,
+//! under a good signature: what is accepted has the pinned algorithm and time left, and names a session or says why not.
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use auth::{KeySource, TokenConfig, Verifier};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use libfuzzer_sys::fuzz_target;
+use rig_fuzz::in_proportion;
+use serde_json::Value;
+use subscription::Extractors;
+
+const SECRET: &str = "a-test-secret-of-thirty-two-bytes";
+
+fn verifier(key: &str, algorithms: &str) -> Verifier {
+    Verifier::new(&TokenConfig {
+        key: KeySource::parse(key),
+        algorithms: algorithms.parse().expect("names of algorithms"),
+        issuer: None,
+        audience: Vec::new(),
+        leeway: Duration::ZERO,
+    })
+    .expect("the key fits")
+}
+
+static OF_SECRET: LazyLock<Verifier> = LazyLock::new(|| verifier(SECRET, "HS256"));
+
+static OTHERS: LazyLock<[Verifier; 5]> = LazyLock::new(|| {
+    [
+        verifier("", "HS256"),
+        verifier(SECRET, "HS256,HS384,HS512"),
+        verifier(include_str!("keys/rsa.pem"), "RS256,RS384,RS512,PS256,PS384,PS512"),
+        verifier(include_str!("keys/ec.pem"), "ES256"),
+        verifier(include_str!("keys/ed25519.pem"), "EdDSA"),
+    ]
+});
+
+static EXTRACTORS: LazyLock<Extractors> = LazyLock::new(|| {
+    Extractors::from_json(
+        r#"{"greeting":{"name":{"stable_field_index":0,"event":{"json_pointer":"/data/name"},
+            "jwt":{"json_pointer":"/username"}}}}"#,
+    )
+    .expect("extractors")
+});
+
+fn signed(header: &str, claims: &str) -> String {
+    let message = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part)).join(".");
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("an HMAC");
+    format!("{message}.{signature}")
+}
+
+fuzz_target!(|input: &str| {
+    for verifier in std::iter::once(&*OF_SECRET).chain(&*OTHERS) {
+        let verdict = in_proportion(input.as_bytes(), || verifier.verify(input));
+        assert!(verdict.is_err(), "nobody who has no key makes a token");
+    }
+    let Some((header, claims)) = input.split_once('\n') else { return };
+    let token = signed(header, claims);
+    assert!(OTHERS[0].verify(&token).is_err() && OTHERS[2].verify(&token).is_err());
+    let Ok(verified) = in_proportion(token.as_bytes(), || OF_SECRET.verify(&token)) else { return };
+    let header: Value = serde_json::from_str(header).expect("the header of a valid token is JSON");
+    assert_eq!(header["alg"], "HS256");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(verified.expires_at >= now);
+    match session::Config::default().session_name(&verified.map) {
+        Ok(name) => assert!(!name.as_str().is_empty()),
+        Err(error) => assert!(error.to_string().contains("/jti")),
+    }
+    assert!(EXTRACTORS.subscriptions_for(&verified.map).len() <= 1);
+});
