@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
+use serde_json::json;
 
 const PATH: &str = "/_rig/v1/connection/longpolling";
 const CORS_COOKIES: &str = "access-control-allow-credentials: true | access-control-allow-origin: *";
@@ -100,22 +102,29 @@ fn connects() {
         let events = format!("{CREATED},{}", subscriptions_set(set));
         all.check(name, &client.poll(), batch("UUID", &events));
     }
+    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let expired = signed(&json!({ "exp": in_seconds(-10) }), Algorithm::HS256, &key);
     for (name, query, text) in [
-        ("not JSON", "subscriptions=nojson".to_owned(), "…subscription…"),
+        ("not JSON", "subscriptions=nojson".to_owned(), "Failed to decode subscription list: …"),
         (
             "object",
             format!("subscriptions={}", encoded(r#"{"eventType":"x"}"#)),
-            "could not …subscriptions is expected to be a JSON encoded list…",
+            "could not parse subscriptions: could not decode subscriptions: subscriptions is expected to be a JSON encoded list",
         ),
         (
             "no type",
             format!("subscriptions={}", encoded(r#"[{"a":1}]"#)),
-            "could not parse subscriptions: …event-type not found (subscriptions/0…)",
+            "could not parse subscriptions: could not parse subscription from JSON: invalid subscription: event-type not found (subscriptions/0/eventType)",
         ),
         (
             "token garbage",
             "jwt=garbage".into(),
             "could not parse subscriptions: could not decode JWT: Invalid signature",
+        ),
+        (
+            "token expired",
+            format!("jwt={expired}"),
+            "could not parse subscriptions: could not decode JWT: token expired",
         ),
     ] {
         let response = gateway.ask(&Request::get(format!("{PATH}?{query}")));

@@ -24,7 +24,9 @@ pub(crate) enum IdentityError {
 pub(crate) enum ListError {
     #[error("Failed to decode subscription list: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("could not decode subscriptions: subscriptions is expected to be a JSON encoded list")]
+    #[error(
+        "could not parse subscriptions: could not decode subscriptions: subscriptions is expected to be a JSON encoded list"
+    )]
     NotAList,
     #[error("{0}")]
     Subscription(#[from] SubscriptionError),
@@ -41,7 +43,7 @@ pub(crate) enum ConnectError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     List(ListError),
-    #[error("could not parse subscriptions: {0}")]
+    #[error("could not parse subscriptions: could not parse subscription from JSON: {0}")]
     Subscription(SubscriptionError),
     #[error("Subscription denied (not authorized).")]
     Denied,

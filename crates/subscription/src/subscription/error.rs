@@ -21,7 +21,7 @@ pub enum SubscriptionError {
         index: usize,
     },
     /// One of them is wrong.
-    #[error("could not parse subscription from JSON: invalid subscription: {fault} (subscriptions/{index}{})", .fault.place())]
+    #[error("invalid subscription: {fault} (subscriptions/{index}{})", .fault.place())]
     Invalid {
         /// Its place in the list, from 0.
         index: usize,
