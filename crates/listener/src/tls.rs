@@ -28,7 +28,12 @@ struct Identity {
     files: Files,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
+    /// When the files that were loaded at the start had been changed.
+    loaded: Changed,
 }
+
+/// The time of the last change of each file; none where it cannot be told.
+type Changed = [Option<SystemTime>; 2];
 
 #[derive(Debug)]
 struct Files {
@@ -79,8 +84,10 @@ impl Tls {
             passphrase: passphrase.map(str::to_owned),
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
+        // Before they are read: a change meanwhile is seen by `watch`.
+        let loaded = files.changed();
         let current = RwLock::new(Arc::new(files.read(&provider)?));
-        Ok(Self(Arc::new(Identity { files, provider, current })))
+        Ok(Self(Arc::new(Identity { files, provider, current, loaded })))
     }
 
     /// Reads the files again. New handshakes use what they hold; open connections go on.
@@ -95,7 +102,7 @@ impl Tls {
 
     /// Reloads whenever one of the files changes; runs for ever.
     pub async fn watch(&self) {
-        let mut known = self.0.files.changed();
+        let mut known = self.0.loaded;
         let mut ticks = tokio::time::interval(WATCH);
         loop {
             ticks.tick().await;
@@ -158,7 +165,7 @@ impl Files {
         fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
     }
 
-    fn changed(&self) -> [Option<SystemTime>; 2] {
+    fn changed(&self) -> Changed {
         [&self.certificates, &self.key].map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
     }
 }
