@@ -33,18 +33,44 @@ impl BodyError {
     }
 }
 
+/// Bytes of a body that is too large which are read and thrown away before it is refused. A client that is still
+/// sending may take the end of its stream for a failure, and not come to read the answer.
+const DISCARDED: usize = 256 << 10;
+
+/// How long that may take.
+const DISCARDING: Duration = Duration::from_secs(1);
+
 /// Reads a body of up to `max` bytes.
 ///
 /// # Errors
-/// See [`BodyError`]; a body that announces more than `max` bytes is not read at all.
-pub async fn read_body(body: Incoming, max: usize, within: Duration) -> Result<Bytes, BodyError> {
+/// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
+pub async fn read_body(mut body: Incoming, max: usize, within: Duration) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > max as u64 {
+        discard(&mut body).await;
         return Err(BodyError::TooLarge(max));
     }
-    match timeout(within, Limited::new(body, max).collect()).await {
+    match timeout(within, Limited::new(&mut body, max).collect()).await {
         Err(_) => Err(BodyError::Timeout(within)),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(max)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(&mut body).await;
+            Err(BodyError::TooLarge(max))
+        }
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+async fn discard(body: &mut Incoming) {
+    let reading = async {
+        let mut left = DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever takes longer is refused all the same.
+    let _ = timeout(DISCARDING, reading).await;
 }
