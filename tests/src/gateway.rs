@@ -51,7 +51,20 @@ impl Gateway {
     /// # Panics
     /// Where it does not come up.
     pub fn start_bare(settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(Self::binary());
+        Self::start_command(Command::new(Self::binary()), settings)
+    }
+
+    /// Starts a gateway that may open no more than so many files and sockets, with [`KEY`] as its secret.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn start_with_descriptors(most: usize, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\"")).arg(Self::binary());
+        Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
+    }
+
+    fn start_command(mut command: Command, settings: &[(&str, &str)]) -> Self {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
         command.envs(ports.map(|port| (port, "0")));
@@ -173,7 +186,15 @@ impl Gateway {
     /// # Panics
     /// Where there is no `kill`.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, by its name without SIG.
+    ///
+    /// # Panics
+    /// Where there is no `kill`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill is installed").success());
     }
 

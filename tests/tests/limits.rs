@@ -73,6 +73,46 @@ fn d26_open_sockets_are_limited_by_address() {
 }
 
 #[test]
+fn d26_out_of_descriptors_the_accept_loop_lives_on() {
+    const DESCRIPTORS: usize = 64;
+    let gateway = Gateway::start_with_descriptors(DESCRIPTORS, &[]);
+    let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
+    let mut sse = Sse::connect(gateway.inbound(), &query);
+    sse.welcome();
+    // Whoever operates and publishes is connected before the descriptors are gone.
+    let mut operator = Request::get("/health").start(gateway.internal());
+    let mut publisher = Request::get("/_rig/health").start(gateway.inbound());
+    for wire in [&mut operator, &mut publisher] {
+        assert_eq!(Response::read(wire, false).status, 200);
+    }
+
+    let mut crowd = Vec::new();
+    let refused = loop {
+        let mut wire = Request::get("/_rig/v1/connection/sse").start(gateway.inbound());
+        match Response::read_head(&mut wire) {
+            Some(head) if head.status == 200 => crowd.push(wire),
+            refused => break refused,
+        }
+        assert!(crowd.len() < DESCRIPTORS, "more sockets than descriptors");
+    };
+    assert!(refused.is_none_or(|head| head.status == 503));
+    assert!(crowd.len() > DESCRIPTORS / 2, "{} sockets", crowd.len());
+    publisher.send(Request::post_json("/_rig/v1/events", greeting("1", "bob")).bytes(gateway.inbound()));
+    assert_eq!(Response::read(&mut publisher, false).status, 202);
+    assert_eq!(sse.next_data(), greeting("1", "bob"), "those who are connected go on");
+    operator.send(Request::get("/metrics").bytes(gateway.internal()));
+    let metrics = Response::read(&mut operator, false).text();
+    let counted = metrics.lines().find(|line| line.contains(r#"reason="descriptors""#));
+    assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
+
+    drop(crowd);
+    eventually("room again", || {
+        let answer = Request::get("/_rig/health").start(gateway.inbound()).until(b"\r\n")?;
+        answer.starts_with(b"HTTP/1.1 200 ").then_some(())
+    });
+}
+
+#[test]
 fn d26_requests_are_limited_in_every_dimension() {
     let mut gateway = Gateway::start(&[
         ("MAX_REQUEST_LINE", "1KiB"),

@@ -64,6 +64,16 @@ fn a_client_that_does_not_go_is_left_behind_after_the_grace_period() {
 }
 
 #[test]
+fn an_interrupt_is_as_good_as_sigterm() {
+    let mut gateway = Gateway::start(&[]);
+    let mut sse = Sse::connect(gateway.inbound(), "");
+    sse.welcome();
+    gateway.signal("INT");
+    assert_eq!(sse.raw(), None, "the chunked stream ends with its last chunk");
+    assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
+}
+
+#[test]
 fn nobody_new_is_let_in() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE_PERIOD", "2s")]);
     let mut open = Wire::connect(gateway.inbound());

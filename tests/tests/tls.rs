@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use pkcs8::der::pem::LineEnding;
+use pkcs8::pkcs5::pbes2;
 use rig_tests::*;
 
 /// A folder with a certificate for localhost and its key, gone with the variable.
@@ -19,8 +21,20 @@ impl Certificate {
 
     /// Writes another certificate in the place of the first.
     fn renew(&self) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made = made();
         std::fs::write(self.key(), made.signing_key.serialize_pem()).expect("a file");
+        std::fs::write(self.chain(), made.cert.pem()).expect("a file");
+    }
+
+    /// Writes another one whose key is encrypted.
+    fn lock(&self, passphrase: &str) {
+        let made = made();
+        let key = made.signing_key.serialized_der();
+        let method = pbes2::Parameters::pbkdf2_sha256_aes256cbc(2048, b"a test's salt", &[7; 16]);
+        let key = pkcs8::PrivateKeyInfo::try_from(key).expect("PKCS#8");
+        let key = key.encrypt_with_params(method.expect("a method"), passphrase).expect("an encrypted key");
+        let pem = key.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).expect("PEM");
+        std::fs::write(self.key(), pem.as_bytes()).expect("a file");
         std::fs::write(self.chain(), made.cert.pem()).expect("a file");
     }
 
@@ -37,6 +51,10 @@ impl Drop for Certificate {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+fn made() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate")
 }
 
 fn start(certificate: &Certificate) -> Gateway {
@@ -107,13 +125,100 @@ fn streams_over_tls_and_http_2_are_killed_too() {
 fn a_renewed_certificate_is_taken_without_dropping_connections() {
     let certificate = Certificate::new("renew");
     let gateway = start(&certificate);
+    let base = format!("https://localhost:{}", gateway.port("inbound_tls").port());
+    let url = format!("{base}/_rig/health");
+    let first = certificate.0.join("first.pem").display().to_string();
+    std::fs::copy(certificate.chain(), &first).expect("a copy");
+    let stream = format!(
+        "{base}/_rig/v1/connection/sse?jwt={}&subscriptions={}",
+        token_of("s1"),
+        encoded(r#"[{"eventType":"greeting"}]"#)
+    );
+    std::thread::scope(|scope| {
+        let open = scope.spawn(|| curl(&["--no-buffer", "--http1.1", "--cacert", &first, &stream]));
+        gateway.await_metric(r#"rig_connections{transport="sse"}"#, 1.0);
+        certificate.renew();
+        eventually("the new certificate", || {
+            (curl(&["--cacert", &certificate.chain(), &url]).0 == "OK").then_some(())
+        });
+        assert_ne!(curl(&["--cacert", &first, &url]).1, Some(0), "the old one is gone");
+        gateway.publish(&greeting("1", "bob"));
+        gateway.blacklist("s1");
+        let (seen, code) = open.join().expect("curl ran");
+        assert!(seen.contains("event: greeting\n") && seen.contains("event: rig.session_killed\n"), "{seen}");
+        assert_eq!(code, Some(0));
+    });
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_leaves_the_old_one() {
+    let certificate = Certificate::new("broken");
+    let gateway = start(&certificate);
     let url = format!("https://localhost:{}/_rig/health", gateway.port("inbound_tls").port());
     let first = certificate.0.join("first.pem").display().to_string();
     std::fs::copy(certificate.chain(), &first).expect("a copy");
+    std::fs::write(certificate.key(), made().signing_key.serialize_pem()).expect("a file");
+    eventually("the complaint", || gateway.log().contains("certificate not reloaded").then_some(()));
+    assert!(gateway.log().contains("not the key of the certificate"), "{}", gateway.log());
     assert_eq!(curl(&["--cacert", &first, &url]).0, "OK");
-    certificate.renew();
-    eventually("the new certificate", || {
-        (curl(&["--cacert", &certificate.chain(), &url]).0 == "OK").then_some(())
+}
+
+#[test]
+fn an_encrypted_key_is_opened_with_its_passphrase() {
+    let certificate = Certificate::new("locked");
+    certificate.lock("a passphrase for tests");
+    let (chain, key) = (certificate.chain(), certificate.key());
+    let gateway = Gateway::start(&[
+        ("HTTPS_CERTFILE", &chain),
+        ("HTTPS_KEYFILE", &key),
+        ("HTTPS_KEYFILE_PASS", "a passphrase for tests"),
+    ]);
+    let url = format!("https://localhost:{}/_rig/health", gateway.port("inbound_tls").port());
+    assert_eq!(curl(&["--cacert", &chain, &url]).0, "OK");
+}
+
+#[test]
+fn over_http_2_the_endpoints_and_their_bounds_are_the_same() {
+    let gateway = Gateway::start(&[("MAX_BODY_BYTES", "1KiB")]);
+    let base = format!("http://{}", gateway.inbound());
+    let event = greeting("1", "bob");
+    let (large, header) = (greeting("1", &"x".repeat(2000)), format!("x-long: {}", "x".repeat(17_000)));
+    let json = ["--header", "content-type: application/json", "--data-binary"];
+    for (path, arguments, status) in [
+        ("/_rig/v1/events".to_owned(), [&json[..], &[&event]].concat(), "202"),
+        ("/_rig/v1/events".into(), [&json[..], &[&large]].concat(), "413"),
+        ("/_rig/v1/connection/longpolling".into(), vec![], "200"),
+        ("/_rig/v1/connection/sse?jwt=garbage".into(), vec![], "400"),
+        // A WebSocket over HTTP/2 would be an extended CONNECT (RFC 8441), which nobody asked for.
+        ("/_rig/v1/connection/ws".into(), vec![], "426"),
+        (format!("/{}", "x".repeat(9_000)), vec![], "414"),
+        ("/_rig/health".into(), vec!["--header", &header], "431"),
+        ("/nope".into(), vec![], "404"),
+    ] {
+        let url = format!("{base}{path}");
+        let common = [
+            "--http2-prior-knowledge",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code} %{http_version}",
+        ];
+        let said = curl(&[&common[..], &arguments, &[&url]].concat());
+        assert_eq!(said.0, format!("{status} 2"), "{}", &path[..path.len().min(60)]);
+    }
+}
+
+#[test]
+fn sigterm_ends_streams_over_http_2_in_order() {
+    let mut gateway = Gateway::start(&[]);
+    let url = format!("http://{}/_rig/v1/connection/sse", gateway.inbound());
+    let (seen, code) = std::thread::scope(|scope| {
+        let open = scope.spawn(|| curl(&["--no-buffer", "--http2-prior-knowledge", &url]));
+        gateway.await_metric(r#"rig_connections{transport="sse"}"#, 1.0);
+        gateway.terminate();
+        open.join().expect("curl ran")
     });
-    assert_ne!(curl(&["--cacert", &first, &url]).1, Some(0), "the old one is gone");
+    assert!(seen.ends_with("\n\n") && seen.contains("rig.subscriptions_set"), "{seen}");
+    assert_eq!(code, Some(0), "no stream is reset");
+    assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
 }
