@@ -107,6 +107,12 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -115,5 +121,66 @@ mod tests {
         assert_eq!("json".parse(), Ok(LogFormat::Json));
         assert_eq!("gcl".parse(), Ok(LogFormat::Gcl));
         assert_eq!("erlang".parse::<LogFormat>(), Err(LogFormatError));
+    }
+
+    /// Where lines go that a test wants to see.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines as JSON, without their time.
+    fn logged(level_key: &'static str, log: impl FnOnce()) -> Vec<Value> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .event_format(JsonLines { level_key })
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let line = |line| {
+            let mut line: Value = serde_json::from_str(line).expect("each line is JSON");
+            let time = line["time"].take();
+            assert!(time.as_str().is_some_and(|time| time.ends_with('Z')), "{time}");
+            line.as_object_mut().unwrap().remove("time");
+            line
+        };
+        text.lines().map(line).collect()
+    }
+
+    #[test]
+    fn a_line_is_an_object_whatever_is_in_it() {
+        let lines = logged("level", || {
+            tracing::warn!(target: "t", port = 4000_u64, name = "a \"b\"\nc", tls = false, "two\nlines");
+        });
+        let expected = json!({
+            "level": "WARN", "target": "t", "message": "two\nlines",
+            "port": 4000, "name": "a \"b\"\nc", "tls": false
+        });
+        assert_eq!(lines, [expected]);
+    }
+
+    #[test]
+    fn google_cloud_logging_has_its_own_names_of_severities() {
+        let lines = logged("severity", || {
+            tracing::error!(target: "t", "1");
+            tracing::warn!(target: "t", "2");
+            tracing::info!(target: "t", "3");
+            tracing::debug!(target: "t", "4");
+            tracing::trace!(target: "t", "5");
+        });
+        let severities: Vec<_> = lines.iter().map(|line| line["severity"].as_str().unwrap()).collect();
+        assert_eq!(severities, ["ERROR", "WARNING", "INFO", "DEBUG", "DEBUG"]);
+        assert_eq!(lines[0], json!({ "severity": "ERROR", "target": "t", "message": "1" }));
     }
 }
