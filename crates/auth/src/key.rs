@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 
+#[cfg(test)]
+mod vectors;
+
 /// The algorithms that are allowed (`JWT_ALG`): one, or several separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(pub(crate) Vec<Algorithm>);

@@ -45,7 +45,7 @@ pub struct Claims {
 /// The token is not valid. The texts are RIG's where it has one; none shows anything of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Malformed, signed by somebody else, or by an algorithm that is not allowed; or there is no key.
+    /// No token at all, signed by somebody else, or by an algorithm that is not allowed; or there is no key.
     #[error("Invalid signature")]
     Signature,
     /// `exp` is missing or past.
@@ -60,8 +60,8 @@ pub enum TokenError {
     /// `aud` names none of those required.
     #[error("wrong audience")]
     Audience,
-    /// A registered claim is of the wrong type.
-    #[error("malformed claim")]
+    /// The signature is good, but what it signs is no JSON object, or a registered claim is of the wrong type.
+    #[error("malformed claims")]
     Malformed,
 }
 
@@ -129,7 +129,8 @@ impl From<&ErrorKind> for TokenError {
             ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidAudience => Self::Audience,
             ErrorKind::ImmatureSignature => Self::NotYetValid,
             ErrorKind::InvalidIssuer => Self::Issuer,
-            ErrorKind::InvalidClaimFormat(_) => Self::Malformed,
+            // The header has been read before: what is not JSON now are the claims.
+            ErrorKind::InvalidClaimFormat(_) | ErrorKind::Json(_) => Self::Malformed,
             _ => Self::Signature,
         }
     }
