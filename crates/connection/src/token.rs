@@ -103,7 +103,14 @@ mod tests {
 
     #[test]
     fn d13_without_a_cookie_the_key_is_random() {
-        assert_eq!(TokenKey::new(None).open(&TokenKey::new(None).seal(ID)), Err(InvalidToken));
+        let opened = |cookie| {
+            let ours = TokenKey::new(cookie);
+            // The life alone would keep them apart: it must not be what does.
+            let theirs = TokenKey { life: ours.life, ..TokenKey::new(cookie) };
+            theirs.open(&ours.seal(ID))
+        };
+        assert_eq!(opened(None), Err(InvalidToken));
+        assert_eq!(opened(Some("cookie")), Ok(ID));
     }
 
     #[test]
