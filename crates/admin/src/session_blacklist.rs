@@ -78,11 +78,7 @@ pub(crate) async fn add(
     let applied = tokio::task::spawn_blocking(move || sessions.blacklist(&name, validity)).await;
     match applied {
         Ok(Ok(applied)) => {
-            tracing::info!(
-                connections = applied.connections,
-                seconds = validity.as_secs(),
-                "session blacklisted"
-            );
+            tracing::info!(connections = applied, seconds = validity.as_secs(), "session blacklisted");
             (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()
         }
         Ok(Err(error)) => {

@@ -1,19 +1,22 @@
-//! What a client holds open, seen from inside: where its events go, and what ties it to sessions and event types.
+//! What a client holds open, seen from inside: where its events go, and how it ends.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use event::Event;
 use parking_lot::Mutex;
-use session::{Registration, SessionName};
-use subscription::{Interest, Subscription};
+use session::{Cause, Ending, Told};
 use telemetry::{CloseReason, Transport};
 
+use crate::description::Client;
 use crate::frame::{self, Encoding, Frame};
 use crate::hub::Hub;
 use crate::longpolling::Mailbox;
+use crate::outbox::Kind;
 use crate::socket::Socket;
+use crate::ties::Ties;
 use crate::writer::{Next, Pushed, Writer};
 
 /// Names a connection on this node, for as long as the node runs.
@@ -33,6 +36,11 @@ impl ConnectionId {
         Self(u64::from_be_bytes(bytes))
     }
 
+    /// The number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
     /// Spreads connections over `n` shards.
     pub(crate) const fn shard(self, n: usize) -> usize {
         self.0 as usize % n
@@ -43,107 +51,33 @@ impl ConnectionId {
 pub struct Connection {
     id: ConnectionId,
     hub: Arc<Hub>,
+    client: Client,
+    since: SystemTime,
     outlet: Outlet,
     ties: Mutex<Ties>,
+    /// The revocation that has ended it, held until the client is gone.
+    ending: OnceLock<Arc<Ending>>,
 }
 
 /// Where events go.
-enum Outlet {
+pub(crate) enum Outlet {
     /// Into a stream of bytes (SSE, WebSocket).
     Stream { encoding: Encoding, writer: Mutex<Writer>, socket: OnceLock<Socket> },
     /// Into a mailbox that the client polls.
     Mailbox(Box<Mailbox>),
 }
 
-/// What the rest of the node holds of this connection, undone with it.
-#[derive(Default)]
-struct Ties {
-    sessions: Vec<(SessionName, Registration)>,
-    interest: Option<Interest<Weak<Connection>>>,
-}
-
-/// Why the subscriptions of a connection could not be replaced.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SetSubscriptionsError {
-    /// The connection has ended.
-    #[error("the connection has ended")]
-    Gone,
-    /// One of the sessions is blacklisted.
-    #[error("the session is blacklisted")]
-    SessionBlacklisted(SessionName),
+impl Outlet {
+    /// A stream that begins with `head`; empty where somebody else sends it.
+    pub(crate) fn stream(encoding: Encoding, head: Bytes) -> Self {
+        Self::Stream { encoding, writer: Mutex::new(Writer::new(head)), socket: OnceLock::new() }
+    }
 }
 
 impl Connection {
-    pub(crate) fn stream(hub: Arc<Hub>, id: ConnectionId, encoding: Encoding, head: Bytes) -> Self {
-        let outlet =
-            Outlet::Stream { encoding, writer: Mutex::new(Writer::new(head)), socket: OnceLock::new() };
-        Self { id, hub, outlet, ties: Mutex::default() }
-    }
-
-    pub(crate) fn mailbox_of(hub: Arc<Hub>, id: ConnectionId, mailbox: Mailbox) -> Self {
-        Self { id, hub, outlet: Outlet::Mailbox(Box::new(mailbox)), ties: Mutex::default() }
-    }
-
-    /// Binds the connection to its sessions, announces it and its subscriptions, and lets events in.
-    ///
-    /// Every session is checked against the blacklist as it is bound; a connection that cannot be bound to all of
-    /// them is refused (invariant 2).
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        sessions: Vec<SessionName>,
-        subscriptions: &[Subscription],
-        welcome: Event,
-    ) -> Result<(), SessionName> {
-        let mut ties = self.ties.lock();
-        self.bind(&mut ties, sessions)?;
-        self.deliver(&Frame::new(welcome));
-        self.announce(subscriptions);
-        ties.interest = Some(self.hub.index().subscribe(Arc::downgrade(self), subscriptions));
-        Ok(())
-    }
-
-    /// Replaces the subscriptions, and binds the connection to further sessions beside those it has (RIG: `PUT
-    /// …/subscriptions`).
-    ///
-    /// # Errors
-    /// Nothing changes where the connection has ended, or where one of the sessions is blacklisted.
-    pub fn set_subscriptions(
-        self: &Arc<Self>,
-        sessions: Vec<SessionName>,
-        subscriptions: &[Subscription],
-    ) -> Result<(), SetSubscriptionsError> {
-        let mut ties = self.ties.lock();
-        if self.close_reason().is_some() {
-            return Err(SetSubscriptionsError::Gone);
-        }
-        self.bind(&mut ties, sessions).map_err(SetSubscriptionsError::SessionBlacklisted)?;
-        self.announce(subscriptions);
-        if let Some(interest) = &mut ties.interest {
-            interest.replace(subscriptions);
-        }
-        Ok(())
-    }
-
-    fn bind(self: &Arc<Self>, ties: &mut Ties, sessions: Vec<SessionName>) -> Result<(), SessionName> {
-        let mut bound = Vec::new();
-        for name in sessions {
-            if ties.sessions.iter().chain(&bound).any(|(known, _)| *known == name) {
-                continue;
-            }
-            let weak: Weak<Self> = Arc::downgrade(self);
-            match self.hub.sessions().register_connection(&name, weak) {
-                Ok(registration) => bound.push((name, registration)),
-                Err(_) => return Err(name),
-            }
-        }
-        ties.sessions.append(&mut bound);
-        ties.sessions.shrink_to_fit();
-        Ok(())
-    }
-
-    fn announce(&self, subscriptions: &[Subscription]) {
-        let data = serde_json::value::to_raw_value(subscriptions).expect("subscriptions are JSON");
-        self.deliver(&Frame::new(Event::of_rig("rig.subscriptions_set", Some(&data))));
+    pub(crate) fn new(hub: Arc<Hub>, id: ConnectionId, client: Client, outlet: Outlet) -> Self {
+        let since = SystemTime::now();
+        Self { id, hub, client, since, outlet, ties: Mutex::default(), ending: OnceLock::new() }
     }
 
     /// Hands an event to the client: written at once where nothing waits before it, queued where the client is slow.
@@ -154,7 +88,7 @@ impl Connection {
             Outlet::Mailbox(mailbox) => mailbox.put(frame.event()),
             Outlet::Stream { encoding, .. } => {
                 let bytes = frame.bytes(*encoding);
-                if self.push(bytes) == Pushed::Overflow {
+                if self.push(bytes, Kind::Payload) == Pushed::Overflow {
                     tracing::info!(transport = self.transport().as_str(), "outbox full, connection cut");
                 }
             }
@@ -167,33 +101,37 @@ impl Connection {
             let mut writer = writer.lock();
             if writer.is_idle() {
                 let beat = frame::heartbeat(*encoding);
-                writer.push(beat, socket.get(), self.hub.config().outbox_bytes);
+                writer.push(beat, Kind::Control, socket.get(), self.hub.config().outbox_bytes);
             }
         }
     }
 
-    /// Queues or writes bytes that are not an event, such as a pong.
-    pub(crate) fn push(&self, bytes: Bytes) -> Pushed {
+    /// Queues or writes bytes.
+    pub(crate) fn push(&self, bytes: Bytes, kind: Kind) -> Pushed {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Pushed::Refused };
-        writer.lock().push(bytes, socket.get(), self.hub.config().outbox_bytes)
+        writer.lock().push(bytes, kind, socket.get(), self.hub.config().outbox_bytes)
     }
 
-    /// Terminates the connection because its session is no longer legal: nothing that waits is sent any more.
-    pub(crate) fn kill(&self) {
+    /// Terminates the connection because its session is over: nothing that waits is sent any more.
+    fn kill(&self, farewell: &Farewell) -> Told {
         match &self.outlet {
-            Outlet::Mailbox(mailbox) => {
-                mailbox.kill(Event::of_rig("rig.session_killed", None));
-            }
+            Outlet::Mailbox(mailbox) => mailbox.kill(farewell.reason, Event::of_rig(farewell.event, None)),
             Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
-                let close = frame::close_frame(1000, "Session killed.");
-                self.end(CloseReason::SessionKilled, close, true);
+                self.silence(farewell.reason, frame::close_frame(1000, farewell.close))
             }
             Outlet::Stream { encoding, .. } => {
-                let last = Frame::new(Event::of_rig("rig.session_killed", None)).bytes(*encoding);
-                let farewell = [&last[..], &frame::end_of_stream(*encoding)].concat();
-                self.end(CloseReason::SessionKilled, farewell.into(), true);
+                let last = Frame::new(Event::of_rig(farewell.event, None)).bytes(*encoding);
+                let last = [&last[..], &frame::end_of_stream(*encoding)].concat();
+                self.silence(farewell.reason, last.into())
             }
         }
+    }
+
+    fn silence(&self, reason: CloseReason, farewell: Bytes) -> Told {
+        let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Told::default() };
+        let mut writer = writer.lock();
+        let ended = writer.end(reason, farewell, true, socket.get());
+        Told { ended, requests: 0, last_payload: writer.tally().last_payload }
     }
 
     /// Ends the connection in order, because the node is leaving.
@@ -204,7 +142,8 @@ impl Connection {
                 self.end(CloseReason::Shutdown, frame::close_frame(1001, "Going away."), false);
             }
             Outlet::Stream { encoding, .. } => {
-                self.end(CloseReason::Shutdown, frame::end_of_stream(*encoding), false);
+                let farewell = frame::retry_later(*encoding, self.hub.config().reconnect_spread);
+                self.end(CloseReason::Shutdown, farewell, false);
             }
         }
     }
@@ -272,6 +211,26 @@ impl Connection {
         drop(std::mem::take(&mut *self.ties.lock()));
     }
 
+    pub(crate) fn ties(&self) -> &Mutex<Ties> {
+        &self.ties
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn since(&self) -> SystemTime {
+        self.since
+    }
+
     /// The connection's name on this node.
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -295,15 +254,50 @@ impl Connection {
     }
 }
 
+/// What a client is told when its session is over.
+struct Farewell {
+    reason: CloseReason,
+    /// The type of the last event (SSE, long polling).
+    event: &'static str,
+    /// The reason in the close frame (WebSocket).
+    close: &'static str,
+}
+
+/// RIG's words; those for the end of a token follow them.
+fn farewell(cause: Cause) -> Farewell {
+    let (reason, event, close) = match cause {
+        Cause::Revoked => (CloseReason::SessionKilled, "rig.session_killed", "Session killed."),
+        Cause::Disconnected => (CloseReason::SessionDisconnected, "rig.session_killed", "Session killed."),
+        Cause::Expired => (CloseReason::TokenExpired, "rig.session_expired", "Session expired."),
+    };
+    Farewell { reason, event, close }
+}
+
 impl session::Connection for Connection {
-    fn session_killed(&self, _session: &SessionName) {
-        self.kill();
+    fn session_killed(&self, ending: &Arc<Ending>) -> Told {
+        let told = self.kill(&farewell(ending.cause()));
+        // A mailbox has no socket to close: whoever comes to it later is told, and that is all.
+        if told.ended && matches!(self.outlet, Outlet::Stream { .. }) {
+            self.ending.get_or_init(|| ending.clone());
+        }
+        told
+    }
+
+    fn session_expiring(&self, left: Duration) {
+        let data = format!(r#"{{"expires_in_seconds":{}}}"#, left.as_secs());
+        let data = serde_json::value::RawValue::from_string(data).expect("a number is JSON");
+        self.deliver(&Frame::new(Event::of_rig("rig.session_expiring", Some(&data))));
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         let reason = self.close_reason().unwrap_or(CloseReason::Client);
+        let late = match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().tally().late,
+            Outlet::Mailbox(mailbox) => mailbox.late(),
+        };
+        self.hub.metrics().payload_after_kill.inc_by(late.into());
         self.hub.forget(self.id, self.transport(), reason);
     }
 }

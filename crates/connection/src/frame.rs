@@ -1,6 +1,8 @@
 //! One event, encoded once for each transport and shared by all its receivers.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
@@ -117,6 +119,19 @@ pub(crate) fn end_of_stream(encoding: Encoding) -> Bytes {
     }
 }
 
+/// Ends an SSE stream in order and asks its client to come back in a while, between one second and `spread` later, so
+/// that not all come at once (WHATWG HTML, section 9.2.6: `retry`, in milliseconds).
+pub(crate) fn retry_later(encoding: Encoding, spread: Duration) -> Bytes {
+    let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    let wait = 1000 + RandomState::new().hash_one(0) % spread;
+    let line = format!("retry: {wait}\n\n");
+    match encoding {
+        Encoding::SseChunked => format!("{:X}\r\n{line}\r\n0\r\n\r\n", line.len()).into(),
+        Encoding::SsePlain => line.into(),
+        Encoding::WebSocket => Bytes::new(),
+    }
+}
+
 /// Opcodes of RFC 6455, section 5.2.
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
@@ -192,6 +207,20 @@ mod tests {
         assert_eq!(&websocket_frame(TEXT, &[b'x'; 125])[..2], [0x81, 125]);
         assert_eq!(&websocket_frame(TEXT, &[b'x'; 126])[..4], [0x81, 126, 0, 126]);
         assert_eq!(&websocket_frame(BINARY, &[b'x'; 65_536])[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn clients_are_asked_to_come_back_at_different_times() {
+        let wait = |spread| -> u64 {
+            let line = retry_later(Encoding::SsePlain, Duration::from_secs(spread));
+            std::str::from_utf8(&line).unwrap().strip_prefix("retry: ").unwrap().trim_end().parse().unwrap()
+        };
+        let waits: Vec<_> = (0..200).map(|_| wait(10)).collect();
+        assert!(waits.iter().all(|wait| (1000..=11_000).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait < 4000) && waits.iter().any(|wait| *wait > 8000), "{waits:?}");
+        assert_eq!(wait(0), 1000);
+        let chunked = retry_later(Encoding::SseChunked, Duration::ZERO);
+        assert_eq!(&chunked[..], b"D\r\nretry: 1000\n\n\r\n0\r\n\r\n");
     }
 
     #[test]

@@ -8,14 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use event::Event;
 use parking_lot::Mutex;
-use session::{SessionName, Sessions};
+use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use telemetry::{CloseReason, Metrics, Transport};
 use tokio::time::Instant;
 
-use crate::connection::{Connection, ConnectionId};
+use crate::connection::{Connection, ConnectionId, Outlet};
+use crate::description::Client;
 use crate::frame::{Encoding, Frame};
 use crate::longpolling::{Batch, Mailbox, PollError};
+use crate::ties::BindError;
 use crate::token::{InvalidToken, TokenKey};
 use crate::wheel::Wheel;
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub poll_wait: Duration,
     /// How long a long-polling connection lives without a poll (RIG: 1 h).
     pub longpolling_idle: Duration,
+    /// Over how long a time clients are asked to spread their reconnects when the node leaves.
+    pub reconnect_spread: Duration,
 }
 
 impl Default for Config {
@@ -39,6 +43,7 @@ impl Default for Config {
             outbox_bytes: 1 << 20,
             poll_wait: Duration::from_secs(5),
             longpolling_idle: Duration::from_secs(3600),
+            reconnect_spread: Duration::from_secs(10),
         }
     }
 }
@@ -49,15 +54,23 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 /// Deliveries made before others get their turn on the thread.
 const AT_ONCE: usize = 128;
 
+/// Connections terminated before others get their turn on the thread.
+const KILLED_AT_ONCE: usize = 64;
+
 /// How often the hub looks for mailboxes that nobody polls.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often it looks for tokens that end: that much later at the most, their connections do.
+const TOKEN_SWEEP: Duration = Duration::from_millis(100);
 
 const SHARDS: usize = 32;
 
 /// A connection about to be opened, after every slow check.
 pub struct Opening {
-    /// The sessions it belongs to; one for each token the client presented.
-    pub sessions: Vec<SessionName>,
+    /// Whom it belongs to; one for each token the client presented.
+    pub subjects: Vec<Subject>,
+    /// Who asks for it.
+    pub client: Client,
     /// What it wants to receive.
     pub subscriptions: Vec<Subscription>,
 }
@@ -65,9 +78,9 @@ pub struct Opening {
 /// The connection was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// One of its sessions is blacklisted.
-    #[error("the session is blacklisted")]
-    SessionBlacklisted(SessionName),
+    /// It cannot be bound to one of its tokens.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The node is leaving.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -97,6 +110,8 @@ impl Hub {
         tokens: TokenKey,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let counting = metrics.clone();
+        sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
         Arc::new(Self {
             wheel: Wheel::new(config.heartbeat),
             config,
@@ -123,7 +138,7 @@ impl Hub {
         chunked: bool,
     ) -> Result<Arc<Connection>, OpenError> {
         let encoding = if chunked { Encoding::SseChunked } else { Encoding::SsePlain };
-        self.open(opening, |hub, id| Connection::stream(hub, id, encoding, head))
+        self.open(opening, Outlet::stream(encoding, head))
     }
 
     /// Opens a WebSocket connection that begins with `head`, the answer to the handshake.
@@ -135,7 +150,7 @@ impl Hub {
         opening: Opening,
         head: Bytes,
     ) -> Result<Arc<Connection>, OpenError> {
-        self.open(opening, |hub, id| Connection::stream(hub, id, Encoding::WebSocket, head))
+        self.open(opening, Outlet::stream(Encoding::WebSocket, head))
     }
 
     /// Opens a long-polling connection, which the hub owns until it is idle or killed.
@@ -143,20 +158,15 @@ impl Hub {
     /// # Errors
     /// See [`OpenError`]; nothing is left of a connection that was refused.
     pub fn open_longpolling(self: &Arc<Self>, opening: Opening) -> Result<Arc<Connection>, OpenError> {
-        let limit = self.config.outbox_bytes;
-        let connection =
-            self.open(opening, |hub, id| Connection::mailbox_of(hub, id, Mailbox::new(limit)))?;
+        let mailbox = Mailbox::new(self.config.outbox_bytes);
+        let connection = self.open(opening, Outlet::Mailbox(Box::new(mailbox)))?;
         self.mailboxes.lock().insert(connection.id(), connection.clone());
         Ok(connection)
     }
 
-    fn open(
-        self: &Arc<Self>,
-        opening: Opening,
-        build: impl FnOnce(Arc<Self>, ConnectionId) -> Connection,
-    ) -> Result<Arc<Connection>, OpenError> {
+    fn open(self: &Arc<Self>, opening: Opening, outlet: Outlet) -> Result<Arc<Connection>, OpenError> {
         let id = ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let connection = Arc::new(build(self.clone(), id));
+        let connection = Arc::new(Connection::new(self.clone(), id, opening.client, outlet));
         self.metrics.connection_opened(connection.transport());
         self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
         // Looked at after the insert: either `shut_down` finds the connection, or this finds the node leaving.
@@ -166,9 +176,7 @@ impl Hub {
         let token = format!(r#"{{"connection_token":"{}"}}"#, self.tokens.seal(id));
         let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
         let welcome = Event::of_rig("rig.connection.create", Some(&token));
-        connection
-            .begin(opening.sessions, &opening.subscriptions, welcome)
-            .map_err(OpenError::SessionBlacklisted)?;
+        connection.begin(&opening.subjects, &opening.subscriptions, welcome)?;
         self.wheel.add(Arc::downgrade(&connection));
         Ok(connection)
     }
@@ -219,16 +227,22 @@ impl Hub {
         receivers.len()
     }
 
-    /// Heartbeats, and the end of abandoned mailboxes and of expired blacklist entries; runs for ever.
+    /// Terminates the connections of a revocation that is in force. Others get their turn meanwhile; where the caller
+    /// stops waiting, the rest is terminated at once.
+    pub async fn carry_out(&self, mut kill: Kill) -> Receipt {
+        while kill.step(KILLED_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+        kill.finish()
+    }
+
+    /// Heartbeats, the end of tokens, of abandoned mailboxes and of expired blacklist entries; runs for ever.
     pub async fn keep(&self) {
-        tokio::join!(self.wheel.run(), async {
-            let mut ticks = tokio::time::interval(SWEEP);
-            loop {
-                ticks.tick().await;
-                self.sessions.sweep();
-                self.sweep_mailboxes();
-            }
-        });
+        tokio::join!(
+            self.wheel.run(),
+            every(TOKEN_SWEEP, || self.sessions.sweep()),
+            every(SWEEP, || self.sweep_mailboxes())
+        );
     }
 
     fn sweep_mailboxes(&self) {
@@ -236,7 +250,7 @@ impl Hub {
         let mut over = Vec::new();
         self.mailboxes.lock().retain(|_, connection| {
             let mailbox = connection.mailbox().expect("only long-polling connections are kept here");
-            if connection.close_reason() == Some(CloseReason::SessionKilled) {
+            if connection.close_reason().is_some_and(CloseReason::is_end_of_session) {
                 over.push(connection.clone());
             }
             let abandoned = mailbox.is_abandoned(idle, TOMBSTONE);
@@ -264,7 +278,8 @@ impl Hub {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = Arc<Connection>> {
+    /// All connections, in no order. Those that come meanwhile may be missing.
+    pub fn all(&self) -> impl Iterator<Item = Arc<Connection>> {
         self.connections
             .iter()
             .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
@@ -308,5 +323,14 @@ impl Hub {
     /// What the operator decided.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+async fn every(interval: Duration, act: impl Fn()) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        act();
     }
 }

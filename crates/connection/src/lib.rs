@@ -10,22 +10,26 @@
 //! client that leaves is gone everywhere at once: dropping the connection undoes all of its registrations.
 
 mod connection;
+mod description;
 mod frame;
 mod hub;
 mod longpolling;
 mod outbox;
 mod socket;
 mod sse;
+mod ties;
 mod token;
 pub mod websocket;
 mod wheel;
 mod writer;
 
-pub use connection::{Connection, ConnectionId, SetSubscriptionsError};
+pub use connection::{Connection, ConnectionId};
+pub use description::{Client, Description};
 pub use frame::Frame;
 pub use hub::{Config, Hub, OpenError, Opening};
 pub use longpolling::{Batch, PollError};
 pub use socket::Socket;
 pub use sse::{SseBody, sse_head};
+pub use ties::BindError;
 pub use token::{InvalidToken, TokenKey};
 pub use websocket::Accept;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
 use parking_lot::Mutex;
+use session::Told;
 use telemetry::CloseReason;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,14 @@ struct State {
     overflowed: bool,
     close_reason: Option<CloseReason>,
     last_poll: Instant,
+    /// Polls that wait.
+    parked: u64,
+    delivered: u32,
+    dropped: u32,
+    /// Events handed over although the session was over. Always zero, or invariant 3 is broken.
+    late: u32,
+    /// When a poll was last answered with an event.
+    last_payload: Option<std::time::Instant>,
 }
 
 /// The answer to one poll.
@@ -44,9 +53,12 @@ pub struct Batch {
 /// The poll cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
-    /// The session of the connection has been blacklisted, and the client has been told so.
+    /// The session of the connection is over, and the client has been told so.
     #[error("Session killed.")]
     SessionKilled,
+    /// The token of the connection has ended, and the client has been told so.
+    #[error("Session expired.")]
+    SessionExpired,
     /// The connection is of another transport.
     #[error("the connection is not a long-polling one")]
     NotLongPolling,
@@ -60,6 +72,11 @@ impl Mailbox {
             overflowed: false,
             close_reason: None,
             last_poll: Instant::now(),
+            parked: 0,
+            delivered: 0,
+            dropped: 0,
+            late: 0,
+            last_payload: None,
         };
         Self { state: Mutex::new(state), arrived: Notify::new(), limit }
     }
@@ -76,24 +93,30 @@ impl Mailbox {
             let oldest = state.events.pop_front().expect("there are several events");
             state.bytes -= oldest.json().len();
             state.overflowed = true;
+            state.dropped += 1;
         }
         drop(state);
         self.arrived.notify_waiters();
     }
 
     /// Forgets all events; a poll that waits is answered with `last` alone.
-    pub(crate) fn kill(&self, last: Event) {
+    pub(crate) fn kill(&self, reason: CloseReason, last: Event) -> Told {
         let mut state = self.state.lock();
-        if state.close_reason.is_some() {
-            return;
+        // Also of a mailbox that was ending: what is left in it is not handed over any more.
+        let ended = state.close_reason.is_none();
+        if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
+            state.dropped += state.events.len() as u32;
+            state.close_reason = Some(reason);
+            state.events.clear();
+            state.bytes = 0;
+            state.last_poll = Instant::now();
+            state.events.push_back(last);
         }
-        state.close_reason = Some(CloseReason::SessionKilled);
-        state.events.clear();
-        state.bytes = 0;
-        state.last_poll = Instant::now();
-        state.events.push_back(last);
+        let requests = if ended { state.parked } else { 0 };
+        let told = Told { ended, requests, last_payload: state.last_payload };
         drop(state);
         self.arrived.notify_waiters();
+        told
     }
 
     /// Answers the polls that wait; the events stay until the mailbox is gone.
@@ -119,14 +142,28 @@ impl Mailbox {
         self.state.lock().close_reason
     }
 
+    /// Events handed over, and events thrown away.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let state = self.state.lock();
+        (state.delivered, state.dropped)
+    }
+
+    /// Events handed over after the kill.
+    pub(crate) fn late(&self) -> u32 {
+        self.state.lock().late
+    }
+
     /// The events after `last_event_id`, as soon as there are any, or none after `wait`.
     ///
     /// A kill answers the polls that wait with `rig.session_killed`; polls after that fail.
     pub(crate) async fn poll(&self, last_event_id: &str, wait: Duration) -> Result<Batch, PollError> {
-        if self.close_reason() == Some(CloseReason::SessionKilled) {
-            return Err(PollError::SessionKilled);
+        match self.close_reason() {
+            Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
+            Some(reason) if reason.is_end_of_session() => return Err(PollError::SessionKilled),
+            _ => {}
         }
         let deadline = Instant::now() + wait;
+        let _parked = Parked::at(self);
         loop {
             let arrived = self.arrived.notified();
             let mut arrived = std::pin::pin!(arrived);
@@ -140,6 +177,22 @@ impl Mailbox {
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
+    }
+}
+
+/// A poll that waits, counted until it does no longer: also where its client has gone away.
+struct Parked<'m>(&'m Mailbox);
+
+impl<'m> Parked<'m> {
+    fn at(mailbox: &'m Mailbox) -> Self {
+        mailbox.state.lock().parked += 1;
+        Self(mailbox)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().parked -= 1;
     }
 }
 
@@ -161,8 +214,23 @@ impl State {
         if start == self.events.len() && !even_empty && !over {
             return None;
         }
+        self.note_handed_over(start);
         let last = self.events.back().map_or(last_event_id, Event::id);
         Some(Batch::new(last, self.events.range(start..), over))
+    }
+
+    fn note_handed_over(&mut self, start: usize) {
+        let handed_over = (self.events.len() - start) as u32;
+        if handed_over == 0 {
+            return;
+        }
+        if self.close_reason.is_some_and(CloseReason::is_end_of_session) {
+            // The farewell, and nothing else.
+            self.late += handed_over - 1;
+        } else {
+            self.delivered += handed_over;
+            self.last_payload = Some(std::time::Instant::now());
+        }
     }
 }
 
@@ -261,11 +329,38 @@ mod tests {
             async move { mailbox.poll("a", WAIT).await }
         });
         tokio::task::yield_now().await;
-        mailbox.kill(event("killed"));
+        mailbox.kill(CloseReason::SessionKilled, event("killed"));
         mailbox.put(&event("late"));
         let batch = parked.await.unwrap().unwrap();
         assert!(batch.over);
         assert_eq!(ids(&batch), ["killed"]);
         assert_eq!(mailbox.poll("a", WAIT).await, Err(PollError::SessionKilled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
+        let mailbox = Arc::new(Mailbox::new(1 << 20));
+        mailbox.put(&event("a"));
+        assert_eq!(ids(&mailbox.poll("first_event", WAIT).await.unwrap()), ["a"]);
+        let parked = tokio::spawn({
+            let mailbox = mailbox.clone();
+            async move { mailbox.poll("a", WAIT).await }
+        });
+        let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll("a", WAIT)).await;
+        assert!(gone.is_err(), "its client has gone away");
+        let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
+        assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
+        assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
+        assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
+        assert!(!mailbox.kill(CloseReason::SessionKilled, event("again")).ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kill_empties_a_mailbox_that_was_ending() {
+        let mailbox = Mailbox::new(1 << 20);
+        mailbox.put(&event("a"));
+        mailbox.leave();
+        assert!(!mailbox.kill(CloseReason::TokenExpired, event("expired")).ended);
+        assert_eq!(mailbox.poll("first_event", WAIT).await, Err(PollError::SessionExpired));
     }
 }

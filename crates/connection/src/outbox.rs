@@ -5,10 +5,21 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+/// What bytes are to a session: whether they may still leave once it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The response head.
+    Head,
+    /// An event.
+    Payload,
+    /// Heartbeats, pongs, farewells.
+    Control,
+}
+
 /// Frames waiting for one connection. Empty, it owns no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<(Bytes, Kind)>,
     /// Bytes of the first frame that the socket has taken.
     written: usize,
     /// Bytes waiting, all frames together.
@@ -17,57 +28,64 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Puts a frame at the end; its first `written` bytes have left already.
-    pub(crate) fn push(&mut self, frame: Bytes, written: usize) {
+    pub(crate) fn push(&mut self, frame: Bytes, kind: Kind, written: usize) {
         debug_assert!(written == 0 || self.frames.is_empty());
         if frame.len() > written {
             self.bytes += frame.len() - written;
             self.written = if self.frames.is_empty() { written } else { self.written };
-            self.frames.push_back(frame);
+            self.frames.push_back((frame, kind));
         }
     }
 
-    /// Takes `n` bytes off the front; returns how many frames that completed.
-    pub(crate) fn advance(&mut self, mut n: usize) -> usize {
+    /// Takes `n` bytes off the front.
+    pub(crate) fn advance(&mut self, mut n: usize) {
         self.bytes -= n;
-        let mut completed = 0;
-        while let Some(front) = self.frames.front() {
+        while let Some((front, _)) = self.frames.front() {
             let left = front.len() - self.written;
             if n < left {
                 self.written += n;
-                return completed;
+                return;
             }
             n -= left;
-            completed += 1;
             self.written = 0;
             self.frames.pop_front();
         }
         self.frames = VecDeque::new();
-        completed
     }
 
     /// Takes the first frame, as far as it is not written.
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let frame = self.frames.pop_front()?.slice(self.written..);
+    pub(crate) fn pop(&mut self) -> Option<(Bytes, Kind)> {
+        let (frame, kind) = self.frames.pop_front()?;
+        let frame = frame.slice(self.written..);
         self.written = 0;
         self.bytes -= frame.len();
-        Some(frame)
+        Some((frame, kind))
     }
 
-    /// Forgets all frames but the first `keep`.
-    pub(crate) fn truncate(&mut self, keep: usize) {
-        self.frames.truncate(keep);
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
+    /// Forgets the payload, none of which may be half written; returns how many frames that were.
+    pub(crate) fn discard_payload(&mut self) -> usize {
+        debug_assert!(!self.inside(Kind::Payload));
+        let before = self.frames.len();
+        self.frames.retain(|(_, kind)| *kind != Kind::Payload);
+        let discarded = before - self.frames.len();
+        self.bytes = self.frames.iter().map(|(frame, _)| frame.len()).sum::<usize>() - self.written;
         if self.frames.is_empty() {
             *self = Self::default();
-        } else {
-            self.bytes -= self.written;
         }
+        discarded
+    }
+
+    /// Forgets all frames; returns how many of them were payload.
+    pub(crate) fn clear(&mut self) -> usize {
+        let payload = self.frames.iter().filter(|(_, kind)| *kind == Kind::Payload).count();
+        *self = Self::default();
+        payload
     }
 
     /// The front of the queue, ready for one vectored write.
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for (slot, frame) in into.iter_mut().zip(&self.frames) {
+        for (slot, (frame, _)) in into.iter_mut().zip(&self.frames) {
             *slot = IoSlice::new(if filled == 0 { &frame[self.written..] } else { frame });
             filled += 1;
         }
@@ -83,9 +101,30 @@ impl Outbox {
         self.bytes
     }
 
-    /// Whether the client has got a part of the first frame and not the rest.
-    pub(crate) fn inside_a_frame(&self) -> bool {
-        self.written > 0
+    /// What the first frame is.
+    pub(crate) fn first(&self) -> Option<Kind> {
+        self.frames.front().map(|(_, kind)| *kind)
+    }
+
+    /// How many frames the next `n` bytes belong to.
+    pub(crate) fn frames_within(&self, n: usize) -> usize {
+        let mut left = n + self.written;
+        let fits = |(frame, _): &&(Bytes, Kind)| {
+            let begins = left > 0;
+            left = left.saturating_sub(frame.len());
+            begins
+        };
+        self.frames.iter().take_while(fits).count()
+    }
+
+    /// Whether one of the first `n` frames is payload.
+    pub(crate) fn has_payload_within(&self, n: usize) -> bool {
+        self.frames.iter().take(n).any(|(_, kind)| *kind == Kind::Payload)
+    }
+
+    /// Whether the client has got a part of a frame of this kind and not the rest.
+    pub(crate) fn inside(&self, kind: Kind) -> bool {
+        self.written > 0 && self.first() == Some(kind)
     }
 }
 
@@ -100,7 +139,7 @@ mod tests {
         fn nothing_is_lost_or_reordered(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..20), pieces in prop::collection::vec(1usize..30, 1..200)) {
             let mut outbox = Outbox::default();
             for frame in &frames {
-                outbox.push(Bytes::from(frame.clone()), 0);
+                outbox.push(Bytes::from(frame.clone()), Kind::Payload, 0);
             }
             let mut out = Vec::new();
             for piece in pieces.into_iter().cycle() {
@@ -116,17 +155,19 @@ mod tests {
                 prop_assert_eq!(outbox.bytes(), frames.iter().map(Vec::len).sum::<usize>() - out.len());
             }
             prop_assert_eq!(out, frames.concat());
-            prop_assert!(outbox.is_empty() && !outbox.inside_a_frame());
+            prop_assert!(outbox.is_empty() && !outbox.inside(Kind::Payload));
         }
     }
 
     #[test]
-    fn truncating_keeps_what_is_written_of_the_first() {
+    fn discarding_payload_keeps_what_is_written_of_the_head() {
         let mut outbox = Outbox::default();
-        outbox.push(Bytes::from_static(b"head"), 1);
-        outbox.push(Bytes::from_static(b"payload"), 0);
-        outbox.truncate(1);
-        assert_eq!(outbox.bytes(), 3);
-        assert_eq!(outbox.pop().as_deref(), Some(&b"ead"[..]));
+        outbox.push(Bytes::from_static(b"head"), Kind::Head, 1);
+        outbox.push(Bytes::from_static(b"payload"), Kind::Payload, 0);
+        outbox.push(Bytes::from_static(b"bye"), Kind::Control, 0);
+        assert_eq!(outbox.discard_payload(), 1);
+        assert_eq!(outbox.bytes(), 6);
+        assert_eq!(outbox.pop(), Some((Bytes::from_static(b"ead"), Kind::Head)));
+        assert_eq!(outbox.pop(), Some((Bytes::from_static(b"bye"), Kind::Control)));
     }
 }

@@ -14,6 +14,7 @@ use tungstenite::{Error, Message};
 
 use crate::connection::Connection;
 use crate::frame::{BINARY, TEXT, close_frame, websocket_frame};
+use crate::outbox::Kind;
 use crate::socket::Socket;
 use crate::sse;
 use crate::writer::Writer;
@@ -249,7 +250,7 @@ impl Connection {
             Ok(None) => {
                 let output = protocol.take_output();
                 if !output.is_empty() {
-                    self.push(output.into());
+                    self.push(output.into(), Kind::Control);
                 }
             }
             // RIG repeats the code and keeps the reason to itself.

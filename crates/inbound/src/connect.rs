@@ -2,17 +2,17 @@
 
 use auth::{CheckRequest, Credentials};
 use bytes::Bytes;
-use connection::{OpenError, Opening};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use connection::{Client, OpenError, Opening};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
 use serde_json::Value;
 use subscription::Subscription;
 
 use crate::answer::JSON;
-use crate::error::{ConnectError, IdentityError, ListError};
+use crate::error::{ConnectError, ListError};
 use crate::identity::Identity;
-use crate::routes::Shared;
+use crate::routes::{Asked, Shared};
 
 /// The query of a request that connects.
 #[derive(Default)]
@@ -37,15 +37,15 @@ impl Query {
 
 impl Shared {
     /// Every check before a connection is opened, the slow ones included.
-    pub(crate) async fn prepare(&self, request: &Request<Incoming>) -> Result<Opening, ConnectError> {
-        let prepared = self.try_prepare(request).await;
+    pub(crate) async fn prepare(&self, asked: &Asked) -> Result<Opening, ConnectError> {
+        let prepared = self.try_prepare(asked).await;
         if let Err(error) = &prepared {
             self.hub.metrics().connection_refused(error.reason());
         }
         prepared
     }
 
-    async fn try_prepare(&self, request: &Request<Incoming>) -> Result<Opening, ConnectError> {
+    async fn try_prepare(&self, Asked { request, peer }: &Asked) -> Result<Opening, ConnectError> {
         if self.hub.is_leaving() {
             return Err(ConnectError::ShuttingDown);
         }
@@ -83,14 +83,15 @@ impl Shared {
                 subscriptions.push(subscription);
             }
         }
-        Ok(Opening { sessions: identity.sessions, subscriptions })
+        let client = Client { address: peer.address, user_agent: user_agent(headers) };
+        Ok(Opening { subjects: identity.subjects, subscriptions, client })
     }
 
     /// Why a connection was not opened after all: what the checks could not know yet.
     pub(crate) fn refused(&self, error: OpenError) -> ConnectError {
         let error = match error {
             OpenError::ShuttingDown => ConnectError::ShuttingDown,
-            OpenError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+            OpenError::Bind(error) => error.into(),
         };
         self.hub.metrics().connection_refused(error.reason());
         error
@@ -113,6 +114,12 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
 /// cannot set headers on an EventSource or a WebSocket.
 fn authorization(headers: &HeaderMap, jwt: Option<&str>) -> Option<HeaderValue> {
     headers.get(AUTHORIZATION).cloned().or_else(|| HeaderValue::from_str(&format!("Bearer {}", jwt?)).ok())
+}
+
+/// What the client says it is, as far as an operator wants to read it.
+fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text[..text.len().min(Client::USER_AGENT)].into())
 }
 
 /// The media type of a request without its parameters, in lower case.

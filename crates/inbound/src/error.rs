@@ -1,6 +1,7 @@
 //! Every error of the inbound port, and the one place where it becomes a status, a text and a metric label.
 
 use auth::TokenError;
+use connection::BindError;
 use event::http::DecodeError;
 use http::StatusCode;
 use listener::BodyError;
@@ -15,8 +16,8 @@ pub(crate) enum IdentityError {
     Token(#[from] TokenError),
     #[error("could not decode JWT: {0}")]
     Claim(#[from] ClaimError),
-    #[error("could not decode JWT: Ignoring blacklisted JWT with ID \"{0}\".")]
-    SessionBlacklisted(SessionName),
+    #[error("could not decode JWT: Ignoring blacklisted JWT with ID \"{}\".", .0.as_ref().map_or("", |name| name.as_str()))]
+    SessionBlacklisted(Option<SessionName>),
 }
 
 /// A list of subscriptions that cannot be taken.
@@ -45,6 +46,8 @@ pub(crate) enum ConnectError {
     List(ListError),
     #[error("could not parse subscriptions: could not parse subscription from JSON: {0}")]
     Subscription(SubscriptionError),
+    #[error("could not parse subscriptions: {0}")]
+    Bind(BindError),
     #[error("Subscription denied (not authorized).")]
     Denied,
     #[error("The node is shutting down.")]
@@ -74,7 +77,7 @@ impl ConnectError {
             Self::Rate => RefusalReason::Rate,
             Self::Identity(IdentityError::SessionBlacklisted(_)) => RefusalReason::SessionBlacklisted,
             Self::Identity(_) => RefusalReason::Token,
-            Self::Body | Self::List(_) | Self::Subscription(_) => RefusalReason::BadRequest,
+            Self::Body | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => RefusalReason::BadRequest,
             Self::Denied => RefusalReason::SubscriptionCheck,
             Self::ShuttingDown => RefusalReason::Shutdown,
         }
@@ -119,15 +122,38 @@ pub(crate) enum SetError {
     Subscription(#[from] SubscriptionError),
     #[error("cannot accept subscription request: invalid authorization header: {0}")]
     Identity(#[from] IdentityError),
+    #[error("cannot accept subscription request: {0}")]
+    Bind(BindError),
     #[error("Subscription denied.")]
     Denied,
+}
+
+/// What the checks could not know: the sessions as they are when the connection is bound to them.
+impl From<BindError> for SetError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Gone => Self::Gone,
+            BindError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+            BindError::OtherUser | BindError::TooManyTokens => Self::Bind(error),
+        }
+    }
+}
+
+impl From<BindError> for ConnectError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+            error => Self::Bind(error),
+        }
+    }
 }
 
 impl SetError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Gone => StatusCode::GONE,
-            Self::Denied => StatusCode::FORBIDDEN,
+            Self::Denied | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
+            Self::Bind(_) => StatusCode::CONFLICT,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Body(error) => error.status(),
             _ => StatusCode::BAD_REQUEST,

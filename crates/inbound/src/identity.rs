@@ -1,7 +1,7 @@
 //! Who asks: the tokens of a request, as claims and sessions.
 
 use auth::{Claims, Verifier};
-use session::{ClaimError, SessionName, Sessions};
+use session::{Sessions, Subject};
 use subscription::{Extractors, Subscription};
 
 use crate::error::IdentityError;
@@ -10,8 +10,8 @@ use crate::error::IdentityError;
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
     claims: Vec<Claims>,
-    /// The sessions the tokens belong to; a token without the session claim belongs to none (RIG).
-    pub(crate) sessions: Vec<SessionName>,
+    /// What each token says of whom it belongs to; one without the session claim belongs to no session (RIG).
+    pub(crate) subjects: Vec<Subject>,
 }
 
 impl Identity {
@@ -26,14 +26,11 @@ impl Identity {
         let mut identity = Self::default();
         for token in tokens {
             let claims = verifier.verify(token.as_ref())?;
-            match sessions.from_claims(&claims.map) {
-                Ok(name) if sessions.is_blacklisted(&name) => {
-                    return Err(IdentityError::SessionBlacklisted(name));
-                }
-                Ok(name) => identity.sessions.push(name),
-                Err(ClaimError::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
+            let subject = sessions.subject(&claims.map)?;
+            if sessions.bars(&subject) {
+                return Err(IdentityError::SessionBlacklisted(subject.session().cloned()));
             }
+            identity.subjects.push(subject);
             identity.claims.push(claims);
         }
         Ok(identity)

@@ -39,7 +39,7 @@ async fn respond(shared: &Shared, asked: &Asked) -> Result<Response<Body>, Conne
     {
         return Ok(poll(shared, headers, &connection).await);
     }
-    let opening = shared.prepare(&asked.request).await?;
+    let opening = shared.prepare(asked).await?;
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
     let mut response = answer(StatusCode::OK, JSON, r#""ok""#);
     set_cookies(shared, &connection, FIRST_EVENT, response.headers_mut());
@@ -60,7 +60,7 @@ async fn poll(shared: &Shared, headers: &HeaderMap, connection: &Arc<Connection>
         }
         Err(error) => {
             let status = match error {
-                PollError::SessionKilled => StatusCode::FORBIDDEN,
+                PollError::SessionKilled | PollError::SessionExpired => StatusCode::FORBIDDEN,
                 PollError::NotLongPolling => StatusCode::BAD_REQUEST,
             };
             let mut response = text(status, error);

@@ -19,7 +19,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
 }
 
 async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(&asked.request).await?;
+    let opening = shared.prepare(&asked).await?;
     let headers = headers(shared);
     if !asked.peer.takeover {
         let connection =

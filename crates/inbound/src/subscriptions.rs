@@ -1,7 +1,6 @@
 //! `PUT /_rig/v1/connection/{sse,ws,longpolling}/:token/subscriptions`.
 
 use auth::{CheckRequest, bearer_tokens};
-use connection::SetSubscriptionsError;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use listener::{Body, read_body};
@@ -11,7 +10,7 @@ use subscription::Subscription;
 
 use crate::answer::{empty, text};
 use crate::connect::media_type;
-use crate::error::{IdentityError, SetError};
+use crate::error::SetError;
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
 
@@ -60,10 +59,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
 
     let mut subscriptions = identity.subscriptions(&shared.extractors);
     subscriptions.extend(wanted);
-    connection.set_subscriptions(identity.sessions, &subscriptions).map_err(|error| match error {
-        SetSubscriptionsError::Gone => SetError::Gone,
-        SetSubscriptionsError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
-    })
+    Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
 }
 
 /// Whether the client can take what this endpoint answers with (RIG: 406 where it cannot).

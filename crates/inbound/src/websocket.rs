@@ -31,7 +31,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
 }
 
 async fn open(shared: &Shared, asked: &Asked, accept: &Accept) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(&asked.request).await?;
+    let opening = shared.prepare(asked).await?;
     let connection =
         shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {

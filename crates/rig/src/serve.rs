@@ -49,7 +49,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), bind)?;
     let internal_ports = bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind)?;
 
-    let sessions = Sessions::new(settings.session, MemoryLog)?;
+    let sessions = Sessions::new(settings.session, MemoryLog::new())?;
     let hub = Hub::new(
         settings.connections,
         sessions,

@@ -1,14 +1,45 @@
-//! Which claim names the session (RIG: `JWT_SESSION_FIELD`).
+//! Which claim names the session (RIG: `JWT_SESSION_FIELD`), which others tokens can be revoked by, and what their end
+//! means to connections.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::name::{NameError, SessionName};
 use crate::pointer::{Pointer, PointerError};
+use crate::selector::Selector;
 
 /// The configuration of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     jwt_session_field: Pointer,
+    revocation_claims: Vec<(Pointer, Arc<str>)>,
+    expiry: Expiry,
+}
+
+/// What happens to a connection whose token ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It ends with its token (d05).
+    Ends {
+        /// How long before, the connection is told.
+        warning: Duration,
+        /// How much longer than its `exp` a token is taken for good, because clocks differ.
+        leeway: Duration,
+    },
+    /// Nothing (RIG).
+    Ignored,
+}
+
+/// A selector that no token can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tokens cannot be revoked by the claim {claim:?}; allowed: {allowed}")]
+pub struct SelectorError {
+    /// The claim that was asked for.
+    pub claim: String,
+    /// The claims that are possible, in words.
+    pub allowed: String,
 }
 
 /// The claims name no session. Holds the claim's place, never its value.
@@ -37,7 +68,82 @@ impl Config {
     /// The pointer is empty (that is all claims, and no name), does not begin with `/`, or has a `~` that escapes
     /// nothing.
     pub fn new(jwt_session_field: &str) -> Result<Self, PointerError> {
-        Ok(Self { jwt_session_field: Pointer::parse(jwt_session_field)? })
+        let pointer = Pointer::parse(jwt_session_field)?;
+        Ok(Self { jwt_session_field: pointer, revocation_claims: Vec::new(), expiry: Expiry::Ignored })
+    }
+
+    /// The same, with these further claims, JSON Pointers, that tokens can be revoked by.
+    ///
+    /// # Errors
+    /// One is not a JSON Pointer to a claim.
+    pub fn with_revocation_claims<'p>(
+        mut self,
+        pointers: impl IntoIterator<Item = &'p str>,
+    ) -> Result<Self, PointerError> {
+        for text in pointers {
+            let pointer = Pointer::parse(text)?;
+            // Tokens are selected by their session anyway.
+            let known = pointer == self.jwt_session_field
+                || self.revocation_claims.iter().any(|(known, _)| *known == pointer);
+            if !known {
+                self.revocation_claims.push((pointer, text.into()));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same, with another end of connections whose tokens end.
+    #[must_use]
+    pub fn with_expiry(self, expiry: Expiry) -> Self {
+        Self { expiry, ..self }
+    }
+
+    /// What happens to a connection whose token ends.
+    pub fn expiry(&self) -> Expiry {
+        self.expiry
+    }
+
+    /// The JSON Pointers of the claims, beside the session's, that tokens can be revoked by.
+    pub fn revocation_claims(&self) -> impl Iterator<Item = &str> {
+        self.revocation_claims.iter().map(|(_, text)| &**text)
+    }
+
+    /// The tokens with this value of a claim.
+    ///
+    /// # Errors
+    /// Tokens are not revoked by this claim.
+    pub fn selector(&self, claim: &str, value: SessionName) -> Result<Selector, SelectorError> {
+        if claim == self.jwt_session_field() {
+            return Ok(Selector::Session(value));
+        }
+        match self.revocation_claims.iter().find(|(_, text)| **text == *claim) {
+            Some((_, claim)) => Ok(Selector::Claim { claim: claim.clone(), value }),
+            None => {
+                let names = [self.jwt_session_field()].into_iter().chain(self.revocation_claims());
+                let allowed = names.collect::<Vec<_>>().join(", ");
+                Err(SelectorError { claim: claim.to_owned(), allowed })
+            }
+        }
+    }
+
+    /// What else these claims can be selected by. A claim that is neither a text nor an integer selects nothing.
+    ///
+    /// # Errors
+    /// A claim is longer than what can be asked for.
+    pub(crate) fn revocable_claims<'c>(
+        &'c self,
+        claims: &'c Map<String, Value>,
+    ) -> impl Iterator<Item = Result<(&'c str, SessionName), ClaimError>> {
+        self.revocation_claims.iter().filter_map(|(pointer, text)| {
+            let name = match pointer.resolve(claims).and_then(name_of)? {
+                Ok(name) => Ok((&**text, name)),
+                Err(NameError::Empty) => return None,
+                Err(NameError::TooLong) => {
+                    Err(ClaimError::Invalid { field: text.to_string(), reason: "too long" })
+                }
+            };
+            Some(name)
+        })
     }
 
     /// The JSON Pointer of the session claim.
@@ -53,11 +159,8 @@ impl Config {
         let field = || self.jwt_session_field().to_owned();
         let claim =
             self.jwt_session_field.resolve(claims).ok_or_else(|| ClaimError::Missing { field: field() })?;
-        let name = match claim {
-            Value::String(text) => text.parse(),
-            Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string().parse(),
-            _ => return Err(ClaimError::Invalid { field: field(), reason: "neither a text nor an integer" }),
-        };
+        let name = name_of(claim)
+            .ok_or_else(|| ClaimError::Invalid { field: field(), reason: "neither a text nor an integer" })?;
         name.map_err(|error| ClaimError::Invalid {
             field: field(),
             reason: match error {
@@ -68,8 +171,17 @@ impl Config {
     }
 }
 
+/// A text, or the decimal digits of an integer of 64 bits (d09).
+pub(crate) fn name_of(claim: &Value) -> Option<Result<SessionName, NameError>> {
+    match claim {
+        Value::String(text) => Some(text.parse()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string().parse()),
+        _ => None,
+    }
+}
+
 impl Default for Config {
-    /// RIG's: `/jti`.
+    /// RIG's: `/jti`, no other claims, and connections that outlive their tokens.
     fn default() -> Self {
         Self::new("/jti").expect("/jti is a JSON Pointer")
     }
@@ -91,6 +203,27 @@ mod tests {
         assert_eq!(name("/realm/session", &json!({"realm": {"session": "b"}})).unwrap(), "b");
         assert_eq!(name("/https:~1~1a.example~1sid", &json!({"https://a.example/sid": "c"})).unwrap(), "c");
         assert_eq!(name("/list/1", &json!({"list": ["x", "d"]})).unwrap(), "d");
+    }
+
+    #[test]
+    fn other_claims_select_where_they_are_configured() {
+        let config = Config::default().with_revocation_claims(["/sub", "/jti", "/sid", "/sub"]).unwrap();
+        assert_eq!(config.revocation_claims().collect::<Vec<_>>(), ["/sub", "/sid"]);
+        let found = |claims: Value| -> Result<Vec<_>, ClaimError> {
+            let claims = claims.as_object().unwrap();
+            config
+                .revocable_claims(claims)
+                .map(|one| one.map(|(claim, name)| format!("{claim}={name}")))
+                .collect()
+        };
+        assert_eq!(found(json!({"sub": "alice", "sid": 7, "jti": "j"})).unwrap(), ["/sub=alice", "/sid=7"]);
+        assert_eq!(found(json!({"sub": ["alice"], "sid": ""})).unwrap(), [""; 0]);
+        assert!(found(json!({"sub": "x".repeat(2000)})).is_err());
+        let name = |text: &str| text.parse::<SessionName>().unwrap();
+        assert_eq!(config.selector("/jti", name("j")), Ok(Selector::Session(name("j"))));
+        assert_eq!(config.selector("/sub", name("a")).unwrap().claim(), Some("/sub"));
+        let error = config.selector("/role", name("a")).unwrap_err().to_string();
+        assert_eq!(error, r#"tokens cannot be revoked by the claim "/role"; allowed: /jti, /sub, /sid"#);
     }
 
     #[test]

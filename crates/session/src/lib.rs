@@ -11,14 +11,15 @@
 //! use std::sync::{Arc, Weak};
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! use std::time::Duration;
-//! use rig_session::{Config, Connection, SessionName, Sessions};
+//! use rig_session::{Config, Connection, Ending, Sessions, Told};
 //!
 //! #[derive(Default)]
 //! struct Socket { killed: AtomicBool }
 //!
 //! impl Connection for Socket {
-//!     fn session_killed(&self, _session: &SessionName) {
+//!     fn session_killed(&self, _ending: &Arc<Ending>) -> Told {
 //!         self.killed.store(true, Ordering::SeqCst);
+//!         Told::ended()
 //!     }
 //! }
 //!
@@ -47,29 +48,43 @@
 //! | `from_claims` | [`Sessions::from_claims`] |
 //! | `register_connection` | [`Sessions::register_connection`] |
 //!
+//! Beyond RIG, a [`Revocation`] can select by another claim than the session's, only tokens issued up to some time, and
+//! only disconnect; it has an id, can be asked for and [lifted](Sessions::lift). A [`Subject`] is what a token says
+//! of all that; a connection registered with it also ends when its token does, unless it is
+//! [renewed](Registration::renew).
+//!
 //! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a registration and a
 //! revocation of the same session, either the registration is refused or the connection is told. **Nothing after:** when
 //! a revocation has returned, every connection has been told, even where another revocation was ahead of it. **One apply
 //! path:** [`Sessions::apply`] alone writes the blacklist, and it always also tells the connections.
 //!
 //! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends a revocation. Call
-//! [`Sessions::sweep`] about once a second, so that what has expired is also forgotten.
+//! [`Sessions::sweep`] about ten times a second: it ends what has expired, and forgets it.
 
+mod barred;
 mod clock;
 mod config;
 mod connection;
+mod kill;
 mod log;
 mod members;
 mod name;
 mod pointer;
+mod revocation;
+mod selector;
 mod sessions;
 mod shard;
+mod subject;
 mod sync;
 
 pub use clock::Clock;
-pub use config::{ClaimError, Config};
-pub use connection::{Blacklisted, Connection};
-pub use log::{Log, LogError, MemoryLog, Revocation};
+pub use config::{ClaimError, Config, Expiry, SelectorError};
+pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Told};
+pub use kill::Kill;
+pub use log::{Appended, DISCONNECT_KEPT, Log, LogError, MemoryLog, Standing};
 pub use name::{NameError, SessionName};
 pub use pointer::PointerError;
-pub use sessions::{Applied, Counts, Registration, Sessions};
+pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
+pub use selector::Selector;
+pub use sessions::{Accepted, Affected, Counts, RevokeError, Sessions};
+pub use subject::{Registration, Subject};

@@ -1,29 +1,58 @@
-//! The connections of one session.
+//! The connections of one session, or of one value of another claim.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
+use crate::clock::Tick;
 use crate::connection::Connection;
 
 /// The id of a registration, never used twice.
 pub(crate) type Id = u64;
 
-/// The connections of a session, at least one, under the ids of their registrations.
+/// A connection, and what its token says of itself.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub(crate) connection: Weak<dyn Connection>,
+    /// When the token was issued, in seconds since 1970; zero where it does not say.
+    pub(crate) issued_at: u32,
+    /// When the token ends.
+    pub(crate) expires: Tick,
+}
+
+/// Which members are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tokens {
+    /// Those issued up to this second.
+    IssuedUpTo(u32),
+    /// Those that have ended by this tick.
+    ExpiredBy(Tick),
+}
+
+impl Tokens {
+    pub(crate) fn include(self, member: &Member) -> bool {
+        match self {
+            Self::IssuedUpTo(last) => member.issued_at <= last,
+            Self::ExpiredBy(now) => member.expires <= now,
+        }
+    }
+}
+
+/// The members of a session, at least one, under the ids of their registrations.
 ///
 /// Most sessions have one connection; those cost no list. A session that is shared by a crowd (one token in a public
 /// page) is a tree, so that leaving it does not become slower with the number of those who stay.
 pub(crate) enum Members {
-    One(Id, Weak<dyn Connection>),
-    #[expect(clippy::box_collection, reason = "makes the session with one connection 8 bytes smaller")]
-    Many(Box<BTreeMap<Id, Weak<dyn Connection>>>),
+    One(Id, Member),
+    #[expect(clippy::box_collection, reason = "makes the session with one connection smaller")]
+    Many(Box<BTreeMap<Id, Member>>),
 }
 
 impl Members {
-    pub(crate) fn insert(&mut self, id: Id, connection: Weak<dyn Connection>) {
+    pub(crate) fn insert(&mut self, id: Id, member: Member) {
         match self {
-            Self::Many(all) => drop(all.insert(id, connection)),
+            Self::Many(all) => drop(all.insert(id, member)),
             Self::One(first_id, first) => {
-                let both = BTreeMap::from([(*first_id, first.clone()), (id, connection)]);
+                let both = BTreeMap::from([(*first_id, first.clone()), (id, member)]);
                 *self = Self::Many(Box::new(both));
             }
         }
@@ -46,6 +75,33 @@ impl Members {
         matches!(self, Self::One(only, _) if *only == id)
     }
 
+    /// Divides these into those that are meant and those that are not.
+    pub(crate) fn split(self, tokens: Tokens) -> (Option<Self>, Option<Self>) {
+        match self {
+            Self::One(id, member) if tokens.include(&member) => (Some(Self::One(id, member)), None),
+            Self::One(id, member) => (None, Some(Self::One(id, member))),
+            Self::Many(all) => {
+                let (meant, others) = all.into_iter().partition(|(_, member)| tokens.include(member));
+                (Self::of(meant), Self::of(others))
+            }
+        }
+    }
+
+    fn of(mut members: BTreeMap<Id, Member>) -> Option<Self> {
+        match members.len() {
+            0 => None,
+            1 => members.pop_first().map(|(id, member)| Self::One(id, member)),
+            _ => Some(Self::Many(Box::new(members))),
+        }
+    }
+
+    pub(crate) fn find(&mut self, id: Id) -> Option<&mut Member> {
+        match self {
+            Self::One(only, member) => (*only == id).then_some(member),
+            Self::Many(all) => all.get_mut(&id),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::One(..) => 1,
@@ -53,45 +109,68 @@ impl Members {
         }
     }
 
-    /// The connections that have not been dropped, in the order of their registration.
-    pub(crate) fn alive(&self) -> impl Iterator<Item = Arc<dyn Connection>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
         let (one, many) = match self {
-            Self::One(_, connection) => (Some(connection), None),
+            Self::One(_, member) => (Some(member), None),
             Self::Many(all) => (None, Some(all.values())),
         };
-        one.into_iter().chain(many.into_iter().flatten()).filter_map(Weak::upgrade)
+        one.into_iter().chain(many.into_iter().flatten())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::name::SessionName;
+    use crate::connection::{Ending, Told};
+    use crate::selector::Fingerprint;
 
     struct Deaf;
 
     impl Connection for Deaf {
-        fn session_killed(&self, _: &SessionName) {}
+        fn session_killed(&self, _: &Arc<Ending>) -> Told {
+            Told::default()
+        }
     }
 
-    fn gone() -> Weak<dyn Connection> {
-        Weak::<Deaf>::new()
+    fn issued(issued_at: u32) -> Member {
+        Member { connection: Weak::<Deaf>::new(), issued_at, expires: Tick(issued_at) }
     }
 
     #[test]
     fn a_session_with_one_connection_is_small() {
-        assert!(size_of::<(SessionName, Members)>() <= 5 * size_of::<usize>());
+        assert!(size_of::<(Fingerprint, Members)>() <= 6 * size_of::<usize>());
     }
 
     #[test]
     fn a_crowd_that_has_left_costs_no_list() {
-        let mut members = Members::One(0, gone());
-        (1..100).for_each(|id| members.insert(id, gone()));
+        let mut members = Members::One(0, issued(0));
+        (1..100).for_each(|id| members.insert(id, issued(0)));
         assert_eq!(members.len(), 100);
         assert!((0..99).all(|id| members.remove(id)));
         assert!(!members.remove(0), "it has left already");
         assert!(!members.remove(99), "the last one is not among others");
         assert!(members.is_only(99) && !members.is_only(0));
         assert!(matches!(members, Members::One(99, _)));
+    }
+
+    #[test]
+    fn a_crowd_is_divided_by_its_tokens() {
+        let crowd = |n: u64| {
+            let mut members = Members::One(0, issued(0));
+            (1..n).for_each(|id| members.insert(id, issued(id as u32)));
+            members
+        };
+        // Each was issued in the second of its number.
+        let ids = |members: Option<Members>| {
+            members.map(|members| members.iter().map(|member| member.issued_at).collect::<Vec<_>>())
+        };
+        let (meant, others) = crowd(4).split(Tokens::IssuedUpTo(1));
+        assert_eq!((ids(meant), ids(others)), (Some(vec![0, 1]), Some(vec![2, 3])));
+        let (meant, others) = crowd(2).split(Tokens::ExpiredBy(Tick(0)));
+        assert_eq!((ids(meant), ids(others)), (Some(vec![0]), Some(vec![1])));
+        let (meant, others) = crowd(1).split(Tokens::IssuedUpTo(u32::MAX));
+        assert_eq!((ids(meant), ids(others)), (Some(vec![0]), None));
     }
 }

@@ -1,29 +1,25 @@
 //! The sessions of a node.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::clock::{Clock, Monotonic};
-use crate::config::{ClaimError, Config};
-use crate::connection::{Blacklisted, Connection};
-use crate::log::{Log, LogError, MemoryLog, Revocation};
-use crate::members::{Id, Members};
+use crate::barred::ALL;
+use crate::clock::{Clock, Monotonic, Tick};
+use crate::config::{ClaimError, Config, Expiry};
+use crate::connection::{Blacklisted, Cause, Closed, Connection};
+use crate::kill::Kill;
+use crate::log::{Appended, Log, LogError, MemoryLog};
+use crate::members::Tokens;
 use crate::name::SessionName;
-use crate::shard::Shard;
+use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
+use crate::selector::{Fingerprints, Key, Selector};
+use crate::shard::{Bar, EVERY, Order, Shard};
+use crate::subject::{Registration, Subject};
 use crate::sync::Mutex;
-
-/// What a revocation did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Connections that it ended. Of several revocations at the same time, each connection is counted by one.
-    pub connections: usize,
-}
 
 /// How many there are of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,28 +30,77 @@ pub struct Counts {
     pub connections: usize,
     /// Entries of the blacklist; those included that have expired since the last sweep.
     pub blacklisted: usize,
-    /// Times that a legal session became illegal.
+    /// Times that something legal became illegal.
     pub blacklisted_ever: u64,
+}
+
+/// A revocation was accepted.
+#[derive(Debug)]
+#[must_use = "dropping a kill carries it out"]
+pub enum Accepted {
+    /// It is recorded and in force; its connections are still to be told.
+    Begun(Kill),
+    /// It was accepted before, and this is what it has done.
+    Before(Box<Record>),
+}
+
+/// A revocation was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// Another revocation has this id.
+    #[error("another revocation has this id")]
+    Conflict,
+    /// It would end before the token of an open connection does, and let that token in again.
+    #[error("it ends before the token of an open connection does, which lasts {} seconds more", needed.as_secs())]
+    TooShort {
+        /// The validity that is enough, in whole seconds.
+        needed: Duration,
+    },
+    /// There are [`Sessions::MOST`] live revocations of this selector already.
+    #[error("{} revocations of the same tokens are in force already; lift one", Sessions::MOST)]
+    TooMany,
+    /// The log did not keep it. It is in force all the same, on this node and until the process ends.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// What a revocation would do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// Connections that it would end.
+    pub connections: usize,
+    /// How long the last of their tokens is good.
+    pub last_token: Option<Duration>,
 }
 
 /// All sessions of a node. Clones are the same sessions.
 #[derive(Clone)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     config: Config,
     log: Box<dyn Log>,
     clock: Box<dyn Clock>,
-    hasher: RandomState,
+    origin: Instant,
+    fingerprints: Fingerprints,
     shards: Box<[Mutex<Shard>]>,
     next_id: AtomicU64,
+    /// Of the next shard to forget what has expired.
+    next_sweep: AtomicU64,
+    /// Of revocations that the log did not keep: from the end, where the log never comes.
+    unkept: AtomicU64,
     blacklisted_ever: AtomicU64,
+    closed: OnceLock<Closed>,
 }
 
-/// Parts of the registry, each behind a lock of its own. Many more than there are threads to meet at one.
-const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 64 };
+/// Parts of the registry, each behind a lock of its own: many more than there are threads to meet at one, and each
+/// small enough to be swept or to grow without being noticed.
+pub(crate) const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 256 };
 
 impl Sessions {
+    /// How many live revocations one selector can have.
+    pub const MOST: usize = 64;
+
     /// Loads the log; nothing can be registered before it is loaded.
     ///
     /// # Errors
@@ -69,25 +114,39 @@ impl Sessions {
     /// # Errors
     /// The log cannot be read.
     pub fn with_clock(config: Config, log: impl Log, clock: impl Clock) -> Result<Self, LogError> {
-        let kept = log.load()?;
         let sessions = Self(Arc::new(Inner {
             config,
             log: Box::new(log),
+            origin: clock.now(),
             clock: Box::new(clock),
-            hasher: RandomState::new(),
+            fingerprints: Fingerprints::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(0),
+            next_sweep: AtomicU64::new(0),
+            unkept: AtomicU64::new(Seq::MAX),
             blacklisted_ever: AtomicU64::new(0),
+            closed: OnceLock::new(),
         }));
-        for revocation in kept {
-            sessions.apply(revocation);
-        }
+        sessions.0.log.load(&mut |standing| {
+            let issued_up_to = issued_bound(standing.issued_up_to);
+            let bar = Bar { seq: standing.seq, until: sessions.tick_after(standing.left), issued_up_to };
+            let key = sessions.0.fingerprints.of_selector(&standing.selector);
+            let order = Order { bar: Some(bar), replaces: None, tokens: EVERY };
+            sessions.end(key, &order, Cause::Revoked, None).finish();
+        })?;
         Ok(sessions)
     }
 
     /// Sessions whose blacklist lives as long as they do.
     pub fn in_memory(config: Config) -> Self {
-        Self::new(config, MemoryLog).expect("there is nothing to load")
+        Self::new(config, MemoryLog::new()).expect("there is nothing to load")
+    }
+
+    /// Calls back when all connections of a revocation are closed, with the time that took since it was asked for.
+    /// Only the first call counts.
+    pub fn on_closed(&self, closed: impl Fn(Duration) + Send + Sync + 'static) {
+        // A second observer would be a mistake of the program, and is ignored as documented.
+        let _ = self.0.closed.set(Arc::new(closed));
     }
 
     /// The configuration.
@@ -112,44 +171,152 @@ impl Sessions {
     /// # Errors
     /// The log did not keep the revocation. It is in force all the same, on this node and until the process ends: who
     /// was to be thrown out is out, and the caller knows that it may not last. Trying again is harmless.
-    pub fn blacklist(&self, name: &SessionName, validity: Duration) -> Result<Applied, LogError> {
+    pub fn blacklist(&self, name: &SessionName, validity: Duration) -> Result<u64, LogError> {
         if validity.is_zero() {
-            return Ok(Applied::default());
+            return Ok(0);
         }
-        let revocation = Revocation { session: name.clone(), validity };
-        let kept = self.0.log.append(&revocation);
-        let applied = self.apply(revocation);
-        kept.map(|()| applied)
+        match self.revoke(&Revocation::blacklist(name, validity), true) {
+            Ok(receipt) => Ok(receipt.map_or(0, |receipt| receipt.connections)),
+            Err(RevokeError::Log(error)) => Err(error),
+            Err(error) => Err(LogError(error.into())),
+        }
     }
 
-    /// The one way a session ends: records the revocation, then tells the connections, whoever asked for it (an
-    /// operator, the log of an earlier life, another node). The log is not told.
+    /// Accepts a revocation and carries it out: all connections have been told when it returns. Blocks for as long as
+    /// the log does. `forced`: also where tokens outlive it.
+    ///
+    /// Returns what it has done; `None` where another call is still doing that.
+    ///
+    /// # Errors
+    /// See [`RevokeError`]; nothing has happened, but for [`RevokeError::Log`].
+    pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
+        Ok(match self.accept(revocation, forced)? {
+            Accepted::Begun(kill) => Some(kill.finish()),
+            Accepted::Before(record) => record.receipt,
+        })
+    }
+
+    /// Accepts a revocation: once it is kept, it is in force, and nobody it is about is let in. The [`Kill`] ends those
+    /// who are in. Blocks for as long as the log does.
+    ///
+    /// # Errors
+    /// As [`Sessions::revoke`].
+    pub fn accept(&self, revocation: &Revocation, forced: bool) -> Result<Accepted, RevokeError> {
+        let asked = self.0.clock.now();
+        if revocation.mode == Mode::Revoke {
+            let key = self.0.fingerprints.of_selector(&revocation.selector);
+            let count = self.shard(key).lock().revocations(key, self.now());
+            if count >= Self::MOST && !revocation.extends {
+                return Err(RevokeError::TooMany);
+            }
+            if !forced {
+                self.outlasts_tokens(revocation)?;
+            }
+        }
+        match self.0.log.append(revocation) {
+            Ok(Appended::New { seq, replaces }) => {
+                Ok(Accepted::Begun(self.apply_since(revocation, seq, replaces, asked)))
+            }
+            // It is in force: again only for those who may still be told.
+            Ok(Appended::Known(record)) if revocation.extends => {
+                let standing = Revocation { validity: record.left, ..record.revocation };
+                Ok(Accepted::Begun(self.apply_since(&standing, record.seq, None, asked)))
+            }
+            Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
+            Ok(Appended::Conflict) => Err(RevokeError::Conflict),
+            Err(error) => {
+                let seq = self.0.unkept.fetch_sub(1, Ordering::Relaxed);
+                self.apply_since(revocation, seq, None, asked).finish();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn outlasts_tokens(&self, revocation: &Revocation) -> Result<(), RevokeError> {
+        match self.affected(&revocation.selector, revocation.issued_up_to).last_token {
+            Some(needed) if needed > revocation.validity => Err(RevokeError::TooShort {
+                needed: Duration::from_secs(needed.as_secs() + u64::from(needed.subsec_nanos() > 0)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The one way a session ends: records the revocation, and takes out the connections, whoever asked for it (an
+    /// operator, the log of an earlier life, another node, the end of a token). The log is not told.
     ///
     /// A revocation with no validity left, because it was long on its way, still ends the connections: it was meant for
     /// them. A connection that panics when it is told does not keep the others from being told.
-    pub fn apply(&self, revocation: Revocation) -> Applied {
-        let Revocation { session, validity } = revocation;
-        let shard = self.shard(&session);
-        let now = self.0.clock.now();
-        let revoked = shard.lock().revoke(&session, now.checked_add(validity), now);
+    pub fn apply(&self, revocation: &Revocation, seq: Seq) -> Kill {
+        self.apply_since(revocation, seq, None, self.0.clock.now())
+    }
+
+    fn apply_since(&self, revocation: &Revocation, seq: Seq, replaces: Option<Seq>, asked: Instant) -> Kill {
+        let key = self.0.fingerprints.of_selector(&revocation.selector);
+        let issued_up_to = issued_bound(revocation.issued_up_to);
+        let until = self.tick_after(revocation.validity);
+        let (bar, cause) = match revocation.mode {
+            Mode::Revoke => (Some(Bar { seq, until, issued_up_to }), Cause::Revoked),
+            Mode::Disconnect => (None, Cause::Disconnected),
+        };
+        let order = Order { bar, replaces, tokens: Tokens::IssuedUpTo(issued_up_to) };
+        self.end(key, &order, cause, Some((seq, asked)))
+    }
+
+    fn end(&self, key: Key, order: &Order, cause: Cause, of: Option<(Seq, Instant)>) -> Kill {
+        let revoked = self.shard(key).lock().revoke(key, order, self.now());
         if revoked.new {
             self.0.blacklisted_ever.fetch_add(1, Ordering::Relaxed);
         }
-        // Outside the lock: a connection that is told may drop its registrations.
-        let connections = revoked.taken.as_deref().map_or(0, |members| tell(members, &session));
-        // Another revocation may not have come this far yet. Nothing may be sent once this one has returned either.
-        for members in &revoked.ending {
-            tell(members, &session);
-        }
-        if let Some(taken) = &revoked.taken {
-            shard.lock().told(taken);
-        }
-        Applied { connections }
+        let closed = revoked.taken.as_ref().and(of).and(self.0.closed.get().cloned());
+        let since = of.map_or_else(|| self.0.clock.now(), |(_, asked)| asked);
+        Kill::new(
+            self.clone(),
+            key,
+            revoked,
+            crate::Ending::new(cause, since, closed),
+            of.map(|(seq, _)| seq),
+        )
     }
 
-    /// Whether the session is illegal to use now.
+    /// Takes a revocation back before its time: its tokens are good again, unless another revocation is about them.
+    /// Returns what it was; `None` where there is no such revocation. Blocks for as long as the log does.
+    ///
+    /// # Errors
+    /// It is not certain that the log has forgotten it. It stays in force.
+    pub fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        let lifted = self.0.log.lift(id, by)?;
+        if let Some(record) = &lifted {
+            let key = self.0.fingerprints.of_selector(&record.revocation.selector);
+            self.shard(key).lock().lift(key, record.seq);
+        }
+        Ok(lifted)
+    }
+
+    /// What a revocation would do now.
+    pub fn affected(&self, selector: &Selector, issued_up_to: Option<u64>) -> Affected {
+        let key = self.0.fingerprints.of_selector(selector);
+        let (connections, last) = self.shard(key).lock().affected(key, issued_bound(issued_up_to));
+        let now = self.0.clock.now().saturating_duration_since(self.0.origin);
+        let left = |last: Tick| last.time().saturating_sub(now);
+        Affected { connections, last_token: last.filter(|last| *last != Tick::NEVER).map(left) }
+    }
+
+    /// The log, for reading.
+    pub fn log(&self) -> &dyn Log {
+        &*self.0.log
+    }
+
+    /// Whether the session is illegal to use now, whatever its token.
     pub fn is_blacklisted(&self, name: &SessionName) -> bool {
-        self.shard(name).lock().is_blacklisted(name, self.0.clock.now())
+        let key = self.0.fingerprints.of_session(name);
+        self.shard(key).lock().bars(key, ALL, self.now())
+    }
+
+    /// Whether a token is illegal to use now. Good for an early answer; the one that counts is given by
+    /// [`Sessions::register`].
+    pub fn bars(&self, subject: &Subject) -> bool {
+        let now = self.now();
+        subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, subject.issued_at, now))
     }
 
     /// Associates a connection with a session, which begins with its first connection. Dropping the guard undoes it.
@@ -161,15 +328,43 @@ impl Sessions {
         name: &SessionName,
         connection: Weak<impl Connection + 'static>,
     ) -> Result<Registration, Blacklisted> {
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        self.shard(name).lock().register(name, id, connection, self.0.clock.now())?;
-        Ok(Registration { sessions: self.clone(), name: name.clone(), id })
+        self.register(&self.subject_of_session(name), connection)
     }
 
-    /// Forgets what has expired, a shard at a time; for a caller with a timer, about once a second.
+    /// Associates a connection with all that its token can be selected by. Dropping the guard undoes it.
+    ///
+    /// # Errors
+    /// The token is barred by one of those; the connection must not be let in.
+    pub fn register(
+        &self,
+        subject: &Subject,
+        connection: Weak<impl Connection + 'static>,
+    ) -> Result<Registration, Blacklisted> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        Registration::new(self.clone(), subject, id, connection)
+    }
+
+    /// Ends the connections whose tokens have ended, warns those whose tokens end soon, and forgets what has expired,
+    /// a shard at a time; for a caller with a timer, about ten times a second.
     pub fn sweep(&self) {
-        let now = self.0.clock.now();
-        self.0.shards.iter().for_each(|shard| shard.lock().sweep(now));
+        let now = self.now();
+        let next = self.0.next_sweep.fetch_add(1, Ordering::Relaxed) as usize % self.0.shards.len();
+        self.0.shards[next].lock().sweep(now);
+        if self.warning().is_none() {
+            return;
+        }
+        for shard in &self.0.shards {
+            let due = shard.lock().due(now);
+            let order = Order { bar: None, replaces: None, tokens: Tokens::ExpiredBy(now) };
+            for key in due.over {
+                self.end(key, &order, Cause::Expired, None).finish();
+            }
+            for (connection, expires) in due.soon {
+                if let Some(connection) = connection.upgrade() {
+                    connection.session_expiring(expires.time().saturating_sub(now.time()));
+                }
+            }
+        }
     }
 
     /// How many there are of everything. Each shard is counted at a moment of its own.
@@ -185,9 +380,34 @@ impl Sessions {
         counts
     }
 
-    fn shard(&self, name: &SessionName) -> &Mutex<Shard> {
-        let hash = self.0.hasher.hash_one(name);
-        &self.0.shards[hash as usize % self.0.shards.len()]
+    pub(crate) fn shard(&self, key: Key) -> &Mutex<Shard> {
+        &self.0.shards[key.fingerprint().shard(self.0.shards.len())]
+    }
+
+    pub(crate) fn fingerprints(&self) -> &Fingerprints {
+        &self.0.fingerprints
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        Tick::within(self.0.clock.now().saturating_duration_since(self.0.origin))
+    }
+
+    /// The tick that is over after this time.
+    pub(crate) fn tick_after(&self, time: Duration) -> Tick {
+        let now = self.0.clock.now().saturating_duration_since(self.0.origin);
+        now.checked_add(time).map_or(Tick::NEVER, Tick::after)
+    }
+
+    /// How many ticks before its end a connection is told; `None` where tokens do not end.
+    pub(crate) fn warning(&self) -> Option<u32> {
+        match self.0.config.expiry() {
+            Expiry::Ends { warning, .. } => Some(Tick::within(warning).0),
+            Expiry::Ignored => None,
+        }
     }
 }
 
@@ -197,37 +417,9 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// Tells the connections that are still there, and counts them.
-fn tell(members: &Members, session: &SessionName) -> usize {
-    let mut told = 0;
-    for connection in members.alive() {
-        told += 1;
-        // The connection moves in, for its own drop may panic too. The panic hook has reported it: go on to the next.
-        drop(catch_unwind(AssertUnwindSafe(move || connection.session_killed(session))));
-    }
-    told
-}
-
-/// A connection's place in its session, given up when dropped.
-#[must_use = "dropping it unregisters the connection"]
-#[derive(Debug)]
-pub struct Registration {
-    sessions: Sessions,
-    name: SessionName,
-    id: Id,
-}
-
-impl Registration {
-    /// The session.
-    pub fn session(&self) -> &SessionName {
-        &self.name
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.sessions.shard(&self.name).lock().unregister(&self.name, self.id);
-    }
+/// The youngest token that is meant; what is beyond the range of an entry is its end.
+fn issued_bound(issued_up_to: Option<u64>) -> u32 {
+    issued_up_to.map_or(ALL, |second| u32::try_from(second).unwrap_or(ALL).min(ALL - 1))
 }
 
 #[cfg(all(test, not(feature = "loom")))]

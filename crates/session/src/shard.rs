@@ -1,30 +1,53 @@
-//! A part of the sessions, behind one lock: which are blacklisted, and which connections each has.
+//! A part of the sessions, behind one lock: which tokens are barred, and which connections there are to each.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
+use crate::barred::{ALL, Barred};
+use crate::clock::Tick;
 use crate::connection::{Blacklisted, Connection};
-use crate::members::{Id, Members};
-use crate::name::SessionName;
+use crate::members::{Id, Member, Members, Tokens};
+use crate::revocation::Seq;
+use crate::selector::{AsItIs, Fingerprint, Key};
 
-/// Until when a session is blacklisted; `None`: longer than the clock can say.
-pub(crate) type Deadline = Option<Instant>;
+type Registry = HashMap<Fingerprint, Members, BuildHasherDefault<AsItIs>>;
 
 #[derive(Default)]
 pub(crate) struct Shard {
-    blacklist: HashMap<SessionName, Deadline>,
-    sessions: HashMap<SessionName, Members>,
+    barred: Barred,
+    sessions: Registry,
+    claims: Registry,
     /// All members of all sessions.
     connections: usize,
+    /// When to look at which registration: shortly before its token ends, and when it does.
+    due: BTreeMap<(Tick, Id), Key>,
     /// Taken out by a revocation that is still telling them.
-    ending: Vec<(SessionName, Arc<Members>)>,
+    ending: Vec<(Fingerprint, Arc<Members>)>,
+}
+
+/// What a revocation does to a shard.
+pub(crate) struct Order {
+    /// The entry it makes, where it makes one.
+    pub(crate) bar: Option<Bar>,
+    /// An entry that the new one stands in for.
+    pub(crate) replaces: Option<Seq>,
+    /// Whose connections it takes out.
+    pub(crate) tokens: Tokens,
+}
+
+/// An entry of the blacklist.
+#[derive(Clone, Copy)]
+pub(crate) struct Bar {
+    pub(crate) seq: Seq,
+    pub(crate) until: Tick,
+    pub(crate) issued_up_to: u32,
 }
 
 /// What a revocation has found.
 pub(crate) struct Revoked {
-    /// Whether the session was legal before.
+    /// Whether all of the selector's tokens were legal before, and are not now.
     pub(crate) new: bool,
     /// The connections it has taken out. They are ending until [`Shard::told`].
     pub(crate) taken: Option<Arc<Members>>,
@@ -32,59 +55,134 @@ pub(crate) struct Revoked {
     pub(crate) ending: Vec<Arc<Members>>,
 }
 
+/// Registrations whose time has come.
+#[derive(Default)]
+pub(crate) struct Due {
+    /// Whose tokens have ended.
+    pub(crate) over: Vec<Key>,
+    /// Whose tokens end soon, and when.
+    pub(crate) soon: Vec<(Weak<dyn Connection>, Tick)>,
+}
+
 impl Shard {
-    /// Enters a connection, unless its session is blacklisted: both under the one lock of this shard.
+    /// Enters a connection, unless its token is barred: both under the one lock of this shard.
     pub(crate) fn register(
         &mut self,
-        name: &SessionName,
+        key: Key,
         id: Id,
-        connection: Weak<dyn Connection>,
-        now: Instant,
+        member: Member,
+        now: Tick,
     ) -> Result<(), Blacklisted> {
-        if self.is_blacklisted(name, now) {
+        if self.bars(key, member.issued_at, now) {
             return Err(Blacklisted);
         }
-        match self.sessions.entry(name.clone()) {
-            Entry::Vacant(session) => drop(session.insert(Members::One(id, connection))),
-            Entry::Occupied(mut session) => session.get_mut().insert(id, connection),
+        match self.registry(key).entry(key.fingerprint()) {
+            Entry::Vacant(session) => drop(session.insert(Members::One(id, member))),
+            Entry::Occupied(mut session) => session.get_mut().insert(id, member),
         }
-        self.connections += 1;
+        self.connections += weight(key);
         Ok(())
     }
 
     /// Removes the registration of this id; a session without connections is forgotten (d11).
     ///
     /// There is nothing to remove where a revocation has taken the connections out.
-    pub(crate) fn unregister(&mut self, name: &SessionName, id: Id) {
-        let Some(members) = self.sessions.get_mut(name) else { return };
+    pub(crate) fn unregister(&mut self, key: Key, id: Id, warning: u32) {
+        self.forget_due(key, id, warning);
+        let registry = self.registry(key);
+        let Some(members) = registry.get_mut(&key.fingerprint()) else { return };
         if members.is_only(id) {
-            self.sessions.remove(name);
-            shrink(&mut self.sessions);
-            self.connections -= 1;
+            registry.remove(&key.fingerprint());
+            shrink(registry);
+            self.connections -= weight(key);
         } else if members.remove(id) {
-            self.connections -= 1;
+            self.connections -= weight(key);
         }
     }
 
-    /// Records a revocation and takes out the connections of its session: both under the one lock of this shard.
+    /// Looks at a registration when its token is about to end, `warning` ticks before.
+    pub(crate) fn watch(&mut self, key: Key, id: Id, warning: u32) {
+        let Some(member) = self.registry(key).get_mut(&key.fingerprint()).and_then(|m| m.find(id)) else {
+            return;
+        };
+        let at = warned_at(member.expires, warning);
+        if at != Tick::NEVER {
+            self.due.insert((at, id), key);
+        }
+    }
+
+    /// Makes a registration last longer. Returns whether it was there: a revocation may have taken it out.
+    pub(crate) fn renew(&mut self, key: Key, id: Id, expires: Tick, warning: Option<u32>) -> bool {
+        if let Some(warning) = warning {
+            self.forget_due(key, id, warning);
+        }
+        let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+        let Some(member) = member else { return false };
+        member.expires = member.expires.max(expires);
+        if let Some(warning) = warning {
+            self.watch(key, id, warning);
+        }
+        true
+    }
+
+    /// A registration waits at one of two moments.
+    fn forget_due(&mut self, key: Key, id: Id, warning: u32) {
+        let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+        let Some(expires) = member.map(|member| member.expires) else { return };
+        if self.due.remove(&(warned_at(expires, warning), id)).is_none() {
+            self.due.remove(&(expires, id));
+        }
+    }
+
+    /// Takes out what is due, and notes the end of what is warned.
+    pub(crate) fn due(&mut self, now: Tick) -> Due {
+        let mut due = Due::default();
+        while let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            let ((_, id), key) = first.remove_entry();
+            let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+            let Some(member) = member else { continue };
+            let expires = member.expires;
+            if expires <= now {
+                due.over.push(key);
+            } else {
+                due.soon.push((member.connection.clone(), expires));
+                self.due.insert((expires, id), key);
+            }
+        }
+        due
+    }
+
+    /// Records a revocation and takes out the connections it is about: both under the one lock of this shard.
     ///
     /// A revocation never shortens one that is in force. One whose time is up already is not recorded.
-    pub(crate) fn revoke(&mut self, name: &SessionName, deadline: Deadline, now: Instant) -> Revoked {
-        let ending = self.ending.iter().filter(|(ending, _)| ending == name);
+    pub(crate) fn revoke(&mut self, key: Key, order: &Order, now: Tick) -> Revoked {
+        let fingerprint = key.fingerprint();
+        let ending = self.ending.iter().filter(|(ending, _)| *ending == fingerprint);
         let ending = ending.map(|(_, members)| members.clone()).collect();
-        let taken = self.sessions.remove(name).map(Arc::new);
-        if let Some(members) = &taken {
-            shrink(&mut self.sessions);
-            self.connections -= members.len();
-            self.ending.push((name.clone(), members.clone()));
+        let bar = order.bar.filter(|bar| now < bar.until || bar.until == Tick::NEVER);
+        let new = bar.is_some_and(|bar| !self.barred.bars(fingerprint, bar.issued_up_to, now));
+        if let Some(bar) = bar {
+            self.barred.insert(fingerprint, bar.seq, bar.until, bar.issued_up_to);
         }
-        let ahead = is_ahead(deadline, now);
-        let new = ahead && !self.is_blacklisted(name, now);
-        if ahead {
-            let known = self.blacklist.entry(name.clone()).or_insert(deadline);
-            *known = known.zip(deadline).map(|(known, deadline)| known.max(deadline));
+        if let Some(seq) = order.replaces {
+            self.barred.remove(fingerprint, seq);
         }
+        let taken = self.take(key, order.tokens).map(Arc::new);
+        self.ending.extend(taken.iter().map(|members| (fingerprint, members.clone())));
         Revoked { new, taken, ending }
+    }
+
+    fn take(&mut self, key: Key, tokens: Tokens) -> Option<Members> {
+        let registry = self.registry(key);
+        let (taken, left) = registry.remove(&key.fingerprint())?.split(tokens);
+        match left {
+            Some(left) => drop(registry.insert(key.fingerprint(), left)),
+            None => shrink(registry),
+        }
+        self.connections -= taken.as_ref().map_or(0, Members::len) * weight(key);
+        taken
     }
 
     /// The connections that a revocation took out have all been told.
@@ -93,14 +191,31 @@ impl Shard {
         self.ending.shrink_to(8);
     }
 
-    pub(crate) fn is_blacklisted(&self, name: &SessionName, now: Instant) -> bool {
-        self.blacklist.get(name).is_some_and(|deadline| is_ahead(*deadline, now))
+    /// Takes the entry of a revocation back. Returns whether it was there.
+    pub(crate) fn lift(&mut self, key: Key, seq: Seq) -> bool {
+        self.barred.remove(key.fingerprint(), seq)
+    }
+
+    pub(crate) fn bars(&self, key: Key, issued_at: u32, now: Tick) -> bool {
+        self.barred.bars(key.fingerprint(), issued_at, now)
+    }
+
+    /// Live revocations of one selector.
+    pub(crate) fn revocations(&self, key: Key, now: Tick) -> usize {
+        self.barred.count(key.fingerprint(), now)
+    }
+
+    /// The connections that a revocation would take out: how many, and when the last of their tokens ends.
+    pub(crate) fn affected(&mut self, key: Key, issued_up_to: u32) -> (usize, Option<Tick>) {
+        let members = self.registry(key).get(&key.fingerprint());
+        let meant = members.into_iter().flat_map(Members::iter);
+        let meant = meant.filter(|member| Tokens::IssuedUpTo(issued_up_to).include(member));
+        meant.fold((0, None), |(n, last), member| (n + 1, last.max(Some(member.expires))))
     }
 
     /// Forgets what has expired.
-    pub(crate) fn sweep(&mut self, now: Instant) {
-        self.blacklist.retain(|_, deadline| is_ahead(*deadline, now));
-        shrink(&mut self.blacklist);
+    pub(crate) fn sweep(&mut self, now: Tick) {
+        self.barred.sweep(now);
     }
 
     /// Sessions with connections.
@@ -108,31 +223,51 @@ impl Shard {
         self.sessions.len()
     }
 
-    /// Registrations.
+    /// Registrations in sessions.
     pub(crate) fn connections(&self) -> usize {
         self.connections
     }
 
     /// Entries of the blacklist, those included that have expired since the last sweep.
     pub(crate) fn blacklisted(&self) -> usize {
-        self.blacklist.len()
+        self.barred.len()
+    }
+
+    fn registry(&mut self, key: Key) -> &mut Registry {
+        match key {
+            Key::Session(_) => &mut self.sessions,
+            Key::Claim(_) => &mut self.claims,
+        }
     }
 
     /// Room for entries, used or not.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn capacity(&self) -> usize {
-        self.blacklist.capacity() + self.sessions.capacity() + self.ending.capacity()
+        self.barred.capacity()
+            + self.sessions.capacity()
+            + self.claims.capacity()
+            + self.due.len()
+            + self.ending.capacity()
     }
 }
 
-fn is_ahead(deadline: Deadline, now: Instant) -> bool {
-    deadline.is_none_or(|deadline| now < deadline)
+/// What a member counts: once, in its session.
+fn weight(key: Key) -> usize {
+    usize::from(matches!(key, Key::Session(_)))
 }
+
+/// When a token that ends then is spoken of.
+fn warned_at(expires: Tick, warning: u32) -> Tick {
+    if expires == Tick::NEVER { expires } else { Tick(expires.0.saturating_sub(warning)) }
+}
+
+/// A revocation of every token.
+pub(crate) const EVERY: Tokens = Tokens::IssuedUpTo(ALL);
 
 /// Gives memory back after a storm. What it leaves is far from both the next growth and the next shrinking, so that
 /// coming and going at a steady number moves nothing.
-fn shrink<V>(map: &mut HashMap<SessionName, V>) {
-    if map.capacity() > 64 && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
+fn shrink(registry: &mut Registry) {
+    if registry.capacity() > 64 && registry.len() < registry.capacity() / 8 {
+        registry.shrink_to(registry.len() * 2);
     }
 }

@@ -1,15 +1,18 @@
-//! Every interleaving of connecting, publishing, leaving and revoking, explored by loom.
+//! Every interleaving of connecting, publishing, leaving, renewing and revoking, explored by loom.
 //!
 //! `cargo test -p rig-session --features loom --test loom --release`
 #![cfg(feature = "loom")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread::{self, JoinHandle};
-use rig_session::{Blacklisted, Config, Connection, Registration, SessionName, Sessions};
+use rig_session::{
+    Blacklisted, Clock, Config, Connection, Ending, Expiry, MemoryLog, Registration, Revocation,
+    RevocationId, SessionName, Sessions, Subject, Told,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -54,8 +57,9 @@ impl Client {
 }
 
 impl Connection for Client {
-    fn session_killed(&self, _: &SessionName) {
+    fn session_killed(&self, _: &Arc<Ending>) -> Told {
         self.lock().killed = true;
+        Told::ended()
     }
 }
 
@@ -186,5 +190,151 @@ fn leaving_takes_nobody_else_along() {
         revoke(&sessions, &comer);
         assert!(comer.writer().killed);
         assert!(!leaver.writer().killed);
+    });
+}
+
+/// A clock that the model moves between its races, and the seconds it shows.
+#[derive(Clone)]
+struct Hand(Instant, Arc<AtomicUsize>);
+
+impl Clock for Hand {
+    fn now(&self) -> Instant {
+        self.0 + Duration::from_secs(self.1.load(Ordering::SeqCst) as u64)
+    }
+
+    fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.1.load(Ordering::SeqCst) as u64)
+    }
+}
+
+fn with_tokens() -> (Sessions, Hand) {
+    let expiry = Expiry::Ends { warning: Duration::ZERO, leeway: Duration::ZERO };
+    let config = Config::default().with_revocation_claims(["/sub"]).unwrap().with_expiry(expiry);
+    let hand = Hand(Instant::now(), Arc::default());
+    (Sessions::with_clock(config, MemoryLog::with_clock(hand.clone()), hand.clone()).unwrap(), hand)
+}
+
+fn token(sessions: &Sessions, jti: &str, exp: u64) -> Subject {
+    let claims = serde_json::json!({ "sub": "alice", "jti": jti, "exp": exp });
+    sessions.subject(claims.as_object().unwrap()).unwrap()
+}
+
+fn of_alice(sessions: &Sessions, id: &str) -> Revocation {
+    Revocation {
+        id: RevocationId::new(id).unwrap(),
+        selector: sessions.config().selector("/sub", "alice".parse().unwrap()).unwrap(),
+        extends: false,
+        ..Revocation::blacklist(&name(), MINUTE)
+    }
+}
+
+impl Client {
+    fn connect_as(
+        self: &Arc<Self>,
+        sessions: &Sessions,
+        subject: &Subject,
+    ) -> Result<Registration, Blacklisted> {
+        let registration = sessions.register(subject, Arc::downgrade(self))?;
+        self.lock().open = true;
+        self.deliver();
+        Ok(registration)
+    }
+}
+
+#[test]
+fn no_gap_between_connecting_and_revoking_by_another_claim() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        let client = Client::new();
+        let publishing = publisher(&client);
+        let connecting = thread::spawn({
+            let (sessions, client) = (sessions.clone(), client.clone());
+            move || client.connect_as(&sessions, &token(&sessions, "s", 100))
+        });
+        sessions.revoke(&of_alice(&sessions, "r"), true).unwrap();
+        let written = client.writer().written;
+        publishing.join().unwrap();
+        let registration = connecting.join().unwrap();
+        let writer = client.writer();
+        assert_eq!(registration.is_ok(), writer.killed, "let in and not killed, or killed and not let in");
+        assert_eq!(writer.written, written, "payload after the revocation had returned");
+    });
+}
+
+#[test]
+fn revocations_by_two_selectors_each_return_after_the_kill() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        let client = Client::new();
+        let _registration = client.connect_as(&sessions, &token(&sessions, "s", 100)).unwrap();
+        let publishing = publisher(&client);
+        let revoking = thread::spawn({
+            let (sessions, client) = (sessions.clone(), client.clone());
+            move || revoke(&sessions, &client)
+        });
+        sessions.revoke(&of_alice(&sessions, "r"), true).unwrap();
+        let mine = client.writer().written;
+        let theirs = revoking.join().unwrap();
+        publishing.join().unwrap();
+        assert_eq!((mine, theirs), (client.writer().written, client.writer().written));
+    });
+}
+
+#[test]
+fn a_renewal_comes_before_the_end_of_the_token_or_the_connection_ends() {
+    explore(|| {
+        let (sessions, hand) = with_tokens();
+        let client = Client::new();
+        let mut old = client.connect_as(&sessions, &token(&sessions, "old", 10)).unwrap();
+        hand.1.store(10, Ordering::SeqCst);
+        let sweeping = thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.sweep()
+        });
+        let new = sessions.register(&token(&sessions, "new", 100), Arc::downgrade(&client)).unwrap();
+        let renewed = old.renew(&new);
+        sweeping.join().unwrap();
+        assert_eq!(renewed.is_ok(), !client.writer().killed, "renewed and ended, or neither");
+        hand.1.store(100, Ordering::SeqCst);
+        sessions.sweep();
+        assert!(client.writer().killed, "a renewed token ends too");
+    });
+}
+
+#[test]
+fn a_renewal_does_not_outlive_a_revocation() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        let client = Client::new();
+        let mut old = client.connect_as(&sessions, &token(&sessions, "s", 10)).unwrap();
+        let revoking = thread::spawn({
+            let (sessions, client) = (sessions.clone(), client.clone());
+            move || revoke(&sessions, &client)
+        });
+        // The new token is of another session, the connection still belongs to the old one too.
+        let new = sessions.register(&token(&sessions, "new", 100), Arc::downgrade(&client)).unwrap();
+        let _ = old.renew(&new);
+        client.deliver();
+        let written = revoking.join().unwrap();
+        let writer = client.writer();
+        assert!(writer.killed);
+        assert_eq!(writer.written, written);
+    });
+}
+
+#[test]
+fn lifting_takes_back_nothing_of_another_revocation() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        sessions.revoke(&of_alice(&sessions, "first"), true).unwrap();
+        let lifting = thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.lift(&RevocationId::new("first").unwrap(), None).unwrap()
+        });
+        sessions.revoke(&of_alice(&sessions, "second"), true).unwrap();
+        assert!(lifting.join().unwrap().is_some());
+        assert!(sessions.bars(&token(&sessions, "s", 100)), "the second stands");
+        sessions.lift(&RevocationId::new("second").unwrap(), None).unwrap();
+        assert!(!sessions.bars(&token(&sessions, "s", 100)));
     });
 }

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Bounds of the buckets of [`Metrics::time_to_kill`], in seconds: most are a millisecond; five seconds is when a client
+/// that does not close is left.
+const TIME_TO_KILL: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 6.0];
 
 /// Enums whose variants are label values under a name of their own.
 macro_rules! labels {
@@ -47,6 +51,10 @@ labels! {
         Client = "client",
         /// Its session was blacklisted.
         SessionKilled = "session_killed",
+        /// Its session was disconnected; its token is still good.
+        SessionDisconnected = "session_disconnected",
+        /// Its token has ended.
+        TokenExpired = "token_expired",
         /// It read too slowly and its outbox was full.
         OutboxOverflow = "outbox_overflow",
         /// It broke the protocol, or sent where nothing may be sent.
@@ -77,6 +85,13 @@ labels! {
         SubscriptionCheck = "subscription_check",
         /// The node is leaving.
         Shutdown = "shutdown",
+    }
+}
+
+impl CloseReason {
+    /// Whether the client has lost its session, so that it must not get anything any more.
+    pub const fn is_end_of_session(self) -> bool {
+        matches!(self, Self::SessionKilled | Self::SessionDisconnected | Self::TokenExpired)
     }
 }
 
@@ -133,6 +148,10 @@ pub struct Metrics {
     set_items_total: Family<BySet, Gauge>,
     /// Connections terminated because their session was blacklisted.
     pub kills: Counter,
+    /// Payloads written to a connection after its session was killed. Must stay zero.
+    pub payload_after_kill: Counter,
+    /// Seconds from the moment a revocation was asked for to the last of its connections closed.
+    pub time_to_kill: Histogram,
     /// CloudEvents taken in over HTTP.
     pub events_received: Counter,
     /// Frames handed to connections.
@@ -166,6 +185,8 @@ impl Metrics {
             set_items_current: Family::default(),
             set_items_total: Family::default(),
             kills: Counter::default(),
+            payload_after_kill: Counter::default(),
+            time_to_kill: Histogram::new(TIME_TO_KILL),
             events_received: Counter::default(),
             deliveries: Counter::default(),
             subscriptions: Gauge::default(),
@@ -195,6 +216,17 @@ impl Metrics {
             "session_kills",
             "Connections terminated because their session was blacklisted",
             self.kills.clone(),
+        );
+        r.register(
+            "revocation_payload_after_kill",
+            "Payloads written to a connection after its session was killed; must stay 0",
+            self.payload_after_kill.clone(),
+        );
+        r.register_with_unit(
+            "revocation_time_to_kill",
+            "From the request for a revocation to the last of its connections closed",
+            Unit::Seconds,
+            self.time_to_kill.clone(),
         );
         r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
         r.register(

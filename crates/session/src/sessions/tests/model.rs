@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A registration as the model sees it.
 struct Place {
     session: u8,
-    connection: Arc<Told>,
+    connection: Arc<Client>,
     guard: Registration,
     /// A revocation has taken it out.
     ended: bool,
@@ -42,28 +42,33 @@ struct Place {
 #[derive(Default)]
 struct Model {
     now: u64,
-    until: HashMap<u8, u64>,
+    /// By session, and whether it came from elsewhere: revocations of different origin stand beside each other.
+    until: HashMap<(u8, bool), u64>,
     ever: u64,
     places: Vec<Place>,
     /// How often each connection should have been told.
-    told: Vec<(Arc<Told>, usize)>,
+    told: Vec<(Arc<Client>, usize)>,
 }
 
 impl Model {
     fn is_blacklisted(&self, session: u8) -> bool {
-        self.until.get(&session).is_some_and(|until| self.now < *until)
+        [true, false].iter().any(|origin| self.is_in_force(session, *origin))
+    }
+
+    fn is_in_force(&self, session: u8, elsewhere: bool) -> bool {
+        self.until.get(&(session, elsewhere)).is_some_and(|until| self.now < *until)
     }
 
     /// Returns how many connections end.
-    fn revoke(&mut self, session: u8, seconds: u64) -> usize {
+    fn revoke(&mut self, session: u8, seconds: u64, elsewhere: bool) -> usize {
         self.ever += u64::from(seconds > 0 && !self.is_blacklisted(session));
-        let until = self.until.entry(session).or_default();
+        let until = self.until.entry((session, elsewhere)).or_default();
         *until = (*until).max(self.now + seconds);
         let mut ended = 0;
         for place in self.places.iter_mut().filter(|place| place.session == session && !place.ended) {
             place.ended = true;
-            ended += 1;
             for (_, told) in self.told.iter_mut().filter(|(c, _)| Arc::ptr_eq(c, &place.connection)) {
+                ended += usize::from(*told == 0);
                 *told += 1;
             }
         }
@@ -76,7 +81,7 @@ impl Model {
         Counts {
             sessions: open().map(|place| place.session).collect::<HashSet<_>>().len(),
             connections: open().count(),
-            blacklisted: (0..4).filter(|n| self.is_blacklisted(*n)).count(),
+            blacklisted: self.until.keys().filter(|key| self.is_in_force(key.0, key.1)).count(),
             blacklisted_ever: self.ever,
         }
     }
@@ -94,7 +99,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Connect(m, n) => {
-                    let connection = Arc::new(Told::default());
+                    let connection = Arc::new(Client::default());
                     model.told.push((connection.clone(), 0));
                     for session in [m, n] {
                         let place = sessions.register_connection(&numbered(session), Arc::downgrade(&connection));
@@ -107,19 +112,20 @@ proptest! {
                 Step::Leave(_) => {}
                 Step::Blacklist(n, seconds) => {
                     let applied = sessions.blacklist(&numbered(n), Duration::from_secs(seconds)).unwrap();
-                    let ended = if seconds == 0 { 0 } else { model.revoke(n, seconds) };
-                    prop_assert_eq!(applied.connections, ended);
+                    let ended = if seconds == 0 { 0 } else { model.revoke(n, seconds, false) };
+                    prop_assert_eq!(applied, ended as u64);
                 }
                 Step::Apply(n, seconds) => {
-                    let revocation = Revocation { session: numbered(n), validity: Duration::from_secs(seconds) };
-                    prop_assert_eq!(sessions.apply(revocation).connections, model.revoke(n, seconds));
+                    let revocation = Revocation::blacklist(&numbered(n), Duration::from_secs(seconds));
+                    let applied = sessions.apply(&revocation, (1 << 32) + u64::from(n)).finish();
+                    prop_assert_eq!(applied.connections, model.revoke(n, seconds, true) as u64);
                 }
                 Step::Forward(seconds) => {
                     model.now += seconds;
                     hand.forward(Duration::from_secs(seconds));
                 }
                 Step::Sweep => {
-                    sessions.sweep();
+                    sweep(&sessions);
                     prop_assert_eq!(sessions.counts(), model.counts());
                 }
             }
@@ -131,7 +137,7 @@ proptest! {
             }
         }
         drop(std::mem::take(&mut model.places));
-        sessions.sweep();
+        sweep(&sessions);
         prop_assert_eq!(sessions.counts(), model.counts());
     }
 }

@@ -1,0 +1,128 @@
+//! What the rest of the node holds of a connection: its places in the registry, one for each token, and in the index.
+
+use std::sync::{Arc, Weak};
+
+use event::Event;
+use session::{Expiry, Registration, SessionName, Subject};
+use subscription::{Interest, Subscription};
+
+use crate::connection::Connection;
+use crate::frame::Frame;
+
+/// How many tokens a connection can hold at once. Each renewal brings one.
+pub(crate) const MAX_TOKENS: usize = 64;
+
+/// Registrations of a connection, undone with it.
+#[derive(Default)]
+pub(crate) struct Ties {
+    pub(crate) tokens: Vec<Registration>,
+    pub(crate) interest: Option<Interest<Weak<Connection>>>,
+    /// The subscriptions, as they were announced: a JSON list.
+    pub(crate) subscriptions: Box<str>,
+}
+
+/// The connection could not be bound to what a token names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// The token is revoked. Holds its session, where it names one.
+    #[error("the session is blacklisted")]
+    SessionBlacklisted(Option<SessionName>),
+    /// The connection has ended.
+    #[error("the connection has ended")]
+    Gone,
+    /// None of the connection's tokens is of the same user (`sub`) as the new one.
+    #[error("the token is of another user (sub) than those of the connection")]
+    OtherUser,
+    /// The connection holds as many tokens as it can.
+    #[error("the connection holds {MAX_TOKENS} tokens already; open a new one")]
+    TooManyTokens,
+}
+
+impl Connection {
+    /// Binds the connection to its tokens, announces it and its subscriptions, and lets events in.
+    ///
+    /// Every token is checked against the blacklist as it is bound; a connection that cannot be bound to all of them
+    /// is refused (invariant 2).
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        subjects: &[Subject],
+        subscriptions: &[Subscription],
+        welcome: Event,
+    ) -> Result<(), BindError> {
+        let mut ties = self.ties().lock();
+        ties.tokens = self.bind(subjects)?;
+        self.deliver(&Frame::new(welcome));
+        self.announce(&mut ties, subscriptions);
+        ties.interest = Some(self.hub().index().subscribe(Arc::downgrade(self), subscriptions));
+        Ok(())
+    }
+
+    /// Replaces the subscriptions, and binds the connection to further tokens beside those it has (RIG: `PUT
+    /// …/subscriptions`). A token of the same user renews those that end earlier: the connection lives on with it.
+    ///
+    /// # Errors
+    /// See [`BindError`]; the subscriptions stay as they were.
+    pub fn set_subscriptions(
+        self: &Arc<Self>,
+        subjects: &[Subject],
+        subscriptions: &[Subscription],
+    ) -> Result<(), BindError> {
+        let mut ties = self.ties().lock();
+        if self.close_reason().is_some() {
+            return Err(BindError::Gone);
+        }
+        self.renew(&mut ties.tokens, subjects)?;
+        self.announce(&mut ties, subscriptions);
+        if let Some(interest) = &mut ties.interest {
+            interest.replace(subscriptions);
+        }
+        Ok(())
+    }
+
+    fn bind(self: &Arc<Self>, subjects: &[Subject]) -> Result<Vec<Registration>, BindError> {
+        let register = |subject: &Subject| {
+            let weak: Weak<Self> = Arc::downgrade(self);
+            let registered = self.hub().sessions().register(subject, weak);
+            registered.map_err(|_| BindError::SessionBlacklisted(subject.session().cloned()))
+        };
+        subjects.iter().map(register).collect()
+    }
+
+    fn renew(
+        self: &Arc<Self>,
+        tokens: &mut Vec<Registration>,
+        subjects: &[Subject],
+    ) -> Result<(), BindError> {
+        // Where tokens do not end, they are not renewed either: then any token is taken (RIG).
+        let renews = self.hub().sessions().config().expiry() != Expiry::Ignored && !tokens.is_empty();
+        let is_known = |subject: &Subject| tokens.iter().any(|token| token.is_of_user(subject));
+        if renews && !subjects.iter().all(is_known) {
+            return Err(BindError::OtherUser);
+        }
+        // Only what is new, and what has not ended by itself, needs its place.
+        let room = tokens.iter().filter(|token| token.is_good()).count() + subjects.len();
+        if room > MAX_TOKENS {
+            return Err(BindError::TooManyTokens);
+        }
+        let mut newer = self.bind(subjects)?;
+        for (newer, subject) in newer.iter_mut().zip(subjects) {
+            for token in tokens.iter_mut().filter(|token| token.is_of_user(subject)) {
+                token.renew(newer).map_err(|_| BindError::Gone)?;
+                newer.renew(token).map_err(|_| BindError::Gone)?;
+            }
+        }
+        tokens.retain(|token| !newer.iter().any(|newer| newer.is_same(token)));
+        if tokens.len() + newer.len() > MAX_TOKENS {
+            tokens.retain(Registration::is_good);
+        }
+        tokens.append(&mut newer);
+        tokens.shrink_to_fit();
+        Ok(())
+    }
+
+    fn announce(&self, ties: &mut Ties, subscriptions: &[Subscription]) {
+        let data = serde_json::value::to_raw_value(subscriptions).expect("subscriptions are JSON");
+        self.deliver(&Frame::new(Event::of_rig("rig.subscriptions_set", Some(&data))));
+        ties.subscriptions = data.get().into();
+    }
+}

@@ -1,0 +1,117 @@
+//! Telling the connections that a revocation has taken out, in as many steps as the caller likes.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crate::connection::{Connection, Ending, Told};
+use crate::members::Members;
+use crate::revocation::{Receipt, Seq};
+use crate::selector::Key;
+use crate::sessions::Sessions;
+use crate::shard::Revoked;
+
+/// A revocation that is in force, and whose connections are being told. Dropping it tells those that are left.
+///
+/// A caller with thousands of connections to end, and others to serve meanwhile, tells some with [`Kill::step`], lets
+/// others run, and goes on.
+#[must_use = "dropping a kill carries it out"]
+pub struct Kill {
+    sessions: Sessions,
+    key: Key,
+    ending: Option<Arc<Ending>>,
+    taken: Option<Arc<Members>>,
+    /// Those still to be told, the next one last: mine, and before them those of other revocations, which may not have
+    /// come this far yet. Nothing may be sent once this one has returned either.
+    queue: Vec<Weak<dyn Connection>>,
+    seq: Option<Seq>,
+    connections: u64,
+    requests: u64,
+    last_payload: Option<Instant>,
+}
+
+impl Kill {
+    pub(crate) fn new(
+        sessions: Sessions,
+        key: Key,
+        revoked: Revoked,
+        ending: Ending,
+        seq: Option<Seq>,
+    ) -> Self {
+        let Revoked { taken, ending: others, .. } = revoked;
+        let mut queue = Vec::new();
+        for members in others.iter().rev().chain(&taken) {
+            let at = queue.len();
+            queue.extend(members.iter().map(|member| member.connection.clone()));
+            queue[at..].reverse();
+        }
+        Self {
+            sessions,
+            key,
+            ending: Some(Arc::new(ending)),
+            taken,
+            queue,
+            seq,
+            connections: 0,
+            requests: 0,
+            last_payload: None,
+        }
+    }
+
+    /// Tells up to `most` connections; returns whether there are more.
+    pub fn step(&mut self, most: usize) -> bool {
+        let Some(ending) = &self.ending else { return false };
+        let from = self.queue.len().saturating_sub(most);
+        for connection in self.queue.drain(from..).rev().filter_map(|connection| connection.upgrade()) {
+            // The connection moves in, for its own drop may panic too. The panic hook has reported it: on to the next.
+            let told = catch_unwind(AssertUnwindSafe(move || connection.session_killed(ending)));
+            let told = told.unwrap_or(Told::ended());
+            self.connections += u64::from(told.ended);
+            self.requests += told.requests;
+            self.last_payload = self.last_payload.max(told.last_payload);
+        }
+        !self.queue.is_empty()
+    }
+
+    /// Tells all that are left; when it returns, nothing is written to any of them any more.
+    pub fn finish(mut self) -> Receipt {
+        self.complete()
+    }
+
+    fn complete(&mut self) -> Receipt {
+        while self.step(usize::MAX) {}
+        if let Some(taken) = self.taken.take() {
+            self.sessions.shard(self.key).lock().told(&taken);
+        }
+        let (now, wall) = (self.sessions.clock().now(), self.sessions.clock().wall());
+        let last_payload_at =
+            self.last_payload.and_then(|at| wall.checked_sub(now.saturating_duration_since(at)));
+        let receipt = Receipt {
+            applied_at: wall,
+            connections: self.connections,
+            requests: self.requests,
+            last_payload_at,
+        };
+        if self.ending.take().is_some()
+            && let Some(seq) = self.seq
+        {
+            self.sessions.log().receipt(seq, receipt);
+        }
+        receipt
+    }
+}
+
+impl Drop for Kill {
+    fn drop(&mut self) {
+        if self.ending.is_some() {
+            self.complete();
+        }
+    }
+}
+
+impl fmt::Debug for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kill").field("left", &self.queue.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! Whom a revocation is about, and the fingerprint under which that is kept.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::name::SessionName;
+
+/// Selects tokens, and with them connections: by their session, or by the value of another claim.
+///
+/// `Debug` does not show the value, so that a claim's value gets into no log by accident.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// All tokens of a session.
+    Session(SessionName),
+    /// All tokens with this value of a claim.
+    Claim {
+        /// The JSON Pointer of the claim, one of [`Config::revocation_claims`](crate::Config::revocation_claims).
+        claim: Arc<str>,
+        /// The claim's value; an integer is its decimal digits.
+        value: SessionName,
+    },
+}
+
+impl Selector {
+    /// The name or the claim's value.
+    pub fn value(&self) -> &SessionName {
+        match self {
+            Self::Session(value) | Self::Claim { value, .. } => value,
+        }
+    }
+
+    /// The JSON Pointer of the claim; `None`: the session.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::Session(_) => None,
+            Self::Claim { claim, .. } => Some(claim),
+        }
+    }
+}
+
+impl From<SessionName> for Selector {
+    fn from(name: SessionName) -> Self {
+        Self::Session(name)
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector").field("claim", &self.claim()).finish_non_exhaustive()
+    }
+}
+
+/// Stands for a claim and its value: 128 bits of a keyed hash (SipHash-1-3) whose key nobody outside knows.
+///
+/// Two values that share one would share their revocations. Among ten million entries the chance that a given token
+/// meets a foreign one is 10⁷ · 2⁻¹²⁸, below 10⁻³¹; nobody can aim for it without the key, which is new in every
+/// process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    high: u64,
+    low: u64,
+}
+
+/// Makes fingerprints, all with one key.
+pub(crate) struct Fingerprints(SipHasher13);
+
+impl Fingerprints {
+    pub(crate) fn new() -> Self {
+        let random = RandomState::new();
+        Self(SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)))
+    }
+
+    pub(crate) fn of_session(&self, name: &SessionName) -> Key {
+        Key::Session(self.of("", name.as_str()))
+    }
+
+    pub(crate) fn of_claim(&self, claim: &str, value: &str) -> Key {
+        Key::Claim(self.of(claim, value))
+    }
+
+    /// The key of a token that nothing selects. It is there so that the token can end.
+    pub(crate) fn of_nobody(&self, number: u64) -> Key {
+        Key::Claim(self.of("\0", &number.to_string()))
+    }
+
+    pub(crate) fn of_selector(&self, selector: &Selector) -> Key {
+        match selector {
+            Selector::Session(name) => self.of_session(name),
+            Selector::Claim { claim, value } => self.of_claim(claim, value.as_str()),
+        }
+    }
+
+    /// A pointer holds no byte that is not of UTF-8, so that where it ends is certain.
+    fn of(&self, claim: &str, value: &str) -> Fingerprint {
+        let mut hasher = self.0;
+        hasher.write(claim.as_bytes());
+        hasher.write_u8(0xff);
+        hasher.write(value.as_bytes());
+        let (high, low) = hasher.finish128().as_u64();
+        Fingerprint { high, low }
+    }
+}
+
+/// Under which registrations and revocations of a selector meet. Sessions are told from claims so that they can be
+/// counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Session(Fingerprint),
+    Claim(Fingerprint),
+}
+
+impl Key {
+    pub(crate) fn fingerprint(self) -> Fingerprint {
+        let (Self::Session(fingerprint) | Self::Claim(fingerprint)) = self;
+        fingerprint
+    }
+}
+
+impl Fingerprint {
+    /// Spreads over `n` shards, by other bits than [`Fingerprint::bits`].
+    pub(crate) fn shard(self, n: usize) -> usize {
+        (self.high % n as u64) as usize
+    }
+
+    /// What a table hashes by: they are random already.
+    pub(crate) fn bits(self) -> u64 {
+        self.low
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low);
+    }
+}
+
+/// Takes a fingerprint for its hash.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only fingerprints are hashed, and they write 64 bits");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_and_values_do_not_run_into_each_other() {
+        let prints = Fingerprints::new();
+        let all = [
+            prints.of_session(&"a".parse().unwrap()),
+            prints.of_claim("/sub", "a"),
+            prints.of_claim("/su", "ba"),
+            prints.of_claim("/sid", "a"),
+            prints.of_nobody(0),
+        ];
+        for (n, one) in all.iter().enumerate() {
+            assert!(all[..n].iter().all(|other| other.fingerprint() != one.fingerprint()), "{n}");
+        }
+        assert!(prints.of_claim("/sub", "a") == all[1]);
+    }
+
+    #[test]
+    fn debug_does_not_tell_the_value() {
+        let selector = Selector::Claim { claim: "/sub".into(), value: "alice".parse().unwrap() };
+        let shown = format!("{selector:?}");
+        assert!(shown.contains("/sub") && !shown.contains("alice"), "{shown}");
+    }
+}
