@@ -203,16 +203,7 @@ impl Sessions {
     /// As [`Sessions::revoke`].
     pub fn accept(&self, revocation: &Revocation, forced: bool) -> Result<Accepted, RevokeError> {
         let asked = self.0.clock.now();
-        if revocation.mode == Mode::Revoke {
-            let key = self.0.fingerprints.of_selector(&revocation.selector);
-            let count = self.shard(key).lock().revocations(key, self.now());
-            if count >= Self::MOST && !revocation.extends {
-                return Err(RevokeError::TooMany);
-            }
-            if !forced {
-                self.outlasts_tokens(revocation)?;
-            }
-        }
+        self.check(revocation, forced)?;
         match self.0.log.append(revocation) {
             Ok(Appended::New { seq, replaces }) => {
                 Ok(Accepted::Begun(self.apply_since(revocation, seq, replaces, asked)))
@@ -230,6 +221,22 @@ impl Sessions {
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether a revocation would be accepted now, whatever its id.
+    ///
+    /// # Errors
+    /// [`RevokeError::TooMany`] or, where it is not forced, [`RevokeError::TooShort`].
+    pub fn check(&self, revocation: &Revocation, forced: bool) -> Result<(), RevokeError> {
+        if revocation.mode == Mode::Disconnect {
+            return Ok(());
+        }
+        let key = self.0.fingerprints.of_selector(&revocation.selector);
+        let count = self.shard(key).lock().revocations(key, self.now());
+        if count >= Self::MOST && !revocation.extends {
+            return Err(RevokeError::TooMany);
+        }
+        if forced { Ok(()) } else { self.outlasts_tokens(revocation) }
     }
 
     fn outlasts_tokens(&self, revocation: &Revocation) -> Result<(), RevokeError> {
