@@ -15,6 +15,13 @@ use utoipa::openapi::OpenApi as Document;
         crate::session_blacklist::add,
         crate::session_blacklist::check,
         crate::messages::publish,
+        crate::v4::revocations::revoke,
+        crate::v4::revocations::list,
+        crate::v4::revocations::one,
+        crate::v4::revocations::lift,
+        crate::v4::sessions::list,
+        crate::v4::sessions::one,
+        crate::v4::sessions::disconnect,
     ),
     components(schemas(crate::session_blacklist::BlacklistRequest))
 )]
@@ -40,7 +47,11 @@ mod tests {
                 "/metrics",
                 "/v3/messages",
                 "/v3/session-blacklist",
-                "/v3/session-blacklist/{sessionId}"
+                "/v3/session-blacklist/{sessionId}",
+                "/v4/revocations",
+                "/v4/revocations/{id}",
+                "/v4/sessions",
+                "/v4/sessions/{name}"
             ]
         );
     }
