@@ -44,6 +44,8 @@ fn raise_descriptors() {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
+    let sessions = load_sessions(settings.session, settings.data)?;
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
     let bind =
@@ -51,7 +53,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), bind)?;
     let internal_ports = bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind)?;
 
-    let sessions = load_sessions(settings.session, settings.data)?;
     let hub = Hub::new(
         settings.connections,
         sessions,
