@@ -68,7 +68,12 @@ impl Gateway {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
         command.envs(ports.map(|port| (port, "0")));
-        command.envs([("INBOUND_BIND", "127.0.0.1"), ("LOG_FMT", "json"), ("LOG_LEVEL", "info")]);
+        command.envs([
+            ("INBOUND_BIND", "127.0.0.1"),
+            ("LOG_FMT", "json"),
+            ("LOG_LEVEL", "info"),
+            ("DATA_DIR", "memory"),
+        ]);
         command.envs(settings.iter().copied());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", Self::binary().display()));
