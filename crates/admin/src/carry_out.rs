@@ -79,3 +79,91 @@ fn record_of(sessions: &Sessions, revocation: Revocation, accepted_at: SystemTim
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+    use session::{Appended, Config, Log, LogError, MemoryLog, Receipt, RevocationId, Seq, Standing};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Keeps nothing before it is told to.
+    struct SlowLog {
+        go: Mutex<Receiver<()>>,
+        kept: MemoryLog,
+    }
+
+    impl Log for SlowLog {
+        fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+            self.kept.load(each)
+        }
+
+        fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+            self.go.lock().recv().map_err(|error| LogError(error.into()))?;
+            self.kept.append(revocation)
+        }
+
+        fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+            self.kept.lift(id, by)
+        }
+
+        fn receipt(&self, seq: Seq, receipt: Receipt) {
+            self.kept.receipt(seq, receipt);
+        }
+
+        fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+            self.kept.find(id)
+        }
+
+        fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+            self.kept.page(before, limit)
+        }
+    }
+
+    fn hub(log: impl Log) -> Arc<Hub> {
+        let sessions = Sessions::new(Config::default(), log).unwrap();
+        Hub::new(
+            connection::Config::default(),
+            sessions,
+            Arc::default(),
+            connection::TokenKey::new(None),
+            Arc::new(telemetry::Metrics::new()),
+        )
+    }
+
+    fn revocation() -> Revocation {
+        Revocation::blacklist(&"s".parse().unwrap(), Duration::from_secs(60))
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_stops_waiting_changes_nothing() {
+        let (go, gate) = channel();
+        let hub = hub(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
+        // It is polled, has nothing to say yet, and is dropped.
+        let stopped = timeout(Duration::ZERO, carry_out(&hub, revocation(), true)).await;
+        assert!(stopped.is_err(), "{stopped:?}");
+        go.send(()).unwrap();
+        let find = || hub.sessions().log().find(&revocation().id).unwrap();
+        let done = timeout(Duration::from_secs(20), async {
+            while find().and_then(|record| record.receipt).is_none() {
+                tokio::task::yield_now().await;
+            }
+        });
+        done.await.expect("it is carried out");
+        assert!(hub.sessions().is_blacklisted(&"s".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn what_the_log_does_not_keep_is_in_force_and_says_so() {
+        let (go, gate) = channel();
+        drop(go);
+        let hub = hub(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
+        let failed = carry_out(&hub, revocation(), true).await.unwrap_err();
+        assert!(matches!(failed, Failure::Revoke(RevokeError::Log(_))), "{failed}");
+        assert!(hub.sessions().is_blacklisted(&"s".parse().unwrap()));
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth::Verifier;
 use axum::Router;
 use axum::body::Body as AxumBody;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -115,7 +115,10 @@ pub(crate) fn errors(detail: &str) -> Json<Value> {
     Json(json!({ "errors": { "detail": detail } }))
 }
 
-async fn not_found() -> Response {
+async fn not_found(OriginalUri(uri): OriginalUri) -> Response {
+    if v4::covers(uri.path()) {
+        return v4::NOTHING_HERE.into_response();
+    }
     (StatusCode::NOT_FOUND, errors("Not found")).into_response()
 }
 

@@ -98,6 +98,8 @@ impl Settings {
         let (inbound_ports, api_ports) = network::read_ports(reader, api_token.is_some(), has_tls);
         let max_body = reader.bytes("MAX_BODY_BYTES");
         let body_timeout = reader.time("BODY_TIMEOUT");
+        let data = access::read_data(reader);
+        let durable = data.is_some();
         let check_timeout = reader.time("CHECK_TIMEOUT");
         Self {
             host: reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned())),
@@ -106,7 +108,7 @@ impl Settings {
             tls,
             limits: network::read_limits(reader),
             session: access::read_sessions(reader),
-            data: access::read_data(reader),
+            data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
@@ -132,7 +134,7 @@ impl Settings {
                 token: api_token.as_deref().map(ApiToken::new),
                 max_body,
                 body_timeout,
-                durable: false,
+                durable,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),

@@ -32,6 +32,9 @@ use tokio::task::spawn_blocking;
 use crate::routes::Node;
 use problem::Problem;
 
+/// What is said of a path that is none of these.
+pub(crate) const NOTHING_HERE: Problem = Problem::NotFound("there is nothing at this path");
+
 /// The endpoints below `/v4`.
 pub(crate) fn router() -> Router<Node> {
     Router::new()
@@ -39,9 +42,14 @@ pub(crate) fn router() -> Router<Node> {
         .route("/revocations/{id}", get(revocations::one).delete(revocations::lift))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{name}", get(sessions::one).delete(sessions::disconnect))
-        .fallback(async || Problem::NotFound("there is nothing at this path"))
+        .fallback(async || NOTHING_HERE)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(map_response(not_stored))
+}
+
+/// Whether errors at this path are told as problems.
+pub(crate) fn covers(path: &str) -> bool {
+    path == "/v4" || path.starts_with("/v4/")
 }
 
 /// Answers are good for the moment only, and tell who is connected.
