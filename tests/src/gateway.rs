@@ -64,6 +64,16 @@ impl Gateway {
         Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
     }
 
+    /// Starts a gateway by another program: its arguments, to which the gateway's path is added. With [`KEY`] as its secret.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn start_by(program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(Self::binary());
+        Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
+    }
+
     fn start_command(mut command: Command, settings: &[(&str, &str)]) -> Self {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
