@@ -6,12 +6,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use session::Revocation;
+
+use crate::folder::committed_audit_line;
 
 /// A place in the chain: a line's number and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,6 +279,16 @@ pub enum AuditError {
         /// Its number, from 1.
         line: u64,
     },
+    /// The revocation log beside it knows of later lines.
+    #[error(
+        "lines are missing at the end: it ends with number {last}, the revocation log knows of number {known}"
+    )]
+    CutOff {
+        /// The number in its last line.
+        last: u64,
+        /// The number of the last line that was committed.
+        known: u64,
+    },
 }
 
 /// A log that is whole.
@@ -285,8 +298,34 @@ pub struct Verified {
     pub lines: u64,
     /// The number in its first line; more than 1 where earlier lines have been moved away.
     pub first: u64,
+    /// The hash of the line before the first.
+    pub begins_after: String,
     /// The hash of its last line.
     pub head: String,
+}
+
+impl Verified {
+    /// The number in the last line.
+    pub fn last(&self) -> u64 {
+        (self.first + self.lines).saturating_sub(1)
+    }
+
+    /// Whether it goes on where the other ends.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        self.first == earlier.last() + 1 && self.begins_after == earlier.head
+    }
+
+    /// Compares the end with what the revocation log of the same folder knows of; returns whether it could be asked: a
+    /// running gateway has it open.
+    ///
+    /// # Errors
+    /// Lines are missing at the end.
+    pub fn is_complete_in(&self, folder: &Path) -> Result<bool, AuditError> {
+        match committed_audit_line(folder) {
+            Some(known) if known > self.last() => Err(AuditError::CutOff { last: self.last(), known }),
+            known => Ok(known.is_some()),
+        }
+    }
 }
 
 /// Checks every line of an audit log, and that each follows the one before it.
@@ -296,7 +335,8 @@ pub struct Verified {
 /// # Errors
 /// The first line that is wrong.
 pub fn verify(log: impl Read) -> Result<Verified, AuditError> {
-    let mut verified = Verified { lines: 0, first: 0, head: Head::default().hash };
+    let Head { hash, .. } = Head::default();
+    let mut verified = Verified { lines: 0, first: 1, begins_after: hash.clone(), head: hash };
     let mut last: Option<Head> = None;
     for line in BufReader::new(log).split(b'\n') {
         let number = verified.lines + 1;
@@ -307,7 +347,7 @@ pub fn verify(log: impl Read) -> Result<Verified, AuditError> {
             None if before.seq == 0 && before != Head::default() => {
                 return Err(AuditError::Chain { line: number });
             }
-            None => verified.first = own.seq,
+            None => (verified.first, verified.begins_after) = (own.seq, before.hash),
         }
         verified.lines = number;
         verified.head.clone_from(&own.hash);

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
+
+use crate::store;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
 /// Where the logs are, and how they are written.
@@ -115,7 +117,7 @@ impl Folder {
     ) -> Result<Database, OpenError> {
         let path = self.revocations();
         if fs::metadata(&path).map_or(0, |file| file.size()) > 0 {
-            return open_store(&path);
+            return open_store(&path).and_then(|store| compacted(store, &path));
         }
         if fs::metadata(self.audit()).is_ok_and(|file| file.size() > 0) || path.exists() {
             return Err(OpenError::Missing(path));
@@ -129,6 +131,33 @@ impl Folder {
         File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(OpenError::io(&self.0))?;
         open_store(&path)
     }
+}
+
+/// A file below this size is never worth compacting, in bytes.
+const SMALL: u64 = 64 << 20;
+
+/// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only at the start, when
+/// nobody waits for a commit; meanwhile the room is used again.
+fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
+    let size = fs::metadata(path).map_or(0, |file| file.size());
+    if size < SMALL {
+        return Ok(store);
+    }
+    let damaged =
+        |error: redb::Error| OpenError::Damaged { path: path.to_owned(), reason: error.to_string() };
+    let used = store.begin_write().and_then(|write| Ok(write.stats()?.stored_bytes()));
+    let used = used.map_err(|error| damaged(error.into()))?;
+    if used < size / 4 {
+        tracing::info!(size, used, "compacting the revocation log");
+        store.compact().map_err(|error| damaged(error.into()))?;
+    }
+    Ok(store)
+}
+
+/// The number of the last audit line that the revocation log knows of; `None` where it is in use, or cannot tell.
+pub(crate) fn committed_audit_line(folder: &Path) -> Option<u64> {
+    let store = Builder::new().set_cache_size(CACHE).open_read_only(folder.join("revocations.redb")).ok()?;
+    Some(store::audit_head(&store).ok()?.seq)
 }
 
 /// Opens a store, made where it is missing, and checks every page of it.

@@ -59,7 +59,7 @@ pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, StoreError> {
 }
 
 /// The last line of the audit log that was written before the last commit.
-pub(crate) fn audit_head(store: &Database) -> Result<Head, StoreError> {
+pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, StoreError> {
     let read = store.begin_read()?;
     let seq = read.open_table(NUMBERS)?.get("audit")?.map_or(0, |seq| seq.value());
     let hash = read.open_table(TEXTS)?.get("audit")?.map(|hash| hash.value().to_owned());

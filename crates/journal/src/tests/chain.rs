@@ -78,8 +78,13 @@ fn a_torn_last_line_is_taken_away_and_the_chain_goes_on() {
 #[test]
 fn lines_that_are_missing_at_the_end_show_in_the_chain() {
     let (folder, log) = filled(None);
+    let whole = verify(log.as_bytes()).unwrap();
+    assert!(whole.is_complete_in(&folder.config().folder).unwrap());
     let (without_last, _) = log.trim_end().rsplit_once('\n').unwrap();
     fs::write(folder.file("audit.log"), format!("{without_last}\n")).unwrap();
+    let cut_off = verify(format!("{without_last}\n").as_bytes()).unwrap();
+    let error = cut_off.is_complete_in(&folder.config().folder).unwrap_err();
+    assert!(matches!(error, AuditError::CutOff { last: 3, known: 4 }), "{error}");
     append(&folder.open(), &revocation("dave", MINUTE));
     let log = fs::read(folder.file("audit.log")).unwrap();
     assert!(matches!(verify(&log[..]), Err(AuditError::Chain { line: 4 })));
@@ -91,6 +96,8 @@ fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
     fs::remove_file(folder.file("audit.log")).unwrap();
     append(&folder.open(), &revocation("dave", MINUTE));
     let new = fs::read_to_string(folder.file("audit.log")).unwrap();
-    assert_eq!(verify(new.as_bytes()).unwrap().first, 5);
+    let (before, after) = (verify(old.as_bytes()).unwrap(), verify(new.as_bytes()).unwrap());
+    assert_eq!(after.first, 5);
+    assert!(after.follows(&before) && !before.follows(&after));
     assert_eq!(verify(format!("{old}{new}").as_bytes()).unwrap().lines, 6);
 }
