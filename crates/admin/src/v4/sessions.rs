@@ -36,7 +36,7 @@ pub(crate) struct SessionSummary {
     /// How they are held: `sse`, `websocket`, `longpolling`.
     #[schema(value_type = Vec<String>)]
     transports: Vec<&'static str>,
-    /// Whether it is illegal to use, whatever the token. Its connections have been told then, and are about to end.
+    /// Whether it is illegal to use, whatever the token: its connections are about to be told.
     revoked: bool,
 }
 
@@ -158,10 +158,15 @@ impl Found {
     }
 }
 
+/// Those that have not been told to end. One that has gets nothing more, and lingers until its client has closed.
+fn open_connections(hub: &Hub) -> impl Iterator<Item = Arc<Connection>> {
+    hub.all().filter(|connection| connection.close_reason().is_none())
+}
+
 /// The `most` sessions that come first behind `after`. Looks at every connection, and keeps no more than it returns.
 fn summarize(hub: &Hub, after: Option<&str>, most: usize) -> BTreeMap<String, Found> {
     let mut all: BTreeMap<String, Found> = BTreeMap::new();
-    for connection in hub.all() {
+    for connection in open_connections(hub) {
         let mut names = connection.sessions();
         // Several tokens of one session are one session.
         names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -218,7 +223,7 @@ pub(crate) async fn one(
     let name = named(name, "name", str::parse::<SessionName>)?;
     aside(move || {
         let mut connections: Vec<Arc<Connection>> =
-            node.hub.all().filter(|connection| connection.belongs_to(&name)).collect();
+            open_connections(&node.hub).filter(|connection| connection.belongs_to(&name)).collect();
         let revoked = node.sessions().is_blacklisted(&name);
         if connections.is_empty() && !revoked {
             return Err(Problem::NotFound("the session has no connections, and is not revoked"));

@@ -26,11 +26,7 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
 
 /// `Z`, or hours and minutes.
 fn has_offset(text: &[u8]) -> bool {
-    match text {
-        [.., b'Z' | b'z'] => true,
-        [.., b'+' | b'-', _, _, b':', _, _] => true,
-        _ => false,
-    }
+    matches!(text, [.., b'Z' | b'z'] | [.., b'+' | b'-', _, _, b':', _, _])
 }
 
 /// Whole seconds, the last one begun: what is left is not told to be less than it is.
