@@ -33,6 +33,10 @@ pub(crate) fn document() -> Document {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -54,5 +58,33 @@ mod tests {
                 "/v4/sessions/{name}"
             ]
         );
+    }
+
+    /// All references in a document.
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for name in
+            ["Receipt", "RevocationRequest", "RevocationPage", "SessionPage", "SessionDetail", "Problem"]
+        {
+            assert!(found.contains(&format!("#/components/schemas/{name}")), "{name}: {found:?}");
+        }
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
     }
 }

@@ -58,8 +58,8 @@ pub(crate) struct Receipt {
     reason: Option<String>,
     /// When it was accepted.
     accepted_at: Option<String>,
-    /// When it ends by itself. It counts down on a clock that nobody sets: where the time of day is set, this moves. Null: never, beyond the year
-    /// 9999, or there is nothing to end (`disconnect`).
+    /// When it ends by itself, in the time of day of now: it counts down on a clock that nobody sets. Null: never, beyond
+    /// the year 9999, or there is nothing to end (`disconnect`).
     ends_at: Option<String>,
     /// Seconds until then. Null: never, or there is nothing to end.
     remaining_seconds: Option<u64>,
