@@ -58,7 +58,7 @@ impl fmt::Debug for Selector {
 /// Two values that share one would share their revocations. Among ten million entries the chance that a given token
 /// meets a foreign one is 10⁷ · 2⁻¹²⁸, below 10⁻³¹; nobody can aim for it without the key, which is new in every
 /// process.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     high: u64,
     low: u64,
@@ -120,6 +120,12 @@ impl Key {
 }
 
 impl Fingerprint {
+    /// One with these bits, of nothing.
+    #[cfg(test)]
+    pub(crate) fn of_parts(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
     /// Spreads over `n` shards, by other bits than [`Fingerprint::bits`].
     pub(crate) fn shard(self, n: usize) -> usize {
         (self.high % n as u64) as usize
