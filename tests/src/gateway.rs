@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub struct Gateway {
     child: Child,
     ports: HashMap<String, SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log until its end.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -64,30 +67,47 @@ impl Gateway {
         Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
     }
 
+    /// Starts a gateway by another program: its arguments, to which the gateway's path is added. With [`KEY`] as its secret.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn start_by(program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(Self::binary());
+        Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
+    }
+
     fn start_command(mut command: Command, settings: &[(&str, &str)]) -> Self {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
         command.envs(ports.map(|port| (port, "0")));
-        command.envs([("INBOUND_BIND", "127.0.0.1"), ("LOG_FMT", "json"), ("LOG_LEVEL", "info")]);
+        command.envs([
+            ("INBOUND_BIND", "127.0.0.1"),
+            ("LOG_FMT", "json"),
+            ("LOG_LEVEL", "info"),
+            ("DATA_DIR", "memory"),
+        ]);
         command.envs(settings.iter().copied());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", Self::binary().display()));
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = channel();
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        std::thread::spawn({
+        let reader = std::thread::spawn({
             let log = log.clone();
             move || {
                 for line in stderr.lines().map_while(Result::ok) {
-                    if let Some(port) = listening_port(&line) {
+                    let port = listening_port(&line);
+                    // Before anybody hears of the port: whoever does may look for the line.
+                    log.lock().push(line);
+                    if let Some(port) = port {
                         drop(sender.send(port));
                     }
-                    log.lock().push(line);
                 }
             }
         });
         let tls = settings.iter().any(|(name, _)| *name == "HTTPS_CERTFILE");
-        let mut gateway = Self { child, ports: HashMap::new(), log };
+        let mut gateway = Self { child, ports: HashMap::new(), log, reader: Some(reader) };
         gateway.await_ports(&listening, if tls { 4 } else { 2 });
         gateway
     }
@@ -130,6 +150,17 @@ impl Gateway {
     /// All it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().join("\n")
+    }
+
+    /// Ends it, and returns all it has ever logged.
+    ///
+    /// # Panics
+    /// Where it does not end.
+    pub fn end(mut self) -> String {
+        self.terminate();
+        self.exit_status();
+        self.reader.take().expect("it ends once").join().expect("the reader does not panic");
+        self.log()
     }
 
     /// Asks the port of frontends.

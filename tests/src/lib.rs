@@ -4,6 +4,7 @@
 //! behind the same mistake here. Everything blocks, with a deadline; a test is one thread that tells a story.
 
 mod client;
+mod folder;
 mod gateway;
 mod longpolling;
 mod scenarios;
@@ -14,6 +15,7 @@ mod websocket;
 mod wire;
 
 pub use client::{Request, Response};
+pub use folder::Folder;
 pub use gateway::Gateway;
 pub use longpolling::{LongPolling, Poll};
 pub use scenarios::{Scenarios, redacted};

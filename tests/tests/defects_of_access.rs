@@ -227,8 +227,9 @@ fn no_token_and_no_claim_is_logged() {
     gateway.ask_internal(&Request::post_json("/v3/session-blacklist", body).bearer(API_TOKEN));
     gateway.ask(&Request::get(format!("/_rig/v1/connection/sse?jwt={token}")));
     let signature = token.rsplit('.').next().unwrap();
-    let log = gateway.log();
-    assert!(log.contains("listening"));
+    drop(sse);
+    let log = gateway.end();
+    assert!(log.contains("listening") && log.contains("answered"), "{log}");
     for secret in
         [&token, signature, &connection_token, "claim-value", KEY, API_TOKEN, "a-cookie-of-the-node"]
     {

@@ -28,7 +28,7 @@ fn every_client_sees_an_orderly_end() {
 
     let asked = Instant::now();
     gateway.terminate();
-    assert_eq!(sse.raw(), None, "the chunked stream ends with its last chunk");
+    expect_orderly_end(&mut sse);
     assert!(websocket.receive().starts_with("CLOSE 1001"));
     websocket.send(&Frame::close(1001, ""));
     assert_eq!(websocket.receive(), "END");
@@ -39,6 +39,14 @@ fn every_client_sees_an_orderly_end() {
     assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
     // Nobody has to be waited for.
     assert!(asked.elapsed() < Duration::from_secs(3), "after {:?}", asked.elapsed());
+}
+
+/// The client is asked to come back later, and the chunked stream ends with its last chunk.
+fn expect_orderly_end(sse: &mut Sse) {
+    let retry = sse.raw().expect("a last field");
+    let wait: u64 = retry.strip_prefix("retry: ").and_then(|wait| wait.parse().ok()).expect("a number");
+    assert!((1000..=11_000).contains(&wait), "{retry}");
+    assert_eq!(sse.raw(), None);
 }
 
 /// A poll cannot be seen to be parked from outside; another request on a fresh socket, which is read after it, has come
@@ -69,7 +77,7 @@ fn an_interrupt_is_as_good_as_sigterm() {
     let mut sse = Sse::connect(gateway.inbound(), "");
     sse.welcome();
     gateway.signal("INT");
-    assert_eq!(sse.raw(), None, "the chunked stream ends with its last chunk");
+    expect_orderly_end(&mut sse);
     assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
 }
 

@@ -1,11 +1,18 @@
 //! HTTPS and HTTP/2, driven by curl: a client that shares no code with the gateway.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use pkcs8::der::pem::LineEnding;
 use pkcs8::pkcs5::pbes2;
 use rig_tests::*;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A folder with a certificate for localhost and its key, gone with the variable.
 struct Certificate(PathBuf);
@@ -119,6 +126,58 @@ fn streams_over_tls_and_http_2_are_killed_too() {
             assert_eq!(code, Some(0), "{version} {base}: an orderly end");
         }
     });
+}
+
+/// A TLS client that trusts this certificate and speaks HTTP/1.1.
+fn secure(certificate: &Certificate, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate.chain()).expect("a certificate")).expect("a root");
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let tcp = TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts");
+    tcp.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+    StreamOwned::new(connection, tcp)
+}
+
+/// Reads until `end` has come, and returns all that came with it.
+fn until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {seen:?}"));
+        seen.push(byte[0]);
+    }
+    seen
+}
+
+#[test]
+fn a_websocket_over_tls_is_read_and_killed() {
+    let certificate = Certificate::new("websocket");
+    let gateway = start(&certificate);
+    let address = gateway.port("inbound_tls");
+    let mut stream = secure(&certificate, address.port());
+    let path = format!("/_rig/v1/connection/ws?jwt={}", token_of("s1"));
+    stream.write_all(&WebSocket::handshake(&path).bytes(address)).expect("the gateway reads");
+    let head = until(&mut stream, b"\r\n\r\n");
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    until(&mut stream, br#""type":"rig.subscriptions_set"}"#);
+    // Each byte is a TLS record of its own.
+    for byte in Frame::new(Opcode::Ping, "abc").bytes() {
+        stream.write_all(&[byte]).expect("the gateway reads");
+        stream.flush().expect("the gateway reads");
+    }
+    assert_eq!(until(&mut stream, b"abc"), b"\x8a\x03abc");
+    gateway.blacklist("s1");
+    assert_eq!(until(&mut stream, b"killed."), b"\x88\x11\x03\xe8Session killed.");
+    stream.write_all(&Frame::close(1000, "").bytes()).expect("the gateway reads");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("TLS ends before TCP does");
+    assert!(rest.is_empty(), "{rest:?}");
 }
 
 #[test]

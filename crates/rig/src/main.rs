@@ -1,5 +1,6 @@
 //! The Reactive Interaction Gateway: settings, then build, run, drain.
 
+mod canary;
 mod cli;
 mod serve;
 mod settings;

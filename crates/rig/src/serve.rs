@@ -6,6 +6,7 @@ use admin::Admin;
 use anyhow::Context;
 use connection::Hub;
 use inbound::Inbound;
+use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, start_logging};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::canary;
 use crate::settings::{Ports, Settings};
 
 /// Serves until a signal.
@@ -42,6 +44,8 @@ fn raise_descriptors() {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
+    let sessions = load_sessions(settings.session, settings.data)?;
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
     let bind =
@@ -49,7 +53,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), bind)?;
     let internal_ports = bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind)?;
 
-    let sessions = Sessions::new(settings.session, MemoryLog::new())?;
     let hub = Hub::new(
         settings.connections,
         sessions,
@@ -71,6 +74,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(tls) = tls {
         background.spawn(async move { tls.watch().await });
     }
+    if let (Some(every), Some(inbound)) = (settings.canary, inbound_ports.first()) {
+        background.spawn(canary::sing(hub.clone(), inbound.local_addr()?, every));
+    }
     let mut serving = JoinSet::new();
     spawn(&mut serving, inbound_ports, &inbound, &leaving);
     spawn(&mut serving, internal_ports, &admin, &leaving);
@@ -88,6 +94,23 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!("requests were still open at the end of the grace period");
     }
     Ok(())
+}
+
+/// All revocations that are in force, before anybody is let in.
+fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyhow::Result<Sessions> {
+    let Some(data) = data else {
+        tracing::warn!("DATA_DIR = memory: a restart forgets every revocation");
+        return Ok(Sessions::new(config, MemoryLog::new())?);
+    };
+    let began = Instant::now();
+    let sessions = Sessions::new(config, Journal::open(&data).context("DATA_DIR")?)?;
+    tracing::info!(
+        folder = %data.folder.display(),
+        revocations = sessions.counts().blacklisted,
+        milliseconds = began.elapsed().as_millis() as u64,
+        "revocation log loaded"
+    );
+    Ok(sessions)
 }
 
 fn bind_ports(

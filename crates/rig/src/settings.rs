@@ -44,8 +44,12 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     /// The bounds of sockets and heads, of each port.
     pub(crate) limits: Limits,
-    /// Which claim names the session.
+    /// Which claims name the session and select tokens, and what the end of a token means.
     pub(crate) session: session::Config,
+    /// Where revocations are kept over a restart; `None`: in memory only.
+    pub(crate) data: Option<journal::Config>,
+    /// How often the node revokes a connection of its own.
+    pub(crate) canary: Option<Duration>,
     /// Verifies tokens.
     pub(crate) verifier: Arc<Verifier>,
     /// The fields of events that subscriptions can select by.
@@ -100,13 +104,16 @@ impl Settings {
             api_ports,
             tls,
             limits: network::read_limits(reader),
-            session: reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok()),
+            session: access::read_sessions(reader),
+            data: access::read_data(reader),
+            canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
                 longpolling_idle: reader.time("LONGPOLLING_IDLE_TIMEOUT"),
+                reconnect_spread: reader.time("RECONNECT_SPREAD"),
                 ..connection::Config::default()
             },
             connection_tokens: TokenKey::new(reader.text("NODE_COOKIE").as_deref()),

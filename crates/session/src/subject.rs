@@ -52,7 +52,7 @@ impl Sessions {
     }
 
     /// The subject of a token of which nothing but the session is known.
-    pub(crate) fn subject_of_session(&self, name: &SessionName) -> Subject {
+    pub fn subject_of_session(&self, name: &SessionName) -> Subject {
         let keys = vec![self.fingerprints().of_session(name)];
         Subject { session: Some(name.clone()), keys, user: None, issued_at: 0, expires: Tick::NEVER }
     }

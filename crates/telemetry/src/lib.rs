@@ -7,4 +7,4 @@ mod logging;
 mod metrics;
 
 pub use logging::{LogFormat, LogFormatError, start_logging};
-pub use metrics::{CloseReason, EventTypeLabel, Metrics, RefusalReason, Transport};
+pub use metrics::{CanaryResult, CloseReason, EventTypeLabel, Metrics, RefusalReason, Transport};

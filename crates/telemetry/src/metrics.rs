@@ -88,6 +88,20 @@ labels! {
     }
 }
 
+labels! {
+    /// What the canary has seen.
+    CanaryResult {
+        /// Its connection ended, and nothing came after.
+        Ok = "ok",
+        /// An event reached it that was published after the revocation had returned.
+        LatePayload = "late_payload",
+        /// It was not told, or its session is not revoked.
+        NotKilled = "not_killed",
+        /// It could not be carried out.
+        Failed = "failed",
+    }
+}
+
 impl CloseReason {
     /// Whether the client has lost its session, so that it must not get anything any more.
     pub const fn is_end_of_session(self) -> bool {
@@ -125,6 +139,11 @@ struct ByRefusal {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: CanaryResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByType {
     r#type: EventTypeLabel,
 }
@@ -143,6 +162,7 @@ pub struct Metrics {
     refused: Family<ByRefusal, Counter>,
     overflows: Family<ByTransport, Counter>,
     forwarded: Family<ByType, Counter>,
+    canary_runs: Family<ByResult, Counter>,
     event_types: RwLock<HashSet<Arc<str>>>,
     set_items_current: Family<BySet, Gauge>,
     set_items_total: Family<BySet, Gauge>,
@@ -152,6 +172,8 @@ pub struct Metrics {
     pub payload_after_kill: Counter,
     /// Seconds from the moment a revocation was asked for to the last of its connections closed.
     pub time_to_kill: Histogram,
+    /// The same, as the canary's client has seen it.
+    pub canary_time_to_kill: Histogram,
     /// CloudEvents taken in over HTTP.
     pub events_received: Counter,
     /// Frames handed to connections.
@@ -181,12 +203,14 @@ impl Metrics {
             refused: Family::default(),
             overflows: Family::default(),
             forwarded: Family::default(),
+            canary_runs: Family::default(),
             event_types: RwLock::default(),
             set_items_current: Family::default(),
             set_items_total: Family::default(),
             kills: Counter::default(),
             payload_after_kill: Counter::default(),
             time_to_kill: Histogram::new(TIME_TO_KILL),
+            canary_time_to_kill: Histogram::new(TIME_TO_KILL),
             events_received: Counter::default(),
             deliveries: Counter::default(),
             subscriptions: Gauge::default(),
@@ -227,6 +251,13 @@ impl Metrics {
             "From the request for a revocation to the last of its connections closed",
             Unit::Seconds,
             self.time_to_kill.clone(),
+        );
+        r.register("canary_runs", "Runs of the canary, by what it saw", self.canary_runs.clone());
+        r.register_with_unit(
+            "canary_time_to_kill",
+            "From the canary's revocation to the end of its stream, seen by its client",
+            Unit::Seconds,
+            self.canary_time_to_kill.clone(),
         );
         r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
         r.register(
@@ -274,6 +305,11 @@ impl Metrics {
     /// A client was turned away.
     pub fn connection_refused(&self, reason: RefusalReason) {
         self.refused.get_or_create(&ByRefusal { reason }).inc();
+    }
+
+    /// The canary has run.
+    pub fn canary_ran(&self, result: CanaryResult) {
+        self.canary_runs.get_or_create(&ByResult { result }).inc();
     }
 
     /// An event of this type reached `receivers` connections.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
+use session::Expiry;
 use subscription::Extractors;
 
 use super::kind::Kind;
@@ -28,6 +29,35 @@ pub(super) fn read_verifier(reader: &mut Reader) -> Arc<Verifier> {
         Verifier::new(&TokenConfig { key: None, ..config })
     });
     Arc::new(verifier.expect("without a key nothing is loaded"))
+}
+
+/// Which claims name the session and select tokens, and what the end of a token means to its connections.
+pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
+    let named = reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok());
+    let claims = reader.fallible("REVOCATION_CLAIMS", |text, kind| {
+        let pointers = if text == "none" { Vec::new() } else { list(text, &kind)? };
+        let checked = session::Config::default().with_revocation_claims(pointers.iter().map(String::as_str));
+        checked.map(|_| pointers).map_err(|error| error.to_string())
+    });
+    let warning = reader.time("TOKEN_EXPIRY_WARNING");
+    let leeway = reader.time("JWT_LEEWAY");
+    let expiry = reader.word("TOKEN_EXPIRY", |text| match text {
+        "close" => Some(Expiry::Ends { warning, leeway }),
+        "ignore" => Some(Expiry::Ignored),
+        _ => None,
+    });
+    let config = named.with_revocation_claims(claims.iter().map(String::as_str));
+    config.expect("each pointer has been read before").with_expiry(expiry)
+}
+
+/// Where revocations are kept, and how their values stand in the audit log.
+pub(super) fn read_data(reader: &mut Reader) -> Option<journal::Config> {
+    let audit_key = reader.optional("AUDIT_KEY", |text, kind| {
+        if text.len() >= 16 { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
+    });
+    let is_path = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+    let folder = reader.value("DATA_DIR", |text, _| is_path(text).then(|| text.to_owned()));
+    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key })
 }
 
 /// The error without its path: the "path" may be a secret that begins with a slash.

@@ -175,6 +175,46 @@ pub(crate) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        heading: "Sessions",
+        settings: &[
+            setting(
+                "REVOCATION_CLAIMS",
+                "/sub,/sid",
+                text("POINTERS", "JSON Pointers (RFC 6901), by commas; or none"),
+                "Claims, beside the session's, that tokens can be revoked by",
+            ),
+            setting(
+                "TOKEN_EXPIRY",
+                "close",
+                Kind::Word(&["close", "ignore"]),
+                "What happens to a connection whose token ends: close ends it, ignore lets it go on (RIG)",
+            ),
+            setting(
+                "TOKEN_EXPIRY_WARNING",
+                "30s",
+                millis(0, DAY),
+                "How long before its token ends a connection is told; a newer token renews it",
+            ),
+            setting(
+                "DATA_DIR",
+                "./data",
+                text("FOLDER", "a folder, made where it is missing; or memory"),
+                "Where revocations are kept over a restart; memory: a restart forgets them",
+            ),
+            secret(
+                "AUDIT_KEY",
+                text("SECRET", "at least 16 characters"),
+                "Session names and claim values stand in the audit log as a hash with this key; not set: as they are",
+            ),
+            setting(
+                "CANARY_INTERVAL",
+                "0s",
+                millis(0, DAY),
+                "How often the node revokes a connection of its own and measures the end of it; 0s: never",
+            ),
+        ],
+    },
+    Group {
         heading: "Checks",
         settings: &[
             setting("SUBSCRIPTION_CHECK", "no_check", CHECK, "Who may subscribe"),
@@ -216,6 +256,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "1h",
                 millis(1000, 30 * DAY),
                 "How long a long-polling connection lives without a poll",
+            ),
+            setting(
+                "RECONNECT_SPREAD",
+                "10s",
+                millis(0, HOUR),
+                "Over how long SSE clients are asked to spread their reconnects when the node leaves",
             ),
             setting(
                 "MAX_CONNECTIONS_PER_MINUTE",

@@ -147,7 +147,7 @@ node_cookie = { hidden = 1 }
 #[test]
 fn secrets_are_never_shown() {
     let secrets: Vec<_> = table::all().filter(|setting| setting.secret).collect();
-    assert_eq!(secrets.len(), 4);
+    assert_eq!(secrets.len(), 5);
     let good = "sixteen-characters-or-more";
     let variables: Vec<_> = secrets.iter().map(|setting| (setting.name, good)).collect();
     let settings = parse(&[], &variables).unwrap();

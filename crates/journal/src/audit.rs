@@ -1,0 +1,361 @@
+//! The audit log: a JSON line for each thing asked for, each bound to the one before it.
+//!
+//! A line ends with `,"hash":"…"}`, where the hash is the SHA-256 of all that stands before that in the line, and
+//! `prev` is the hash of the line before. Changing, removing or inserting a line breaks the chain at the next one.
+//! Lines may be moved away from the front (to an archive, by the day): the chain goes on, and the files verify in order.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+use session::Revocation;
+
+use crate::folder::committed_audit_line;
+
+/// A place in the chain: a line's number and its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: u64,
+    pub(crate) hash: String,
+}
+
+impl Default for Head {
+    /// Before the first line.
+    fn default() -> Self {
+        Self { seq: 0, hash: "0".repeat(64) }
+    }
+}
+
+/// The log of a folder, open for appending.
+pub(crate) struct Audit {
+    file: File,
+    /// Of the lines that are on disk.
+    synced: Head,
+    /// Of all lines.
+    head: Head,
+    /// With it, values are hashed.
+    key: Option<hmac::Key>,
+    /// Lines that are not on disk yet.
+    pending: Vec<u8>,
+}
+
+/// What a line says, in the order of its members.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Entry<'e> {
+    pub(crate) action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_up_to: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validity_in_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'e str>,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Action {
+    /// A node has opened the folder.
+    Open,
+    /// A revocation was accepted.
+    Revoke,
+    /// A revocation was taken back.
+    Lift,
+}
+
+#[derive(Serialize)]
+struct Line<'l> {
+    seq: u64,
+    time: String,
+    #[serde(flatten)]
+    entry: &'l Entry<'l>,
+    prev: &'l str,
+}
+
+/// What every line must have.
+#[derive(Deserialize)]
+struct Links {
+    seq: u64,
+    prev: String,
+}
+
+const HASH: &str = ",\"hash\":\"";
+
+impl Audit {
+    /// Opens the log behind `known`, the last line that a commit knows of. A line that is only half there, because the
+    /// process ended in the middle, is taken away: nobody was told of it.
+    pub(crate) fn open(mut file: File, known: Head, key: Option<&str>) -> io::Result<Self> {
+        let whole = length_of_whole_lines(&mut file)?;
+        if whole < file.metadata()?.len() {
+            tracing::warn!("the last line of the audit log was torn, and is taken away");
+            file.set_len(whole)?;
+        }
+        let head = match last_line(&mut file, whole)? {
+            Some(last) if last.seq >= known.seq => last,
+            Some(last) => {
+                tracing::error!(
+                    has = last.seq,
+                    had = known.seq,
+                    "lines are missing at the end of the audit log"
+                );
+                known
+            }
+            None => known,
+        };
+        file.seek(SeekFrom::End(0))?;
+        let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
+        Ok(Self { file, synced: head.clone(), head, key, pending: Vec::new() })
+    }
+
+    /// Adds a line; [`Audit::sync`] brings it to the disk.
+    pub(crate) fn add(&mut self, wall: u64, entry: &Entry<'_>) {
+        let time = jiff::Timestamp::try_from(UNIX_EPOCH + Duration::from_millis(wall));
+        let time = time.map_or_else(|_| wall.to_string(), |time| format!("{time:.3}"));
+        let line = Line { seq: self.head.seq + 1, time, entry, prev: &self.head.hash };
+        let mut line = serde_json::to_string(&line).expect("texts and numbers are JSON");
+        line.pop();
+        let hash = hex(digest(&SHA256, line.as_bytes()).as_ref());
+        self.pending.extend_from_slice(format!("{line}{HASH}{hash}\"}}\n").as_bytes());
+        self.head = Head { seq: self.head.seq + 1, hash };
+    }
+
+    /// Returns when all lines are on disk. Where that fails, they are as if they had not been added.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let before = self.file.stream_position()?;
+        let written = self.file.write_all(&pending).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.synced.clone_from(&self.head),
+            Err(_) => {
+                // Half a line must not stand in front of the next.
+                self.file.set_len(before)?;
+                self.file.seek(SeekFrom::Start(before))?;
+            }
+        }
+        written
+    }
+
+    /// Takes lines back that are not on disk. Those that are stay: they say what was asked for.
+    pub(crate) fn rewind(&mut self) {
+        self.pending.clear();
+        self.head.clone_from(&self.synced);
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn opened() -> Entry<'static> {
+        Entry {
+            action: Action::Open,
+            id: None,
+            claim: None,
+            value: None,
+            issued_up_to: None,
+            mode: None,
+            validity_in_seconds: None,
+            by: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn entry<'e>(
+        &self,
+        action: Action,
+        revocation: &'e Revocation,
+        by: Option<&'e str>,
+    ) -> Entry<'e> {
+        let more = u64::from(revocation.validity.subsec_nanos() > 0);
+        let validity = revocation.validity.as_secs().saturating_add(more);
+        // The id of a blacklisted session holds its name.
+        let names = revocation.extends && self.key.is_some();
+        Entry {
+            action,
+            id: Some(if names {
+                self.shown(revocation.id.as_str())
+            } else {
+                revocation.id.as_str().to_owned()
+            }),
+            claim: revocation.selector.claim(),
+            value: Some(self.shown(revocation.selector.value().as_str())),
+            issued_up_to: revocation.issued_up_to,
+            mode: Some(revocation.mode.as_str()),
+            validity_in_seconds: Some(validity),
+            by,
+            reason: revocation.reason.as_deref(),
+        }
+    }
+
+    fn shown(&self, value: &str) -> String {
+        match &self.key {
+            None => value.to_owned(),
+            Some(key) => format!("hmac-sha256:{}", hex(hmac::sign(key, value.as_bytes()).as_ref())),
+        }
+    }
+}
+
+/// Where the last line feed is; 0 where there is none.
+fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = [0; 4096];
+    while end > 0 {
+        let begin = end.saturating_sub(block.len() as u64);
+        let block = &mut block[..(end - begin) as usize];
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_exact(block)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
+/// The last line of a file that ends with a line feed at `end`.
+fn last_line(file: &mut File, end: u64) -> io::Result<Option<Head>> {
+    /// Longer than any line: an id, a value and two texts of 1 KiB, escaped.
+    const LINE: u64 = 64 << 10;
+    let begin = end.saturating_sub(LINE);
+    let mut tail = vec![0; (end - begin) as usize];
+    file.seek(SeekFrom::Start(begin))?;
+    file.read_exact(&mut tail)?;
+    let Some(last) = tail.strip_suffix(b"\n") else { return Ok(None) };
+    let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    check(last)
+        .map(|(_, head)| Some(head))
+        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
+}
+
+/// A line that is whole: what it follows, and its own place.
+fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
+    let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
+    let (hashed, rest) = line.rsplit_once(HASH).ok_or("has no hash")?;
+    let hash = rest.strip_suffix("\"}").ok_or("does not end with its hash")?;
+    if hash != hex(digest(&SHA256, hashed.as_bytes()).as_ref()) {
+        return Err("has been changed: its hash is of another text");
+    }
+    let links: Links = serde_json::from_str(line).map_err(|_| "has no seq, or no prev")?;
+    let before = Head { seq: links.seq.saturating_sub(1), hash: links.prev };
+    Ok((before, Head { seq: links.seq, hash: hash.to_owned() }))
+}
+
+/// The audit log is not what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A line is wrong in itself.
+    #[error("line {line} {reason}")]
+    Line {
+        /// Its number, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A line does not follow the one before.
+    #[error(
+        "line {line} does not follow the line before it: lines are missing, or have been inserted or moved"
+    )]
+    Chain {
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// The revocation log beside it knows of later lines.
+    #[error(
+        "lines are missing at the end: it ends with number {last}, the revocation log knows of number {known}"
+    )]
+    CutOff {
+        /// The number in its last line.
+        last: u64,
+        /// The number of the last line that was committed.
+        known: u64,
+    },
+}
+
+/// A log that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many lines it has.
+    pub lines: u64,
+    /// The number in its first line; more than 1 where earlier lines have been moved away.
+    pub first: u64,
+    /// The hash of the line before the first.
+    pub begins_after: String,
+    /// The hash of its last line.
+    pub head: String,
+}
+
+impl Verified {
+    /// The number in the last line.
+    pub fn last(&self) -> u64 {
+        (self.first + self.lines).saturating_sub(1)
+    }
+
+    /// Whether it goes on where the other ends.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        self.first == earlier.last() + 1 && self.begins_after == earlier.head
+    }
+
+    /// Compares the end with what the revocation log of the same folder knows of; returns whether it could be asked: a
+    /// running gateway has it open.
+    ///
+    /// # Errors
+    /// Lines are missing at the end.
+    pub fn is_complete_in(&self, folder: &Path) -> Result<bool, AuditError> {
+        match committed_audit_line(folder) {
+            Some(known) if known > self.last() => Err(AuditError::CutOff { last: self.last(), known }),
+            known => Ok(known.is_some()),
+        }
+    }
+}
+
+/// Checks every line of an audit log, and that each follows the one before it.
+///
+/// That no lines are missing at the end shows only in comparison with a copy of its head that was kept elsewhere.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn verify(log: impl Read) -> Result<Verified, AuditError> {
+    let Head { hash, .. } = Head::default();
+    let mut verified = Verified { lines: 0, first: 1, begins_after: hash.clone(), head: hash };
+    let mut last: Option<Head> = None;
+    for line in BufReader::new(log).split(b'\n') {
+        let number = verified.lines + 1;
+        let (before, own) = check(&line?).map_err(|reason| AuditError::Line { line: number, reason })?;
+        match last {
+            Some(last) if last != before => return Err(AuditError::Chain { line: number }),
+            Some(_) => {}
+            None if before.seq == 0 && before != Head::default() => {
+                return Err(AuditError::Chain { line: number });
+            }
+            None => (verified.first, verified.begins_after) = (own.seq, before.hash),
+        }
+        verified.lines = number;
+        verified.head.clone_from(&own.hash);
+        last = Some(own);
+    }
+    Ok(verified)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,107 @@
+//! The clock of a folder: milliseconds for which it has counted down, over all processes that had it open.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Where the machine's monotonic clock stood when the folder's clock did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Names the run of the kernel in which `uptime` counts.
+    pub(crate) boot: String,
+    /// Milliseconds since the machine was started, suspension included.
+    pub(crate) uptime: u64,
+    /// Milliseconds on the folder's clock.
+    pub(crate) folder: u64,
+}
+
+/// The machine: which run of its kernel this is, and for how long that has been up.
+pub(crate) trait Machine: Send + Sync + 'static {
+    fn boot(&self) -> String;
+    fn uptime(&self) -> u64;
+}
+
+/// This machine.
+pub(crate) struct Here;
+
+impl Machine for Here {
+    /// Where the kernel does not say, every process is a boot of its own: then no time counts between two of them.
+    fn boot(&self) -> String {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        boot.map_or_else(|_| format!("unknown-{}", std::process::id()), |id| id.trim().to_owned())
+    }
+
+    fn uptime(&self) -> u64 {
+        let time = clock_gettime(ClockId::Boottime);
+        time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    }
+}
+
+/// The folder's clock, running.
+pub(crate) struct Clock {
+    machine: Box<dyn Machine>,
+    from: Stamp,
+}
+
+impl Clock {
+    /// Goes on from the last stamp. In the same run of the kernel all time since has counted; in another, none is known
+    /// for certain.
+    pub(crate) fn resume(last: Option<Stamp>, machine: impl Machine) -> Self {
+        let (boot, uptime) = (machine.boot(), machine.uptime());
+        let folder = last.map_or(0, |last| match last.boot == boot {
+            true => last.folder + uptime.saturating_sub(last.uptime),
+            false => last.folder,
+        });
+        Self { machine: Box::new(machine), from: Stamp { boot, uptime, folder } }
+    }
+
+    /// Milliseconds on the folder's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.from.folder + self.machine.uptime().saturating_sub(self.from.uptime)
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        let uptime = self.machine.uptime();
+        let folder = self.from.folder + uptime.saturating_sub(self.from.uptime);
+        Stamp { boot: self.from.boot.clone(), uptime, folder }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake(&'static str, u64);
+
+    impl Machine for Fake {
+        fn boot(&self) -> String {
+            self.0.to_owned()
+        }
+
+        fn uptime(&self) -> u64 {
+            self.1
+        }
+    }
+
+    fn last() -> Option<Stamp> {
+        Some(Stamp { boot: "a".into(), uptime: 1000, folder: 50 })
+    }
+
+    #[test]
+    fn d08_time_goes_on_while_the_process_is_down() {
+        let clock = Clock::resume(last(), Fake("a", 1700));
+        assert_eq!(clock.now(), 750);
+        assert_eq!(clock.stamp(), Stamp { boot: "a".into(), uptime: 1700, folder: 750 });
+    }
+
+    #[test]
+    fn d08_no_time_is_taken_for_granted_after_the_machine_was_down() {
+        assert_eq!(Clock::resume(last(), Fake("b", 999_999)).now(), 50);
+        assert_eq!(Clock::resume(None, Fake("b", 5)).now(), 0);
+    }
+
+    #[test]
+    fn this_machine_has_a_clock() {
+        let (boot, uptime) = (Here.boot(), Here.uptime());
+        assert_eq!(boot, Here.boot());
+        assert!(!boot.is_empty() && Here.uptime() >= uptime);
+    }
+}

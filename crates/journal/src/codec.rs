@@ -1,0 +1,154 @@
+//! How a revocation stands in the log: a row of plain columns, of which this file alone knows the order.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::TableDefinition;
+use session::{
+    Mode, NameError, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selector, Seq, Standing,
+};
+
+/// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id, by, reason, extends.
+/// Times in milliseconds: `ends` on the folder's clock, `accepted at` since 1970.
+pub(crate) type Row = (
+    &'static str,
+    &'static str,
+    Option<u64>,
+    bool,
+    u64,
+    u64,
+    u64,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    bool,
+);
+type RowOf<'r> =
+    (&'r str, &'r str, Option<u64>, bool, u64, u64, u64, &'r str, Option<&'r str>, Option<&'r str>, bool);
+
+/// applied at, connections, requests, last payload at. Times in milliseconds since 1970.
+pub(crate) type ReceiptRow = (u64, u64, u64, Option<u64>);
+
+/// Revocations by their place in the log.
+pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations");
+/// What they have done.
+pub(crate) const RECEIPTS: TableDefinition<'_, Seq, ReceiptRow> = TableDefinition::new("receipts");
+/// Their places by their ids.
+pub(crate) const IDS: TableDefinition<'_, &str, Seq> = TableDefinition::new("ids");
+/// Their places by their ends.
+pub(crate) const ENDS: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::new("ends");
+/// Numbers about the log itself.
+pub(crate) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Texts about the log itself.
+pub(crate) const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
+
+/// The end of what never ends.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A row that no version of this program has written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RowError {
+    #[error("a revocation's value: {0}")]
+    Value(#[from] NameError),
+    #[error("a revocation's id: {0}")]
+    Id(#[from] RevocationIdError),
+}
+
+/// The row of a revocation that is accepted now.
+pub(crate) fn row(revocation: &Revocation, ends: u64, accepted_at: u64) -> RowOf<'_> {
+    (
+        revocation.selector.claim().unwrap_or(""),
+        revocation.selector.value().as_str(),
+        revocation.issued_up_to,
+        revocation.mode == Mode::Disconnect,
+        ends,
+        accepted_at,
+        millis(revocation.validity),
+        revocation.id.as_str(),
+        revocation.by.as_deref(),
+        revocation.reason.as_deref(),
+        revocation.extends,
+    )
+}
+
+/// When a row ends.
+pub(crate) fn ends_of(row: &RowOf<'_>) -> u64 {
+    row.4
+}
+
+/// The id in a row.
+pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
+    row.7
+}
+
+/// What a node that starts needs of a row; `None` where it is over, or bars nobody.
+pub(crate) fn standing(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Standing>, RowError> {
+    let (claim, value, issued_up_to, disconnects, ends, ..) = *row;
+    if disconnects || ends <= now {
+        return Ok(None);
+    }
+    let selector = selector(claim, value)?;
+    Ok(Some(Standing { seq, selector, issued_up_to, left: left(ends, now) }))
+}
+
+/// All of a row.
+pub(crate) fn record(
+    seq: Seq,
+    row: &RowOf<'_>,
+    receipt: Option<ReceiptRow>,
+    now: u64,
+) -> Result<Record, RowError> {
+    let (claim, value, issued_up_to, disconnects, ends, accepted_at, validity, id, by, reason, extends) =
+        *row;
+    let revocation = Revocation {
+        id: RevocationId::new(id)?,
+        selector: selector(claim, value)?,
+        issued_up_to,
+        mode: if disconnects { Mode::Disconnect } else { Mode::Revoke },
+        validity: duration(validity),
+        by: by.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+        extends,
+    };
+    let receipt = receipt.map(|(applied_at, connections, requests, last_payload_at)| Receipt {
+        applied_at: instant(applied_at),
+        connections,
+        requests,
+        last_payload_at: last_payload_at.map(instant),
+    });
+    Ok(Record { seq, revocation, accepted_at: instant(accepted_at), left: left(ends, now), receipt })
+}
+
+pub(crate) fn receipt_row(receipt: &Receipt) -> ReceiptRow {
+    let last_payload_at = receipt.last_payload_at.map(since_1970);
+    (since_1970(receipt.applied_at), receipt.connections, receipt.requests, last_payload_at)
+}
+
+fn selector(claim: &str, value: &str) -> Result<Selector, NameError> {
+    let value = value.parse()?;
+    Ok(if claim.is_empty() {
+        Selector::Session(value)
+    } else {
+        Selector::Claim { claim: claim.into(), value }
+    })
+}
+
+fn left(ends: u64, now: u64) -> Duration {
+    if ends == NEVER { Duration::MAX } else { Duration::from_millis(ends.saturating_sub(now)) }
+}
+
+/// Rounded up: no revocation ends before it was promised to.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
+}
+
+fn duration(millis: u64) -> Duration {
+    if millis == NEVER { Duration::MAX } else { Duration::from_millis(millis) }
+}
+
+pub(crate) fn since_1970(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn instant(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}

@@ -1,0 +1,175 @@
+//! The folder: made with tight permissions, opened by one process at a time, and never taken for empty by mistake.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+
+use crate::store;
+use redb::{Builder, Database, DatabaseError, StorageError};
+
+/// Where the logs are, and how they are written.
+#[derive(Clone)]
+pub struct Config {
+    /// The folder; made where it is missing.
+    pub folder: PathBuf,
+    /// With it, session names and claim values stand in the audit log as their HMAC-SHA256.
+    pub audit_key: Option<String>,
+}
+
+/// The logs cannot be opened. Nothing has been changed, and no revocation is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder or a file in it cannot be made, read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("{path} is in use by another process: each needs a folder of its own", path = .0.display())]
+    InUse(PathBuf),
+    /// The file was written by a later version of this program.
+    #[error("{path} was written by a newer version (format {found}, this one knows {known})", path = path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format of this program.
+        known: u64,
+    },
+    /// The file is damaged, or is none of ours.
+    #[error(
+        "{path} is damaged or no revocation log: {reason}; restore it from a copy, or move it away to begin without \
+         any revocation",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// There is an audit log, but no revocation log that belongs to it.
+    #[error(
+        "{path} is missing or empty, but audit.log is beside it; restore it from a copy, or move audit.log away to \
+         begin without any revocation",
+        path = .0.display()
+    )]
+    Missing(PathBuf),
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// What an error of the store means to who starts the program.
+    pub(crate) fn of_store(path: &Path, error: DatabaseError) -> Self {
+        let path = path.to_owned();
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse(path),
+            DatabaseError::Storage(StorageError::Io(source))
+                if !matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+            {
+                Self::Io { path, source }
+            }
+            error => Self::Damaged { path, reason: error.to_string() },
+        }
+    }
+}
+
+/// Memory for pages of the store. The log is read once, at the start, and by people.
+const CACHE: usize = 16 << 20;
+
+/// The folder, and the names in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder where it is missing. One that others can read is taken, with a warning.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(OpenError::io(path))?;
+        let metadata = fs::metadata(path).map_err(OpenError::io(path))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            tracing::warn!(folder = %path.display(), "others than its owner can use the folder of the revocation log");
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    pub(crate) fn revocations(&self) -> PathBuf {
+        self.0.join("revocations.redb")
+    }
+
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.0.join("audit.log")
+    }
+
+    /// Opens the store. One that is not there is made under another name by `fill`, and takes its own once it is whole:
+    /// an empty file is never a store that has just been made.
+    pub(crate) fn store(
+        &self,
+        fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
+    ) -> Result<Database, OpenError> {
+        let path = self.revocations();
+        if fs::metadata(&path).map_or(0, |file| file.size()) > 0 {
+            return open_store(&path).and_then(|store| compacted(store, &path));
+        }
+        if fs::metadata(self.audit()).is_ok_and(|file| file.size() > 0) || path.exists() {
+            return Err(OpenError::Missing(path));
+        }
+        let new = path.with_extension("new");
+        let _ = fs::remove_file(&new);
+        let made = open_store(&new)?;
+        fill(&made).map_err(|error| OpenError::Damaged { path: new.clone(), reason: error.to_string() })?;
+        drop(made);
+        fs::rename(&new, &path).map_err(OpenError::io(&path))?;
+        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(OpenError::io(&self.0))?;
+        open_store(&path)
+    }
+}
+
+/// A file below this size is never worth compacting, in bytes.
+const SMALL: u64 = 64 << 20;
+
+/// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only at the start, when
+/// nobody waits for a commit; meanwhile the room is used again.
+fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
+    let size = fs::metadata(path).map_or(0, |file| file.size());
+    if size < SMALL {
+        return Ok(store);
+    }
+    let damaged =
+        |error: redb::Error| OpenError::Damaged { path: path.to_owned(), reason: error.to_string() };
+    let used = store.begin_write().and_then(|write| Ok(write.stats()?.stored_bytes()));
+    let used = used.map_err(|error| damaged(error.into()))?;
+    if used < size / 4 {
+        tracing::info!(size, used, "compacting the revocation log");
+        store.compact().map_err(|error| damaged(error.into()))?;
+    }
+    Ok(store)
+}
+
+/// The number of the last audit line that the revocation log knows of; `None` where it is in use, or cannot tell.
+pub(crate) fn committed_audit_line(folder: &Path) -> Option<u64> {
+    let store = Builder::new().set_cache_size(CACHE).open_read_only(folder.join("revocations.redb")).ok()?;
+    Some(store::audit_head(&store).ok()?.seq)
+}
+
+/// Opens a store, made where it is missing, and checks every page of it.
+pub(crate) fn open_store(path: &Path) -> Result<Database, OpenError> {
+    let file = private_file(path).map_err(OpenError::io(path))?;
+    let backend = FileBackend::new(file).map_err(|error| OpenError::of_store(path, error))?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder.create_with_backend(backend).map_err(|error| OpenError::of_store(path, error))
+}
+
+/// A file that nobody else can read, made where it is missing.
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}

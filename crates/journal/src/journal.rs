@@ -1,0 +1,145 @@
+//! The journal: opening the folder, and the session room's log over it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use redb::Database;
+use session::{Appended, Log, LogError, Receipt, Record, Revocation, RevocationId, Seq, Standing};
+
+use crate::audit::Audit;
+use crate::clock::{Clock, Here, Machine};
+use crate::codec;
+use crate::folder::{Config, Folder, OpenError, open_store, private_file};
+use crate::store::{self, FORMAT, StoreError};
+use crate::writer::{Reopen, Shared, Task, Writer};
+
+/// Keeps revocations in a folder.
+pub struct Journal {
+    store: Shared,
+    clock: Arc<Clock>,
+    tasks: Option<SyncSender<Task>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Tasks that wait for the writer; who brings another one waits.
+const WAITING: usize = 4096;
+
+/// Tasks in one commit.
+const AT_ONCE: usize = 4096;
+
+impl Journal {
+    /// Opens the folder, or makes it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing has been changed.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        Self::with_commits_of(config, AT_ONCE)
+    }
+
+    /// As [`Journal::open`], with so many revocations in one commit at the most; to see what committing together gives.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn with_commits_of(config: &Config, at_once: usize) -> Result<Self, OpenError> {
+        let folder = Folder::open(&config.folder)?;
+        let path = folder.revocations();
+        let opened = folder.store(store::fill)?;
+        let audit = folder.audit();
+        let file = private_file(&audit).map_err(OpenError::io(&audit))?;
+        let damaged =
+            |error: StoreError| OpenError::Damaged { path: path.clone(), reason: error.to_string() };
+        let found = store::format(&opened).map_err(damaged)?;
+        if found != FORMAT {
+            return Err(OpenError::Newer { path, found, known: FORMAT });
+        }
+        let head = store::audit_head(&opened).map_err(damaged)?;
+        let mut log = Audit::open(file, head, config.audit_key.as_deref()).map_err(OpenError::io(&audit))?;
+        log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
+        log.sync().map_err(OpenError::io(&audit))?;
+        let reopen: Reopen = Box::new(move || open_store(&path));
+        Self::start(opened, reopen, log, Here, at_once)
+    }
+
+    pub(crate) fn start(
+        opened: Database,
+        reopen: Reopen,
+        audit: Audit,
+        machine: impl Machine,
+        at_once: usize,
+    ) -> Result<Self, OpenError> {
+        let stamp = store::stamp(&opened);
+        let stamp =
+            stamp.map_err(|error| OpenError::Damaged { path: "".into(), reason: error.to_string() })?;
+        let clock = Arc::new(Clock::resume(stamp, machine));
+        let store: Shared = Arc::new(RwLock::new(Some(opened)));
+        let (tasks, queue) = sync_channel(WAITING);
+        let writer = Writer { store: store.clone(), reopen, audit, clock: clock.clone(), at_once };
+        let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&queue));
+        let writer = writer.map_err(OpenError::io("a thread".as_ref()))?;
+        Ok(Self { store, clock, tasks: Some(tasks), writer: Some(writer) })
+    }
+
+    fn ask<T>(&self, task: impl FnOnce(SyncSender<Result<T, LogError>>) -> Task) -> Result<T, LogError> {
+        let gone = || LogError("its writer has stopped".into());
+        let (answer, answered) = sync_channel(1);
+        let tasks = self.tasks.as_ref().ok_or_else(gone)?;
+        tasks.send(task(answer)).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())?
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
+        let store = self.store.read();
+        let store = store.as_ref().ok_or_else(|| LogError("it is closed after an error".into()))?;
+        read(store, self.clock.now()).map_err(|error| LogError(error.into()))
+    }
+}
+
+impl Log for Journal {
+    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        self.read(|store, now| store::load(store, now, each))
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        self.ask(|answer| Task::Append(revocation.clone(), answer))
+    }
+
+    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        self.ask(|answer| Task::Lift(id.clone(), by.map(str::to_owned), answer))
+    }
+
+    fn receipt(&self, seq: Seq, receipt: Receipt) {
+        if let Some(tasks) = &self.tasks {
+            // Where the writer has fallen behind, revocations matter more than what they have done.
+            let _ = tasks.try_send(Task::Receipt(seq, receipt));
+        }
+    }
+
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+        self.read(|store, now| store::find(store, id, now))
+    }
+
+    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.read(|store, now| store::page(store, before, limit, now))
+    }
+}
+
+impl Drop for Journal {
+    /// Writes what waits.
+    fn drop(&mut self) {
+        self.tasks = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that has panicked has said so.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Power cuts and full disks: what was acknowledged is there, whatever the disk made of the rest.
+
+use std::collections::BTreeSet;
+
+use redb::{Builder, Database};
+
+use super::disk::{Disk, Random};
+use super::*;
+use crate::OpenError;
+use crate::audit::{Audit, Head};
+use crate::clock::Here;
+use crate::folder::private_file;
+use crate::store;
+
+fn open_on(disk: &Disk) -> Result<Database, OpenError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(1 << 20).set_check_integrity_on_open(true);
+    let opened = builder.create_with_backend(disk.clone());
+    opened.map_err(|error| OpenError::Damaged { path: "disk".into(), reason: error.to_string() })
+}
+
+/// A journal whose store is on this disk. Its audit log is in the folder.
+fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
+    let store = open_on(disk).expect("what a power cut leaves can be opened");
+    let file = private_file(&folder.path().join("audit.log")).unwrap();
+    let audit = Audit::open(file, Head::default(), None).unwrap();
+    let disk = disk.clone();
+    Journal::start(store, Box::new(move || open_on(&disk)), audit, Here, 8).unwrap()
+}
+
+fn new_disk() -> Disk {
+    let disk = Disk::default();
+    store::fill(&open_on(&disk).unwrap()).unwrap();
+    disk
+}
+
+/// Several threads revoke and lift until the disk is gone. Returns the names that must be there, and those that must not.
+fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut kept, mut lifted) = (BTreeSet::new(), BTreeSet::new());
+    let threads = std::thread::scope(|scope| {
+        let run = |thread: usize| {
+            move || {
+                let (mut kept, mut lifted) = (Vec::new(), Vec::new());
+                for n in 0..40 {
+                    let name = format!("{round}-{thread}-{n}");
+                    if journal.append(&revocation(&name, MINUTE)).is_err() {
+                        break;
+                    }
+                    // From here on it may be there or not; which, only the answer tells.
+                    match (n % 5 == 4).then(|| journal.lift(&id(&name), None)) {
+                        None => kept.push(name),
+                        Some(Ok(_)) => lifted.push(name),
+                        Some(Err(_)) => break,
+                    }
+                }
+                (kept, lifted)
+            }
+        };
+        let threads = [0, 1, 2].map(|thread| scope.spawn(run(thread)));
+        threads.map(|thread| thread.join().expect("no thread panics"))
+    });
+    for (some_kept, some_lifted) in threads {
+        kept.extend(some_kept);
+        lifted.extend(some_lifted);
+    }
+    (kept, lifted)
+}
+
+#[test]
+fn d07_no_power_cut_loses_what_was_acknowledged() {
+    let folder = Temporary::new();
+    let mut random = Random(7);
+    let mut disk = new_disk();
+    let (mut kept, mut lifted) = (BTreeSet::new(), BTreeSet::new());
+    let mut unsynced = 0;
+    for round in 0..300 {
+        if round % 10 == 0 {
+            (disk, kept, lifted) = (new_disk(), BTreeSet::new(), BTreeSet::new());
+        }
+        let journal = journal_on(&disk, &folder);
+        let found: BTreeSet<_> = loaded(&journal).into_iter().collect();
+        let missing: Vec<_> = kept.difference(&found).collect();
+        assert!(missing.is_empty(), "round {round}: {missing:?} were acknowledged and are lost");
+        let back: Vec<_> = lifted.intersection(&found).collect();
+        assert!(back.is_empty(), "round {round}: {back:?} were lifted and are back");
+        unsynced += found.difference(&kept).count();
+        kept = found;
+
+        disk.fail_after(random.below(120));
+        let (some_kept, some_lifted) = use_until_the_end(&journal, round);
+        kept.extend(some_kept);
+        kept.retain(|name| !some_lifted.contains(name));
+        lifted.extend(some_lifted);
+        let cut = disk.after_power_cut(&mut random);
+        drop(journal);
+        disk = cut;
+    }
+    assert!(unsynced > 0, "no power cut came between a write and its acknowledgement: the test sees nothing");
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_not_for_ever() {
+    let folder = Temporary::new();
+    let disk = new_disk();
+    let journal = journal_on(&disk, &folder);
+    append(&journal, &revocation("before", MINUTE));
+    disk.fail_after(0);
+    for _ in 0..3 {
+        let error = journal.append(&revocation("during", MINUTE)).unwrap_err().to_string();
+        assert!(error.starts_with("the revocation log failed: "), "{error}");
+        assert!(journal.page(None, 1).is_err() || journal.find(&id("before")).unwrap().is_some());
+    }
+    disk.heal();
+    append(&journal, &revocation("after", MINUTE));
+    assert_eq!(loaded(&journal), ["before", "after"]);
+    drop(journal);
+    let log = std::fs::File::open(folder.path().join("audit.log")).unwrap();
+    assert!(crate::verify(log).unwrap().lines >= 2);
+}

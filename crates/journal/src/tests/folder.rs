@@ -1,0 +1,130 @@
+//! What can be wrong with the folder: each has a clear error, and none is taken for an empty log.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use redb::Database;
+
+use super::*;
+use crate::OpenError;
+use crate::codec::NUMBERS;
+
+fn refused(folder: &Temporary) -> OpenError {
+    match Journal::open(&folder.config()) {
+        Err(error) => error,
+        Ok(journal) => panic!("opened, with {:?}", loaded(&journal)),
+    }
+}
+
+fn filled() -> Temporary {
+    let folder = Temporary::new();
+    let journal = folder.open();
+    for n in 0..100 {
+        append(&journal, &revocation(&n.to_string(), MINUTE));
+    }
+    folder
+}
+
+#[test]
+fn folder_and_files_are_private() {
+    let folder = filled();
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder.config().folder), 0o700);
+    assert_eq!(mode(folder.file("revocations.redb")), 0o600);
+    assert_eq!(mode(folder.file("audit.log")), 0o600);
+    assert!(!folder.file("revocations.new").exists());
+}
+
+#[test]
+fn a_folder_has_one_process_at_a_time() {
+    let folder = Temporary::new();
+    let journal = folder.open();
+    assert!(matches!(refused(&folder), OpenError::InUse(_)));
+    append(&journal, &revocation("a", MINUTE));
+    drop(journal);
+    assert_eq!(loaded(&folder.open()), ["a"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_one_is_named() {
+    let folder = Temporary::new();
+    fs::write(folder.config().folder, "a file").unwrap();
+    let told = refused(&folder).to_string();
+    assert!(told.contains(folder.config().folder.to_str().unwrap()), "{told}");
+    let nowhere = Config { folder: "/proc/none/data".into(), audit_key: None };
+    assert!(matches!(Journal::open(&nowhere), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn a_log_of_a_newer_version_is_left_alone() {
+    let folder = filled();
+    let store = Database::create(folder.file("revocations.redb")).unwrap();
+    let write = store.begin_write().unwrap();
+    write.open_table(NUMBERS).unwrap().insert("format", 2).unwrap();
+    write.commit().unwrap();
+    drop(store);
+    assert!(matches!(refused(&folder), OpenError::Newer { found: 2, known: 1, .. }));
+}
+
+#[test]
+fn an_empty_or_missing_log_beside_an_audit_log_is_no_new_beginning() {
+    let folder = filled();
+    let path = folder.file("revocations.redb");
+    fs::write(&path, "").unwrap();
+    assert!(matches!(refused(&folder), OpenError::Missing(_)));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(refused(&folder), OpenError::Missing(_)));
+    fs::remove_file(folder.file("audit.log")).unwrap();
+    assert!(loaded(&folder.open()).is_empty(), "an operator has cleared the folder");
+}
+
+#[test]
+fn a_log_that_is_cut_off_or_overwritten_is_refused() {
+    let folder = filled();
+    let path = folder.file("revocations.redb");
+    let whole = fs::read(&path).unwrap();
+    for length in [1, 64, 4096, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        assert!(
+            matches!(refused(&folder), OpenError::Damaged { .. } | OpenError::Io { .. }),
+            "{length} bytes"
+        );
+    }
+    fs::write(&path, "this is no store at all, but a text of some length".repeat(1000)).unwrap();
+    let error = refused(&folder);
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(
+        loaded(&folder.open()).len(),
+        100,
+        "a refusal changes nothing that a copy could not bring back"
+    );
+}
+
+#[test]
+fn a_flipped_byte_is_found_or_harmless() {
+    let folder = filled();
+    let path = folder.file("revocations.redb");
+    let whole = fs::read(&path).unwrap();
+    let mut found = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 97) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x40;
+        fs::write(&path, &flipped).unwrap();
+        match Journal::open(&folder.config()) {
+            // The byte is of a page that is not used.
+            Ok(journal) => assert_eq!(loaded(&journal).len(), 100, "byte {at}"),
+            Err(_) => found += 1,
+        }
+    }
+    assert!(found > 0, "no byte mattered");
+}
+
+#[test]
+fn a_start_that_broke_off_leaves_nothing_behind() {
+    let folder = Temporary::new();
+    fs::create_dir(folder.config().folder).unwrap();
+    fs::write(folder.file("revocations.new"), "half a store").unwrap();
+    assert!(loaded(&folder.open()).is_empty());
+    assert!(folder.path().exists());
+}

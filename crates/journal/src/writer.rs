@@ -1,0 +1,165 @@
+//! The one thread that writes: what waits when it begins a commit goes into that commit together.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::RwLock;
+use redb::Database;
+use session::{Appended, LogError, Receipt, Record, Revocation, RevocationId, Seq};
+
+use crate::audit::{Action, Audit};
+use crate::clock::Clock;
+use crate::codec;
+use crate::folder::OpenError;
+use crate::store::{Commit, StoreError, Tables};
+
+/// What a thread asks the writer for.
+pub(crate) enum Task {
+    Append(Revocation, SyncSender<Result<Appended, LogError>>),
+    Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
+    Receipt(Seq, Receipt),
+}
+
+/// Opens the store again.
+pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
+
+/// The store, as readers see it; none while it could not be opened again after an error.
+pub(crate) type Shared = Arc<RwLock<Option<Database>>>;
+
+pub(crate) struct Writer {
+    pub(crate) store: Shared,
+    pub(crate) reopen: Reopen,
+    pub(crate) audit: Audit,
+    pub(crate) clock: Arc<Clock>,
+    /// Tasks in one commit at the most.
+    pub(crate) at_once: usize,
+}
+
+/// Without anything to write, so often the clock is noted and what is over forgotten.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Revocations forgotten in one commit, so that it stays short.
+const FORGOTTEN_AT_ONCE: usize = 1000;
+
+/// The commit failed, for all that were in it.
+#[derive(Debug, thiserror::Error)]
+enum CommitFailed {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("audit.log: {0}")]
+    Audit(#[from] std::io::Error),
+    #[error("the log cannot be opened again: {0}")]
+    Reopen(#[from] OpenError),
+}
+
+/// The answer to a task, for when it is on disk.
+enum Answer {
+    Appended(Appended),
+    Lifted(Option<Record>),
+    Kept,
+}
+
+impl Writer {
+    /// Writes until nobody can ask for anything any more.
+    pub(crate) fn run(mut self, tasks: &Receiver<Task>) {
+        let mut behind = false;
+        loop {
+            // What is over is forgotten in many short commits, with new tasks between them.
+            let wait = if behind { Duration::ZERO } else { IDLE };
+            let mut batch = Vec::new();
+            match tasks.recv_timeout(wait) {
+                Ok(first) => batch.push(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
+            behind = self.commit(batch);
+        }
+        self.commit(Vec::new());
+    }
+
+    /// Writes a batch and answers for it; returns whether there is more to forget.
+    fn commit(&mut self, batch: Vec<Task>) -> bool {
+        match self.try_commit(&batch) {
+            Ok((answers, forgotten)) => {
+                for (task, answer) in batch.into_iter().zip(answers) {
+                    task.answer(answer);
+                }
+                forgotten == FORGOTTEN_AT_ONCE
+            }
+            Err(error) => {
+                tracing::error!(%error, tasks = batch.len(), "the revocation log cannot be written");
+                self.audit.rewind();
+                // The store does not go on after an error; it is opened again for the next batch.
+                *self.store.write() = None;
+                let error = error.to_string();
+                batch.into_iter().for_each(|task| task.fail(&error));
+                false
+            }
+        }
+    }
+
+    fn try_commit(&mut self, batch: &[Task]) -> Result<(Vec<Answer>, usize), CommitFailed> {
+        if self.store.read().is_none() {
+            *self.store.write() = Some((self.reopen)()?);
+        }
+        let store = self.store.read();
+        let store = store.as_ref().expect("this thread alone takes it away");
+        let commit = Commit::begin(store)?;
+        let wall = codec::since_1970(SystemTime::now());
+        let mut tables = commit.tables(self.clock.now(), wall)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for task in batch {
+            answers.push(task.carry_out(&mut tables, &mut self.audit, wall)?);
+        }
+        let forgotten = tables.expire(FORGOTTEN_AT_ONCE)?;
+        self.audit.sync()?;
+        tables.note(&self.clock.stamp(), self.audit.head())?;
+        drop(tables);
+        commit.finish()?;
+        Ok((answers, forgotten))
+    }
+}
+
+impl Task {
+    fn carry_out(&self, tables: &mut Tables<'_>, audit: &mut Audit, wall: u64) -> Result<Answer, StoreError> {
+        Ok(match self {
+            Self::Append(revocation, _) => {
+                let appended = tables.append(revocation)?;
+                if matches!(appended, Appended::New { .. }) {
+                    audit.add(wall, &audit.entry(Action::Revoke, revocation, revocation.by.as_deref()));
+                }
+                Answer::Appended(appended)
+            }
+            Self::Lift(id, by, _) => {
+                let lifted = tables.lift(id)?;
+                if let Some(record) = &lifted {
+                    audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by.as_deref()));
+                }
+                Answer::Lifted(lifted)
+            }
+            Self::Receipt(seq, receipt) => {
+                tables.receipt(*seq, receipt)?;
+                Answer::Kept
+            }
+        })
+    }
+
+    /// A caller that has gone does not want to know.
+    fn answer(self, answer: Answer) {
+        match (self, answer) {
+            (Self::Append(_, caller), Answer::Appended(appended)) => drop(caller.send(Ok(appended))),
+            (Self::Lift(_, _, caller), Answer::Lifted(record)) => drop(caller.send(Ok(record))),
+            _ => {}
+        }
+    }
+
+    fn fail(self, error: &str) {
+        match self {
+            Self::Append(_, caller) => drop(caller.send(Err(LogError(error.into())))),
+            Self::Lift(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
+            Self::Receipt(..) => {}
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `rig audit verify`: whether the audit log is what was written.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::settings::Given;
+
+/// The command line.
+pub(crate) fn command() -> Command {
+    Command::new("audit").about("Looks after the audit log").subcommand_required(true).subcommand(
+        Command::new("verify")
+            .about("Checks that no line of the audit log was changed, removed or inserted: 0 whole, 1 not")
+            .arg(
+                Arg::new("file")
+                    .value_name("FILE")
+                    .help("Audit logs, in their order; not given: audit.log in DATA_DIR")
+                    .action(ArgAction::Append)
+                    .value_parser(value_parser!(PathBuf)),
+            ),
+    )
+}
+
+/// The files to verify; none: that of the settings.
+pub(crate) fn files(matches: &ArgMatches) -> Vec<PathBuf> {
+    let verify = matches.subcommand_matches("verify");
+    verify.and_then(|verify| verify.get_many("file")).into_iter().flatten().cloned().collect()
+}
+
+/// Verifies the files, which follow each other, and says what was found.
+///
+/// # Errors
+/// The first thing that is wrong, with its file.
+pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
+    let folder = PathBuf::from(given.value_of("DATA_DIR"));
+    let own = [folder.join("audit.log")];
+    let files = if files.is_empty() { &own[..] } else { files };
+    let mut before: Option<journal::Verified> = None;
+    for file in files {
+        let verified = verify_one(file, before.as_ref()).with_context(|| file.display().to_string())?;
+        let beside = file.parent().unwrap_or(Path::new("."));
+        let told = match verified.is_complete_in(beside).with_context(|| file.display().to_string()) {
+            Ok(true) => "complete",
+            Ok(false) => "whether it is complete cannot be told: there is no revocation log beside it, or it is in use",
+            // Of several files only the last is as long as the revocation log says.
+            Err(_) if Some(file) != files.last() => "goes on in the next",
+            Err(error) => return Err(error),
+        };
+        let (file, lines, first, last) = (file.display(), verified.lines, verified.first, verified.last());
+        writeln!(std::io::stdout(), "{file}: {lines} lines, {first} to {last}, head {}; {told}", verified.head)?;
+        before = Some(verified);
+    }
+    Ok(())
+}
+
+fn verify_one(file: &Path, before: Option<&journal::Verified>) -> anyhow::Result<journal::Verified> {
+    let verified = journal::verify(File::open(file)?)?;
+    if let Some(before) = before {
+        anyhow::ensure!(verified.follows(before), "does not follow the file before it");
+    }
+    Ok(verified)
+}

@@ -1,0 +1,178 @@
+//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes it as an operator would, and
+//! counts what its client sees.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use connection::{Connection, Hub};
+use event::Event;
+use serde_json::{Value, json};
+use session::{Accepted, Revocation, SessionName};
+use subscription::{Extractors, Subscription};
+use telemetry::CanaryResult;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, timeout};
+
+/// The type of its events. Whoever else subscribes to it gets numbers.
+const EVENT_TYPE: &str = "rig.canary";
+
+/// Time between two of its events: while it is revoked, some are always on their way.
+const PACE: Duration = Duration::from_millis(2);
+
+/// Events published after the revocation has returned.
+const AFTERWARDS: u64 = 50;
+
+/// For how long its session stays revoked.
+const VALIDITY: Duration = Duration::from_secs(60);
+
+/// A run that takes longer has failed.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What a client saw of a run.
+struct Seen {
+    /// The highest number of an event.
+    last: u64,
+    /// The farewell came, and then the end of the stream.
+    killed: bool,
+    /// When the stream ended.
+    ended: Instant,
+}
+
+/// Runs for ever, once in `every`.
+pub(crate) async fn sing(hub: Arc<Hub>, inbound: SocketAddr, every: Duration) {
+    let mut ticks = interval(every);
+    loop {
+        ticks.tick().await;
+        let run = timeout(LONGEST, run(&hub, reachable(inbound))).await;
+        let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "the canary could not finish");
+                CanaryResult::Failed
+            }
+        };
+        if matches!(result, CanaryResult::LatePayload | CanaryResult::NotKilled) {
+            tracing::error!(result = result.as_str(), "a revoked connection was not silenced");
+        }
+        hub.metrics().canary_ran(result);
+    }
+}
+
+/// The address to connect to a listener at.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+async fn run(hub: &Arc<Hub>, address: SocketAddr) -> anyhow::Result<CanaryResult> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await.context("its own port")?);
+    let request = "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let connection = connected(hub, &mut stream).await?;
+    let name: SessionName = format!("rig.canary/{}", uuid::Uuid::new_v4()).parse()?;
+    bind(hub, &connection, &name)?;
+    drop(connection);
+
+    let begun = AtomicU64::new(0);
+    let revoked_at = AtomicU64::new(u64::MAX);
+    let publishing = publish(hub, &begun, &revoked_at);
+    let revoking = async {
+        // Not before events flow.
+        while begun.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(PACE).await;
+        }
+        let asked = Instant::now();
+        revoke(hub, &name).await?;
+        // An event that is begun from here on has a higher number.
+        revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
+        anyhow::Ok(asked)
+    };
+    let (asked, seen, ()) = tokio::try_join!(revoking, watch(stream), publishing)?;
+    if seen.last > revoked_at.into_inner() {
+        return Ok(CanaryResult::LatePayload);
+    }
+    if !seen.killed || !hub.sessions().is_blacklisted(&name) {
+        return Ok(CanaryResult::NotKilled);
+    }
+    hub.metrics().canary_time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
+    Ok(CanaryResult::Ok)
+}
+
+/// The node's side of the connection, found as a client's `PUT` finds it: by the token in the first event.
+async fn connected(hub: &Hub, stream: &mut BufReader<TcpStream>) -> anyhow::Result<Arc<Connection>> {
+    loop {
+        let line = next_line(stream).await?.context("the stream ended before it began")?;
+        if let Some(event) = data_of(&line)
+            && let Some(token) = event["data"]["connection_token"].as_str()
+        {
+            return hub.find(token)?.context("its connection is gone");
+        }
+        ensure!(!line.starts_with("HTTP/1.1 ") || line.contains(" 200 "), "refused: {}", line.trim_end());
+    }
+}
+
+fn bind(hub: &Hub, connection: &Arc<Connection>, name: &SessionName) -> anyhow::Result<()> {
+    let subscriptions =
+        Subscription::parse_list(&json!([{ "eventType": EVENT_TYPE }]), &Extractors::default())?;
+    let subject = hub.sessions().subject_of_session(name);
+    Ok(connection.set_subscriptions(&[subject], &subscriptions)?)
+}
+
+async fn revoke(hub: &Arc<Hub>, name: &SessionName) -> anyhow::Result<()> {
+    let (sessions, revocation) = (hub.sessions().clone(), Revocation::blacklist(name, VALIDITY));
+    match tokio::task::spawn_blocking(move || sessions.accept(&revocation, true)).await?? {
+        Accepted::Begun(kill) => drop(hub.carry_out(kill).await),
+        Accepted::Before(_) => bail!("its session has been revoked before"),
+    }
+    Ok(())
+}
+
+/// Publishes numbered events until some time after the revocation.
+async fn publish(hub: &Hub, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow::Result<()> {
+    let mut pace = interval(PACE);
+    loop {
+        let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let json =
+            json!({ "specversion": "0.2", "type": EVENT_TYPE, "source": "rig", "id": number.to_string() });
+        hub.publish(Event::from_json(json.to_string().into())?).await;
+        if number > revoked_at.load(Ordering::SeqCst).saturating_add(AFTERWARDS) {
+            return Ok(());
+        }
+        pace.tick().await;
+    }
+}
+
+async fn watch(mut stream: BufReader<TcpStream>) -> anyhow::Result<Seen> {
+    let (mut last, mut killed) = (0, false);
+    while let Some(line) = next_line(&mut stream).await? {
+        let Some(event) = data_of(&line) else { continue };
+        match event["type"].as_str() {
+            Some(EVENT_TYPE) => {
+                last =
+                    event["id"].as_str().and_then(|id| id.parse().ok()).context("an event without number")?;
+            }
+            Some("rig.session_killed") => killed = true,
+            _ => {}
+        }
+    }
+    Ok(Seen { last, killed, ended: Instant::now() })
+}
+
+/// The next line; `None` at the end of the stream, also where it was cut.
+async fn next_line(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<String>> {
+    let mut line = String::new();
+    let read = stream.read_line(&mut line).await?;
+    Ok((read > 0).then_some(line))
+}
+
+fn data_of(line: &str) -> Option<Value> {
+    serde_json::from_str(line.strip_prefix("data: ")?).ok()
+}
