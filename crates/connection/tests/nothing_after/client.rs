@@ -93,9 +93,7 @@ impl Client {
     pub(crate) fn events(&self) -> Vec<u32> {
         let events = |what| if let What::Event(number) = what { Some(number) } else { None };
         match self.transport {
-            Transport::LongPolling => {
-                self.batches().iter().flatten().copied().filter_map(events).collect()
-            }
+            Transport::LongPolling => self.batches().iter().flatten().copied().filter_map(events).collect(),
             _ => self.parse().0.iter().filter_map(|seen| events(seen.what)).collect(),
         }
     }
@@ -104,9 +102,11 @@ impl Client {
     pub(crate) fn late(&self) -> Option<String> {
         let from = self.silent_from?;
         if let Transport::LongPolling = self.transport {
-            let late = self.batches().into_iter().skip(from).find(|batch| {
-                batch.iter().any(|what| *what != What::NoPayload) || batch.len() > 1
-            });
+            let late = self
+                .batches()
+                .into_iter()
+                .skip(from)
+                .find(|batch| batch.iter().any(|what| *what != What::NoPayload) || batch.len() > 1);
             return late.map(|batch| format!("an answer with {batch:?}"));
         }
         let (seen, rest) = self.parse();

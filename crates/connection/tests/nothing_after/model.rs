@@ -119,12 +119,13 @@ impl Model {
         self.bars.retain(|bar| bar.id != id);
     }
 
-    /// The members whose tokens have ended.
+    /// The members whose tokens have ended, and that no revocation is about to end anyway.
     pub(crate) fn advance(&mut self, ticks: u8) -> Vec<usize> {
         self.now += Tick::from(ticks);
         let now = self.now;
         let ended = |(_, member): &(usize, &mut Member)| {
-            member.state != State::Over && member.ends.is_some_and(|ends| ends <= now)
+            let here = matches!(member.state, State::Open | State::Leaving);
+            here && member.ends.is_some_and(|ends| ends <= now)
         };
         let over = self.members.iter_mut().enumerate().filter(ended);
         over.map(|(n, member)| {

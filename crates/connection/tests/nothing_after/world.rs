@@ -60,8 +60,7 @@ impl World {
         let clock = Paused(tokio::time::Instant::now());
         let expiry = Expiry::Ends { warning: Duration::from_secs(2), leeway: Duration::ZERO };
         let config = session::Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
-        let sessions =
-            Sessions::with_clock(config.with_expiry(expiry), MemoryLog::with_clock(clock), clock);
+        let sessions = Sessions::with_clock(config.with_expiry(expiry), MemoryLog::with_clock(clock), clock);
         let config = rig_connection::Config {
             longpolling_idle: Duration::from_secs(24 * 3600),
             // Not at random: the same case gives the same bytes.
