@@ -261,3 +261,21 @@ fn d25_an_idle_long_polling_client_is_forgotten() {
     gateway.await_metric(r#"rig_connections{transport="longpolling"}"#, 0.0);
     assert_eq!(client.start().answer().text(), r#""ok""#, "its next poll begins anew");
 }
+
+#[test]
+fn d10_a_parked_poll_of_a_killed_session_is_answered_at_once() {
+    let gateway = Gateway::start(&[]);
+    let mut client = LongPolling::connect(gateway.inbound(), &format!("jwt={}", token_of("s1")));
+    client.welcome();
+    let parked = [client.start(), client.start()];
+    let asked = std::time::Instant::now();
+    gateway.blacklist("s1");
+    for poll in parked {
+        let events = poll.answer().json()["events"].clone();
+        assert!(events[0]["type"] == "rig.session_killed" && events[1].is_null(), "{events}");
+    }
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(4),
+        "they did not wait for their time to be over"
+    );
+}

@@ -15,11 +15,12 @@ use crate::clock::{Clock, Here, Machine};
 use crate::codec;
 use crate::folder::{Config, Folder, OpenError, open_store, private_file};
 use crate::store::{self, FORMAT, StoreError};
-use crate::writer::{Reopen, Shared, Task, Writer};
+use crate::writer::{Receipts, Reopen, Shared, Task, Writer};
 
 /// Keeps revocations in a folder.
 pub struct Journal {
     store: Shared,
+    receipts: Receipts,
     clock: Arc<Clock>,
     tasks: Option<SyncSender<Task>>,
     writer: Option<JoinHandle<()>>,
@@ -27,6 +28,9 @@ pub struct Journal {
 
 /// Tasks that wait for the writer; who brings another one waits.
 const WAITING: usize = 4096;
+
+/// Receipts that wait for the writer; more are lost.
+const RECEIPTS: usize = 65_536;
 
 /// Tasks in one commit.
 const AT_ONCE: usize = 4096;
@@ -76,11 +80,19 @@ impl Journal {
             stamp.map_err(|error| OpenError::Damaged { path: "".into(), reason: error.to_string() })?;
         let clock = Arc::new(Clock::resume(stamp, machine));
         let store: Shared = Arc::new(RwLock::new(Some(opened)));
+        let receipts = Receipts::default();
         let (tasks, queue) = sync_channel(WAITING);
-        let writer = Writer { store: store.clone(), reopen, audit, clock: clock.clone(), at_once };
+        let writer = Writer {
+            store: store.clone(),
+            receipts: receipts.clone(),
+            reopen,
+            audit,
+            clock: clock.clone(),
+            at_once,
+        };
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&queue));
         let writer = writer.map_err(OpenError::io("a thread".as_ref()))?;
-        Ok(Self { store, clock, tasks: Some(tasks), writer: Some(writer) })
+        Ok(Self { store, receipts, clock, tasks: Some(tasks), writer: Some(writer) })
     }
 
     fn ask<T>(&self, task: impl FnOnce(SyncSender<Result<T, LogError>>) -> Task) -> Result<T, LogError> {
@@ -89,6 +101,12 @@ impl Journal {
         let tasks = self.tasks.as_ref().ok_or_else(gone)?;
         tasks.send(task(answer)).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())?
+    }
+
+    /// The record with its receipt, where that is not in the store yet.
+    fn with_receipt(&self, record: Record) -> Record {
+        let receipt = record.receipt.or_else(|| self.receipts.lock().get(&record.seq).copied());
+        Record { receipt, ..record }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
@@ -104,7 +122,10 @@ impl Log for Journal {
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
-        self.ask(|answer| Task::Append(revocation.clone(), answer))
+        Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
+            Appended::Known(record) => Appended::Known(Box::new(self.with_receipt(*record))),
+            appended => appended,
+        })
     }
 
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
@@ -112,18 +133,21 @@ impl Log for Journal {
     }
 
     fn receipt(&self, seq: Seq, receipt: Receipt) {
-        if let Some(tasks) = &self.tasks {
-            // Where the writer has fallen behind, revocations matter more than what they have done.
-            let _ = tasks.try_send(Task::Receipt(seq, receipt));
+        let mut receipts = self.receipts.lock();
+        // Where the writer has fallen behind, revocations matter more than what they have done.
+        if receipts.len() < RECEIPTS {
+            receipts.insert(seq, receipt);
         }
     }
 
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        self.read(|store, now| store::find(store, id, now))
+        let found = self.read(|store, now| store::find(store, id, now))?;
+        Ok(found.map(|record| self.with_receipt(record)))
     }
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        self.read(|store, now| store::page(store, before, limit, now))
+        let page = self.read(|store, now| store::page(store, before, limit, now))?;
+        Ok(page.into_iter().map(|record| self.with_receipt(record)).collect())
     }
 }
 

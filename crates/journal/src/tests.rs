@@ -121,6 +121,7 @@ fn a_receipt_is_kept() {
         last_payload_at: Some(std::time::UNIX_EPOCH),
     };
     journal.receipt(seq, receipt);
+    assert_eq!(journal.find(&id("a")).unwrap().unwrap().receipt, Some(receipt), "at once");
     drop(journal);
     assert_eq!(folder.open().find(&id("a")).unwrap().unwrap().receipt, Some(receipt));
 }

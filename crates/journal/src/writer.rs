@@ -1,10 +1,11 @@
 //! The one thread that writes: what waits when it begins a commit goes into that commit together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::Database;
 use session::{Appended, LogError, Receipt, Record, Revocation, RevocationId, Seq};
 
@@ -18,7 +19,6 @@ use crate::store::{Commit, StoreError, Tables};
 pub(crate) enum Task {
     Append(Revocation, SyncSender<Result<Appended, LogError>>),
     Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
-    Receipt(Seq, Receipt),
 }
 
 /// Opens the store again.
@@ -27,14 +27,21 @@ pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
 /// The store, as readers see it; none while it could not be opened again after an error.
 pub(crate) type Shared = Arc<RwLock<Option<Database>>>;
 
+/// Receipts that are not in the store yet. Nobody waits for them to be: they go with the next commit.
+pub(crate) type Receipts = Arc<Mutex<HashMap<Seq, Receipt>>>;
+
 pub(crate) struct Writer {
     pub(crate) store: Shared,
+    pub(crate) receipts: Receipts,
     pub(crate) reopen: Reopen,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<Clock>,
     /// Tasks in one commit at the most.
     pub(crate) at_once: usize,
 }
+
+/// For so long receipts wait for a commit that is made for something else.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Without anything to write, so often the clock is noted and what is over forgotten.
 const IDLE: Duration = Duration::from_secs(60);
@@ -57,16 +64,16 @@ enum CommitFailed {
 enum Answer {
     Appended(Appended),
     Lifted(Option<Record>),
-    Kept,
 }
 
 impl Writer {
     /// Writes until nobody can ask for anything any more.
     pub(crate) fn run(mut self, tasks: &Receiver<Task>) {
         let mut behind = false;
+        let mut last = Instant::now();
         loop {
             // What is over is forgotten in many short commits, with new tasks between them.
-            let wait = if behind { Duration::ZERO } else { IDLE };
+            let wait = if behind { Duration::ZERO } else { PATIENCE };
             let mut batch = Vec::new();
             match tasks.recv_timeout(wait) {
                 Ok(first) => batch.push(first),
@@ -74,7 +81,11 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
-            behind = self.commit(batch);
+            let idle = batch.is_empty() && !behind && self.receipts.lock().is_empty();
+            if !idle || last.elapsed() >= IDLE {
+                behind = self.commit(batch);
+                last = Instant::now();
+            }
         }
         self.commit(Vec::new());
     }
@@ -113,11 +124,16 @@ impl Writer {
         for task in batch {
             answers.push(task.carry_out(&mut tables, &mut self.audit, wall)?);
         }
+        let receipts = self.receipts.lock().clone();
+        for (seq, receipt) in &receipts {
+            tables.receipt(*seq, receipt)?;
+        }
         let forgotten = tables.expire(FORGOTTEN_AT_ONCE)?;
         self.audit.sync()?;
         tables.note(&self.clock.stamp(), self.audit.head())?;
         drop(tables);
         commit.finish()?;
+        self.receipts.lock().retain(|seq, _| !receipts.contains_key(seq));
         Ok((answers, forgotten))
     }
 }
@@ -139,10 +155,6 @@ impl Task {
                 }
                 Answer::Lifted(lifted)
             }
-            Self::Receipt(seq, receipt) => {
-                tables.receipt(*seq, receipt)?;
-                Answer::Kept
-            }
         })
     }
 
@@ -159,7 +171,6 @@ impl Task {
         match self {
             Self::Append(_, caller) => drop(caller.send(Err(LogError(error.into())))),
             Self::Lift(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
-            Self::Receipt(..) => {}
         }
     }
 }

@@ -52,7 +52,10 @@ fn a_port_in_use_is_named_and_ends_the_program() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket has an address");
     let port = address.port().to_string();
-    let output = rig(&["--inbound-bind", "127.0.0.1", "--inbound-port", &port], &[("API_HTTP_PORT", "0")]);
+    let output = rig(
+        &["--inbound-bind", "127.0.0.1", "--inbound-port", &port],
+        &[("API_HTTP_PORT", "0"), ("DATA_DIR", "memory")],
+    );
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stderr);
     assert!(told.contains(&format!("the inbound port cannot listen on {address}: ")), "{told}");
