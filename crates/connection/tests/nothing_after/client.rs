@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) polls: usize,
     /// The client has gone away by itself: what became of what it did not read is unknown.
     pub(crate) left: bool,
+    /// The connection has been seen to be ending or gone, for whatever reason.
+    pub(crate) closed: bool,
     /// From here on it must get no payload: bytes, or answers.
     pub(crate) silent_from: Option<usize>,
 }

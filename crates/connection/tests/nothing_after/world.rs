@@ -121,6 +121,7 @@ impl World {
             answers: Arc::default(),
             polls: 0,
             left: false,
+            closed: false,
             silent_from: None,
         });
         Some(())
@@ -198,8 +199,9 @@ impl World {
             let of_session = matches!(reason, Some(Some(reason)) if reason.is_end_of_session());
             if client.silent_from.is_none() && of_session {
                 client.silent_from = Some(client.written());
-                ended += 1;
+                ended += u64::from(!client.closed);
             }
+            client.closed |= !matches!(reason, Some(None));
         }
         ended
     }
