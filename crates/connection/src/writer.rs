@@ -155,6 +155,8 @@ impl Writer {
     /// Ends the stream with `farewell`. With `discard`, what waits is dropped first, also where the stream is ending
     /// already, and a frame that has left only in part is not completed: the connection is cut without a farewell.
     ///
+    /// The farewell waits until the next [`Writer::flush`], or [`Writer::go_on`].
+    ///
     /// Returns false where the connection was ending before.
     pub(crate) fn end(
         &mut self,
@@ -173,11 +175,15 @@ impl Writer {
         }
         self.outbox.push(farewell, Kind::Control, 0);
         self.phase = Phase::Ending(reason);
+        true
+    }
+
+    /// Sends what waits, and lets the owner of the socket go on with it.
+    pub(crate) fn go_on(&mut self, sink: Option<&impl Sink>) {
         if let Some(sink) = sink {
             self.flush(sink);
         }
         self.wake();
-        true
     }
 
     /// Drops the payload that waits. Fails where some of it is half gone.
@@ -340,12 +346,18 @@ mod tests {
         writer
     }
 
+    fn end(writer: &mut Writer, reason: CloseReason, farewell: Bytes, discard: bool, wire: &Wire) -> bool {
+        let ended = writer.end(reason, farewell, discard, Some(wire));
+        writer.go_on(Some(wire));
+        ended
+    }
+
     #[test]
     fn a_kill_discards_what_waits() {
         let wire = Wire::with_room(5);
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-        writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+        end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
         wire.room.set(100);
         assert_eq!(writer.flush(&wire), Next::Farewell { flushed: true });
         assert_eq!(wire.text(), "head;killed");
@@ -356,11 +368,23 @@ mod tests {
     }
 
     #[test]
+    fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
+        let wire = Wire::with_room(5);
+        let mut writer = open(&wire);
+        wire.room.set(100);
+        assert!(writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
+        let late = writer.push(Bytes::from_static(b"late"), Kind::Payload, Some(&wire), LIMIT);
+        assert_eq!((late, wire.text().as_str()), (Pushed::Refused, "head;"));
+        writer.go_on(Some(&wire));
+        assert_eq!(wire.text(), "head;killed");
+    }
+
+    #[test]
     fn a_kill_never_completes_a_frame() {
         let wire = Wire::with_room(8);
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-        writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+        end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
         wire.room.set(100);
         assert_eq!(writer.flush(&wire), Next::Over);
         assert_eq!(wire.text(), "head;pay");
@@ -372,8 +396,8 @@ mod tests {
         let wire = Wire::with_room(5);
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-        writer.end(CloseReason::Shutdown, Bytes::from_static(b"bye"), false, Some(&wire));
-        assert!(!writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
+        end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
+        assert!(!end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire));
         wire.room.set(100);
         writer.flush(&wire);
         assert_eq!(wire.text(), "head;bye");
@@ -386,7 +410,7 @@ mod tests {
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"::"), Kind::Control, Some(&wire), LIMIT);
         writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-        writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+        end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
         wire.room.set(100);
         writer.flush(&wire);
         assert_eq!(wire.text(), "head;::killed");
@@ -397,7 +421,7 @@ mod tests {
         let wire = Wire::with_room(0);
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), 100);
-        writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+        end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
         wire.room.set(100);
         writer.flush(&wire);
         assert_eq!(wire.text(), "head;killed");
@@ -408,7 +432,7 @@ mod tests {
         let wire = Wire::with_room(5);
         let mut writer = open(&wire);
         writer.push(Bytes::from_static(b"payload;"), Kind::Payload, Some(&wire), LIMIT);
-        writer.end(CloseReason::Shutdown, Bytes::from_static(b"bye"), false, Some(&wire));
+        end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
         wire.room.set(100);
         writer.flush(&wire);
         assert_eq!(wire.text(), "head;payload;bye");
@@ -477,13 +501,13 @@ mod tests {
                         }
                     }
                     Step::Leave => {
-                        if writer.end(CloseReason::Shutdown, Bytes::from_static(b"L"), false, Some(&wire)) {
+                        if end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"L"), false, &wire) {
                             sent.push('L');
                         }
                     }
                     Step::Kill => {
                         let before = wire.text();
-                        writer.end(CloseReason::SessionKilled, Bytes::from_static(b"K"), true, Some(&wire));
+                        end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"K"), true, &wire);
                         at_kill.get_or_insert(before);
                     }
                 }

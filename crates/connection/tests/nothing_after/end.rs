@@ -66,6 +66,10 @@ impl World {
 
     /// Everybody reads all that comes, until nothing does any more.
     async fn read_all(&mut self) {
+        // Farewells come at their own pace.
+        for _ in 0..5 {
+            self.advance(1).await;
+        }
         let mut quiet = 0;
         while quiet < 2 {
             self.settle().await;

@@ -193,7 +193,7 @@ impl World {
         *state = if *state == State::Open { State::Leaving } else { *state };
     }
 
-    async fn advance(&mut self, ticks: u8) {
+    pub(crate) async fn advance(&mut self, ticks: u8) {
         let over = self.model.advance(ticks);
         tokio::time::advance(Duration::from_millis(100) * ticks.into()).await;
         self.settle().await;
