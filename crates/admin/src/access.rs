@@ -10,6 +10,7 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
 use crate::routes::errors;
+use crate::v4::{self, problem::Problem};
 
 /// The bearer token of the internal port (`API_TOKEN`).
 #[derive(Clone)]
@@ -42,6 +43,9 @@ pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Requ
     });
     if open || admitted {
         return next.run(request).await;
+    }
+    if v4::covers(request.uri().path()) {
+        return Problem::Unauthorized.into_response();
     }
     (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], errors("Unauthorized")).into_response()
 }

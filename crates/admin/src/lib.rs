@@ -1,13 +1,16 @@
 //! The internal port: what operators and services see of the gateway (RIG: port 4010).
 //!
 //! The room turns HTTP requests into calls on the session and connection rooms. It knows who may ask (a bearer token)
-//! and how the answers look; it decides nothing about sessions and counts nothing itself.
+//! and how the answers look; it decides nothing about sessions and counts nothing itself. `/v4` is ours; `/v2` and `/v3` are
+//! RIG's, thin over the same [`carry_out`].
 
 mod access;
+mod carry_out;
 mod messages;
 mod openapi;
 mod routes;
 mod session_blacklist;
+mod v4;
 
 pub use access::ApiToken;
 pub use routes::{Admin, Config};

@@ -15,6 +15,13 @@ use utoipa::openapi::OpenApi as Document;
         crate::session_blacklist::add,
         crate::session_blacklist::check,
         crate::messages::publish,
+        crate::v4::revocations::revoke,
+        crate::v4::revocations::list,
+        crate::v4::revocations::one,
+        crate::v4::revocations::lift,
+        crate::v4::sessions::list,
+        crate::v4::sessions::one,
+        crate::v4::sessions::disconnect,
     ),
     components(schemas(crate::session_blacklist::BlacklistRequest))
 )]
@@ -26,6 +33,10 @@ pub(crate) fn document() -> Document {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -40,8 +51,40 @@ mod tests {
                 "/metrics",
                 "/v3/messages",
                 "/v3/session-blacklist",
-                "/v3/session-blacklist/{sessionId}"
+                "/v3/session-blacklist/{sessionId}",
+                "/v4/revocations",
+                "/v4/revocations/{id}",
+                "/v4/sessions",
+                "/v4/sessions/{name}"
             ]
         );
+    }
+
+    /// All references in a document.
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for name in
+            ["Receipt", "RevocationRequest", "RevocationPage", "SessionPage", "SessionDetail", "Problem"]
+        {
+            assert!(found.contains(&format!("#/components/schemas/{name}")), "{name}: {found:?}");
+        }
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
     }
 }

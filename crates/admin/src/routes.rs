@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use auth::Verifier;
 use axum::Router;
 use axum::body::Body as AxumBody;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
-use crate::{messages, openapi, session_blacklist};
+use crate::{messages, openapi, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +36,10 @@ pub struct Config {
     pub token: Option<ApiToken>,
     /// The largest request body, in bytes.
     pub max_body: usize,
+    /// How long a request body may take to arrive, under `/v4`.
+    pub body_timeout: Duration,
+    /// Whether revocations survive a restart: what receipts say of it.
+    pub durable: bool,
     /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
 }
@@ -46,6 +52,10 @@ pub struct Admin(Router);
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) max_body: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) durable: bool,
 }
 
 impl Node {
@@ -55,8 +65,10 @@ impl Node {
 }
 
 impl Admin {
-    /// The internal port over the connections and sessions of `hub`.
-    pub fn new(config: Config, hub: Arc<Hub>) -> Self {
+    /// The internal port over the connections and sessions of `hub`. `verifier` says which tokens can be revoked by
+    /// showing them.
+    pub fn new(config: Config, hub: Arc<Hub>, verifier: Arc<Verifier>) -> Self {
+        let Config { token, max_body, body_timeout, durable, .. } = config;
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))
             .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
@@ -65,17 +77,18 @@ impl Admin {
             .route("/health", get(health))
             .route("/health/", get(health))
             .nest("/v2", api.clone())
-            .nest("/v3", api);
+            .nest("/v3", api)
+            .nest("/v4", v4::router());
         if config.metrics {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node { hub })
+            .with_state(Node { hub, verifier, max_body, body_timeout, durable })
             .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", openapi::document()))
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)
-            .layer(DefaultBodyLimit::max(config.max_body))
-            .layer(middleware::from_fn_with_state(config.token, access::require));
+            .layer(DefaultBodyLimit::max(max_body))
+            .layer(middleware::from_fn_with_state(token, access::require));
         Self(router)
     }
 }
@@ -102,7 +115,10 @@ pub(crate) fn errors(detail: &str) -> Json<Value> {
     Json(json!({ "errors": { "detail": detail } }))
 }
 
-async fn not_found() -> Response {
+async fn not_found(OriginalUri(uri): OriginalUri) -> Response {
+    if v4::covers(uri.path()) {
+        return v4::NOTHING_HERE.into_response();
+    }
     (StatusCode::NOT_FOUND, errors("Not found")).into_response()
 }
 

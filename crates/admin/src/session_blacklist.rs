@@ -9,9 +9,10 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
-use session::SessionName;
+use session::{Revocation, SessionName};
 use utoipa::ToSchema;
 
+use crate::carry_out::carry_out;
 use crate::routes::{Node, errors};
 
 /// The body of a request that blacklists a session.
@@ -73,20 +74,11 @@ pub(crate) async fn add(
     };
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
-    let sessions = node.sessions().clone();
-    // Recording may wait for a disk, and a session may have thousands of connections to kill.
-    let applied = tokio::task::spawn_blocking(move || sessions.blacklist(&name, validity)).await;
-    match applied {
-        Ok(Ok(applied)) => {
-            tracing::info!(connections = applied, seconds = validity.as_secs(), "session blacklisted");
-            (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()
-        }
-        Ok(Err(error)) => {
-            tracing::error!(%error, "revocation not recorded");
-            (StatusCode::SERVICE_UNAVAILABLE, "The revocation could not be recorded.").into_response()
-        }
+    // RIG asks nobody whether tokens outlive it.
+    match carry_out(&node.hub, Revocation::blacklist(&name, validity), true).await {
+        Ok(_) => (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response(),
         Err(error) => {
-            tracing::error!(%error, "revocation failed");
+            tracing::error!(%error, "session not blacklisted as asked");
             (StatusCode::SERVICE_UNAVAILABLE, "The revocation could not be recorded.").into_response()
         }
     }

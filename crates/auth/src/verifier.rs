@@ -91,6 +91,11 @@ impl Verifier {
         Ok(Self { key, validation })
     }
 
+    /// How much longer than its `exp` a token is taken for good.
+    pub fn leeway(&self) -> Duration {
+        Duration::from_secs(self.validation.leeway)
+    }
+
     /// The claims of a token.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl ConnectionId {
     }
 
     /// The number.
-    pub(crate) const fn number(self) -> u64 {
+    pub const fn number(self) -> u64 {
         self.0
     }
 
@@ -242,7 +242,8 @@ impl Connection {
         &self.client
     }
 
-    pub(crate) fn since(&self) -> SystemTime {
+    /// When it was opened.
+    pub fn since(&self) -> SystemTime {
         self.since
     }
 

@@ -1,11 +1,12 @@
 //! Reading a request body whole, within bounds.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 use tokio::time::timeout;
 
 /// The body of a request could not be read.
@@ -44,7 +45,11 @@ const DISCARDING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
-pub async fn read_body(mut body: Incoming, max: usize, within: Duration) -> Result<Bytes, BodyError> {
+pub async fn read_body<B>(mut body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     if body.size_hint().lower() > max as u64 {
         discard(&mut body).await;
         return Err(BodyError::TooLarge(max));
@@ -60,7 +65,7 @@ pub async fn read_body(mut body: Incoming, max: usize, within: Duration) -> Resu
     }
 }
 
-async fn discard(body: &mut Incoming) {
+async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin)) {
     let reading = async {
         let mut left = DISCARDED;
         while let Some(Ok(frame)) = body.frame().await {

@@ -44,13 +44,19 @@ pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
         let beside = file.parent().unwrap_or(Path::new("."));
         let told = match verified.is_complete_in(beside).with_context(|| file.display().to_string()) {
             Ok(true) => "complete",
-            Ok(false) => "whether it is complete cannot be told: there is no revocation log beside it, or it is in use",
+            Ok(false) => {
+                "whether it is complete cannot be told: there is no revocation log beside it, or it is in use"
+            }
             // Of several files only the last is as long as the revocation log says.
             Err(_) if Some(file) != files.last() => "goes on in the next",
             Err(error) => return Err(error),
         };
         let (file, lines, first, last) = (file.display(), verified.lines, verified.first, verified.last());
-        writeln!(std::io::stdout(), "{file}: {lines} lines, {first} to {last}, head {}; {told}", verified.head)?;
+        writeln!(
+            std::io::stdout(),
+            "{file}: {lines} lines, {first} to {last}, head {}; {told}",
+            verified.head
+        )?;
         before = Some(verified);
     }
     Ok(())

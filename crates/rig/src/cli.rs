@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::settings::table::{self, Setting};
 use crate::settings::{CONFIG_VARIABLE, Flags, Mistake, Source};
-use crate::token;
+use crate::{audit, completions, operate, token};
 
 const ABOUT: &str = "The Reactive Interaction Gateway: delivers events to frontends, and ends their sessions";
 
@@ -30,6 +30,12 @@ pub(crate) enum Asked {
     Check(Flags),
     /// Mint a token.
     Token(Flags, token::Request),
+    /// Ask a running gateway.
+    Operate(Flags, operate::Request),
+    /// Verify these audit logs; none: that of the settings.
+    Audit(Flags, Vec<PathBuf>),
+    /// Print completions for a shell.
+    Completions(Flags, Vec<OsString>),
     /// Print this help or version and leave.
     Print(clap::Error),
 }
@@ -75,6 +81,14 @@ pub(crate) fn command() -> Command {
                 .args(settings().map(|flag| flag.hide(true))),
         )
         .subcommand(token::command().arg(config()))
+        .subcommands(operate::commands().map(|command| command.arg(config().help_heading("Gateway"))))
+        .subcommand(audit::command().arg(config()))
+        .subcommand(completions::command())
+}
+
+/// Whether a command is called so.
+fn is_command(text: &str) -> bool {
+    command().get_subcommands().any(|command| command.get_name() == text)
 }
 
 fn config() -> Arg {
@@ -116,15 +130,24 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
             collect(matches, &mut flags);
             Asked::Check(flags)
         }
-        Some((_, matches)) => {
+        Some((command, matches)) => {
             for (name, _) in std::mem::take(&mut flags.settings) {
                 let flag =
                     table::all().find(|setting| setting.name == name).map_or_else(String::new, Setting::flag);
-                flags.mistakes.push(mistake(format!("--{flag}"), "rig token takes no settings as flags"));
+                flags
+                    .mistakes
+                    .push(mistake(format!("--{flag}"), &format!("rig {command} takes no settings as flags")));
             }
             collect_config(matches, &mut flags);
-            let request = token::Request::from_matches(matches);
-            Asked::Token(flags, request)
+            match operate::Request::from_matches(command, matches) {
+                Some(request) => Asked::Operate(flags, request),
+                None if command == "audit" => Asked::Audit(flags, audit::files(matches)),
+                None if command == "completions" => {
+                    let shells = matches.get_many::<OsString>("shell").unwrap_or_default();
+                    Asked::Completions(flags, shells.cloned().collect())
+                }
+                None => Asked::Token(flags, token::Request::from_matches(matches)),
+            }
         }
         None => Asked::Serve(flags),
     }
@@ -196,7 +219,7 @@ fn put_aside(arguments: &mut Vec<(usize, OsString)>, index: usize) {
     let takes_value = removed.starts_with("--") && !removed.contains('=');
     let is_value = |(_, next): &(usize, OsString)| {
         let next = next.to_string_lossy();
-        !next.starts_with('-') && !matches!(&*next, "check" | "token")
+        !next.starts_with('-') && !is_command(&next)
     };
     if takes_value && arguments.get(index).is_some_and(is_value) {
         arguments.remove(index);
@@ -218,6 +241,9 @@ mod tests {
     fn mistakes(line: &str) -> Vec<String> {
         match parse(line) {
             Asked::Serve(flags) | Asked::Check(flags) | Asked::Token(flags, _) => {
+                flags.mistakes.iter().map(Mistake::to_string).collect()
+            }
+            Asked::Operate(flags, _) | Asked::Audit(flags, _) | Asked::Completions(flags, _) => {
                 flags.mistakes.iter().map(Mistake::to_string).collect()
             }
             Asked::Print(_) => panic!("help"),
@@ -250,6 +276,10 @@ mod tests {
         insta::assert_snapshot!(
             "help_token",
             command.find_subcommand_mut("token").unwrap().render_long_help()
+        );
+        insta::assert_snapshot!(
+            "help_revoke",
+            command.find_subcommand_mut("revoke").unwrap().render_long_help()
         );
     }
 

@@ -1,12 +1,17 @@
 //! The Reactive Interaction Gateway: settings, then build, run, drain.
 
+mod audit;
 mod canary;
 mod cli;
+mod completions;
+mod operate;
 mod serve;
 mod settings;
 mod token;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +32,9 @@ fn main() -> ExitCode {
         Asked::Serve(flags) => serve(flags, &environment),
         Asked::Check(flags) => check(flags, &environment),
         Asked::Token(flags, request) => token(&request, flags, &environment),
+        Asked::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
+        Asked::Audit(flags, files) => audit(&files, flags, &environment),
+        Asked::Completions(flags, shell) => completions(&shell, flags, &environment),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +42,7 @@ fn main() -> ExitCode {
             tell(&mistakes.to_string());
             ExitCode::from(MISTAKES)
         }
+        Err(Failure::Trouble(trouble)) => ExitCode::from(trouble.told()),
         Err(Failure::Other(error)) => {
             tell(&format!("{error:#}\n"));
             ExitCode::FAILURE
@@ -49,6 +58,7 @@ fn tell(text: &str) {
 /// Why the program ends without having done what was asked.
 enum Failure {
     Mistakes(Mistakes),
+    Trouble(operate::Trouble),
     Other(anyhow::Error),
 }
 
@@ -91,5 +101,16 @@ fn token(request: &token::Request, flags: Flags, environment: &Environment) -> R
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let token = request.mint(Given::gather(flags, environment), environment, now)?;
     writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+fn audit(files: &[PathBuf], flags: Flags, environment: &Environment) -> Result<(), Failure> {
+    audit::verify(files, &Given::gather(flags, environment).read()?)?;
+    Ok(())
+}
+
+fn completions(shells: &[OsString], flags: Flags, environment: &Environment) -> Result<(), Failure> {
+    let script = completions::script(shells, Given::gather(flags, environment))?;
+    std::io::stdout().write_all(&script)?;
     Ok(())
 }

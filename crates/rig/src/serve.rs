@@ -60,8 +60,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connection_tokens,
         metrics.clone(),
     );
+    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone());
     let inbound = Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors);
-    let admin = Admin::new(settings.admin, hub.clone());
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

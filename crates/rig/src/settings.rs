@@ -97,6 +97,9 @@ impl Settings {
         let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
         let (inbound_ports, api_ports) = network::read_ports(reader, api_token.is_some(), has_tls);
         let max_body = reader.bytes("MAX_BODY_BYTES");
+        let body_timeout = reader.time("BODY_TIMEOUT");
+        let data = access::read_data(reader);
+        let durable = data.is_some();
         let check_timeout = reader.time("CHECK_TIMEOUT");
         Self {
             host: reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned())),
@@ -105,7 +108,7 @@ impl Settings {
             tls,
             limits: network::read_limits(reader),
             session: access::read_sessions(reader),
-            data: access::read_data(reader),
+            data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
@@ -122,7 +125,7 @@ impl Settings {
                 connects_per_minute: NonZeroU32::new(reader.number("MAX_CONNECTIONS_PER_MINUTE"))
                     .expect("the bound of the row is 1"),
                 max_body,
-                body_timeout: reader.time("BODY_TIMEOUT"),
+                body_timeout,
                 cookie: access::read_cookie(reader),
                 subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
                 submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
@@ -130,6 +133,8 @@ impl Settings {
             admin: admin::Config {
                 token: api_token.as_deref().map(ApiToken::new),
                 max_body,
+                body_timeout,
+                durable,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),

@@ -11,15 +11,19 @@ use crate::barred::ALL;
 use crate::clock::{Clock, Monotonic, Tick};
 use crate::config::{ClaimError, Config, Expiry};
 use crate::connection::{Blacklisted, Cause, Closed, Connection};
-use crate::kill::Kill;
-use crate::log::{Appended, Log, LogError, MemoryLog};
+use crate::log::{Log, LogError, MemoryLog};
 use crate::members::Tokens;
 use crate::name::SessionName;
-use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
-use crate::selector::{Fingerprints, Key, Selector};
+use crate::revocation::{Revocation, Seq};
+use crate::selector::{Fingerprints, Key};
 use crate::shard::{Bar, EVERY, Order, Shard};
 use crate::subject::{Registration, Subject};
 use crate::sync::Mutex;
+
+mod revoking;
+
+use revoking::issued_bound;
+pub use revoking::{Accepted, Affected, RevokeError};
 
 /// How many there are of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,45 +36,6 @@ pub struct Counts {
     pub blacklisted: usize,
     /// Times that something legal became illegal.
     pub blacklisted_ever: u64,
-}
-
-/// A revocation was accepted.
-#[derive(Debug)]
-#[must_use = "dropping a kill carries it out"]
-pub enum Accepted {
-    /// It is recorded and in force; its connections are still to be told.
-    Begun(Kill),
-    /// It was accepted before, and this is what it has done.
-    Before(Box<Record>),
-}
-
-/// A revocation was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
-    /// Another revocation has this id.
-    #[error("another revocation has this id")]
-    Conflict,
-    /// It would end before the token of an open connection does, and let that token in again.
-    #[error("it ends before the token of an open connection does, which lasts {} seconds more", needed.as_secs())]
-    TooShort {
-        /// The validity that is enough, in whole seconds.
-        needed: Duration,
-    },
-    /// There are [`Sessions::MOST`] live revocations of this selector already.
-    #[error("{} revocations of the same tokens are in force already; lift one", Sessions::MOST)]
-    TooMany,
-    /// The log did not keep it. It is in force all the same, on this node and until the process ends.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
-
-/// What a revocation would do now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Affected {
-    /// Connections that it would end.
-    pub connections: usize,
-    /// How long the last of their tokens is good.
-    pub last_token: Option<Duration>,
 }
 
 /// All sessions of a node. Clones are the same sessions.
@@ -98,9 +63,6 @@ pub(crate) struct Inner {
 pub(crate) const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 256 };
 
 impl Sessions {
-    /// How many live revocations one selector can have.
-    pub const MOST: usize = 64;
-
     /// Loads the log; nothing can be registered before it is loaded.
     ///
     /// # Errors
@@ -180,125 +142,6 @@ impl Sessions {
             Err(RevokeError::Log(error)) => Err(error),
             Err(error) => Err(LogError(error.into())),
         }
-    }
-
-    /// Accepts a revocation and carries it out: all connections have been told when it returns. Blocks for as long as
-    /// the log does. `forced`: also where tokens outlive it.
-    ///
-    /// Returns what it has done; `None` where another call is still doing that.
-    ///
-    /// # Errors
-    /// See [`RevokeError`]; nothing has happened, but for [`RevokeError::Log`].
-    pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
-        Ok(match self.accept(revocation, forced)? {
-            Accepted::Begun(kill) => Some(kill.finish()),
-            Accepted::Before(record) => record.receipt,
-        })
-    }
-
-    /// Accepts a revocation: once it is kept, it is in force, and nobody it is about is let in. The [`Kill`] ends those
-    /// who are in. Blocks for as long as the log does.
-    ///
-    /// # Errors
-    /// As [`Sessions::revoke`].
-    pub fn accept(&self, revocation: &Revocation, forced: bool) -> Result<Accepted, RevokeError> {
-        let asked = self.0.clock.now();
-        if revocation.mode == Mode::Revoke {
-            let key = self.0.fingerprints.of_selector(&revocation.selector);
-            let count = self.shard(key).lock().revocations(key, self.now());
-            if count >= Self::MOST && !revocation.extends {
-                return Err(RevokeError::TooMany);
-            }
-            if !forced {
-                self.outlasts_tokens(revocation)?;
-            }
-        }
-        match self.0.log.append(revocation) {
-            Ok(Appended::New { seq, replaces }) => {
-                Ok(Accepted::Begun(self.apply_since(revocation, seq, replaces, asked)))
-            }
-            // It is in force: again only for those who may still be told.
-            Ok(Appended::Known(record)) if revocation.extends => {
-                let standing = Revocation { validity: record.left, ..record.revocation };
-                Ok(Accepted::Begun(self.apply_since(&standing, record.seq, None, asked)))
-            }
-            Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
-            Ok(Appended::Conflict) => Err(RevokeError::Conflict),
-            Err(error) => {
-                let seq = self.0.unkept.fetch_sub(1, Ordering::Relaxed);
-                self.apply_since(revocation, seq, None, asked).finish();
-                Err(error.into())
-            }
-        }
-    }
-
-    fn outlasts_tokens(&self, revocation: &Revocation) -> Result<(), RevokeError> {
-        match self.affected(&revocation.selector, revocation.issued_up_to).last_token {
-            Some(needed) if needed > revocation.validity => Err(RevokeError::TooShort {
-                needed: Duration::from_secs(needed.as_secs() + u64::from(needed.subsec_nanos() > 0)),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// The one way a session ends: records the revocation, and takes out the connections, whoever asked for it (an
-    /// operator, the log of an earlier life, another node, the end of a token). The log is not told.
-    ///
-    /// A revocation with no validity left, because it was long on its way, still ends the connections: it was meant for
-    /// them. A connection that panics when it is told does not keep the others from being told.
-    pub fn apply(&self, revocation: &Revocation, seq: Seq) -> Kill {
-        self.apply_since(revocation, seq, None, self.0.clock.now())
-    }
-
-    fn apply_since(&self, revocation: &Revocation, seq: Seq, replaces: Option<Seq>, asked: Instant) -> Kill {
-        let key = self.0.fingerprints.of_selector(&revocation.selector);
-        let issued_up_to = issued_bound(revocation.issued_up_to);
-        let until = self.tick_after(revocation.validity);
-        let (bar, cause) = match revocation.mode {
-            Mode::Revoke => (Some(Bar { seq, until, issued_up_to }), Cause::Revoked),
-            Mode::Disconnect => (None, Cause::Disconnected),
-        };
-        let order = Order { bar, replaces, tokens: Tokens::IssuedUpTo(issued_up_to) };
-        self.end(key, &order, cause, Some((seq, asked)))
-    }
-
-    fn end(&self, key: Key, order: &Order, cause: Cause, of: Option<(Seq, Instant)>) -> Kill {
-        let revoked = self.shard(key).lock().revoke(key, order, self.now());
-        if revoked.new {
-            self.0.blacklisted_ever.fetch_add(1, Ordering::Relaxed);
-        }
-        let closed = revoked.taken.as_ref().and(of).and(self.0.closed.get().cloned());
-        let since = of.map_or_else(|| self.0.clock.now(), |(_, asked)| asked);
-        Kill::new(
-            self.clone(),
-            key,
-            revoked,
-            crate::Ending::new(cause, since, closed),
-            of.map(|(seq, _)| seq),
-        )
-    }
-
-    /// Takes a revocation back before its time: its tokens are good again, unless another revocation is about them.
-    /// Returns what it was; `None` where there is no such revocation. Blocks for as long as the log does.
-    ///
-    /// # Errors
-    /// It is not certain that the log has forgotten it. It stays in force.
-    pub fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
-        let lifted = self.0.log.lift(id, by)?;
-        if let Some(record) = &lifted {
-            let key = self.0.fingerprints.of_selector(&record.revocation.selector);
-            self.shard(key).lock().lift(key, record.seq);
-        }
-        Ok(lifted)
-    }
-
-    /// What a revocation would do now.
-    pub fn affected(&self, selector: &Selector, issued_up_to: Option<u64>) -> Affected {
-        let key = self.0.fingerprints.of_selector(selector);
-        let (connections, last) = self.shard(key).lock().affected(key, issued_bound(issued_up_to));
-        let now = self.0.clock.now().saturating_duration_since(self.0.origin);
-        let left = |last: Tick| last.time().saturating_sub(now);
-        Affected { connections, last_token: last.filter(|last| *last != Tick::NEVER).map(left) }
     }
 
     /// The log, for reading.
@@ -415,11 +258,6 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("config", &self.0.config).finish_non_exhaustive()
     }
-}
-
-/// The youngest token that is meant; what is beyond the range of an entry is its end.
-fn issued_bound(issued_up_to: Option<u64>) -> u32 {
-    issued_up_to.map_or(ALL, |second| u32::try_from(second).unwrap_or(ALL).min(ALL - 1))
 }
 
 #[cfg(all(test, not(feature = "loom")))]

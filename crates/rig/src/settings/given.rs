@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::mistake::{Mistake, Source, quoted};
+use super::mistake::{Mistake, Mistakes, Source, quoted};
 use super::table::{self, Setting, UNSUPPORTED};
 
 /// The environment of the process, or that of a test.
@@ -66,6 +66,14 @@ impl Given {
     /// What was wrong with the sources themselves, whatever the values mean.
     pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
         self.mistakes
+    }
+
+    /// The same, where its sources could be read.
+    ///
+    /// # Errors
+    /// What was wrong with them.
+    pub(crate) fn read(mut self) -> Result<Self, Mistakes> {
+        Mistakes(std::mem::take(&mut self.mistakes)).into_result().map(|()| self)
     }
 
     /// Whether the setting has a value at all.

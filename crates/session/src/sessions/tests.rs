@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::*;
 use crate::connection::{Ended, Ending, Told};
-use crate::log::Standing;
+use crate::log::{Appended, Standing};
+use crate::revocation::{Mode, Receipt, Record, RevocationId};
 
 mod model;
 mod richer;

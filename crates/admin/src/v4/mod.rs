@@ -1,0 +1,67 @@
+//! `/v4`: revocations and sessions, for operators and services that want to know what became of them.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `revocations`, `sessions` | the endpoints |
+//! | `request`, `fields` | what a body asks for, and all that is wrong with it |
+//! | `query` | parameters and names in the URL |
+//! | `order` | from what was asked for to a revocation |
+//! | `receipt`, `page` | what is answered |
+//! | `time` | instants as text |
+//! | `problem` | what is answered where that is not possible |
+
+mod fields;
+mod order;
+mod page;
+pub(crate) mod problem;
+mod query;
+pub(crate) mod receipt;
+pub(crate) mod request;
+pub(crate) mod revocations;
+pub(crate) mod sessions;
+mod time;
+
+use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use tokio::task::spawn_blocking;
+
+use crate::routes::Node;
+use problem::Problem;
+
+/// What is said of a path that is none of these.
+pub(crate) const NOTHING_HERE: Problem = Problem::NotFound("there is nothing at this path");
+
+/// The endpoints below `/v4`.
+pub(crate) fn router() -> Router<Node> {
+    Router::new()
+        .route("/revocations", post(revocations::revoke).get(revocations::list))
+        .route("/revocations/{id}", get(revocations::one).delete(revocations::lift))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{name}", get(sessions::one).delete(sessions::disconnect))
+        .fallback(async || NOTHING_HERE)
+        .method_not_allowed_fallback(async || Problem::Method)
+        .layer(map_response(not_stored))
+}
+
+/// Whether errors at this path are told as problems.
+pub(crate) fn covers(path: &str) -> bool {
+    path == "/v4" || path.starts_with("/v4/")
+}
+
+/// Answers are good for the moment only, and tell who is connected.
+async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Runs what waits for a disk, or looks at every connection, where nobody else waits for it.
+async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    spawn_blocking(act).await.map_err(|error| {
+        tracing::error!(%error, "a request failed");
+        Problem::Failed
+    })
+}

@@ -1,0 +1,72 @@
+//! Lists in pages.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::problem::Fault;
+use super::query::Query;
+
+/// Entries of a page where nobody says.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Entries of the largest page.
+pub(crate) const MAX_LIMIT: usize = 1000;
+
+/// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// How many entries a page may have: the parameter `limit`.
+pub(crate) fn limit(query: &mut Query) -> usize {
+    let Some(text) = query.take("limit") else { return DEFAULT_LIMIT };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.unwrap_or_else(|| {
+        query.fault(Fault::of_parameter("limit", format!("allowed: 1 to {MAX_LIMIT}")));
+        DEFAULT_LIMIT
+    })
+}
+
+/// The URL of the page behind this one.
+pub(crate) fn next(path: &str, limit: usize, parameter: &str, cursor: &str) -> String {
+    format!("{path}?limit={limit}&{parameter}={}", escaped(cursor))
+}
+
+/// A text as one segment of a path, or as a value in a query.
+pub(crate) fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// Cuts what is beyond the page; returns the last entry of the page where something is.
+pub(crate) fn cut<T>(entries: &mut Vec<T>, limit: usize) -> Option<&T> {
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    if more { entries.last() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_a_limit() {
+        for (query, expected) in [("", 100), ("limit=1", 1), ("limit=1000", 1000)] {
+            let mut query = Query::parse(Some(query));
+            assert_eq!(limit(&mut query), expected);
+            assert!(query.finish().is_ok());
+        }
+        for wrong in
+            ["limit=", "limit=0", "limit=1001", "limit=-1", "limit=1.0", "limit=99999999999999999999"]
+        {
+            let mut query = Query::parse(Some(wrong));
+            limit(&mut query);
+            assert!(query.finish().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_page_knows_whether_another_follows() {
+        let mut all = vec![1, 2, 3];
+        assert_eq!(cut(&mut all, 2), Some(&2));
+        assert_eq!(cut(&mut all, 2), None);
+        assert_eq!(all, [1, 2]);
+        assert_eq!(next("/v4/x", 2, "after", "a/b é"), "/v4/x?limit=2&after=a%2Fb%20%C3%A9");
+    }
+}

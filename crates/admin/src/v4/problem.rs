@@ -1,0 +1,270 @@
+//! Errors of `/v4` as problem details (RFC 9457): the one place that turns facts into statuses and words.
+
+use auth::TokenError;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use listener::BodyError;
+use serde::Serialize;
+use session::{ClaimError, LogError, RevokeError};
+use utoipa::ToSchema;
+
+use crate::carry_out::Failure;
+
+/// The media type of a problem.
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Where one thing is wrong, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Fault {
+    /// The member of the body, a JSON Pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<String>,
+    /// The parameter of the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameter: Option<String>,
+    /// What is wrong, or what is allowed.
+    pub(crate) detail: String,
+}
+
+impl Fault {
+    /// A fault of a member of the body.
+    pub(crate) fn of_member(name: &str, detail: impl Into<String>) -> Self {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        Self { pointer: Some(pointer), parameter: None, detail: detail.into() }
+    }
+
+    /// A fault of the body as a whole.
+    pub(crate) fn of_body(detail: impl Into<String>) -> Self {
+        Self { pointer: Some(String::new()), parameter: None, detail: detail.into() }
+    }
+
+    /// A fault of a parameter in the path or the query.
+    pub(crate) fn of_parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: None, parameter: Some(name.into()), detail: detail.into() }
+    }
+
+    /// The place and what is wrong there, in one line.
+    fn shown(&self) -> String {
+        let place = self.parameter.as_deref().or(self.pointer.as_deref()).unwrap_or_default();
+        let place = place.strip_prefix('/').unwrap_or(place);
+        if place.is_empty() { self.detail.clone() } else { format!("{place}: {}", self.detail) }
+    }
+}
+
+/// What is wrong with a token that was to be revoked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenFault {
+    /// It is not valid.
+    #[error("{0}")]
+    Invalid(#[from] TokenError),
+    /// It names no session.
+    #[error("it names no session: {0}")]
+    NoSession(#[from] ClaimError),
+}
+
+/// Why a request is not answered as it hoped.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// There is no such thing.
+    NotFound(&'static str),
+    /// The path is right, the method is not.
+    Method,
+    /// The body is not announced as JSON.
+    MediaType,
+    /// The body cannot be read.
+    Body(BodyError),
+    /// The body is not JSON.
+    NotJson(String),
+    /// Members or parameters are wrong.
+    Faults(Vec<Fault>),
+    /// The token in the body is of no use.
+    Token(TokenFault),
+    /// The revocation is refused, or is not recorded.
+    Revoke(RevokeError),
+    /// The log cannot be read.
+    Unreadable(LogError),
+    /// It is not certain that the log has forgotten a revocation.
+    NotLifted(LogError),
+    /// The caller did not present the token of the internal port.
+    Unauthorized,
+    /// The node failed.
+    Failed,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Revoke(error) => Self::Revoke(error),
+            Failure::Task(error) => {
+                tracing::error!(%error, "a revocation failed");
+                Self::Failed
+            }
+        }
+    }
+}
+
+/// A problem, as it is written.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem, example = json!({
+    "type": "urn:rig:problem:validity-too-short", "title": "Unprocessable Entity", "status": 422,
+    "detail": "it ends before the token of an open connection does, which lasts 3599 seconds more",
+    "neededInSeconds": 3599
+}))]
+pub(crate) struct Document {
+    /// What kind of problem: `about:blank` where the status says it all, else one of `urn:rig:problem:` followed by
+    /// `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`, `validity-too-short`, `not-recorded`.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What is wrong with this request.
+    detail: String,
+    /// Every single fault, where there are several places.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+    /// The validity that would be enough, where it is too short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed_in_seconds: Option<u64>,
+}
+
+impl Problem {
+    /// One fault.
+    pub(crate) fn fault(fault: Fault) -> Self {
+        Self::Faults(vec![fault])
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(error) => error.status(),
+            Self::NotJson(_) | Self::Faults(_) => StatusCode::BAD_REQUEST,
+            Self::Token(_) | Self::Revoke(RevokeError::TooShort { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Revoke(RevokeError::Conflict | RevokeError::TooMany) => StatusCode::CONFLICT,
+            Self::Revoke(RevokeError::Log(_)) | Self::Unreadable(_) | Self::NotLifted(_) | Self::Failed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NotJson(_) | Self::Faults(_) => "urn:rig:problem:invalid-request",
+            Self::Token(_) => "urn:rig:problem:invalid-token",
+            Self::Revoke(RevokeError::Conflict) => "urn:rig:problem:id-in-use",
+            Self::Revoke(RevokeError::TooMany) => "urn:rig:problem:too-many-revocations",
+            Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
+            Self::Revoke(RevokeError::Log(_)) => "urn:rig:problem:not-recorded",
+            _ => "about:blank",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::NotFound(what) => (*what).to_owned(),
+            Self::Method => "the allow header names the methods of this path".to_owned(),
+            Self::MediaType => "needed: a body of content-type application/json".to_owned(),
+            Self::Body(error) => error.to_string(),
+            Self::NotJson(place) => format!("the body is not JSON: {place}"),
+            Self::Faults(faults) => faults.iter().map(Fault::shown).collect::<Vec<_>>().join("; "),
+            Self::Token(fault) => format!("jwt: {fault}"),
+            Self::Revoke(RevokeError::Log(_)) => {
+                "in force until the process ends, and its connections are terminated; it could not be recorded, and \
+                 may not survive a restart"
+                    .to_owned()
+            }
+            Self::Revoke(error) => error.to_string(),
+            Self::Unreadable(_) => "the revocation log cannot be read".to_owned(),
+            Self::NotLifted(_) => "the revocation log could not record it: it stays in force".to_owned(),
+            Self::Unauthorized => "needed: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
+            Self::Failed => "the gateway could not do it; its log says why".to_owned(),
+        }
+    }
+
+    /// The problem as it is written.
+    pub(crate) fn document(&self) -> Document {
+        let status = self.status();
+        let errors = match self {
+            Self::Faults(faults) => faults.clone(),
+            Self::Token(fault) => vec![Fault::of_member("jwt", fault.to_string())],
+            _ => Vec::new(),
+        };
+        let needed_in_seconds = match self {
+            Self::Revoke(RevokeError::TooShort { needed }) => Some(needed.as_secs()),
+            _ => None,
+        };
+        Document {
+            r#type: self.kind().to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: self.detail(),
+            errors,
+            needed_in_seconds,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if let Self::Unreadable(error) | Self::NotLifted(error) = &self {
+            tracing::error!(%error, "the revocation log failed");
+        }
+        let mut response = (self.status(), axum::Json(self.document())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        match self.status() {
+            StatusCode::UNAUTHORIZED => {
+                drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")))
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_status_and_kind() {
+        let log = || LogError("disk full at /secret/path".into());
+        let shown = |problem: Problem| {
+            let document = problem.document();
+            assert!(!document.detail.contains("/secret"), "{}", document.detail);
+            format!("{} {}", document.status, document.r#type)
+        };
+        assert_eq!(shown(Problem::Revoke(RevokeError::Conflict)), "409 urn:rig:problem:id-in-use");
+        assert_eq!(shown(Problem::Revoke(RevokeError::TooMany)), "409 urn:rig:problem:too-many-revocations");
+        assert_eq!(shown(Problem::Revoke(RevokeError::Log(log()))), "503 urn:rig:problem:not-recorded");
+        assert_eq!(shown(Problem::Unreadable(log())), "503 about:blank");
+        assert_eq!(shown(Problem::NotLifted(log())), "503 about:blank");
+        assert_eq!(shown(Problem::Token(TokenError::Expired.into())), "422 urn:rig:problem:invalid-token");
+    }
+
+    #[test]
+    fn the_time_needed_is_a_member() {
+        let problem = Problem::Revoke(RevokeError::TooShort { needed: Duration::from_secs(90) });
+        let document = serde_json::to_value(problem.document()).unwrap();
+        assert_eq!(document["neededInSeconds"], 90);
+        assert_eq!(document["status"], 422);
+        assert!(document.get("errors").is_none(), "{document}");
+    }
+
+    #[test]
+    fn pointers_are_escaped() {
+        assert_eq!(Fault::of_member("a/b~c", "x").pointer.as_deref(), Some("/a~1b~0c"));
+        assert_eq!(Fault::of_body("needed").shown(), "needed");
+        assert_eq!(Fault::of_parameter("limit", "too large").shown(), "limit: too large");
+    }
+}

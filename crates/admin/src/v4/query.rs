@@ -1,0 +1,151 @@
+//! Parameters in the query, and names in the path.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use http::Uri;
+
+use super::problem::{Fault, Problem};
+
+/// The parameters of a query. Each may be given once; those that nobody takes are faults, for a misspelt `dry_run` must
+/// not be carried out.
+pub(crate) struct Query {
+    given: Vec<(String, String)>,
+    faults: Vec<Fault>,
+}
+
+/// Most parameters that are looked at.
+const MOST: usize = 16;
+
+/// Most bytes of a parameter's name that are repeated.
+const SHOWN: usize = 64;
+
+impl Query {
+    /// The parameters of a URL.
+    pub(crate) fn of(uri: &Uri) -> Self {
+        Self::parse(uri.query())
+    }
+
+    pub(crate) fn parse(query: Option<&str>) -> Self {
+        let mut parsed = Self { given: Vec::new(), faults: Vec::new() };
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(MOST) {
+            if parsed.given.iter().any(|(given, _)| *given == name) {
+                parsed.fault(Fault::of_parameter(cut(&name), "given more than once"));
+            } else {
+                parsed.given.push((name.into_owned(), value.into_owned()));
+            }
+        }
+        parsed
+    }
+
+    /// The value of a parameter, where it is given.
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.given.iter().position(|(given, _)| given == name)?;
+        Some(self.given.swap_remove(at).1)
+    }
+
+    /// The value of a parameter that `parse` understands.
+    pub(crate) fn take_as<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.take(name)?;
+        parse(&text).map_err(|detail| self.fault(Fault::of_parameter(name, detail))).ok()
+    }
+
+    /// Whether the request is only to say what it would do.
+    pub(crate) fn dry_run(&mut self) -> bool {
+        let given = self.take_as("dry_run", |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("allowed: true or false".to_owned()),
+        });
+        given.unwrap_or(false)
+    }
+
+    /// A text about the request: who, or why.
+    pub(crate) fn remark(&mut self, name: &'static str) -> Option<String> {
+        self.take_as(name, |text| super::request::remark(text).map(str::to_owned))
+    }
+
+    /// Notes a fault.
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// All faults that were found.
+    pub(crate) fn faults(mut self) -> Vec<Fault> {
+        let unknown = self.given.iter().map(|(name, _)| Fault::of_parameter(cut(name), "unknown parameter"));
+        self.faults.extend(unknown);
+        self.faults
+    }
+
+    /// # Errors
+    /// A parameter is wrong, or unknown.
+    pub(crate) fn finish(self) -> Result<(), Problem> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(Problem::Faults(faults)) }
+    }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(SHOWN).collect()
+}
+
+/// The name in a path, unescaped.
+pub(crate) type Name = Result<Path<String>, PathRejection>;
+
+/// What the name in a path names.
+///
+/// # Errors
+/// It is not UTF-8, or `parse` refuses it.
+pub(crate) fn named<T, E: ToString>(
+    name: Name,
+    parameter: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Problem> {
+    let wrong = |detail| Problem::fault(Fault::of_parameter(parameter, detail));
+    let Path(text) = name.map_err(|_| wrong("not UTF-8".to_owned()))?;
+    parse(&text).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(query: Query) -> String {
+        serde_json::to_string(&query.faults()).unwrap()
+    }
+
+    #[test]
+    fn a_parameter_that_is_unknown_or_given_twice_is_a_fault() {
+        let mut query = Query::parse(Some("dryrun=true&limit=1&limit=2"));
+        assert_eq!(query.take("limit").as_deref(), Some("1"));
+        assert_eq!(
+            faults(query),
+            r#"[{"parameter":"limit","detail":"given more than once"},{"parameter":"dryrun","detail":"unknown parameter"}]"#
+        );
+    }
+
+    #[test]
+    fn dry_run_is_a_switch() {
+        for (text, expected) in [("", false), ("dry_run=false", false), ("dry_run=true", true)] {
+            let mut query = Query::parse(Some(text));
+            assert_eq!(query.dry_run(), expected);
+            assert!(query.finish().is_ok());
+        }
+        for wrong in ["dry_run", "dry_run=1", "dry_run=TRUE"] {
+            let mut query = Query::parse(Some(wrong));
+            query.dry_run();
+            assert!(query.finish().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_and_many_are_bounded() {
+        let long = "x".repeat(10_000);
+        assert!(faults(Query::parse(Some(&long))).len() < 200);
+        let many: String = (0..10_000).map(|n| format!("p{n}&")).collect();
+        assert!(faults(Query::parse(Some(&many))).len() < 2000);
+    }
+}

@@ -1,0 +1,202 @@
+//! A revocation and what it has done, as it is written.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use session::{Mode, Record, Selector};
+use utoipa::ToSchema;
+
+use super::problem::Document as Problem;
+use super::time;
+
+/// Whose tokens.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Whose {
+    /// Those of a session.
+    Session {
+        /// Its name.
+        session: String,
+    },
+    /// Those with this value of a claim.
+    Claim {
+        /// The JSON Pointer of the claim.
+        claim: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl Whose {
+    /// The selector as it is written.
+    pub(crate) fn of(selector: &Selector) -> Self {
+        let value = selector.value().to_string();
+        match selector.claim() {
+            None => Self::Session { session: value },
+            Some(claim) => Self::Claim { claim: claim.to_owned(), value },
+        }
+    }
+}
+
+/// The receipt of a revocation: what was asked for, and what it has done on this node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Receipt)]
+pub(crate) struct Receipt {
+    /// Its name.
+    id: String,
+    /// Whose tokens.
+    selector: Whose,
+    /// Only tokens issued up to this second since 1970; null: all.
+    issued_up_to: Option<u64>,
+    /// `revoke` or `disconnect`.
+    #[schema(value_type = String)]
+    mode: &'static str,
+    /// Who asked for it.
+    by: Option<String>,
+    /// Why.
+    reason: Option<String>,
+    /// When it was accepted.
+    accepted_at: Option<String>,
+    /// When it ends by itself, in the time of day of now: it counts down on a clock that nobody sets. Null: never, beyond
+    /// the year 9999, or there is nothing to end (`disconnect`).
+    ends_at: Option<String>,
+    /// Seconds until then. Null: never, or there is nothing to end.
+    remaining_seconds: Option<u64>,
+    /// When the last of its connections had been told. Nothing was written to any of them from then on. Null, and
+    /// those below as well: under way.
+    applied_at: Option<String>,
+    /// Connections that it ended.
+    connections_terminated: Option<u64>,
+    /// Requests that it cut short, such as parked polls.
+    requests_cut: Option<u64>,
+    /// When the last event was handed to one of those connections; null: never.
+    last_payload_at: Option<String>,
+    /// Whether it survives a restart of the gateway.
+    durable: bool,
+}
+
+impl Receipt {
+    /// The receipt of a record, seen now.
+    pub(crate) fn of(record: Record, durable: bool, now: SystemTime) -> Self {
+        let Record { revocation, accepted_at, left, receipt, .. } = record;
+        let lasts = revocation.mode == Mode::Revoke && left != Duration::MAX;
+        Self {
+            id: revocation.id.to_string(),
+            selector: Whose::of(&revocation.selector),
+            issued_up_to: revocation.issued_up_to,
+            mode: revocation.mode.as_str(),
+            by: revocation.by,
+            reason: revocation.reason,
+            accepted_at: time::shown(accepted_at),
+            ends_at: now.checked_add(left).filter(|_| lasts).and_then(time::shown),
+            remaining_seconds: lasts.then(|| time::whole_seconds(left)),
+            applied_at: receipt.and_then(|receipt| time::shown(receipt.applied_at)),
+            connections_terminated: receipt.map(|receipt| receipt.connections),
+            requests_cut: receipt.map(|receipt| receipt.requests),
+            last_payload_at: receipt.and_then(|receipt| time::shown(receipt.last_payload_at?)),
+            durable,
+        }
+    }
+}
+
+/// Revocations, the youngest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RevocationPage {
+    /// Those in force, and those that disconnected in the last 24 hours.
+    pub(crate) revocations: Vec<Receipt>,
+    /// The URL of the next page, where there is one.
+    pub(crate) next: Option<String>,
+}
+
+/// What a revocation would do. Nothing has happened.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DryRun {
+    /// Always true.
+    pub(crate) dry_run: bool,
+    /// Connections that it would end.
+    pub(crate) connections: usize,
+    /// How long the last of their tokens is good; null: there is none, or tokens do not end.
+    pub(crate) last_token_seconds: Option<u64>,
+    /// Whether it was accepted before, so that nothing would happen.
+    pub(crate) known: bool,
+    /// Why it would be refused; null: it would not.
+    pub(crate) refused: Option<Problem>,
+}
+
+/// What is answered to a request to end sessions.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Answer {
+    /// What it has done.
+    Receipt(Box<Receipt>),
+    /// What it would do.
+    DryRun(DryRun),
+}
+
+/// What lifting would do. Nothing has happened.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LiftDryRun {
+    /// Always true.
+    pub(crate) dry_run: bool,
+    /// What would be lifted.
+    pub(crate) revocation: Receipt,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use session::{Revocation, SessionName};
+
+    use super::*;
+
+    fn record(left: Duration, mode: Mode) -> Record {
+        let name: SessionName = "s".parse().unwrap();
+        let revocation = Revocation { mode, ..Revocation::blacklist(&name, Duration::from_secs(60)) };
+        Record { seq: 1, revocation, accepted_at: UNIX_EPOCH, left, receipt: None }
+    }
+
+    fn written(left: Duration, mode: Mode) -> serde_json::Value {
+        serde_json::to_value(Receipt::of(record(left, mode), true, UNIX_EPOCH)).unwrap()
+    }
+
+    #[test]
+    fn what_never_ends_has_no_end() {
+        let receipt = written(Duration::MAX, Mode::Revoke);
+        assert_eq!((&receipt["endsAt"], &receipt["remainingSeconds"]), (&().into(), &().into()));
+        let receipt = written(Duration::from_secs(u64::MAX - 1), Mode::Revoke);
+        assert_eq!(receipt["endsAt"], serde_json::Value::Null);
+        assert_eq!(receipt["remainingSeconds"], u64::MAX - 1);
+        assert_eq!(
+            written(Duration::from_secs(9), Mode::Disconnect)["remainingSeconds"],
+            serde_json::Value::Null
+        );
+    }
+
+    #[test]
+    fn while_it_is_under_way_nothing_is_said_of_what_it_did() {
+        insta::assert_json_snapshot!(written(Duration::from_millis(59_001), Mode::Revoke), @r#"
+        {
+          "acceptedAt": "1970-01-01T00:00:00.000000Z",
+          "appliedAt": null,
+          "by": null,
+          "connectionsTerminated": null,
+          "durable": true,
+          "endsAt": "1970-01-01T00:00:59.001000Z",
+          "id": "session-blacklist/s",
+          "issuedUpTo": null,
+          "lastPayloadAt": null,
+          "mode": "revoke",
+          "reason": null,
+          "remainingSeconds": 60,
+          "requestsCut": null,
+          "selector": {
+            "session": "s"
+          }
+        }
+        "#);
+    }
+}

@@ -1,0 +1,250 @@
+//! What a request to revoke asks for. Nothing is looked up here: the same bytes are right or wrong at every gateway.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use session::{Mode, NameError, RevocationId, SessionName};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+use super::problem::Problem;
+use super::time;
+
+/// The longest id that a caller can choose, in bytes.
+const MAX_ID: usize = 128;
+
+/// The longest text about a revocation, in bytes.
+const MAX_REMARK: usize = 1000;
+
+/// The longest validity: JSON numbers are exact up to here (RFC 8259, section 6).
+const MAX_SECONDS: u64 = (1 << 53) - 1;
+
+/// Whose tokens to revoke (`session`, or `claim` with `value`, or `jwt`: one of these), for how long, and why.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "describes the body for the OpenAPI document; the parser names each fault itself"
+)]
+#[schema(
+    as = RevocationRequest,
+    example = json!({ "claim": "/sub", "value": "alice", "issuedUpTo": "now", "validityInSeconds": 3600,
+                      "reason": "stolen laptop", "by": "bob" })
+)]
+pub(crate) struct RevocationRequest {
+    /// Names the revocation: 1 to 128 letters, digits and `.` `_` `:` `-`. Asking twice with one id does it once. A
+    /// UUID where it is missing.
+    id: Option<String>,
+    /// All tokens of this session: the value of the claim that `JWT_SESSION_FIELD` points to. An integer is its
+    /// decimal digits.
+    session: Option<String>,
+    /// All tokens with the `value` of this claim: a JSON Pointer that `REVOCATION_CLAIMS` (or `JWT_SESSION_FIELD`)
+    /// names, such as `/sub`.
+    claim: Option<String>,
+    /// The value of the claim, a text or an integer.
+    value: Option<String>,
+    /// The session of this token, which must be valid, for at least as long as the token is good.
+    jwt: Option<String>,
+    /// Only tokens issued (`iat`) up to this time: seconds since 1970, RFC 3339, or `now`. Tokens without `iat` count
+    /// as older. Missing: all tokens.
+    #[schema(rename = "issuedUpTo")]
+    issued_up_to: Option<String>,
+    /// `revoke` (refuse the tokens, and terminate their connections) or `disconnect` (terminate only).
+    #[schema(default = "revoke")]
+    mode: Option<String>,
+    /// For how many seconds; a numeric string is taken too. This or `until` is needed to revoke without a `jwt`.
+    #[schema(rename = "validityInSeconds", minimum = 1)]
+    validity_in_seconds: Option<u64>,
+    /// Until when: RFC 3339, in the future.
+    until: Option<String>,
+    /// Why, up to 1000 bytes without control characters.
+    reason: Option<String>,
+    /// Who asks, likewise.
+    by: Option<String>,
+    /// Also where it ends before the token of an open connection does, which then opens connections again.
+    #[schema(default = false)]
+    force: Option<bool>,
+}
+
+/// Whose tokens.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Those of a session.
+    Session(SessionName),
+    /// Those with this value of a claim.
+    Claim { claim: String, value: SessionName },
+    /// Those of the session of this token.
+    Jwt(String),
+}
+
+/// Up to when the tokens were issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issued {
+    /// Until the request is handled.
+    Now,
+    /// Until this second since 1970.
+    UpTo(u64),
+}
+
+/// For how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// So long, from now on.
+    For(Duration),
+    /// Until then.
+    Until(SystemTime),
+}
+
+/// A request that is right in itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) id: Option<RevocationId>,
+    pub(crate) whom: Whom,
+    pub(crate) issued: Option<Issued>,
+    pub(crate) mode: Mode,
+    pub(crate) lasts: Option<Lasts>,
+    pub(crate) reason: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) force: bool,
+}
+
+impl Asked {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn parse(body: &[u8], now: SystemTime) -> Result<Self, Problem> {
+        let mut fields = Fields::parse(body)?;
+        let id = fields.take("id", |id| chosen_id(&text(id)?));
+        let whom = whom(&mut fields);
+        let issued = fields.take("issuedUpTo", issued);
+        let mode = mode(&mut fields);
+        let by_token = matches!(whom, Some(Whom::Jwt(_)) | None);
+        let lasts = lasts(&mut fields, mode, by_token, now);
+        let reason = fields.take("reason", |reason| remark(&text(reason)?).map(str::to_owned));
+        let by = fields.take("by", |by| remark(&text(by)?).map(str::to_owned));
+        let force = fields.take("force", |force| force.as_bool().ok_or("allowed: true or false".to_owned()));
+        let (faults, mode) = (fields.faults(), mode.unwrap_or(Mode::Revoke));
+        match whom {
+            Some(whom) if faults.is_empty() => {
+                Ok(Self { id, whom, issued, mode, lasts, reason, by, force: force.unwrap_or(false) })
+            }
+            _ => Err(Problem::Faults(faults)),
+        }
+    }
+}
+
+fn text(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err("allowed: a text".to_owned()),
+    }
+}
+
+/// A text, or the decimal digits of an integer, as claims are read.
+fn name(value: Value) -> Result<SessionName, String> {
+    let text = match value {
+        Value::String(text) => text,
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        _ => return Err("allowed: a text or an integer".to_owned()),
+    };
+    text.parse().map_err(|error: NameError| error.to_string())
+}
+
+fn chosen_id(text: &str) -> Result<RevocationId, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    let fits = text.len() <= MAX_ID && text.bytes().all(allowed);
+    let id = fits.then(|| RevocationId::new(text).ok()).flatten();
+    id.ok_or_else(|| format!("allowed: 1 to {MAX_ID} letters, digits and . _ : -"))
+}
+
+/// A text about a revocation, where it is one line of a reasonable length.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn remark(text: &str) -> Result<&str, String> {
+    let fits = text.len() <= MAX_REMARK && !text.chars().any(char::is_control);
+    fits.then_some(text)
+        .ok_or_else(|| format!("allowed: up to {MAX_REMARK} bytes without control characters"))
+}
+
+/// One of the three ways to say whose tokens are meant. `None`: a fault was noted.
+fn whom(fields: &mut Fields) -> Option<Whom> {
+    let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|name| fields.has(name)).collect();
+    let has_value = fields.has("value");
+    let session = fields.take("session", name).map(Whom::Session);
+    let claim = fields.take("claim", text);
+    let value = fields.take("value", name);
+    let jwt = fields.take("jwt", text).map(Whom::Jwt);
+    match given[..] {
+        [] if has_value => fields.fault("claim", "needed: the JSON Pointer of a claim, such as /sub"),
+        [] => fields.fault_of_all("needed: session, or claim and value, or jwt"),
+        ["claim"] if !has_value => fields.fault("value", "needed: the value of the claim"),
+        ["claim"] => {}
+        [one] if has_value => fields.fault("value", format!("{one} is given: only a claim has a value")),
+        [_] => {}
+        [one, ref others @ ..] => {
+            for other in others {
+                fields.fault(other, format!("{one} is given as well: one or the other"));
+            }
+        }
+    }
+    session.or(jwt).or_else(|| Some(Whom::Claim { claim: claim?, value: value? }))
+}
+
+fn issued(value: Value) -> Result<Issued, String> {
+    let known = match &value {
+        Value::Number(number) => number.as_u64().map(Issued::UpTo),
+        Value::String(text) if text == "now" => Some(Issued::Now),
+        Value::String(text) => time::parse(text).map(|at| Issued::UpTo(time::seconds(at))),
+        _ => None,
+    };
+    known.ok_or_else(|| "allowed: whole seconds since 1970, an RFC 3339 date and time, or \"now\"".to_owned())
+}
+
+/// `None`: a fault was noted.
+fn mode(fields: &mut Fields) -> Option<Mode> {
+    if !fields.has("mode") {
+        return Some(Mode::Revoke);
+    }
+    fields.take("mode", |mode| match mode.as_str() {
+        Some("revoke") => Ok(Mode::Revoke),
+        Some("disconnect") => Ok(Mode::Disconnect),
+        _ => Err("allowed: \"revoke\" or \"disconnect\"".to_owned()),
+    })
+}
+
+/// `by_token`: the token says how long, where nobody else does.
+fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTime) -> Option<Lasts> {
+    let given: Vec<_> = ["validityInSeconds", "until"].into_iter().filter(|name| fields.has(name)).collect();
+    let validity = fields.take("validityInSeconds", validity).map(Lasts::For);
+    let until = fields.take("until", |until| {
+        let at = time::parse(&text(until)?).ok_or("allowed: an RFC 3339 date and time, with its offset")?;
+        if at > now { Ok(Lasts::Until(at)) } else { Err("allowed: an instant in the future".to_owned()) }
+    });
+    match (mode, &given[..]) {
+        (Some(Mode::Disconnect), names) => {
+            for name in names {
+                fields.fault(name, "mode is disconnect: nothing lasts");
+            }
+        }
+        (_, [_, other]) => fields.fault(other, "validityInSeconds is given as well: one or the other"),
+        (Some(Mode::Revoke), []) if !by_token => {
+            fields.fault("validityInSeconds", "needed: how long the revocation lasts, here or as until");
+        }
+        _ => {}
+    }
+    validity.or(until)
+}
+
+fn validity(value: Value) -> Result<Duration, String> {
+    let seconds = match &value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    };
+    let seconds = seconds.filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("allowed: whole seconds from 1 to {MAX_SECONDS}"))
+}
+
+#[cfg(test)]
+mod tests;

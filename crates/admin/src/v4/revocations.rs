@@ -1,0 +1,221 @@
+//! `/v4/revocations`: revoke, ask what became of it, lift.
+
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::{OriginalUri, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
+use listener::read_body;
+use session::{Record, RevocationId, Seq};
+
+use super::order::Order;
+use super::problem::{Document, Problem};
+use super::query::{Name, Query, named};
+use super::receipt::{Answer, DryRun, LiftDryRun, Receipt, RevocationPage};
+use super::request::{Asked, RevocationRequest};
+use super::{aside, page, time};
+use crate::carry_out::{Outcome, carry_out};
+use crate::routes::Node;
+
+const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
+
+impl Node {
+    /// The receipt of a record.
+    pub(super) fn receipt(&self, record: Record) -> Receipt {
+        Receipt::of(record, self.durable, SystemTime::now())
+    }
+
+    fn answer(&self, record: Record) -> Answer {
+        Answer::Receipt(Box::new(self.receipt(record)))
+    }
+}
+
+/// Revokes tokens: their connections are terminated before the answer, and nothing is written to them after it.
+#[utoipa::path(
+    post,
+    path = "/v4/revocations",
+    request_body = RevocationRequest,
+    params(("dry_run" = Option<bool>, Query, description = "Only say what it would do")),
+    responses(
+        (status = 201, description = "In force, and carried out", body = Receipt,
+         headers(("location" = String, description = "Where the receipt is"))),
+        (status = 200, description = "The same was accepted before under this id: its receipt; or the dry run",
+         body = Answer),
+        (status = 400, description = "Not JSON, or a member is wrong: `errors` names every one", body = Document),
+        (status = 401, description = "The token of the internal port is missing", body = Document),
+        (status = 408, description = "The body did not arrive in time", body = Document),
+        (status = 409, description = "Another revocation has this id, or there are too many", body = Document),
+        (status = 413, description = "The body is too large", body = Document),
+        (status = 415, description = "The body is not announced as JSON", body = Document),
+        (status = 422, description = "It ends before the token of an open connection does (`neededInSeconds`); or \
+                                      the `jwt` is not valid", body = Document),
+        (status = 503, description = "In force until the process ends, but not recorded", body = Document),
+    )
+)]
+pub(crate) async fn revoke(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let dry_run = query.dry_run();
+    query.finish()?;
+    if !is_json(request.headers()) {
+        return Err(Problem::MediaType);
+    }
+    let body = read_body(request.into_body(), node.max_body, node.body_timeout).await;
+    let body = body.map_err(Problem::Body)?;
+    let order = aside({
+        let node = node.clone();
+        move || {
+            let now = SystemTime::now();
+            let asked = Asked::parse(&body, now)?;
+            Order::new(asked, node.sessions(), &node.verifier, now)
+        }
+    });
+    match order.await? {
+        Err(Problem::Revoke(refused)) if dry_run => {
+            let refused = Some(Problem::Revoke(refused).document());
+            let nothing = DryRun { dry_run, connections: 0, last_token_seconds: None, known: false, refused };
+            Ok(Json(Answer::DryRun(nothing)).into_response())
+        }
+        Err(problem) => Err(problem),
+        Ok(order) if dry_run => would_do(&node, order).await,
+        Ok(Order { known: Some(record), .. }) => Ok(Json(node.answer(*record)).into_response()),
+        Ok(order) => node.end(order, StatusCode::CREATED).await,
+    }
+}
+
+impl Node {
+    /// Carries an order out, and answers with its receipt.
+    pub(super) async fn end(&self, order: Order, done: StatusCode) -> Result<Response, Problem> {
+        match carry_out(&self.hub, order.revocation, order.forced).await? {
+            Outcome::Done(record) => {
+                let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
+                Ok((done, [(LOCATION, location)], Json(self.answer(*record))).into_response())
+            }
+            Outcome::Before(record) => Ok(Json(self.answer(*record)).into_response()),
+        }
+    }
+}
+
+/// RFC 8259: the type has no parameters; some clients send a charset.
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+/// Answers with what an order would do.
+pub(super) async fn would_do(node: &Node, order: Order) -> Result<Response, Problem> {
+    let sessions = node.sessions().clone();
+    let would = aside(move || {
+        let known = order.known.is_some();
+        let refused = sessions.check(&order.revocation, order.forced).err().filter(|_| !known);
+        let affected = sessions.affected(&order.revocation.selector, order.revocation.issued_up_to);
+        Answer::DryRun(DryRun {
+            dry_run: true,
+            connections: if known { 0 } else { affected.connections },
+            last_token_seconds: affected.last_token.map(time::whole_seconds),
+            known,
+            refused: refused.map(|refused| Problem::Revoke(refused).document()),
+        })
+    });
+    Ok(Json(would.await?).into_response())
+}
+
+/// All revocations in force, the youngest first.
+#[utoipa::path(
+    get,
+    path = "/v4/revocations",
+    params(
+        ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 where it is missing"),
+        ("before" = Option<String>, Query, description = "From `next` of another page; means nothing else"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = RevocationPage),
+        (status = 400, description = "A parameter is wrong", body = Document),
+    )
+)]
+pub(crate) async fn list(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+) -> Result<Json<RevocationPage>, Problem> {
+    let mut query = Query::of(&uri);
+    let limit = page::limit(&mut query);
+    let before = query.take_as("before", |text| {
+        text.parse::<Seq>().map_err(|_| "allowed: what next of another page says".to_owned())
+    });
+    query.finish()?;
+    let sessions = node.sessions().clone();
+    let records = aside(move || sessions.log().page(before, limit + 1)).await?;
+    let mut records = records.map_err(Problem::Unreadable)?;
+    let next = page::cut(&mut records, limit)
+        .map(|last| page::next(uri.path(), limit, "before", &last.seq.to_string()));
+    let revocations = records.into_iter().map(|record| node.receipt(record)).collect();
+    Ok(Json(RevocationPage { revocations, next }))
+}
+
+/// The receipt of a revocation.
+#[utoipa::path(
+    get,
+    path = "/v4/revocations/{id}",
+    params(("id" = String, Path, description = "The id of the revocation")),
+    responses(
+        (status = 200, description = "What was asked for, and what it has done", body = Receipt),
+        (status = 404, description = "There is no revocation of this id, or it has ended", body = Document),
+    )
+)]
+pub(crate) async fn one(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+    name: Name,
+) -> Result<Json<Receipt>, Problem> {
+    Query::of(&uri).finish()?;
+    let record = find(&node, named(name, "id", RevocationId::new)?).await?;
+    Ok(Json(node.receipt(record)))
+}
+
+async fn find(node: &Node, id: RevocationId) -> Result<Record, Problem> {
+    let sessions = node.sessions().clone();
+    let found = aside(move || sessions.log().find(&id)).await?;
+    found.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
+}
+
+/// Lifts a revocation: its tokens are good again, unless another revocation is about them.
+#[utoipa::path(
+    delete,
+    path = "/v4/revocations/{id}",
+    params(
+        ("id" = String, Path, description = "The id of the revocation"),
+        ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),
+        ("dry_run" = Option<bool>, Query, description = "Only say what it would do"),
+    ),
+    responses(
+        (status = 204, description = "Lifted"),
+        (status = 200, description = "The dry run: what would be lifted", body = LiftDryRun),
+        (status = 404, description = "There is no revocation of this id, or it has ended", body = Document),
+        (status = 503, description = "It could not be recorded: it stays in force", body = Document),
+    )
+)]
+pub(crate) async fn lift(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+    name: Name,
+) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let (dry_run, by) = (query.dry_run(), query.remark("by"));
+    query.finish()?;
+    let id = named(name, "id", RevocationId::new)?;
+    if dry_run {
+        let revocation = node.receipt(find(&node, id).await?);
+        return Ok(Json(LiftDryRun { dry_run, revocation }).into_response());
+    }
+    let sessions = node.sessions().clone();
+    let lifted = aside(move || sessions.lift(&id, by.as_deref())).await?;
+    let record = lifted.map_err(Problem::NotLifted)?.ok_or(NOT_FOUND)?;
+    tracing::info!(mode = record.revocation.mode.as_str(), "revocation lifted");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

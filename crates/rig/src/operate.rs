@@ -1,0 +1,99 @@
+//! `rig sessions`, `revoke` and their like: what an operator asks a running gateway for, over its internal API.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `commands` | the command lines |
+//! | `line` | what was written on one, and all that is wrong with it |
+//! | `call` | the request that it stands for |
+//! | `api` | HTTP |
+//! | `trouble` | what can go wrong, and the exit code of each |
+//! | `show`, `table` | answers for people |
+//! | `text` | letters that a terminal must not see |
+
+mod api;
+mod call;
+mod commands;
+mod line;
+mod show;
+mod table;
+mod text;
+mod trouble;
+
+use std::io::Write;
+use std::time::Instant;
+
+use clap::ArgMatches;
+
+use crate::settings::{Environment, Given, Mistakes};
+use crate::{Failure, tell};
+use api::Api;
+use call::Call;
+pub(crate) use commands::{NAMES, commands};
+use line::Line;
+pub(crate) use trouble::Trouble;
+
+/// One of the commands, as it was written.
+#[derive(Debug)]
+pub(crate) struct Request {
+    command: &'static str,
+    matches: ArgMatches,
+}
+
+impl Request {
+    /// What was written behind a command of ours; `None`: it is not ours.
+    pub(crate) fn from_matches(command: &str, matches: &ArgMatches) -> Option<Self> {
+        let command = NAMES.into_iter().find(|name| *name == command)?;
+        Some(Self { command, matches: matches.clone() })
+    }
+
+    /// Asks the gateway, and prints what it answers.
+    ///
+    /// # Errors
+    /// The line or the settings file is wrong, the gateway cannot be reached, or it refuses.
+    pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), Failure> {
+        let mut line = Line::new(&self.matches, environment);
+        let call = Call::new(self.command, &mut line);
+        let api = Api::new(&mut line, given.value_of("API_TOKEN"));
+        let json = line.switch("json");
+        let mut mistakes = given.into_mistakes();
+        mistakes.append(&mut line.mistakes);
+        Mistakes(mistakes).into_result()?;
+        let (Some(call), Some(api)) = (call, api) else {
+            return Err(anyhow::anyhow!("the command line cannot be read").into());
+        };
+        let call = call.with_standard_input()?;
+        let asked = Instant::now();
+        let answer = api.send(&call)?;
+        let took = asked.elapsed();
+        if json {
+            print(&answer.json_text())?;
+        }
+        if let Some(trouble) = Trouble::of(&answer, &api) {
+            return Err(trouble.into());
+        }
+        if !json {
+            print(&show::answer(&call, &answer, took))?;
+        }
+        Trouble::of_dry_run(&answer).map_or(Ok(()), |trouble| Err(trouble.into()))
+    }
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl Trouble {
+    /// Says what went wrong, and returns the exit code for it.
+    pub(crate) fn told(&self) -> u8 {
+        tell(&format!("{}\n", self.text));
+        self.code
+    }
+}

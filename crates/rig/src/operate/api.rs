@@ -1,0 +1,193 @@
+//! HTTP to the internal API of a gateway.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use rustls::crypto::aws_lc_rs;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::call::Call;
+use super::commands::{API_VARIABLE, DEFAULT_API};
+use super::line::Line;
+use super::text;
+use super::trouble::Trouble;
+
+/// How long an answer may take. To end ten thousand connections takes less than one second.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The largest answer, in bytes: a page of a thousand connections with long subscriptions.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// An API, and how to get in.
+pub(super) struct Api {
+    url: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status of HTTP.
+    pub(super) status: u16,
+    /// Whether it is a problem of the API (RFC 9457).
+    pub(super) is_problem: bool,
+    /// The body as it came.
+    body: Bytes,
+    /// The same, read; null where it is none.
+    pub(super) json: Value,
+}
+
+impl Answer {
+    /// An answer with this body.
+    pub(super) fn new(status: u16, is_problem: bool, body: Bytes) -> Self {
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        Self { status, is_problem, body, json }
+    }
+
+    /// Whether the body is JSON, or not there.
+    pub(super) fn is_readable(&self) -> bool {
+        self.body.is_empty() || !self.json.is_null()
+    }
+
+    /// The JSON as it came, on lines of its own; letters that a terminal must not see are escaped.
+    pub(super) fn json_text(&self) -> String {
+        let text = text::safe_json(&String::from_utf8_lossy(&self.body));
+        match self.is_readable() && !text.is_empty() {
+            true if text.ends_with('\n') => text,
+            true => text + "\n",
+            false => String::new(),
+        }
+    }
+}
+
+impl Api {
+    /// The API that the line names, or the environment, or that of this host. `None`: the mistakes say why.
+    pub(super) fn new(line: &mut Line<'_>, token: &str) -> Option<Self> {
+        let url =
+            line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(allowed));
+        let authorization = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")));
+        let authorization = authorization.transpose();
+        if authorization.is_err() {
+            line.wrong("--api", "the API_TOKEN of the environment or the settings file cannot be sent");
+        }
+        let authorization = authorization.ok()?.map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        Some(Self { url: url?, authorization })
+    }
+
+    /// Asks, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn send(&self, call: &Call) -> Result<Answer, Trouble> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let answer = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+            runtime.block_on(async {
+                timeout(WITHIN, self.ask(call)).await.with_context(|| {
+                    format!("no answer within {WITHIN:?}; what was asked for may have been done")
+                })?
+            })
+        });
+        answer.map_err(|error| Trouble::failed(format!("{}: {error:#}", self.shown())))
+    }
+
+    async fn ask(&self, call: &Call) -> anyhow::Result<Answer> {
+        let request = self.request(call)?;
+        let response = if self.url.scheme_str() == Some("https") {
+            let roots = HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(aws_lc_rs::default_provider())
+                .context("the certificates of this host cannot be read")?;
+            exchange(roots.https_only().enable_http1().build(), request).await?
+        } else {
+            exchange(HttpConnector::new(), request).await?
+        };
+        let status = response.status().as_u16();
+        let is_problem =
+            response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("the answer breaks off: {error}"))?;
+        Ok(Answer::new(status, is_problem, body.to_bytes()))
+    }
+
+    fn request(&self, call: &Call) -> anyhow::Result<Request<Full<Bytes>>> {
+        let prefix = self.url.path().trim_end_matches('/');
+        let path = format!("{prefix}{}", call.path);
+        let uri = Uri::builder()
+            .scheme(self.url.scheme_str().unwrap_or("http"))
+            .authority(self.url.authority().context("a URL of an API has a host")?.as_str())
+            .path_and_query(path)
+            .build()?;
+        let body = call.body.as_ref().map(serde_json::to_vec).transpose()?;
+        let mut request = Request::builder().method(call.method).uri(uri).header(ACCEPT, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        Ok(request.body(Full::from(body.unwrap_or_default()))?)
+    }
+
+    /// Where it is, for people.
+    pub(super) fn shown(&self) -> String {
+        text::safe(&self.url.to_string())
+    }
+}
+
+async fn exchange(
+    connector: impl Connect + Clone + Send + Sync + 'static,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Response<Incoming>> {
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    Ok(client.request(request).await?)
+}
+
+fn parse(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    let authority = url.authority()?;
+    // A password in it would be seen by other users of the host.
+    let is_plain = url.query().is_none() && !authority.as_str().contains('@') && !authority.host().is_empty();
+    (is_http && is_plain).then_some(url)
+}
+
+fn allowed() -> String {
+    format!("allowed: an http:// or https:// URL without user and query, such as {DEFAULT_API}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_of_an_api_has_a_scheme_and_a_host() {
+        for good in ["http://localhost", "https://[::1]:4011", "https://a.example/rig/", "HTTP://h"] {
+            assert!(parse(good).is_some(), "{good}");
+        }
+        for wrong in
+            ["", "localhost:4010", "/v4", "ftp://h", "http://", "http://me:pw@h", "http://h/?a=b", "h\n"]
+        {
+            assert!(parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_printed_as_json() {
+        assert_eq!(Answer::new(200, false, "<html>".into()).json_text(), "");
+        assert!(!Answer::new(200, false, "<html>".into()).is_readable());
+        assert_eq!(Answer::new(204, false, Bytes::new()).json_text(), "");
+        assert_eq!(Answer::new(200, false, "{\"a\":\"\u{9b}\"}".into()).json_text(), "{\"a\":\"\\u009b\"}\n");
+    }
+}

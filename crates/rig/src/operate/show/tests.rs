@@ -1,0 +1,139 @@
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+
+fn shown(what: What, status: u16, json: &Value) -> String {
+    let call = Call { what, method: "GET", path: String::new(), body: None };
+    let body = Bytes::from(serde_json::to_vec(json).unwrap());
+    super::answer(&call, &Answer::new(status, false, body), Duration::from_millis(12))
+}
+
+const REVOKE: What = What::Revoke { dry_run: false };
+
+fn receipt() -> Value {
+    json!({
+        "id": "r1", "selector": {"claim": "/sub", "value": "alice"}, "issuedUpTo": 1_800_000_000, "mode": "revoke",
+        "by": null, "reason": null, "acceptedAt": "2027-01-15T08:00:00.000001Z", "endsAt": "2027-01-15T09:00:00.5Z",
+        "remainingSeconds": 3600, "appliedAt": "2027-01-15T08:00:00.1Z", "connectionsTerminated": 2, "requestsCut": 0,
+        "lastPayloadAt": null, "durable": true,
+    })
+}
+
+#[test]
+fn a_revocation_is_in_force() {
+    let until = "r1: /sub=alice issued up to 1800000000, until 2027-01-15T09:00:00Z\n";
+    assert_eq!(
+        shown(REVOKE, 201, &receipt()),
+        format!("in force; 2 connections terminated in 12 ms\n{until}")
+    );
+    let mut receipt = receipt();
+    assert_eq!(
+        shown(REVOKE, 200, &receipt),
+        format!("in force since 2027-01-15T08:00:00Z; 2 connections terminated then\n{until}")
+    );
+    receipt["appliedAt"] = Value::Null;
+    assert_eq!(
+        shown(REVOKE, 200, &receipt),
+        format!("in force since 2027-01-15T08:00:00Z; under way\n{until}")
+    );
+    receipt["endsAt"] = Value::Null;
+    receipt["durable"] = false.into();
+    receipt["issuedUpTo"] = Value::Null;
+    receipt["connectionsTerminated"] = 1.into();
+    assert_eq!(
+        shown(REVOKE, 201, &receipt),
+        "in force; 1 connection terminated in 12 ms\nr1: /sub=alice, for ever; a restart of the gateway forgets it\n"
+    );
+    receipt["mode"] = "disconnect".into();
+    receipt["selector"] = json!({"session": "s"});
+    assert_eq!(
+        shown(REVOKE, 201, &receipt),
+        "disconnected; 1 connection terminated in 12 ms\nr1: session s\n"
+    );
+}
+
+#[test]
+fn dry_runs_and_lifting() {
+    let dry = |json: &Value| shown(What::Revoke { dry_run: true }, 200, json);
+    assert_eq!(
+        dry(
+            &json!({"dryRun": true, "connections": 3, "lastTokenSeconds": 90, "known": false, "refused": null})
+        ),
+        "would terminate 3 connections; the last of their tokens is good for 1m30s more\n"
+    );
+    assert_eq!(dry(&json!({"known": true})), "would do nothing: it was accepted before\n");
+    let lift = |dry_run, json: &Value| shown(What::Lift { id: "r\u{1b}1".into(), dry_run }, 204, json);
+    assert_eq!(lift(false, &Value::Null), "lifted: r\\u{1b}1\n");
+    assert_eq!(
+        lift(true, &json!({"revocation": receipt()})),
+        "would lift: /sub=alice issued up to 1800000000\n"
+    );
+}
+
+#[test]
+fn lists_are_tables_and_say_where_they_go_on() {
+    let json = json!({
+        "sessions": [
+            {"name": "a", "connectionCount": 2, "since": "2027-01-15T08:00:00.000001Z", "transports": ["sse", "websocket"], "revoked": false},
+            {"name": "b c", "connectionCount": 1, "since": null, "transports": ["longpolling"], "revoked": true},
+        ],
+        "next": "/v4/sessions?limit=2&after=b%20c",
+    });
+    insta::assert_snapshot!(shown(What::Sessions, 200, &json), @r"
+    SESSION  CONNECTIONS  SINCE                 TRANSPORTS     REVOKED
+    a        2            2027-01-15T08:00:00Z  sse,websocket  -
+    b c      1            -                     longpolling    yes
+    there are more: --after 'b c'
+    ");
+    let json = json!({"revocations": [receipt()], "next": "/v4/revocations?limit=1&before=17"});
+    insta::assert_snapshot!(shown(What::Revocations, 200, &json), @r"
+    REVOCATION  WHOSE                               MODE    LEFT  TERMINATED  ACCEPTED              BY  REASON
+    r1          /sub=alice issued up to 1800000000  revoke  1h0m  2           2027-01-15T08:00:00Z  -   -
+    there are more: --before 17
+    ");
+    let none = shown(What::Revocations, 200, &json!({"revocations": [], "next": null}));
+    assert_eq!(none.lines().count(), 1, "{none}");
+}
+
+#[test]
+fn a_session_is_shown_with_its_connections() {
+    let json = json!({
+        "name": "a", "revoked": false, "connectionCount": 3, "next": "/v4/sessions/a?limit=1&after=7",
+        "connections": [{
+            "id": 7, "transport": "sse", "since": "2027-01-15T08:00:00.000001Z", "remoteAddress": "127.0.0.1:5",
+            "userAgent": "curl\u{1b}[31m", "tokenExpiresAt": null, "delivered": 3, "dropped": 0,
+            "subscriptions": [{"eventType": "greeting", "oneOf": []}, {"eventType": "chat"}],
+        }],
+    });
+    insta::assert_snapshot!(shown(What::Session, 200, &json), @r"
+    a: not revoked, 3 connections
+    CONNECTION  TRANSPORT  SINCE                 FROM         TOKEN EXPIRES  DELIVERED  DROPPED  SUBSCRIBED TO  USER AGENT
+    7           sse        2027-01-15T08:00:00Z  127.0.0.1:5  -              3          0        greeting,chat  curl\u{1b}[31m
+    there are more: --after 7
+    ");
+    let none =
+        json!({"name": "a\nb", "revoked": true, "connectionCount": 0, "connections": [], "next": null});
+    assert_eq!(shown(What::Session, 200, &none), "a\\u{a}b: revoked, 0 connections\n");
+}
+
+#[test]
+fn an_answer_of_another_shape_is_shown_without_a_fault() {
+    for json in
+        [json!(null), json!({}), json!([]), json!({"sessions": 7, "connections": {}, "revocations": [[]]})]
+    {
+        for what in [What::Sessions, What::Session, What::Revocations, REVOKE, What::Revoke { dry_run: true }]
+        {
+            assert!(shown(what, 200, &json).ends_with('\n'), "{json}");
+        }
+    }
+}
+
+#[test]
+fn what_a_shell_reads_is_quoted() {
+    assert_eq!(quoted("a-b.c/é"), "a-b.c/é");
+    assert_eq!(quoted("it's"), r"'it'\''s'");
+    for (seconds, expected) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3600, "1h0m"), (90_000, "1d1h")] {
+        assert_eq!(time(seconds), expected);
+    }
+}

@@ -1,0 +1,61 @@
+//! What can go wrong with a running gateway, and the exit code of each.
+
+use serde_json::Value;
+
+use super::api::{Answer, Api};
+use super::text::safe;
+
+/// The gateway cannot be reached, failed, or is none.
+const FAILED: u8 = 1;
+/// A value is wrong.
+const USAGE: u8 = 2;
+/// There is no such session or revocation.
+const NOT_FOUND: u8 = 3;
+/// The gateway refuses, for a reason that another request may take away.
+const REFUSED: u8 = 4;
+/// The API_TOKEN is missing or wrong.
+const UNAUTHORIZED: u8 = 5;
+
+/// Why a command was not done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(super) code: u8,
+    pub(super) text: String,
+}
+
+impl Trouble {
+    /// The gateway could not be asked, or could not answer.
+    pub(super) fn failed(text: String) -> Self {
+        Self { code: FAILED, text: safe(&text) }
+    }
+
+    /// What a dry run says that the gateway would refuse; `None`: nothing.
+    pub(super) fn of_dry_run(answer: &Answer) -> Option<Self> {
+        let refused = &answer.json["refused"];
+        (!refused.is_null()).then(|| Self::refused(refused))
+    }
+
+    fn refused(problem: &Value) -> Self {
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        let needed = problem["neededInSeconds"].as_u64();
+        let enough = needed.map(|seconds| format!("; --for {seconds}s is enough, --force takes it as it is"));
+        Self { code: REFUSED, text: safe(&format!("refused: {detail}{}", enough.unwrap_or_default())) }
+    }
+
+    /// What is wrong with an answer; `None`: nothing.
+    pub(super) fn of(answer: &Answer, api: &Api) -> Option<Self> {
+        let detail = answer.json["detail"].as_str().filter(|_| answer.is_problem).unwrap_or_default();
+        let told = |code, text: String| Some(Self { code, text: safe(&text) });
+        match answer.status {
+            200..=299 if answer.is_readable() => None,
+            401 | 403 => told(UNAUTHORIZED, "not let in: the API_TOKEN is missing or wrong".to_owned()),
+            400 | 413 | 415 if answer.is_problem => told(USAGE, detail.to_owned()),
+            404 if answer.is_problem => told(NOT_FOUND, detail.to_owned()),
+            409 | 422 if answer.is_problem => Some(Self::refused(&answer.json)),
+            status if answer.is_problem => told(FAILED, format!("the gateway failed ({status}): {detail}")),
+            status => {
+                told(FAILED, format!("{}: answered {status}, and not as the API of a gateway", api.shown()))
+            }
+        }
+    }
+}
