@@ -3,6 +3,9 @@
 mod crowd;
 mod frames;
 mod http;
+mod subscriber;
+mod throng;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use http::{Publisher, get};
+pub(crate) use throng::Throng;

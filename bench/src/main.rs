@@ -1,7 +1,9 @@
-//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside nginx with nchan.
+//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside nginx with nchan; the
+//! end of a session with thousands of connections; millions of revocations, in memory and on disk.
 //!
 //! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of clients at little cost.
-//! Knows nothing of the gateway's inside: what it does is what any client does. Everything is on the loopback
+//! Knows nothing of the gateway's inside: what it does is what any client does. Only the revocations are measured in
+//! this process, with the room of the sessions as the library that it is. Everything is on the loopback
 //! interface and bounded in count and time; only processes started here are ended.
 
 mod client;
@@ -23,8 +25,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use measure::{fanout, idle, start};
+use measure::{fanout, idle, journal, revoke, sessions, start};
 use server::{Launch, Product};
+
+/// As the gateway has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Descriptors for a process: ten thousand connections and what else is open.
 const DESCRIPTORS: u64 = 19_000;
@@ -98,6 +104,29 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         events: u32,
     },
+    /// The end of a session with many connections, and what the clients of others notice of it.
+    Revoke {
+        #[arg(long, value_enum, default_value = "sse")]
+        transport: Transport,
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+        connections: u32,
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+        bystanders: u32,
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
+    /// Memory of live revocations, and the time to look one up.
+    Sessions {
+        #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+        revocations: u64,
+    },
+    /// Revocations that go to disk in a second, and the time to load them.
+    Journal {
+        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+        revocations: u64,
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        callers: u32,
+    },
     /// All of it, repeated and interleaved with nginx, written as a table and as raw numbers.
     Table {
         /// The folder for table.md and raw.json.
@@ -106,7 +135,7 @@ enum Command {
         #[command(flatten)]
         plan: table::Plan,
     },
-    /// A second with 50 connections of each transport: does it work at all.
+    /// Some seconds with 50 connections of each transport: does it work at all.
     Smoke,
 }
 
@@ -135,6 +164,13 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Fanout { server, transport, subscribers, events } => {
             print(&fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?)
         }
+        Command::Revoke { transport, connections, bystanders, rounds } => {
+            print(&revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?)
+        }
+        Command::Sessions { revocations } => print(&sessions::run(revocations)?),
+        Command::Journal { revocations, callers } => {
+            print(&journal::run(journal::Plan { revocations, callers })?)
+        }
         Command::Table { out, plan } => table::run(launch, &plan, &out).await,
         Command::Smoke => smoke(launch).await,
     }
@@ -147,7 +183,11 @@ async fn smoke(launch: &Launch) -> anyhow::Result<()> {
         let settle = Duration::ZERO;
         print(&idle::run(launch, idle::Plan { server, transport, connections: 50, settle }).await?)?;
         print(&fanout::run(launch, fanout::Plan { server, transport, subscribers: 50, events: 100 }).await?)?;
+        let plan = revoke::Plan { transport, connections: 50, bystanders: 10, rounds: 1 };
+        print(&revoke::run(launch, plan).await?)?;
     }
+    print(&sessions::run(10_000)?)?;
+    print(&journal::run(journal::Plan { revocations: 10_000, callers: 8 })?)?;
     Ok(())
 }
 

@@ -2,4 +2,7 @@
 
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod journal;
+pub(crate) mod revoke;
+pub(crate) mod sessions;
 pub(crate) mod start;

@@ -1,5 +1,7 @@
 //! The results as a page of Markdown.
 
+mod revocations;
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -25,8 +27,8 @@ const START_GOAL: f64 = 100.0;
 
 /// The page.
 pub(crate) fn markdown(results: &Results) -> String {
-    let sections = [head(results), memory(results), start(results), fanout(results), method(results)];
-    sections.join("\n")
+    let sections = [head, memory, start, fanout, revocations::section, method];
+    sections.map(|section| section(results)).join("\n")
 }
 
 fn head(results: &Results) -> String {
@@ -178,9 +180,9 @@ fn method(results: &Results) -> String {
         "## How it is measured\n\n\
          ```sh\nscripts/bench   # builds, installs nginx and nchan (Debian), then runs:\n\
          target/release/rig-bench table --connections {} --settle {} --idle-rounds {} --starts {} \
-         --subscribers {} --events {} --fanout-rounds {}\n```\n\n\
+         --subscribers {} --events {} --fanout-rounds {} {}\n```\n\n\
          Single runs: `rig-bench idle`, `rig-bench start`, `rig-bench fanout`, with `--server nginx` for the other \
-         side.\n\n\
+         side; `rig-bench revoke`, `rig-bench sessions`, `rig-bench journal`.\n\n\
          - Each run starts a server of its own. The runs of the two servers take turns, A B A B.\n\
          - RSS, anonymous and shared parts are `VmRSS`, `RssAnon`, `RssShmem` of `/proc/PID/status`, summed over the \
          server's processes, less the same before the first client. CPU time is `utime` + `stime` of \
@@ -191,6 +193,7 @@ fn method(results: &Results) -> String {
          - After the memory has been read, one event is published and must reach every client, byte for byte.\n\
          - In the fan-out, the first event is compared byte for byte by every subscriber, and the copies of every \
          event are counted: one too few or too many fails the run.\n\
+         {}\
          - nginx has a master and one worker; nchan is at its defaults, but for heartbeats every 15 s as the gateway's. \
          Its configuration:\n\n\
          ```nginx\n{configuration}```\n",
@@ -200,7 +203,9 @@ fn method(results: &Results) -> String {
         plan.starts,
         plan.subscribers,
         plan.events,
-        plan.fanout_rounds
+        plan.fanout_rounds,
+        revocations::options(plan),
+        revocations::METHOD
     )
 }
 

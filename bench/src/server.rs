@@ -6,6 +6,7 @@ mod rig;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -86,8 +87,17 @@ pub(crate) struct Server {
     child: Child,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    /// Where it says how many clients it has.
-    status: SocketAddr,
+    /// Where it says how many clients it has; of the gateway, its internal port.
+    pub(crate) status: SocketAddr,
+}
+
+/// Where clients of a transport connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    /// What the server says after its response head when the subscription is in place.
+    pub(crate) greeting: &'static [u8],
 }
 
 /// Clients as the server counts them. `None`: it does not say.
@@ -105,11 +115,19 @@ impl Server {
     /// The request that opens the connection of client `number`, in a session of its own.
     pub(crate) fn subscription(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
         let path = match (self.product, transport) {
-            (Product::Rig, Transport::Sse) => rig::path("sse", &token::mint(number)?),
-            (Product::Rig, Transport::Ws) => rig::path("ws", &token::mint(number)?),
+            (Product::Rig, _) => rig::path(transport, rig::SUBSCRIPTIONS, &token::mint(number)?),
             (Product::Nginx, Transport::Sse) => nginx::SSE.to_owned(),
             (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
         };
+        Ok(self.opening(transport, &path))
+    }
+
+    /// The same of a client of the gateway that wants no events.
+    pub(crate) fn unsubscribed(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
+        Ok(self.opening(transport, &rig::path(transport, rig::NOTHING, &token::mint(number)?)))
+    }
+
+    fn opening(&self, transport: Transport, path: &str) -> Vec<u8> {
         let headers = match transport {
             Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
             // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
@@ -118,15 +136,22 @@ impl Server {
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             }
         };
-        Ok(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes())
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes()
     }
 
-    /// What the server says after its response head when the subscription is in place.
-    pub(crate) fn greeting(&self) -> &'static [u8] {
-        match self.product {
+    /// Where clients of that transport connect.
+    pub(crate) fn door(&self, transport: Transport) -> Door {
+        let greeting: &[u8] = match self.product {
             Product::Rig => b"rig.subscriptions_set",
             Product::Nginx => b"",
-        }
+        };
+        Door { address: self.address, transport, greeting }
+    }
+
+    /// The request, for the internal port, that revokes the session of client `number`.
+    pub(crate) fn revocation(&self, number: u32) -> Vec<u8> {
+        let body = format!(r#"{{"sessionId":"{}","validityInSeconds":86400}}"#, token::session(number));
+        post(self.status, rig::BLACKLIST, body.as_bytes())
     }
 
     /// The request that publishes this event to all subscribers.
@@ -135,12 +160,7 @@ impl Server {
             Product::Rig => rig::EVENTS,
             Product::Nginx => nginx::EVENTS,
         };
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.address,
-            event.len()
-        );
-        [head.as_bytes(), event].concat()
+        post(self.address, path, event)
     }
 
     /// How many clients the server says it has.
@@ -177,4 +197,18 @@ impl Server {
             Product::Nginx => Ok([vec![pid], children(pid)?].concat()),
         }
     }
+}
+
+/// A name for a folder that does not exist.
+pub(crate) fn free_folder(of: &str) -> anyhow::Result<PathBuf> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    Ok(std::env::temp_dir().join(format!("rig-bench-{of}-{}-{stamp}", std::process::id())))
+}
+
+fn post(address: SocketAddr, path: &str, json: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        json.len()
+    );
+    [head.as_bytes(), json].concat()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::Transport;
 use crate::machine::Machine;
-use crate::measure::{fanout, idle, start};
+use crate::measure::{fanout, idle, journal, revoke, sessions, start};
 use crate::report;
 use crate::server::{Launch, Product};
 
@@ -38,6 +38,24 @@ pub(crate) struct Plan {
     /// Runs of the fan-out, for each server and transport.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) fanout_rounds: u32,
+    /// Connections of the session that is revoked.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    pub(crate) revoked: u32,
+    /// Clients of other sessions meanwhile.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub(crate) bystanders: u32,
+    /// Revocations of such a session, for each transport.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) revoke_rounds: u32,
+    /// Live revocations in memory.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    pub(crate) in_memory: u64,
+    /// Live revocations on disk.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    pub(crate) on_disk: u64,
+    /// Callers that revoke at the same time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) callers: u32,
 }
 
 /// Everything that was measured.
@@ -48,6 +66,9 @@ pub(crate) struct Results {
     pub(crate) start: start::Start,
     pub(crate) idle: Vec<idle::Idle>,
     pub(crate) fanout: Vec<fanout::Fanout>,
+    pub(crate) revoke: Vec<revoke::Revoke>,
+    pub(crate) in_memory: sessions::InMemory,
+    pub(crate) on_disk: journal::OnDisk,
 }
 
 /// Measures everything and writes `table.md` and `raw.json` into the folder.
@@ -70,6 +91,17 @@ pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Res
 
 async fn measure(launch: &Launch, plan: &Plan) -> anyhow::Result<Results> {
     let machine = Machine::look(launch)?;
+    // First, while this process has not had any memory to give back.
+    eprintln!("{} revocations in memory", plan.in_memory);
+    let in_memory = sessions::run(plan.in_memory)?;
+    eprintln!("{} revocations on disk", plan.on_disk);
+    let on_disk = journal::run(journal::Plan { revocations: plan.on_disk, callers: plan.callers })?;
+    let mut revoke = Vec::new();
+    for transport in [Transport::Sse, Transport::Ws] {
+        eprintln!("{} rounds of {} connections revoked: {transport:?}", plan.revoke_rounds, plan.revoked);
+        let &Plan { revoked: connections, bystanders, revoke_rounds: rounds, .. } = plan;
+        revoke.push(revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?);
+    }
     eprintln!("{} starts", plan.starts);
     let start = start::run(launch, plan.starts)?;
     let mut idle = Vec::new();
@@ -89,7 +121,7 @@ async fn measure(launch: &Launch, plan: &Plan) -> anyhow::Result<Results> {
             idle.push(idle::run(launch, idle::Plan { server, transport, connections, settle }).await?);
         }
     }
-    Ok(Results { machine, plan: plan.clone(), start, idle, fanout })
+    Ok(Results { machine, plan: plan.clone(), start, idle, fanout, revoke, in_memory, on_disk })
 }
 
 fn pairs() -> impl Iterator<Item = (Transport, Product)> {

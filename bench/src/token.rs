@@ -18,9 +18,14 @@ struct Claims {
     exp: u64,
 }
 
-/// An HS256 token for the session `bench-<number>`.
+/// The session of client `number`.
+pub(crate) fn session(number: u32) -> String {
+    format!("bench-{number}")
+}
+
+/// An HS256 token for that session.
 pub(crate) fn mint(number: u32) -> anyhow::Result<String> {
     let exp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + VALID;
-    let claims = Claims { sub: format!("client-{number}"), jti: format!("bench-{number}"), exp };
+    let claims = Claims { sub: format!("client-{number}"), jti: session(number), exp };
     Ok(jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes()))?)
 }

@@ -62,7 +62,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
 
     let first = event::numbered(0);
     let start = Instant::now();
-    let crowd = Crowd::connect(&server, transport, connections, &first).await?;
+    let crowd = Crowd::connect(&server, transport, connections, &first, None).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
     let connected = server.memory()?;
     sleep(settle).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::{Child, Launch, Population, Product, Server};
+use super::{Child, Launch, Population, Product, Server, free_folder};
 use crate::client;
 
 pub(super) const SSE: &str = "/sse";
@@ -50,8 +50,7 @@ fn wait_until_listening(child: &mut Child, address: SocketAddr) -> anyhow::Resul
 }
 
 fn make_folder() -> anyhow::Result<PathBuf> {
-    let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-    let folder = std::env::temp_dir().join(format!("rig-bench-nginx-{}-{stamp}", std::process::id()));
+    let folder = free_folder("nginx")?;
     // Fails where the folder exists: nothing that somebody else put there is used.
     fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
     Ok(folder)

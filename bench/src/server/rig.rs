@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::{Child, Launch, Population, Product, Server};
-use crate::{client, token};
+use super::{Child, Launch, Population, Product, Server, free_folder};
+use crate::{Transport, client, token};
 
 pub(super) const EVENTS: &str = "/_rig/v1/events";
+pub(super) const BLACKLIST: &str = "/v3/session-blacklist";
 
 /// `[{"eventType":"greeting"}]`
-const SUBSCRIPTIONS: &str = "%5B%7B%22eventType%22%3A%22greeting%22%7D%5D";
+pub(super) const SUBSCRIPTIONS: &str = "%5B%7B%22eventType%22%3A%22greeting%22%7D%5D";
+
+/// `[]`
+pub(super) const NOTHING: &str = "%5B%5D";
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(10);
@@ -44,9 +48,12 @@ impl Line {
 }
 
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
+    // Made by the gateway: the time of a start is that of a first start.
+    let folder = free_folder("data")?;
     let mut command = Command::new(&launch.rig);
     command
         .env_clear()
+        .env("DATA_DIR", &folder)
         .env("INBOUND_BIND", "127.0.0.1")
         .env("INBOUND_PORT", "0")
         .env("API_HTTP_PORT", "0")
@@ -58,7 +65,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mut child = Child::spawn(&mut command, None)?;
+    let mut child = Child::spawn(&mut command, Some(folder))?;
     let log = child.stderr().context("standard error is a pipe")?;
     let (found, ports) = channel();
     let show = launch.log;
@@ -95,8 +102,12 @@ fn wait_for_ports(ports: &Receiver<Listening>) -> anyhow::Result<(SocketAddr, So
     }
 }
 
-pub(super) fn path(transport: &str, token: &str) -> String {
-    format!("/_rig/v1/connection/{transport}?subscriptions={SUBSCRIPTIONS}&jwt={token}")
+pub(super) fn path(transport: Transport, subscriptions: &str, token: &str) -> String {
+    let transport = match transport {
+        Transport::Sse => "sse",
+        Transport::Ws => "ws",
+    };
+    format!("/_rig/v1/connection/{transport}?subscriptions={subscriptions}&jwt={token}")
 }
 
 pub(super) async fn population(internal: SocketAddr) -> anyhow::Result<Population> {

@@ -131,7 +131,19 @@ impl Connection {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Told::default() };
         let mut writer = writer.lock();
         let ended = writer.end(reason, farewell, true, socket.get());
-        Told { ended, requests: 0, last_payload: writer.tally().last_payload }
+        let last_payload = writer.tally().last_payload;
+        drop(writer);
+        if ended && self.hub.closing().now_or_later(self.id) {
+            self.close();
+        }
+        Told { ended, requests: 0, last_payload }
+    }
+
+    /// Goes on with an end that has begun: sends the farewell, and wakes the owner of the socket.
+    pub(crate) fn close(&self) {
+        if let Outlet::Stream { writer, socket, .. } = &self.outlet {
+            writer.lock().go_on(socket.get());
+        }
     }
 
     /// Ends the connection in order, because the node is leaving.
@@ -150,7 +162,10 @@ impl Connection {
 
     pub(crate) fn end(&self, reason: CloseReason, farewell: Bytes, discard: bool) {
         if let Outlet::Stream { writer, socket, .. } = &self.outlet {
-            writer.lock().end(reason, farewell, discard, socket.get());
+            let mut writer = writer.lock();
+            if writer.end(reason, farewell, discard, socket.get()) {
+                writer.go_on(socket.get());
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use subscription::{Extractors, Index, Subscription};
 use telemetry::{CloseReason, Metrics, Transport};
 use tokio::time::Instant;
 
+use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
 use crate::frame::{Encoding, Frame};
@@ -54,8 +55,8 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 /// Deliveries made before others get their turn on the thread.
 const AT_ONCE: usize = 128;
 
-/// Connections terminated before others get their turn on the thread.
-const KILLED_AT_ONCE: usize = 64;
+/// Connections silenced before others get their turn on the thread: less than a millisecond of work.
+const SILENCED_AT_ONCE: usize = 256;
 
 /// How often the hub looks for mailboxes that nobody polls.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -94,6 +95,7 @@ pub struct Hub {
     tokens: TokenKey,
     metrics: Arc<Metrics>,
     wheel: Wheel,
+    closing: Closing,
     next_id: AtomicU64,
     connections: [Mutex<HashMap<ConnectionId, Weak<Connection>>>; SHARDS],
     /// Long-polling connections have no task to own them.
@@ -114,6 +116,7 @@ impl Hub {
         sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
         Arc::new(Self {
             wheel: Wheel::new(config.heartbeat),
+            closing: Closing::new(),
             config,
             sessions,
             index: Index::new(extractors),
@@ -186,8 +189,11 @@ impl Hub {
     /// # Errors
     /// The token is none of ours.
     pub fn find(&self, token: &str) -> Result<Option<Arc<Connection>>, InvalidToken> {
-        let id = self.tokens.open(token)?;
-        Ok(self.connections[id.shard(SHARDS)].lock().get(&id).and_then(Weak::upgrade))
+        Ok(self.connection(self.tokens.open(token)?))
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.connections[id.shard(SHARDS)].lock().get(&id).and_then(Weak::upgrade)
     }
 
     /// A fresh token for a connection.
@@ -227,19 +233,25 @@ impl Hub {
         receivers.len()
     }
 
-    /// Terminates the connections of a revocation that is in force. Others get their turn meanwhile; where the caller
-    /// stops waiting, the rest is terminated at once.
+    /// Terminates the connections of a revocation that is in force: when it returns, nothing is written to any of them
+    /// but the farewell, which comes at the pace of [`Closing`]. Others get their turn meanwhile; where the caller stops
+    /// waiting, the rest is terminated at once.
     pub async fn carry_out(&self, mut kill: Kill) -> Receipt {
-        while kill.step(KILLED_AT_ONCE) {
+        while kill.step(SILENCED_AT_ONCE) {
             tokio::task::yield_now().await;
         }
         kill.finish()
     }
 
-    /// Heartbeats, the end of tokens, of abandoned mailboxes and of expired blacklist entries; runs for ever.
+    /// Heartbeats, the closing of what was silenced, the end of tokens, of abandoned mailboxes and of expired blacklist
+    /// entries; runs for ever.
     pub async fn keep(&self) {
         tokio::join!(
             self.wheel.run(),
+            self.closing.run(|id| {
+                // Who has left meanwhile has closed by itself.
+                self.connection(id).inspect(|connection| connection.close());
+            }),
             every(TOKEN_SWEEP, || self.sessions.sweep()),
             every(SWEEP, || self.sweep_mailboxes())
         );
@@ -299,6 +311,10 @@ impl Hub {
         }
         drop(shard);
         self.metrics.connection_closed(transport, reason);
+    }
+
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closing
     }
 
     pub(crate) fn index(&self) -> &Arc<Index<Weak<Connection>>> {

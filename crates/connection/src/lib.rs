@@ -9,6 +9,7 @@
 //! All others (the session registry, the subscription index, the heartbeat wheel) hold it weakly, so that a
 //! client that leaves is gone everywhere at once: dropping the connection undoes all of its registrations.
 
+mod closing;
 mod connection;
 mod description;
 mod frame;

@@ -155,6 +155,8 @@ impl Writer {
     /// Ends the stream with `farewell`. With `discard`, what waits is dropped first, also where the stream is ending
     /// already, and a frame that has left only in part is not completed: the connection is cut without a farewell.
     ///
+    /// The farewell waits until the next [`Writer::flush`], or [`Writer::go_on`].
+    ///
     /// Returns false where the connection was ending before.
     pub(crate) fn end(
         &mut self,
@@ -173,11 +175,15 @@ impl Writer {
         }
         self.outbox.push(farewell, Kind::Control, 0);
         self.phase = Phase::Ending(reason);
+        true
+    }
+
+    /// Sends what waits, and lets the owner of the socket go on with it.
+    pub(crate) fn go_on(&mut self, sink: Option<&impl Sink>) {
         if let Some(sink) = sink {
             self.flush(sink);
         }
         self.wake();
-        true
     }
 
     /// Drops the payload that waits. Fails where some of it is half gone.

@@ -52,12 +52,18 @@ fn open(wire: &Wire) -> Writer {
     writer
 }
 
+fn end(writer: &mut Writer, reason: CloseReason, farewell: Bytes, discard: bool, wire: &Wire) -> bool {
+    let ended = writer.end(reason, farewell, discard, Some(wire));
+    writer.go_on(Some(wire));
+    ended
+}
+
 #[test]
 fn a_kill_discards_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-    writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Farewell { flushed: true });
     assert_eq!(wire.text(), "head;killed");
@@ -65,11 +71,23 @@ fn a_kill_discards_what_waits() {
 }
 
 #[test]
+fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
+    let wire = Wire::with_room(5);
+    let mut writer = open(&wire);
+    wire.room.set(100);
+    assert!(writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
+    let late = writer.push(Bytes::from_static(b"late"), Kind::Payload, Some(&wire), LIMIT);
+    assert_eq!((late, wire.text().as_str()), (Pushed::Refused, "head;"));
+    writer.go_on(Some(&wire));
+    assert_eq!(wire.text(), "head;killed");
+}
+
+#[test]
 fn a_kill_never_completes_a_frame() {
     let wire = Wire::with_room(8);
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-    writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Over);
     assert_eq!(wire.text(), "head;pay");
@@ -81,8 +99,8 @@ fn a_kill_discards_what_waits_for_an_orderly_end() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-    writer.end(CloseReason::Shutdown, Bytes::from_static(b"bye"), false, Some(&wire));
-    assert!(!writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
+    end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
+    assert!(!end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire));
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;bye");
@@ -95,7 +113,7 @@ fn a_kill_completes_a_heartbeat() {
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"::"), Kind::Control, Some(&wire), LIMIT);
     writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
-    writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;::killed");
@@ -106,7 +124,7 @@ fn a_kill_before_the_head_still_sends_the_head() {
     let wire = Wire::with_room(0);
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), 100);
-    writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire));
+    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;killed");
@@ -117,7 +135,7 @@ fn an_orderly_end_sends_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(Bytes::from_static(b"payload;"), Kind::Payload, Some(&wire), LIMIT);
-    writer.end(CloseReason::Shutdown, Bytes::from_static(b"bye"), false, Some(&wire));
+    end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;payload;bye");
@@ -183,13 +201,13 @@ proptest! {
                     }
                 }
                 Step::Leave => {
-                    if writer.end(CloseReason::Shutdown, Bytes::from_static(b"L"), false, Some(&wire)) {
+                    if end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"L"), false, &wire) {
                         sent.push('L');
                     }
                 }
                 Step::Kill => {
                     let before = wire.text();
-                    writer.end(CloseReason::SessionKilled, Bytes::from_static(b"K"), true, Some(&wire));
+                    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"K"), true, &wire);
                     at_kill.get_or_insert(before);
                 }
             }

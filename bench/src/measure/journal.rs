@@ -1,0 +1,157 @@
+//! The durable log in this process: revocations accepted in a second, and the time to load them at the start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use journal::Journal;
+use serde::Serialize;
+use session::{Revocation, Sessions};
+
+use super::sessions::{config, revoked};
+use crate::server::free_folder;
+use crate::stats::{millis, quantile};
+
+/// How long revocations are accepted for each rate.
+const RATE: Duration = Duration::from_secs(3);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Revocations in the log that is loaded.
+    pub(crate) revocations: u64,
+    /// Callers that wait for an answer each, at the same time.
+    pub(crate) callers: u32,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OnDisk {
+    pub(crate) callers: u32,
+    /// What waits goes to disk together.
+    pub(crate) together: Rate,
+    /// Each goes to disk by itself.
+    pub(crate) one_by_one: Rate,
+    pub(crate) revocations: u64,
+    pub(crate) file_bytes_per_revocation: f64,
+    /// From opening the folder until connections could be let in.
+    pub(crate) load_seconds: f64,
+}
+
+/// Revocations that were on disk when the call returned.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Rate {
+    pub(crate) per_second: f64,
+    pub(crate) p50_milliseconds: f64,
+    pub(crate) p99_milliseconds: f64,
+}
+
+/// A folder that is gone with the variable.
+struct Folder(journal::Config);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self(journal::Config { folder: free_folder("journal")?, audit_key: None }))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.path());
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// The log fails, or has lost something.
+pub(crate) fn run(plan: Plan) -> anyhow::Result<OnDisk> {
+    let Plan { revocations, callers } = plan;
+    let one_by_one = {
+        let folder = Folder::new()?;
+        let sessions = Sessions::new(config()?, Journal::with_commits_of(&folder.0, 1)?)?;
+        accept(&sessions, callers, u64::MAX, RATE)?.1
+    };
+    let folder = Folder::new()?;
+    let sessions = Sessions::new(config()?, Journal::open(&folder.0)?)?;
+    let (known, together) = accept(&sessions, callers, revocations, RATE)?;
+    drop(sessions);
+    fill(&folder, known, revocations)?;
+    let bytes = std::fs::metadata(folder.path().join("revocations.redb"))?.len();
+    let start = Instant::now();
+    let sessions = Sessions::new(config()?, Journal::open(&folder.0)?)?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let loaded = sessions.counts().blacklisted as u64;
+    anyhow::ensure!(loaded == revocations, "{loaded} of {revocations} were loaded");
+    Ok(OnDisk {
+        callers,
+        together,
+        one_by_one,
+        revocations,
+        file_bytes_per_revocation: bytes as f64 / revocations as f64,
+        load_seconds,
+    })
+}
+
+/// More of them than any machine answers at a time: what is measured afterwards is the loading.
+const FILLING: u32 = 1024;
+
+fn fill(folder: &Folder, from: u64, to: u64) -> anyhow::Result<()> {
+    let log: Arc<dyn session::Log> = Arc::new(Journal::open(&folder.0)?);
+    let next = AtomicU64::new(from);
+    std::thread::scope(|scope| {
+        let fill = || -> anyhow::Result<()> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= to {
+                    return Ok(());
+                }
+                log.append(&Revocation::blacklist(&revoked(number), DAY))?;
+            }
+        };
+        let threads: Vec<_> = (0..FILLING).map(|_| scope.spawn(fill)).collect();
+        threads.into_iter().try_for_each(|thread| joined(thread.join())?)
+    })
+}
+
+/// Accepts revocations for a time, or up to a number of them; returns how many, and how fast.
+fn accept(sessions: &Sessions, callers: u32, most: u64, time: Duration) -> anyhow::Result<(u64, Rate)> {
+    let next = AtomicU64::new(0);
+    let start = Instant::now();
+    let times = std::thread::scope(|scope| {
+        let accept = || -> anyhow::Result<Vec<Duration>> {
+            let mut times = Vec::new();
+            while start.elapsed() < time {
+                let taken =
+                    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+                let Ok(number) = taken else { break };
+                let asked = Instant::now();
+                sessions.blacklist(&revoked(number), DAY)?;
+                times.push(asked.elapsed());
+            }
+            Ok(times)
+        };
+        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(accept)).collect();
+        let times = threads.into_iter().map(|thread| joined(thread.join())?);
+        times.collect::<anyhow::Result<Vec<_>>>().map(|times| times.concat())
+    });
+    let (mut times, seconds) = (times?, start.elapsed().as_secs_f64());
+    times.sort_unstable();
+    let rate = Rate {
+        per_second: times.len() as f64 / seconds,
+        p50_milliseconds: millis(quantile(&times, 0.5)),
+        p99_milliseconds: millis(quantile(&times, 0.99)),
+    };
+    Ok((times.len() as u64, rate))
+}
+
+fn joined<T>(joined: std::thread::Result<T>) -> anyhow::Result<T> {
+    joined.map_err(|_| anyhow::anyhow!("a caller has panicked"))
+}

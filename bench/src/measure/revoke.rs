@@ -1,0 +1,210 @@
+//! The end of a crowd: how long it takes until all connections of one session are closed, and what others notice of it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, Interval, interval};
+
+use crate::Transport;
+use crate::client::{Crowd, Publisher, Throng, get};
+use crate::event;
+use crate::server::{Launch, Product, Server};
+use crate::stats::{Spread, millis, quantile};
+
+/// The first session that is revoked; the bystanders count from zero.
+const FIRST: u32 = 1_000_000;
+
+/// Between two events to the bystanders.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Events before each revocation, to compare with.
+const BEFORE: u32 = 150;
+
+/// What must stay zero.
+const PAYLOAD_AFTER_KILL: &str = "rig_revocation_payload_after_kill_total 0\n";
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) transport: Transport,
+    /// Of the session that is revoked.
+    pub(crate) connections: u32,
+    /// Each in a session of its own.
+    pub(crate) bystanders: u32,
+    /// Each with new connections.
+    pub(crate) rounds: u32,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Revoke {
+    pub(crate) transport: Transport,
+    pub(crate) connections: u32,
+    pub(crate) bystanders: u32,
+    pub(crate) rounds: Vec<Round>,
+    /// Of all rounds together: from the request to the end of a connection, as its client sees it.
+    pub(crate) closed_p50_milliseconds: f64,
+    pub(crate) closed_p99_milliseconds: f64,
+    /// Of each round: to the end of the last connection.
+    pub(crate) last_closed_milliseconds: Spread,
+    /// Of each round: to the answer.
+    pub(crate) answered_milliseconds: Spread,
+    /// Of all rounds together: from the time for an event to a bystander having it, while nobody was revoked.
+    pub(crate) before_p50_milliseconds: f64,
+    pub(crate) before_p99_milliseconds: f64,
+    /// The same of the events whose time was between the request and the end of the last connection.
+    pub(crate) during_p50_milliseconds: f64,
+    pub(crate) during_p99_milliseconds: f64,
+    /// `during_p99` by `before_p99`.
+    pub(crate) ratio: f64,
+}
+
+/// One revocation.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Round {
+    pub(crate) last_closed_milliseconds: f64,
+    pub(crate) answered_milliseconds: f64,
+    /// Events to the bystanders while connections were ending.
+    pub(crate) events_during: usize,
+    pub(crate) before_p99_milliseconds: f64,
+    pub(crate) during_p99_milliseconds: f64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// The server fails, a bystander loses its connection or an event, or payload was written after a kill.
+pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Revoke> {
+    let Plan { transport, connections, bystanders, rounds } = plan;
+    let server = launch.start(Product::Rig)?;
+    let (sender, arrivals) = unbounded_channel();
+    let crowd = Crowd::connect(&server, transport, bystanders, &event::numbered(0), Some(sender)).await?;
+    let publisher = Publisher::connect(server.address).await?;
+    let mut stage = Stage { server: &server, crowd, publisher, arrivals, plan, due: Vec::new() };
+
+    let (mut all, mut closed, mut before, mut during) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let times = stage.round(FIRST + round).await.with_context(|| format!("round {round}"))?;
+        all.push(times.summary());
+        closed.extend(times.closed);
+        before.extend(times.before);
+        during.extend(times.during);
+    }
+    let metrics = get(server.status, "/metrics").await?;
+    anyhow::ensure!(metrics.contains(PAYLOAD_AFTER_KILL), "payload after the kill: {metrics}");
+    stage.crowd.leave().await;
+    for times in [&mut closed, &mut before, &mut during] {
+        times.sort_unstable();
+    }
+    let spread = |value: fn(&Round) -> f64| Spread::of(all.iter().map(value)).context("no rounds");
+    let at = |times: &[Duration], part| millis(quantile(times, part));
+    Ok(Revoke {
+        transport,
+        connections,
+        bystanders,
+        closed_p50_milliseconds: at(&closed, 0.5),
+        closed_p99_milliseconds: at(&closed, 0.99),
+        last_closed_milliseconds: spread(|round| round.last_closed_milliseconds)?,
+        answered_milliseconds: spread(|round| round.answered_milliseconds)?,
+        before_p50_milliseconds: at(&before, 0.5),
+        before_p99_milliseconds: at(&before, 0.99),
+        during_p50_milliseconds: at(&during, 0.5),
+        during_p99_milliseconds: at(&during, 0.99),
+        ratio: at(&during, 0.99) / at(&before, 0.99),
+        rounds: all,
+    })
+}
+
+struct Stage<'a> {
+    server: &'a Server,
+    crowd: Crowd,
+    publisher: Publisher,
+    arrivals: UnboundedReceiver<(u32, Instant)>,
+    plan: Plan,
+    /// When it was time for each event.
+    due: Vec<Instant>,
+}
+
+/// Of one round, each in order.
+struct Times {
+    closed: Vec<Duration>,
+    answered: Duration,
+    before: Vec<Duration>,
+    during: Vec<Duration>,
+    events_during: usize,
+}
+
+impl Stage<'_> {
+    async fn round(&mut self, number: u32) -> anyhow::Result<Times> {
+        let Plan { transport, connections, .. } = self.plan;
+        let door = self.server.door(transport);
+        let request = self.server.unsubscribed(transport, number)?;
+        let mut throng = Throng::connect(door, request, connections).await?;
+        let mut pace = interval(PACE);
+        let first = self.due.len();
+        for _ in 0..BEFORE {
+            self.publish(&mut pace).await?;
+        }
+        let revocation = self.server.revocation(number);
+        let mut operator = Publisher::connect(self.server.status).await?;
+        let asked = Instant::now();
+        let answered =
+            tokio::spawn(async move { operator.publish(&revocation).await.map(|()| asked.elapsed()) });
+        while !throng.is_over() {
+            self.publish(&mut pace).await?;
+        }
+        let answered = answered.await??;
+        let ends = throng.ends()?;
+        let last = ends.iter().max().copied().context("no connections")?;
+        let (before, during) = self.deliveries(first, asked, last).await?;
+        let mut closed: Vec<_> = ends.iter().map(|end| *end - asked).collect();
+        closed.sort_unstable();
+        let events_during = self.due[first..].iter().filter(|due| (asked..=last).contains(due)).count();
+        Ok(Times { closed, answered, before, during, events_during })
+    }
+
+    /// Publishes the next event when it is time for it. Where the last one took longer, this one is late, and that counts.
+    async fn publish(&mut self, pace: &mut Interval) -> anyhow::Result<()> {
+        let due = pace.tick().await;
+        let number = u32::try_from(self.due.len())?;
+        self.due.push(due);
+        self.publisher.publish(&self.server.publication(&event::numbered(number))).await
+    }
+
+    /// How long each event since `first` took to each bystander: before `asked`, and up to `last`.
+    async fn deliveries(
+        &mut self,
+        first: usize,
+        asked: Instant,
+        last: Instant,
+    ) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+        let all = self.due.len() as u64 * u64::from(self.plan.bystanders);
+        self.crowd.receive(all).await?;
+        let (mut before, mut during) = (Vec::new(), Vec::new());
+        while let Ok((number, arrived)) = self.arrivals.try_recv() {
+            let due = self.due[number as usize];
+            if due < asked && number as usize >= first {
+                before.push(arrived - due);
+            } else if (asked..=last).contains(&due) {
+                during.push(arrived - due);
+            }
+        }
+        before.sort_unstable();
+        during.sort_unstable();
+        Ok((before, during))
+    }
+}
+
+impl Times {
+    fn summary(&self) -> Round {
+        Round {
+            last_closed_milliseconds: millis(quantile(&self.closed, 1.0)),
+            answered_milliseconds: millis(self.answered),
+            events_during: self.events_during,
+            before_p99_milliseconds: millis(quantile(&self.before, 0.99)),
+            during_p99_milliseconds: millis(quantile(&self.during, 0.99)),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The blacklist in this process, without a gateway around it: its memory, and what looking at it costs.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use session::{
+    Appended, Config, Expiry, Log, LogError, Receipt, Record, Revocation, RevocationId, Selector, Seq,
+    SessionName, Sessions, Standing,
+};
+
+use crate::process::Memory;
+use crate::stats::{millis, quantile};
+
+/// Names that are looked up, for each kind of answer.
+const LOOKED_UP: u64 = 1_000_000;
+
+/// Sweeps: each part of the blacklist is swept once.
+const SWEEPS: usize = 256;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct InMemory {
+    pub(crate) revocations: u64,
+    /// Resident set, with so many revocations less without any.
+    pub(crate) bytes_per_revocation: f64,
+    /// From a log that costs nothing to read.
+    pub(crate) load_seconds: f64,
+    /// Names in random order, of sessions that are revoked.
+    pub(crate) hit: Lookup,
+    /// Names in random order, of sessions that are not.
+    pub(crate) miss: Lookup,
+    /// A call of `sweep`, which looks at one part after the other for what has expired.
+    pub(crate) sweep_p50_milliseconds: f64,
+    pub(crate) sweep_longest_milliseconds: f64,
+}
+
+/// What `is_blacklisted` takes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Lookup {
+    /// All together, by their number.
+    pub(crate) mean_nanoseconds: f64,
+    /// Each by itself, the reading of the clock included.
+    pub(crate) p50_nanoseconds: u64,
+    pub(crate) p99_nanoseconds: u64,
+}
+
+/// Hands over so many revocations as the process starts, and keeps none.
+struct Many(u64);
+
+impl Log for Many {
+    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        for number in 0..self.0 {
+            let selector = Selector::Session(revoked(number));
+            each(Standing { seq: number, selector, issued_up_to: None, left: DAY });
+        }
+        Ok(())
+    }
+
+    fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
+        Err(LogError("only what is loaded is measured".into()))
+    }
+
+    fn lift(&self, _: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
+        Ok(None)
+    }
+
+    fn receipt(&self, _: Seq, _: Receipt) {}
+
+    fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {
+        Ok(None)
+    }
+
+    fn page(&self, _: Option<Seq>, _: usize) -> Result<Vec<Record>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// The blacklist says something wrong.
+pub(crate) fn run(revocations: u64) -> anyhow::Result<InMemory> {
+    let this = std::process::id();
+    let before = Memory::of(this)?;
+    let start = Instant::now();
+    let sessions = Sessions::new(config()?, Many(revocations))?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let bytes = (Memory::of(this)?.rss_kib - before.rss_kib) * 1024;
+
+    // As a gateway does about ten times a second; here without a pause.
+    let mut sweeps: Vec<_> = (0..SWEEPS).map(|_| timed(|| sessions.sweep())).collect();
+    sweeps.sort_unstable();
+    let counts = sessions.counts();
+    anyhow::ensure!(counts.blacklisted as u64 == revocations, "{counts:?}");
+    let mut random = Random(revocations);
+    let hits: Vec<_> = (0..LOOKED_UP).map(|_| revoked(random.below(revocations))).collect();
+    let hit = look_up(&sessions, &hits, true)?;
+    drop(hits);
+    let misses: Vec<_> = (0..LOOKED_UP).map(|_| revoked(revocations + random.below(revocations))).collect();
+    let miss = look_up(&sessions, &misses, false)?;
+    Ok(InMemory {
+        revocations,
+        bytes_per_revocation: bytes as f64 / revocations as f64,
+        load_seconds,
+        hit,
+        miss,
+        sweep_p50_milliseconds: millis(quantile(&sweeps, 0.5)),
+        sweep_longest_milliseconds: millis(quantile(&sweeps, 1.0)),
+    })
+}
+
+fn look_up(sessions: &Sessions, names: &[SessionName], expected: bool) -> anyhow::Result<Lookup> {
+    let start = Instant::now();
+    let found = names.iter().filter(|name| sessions.is_blacklisted(name)).count();
+    let mean = start.elapsed().as_secs_f64() * 1e9 / names.len() as f64;
+    anyhow::ensure!(found == if expected { names.len() } else { 0 }, "{found} of {}", names.len());
+    let look = |name| timed(|| black_box(sessions.is_blacklisted(name)));
+    let mut times: Vec<_> = names.iter().map(look).collect();
+    times.sort_unstable();
+    let nanoseconds = |part| quantile(&times, part).as_nanos() as u64;
+    Ok(Lookup {
+        mean_nanoseconds: mean,
+        p50_nanoseconds: nanoseconds(0.5),
+        p99_nanoseconds: nanoseconds(0.99),
+    })
+}
+
+fn timed<T>(act: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    act();
+    start.elapsed()
+}
+
+/// As the gateway has it by default.
+pub(super) fn config() -> anyhow::Result<Config> {
+    let expiry = Expiry::Ends { warning: Duration::from_secs(30), leeway: Duration::ZERO };
+    Ok(Config::default().with_revocation_claims(["/sub", "/sid"])?.with_expiry(expiry))
+}
+
+/// A name of the length of a UUID, as `jti` often is one.
+pub(super) fn revoked(number: u64) -> SessionName {
+    format!("5e551043-0000-4000-8000-{number:012x}").parse().expect("it is a name")
+}
+
+/// A sequence without order and without surprises (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (bits ^ (bits >> 31)) % end
+    }
+}

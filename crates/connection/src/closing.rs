@@ -1,0 +1,114 @@
+//! The pace at which connections that have been silenced are closed.
+//!
+//! To silence a connection costs next to nothing. To say farewell to its client, and to take the socket down, are a dozen
+//! system calls of two machines: thousands at once would keep everybody else waiting. So a few are closed at once, and
+//! the rest in small groups, one after the other.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::connection::ConnectionId;
+
+/// Between two groups.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Connections of a group, for each processor. Measured with `rig-bench revoke`: with twice as many, others notice.
+const AT_ONCE: usize = 16;
+
+/// Connections that wait to be closed: their ids, as nobody but their owner keeps them alive.
+pub(crate) struct Closing {
+    state: Mutex<State>,
+    busy: Notify,
+    at_once: usize,
+}
+
+struct State {
+    waiting: VecDeque<ConnectionId>,
+    /// How many more can be closed before the next pause.
+    left: usize,
+}
+
+impl Closing {
+    pub(crate) fn new() -> Self {
+        let at_once = AT_ONCE * available_parallelism().map_or(1, NonZero::get);
+        let state = State { waiting: VecDeque::new(), left: at_once };
+        Self { state: Mutex::new(state), busy: Notify::new(), at_once }
+    }
+
+    /// Whether the connection can be closed now; otherwise its turn comes.
+    pub(crate) fn now_or_later(&self, id: ConnectionId) -> bool {
+        let mut state = self.state.lock();
+        let now = state.left > 0;
+        if now {
+            state.left -= 1;
+        } else {
+            state.waiting.push_back(id);
+        }
+        self.busy.notify_one();
+        now
+    }
+
+    /// Closes those that wait, for ever.
+    pub(crate) async fn run(&self, close: impl Fn(ConnectionId)) {
+        loop {
+            self.busy.notified().await;
+            loop {
+                sleep(PAUSE).await;
+                let group = self.next_group();
+                if group.is_empty() {
+                    break;
+                }
+                group.into_iter().for_each(&close);
+            }
+        }
+    }
+
+    fn next_group(&self) -> Vec<ConnectionId> {
+        let mut state = self.state.lock();
+        let n = state.waiting.len().min(self.at_once);
+        let group = state.waiting.drain(..n).collect();
+        state.left = self.at_once - n;
+        if state.waiting.is_empty() {
+            state.waiting = VecDeque::new();
+        }
+        group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_are_closed_at_once_and_the_rest_in_groups_in_their_order() {
+        let closing = Closing::new();
+        let n = closing.at_once as u64;
+        let later: Vec<_> =
+            (0..3 * n + 1).filter(|id| !closing.now_or_later(ConnectionId::new(*id))).collect();
+        assert_eq!(later, (n..3 * n + 1).collect::<Vec<_>>());
+        let began = Instant::now();
+        let closed = RefCell::new(Vec::new());
+        let close = |id: ConnectionId| {
+            closed.borrow_mut().push((id.number(), began.elapsed() / PAUSE.as_millis() as u32))
+        };
+        let _ = tokio::time::timeout(PAUSE * 10, closing.run(close)).await;
+        let groups = closed.take();
+        assert_eq!(groups.iter().map(|(id, _)| *id).collect::<Vec<_>>(), later);
+        let of_group =
+            |k: u32| groups.iter().filter(|(_, at)| *at == Duration::from_millis(k.into())).count() as u64;
+        assert_eq!((of_group(1), of_group(2), of_group(3)), (n, n, 1));
+        assert!(
+            closing.now_or_later(ConnectionId::new(0)),
+            "after a while, a few can be closed at once again"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! A client: how much it reads is up to the case. What it has read is looked at byte by byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rig_connection::{Batch, Connection, PollError};
+use socket2::{Domain, Socket, Type};
+
+use crate::plan::Transport;
+
+/// The answers to polls so far, in order.
+pub(crate) type Answers = Arc<Mutex<Vec<Result<Batch, PollError>>>>;
+
+pub(crate) struct Client {
+    pub(crate) transport: Transport,
+    pub(crate) connection: Weak<Connection>,
+    /// `None`: long polling, or closed.
+    pub(crate) wire: Option<TcpStream>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) answers: Answers,
+    pub(crate) polls: usize,
+    /// The client has gone away by itself: what became of what it did not read is unknown.
+    pub(crate) left: bool,
+    /// The connection has been seen to be ending or gone, for whatever reason.
+    pub(crate) closed: bool,
+    /// From here on it must get no payload: bytes, or answers.
+    pub(crate) silent_from: Option<usize>,
+}
+
+/// What stands in the stream up to `end`.
+pub(crate) struct Seen {
+    pub(crate) end: usize,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// One of those that were published.
+    Event(u32),
+    /// One of the gateway's.
+    OfRig,
+    /// Heads, heartbeats, farewells.
+    NoPayload,
+}
+
+/// Two ends of a socket whose buffers are as small as the kernel allows. They are of the local kind: what was sent has
+/// arrived when the call returns, so that the same case gives the same bytes. TCP moves them when it likes.
+pub(crate) fn narrow_pair() -> (TcpStream, TcpStream) {
+    let (near, far) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets");
+    near.set_send_buffer_size(1).expect("the smallest buffer");
+    for end in [&near, &far] {
+        end.set_nonblocking(true).expect("a socket option");
+    }
+    (TcpStream::from(OwnedFd::from(near)), TcpStream::from(OwnedFd::from(far)))
+}
+
+impl Client {
+    /// Reads up to that many bytes; returns whether there were any, or the end.
+    pub(crate) fn read(&mut self, most: usize) -> bool {
+        let Some(wire) = &mut self.wire else { return false };
+        let mut buffer = vec![0; most];
+        match wire.read(&mut buffer) {
+            Ok(0) => self.wire = None,
+            Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(_) => self.wire = None,
+        }
+        true
+    }
+
+    /// A masked close frame without a code (RFC 6455, section 5.5.1).
+    pub(crate) fn say_close(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            // The gateway may be gone: then there is nobody to say it to.
+            let _ = wire.write_all(&[0x88, 0x80, 0, 0, 0, 0]);
+        }
+    }
+
+    /// All that has been written to it so far, read or not; for long polling, the answers.
+    pub(crate) fn written(&self) -> usize {
+        match (self.transport, &self.wire) {
+            (Transport::LongPolling, _) => self.answers.lock().len(),
+            (_, None) => self.bytes.len(),
+            (_, Some(wire)) => {
+                let mut waiting = vec![0; 1 << 16];
+                self.bytes.len() + wire.peek(&mut waiting).unwrap_or(0)
+            }
+        }
+    }
+
+    /// The numbers of the published events it has got, in order.
+    pub(crate) fn events(&self) -> Vec<u32> {
+        let events = |what| if let What::Event(number) = what { Some(number) } else { None };
+        match self.transport {
+            Transport::LongPolling => self.batches().iter().flatten().copied().filter_map(events).collect(),
+            _ => self.parse().0.iter().filter_map(|seen| events(seen.what)).collect(),
+        }
+    }
+
+    /// What it was sent although it must not have been.
+    pub(crate) fn late(&self) -> Option<String> {
+        let from = self.silent_from?;
+        if let Transport::LongPolling = self.transport {
+            let late = self
+                .batches()
+                .into_iter()
+                .skip(from)
+                .find(|batch| batch.iter().any(|what| *what != What::NoPayload) || batch.len() > 1);
+            return late.map(|batch| format!("an answer with {batch:?}"));
+        }
+        let (seen, rest) = self.parse();
+        let late = seen.iter().find(|seen| seen.end > from && seen.what != What::NoPayload);
+        let late = late.map(|late| format!("{:?} up to byte {}, silent from {from}", late.what, late.end));
+        // A frame that had begun by then must not have been gone on with either.
+        let begun = &self.bytes[rest..];
+        let goes_on = self.bytes.len() > from && what_begins(self.transport, begun) != What::NoPayload;
+        late.or_else(|| goes_on.then(|| format!("a part of a frame from {rest} on, silent from {from}")))
+    }
+
+    fn batches(&self) -> Vec<Vec<What>> {
+        let events = |answer: &Result<Batch, PollError>| {
+            let Ok(batch) = answer else { return Vec::new() };
+            let body: serde_json::Value = serde_json::from_slice(&batch.body).expect("a batch is JSON");
+            let events = body["events"].as_array().expect("a batch has events");
+            events.iter().map(|event| what_is(event.to_string().as_bytes())).collect()
+        };
+        self.answers.lock().iter().map(events).collect()
+    }
+
+    /// The whole pieces of the stream, and where what is not whole begins.
+    fn parse(&self) -> (Vec<Seen>, usize) {
+        let (mut seen, mut at) = (Vec::new(), 0);
+        let head = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(head) = head else { return (seen, 0) };
+        at += head + 4;
+        seen.push(Seen { end: at, what: What::NoPayload });
+        while let Some(length) = piece(self.transport, &self.bytes[at..]) {
+            let what = what_begins(self.transport, &self.bytes[at..at + length]);
+            at += length;
+            seen.push(Seen { end: at, what });
+        }
+        (seen, at)
+    }
+}
+
+/// The length of the chunk or frame that begins here, where all of it is there.
+fn piece(transport: Transport, bytes: &[u8]) -> Option<usize> {
+    let length = match transport {
+        Transport::WebSocket => match bytes {
+            [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+            [_, length @ 0..=125, ..] => 2 + usize::from(*length),
+            _ => return None,
+        },
+        _ => {
+            let line = bytes.windows(2).position(|two| two == b"\r\n")?;
+            let size = std::str::from_utf8(&bytes[..line]).expect("a chunk size is ASCII");
+            line + 2 + usize::from_str_radix(size, 16).expect("a chunk size") + 2
+        }
+    };
+    (bytes.len() >= length).then_some(length)
+}
+
+/// What the chunk or frame is, as far as its beginning tells.
+fn what_begins(transport: Transport, bytes: &[u8]) -> What {
+    match transport {
+        // Control frames, and a text.
+        Transport::WebSocket if bytes.first().is_none_or(|first| first & 0x8 != 0) => What::NoPayload,
+        Transport::WebSocket => what_is(bytes),
+        _ if bytes.windows(7).any(|seven| seven == b"event: ") => what_is(bytes),
+        _ => What::NoPayload,
+    }
+}
+
+fn what_is(event: &[u8]) -> What {
+    let text = String::from_utf8_lossy(event);
+    if text.contains("rig.session_killed") || text.contains("rig.session_expired") {
+        return What::NoPayload;
+    }
+    let number = text.split_once(r#""id":"e"#).and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
+    number.map_or(What::OfRig, What::Event)
+}

@@ -1,0 +1,55 @@
+//! Nothing after the kill, over random interleavings: clients of all transports connect, read slowly or not at all,
+//! renew their tokens and leave; events are published; sessions and users are revoked, in one go or in steps between
+//! which everything else goes on; revocations are lifted; tokens end; at last the node leaves.
+//!
+//! Beside it runs a model of a page. What it says must be so: who is refused; that whoever is revoked is out when the
+//! revocation returns; that no byte of an event is written to it from then on, be it a new event, one that waited, or
+//! the rest of one; and that everybody else stays and gets everything, in order.
+//!
+//! Time is paused, and the sockets are such that the same case always gives the same bytes. `NOTHING_AFTER_SEED` draws
+//! other cases, `NOTHING_AFTER_CASES` another number of them; a failure shrinks to the fewest steps that show it.
+
+mod client;
+mod end;
+mod model;
+mod plan;
+mod run;
+mod world;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn runner(seed: u64, cases: u32) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+#[test]
+fn nothing_is_written_after_the_kill_and_nobody_else_is_touched() {
+    let seed = from_environment("NOTHING_AFTER_SEED", 3);
+    let cases = from_environment("NOTHING_AFTER_CASES", 512) as u32;
+    let outcome = runner(seed, cases).run(&plan::plans(), |plan| {
+        run::run(&plan);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("NOTHING_AFTER_SEED={seed}: {failure}"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let traces = |seed| -> Vec<_> {
+        let mut runner = runner(seed, 1);
+        let mut plan = || plan::plans().new_tree(&mut runner).expect("a plan").current();
+        (0..8).map(|_| run::run(&plan())).collect()
+    };
+    let first = traces(1);
+    assert_eq!(first, traces(1));
+    assert_ne!(first, traces(2));
+    assert!(first.concat().len() > 1000, "the traces show nothing: {first:?}");
+}

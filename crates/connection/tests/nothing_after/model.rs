@@ -1,0 +1,158 @@
+//! What must hold, in the simplest words: who may come in, who must be out, and what each may have been sent.
+
+use crate::plan::{Token, Who};
+
+/// Tenths of a second since the beginning.
+pub(crate) type Tick = u64;
+
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) now: Tick,
+    pub(crate) members: Vec<Member>,
+    bars: Vec<Bar>,
+}
+
+/// A connection.
+pub(crate) struct Member {
+    tokens: Vec<Token>,
+    /// When its tokens have ended; `None`: never.
+    ends: Option<Tick>,
+    kind: u8,
+    pub(crate) state: State,
+    /// The numbers of the events that it may have been sent, in order.
+    pub(crate) events: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// A revocation is in force, and has perhaps not come to it yet.
+    Ending,
+    /// It was open, and its client has said that it leaves.
+    Leaving,
+    Over,
+}
+
+struct Bar {
+    id: String,
+    who: Who,
+    issued_up_to: Option<u8>,
+    until: Tick,
+}
+
+/// What comes of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    Done,
+    Gone,
+    OtherUser,
+    Barred,
+}
+
+impl Who {
+    fn has(self, token: &Token, issued_up_to: Option<u8>) -> bool {
+        let selected = match self {
+            Self::Session(session) => token.session == session,
+            Self::User(user) => token.user == user,
+        };
+        // A token that does not say when it was issued is older than any other.
+        selected && issued_up_to.is_none_or(|last| token.issued.unwrap_or(0) <= last)
+    }
+}
+
+impl Model {
+    pub(crate) fn refuses(&self, token: &Token) -> bool {
+        self.bars.iter().any(|bar| self.now < bar.until && bar.who.has(token, bar.issued_up_to))
+    }
+
+    pub(crate) fn connect(&mut self, token: Option<Token>, kind: u8) {
+        let mut member =
+            Member { tokens: Vec::new(), ends: None, kind, state: State::Open, events: Vec::new() };
+        token.into_iter().for_each(|token| member.add(token, self.now));
+        self.members.push(member);
+    }
+
+    pub(crate) fn publish(&mut self, kind: u8, number: u32) {
+        let wanting = self.members.iter_mut().filter(|one| one.kind == kind && one.state != State::Over);
+        wanting.for_each(|member| member.events.push(number));
+    }
+
+    /// `told`: the connection is closed already.
+    pub(crate) fn renew(&mut self, member: usize, token: Token, kind: u8, told: bool) -> Renewed {
+        let (barred, now) = (self.refuses(&token), self.now);
+        let member = &mut self.members[member];
+        match member.state {
+            _ if told => Renewed::Gone,
+            _ if member.tokens.first().is_some_and(|first| first.user != token.user) => Renewed::OtherUser,
+            _ if barred => Renewed::Barred,
+            State::Ending | State::Over => Renewed::Gone,
+            State::Open | State::Leaving => {
+                member.add(token, now);
+                member.kind = kind;
+                Renewed::Done
+            }
+        }
+    }
+
+    /// The members that a revocation is about; they are ending from now on.
+    pub(crate) fn end(&mut self, who: Who, issued_up_to: Option<u8>) -> Vec<usize> {
+        let mut ending = Vec::new();
+        for (n, member) in self.members.iter_mut().enumerate() {
+            if member.state != State::Over && member.tokens.iter().any(|token| who.has(token, issued_up_to)) {
+                member.state = State::Ending;
+                ending.push(n);
+            }
+        }
+        ending
+    }
+
+    /// Bars tokens for a while. What is known under the same id is prolonged, never shortened.
+    pub(crate) fn bar(&mut self, id: &str, who: Who, issued_up_to: Option<u8>, ticks: u8) {
+        let until = self.now + Tick::from(ticks);
+        match self.bars.iter_mut().find(|bar| bar.id == id && self.now < bar.until) {
+            Some(known) => known.until = known.until.max(until),
+            None => self.bars.push(Bar { id: id.to_owned(), who, issued_up_to, until }),
+        }
+    }
+
+    pub(crate) fn lift(&mut self, id: &str) {
+        self.bars.retain(|bar| bar.id != id);
+    }
+
+    /// The members whose tokens have ended, and that no revocation is about to end anyway.
+    pub(crate) fn advance(&mut self, ticks: u8) -> Vec<usize> {
+        self.now += Tick::from(ticks);
+        let now = self.now;
+        let ended = |(_, member): &(usize, &mut Member)| {
+            let here = matches!(member.state, State::Open | State::Leaving);
+            here && member.ends.is_some_and(|ends| ends <= now)
+        };
+        let over = self.members.iter_mut().enumerate().filter(ended);
+        over.map(|(n, member)| {
+            member.state = State::Over;
+            n
+        })
+        .collect()
+    }
+
+    /// Sessions with open connections, and their registrations.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let open = self.members.iter().filter(|member| member.state == State::Open);
+        let tokens: Vec<_> = open.flat_map(|member| &member.tokens).collect();
+        let mut sessions: Vec<_> = tokens.iter().map(|token| token.session).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        (sessions.len(), tokens.len())
+    }
+}
+
+impl Member {
+    /// All tokens of a connection are of one user, so that each lasts as long as the one that lasts longest.
+    fn add(&mut self, token: Token, now: Tick) {
+        let ends = token.life.map(|seconds| now + Tick::from(seconds) * 10);
+        self.ends = if self.tokens.is_empty() { ends } else { self.ends.zip(ends).map(|(a, b)| a.max(b)) };
+        let key = |token: &Token| (token.session, token.issued);
+        self.tokens.retain(|known| key(known) != key(&token));
+        self.tokens.push(token);
+    }
+}

@@ -1,0 +1,158 @@
+//! What happens, in which order: the steps of a case, drawn at random.
+
+use proptest::prelude::*;
+
+/// A token of a user. Times are in seconds; the life counts from the moment the token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) session: u8,
+    pub(crate) user: u8,
+    /// `iat`.
+    pub(crate) issued: Option<u8>,
+    /// Up to `exp`.
+    pub(crate) life: Option<u8>,
+}
+
+/// Whose tokens are revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Session(u8),
+    User(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    Sse,
+    WebSocket,
+    LongPolling,
+}
+
+/// A connection, a kill that was begun, or a revocation: whichever of those there are by then.
+pub(crate) type Which = u8;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Connect {
+        transport: Transport,
+        token: Option<Token>,
+        kind: u8,
+    },
+    /// `large`: more than the buffers of a socket take at once.
+    Publish {
+        kind: u8,
+        large: bool,
+    },
+    Read {
+        client: Which,
+        bytes: u16,
+    },
+    Poll {
+        client: Which,
+    },
+    Renew {
+        client: Which,
+        token: Token,
+        kind: u8,
+    },
+    /// `begun`: the kill is begun, and goes on in later steps.
+    Revoke {
+        who: Who,
+        issued_up_to: Option<u8>,
+        ticks: u8,
+        refuse: bool,
+        begun: bool,
+    },
+    /// The same as before, with the same id.
+    Repeat {
+        which: Which,
+    },
+    /// RIG's.
+    Blacklist {
+        session: u8,
+        ticks: u8,
+    },
+    GoOn {
+        which: Which,
+        connections: u8,
+    },
+    Finish {
+        which: Which,
+        /// Whoever carried it out has stopped waiting.
+        dropped: bool,
+    },
+    Lift {
+        which: Which,
+    },
+    /// The client closes its socket.
+    Leave {
+        client: Which,
+    },
+    /// The client sends a close frame (WebSocket), and may go on without reading what waits for it.
+    SayClose {
+        client: Which,
+    },
+    /// Tenths of a second.
+    Advance {
+        ticks: u8,
+    },
+    /// Others get their turn, once.
+    Yield,
+}
+
+/// A whole case.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    /// At the end, the node leaves first and revokes everybody then, instead of the other way round.
+    pub(crate) leaves_first: bool,
+}
+
+pub(crate) fn plans() -> impl Strategy<Value = Plan> {
+    let plan = (prop::collection::vec(step(), 10..70), any::<bool>());
+    plan.prop_map(|(steps, leaves_first)| Plan { steps, leaves_first })
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    let issued = prop::option::weighted(0.8, 1u8..5);
+    let life = prop::option::weighted(0.6, 1u8..15);
+    (0u8..4, 0u8..2, issued, life).prop_map(|(session, user, issued, life)| Token {
+        session,
+        user,
+        issued,
+        life,
+    })
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![(0u8..4).prop_map(Who::Session), (0u8..2).prop_map(Who::User)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = any::<Which>;
+    let transport =
+        prop_oneof![Just(Transport::Sse), Just(Transport::WebSocket), Just(Transport::LongPolling)];
+    let token_or_none = prop::option::weighted(0.9, token());
+    let bound = prop::option::weighted(0.4, 1u8..5);
+    prop_oneof![
+        12 => (transport, token_or_none, 0u8..2)
+            .prop_map(|(transport, token, kind)| Step::Connect { transport, token, kind }),
+        14 => (0u8..2, any::<bool>()).prop_map(|(kind, large)| Step::Publish { kind, large }),
+        6 => (which(), 1u16..3000).prop_map(|(client, bytes)| Step::Read { client, bytes }),
+        5 => which().prop_map(|client| Step::Poll { client }),
+        6 => (which(), token(), 0u8..2)
+            .prop_map(|(client, token, kind)| Step::Renew { client, token, kind }),
+        5 => (who(), bound, 1u8..200, any::<bool>(), any::<bool>())
+            .prop_map(|(who, issued_up_to, ticks, refuse, begun)| Step::Revoke {
+                who, issued_up_to, ticks, refuse, begun
+            }),
+        1 => which().prop_map(|which| Step::Repeat { which }),
+        1 => (0u8..4, 1u8..200).prop_map(|(session, ticks)| Step::Blacklist { session, ticks }),
+        3 => (which(), 1u8..4).prop_map(|(which, connections)| Step::GoOn { which, connections }),
+        3 => (which(), any::<bool>()).prop_map(|(which, dropped)| Step::Finish { which, dropped }),
+        4 => which().prop_map(|which| Step::Lift { which }),
+        2 => which().prop_map(|client| Step::Leave { client }),
+        2 => which().prop_map(|client| Step::SayClose { client }),
+        3 => (1u8..60).prop_map(|ticks| Step::Advance { ticks }),
+        12 => Just(Step::Yield),
+    ]
+}

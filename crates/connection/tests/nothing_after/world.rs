@@ -1,0 +1,251 @@
+//! A hub with its clients, beside the model of what must hold. Time is paused: it passes when a step says so.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use event::Event;
+use rig_connection::{Connection, Hub, OpenError, Opening, Socket, TokenKey};
+use serde_json::{Map, Value, json};
+use session::{Accepted, Clock, Expiry, Kill, MemoryLog, Revocation, Sessions, Subject};
+use subscription::{Extractors, Subscription};
+use telemetry::Metrics;
+
+use crate::client::{Client, narrow_pair};
+use crate::model::{Model, State};
+use crate::plan::{Token, Transport, Which, Who};
+
+/// The time of day at the beginning, in seconds since 1970.
+const BEGINNING: u64 = 1_000_000;
+
+/// Enough turns for every task to do all that it can.
+const TURNS: usize = 12;
+
+pub(crate) struct World {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) model: Model,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) kills: Vec<Begun>,
+    /// All revocations that were asked for.
+    pub(crate) asked: Vec<Revocation>,
+    pub(crate) published: u32,
+}
+
+/// A revocation that is being carried out.
+pub(crate) struct Begun {
+    pub(crate) kill: Kill,
+    pub(crate) revocation: Revocation,
+    /// Whom it must have ended when it returns.
+    ending: Vec<usize>,
+    /// How many it has been seen to end.
+    ended: u64,
+}
+
+/// Tokio's paused clock.
+#[derive(Clone, Copy)]
+struct Paused(tokio::time::Instant);
+
+impl Clock for Paused {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(BEGINNING) + self.0.elapsed()
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let clock = Paused(tokio::time::Instant::now());
+        let expiry = Expiry::Ends { warning: Duration::from_secs(2), leeway: Duration::ZERO };
+        let config = session::Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
+        let sessions = Sessions::with_clock(config.with_expiry(expiry), MemoryLog::with_clock(clock), clock);
+        let config = rig_connection::Config {
+            longpolling_idle: Duration::from_secs(24 * 3600),
+            // Not at random: the same case gives the same bytes.
+            reconnect_spread: Duration::ZERO,
+            ..rig_connection::Config::default()
+        };
+        let hub = Hub::new(
+            config,
+            sessions.expect("there is nothing to load"),
+            Arc::new(Extractors::default()),
+            TokenKey::new(None),
+            Arc::new(Metrics::new()),
+        );
+        tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.keep().await }
+        });
+        Self {
+            hub,
+            model: Model::default(),
+            clients: Vec::new(),
+            kills: Vec::new(),
+            asked: Vec::new(),
+            published: 0,
+        }
+    }
+
+    pub(crate) fn client(&self, which: Which) -> Option<usize> {
+        (!self.clients.is_empty()).then(|| usize::from(which) % self.clients.len())
+    }
+
+    /// Opens a connection; `None`: it is refused.
+    pub(crate) fn connect(&mut self, transport: Transport, token: Option<Token>, kind: u8) -> Option<()> {
+        let opening = Opening {
+            subjects: token.iter().map(|token| self.subject(token)).collect(),
+            client: rig_connection::Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
+            subscriptions: wants(kind),
+        };
+        let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
+        let opened = match transport {
+            Transport::Sse => self.hub.open_sse(opening, head, true),
+            Transport::WebSocket => self.hub.open_websocket(opening, head),
+            Transport::LongPolling => self.hub.open_longpolling(opening),
+        };
+        let refused = token.is_some_and(|token| self.model.refuses(&token));
+        assert_eq!(opened.is_err(), refused, "{token:?}: {:?}", opened.err());
+        let connection = match opened {
+            Ok(connection) => connection,
+            Err(OpenError::Bind(_)) => return None,
+            Err(error) => panic!("{error}"),
+        };
+        self.model.connect(token, kind);
+        self.clients.push(Client {
+            transport,
+            connection: Arc::downgrade(&connection),
+            wire: own(connection, transport),
+            bytes: Vec::new(),
+            answers: Arc::default(),
+            polls: 0,
+            left: false,
+            closed: false,
+            silent_from: None,
+        });
+        Some(())
+    }
+
+    pub(crate) fn subject(&self, token: &Token) -> Subject {
+        let mut claims = Map::new();
+        claims.insert("jti".into(), format!("session-{}", token.session).into());
+        claims.insert("sub".into(), format!("user-{}", token.user).into());
+        claims.extend(token.issued.map(|issued| ("iat".into(), issued.into())));
+        let now = self.model.now as f64 / 10.0 + BEGINNING as f64;
+        claims.extend(token.life.map(|life| ("exp".into(), Value::from(now + f64::from(life)))));
+        self.hub.sessions().subject(&claims).expect("the claims are names")
+    }
+
+    /// Asks for a revocation; from then on it is in force. What there is to carry out is at the end of `kills`.
+    pub(crate) fn begin(&mut self, revocation: Revocation, who: Who) {
+        let issued_up_to = revocation.issued_up_to.map(|second| second as u8);
+        match self.hub.sessions().accept(&revocation, true).expect("the log in memory keeps all") {
+            Accepted::Before(record) => assert_eq!(record.revocation.id, revocation.id),
+            Accepted::Begun(kill) => {
+                let ending = self.model.end(who, issued_up_to);
+                let left = self.hub.sessions().affected(&revocation.selector, revocation.issued_up_to);
+                assert_eq!(left.connections, 0, "left registered: {who:?} up to {issued_up_to:?}");
+                self.kills.push(Begun { kill, revocation, ending, ended: 0 });
+            }
+        }
+        self.look();
+    }
+
+    pub(crate) fn go_on(&mut self, which: usize, connections: usize) {
+        let more = self.kills[which].kill.step(connections);
+        self.kills[which].ended += self.look();
+        if !more {
+            self.all_over(&self.kills[which].ending.clone());
+        }
+    }
+
+    /// Carries the rest of a revocation out. When that has returned, nothing may reach its connections any more.
+    pub(crate) fn finish(&mut self, which: usize, dropped: bool) {
+        let Begun { kill, revocation, ending, ended } = self.kills.remove(which);
+        let receipt = if dropped {
+            drop(kill);
+            let record = self.hub.sessions().log().find(&revocation.id).expect("the log can be read");
+            record.map(|record| record.receipt.expect("a kill that was dropped is carried out"))
+        } else {
+            Some(kill.finish())
+        };
+        let ended = ended + self.look();
+        self.all_over(&ending);
+        if let Some(receipt) = receipt {
+            assert_eq!(receipt.connections, ended, "the receipt counts the connections it ended");
+        }
+    }
+
+    pub(crate) fn all_over(&mut self, ending: &[usize]) {
+        for &n in ending {
+            let client = &mut self.clients[n];
+            let reason = client.connection.upgrade().map(|connection| connection.close_reason());
+            assert!(!matches!(reason, Some(None)), "client {n} is open after its revocation");
+            let written = client.written();
+            client.silent_from.get_or_insert(written);
+            self.model.members[n].state = State::Over;
+        }
+    }
+
+    /// Looks who has lost its session just now, and notes how much had been written to it; returns how many.
+    pub(crate) fn look(&mut self) -> u64 {
+        let mut ended = 0;
+        for (n, client) in self.clients.iter_mut().enumerate() {
+            let state = self.model.members[n].state;
+            let reason = client.connection.upgrade().map(|connection| connection.close_reason());
+            let untouched = client.left || matches!(reason, Some(None));
+            assert!(state != State::Open || untouched, "client {n} of another session has ended: {reason:?}");
+            let of_session = matches!(reason, Some(Some(reason)) if reason.is_end_of_session());
+            if client.silent_from.is_none() && of_session {
+                client.silent_from = Some(client.written());
+                ended += u64::from(!client.closed);
+            }
+            client.closed |= !matches!(reason, Some(None));
+        }
+        ended
+    }
+
+    /// Publishes an event; those who want it have it, or it waits for them.
+    pub(crate) async fn publish(&mut self, kind: u8, large: bool) {
+        let text = "x".repeat(if large { 6000 } else { 10 });
+        let event = json!({ "specversion": "0.2", "type": type_of(kind), "id": format!("e{}", self.published),
+            "data": text });
+        self.model.publish(kind, self.published);
+        self.published += 1;
+        let event = Event::from_json(event.to_string().into()).expect("an event");
+        self.hub.publish(event).await;
+        self.look();
+    }
+
+    pub(crate) async fn settle(&mut self) {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// What a client wants to receive.
+pub(crate) fn wants(kind: u8) -> Vec<Subscription> {
+    let list = json!([{ "eventType": type_of(kind) }]);
+    Subscription::parse_list(&list, &Extractors::default()).expect("a list of subscriptions")
+}
+
+fn type_of(kind: u8) -> &'static str {
+    if kind == 0 { "even" } else { "odd" }
+}
+
+/// Gives a stream its socket and its task; returns the other end.
+fn own(connection: Arc<Connection>, transport: Transport) -> Option<std::net::TcpStream> {
+    if let Transport::LongPolling = transport {
+        return None;
+    }
+    let (near, far) = narrow_pair();
+    let near = tokio::net::TcpStream::from_std(near).expect("a socket that does not block");
+    let socket = Socket::new(near, None, ());
+    match transport {
+        Transport::Sse => drop(tokio::spawn(connection.run_sse(socket))),
+        _ => drop(tokio::spawn(connection.run_websocket(socket, Bytes::new()))),
+    }
+    Some(far)
+}
