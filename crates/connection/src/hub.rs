@@ -61,7 +61,8 @@ const SILENCED_AT_ONCE: usize = 256;
 /// How often the hub looks for mailboxes that nobody polls.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How often it looks for tokens that end: that much later at the most, their connections do.
+/// How often it looks for tokens that end. Their connections do that much later at the most, and a tick of the session
+/// room more.
 const TOKEN_SWEEP: Duration = Duration::from_millis(100);
 
 const SHARDS: usize = 32;
@@ -252,9 +253,20 @@ impl Hub {
                 // Who has left meanwhile has closed by itself.
                 self.connection(id).inspect(|connection| connection.close());
             }),
-            every(TOKEN_SWEEP, || self.sessions.sweep()),
+            self.end_tokens(),
             every(SWEEP, || self.sweep_mailboxes())
         );
+    }
+
+    /// Ends connections with their tokens, for ever.
+    async fn end_tokens(&self) {
+        let mut ticks = interval(TOKEN_SWEEP);
+        loop {
+            ticks.tick().await;
+            for kill in self.sessions.sweep() {
+                self.carry_out(kill).await;
+            }
+        }
     }
 
     fn sweep_mailboxes(&self) {
@@ -342,9 +354,14 @@ impl Hub {
     }
 }
 
-async fn every(interval: Duration, act: impl Fn()) {
-    let mut ticks = tokio::time::interval(interval);
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn every(period: Duration, act: impl Fn()) {
+    let mut ticks = interval(period);
     loop {
         ticks.tick().await;
         act();

@@ -93,7 +93,7 @@ impl Mailbox {
             let oldest = state.events.pop_front().expect("there are several events");
             state.bytes -= oldest.json().len();
             state.overflowed = true;
-            state.dropped += 1;
+            state.dropped = state.dropped.saturating_add(1);
         }
         drop(state);
         self.arrived.notify_waiters();
@@ -105,7 +105,7 @@ impl Mailbox {
         // Also of a mailbox that was ending: what is left in it is not handed over any more.
         let ended = state.close_reason.is_none();
         if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
-            state.dropped += state.events.len() as u32;
+            state.dropped = state.dropped.saturating_add(state.events.len() as u32);
             state.close_reason = Some(reason);
             state.events.clear();
             state.bytes = 0;
@@ -228,7 +228,7 @@ impl State {
             // The farewell, and nothing else.
             self.late += handed_over - 1;
         } else {
-            self.delivered += handed_over;
+            self.delivered = self.delivered.saturating_add(handed_over);
             self.last_payload = Some(std::time::Instant::now());
         }
     }

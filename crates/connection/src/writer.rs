@@ -113,7 +113,7 @@ impl Writer {
                 None => return Pushed::Refused,
             }
         } else if self.outbox.bytes() + frame.len() > limit {
-            self.tally.dropped += u32::from(kind == Kind::Payload);
+            self.tally.dropped = self.tally.dropped.saturating_add(u32::from(kind == Kind::Payload));
             self.cut(CloseReason::OutboxOverflow, sink);
             return Pushed::Overflow;
         }
@@ -196,7 +196,7 @@ impl Writer {
             _ if self.outbox.inside(Kind::Payload) || held_back() => return Err(HalfSent),
             _ => {}
         }
-        self.tally.dropped += self.outbox.discard_payload() as u32;
+        self.tally.dropped = self.tally.dropped.saturating_add(self.outbox.discard_payload() as u32);
         Ok(())
     }
 
@@ -206,7 +206,7 @@ impl Writer {
             return;
         }
         let reason = self.reason().unwrap_or(reason);
-        self.tally.dropped += self.outbox.clear() as u32;
+        self.tally.dropped = self.tally.dropped.saturating_add(self.outbox.clear() as u32);
         self.phase = Phase::Cut(reason);
         if let Some(sink) = sink {
             sink.cut();

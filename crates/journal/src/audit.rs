@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,13 +13,13 @@ use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use session::Revocation;
 
-use crate::folder::committed_audit_line;
-
 /// A place in the chain: a line's number and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) seq: u64,
-    pub(crate) hash: String,
+pub struct Head {
+    /// The number, from 1.
+    pub seq: u64,
+    /// The SHA-256, in hexadecimal digits.
+    pub hash: String,
 }
 
 impl Default for Head {
@@ -33,8 +32,9 @@ impl Default for Head {
 /// The log of a folder, open for appending.
 pub(crate) struct Audit {
     file: File,
-    /// Of the lines that are on disk.
+    /// Of the lines that are on disk, and how long the file is with them.
     synced: Head,
+    length: u64,
     /// Of all lines.
     head: Head,
     /// With it, values are hashed.
@@ -106,6 +106,13 @@ impl Audit {
             file.set_len(whole)?;
         }
         let head = match last_line(&mut file, whole)? {
+            Some(last) if last.seq == known.seq && last != known => {
+                tracing::error!(
+                    line = last.seq,
+                    "the audit log is not the one that was written: its chain was made anew"
+                );
+                known
+            }
             Some(last) if last.seq >= known.seq => last,
             Some(last) => {
                 tracing::error!(
@@ -117,9 +124,8 @@ impl Audit {
             }
             None => known,
         };
-        file.seek(SeekFrom::End(0))?;
         let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
-        Ok(Self { file, synced: head.clone(), head, key, pending: Vec::new() })
+        Ok(Self { file, synced: head.clone(), length: whole, head, key, pending: Vec::new() })
     }
 
     /// Adds a line; [`Audit::sync`] brings it to the disk.
@@ -140,17 +146,14 @@ impl Audit {
         if pending.is_empty() {
             return Ok(());
         }
-        let before = self.file.stream_position()?;
-        let written = self.file.write_all(&pending).and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => self.synced.clone_from(&self.head),
-            Err(_) => {
-                // Half a line must not stand in front of the next.
-                self.file.set_len(before)?;
-                self.file.seek(SeekFrom::Start(before))?;
-            }
-        }
-        written
+        // What an earlier try may have left: half a line must not stand in front of the next.
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.write_all(&pending)?;
+        self.file.sync_data()?;
+        self.synced.clone_from(&self.head);
+        self.length += pending.len() as u64;
+        Ok(())
     }
 
     /// Takes lines back that are not on disk. Those that are stay: they say what was asked for.
@@ -279,6 +282,12 @@ pub enum AuditError {
         /// Its number, from 1.
         line: u64,
     },
+    /// The revocation log beside it knows of another line.
+    #[error("line {line} is not the one that the revocation log knows of: the chain has been made anew")]
+    Other {
+        /// Its number, from 1.
+        line: u64,
+    },
     /// The revocation log beside it knows of later lines.
     #[error(
         "lines are missing at the end: it ends with number {last}, the revocation log knows of number {known}"
@@ -314,27 +323,17 @@ impl Verified {
     pub fn follows(&self, earlier: &Self) -> bool {
         self.first == earlier.last() + 1 && self.begins_after == earlier.head
     }
-
-    /// Compares the end with what the revocation log of the same folder knows of; returns whether it could be asked: a
-    /// running gateway has it open.
-    ///
-    /// # Errors
-    /// Lines are missing at the end.
-    pub fn is_complete_in(&self, folder: &Path) -> Result<bool, AuditError> {
-        match committed_audit_line(folder) {
-            Some(known) if known > self.last() => Err(AuditError::CutOff { last: self.last(), known }),
-            known => Ok(known.is_some()),
-        }
-    }
 }
 
 /// Checks every line of an audit log, and that each follows the one before it.
 ///
-/// That no lines are missing at the end shows only in comparison with a copy of its head that was kept elsewhere.
+/// That no lines are missing at the end, and that the chain was not made anew, shows only in comparison with a head that
+/// was kept elsewhere: `known`, such as [`committed_audit_head`](crate::committed_audit_head). A log that ends before it
+/// is complete for all that can be told, where `goes_on` says that there is another one.
 ///
 /// # Errors
 /// The first line that is wrong.
-pub fn verify(log: impl Read) -> Result<Verified, AuditError> {
+pub fn verify(log: impl Read, known: Option<&Head>, goes_on: bool) -> Result<Verified, AuditError> {
     let Head { hash, .. } = Head::default();
     let mut verified = Verified { lines: 0, first: 1, begins_after: hash.clone(), head: hash };
     let mut last: Option<Head> = None;
@@ -349,11 +348,19 @@ pub fn verify(log: impl Read) -> Result<Verified, AuditError> {
             }
             None => (verified.first, verified.begins_after) = (own.seq, before.hash),
         }
+        if known.is_some_and(|known| known.seq == own.seq && *known != own) {
+            return Err(AuditError::Other { line: number });
+        }
         verified.lines = number;
         verified.head.clone_from(&own.hash);
         last = Some(own);
     }
-    Ok(verified)
+    match known {
+        Some(known) if known.seq > verified.last() && !goes_on => {
+            Err(AuditError::CutOff { last: verified.last(), known: known.seq })
+        }
+        _ => Ok(verified),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

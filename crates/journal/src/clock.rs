@@ -1,5 +1,7 @@
 //! The clock of a folder: milliseconds for which it has counted down, over all processes that had it open.
 
+use std::hash::{BuildHasher, RandomState};
+
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where the machine's monotonic clock stood when the folder's clock did.
@@ -26,7 +28,10 @@ impl Machine for Here {
     /// Where the kernel does not say, every process is a boot of its own: then no time counts between two of them.
     fn boot(&self) -> String {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        boot.map_or_else(|_| format!("unknown-{}", std::process::id()), |id| id.trim().to_owned())
+        boot.map_or_else(
+            |_| format!("unknown-{:x}", RandomState::new().hash_one(0)),
+            |id| id.trim().to_owned(),
+        )
     }
 
     fn uptime(&self) -> u64 {

@@ -8,7 +8,8 @@ use session::{
 };
 
 /// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id, by, reason, extends.
-/// Times in milliseconds: `ends` on the folder's clock, `accepted at` since 1970.
+/// Times in milliseconds: `ends` on the folder's clock, `accepted at` since 1970. Another column is another table (its
+/// type is part of the file), another [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
 pub(crate) type Row = (
     &'static str,
     &'static str,

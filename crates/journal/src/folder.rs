@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 
+use crate::audit::Head;
 use crate::store;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
@@ -117,7 +118,7 @@ impl Folder {
     ) -> Result<Database, OpenError> {
         let path = self.revocations();
         if fs::metadata(&path).map_or(0, |file| file.size()) > 0 {
-            return open_store(&path).and_then(|store| compacted(store, &path));
+            return open_store(&path);
         }
         if fs::metadata(self.audit()).is_ok_and(|file| file.size() > 0) || path.exists() {
             return Err(OpenError::Missing(path));
@@ -138,7 +139,7 @@ const SMALL: u64 = 64 << 20;
 
 /// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only at the start, when
 /// nobody waits for a commit; meanwhile the room is used again.
-fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
+pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
     let size = fs::metadata(path).map_or(0, |file| file.size());
     if size < SMALL {
         return Ok(store);
@@ -154,10 +155,10 @@ fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
     Ok(store)
 }
 
-/// The number of the last audit line that the revocation log knows of; `None` where it is in use, or cannot tell.
-pub(crate) fn committed_audit_line(folder: &Path) -> Option<u64> {
+/// The last audit line that the revocation log of a folder knows of; `None` where it is in use, or cannot tell.
+pub fn committed_audit_head(folder: &Path) -> Option<Head> {
     let store = Builder::new().set_cache_size(CACHE).open_read_only(folder.join("revocations.redb")).ok()?;
-    Some(store::audit_head(&store).ok()?.seq)
+    store::audit_head(&store).ok().filter(|head| head.seq > 0)
 }
 
 /// Opens a store, made where it is missing, and checks every page of it.

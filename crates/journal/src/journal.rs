@@ -1,5 +1,6 @@
 //! The journal: opening the folder, and the session room's log over it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,7 +14,7 @@ use session::{Appended, Log, LogError, Receipt, Record, Revocation, RevocationId
 use crate::audit::Audit;
 use crate::clock::{Clock, Here, Machine};
 use crate::codec;
-use crate::folder::{Config, Folder, OpenError, open_store, private_file};
+use crate::folder::{Config, Folder, OpenError, compacted, open_store, private_file};
 use crate::store::{self, FORMAT, StoreError};
 use crate::writer::{Receipts, Reopen, Shared, Task, Writer};
 
@@ -60,6 +61,7 @@ impl Journal {
         if found != FORMAT {
             return Err(OpenError::Newer { path, found, known: FORMAT });
         }
+        let opened = compacted(opened, &path)?;
         let head = store::audit_head(&opened).map_err(damaged)?;
         let mut log = Audit::open(file, head, config.audit_key.as_deref()).map_err(OpenError::io(&audit))?;
         log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
@@ -103,10 +105,15 @@ impl Journal {
         answered.recv().map_err(|_| gone())?
     }
 
-    /// The record with its receipt, where that is not in the store yet.
-    fn with_receipt(&self, record: Record) -> Record {
-        let receipt = record.receipt.or_else(|| self.receipts.lock().get(&record.seq).copied());
-        Record { receipt, ..record }
+    /// What `read` finds, with the receipts that were not in the store when it began to look.
+    fn read_records<R>(
+        &self,
+        read: impl FnOnce(&Database, u64) -> Result<R, StoreError>,
+        complete: impl FnOnce(R, &HashMap<Seq, Receipt>) -> R,
+    ) -> Result<R, LogError> {
+        // Before: a commit between the two looks would hide a receipt from both.
+        let waiting = self.receipts.lock().clone();
+        self.read(read).map(|found| complete(found, &waiting))
     }
 
     fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
@@ -116,14 +123,20 @@ impl Journal {
     }
 }
 
+fn with_receipt(record: Record, waiting: &HashMap<Seq, Receipt>) -> Record {
+    let receipt = record.receipt.or_else(|| waiting.get(&record.seq).copied());
+    Record { receipt, ..record }
+}
+
 impl Log for Journal {
     fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
         self.read(|store, now| store::load(store, now, each))
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        let waiting = self.receipts.lock().clone();
         Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
-            Appended::Known(record) => Appended::Known(Box::new(self.with_receipt(*record))),
+            Appended::Known(record) => Appended::Known(Box::new(with_receipt(*record, &waiting))),
             appended => appended,
         })
     }
@@ -141,13 +154,17 @@ impl Log for Journal {
     }
 
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        let found = self.read(|store, now| store::find(store, id, now))?;
-        Ok(found.map(|record| self.with_receipt(record)))
+        self.read_records(
+            |store, now| store::find(store, id, now),
+            |found, waiting| found.map(|record| with_receipt(record, waiting)),
+        )
     }
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        let page = self.read(|store, now| store::page(store, before, limit, now))?;
-        Ok(page.into_iter().map(|record| self.with_receipt(record)).collect())
+        self.read_records(
+            |store, now| store::page(store, before, limit, now),
+            |page, waiting| page.into_iter().map(|record| with_receipt(record, waiting)).collect(),
+        )
     }
 }
 

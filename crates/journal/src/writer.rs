@@ -1,6 +1,7 @@
 //! The one thread that writes: what waits when it begins a commit goes into that commit together.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
@@ -56,6 +57,8 @@ enum CommitFailed {
     Store(#[from] StoreError),
     #[error("audit.log: {0}")]
     Audit(#[from] std::io::Error),
+    #[error("the store gave up")]
+    Panic,
     #[error("the log cannot be opened again: {0}")]
     Reopen(#[from] OpenError),
 }
@@ -82,6 +85,7 @@ impl Writer {
             }
             batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
             let idle = batch.is_empty() && !behind && self.receipts.lock().is_empty();
+            let idle = idle && self.store.read().is_some();
             if !idle || last.elapsed() >= IDLE {
                 behind = self.commit(batch);
                 last = Instant::now();
@@ -92,7 +96,9 @@ impl Writer {
 
     /// Writes a batch and answers for it; returns whether there is more to forget.
     fn commit(&mut self, batch: Vec<Task>) -> bool {
-        match self.try_commit(&batch) {
+        // A panic of the store, on a file that changes under it, is an error like any other: this thread goes on.
+        let committed = catch_unwind(AssertUnwindSafe(|| self.try_commit(&batch)));
+        match committed.unwrap_or(Err(CommitFailed::Panic)) {
             Ok((answers, forgotten)) => {
                 for (task, answer) in batch.into_iter().zip(answers) {
                     task.answer(answer);
@@ -163,7 +169,7 @@ impl Task {
         match (self, answer) {
             (Self::Append(_, caller), Answer::Appended(appended)) => drop(caller.send(Ok(appended))),
             (Self::Lift(_, _, caller), Answer::Lifted(record)) => drop(caller.send(Ok(record))),
-            _ => {}
+            _ => unreachable!("each task has its own kind of answer"),
         }
     }
 

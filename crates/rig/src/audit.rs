@@ -38,23 +38,25 @@ pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
     let folder = PathBuf::from(given.value_of("DATA_DIR"));
     let own = [folder.join("audit.log")];
     let files = if files.is_empty() { &own[..] } else { files };
+    let beside = files.last().and_then(|last| last.parent()).unwrap_or(Path::new("."));
+    let known = journal::committed_audit_head(beside);
+    let told = match known {
+        Some(_) => "as the revocation log beside it knows it",
+        None => {
+            "whether lines are missing at its end cannot be told: no revocation log beside it, or it is in use"
+        }
+    };
     let mut before: Option<journal::Verified> = None;
-    for file in files {
-        let verified = verify_one(file, before.as_ref()).with_context(|| file.display().to_string())?;
-        let beside = file.parent().unwrap_or(Path::new("."));
-        let told = match verified.is_complete_in(beside).with_context(|| file.display().to_string()) {
-            Ok(true) => "complete",
-            Ok(false) => {
-                "whether it is complete cannot be told: there is no revocation log beside it, or it is in use"
-            }
-            // Of several files only the last is as long as the revocation log says.
-            Err(_) if Some(file) != files.last() => "goes on in the next",
-            Err(error) => return Err(error),
-        };
-        let (file, lines, first, last) = (file.display(), verified.lines, verified.first, verified.last());
+    for (n, file) in files.iter().enumerate() {
+        let goes_on = n + 1 < files.len();
+        let verified = verify_one(file, known.as_ref(), goes_on, before.as_ref());
+        let verified = verified.with_context(|| file.display().to_string())?;
+        let (lines, first, last) = (verified.lines, verified.first, verified.last());
+        let told = if goes_on { "goes on in the next" } else { told };
         writeln!(
             std::io::stdout(),
-            "{file}: {lines} lines, {first} to {last}, head {}; {told}",
+            "{}: {lines} lines, {first} to {last}, head {}; {told}",
+            file.display(),
             verified.head
         )?;
         before = Some(verified);
@@ -62,8 +64,13 @@ pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verify_one(file: &Path, before: Option<&journal::Verified>) -> anyhow::Result<journal::Verified> {
-    let verified = journal::verify(File::open(file)?)?;
+fn verify_one(
+    file: &Path,
+    known: Option<&journal::Head>,
+    goes_on: bool,
+    before: Option<&journal::Verified>,
+) -> anyhow::Result<journal::Verified> {
+    let verified = journal::verify(File::open(file)?, known, goes_on)?;
     if let Some(before) = before {
         anyhow::ensure!(verified.follows(before), "does not follow the file before it");
     }

@@ -77,13 +77,15 @@ async fn run(hub: &Arc<Hub>, address: SocketAddr) -> anyhow::Result<CanaryResult
     let request = "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
     let connection = connected(hub, &mut stream).await?;
-    let name: SessionName = format!("rig.canary/{}", uuid::Uuid::new_v4()).parse()?;
+    // Whoever else publishes events of its type does not know it.
+    let run = uuid::Uuid::new_v4().to_string();
+    let name: SessionName = format!("rig.canary/{run}").parse()?;
     bind(hub, &connection, &name)?;
     drop(connection);
 
     let begun = AtomicU64::new(0);
     let revoked_at = AtomicU64::new(u64::MAX);
-    let publishing = publish(hub, &begun, &revoked_at);
+    let publishing = publish(hub, &run, &begun, &revoked_at);
     let revoking = async {
         // Not before events flow.
         while begun.load(Ordering::SeqCst) < 3 {
@@ -95,7 +97,7 @@ async fn run(hub: &Arc<Hub>, address: SocketAddr) -> anyhow::Result<CanaryResult
         revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
         anyhow::Ok(asked)
     };
-    let (asked, seen, ()) = tokio::try_join!(revoking, watch(stream), publishing)?;
+    let (asked, seen, ()) = tokio::try_join!(revoking, watch(stream, &run), publishing)?;
     if seen.last > revoked_at.into_inner() {
         return Ok(CanaryResult::LatePayload);
     }
@@ -127,7 +129,8 @@ fn bind(hub: &Hub, connection: &Arc<Connection>, name: &SessionName) -> anyhow::
 }
 
 async fn revoke(hub: &Arc<Hub>, name: &SessionName) -> anyhow::Result<()> {
-    let (sessions, revocation) = (hub.sessions().clone(), Revocation::blacklist(name, VALIDITY));
+    let sessions = hub.sessions().clone();
+    let revocation = Revocation { by: Some("canary".into()), ..Revocation::blacklist(name, VALIDITY) };
     match tokio::task::spawn_blocking(move || sessions.accept(&revocation, true)).await?? {
         Accepted::Begun(kill) => drop(hub.carry_out(kill).await),
         Accepted::Before(_) => bail!("its session has been revoked before"),
@@ -136,12 +139,11 @@ async fn revoke(hub: &Arc<Hub>, name: &SessionName) -> anyhow::Result<()> {
 }
 
 /// Publishes numbered events until some time after the revocation.
-async fn publish(hub: &Hub, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow::Result<()> {
+async fn publish(hub: &Hub, run: &str, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow::Result<()> {
     let mut pace = interval(PACE);
     loop {
         let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let json =
-            json!({ "specversion": "0.2", "type": EVENT_TYPE, "source": "rig", "id": number.to_string() });
+        let json = json!({ "specversion": "0.2", "type": EVENT_TYPE, "source": "rig", "id": format!("{run}/{number}") });
         hub.publish(Event::from_json(json.to_string().into())?).await;
         if number > revoked_at.load(Ordering::SeqCst).saturating_add(AFTERWARDS) {
             return Ok(());
@@ -150,14 +152,15 @@ async fn publish(hub: &Hub, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow
     }
 }
 
-async fn watch(mut stream: BufReader<TcpStream>) -> anyhow::Result<Seen> {
+async fn watch(mut stream: BufReader<TcpStream>, run: &str) -> anyhow::Result<Seen> {
     let (mut last, mut killed) = (0, false);
     while let Some(line) = next_line(&mut stream).await? {
         let Some(event) = data_of(&line) else { continue };
         match event["type"].as_str() {
             Some(EVENT_TYPE) => {
-                last =
-                    event["id"].as_str().and_then(|id| id.parse().ok()).context("an event without number")?;
+                let number =
+                    event["id"].as_str().and_then(|id| id.strip_prefix(run)?.strip_prefix('/')?.parse().ok());
+                last = number.map_or(last, |number| last.max(number));
             }
             Some("rig.session_killed") => killed = true,
             _ => {}

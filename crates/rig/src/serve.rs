@@ -84,6 +84,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // They run for ever, or something is badly wrong: better no node than one whose tokens never end.
+        ended = background.join_next() => anyhow::bail!("a background task has ended: {ended:?}"),
     }
     let deadline = Instant::now() + settings.grace;
     tracing::info!(grace = ?settings.grace, "leaving");

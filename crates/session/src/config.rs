@@ -126,6 +126,17 @@ impl Config {
         }
     }
 
+    /// A selector of an earlier configuration, as this one has it.
+    ///
+    /// # Errors
+    /// Tokens are not revoked by its claim any more.
+    pub(crate) fn current(&self, selector: Selector) -> Result<Selector, SelectorError> {
+        match selector {
+            Selector::Session(name) => Ok(Selector::Session(name)),
+            Selector::Claim { claim, value } => self.selector(&claim, value),
+        }
+    }
+
     /// What else these claims can be selected by. A claim that is neither a text nor an integer selects nothing.
     ///
     /// # Errors

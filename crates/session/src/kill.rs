@@ -59,6 +59,12 @@ impl Kill {
         }
     }
 
+    /// The same, but what it does is no revocation's receipt.
+    pub(crate) fn without_receipt(mut self) -> Self {
+        self.seq = None;
+        self
+    }
+
     /// Tells up to `most` connections; returns whether there are more.
     pub fn step(&mut self, most: usize) -> bool {
         let Some(ending) = &self.ending else { return false };

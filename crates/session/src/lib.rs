@@ -56,7 +56,8 @@
 //! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a registration and a
 //! revocation of the same session, either the registration is refused or the connection is told. **Nothing after:** when
 //! a revocation has returned, every connection has been told, even where another revocation was ahead of it. **One apply
-//! path:** [`Sessions::apply`] alone writes the blacklist, and it always also tells the connections.
+//! path:** whatever ends a session goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for a log
+//! that others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always also takes the connections out.
 //!
 //! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends a revocation. Call
 //! [`Sessions::sweep`] about ten times a second: it ends what has expired, and forgets it.

@@ -1,6 +1,8 @@
 //! The sessions of a node.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -11,10 +13,11 @@ use crate::barred::ALL;
 use crate::clock::{Clock, Monotonic, Tick};
 use crate::config::{ClaimError, Config, Expiry};
 use crate::connection::{Blacklisted, Cause, Closed, Connection};
+use crate::kill::Kill;
 use crate::log::{Log, LogError, MemoryLog};
 use crate::members::Tokens;
 use crate::name::SessionName;
-use crate::revocation::{Revocation, Seq};
+use crate::revocation::{Revocation, RevocationId, Seq};
 use crate::selector::{Fingerprints, Key};
 use crate::shard::{Bar, EVERY, Order, Shard};
 use crate::subject::{Registration, Subject};
@@ -54,6 +57,7 @@ pub(crate) struct Inner {
     next_sweep: AtomicU64,
     /// Of revocations that the log did not keep: from the end, where the log never comes.
     unkept: AtomicU64,
+    unkept_by_id: Mutex<HashMap<RevocationId, (Seq, Revocation)>>,
     blacklisted_ever: AtomicU64,
     closed: OnceLock<Closed>,
 }
@@ -86,16 +90,28 @@ impl Sessions {
             next_id: AtomicU64::new(0),
             next_sweep: AtomicU64::new(0),
             unkept: AtomicU64::new(Seq::MAX),
+            unkept_by_id: Mutex::default(),
             blacklisted_ever: AtomicU64::new(0),
             closed: OnceLock::new(),
         }));
+        let mut unknown = None;
         sessions.0.log.load(&mut |standing| {
+            // A claim may have become the session's since, or none at all.
+            let Ok(selector) = sessions.0.config.current(standing.selector) else {
+                unknown = Some(standing.seq);
+                return;
+            };
             let issued_up_to = issued_bound(standing.issued_up_to);
             let bar = Bar { seq: standing.seq, until: sessions.tick_after(standing.left), issued_up_to };
-            let key = sessions.0.fingerprints.of_selector(&standing.selector);
+            let key = sessions.0.fingerprints.of_selector(&selector);
             let order = Order { bar: Some(bar), replaces: None, tokens: EVERY };
             sessions.end(key, &order, Cause::Revoked, None).finish();
         })?;
+        if unknown.is_some() {
+            let reason =
+                "it holds revocations by a claim that is not configured any more: they would not hold";
+            return Err(LogError(reason.into()));
+        }
         Ok(sessions)
     }
 
@@ -187,27 +203,31 @@ impl Sessions {
         Registration::new(self.clone(), subject, id, connection)
     }
 
-    /// Ends the connections whose tokens have ended, warns those whose tokens end soon, and forgets what has expired,
-    /// a shard at a time; for a caller with a timer, about ten times a second.
-    pub fn sweep(&self) {
+    /// Takes out the connections whose tokens have ended, warns those whose tokens end soon, and forgets what has
+    /// expired, a shard at a time; for a caller with a timer, about ten times a second. The connections are ended by the
+    /// [`Kill`]s that it returns.
+    #[must_use = "dropping a kill carries it out"]
+    pub fn sweep(&self) -> Vec<Kill> {
         let now = self.now();
         let next = self.0.next_sweep.fetch_add(1, Ordering::Relaxed) as usize % self.0.shards.len();
         self.0.shards[next].lock().sweep(now);
+        let mut kills = Vec::new();
         if self.warning().is_none() {
-            return;
+            return kills;
         }
         for shard in &self.0.shards {
             let due = shard.lock().due(now);
             let order = Order { bar: None, replaces: None, tokens: Tokens::ExpiredBy(now) };
-            for key in due.over {
-                self.end(key, &order, Cause::Expired, None).finish();
-            }
+            kills.extend(due.over.into_iter().map(|key| self.end(key, &order, Cause::Expired, None)));
             for (connection, expires) in due.soon {
-                if let Some(connection) = connection.upgrade() {
-                    connection.session_expiring(expires.time().saturating_sub(now.time()));
-                }
+                let left = expires.time().saturating_sub(now.time());
+                // A panic is reported by its hook; the others must be warned all the same.
+                drop(catch_unwind(AssertUnwindSafe(|| {
+                    connection.upgrade().inspect(|connection| connection.session_expiring(left))
+                })));
             }
         }
+        kills
     }
 
     /// How many there are of everything. Each shard is counted at a moment of its own.

@@ -1,7 +1,7 @@
 //! A part of the sessions, behind one lock: which tokens are barred, and which connections there are to each.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
 
@@ -23,6 +23,8 @@ pub(crate) struct Shard {
     connections: usize,
     /// When to look at which registration: shortly before its token ends, and when it does.
     due: BTreeMap<(Tick, Id), Key>,
+    /// The last that were lifted or replaced: whoever is about to apply one comes too late.
+    lifted: VecDeque<Seq>,
     /// Taken out by a revocation that is still telling them.
     ending: Vec<(Fingerprint, Arc<Members>)>,
 }
@@ -162,12 +164,13 @@ impl Shard {
         let ending = self.ending.iter().filter(|(ending, _)| *ending == fingerprint);
         let ending = ending.map(|(_, members)| members.clone()).collect();
         let bar = order.bar.filter(|bar| now < bar.until || bar.until == Tick::NEVER);
+        let bar = bar.filter(|bar| !self.lifted.contains(&bar.seq));
         let new = bar.is_some_and(|bar| !self.barred.bars(fingerprint, bar.issued_up_to, now));
         if let Some(bar) = bar {
             self.barred.insert(fingerprint, bar.seq, bar.until, bar.issued_up_to);
         }
         if let Some(seq) = order.replaces {
-            self.barred.remove(fingerprint, seq);
+            self.lift(key, seq);
         }
         let taken = self.take(key, order.tokens).map(Arc::new);
         self.ending.extend(taken.iter().map(|members| (fingerprint, members.clone())));
@@ -191,9 +194,13 @@ impl Shard {
         self.ending.shrink_to(8);
     }
 
-    /// Takes the entry of a revocation back. Returns whether it was there.
-    pub(crate) fn lift(&mut self, key: Key, seq: Seq) -> bool {
-        self.barred.remove(key.fingerprint(), seq)
+    /// Takes the entry of a revocation back, also where it is still to come.
+    pub(crate) fn lift(&mut self, key: Key, seq: Seq) {
+        self.barred.remove(key.fingerprint(), seq);
+        if self.lifted.len() >= LIFTED {
+            self.lifted.pop_front();
+        }
+        self.lifted.push_back(seq);
     }
 
     pub(crate) fn bars(&self, key: Key, issued_at: u32, now: Tick) -> bool {
@@ -210,7 +217,10 @@ impl Shard {
         let members = self.registry(key).get(&key.fingerprint());
         let meant = members.into_iter().flat_map(Members::iter);
         let meant = meant.filter(|member| Tokens::IssuedUpTo(issued_up_to).include(member));
-        meant.fold((0, None), |(n, last), member| (n + 1, last.max(Some(member.expires))))
+        meant.fold((0, None), |(n, last), member| {
+            // A token without end, or with one that is out of sight, asks for no validity.
+            (n + 1, last.max(Some(member.expires).filter(|expires| *expires != Tick::NEVER)))
+        })
     }
 
     /// Forgets what has expired.
@@ -250,6 +260,9 @@ impl Shard {
             + self.ending.capacity()
     }
 }
+
+/// How many of those are remembered: one is applied within moments of being recorded, or never.
+const LIFTED: usize = 64;
 
 /// What a member counts: once, in its session.
 fn weight(key: Key) -> usize {

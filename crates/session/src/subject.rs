@@ -169,7 +169,7 @@ impl Registration {
         self.token_ends == Tick::NEVER || self.sessions.now() < self.token_ends
     }
 
-    /// Whether both are selected by the same revocations but for their age, and end together: one can stand for both.
+    /// Whether both are selected by the same revocations: the younger can stand for both.
     pub fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
     }

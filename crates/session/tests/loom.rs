@@ -289,14 +289,14 @@ fn a_renewal_comes_before_the_end_of_the_token_or_the_connection_ends() {
         hand.1.store(10, Ordering::SeqCst);
         let sweeping = thread::spawn({
             let sessions = sessions.clone();
-            move || sessions.sweep()
+            move || drop(sessions.sweep())
         });
         let new = sessions.register(&token(&sessions, "new", 100), Arc::downgrade(&client)).unwrap();
         let renewed = old.renew(&new);
         sweeping.join().unwrap();
         assert_eq!(renewed.is_ok(), !client.writer().killed, "renewed and ended, or neither");
         hand.1.store(100, Ordering::SeqCst);
-        sessions.sweep();
+        drop(sessions.sweep());
         assert!(client.writer().killed, "a renewed token ends too");
     });
 }
@@ -336,5 +336,35 @@ fn lifting_takes_back_nothing_of_another_revocation() {
         assert!(sessions.bars(&token(&sessions, "s", 100)), "the second stands");
         sessions.lift(&RevocationId::new("second").unwrap(), None).unwrap();
         assert!(!sessions.bars(&token(&sessions, "s", 100)));
+    });
+}
+
+#[test]
+fn a_revocation_that_is_lifted_while_it_is_applied_is_lifted() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        let lifting = thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.lift(&RevocationId::new("r").unwrap(), None).unwrap().is_some()
+        });
+        sessions.revoke(&of_alice(&sessions, "r"), true).unwrap();
+        let lifted = lifting.join().unwrap();
+        assert_eq!(sessions.bars(&token(&sessions, "s", 100)), !lifted);
+    });
+}
+
+#[test]
+fn of_two_that_extend_each_other_one_entry_is_left() {
+    explore(|| {
+        let (sessions, _) = with_tokens();
+        let extending = thread::spawn({
+            let sessions = sessions.clone();
+            move || sessions.blacklist(&name(), 3 * MINUTE).unwrap()
+        });
+        sessions.blacklist(&name(), 2 * MINUTE).unwrap();
+        extending.join().unwrap();
+        assert!(sessions.is_blacklisted(&name()));
+        sessions.lift(&RevocationId::new("session-blacklist/s").unwrap(), None).unwrap();
+        assert!(!sessions.is_blacklisted(&name()), "an entry that nobody can lift is left");
     });
 }

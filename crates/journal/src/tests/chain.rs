@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::{AuditError, verify};
+use crate::{AuditError, committed_audit_head, verify};
 
 fn filled(audit_key: Option<&str>) -> (Temporary, String) {
     let folder = Temporary::new();
@@ -27,7 +27,7 @@ fn every_request_is_a_line_and_the_chain_holds() {
     assert_eq!((&lines[1]["validityInSeconds"], &lines[1]["reason"]), (&60.into(), &"a \"reason\"\n".into()));
     assert_eq!((&lines[2]["by"], &lines[2]["seq"]), (&"ops".into(), &3.into()));
     assert!(lines[1]["time"].as_str().unwrap().ends_with('Z'));
-    let verified = verify(log.as_bytes()).unwrap();
+    let verified = verify(log.as_bytes(), None, false).unwrap();
     assert_eq!((verified.lines, verified.first), (4, 1));
     assert_eq!(lines[3]["hash"], verified.head);
 }
@@ -37,15 +37,16 @@ fn with_a_key_no_name_is_readable() {
     let (_folder, log) = filled(Some("a-test-key-and-nothing-else"));
     assert!(log.contains("hmac-sha256:"), "{log}");
     assert!(!log.contains("bob") && !log.contains("\"value\":\"alice\""), "{log}");
-    assert!(verify(log.as_bytes()).is_ok());
+    assert!(verify(log.as_bytes(), None, false).is_ok());
 }
 
 #[test]
 fn a_change_is_found_wherever_it_is() {
     let (_folder, log) = filled(None);
     let lines: Vec<_> = log.lines().collect();
-    let verify_lines =
-        |lines: &[&str]| verify(lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes());
+    let verify_lines = |lines: &[&str]| {
+        verify(lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes(), None, false)
+    };
     let changed = lines[1].replace("alice", "carol");
     assert!(matches!(verify_lines(&[lines[0], &changed, lines[2]]), Err(AuditError::Line { line: 2, .. })));
     assert!(matches!(verify_lines(&[lines[0], lines[2], lines[3]]), Err(AuditError::Chain { line: 2 })));
@@ -54,14 +55,17 @@ fn a_change_is_found_wherever_it_is() {
     assert_eq!(verify_lines(&lines[1..]).unwrap().first, 2, "earlier lines may have been moved away");
     for torn in 1..lines[0].len() {
         assert!(
-            matches!(verify(&lines[0].as_bytes()[..torn]), Err(AuditError::Line { line: 1, .. })),
+            matches!(
+                verify(&lines[0].as_bytes()[..torn], None, false),
+                Err(AuditError::Line { line: 1, .. })
+            ),
             "{torn}"
         );
     }
     let mut bytes = log.clone().into_bytes();
     for at in 0..bytes.len() - 1 {
         bytes[at] ^= 1;
-        assert!(verify(&bytes[..]).is_err(), "byte {at}");
+        assert!(verify(&bytes[..], None, false).is_err(), "byte {at}");
         bytes[at] ^= 1;
     }
 }
@@ -72,22 +76,23 @@ fn a_torn_last_line_is_taken_away_and_the_chain_goes_on() {
     fs::write(folder.file("audit.log"), format!("{log}{}", &log.lines().next().unwrap()[..40])).unwrap();
     append(&folder.open(), &revocation("dave", MINUTE));
     let log = fs::read(folder.file("audit.log")).unwrap();
-    assert_eq!(verify(&log[..]).unwrap().lines, 6);
+    assert_eq!(verify(&log[..], None, false).unwrap().lines, 6);
 }
 
 #[test]
 fn lines_that_are_missing_at_the_end_show_in_the_chain() {
     let (folder, log) = filled(None);
-    let whole = verify(log.as_bytes()).unwrap();
-    assert!(whole.is_complete_in(&folder.config().folder).unwrap());
+    let known = committed_audit_head(&folder.config().folder).unwrap();
+    assert!(verify(log.as_bytes(), Some(&known), false).is_ok());
     let (without_last, _) = log.trim_end().rsplit_once('\n').unwrap();
     fs::write(folder.file("audit.log"), format!("{without_last}\n")).unwrap();
-    let cut_off = verify(format!("{without_last}\n").as_bytes()).unwrap();
-    let error = cut_off.is_complete_in(&folder.config().folder).unwrap_err();
+    let cut_off = format!("{without_last}\n");
+    let error = verify(cut_off.as_bytes(), Some(&known), false).unwrap_err();
     assert!(matches!(error, AuditError::CutOff { last: 3, known: 4 }), "{error}");
+    assert!(verify(cut_off.as_bytes(), Some(&known), true).is_ok(), "the rest may be in another file");
     append(&folder.open(), &revocation("dave", MINUTE));
     let log = fs::read(folder.file("audit.log")).unwrap();
-    assert!(matches!(verify(&log[..]), Err(AuditError::Chain { line: 4 })));
+    assert!(matches!(verify(&log[..], None, false), Err(AuditError::Chain { line: 4 })));
 }
 
 #[test]
@@ -96,8 +101,19 @@ fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
     fs::remove_file(folder.file("audit.log")).unwrap();
     append(&folder.open(), &revocation("dave", MINUTE));
     let new = fs::read_to_string(folder.file("audit.log")).unwrap();
-    let (before, after) = (verify(old.as_bytes()).unwrap(), verify(new.as_bytes()).unwrap());
+    let (before, after) =
+        (verify(old.as_bytes(), None, false).unwrap(), verify(new.as_bytes(), None, false).unwrap());
     assert_eq!(after.first, 5);
     assert!(after.follows(&before) && !before.follows(&after));
-    assert_eq!(verify(format!("{old}{new}").as_bytes()).unwrap().lines, 6);
+    assert_eq!(verify(format!("{old}{new}").as_bytes(), None, false).unwrap().lines, 6);
+}
+
+#[test]
+fn a_chain_that_was_made_anew_is_not_the_one_that_was_committed() {
+    let (folder, _) = filled(None);
+    let known = committed_audit_head(&folder.config().folder).unwrap();
+    let (_other, anew) = filled(None);
+    assert!(verify(anew.as_bytes(), None, false).is_ok(), "it is whole in itself");
+    let error = verify(anew.as_bytes(), Some(&known), false).unwrap_err();
+    assert!(matches!(error, AuditError::Other { line: 4 }), "{error}");
 }

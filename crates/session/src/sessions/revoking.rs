@@ -81,18 +81,30 @@ impl Sessions {
         self.check(revocation, forced)?;
         match self.0.log.append(revocation) {
             Ok(Appended::New { seq, replaces }) => {
-                Ok(Accepted::Begun(self.apply_since(revocation, seq, replaces, asked)))
+                let kill = self.apply_since(revocation, seq, replaces, asked);
+                // It stands in for one that the log did not keep.
+                self.lift_unkept(&revocation.id);
+                Ok(Accepted::Begun(kill))
             }
             // It is in force: again only for those who may still be told.
             Ok(Appended::Known(record)) if revocation.extends => {
                 let standing = Revocation { validity: record.left, ..record.revocation };
-                Ok(Accepted::Begun(self.apply_since(&standing, record.seq, None, asked)))
+                let kill = self.apply_since(&standing, record.seq, None, asked);
+                // The receipt is that of the first time.
+                Ok(Accepted::Begun(kill.without_receipt()))
             }
             Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
             Ok(Appended::Conflict) => Err(RevokeError::Conflict),
             Err(error) => {
                 let seq = self.0.unkept.fetch_sub(1, Ordering::Relaxed);
-                self.apply_since(revocation, seq, None, asked).finish();
+                self.lift_unkept(&revocation.id);
+                let kill = self.apply_since(revocation, seq, None, asked);
+                let mut unkept = self.0.unkept_by_id.lock();
+                if unkept.len() < UNKEPT {
+                    unkept.insert(revocation.id.clone(), (seq, revocation.clone()));
+                }
+                drop(unkept);
+                kill.finish();
                 Err(error.into())
             }
         }
@@ -165,7 +177,16 @@ impl Sessions {
             let key = self.0.fingerprints.of_selector(&record.revocation.selector);
             self.shard(key).lock().lift(key, record.seq);
         }
-        Ok(lifted)
+        Ok(lifted.or(self.lift_unkept(id)))
+    }
+
+    /// Takes a revocation back that is in force without being kept.
+    fn lift_unkept(&self, id: &RevocationId) -> Option<Record> {
+        let (seq, revocation) = self.0.unkept_by_id.lock().remove(id)?;
+        let key = self.0.fingerprints.of_selector(&revocation.selector);
+        self.shard(key).lock().lift(key, seq);
+        let (accepted_at, left) = (self.0.clock.wall(), revocation.validity);
+        Some(Record { seq, revocation, accepted_at, left, receipt: None })
     }
 
     /// What a revocation would do now.
@@ -177,6 +198,9 @@ impl Sessions {
         Affected { connections, last_token: last.filter(|last| *last != Tick::NEVER).map(left) }
     }
 }
+
+/// How many revocations that the log did not keep can be lifted by their ids; more stand until the process ends.
+const UNKEPT: usize = 4096;
 
 /// The youngest token that is meant; what is beyond the range of an entry is its end.
 pub(super) fn issued_bound(issued_up_to: Option<u64>) -> u32 {

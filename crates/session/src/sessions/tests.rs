@@ -81,7 +81,7 @@ fn sessions_of(config: Config) -> (Sessions, Hand) {
 
 /// Sweeps every shard.
 fn sweep(sessions: &Sessions) {
-    (0..SHARDS).for_each(|_| sessions.sweep());
+    (0..SHARDS).for_each(|_| drop(sessions.sweep()));
 }
 
 /// Room for entries in all shards, used or not.
@@ -419,4 +419,66 @@ fn what_the_log_has_kept_is_in_force_from_the_start() {
 #[test]
 fn without_its_log_no_node_starts() {
     assert!(Sessions::new(Config::default(), Broken { empty: false }).is_err());
+}
+
+/// A log that fails as long as it is told to.
+struct Fails {
+    log: MemoryLog,
+    now: Arc<Mutex<bool>>,
+}
+
+impl Log for Fails {
+    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        if *self.now.lock() { broken() } else { self.log.append(revocation) }
+    }
+
+    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        self.log.lift(id, by)
+    }
+
+    fn receipt(&self, _: Seq, _: Receipt) {}
+
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+        self.log.find(id)
+    }
+
+    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.log.page(before, limit)
+    }
+}
+
+#[test]
+fn what_the_log_did_not_keep_can_be_lifted_and_is_replaced_by_what_it_keeps() {
+    let now = Arc::new(Mutex::new(true));
+    let fails = Fails { log: MemoryLog::new(), now: now.clone() };
+    let sessions = Sessions::new(Config::default(), fails).unwrap();
+    let id = RevocationId::new("session-blacklist/s").unwrap();
+    sessions.blacklist(&name("s"), MINUTE).unwrap_err();
+    sessions.blacklist(&name("s"), MINUTE).unwrap_err();
+    assert!(sessions.lift(&id, None).unwrap().is_some());
+    assert!(!sessions.is_blacklisted(&name("s")), "each try took the place of the one before");
+    sessions.blacklist(&name("s"), MINUTE).unwrap_err();
+    *now.lock() = false;
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    assert!(sessions.is_blacklisted(&name("s")));
+    assert_eq!(sessions.counts().blacklisted, 1);
+    assert!(sessions.lift(&id, None).unwrap().is_some());
+    assert!(!sessions.is_blacklisted(&name("s")));
+}
+
+#[test]
+fn a_revocation_by_a_claim_that_is_gone_from_the_settings_ends_the_start() {
+    let log = Kept::default();
+    let by_user = || Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
+    let before = Sessions::new(by_user(), log.clone()).unwrap();
+    let selector = by_user().selector("/sub", name("alice")).unwrap();
+    before.revoke(&Revocation { selector, ..Revocation::blacklist(&name("x"), MINUTE) }, true).unwrap();
+    let error = Sessions::new(Config::default(), log.clone()).unwrap_err().to_string();
+    assert!(error.contains("a claim that is not configured any more"), "{error}");
+    let by_session = Sessions::new(Config::new("/sub").unwrap(), log).unwrap();
+    assert!(by_session.is_blacklisted(&name("alice")), "the claim names the session now");
 }

@@ -152,7 +152,7 @@ fn d05_a_connection_is_warned_and_ends_with_its_token() {
     assert_eq!(guard.left(), Some(Duration::from_secs(105)));
     let seen = |seconds: u64| {
         hand.forward(Duration::from_secs(seconds));
-        sessions.sweep();
+        drop(sessions.sweep());
         (client.warnings(), client.times())
     };
     assert_eq!(seen(74), (0, 0));
@@ -170,7 +170,7 @@ fn d05_a_token_that_nothing_selects_ends_too() {
     let (sessions, hand) = sessions_of(config());
     let (client, _guard) = connect(&sessions, json!({"exp": 10})).unwrap();
     hand.forward(Duration::from_secs(15));
-    sessions.sweep();
+    drop(sessions.sweep());
     assert_eq!(
         (client.warnings(), client.times()),
         (0, 1),
@@ -185,12 +185,12 @@ fn d05_a_newer_token_renews_a_registration_in_place() {
     let register = |claims| sessions.register(&subject(&sessions, claims), Arc::downgrade(&client)).unwrap();
     let mut old = register(json!({"sub": "alice", "jti": "old", "exp": 100}));
     hand.forward(Duration::from_secs(80));
-    sessions.sweep();
+    drop(sessions.sweep());
     assert_eq!(client.warnings(), 1);
     let new = register(json!({"sub": "alice", "jti": "new", "exp": 200}));
     old.renew(&new).unwrap();
     hand.forward(Duration::from_secs(60));
-    sessions.sweep();
+    drop(sessions.sweep());
     assert_eq!((client.warnings(), client.times()), (1, 0));
     sessions.blacklist(&name("old"), MINUTE).unwrap();
     assert_eq!(client.times(), 1, "the old session still counts");
@@ -202,7 +202,7 @@ fn d05_with_rigs_behaviour_a_connection_outlives_its_token() {
     let (sessions, hand) = sessions_of(config().with_expiry(Expiry::Ignored));
     let (client, _guard) = connect(&sessions, json!({"jti": "s", "exp": 100})).unwrap();
     hand.forward(Duration::from_secs(1000));
-    sessions.sweep();
+    drop(sessions.sweep());
     assert_eq!((client.warnings(), client.times()), (0, 0));
     assert!(sessions.revoke(&of_user("r", MINUTE), false).is_ok());
 }
