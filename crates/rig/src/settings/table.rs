@@ -249,7 +249,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "OUTBOX_BYTES",
                 "1MiB",
                 bytes(4 * KIB, GIB),
-                "What may wait for one slow reader; at the bound its connection is closed",
+                "What may wait for one slow reader; at the bound its connection is closed, or its oldest events go (long polling)",
             ),
             setting(
                 "LONGPOLLING_IDLE_TIMEOUT",
@@ -279,7 +279,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         heading: "Limits",
         settings: &[
-            setting("MAX_CONNECTIONS", "100000", number(1, u32::MAX as u64), "Open sockets in total"),
+            setting("MAX_CONNECTIONS", "100000", number(1, u32::MAX as u64), "Open sockets of each port"),
             setting(
                 "MAX_CONNECTIONS_PER_ADDRESS",
                 "0",
