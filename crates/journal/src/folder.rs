@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -157,8 +158,14 @@ pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, Op
 
 /// The last audit line that the revocation log of a folder knows of; `None` where it is in use, or cannot tell.
 pub fn committed_audit_head(folder: &Path) -> Option<Head> {
-    let store = Builder::new().set_cache_size(CACHE).open_read_only(folder.join("revocations.redb")).ok()?;
-    store::audit_head(&store).ok().filter(|head| head.seq > 0)
+    let path = folder.join("revocations.redb");
+    fs::metadata(&path).ok().filter(|file| file.is_file())?;
+    // A store that is damaged can make the library panic where it is opened without checking every page.
+    catch_unwind(|| {
+        let store = Builder::new().set_cache_size(CACHE).open_read_only(&path).ok()?;
+        store::audit_head(&store).ok().filter(|head| head.seq > 0)
+    })
+    .unwrap_or(None)
 }
 
 /// Opens a store, made where it is missing, and checks every page of it.

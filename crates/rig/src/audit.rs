@@ -70,6 +70,7 @@ fn verify_one(
     goes_on: bool,
     before: Option<&journal::Verified>,
 ) -> anyhow::Result<journal::Verified> {
+    anyhow::ensure!(std::fs::metadata(file)?.is_file(), "not a file");
     let verified = journal::verify(File::open(file)?, known, goes_on)?;
     if let Some(before) = before {
         anyhow::ensure!(verified.follows(before), "does not follow the file before it");

@@ -1,28 +1,20 @@
 //! Which tokens are illegal to use, and until when: one entry of 32 bytes for each live revocation.
 
+use hashbrown::HashTable;
+
 use crate::clock::Tick;
 use crate::revocation::Seq;
 use crate::selector::Fingerprint;
 
 /// A part of the blacklist. Several revocations of the same selector stand beside each other, so that lifting one gives
 /// back nothing of another.
-///
-/// A table with linear probing (Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm L), at most three
-/// quarters full. Looking up a token is one place in memory: with ten million entries, each further one costs more than
-/// all the rest of a check. A general hash map keeps its tags apart from its entries, and so needs two.
 #[derive(Default)]
-pub(crate) struct Barred {
-    /// As many as a power of two, or none.
-    slots: Box<[Entry]>,
-    /// Slots that are taken.
-    len: usize,
-}
+pub(crate) struct Barred(HashTable<Entry>);
 
 #[derive(Clone, Copy)]
 struct Entry {
     fingerprint: Fingerprint,
     seq: Seq,
-    /// [`FREE`]: nothing is here.
     until: Tick,
     /// The youngest token that is meant, in seconds since 1970; [`ALL`] tokens.
     issued_up_to: u32,
@@ -31,138 +23,70 @@ struct Entry {
 /// Tokens of any age.
 pub(crate) const ALL: u32 = u32::MAX;
 
-/// The end of no revocation: each ends after it begins.
-const FREE: Tick = Tick(0);
-
-/// The smallest table that is not empty.
-const LEAST: usize = 8;
-
 impl Barred {
     /// Bars tokens. What is known of the same revocation is extended, never shortened.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seq: Seq, until: Tick, issued_up_to: u32) {
-        debug_assert!(until > FREE);
-        if let Some(at) = self.find(fingerprint, |entry| entry.seq == seq) {
-            self.slots[at].until = self.slots[at].until.max(until);
-            return;
+        let known = self.0.find_mut(fingerprint.bits(), |entry| entry.is(fingerprint, seq));
+        match known {
+            Some(known) => known.until = known.until.max(until),
+            None => {
+                let entry = Entry { fingerprint, seq, until, issued_up_to };
+                self.0.insert_unique(fingerprint.bits(), entry, Entry::bits);
+            }
         }
-        if (self.len + 1) * 4 > self.slots.len() * 3 {
-            self.resize((self.slots.len() * 2).max(LEAST));
-        }
-        self.place(Entry { fingerprint, seq, until, issued_up_to });
     }
 
     /// Takes the entry of one revocation back. Returns whether it was there.
     pub(crate) fn remove(&mut self, fingerprint: Fingerprint, seq: Seq) -> bool {
-        let found = self.find(fingerprint, |entry| entry.seq == seq);
-        if let Some(at) = found {
-            self.clear(at);
-        }
-        found.is_some()
+        let found = self.0.find_entry(fingerprint.bits(), |entry| entry.is(fingerprint, seq));
+        found.map(|entry| entry.remove()).is_ok()
     }
 
     /// Whether a token of this age is illegal to use. [`ALL`]: whether every token is.
     pub(crate) fn bars(&self, fingerprint: Fingerprint, issued_at: u32, now: Tick) -> bool {
-        self.find(fingerprint, |entry| entry.is_live(now) && issued_at <= entry.issued_up_to).is_some()
+        let bars = |entry: &Entry| {
+            entry.fingerprint == fingerprint && entry.is_live(now) && issued_at <= entry.issued_up_to
+        };
+        self.0.find(fingerprint.bits(), bars).is_some()
     }
 
     /// Live entries of one selector.
     pub(crate) fn count(&self, fingerprint: Fingerprint, now: Tick) -> usize {
-        let of_it = |at: &usize| {
-            let entry = &self.slots[*at];
-            entry.fingerprint == fingerprint && entry.is_live(now)
-        };
-        self.run_of(fingerprint).filter(of_it).count()
+        let of_it = |entry: &&Entry| entry.fingerprint == fingerprint && entry.is_live(now);
+        self.0.iter_hash(fingerprint.bits()).filter(of_it).count()
     }
 
     /// Forgets what has expired.
     pub(crate) fn sweep(&mut self, now: Tick) {
-        // From behind a free slot, so that nothing is moved to where the sweep has been.
-        let Some(free) = self.slots.iter().position(Entry::is_free) else { return };
-        for step in 1..self.slots.len() {
-            let at = (free + step) & self.mask();
-            while !self.slots[at].is_free() && !self.slots[at].is_live(now) {
-                self.clear(at);
-            }
-        }
-        if self.slots.len() > 64 && self.len < self.slots.len() / 8 {
-            self.resize((self.len * 4).next_power_of_two().max(LEAST));
+        self.0.retain(|entry| entry.is_live(now));
+        if self.0.capacity() > 64 && self.0.len() < self.0.capacity() / 8 {
+            self.0.shrink_to(self.0.len() * 2, Entry::bits);
         }
     }
 
     /// Entries, those included that have expired since the last sweep.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     /// Room for entries, used or not.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn capacity(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn mask(&self) -> usize {
-        self.slots.len() - 1
-    }
-
-    /// Where the search for a fingerprint begins.
-    fn home(&self, fingerprint: Fingerprint) -> usize {
-        fingerprint.bits() as usize & self.mask()
-    }
-
-    /// The taken slots from the home of a fingerprint to the next free one: if it is anywhere, it is there.
-    fn run_of(&self, fingerprint: Fingerprint) -> impl Iterator<Item = usize> {
-        let home = if self.slots.is_empty() { 0 } else { self.home(fingerprint) };
-        let around = (0..self.slots.len()).map(move |step| (home + step) & self.mask());
-        around.take_while(|at| !self.slots[*at].is_free())
-    }
-
-    fn find(&self, fingerprint: Fingerprint, which: impl Fn(&Entry) -> bool) -> Option<usize> {
-        let is_it = |at: &usize| self.slots[*at].fingerprint == fingerprint && which(&self.slots[*at]);
-        self.run_of(fingerprint).find(is_it)
-    }
-
-    /// Puts an entry that is not there into the first free slot from its home; there is one.
-    fn place(&mut self, entry: Entry) {
-        let mut at = self.home(entry.fingerprint);
-        while !self.slots[at].is_free() {
-            at = (at + 1) & self.mask();
-        }
-        self.slots[at] = entry;
-        self.len += 1;
-    }
-
-    /// Frees a slot. Those behind it that could not have their home move up, so that no search ends before them
-    /// (algorithm R).
-    fn clear(&mut self, mut hole: usize) {
-        let mask = self.mask();
-        let mut next = (hole + 1) & mask;
-        while !self.slots[next].is_free() {
-            let from_home = next.wrapping_sub(self.home(self.slots[next].fingerprint)) & mask;
-            if from_home >= next.wrapping_sub(hole) & mask {
-                self.slots[hole] = self.slots[next];
-                hole = next;
-            }
-            next = (next + 1) & mask;
-        }
-        self.slots[hole].until = FREE;
-        self.len -= 1;
-    }
-
-    fn resize(&mut self, slots: usize) {
-        let free = Entry { fingerprint: Fingerprint::default(), seq: 0, until: FREE, issued_up_to: 0 };
-        let old = std::mem::replace(&mut self.slots, vec![free; slots].into_boxed_slice());
-        self.len = 0;
-        old.into_iter().filter(|entry| !entry.is_free()).for_each(|entry| self.place(entry));
+        self.0.capacity()
     }
 }
 
 impl Entry {
-    fn is_free(&self) -> bool {
-        self.until == FREE
+    fn is(&self, fingerprint: Fingerprint, seq: Seq) -> bool {
+        self.fingerprint == fingerprint && self.seq == seq
     }
 
     fn is_live(&self, now: Tick) -> bool {
         now < self.until || self.until == Tick::NEVER
+    }
+
+    fn bits(&self) -> u64 {
+        self.fingerprint.bits()
     }
 }
 

@@ -159,9 +159,12 @@ impl Registration {
         self.session.as_ref()
     }
 
-    /// Whether both tokens are of the same user (`sub`), or both of nobody.
+    /// Whether both tokens are of the same user (`sub`). Of tokens that name none, those of one session are.
     pub fn is_of_user(&self, subject: &Subject) -> bool {
-        self.user == subject.user
+        match (self.user, subject.user) {
+            (None, None) => self.session.is_some() && self.session == subject.session,
+            (own, other) => own == other,
+        }
     }
 
     /// Whether the token itself has not ended: one that was renewed may have.
