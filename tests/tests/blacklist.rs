@@ -148,3 +148,29 @@ fn twice_is_as_good_as_once() {
     let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of("nobody")));
     assert_eq!(gateway.ask(&request).status, 400);
 }
+
+/// What the kernel has taken is on its way; what the gateway still has of the answer must stay with it.
+#[test]
+fn a_slow_reader_of_a_poll_gets_no_more_of_it_after_the_kill() {
+    let gateway = Gateway::start(&[("OUTBOX_BYTES", "64MiB")]);
+    let mut client =
+        LongPolling::connect(gateway.inbound(), &format!("jwt={}&{ONE_GREETING}", token_of("s1")));
+    client.welcome();
+    let large = "x".repeat(100_000);
+    (0..190).for_each(|n| gateway.publish(&greeting(&n.to_string(), &large)));
+    let mut slow = Wire::connect_narrow(gateway.inbound());
+    slow.send(client.request().bytes(gateway.inbound()));
+    assert!(slow.until(b"\r\n\r\n").is_some(), "the answer has begun");
+    // A fast reader beside it gets all, and its socket is left alone.
+    let mut fast = client.request().start(gateway.inbound());
+    assert!(Response::read(&mut fast, false).text().len() > 19_000_000);
+
+    let body = r#"{"session": "s1", "validityInSeconds": 7200}"#;
+    let receipt = gateway.ask_internal(&Request::post_json("/v4/revocations", body));
+    assert_eq!(receipt.json()["requestsCut"], 1, "{}", receipt.text());
+    // The largest send buffer of a socket, by default, and what it takes on the other side, are far below.
+    let got = slow.rest().len();
+    assert!(got < 12_000_000, "{got} bytes");
+    fast.send(client.request().bytes(gateway.inbound()));
+    assert_eq!(Response::read(&mut fast, false).status, 403);
+}

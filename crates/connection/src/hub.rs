@@ -17,7 +17,7 @@ use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
 use crate::frame::{Encoding, Frame};
-use crate::longpolling::{Batch, Mailbox, PollError};
+use crate::longpolling::{Batch, InFlight, Mailbox, PollError};
 use crate::ties::BindError;
 use crate::token::{InvalidToken, TokenKey};
 use crate::wheel::Wheel;
@@ -206,9 +206,14 @@ impl Hub {
     ///
     /// # Errors
     /// See [`PollError`].
-    pub async fn poll(&self, connection: &Connection, last_event_id: &str) -> Result<Batch, PollError> {
+    pub async fn poll(
+        &self,
+        connection: &Connection,
+        last_event_id: &str,
+        answer: Option<Arc<dyn InFlight>>,
+    ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll(last_event_id, self.config.poll_wait).await
+        mailbox.poll(last_event_id, self.config.poll_wait, answer).await
     }
 
     /// Delivers an event to every connection that wants it; returns how many those were.

@@ -1,6 +1,7 @@
 //! Long polling: a mailbox that keeps the last events, and the polls that wait at it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -31,6 +32,8 @@ struct State {
     last_poll: Instant,
     /// Polls that wait.
     parked: u64,
+    /// Answers with events that have not left yet.
+    in_flight: Vec<Arc<dyn InFlight>>,
     delivered: u32,
     dropped: u32,
     /// Events handed over although the session was over. Always zero, or invariant 3 is broken.
@@ -38,6 +41,19 @@ struct State {
     /// When a poll was last answered with an event.
     last_payload: Option<std::time::Instant>,
 }
+
+/// An answer that was handed over, for as long as its bytes are on their way to the client.
+pub trait InFlight: Send + Sync {
+    /// It has events in it.
+    fn begin(&self);
+    /// Keeps back what has not left; when this returns, no more of it is written. Returns whether there was any.
+    fn silence(&self) -> bool;
+    /// Whether nothing of it is on its way any more.
+    fn is_over(&self) -> bool;
+}
+
+/// How many answers of one mailbox can be on their way; more than a client has sockets.
+const IN_FLIGHT: usize = 16;
 
 /// The answer to one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +89,7 @@ impl Mailbox {
             close_reason: None,
             last_poll: Instant::now(),
             parked: 0,
+            in_flight: Vec::new(),
             delivered: 0,
             dropped: 0,
             late: 0,
@@ -112,7 +129,8 @@ impl Mailbox {
             state.last_poll = Instant::now();
             state.events.push_back(last);
         }
-        let requests = if ended { state.parked } else { 0 };
+        let cut = state.in_flight.drain(..).filter(|answer| answer.silence()).count() as u64;
+        let requests = cut + if ended { state.parked } else { 0 };
         let told = Told { ended, requests, last_payload: state.last_payload };
         drop(state);
         self.arrived.notify_waiters();
@@ -155,8 +173,14 @@ impl Mailbox {
 
     /// The events after `last_event_id`, as soon as there are any, or none after `wait`.
     ///
-    /// A kill answers the polls that wait with `rig.session_killed`; polls after that fail.
-    pub(crate) async fn poll(&self, last_event_id: &str, wait: Duration) -> Result<Batch, PollError> {
+    /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not left of `answer`; polls
+    /// after that fail.
+    pub(crate) async fn poll(
+        &self,
+        last_event_id: &str,
+        wait: Duration,
+        answer: Option<Arc<dyn InFlight>>,
+    ) -> Result<Batch, PollError> {
         match self.close_reason() {
             Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
             Some(reason) if reason.is_end_of_session() => return Err(PollError::SessionKilled),
@@ -169,11 +193,11 @@ impl Mailbox {
             let mut arrived = std::pin::pin!(arrived);
             // From here on an arrival is not missed, even between the look and the wait.
             arrived.as_mut().enable();
-            if let Some(batch) = self.state.lock().batch_after(last_event_id, false) {
+            if let Some(batch) = self.state.lock().batch_after(last_event_id, false, answer.as_ref()) {
                 return Ok(batch);
             }
             if timeout_at(deadline, arrived).await.is_err() {
-                let batch = self.state.lock().batch_after(last_event_id, true);
+                let batch = self.state.lock().batch_after(last_event_id, true, answer.as_ref());
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
@@ -198,7 +222,12 @@ impl Drop for Parked<'_> {
 
 impl State {
     /// What to answer now; with `even_empty`, an answer without events counts.
-    fn batch_after(&mut self, last_event_id: &str, even_empty: bool) -> Option<Batch> {
+    fn batch_after(
+        &mut self,
+        last_event_id: &str,
+        even_empty: bool,
+        answer: Option<&Arc<dyn InFlight>>,
+    ) -> Option<Batch> {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
         let known = self.events.iter().rposition(|event| event.id() == last_event_id);
@@ -214,12 +243,12 @@ impl State {
         if start == self.events.len() && !even_empty && !over {
             return None;
         }
-        self.note_handed_over(start);
+        self.note_handed_over(start, answer);
         let last = self.events.back().map_or(last_event_id, Event::id);
         Some(Batch::new(last, self.events.range(start..), over))
     }
 
-    fn note_handed_over(&mut self, start: usize) {
+    fn note_handed_over(&mut self, start: usize, answer: Option<&Arc<dyn InFlight>>) {
         let handed_over = (self.events.len() - start) as u32;
         if handed_over == 0 {
             return;
@@ -230,6 +259,12 @@ impl State {
         } else {
             self.delivered = self.delivered.saturating_add(handed_over);
             self.last_payload = Some(std::time::Instant::now());
+            self.in_flight.retain(|answer| !answer.is_over());
+            if self.in_flight.len() >= IN_FLIGHT {
+                self.in_flight.remove(0).silence();
+            }
+            // Under the lock that a kill takes: it finds the answer, or comes before the events.
+            self.in_flight.extend(answer.inspect(|answer| answer.begin()).cloned());
         }
     }
 }
@@ -254,7 +289,6 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     const WAIT: Duration = Duration::from_secs(5);
 
@@ -273,9 +307,9 @@ mod tests {
         for id in ["a", "b", "c"] {
             mailbox.put(&event(id));
         }
-        assert_eq!(ids(&mailbox.poll("first_event", WAIT).await.unwrap()), ["a", "b", "c"]);
-        assert_eq!(ids(&mailbox.poll("b", WAIT).await.unwrap()), ["c"]);
-        assert_eq!(ids(&mailbox.poll("unknown", WAIT).await.unwrap()), ["a", "b", "c"]);
+        assert_eq!(ids(&mailbox.poll("first_event", WAIT, None).await.unwrap()), ["a", "b", "c"]);
+        assert_eq!(ids(&mailbox.poll("b", WAIT, None).await.unwrap()), ["c"]);
+        assert_eq!(ids(&mailbox.poll("unknown", WAIT, None).await.unwrap()), ["a", "b", "c"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -283,7 +317,7 @@ mod tests {
         let mailbox = Mailbox::new(1 << 20);
         mailbox.put(&event("a"));
         let asked = Instant::now();
-        let batch = mailbox.poll("a", WAIT).await.unwrap();
+        let batch = mailbox.poll("a", WAIT, None).await.unwrap();
         assert_eq!(asked.elapsed(), WAIT);
         assert_eq!(&batch.body[..], br#"{"last_event_id":"a","events":[]}"#);
     }
@@ -293,7 +327,7 @@ mod tests {
         let mailbox = Arc::new(Mailbox::new(1 << 20));
         let waiting = tokio::spawn({
             let mailbox = mailbox.clone();
-            async move { mailbox.poll("first_event", WAIT).await }
+            async move { mailbox.poll("first_event", WAIT, None).await }
         });
         tokio::task::yield_now().await;
         mailbox.put(&event("a"));
@@ -306,9 +340,9 @@ mod tests {
         for n in 0..205 {
             mailbox.put(&event(&format!("f{n}")));
         }
-        let batch = mailbox.poll("first_event", WAIT).await.unwrap();
+        let batch = mailbox.poll("first_event", WAIT, None).await.unwrap();
         assert_eq!(&batch.body[..], br#"{"last_event_id":"f204","events":[]}"#);
-        assert_eq!(ids(&mailbox.poll("f203", WAIT).await.unwrap()), ["f204"]);
+        assert_eq!(ids(&mailbox.poll("f203", WAIT, None).await.unwrap()), ["f204"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -326,7 +360,7 @@ mod tests {
         mailbox.put(&event("a"));
         let parked = tokio::spawn({
             let mailbox = mailbox.clone();
-            async move { mailbox.poll("a", WAIT).await }
+            async move { mailbox.poll("a", WAIT, None).await }
         });
         tokio::task::yield_now().await;
         mailbox.kill(CloseReason::SessionKilled, event("killed"));
@@ -334,19 +368,19 @@ mod tests {
         let batch = parked.await.unwrap().unwrap();
         assert!(batch.over);
         assert_eq!(ids(&batch), ["killed"]);
-        assert_eq!(mailbox.poll("a", WAIT).await, Err(PollError::SessionKilled));
+        assert_eq!(mailbox.poll("a", WAIT, None).await, Err(PollError::SessionKilled));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
         let mailbox = Arc::new(Mailbox::new(1 << 20));
         mailbox.put(&event("a"));
-        assert_eq!(ids(&mailbox.poll("first_event", WAIT).await.unwrap()), ["a"]);
+        assert_eq!(ids(&mailbox.poll("first_event", WAIT, None).await.unwrap()), ["a"]);
         let parked = tokio::spawn({
             let mailbox = mailbox.clone();
-            async move { mailbox.poll("a", WAIT).await }
+            async move { mailbox.poll("a", WAIT, None).await }
         });
-        let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll("a", WAIT)).await;
+        let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll("a", WAIT, None)).await;
         assert!(gone.is_err(), "its client has gone away");
         let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
         assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
@@ -361,6 +395,6 @@ mod tests {
         mailbox.put(&event("a"));
         mailbox.leave();
         assert!(!mailbox.kill(CloseReason::TokenExpired, event("expired")).ended);
-        assert_eq!(mailbox.poll("first_event", WAIT).await, Err(PollError::SessionExpired));
+        assert_eq!(mailbox.poll("first_event", WAIT, None).await, Err(PollError::SessionExpired));
     }
 }

@@ -95,7 +95,7 @@ impl Connection {
     ) -> Result<(), BindError> {
         // Where tokens do not end, they are not renewed either: then any token is taken (RIG).
         let renews = self.hub().sessions().config().expiry() != Expiry::Ignored && !tokens.is_empty();
-        let is_known = |subject: &Subject| tokens.iter().any(|token| token.is_of_user(subject));
+        let is_known = |subject: &Subject| tokens.iter().any(|token| token.goes_with(subject));
         if renews && !subjects.iter().all(is_known) {
             return Err(BindError::OtherUser);
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use connection::{Connection, PollError};
+use connection::{Connection, InFlight, PollError};
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use listener::Body;
+use listener::{Body, Gate};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::answer::{JSON, answer, empty, text};
@@ -37,7 +37,7 @@ async fn respond(shared: &Shared, asked: &Asked) -> Result<Response<Body>, Conne
     if let Some(connection) =
         cookie(headers, "connection_token").and_then(|token| shared.hub.find(&token).ok().flatten())
     {
-        return Ok(poll(shared, headers, &connection).await);
+        return Ok(poll(shared, asked, &connection).await);
     }
     let opening = shared.prepare(asked).await?;
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
@@ -46,9 +46,28 @@ async fn respond(shared: &Shared, asked: &Asked) -> Result<Response<Body>, Conne
     Ok(response)
 }
 
-async fn poll(shared: &Shared, headers: &HeaderMap, connection: &Arc<Connection>) -> Response<Body> {
-    let last_event_id = cookie(headers, "last_event_id").map_or(FIRST_EVENT.to_owned(), from_cookie);
-    match shared.hub.poll(connection, &last_event_id).await {
+/// The socket of an answer, through the listener.
+struct OnItsWay(Gate);
+
+impl InFlight for OnItsWay {
+    fn begin(&self) {
+        self.0.begin();
+    }
+
+    fn silence(&self) -> bool {
+        self.0.silence()
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_idle()
+    }
+}
+
+async fn poll(shared: &Shared, asked: &Asked, connection: &Arc<Connection>) -> Response<Body> {
+    let last_event_id = cookie(asked.request.headers(), "last_event_id");
+    let last_event_id = last_event_id.map_or(FIRST_EVENT.to_owned(), from_cookie);
+    let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
+    match shared.hub.poll(connection, &last_event_id, in_flight).await {
         Ok(batch) => {
             let mut response = answer(StatusCode::OK, JSON, batch.body);
             if batch.over {

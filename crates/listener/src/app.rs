@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
 
+use crate::gate::Gate;
 use crate::limits::Permit;
 
 /// Any error of a response body.
@@ -19,7 +20,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Who sent a request, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The address the connection came from.
     pub address: SocketAddr,
@@ -27,6 +28,8 @@ pub struct Peer {
     pub secure: bool,
     /// Whether the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
+    /// Keeps back the rest of an answer; HTTP/1 only.
+    pub gate: Option<Gate>,
 }
 
 /// The application behind a listener.

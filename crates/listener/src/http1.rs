@@ -53,14 +53,16 @@ pub(crate) async fn serve<A: App>(
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let peer = Peer { address, secure: matches!(stream, Stream::Tls(_)), takeover: true };
     let seen = Arc::new(Seen::default());
+    let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
+    let peer = Peer { address, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
     let asked = Arc::new(AtomicUsize::new(0));
     let service = service_fn({
         let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
         move |request: Request<Incoming>| {
             let (app, seen, place, asked) = (app.clone(), seen.clone(), place.clone(), asked.clone());
+            let peer = peer.clone();
             Box::pin(async move {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let response = match refusal(&request, &limits) {
@@ -93,8 +95,11 @@ pub(crate) async fn serve<A: App>(
                 left = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
-            if connection.poll_without_shutdown(cx).is_ready() {
+            if connection.poll_without_shutdown(cx).is_ready() || seen.gate.watch(cx) {
                 return Poll::Ready(End::Closed);
+            }
+            if asked.load(Ordering::Relaxed) == 0 && !seen.blocked.load(Ordering::Relaxed) {
+                seen.gate.flushed();
             }
             // An earlier answer that has not left yet would be lost with hyper's buffer.
             if !seen.blocked.load(Ordering::Relaxed)

@@ -32,9 +32,9 @@ pub(crate) async fn serve<A: App>(
     _permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let peer = Peer { address, secure: matches!(stream, Stream::Tls(_)), takeover: false };
+    let peer = Peer { address, secure: matches!(stream, Stream::Tls(_)), takeover: false, gate: None };
     let service = service_fn(move |request: Request<Incoming>| {
-        let app = app.clone();
+        let (app, peer) = (app.clone(), peer.clone());
         async move {
             let response = match refusal(&request, &limits) {
                 Some(response) => response,

@@ -6,6 +6,7 @@
 mod accept;
 mod app;
 mod body;
+mod gate;
 mod http1;
 mod http2;
 mod limits;
@@ -15,5 +16,6 @@ mod tls;
 pub use accept::{Config, Listener, Observer, Refusal};
 pub use app::{Answer, App, Body, BoxError, Peer, Raw};
 pub use body::{BodyError, read_body};
+pub use gate::Gate;
 pub use limits::{Limits, Permit};
 pub use tls::{Tls, TlsError};

@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::gate::Gate;
+
 /// A connection's stream.
 pub(crate) enum Stream {
     Clear(TcpStream),
@@ -24,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) read: AtomicBool,
     /// The last write did not go through.
     pub(crate) blocked: AtomicBool,
+    /// What may be written.
+    pub(crate) gate: Gate,
 }
 
 /// A stream that notes what happens to it.
@@ -64,13 +68,15 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = each!(&mut self.stream, stream => stream.poll_write(cx, bytes));
+        let gate = self.seen.gate.clone();
+        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_write(cx, bytes)));
         self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = each!(&mut self.stream, stream => stream.poll_flush(cx));
+        let gate = self.seen.gate.clone();
+        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_flush(cx)));
         if polled.is_pending() {
             self.seen.blocked.store(true, Ordering::Relaxed);
         }
@@ -78,7 +84,9 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut self.stream, stream => stream.poll_shutdown(cx))
+        let gate = self.seen.gate.clone();
+        // TLS sends what it has kept before it says goodbye.
+        gate.pass(|| each!(&mut self.stream, stream => stream.poll_shutdown(cx)))
     }
 
     fn poll_write_vectored(
@@ -86,7 +94,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices));
+        let gate = self.seen.gate.clone();
+        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices)));
         self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }

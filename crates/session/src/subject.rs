@@ -159,7 +159,13 @@ impl Registration {
         self.session.as_ref()
     }
 
-    /// Whether both tokens are of the same user (`sub`). Of tokens that name none, those of one session are.
+    /// Whether both tokens can be held by one connection: they name the same user (`sub`), or both name none (RIG).
+    pub fn goes_with(&self, subject: &Subject) -> bool {
+        self.user == subject.user
+    }
+
+    /// Whether both tokens are of the same user, so that one renews the other. Of tokens that name none, those of one
+    /// session are.
     pub fn is_of_user(&self, subject: &Subject) -> bool {
         match (self.user, subject.user) {
             (None, None) => self.session.is_some() && self.session == subject.session,

@@ -167,7 +167,7 @@ impl World {
         };
         let last = known(&answers.lock()).unwrap_or_else(|| "first_event".to_owned());
         tokio::spawn(async move {
-            let answer = hub.poll(&connection, &last).await;
+            let answer = hub.poll(&connection, &last, None).await;
             answers.lock().push(answer);
         });
     }

@@ -1,0 +1,107 @@
+//! The last word over the bytes of an HTTP/1 answer: until they have left, the application can keep them back.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+/// Says of an answer with payload whether it may still be written. Clones are the same gate; each socket has one, since
+/// HTTP/1 answers one request after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    payload: Payload,
+    driver: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Payload {
+    /// No answer with payload is being written.
+    #[default]
+    None,
+    /// One is, or is about to be.
+    OnItsWay,
+    /// One was; the rest of it is not written, and nothing after it.
+    Silenced,
+}
+
+impl Gate {
+    /// The answer to the request of this moment has payload.
+    pub fn begin(&self) {
+        let mut state = self.0.lock();
+        if state.payload == Payload::None {
+            state.payload = Payload::OnItsWay;
+        }
+    }
+
+    /// Ends the socket, unless all payload has left it: when this returns, no more of it is written. Returns whether
+    /// there was any.
+    pub fn silence(&self) -> bool {
+        let mut state = self.0.lock();
+        let silenced = state.payload == Payload::OnItsWay;
+        if silenced {
+            state.payload = Payload::Silenced;
+            state.driver.take().inspect(Waker::wake_by_ref);
+        }
+        silenced
+    }
+
+    /// Whether no payload is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.0.lock().payload != Payload::OnItsWay
+    }
+
+    /// All that the application has answered has left.
+    pub(crate) fn flushed(&self) {
+        let mut state = self.0.lock();
+        if state.payload == Payload::OnItsWay {
+            *state = State::default();
+        }
+    }
+
+    /// Whom to wake when the gate is closed; whether it is.
+    pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.0.lock();
+        if state.payload == Payload::OnItsWay {
+            state.driver = Some(cx.waker().clone());
+        }
+        state.payload == Payload::Silenced
+    }
+
+    /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs.
+    pub(crate) fn pass<T>(&self, write: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let state = self.0.lock();
+        if state.payload == Payload::Silenced {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writes(gate: &Gate) -> bool {
+        matches!(gate.pass(|| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
+    }
+
+    #[test]
+    fn what_is_on_its_way_can_be_kept_back_and_what_has_left_is_let_alone() {
+        let gate = Gate::default();
+        assert!(!gate.silence() && writes(&gate), "there is nothing to keep back");
+        gate.begin();
+        assert!(writes(&gate) && !gate.is_idle());
+        gate.flushed();
+        assert!(!gate.silence() && writes(&gate) && gate.is_idle());
+        gate.begin();
+        assert!(gate.silence());
+        assert!(!writes(&gate) && gate.is_idle() && !gate.silence());
+        gate.begin();
+        gate.flushed();
+        assert!(!writes(&gate), "for good");
+    }
+}
