@@ -1,6 +1,5 @@
 //! The journal: opening the folder, and the session room's log over it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -12,7 +11,7 @@ use redb::Database;
 use session::{Appended, Log, LogError, Receipt, Record, Revocation, RevocationId, Seq, Standing};
 
 use crate::audit::Audit;
-use crate::clock::{Clock, Here, Machine};
+use crate::clock::{Clock, Here};
 use crate::codec;
 use crate::folder::{Config, Folder, OpenError, compacted, open_store, private_file};
 use crate::store::{self, FORMAT, StoreError};
@@ -66,21 +65,19 @@ impl Journal {
         let mut log = Audit::open(file, head, config.audit_key.as_deref()).map_err(OpenError::io(&audit))?;
         log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
         log.sync().map_err(OpenError::io(&audit))?;
+        let clock = Clock::resume(store::stamp(&opened).map_err(damaged)?, Here);
         let reopen: Reopen = Box::new(move || open_store(&path));
-        Self::start(opened, reopen, log, Here, at_once)
+        Self::start(opened, reopen, log, clock, at_once)
     }
 
     pub(crate) fn start(
         opened: Database,
         reopen: Reopen,
         audit: Audit,
-        machine: impl Machine,
+        clock: Clock,
         at_once: usize,
     ) -> Result<Self, OpenError> {
-        let stamp = store::stamp(&opened);
-        let stamp =
-            stamp.map_err(|error| OpenError::Damaged { path: "".into(), reason: error.to_string() })?;
-        let clock = Arc::new(Clock::resume(stamp, machine));
+        let clock = Arc::new(clock);
         let store: Shared = Arc::new(RwLock::new(Some(opened)));
         let receipts = Receipts::default();
         let (tasks, queue) = sync_channel(WAITING);
@@ -105,15 +102,30 @@ impl Journal {
         answered.recv().map_err(|_| gone())?
     }
 
-    /// What `read` finds, with the receipts that were not in the store when it began to look.
-    fn read_records<R>(
+    /// Reads records, and completes them with the receipts that are not in the store yet.
+    ///
+    /// A commit brings a receipt into the store before it takes it off the list. One that is found in neither may have
+    /// been on its way between the two looks: then the store has it now.
+    fn read_records(
         &self,
-        read: impl FnOnce(&Database, u64) -> Result<R, StoreError>,
-        complete: impl FnOnce(R, &HashMap<Seq, Receipt>) -> R,
-    ) -> Result<R, LogError> {
-        // Before: a commit between the two looks would hide a receipt from both.
-        let waiting = self.receipts.lock().clone();
-        self.read(read).map(|found| complete(found, &waiting))
+        read: impl Fn(&Database, u64) -> Result<Vec<Record>, StoreError>,
+    ) -> Result<Vec<Record>, LogError> {
+        let mut records = self.read(&read)?;
+        if self.complete(&mut records) {
+            return Ok(records);
+        }
+        records = self.read(&read)?;
+        self.complete(&mut records);
+        Ok(records)
+    }
+
+    /// Gives records the receipts that wait for the store; returns whether all have one now.
+    fn complete(&self, records: &mut [Record]) -> bool {
+        let waiting = self.receipts.lock();
+        for record in records.iter_mut().filter(|record| record.receipt.is_none()) {
+            record.receipt = waiting.get(&record.seq).copied();
+        }
+        records.iter().all(|record| record.receipt.is_some())
     }
 
     fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
@@ -123,20 +135,17 @@ impl Journal {
     }
 }
 
-fn with_receipt(record: Record, waiting: &HashMap<Seq, Receipt>) -> Record {
-    let receipt = record.receipt.or_else(|| waiting.get(&record.seq).copied());
-    Record { receipt, ..record }
-}
-
 impl Log for Journal {
     fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
         self.read(|store, now| store::load(store, now, each))
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
-        let waiting = self.receipts.lock().clone();
         Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
-            Appended::Known(record) => Appended::Known(Box::new(with_receipt(*record, &waiting))),
+            Appended::Known(record) if record.receipt.is_none() => {
+                let completed = self.find(&revocation.id)?.filter(|found| found.seq == record.seq);
+                Appended::Known(completed.map_or(record, Box::new))
+            }
             appended => appended,
         })
     }
@@ -154,17 +163,12 @@ impl Log for Journal {
     }
 
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        self.read_records(
-            |store, now| store::find(store, id, now),
-            |found, waiting| found.map(|record| with_receipt(record, waiting)),
-        )
+        let read = |store: &Database, now| Ok(store::find(store, id, now)?.into_iter().collect::<Vec<_>>());
+        Ok(self.read_records(read)?.pop())
     }
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        self.read_records(
-            |store, now| store::page(store, before, limit, now),
-            |page, waiting| page.into_iter().map(|record| with_receipt(record, waiting)).collect(),
-        )
+        self.read_records(|store, now| store::page(store, before, limit, now))
     }
 }
 

@@ -8,7 +8,7 @@ use super::disk::{Disk, Random};
 use super::*;
 use crate::OpenError;
 use crate::audit::{Audit, Head};
-use crate::clock::Here;
+use crate::clock::{Clock, Here};
 use crate::folder::private_file;
 use crate::store;
 
@@ -25,7 +25,8 @@ fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
     let file = private_file(&folder.path().join("audit.log")).unwrap();
     let audit = Audit::open(file, Head::default(), None).unwrap();
     let disk = disk.clone();
-    Journal::start(store, Box::new(move || open_on(&disk)), audit, Here, 8).unwrap()
+    let clock = Clock::resume(store::stamp(&store).unwrap(), Here);
+    Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, 8).unwrap()
 }
 
 fn new_disk() -> Disk {
