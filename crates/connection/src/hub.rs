@@ -359,7 +359,8 @@ impl Hub {
     }
 }
 
-fn interval(period: Duration) -> tokio::time::Interval {
+/// Ticks that are late rather than many at once, where the node is busy; the first is immediate.
+pub(crate) fn interval(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks

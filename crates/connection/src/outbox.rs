@@ -37,20 +37,23 @@ impl Outbox {
         }
     }
 
-    /// Takes `n` bytes off the front.
-    pub(crate) fn advance(&mut self, mut n: usize) {
+    /// Takes `n` bytes off the front; returns whether some of them were payload.
+    pub(crate) fn advance(&mut self, mut n: usize) -> bool {
         self.bytes -= n;
-        while let Some((front, _)) = self.frames.front() {
+        let mut payload = false;
+        while let Some((front, kind)) = self.frames.front() {
+            payload |= n > 0 && *kind == Kind::Payload;
             let left = front.len() - self.written;
             if n < left {
                 self.written += n;
-                return;
+                return payload;
             }
             n -= left;
             self.written = 0;
             self.frames.pop_front();
         }
         self.frames = VecDeque::new();
+        payload
     }
 
     /// Takes the first frame, as far as it is not written.
@@ -104,22 +107,6 @@ impl Outbox {
     /// What the first frame is.
     pub(crate) fn first(&self) -> Option<Kind> {
         self.frames.front().map(|(_, kind)| *kind)
-    }
-
-    /// How many frames the next `n` bytes belong to.
-    pub(crate) fn frames_within(&self, n: usize) -> usize {
-        let mut left = n + self.written;
-        let fits = |(frame, _): &&(Bytes, Kind)| {
-            let begins = left > 0;
-            left = left.saturating_sub(frame.len());
-            begins
-        };
-        self.frames.iter().take_while(fits).count()
-    }
-
-    /// Whether one of the first `n` frames is payload.
-    pub(crate) fn has_payload_within(&self, n: usize) -> bool {
-        self.frames.iter().take(n).any(|(_, kind)| *kind == Kind::Payload)
     }
 
     /// Whether the client has got a part of a frame of this kind and not the rest.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::connection::Connection;
+use crate::hub::interval;
 
 /// Connections by the moment of their next heartbeat. A connection stays in its slot: one turn is one interval.
 pub(crate) struct Wheel {
@@ -34,8 +35,7 @@ impl Wheel {
 
     /// Turns for ever.
     pub(crate) async fn run(&self) {
-        let mut ticks = tokio::time::interval(self.tick);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = interval(self.tick);
         // The first tick of an interval is immediate.
         ticks.tick().await;
         loop {

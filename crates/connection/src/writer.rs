@@ -235,10 +235,8 @@ impl Writer {
             let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
             let filled = self.outbox.slices(&mut slices);
             let written = sink.try_write(&slices[..filled])?;
-            let frames = self.outbox.frames_within(written);
-            let payload = self.outbox.has_payload_within(frames);
+            let payload = self.outbox.advance(written);
             self.note_written(payload);
-            self.outbox.advance(written);
         }
         Ok(())
     }

@@ -68,25 +68,25 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let gate = self.seen.gate.clone();
-        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_write(cx, bytes)));
-        self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        let Self { stream, seen } = &mut *self;
+        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes)));
+        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let gate = self.seen.gate.clone();
-        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_flush(cx)));
+        let Self { stream, seen } = &mut *self;
+        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_flush(cx)));
         if polled.is_pending() {
-            self.seen.blocked.store(true, Ordering::Relaxed);
+            seen.blocked.store(true, Ordering::Relaxed);
         }
         polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let gate = self.seen.gate.clone();
+        let Self { stream, seen } = &mut *self;
         // TLS sends what it has kept before it says goodbye.
-        gate.pass(|| each!(&mut self.stream, stream => stream.poll_shutdown(cx)))
+        seen.gate.pass(|| each!(stream, stream => stream.poll_shutdown(cx)))
     }
 
     fn poll_write_vectored(
@@ -94,9 +94,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let gate = self.seen.gate.clone();
-        let polled = gate.pass(|| each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices)));
-        self.seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        let Self { stream, seen } = &mut *self;
+        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices)));
+        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 
