@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -15,13 +14,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A folder with a certificate for localhost and its key, gone with the variable.
-struct Certificate(PathBuf);
+struct Certificate(Folder);
 
 impl Certificate {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("rig-tls-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let this = Self(folder);
+    fn new() -> Self {
+        let this = Self(Folder::new());
         this.renew();
         this
     }
@@ -46,17 +43,11 @@ impl Certificate {
     }
 
     fn chain(&self) -> String {
-        self.0.join("chain.pem").display().to_string()
+        self.0.join("chain.pem")
     }
 
     fn key(&self) -> String {
-        self.0.join("key.pem").display().to_string()
-    }
-}
-
-impl Drop for Certificate {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
+        self.0.join("key.pem")
     }
 }
 
@@ -77,7 +68,7 @@ fn curl(arguments: &[&str]) -> (String, Option<i32>) {
 
 #[test]
 fn both_versions_of_http_over_tls_and_in_clear() {
-    let certificate = Certificate::new("versions");
+    let certificate = Certificate::new();
     let gateway = start(&certificate);
     let https = format!("https://localhost:{}", gateway.port("inbound_tls").port());
     let http = format!("http://{}", gateway.inbound());
@@ -96,7 +87,7 @@ fn both_versions_of_http_over_tls_and_in_clear() {
 
 #[test]
 fn streams_over_tls_and_http_2_are_killed_too() {
-    let certificate = Certificate::new("kill");
+    let certificate = Certificate::new();
     let gateway = start(&certificate);
     let https = format!("https://localhost:{}", gateway.port("inbound_tls").port());
     let http = format!("http://{}", gateway.inbound());
@@ -157,7 +148,7 @@ fn until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_websocket_over_tls_is_read_and_killed() {
-    let certificate = Certificate::new("websocket");
+    let certificate = Certificate::new();
     let gateway = start(&certificate);
     let address = gateway.port("inbound_tls");
     let mut stream = secure(&certificate, address.port());
@@ -182,11 +173,11 @@ fn a_websocket_over_tls_is_read_and_killed() {
 
 #[test]
 fn a_renewed_certificate_is_taken_without_dropping_connections() {
-    let certificate = Certificate::new("renew");
+    let certificate = Certificate::new();
     let gateway = start(&certificate);
     let base = format!("https://localhost:{}", gateway.port("inbound_tls").port());
     let url = format!("{base}/_rig/health");
-    let first = certificate.0.join("first.pem").display().to_string();
+    let first = certificate.0.join("first.pem");
     std::fs::copy(certificate.chain(), &first).expect("a copy");
     let stream = format!(
         "{base}/_rig/v1/connection/sse?jwt={}&subscriptions={}",
@@ -211,10 +202,10 @@ fn a_renewed_certificate_is_taken_without_dropping_connections() {
 
 #[test]
 fn a_certificate_that_cannot_be_used_leaves_the_old_one() {
-    let certificate = Certificate::new("broken");
+    let certificate = Certificate::new();
     let gateway = start(&certificate);
     let url = format!("https://localhost:{}/_rig/health", gateway.port("inbound_tls").port());
-    let first = certificate.0.join("first.pem").display().to_string();
+    let first = certificate.0.join("first.pem");
     std::fs::copy(certificate.chain(), &first).expect("a copy");
     std::fs::write(certificate.key(), made().signing_key.serialize_pem()).expect("a file");
     eventually("the complaint", || gateway.log().contains("certificate not reloaded").then_some(()));
@@ -224,7 +215,7 @@ fn a_certificate_that_cannot_be_used_leaves_the_old_one() {
 
 #[test]
 fn an_encrypted_key_is_opened_with_its_passphrase() {
-    let certificate = Certificate::new("locked");
+    let certificate = Certificate::new();
     certificate.lock("a passphrase for tests");
     let (chain, key) = (certificate.chain(), certificate.key());
     let gateway = Gateway::start(&[

@@ -94,11 +94,11 @@ impl Sessions {
             blacklisted_ever: AtomicU64::new(0),
             closed: OnceLock::new(),
         }));
-        let mut unknown = None;
+        let mut unknown = false;
         sessions.0.log.load(&mut |standing| {
             // A claim may have become the session's since, or none at all.
             let Ok(selector) = sessions.0.config.current(standing.selector) else {
-                unknown = Some(standing.seq);
+                unknown = true;
                 return;
             };
             let issued_up_to = issued_bound(standing.issued_up_to);
@@ -107,7 +107,7 @@ impl Sessions {
             let order = Order { bar: Some(bar), replaces: None, tokens: EVERY };
             sessions.end(key, &order, Cause::Revoked, None).finish();
         })?;
-        if unknown.is_some() {
+        if unknown {
             let reason =
                 "it holds revocations by a claim that is not configured any more: they would not hold";
             return Err(LogError(reason.into()));

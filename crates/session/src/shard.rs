@@ -104,7 +104,7 @@ impl Shard {
 
     /// Looks at a registration when its token is about to end, `warning` ticks before.
     pub(crate) fn watch(&mut self, key: Key, id: Id, warning: u32) {
-        let Some(member) = self.registry(key).get_mut(&key.fingerprint()).and_then(|m| m.find(id)) else {
+        let Some(member) = self.member(key, id) else {
             return;
         };
         let at = warned_at(member.expires, warning);
@@ -118,7 +118,7 @@ impl Shard {
         if let Some(warning) = warning {
             self.forget_due(key, id, warning);
         }
-        let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+        let member = self.member(key, id);
         let Some(member) = member else { return false };
         member.expires = member.expires.max(expires);
         if let Some(warning) = warning {
@@ -129,7 +129,7 @@ impl Shard {
 
     /// A registration waits at one of two moments.
     fn forget_due(&mut self, key: Key, id: Id, warning: u32) {
-        let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+        let member = self.member(key, id);
         let Some(expires) = member.map(|member| member.expires) else { return };
         if self.due.remove(&(warned_at(expires, warning), id)).is_none() {
             self.due.remove(&(expires, id));
@@ -143,7 +143,7 @@ impl Shard {
             && first.key().0 <= now
         {
             let ((_, id), key) = first.remove_entry();
-            let member = self.registry(key).get_mut(&key.fingerprint()).and_then(|members| members.find(id));
+            let member = self.member(key, id);
             let Some(member) = member else { continue };
             let expires = member.expires;
             if expires <= now {
@@ -241,6 +241,10 @@ impl Shard {
     /// Entries of the blacklist, those included that have expired since the last sweep.
     pub(crate) fn blacklisted(&self) -> usize {
         self.barred.len()
+    }
+
+    fn member(&mut self, key: Key, id: Id) -> Option<&mut Member> {
+        self.registry(key).get_mut(&key.fingerprint())?.find(id)
     }
 
     fn registry(&mut self, key: Key) -> &mut Registry {

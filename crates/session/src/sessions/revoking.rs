@@ -195,7 +195,7 @@ impl Sessions {
         let (connections, last) = self.shard(key).lock().affected(key, issued_bound(issued_up_to));
         let now = self.0.clock.now().saturating_duration_since(self.0.origin);
         let left = |last: Tick| last.time().saturating_sub(now);
-        Affected { connections, last_token: last.filter(|last| *last != Tick::NEVER).map(left) }
+        Affected { connections, last_token: last.map(left) }
     }
 }
 

@@ -8,8 +8,11 @@ use crate::connection::{Ended, Ending, Told};
 use crate::log::{Appended, Standing};
 use crate::revocation::{Mode, Receipt, Record, RevocationId};
 
+mod logs;
 mod model;
 mod richer;
+
+use logs::{Broken, Kept};
 
 /// A clock that a test moves.
 #[derive(Clone)]
@@ -327,73 +330,6 @@ fn a_panic_of_one_connection_spares_no_other() {
     assert_eq!(sound.times(), 1);
 }
 
-/// A log that outlives its sessions.
-#[derive(Clone, Default)]
-struct Kept(Arc<MemoryLog>);
-
-impl Log for Kept {
-    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        for Record { seq, revocation, left, .. } in self.0.page(None, usize::MAX)? {
-            let Revocation { selector, issued_up_to, .. } = revocation;
-            each(Standing { seq, selector, issued_up_to, left });
-        }
-        Ok(())
-    }
-
-    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
-        self.0.append(revocation)
-    }
-
-    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
-        self.0.lift(id, by)
-    }
-
-    fn receipt(&self, seq: Seq, receipt: Receipt) {
-        self.0.receipt(seq, receipt);
-    }
-
-    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        self.0.find(id)
-    }
-
-    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        self.0.page(before, limit)
-    }
-}
-
-/// A log that fails to do anything, but for loading where it is empty.
-struct Broken {
-    empty: bool,
-}
-
-fn broken<T>() -> Result<T, LogError> {
-    Err(LogError("disk full".into()))
-}
-
-impl Log for Broken {
-    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        if self.empty { Ok(()) } else { broken() }
-    }
-
-    fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
-        broken()
-    }
-
-    fn lift(&self, _: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
-        broken()
-    }
-
-    fn receipt(&self, _: Seq, _: Receipt) {}
-
-    fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {
-        broken()
-    }
-
-    fn page(&self, _: Option<Seq>, _: usize) -> Result<Vec<Record>, LogError> {
-        broken()
-    }
-}
-
 #[test]
 fn what_the_log_does_not_keep_is_in_force_and_reported() {
     let sessions = Sessions::new(Config::default(), Broken { empty: true }).unwrap();
@@ -421,48 +357,18 @@ fn without_its_log_no_node_starts() {
     assert!(Sessions::new(Config::default(), Broken { empty: false }).is_err());
 }
 
-/// A log that fails as long as it is told to.
-struct Fails {
-    log: MemoryLog,
-    now: Arc<Mutex<bool>>,
-}
-
-impl Log for Fails {
-    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        Ok(())
-    }
-
-    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
-        if *self.now.lock() { broken() } else { self.log.append(revocation) }
-    }
-
-    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
-        self.log.lift(id, by)
-    }
-
-    fn receipt(&self, _: Seq, _: Receipt) {}
-
-    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        self.log.find(id)
-    }
-
-    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        self.log.page(before, limit)
-    }
-}
-
 #[test]
 fn what_the_log_did_not_keep_can_be_lifted_and_is_replaced_by_what_it_keeps() {
-    let now = Arc::new(Mutex::new(true));
-    let fails = Fails { log: MemoryLog::new(), now: now.clone() };
-    let sessions = Sessions::new(Config::default(), fails).unwrap();
+    let log = Kept::default();
+    log.fail(true);
+    let sessions = Sessions::new(Config::default(), log.clone()).unwrap();
     let id = RevocationId::new("session-blacklist/s").unwrap();
     sessions.blacklist(&name("s"), MINUTE).unwrap_err();
     sessions.blacklist(&name("s"), MINUTE).unwrap_err();
     assert!(sessions.lift(&id, None).unwrap().is_some());
     assert!(!sessions.is_blacklisted(&name("s")), "each try took the place of the one before");
     sessions.blacklist(&name("s"), MINUTE).unwrap_err();
-    *now.lock() = false;
+    log.fail(false);
     sessions.blacklist(&name("s"), MINUTE).unwrap();
     assert!(sessions.is_blacklisted(&name("s")));
     assert_eq!(sessions.counts().blacklisted, 1);

@@ -1,0 +1,80 @@
+//! Logs that outlive their sessions, and logs that fail.
+
+use super::*;
+
+/// A log that outlives its sessions, and fails to keep more as long as it is told to.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    log: Arc<MemoryLog>,
+    fails: Arc<Mutex<bool>>,
+}
+
+impl Kept {
+    /// From now on it keeps nothing more, or does again.
+    pub(super) fn fail(&self, fails: bool) {
+        *self.fails.lock() = fails;
+    }
+}
+
+impl Log for Kept {
+    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        for Record { seq, revocation, left, .. } in self.log.page(None, usize::MAX)? {
+            let Revocation { selector, issued_up_to, .. } = revocation;
+            each(Standing { seq, selector, issued_up_to, left });
+        }
+        Ok(())
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        if *self.fails.lock() { broken() } else { self.log.append(revocation) }
+    }
+
+    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        self.log.lift(id, by)
+    }
+
+    fn receipt(&self, seq: Seq, receipt: Receipt) {
+        self.log.receipt(seq, receipt);
+    }
+
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+        self.log.find(id)
+    }
+
+    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.log.page(before, limit)
+    }
+}
+
+/// A log that fails to do anything, but for loading where it is empty.
+pub(super) struct Broken {
+    pub(super) empty: bool,
+}
+
+fn broken<T>() -> Result<T, LogError> {
+    Err(LogError("disk full".into()))
+}
+
+impl Log for Broken {
+    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        if self.empty { Ok(()) } else { broken() }
+    }
+
+    fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
+        broken()
+    }
+
+    fn lift(&self, _: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
+        broken()
+    }
+
+    fn receipt(&self, _: Seq, _: Receipt) {}
+
+    fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {
+        broken()
+    }
+
+    fn page(&self, _: Option<Seq>, _: usize) -> Result<Vec<Record>, LogError> {
+        broken()
+    }
+}
