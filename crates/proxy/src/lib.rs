@@ -1,0 +1,12 @@
+//! The reverse proxy: requests that are not the gateway's own go to services, by API definitions.
+//!
+//! The room knows definitions, routes, upstreams and asynchronous answers, and which session a request in flight belongs
+//! to. It does not know the gateway's own endpoints (inbound), the internal port's (admin), or what a token is worth
+//! (auth).
+
+mod definition;
+
+pub use definition::{
+    Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
+    TlsFiles, TokenSources, UpstreamConfig,
+};
