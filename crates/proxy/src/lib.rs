@@ -5,8 +5,11 @@
 //! (auth).
 
 mod definition;
+mod fault;
+mod table;
 
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, TokenSources, UpstreamConfig,
 };
+pub use fault::{Fault, Warning};
