@@ -18,7 +18,8 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
-pub use parse::{MAX_ENDPOINTS, without_ours};
+pub(crate) use members::child;
+pub(crate) use parse::without_ours;
 
 /// One API: endpoints of one service.
 #[derive(Clone, Debug)]

@@ -4,10 +4,14 @@
 //! to. It does not know the gateway's own endpoints (inbound), the internal port's (admin), or what a token is worth
 //! (auth).
 
+mod apis;
 mod definition;
 mod fault;
 mod table;
 
+pub use apis::{
+    Apis, ChangeError, Difference, LoadError, MemoryStore, Standing, Store, StoreError, difference,
+};
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, TokenSources, UpstreamConfig,

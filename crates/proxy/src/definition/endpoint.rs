@@ -31,15 +31,37 @@ const DAY: u64 = 86_400_000;
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
 const MEMBERS: &[&str] = &[
-    "id", "method", "path_regex", "path_replacement", "secured", "transform_request_headers", "target", "topic",
-    "schema", "response_from", "claims", "forward_claims", "timeout_ms", "max_body_bytes", "rate_limit",
+    "id",
+    "method",
+    "path_regex",
+    "path_replacement",
+    "secured",
+    "transform_request_headers",
+    "target",
+    "topic",
+    "schema",
+    "response_from",
+    "claims",
+    "forward_claims",
+    "timeout_ms",
+    "max_body_bytes",
+    "rate_limit",
     "response_headers",
 ];
 
 /// Names that belong to one hop or to the framing of a message (RFC 9110, section 7.6.1; RFC 9112, section 6).
 const OF_THE_HOP: &[&str] = &[
-    "connection", "content-length", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// The kinds of services that RIG knows, but only `http` is here yet.
@@ -172,7 +194,11 @@ fn header_value(members: &Members<'_>, list: &str, name: &str, value: &Value) ->
     let header = value.as_str().filter(|text| text.len() <= MAX_HEADER);
     let header = header.and_then(|text| HeaderValue::from_str(text).ok());
     if header.is_none() {
-        members.fault_at(child(&members.pointer(list), name), list, "must be the value of a header, a string");
+        members.fault_at(
+            child(&members.pointer(list), name),
+            list,
+            "must be the value of a header, a string",
+        );
     }
     header
 }

@@ -179,7 +179,7 @@ impl<'a> Members<'a> {
 }
 
 /// The pointer of a member (RFC 6901, section 3).
-pub(super) fn child(pointer: &str, name: &str) -> String {
+pub(crate) fn child(pointer: &str, name: &str) -> String {
     let name: String = name.chars().take(100).collect();
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }

@@ -10,7 +10,7 @@ use super::{Api, Endpoint, auth, endpoint, proxy};
 use crate::fault::{Fault, Warning};
 
 /// Endpoints of one API.
-pub const MAX_ENDPOINTS: usize = 20_000;
+pub(super) const MAX_ENDPOINTS: usize = 20_000;
 
 /// The longest id, in bytes: it stands in URLs, metrics and log lines.
 pub(super) const MAX_ID: usize = 255;
@@ -24,7 +24,7 @@ const SHOWN_ONLY: [&str; 5] = ["phx_ref", "phx_ref_prev", "node_name", "ref_numb
 const MEMBERS: &[&str] = &["active", "auth", "auth_type", "id", "name", "proxy", "version_data", "versioned"];
 
 /// A document without the members that a gateway adds where it shows one.
-pub fn without_ours(mut document: Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn without_ours(mut document: Map<String, Value>) -> Map<String, Value> {
     for name in SHOWN_ONLY {
         document.remove(name);
     }
@@ -42,7 +42,12 @@ impl Api {
     ) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
         let Some(document) = document.as_object() else {
             let (group, field) = ("api".to_owned(), "api".to_owned());
-            return Err(vec![Fault { pointer: String::new(), group, field, reason: "must be object".to_owned() }]);
+            return Err(vec![Fault {
+                pointer: String::new(),
+                group,
+                field,
+                reason: "must be object".to_owned(),
+            }]);
         };
         let document = with_defaults(without_ours(document.clone()));
         let findings = Findings::default();
@@ -56,7 +61,8 @@ impl Api {
 
 /// What RIG fills in.
 fn with_defaults(mut document: Map<String, Value>) -> Map<String, Value> {
-    for (name, value) in [("active", json!(true)), ("auth_type", json!("none")), ("versioned", json!(false))] {
+    for (name, value) in [("active", json!(true)), ("auth_type", json!("none")), ("versioned", json!(false))]
+    {
         fill(&mut document, name, value);
     }
     fill(&mut document, "auth", json!({}));

@@ -122,11 +122,8 @@ fn one_of(target: &Members<'_>) -> Option<TargetConfig> {
     target.only(&["url", "weight"]);
     let weight = target.small("weight", 1, 0..=65_535);
     let url = target.needed_text("url", MAX_URL)?;
-    let parsed = if url.contains("://") {
-        parse_target(url)
-    } else {
-        Err("must begin with http:// or https://")
-    };
+    let parsed =
+        if url.contains("://") { parse_target(url) } else { Err("must begin with http:// or https://") };
     match parsed {
         Ok(Target { scheme, host, port }) => {
             let standard = if scheme == Scheme::HTTPS { 443 } else { 80 };
@@ -190,9 +187,8 @@ fn is_name(host: &str) -> bool {
 
 fn health_check(check: &Members<'_>) -> Option<HealthCheck> {
     check.only(&["path", "interval_ms", "timeout_ms", "healthy_after", "unhealthy_after"]);
-    let milliseconds = |name: &str, default, range| {
-        Duration::from_millis(check.number(name, range).unwrap_or(default))
-    };
+    let milliseconds =
+        |name: &str, default, range| Duration::from_millis(check.number(name, range).unwrap_or(default));
     let interval = milliseconds("interval_ms", 5000, 100..=DAY);
     let timeout = milliseconds("timeout_ms", 1000, 1..=DAY);
     let healthy_after = check.small("healthy_after", 2, 1..=1000);

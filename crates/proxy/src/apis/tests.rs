@@ -1,0 +1,1 @@
+//! Changes to definitions, and what is kept of them.
