@@ -7,9 +7,13 @@
 mod definition;
 mod fault;
 mod table;
+mod waiting;
 
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use waiting::{
+    AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
+};
