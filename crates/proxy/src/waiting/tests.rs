@@ -1,6 +1,6 @@
 //! One answer for each request, whoever comes first.
 
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::time::{Instant, advance};
@@ -102,43 +102,88 @@ fn neither_text_tells_the_token() {
     assert!(!shown.contains(expected.token()), "{shown}");
 }
 
-/// Two answers and the timeout at once, on three threads. What the callers were told must be what the request got.
+#[tokio::test(start_paused = true)]
+async fn an_answer_on_its_way_beats_the_timeout() {
+    let waiting = waiting(10);
+    let expected = waiting.expect().unwrap();
+    // So far has `deliver` come: nobody else can answer.
+    let sender = waiting.take(expected.number).unwrap();
+    let task = tokio::spawn(expected.answer());
+    tokio::task::yield_now().await;
+    advance(TIMEOUT * 2).await;
+    tokio::task::yield_now().await;
+    assert!(!task.is_finished());
+    sender.send(answer("just so")).unwrap();
+    assert_eq!(task.await.unwrap(), Ok(answer("just so")));
+}
+
+/// Where two threads wait for each other, again and again.
+#[derive(Default)]
+struct Meeting([AtomicUsize; 2]);
+
+impl Meeting {
+    /// Both leave at nearly the same time. Of short waits no system call makes a long one.
+    fn meet(&self, me: usize) {
+        let round = self.0[me].fetch_add(1, Ordering::AcqRel) + 1;
+        for turn in 1_u32.. {
+            if self.0[1 - me].load(Ordering::Acquire) >= round {
+                return;
+            }
+            std::hint::spin_loop();
+            if turn.is_multiple_of(10_000) {
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Answers and the timeout at once, on two threads, again and again. What the callers were told must be what the
+/// requests got.
 #[test]
 fn answers_and_timeout_race_and_one_wins() {
-    let mut random = fastrand::Rng::with_seed(4);
-    let (mut answered, mut timed_out) = (0, 0);
-    for round in 0..3000 {
-        let waiting = waiting(10);
-        let expected = waiting.expect().unwrap();
-        let token = expected.token().to_owned();
-        let start = Barrier::new(3);
-        let spins: [u32; 3] = std::array::from_fn(|_| random.u32(..3000));
-        let spin = |turns| (0..turns).for_each(|_| std::hint::spin_loop());
-        let (told, got) = thread::scope(|scope| {
-            let deliver = |body, spins| {
-                let (waiting, start, token) = (&waiting, &start, &token);
-                scope.spawn(move || {
-                    start.wait();
-                    spin(spins);
-                    waiting.deliver(token, answer(body))
-                })
-            };
-            let delivering = [deliver("a", spins[0]), deliver("b", spins[1])];
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            let runtime = builder.enable_time().start_paused(true).build().unwrap();
-            start.wait();
-            spin(spins[2]);
-            // The paused clock jumps to the timeout as soon as nothing else is to be done.
-            let got = runtime.block_on(expected.answer());
-            (delivering.map(|thread| thread.join().unwrap()), got)
+    const ROUNDS: usize = 20_000;
+    let waiting = waiting(ROUNDS);
+    let requests: Vec<_> = (0..ROUNDS).map(|_| waiting.expect().unwrap()).collect();
+    let tokens: Vec<_> = requests.iter().map(|request| request.token().to_owned()).collect();
+    let meeting = Meeting::default();
+    let spin = |random: &mut fastrand::Rng| (0..random.u32(..400)).for_each(|_| std::hint::spin_loop());
+    let deliver = || {
+        let mut random = fastrand::Rng::with_seed(1);
+        let told = tokens.iter().map(|token| {
+            meeting.meet(0);
+            spin(&mut random);
+            (waiting.deliver(token, answer("a")), waiting.deliver(token, answer("b")))
         });
-        match (told, got) {
-            ([Ok(()), Err(DeliverError::Gone)], Ok(got)) if got == answer("a") => answered += 1,
-            ([Err(DeliverError::Gone), Ok(())], Ok(got)) if got == answer("b") => answered += 1,
-            ([Err(DeliverError::Gone), Err(DeliverError::Gone)], Err(TimedOut)) => timed_out += 1,
-            other => panic!("round {round}: {other:?}"),
-        }
-        assert!(waiting.is_empty());
+        told.collect::<Vec<_>>()
+    };
+    let receive = || {
+        let mut random = fastrand::Rng::with_seed(2);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        let got = requests.into_iter().map(|request| {
+            meeting.meet(1);
+            spin(&mut random);
+            // The paused clock jumps to the timeout as soon as there is nothing else to do.
+            runtime.block_on(request.answer())
+        });
+        got.collect::<Vec<_>>()
+    };
+    let (told, got) = thread::scope(|scope| {
+        let delivering = scope.spawn(deliver);
+        let got = receive();
+        (delivering.join().unwrap(), got)
+    });
+    let mut timed_out = 0;
+    for (round, (told, got)) in told.into_iter().zip(got).enumerate() {
+        let gone = Err(DeliverError::Gone);
+        let expected = match &got {
+            Ok(got) if *got == answer("a") => (Ok(()), gone),
+            Ok(_) => (gone, Ok(())),
+            Err(TimedOut) => (gone, gone),
+        };
+        assert_eq!(told, expected, "round {round}: {got:?}");
+        timed_out += usize::from(got.is_err());
     }
-    assert!(answered > 0 && timed_out > 0, "{answered} answered, {timed_out} timed out: no race");
+    assert!(waiting.is_empty());
+    assert!(timed_out > 0 && timed_out < ROUNDS, "{timed_out} timed out: no race");
 }
