@@ -8,6 +8,7 @@ mod apis;
 mod definition;
 mod fault;
 mod table;
+mod waiting;
 
 pub use apis::{
     Apis, ChangeError, Difference, LoadError, MemoryStore, Standing, Store, StoreError, difference,
@@ -17,3 +18,6 @@ pub use definition::{
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use waiting::{
+    AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
+};
