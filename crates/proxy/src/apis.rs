@@ -3,7 +3,11 @@
 //! What is stored about an id, a definition or that it was deleted, wins over the file's definition of that id. Every
 //! change is checked, compiled together with all others, stored, and only then served.
 
+mod definitions;
 mod difference;
+mod file;
+mod load;
+mod store;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -12,22 +16,20 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::definition::{Api, without_ours};
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
+pub use definitions::Definitions;
+use definitions::{all_indexed, check_bounds, list};
 pub use difference::{Difference, difference};
+pub use file::FileStore;
+pub use load::LoadError;
+pub use store::{MemoryStore, Store, StoreError};
 use stored::Stored;
-pub use stored::{MemoryStore, Store, StoreError};
-
-/// Definitions of a node.
-const MAX_APIS: usize = 10_000;
-
-/// Endpoints of all definitions together.
-const MAX_ENDPOINTS: usize = 100_000;
 
 /// Gives the environment variables that definitions name (`use_env`).
 type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -78,29 +80,6 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// Why the definitions of a node cannot be served at its start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file's definitions are wrong; pointers begin with the index in its list.
-    #[error("{}", shown(.0))]
-    Faults(Vec<Fault>),
-    /// A definition that was stored is not valid any more.
-    #[error("the stored definition of API {id}: {}", shown(.faults))]
-    StoredFaults {
-        /// Its id.
-        id: String,
-        /// What is wrong.
-        faults: Vec<Fault>,
-    },
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-fn shown(faults: &[Fault]) -> String {
-    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
-}
-
 impl fmt::Debug for Apis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Apis").field("standing", &self.standing.load().len()).finish_non_exhaustive()
@@ -108,62 +87,6 @@ impl fmt::Debug for Apis {
 }
 
 impl Apis {
-    /// The definitions of the file (`PROXY_CONFIG_FILE`, a list), overlaid by those of the store; with warnings of what
-    /// is probably not what was meant.
-    ///
-    /// # Errors
-    /// A definition is wrong, or the store cannot be read.
-    pub fn load(
-        file: &Value,
-        store: Box<dyn Store>,
-        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-    ) -> Result<(Self, Vec<Warning>), LoadError> {
-        let environment: Environment = Box::new(environment);
-        let (of_file, mut warnings) = parse_list(file, &environment).map_err(LoadError::Faults)?;
-        let stored = Stored::load(&*store)?;
-        let now = now();
-        let standing = of_file.iter().map(|api| {
-            (api.id.clone(), Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() })
-        });
-        let mut standing: BTreeMap<_, _> = standing.collect();
-        let mut differing = Vec::new();
-        for (id, entry) in &stored.apis {
-            let Some(document) = &entry.document else {
-                differing.extend(standing.remove(id.as_str()).map(|_| id.clone()));
-                continue;
-            };
-            let api = Api::parse(&Value::Object(document.clone()), &environment);
-            let (api, of_it) = api.map_err(|faults| LoadError::StoredFaults { id: id.clone(), faults })?;
-            warnings.extend(of_it.into_iter().map(|warning| Warning(format!("API {id}: {}", warning.0))));
-            let stands = Standing {
-                api: Arc::new(api),
-                ref_number: entry.ref_number,
-                timestamp: entry.timestamp.clone(),
-            };
-            let api = stands.api.clone();
-            let over = standing.insert(api.id.clone(), stands);
-            differing.extend(over.filter(|over| over.api.document != api.document).map(|_| id.clone()));
-        }
-        if !differing.is_empty() {
-            let ids = differing.join(", ");
-            warnings.push(Warning(format!("stored definitions win over those of PROXY_CONFIG_FILE: {ids}")));
-        }
-        check_bounds(&standing).map_err(LoadError::Faults)?;
-        let (table, of_table) = Table::build(&list(&standing), &Table::default())
-            .map_err(|faults| LoadError::Faults(all_indexed(faults, &of_file)))?;
-        warnings.extend(of_table.iter().cloned());
-        let base = of_file.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
-        let warned = of_table.into_iter().map(|warning| warning.0).collect();
-        let apis = Self {
-            store,
-            environment,
-            changing: Mutex::new(Changing { base, warnings: warned }),
-            standing: ArcSwap::from_pointee(standing),
-            table: ArcSwap::from_pointee(table),
-        };
-        Ok((apis, warnings))
-    }
-
     /// A new definition.
     ///
     /// # Errors
@@ -226,7 +149,8 @@ impl Apis {
         dry_run: bool,
     ) -> Result<(Vec<Difference>, Vec<Warning>), ChangeError> {
         let mut changing = self.changing.lock();
-        let (apis, warnings) = parse_list(documents, &self.environment).map_err(ChangeError::Faults)?;
+        let Definitions { apis, warnings } =
+            Definitions::parse(documents, &self.environment).map_err(ChangeError::Faults)?;
         let before = self.snapshot();
         let now = now();
         let stand = |api: &Arc<Api>| match before.get(&api.id) {
@@ -241,7 +165,7 @@ impl Apis {
         let differences = difference(&documents_of(&before), &documents_of(&standing));
         if dry_run {
             check_bounds(&standing).map_err(ChangeError::Faults)?;
-            let built = Table::build(&list(&standing), &self.table.load());
+            let built = Table::build(&list(&standing), &self.table());
             built.map_err(|faults| ChangeError::Faults(all_indexed(faults, &apis)))?;
             return Ok((differences, warnings));
         }
@@ -262,6 +186,11 @@ impl Apis {
         self.standing.load().get(id).cloned()
     }
 
+    /// What is served.
+    pub(crate) fn table(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
     fn snapshot(&self) -> BTreeMap<Arc<str>, Standing> {
         BTreeMap::clone(&self.standing.load())
     }
@@ -274,8 +203,7 @@ impl Apis {
         mut warnings: Vec<Warning>,
     ) -> Result<Vec<Warning>, ChangeError> {
         check_bounds(&standing).map_err(ChangeError::Faults)?;
-        let (table, of_table) =
-            Table::build(&list(&standing), &self.table.load()).map_err(ChangeError::Faults)?;
+        let (table, of_table) = Table::build(&list(&standing), &self.table()).map_err(ChangeError::Faults)?;
         Stored::over(&changing.base, &standing).save(&*self.store)?;
         warnings.extend(of_table.iter().filter(|warning| !changing.warnings.contains(&warning.0)).cloned());
         changing.warnings = of_table.into_iter().map(|warning| warning.0).collect();
@@ -285,81 +213,8 @@ impl Apis {
     }
 }
 
-fn list(standing: &BTreeMap<Arc<str>, Standing>) -> Vec<Arc<Api>> {
-    standing.values().map(|standing| standing.api.clone()).collect()
-}
-
 fn documents_of(standing: &BTreeMap<Arc<str>, Standing>) -> Vec<Map<String, Value>> {
     standing.values().map(|standing| standing.api.document.clone()).collect()
-}
-
-/// Reads a list of definitions; pointers of its faults begin with the index.
-fn parse_list(
-    documents: &Value,
-    environment: &Environment,
-) -> Result<(Vec<Arc<Api>>, Vec<Warning>), Vec<Fault>> {
-    let fault = |pointer: String, field: &str, reason: &str| Fault {
-        pointer,
-        group: "api".to_owned(),
-        field: field.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let documents = match documents.as_array() {
-        Some(documents) if documents.len() <= MAX_APIS => documents,
-        Some(_) => return Err(vec![fault(String::new(), "api", "must have at most 10000 entries")]),
-        None => return Err(vec![fault(String::new(), "api", "must be list")]),
-    };
-    let (mut apis, mut faults, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut ids = HashSet::new();
-    for (index, document) in documents.iter().enumerate() {
-        if document.get("id").and_then(Value::as_str).is_some_and(|id| !ids.insert(id)) {
-            faults.push(fault(format!("/{index}/id"), "id", "must be unique"));
-        }
-        match Api::parse(document, environment) {
-            Ok((api, of_it)) => {
-                warnings.extend(of_it.into_iter().map(|warning| Warning(format!("/{index}{}", warning.0))));
-                apis.push(Arc::new(api));
-            }
-            Err(of_it) => faults.extend(
-                of_it
-                    .into_iter()
-                    .map(|fault| Fault { pointer: format!("/{index}{}", fault.pointer), ..fault }),
-            ),
-        }
-        // As for one document: nobody reads more.
-        if faults.len() > 1000 {
-            break;
-        }
-    }
-    if faults.is_empty() { Ok((apis, warnings)) } else { Err(faults) }
-}
-
-/// A fault of the table with the index of its API in a list.
-fn indexed(fault: Fault, apis: &[Arc<Api>]) -> Fault {
-    let of = |api: &Arc<Api>| {
-        let rest = fault.group.strip_prefix(&*api.id);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    match apis.iter().position(of) {
-        Some(index) => Fault { pointer: format!("/{index}{}", fault.pointer), ..fault },
-        None => fault,
-    }
-}
-
-fn all_indexed(faults: Vec<Fault>, apis: &[Arc<Api>]) -> Vec<Fault> {
-    faults.into_iter().map(|fault| indexed(fault, apis)).collect()
-}
-
-fn check_bounds(standing: &BTreeMap<Arc<str>, Standing>) -> Result<(), Vec<Fault>> {
-    let endpoints: usize = standing.values().map(|standing| standing.api.endpoints.len()).sum();
-    let reason = if standing.len() > MAX_APIS {
-        format!("a node has at most {MAX_APIS} APIs")
-    } else if endpoints > MAX_ENDPOINTS {
-        format!("the APIs of a node have at most {MAX_ENDPOINTS} endpoints")
-    } else {
-        return Ok(());
-    };
-    Err(vec![Fault { pointer: String::new(), group: "api".to_owned(), field: "api".to_owned(), reason }])
 }
 
 /// The time of day as RIG shows it: with microseconds.

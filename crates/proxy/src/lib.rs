@@ -11,7 +11,8 @@ mod table;
 mod waiting;
 
 pub use apis::{
-    Apis, ChangeError, Difference, LoadError, MemoryStore, Standing, Store, StoreError, difference,
+    Apis, ChangeError, Definitions, Difference, FileStore, LoadError, MemoryStore, Standing, Store,
+    StoreError, difference,
 };
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,

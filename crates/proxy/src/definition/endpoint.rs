@@ -77,6 +77,12 @@ pub(super) fn read(
     let path_regex = members.needed_text("path_regex", MAX_PATTERN);
     let method = members.needed_text("method", MAX_METHOD).and_then(|method| read_method(members, method));
     let path_replacement = members.text("path_replacement", MAX_PATTERN);
+    if path_replacement.is_some_and(|path| !is_path(path)) {
+        members.fault(
+            "path_replacement",
+            "must be a path (RFC 3986) that begins with / or a capture, such as \\1",
+        );
+    }
     if let Some(Err(reason)) = path_regex.map(|pattern| check_pattern(pattern, path_replacement)) {
         members.fault("path_regex", reason);
     }
@@ -115,6 +121,11 @@ fn read_method(members: &Members<'_>, text: &str) -> Option<Method> {
         members.warn("method", "has lower case letters: methods are compared with their case");
     }
     Some(method)
+}
+
+/// A path as it stands in a request line, with captures in it. Whatever else would end up in one is refused here.
+fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '\\']) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// `target`, `topic` and `schema`: RIG's rules, and what is not here yet.
