@@ -8,6 +8,7 @@ mod access;
 mod carry_out;
 mod messages;
 mod openapi;
+mod responses;
 mod routes;
 mod session_blacklist;
 mod v4;

@@ -4,12 +4,21 @@
 //! to. It does not know the gateway's own endpoints (inbound), the internal port's (admin), or what a token is worth
 //! (auth).
 
+mod apis;
 mod definition;
 mod fault;
 mod table;
+mod waiting;
 
+pub use apis::{
+    Apis, ChangeError, Definitions, Difference, FileStore, LoadError, MemoryStore, Standing, Store,
+    StoreError, difference,
+};
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use waiting::{
+    AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
+};

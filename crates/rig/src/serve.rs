@@ -8,6 +8,7 @@ use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
+use proxy::{Waiting, WaitingConfig};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,7 +61,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connection_tokens,
         metrics.clone(),
     );
-    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone());
+    let waiting = Arc::new(Waiting::new(WaitingConfig::default(), settings.correlation_tokens));
+    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting);
     let inbound = Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors);
 
     let mut terminate = signal(SignalKind::terminate())?;

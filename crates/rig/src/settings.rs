@@ -22,6 +22,7 @@ use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
 use listener::{Limits, Tls};
+use proxy::CorrelationKey;
 use subscription::Extractors;
 use telemetry::LogFormat;
 use tracing::Level;
@@ -58,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
     pub(crate) connection_tokens: TokenKey,
+    pub(crate) correlation_tokens: CorrelationKey,
     /// Of the inbound port.
     pub(crate) inbound: inbound::Config,
     /// Of the internal port.
@@ -120,6 +122,7 @@ impl Settings {
                 ..connection::Config::default()
             },
             connection_tokens: TokenKey::new(reader.text("NODE_COOKIE").as_deref()),
+            correlation_tokens: CorrelationKey::new(reader.text("NODE_COOKIE").as_deref()),
             inbound: inbound::Config {
                 cors: network::read_cors(reader),
                 connects_per_minute: NonZeroU32::new(reader.number("MAX_CONNECTIONS_PER_MINUTE"))
