@@ -185,7 +185,7 @@ impl Store for Full {
 
 #[tokio::test]
 async fn what_cannot_be_stored_is_a_503_and_changes_nothing() {
-    let file = Definitions::parse(&json!([document("a")]), &|_| None).unwrap();
+    let (file, _) = Definitions::parse(&json!([document("a")]), &|_| None).unwrap();
     let (apis, _) = Apis::load(file, Box::new(Full), |_| None).unwrap();
     let port = port(Arc::new(apis));
     let told = r#"503 {"message":"The change could not be stored, and was not made."}"#;

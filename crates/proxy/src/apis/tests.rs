@@ -58,7 +58,7 @@ fn document(id: &str, name: &str) -> Value {
 }
 
 fn try_load(file: &Value, shelf: &Shelf) -> Result<(Apis, Vec<String>), LoadError> {
-    let file = Definitions::parse(file, &|_| None).unwrap();
+    let (file, _) = Definitions::parse(file, &|_| None).unwrap();
     let (apis, warnings) = Apis::load(file, Box::new(shelf.clone()), |_| None)?;
     Ok((apis, warnings.into_iter().map(|warning| warning.0).collect()))
 }

@@ -237,6 +237,15 @@ pub(crate) const GROUPS: &[Group] = &[
         )],
     },
     Group {
+        heading: "Proxy",
+        settings: &[setting(
+            "PROXY_CONFIG_FILE",
+            "",
+            text("JSON", "a JSON list of API definitions, or the path of a file with one"),
+            "The APIs that requests are forwarded to; what the internal port changed of them wins",
+        )],
+    },
+    Group {
         heading: "Connections",
         settings: &[
             setting(
@@ -379,7 +388,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "NATS_SERVERS",
     "NATS_SOURCE_TOPICS",
     "NODE_HOST",
-    "PROXY_CONFIG_FILE",
     "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
     "PROXY_KAFKA_RESPONSE_TIMEOUT",
