@@ -81,7 +81,9 @@ pub(crate) fn command() -> Command {
                 .args(settings().map(|flag| flag.hide(true))),
         )
         .subcommand(token::command().arg(config()))
-        .subcommands(operate::commands().map(|command| command.arg(config().help_heading("Gateway"))))
+        .subcommands(
+            operate::commands().map(|command| command.arg(config().help_heading("Gateway").global(true))),
+        )
         .subcommand(audit::command().arg(config()))
         .subcommand(completions::command())
 }
@@ -199,6 +201,7 @@ fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Op
         (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, None) => {
             "unknown; rig --help names all flags and commands".to_owned()
         }
+        (ErrorKind::MissingSubcommand, _) => "needs a command behind it, which its --help names".to_owned(),
         (ErrorKind::InvalidValue, _) => "needs a value".to_owned(),
         (kind, _) => kind.as_str().unwrap_or("cannot be read").to_owned(),
     };
@@ -281,6 +284,12 @@ mod tests {
             "help_revoke",
             command.find_subcommand_mut("revoke").unwrap().render_long_help()
         );
+        let apis = command.find_subcommand_mut("apis").unwrap();
+        let mut helps = apis.render_long_help().to_string();
+        for name in ["export", "import", "diff"] {
+            helps += &apis.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        }
+        insta::assert_snapshot!("help_apis", helps);
     }
 
     #[test]
