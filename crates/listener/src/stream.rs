@@ -1,12 +1,13 @@
 //! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
-//! write was blocked.
+//! write was blocked. An application that takes the socket over gets it as it is.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -30,10 +31,34 @@ pub(crate) struct Seen {
     pub(crate) gate: Gate,
 }
 
-/// A stream that notes what happens to it.
-pub(crate) struct Watched {
+/// A stream that notes what happens to it, and writes what its [`Gate`] lets pass.
+pub struct Watched {
     pub(crate) stream: Stream,
     pub(crate) seen: Arc<Seen>,
+}
+
+impl Watched {
+    /// What keeps back its writes.
+    pub fn gate(&self) -> &Gate {
+        &self.seen.gate
+    }
+
+    /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is written to them.
+    pub fn into_parts(self) -> (TcpStream, Option<Box<ServerConnection>>) {
+        match self.stream {
+            Stream::Clear(tcp) => (tcp, None),
+            Stream::Tls(stream) => {
+                let (tcp, session) = stream.into_inner();
+                (tcp, Some(Box::new(session)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("tls", &matches!(self.stream, Stream::Tls(_))).finish_non_exhaustive()
+    }
 }
 
 macro_rules! each {

@@ -4,10 +4,23 @@
 //! to. It does not know the gateway's own endpoints (inbound), the internal port's (admin), or what a token is worth
 //! (auth).
 
+mod access;
+mod answer;
 mod apis;
+mod body;
 mod definition;
 mod fault;
+mod head;
+mod in_flight;
+mod limit;
+mod path;
+mod proxy;
+mod record;
+mod relay;
+mod routes;
 mod table;
+mod tunnel;
+mod upstream;
 mod waiting;
 
 pub use apis::{
@@ -19,6 +32,7 @@ pub use definition::{
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use proxy::{Config, Proxy};
 pub use waiting::{
     AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
 };

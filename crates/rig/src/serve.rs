@@ -9,7 +9,7 @@ use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
-use proxy::{Apis, Definitions, FileStore, MemoryStore, Store, Waiting, WaitingConfig};
+use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,9 +65,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connection_tokens,
         metrics.clone(),
     );
-    let waiting = Arc::new(Waiting::new(WaitingConfig::default(), settings.correlation_tokens));
-    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting, apis);
-    let inbound = Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors);
+    let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
+    let admin =
+        Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
+    let proxy = Proxy::new(settings.proxy, apis, waiting, settings.verifier.clone(), hub.sessions().clone());
+    let proxy = Arc::new(proxy);
+    let inbound =
+        Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -77,6 +81,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let hub = hub.clone();
         async move { hub.keep().await }
     });
+    background.spawn(async move { proxy.keep().await });
     if let Some(tls) = tls {
         background.spawn(async move { tls.watch().await });
     }

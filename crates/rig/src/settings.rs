@@ -23,7 +23,7 @@ use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
 use listener::{Limits, Tls};
-use proxy::{CorrelationKey, Definitions};
+use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
 use telemetry::LogFormat;
 use tracing::Level;
@@ -63,7 +63,12 @@ pub(crate) struct Settings {
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
     pub(crate) connection_tokens: TokenKey,
+    /// Seals the tokens of requests that wait for an asynchronous answer.
     pub(crate) correlation_tokens: CorrelationKey,
+    /// Of those requests.
+    pub(crate) waiting: WaitingConfig,
+    /// Of the proxy.
+    pub(crate) proxy: proxy::Config,
     /// Of the inbound port.
     pub(crate) inbound: inbound::Config,
     /// Of the internal port.
@@ -106,6 +111,7 @@ impl Settings {
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
+        let cors = network::read_cors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         let node_name = format!("rig@{host}");
@@ -130,8 +136,17 @@ impl Settings {
             },
             connection_tokens: TokenKey::new(reader.text("NODE_COOKIE").as_deref()),
             correlation_tokens: CorrelationKey::new(reader.text("NODE_COOKIE").as_deref()),
+            waiting: WaitingConfig {
+                timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"),
+                ..WaitingConfig::default()
+            },
+            proxy: proxy::Config {
+                cors: cors.origin().clone(),
+                answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
+                idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
+            },
             inbound: inbound::Config {
-                cors: network::read_cors(reader),
+                cors,
                 connects_per_minute: NonZeroU32::new(reader.number("MAX_CONNECTIONS_PER_MINUTE"))
                     .expect("the bound of the row is 1"),
                 max_body,

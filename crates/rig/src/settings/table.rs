@@ -62,6 +62,11 @@ const fn millis(least: u64, most: u64) -> Kind {
     Kind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
+/// Of a setting that is RIG's: a bare number means milliseconds.
+const fn rig_millis(least: u64, most: u64) -> Kind {
+    Kind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+}
+
 const fn bytes(least: u64, most: u64) -> Kind {
     Kind::Bytes { least, most }
 }
@@ -237,15 +242,6 @@ pub(crate) const GROUPS: &[Group] = &[
         )],
     },
     Group {
-        heading: "Proxy",
-        settings: &[setting(
-            "PROXY_CONFIG_FILE",
-            "",
-            text("JSON", "a JSON list of API definitions, or the path of a file with one"),
-            "The APIs that requests are forwarded to; what the internal port changed of them wins",
-        )],
-    },
-    Group {
         heading: "Connections",
         settings: &[
             setting(
@@ -282,6 +278,35 @@ pub(crate) const GROUPS: &[Group] = &[
                 "NODE_COOKIE",
                 text("SECRET", "any text"),
                 "What connection tokens are encrypted with; not set: a random key at each start",
+            ),
+        ],
+    },
+    Group {
+        heading: "Proxy",
+        settings: &[
+            setting(
+                "PROXY_CONFIG_FILE",
+                "",
+                text("JSON", "a JSON list of API definitions, or the path of a file with one"),
+                "The APIs that requests are forwarded to; what the internal port changed of them wins",
+            ),
+            setting(
+                "PROXY_RECV_TIMEOUT",
+                "5s",
+                rig_millis(1, DAY),
+                "How long a service may take to begin its answer; then the client gets 502",
+            ),
+            setting(
+                "PROXY_IDLE_TIMEOUT",
+                "60s",
+                millis(1, DAY),
+                "How long the body of a proxied request or answer may stand still; then it is cut",
+            ),
+            setting(
+                "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
+                "5s",
+                rig_millis(1, DAY),
+                "How long a request waits for its asynchronous answer; then the client gets 504",
             ),
         ],
     },
@@ -388,14 +413,12 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "NATS_SERVERS",
     "NATS_SOURCE_TOPICS",
     "NODE_HOST",
-    "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
     "PROXY_KAFKA_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_TOPICS",
     "PROXY_KINESIS_REQUEST_REGION",
     "PROXY_KINESIS_RESPONSE_TIMEOUT",
     "PROXY_NATS_RESPONSE_TIMEOUT",
-    "PROXY_RECV_TIMEOUT",
     "REQUEST_LOG",
 ];
 
