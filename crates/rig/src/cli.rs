@@ -81,9 +81,7 @@ pub(crate) fn command() -> Command {
                 .args(settings().map(|flag| flag.hide(true))),
         )
         .subcommand(token::command().arg(config()))
-        .subcommands(
-            operate::commands().map(|command| command.arg(config().help_heading("Gateway").global(true))),
-        )
+        .subcommands(operate::commands().map(with_config))
         .subcommand(audit::command().arg(config()))
         .subcommand(completions::command())
 }
@@ -96,6 +94,14 @@ fn is_command(text: &str) -> bool {
 fn config() -> Arg {
     let help = format!("A file with settings, as TOML [env: {CONFIG_VARIABLE}]");
     flag("config").value_name("FILE").help(help)
+}
+
+/// A command, or those below it, with the flag for the settings file.
+fn with_config(command: Command) -> Command {
+    if command.has_subcommands() {
+        return command.mut_subcommands(with_config);
+    }
+    command.arg(config().help_heading("Gateway"))
 }
 
 fn settings() -> impl Iterator<Item = Arg> {
@@ -140,7 +146,7 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
                     .mistakes
                     .push(mistake(format!("--{flag}"), &format!("rig {command} takes no settings as flags")));
             }
-            collect_config(matches, &mut flags);
+            collect_config(matches.subcommand().map_or(matches, |(_, matches)| matches), &mut flags);
             match operate::Request::from_matches(command, matches) {
                 Some(request) => Asked::Operate(flags, request),
                 None if command == "audit" => Asked::Audit(flags, audit::files(matches)),

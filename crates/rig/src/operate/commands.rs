@@ -83,19 +83,14 @@ pub(crate) fn commands() -> [Command; 6] {
 fn apis() -> Command {
     let file = || value("file", "FILE", "A JSON list of definitions, as of export; - reads standard input");
     let about = "Takes the definitions of APIs out of a gateway, and brings them in";
-    let apis = command("apis", about).subcommand_required(true).disable_help_subcommand(true);
-    apis.mut_args(|arg| arg.global(true)).subcommands([
-        Command::new("export")
-            .about("Prints all definitions as a JSON list, such as PROXY_CONFIG_FILE takes")
-            .after_help(EXIT_CODES),
-        Command::new("import")
-            .about(
-                "Makes a list of definitions those of the gateway: all of it, or nothing where one is wrong",
-            )
-            .args([file(), switch("dry-run", "Only say what would differ")])
-            .after_help(EXIT_CODES),
-        Command::new("diff")
-            .about("Says what an import would change: exit code 0 nothing, 1 something")
+    Command::new("apis").about(about).subcommand_required(true).disable_help_subcommand(true).subcommands([
+        command("export", "Prints all definitions as a JSON list, such as PROXY_CONFIG_FILE takes"),
+        command(
+            "import",
+            "Makes a list of definitions those of the gateway: all of it, or nothing where one is wrong",
+        )
+        .args([file(), switch("dry-run", "Only say what would differ")]),
+        command("diff", "Says what an import would change: exit code 0 nothing, 1 something")
             .arg(file())
             .after_help(EXIT_CODES_OF_DIFF),
     ])
