@@ -131,7 +131,9 @@ impl Exchange<'_> {
         };
         let wanted = head::for_service(&mut head, peer);
         self.complete(&mut head, token.as_deref());
-        head.uri = uri(path, head.uri.query(), expected.as_ref())?;
+        if expected.is_some() || path != head.uri.path() {
+            head.uri = uri(path, head.uri.query(), expected.as_ref())?;
+        }
         let expects = head.headers.contains_key(EXPECT);
         let mut request = Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body));
         if expects {
