@@ -3,6 +3,7 @@
 //! It knows the protocols from outside only: nothing of the gateway's code is used here, so a mistake there cannot hide
 //! behind the same mistake here. Everything blocks, with a deadline; a test is one thread that tells a story.
 
+mod apis;
 mod client;
 mod folder;
 mod gateway;
@@ -14,6 +15,7 @@ mod token;
 mod websocket;
 mod wire;
 
+pub use apis::{api, api_names, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;

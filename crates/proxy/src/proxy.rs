@@ -1,9 +1,11 @@
 //! The way of a request: route, session, service, and back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Verifier;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
@@ -89,10 +91,11 @@ impl Proxy {
         drop(table);
         let path = route.pattern.rewrite(&path);
         let exchange = Exchange { proxy: self, route: &route, peer: &peer };
-        match exchange.run(head, &path, body).await {
-            Ok(answer) => answer,
-            Err(refusal) => self.refuse(refusal),
+        match exchange.prepare(head, &path, body) {
+            Ok(prepared) => exchange.run(prepared).await,
+            Err(refusal) => Err(refusal),
         }
+        .unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     fn refuse(&self, refusal: Refusal) -> Answer {
@@ -107,18 +110,20 @@ struct Exchange<'a> {
     peer: &'a Peer,
 }
 
+/// A request that a service may see.
+struct Prepared {
+    request: Request<RequestBody>,
+    /// What the client wants to upgrade to.
+    wanted: Option<HeaderValue>,
+    /// How it is answered asynchronously, if it is.
+    expected: Option<Expected>,
+    session: Option<InSession>,
+}
+
 impl Exchange<'_> {
-    async fn run(&self, mut head: Parts, path: &str, body: Incoming) -> Result<Answer, Refusal> {
+    fn prepare(&self, mut head: Parts, path: &str, body: Incoming) -> Result<Prepared, Refusal> {
         let Self { proxy, route, peer } = *self;
-        let (token, session) = match &route.token_sources {
-            None => (None, None),
-            Some(sources) => {
-                let in_flight = Arc::new(InFlight::new(peer.gate.clone()));
-                let admitted = proxy.access.admit(sources, &head, &in_flight);
-                let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
-                (Some(token), Some(InSession { in_flight, _registration: registration }))
-            }
-        };
+        let (token, session) = self.admit(&head)?.unzip();
         self.check(token.as_deref(), &body)?;
         let expected = match route.endpoint.response_from {
             ResponseFrom::Http => None,
@@ -126,26 +131,24 @@ impl Exchange<'_> {
         };
         let wanted = head::for_service(&mut head, peer);
         self.complete(&mut head, token.as_deref());
-        head.uri = uri(path, head.uri.query(), expected.as_ref())?;
-        let expects = head.headers.contains_key(http::header::EXPECT);
+        if expected.is_some() || path != head.uri.path() {
+            head.uri = uri(path, head.uri.query(), expected.as_ref())?;
+        }
+        let expects = head.headers.contains_key(EXPECT);
         let mut request = Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body));
         if expects {
             body::hold(&mut request);
         }
-        let patience = Patience {
-            answer: route.endpoint.timeout.unwrap_or(proxy.config.answer_timeout),
-            idle: proxy.config.idle_timeout,
-        };
-        let Some(session) = session else {
-            let answered = route.upstream.send(request, patience).await?;
-            return self.answer(answered, wanted, expected, None).await;
-        };
-        let in_flight = session.in_flight.clone();
-        let work = async {
-            let answered = route.upstream.send(request, patience).await?;
-            self.answer(answered, wanted, expected, Some(session)).await
-        };
-        in_flight.or_over(work).await.unwrap_or(Err(Refusal::Unauthenticated))
+        Ok(Prepared { request, wanted, expected, session })
+    }
+
+    /// Enters a request into its session, where the endpoint wants one.
+    fn admit(&self, head: &Parts) -> Result<Option<(Arc<Token>, InSession)>, Refusal> {
+        let Some(sources) = &self.route.token_sources else { return Ok(None) };
+        let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
+        let admitted = self.proxy.access.admit(sources, head, &in_flight);
+        let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
+        Ok(Some((token, InSession { in_flight, _registration: registration })))
     }
 
     /// All that can be said against a request before a service has seen it.
@@ -189,6 +192,35 @@ impl Exchange<'_> {
         session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Unauthenticated)
     }
 
+    async fn run(&self, prepared: Prepared) -> Result<Answer, Refusal> {
+        let Prepared { request, wanted, expected, session } = prepared;
+        let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
+        let answer = endpoint.timeout.unwrap_or(config.answer_timeout);
+        let patience = Patience { answer, idle: config.idle_timeout };
+        let in_flight = session.as_ref().map(|session| session.in_flight.clone());
+        let work = pin!(async {
+            let answered = self.route.upstream.send(request, patience).await?;
+            self.answer(answered, wanted, expected, session).await
+        });
+        match in_flight {
+            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Unauthenticated)),
+            None => work.await,
+        }
+    }
+
+    /// Waits for an answer that comes to the internal port.
+    async fn answer_later(
+        &self,
+        accepted: Relay,
+        expected: Expected,
+        session: Option<InSession>,
+    ) -> Result<Answer, Refusal> {
+        accepted.discard().await;
+        let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
+        self.begins(session.as_ref(), InFlight::answers)?;
+        Ok(Answer::Response(answer::asynchronous(answer, &self.proxy.config.cors, session)))
+    }
+
     async fn answer(
         &self,
         answered: Answered,
@@ -208,10 +240,9 @@ impl Exchange<'_> {
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => return Err(Refusal::Unreachable),
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                Relay::new(body, link, (upstream, target), idle, None, record).discard().await;
-                let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
-                self.begins(session.as_ref(), InFlight::answers)?;
-                return Ok(Answer::Response(answer::asynchronous(answer, &self.proxy.config.cors, session)));
+                let accepted = Relay::new(body, link, (upstream, target), idle, None, record);
+                // Boxed: most answers do not come this way.
+                return Box::pin(self.answer_later(accepted, expected, session)).await;
             }
             _ => {}
         }

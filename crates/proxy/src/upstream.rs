@@ -94,7 +94,8 @@ impl Upstream {
             let kept = target.pool.take();
             let mut link = match kept {
                 Some(link) => link,
-                None => match self.connect(target).await {
+                // Boxed: most requests find a connection.
+                None => match Box::pin(self.connect(target)).await {
                     Ok(link) => link,
                     Err(error) => {
                         tracing::debug!(target = %target.authority, %error, "cannot connect");

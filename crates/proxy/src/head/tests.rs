@@ -47,7 +47,7 @@ fn forwarded_quotes_what_is_no_token() {
     };
     assert_eq!(
         of("10.0.0.1:9", Some("a.example")),
-        r#"for=10.0.0.1;by="[2001:db8::1]";host=a.example;proto=http"#
+        r#"for=10.0.0.1;by="[2001:db8::1]";host="a.example";proto=http"#
     );
     assert_eq!(of("[::ffff:10.0.0.1]:9", None), r#"for=10.0.0.1;by="[2001:db8::1]";proto=http"#);
     assert_eq!(of("[::1]:9", Some("a:4000")), r#"for="[::1]";by="[2001:db8::1]";host="a:4000";proto=http"#);
@@ -55,4 +55,13 @@ fn forwarded_quotes_what_is_no_token() {
         !of("10.0.0.1:9", Some(r#"a";for=x"#)).contains("for=x"),
         "a client cannot break out of the quotes"
     );
+}
+
+#[test]
+fn addresses_are_those_of_the_standard_library() {
+    for address in ["0.0.0.0", "1.20.103.255", "255.255.255.255", "9.10.99.100", "2001:db8::1"] {
+        let mut text = Vec::new();
+        push_address(&mut text, address.parse().unwrap());
+        assert_eq!(text, address.as_bytes());
+    }
 }

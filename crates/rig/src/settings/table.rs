@@ -285,6 +285,12 @@ pub(crate) const GROUPS: &[Group] = &[
         heading: "Proxy",
         settings: &[
             setting(
+                "PROXY_CONFIG_FILE",
+                "",
+                text("JSON", "a JSON list of API definitions, or the path of a file with one"),
+                "The APIs that requests are forwarded to; what the internal port changed of them wins",
+            ),
+            setting(
                 "PROXY_RECV_TIMEOUT",
                 "5s",
                 rig_millis(1, DAY),
@@ -407,7 +413,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "NATS_SERVERS",
     "NATS_SOURCE_TOPICS",
     "NODE_HOST",
-    "PROXY_CONFIG_FILE",
     "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
     "PROXY_KAFKA_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_TOPICS",
