@@ -8,8 +8,10 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use listener::Body;
+use telemetry::ProxyStatus;
 use uuid::Uuid;
 
+use crate::record::Record;
 use crate::relay::InSession;
 use crate::waiting::AsyncAnswer;
 
@@ -27,6 +29,8 @@ pub(crate) enum Refusal {
     NotFound,
     /// No legal session's token where one is required.
     Unauthenticated,
+    /// Its session has ended while it waited.
+    Killed,
     /// The token's claims are not those required.
     Forbidden,
     /// Asked too often; another request may come after so many seconds.
@@ -51,7 +55,7 @@ impl Refusal {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::Killed => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -63,10 +67,28 @@ impl Refusal {
         }
     }
 
+    /// How it is counted.
+    pub(crate) fn outcome(self) -> ProxyStatus {
+        match self {
+            Self::NotFound => ProxyStatus::NotFound,
+            Self::Unauthenticated => ProxyStatus::Unauthenticated,
+            Self::Killed => ProxyStatus::Killed,
+            Self::Forbidden => ProxyStatus::Forbidden,
+            Self::TooMany(_) => ProxyStatus::TooManyRequests,
+            Self::TooLarge => ProxyStatus::TooLarge,
+            Self::ClientSilent => ProxyStatus::ClientTimeout,
+            Self::ClientBroken => ProxyStatus::BadRequest,
+            Self::Unreachable => ProxyStatus::Unreachable,
+            Self::ServiceSilent => ProxyStatus::RequestTimeout,
+            Self::Full => ProxyStatus::Unavailable,
+            Self::NoAnswer => ProxyStatus::ResponseTimeout,
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::NotFound => r#"{"message":"Not Found"}"#,
-            Self::Unauthenticated => "Authentication failed.",
+            Self::Unauthenticated | Self::Killed => "Authentication failed.",
             Self::Forbidden => "The claims of the token do not allow this request.",
             Self::TooMany(_) => "Too many requests.",
             Self::TooLarge => "The request body is too large.",
@@ -90,7 +112,7 @@ impl Refusal {
             }
             // RIG says no more.
             Self::Unreachable | Self::ServiceSilent => return response,
-            Self::Unauthenticated => {
+            Self::Unauthenticated | Self::Killed => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::TooMany(seconds) => {
@@ -116,14 +138,16 @@ pub(crate) fn preflight(methods: &[Method], origin: &HeaderValue) -> Response<Bo
     response
 }
 
-/// An answer that came to the internal port; it belongs to the session until it has left.
+/// An answer that came to the internal port; it belongs to the session until it has left, and so does its record.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     origin: &HeaderValue,
     session: Option<InSession>,
+    mut record: Record,
 ) -> Response<Body> {
+    record.whole();
     let body = Full::new(answer.body).map_frame(move |frame| {
-        let _ = &session;
+        let _ = (&session, &record);
         frame
     });
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
