@@ -12,6 +12,7 @@ mod scenarios;
 mod sse;
 mod stub;
 mod token;
+mod upstream;
 mod websocket;
 mod wire;
 
@@ -24,8 +25,9 @@ pub use scenarios::{Scenarios, redacted};
 pub use sse::Sse;
 pub use stub::{Asked, Stub};
 pub use token::{KEY, claims, in_seconds, signed, token_of};
+pub use upstream::{RawUpstream, Received, Script, Upstream, api};
 pub use websocket::{Frame, Opcode, WebSocket};
-pub use wire::{DEADLINE, Wire, eventually};
+pub use wire::{DEADLINE, Record, Wire, eventually};
 
 /// Cross-origin answers to requests without cookies, as text.
 pub const CORS: &str = "access-control-allow-origin: *";

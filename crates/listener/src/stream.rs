@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use parking_lot::Mutex;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::framing::Framing;
 use crate::gate::Gate;
 
 /// A connection's stream.
@@ -31,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) written: AtomicBool,
     /// What may be written.
     pub(crate) gate: Gate,
+    /// Follows what comes, as long as it is HTTP/1.
+    pub(crate) framing: Mutex<Option<Framing>>,
 }
 
 impl Seen {
@@ -98,6 +102,12 @@ impl AsyncRead for Watched {
         let polled = each!(&mut self.stream, stream => stream.poll_read(cx, into));
         if into.filled().len() > before {
             self.seen.read.store(true, Ordering::Relaxed);
+            if let Some(framing) = &mut *self.seen.framing.lock()
+                && let Err(fault) = framing.follow(&into.filled()[before..])
+            {
+                into.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
+            }
         }
         polled
     }
