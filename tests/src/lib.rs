@@ -16,7 +16,7 @@ mod upstream;
 mod websocket;
 mod wire;
 
-pub use apis::{api, api_names, post_api};
+pub use apis::{api_names, definition, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;

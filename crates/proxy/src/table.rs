@@ -10,7 +10,7 @@ use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
-use crate::routes::Routes;
+use crate::routes::{self, Overlap, Routes};
 use crate::upstream::Upstream;
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
@@ -78,8 +78,9 @@ impl Table {
         if !faults.is_empty() {
             return Err(faults);
         }
-        table.routes = Routes::compile(routes.into_iter().map(Arc::new))?;
-        Ok((table, Vec::new()))
+        table.routes = Routes::new(routes.into_iter().map(Arc::new).collect());
+        let warnings = table.routes.overlaps().iter().map(warning).collect();
+        Ok((table, warnings))
     }
 
     /// The endpoint for a request.
@@ -104,6 +105,23 @@ impl Table {
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));
         Some(limiter)
+    }
+}
+
+fn warning(overlap: &Overlap<'_, Arc<Route>>) -> Warning {
+    let Overlap { winner, loser, path } = overlap;
+    let name = |route: &Route| format!("{}/{}", route.api, route.endpoint.id);
+    let (winner, loser, method) = (name(winner), name(loser), &loser.endpoint.method);
+    Warning(format!("{method} {path:?} is matched by both {winner} and {loser}; {winner} gets it"))
+}
+
+impl routes::Endpoint for Arc<Route> {
+    fn method(&self) -> &Method {
+        &self.endpoint.method
+    }
+
+    fn pattern(&self) -> &Pattern {
+        &self.pattern
     }
 }
 
