@@ -48,7 +48,7 @@ impl Table {
         for api in apis.iter().filter(|api| api.active) {
             let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
                 Some(upstream) => upstream.clone(),
-                None => Arc::new(Upstream::new(&api.upstream)),
+                None => Arc::new(Upstream::new(&api.id, &api.upstream)),
             };
             table.upstreams.insert(api.id.clone(), upstream.clone());
             for (index, endpoint) in api.endpoints.iter().enumerate() {
