@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, Peer};
 use session::Sessions;
-use telemetry::Metrics;
+use telemetry::{Metrics, TraceContext};
 
 use crate::access::{Access, Token};
 use crate::answer::{self, Refusal};
@@ -106,7 +106,9 @@ impl Proxy {
         drop(table);
         let mut record = Record::new(route.counters(&self.metrics.proxy));
         let path = route.pattern.rewrite(&path);
-        let exchange = Exchange { proxy: self, route: &route, peer: &peer };
+        let caller = TraceContext::of_caller(&head.headers);
+        let trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
+        let exchange = Exchange { proxy: self, route: &route, peer: &peer, trace };
         match exchange.prepare(head, &path, body) {
             Ok(prepared) => exchange.run(prepared, &mut record).await,
             Err(refusal) => Err(refusal),
@@ -125,6 +127,7 @@ struct Exchange<'a> {
     proxy: &'a Proxy,
     route: &'a Arc<Route>,
     peer: &'a Peer,
+    trace: TraceContext,
 }
 
 /// A request that a service may see.
@@ -139,7 +142,7 @@ struct Prepared {
 
 impl Exchange<'_> {
     fn prepare(&self, mut head: Parts, path: &str, body: Incoming) -> Result<Prepared, Refusal> {
-        let Self { proxy, route, peer } = *self;
+        let Self { proxy, route, peer, .. } = *self;
         let (token, session) = self.admit(&head)?.unzip();
         self.check(token.as_deref(), &body)?;
         let expected = match route.endpoint.response_from {
@@ -147,6 +150,7 @@ impl Exchange<'_> {
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
         let wanted = head::for_service(&mut head, peer);
+        head::trace(&mut head.headers, &self.trace);
         self.complete(&mut head, token.as_deref());
         if expected.is_some() || path != head.uri.path() {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
