@@ -88,7 +88,12 @@ proptest! {
         let grammar = regex::Regex::new("^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$").unwrap();
         let valid = grammar.captures(&text).is_some_and(|parts| {
             let is_zero = |at: usize| parts[at].bytes().all(|digit| digit == b'0');
-            &parts[1] != "ff" && !(&parts[1] == "00" && parts.get(4).is_some()) && !is_zero(2) && !is_zero(3)
+            let longer = parts.get(4).is_some();
+            let known = match &parts[1] {
+                "00" => !longer,
+                version => version != "ff",
+            };
+            known && !is_zero(2) && !is_zero(3)
         });
         prop_assert_eq!(parsed(&text).is_some(), valid);
     }
