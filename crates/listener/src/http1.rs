@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
+use crate::framing::{self, Framing};
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
@@ -34,8 +35,10 @@ enum Waiting {
     Idle,
     /// The rest of a head.
     Head,
-    /// The application, or the client as it reads the answer.
+    /// The application.
     Answer,
+    /// The client, to read what is there for it.
+    Reader,
 }
 
 /// What ended the driver.
@@ -96,7 +99,7 @@ pub(crate) async fn serve<A: App>(
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Seen { framing: Mutex::new(Some(Framing::default())), ..Seen::default() });
     let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
     let peer = Peer { address, local, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
@@ -108,7 +111,12 @@ pub(crate) async fn serve<A: App>(
             let peer = peer.clone();
             Box::pin(async move {
                 let asked = Asked::new(asked);
-                let response = match refusal(&request, &limits) {
+                let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
+                let refusal = match framing {
+                    Ok(()) => refusal(&request, &limits),
+                    Err(fault) => Some(fault.answer(request.version())),
+                };
+                let response = match refusal {
                     Some(response) => response,
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
@@ -150,11 +158,13 @@ pub(crate) async fn serve<A: App>(
                 return Poll::Ready(End::Takeover(takeover));
             }
             let now = match (asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+                _ if seen.blocked.load(Ordering::Relaxed) => Waiting::Reader,
                 (0, false) => Waiting::Idle,
                 (0, true) => Waiting::Head,
                 _ => Waiting::Answer,
             };
-            if now != waiting {
+            let has_read = seen.written.swap(false, Ordering::Relaxed) && now == Waiting::Reader;
+            if now != waiting || has_read {
                 waiting = now;
                 let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
                 deadline.as_mut().reset(Instant::now() + wait);
@@ -169,6 +179,7 @@ pub(crate) async fn serve<A: App>(
 
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
+    *seen.framing.lock() = None;
     match end {
         End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),
         End::Timeout(Waiting::Head) => {
@@ -183,7 +194,8 @@ pub(crate) async fn serve<A: App>(
     }
 }
 
-/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5).
+/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
+/// should be.
 pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let headers: usize =
@@ -193,7 +205,7 @@ pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Re
     } else if headers > limits.headers {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     } else {
-        return None;
+        return framing::refusal(request);
     };
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;

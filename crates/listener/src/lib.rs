@@ -6,6 +6,7 @@
 mod accept;
 mod app;
 mod body;
+mod framing;
 mod gate;
 mod http1;
 mod http2;

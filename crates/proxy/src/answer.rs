@@ -5,10 +5,11 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
     CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use listener::Body;
 use telemetry::ProxyStatus;
+use uuid::Uuid;
 
 use crate::record::Record;
 use crate::relay::InSession;
@@ -18,6 +19,8 @@ use crate::waiting::AsyncAnswer;
 const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a request gets no answer of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +153,7 @@ pub(crate) fn asynchronous(
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(request_id);
     allow(response.headers_mut(), origin);
     response
 }
@@ -164,5 +168,11 @@ fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
+    response.headers_mut().insert(REQUEST_ID, request_id());
     response
+}
+
+/// As on all answers of the gateway's own (RIG).
+fn request_id() -> HeaderValue {
+    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 use listener::Peer;
 use telemetry::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -14,8 +14,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How the gateway names itself (RFC 9110, section 7.6.3).
-const RIG: HeaderValue = HeaderValue::from_static("1.1 rig");
+/// How the gateway names itself, with the protocol that a message came by (RFC 9110, section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 rig",
+        Version::HTTP_2 => "2.0 rig",
+        _ => "1.1 rig",
+    })
+}
 
 /// Turns the head of a client's request into one for a service; returns the protocol that it wants to upgrade to, which
 /// stays in it.
@@ -55,7 +61,7 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> 
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
-    headers.append(VIA, RIG);
+    headers.append(VIA, via(head.version));
     wanted
 }
 
@@ -68,9 +74,11 @@ pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext) {
 }
 
 /// Turns the head of a service's answer into one for a client.
-pub(crate) fn for_client(headers: &mut HeaderMap, set: &[(HeaderName, Option<HeaderValue>)]) {
+pub(crate) fn for_client<B>(answer: &mut Response<B>, set: &[(HeaderName, Option<HeaderValue>)]) {
+    let version = std::mem::replace(answer.version_mut(), Version::HTTP_11);
+    let headers = answer.headers_mut();
     drop_hop_by_hop(headers);
-    headers.append(VIA, RIG);
+    headers.append(VIA, via(version));
     for (name, value) in set {
         match value {
             Some(value) => drop(headers.insert(name, value.clone())),

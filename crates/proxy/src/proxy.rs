@@ -270,7 +270,7 @@ impl Exchange<'_> {
             }
             _ => {}
         }
-        head::for_client(response.headers_mut(), &self.route.endpoint.response_headers);
+        head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
         let (upstream, record) = (self.route.upstream.clone(), record.take());
         Ok(Answer::Response(

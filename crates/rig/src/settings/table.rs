@@ -350,7 +350,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "KEEP_ALIVE_TIMEOUT",
                 "60s",
                 millis(1, DAY),
-                "How long a socket may idle between two requests",
+                "How long a socket may idle between two requests, or its client read nothing of an answer",
             ),
         ],
     },

@@ -1,0 +1,243 @@
+//! Request smuggling: what two servers could read in two ways is refused, never passed on.
+//!
+//! hyper repairs some of it and does not say so: of `Content-Length` beside `Transfer-Encoding` nothing is left in the head
+//! that the application sees, nor of a repeated `Content-Length`, nor of lines that end in a bare LF. So the bytes are
+//! followed here as they come, message by message, beside hyper. As long as all is well-formed there is only one way to
+//! follow them; with the first doubt it ends, and so does the connection.
+
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use memchr::memchr;
+
+use crate::app::Body;
+pub(crate) use rules::refusal;
+
+/// What is kept of a line that comes in pieces. No line that matters is longer, except for one that is padded.
+const KEPT: usize = 64;
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// RFC 9112, section 6.1: a server may refuse it, and it "ought to be handled as an error".
+    #[error("Content-Length and Transfer-Encoding must not stand beside each other.")]
+    BothLengths,
+    /// RFC 9110, section 8.6: a list or a repetition may be refused. RFC 9112, section 6.3, 5: an invalid one must be.
+    #[error("Content-Length must stand once, and be a decimal number.")]
+    ContentLength,
+    /// RFC 9112, section 6.1: no coding but `chunked` is known here, and that may be applied only once.
+    #[error("Transfer-Encoding must stand once, and be chunked.")]
+    TransferEncoding,
+    /// RFC 9112, section 2.2: a bare LF may be taken for the end of a line, but some take it for a part of a value.
+    #[error("Lines must end with CR and LF.")]
+    LineEnd,
+    /// RFC 9112, section 7.1.
+    #[error("The request body is not chunked as it should be.")]
+    Chunk,
+    /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid one is answered with 400.
+    #[error("Host must stand once, and name a host.")]
+    Host,
+    /// RFC 9112, section 3.2.2 lets the target count; whoever stands before us may have let `Host` count.
+    #[error("Host must be the host of the request's target.")]
+    OtherHost,
+    /// RFC 9112, section 3.2; RFC 9110, section 4.2.4 for user information.
+    #[error("The request's target must be a path, or an http or https URL without user information.")]
+    Target,
+    /// RFC 9110, section 10.1.1.
+    #[error("Expect must be 100-continue.")]
+    Expect,
+}
+
+impl Fault {
+    /// The answer, after which the connection is closed.
+    pub(crate) fn answer(self, version: Version) -> Response<Body> {
+        let body = Full::new(Bytes::from(self.to_string()));
+        let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = match self {
+            Self::Expect => StatusCode::EXPECTATION_FAILED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        if version < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Follows the bytes of an HTTP/1 connection from one request to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Framing {
+    state: State,
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    /// Heads that are well-formed, and that hyper has not handed over yet.
+    heads: u32,
+    head: Head,
+    /// From here on nothing is followed.
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    RequestLine,
+    Field,
+    /// So many bytes of a body.
+    Body(u64),
+    ChunkSize,
+    /// So many bytes of a chunk.
+    Chunk(u64),
+    ChunkEnd,
+    Trailer,
+}
+
+/// What a head says of the length of its body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Framing {
+    /// Goes through bytes that have come.
+    ///
+    /// # Errors
+    /// What is wrong with a body that is being read. A fault of a head is told when hyper hands that head over.
+    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
+        while !bytes.is_empty() && self.fault.is_none() {
+            if let State::Body(left) | State::Chunk(left) = &mut self.state {
+                let step = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= step as u64;
+                bytes = &bytes[step..];
+                self.state = match self.state {
+                    State::Body(0) => State::RequestLine,
+                    State::Chunk(0) => State::ChunkEnd,
+                    state => state,
+                };
+                continue;
+            }
+            let Some(end) = memchr(b'\n', bytes) else {
+                self.keep(bytes);
+                return Ok(());
+            };
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            bytes = rest;
+            let in_body = !matches!(self.state, State::RequestLine | State::Field);
+            let ended = if self.line.is_empty() {
+                self.end_line(line)
+            } else {
+                self.keep(line);
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line)
+            };
+            if let Err(fault) = ended {
+                self.fault = Some(fault);
+                return if in_body { Err(fault) } else { Ok(()) };
+            }
+        }
+        Ok(())
+    }
+
+    /// hyper hands over the next head.
+    ///
+    /// # Errors
+    /// What is wrong with it. A head that was not seen here is one that hyper has read in another way.
+    pub(crate) fn next_head(&mut self) -> Result<(), Fault> {
+        match self.heads.checked_sub(1) {
+            Some(heads) => {
+                self.heads = heads;
+                Ok(())
+            }
+            None => Err(self.fault.unwrap_or(Fault::LineEnd)),
+        }
+    }
+
+    /// Keeps the beginning of a line, and its last byte.
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = KEPT.saturating_sub(self.line.len());
+        let (kept, rest) = bytes.split_at(room.min(bytes.len()));
+        self.line.extend_from_slice(kept);
+        if let Some(last) = rest.last() {
+            self.line.truncate(KEPT);
+            self.line.push(*last);
+        }
+    }
+
+    fn end_line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let line = line.strip_suffix(b"\r").ok_or(Fault::LineEnd)?;
+        self.state = match self.state {
+            // RFC 9112, section 2.2: empty lines before a request are ignored.
+            State::RequestLine if line.is_empty() => State::RequestLine,
+            State::RequestLine => {
+                self.head = Head::default();
+                State::Field
+            }
+            State::Field if line.is_empty() => {
+                self.heads += 1;
+                match self.head {
+                    Head { chunked: true, .. } => State::ChunkSize,
+                    Head { length: Some(length @ 1..), .. } => State::Body(length),
+                    _ => State::RequestLine,
+                }
+            }
+            State::Field => {
+                // Most fields are neither: one byte says so.
+                if matches!(line[0] | 0x20, b'c' | b't') {
+                    self.head.read(line)?;
+                }
+                State::Field
+            }
+            State::ChunkSize => match chunk_size(line)? {
+                0 => State::Trailer,
+                size => State::Chunk(size),
+            },
+            State::ChunkEnd if line.is_empty() => State::ChunkSize,
+            State::Trailer if line.is_empty() => State::RequestLine,
+            State::Trailer => State::Trailer,
+            State::ChunkEnd | State::Body(_) | State::Chunk(_) => return Err(Fault::Chunk),
+        };
+        Ok(())
+    }
+}
+
+impl Head {
+    /// Takes in a field. What hyper refuses itself, such as a space before the colon, is not looked for.
+    fn read(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let Some(colon) = memchr(b':', line) else { return Ok(()) };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.length.is_some() || line.len() >= KEPT {
+                return Err(Fault::ContentLength);
+            }
+            self.length = Some(decimal(value).ok_or(Fault::ContentLength)?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") || line.len() >= KEPT {
+                return Err(Fault::TransferEncoding);
+            }
+            self.chunked = true;
+        }
+        if self.chunked && self.length.is_some() { Err(Fault::BothLengths) } else { Ok(()) }
+    }
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The size of a chunk, in at most 16 digits; extensions are ignored (RFC 9112, section 7.1.1).
+fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if digits > 16 || !matches!(line.get(digits), None | Some(b' ' | b'\t' | b';')) {
+        return Err(Fault::Chunk);
+    }
+    let digits = std::str::from_utf8(&line[..digits]).map_err(|_| Fault::Chunk)?;
+    u64::from_str_radix(digits, 16).map_err(|_| Fault::Chunk)
+}
