@@ -5,6 +5,7 @@
 
 mod logging;
 mod metrics;
+mod report;
 mod trace_context;
 
 pub use logging::{LogFormat, LogFormatError, start_logging};
@@ -12,4 +13,5 @@ pub use metrics::{
     CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Metrics, ProxyEndpoint, ProxyMetrics,
     ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
+pub use report::{Report, Reporter};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};
