@@ -77,12 +77,15 @@ impl Proxy {
         Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Runs for ever: closes connections to services that nobody needs.
+    /// Runs for ever: closes connections to services that nobody needs, and has new services asked whether they are well.
     pub async fn keep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
             every.tick().await;
-            self.apis.table().upstreams().for_each(|(_, upstream)| upstream.sweep());
+            self.apis.table().upstreams().for_each(|(_, upstream)| {
+                upstream.watch();
+                upstream.sweep();
+            });
         }
     }
 
