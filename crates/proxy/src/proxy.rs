@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
 use session::Sessions;
 
@@ -124,7 +124,7 @@ impl Exchange<'_> {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
-        let wanted = head::for_service(&mut head, peer);
+        let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         self.complete(&mut head, token.as_deref());
         head.uri = uri(path, head.uri.query(), expected.as_ref())?;
         let expects = head.headers.contains_key(http::header::EXPECT);
@@ -178,6 +178,8 @@ impl Exchange<'_> {
         for (name, value) in &endpoint.add_headers {
             head.headers.insert(name, value.clone());
         }
+        let claims = endpoint.forward_claims.iter().map(|(name, _)| name);
+        head::drop_twins(&mut head.headers, claims.chain(endpoint.add_headers.iter().map(|(name, _)| name)));
     }
 
     /// From here on the session can only cut the answer.
