@@ -3,6 +3,7 @@
 //! It knows the protocols from outside only: nothing of the gateway's code is used here, so a mistake there cannot hide
 //! behind the same mistake here. Everything blocks, with a deadline; a test is one thread that tells a story.
 
+mod apis;
 mod client;
 mod folder;
 mod gateway;
@@ -16,6 +17,7 @@ mod upstream;
 mod websocket;
 mod wire;
 
+pub use apis::{api_names, definition, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;

@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, App, Peer};
-use proxy::Waiting;
+use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
 use tower::ServiceExt;
@@ -25,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
-use crate::{messages, openapi, responses, session_blacklist, v4};
+use crate::{apis, messages, openapi, responses, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,6 +41,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Whether revocations survive a restart: what receipts say of it.
     pub durable: bool,
+    /// What the node is called where it shows definitions (RIG: `node_name`).
+    pub node_name: String,
     /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
 }
@@ -55,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) apis: Arc<Apis>,
+    pub(crate) node_name: Arc<str>,
     pub(crate) max_body: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) durable: bool,
@@ -68,13 +72,23 @@ impl Node {
 
 impl Admin {
     /// The internal port over the connections and sessions of `hub`. `verifier` says which tokens can be revoked by
-    /// showing them; `waiting` are the proxied requests that services can answer.
-    pub fn new(config: Config, hub: Arc<Hub>, verifier: Arc<Verifier>, waiting: Arc<Waiting>) -> Self {
-        let Config { token, max_body, body_timeout, durable, .. } = config;
+    /// showing them; `waiting` are the proxied requests that services can answer, `apis` the
+    /// definitions that are served.
+    pub fn new(
+        config: Config,
+        hub: Arc<Hub>,
+        verifier: Arc<Verifier>,
+        waiting: Arc<Waiting>,
+        apis: Arc<Apis>,
+    ) -> Self {
+        let Config { token, max_body, body_timeout, durable, node_name, .. } = config;
+        let node_name = node_name.into();
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))
             .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
-            .route("/messages", post(messages::publish));
+            .route("/messages", post(messages::publish))
+            .route("/apis", get(apis::list).post(apis::create))
+            .route("/apis/{id}", get(apis::one).put(apis::update).delete(apis::delete));
         let mut router = Router::new()
             .route("/health", get(health))
             .route("/health/", get(health))
@@ -85,7 +99,7 @@ impl Admin {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node { hub, verifier, waiting, max_body, body_timeout, durable })
+            .with_state(Node { hub, verifier, waiting, apis, node_name, max_body, body_timeout, durable })
             .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", openapi::document()))
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)

@@ -126,7 +126,8 @@ impl App for Inbound {
             return self.0.proxy.call(request, peer).await;
         }
         let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
-        match self.route(Asked { request, peer }).await {
+        // Boxed: a proxied request need not carry this.
+        match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(|| {
                     HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")

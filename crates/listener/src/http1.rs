@@ -35,8 +35,10 @@ enum Waiting {
     Idle,
     /// The rest of a head.
     Head,
-    /// The application, or the client as it reads the answer.
+    /// The application.
     Answer,
+    /// The client, to read what is there for it.
+    Reader,
 }
 
 /// What ended the driver.
@@ -156,11 +158,13 @@ pub(crate) async fn serve<A: App>(
                 return Poll::Ready(End::Takeover(takeover));
             }
             let now = match (asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+                _ if seen.blocked.load(Ordering::Relaxed) => Waiting::Reader,
                 (0, false) => Waiting::Idle,
                 (0, true) => Waiting::Head,
                 _ => Waiting::Answer,
             };
-            if now != waiting {
+            let has_read = seen.written.swap(false, Ordering::Relaxed) && now == Waiting::Reader;
+            if now != waiting || has_read {
                 waiting = now;
                 let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
                 deadline.as_mut().reset(Instant::now() + wait);

@@ -29,10 +29,22 @@ pub(crate) struct Seen {
     pub(crate) read: AtomicBool,
     /// The last write did not go through.
     pub(crate) blocked: AtomicBool,
+    /// One before it did.
+    pub(crate) written: AtomicBool,
     /// What may be written.
     pub(crate) gate: Gate,
     /// Follows what comes, as long as it is HTTP/1.
     pub(crate) framing: Mutex<Option<Framing>>,
+}
+
+impl Seen {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked.store(written.is_pending(), Ordering::Relaxed);
+        if written.is_ready() {
+            self.written.store(true, Ordering::Relaxed);
+        }
+        written
+    }
 }
 
 /// A stream that notes what happens to it, and writes what its [`Gate`] lets pass.
@@ -110,9 +122,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { stream, seen } = &mut *self;
-        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes)));
-        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
-        polled
+        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,9 +146,7 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { stream, seen } = &mut *self;
-        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices)));
-        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
-        polled
+        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
     }
 
     fn is_write_vectored(&self) -> bool {

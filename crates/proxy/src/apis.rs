@@ -149,7 +149,7 @@ impl Apis {
         dry_run: bool,
     ) -> Result<(Vec<Difference>, Vec<Warning>), ChangeError> {
         let mut changing = self.changing.lock();
-        let Definitions { apis, warnings } =
+        let (Definitions { apis }, warnings) =
             Definitions::parse(documents, &self.environment).map_err(ChangeError::Faults)?;
         let before = self.snapshot();
         let now = now();

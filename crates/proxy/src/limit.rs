@@ -31,12 +31,12 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 ///
 /// It knows at most 100,000 keys. Those whose buckets are full again, as those of new keys are, are shed from time to
 /// time; while there are too many others, all new keys together have one bucket of the same size.
-pub struct Limiter(Buckets<DefaultClock>);
+pub(crate) struct Limiter(Buckets<DefaultClock>);
 
 /// Too many requests: 429, and another may come after so many seconds, at least one (RFC 9110, section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests; another may come in {0} s.")]
-pub struct RetryAfter(pub u64);
+pub(crate) struct RetryAfter(pub(crate) u64);
 
 /// Who is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ struct Buckets<C: Clock> {
 
 impl Limiter {
     /// All buckets are full.
-    pub fn new(limit: RateLimit) -> Self {
+    pub(crate) fn new(limit: RateLimit) -> Self {
         Self(Buckets::new(limit, MOST_KEYS, DefaultClock::default()))
     }
 
@@ -65,7 +65,7 @@ impl Limiter {
     ///
     /// # Errors
     /// It is one too many, and does not count.
-    pub fn check(&self, address: IpAddr, session: Option<&SessionName>) -> Result<(), RetryAfter> {
+    pub(crate) fn check(&self, address: IpAddr, session: Option<&SessionName>) -> Result<(), RetryAfter> {
         self.0.check(address, session)
     }
 }

@@ -1,9 +1,11 @@
 //! The way of a request: route, session, service, and back.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use auth::Verifier;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
@@ -11,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
 use session::Sessions;
+use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
 use crate::access::{Access, Token};
 use crate::answer::{self, Refusal};
@@ -42,12 +45,13 @@ pub struct Config {
 }
 
 /// The proxy of a node.
-#[derive(Debug)]
 pub struct Proxy {
     config: Config,
     apis: Arc<Apis>,
     access: Access,
     waiting: Arc<Waiting>,
+    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 impl Proxy {
@@ -58,16 +62,30 @@ impl Proxy {
         waiting: Arc<Waiting>,
         verifier: Arc<Verifier>,
         sessions: Sessions,
+        metrics: Arc<Metrics>,
+        reporter: Arc<Reporter>,
     ) -> Self {
-        Self { config, apis, waiting, access: Access::new(verifier, sessions) }
+        metrics.sample_with({
+            let (apis, waiting) = (apis.clone(), waiting.clone());
+            move |metrics| {
+                let idle = apis.table().upstreams().map(|(_, upstream)| upstream.idle()).sum();
+                metrics.proxy.set_idle_connections(idle);
+                metrics.proxy.responses_waiting.set(waiting.len() as i64);
+            }
+        });
+        let access = Access::new(verifier, sessions, metrics.clone());
+        Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Runs for ever: closes connections to services that nobody needs.
+    /// Runs for ever: closes connections to services that nobody needs, and has new services asked whether they are well.
     pub async fn keep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
             every.tick().await;
-            self.apis.table().upstreams().for_each(|(_, upstream)| upstream.sweep());
+            self.apis.table().upstreams().for_each(|(_, upstream)| {
+                upstream.watch();
+                upstream.sweep();
+            });
         }
     }
 
@@ -75,27 +93,62 @@ impl Proxy {
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
-        let Some(path) = normalized(target.path()) else { return self.refuse(Refusal::NotFound) };
+        let caller = TraceContext::of_caller(&head.headers);
+        let trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
+        let unmatched = || {
+            let counters = self.metrics.proxy.unmatched(head.method.as_str());
+            self.record(counters, &head, &peer, trace)
+        };
+        let Some(path) = normalized(target.path()) else {
+            return self.refuse(Refusal::NotFound, unmatched());
+        };
         let table = self.apis.table();
         let Some(route) = table.find(&head.method, &path).cloned() else {
             let methods = table.methods(&path);
             return match head.method {
                 Method::OPTIONS if !methods.is_empty() => {
-                    Answer::Response(answer::preflight(&methods, &self.config.cors))
+                    let answer = answer::preflight(&methods, &self.config.cors);
+                    let mut record = unmatched();
+                    record.answered(answer.status());
+                    record.whole();
+                    Answer::Response(answer)
                 }
-                _ => self.refuse(Refusal::NotFound),
+                _ => self.refuse(Refusal::NotFound, unmatched()),
             };
         };
         drop(table);
+        let mut record = self.record(route.counters(&self.metrics.proxy), &head, &peer, trace);
         let path = route.pattern.rewrite(&path);
-        let exchange = Exchange { proxy: self, route: &route, peer: &peer };
-        match exchange.run(head, &path, body).await {
-            Ok(answer) => answer,
-            Err(refusal) => self.refuse(refusal),
+        let exchange = Exchange { proxy: self, route: &route, peer: &peer, trace };
+        match exchange.prepare(head, &path, body, &mut record) {
+            Ok(prepared) => exchange.run(prepared, &mut record).await,
+            Err(refusal) => Err(refusal),
         }
+        .unwrap_or_else(|refusal| self.refuse(refusal, record))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Answer {
+    fn record(&self, counters: Arc<ProxyEndpoint>, head: &Parts, peer: &Peer, trace: TraceContext) -> Record {
+        let mut record = Record::new(counters.clone());
+        if self.reporter.is_on() {
+            let report = Report {
+                method: head.method.clone(),
+                path: head.uri.path().into(),
+                endpoint: counters,
+                address: peer.address,
+                session: None,
+                trace,
+                status: None,
+                outcome: ProxyStatus::ClientClosed,
+                began: SystemTime::now(),
+                took: Duration::ZERO,
+            };
+            record.tell(self.reporter.clone(), report);
+        }
+        record
+    }
+
+    fn refuse(&self, refusal: Refusal, record: Record) -> Answer {
+        record.refused(refusal);
         Answer::Response(refusal.answer(&self.config.cors))
     }
 }
@@ -105,47 +158,58 @@ struct Exchange<'a> {
     proxy: &'a Proxy,
     route: &'a Arc<Route>,
     peer: &'a Peer,
+    trace: TraceContext,
+}
+
+/// A request that a service may see.
+struct Prepared {
+    request: Request<RequestBody>,
+    /// What the client wants to upgrade to.
+    wanted: Option<HeaderValue>,
+    /// How it is answered asynchronously, if it is.
+    expected: Option<Expected>,
+    session: Option<InSession>,
 }
 
 impl Exchange<'_> {
-    async fn run(&self, mut head: Parts, path: &str, body: Incoming) -> Result<Answer, Refusal> {
-        let Self { proxy, route, peer } = *self;
-        let (token, session) = match &route.token_sources {
-            None => (None, None),
-            Some(sources) => {
-                let in_flight = Arc::new(InFlight::new(peer.gate.clone()));
-                let admitted = proxy.access.admit(sources, &head, &in_flight);
-                let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
-                (Some(token), Some(InSession { in_flight, _registration: registration }))
-            }
-        };
+    fn prepare(
+        &self,
+        mut head: Parts,
+        path: &str,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Prepared, Refusal> {
+        let Self { proxy, route, peer, .. } = *self;
+        let (token, session) = self.admit(&head)?.unzip();
+        if let Some(name) = token.as_ref().and_then(|token| token.subject().session()) {
+            record.in_session(name);
+        }
         self.check(token.as_deref(), &body)?;
         let expected = match route.endpoint.response_from {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
         let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
+        head::trace(&mut head.headers, &self.trace);
         self.complete(&mut head, token.as_deref());
-        head.uri = uri(path, head.uri.query(), expected.as_ref())?;
-        let expects = head.headers.contains_key(http::header::EXPECT);
+        if expected.is_some() || path != head.uri.path() {
+            head.uri = uri(path, head.uri.query(), expected.as_ref())?;
+        }
+        let expects = head.headers.contains_key(EXPECT);
         let mut request = Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body));
         if expects {
             body::hold(&mut request);
         }
-        let patience = Patience {
-            answer: route.endpoint.timeout.unwrap_or(proxy.config.answer_timeout),
-            idle: proxy.config.idle_timeout,
-        };
-        let Some(session) = session else {
-            let answered = route.upstream.send(request, patience).await?;
-            return self.answer(answered, wanted, expected, None).await;
-        };
-        let in_flight = session.in_flight.clone();
-        let work = async {
-            let answered = route.upstream.send(request, patience).await?;
-            self.answer(answered, wanted, expected, Some(session)).await
-        };
-        in_flight.or_over(work).await.unwrap_or(Err(Refusal::Unauthenticated))
+        Ok(Prepared { request, wanted, expected, session })
+    }
+
+    /// Enters a request into its session, where the endpoint wants one.
+    fn admit(&self, head: &Parts) -> Result<Option<(Arc<Token>, InSession)>, Refusal> {
+        let Some(sources) = &self.route.token_sources else { return Ok(None) };
+        let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
+        let admitted = self.proxy.access.admit(sources, head, &in_flight);
+        let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
+        Ok(Some((token, InSession { in_flight, _registration: registration })))
     }
 
     /// All that can be said against a request before a service has seen it.
@@ -188,7 +252,39 @@ impl Exchange<'_> {
         session: Option<&InSession>,
         begin: impl FnOnce(&InFlight) -> Result<(), Over>,
     ) -> Result<(), Refusal> {
-        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Unauthenticated)
+        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Killed)
+    }
+
+    async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
+        let Prepared { request, wanted, expected, session } = prepared;
+        let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
+        let answer = endpoint.timeout.unwrap_or(config.answer_timeout);
+        let patience = Patience { answer, idle: config.idle_timeout };
+        let in_flight = session.as_ref().map(|session| session.in_flight.clone());
+        let work = pin!(async {
+            let answered = self.route.upstream.send(request, patience).await?;
+            self.answer(answered, wanted, expected, session, record).await
+        });
+        match in_flight {
+            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Killed)),
+            None => work.await,
+        }
+    }
+
+    /// Waits for an answer that comes to the internal port.
+    async fn answer_later(
+        &self,
+        accepted: Relay,
+        expected: Expected,
+        session: Option<InSession>,
+        record: &mut Record,
+    ) -> Result<Answer, Refusal> {
+        accepted.discard().await;
+        let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
+        self.begins(session.as_ref(), InFlight::answers)?;
+        record.answered(answer.status);
+        let cors = &self.proxy.config.cors;
+        Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
     }
 
     async fn answer(
@@ -197,29 +293,31 @@ impl Exchange<'_> {
         wanted: Option<HeaderValue>,
         expected: Option<Expected>,
         session: Option<InSession>,
+        record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let Answered { mut response, link, target } = answered;
-        let (record, idle) = (Record::default(), self.proxy.config.idle_timeout);
+        let idle = self.proxy.config.idle_timeout;
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;
                 self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
-                return Ok(tunnel::open(&response, service, early, session, record));
+                record.answered(StatusCode::SWITCHING_PROTOCOLS);
+                return Ok(tunnel::open(&response, service, early, session, record.take()));
             }
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => return Err(Refusal::Unreachable),
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                Relay::new(body, link, (upstream, target), idle, None, record).discard().await;
-                let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
-                self.begins(session.as_ref(), InFlight::answers)?;
-                return Ok(Answer::Response(answer::asynchronous(answer, &self.proxy.config.cors, session)));
+                let accepted = Relay::new(body, link, (upstream, target), idle, None, Record::default());
+                // Boxed: most answers do not come this way.
+                return Box::pin(self.answer_later(accepted, expected, session, record)).await;
             }
             _ => {}
         }
-        head::for_client(response.headers_mut(), &self.route.endpoint.response_headers);
+        head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
-        let upstream = self.route.upstream.clone();
+        record.answered(response.status());
+        let (upstream, record) = (self.route.upstream.clone(), record.take());
         Ok(Answer::Response(
             response
                 .map(|body| Relay::new(body, link, (upstream, target), idle, session, record).boxed_unsync()),

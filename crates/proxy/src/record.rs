@@ -1,14 +1,126 @@
-//! What becomes of a request, for the metrics and the request log.
+//! What becomes of a request: counted and told when it has ended, whichever way.
 
-use bytes::Bytes;
-use hyper::body::Frame;
+use std::mem::take;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Notes how a request ends; written when dropped.
+use http::StatusCode;
+use session::SessionName;
+use telemetry::{ProxyEndpoint, ProxyStatus, Report, Reporter};
+
+use crate::answer::Refusal;
+
+/// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
+/// request, and counts nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Record {}
+pub(crate) struct Record(Option<Request>);
+
+#[derive(Debug)]
+struct Request {
+    counters: Arc<ProxyEndpoint>,
+    began: Instant,
+    /// How long it took, where that is not until now.
+    took: Option<Duration>,
+    /// Without an end of its own, it is its client who has left.
+    outcome: ProxyStatus,
+    /// Where somebody wants to know.
+    told: Option<Box<Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    to: Arc<Reporter>,
+    report: Report,
+}
 
 impl Record {
-    pub(crate) fn relayed(&mut self, _frame: &Frame<Bytes>) {}
-    pub(crate) fn broken(&mut self) {}
-    pub(crate) fn killed(&mut self) {}
+    /// A request has come.
+    pub(crate) fn new(counters: Arc<ProxyEndpoint>) -> Self {
+        counters.begun();
+        let outcome = ProxyStatus::ClientClosed;
+        Self(Some(Request { counters, began: Instant::now(), took: None, outcome, told: None }))
+    }
+
+    /// Tells somebody of it when it has ended.
+    pub(crate) fn tell(&mut self, to: Arc<Reporter>, report: Report) {
+        if let Some(request) = &mut self.0 {
+            request.told = Some(Box::new(Told { to, report }));
+        }
+    }
+
+    /// It has a token of this session.
+    pub(crate) fn in_session(&mut self, name: &SessionName) {
+        if let Some(report) = self.report() {
+            report.session = Some(name.as_str().into());
+        }
+    }
+
+    /// The client is about to be told this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        if let Some(report) = self.report() {
+            report.status = Some(status);
+        }
+    }
+
+    /// To be passed on; what is left counts nothing.
+    pub(crate) fn take(&mut self) -> Self {
+        take(self)
+    }
+
+    /// The proxy answers it itself.
+    pub(crate) fn refused(mut self, refusal: Refusal) {
+        self.answered(refusal.status());
+        self.ends(refusal.outcome());
+    }
+
+    /// It is a connection from now on. How long that lasts is no matter of ours.
+    pub(crate) fn upgraded(&mut self) {
+        if let Some(request) = &mut self.0 {
+            request.took = Some(request.began.elapsed());
+        }
+    }
+
+    /// It has all of its answer.
+    pub(crate) fn whole(&mut self) {
+        self.ends(ProxyStatus::Ok);
+    }
+
+    /// The service breaks off.
+    pub(crate) fn broken(&mut self) {
+        self.ends(ProxyStatus::Broken);
+    }
+
+    /// Its session has ended.
+    pub(crate) fn killed(&mut self) {
+        self.ends(ProxyStatus::Killed);
+    }
+
+    /// What ended it first has ended it.
+    fn ends(&mut self, outcome: ProxyStatus) {
+        if let Some(request) = &mut self.0
+            && request.outcome == ProxyStatus::ClientClosed
+        {
+            request.outcome = outcome;
+        }
+    }
+
+    fn report(&mut self) -> Option<&mut Report> {
+        Some(&mut self.0.as_mut()?.told.as_mut()?.report)
+    }
 }
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(Request { counters, began, took, outcome, told }) = self.0.take() else { return };
+        let elapsed = began.elapsed();
+        counters.ended(outcome, took.unwrap_or(elapsed));
+        if let Some(told) = told {
+            let Told { to, mut report } = *told;
+            (report.outcome, report.took) = (outcome, elapsed);
+            to.tell(&report);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

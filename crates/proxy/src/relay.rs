@@ -89,16 +89,21 @@ impl Body for Relay {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 frame.trailers_mut().map(head::for_trailers);
-                this.record.relayed(frame);
-                if let Some(session) = &this.session {
-                    session.in_flight.payload()?;
+                if let Some(session) = &this.session
+                    && let Err(over) = session.in_flight.payload()
+                {
+                    this.record.killed();
+                    return Poll::Ready(Some(Err(over.into())));
                 }
             }
             Poll::Ready(Some(Err(_))) => {
                 this.record.broken();
                 this.link = None;
             }
-            Poll::Ready(None) => this.give_back(),
+            Poll::Ready(None) => {
+                this.record.whole();
+                this.give_back();
+            }
         }
         polled.map_err(Into::into)
     }
@@ -114,6 +119,10 @@ impl Body for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        // Whoever knows the length of a body does not ask for more.
+        if self.body.is_end_stream() {
+            self.record.whole();
+        }
         self.give_back();
     }
 }

@@ -1,15 +1,16 @@
 //! What is served: every active endpoint with all that a request to it needs, compiled from the definitions at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
+use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
 use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
-use crate::routes::Routes;
+use crate::routes::{self, Overlap, Routes};
 use crate::upstream::Upstream;
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
@@ -17,7 +18,8 @@ use crate::upstream::Upstream;
 pub(crate) struct Table {
     routes: Routes<Arc<Route>>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
-    limiters: HashMap<(Arc<str>, Arc<str>), (RateLimit, Arc<Limiter>)>,
+    /// By the ids of API and endpoint.
+    limiters: HashMap<[Arc<str>; 2], (RateLimit, Arc<Limiter>)>,
 }
 
 /// One endpoint.
@@ -31,6 +33,8 @@ pub(crate) struct Route {
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) upstream: Arc<Upstream>,
+    /// Looked up by the first request.
+    pub(crate) counters: OnceLock<Arc<ProxyEndpoint>>,
 }
 
 impl Table {
@@ -44,16 +48,16 @@ impl Table {
         for api in apis.iter().filter(|api| api.active) {
             let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
                 Some(upstream) => upstream.clone(),
-                None => Arc::new(Upstream::new(&api.upstream)),
+                None => Arc::new(Upstream::new(&api.id, &api.upstream)),
             };
             table.upstreams.insert(api.id.clone(), upstream.clone());
             for (index, endpoint) in api.endpoints.iter().enumerate() {
                 let pattern = Pattern::new(&endpoint.path_regex, endpoint.path_replacement.as_deref());
                 let Ok(pattern) = pattern.map_err(|error| {
                     faults.push(Fault {
-                        pointer: format!("/version_data/default/endpoints/{index}/path_regex"),
+                        pointer: format!("/version_data/default/endpoints/{index}/{}", error.member()),
                         group: format!("{}/{}", api.id, endpoint.id),
-                        field: "path_regex".to_owned(),
+                        field: error.member().to_owned(),
                         reason: error.to_string(),
                     });
                 }) else {
@@ -68,14 +72,16 @@ impl Table {
                     token_sources,
                     limiter,
                     upstream: upstream.clone(),
+                    counters: OnceLock::new(),
                 });
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        table.routes = Routes::compile(routes.into_iter().map(Arc::new))?;
-        Ok((table, Vec::new()))
+        table.routes = Routes::new(routes.into_iter().map(Arc::new).collect());
+        let warnings = table.routes.overlaps().iter().map(warning).collect();
+        Ok((table, warnings))
     }
 
     /// The endpoint for a request.
@@ -95,10 +101,44 @@ impl Table {
 
     fn limiter(&mut self, api: &Api, endpoint: &Endpoint, before: &Self) -> Option<Arc<Limiter>> {
         let limit = endpoint.rate_limit?;
-        let key = (api.id.clone(), endpoint.id.clone());
+        let key = [api.id.clone(), endpoint.id.clone()];
         let kept = before.limiters.get(&key).filter(|(of, _)| *of == limit).map(|(_, kept)| kept.clone());
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));
         Some(limiter)
+    }
+}
+
+fn warning(overlap: &Overlap<'_, Arc<Route>>) -> Warning {
+    let Overlap { winner, loser, path } = overlap;
+    let name = |route: &Route| format!("{}/{}", route.api, route.endpoint.id);
+    let (winner, loser, method) = (name(winner), name(loser), &loser.endpoint.method);
+    Warning(format!("{method} {path:?} is matched by both {winner} and {loser}; {winner} gets it"))
+}
+
+impl routes::Endpoint for Arc<Route> {
+    fn method(&self) -> &Method {
+        &self.endpoint.method
+    }
+
+    fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+}
+
+impl Route {
+    /// Where its requests are counted.
+    pub(crate) fn counters(&self, metrics: &ProxyMetrics) -> Arc<ProxyEndpoint> {
+        let look_up = || {
+            metrics.endpoint(&EndpointLabels {
+                api: self.api.clone(),
+                endpoint: self.endpoint.id.clone(),
+                method: self.endpoint.method.as_str().into(),
+                path: self.endpoint.path_regex.as_str().into(),
+                target: "http",
+                response_from: self.endpoint.response_from.as_str(),
+            })
+        };
+        self.counters.get_or_init(look_up).clone()
     }
 }

@@ -4,10 +4,12 @@
 //! one [`table`]. All mistakes are found before anything is reported, and nothing is opened here: only files are read.
 
 mod access;
+mod apis;
 mod given;
 mod kind;
 mod mistake;
 mod network;
+mod observing;
 mod reader;
 pub(crate) mod table;
 #[cfg(test)]
@@ -22,11 +24,12 @@ use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
 use listener::{Limits, Tls};
-use proxy::{CorrelationKey, WaitingConfig};
+use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
 use telemetry::LogFormat;
 use tracing::Level;
 
+pub(crate) use apis::variable;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::parse_time;
 pub(crate) use mistake::{Mistake, Mistakes, Source};
@@ -55,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) verifier: Arc<Verifier>,
     /// The fields of events that subscriptions can select by.
     pub(crate) extractors: Arc<Extractors>,
+    /// The APIs that requests are forwarded to, as the file has them.
+    pub(crate) apis: Definitions,
     /// Of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
@@ -73,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: Level,
     /// Their form.
     pub(crate) log_format: LogFormat,
+    /// Whether each proxied request is a line in the log.
+    pub(crate) request_log: bool,
     /// For open requests after SIGTERM.
     pub(crate) grace: Duration,
     /// What to tell the operator in the log; no mistakes.
@@ -109,8 +116,10 @@ impl Settings {
         let durable = data.is_some();
         let cors = network::read_cors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
+        let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
+        let node_name = format!("rig@{host}");
         Self {
-            host: reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned())),
+            host,
             inbound_ports,
             api_ports,
             tls,
@@ -120,6 +129,7 @@ impl Settings {
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
+            apis: apis::read_apis(reader),
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
@@ -153,10 +163,12 @@ impl Settings {
                 max_body,
                 body_timeout,
                 durable,
+                node_name,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
+            request_log: observing::read_request_log(reader),
             grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
             warnings: Vec::new(),
         }

@@ -1,19 +1,16 @@
 //! From the port to the request that waits, and what is said where that is not possible.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use connection::{Hub, TokenKey};
 use http::Request;
 use http_body_util::BodyExt;
 use proxy::{CorrelationKey, Expected, TimedOut, Waiting, WaitingConfig};
 use serde_json::json;
-use session::{MemoryLog, Sessions};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{Admin, Config};
+use crate::{Admin, testing};
 
 const COOKIE: &str = "test-cookie";
 const SENT: &str = "202 message sent to correlated reverse proxy request";
@@ -26,31 +23,8 @@ struct Port {
 
 impl Port {
     fn new() -> Self {
-        let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
-        let hub = Hub::new(
-            connection::Config::default(),
-            sessions,
-            Arc::default(),
-            TokenKey::new(Some(COOKIE)),
-            Arc::new(telemetry::Metrics::new()),
-        );
-        let config = Config {
-            token: None,
-            max_body: 1000,
-            body_timeout: Duration::from_secs(5),
-            durable: false,
-            metrics: false,
-        };
-        let tokens = auth::TokenConfig {
-            key: None,
-            algorithms: "HS256".parse().unwrap(),
-            issuer: None,
-            audience: Vec::new(),
-            leeway: Duration::ZERO,
-        };
-        let verifier = auth::Verifier::new(&tokens).unwrap();
         let waiting = Arc::new(Waiting::new(WaitingConfig::default(), CorrelationKey::new(Some(COOKIE))));
-        let admin = Admin::new(config, hub, Arc::new(verifier), waiting.clone());
+        let admin = testing::port(waiting.clone(), testing::no_apis());
         Self { waiting, admin }
     }
 

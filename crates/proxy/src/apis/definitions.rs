@@ -22,15 +22,17 @@ const MAX_FAULTS: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Definitions {
     pub(super) apis: Vec<Arc<Api>>,
-    pub(super) warnings: Vec<Warning>,
 }
 
 impl Definitions {
-    /// Reads a list. `environment` gives the variables that `use_env` asks for.
+    /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the variables that `use_env` asks for.
     ///
     /// # Errors
     /// All that is wrong, up to a thousand faults; their pointers begin with the index.
-    pub fn parse(list: &Value, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Fault>> {
+    pub fn parse(
+        list: &Value,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
         let list = match list.as_array() {
             Some(list) if list.len() <= MAX_APIS => list,
             Some(_) => return Err(vec![of_node(format!("must have at most {MAX_APIS} entries"))]),
@@ -57,7 +59,7 @@ impl Definitions {
                 break;
             }
         }
-        if faults.is_empty() { Ok(Self { apis, warnings }) } else { Err(faults) }
+        if faults.is_empty() { Ok((Self { apis }, warnings)) } else { Err(faults) }
     }
 }
 

@@ -40,8 +40,8 @@ fn lines(faults: &[Fault], line: impl Fn(&Fault) -> String) -> String {
 }
 
 impl Apis {
-    /// The definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store; with warnings of what is
-    /// probably not what was meant. `environment` gives the variables that definitions name (`use_env`).
+    /// The definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store; with warnings of that,
+    /// and of what is probably not what was meant. `environment` gives the variables that definitions name (`use_env`).
     ///
     /// # Errors
     /// The store cannot be read, a definition in it is wrong by now, or they cannot be served together.
@@ -51,11 +51,11 @@ impl Apis {
         environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
         let environment: Environment = Box::new(environment);
-        let Definitions { apis: of_file, mut warnings } = file;
+        let Definitions { apis: of_file } = file;
         let now = now();
         let stand = |api: &Arc<Api>| Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
         let mut standing: BTreeMap<_, _> = of_file.iter().map(|api| (api.id.clone(), stand(api))).collect();
-        warnings.extend(overlay(&mut standing, &*store, &environment)?);
+        let mut warnings = overlay(&mut standing, &*store, &environment)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
             Table::build(&list(&standing), &Table::default()).map_err(LoadError::Together)?;

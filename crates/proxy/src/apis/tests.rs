@@ -52,13 +52,13 @@ fn document(id: &str, name: &str) -> Value {
     json!({
         "id": id,
         "name": name,
-        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": "/x", "method": "GET"}]}},
+        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": format!("/{id}"), "method": "GET"}]}},
         "proxy": {"target_url": "http://127.0.0.1", "port": 5555},
     })
 }
 
 fn try_load(file: &Value, shelf: &Shelf) -> Result<(Apis, Vec<String>), LoadError> {
-    let file = Definitions::parse(file, &|_| None).unwrap();
+    let (file, _) = Definitions::parse(file, &|_| None).unwrap();
     let (apis, warnings) = Apis::load(file, Box::new(shelf.clone()), |_| None)?;
     Ok((apis, warnings.into_iter().map(|warning| warning.0).collect()))
 }
@@ -209,8 +209,8 @@ fn a_node_has_bounds() {
         large["id"] = json!(number.to_string());
         list.push(large.clone());
     }
-    apis.replace_all(&json!(list), false).unwrap();
-    let ChangeError::Faults(faults) = apis.create(&document("more", "n")).unwrap_err() else {
+    list.push(document("more", "n"));
+    let ChangeError::Faults(faults) = apis.replace_all(&json!(list), true).unwrap_err() else {
         panic!("no faults")
     };
     assert_eq!(faults[0].to_string(), "the APIs of a node have at most 100000 endpoints");

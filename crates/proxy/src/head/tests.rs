@@ -47,7 +47,7 @@ fn forwarded_quotes_what_is_no_token() {
     };
     assert_eq!(
         of("10.0.0.1:9", Some("a.example")),
-        r#"for=10.0.0.1;by="[2001:db8::1]";host=a.example;proto=http"#
+        r#"for=10.0.0.1;by="[2001:db8::1]";host="a.example";proto=http"#
     );
     assert_eq!(of("[::ffff:10.0.0.1]:9", None), r#"for=10.0.0.1;by="[2001:db8::1]";proto=http"#);
     assert_eq!(of("[::1]:9", Some("a:4000")), r#"for="[::1]";by="[2001:db8::1]";host="a:4000";proto=http"#);
@@ -55,4 +55,32 @@ fn forwarded_quotes_what_is_no_token() {
         !of("10.0.0.1:9", Some(r#"a";for=x"#)).contains("for=x"),
         "a client cannot break out of the quotes"
     );
+}
+
+#[test]
+fn addresses_are_those_of_the_standard_library() {
+    for address in ["0.0.0.0", "1.20.103.255", "255.255.255.255", "9.10.99.100", "2001:db8::1"] {
+        let mut text = Vec::new();
+        push_address(&mut text, address.parse().unwrap());
+        assert_eq!(text, address.as_bytes());
+    }
+}
+
+#[test]
+fn a_trace_goes_on_or_begins() {
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let mut got = headers(&[("traceparent", caller), ("tracestate", "a=1, b=\t2")]);
+    let context = TraceContext::of_caller(&got).unwrap().child();
+    trace(&mut got, &context);
+    assert_eq!(got["tracestate"], "a=1, b=\t2", "as it came");
+    let handed_on = TraceContext::of_caller(&got).unwrap();
+    assert_eq!((handed_on.trace_id, handed_on.sampled), (context.trace_id, false));
+    assert_eq!(handed_on.span_id, context.span_id);
+    assert_ne!(got["traceparent"], caller);
+
+    let mut got = headers(&[("traceparent", "00-garbage"), ("tracestate", "a=1")]);
+    got.append(TRACEPARENT, HeaderValue::from_static("more of it"));
+    let context = TraceContext::root();
+    trace(&mut got, &context);
+    assert_eq!(got, HeaderMap::from_iter([(TRACEPARENT, context.traceparent())]));
 }

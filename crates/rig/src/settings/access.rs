@@ -93,14 +93,14 @@ pub(super) fn read_extractors(reader: &mut Reader) -> Arc<Extractors> {
 }
 
 /// The text itself where it begins like JSON, else that of the file it names.
-fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
+pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
     if text.trim_start().starts_with(['{', '[']) {
         return Ok(text.to_owned());
     }
     std::fs::read_to_string(text).map_err(|error| format!("{error}; allowed: {kind}"))
 }
 
-fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
+pub(super) fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
     let parts: Vec<_> = text.split(',').map(|part| part.trim().to_owned()).collect();
     if parts.iter().any(String::is_empty) { Err(format!("allowed: {kind}")) } else { Ok(parts) }
 }

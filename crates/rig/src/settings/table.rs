@@ -285,6 +285,12 @@ pub(crate) const GROUPS: &[Group] = &[
         heading: "Proxy",
         settings: &[
             setting(
+                "PROXY_CONFIG_FILE",
+                "",
+                text("JSON", "a JSON list of API definitions, or the path of a file with one"),
+                "The APIs that requests are forwarded to; what the internal port changed of them wins",
+            ),
+            setting(
                 "PROXY_RECV_TIMEOUT",
                 "5s",
                 rig_millis(1, DAY),
@@ -301,6 +307,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "5s",
                 rig_millis(1, DAY),
                 "How long a request waits for its asynchronous answer; then the client gets 504",
+            ),
+            setting(
+                "REQUEST_LOG",
+                "",
+                text("PLACES", "console; kafka is not in this version yet"),
+                "Where each proxied request is told of, by commas; console: a line in the log, at every LOG_LEVEL",
             ),
         ],
     },
@@ -344,7 +356,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "KEEP_ALIVE_TIMEOUT",
                 "60s",
                 millis(1, DAY),
-                "How long a socket may idle between two requests",
+                "How long a socket may idle between two requests, or its client read nothing of an answer",
             ),
         ],
     },
@@ -407,14 +419,12 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "NATS_SERVERS",
     "NATS_SOURCE_TOPICS",
     "NODE_HOST",
-    "PROXY_CONFIG_FILE",
     "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
     "PROXY_KAFKA_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_TOPICS",
     "PROXY_KINESIS_REQUEST_REGION",
     "PROXY_KINESIS_RESPONSE_TIMEOUT",
     "PROXY_NATS_RESPONSE_TIMEOUT",
-    "REQUEST_LOG",
 ];
 
 #[cfg(test)]
