@@ -91,6 +91,22 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).ok()
     }
 
+    /// Sends zeros until the peer takes none for half a second, or so many were sent; returns how many it took.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn flood(&mut self, most: usize) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket option");
+        let (piece, mut sent) = ([0; 64 << 10], 0);
+        while sent < most
+            && let Ok(n) = self.stream.write(&piece[..piece.len().min(most - sent)])
+        {
+            sent += n;
+        }
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        sent
+    }
+
     /// Lets the connection end with a reset instead of an orderly close.
     ///
     /// # Panics

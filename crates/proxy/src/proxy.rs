@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
@@ -193,7 +193,7 @@ impl Exchange<'_> {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
-        let wanted = head::for_service(&mut head, peer);
+        let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         let has_begun_here = self.trace.parent_id.is_none();
         head::trace(&mut head.headers, &record.asks(&self.trace), has_begun_here);
         self.complete(&mut head, token.as_deref());
@@ -247,6 +247,8 @@ impl Exchange<'_> {
         for (name, value) in &endpoint.add_headers {
             head.headers.insert(name, value.clone());
         }
+        let claims = endpoint.forward_claims.iter().map(|(name, _)| name);
+        head::drop_twins(&mut head.headers, claims.chain(endpoint.add_headers.iter().map(|(name, _)| name)));
     }
 
     /// From here on the session can only cut the answer.
