@@ -129,14 +129,14 @@ fn only_what_can_be_asked_twice_goes_to_another_server_after_a_connection_withou
 fn a_server_that_fails_is_ejected_and_comes_back() {
     let (ill, up) = (Service::start(), Service::start());
     ill.status.store(503, Ordering::SeqCst);
-    let eject = json!({"eject": {"after_failures": 3, "for_ms": 300}});
+    let eject = json!({"eject": {"after_failures": 3, "for_ms": 1000}});
     let gateway = gateway(&json!([ill.target(1), up.target(1)]), &eject);
     eventually("the ejection", || (ask(&gateway).status == 503 && ill.asked() == 3).then_some(()));
     let before = ill.asked();
-    assert!((0..20).all(|_| ask(&gateway).status == 200), "it is left out");
+    assert!((0..10).all(|_| ask(&gateway).status == 200), "it is left out");
     assert_eq!(ill.asked(), before);
     eventually("the trial", || (ask(&gateway).status == 503).then_some(()));
-    assert!((0..20).all(|_| ask(&gateway).status == 200), "one failure is enough now");
+    assert!((0..10).all(|_| ask(&gateway).status == 200), "one failure is enough now");
     ill.status.store(200, Ordering::SeqCst);
     eventually("the end of the ejection", || {
         assert_eq!(ask(&gateway).status, 200);
