@@ -167,7 +167,7 @@ fn a_server_whose_health_check_fails_is_left_out_until_it_is_well() {
     let check = json!({"health_check": {"path": "/health?deep", "interval_ms": 100, "unhealthy_after": 2}});
     let gateway = gateway(&json!([ill.target(1), up.target(1)]), &check);
     let unwell = eventually("the checks", || lines(&gateway, "target is unwell").pop());
-    assert_eq!(unwell["target"], ill.address.to_string(), "{unwell}");
+    assert_eq!(unwell["server"], ill.address.to_string(), "{unwell}");
     let before = ill.asked();
     (0..20).for_each(|_| assert_eq!(ask(&gateway).status, 200));
     assert_eq!(ill.asked(), before, "it is left out");
