@@ -35,8 +35,18 @@ pub(crate) enum PatternError {
     /// d24.
     #[error("{0}")]
     Regex(String),
-    #[error("path_replacement names \\{0}, but path_regex captures only {1}")]
+    #[error("names \\{0}, but path_regex captures only {1}")]
     Capture(usize, usize),
+}
+
+impl PatternError {
+    /// The member of the endpoint that is wrong.
+    pub(crate) fn member(&self) -> &'static str {
+        match self {
+            Self::Regex(_) => "path_regex",
+            Self::Capture(..) => "path_replacement",
+        }
+    }
 }
 
 impl Pattern {

@@ -18,7 +18,8 @@ use crate::upstream::{SystemRoots, TlsFault, Upstream};
 pub(crate) struct Table {
     routes: Routes<Arc<Route>>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
-    limiters: HashMap<(Arc<str>, Arc<str>), (RateLimit, Arc<Limiter>)>,
+    /// By the ids of API and endpoint.
+    limiters: HashMap<[Arc<str>; 2], (RateLimit, Arc<Limiter>)>,
 }
 
 /// One endpoint.
@@ -61,9 +62,9 @@ impl Table {
                 let pattern = Pattern::new(&endpoint.path_regex, endpoint.path_replacement.as_deref());
                 let Ok(pattern) = pattern.map_err(|error| {
                     faults.push(Fault {
-                        pointer: format!("/version_data/default/endpoints/{index}/path_regex"),
+                        pointer: format!("/version_data/default/endpoints/{index}/{}", error.member()),
                         group: format!("{}/{}", api.id, endpoint.id),
-                        field: "path_regex".to_owned(),
+                        field: error.member().to_owned(),
                         reason: error.to_string(),
                     });
                 }) else {
@@ -107,7 +108,7 @@ impl Table {
 
     fn limiter(&mut self, api: &Api, endpoint: &Endpoint, before: &Self) -> Option<Arc<Limiter>> {
         let limit = endpoint.rate_limit?;
-        let key = (api.id.clone(), endpoint.id.clone());
+        let key = [api.id.clone(), endpoint.id.clone()];
         let kept = before.limiters.get(&key).filter(|(of, _)| *of == limit).map(|(_, kept)| kept.clone());
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));

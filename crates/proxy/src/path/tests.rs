@@ -21,7 +21,7 @@ fn d24_what_is_no_regular_expression_is_an_error() {
     let large = r"/\w{500}";
     assert!(matches!(Pattern::new(large, None), Err(PatternError::Regex(_))));
     let error = Pattern::new("/(a)", Some(r"/\2")).unwrap_err();
-    assert_eq!(error.to_string(), r"path_replacement names \2, but path_regex captures only 1");
+    assert_eq!(error.to_string(), r"names \2, but path_regex captures only 1");
 }
 
 #[test]

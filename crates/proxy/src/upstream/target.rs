@@ -1,8 +1,9 @@
 //! One server of an API.
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
+use hyper::body::Body;
 
 use super::pool::Pool;
 use crate::body::RequestBody;
@@ -43,9 +44,16 @@ impl Target {
             parts.scheme = Some(self.config.scheme.clone());
             parts.authority = Some(self.authority.clone());
             request.headers_mut().remove(HOST);
+            request.headers_mut().remove(TRANSFER_ENCODING);
             *request.version_mut() = Version::HTTP_2;
         } else {
             request.headers_mut().insert(HOST, self.host.clone());
+            // hyper sends no body of unknown length with these methods, unless it is told to (d27).
+            if matches!(*request.method(), Method::GET | Method::HEAD)
+                && request.body().size_hint().exact().is_none()
+            {
+                request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
             *request.version_mut() = Version::HTTP_11;
         }
         *request.uri_mut() = Uri::from_parts(parts).expect("both a path alone and a whole URI are one");
