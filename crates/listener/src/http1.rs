@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,12 +16,14 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{Answer, App, Body, Peer, Raw};
+use crate::app::{Answer, App, Peer, Raw};
+use crate::framing::Framing;
+use crate::head::{bare, refusal};
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
 /// What hyper keeps of a head before it gives up. Larger than every limit, so that ours speak first.
-const MAX_HEAD: usize = 128 << 10;
+pub(crate) const MAX_HEAD: usize = 128 << 10;
 
 type Takeover = Box<dyn FnOnce(Raw) + Send>;
 
@@ -58,14 +59,22 @@ pub(crate) async fn serve<A: App>(
     let peer = Peer { address, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
     let asked = Arc::new(AtomicUsize::new(0));
+    let heads = AtomicUsize::new(0);
     let service = service_fn({
         let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
         move |request: Request<Incoming>| {
             let (app, seen, place, asked) = (app.clone(), seen.clone(), place.clone(), asked.clone());
             let peer = peer.clone();
+            // What has been read along is as far as hyper, or further.
+            let ambiguous = heads.fetch_add(1, Ordering::Relaxed) >= seen.sound.load(Ordering::Relaxed);
             Box::pin(async move {
                 asked.fetch_add(1, Ordering::Relaxed);
-                let response = match refusal(&request, &limits) {
+                let refusal = if ambiguous {
+                    Some(bare(StatusCode::BAD_REQUEST, true))
+                } else {
+                    refusal(&request, &limits)
+                };
+                let response = match refusal {
                     Some(response) => response,
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
@@ -75,13 +84,16 @@ pub(crate) async fn serve<A: App>(
                         }
                     },
                 };
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    seen.tunnel.store(true, Ordering::Relaxed);
+                }
                 asked.fetch_sub(1, Ordering::Relaxed);
                 seen.read.store(false, Ordering::Relaxed);
                 Ok::<_, std::convert::Infallible>(response)
             })
         }
     });
-    let io = TokioIo::new(Watched { stream, seen: seen.clone() });
+    let io = TokioIo::new(Watched { stream, seen: seen.clone(), framing: Some(Framing::default()) });
     let mut connection =
         http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
 
@@ -148,21 +160,4 @@ pub(crate) async fn serve<A: App>(
             let _ = watched.shutdown().await;
         }
     }
-}
-
-/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5).
-pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let headers: usize =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let status = if target > limits.request_line {
-        StatusCode::URI_TOO_LONG
-    } else if headers > limits.headers {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else {
-        return None;
-    };
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    Some(response)
 }

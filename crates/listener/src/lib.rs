@@ -6,7 +6,9 @@
 mod accept;
 mod app;
 mod body;
+mod framing;
 mod gate;
+mod head;
 mod http1;
 mod http2;
 mod limits;
