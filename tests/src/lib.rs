@@ -3,25 +3,31 @@
 //! It knows the protocols from outside only: nothing of the gateway's code is used here, so a mistake there cannot hide
 //! behind the same mistake here. Everything blocks, with a deadline; a test is one thread that tells a story.
 
+mod apis;
 mod client;
 mod folder;
 mod gateway;
 mod longpolling;
+mod nginx;
 mod scenarios;
 mod sse;
 mod stub;
 mod token;
+mod upstream;
 mod websocket;
 mod wire;
 
+pub use apis::{api, everything, pass_all};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use longpolling::{LongPolling, Poll};
+pub use nginx::Nginx;
 pub use scenarios::{Scenarios, redacted};
 pub use sse::Sse;
 pub use stub::{Asked, Stub};
 pub use token::{KEY, claims, in_seconds, signed, token_of};
+pub use upstream::{RawUpstream, Received, Upstream, chunks};
 pub use websocket::{Frame, Opcode, WebSocket};
 pub use wire::{DEADLINE, Wire, eventually};
 

@@ -61,6 +61,25 @@ impl Wire {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
+    /// Sends bytes; whether they all went out.
+    pub fn send_whole(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends these bytes again and again until none has gone out for so long, or the peer has hung up; how many went out.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn send_until_blocked(&mut self, bytes: &[u8], quiet: Duration) -> usize {
+        self.stream.set_write_timeout(Some(quiet)).expect("a socket option");
+        let mut sent = 0;
+        while let Ok(n @ 1..) = self.stream.write(&bytes[sent % bytes.len()..]) {
+            sent += n;
+        }
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        sent
+    }
+
     /// Ends the sending half.
     pub fn half_close(&self) {
         drop(self.stream.shutdown(Shutdown::Write));
@@ -105,6 +124,11 @@ impl Wire {
             }
         }
         Some(self.buffer.drain(..n).collect())
+    }
+
+    /// What is there, or comes next; nothing at the end of the stream.
+    pub fn some(&mut self) -> Option<Vec<u8>> {
+        (!self.buffer.is_empty() || self.more()).then(|| std::mem::take(&mut self.buffer))
     }
 
     /// All that comes until the peer closes.
