@@ -1,6 +1,6 @@
 //! Requests that are refused for what their head says, before the application is asked.
 
-use http::header::{CONNECTION, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 
@@ -58,7 +58,9 @@ fn flaw<B>(request: &Request<B>) -> Option<StatusCode> {
     };
     let sound = is_target(request.method(), request.uri())
         && is_for(request.uri(), host, request.version())
-        && !request.headers().keys().any(disguised);
+        && !request.headers().keys().any(disguised)
+        // What HTTP/1 has of several is refused before; of HTTP/2 they come here.
+        && request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_none();
     if !sound {
         return Some(StatusCode::BAD_REQUEST);
     }
