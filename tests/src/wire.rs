@@ -126,6 +126,20 @@ impl Wire {
         Some(self.buffer.drain(..n).collect())
     }
 
+    /// Reads so many bytes and forgets them; how many there were before the end of the stream.
+    pub fn skip(&mut self, n: u64) -> u64 {
+        let mut left = n;
+        while let Some(bytes) = self.some() {
+            let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.buffer.extend_from_slice(&bytes[here..]);
+            left -= here as u64;
+            if left == 0 {
+                break;
+            }
+        }
+        n - left
+    }
+
     /// What is there, or comes next; nothing at the end of the stream.
     pub fn some(&mut self) -> Option<Vec<u8>> {
         (!self.buffer.is_empty() || self.more()).then(|| std::mem::take(&mut self.buffer))
