@@ -1,11 +1,45 @@
-//! Definitions of APIs for tests, in RIG's format.
+//! Definitions of APIs.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use crate::client::Request;
+use crate::gateway::Gateway;
+
+/// The least of an API, with one endpoint.
+pub fn api(id: &str, name: &str) -> Value {
+    json!({
+        "id": id,
+        "name": name,
+        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": "/n-v3", "method": "GET"}]}},
+        "proxy": {"target_url": "http://127.0.0.1", "port": 5555},
+    })
+}
+
+/// Every definition of a gateway, as `id=name`.
+///
+/// # Panics
+/// Where there is no list of them.
+pub fn api_names(gateway: &Gateway) -> Vec<String> {
+    let list = gateway.ask_internal(&Request::get("/v4/apis")).json();
+    let name = |api: &Value| {
+        format!("{}={}", api["id"].as_str().expect("a text"), api["name"].as_str().expect("a text"))
+    };
+    list.as_array().expect("a list").iter().map(name).collect()
+}
+
+/// Adds a definition.
+///
+/// # Panics
+/// Where it is not taken.
+pub fn post_api(gateway: &Gateway, api: &Value) {
+    let response = gateway.ask_internal(&Request::post_json("/v3/apis", api.to_string()));
+    assert_eq!(response.status, 201, "{}", response.text());
+}
+
 /// An API of that service, with these endpoints, that takes tokens by header and by query.
-pub fn api(id: &str, service: SocketAddr, endpoints: Value) -> Value {
+pub fn api_of(id: &str, service: SocketAddr, endpoints: Value) -> Value {
     json!({
         "id": id,
         "name": id,
@@ -24,6 +58,6 @@ pub fn everything(methods: &[&str]) -> Value {
 
 /// A `PROXY_CONFIG_FILE` with one API that passes on whatever comes.
 pub fn pass_all(service: SocketAddr) -> String {
-    json!([api("all", service, everything(&["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]))])
+    json!([api_of("all", service, everything(&["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]))])
         .to_string()
 }

@@ -18,7 +18,7 @@ mod upstream;
 mod websocket;
 mod wire;
 
-pub use apis::{api, everything, pass_all};
+pub use apis::{api, api_names, api_of, everything, pass_all, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;

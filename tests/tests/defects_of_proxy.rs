@@ -7,7 +7,7 @@ use serde_json::json;
 fn d10_requests_in_flight_end_with_their_session() {
     let upstream = RawUpstream::start();
     let endpoints = json!([{ "id": "get", "method": "GET", "path_regex": "/.*", "secured": true }]);
-    let apis = json!([api("svc", upstream.address(), endpoints)]).to_string();
+    let apis = json!([api_of("svc", upstream.address(), endpoints)]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     let mut client = Request::get("/x").bearer(&token_of("s")).start(gateway.inbound());
     let mut service = upstream.accept();
@@ -21,7 +21,7 @@ fn d10_requests_in_flight_end_with_their_session() {
 fn d17_a_token_in_the_query_counts() {
     let upstream = Upstream::start();
     let endpoints = json!([{ "id": "get", "method": "GET", "path_regex": "/.*", "secured": true }]);
-    let apis = json!([api("svc", upstream.address(), endpoints)]).to_string();
+    let apis = json!([api_of("svc", upstream.address(), endpoints)]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     let target = format!("/x?token={}", token_of("s"));
     assert_eq!(gateway.ask(&Request::get(&target)).json()["path"], target);
@@ -34,7 +34,7 @@ fn d24_an_invalid_pattern_is_refused_and_breaks_nothing() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(upstream.address()))]);
     let endpoints = json!([{ "id": "bad", "method": "GET", "path_regex": "/(" }]);
-    let body = api("bad", upstream.address(), endpoints).to_string();
+    let body = api_of("bad", upstream.address(), endpoints).to_string();
     let refused = gateway.ask_internal(&Request::post_json("/v3/apis", body));
     assert_eq!(refused.status, 400, "{}", refused.shown());
     assert!(refused.text().contains("path_regex"), "{}", refused.text());
@@ -84,7 +84,7 @@ fn d28_an_answer_arrives_by_v2_too_and_brings_no_headers_of_its_request() {
     let upstream = RawUpstream::start();
     let endpoints =
         json!([{ "id": "a", "method": "POST", "path_regex": "/async", "response_from": "http_async" }]);
-    let apis = json!([api("svc", upstream.address(), endpoints)]).to_string();
+    let apis = json!([api_of("svc", upstream.address(), endpoints)]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     for version in ["v2", "v3"] {
         let mut client = Request::post_json("/async", "{}").start(gateway.inbound());

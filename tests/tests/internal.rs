@@ -170,6 +170,46 @@ fn messages_are_published_under_both_versions() {
 }
 
 #[test]
+fn answers_that_are_for_nobody() {
+    let gateway = Gateway::start(&[("NODE_COOKIE", "test-cookie")]);
+    let mut sse = Sse::connect(gateway.inbound(), "");
+    let connection_token = sse.welcome();
+    let garbage = "eHh4".repeat(20);
+    let event = r#"{"specversion":"0.2","id":"1","type":"t","source":"s","rig":{"correlation":"x"}}"#;
+    let without_rig = r#"{"specversion":"0.2","id":"1","type":"t","source":"s"}"#;
+    let no_event = "{:error, :not_a_cloud_event} (specversion is missing)";
+    let no_header = ":error (the header rig-correlation is missing)";
+    let mut all = Scenarios::default();
+    for (name, version, correlation, body, text) in [
+        ("no headers", "v3", None, "{}", no_header),
+        ("no headers", "v2", None, "{}", no_event),
+        ("garbage correlation", "v3", Some("abc"), "{}", "{:error, :not_base64}"),
+        ("garbage correlation", "v2", Some("abc"), "{}", no_event),
+        ("garbage base64", "v3", Some(garbage.as_str()), "{}", "{:error, :invalid_term}"),
+        ("garbage base64", "v2", Some(garbage.as_str()), "{}", no_event),
+        ("v2 style body", "v3", None, event, no_header),
+        ("v2 style body", "v2", None, event, "{:error, :not_base64}"),
+        ("no rig field", "v2", None, without_rig, ":error (rig is missing)"),
+        ("token of a connection", "v3", Some(connection_token.as_str()), "{}", "{:error, :invalid_term}"),
+    ] {
+        let mut request = Request::post_json(format!("/{version}/responses"), body);
+        if let Some(correlation) = correlation {
+            request = request.header("rig-correlation", correlation).header("rig-response-code", "200");
+        }
+        all.check(
+            &format!("{version} {name}"),
+            &gateway.ask_internal(&request),
+            format!("400 | content-type: text/plain; charset=utf-8 | Failed to parse request body: {text}"),
+        );
+    }
+    let text = Request::new("POST", "/v3/responses").header("Content-Type", "text/plain");
+    let text = text.header("rig-correlation", "abc").header("rig-response-code", "200").body("x");
+    let refused = "400 | …| Failed to parse request body: {:error, :not_base64}";
+    all.check("text/plain", &gateway.ask_internal(&text), refused);
+    all.check("GET", &gateway.ask_internal(&Request::get("/v3/responses")), NOT_FOUND);
+}
+
+#[test]
 fn health_and_all_that_is_not_there() {
     let gateway = Gateway::start(&[]);
     let mut all = Scenarios::default();

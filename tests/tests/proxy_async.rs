@@ -11,7 +11,7 @@ fn start(settings: &[(&str, &str)]) -> (RawUpstream, Gateway) {
         { "id": "async", "method": "POST", "path_regex": "/async", "response_from": "http_async" },
         { "id": "mine", "method": "POST", "path_regex": "/mine", "response_from": "http_async", "secured": true },
     ]);
-    let apis = json!([api("svc", upstream.address(), endpoints)]).to_string();
+    let apis = json!([api_of("svc", upstream.address(), endpoints)]).to_string();
     let gateway = Gateway::start(&[&[("PROXY_CONFIG_FILE", apis.as_str())], settings].concat());
     (upstream, gateway)
 }

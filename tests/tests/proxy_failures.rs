@@ -198,7 +198,7 @@ fn a_service_that_does_not_read_holds_the_client_back() {
 #[test]
 fn a_body_that_is_larger_than_allowed() {
     let upstream = Upstream::start();
-    let mut service = api("small", upstream.address(), everything(&["POST"]));
+    let mut service = api_of("small", upstream.address(), everything(&["POST"]));
     service["version_data"]["default"]["endpoints"][0]["max_body_bytes"] = json!(5);
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([service]).to_string())]);
     let mut all = Scenarios::default();
@@ -215,7 +215,7 @@ fn a_body_that_is_larger_than_allowed() {
 #[test]
 fn more_often_than_allowed() {
     let upstream = Upstream::start();
-    let mut service = api("few", upstream.address(), everything(&["GET"]));
+    let mut service = api_of("few", upstream.address(), everything(&["GET"]));
     service["version_data"]["default"]["endpoints"][0]["rate_limit"] =
         json!({ "requests": 2, "within_ms": 60_000, "by": "address" });
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([service]).to_string())]);

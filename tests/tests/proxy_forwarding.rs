@@ -138,7 +138,7 @@ fn heads_without_bodies() {
 #[test]
 fn a_method_of_its_own() {
     let upstream = Upstream::start();
-    let apis = json!([api("dav", upstream.address(), everything(&["PROPFIND", "PURGE"]))]).to_string();
+    let apis = json!([api_of("dav", upstream.address(), everything(&["PROPFIND", "PURGE"]))]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     for method in ["PROPFIND", "PURGE"] {
         let answer = gateway.ask(&Request::new(method, "/x").body("a"));

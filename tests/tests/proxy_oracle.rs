@@ -30,10 +30,10 @@ fn start() -> (Upstream, Gateway) {
     for method in ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "GET"] {
         endpoints.push(endpoint(&method.to_lowercase(), method, "/post"));
     }
-    let mut service = api("svc", upstream.address(), json!(endpoints));
+    let mut service = api_of("svc", upstream.address(), json!(endpoints));
     service["version_data"]["default"]["transform_request_headers"] =
         json!({ "add_headers": { "x-added": "yes" } });
-    let dead = api("dead", nobody, json!([endpoint("d", "GET", "/dead")]));
+    let dead = api_of("dead", nobody, json!([endpoint("d", "GET", "/dead")]));
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([service, dead]).to_string())]);
     (upstream, gateway)
 }

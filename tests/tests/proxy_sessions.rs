@@ -28,7 +28,7 @@ fn token_with(claims: &Value) -> String {
 #[test]
 fn a_token_may_come_by_header_query_or_cookie() {
     let upstream = Upstream::start();
-    let mut service = api("svc", upstream.address(), secured(&json!({})));
+    let mut service = api_of("svc", upstream.address(), secured(&json!({})));
     service["auth"] = json!({
         "use_header": true, "header_name": "X-Token",
         "use_query": true, "query_name": "t",
@@ -62,7 +62,7 @@ fn claims_decide_and_are_handed_over() {
         "claims": { "/roles": "admin", "/tenant/id": 7 },
         "forward_claims": { "X-User": "/username", "X-Tenant": "/tenant", "X-None": "/nothing" },
     });
-    let gateway = start(api("svc", upstream.address(), secured(&more)));
+    let gateway = start(api_of("svc", upstream.address(), secured(&more)));
     let token = |more: Value| {
         let mut claims = claims("s", "bob");
         claims.as_object_mut().expect("claims").extend(more.as_object().expect("an object").clone());
@@ -90,7 +90,7 @@ fn claims_decide_and_are_handed_over() {
 #[test]
 fn a_revocation_counts_for_the_very_next_request() {
     let upstream = Upstream::start();
-    let gateway = start(api("svc", upstream.address(), secured(&json!({}))));
+    let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     for n in 0..50 {
         let session = format!("s{n}");
         let request = Request::get("/x").bearer(&token_of(&session));
@@ -104,7 +104,7 @@ fn a_revocation_counts_for_the_very_next_request() {
 #[test]
 fn a_token_that_was_good_ends_all_the_same() {
     let upstream = Upstream::start();
-    let gateway = start(api("svc", upstream.address(), secured(&json!({}))));
+    let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let token = token_with(&json!({ "jti": "s", "exp": in_seconds(2) }));
     let ask = || gateway.ask(&Request::get("/x").bearer(&token)).status;
     assert_eq!(ask(), 200);
@@ -115,7 +115,7 @@ fn a_token_that_was_good_ends_all_the_same() {
 #[test]
 fn what_is_in_flight_ends_with_its_session() {
     let upstream = RawUpstream::start();
-    let gateway = start(api("svc", upstream.address(), secured(&json!({}))));
+    let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let (killed, other) = (token_of("killed"), token_of("other"));
     let in_flight = |request: Request, token: &str| {
         let client = request.bearer(token).start(gateway.inbound());
@@ -163,7 +163,7 @@ fn what_is_in_flight_ends_with_its_session() {
 #[test]
 fn a_session_that_ends_during_an_upload() {
     let upstream = RawUpstream::start();
-    let gateway = start(api("svc", upstream.address(), secured(&json!({}))));
+    let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let mut client = Wire::connect(gateway.inbound());
     let token = token_of("s");
     client.send(format!(
@@ -181,7 +181,7 @@ fn a_session_that_ends_during_an_upload() {
 fn a_crowd_in_flight_is_cut_at_once_and_others_go_on() {
     const TICK: u128 = 20;
     let upstream = Upstream::start();
-    let gateway = start(api("svc", upstream.address(), secured(&json!({}))));
+    let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let began = Instant::now();
     let download = |session: &str| {
         let mut wire = Request::get("/endless").bearer(&token_of(session)).start(gateway.inbound());

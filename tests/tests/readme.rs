@@ -21,11 +21,18 @@ fn the_tour_shows_what_it_says() {
     // The stream has begun, and its subscription stands, before something is published.
     let and_waits = "subscriptions=[{\"eventType\":\"greeting\"}]' > \"$STREAM\" &\n\
                      until grep -q subscriptions_set \"$STREAM\"; do :; done";
+    let service = "http.server 8000 --bind 127.0.0.1 & SERVICE=$!";
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().unwrap().port();
+    let and_listens = format!(
+        "http.server {port} --bind 127.0.0.1 & SERVICE=$!\nuntil (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do :; done"
+    );
     let commands = tour()
         .replace("localhost:4000", &gateway.inbound().to_string())
         .replace("localhost:4010", &gateway.internal().to_string())
         .replace("target/release/rig", &Gateway::binary().to_string_lossy())
-        .replace(connects, and_waits);
+        .replace(connects, and_waits)
+        .replace(service, &and_listens)
+        .replace("\"port\":8000", &format!("\"port\":{port}"));
     assert!(
         commands.contains(and_waits),
         "the tour connects in another way than this test knows:\n{commands}"
@@ -34,6 +41,7 @@ fn the_tour_shows_what_it_says() {
     std::fs::write(&stream, "").expect("a temporary file");
     let output = Command::new("timeout")
         .args(["20", "bash", "-euc", &commands])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("STREAM", &stream)
         .output()
         .expect("bash and curl are installed");
@@ -46,7 +54,11 @@ fn the_tour_shows_what_it_says() {
     let events: Vec<_> = seen.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     assert_eq!(events, ["rig.connection.create", "rig.subscriptions_set", "greeting", "rig.session_killed"]);
     assert!(seen.contains(r#""data":{"name":"alice"}"#), "{seen}");
-    assert!(said.contains("HTTP/1.1 400 Bad Request"), "{said}");
     let refusal = r#"could not parse subscriptions: could not decode JWT: Ignoring blacklisted JWT with ID "alice-laptop"."#;
-    assert!(said.ends_with(refusal), "{said}");
+    let (tour, of_proxy) = said.split_once(refusal).expect("what the last connect of alice is told");
+    assert!(tour.contains("HTTP/1.1 400 Bad Request"), "{said}");
+    let (served, refused) = of_proxy.split_once("HTTP/1.1 401 Unauthorized").expect("what bob is told");
+    assert!(served.contains("HTTP/1.1 200 OK"), "{said}");
+    assert!(served.contains("Apache License"), "{said}");
+    assert!(refused.ends_with("Authentication failed."), "{said}");
 }

@@ -1,15 +1,20 @@
 //! The internal port: what operators and services see of the gateway (RIG: port 4010).
 //!
-//! The room turns HTTP requests into calls on the session and connection rooms. It knows who may ask (a bearer token)
-//! and how the answers look; it decides nothing about sessions and counts nothing itself. `/v4` is ours; `/v2` and `/v3` are
+//! The room turns HTTP requests into calls on the session, connection and proxy rooms. It knows who may ask (a bearer
+//! token) and how the answers look; it decides nothing about sessions and counts nothing itself. `/v4` is ours; `/v2` and `/v3` are
 //! RIG's, thin over the same [`carry_out`].
 
 mod access;
+mod apis;
 mod carry_out;
 mod messages;
 mod openapi;
+mod params;
+mod responses;
 mod routes;
 mod session_blacklist;
+#[cfg(test)]
+mod testing;
 mod v4;
 
 pub use access::ApiToken;

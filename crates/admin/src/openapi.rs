@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 #[openapi(
     info(
         title = "Reactive Interaction Gateway: internal API",
-        description = "Everything under `/v3` answers under `/v2` as well."
+        description = "Everything under `/v3` answers under `/v2` as well, where `/v2` has nothing of its own."
     ),
     paths(
         crate::routes::health,
@@ -15,6 +15,15 @@ use utoipa::openapi::OpenApi as Document;
         crate::session_blacklist::add,
         crate::session_blacklist::check,
         crate::messages::publish,
+        crate::responses::answer,
+        crate::responses::answer_by_event,
+        crate::apis::list,
+        crate::apis::create,
+        crate::apis::one,
+        crate::apis::update,
+        crate::apis::delete,
+        crate::v4::apis::list,
+        crate::v4::apis::replace,
         crate::v4::revocations::revoke,
         crate::v4::revocations::list,
         crate::v4::revocations::one,
@@ -49,9 +58,14 @@ mod tests {
             [
                 "/health",
                 "/metrics",
+                "/v2/responses",
+                "/v3/apis",
+                "/v3/apis/{id}",
                 "/v3/messages",
+                "/v3/responses",
                 "/v3/session-blacklist",
                 "/v3/session-blacklist/{sessionId}",
+                "/v4/apis",
                 "/v4/revocations",
                 "/v4/revocations/{id}",
                 "/v4/sessions",

@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, App, Peer};
+use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
 use tower::ServiceExt;
@@ -24,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
-use crate::{messages, openapi, session_blacklist, v4};
+use crate::{apis, messages, openapi, responses, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,19 +41,24 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Whether revocations survive a restart: what receipts say of it.
     pub durable: bool,
+    /// What the node is called where it shows definitions (RIG: `node_name`).
+    pub node_name: String,
     /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
 }
 
 /// The internal port of a node.
 #[derive(Clone)]
-pub struct Admin(Router);
+pub struct Admin(pub(crate) Router);
 
 /// What the handlers work on.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Arc<Verifier>,
+    pub(crate) waiting: Arc<Waiting>,
+    pub(crate) apis: Arc<Apis>,
+    pub(crate) node_name: Arc<str>,
     pub(crate) max_body: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) durable: bool,
@@ -66,24 +72,34 @@ impl Node {
 
 impl Admin {
     /// The internal port over the connections and sessions of `hub`. `verifier` says which tokens can be revoked by
-    /// showing them.
-    pub fn new(config: Config, hub: Arc<Hub>, verifier: Arc<Verifier>) -> Self {
-        let Config { token, max_body, body_timeout, durable, .. } = config;
+    /// showing them; `waiting` are the proxied requests that services can answer, `apis` the
+    /// definitions that are served.
+    pub fn new(
+        config: Config,
+        hub: Arc<Hub>,
+        verifier: Arc<Verifier>,
+        waiting: Arc<Waiting>,
+        apis: Arc<Apis>,
+    ) -> Self {
+        let Config { token, max_body, body_timeout, durable, node_name, .. } = config;
+        let node_name = node_name.into();
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))
             .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
-            .route("/messages", post(messages::publish));
+            .route("/messages", post(messages::publish))
+            .route("/apis", get(apis::list).post(apis::create))
+            .route("/apis/{id}", get(apis::one).put(apis::update).delete(apis::delete));
         let mut router = Router::new()
             .route("/health", get(health))
             .route("/health/", get(health))
-            .nest("/v2", api.clone())
-            .nest("/v3", api)
+            .nest("/v2", api.clone().route("/responses", post(responses::answer_by_event)))
+            .nest("/v3", api.route("/responses", post(responses::answer)))
             .nest("/v4", v4::router());
         if config.metrics {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node { hub, verifier, max_body, body_timeout, durable })
+            .with_state(Node { hub, verifier, waiting, apis, node_name, max_body, body_timeout, durable })
             .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", openapi::document()))
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
@@ -13,6 +13,7 @@ use session::{Revocation, SessionName};
 use utoipa::ToSchema;
 
 use crate::carry_out::carry_out;
+use crate::params::params;
 use crate::routes::{Node, errors};
 
 /// The body of a request that blacklists a session.
@@ -64,7 +65,7 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let fields = match fields(&headers, &body) {
+    let fields = match params(&headers, &body) {
         Ok(fields) => fields,
         Err(status) => return (status, errors("Bad request")).into_response(),
     };
@@ -101,24 +102,6 @@ pub(crate) async fn check(State(node): State<Node>, Path(name): Path<String>) ->
     }
 }
 
-/// The fields of the body. A body without a type, and JSON that is no object, have none (RIG).
-fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, StatusCode> {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Map::new()) };
-    let content_type = content_type.to_str().unwrap_or_default();
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" if body.is_empty() => Ok(Map::new()),
-        "application/json" => match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(fields),
-            Ok(_) => Ok(Map::new()),
-            Err(_) => Err(StatusCode::BAD_REQUEST),
-        },
-        "application/x-www-form-urlencoded" => Ok(form_urlencoded::parse(body)
-            .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
-            .collect()),
-        _ => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-    }
-}
-
 fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Fault> {
     let name = match fields.get("sessionId").ok_or(Fault::Missing("sessionId"))? {
         Value::String(name) if !name.is_empty() => name,
@@ -151,12 +134,14 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn fault(body: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
-        parse(&fields(&headers, body.as_bytes()).unwrap()).unwrap_err().to_string()
+        parse(&params(&headers, body.as_bytes()).unwrap()).unwrap_err().to_string()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a request carries its tokens.
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName};
 
 /// The tokens of a request.
 pub struct Credentials;
@@ -13,7 +13,7 @@ impl Credentials {
         query_jwt: Option<&'a str>,
         cookie: Option<&str>,
     ) -> Vec<&'a str> {
-        let mut tokens = bearer_tokens(headers);
+        let mut tokens = bearer_tokens(headers, &AUTHORIZATION);
         let others = query_jwt.into_iter().chain(cookie.and_then(|name| cookie_token(headers, name)));
         for token in others.filter(|token| !token.is_empty()) {
             if !tokens.contains(&token) {
@@ -24,11 +24,11 @@ impl Credentials {
     }
 }
 
-/// The tokens of the `Authorization` header: several, separated by commas, with or without the scheme `Bearer`; other
+/// The tokens of a header with the syntax of `Authorization`: several, separated by commas, with or without the scheme `Bearer`; other
 /// schemes are not ours (RIG; RFC 6750, section 2.1).
-pub fn bearer_tokens(headers: &HeaderMap) -> Vec<&str> {
+pub fn bearer_tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     headers
-        .get_all(AUTHORIZATION)
+        .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -42,7 +42,7 @@ pub fn bearer_tokens(headers: &HeaderMap) -> Vec<&str> {
 }
 
 /// The value of a cookie (RFC 6265, section 5.4).
-fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn rigs_forms_of_the_header() {
-        let of = |value| bearer_tokens(&headers(&[(AUTHORIZATION, value)])).join("|");
+        let of = |value| bearer_tokens(&headers(&[(AUTHORIZATION, value)]), &AUTHORIZATION).join("|");
         assert_eq!(of("Bearer a"), "a");
         assert_eq!(of("bearer a, Bearer b"), "a|b");
         assert_eq!(of("a"), "a");

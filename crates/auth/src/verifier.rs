@@ -42,6 +42,15 @@ pub struct Claims {
     pub expires_at: u64,
 }
 
+impl Claims {
+    /// The claim at a JSON Pointer (RFC 6901); `None` where there is none.
+    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+        let pointer = pointer.strip_prefix('/')?;
+        let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
+        self.map.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+    }
+}
+
 /// The token is not valid. The texts are RIG's where it has one; none shows anything of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -184,6 +193,18 @@ mod tests {
         let token = sign(json!({"sub": "alice", "exp": in_an_hour()}), SECRET, Algorithm::HS256);
         let claims = verifier(SECRET, "HS256").unwrap().verify(&token).unwrap();
         assert_eq!(claims.map["sub"], "alice");
+    }
+
+    #[test]
+    fn claims_are_found_by_pointer() {
+        let token =
+            sign(json!({"exp": in_an_hour(), "a": {"b": [1, "x"]}, "c/~d": 2}), SECRET, Algorithm::HS256);
+        let claims = verifier(SECRET, "HS256").unwrap().verify(&token).unwrap();
+        assert_eq!(claims.pointer("/a/b/1"), Some(&json!("x")));
+        assert_eq!(claims.pointer("/c~1~0d"), Some(&json!(2)));
+        for nothing in ["", "a", "/", "/a/b/2", "/exp/x"] {
+            assert_eq!(claims.pointer(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use auth::{CheckRequest, Credentials};
 use bytes::Bytes;
-use connection::{Client, OpenError, Opening};
+use connection::{Client, OpenError, Opening, Socket};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
+use listener::{Permit, Watched};
 use serde_json::Value;
 use subscription::Subscription;
 
@@ -96,6 +97,12 @@ impl Shared {
         self.hub.metrics().connection_refused(error.reason());
         error
     }
+}
+
+/// What a streaming connection writes to, once HTTP is done with it.
+pub(crate) fn socket(stream: Watched, permit: Permit) -> Socket {
+    let (tcp, tls) = stream.into_parts();
+    Socket::new(tcp, tls, permit)
 }
 
 /// The list in the query; RIG's long polling takes the object of the PUT body there too.

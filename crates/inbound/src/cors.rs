@@ -19,6 +19,11 @@ impl Cors {
         HeaderValue::from_str(origin).map(Self)
     }
 
+    /// The origin, or `*`.
+    pub fn origin(&self) -> &HeaderValue {
+        &self.0
+    }
+
     /// Lets the origin read an answer to a request without cookies.
     pub(crate) fn allow(&self, headers: &mut HeaderMap) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.0.clone());

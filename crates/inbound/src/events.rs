@@ -26,7 +26,11 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
     let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
     let events = event::http::decode(&parts.headers, body.clone())?;
 
-    let identity = Identity::verify(&bearer_tokens(&parts.headers), &shared.verifier, shared.hub.sessions());
+    let identity = Identity::verify(
+        &bearer_tokens(&parts.headers, &AUTHORIZATION),
+        &shared.verifier,
+        shared.hub.sessions(),
+    );
     let check = CheckRequest {
         authorization: parts.headers.get(AUTHORIZATION),
         content_type: parts.headers.get(CONTENT_TYPE),

@@ -10,6 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use listener::{Answer, App, Body, Peer};
+use proxy::Proxy;
 use uuid::Uuid;
 
 use crate::answer::{REQUEST_ID, TEXT, answer, method_not_allowed, not_found};
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) extractors: Arc<subscription::Extractors>,
+    proxy: Arc<Proxy>,
     pub(crate) connects: DefaultDirectRateLimiter,
 }
 
@@ -53,15 +55,16 @@ pub(crate) struct Asked {
 }
 
 impl Inbound {
-    /// The inbound port over the connections of `hub`.
+    /// The inbound port over the connections of `hub`; what is not for the gateway itself goes to `proxy`.
     pub fn new(
         config: Config,
         hub: Arc<Hub>,
         verifier: Arc<Verifier>,
         extractors: Arc<subscription::Extractors>,
+        proxy: Arc<Proxy>,
     ) -> Self {
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
-        Self(Arc::new(Shared { config, hub, verifier, extractors, connects }))
+        Self(Arc::new(Shared { config, hub, verifier, extractors, proxy, connects }))
     }
 
     async fn route(&self, asked: Asked) -> Answer {
@@ -119,8 +122,12 @@ impl Shared {
 
 impl App for Inbound {
     async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if !is_ours(request.uri().path()) {
+            return self.0.proxy.call(request, peer).await;
+        }
         let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
-        match self.route(Asked { request, peer }).await {
+        // Boxed: a proxied request need not carry this.
+        match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(|| {
                     HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
@@ -136,4 +143,9 @@ impl App for Inbound {
             takeover => takeover,
         }
     }
+}
+
+/// Whether a path is the gateway's own.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix("/_rig").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

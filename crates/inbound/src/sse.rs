@@ -1,13 +1,14 @@
 //! `GET /_rig/v1/connection/sse`.
 
 use bytes::Bytes;
-use connection::{Socket, SseBody, sse_head};
+use connection::{SseBody, sse_head};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use listener::{Answer, Body, Raw};
 
 use crate::answer::{empty, text};
+use crate::connect::socket;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
 
@@ -32,7 +33,7 @@ async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
     let head = sse_head(&headers, chunked);
     let connection = shared.hub.open_sse(opening, head, chunked).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
-        tokio::spawn(connection.run_sse(Socket::new(raw.tcp, raw.tls, raw.permit)));
+        tokio::spawn(connection.run_sse(socket(raw.stream, raw.permit)));
     })))
 }
 

@@ -46,7 +46,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     }
     let wanted = Subscription::parse_list(list, &shared.extractors)?;
 
-    let tokens = bearer_tokens(&parts.headers);
+    let tokens = bearer_tokens(&parts.headers, &AUTHORIZATION);
     let identity = Identity::verify(&tokens, &shared.verifier, shared.hub.sessions());
     let check = CheckRequest {
         authorization: parts.headers.get(AUTHORIZATION),

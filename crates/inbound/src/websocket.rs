@@ -1,11 +1,12 @@
 //! `GET /_rig/v1/connection/ws`.
 
-use connection::{Accept, Socket};
+use connection::Accept;
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use listener::{Answer, Raw};
 
 use crate::answer::{empty, text};
+use crate::connect::socket;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
 
@@ -23,7 +24,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
         Err(error) => {
             let reason = error.close_reason();
             Answer::Takeover(Box::new(move |raw: Raw| {
-                let socket = Socket::new(raw.tcp, raw.tls, raw.permit);
+                let socket = socket(raw.stream, raw.permit);
                 tokio::spawn(async move { connection::websocket::refuse(socket, accept, &reason).await });
             }))
         }
@@ -35,7 +36,7 @@ async fn open(shared: &Shared, asked: &Asked, accept: &Accept) -> Result<Answer,
     let connection =
         shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
-        let socket = Socket::new(raw.tcp, raw.tls, raw.permit);
+        let socket = socket(raw.stream, raw.permit);
         tokio::spawn(connection.run_websocket(socket, raw.read));
     })))
 }

@@ -130,10 +130,12 @@ impl Listener {
             observer.connections(places.count());
             let (app, acceptor, leaving, limits) =
                 (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
+            // Fails only where the client is gone already: then it is nowhere.
+            let local = tcp_stream.local_addr().unwrap_or(config.address);
             // Boxed: the task of a connection that is taken over ends, and its memory with it.
             connections.spawn(Box::pin(async move {
                 if let Some((stream, h2)) = open(tcp_stream, acceptor, &limits).await {
-                    dispatch(app, stream, h2, address, limits, permit, leaving).await;
+                    dispatch(app, stream, h2, [address, local], limits, permit, leaving).await;
                 }
             }));
         }
@@ -147,15 +149,15 @@ async fn dispatch<A: App>(
     app: A,
     stream: Stream,
     h2: bool,
-    address: SocketAddr,
+    addresses: [SocketAddr; 2],
     limits: Limits,
     permit: Permit,
     leaving: watch::Receiver<bool>,
 ) {
     if h2 {
-        http2::serve(app, stream, address, limits, permit, leaving).await;
+        http2::serve(app, stream, addresses, limits, permit, leaving).await;
     } else {
-        http1::serve(app, stream, address, limits, permit, leaving).await;
+        http1::serve(app, stream, addresses, limits, permit, leaving).await;
     }
 }
 

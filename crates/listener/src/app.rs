@@ -7,11 +7,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use rustls::ServerConnection;
-use tokio::net::TcpStream;
 
 use crate::gate::Gate;
 use crate::limits::Permit;
+use crate::stream::Watched;
 
 /// Any error of a response body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +23,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub struct Peer {
     /// The address the connection came from.
     pub address: SocketAddr,
+    /// The address it came to.
+    pub local: SocketAddr,
     /// Whether it came over TLS.
     pub secure: bool,
     /// Whether the socket can be taken over: HTTP/1 only.
@@ -49,9 +50,7 @@ pub enum Answer {
 /// A socket that was taken over.
 pub struct Raw {
     /// The socket.
-    pub tcp: TcpStream,
-    /// The TLS session over it, its handshake done.
-    pub tls: Option<Box<ServerConnection>>,
+    pub stream: Watched,
     /// What the client has sent after the request, unread.
     pub read: Bytes,
     /// The connection's place among those that are allowed; dropped with the socket.

@@ -2,13 +2,20 @@
 
 use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+<<<<<<< HEAD
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+=======
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Frame, Incoming, SizeHint};
+>>>>>>> main
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,9 +23,13 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
+<<<<<<< HEAD
 use crate::app::{Answer, App, Peer, Raw};
 use crate::framing::Framing;
 use crate::head::{bare, refusal};
+=======
+use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
+>>>>>>> main
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
@@ -34,8 +45,10 @@ enum Waiting {
     Idle,
     /// The rest of a head.
     Head,
-    /// The application, or the client as it reads the answer.
+    /// The application.
     Answer,
+    /// The client, to read what is there for it.
+    Reader,
 }
 
 /// What ended the driver.
@@ -45,21 +58,67 @@ enum End {
     Takeover(Takeover),
 }
 
+/// Counts a request until its answer has been handed to hyper whole.
+struct Asked(Arc<AtomicUsize>);
+
+impl Asked {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer; hyper drops it when it has ended.
+struct Answering {
+    body: Body,
+    _asked: Asked,
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Serves one connection until it closes or is taken over.
 pub(crate) async fn serve<A: App>(
     app: A,
     stream: Stream,
-    address: SocketAddr,
+    [address, local]: [SocketAddr; 2],
     limits: Limits,
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
     let seen = Arc::new(Seen::default());
     let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
-    let peer = Peer { address, secure, takeover: true, gate };
+    let peer = Peer { address, local, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
+<<<<<<< HEAD
     let asked = Arc::new(AtomicUsize::new(0));
     let heads = AtomicUsize::new(0);
+=======
+    let asked = Arc::<AtomicUsize>::default();
+>>>>>>> main
     let service = service_fn({
         let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
         move |request: Request<Incoming>| {
@@ -68,6 +127,7 @@ pub(crate) async fn serve<A: App>(
             // What has been read along is as far as hyper, or further.
             let ambiguous = heads.fetch_add(1, Ordering::Relaxed) >= seen.sound.load(Ordering::Relaxed);
             Box::pin(async move {
+<<<<<<< HEAD
                 asked.fetch_add(1, Ordering::Relaxed);
                 let refusal = if ambiguous {
                     Some(bare(StatusCode::BAD_REQUEST, true))
@@ -75,6 +135,10 @@ pub(crate) async fn serve<A: App>(
                     refusal(&request, &limits)
                 };
                 let response = match refusal {
+=======
+                let asked = Asked::new(asked);
+                let response = match refusal(&request, &limits) {
+>>>>>>> main
                     Some(response) => response,
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
@@ -84,12 +148,15 @@ pub(crate) async fn serve<A: App>(
                         }
                     },
                 };
+<<<<<<< HEAD
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     seen.tunnel.store(true, Ordering::Relaxed);
                 }
                 asked.fetch_sub(1, Ordering::Relaxed);
+=======
+>>>>>>> main
                 seen.read.store(false, Ordering::Relaxed);
-                Ok::<_, std::convert::Infallible>(response)
+                Ok::<_, std::convert::Infallible>(response.map(|body| Answering { body, _asked: asked }))
             })
         }
     });
@@ -105,7 +172,7 @@ pub(crate) async fn serve<A: App>(
         poll_fn(|cx| {
             if !left && leave.as_mut().poll(cx).is_ready() {
                 left = true;
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
             if connection.poll_without_shutdown(cx).is_ready() || seen.gate.watch(cx) {
                 return Poll::Ready(End::Closed);
@@ -120,11 +187,13 @@ pub(crate) async fn serve<A: App>(
                 return Poll::Ready(End::Takeover(takeover));
             }
             let now = match (asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+                _ if seen.blocked.load(Ordering::Relaxed) => Waiting::Reader,
                 (0, false) => Waiting::Idle,
                 (0, true) => Waiting::Head,
                 _ => Waiting::Answer,
             };
-            if now != waiting {
+            let has_read = seen.written.swap(false, Ordering::Relaxed) && now == Waiting::Reader;
+            if now != waiting || has_read {
                 waiting = now;
                 let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
                 deadline.as_mut().reset(Instant::now() + wait);
@@ -140,16 +209,7 @@ pub(crate) async fn serve<A: App>(
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
     match end {
-        End::Takeover(takeover) => {
-            let (tcp, tls) = match watched.stream {
-                Stream::Clear(tcp) => (tcp, None),
-                Stream::Tls(stream) => {
-                    let (tcp, session) = stream.into_inner();
-                    (tcp, Some(Box::new(session)))
-                }
-            };
-            takeover(Raw { tcp, tls, read: parts.read_buf, permit });
-        }
+        End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),
         End::Timeout(Waiting::Head) => {
             let answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             // Whoever is too slow to send may be too slow to read: one try.

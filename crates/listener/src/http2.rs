@@ -27,12 +27,12 @@ const PING: Duration = Duration::from_secs(30);
 pub(crate) async fn serve<A: App>(
     app: A,
     stream: Stream,
-    address: SocketAddr,
+    [address, local]: [SocketAddr; 2],
     limits: Limits,
     _permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let peer = Peer { address, secure: matches!(stream, Stream::Tls(_)), takeover: false, gate: None };
+    let peer = Peer { address, local, secure: matches!(stream, Stream::Tls(_)), takeover: false, gate: None };
     let service = service_fn(move |request: Request<Incoming>| {
         let (app, peer) = (app.clone(), peer.clone());
         async move {

@@ -20,4 +20,5 @@ pub use app::{Answer, App, Body, BoxError, Peer, Raw};
 pub use body::{BodyError, read_body};
 pub use gate::Gate;
 pub use limits::{Limits, Permit};
+pub use stream::Watched;
 pub use tls::{Tls, TlsError};

@@ -16,7 +16,7 @@ pub struct Limits {
     pub headers: usize,
     /// For a head that has begun; longer is 408.
     pub head_timeout: Duration,
-    /// Between two requests; longer closes the connection.
+    /// Between two requests, and for a client that reads nothing of its answer; longer closes the connection.
     pub keep_alive: Duration,
     /// Connections in total; more are answered 503.
     pub connections: usize,

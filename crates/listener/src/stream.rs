@@ -1,12 +1,17 @@
 //! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
+<<<<<<< HEAD
 //! write was blocked, and read along so that nothing ambiguous is taken for a request.
+=======
+//! write was blocked. An application that takes the socket over gets it as it is.
+>>>>>>> main
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -27,20 +32,59 @@ pub(crate) struct Seen {
     pub(crate) read: AtomicBool,
     /// The last write did not go through.
     pub(crate) blocked: AtomicBool,
+<<<<<<< HEAD
     /// Heads that have come whole and are sound; those behind them are not.
     pub(crate) sound: AtomicUsize,
     /// What comes is HTTP no more.
     pub(crate) tunnel: AtomicBool,
+=======
+    /// One before it did.
+    pub(crate) written: AtomicBool,
+>>>>>>> main
     /// What may be written.
     pub(crate) gate: Gate,
 }
 
-/// A stream that notes what happens to it.
-pub(crate) struct Watched {
+impl Seen {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked.store(written.is_pending(), Ordering::Relaxed);
+        if written.is_ready() {
+            self.written.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+/// A stream that notes what happens to it, and writes what its [`Gate`] lets pass.
+pub struct Watched {
     pub(crate) stream: Stream,
     pub(crate) seen: Arc<Seen>,
     /// Reads HTTP/1 along.
     pub(crate) framing: Option<Framing>,
+}
+
+impl Watched {
+    /// What keeps back its writes.
+    pub fn gate(&self) -> &Gate {
+        &self.seen.gate
+    }
+
+    /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is written to them.
+    pub fn into_parts(self) -> (TcpStream, Option<Box<ServerConnection>>) {
+        match self.stream {
+            Stream::Clear(tcp) => (tcp, None),
+            Stream::Tls(stream) => {
+                let (tcp, session) = stream.into_inner();
+                (tcp, Some(Box::new(session)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("tls", &matches!(self.stream, Stream::Tls(_))).finish_non_exhaustive()
+    }
 }
 
 macro_rules! each {
@@ -90,10 +134,15 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+<<<<<<< HEAD
         let Self { stream, seen, .. } = &mut *self;
         let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes)));
         seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
+=======
+        let Self { stream, seen } = &mut *self;
+        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
+>>>>>>> main
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,10 +165,15 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+<<<<<<< HEAD
         let Self { stream, seen, .. } = &mut *self;
         let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices)));
         seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
+=======
+        let Self { stream, seen } = &mut *self;
+        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
+>>>>>>> main
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,5 +1,15 @@
 //! API definitions: what RIG's format says, and what ours adds, checked and in types.
 
+mod auth;
+mod endpoint;
+mod members;
+mod parse;
+mod pattern;
+mod proxy;
+#[cfg(test)]
+mod tests;
+mod tls;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +17,9 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
+
+pub(crate) use members::child;
+pub(crate) use parse::without_ours;
 
 /// One API: endpoints of one service.
 #[derive(Clone, Debug)]
@@ -58,7 +71,7 @@ pub struct Endpoint {
     /// Claims that are handed to the service: a header for each JSON Pointer. What a client sends under such a name is
     /// dropped.
     pub forward_claims: Vec<(HeaderName, String)>,
-    /// How long the service may be silent; `None`: as the node is configured.
+    /// How long the service may be silent: zero for no limit; `None`: as the node is configured.
     pub timeout: Option<Duration>,
     /// The largest request body in bytes; `None`: any.
     pub max_body: Option<u64>,

@@ -17,6 +17,9 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pointer.is_empty() {
+            return f.write_str(&self.reason);
+        }
         write!(f, "{}: {}", self.pointer, self.reason)
     }
 }

@@ -4,12 +4,35 @@
 //! to. It does not know the gateway's own endpoints (inbound), the internal port's (admin), or what a token is worth
 //! (auth).
 
+mod access;
+mod answer;
+mod apis;
+mod body;
 mod definition;
 mod fault;
+mod head;
+mod in_flight;
+mod limit;
+mod path;
+mod proxy;
+mod record;
+mod relay;
+mod routes;
 mod table;
+mod tunnel;
+mod upstream;
+mod waiting;
 
+pub use apis::{
+    Apis, ChangeError, Definitions, Difference, FileStore, LoadError, MemoryStore, Standing, Store,
+    StoreError, difference,
+};
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use proxy::{Config, Proxy};
+pub use waiting::{
+    AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
+};

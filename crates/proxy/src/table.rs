@@ -1,21 +1,104 @@
 //! What is served: every active endpoint with all that a request to it needs, compiled from the definitions at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::definition::Api;
+use http::Method;
+
+use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
+use crate::limit::Limiter;
+use crate::path::Pattern;
+use crate::routes::Routes;
+use crate::upstream::Upstream;
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
 #[derive(Debug, Default)]
-pub(crate) struct Table {}
+pub(crate) struct Table {
+    routes: Routes<Arc<Route>>,
+    upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+    limiters: HashMap<(Arc<str>, Arc<str>), (RateLimit, Arc<Limiter>)>,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The id of its API.
+    pub(crate) api: Arc<str>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) pattern: Pattern,
+    /// Where its token is, if one is required.
+    pub(crate) token_sources: Option<TokenSources>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) upstream: Arc<Upstream>,
+}
 
 impl Table {
-    /// Compiles the definitions. Upstreams that have not changed are taken over from the table before, with their
-    /// connections.
+    /// Compiles the definitions. Upstreams and limits that have not changed are taken over from the table before, with
+    /// their connections and counts.
     ///
     /// # Errors
     /// What cannot be served: with the pointer of each fault inside the document of its API.
-    pub(crate) fn build(_apis: &[Arc<Api>], _before: &Self) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
-        Ok((Self {}, Vec::new()))
+    pub(crate) fn build(apis: &[Arc<Api>], before: &Self) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
+        let (mut table, mut routes, mut faults) = (Self::default(), Vec::new(), Vec::new());
+        for api in apis.iter().filter(|api| api.active) {
+            let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
+                Some(upstream) => upstream.clone(),
+                None => Arc::new(Upstream::new(&api.upstream)),
+            };
+            table.upstreams.insert(api.id.clone(), upstream.clone());
+            for (index, endpoint) in api.endpoints.iter().enumerate() {
+                let pattern = Pattern::new(&endpoint.path_regex, endpoint.path_replacement.as_deref());
+                let Ok(pattern) = pattern.map_err(|error| {
+                    faults.push(Fault {
+                        pointer: format!("/version_data/default/endpoints/{index}/path_regex"),
+                        group: format!("{}/{}", api.id, endpoint.id),
+                        field: "path_regex".to_owned(),
+                        reason: error.to_string(),
+                    });
+                }) else {
+                    continue;
+                };
+                let limiter = table.limiter(api, endpoint, before);
+                let token_sources = api.token_sources.clone().filter(|_| endpoint.secured);
+                routes.push(Route {
+                    api: api.id.clone(),
+                    endpoint: endpoint.clone(),
+                    pattern,
+                    token_sources,
+                    limiter,
+                    upstream: upstream.clone(),
+                });
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        table.routes = Routes::compile(routes.into_iter().map(Arc::new))?;
+        Ok((table, Vec::new()))
+    }
+
+    /// The endpoint for a request.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&Arc<Route>> {
+        self.routes.find(method, path)
+    }
+
+    /// The methods that a path has.
+    pub(crate) fn methods(&self, path: &str) -> Vec<Method> {
+        self.routes.methods(path)
+    }
+
+    /// The servers of all APIs.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Upstream>)> {
+        self.upstreams.iter()
+    }
+
+    fn limiter(&mut self, api: &Api, endpoint: &Endpoint, before: &Self) -> Option<Arc<Limiter>> {
+        let limit = endpoint.rate_limit?;
+        let key = (api.id.clone(), endpoint.id.clone());
+        let kept = before.limiters.get(&key).filter(|(of, _)| *of == limit).map(|(_, kept)| kept.clone());
+        let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
+        self.limiters.insert(key, (limit, limiter.clone()));
+        Some(limiter)
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn command() -> Command {
                 .args(settings().map(|flag| flag.hide(true))),
         )
         .subcommand(token::command().arg(config()))
-        .subcommands(operate::commands().map(|command| command.arg(config().help_heading("Gateway"))))
+        .subcommands(operate::commands().map(with_config))
         .subcommand(audit::command().arg(config()))
         .subcommand(completions::command())
 }
@@ -94,6 +94,14 @@ fn is_command(text: &str) -> bool {
 fn config() -> Arg {
     let help = format!("A file with settings, as TOML [env: {CONFIG_VARIABLE}]");
     flag("config").value_name("FILE").help(help)
+}
+
+/// A command, or those below it, with the flag for the settings file.
+fn with_config(command: Command) -> Command {
+    if command.has_subcommands() {
+        return command.mut_subcommands(with_config);
+    }
+    command.arg(config().help_heading("Gateway"))
 }
 
 fn settings() -> impl Iterator<Item = Arg> {
@@ -138,7 +146,7 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
                     .mistakes
                     .push(mistake(format!("--{flag}"), &format!("rig {command} takes no settings as flags")));
             }
-            collect_config(matches, &mut flags);
+            collect_config(matches.subcommand().map_or(matches, |(_, matches)| matches), &mut flags);
             match operate::Request::from_matches(command, matches) {
                 Some(request) => Asked::Operate(flags, request),
                 None if command == "audit" => Asked::Audit(flags, audit::files(matches)),
@@ -199,6 +207,7 @@ fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Op
         (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, None) => {
             "unknown; rig --help names all flags and commands".to_owned()
         }
+        (ErrorKind::MissingSubcommand, _) => "needs a command behind it, which its --help names".to_owned(),
         (ErrorKind::InvalidValue, _) => "needs a value".to_owned(),
         (kind, _) => kind.as_str().unwrap_or("cannot be read").to_owned(),
     };
@@ -281,6 +290,12 @@ mod tests {
             "help_revoke",
             command.find_subcommand_mut("revoke").unwrap().render_long_help()
         );
+        let apis = command.find_subcommand_mut("apis").unwrap();
+        let mut helps = apis.render_long_help().to_string();
+        for name in ["export", "import", "diff"] {
+            helps += &apis.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        }
+        insta::assert_snapshot!("help_apis", helps);
     }
 
     #[test]

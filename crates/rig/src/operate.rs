@@ -5,12 +5,14 @@
 //! | `commands` | the command lines |
 //! | `line` | what was written on one, and all that is wrong with it |
 //! | `call` | the request that it stands for |
+//! | `apis` | definitions of APIs, from a file and to one |
 //! | `api` | HTTP |
 //! | `trouble` | what can go wrong, and the exit code of each |
 //! | `show`, `table` | answers for people |
 //! | `text` | letters that a terminal must not see |
 
 mod api;
+mod apis;
 mod call;
 mod commands;
 mod line;
@@ -42,7 +44,11 @@ pub(crate) struct Request {
 impl Request {
     /// What was written behind a command of ours; `None`: it is not ours.
     pub(crate) fn from_matches(command: &str, matches: &ArgMatches) -> Option<Self> {
-        let command = NAMES.into_iter().find(|name| *name == command)?;
+        let named = |command| NAMES.into_iter().find(|name| *name == command);
+        let (command, matches) = match matches.subcommand() {
+            Some((within, matches)) if command == "apis" => (named(within)?, matches),
+            _ => (named(command)?, matches),
+        };
         Some(Self { command, matches: matches.clone() })
     }
 
@@ -61,20 +67,21 @@ impl Request {
         let (Some(call), Some(api)) = (call, api) else {
             return Err(anyhow::anyhow!("the command line cannot be read").into());
         };
-        let call = call.with_standard_input()?;
+        let call = call.with_contents()?;
         let asked = Instant::now();
-        let answer = api.send(&call)?;
+        let answer = api.send(&call).map_err(|trouble| trouble.of_command(&call.what))?;
         let took = asked.elapsed();
         if json {
             print(&answer.json_text())?;
         }
         if let Some(trouble) = Trouble::of(&answer, &api) {
-            return Err(trouble.into());
+            return Err(trouble.of_command(&call.what).into());
         }
         if !json {
             print(&show::answer(&call, &answer, took))?;
         }
-        Trouble::of_dry_run(&answer).map_or(Ok(()), |trouble| Err(trouble.into()))
+        let trouble = Trouble::of_dry_run(&answer).or_else(|| Trouble::of_comparison(&call.what, &answer));
+        trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! From settings to a running node, and back: bind → build → serve → drain.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use admin::Admin;
@@ -8,6 +9,7 @@ use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
+use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::canary;
-use crate::settings::{Ports, Settings};
+use crate::settings::{self, Ports, Settings};
 
 /// Serves until a signal.
 ///
@@ -45,7 +47,10 @@ fn raise_descriptors() {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
+    let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
+    // Behind the log: what opens that has the folder to itself.
+    let apis = Arc::new(load_apis(settings.apis, folder.as_deref())?);
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
     let bind =
@@ -60,8 +65,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connection_tokens,
         metrics.clone(),
     );
-    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone());
-    let inbound = Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors);
+    let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
+    let admin =
+        Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
+    let proxy = Proxy::new(settings.proxy, apis, waiting, settings.verifier.clone(), hub.sessions().clone());
+    let proxy = Arc::new(proxy);
+    let inbound =
+        Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -71,6 +81,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let hub = hub.clone();
         async move { hub.keep().await }
     });
+    background.spawn(async move { proxy.keep().await });
     if let Some(tls) = tls {
         background.spawn(async move { tls.watch().await });
     }
@@ -101,7 +112,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// All revocations that are in force, before anybody is let in.
 fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyhow::Result<Sessions> {
     let Some(data) = data else {
-        tracing::warn!("DATA_DIR = memory: a restart forgets every revocation");
+        tracing::warn!("DATA_DIR = memory: a restart forgets every revocation, and every change of an API");
         return Ok(Sessions::new(config, MemoryLog::new())?);
     };
     let began = Instant::now();
@@ -113,6 +124,20 @@ fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyh
         "revocation log loaded"
     );
     Ok(sessions)
+}
+
+/// The definitions of the file, and over them what was changed in an earlier life.
+fn load_apis(file: Definitions, folder: Option<&Path>) -> anyhow::Result<Apis> {
+    let store: Box<dyn Store> = match folder {
+        Some(folder) => Box::new(FileStore::new(folder)),
+        None => Box::new(MemoryStore::default()),
+    };
+    let (apis, warnings) = Apis::load(file, store, settings::variable)?;
+    for warning in warnings {
+        tracing::warn!("{}", warning.0);
+    }
+    tracing::info!(apis = apis.standing().len(), "API definitions loaded");
+    Ok(apis)
 }
 
 fn bind_ports(

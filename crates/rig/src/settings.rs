@@ -4,6 +4,7 @@
 //! one [`table`]. All mistakes are found before anything is reported, and nothing is opened here: only files are read.
 
 mod access;
+mod apis;
 mod given;
 mod kind;
 mod mistake;
@@ -22,10 +23,12 @@ use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
 use listener::{Limits, Tls};
+use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
 use telemetry::LogFormat;
 use tracing::Level;
 
+pub(crate) use apis::variable;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::parse_time;
 pub(crate) use mistake::{Mistake, Mistakes, Source};
@@ -54,10 +57,18 @@ pub(crate) struct Settings {
     pub(crate) verifier: Arc<Verifier>,
     /// The fields of events that subscriptions can select by.
     pub(crate) extractors: Arc<Extractors>,
+    /// The APIs that requests are forwarded to, as the file has them.
+    pub(crate) apis: Definitions,
     /// Of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
     pub(crate) connection_tokens: TokenKey,
+    /// Seals the tokens of requests that wait for an asynchronous answer.
+    pub(crate) correlation_tokens: CorrelationKey,
+    /// Of those requests.
+    pub(crate) waiting: WaitingConfig,
+    /// Of the proxy.
+    pub(crate) proxy: proxy::Config,
     /// Of the inbound port.
     pub(crate) inbound: inbound::Config,
     /// Of the internal port.
@@ -100,9 +111,12 @@ impl Settings {
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
+        let cors = network::read_cors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
+        let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
+        let node_name = format!("rig@{host}");
         Self {
-            host: reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned())),
+            host,
             inbound_ports,
             api_ports,
             tls,
@@ -112,6 +126,7 @@ impl Settings {
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
+            apis: apis::read_apis(reader),
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
@@ -120,8 +135,18 @@ impl Settings {
                 ..connection::Config::default()
             },
             connection_tokens: TokenKey::new(reader.text("NODE_COOKIE").as_deref()),
+            correlation_tokens: CorrelationKey::new(reader.text("NODE_COOKIE").as_deref()),
+            waiting: WaitingConfig {
+                timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"),
+                ..WaitingConfig::default()
+            },
+            proxy: proxy::Config {
+                cors: cors.origin().clone(),
+                answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
+                idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
+            },
             inbound: inbound::Config {
-                cors: network::read_cors(reader),
+                cors,
                 connects_per_minute: NonZeroU32::new(reader.number("MAX_CONNECTIONS_PER_MINUTE"))
                     .expect("the bound of the row is 1"),
                 max_body,
@@ -135,6 +160,7 @@ impl Settings {
                 max_body,
                 body_timeout,
                 durable,
+                node_name,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),

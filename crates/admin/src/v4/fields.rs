@@ -22,6 +22,21 @@ pub(crate) struct Fields {
     faults: Vec<Fault>,
 }
 
+/// What is told of a body that is not JSON, or no object where one is read.
+pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        // Without the library's words: they repeat what was found.
+        Category::Data => Problem::fault(Fault::of_body("allowed: a JSON object")),
+        Category::Eof if body.iter().all(u8::is_ascii_whitespace) => {
+            Problem::NotJson("it is empty".to_owned())
+        }
+        Category::Eof => Problem::NotJson("it ends too early".to_owned()),
+        Category::Syntax | Category::Io => {
+            Problem::NotJson(format!("line {}, column {}", error.line(), error.column()))
+        }
+    }
+}
+
 impl Fields {
     /// The members of a body.
     ///
@@ -30,17 +45,7 @@ impl Fields {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let read = json.deserialize_map(Members).and_then(|given| json.end().map(|()| given));
-        let given = read.map_err(|error| match error.classify() {
-            // Without the library's words: they repeat what was found.
-            Category::Data => Problem::fault(Fault::of_body("allowed: a JSON object")),
-            Category::Eof if body.iter().all(u8::is_ascii_whitespace) => {
-                Problem::NotJson("it is empty".to_owned())
-            }
-            Category::Eof => Problem::NotJson("it ends too early".to_owned()),
-            Category::Syntax | Category::Io => {
-                Problem::NotJson(format!("line {}, column {}", error.line(), error.column()))
-            }
-        })?;
+        let given = read.map_err(|error| not_json(body, &error))?;
         let mut fields = Self { given: Vec::new(), faults: Vec::new() };
         for (name, value) in given {
             if fields.has(&name) {

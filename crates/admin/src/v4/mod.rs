@@ -1,8 +1,9 @@
-//! `/v4`: revocations and sessions, for operators and services that want to know what became of them.
+//! `/v4`: revocations, sessions and definitions of APIs, for operators and services that want to know what became of
+//! them.
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | `revocations`, `sessions` | the endpoints |
+//! | `revocations`, `sessions`, `apis` | the endpoints |
 //! | `request`, `fields` | what a body asks for, and all that is wrong with it |
 //! | `query` | parameters and names in the URL |
 //! | `order` | from what was asked for to a revocation |
@@ -10,6 +11,7 @@
 //! | `time` | instants as text |
 //! | `problem` | what is answered where that is not possible |
 
+pub(crate) mod apis;
 mod fields;
 mod order;
 mod page;
@@ -38,6 +40,7 @@ pub(crate) const NOTHING_HERE: Problem = Problem::NotFound("there is nothing at 
 /// The endpoints below `/v4`.
 pub(crate) fn router() -> Router<Node> {
     Router::new()
+        .route("/apis", get(apis::list).put(apis::replace))
         .route("/revocations", post(revocations::revoke).get(revocations::list))
         .route("/revocations/{id}", get(revocations::one).delete(revocations::lift))
         .route("/sessions", get(sessions::list))
@@ -59,7 +62,7 @@ async fn not_stored(mut response: Response) -> Response {
 }
 
 /// Runs what waits for a disk, or looks at every connection, where nobody else waits for it.
-async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     spawn_blocking(act).await.map_err(|error| {
         tracing::error!(%error, "a request failed");
         Problem::Failed

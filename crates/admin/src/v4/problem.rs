@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use listener::BodyError;
+use proxy::StoreError;
 use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
@@ -86,6 +87,8 @@ pub(crate) enum Problem {
     Unreadable(LogError),
     /// It is not certain that the log has forgotten a revocation.
     NotLifted(LogError),
+    /// Definitions of APIs could not be stored.
+    NotStored(StoreError),
     /// The caller did not present the token of the internal port.
     Unauthorized,
     /// The node failed.
@@ -114,7 +117,8 @@ impl From<Failure> for Problem {
 }))]
 pub(crate) struct Document {
     /// What kind of problem: `about:blank` where the status says it all, else one of `urn:rig:problem:` followed by
-    /// `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`, `validity-too-short`, `not-recorded`.
+    /// `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`, `validity-too-short`, `not-recorded`,
+    /// `not-stored`.
     r#type: String,
     /// The status in words.
     title: String,
@@ -145,9 +149,11 @@ impl Problem {
             Self::NotJson(_) | Self::Faults(_) => StatusCode::BAD_REQUEST,
             Self::Token(_) | Self::Revoke(RevokeError::TooShort { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Revoke(RevokeError::Conflict | RevokeError::TooMany) => StatusCode::CONFLICT,
-            Self::Revoke(RevokeError::Log(_)) | Self::Unreadable(_) | Self::NotLifted(_) | Self::Failed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Revoke(RevokeError::Log(_))
+            | Self::Unreadable(_)
+            | Self::NotLifted(_)
+            | Self::NotStored(_)
+            | Self::Failed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
         }
     }
@@ -160,6 +166,7 @@ impl Problem {
             Self::Revoke(RevokeError::TooMany) => "urn:rig:problem:too-many-revocations",
             Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
             Self::Revoke(RevokeError::Log(_)) => "urn:rig:problem:not-recorded",
+            Self::NotStored(_) => "urn:rig:problem:not-stored",
             _ => "about:blank",
         }
     }
@@ -181,6 +188,7 @@ impl Problem {
             Self::Revoke(error) => error.to_string(),
             Self::Unreadable(_) => "the revocation log cannot be read".to_owned(),
             Self::NotLifted(_) => "the revocation log could not record it: it stays in force".to_owned(),
+            Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
             Self::Unauthorized => "needed: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
             Self::Failed => "the gateway could not do it; its log says why".to_owned(),
         }
@@ -213,6 +221,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if let Self::Unreadable(error) | Self::NotLifted(error) = &self {
             tracing::error!(%error, "the revocation log failed");
+        }
+        if let Self::NotStored(error) = &self {
+            tracing::error!(%error, "definitions of APIs could not be stored");
         }
         let mut response = (self.status(), axum::Json(self.document())).into_response();
         let headers = response.headers_mut();
@@ -249,6 +260,9 @@ mod tests {
         assert_eq!(shown(Problem::Revoke(RevokeError::Log(log()))), "503 urn:rig:problem:not-recorded");
         assert_eq!(shown(Problem::Unreadable(log())), "503 about:blank");
         assert_eq!(shown(Problem::NotLifted(log())), "503 about:blank");
+        let error = std::io::Error::other("disk full");
+        let store = StoreError::Io { name: "/secret/path".to_owned(), error };
+        assert_eq!(shown(Problem::NotStored(store)), "503 urn:rig:problem:not-stored");
         assert_eq!(shown(Problem::Token(TokenError::Expired.into())), "422 urn:rig:problem:invalid-token");
     }
 

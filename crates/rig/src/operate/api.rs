@@ -16,7 +16,7 @@ use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::call::Call;
+use super::call::{Body, Call};
 use super::commands::{API_VARIABLE, DEFAULT_API};
 use super::line::Line;
 use super::text;
@@ -129,7 +129,12 @@ impl Api {
             .authority(self.url.authority().context("a URL of an API has a host")?.as_str())
             .path_and_query(path)
             .build()?;
-        let body = call.body.as_ref().map(serde_json::to_vec).transpose()?;
+        let body = match &call.body {
+            None => None,
+            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
+            Some(Body::Members(members)) => Some(serde_json::to_vec(members)?),
+            Some(Body::File(path)) => anyhow::bail!("{} was not read", path.display()),
+        };
         let mut request = Request::builder().method(call.method).uri(uri).header(ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);

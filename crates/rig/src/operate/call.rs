@@ -1,11 +1,15 @@
 //! The request that a command line stands for.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
+use super::apis;
 use super::line::Line;
+use super::trouble::Trouble;
+use crate::Failure;
 use crate::settings::parse_time;
 
 /// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
@@ -27,7 +31,18 @@ pub(super) struct Call {
     /// Path and query, below the API.
     pub(super) path: String,
     /// The body, where there is one.
-    pub(super) body: Option<Map<String, Value>>,
+    pub(super) body: Option<Body>,
+}
+
+/// What is sent as JSON.
+#[derive(Debug, PartialEq)]
+pub(super) enum Body {
+    /// These members.
+    Members(Map<String, Value>),
+    /// What a file holds; `-` is standard input.
+    File(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
 }
 
 /// What a call is about, and with it how its answer is shown.
@@ -38,6 +53,9 @@ pub(super) enum What {
     Revoke { dry_run: bool },
     Lift { id: String, dry_run: bool },
     Revocations,
+    Export,
+    Import,
+    Diff,
 }
 
 impl Call {
@@ -59,6 +77,7 @@ impl Call {
                 let query = Query::page(line, "before");
                 Some(get(What::Revocations, "/v4/revocations".to_owned(), query))
             }
+            "export" | "import" | "diff" => apis::call(command, line),
             "lift" => {
                 let id = line.needed("id", "ID");
                 let (mut query, dry_run) = (Query::default(), line.switch("dry-run"));
@@ -71,25 +90,49 @@ impl Call {
             _ => {
                 let (mut query, dry_run) = (Query::default(), line.switch("dry-run"));
                 query.add("dry_run", dry_run.then(|| "true".to_owned()));
-                let (path, body) = (query.behind("/v4/revocations".to_owned()), Some(revocation(line)));
+                let (path, body) =
+                    (query.behind("/v4/revocations".to_owned()), Some(Body::Members(revocation(line))));
                 Some(Self { what: What::Revoke { dry_run }, method: "POST", path, body })
             }
         }
     }
 
-    /// The same call, with the token that stands on standard input where the line says `--jwt -`.
+    /// The same call, with the token that stands on standard input where the line says `--jwt -`, or with what the file
+    /// holds that the line names.
     ///
     /// # Errors
-    /// Standard input cannot be read, or is longer than a token.
-    pub(super) fn with_standard_input(mut self) -> anyhow::Result<Self> {
-        if let Some(jwt) = self.body.as_mut().and_then(|body| body.get_mut("jwt")).filter(|jwt| *jwt == "-") {
-            let mut text = String::new();
-            std::io::stdin().lock().take(MAX_TOKEN + 1).read_to_string(&mut text)?;
-            anyhow::ensure!(text.len() as u64 <= MAX_TOKEN, "standard input is longer than a token");
-            *jwt = text.trim().into();
+    /// Standard input or the file cannot be read, or standard input is longer than a token.
+    pub(super) fn with_contents(mut self) -> Result<Self, Failure> {
+        match &mut self.body {
+            Some(Body::Members(members)) => {
+                if let Some(jwt) = members.get_mut("jwt").filter(|jwt| *jwt == "-") {
+                    *jwt = token()?.into();
+                }
+            }
+            Some(Body::File(path)) => {
+                let unreadable = |error| Trouble::of_file(path, &error);
+                self.body = Some(Body::Bytes(contents(path).map_err(unreadable)?));
+            }
+            Some(Body::Bytes(_)) | None => {}
         }
         Ok(self)
     }
+}
+
+fn token() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(MAX_TOKEN + 1).read_to_string(&mut text)?;
+    anyhow::ensure!(text.len() as u64 <= MAX_TOKEN, "standard input is longer than a token");
+    Ok(text.trim().to_owned())
+}
+
+fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The body of a revocation. The gateway looks at its values again, and knows more of them.

@@ -3,8 +3,9 @@
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, Command};
 
-/// All commands.
-pub(crate) const NAMES: [&str; 5] = ["sessions", "session", "revoke", "lift", "revocations"];
+/// All commands; the last three are below `apis`.
+pub(crate) const NAMES: [&str; 8] =
+    ["sessions", "session", "revoke", "lift", "revocations", "export", "import", "diff"];
 
 /// Where the internal API of a gateway on this host is.
 pub(super) const DEFAULT_API: &str = "http://127.0.0.1:4010";
@@ -18,8 +19,14 @@ Exit codes: 0 done; 1 the gateway cannot be reached, or failed; 2 the command li
 
 The API_TOKEN is read from the environment or the settings file.";
 
+const EXIT_CODES_OF_DIFF: &str = "\
+Exit codes: 0 nothing differs; 1 something does; 2 the command line or the file is wrong, or the gateway cannot be \
+reached, or failed; 5 the API_TOKEN is missing or wrong.
+
+The API_TOKEN is read from the environment or the settings file.";
+
 /// The commands that ask a running gateway.
-pub(crate) fn commands() -> [Command; 5] {
+pub(crate) fn commands() -> [Command; 6] {
     let page = |cursor, help| {
         [
             flag("limit", "N", "Entries to ask for, 1 to 1000 [default: 100]"),
@@ -68,7 +75,25 @@ pub(crate) fn commands() -> [Command; 5] {
             .args([by(), dry_run()]),
         command("revocations", "Lists the revocations in force, the youngest first")
             .args(page("before", "From the page before: what next says there")),
+        apis(),
     ]
+}
+
+/// `rig apis` and its commands.
+fn apis() -> Command {
+    let file = || value("file", "FILE", "A JSON list of definitions, as of export; - reads standard input");
+    let about = "Takes the definitions of APIs out of a gateway, and brings them in";
+    Command::new("apis").about(about).subcommand_required(true).disable_help_subcommand(true).subcommands([
+        command("export", "Prints all definitions as a JSON list, such as PROXY_CONFIG_FILE takes"),
+        command(
+            "import",
+            "Makes a list of definitions those of the gateway: all of it, or nothing where one is wrong",
+        )
+        .args([file(), switch("dry-run", "Only say what would differ")]),
+        command("diff", "Says what an import would change: exit code 0 nothing, 1 something")
+            .arg(file())
+            .after_help(EXIT_CODES_OF_DIFF),
+    ])
 }
 
 fn command(name: &'static str, about: &'static str) -> Command {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::api::Answer;
+use super::apis;
 use super::call::{Call, What};
 use super::table::Table;
 use super::text::{cut, safe};
@@ -19,6 +20,8 @@ pub(super) fn answer(call: &Call, answer: &Answer, took: Duration) -> String {
         What::Sessions => sessions(json),
         What::Session => session(json),
         What::Revocations => revocations(json),
+        What::Export => apis::exported(json),
+        What::Import | What::Diff => apis::differences(json),
         What::Revoke { dry_run: true } => would_revoke(json),
         What::Revoke { dry_run: false } => revoked(json, answer.status == 200, took),
         What::Lift { dry_run: true, .. } => format!("would lift: {}\n", whose(&json["revocation"])),

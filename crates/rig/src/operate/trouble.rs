@@ -1,12 +1,19 @@
 //! What can go wrong with a running gateway, and the exit code of each.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::api::{Answer, Api};
+use super::apis;
+use super::call::What;
 use super::text::safe;
 
 /// The gateway cannot be reached, failed, or is none.
 const FAILED: u8 = 1;
+/// `rig apis diff`: there are differences. What is [`FAILED`] elsewhere is [`USAGE`] there, as of other programs that
+/// compare.
+const DIFFERENT: u8 = 1;
 /// A value is wrong.
 const USAGE: u8 = 2;
 /// There is no such session or revocation.
@@ -33,6 +40,28 @@ impl Trouble {
     pub(super) fn of_dry_run(answer: &Answer) -> Option<Self> {
         let refused = &answer.json["refused"];
         (!refused.is_null()).then(|| Self::refused(refused))
+    }
+
+    /// A file that the command line names cannot be read.
+    pub(super) fn of_file(path: &Path, error: &std::io::Error) -> Self {
+        Self { code: USAGE, text: safe(&format!("{}: {error}", path.display())) }
+    }
+
+    /// What a comparison has found; `None`: no difference, or nothing was compared.
+    pub(super) fn of_comparison(what: &What, answer: &Answer) -> Option<Self> {
+        let text = match apis::differing(&answer.json) {
+            1 => "1 API differs".to_owned(),
+            count => format!("{count} APIs differ"),
+        };
+        (*what == What::Diff && apis::differing(&answer.json) > 0).then_some(Self { code: DIFFERENT, text })
+    }
+
+    /// The same, with the exit code that the command has for it.
+    pub(super) fn of_command(self, what: &What) -> Self {
+        match self.code {
+            FAILED if *what == What::Diff => Self { code: USAGE, ..self },
+            _ => self,
+        }
     }
 
     fn refused(problem: &Value) -> Self {

@@ -93,7 +93,7 @@ pub(super) fn read_extractors(reader: &mut Reader) -> Arc<Extractors> {
 }
 
 /// The text itself where it begins like JSON, else that of the file it names.
-fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
+pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
     if text.trim_start().starts_with(['{', '[']) {
         return Ok(text.to_owned());
     }

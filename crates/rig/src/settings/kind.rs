@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     File,
     /// A span of time between two bounds, both included.
     Time { least: Duration, most: Duration },
+    /// The same, but a number without a unit means milliseconds (RIG).
+    Millis { least: Duration, most: Duration },
     /// A number of bytes between two bounds, both included.
     Bytes { least: u64, most: u64 },
     /// A whole number between two bounds, both included.
@@ -47,7 +49,7 @@ impl Kind {
             Self::Port => "PORT",
             Self::Address => "ADDRESS",
             Self::File => "FILE",
-            Self::Time { .. } => "TIME",
+            Self::Time { .. } | Self::Millis { .. } => "TIME",
             Self::Bytes { .. } => "BYTES",
             Self::Number { .. } => "NUMBER",
             Self::Switch => "BOOL",
@@ -64,9 +66,10 @@ impl fmt::Display for Kind {
             Self::Port => f.write_str("a port from 0 (any free one) to 65535"),
             Self::Address => f.write_str("an IP address, such as 127.0.0.1 or ::"),
             Self::File => f.write_str("a file that can be read"),
-            Self::Time { least, most } => {
+            Self::Time { least, most } | Self::Millis { least, most } => {
+                let bare = if matches!(self, Self::Time { .. }) { "seconds" } else { "milliseconds" };
                 let (least, most) = (display_time(least), display_time(most));
-                write!(f, "a time from {least} to {most}, such as 500ms, 10s, 1h or bare seconds")
+                write!(f, "a time from {least} to {most}, such as 500ms, 10s, 1h or bare {bare}")
             }
             Self::Bytes { least, most } => {
                 let (least, most) = (display_bytes(least), display_bytes(most));
@@ -82,10 +85,20 @@ impl fmt::Display for Kind {
 
 /// `500ms`, `10s`, `5m`, `1h`, `1d`, or bare seconds. `None` where it is nothing of the sort, or does not fit.
 pub(crate) fn parse_time(text: &str) -> Option<Duration> {
+    time_in(text, SECOND)
+}
+
+/// The same, or bare milliseconds.
+pub(super) fn parse_millis(text: &str) -> Option<Duration> {
+    time_in(text, MILLISECOND)
+}
+
+fn time_in(text: &str, bare: u128) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let unit = match unit {
+        "" => bare,
         "ms" => MILLISECOND,
-        "" | "s" => SECOND,
+        "s" => SECOND,
         "m" => MINUTE,
         "h" => HOUR,
         "d" => DAY,
@@ -158,6 +171,8 @@ mod tests {
         assert_eq!(parse_time("5m"), Some(Duration::from_secs(300)));
         assert_eq!(parse_time("1h"), Some(Duration::from_secs(3600)));
         assert_eq!(parse_time("0"), Some(Duration::ZERO));
+        assert_eq!(parse_millis("5000"), Some(Duration::from_secs(5)));
+        assert_eq!(parse_millis("5s"), Some(Duration::from_secs(5)));
         for wrong in ["", "s", "1.5s", "-1s", "+1s", "1 s", " 1s", "1w", "18446744073709551615d", "1ſ"] {
             assert_eq!(parse_time(wrong), None, "{wrong}");
         }

@@ -37,6 +37,9 @@ impl Reader {
     pub(super) fn time(&mut self, name: &str) -> Duration {
         self.value(name, |text, kind| match kind {
             Kind::Time { least, most } => kind::parse_time(text).filter(|time| (least..=most).contains(time)),
+            Kind::Millis { least, most } => {
+                kind::parse_millis(text).filter(|time| (least..=most).contains(time))
+            }
             _ => None,
         })
     }

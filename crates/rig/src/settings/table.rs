@@ -62,6 +62,11 @@ const fn millis(least: u64, most: u64) -> Kind {
     Kind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
+/// Of a setting that is RIG's: a bare number means milliseconds.
+const fn rig_millis(least: u64, most: u64) -> Kind {
+    Kind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+}
+
 const fn bytes(least: u64, most: u64) -> Kind {
     Kind::Bytes { least, most }
 }
@@ -277,6 +282,35 @@ pub(crate) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        heading: "Proxy",
+        settings: &[
+            setting(
+                "PROXY_CONFIG_FILE",
+                "",
+                text("JSON", "a JSON list of API definitions, or the path of a file with one"),
+                "The APIs that requests are forwarded to; what the internal port changed of them wins",
+            ),
+            setting(
+                "PROXY_RECV_TIMEOUT",
+                "5s",
+                rig_millis(1, DAY),
+                "How long a service may take to begin its answer; then the client gets 502",
+            ),
+            setting(
+                "PROXY_IDLE_TIMEOUT",
+                "60s",
+                millis(1, DAY),
+                "How long the body of a proxied request or answer may stand still; then it is cut",
+            ),
+            setting(
+                "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
+                "5s",
+                rig_millis(1, DAY),
+                "How long a request waits for its asynchronous answer; then the client gets 504",
+            ),
+        ],
+    },
+    Group {
         heading: "Limits",
         settings: &[
             setting("MAX_CONNECTIONS", "100000", number(1, u32::MAX as u64), "Open sockets of each port"),
@@ -316,7 +350,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "KEEP_ALIVE_TIMEOUT",
                 "60s",
                 millis(1, DAY),
-                "How long a socket may idle between two requests",
+                "How long a socket may idle between two requests, or its client read nothing of an answer",
             ),
         ],
     },
@@ -379,15 +413,12 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "NATS_SERVERS",
     "NATS_SOURCE_TOPICS",
     "NODE_HOST",
-    "PROXY_CONFIG_FILE",
-    "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
     "PROXY_KAFKA_RESPONSE_TIMEOUT",
     "PROXY_KAFKA_RESPONSE_TOPICS",
     "PROXY_KINESIS_REQUEST_REGION",
     "PROXY_KINESIS_RESPONSE_TIMEOUT",
     "PROXY_NATS_RESPONSE_TIMEOUT",
-    "PROXY_RECV_TIMEOUT",
     "REQUEST_LOG",
 ];
 

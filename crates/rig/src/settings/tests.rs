@@ -325,3 +325,35 @@ fn key_and_extractors_may_come_from_files() {
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }
+
+#[test]
+fn each_fault_of_a_definition_is_a_line_with_its_pointer() {
+    let folder = Folder::new("apis");
+    let endpoint = |regex: &str| format!(r#"{{"id": "e", "path_regex": {regex:?}, "method": "GET"}}"#);
+    let api = |regex: &str, port: &str| {
+        let versions = format!(r#"{{"default": {{"endpoints": [{}]}}}}"#, endpoint(regex));
+        let proxy = format!(r#"{{"target_url": "http://127.0.0.1", "port": {port}}}"#);
+        format!(r#"{{"id": "a", "name": "n", "version_data": {versions}, "proxy": {proxy}, "nmae": 1}}"#)
+    };
+    let good = folder.file("good.json", &format!("[{}]", api("/x", "80")));
+    let settings = parse(&[], &[("PROXY_CONFIG_FILE", &good)]).unwrap();
+    assert_eq!(settings.warnings, ["PROXY_CONFIG_FILE /0/nmae: unknown; did you mean name?"]);
+    assert!(parse(&["--proxy-config-file", &format!(" [{}]", api("/x", "80"))], &[]).is_ok());
+    let bad = folder.file("bad.json", &format!("[{}, {}]", api("/x", "\"80\""), api("(", "80")));
+    let told = folder.hide(&parse(&[], &[("PROXY_CONFIG_FILE", &bad)]).unwrap_err());
+    let lines: Vec<_> = told.lines().collect();
+    let source = "environment PROXY_CONFIG_FILE = \"DIR/bad.json\": ";
+    assert_eq!(lines[0], format!("{source}/0/proxy/port: must be integer"));
+    assert_eq!(lines[1], format!("{source}/1/id: must be unique"));
+    assert!(
+        lines[2].starts_with(&format!("{source}/1/version_data/default/endpoints/0/path_regex: ")),
+        "{told}"
+    );
+    assert_eq!(lines.len(), 3, "{told}");
+    for (wrong, reason) in
+        [("{}", "must be list"), ("[", "not JSON: EOF while parsing a list at line 1 column 1")]
+    {
+        let told = parse(&[], &[("PROXY_CONFIG_FILE", wrong)]).unwrap_err();
+        assert_eq!(told, format!("environment PROXY_CONFIG_FILE = {wrong:?}: {reason}\n"));
+    }
+}

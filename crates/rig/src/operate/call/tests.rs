@@ -12,15 +12,23 @@ fn call(arguments: &[&str], user: &str) -> Result<Call, String> {
     let command = clap::Command::new("rig").subcommands(commands());
     let matches = command.get_matches_from(["rig"].iter().chain(arguments).map(OsString::from));
     let (name, matches) = matches.subcommand().unwrap();
+    let (name, matches) = matches.subcommand().unwrap_or((name, matches));
     let mut line = Line::new(matches, &environment);
     let call = Call::new(name, &mut line);
     let mistakes: Vec<_> = line.mistakes.iter().map(Mistake::to_string).collect();
     if mistakes.is_empty() { Ok(call.unwrap()) } else { Err(mistakes.join("\n")) }
 }
 
+fn members(body: Body) -> Value {
+    match body {
+        Body::Members(members) => Value::Object(members),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn asked(arguments: &[&str]) -> (String, Value) {
     let call = call(arguments, "bob").unwrap();
-    let body = call.body.map_or(Value::Null, Value::Object);
+    let body = call.body.map_or(Value::Null, members);
     (format!("{} {}", call.method, call.path), body)
 }
 
@@ -85,7 +93,7 @@ fn a_revocation_says_what_was_written() {
 fn a_user_name_that_cannot_be_sent_is_not() {
     for user in ["", "a\nb", &"x".repeat(1001)] {
         let call = call(&["revoke", "--session", "s", "--for", "1s"], user).unwrap();
-        assert_eq!(call.body.unwrap().get("by"), None);
+        assert_eq!(members(call.body.unwrap()).get("by"), None);
     }
 }
 
@@ -131,5 +139,23 @@ fn all_mistakes_are_told_and_no_value_is() {
         let mut expected: Vec<_> = expected.lines().collect();
         expected.sort_unstable();
         assert_eq!(told, expected, "{line}");
+    }
+}
+
+#[test]
+fn definitions_go_to_a_file_and_come_from_one() {
+    assert_eq!(asked(&["apis", "export"]), ("GET /v4/apis".into(), Value::Null));
+    let import = |arguments: &[&str]| {
+        let call = call(arguments, "bob").unwrap();
+        assert_eq!(call.body, Some(Body::File("f.json".into())));
+        (call.what, format!("{} {}", call.method, call.path))
+    };
+    let dry_run = "PUT /v4/apis?dry_run=true".to_owned();
+    assert_eq!(import(&["apis", "import", "f.json"]), (What::Import, "PUT /v4/apis".into()));
+    assert_eq!(import(&["apis", "import", "f.json", "--dry-run"]), (What::Import, dry_run.clone()));
+    assert_eq!(import(&["apis", "diff", "f.json"]), (What::Diff, dry_run));
+    for command in ["import", "diff"] {
+        assert_eq!(call(&["apis", command], "bob").unwrap_err(), "flag FILE: needed");
+        assert_eq!(call(&["apis", command, "a", "b"], "bob").unwrap_err(), "flag FILE: given more than once");
     }
 }

@@ -1,0 +1,158 @@
+//! `responses`: a service answers a proxied request that waits for it (RIG: `response_from: http_async`).
+//!
+//! In v3 the answer is the request itself: two headers say for whom and with which status, the rest is the client's. In v2 it
+//! is a CloudEvent that says so in its member `rig`.
+
+mod headers;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use event::{Event, EventError};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use proxy::{AsyncAnswer, DeliverError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::routes::Node;
+
+const CORRELATION: HeaderName = HeaderName::from_static("rig-correlation");
+const RESPONSE_CODE: HeaderName = HeaderName::from_static("rig-response-code");
+
+/// What is wrong with an answer. RIG's words come first; where it has none for the place, it stands in parentheses.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("{{:error, :not_a_cloud_event}} ({0})")]
+    NotAnEvent(EventError),
+    #[error(":error ({0} is missing)")]
+    Missing(&'static str),
+    #[error(":error ({0} must be {1})")]
+    Wrong(&'static str, &'static str),
+    #[error("{{:error, {{:not_an_integer, {0}}}}}")]
+    NotAnInteger(String),
+}
+
+/// For whom an answer is, and what it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Correlated {
+    token: String,
+    answer: AsyncAnswer,
+}
+
+/// Answers a waiting request with this one's body and headers.
+///
+/// On to the client go Content-Type, Content-Encoding, Content-Language, Cache-Control, Set-Cookie, Location, ETag,
+/// Last-Modified, Vary, and those that begin with X- but for X-Forwarded-*, X-Real-IP and X-Request-ID.
+#[utoipa::path(
+    post,
+    path = "/v3/responses",
+    params(
+        ("rig-correlation" = String, Header, description = "What the service got in its query as `correlation`"),
+        ("rig-response-code" = u16, Header, description = "The status for the client, from 200 to 599"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The body, verbatim"),
+    responses(
+        (status = 202, description = "The request has its answer", body = String),
+        (status = 400, description = "A header is missing or wrong; the text names it", body = String),
+        (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
+    )
+)]
+pub(crate) async fn answer(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
+    hand_over(&node, from_headers(&headers, body))
+}
+
+/// Answers a waiting request with a CloudEvent, which is the body that the client gets.
+///
+/// Its member `rig` holds `correlation`, what the service got in its query under that name, and perhaps
+/// `response_code`, the status for the client: 200 to 599, 200 where it is missing.
+#[utoipa::path(
+    post,
+    path = "/v2/responses",
+    request_body(content = Object, content_type = "application/cloudevents+json"),
+    responses(
+        (status = 202, description = "The request has its answer", body = String),
+        (status = 400, description = "The body is no CloudEvent or has no good `rig` in it; the text says why", body = String),
+        (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
+    )
+)]
+pub(crate) async fn answer_by_event(State(node): State<Node>, body: Bytes) -> Response {
+    hand_over(&node, from_event(body))
+}
+
+fn hand_over(node: &Node, correlated: Result<Correlated, Fault>) -> Response {
+    let refused = |detail: &dyn std::fmt::Display| {
+        (StatusCode::BAD_REQUEST, format!("Failed to parse request body: {detail}")).into_response()
+    };
+    let Correlated { token, answer } = match correlated {
+        Ok(correlated) => correlated,
+        Err(fault) => return refused(&fault),
+    };
+    match node.waiting.deliver(&token, answer) {
+        Ok(()) => (StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response(),
+        Err(error @ DeliverError::Gone) => (error.status(), error.to_string()).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, Fault> {
+    let text = |name: HeaderName, or| {
+        given.get(name).map(|value| String::from_utf8_lossy(value.as_bytes())).ok_or(Fault::Missing(or))
+    };
+    let token = text(CORRELATION, "the header rig-correlation")?.into_owned();
+    let code = text(RESPONSE_CODE, "the header rig-response-code")?;
+    let status = status("the header rig-response-code", &Value::String(code.into_owned()))?;
+    Ok(Correlated { token, answer: with_body(status, headers::for_the_client(given), body) })
+}
+
+fn from_event(body: Bytes) -> Result<Correlated, Fault> {
+    /// What is read of the event beside its envelope.
+    #[derive(Deserialize)]
+    struct Members {
+        #[serde(default)]
+        rig: Value,
+    }
+    let event = Event::from_json(body).map_err(Fault::NotAnEvent)?;
+    let members: Members = serde_json::from_slice(event.json()).expect("an event is a JSON object");
+    let rig = match members.rig {
+        Value::Null => return Err(Fault::Missing("rig")),
+        Value::Object(rig) => rig,
+        _ => return Err(Fault::Wrong("rig", "an object")),
+    };
+    let token = match rig.get("correlation") {
+        None | Some(Value::Null) => return Err(Fault::Missing("rig.correlation")),
+        Some(Value::String(token)) => token.clone(),
+        Some(_) => return Err(Fault::Wrong("rig.correlation", "a text")),
+    };
+    let status = match rig.get("response_code") {
+        None | Some(Value::Null) => StatusCode::OK,
+        Some(code) => status("rig.response_code", code)?,
+    };
+    let json = HeaderValue::from_static("application/json");
+    let answer = with_body(status, HeaderMap::from_iter([(CONTENT_TYPE, json)]), event.json().clone());
+    Ok(Correlated { token, answer })
+}
+
+/// A final status: an integer, or a text that is one.
+fn status(field: &'static str, code: &Value) -> Result<StatusCode, Fault> {
+    let integer = match code {
+        Value::String(text) => text.parse::<i128>().ok(),
+        Value::Number(number) => number.as_i64().map(i128::from),
+        _ => None,
+    };
+    let integer = integer.ok_or_else(|| Fault::NotAnInteger(code.to_string().chars().take(100).collect()))?;
+    let status = u16::try_from(integer).ok().filter(|code| (200..600).contains(code));
+    status
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Fault::Wrong(field, "a status from 200 to 599"))
+}
+
+/// RFC 9110, section 15: some answers have no content, whatever came along with them.
+fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> AsyncAnswer {
+    let none =
+        [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    AsyncAnswer { status, headers, body: if none { Bytes::new() } else { body } }
+}
+
+#[cfg(test)]
+mod tests;

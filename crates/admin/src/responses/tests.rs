@@ -1,0 +1,180 @@
+//! From the port to the request that waits, and what is said where that is not possible.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use proxy::{CorrelationKey, Expected, TimedOut, Waiting, WaitingConfig};
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{Admin, testing};
+
+const COOKIE: &str = "test-cookie";
+const SENT: &str = "202 message sent to correlated reverse proxy request";
+const GONE: &str = "410 Nobody waits for this answer: the request was answered before, has timed out, or its client has left.";
+
+struct Port {
+    waiting: Arc<Waiting>,
+    admin: Admin,
+}
+
+impl Port {
+    fn new() -> Self {
+        let waiting = Arc::new(Waiting::new(WaitingConfig::default(), CorrelationKey::new(Some(COOKIE))));
+        let admin = testing::port(waiting.clone(), testing::no_apis());
+        Self { waiting, admin }
+    }
+
+    fn expect(&self) -> Expected {
+        self.waiting.expect().unwrap()
+    }
+
+    /// Status and text of the answer.
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> String {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        let response = self.admin.0.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        format!("{status} {}", String::from_utf8_lossy(&body))
+    }
+
+    async fn v3(&self, token: &str, code: &str) -> String {
+        self.post("/v3/responses", &[("rig-correlation", token), ("rig-response-code", code)], "x").await
+    }
+
+    async fn v2(&self, event: &Value) -> String {
+        self.post("/v2/responses", &[("content-type", "application/json")], event.to_string()).await
+    }
+}
+
+fn event(rig: &Value) -> Value {
+    json!({"specversion": "0.2", "id": "1", "type": "t", "source": "s", "rig": rig})
+}
+
+fn refused(detail: &str) -> String {
+    format!("400 Failed to parse request body: {detail}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_gets_the_status_the_body_and_what_headers_are_for_it() {
+    let port = Port::new();
+    let expected = port.expect();
+    let headers = [
+        ("rig-correlation", expected.token()),
+        ("rig-response-code", "201"),
+        ("content-type", "text/plain"),
+        ("set-cookie", "b=2"),
+        ("set-cookie", "a=1"),
+        ("x-custom", "1"),
+        ("host", "127.0.0.1:4010"),
+    ];
+    let body = b"\x00 any bytes \xff".as_slice();
+    assert_eq!(port.post("/v3/responses", &headers, body).await, SENT);
+    let token = expected.token().to_owned();
+    let answer = expected.answer().await.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::CREATED, body));
+    let names: Vec<_> =
+        answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let meant: [(&str, &[u8]); 4] =
+        [("content-type", b"text/plain"), ("set-cookie", b"b=2"), ("set-cookie", b"a=1"), ("x-custom", b"1")];
+    assert_eq!(names, meant);
+    assert_eq!(port.v3(&token, "200").await, GONE, "a token is good once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d28_the_answer_by_an_event_arrives() {
+    let port = Port::new();
+    for (code, status) in [(json!(null), 200), (json!(201), 201), (json!("404"), 404)] {
+        let expected = port.expect();
+        let mut rig = json!({"correlation": expected.token()});
+        if !code.is_null() {
+            rig["response_code"] = code;
+        }
+        let event = event(&rig);
+        assert_eq!(port.v2(&event).await, SENT);
+        let answer = expected.answer().await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (status, event.to_string().as_bytes()));
+        let json = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        assert_eq!(answer.headers, json);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_answers_are_told_so() {
+    let port = Port::new();
+    let expected = port.expect();
+    let token = expected.token().to_owned();
+    assert_eq!(expected.answer().await, Err(TimedOut));
+    assert_eq!(port.v3(&token, "200").await, GONE);
+    assert_eq!(port.v2(&event(&json!({"correlation": token}))).await, GONE);
+    let of_another_life = CorrelationKey::new(Some(COOKIE));
+    let elsewhere = Arc::new(Waiting::new(WaitingConfig::default(), of_another_life));
+    assert_eq!(port.v3(elsewhere.expect().unwrap().token(), "200").await, GONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_an_answer_is_told_and_the_request_waits_on() {
+    let port = Port::new();
+    let expected = port.expect();
+    let token = expected.token().to_owned();
+    let missing = |what: &str| refused(&format!(":error ({what} is missing)"));
+    let v3 = "/v3/responses";
+    assert_eq!(port.post(v3, &[], "{}").await, missing("the header rig-correlation"));
+    let only = [("rig-correlation", token.as_str())];
+    assert_eq!(port.post(v3, &only, "{}").await, missing("the header rig-response-code"));
+    assert_eq!(port.v3("abc", "200").await, refused("{:error, :not_base64}"));
+    let garbage = "eHh4".repeat(20);
+    assert_eq!(port.v3(&garbage, "200").await, refused("{:error, :invalid_term}"));
+    for code in ["abc", "", "2e2", "200.0"] {
+        let text = refused(&format!("{{:error, {{:not_an_integer, {code:?}}}}}"));
+        assert_eq!(port.v3(&token, code).await, text);
+    }
+    for code in ["0", "-200", "99", "100", "101", "199", "600", "65736", "18446744073709551816"] {
+        let text = refused(":error (the header rig-response-code must be a status from 200 to 599)");
+        assert_eq!(port.v3(&token, code).await, text, "{code}");
+    }
+    let both = [("rig-correlation", token.as_str()), ("rig-response-code", "200")];
+    assert!(port.post(v3, &both, "x".repeat(1001)).await.starts_with("413 "));
+
+    let not_an_event = |why: &str| refused(&format!("{{:error, :not_a_cloud_event}} ({why})"));
+    assert_eq!(port.v2(&json!({})).await, not_an_event("specversion is missing"));
+    let v2 = "/v2/responses";
+    assert_eq!(port.post(v2, &[], "").await, not_an_event("the body is empty"));
+    let without = json!({"specversion": "0.2", "id": "1", "type": "t", "source": "s"});
+    assert_eq!(port.v2(&without).await, missing("rig"));
+    assert_eq!(port.v2(&event(&json!("x"))).await, refused(":error (rig must be an object)"));
+    assert_eq!(port.v2(&event(&json!({}))).await, missing("rig.correlation"));
+    let number = event(&json!({"correlation": 7}));
+    assert_eq!(port.v2(&number).await, refused(":error (rig.correlation must be a text)"));
+    assert_eq!(port.v2(&event(&json!({"correlation": "x"}))).await, refused("{:error, :not_base64}"));
+    for (code, text) in [
+        (json!("abc"), "{:error, {:not_an_integer, \"abc\"}}"),
+        (json!(200.5), "{:error, {:not_an_integer, 200.5}}"),
+        (json!([]), "{:error, {:not_an_integer, []}}"),
+        (json!(101), ":error (rig.response_code must be a status from 200 to 599)"),
+        (json!(600), ":error (rig.response_code must be a status from 200 to 599)"),
+    ] {
+        let event = event(&json!({"correlation": token, "response_code": code}));
+        assert_eq!(port.v2(&event).await, refused(text));
+    }
+    assert_eq!(port.waiting.len(), 1);
+    assert_eq!(port.v3(&token, "599").await, SENT);
+    assert_eq!(expected.answer().await.unwrap().status.as_u16(), 599);
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_answers_have_no_content() {
+    let port = Port::new();
+    for (code, body) in [("200", "x"), ("204", ""), ("205", ""), ("304", "")] {
+        let expected = port.expect();
+        assert_eq!(port.v3(expected.token(), code).await, SENT);
+        assert_eq!(expected.answer().await.unwrap().body, body, "{code}");
+    }
+}

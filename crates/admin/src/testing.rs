@@ -1,0 +1,46 @@
+//! An internal port without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connection::{Hub, TokenKey};
+use proxy::{Apis, Definitions, MemoryStore, Waiting};
+use session::{MemoryLog, Sessions};
+
+use crate::{Admin, Config};
+
+/// The largest body that it takes.
+pub(crate) const MAX_BODY: usize = 1000;
+
+pub(crate) fn no_apis() -> Arc<Apis> {
+    let loaded = Apis::load(Definitions::default(), Box::new(MemoryStore::default()), |_| None);
+    Arc::new(loaded.unwrap().0)
+}
+
+pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
+    let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
+    let hub = Hub::new(
+        connection::Config::default(),
+        sessions,
+        Arc::default(),
+        TokenKey::new(Some("test-cookie")),
+        Arc::new(telemetry::Metrics::new()),
+    );
+    let config = Config {
+        token: None,
+        max_body: MAX_BODY,
+        body_timeout: Duration::from_secs(5),
+        durable: false,
+        node_name: "rig@localhost".to_owned(),
+        metrics: false,
+    };
+    let tokens = auth::TokenConfig {
+        key: None,
+        algorithms: "HS256".parse().unwrap(),
+        issuer: None,
+        audience: Vec::new(),
+        leeway: Duration::ZERO,
+    };
+    let verifier = Arc::new(auth::Verifier::new(&tokens).unwrap());
+    Admin::new(config, hub, verifier, waiting, apis)
+}

@@ -1,0 +1,100 @@
+//! `/v4/apis`: all definitions of the reverse proxy at once.
+
+use axum::Json;
+use axum::extract::{OriginalUri, Request, State};
+use axum::response::{IntoResponse, Response};
+use listener::read_body;
+use proxy::{ChangeError, Difference};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::aside;
+use super::fields::not_json;
+use super::problem::{Document, Fault, Problem};
+use super::query::Query;
+use super::revocations::is_json;
+use crate::routes::Node;
+
+/// What became of a list of definitions, or would.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Replaced {
+    /// Whether nothing was changed: only asked for.
+    dry_run: bool,
+    /// Each API that is not as it was, by id.
+    #[schema(value_type = Vec<Object>, example = json!([
+        { "id": "users", "what": "changed", "pointers": ["/proxy/port"] }, { "id": "old", "what": "removed" }
+    ]))]
+    differences: Vec<Difference>,
+    /// What is allowed, but is probably not what was meant.
+    warnings: Vec<String>,
+}
+
+/// All definitions, by id: a list that `PUT` and `PROXY_CONFIG_FILE` take.
+#[utoipa::path(
+    get,
+    path = "/v4/apis",
+    responses((status = 200, description = "The definitions", body = Vec<Object>))
+)]
+pub(crate) async fn list(State(node): State<Node>) -> Result<Response, Problem> {
+    aside(move || {
+        let standing = node.apis.standing();
+        let documents: Vec<&Map<String, Value>> = standing.iter().map(|it| &it.api.document).collect();
+        Json(documents).into_response()
+    })
+    .await
+}
+
+/// Makes a list of definitions those that are served: all of it, or nothing where one of them is wrong.
+#[utoipa::path(
+    put,
+    path = "/v4/apis",
+    params(("dry_run" = Option<bool>, Query, description = "Only say what it would change")),
+    request_body = Vec<Object>,
+    responses(
+        (status = 200, description = "They are served; or the dry run", body = Replaced),
+        (status = 400, description = "Not JSON, or a definition is wrong: `errors` names every fault", body = Document),
+        (status = 408, description = "The body did not arrive in time", body = Document),
+        (status = 413, description = "The body is too large", body = Document),
+        (status = 415, description = "The body is not announced as JSON", body = Document),
+        (status = 503, description = "They could not be stored, and are not served", body = Document),
+    )
+)]
+pub(crate) async fn replace(
+    State(node): State<Node>,
+    OriginalUri(uri): OriginalUri,
+    request: Request,
+) -> Result<Json<Replaced>, Problem> {
+    let mut query = Query::of(&uri);
+    let dry_run = query.dry_run();
+    query.finish()?;
+    if !is_json(request.headers()) {
+        return Err(Problem::MediaType);
+    }
+    let body = read_body(request.into_body(), node.max_body, node.body_timeout).await;
+    let body = body.map_err(Problem::Body)?;
+    aside(move || {
+        let documents = serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))?;
+        let (differences, warnings) = node.apis.replace_all(&documents, dry_run)?;
+        let warnings = warnings.into_iter().map(|warning| warning.0).collect();
+        Ok(Json(Replaced { dry_run, differences, warnings }))
+    })
+    .await?
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Faults(faults) => Self::Faults(faults.into_iter().map(Fault::from).collect()),
+            ChangeError::Store(error) => Self::NotStored(error),
+            ChangeError::Exists(_) | ChangeError::Missing(_) => Self::NotFound("there is no such definition"),
+        }
+    }
+}
+
+impl From<proxy::Fault> for Fault {
+    fn from(fault: proxy::Fault) -> Self {
+        Self { pointer: Some(fault.pointer), parameter: None, detail: fault.reason }
+    }
+}

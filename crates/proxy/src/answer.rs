@@ -1,0 +1,144 @@
+//! What the proxy answers itself, in RIG's words.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use listener::Body;
+
+use crate::relay::InSession;
+use crate::waiting::AsyncAnswer;
+
+/// What RIG says of answers that are good for one moment only.
+const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// Why a request gets no answer of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No endpoint has this path, or none with this method.
+    NotFound,
+    /// No legal session's token where one is required.
+    Unauthenticated,
+    /// The token's claims are not those required.
+    Forbidden,
+    /// Asked too often; another request may come after so many seconds.
+    TooMany(u64),
+    /// The body is larger than the endpoint takes.
+    TooLarge,
+    /// The client has stopped in the middle of its request.
+    ClientSilent,
+    /// The body broke off, or its framing is wrong.
+    ClientBroken,
+    /// The service cannot be reached, or does not speak HTTP.
+    Unreachable,
+    /// The service has kept silent for too long.
+    ServiceSilent,
+    /// As many requests wait for an asynchronous answer as may.
+    Full,
+    /// No asynchronous answer has come in time.
+    NoAnswer,
+}
+
+impl Refusal {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
+            Self::ClientBroken => StatusCode::BAD_REQUEST,
+            Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotFound => r#"{"message":"Not Found"}"#,
+            Self::Unauthenticated => "Authentication failed.",
+            Self::Forbidden => "The claims of the token do not allow this request.",
+            Self::TooMany(_) => "Too many requests.",
+            Self::TooLarge => "The request body is too large.",
+            Self::ClientSilent => "The request body did not arrive in time.",
+            Self::ClientBroken => "The request body is broken off.",
+            Self::Unreachable | Self::ServiceSilent => "Bad gateway.",
+            Self::Full => "Too many requests wait for an answer.",
+            Self::NoAnswer => "",
+        }
+    }
+
+    /// The answer; `origin` is who may read it (RIG: `CORS`).
+    pub(crate) fn answer(self, origin: &HeaderValue) -> Response<Body> {
+        let mut response = whole(self.status(), Bytes::from_static(self.text().as_bytes()));
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        match self {
+            Self::NotFound => {
+                headers.insert(CONTENT_TYPE, JSON);
+                return response;
+            }
+            // RIG says no more.
+            Self::Unreachable | Self::ServiceSilent => return response,
+            Self::Unauthenticated => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::TooMany(seconds) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            _ => {}
+        }
+        allow(headers, origin);
+        response
+    }
+}
+
+/// The answer to a preflight for a path that has these methods.
+pub(crate) fn preflight(methods: &[Method], origin: &HeaderValue) -> Response<Body> {
+    let mut response = whole(StatusCode::NO_CONTENT, Bytes::new());
+    let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let methods = HeaderValue::from_str(&methods).expect("a method is a token");
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type,authorization"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
+    headers.insert(ALLOW, methods);
+    response
+}
+
+/// An answer that came to the internal port; it belongs to the session until it has left.
+pub(crate) fn asynchronous(
+    answer: AsyncAnswer,
+    origin: &HeaderValue,
+    session: Option<InSession>,
+) -> Response<Body> {
+    let body = Full::new(answer.body).map_frame(move |frame| {
+        let _ = &session;
+        frame
+    });
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    allow(response.headers_mut(), origin);
+    response
+}
+
+/// What RIG lets other origins do with an answer of its own.
+fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+}
+
+fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}

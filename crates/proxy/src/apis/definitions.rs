@@ -1,0 +1,103 @@
+//! A list of definitions, such as a file has: read whole, each fault with its index in the list.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Standing;
+use crate::definition::Api;
+use crate::fault::{Fault, Warning};
+
+/// Definitions of a node.
+pub(super) const MAX_APIS: usize = 10_000;
+
+/// Endpoints of all definitions together.
+pub(super) const MAX_ENDPOINTS: usize = 100_000;
+
+/// So many faults are told of one list.
+const MAX_FAULTS: usize = 1000;
+
+/// Definitions, each of which is right.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    pub(super) apis: Vec<Arc<Api>>,
+}
+
+impl Definitions {
+    /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the variables that `use_env` asks for.
+    ///
+    /// # Errors
+    /// All that is wrong, up to a thousand faults; their pointers begin with the index.
+    pub fn parse(
+        list: &Value,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
+        let list = match list.as_array() {
+            Some(list) if list.len() <= MAX_APIS => list,
+            Some(_) => return Err(vec![of_node(format!("must have at most {MAX_APIS} entries"))]),
+            None => return Err(vec![of_node("must be list".to_owned())]),
+        };
+        let (mut apis, mut faults, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ids = HashSet::new();
+        for (index, document) in list.iter().enumerate() {
+            if document.get("id").and_then(Value::as_str).is_some_and(|id| !ids.insert(id)) {
+                let reason = "must be unique".to_owned();
+                let (group, field) = ("api".to_owned(), "id".to_owned());
+                faults.push(Fault { pointer: format!("/{index}/id"), group, field, reason });
+            }
+            match Api::parse(document, environment) {
+                Ok((api, of_it)) => {
+                    let of_it = of_it.into_iter().map(|warning| Warning(format!("/{index}{}", warning.0)));
+                    warnings.extend(of_it);
+                    apis.push(Arc::new(api));
+                }
+                Err(of_it) => faults.extend(of_it.into_iter().map(|fault| at(index, fault))),
+            }
+            if faults.len() >= MAX_FAULTS {
+                faults.truncate(MAX_FAULTS);
+                break;
+            }
+        }
+        if faults.is_empty() { Ok((Self { apis }, warnings)) } else { Err(faults) }
+    }
+}
+
+fn at(index: usize, fault: Fault) -> Fault {
+    Fault { pointer: format!("/{index}{}", fault.pointer), ..fault }
+}
+
+fn of_node(reason: String) -> Fault {
+    Fault { pointer: String::new(), group: "api".to_owned(), field: "api".to_owned(), reason }
+}
+
+/// Faults of the table, with the index that their API has in a list.
+pub(super) fn all_indexed(faults: Vec<Fault>, apis: &[Arc<Api>]) -> Vec<Fault> {
+    let indexed = |fault: Fault| match apis.iter().position(|api| is_of(&fault, api)) {
+        Some(index) => at(index, fault),
+        None => fault,
+    };
+    faults.into_iter().map(indexed).collect()
+}
+
+/// Whether a fault is of this API: its group is the id, or ends with the id of an endpoint behind it.
+fn is_of(fault: &Fault, api: &Api) -> bool {
+    let Some(rest) = fault.group.strip_prefix(&*api.id) else { return false };
+    let is_endpoint = |id: &str| api.endpoints.iter().any(|endpoint| *endpoint.id == *id);
+    rest.is_empty() || rest.strip_prefix('/').is_some_and(is_endpoint)
+}
+
+pub(super) fn check_bounds(standing: &BTreeMap<Arc<str>, Standing>) -> Result<(), Vec<Fault>> {
+    let endpoints: usize = standing.values().map(|standing| standing.api.endpoints.len()).sum();
+    if standing.len() > MAX_APIS {
+        return Err(vec![of_node(format!("a node has at most {MAX_APIS} APIs"))]);
+    }
+    if endpoints > MAX_ENDPOINTS {
+        return Err(vec![of_node(format!("the APIs of a node have at most {MAX_ENDPOINTS} endpoints"))]);
+    }
+    Ok(())
+}
+
+pub(super) fn list(standing: &BTreeMap<Arc<str>, Standing>) -> Vec<Arc<Api>> {
+    standing.values().map(|standing| standing.api.clone()).collect()
+}

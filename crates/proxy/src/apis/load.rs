@@ -1,0 +1,104 @@
+//! The start: the file's definitions, and over them what was stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::definitions::{check_bounds, list};
+use super::stored::Stored;
+use super::{Apis, Changing, Definitions, Environment, Standing, Store, StoreError, now};
+use crate::definition::Api;
+use crate::fault::{Fault, Warning};
+use crate::table::Table;
+
+/// Why the definitions of a node cannot be served at its start. Each fault is a line.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A definition that was stored is not valid any more.
+    #[error("{}", lines(.faults, |fault| format!("{name}: API {id}: {fault}")))]
+    Stored {
+        /// The store.
+        name: String,
+        /// The id of the definition.
+        id: String,
+        /// What is wrong.
+        faults: Vec<Fault>,
+    },
+    /// Each definition is right, but they cannot be served together.
+    #[error("{}", lines(.0, |fault| format!("API definitions: {}: {fault}", fault.group)))]
+    Together(Vec<Fault>),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn lines(faults: &[Fault], line: impl Fn(&Fault) -> String) -> String {
+    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Apis {
+    /// The definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store; with warnings of that,
+    /// and of what is probably not what was meant. `environment` gives the variables that definitions name (`use_env`).
+    ///
+    /// # Errors
+    /// The store cannot be read, a definition in it is wrong by now, or they cannot be served together.
+    pub fn load(
+        file: Definitions,
+        store: Box<dyn Store>,
+        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<(Self, Vec<Warning>), LoadError> {
+        let environment: Environment = Box::new(environment);
+        let Definitions { apis: of_file } = file;
+        let now = now();
+        let stand = |api: &Arc<Api>| Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+        let mut standing: BTreeMap<_, _> = of_file.iter().map(|api| (api.id.clone(), stand(api))).collect();
+        let mut warnings = overlay(&mut standing, &*store, &environment)?;
+        check_bounds(&standing).map_err(LoadError::Together)?;
+        let (table, of_table) =
+            Table::build(&list(&standing), &Table::default()).map_err(LoadError::Together)?;
+        warnings.extend(of_table.iter().cloned());
+        let base = of_file.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
+        let warned = of_table.into_iter().map(|warning| warning.0).collect();
+        let apis = Self {
+            store,
+            environment,
+            changing: Mutex::new(Changing { base, warnings: warned }),
+            standing: ArcSwap::from_pointee(standing),
+            table: ArcSwap::from_pointee(table),
+        };
+        Ok((apis, warnings))
+    }
+}
+
+/// Lays what is stored over the definitions of the file, and warns of each that is not the file's any more.
+fn overlay(
+    standing: &mut BTreeMap<Arc<str>, Standing>,
+    store: &dyn Store,
+    environment: &Environment,
+) -> Result<Vec<Warning>, LoadError> {
+    let mut warnings = Vec::new();
+    for (id, entry) in Stored::load(store)?.apis {
+        let Some(document) = entry.document else {
+            if standing.remove(id.as_str()).is_some() {
+                warnings.push(Warning(format!("API {id}: was deleted, though PROXY_CONFIG_FILE has it")));
+            }
+            continue;
+        };
+        let (api, of_it) = Api::parse(&Value::Object(document), environment)
+            .map_err(|faults| LoadError::Stored { name: store.name(), id: id.clone(), faults })?;
+        warnings.extend(of_it.into_iter().map(|warning| Warning(format!("API {id}: {}", warning.0))));
+        let stands =
+            Standing { api: Arc::new(api), ref_number: entry.ref_number, timestamp: entry.timestamp };
+        let document = stands.api.document.clone();
+        let of_file = standing.insert(stands.api.id.clone(), stands);
+        if of_file.is_some_and(|of_file| of_file.api.document != document) {
+            warnings.push(Warning(format!(
+                "API {id}: its stored definition is served, not the other one of PROXY_CONFIG_FILE"
+            )));
+        }
+    }
+    Ok(warnings)
+}

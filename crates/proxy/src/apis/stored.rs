@@ -1,0 +1,86 @@
+//! What is kept of changes to definitions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Standing, Store, StoreError};
+
+/// The form of what is stored.
+pub(super) const FORMAT: u64 = 1;
+
+/// What the internal port changed.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stored {
+    format: u64,
+    pub(super) apis: BTreeMap<String, Entry>,
+}
+
+/// A definition that was changed, or without a document one of the file that was deleted.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub(super) document: Option<Map<String, Value>>,
+    pub(super) ref_number: u64,
+    pub(super) timestamp: String,
+}
+
+impl Stored {
+    /// What makes a set of definitions of those of the file.
+    pub(super) fn over(
+        base: &BTreeMap<Arc<str>, Map<String, Value>>,
+        standing: &BTreeMap<Arc<str>, Standing>,
+    ) -> Self {
+        // One that was changed and changed back stays stored: its number goes on.
+        let changed = standing.iter().filter(|(id, standing)| {
+            standing.ref_number > 0 || base.get(*id) != Some(&standing.api.document)
+        });
+        let changed = changed.map(|(id, standing)| {
+            let entry = Entry {
+                document: Some(standing.api.document.clone()),
+                ref_number: standing.ref_number,
+                timestamp: standing.timestamp.clone(),
+            };
+            (id.to_string(), entry)
+        });
+        let deleted = base
+            .keys()
+            .filter(|id| !standing.contains_key(*id))
+            .map(|id| (id.to_string(), Entry { document: None, ref_number: 0, timestamp: super::now() }));
+        Self { format: FORMAT, apis: changed.chain(deleted).collect() }
+    }
+
+    pub(super) fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let Some(bytes) = store.load()? else { return Ok(Self { format: FORMAT, apis: BTreeMap::new() }) };
+        let damaged =
+            |error: serde_json::Error| StoreError::Damaged { name: store.name(), reason: error.to_string() };
+        // The format first: a newer one may have any members.
+        let value: Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        match value.get("format").and_then(Value::as_u64) {
+            Some(format) if format > FORMAT => return Err(StoreError::Newer { name: store.name(), format }),
+            Some(FORMAT) => {}
+            _ => {
+                let reason = "it has no format".to_owned();
+                return Err(StoreError::Damaged { name: store.name(), reason });
+            }
+        }
+        let stored: Self = serde_json::from_value(value).map_err(damaged)?;
+        for (id, entry) in &stored.apis {
+            let own = entry.document.as_ref().map(|document| document.get("id").and_then(Value::as_str));
+            if own.is_some_and(|own| own != Some(id)) {
+                let reason = format!("the definition under {id} has another id");
+                return Err(StoreError::Damaged { name: store.name(), reason });
+            }
+        }
+        Ok(stored)
+    }
+
+    pub(super) fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| StoreError::Io { name: store.name(), error: error.into() })?;
+        store.save(&bytes)
+    }
+}

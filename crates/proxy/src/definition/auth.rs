@@ -1,0 +1,69 @@
+//! `auth_type` and `auth`: where the tokens of an API are.
+
+use http::HeaderName;
+
+pub(super) use super::TokenSources;
+use super::members::Members;
+
+/// The longest name of a header, parameter or cookie, in bytes.
+const MAX_NAME: usize = 255;
+
+/// RIG's words for a type that it does not know, and for a secured endpoint without one.
+pub(super) const ONLY_JWT: &str = r#"must be one of ["jwt"]"#;
+
+/// What tokens an API knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AuthType {
+    /// No endpoint can be secured.
+    None,
+    /// JSON Web Tokens.
+    Jwt,
+    /// Told as a fault of the API already.
+    Wrong,
+}
+
+pub(super) fn auth_type(api: &Members<'_>) -> AuthType {
+    match api.value("auth_type").and_then(|value| value.as_str()) {
+        Some("none") => AuthType::None,
+        Some("jwt") => AuthType::Jwt,
+        _ => {
+            api.fault("auth_type", ONLY_JWT);
+            AuthType::Wrong
+        }
+    }
+}
+
+pub(super) fn sources(auth: &Members<'_>) -> TokenSources {
+    auth.only(&["use_header", "header_name", "use_query", "query_name", "use_cookie", "cookie_name"]);
+    let header = named(auth, "use_header", "header_name").and_then(|name| {
+        let header = HeaderName::from_bytes(name.as_bytes()).ok();
+        if header.is_none() {
+            auth.fault("header_name", "must be a header name (RFC 9110)");
+        }
+        header
+    });
+    let query = named(auth, "use_query", "query_name").map(str::to_owned);
+    let cookie = named(auth, "use_cookie", "cookie_name").filter(|name| {
+        // A cookie's name is a token (RFC 6265, section 4.1.1), as a header's is.
+        let token = HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !token {
+            auth.fault("cookie_name", "must be the name of a cookie (RFC 6265)");
+        }
+        token
+    });
+    TokenSources { header, query, cookie: cookie.map(str::to_owned) }
+}
+
+/// The name of a place, where the place is used.
+fn named<'a>(auth: &Members<'a>, switch: &str, name: &str) -> Option<&'a str> {
+    let used = auth.flag(switch, false);
+    match auth.value(name) {
+        None => {}
+        Some(value) if value.as_str() == Some("") => {}
+        Some(_) => return auth.text(name, MAX_NAME).filter(|_| used),
+    }
+    if used {
+        auth.fault(name, "must be present");
+    }
+    None
+}

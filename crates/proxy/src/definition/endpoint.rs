@@ -1,0 +1,292 @@
+//! One endpoint of a definition.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::{Map, Value};
+
+use super::auth::{AuthType, ONLY_JWT};
+use super::members::{Members, child};
+use super::parse::MAX_ID;
+use super::pattern::check_pattern;
+use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
+
+/// The longest pattern, pointer or replacement, in bytes.
+const MAX_PATTERN: usize = 4096;
+
+/// The longest method, in bytes.
+const MAX_METHOD: usize = 64;
+
+/// The longest name and the longest value of a header, in bytes.
+const MAX_HEADER: usize = 8192;
+
+/// Headers or claims of one list.
+const MAX_LIST: usize = 100;
+
+const DAY: u64 = 86_400_000;
+
+/// JSON numbers are exact up to here (RFC 8259, section 6).
+const MAX_EXACT: u64 = (1 << 53) - 1;
+
+const MEMBERS: &[&str] = &[
+    "id",
+    "method",
+    "path_regex",
+    "path_replacement",
+    "secured",
+    "transform_request_headers",
+    "target",
+    "topic",
+    "schema",
+    "response_from",
+    "claims",
+    "forward_claims",
+    "timeout_ms",
+    "max_body_bytes",
+    "rate_limit",
+    "response_headers",
+];
+
+/// Names that belong to one hop or to the framing of a message (RFC 9110, section 7.6.1; RFC 9112, section 6).
+const OF_THE_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The kinds of services that RIG knows, but only `http` is here yet.
+const BROKERS: [&str; 3] = ["kafka", "kinesis", "nats"];
+
+pub(super) fn read(
+    members: &Members<'_>,
+    added: &[(HeaderName, HeaderValue)],
+    auth_type: AuthType,
+) -> Option<Endpoint> {
+    members.only(MEMBERS);
+    let id = members.needed_text("id", MAX_ID);
+    let path_regex = members.needed_text("path_regex", MAX_PATTERN);
+    let method = members.needed_text("method", MAX_METHOD).and_then(|method| read_method(members, method));
+    let path_replacement = members.text("path_replacement", MAX_PATTERN);
+    if path_replacement.is_some_and(|path| !is_path(path)) {
+        members.fault(
+            "path_replacement",
+            "must be a path (RFC 3986) that begins with / or a capture, such as \\1",
+        );
+    }
+    if let Some(Err(reason)) = path_regex.map(|pattern| check_pattern(pattern, path_replacement)) {
+        members.fault("path_regex", reason);
+    }
+    let secured = members.flag("secured", false);
+    if secured && auth_type == AuthType::None {
+        members.fault("auth_type", ONLY_JWT);
+    }
+    target(members);
+    let transform = members.flag("transform_request_headers", false);
+    let timeout = members.number("timeout_ms", 0..=DAY).map(Duration::from_millis);
+    let max_body = members.number("max_body_bytes", 0..=MAX_EXACT);
+    let endpoint = Endpoint {
+        id: Arc::from(id.unwrap_or_default()),
+        method: method.unwrap_or_default(),
+        path_regex: path_regex.unwrap_or_default().to_owned(),
+        path_replacement: path_replacement.map(str::to_owned),
+        secured,
+        add_headers: if transform { added.to_vec() } else { Vec::new() },
+        response_from: response_from(members),
+        claims: claims(members, secured),
+        forward_claims: forward_claims(members, secured),
+        timeout,
+        max_body,
+        rate_limit: rate_limit(members),
+        response_headers: response_headers(members),
+    };
+    id.map(|_| endpoint)
+}
+
+fn read_method(members: &Members<'_>, text: &str) -> Option<Method> {
+    let Ok(method) = Method::from_bytes(text.as_bytes()) else {
+        members.fault("method", "must be a method (RFC 9110)");
+        return None;
+    };
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        members.warn("method", "has lower case letters: methods are compared with their case");
+    }
+    Some(method)
+}
+
+/// A path as it stands in a request line, with captures in it. Whatever else would end up in one is refused here.
+fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '\\']) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// `target`, `topic` and `schema`: RIG's rules, and what is not here yet.
+fn target(members: &Members<'_>) {
+    let target = members.text("target", MAX_ID);
+    match target {
+        Some(broker) if BROKERS.contains(&broker) => {
+            if members.text("topic", MAX_PATTERN).is_none() {
+                members.fault("topic", "must be present");
+            }
+            members.fault("target", not_yet(broker));
+        }
+        None | Some("http") => {}
+        Some(_) => members.fault("target", r#"must be one of ["http", "kafka", "kinesis", "nats"]"#),
+    }
+    if members.value("schema").is_some() && members.value("target").is_none() {
+        members.fault("target", "must be present");
+    }
+}
+
+fn response_from(members: &Members<'_>) -> ResponseFrom {
+    match members.text("response_from", MAX_ID) {
+        None | Some("http") => ResponseFrom::Http,
+        Some("http_async") => ResponseFrom::HttpAsync,
+        Some(broker) if BROKERS.contains(&broker) => {
+            members.fault("response_from", not_yet(broker));
+            ResponseFrom::Http
+        }
+        Some(_) => {
+            let reason = r#"must be one of ["http", "http_async", "kafka", "kinesis", "nats"]"#;
+            members.fault("response_from", reason);
+            ResponseFrom::Http
+        }
+    }
+}
+
+fn not_yet(broker: &str) -> String {
+    format!("{broker} is not in this version yet: only http is")
+}
+
+/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG.
+pub(super) fn added_headers(version: &Members<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(map) = version.object("transform_request_headers") else { return Vec::new() };
+    let pointer = version.pointer("transform_request_headers");
+    let transform = Members::new(map, &pointer, version.group(), version.findings());
+    transform.only(&["add_headers"]);
+    let headers = entries(&transform, "add_headers").into_iter().filter_map(|(name, value)| {
+        let header = header(&transform, "add_headers", name, &[])?;
+        Some((header, header_value(&transform, "add_headers", name, value)?))
+    });
+    headers.collect()
+}
+
+/// The members of an object that maps names, if they are not too many.
+fn entries<'a>(members: &Members<'a>, list: &str) -> Vec<(&'a String, &'a Value)> {
+    let map: Option<&'a Map<String, Value>> = members.object(list);
+    if map.is_some_and(|map| map.len() > MAX_LIST) {
+        members.fault(list, format!("must have at most {MAX_LIST} members"));
+        return Vec::new();
+    }
+    map.into_iter().flatten().collect()
+}
+
+fn header(members: &Members<'_>, list: &str, name: &str, barred: &[&str]) -> Option<HeaderName> {
+    let reason = match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(header) if OF_THE_HOP.contains(&header.as_str()) || barred.contains(&header.as_str()) => {
+            "must not be set: the gateway decides about it"
+        }
+        Ok(header) if name.len() <= MAX_HEADER => return Some(header),
+        _ => "must be a header name (RFC 9110)",
+    };
+    members.fault_at(child(&members.pointer(list), name), list, reason);
+    None
+}
+
+fn header_value(members: &Members<'_>, list: &str, name: &str, value: &Value) -> Option<HeaderValue> {
+    let header = value.as_str().filter(|text| text.len() <= MAX_HEADER);
+    let header = header.and_then(|text| HeaderValue::from_str(text).ok());
+    if header.is_none() {
+        members.fault_at(
+            child(&members.pointer(list), name),
+            list,
+            "must be the value of a header, a string",
+        );
+    }
+    header
+}
+
+fn claims(members: &Members<'_>, secured: bool) -> Vec<RequiredClaim> {
+    needs_secured(members, "claims", secured);
+    let claims = entries(members, "claims").into_iter().filter_map(|(pointer, value)| {
+        let place = || child(&members.pointer("claims"), pointer);
+        if !is_pointer(pointer) {
+            members.fault_at(place(), "claims", "must be a JSON Pointer (RFC 6901), such as /roles");
+            return None;
+        }
+        if !(value.is_string() || value.is_number() || value.is_boolean()) {
+            members.fault_at(place(), "claims", "must be string, number or boolean");
+            return None;
+        }
+        Some(RequiredClaim { pointer: pointer.clone(), value: value.clone() })
+    });
+    claims.collect()
+}
+
+fn forward_claims(members: &Members<'_>, secured: bool) -> Vec<(HeaderName, String)> {
+    needs_secured(members, "forward_claims", secured);
+    let claims = entries(members, "forward_claims").into_iter().filter_map(|(name, pointer)| {
+        let header = header(members, "forward_claims", name, &["host", "forwarded", "via"])?;
+        let Some(pointer) = pointer.as_str().filter(|pointer| is_pointer(pointer)) else {
+            let place = child(&members.pointer("forward_claims"), name);
+            members.fault_at(place, "forward_claims", "must be a JSON Pointer (RFC 6901), such as /sub");
+            return None;
+        };
+        Some((header, pointer.to_owned()))
+    });
+    claims.collect()
+}
+
+fn needs_secured(members: &Members<'_>, list: &str, secured: bool) {
+    if members.value(list).is_some() && !secured {
+        members.fault(list, "must not be there without secured: true");
+    }
+}
+
+/// A pointer to something inside (RFC 6901, section 3).
+fn is_pointer(text: &str) -> bool {
+    let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    text.starts_with('/') && text.len() <= MAX_PATTERN && escapes
+}
+
+fn rate_limit(members: &Members<'_>) -> Option<RateLimit> {
+    let map = members.object("rate_limit")?;
+    let pointer = members.pointer("rate_limit");
+    let limit = Members::new(map, &pointer, members.group(), members.findings());
+    limit.only(&["requests", "within_ms", "by"]);
+    for name in ["requests", "within_ms"] {
+        if limit.value(name).is_none() {
+            limit.fault(name, "must be present");
+        }
+    }
+    let by = match limit.text("by", MAX_ID) {
+        None | Some("address") => RateLimitBy::Address,
+        Some("session") => RateLimitBy::Session,
+        Some(_) => {
+            limit.fault("by", r#"must be one of ["address", "session"]"#);
+            RateLimitBy::Address
+        }
+    };
+    let requests = NonZeroU32::new(limit.small("requests", 0, 1..=1_000_000));
+    let within = limit.number("within_ms", 1..=DAY).map(Duration::from_millis);
+    Some(RateLimit { requests: requests?, within: within?, by })
+}
+
+fn response_headers(members: &Members<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    let headers = entries(members, "response_headers").into_iter().filter_map(|(name, value)| {
+        let header = header(members, "response_headers", name, &[])?;
+        if value.is_null() {
+            return Some((header, None));
+        }
+        Some((header, Some(header_value(members, "response_headers", name, value)?)))
+    });
+    headers.collect()
+}

@@ -1,0 +1,185 @@
+//! The members of one object of a definition: each read with its type and bounds, each fault and each unknown member
+//! noted with its pointer.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use crate::fault::{Fault, Warning};
+
+/// So many faults are told of one document: nobody reads more, and an answer stays small.
+const MAX_FAULTS: usize = 1000;
+
+/// How close an unknown name must be to a known one to be taken for it (Jaro-Winkler).
+const CLOSE: f64 = 0.8;
+
+/// What has been found in a document so far.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<Warning>>,
+}
+
+impl Findings {
+    pub(super) fn fault(&self, fault: Fault) {
+        let mut faults = self.faults.borrow_mut();
+        if faults.len() < MAX_FAULTS {
+            faults.push(fault);
+        }
+    }
+
+    pub(super) fn warn(&self, pointer: &str, text: &str) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < MAX_FAULTS {
+            warnings.push(Warning(format!("{pointer}: {text}")));
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<Fault>, Vec<Warning>) {
+        (self.faults.into_inner(), self.warnings.into_inner())
+    }
+}
+
+/// One object, and where it is.
+#[derive(Clone, Copy)]
+pub(super) struct Members<'a> {
+    map: &'a Map<String, Value>,
+    pointer: &'a str,
+    group: &'a str,
+    findings: &'a Findings,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn new(
+        map: &'a Map<String, Value>,
+        pointer: &'a str,
+        group: &'a str,
+        findings: &'a Findings,
+    ) -> Self {
+        Self { map, pointer, group, findings }
+    }
+
+    pub(super) fn map(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
+    pub(super) fn group(&self) -> &'a str {
+        self.group
+    }
+
+    pub(super) fn findings(&self) -> &'a Findings {
+        self.findings
+    }
+
+    /// The pointer of a member.
+    pub(super) fn pointer(&self, name: &str) -> String {
+        child(self.pointer, name)
+    }
+
+    /// A member; `null` is none.
+    pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn fault(&self, name: &str, reason: impl Into<String>) {
+        self.fault_at(self.pointer(name), name, reason);
+    }
+
+    /// A fault further inside than the member that it is told under.
+    pub(super) fn fault_at(&self, pointer: String, name: &str, reason: impl Into<String>) {
+        self.findings.fault(Fault {
+            pointer,
+            group: self.group.to_owned(),
+            field: name.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    pub(super) fn warn(&self, name: &str, text: &str) {
+        self.findings.warn(&self.pointer(name), text);
+    }
+
+    /// A text of at least one byte that must be there, with RIG's words for all that it may lack.
+    pub(super) fn needed_text(&self, name: &str, most: usize) -> Option<&'a str> {
+        if self.value(name).is_none() {
+            self.fault(name, "must be string");
+            self.fault(name, "must have a length of at least 1");
+            return None;
+        }
+        self.text(name, most)
+    }
+
+    /// A text of at least one byte.
+    pub(super) fn text(&self, name: &str, most: usize) -> Option<&'a str> {
+        let Some(text) = self.value(name)?.as_str() else {
+            self.fault(name, "must be string");
+            return None;
+        };
+        if text.is_empty() {
+            self.fault(name, "must have a length of at least 1");
+            return None;
+        }
+        if text.len() > most {
+            self.fault(name, format!("must have at most {most} bytes"));
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
+        let Some(value) = self.value(name) else { return default };
+        value.as_bool().unwrap_or_else(|| {
+            self.fault(name, "must be boolean");
+            default
+        })
+    }
+
+    /// A whole number in a range.
+    pub(super) fn number(&self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(name)?;
+        if !value.is_i64() && !value.is_u64() {
+            self.fault(name, "must be integer");
+            return None;
+        }
+        let number = value.as_u64().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(name, format!("must be between {} and {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    /// The same, small and with a default.
+    pub(super) fn small(&self, name: &str, default: u32, range: RangeInclusive<u64>) -> u32 {
+        self.number(name, range).and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
+    }
+
+    pub(super) fn object(&self, name: &str) -> Option<&'a Map<String, Value>> {
+        let object = self.value(name)?.as_object();
+        if object.is_none() {
+            self.fault(name, "must be object");
+        }
+        object
+    }
+
+    /// Warns of every member that nobody reads.
+    pub(super) fn only(&self, known: &[&str]) {
+        for name in self.map.keys().filter(|name| !known.contains(&name.as_str())) {
+            let close = known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, name), known))
+                .filter(|(likeness, _)| *likeness >= CLOSE)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            match close {
+                Some((_, known)) => self.warn(name, &format!("unknown; did you mean {known}?")),
+                None => self.warn(name, "unknown"),
+            }
+        }
+    }
+}
+
+/// The pointer of a member (RFC 6901, section 3).
+pub(crate) fn child(pointer: &str, name: &str) -> String {
+    let name: String = name.chars().take(100).collect();
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}

@@ -1,0 +1,272 @@
+//! What RIG's format says, in RIG's words.
+
+use http::uri::Scheme;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::definition::{Api, ResponseFrom, TargetConfig, TokenSources};
+
+/// Each fault as RIG names it: `group.field: reason`.
+fn told(document: &Value) -> Vec<String> {
+    let faults = Api::parse(document, &nothing).unwrap_err();
+    faults.iter().map(|fault| format!("{}.{}: {}", fault.group, fault.field, fault.reason)).collect()
+}
+
+fn without(name: &str) -> Value {
+    let mut document = least();
+    document.as_object_mut().unwrap().remove(name);
+    document
+}
+
+#[test]
+fn the_faults_of_a_document_are_rigs() {
+    let only_id = json!({"id": "x"});
+    assert_eq!(
+        told(&only_id),
+        [
+            "api.name: must be string",
+            "api.name: must have a length of at least 1",
+            "api.proxy: must be present",
+            "api.version_data: must be present"
+        ]
+    );
+    assert_eq!(told(&without("proxy")), ["api.proxy: must be present"]);
+    assert_eq!(told(&with("/proxy", json!({}))), ["api.proxy: must be present"]);
+    assert_eq!(told(&without("version_data")), ["api.version_data: must be present"]);
+    assert_eq!(
+        told(&with("/version_data", json!({}))),
+        [
+            "api.version_data: must be present",
+            "api.version_data: must have at least one version, e.g. default"
+        ]
+    );
+    assert_eq!(told(&with("/version_data/default/endpoints", json!({}))), ["api.endpoints: must be list"]);
+    assert_eq!(told(&with("/proxy/port", json!("80"))), ["api.port: must be integer"]);
+    assert_eq!(
+        told(&with("/proxy/target_url", json!(""))),
+        ["api.target_url: must have a length of at least 1"]
+    );
+}
+
+#[test]
+fn the_faults_of_an_endpoint_are_rigs() {
+    assert_eq!(
+        told(&with("/version_data/default/endpoints", json!([{}]))),
+        [
+            "a/.id: must be string",
+            "a/.id: must have a length of at least 1",
+            "a/.path_regex: must be string",
+            "a/.path_regex: must have a length of at least 1",
+            "a/.method: must be string",
+            "a/.method: must have a length of at least 1"
+        ]
+    );
+    let jwt = r#"must be one of ["jwt"]"#;
+    assert_eq!(told(&with(&endpoint("secured"), json!(true))), [format!("a/e.auth_type: {jwt}")]);
+    assert_eq!(told(&with(&endpoint("schema"), json!("s"))), ["a/e.target: must be present"]);
+    let kafka = told(&with(&endpoint("target"), json!("kafka")));
+    assert_eq!(kafka[0], "a/e.topic: must be present");
+}
+
+#[test]
+fn the_faults_of_auth_are_rigs() {
+    let auth = |auth: Value| {
+        let mut document = with("/auth_type", json!("jwt"));
+        set(&mut document, "/auth", auth);
+        document
+    };
+    assert_eq!(told(&auth(json!({"use_header": true}))), ["a.header_name: must be present"]);
+    assert_eq!(told(&auth(json!({"use_query": true}))), ["a.query_name: must be present"]);
+    let jwt = r#"must be one of ["jwt"]"#;
+    assert_eq!(told(&with("/auth_type", json!("foo"))), [format!("a.auth_type: {jwt}")]);
+}
+
+#[test]
+fn what_is_a_500_in_rig_is_a_fault() {
+    assert_eq!(faults(&json!([])), ["must be object"]);
+    assert_eq!(faults(&json!(null)), ["must be object"]);
+    assert_eq!(faults(&with("/id", json!(5))), ["/id: must be string"]);
+    let empty = faults(&json!({}));
+    assert_eq!(empty[..2], ["/id: must be string", "/id: must have a length of at least 1"]);
+}
+
+#[test]
+fn d24_an_invalid_path_regex_is_refused() {
+    let at = endpoint("path_regex");
+    for wrong in ["(", "[", "*", "a{2", "(?<n>", "\\"] {
+        let told = faults(&with(&at, json!(wrong)));
+        assert_eq!(told.len(), 1, "{wrong}: {told:?}");
+        assert!(told[0].starts_with(&format!("{at}: ")), "{wrong}: {told:?}");
+    }
+    // What would take more memory than a gateway has.
+    let huge = faults(&with(&at, json!("(?:a{1000}){1000}")));
+    assert!(huge[0].starts_with(&at), "{huge:?}");
+}
+
+#[test]
+fn what_brokers_would_do_is_refused_until_they_are_here() {
+    for broker in ["kafka", "nats", "kinesis"] {
+        let not_yet = format!("{broker} is not in this version yet: only http is");
+        let mut document = with(&endpoint("target"), json!(broker));
+        set(&mut document, &endpoint("topic"), json!("t"));
+        assert_eq!(faults(&document), [format!("{}: {not_yet}", endpoint("target"))]);
+        let document = with(&endpoint("response_from"), json!(broker));
+        assert_eq!(faults(&document), [format!("{}: {not_yet}", endpoint("response_from"))]);
+    }
+    let wrong = r#"must be one of ["http", "kafka", "kinesis", "nats"]"#;
+    let told = faults(&with(&endpoint("target"), json!("ftp")));
+    assert_eq!(told, [format!("{}: {wrong}", endpoint("target"))]);
+    let wrong = r#"must be one of ["http", "http_async", "kafka", "kinesis", "nats"]"#;
+    let told = faults(&with(&endpoint("response_from"), json!("ftp")));
+    assert_eq!(told, [format!("{}: {wrong}", endpoint("response_from"))]);
+}
+
+#[test]
+fn defaults_are_filled_in_as_rig_shows_them() {
+    let shown = Value::Object(parse(&least()).document);
+    let mut expected = least();
+    set(&mut expected, "/active", json!(true));
+    set(&mut expected, "/auth_type", json!("none"));
+    set(&mut expected, "/versioned", json!(false));
+    let auth = json!({"use_header": false, "header_name": "", "use_query": false, "query_name": ""});
+    set(&mut expected, "/auth", auth);
+    assert_eq!(shown, expected);
+    assert_eq!(Value::Object(parse(&shown).document), shown);
+}
+
+#[test]
+fn what_a_gateway_shows_can_be_given_back() {
+    let mut shown = least();
+    for (name, value) in [
+        ("phx_ref", json!("GOq1S6-WY9oJXQBx")),
+        ("phx_ref_prev", json!("GOq1S6-WY9oJXQBx")),
+        ("node_name", json!("rig@localhost")),
+        ("ref_number", json!(7)),
+        ("timestamp", json!("2026-11-23T15:12:18.133569Z")),
+    ] {
+        set(&mut shown, &format!("/{name}"), value);
+    }
+    assert_eq!(parse(&shown).document, parse(&least()).document);
+    assert_eq!(warnings(&shown), [""; 0]);
+}
+
+#[test]
+fn a_whole_document_of_rig_is_understood() {
+    let document = json!({
+        "id": "svc", "name": "svc", "auth_type": "jwt", "active": false,
+        "auth": {"use_header": true, "header_name": "Authorization", "use_query": true, "query_name": "token"},
+        "versioned": false,
+        "version_data": {"default": {
+            "endpoints": [
+                {"id": "open", "method": "GET", "path_regex": "/open/(.+)", "path_replacement": "/up/\\1"},
+                {"id": "hd", "method": "GET", "path_regex": "/hdr", "transform_request_headers": true},
+                {"id": "sec", "method": "GET", "path_regex": "/secure", "secured": true, "target": "http"},
+                {"id": "async", "method": "POST", "path_regex": "/async", "response_from": "http_async"},
+            ],
+            "transform_request_headers": {"add_headers": {"x-added": "yes"}},
+        }},
+        "proxy": {"use_env": false, "target_url": "http://127.0.0.1", "port": 5555},
+    });
+    let api = parse(&document);
+    assert_eq!(warnings(&document), [""; 0]);
+    assert!(!api.active);
+    let sources = TokenSources {
+        header: Some(http::header::AUTHORIZATION),
+        query: Some("token".to_owned()),
+        cookie: None,
+    };
+    assert_eq!(api.token_sources, Some(sources));
+    let target = TargetConfig { scheme: Scheme::HTTP, host: "127.0.0.1".to_owned(), port: 5555, weight: 1 };
+    assert_eq!(api.upstream.targets, [target]);
+    assert_eq!(api.endpoints[0].path_replacement.as_deref(), Some("/up/\\1"));
+    assert_eq!(api.endpoints[1].add_headers.len(), 1);
+    assert_eq!(api.endpoints[0].add_headers, []);
+    assert_eq!(
+        api.endpoints.iter().map(|endpoint| endpoint.secured).collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
+    assert_eq!(api.endpoints[3].response_from, ResponseFrom::HttpAsync);
+}
+
+#[test]
+fn a_target_may_be_named_by_the_environment() {
+    let mut document = with("/proxy/use_env", json!(true));
+    set(&mut document, "/proxy/target_url", json!("SERVICE"));
+    assert_eq!(faults(&document), ["/proxy/target_url: the environment variable SERVICE must be set"]);
+    let named = |value: &str| {
+        let value = value.to_owned();
+        Api::parse(&document, &move |name| (name == "SERVICE").then(|| value.clone()))
+    };
+    let (api, _) = named("https://service.example").unwrap();
+    assert_eq!((&*api.upstream.targets[0].host, api.upstream.targets[0].port), ("service.example", 5555));
+    assert_eq!(api.upstream.targets[0].scheme, Scheme::HTTPS);
+    // It may be a secret that was put there by mistake.
+    let told = format!("{:?}", named("http://me:hidden@host").unwrap_err());
+    assert!(!told.contains("hidden"), "{told}");
+}
+
+#[test]
+fn targets_are_hosts_with_or_without_scheme() {
+    for (url, scheme, host) in [
+        ("localhost", Scheme::HTTP, "localhost"),
+        ("127.0.0.1", Scheme::HTTP, "127.0.0.1"),
+        ("HTTP://a_b.c-d/", Scheme::HTTP, "a_b.c-d"),
+        ("https://[::1]", Scheme::HTTPS, "::1"),
+    ] {
+        let api = parse(&with("/proxy/target_url", json!(url)));
+        let target = &api.upstream.targets[0];
+        assert_eq!((&target.scheme, &*target.host, target.port), (&scheme, host, 5555), "{url}");
+    }
+    for wrong in [
+        "ftp://host",
+        "http://",
+        "http://host/path",
+        "http://host?q",
+        "http://host#f",
+        "http://u@host",
+        "http://host:80",
+        "http://[::1",
+        "http://[v1.x]",
+        "ho st",
+        "http://häst",
+        "://",
+        "/",
+        "http://a,b",
+    ] {
+        let told = faults(&with("/proxy/target_url", json!(wrong)));
+        assert_eq!(told.len(), 1, "{wrong}: {told:?}");
+        assert!(told[0].starts_with("/proxy/target_url: must "), "{wrong}: {told:?}");
+    }
+}
+
+#[test]
+fn ids_are_unique_within_an_api() {
+    let one = json!({"id": "e", "path_regex": "/x", "method": "GET"});
+    let document = with("/version_data/default/endpoints", json!([one, one, 5]));
+    assert_eq!(
+        faults(&document),
+        [
+            "/version_data/default/endpoints/1/id: must be unique",
+            "/version_data/default/endpoints/2: must be object"
+        ]
+    );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    assert_eq!(warnings(&with("/nmae", json!(1))), ["/nmae: unknown; did you mean name?"]);
+    assert_eq!(warnings(&with("/zzz", json!(1))), ["/zzz: unknown"]);
+    let told = warnings(&with(&endpoint("secure"), json!(true)));
+    assert_eq!(told, [format!("{}: unknown; did you mean secured?", endpoint("secure"))]);
+    assert_eq!(
+        warnings(&with("/versioned", json!(true))),
+        ["/versioned: has no effect: only the version default is served, as in RIG"]
+    );
+    let told = warnings(&with("/version_data/v2", json!({"endpoints": []})));
+    assert_eq!(told, ["/version_data/v2: is not served: only the version default is, as in RIG"]);
+    let told = warnings(&with(&endpoint("method"), json!("get")));
+    assert_eq!(
+        told,
+        [format!("{}: has lower case letters: methods are compared with their case", endpoint("method"))]
+    );
+}

@@ -1,0 +1,194 @@
+//! The heads of requests and answers on their way through (RFC 9110, section 7.6).
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
+use listener::Peer;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How the gateway names itself, with the protocol that a message came by (RFC 9110, section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 rig",
+        Version::HTTP_2 => "2.0 rig",
+        _ => "1.1 rig",
+    })
+}
+
+/// Turns the head of a client's request into one for a service; returns the protocol that it wants to upgrade to, which
+/// stays in it.
+pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> {
+    let wanted = wanted_upgrade(head).filter(|_| peer.takeover);
+    let takes_trailers = has_token(&head.headers, &TE, "trailers");
+    let host = match head.headers.get(HOST) {
+        Some(host) => Some(host.clone()),
+        None => head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+    };
+    let headers = &mut head.headers;
+    drop_hop_by_hop(headers);
+    match &wanted {
+        Some(protocol) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
+        None if takes_trailers => {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        None => {}
+    }
+    if head.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    let scheme = if peer.secure { "https" } else { "http" };
+    headers.insert(FORWARDED, forwarded(peer, host.as_ref(), scheme));
+    let mut chain = Vec::with_capacity(48);
+    for before in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(before.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    push_address(&mut chain, peer.address.ip().to_canonical());
+    headers.insert(X_FORWARDED_FOR, header_value(chain));
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
+    headers.append(VIA, via(head.version));
+    wanted
+}
+
+/// Turns the head of a service's answer into one for a client.
+pub(crate) fn for_client<B>(answer: &mut Response<B>, set: &[(HeaderName, Option<HeaderValue>)]) {
+    let version = std::mem::replace(answer.version_mut(), Version::HTTP_11);
+    let headers = answer.headers_mut();
+    drop_hop_by_hop(headers);
+    headers.append(VIA, via(version));
+    for (name, value) in set {
+        match value {
+            Some(value) => drop(headers.insert(name, value.clone())),
+            None => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// What a client wants to upgrade to (RFC 9110, section 7.8): HTTP/1.1 only.
+fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
+    if head.version != Version::HTTP_11 || !has_token(&head.headers, &CONNECTION, "upgrade") {
+        return None;
+    }
+    head.headers.get(UPGRADE).cloned()
+}
+
+/// Drops what is meant for one connection only: what `Connection` names, and what is so without a name (RFC 9110,
+/// section 7.6.1).
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let usual = |value: &HeaderValue| [&b"keep-alive"[..], b"close", b"upgrade"].contains(&value.as_bytes());
+    if !headers.get_all(CONNECTION).iter().all(usual) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    // Most heads have one of them at the most: a look at each name costs less than a search for each of these.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|value| value.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// HTTP/2 sends cookies one by one; HTTP/1 has one field for them (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = header_value(cookies.join(&b"; "[..]));
+    headers.insert(COOKIE, joined);
+}
+
+/// Who has asked, of whom, and how (RFC 7239): what a client says of that is not believed (RIG).
+fn forwarded(peer: &Peer, host: Option<&HeaderValue>, scheme: &str) -> HeaderValue {
+    let mut value = Vec::with_capacity(96);
+    for (name, address) in [(&b"for="[..], peer.address), (b"by=", peer.local)] {
+        value.extend_from_slice(name);
+        match address.ip().to_canonical() {
+            address @ IpAddr::V4(_) => push_address(&mut value, address),
+            address @ IpAddr::V6(_) => {
+                value.extend_from_slice(b"\"[");
+                push_address(&mut value, address);
+                value.extend_from_slice(b"]\"");
+            }
+        }
+        value.push(b';');
+    }
+    let host = host.map(HeaderValue::as_bytes).filter(|host| !host.iter().any(|byte| b"\"\\".contains(byte)));
+    if let Some(host) = host {
+        // Quoted, for a port makes it more than a token (RFC 7239, section 4).
+        value.extend_from_slice(b"host=\"");
+        value.extend_from_slice(host);
+        value.extend_from_slice(b"\";");
+    }
+    value.extend_from_slice(b"proto=");
+    value.extend_from_slice(scheme.as_bytes());
+    header_value(value)
+}
+
+/// An address as a text; those of IPv4 quicker than by the standard library, since every request has two.
+fn push_address(text: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        return write!(text, "{address}").expect("a Vec takes everything");
+    };
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            text.push(b'.');
+        }
+        if octet >= 100 {
+            text.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            text.push(b'0' + octet / 10 % 10);
+        }
+        text.push(b'0' + octet % 10);
+    }
+}
+
+/// Of bytes that come from header values and addresses.
+fn header_value(bytes: Vec<u8>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(bytes)).expect("made of what a header may hold")
+}
+
+#[cfg(test)]
+mod tests;

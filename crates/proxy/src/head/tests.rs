@@ -1,0 +1,67 @@
+use super::*;
+
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
+}
+
+#[test]
+fn what_connection_names_stays_behind() {
+    let mut got = headers(&[
+        ("connection", "keep-alive, X-Hop"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("te", "gzip"),
+        ("upgrade", "h2c"),
+        ("transfer-encoding", "chunked"),
+        ("x-end", "2"),
+    ]);
+    got.append(CONNECTION, HeaderValue::from_static("x-other"));
+    got.insert("x-other", HeaderValue::from_static("3"));
+    drop_hop_by_hop(&mut got);
+    assert_eq!(got, headers(&[("x-end", "2")]));
+}
+
+#[test]
+fn cookies_of_http2_are_joined() {
+    let mut got = headers(&[("cookie", "a=1")]);
+    got.append(COOKIE, HeaderValue::from_static("b=2"));
+    join_cookies(&mut got);
+    assert_eq!(got.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+}
+
+#[test]
+fn forwarded_quotes_what_is_no_token() {
+    let peer = |address: &str| Peer {
+        address: address.parse().unwrap(),
+        local: "[2001:db8::1]:4000".parse().unwrap(),
+        secure: false,
+        takeover: true,
+        gate: None,
+    };
+    let of = |address, host: Option<&'static str>| {
+        let host = host.map(HeaderValue::from_static);
+        forwarded(&peer(address), host.as_ref(), "http").to_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        of("10.0.0.1:9", Some("a.example")),
+        r#"for=10.0.0.1;by="[2001:db8::1]";host="a.example";proto=http"#
+    );
+    assert_eq!(of("[::ffff:10.0.0.1]:9", None), r#"for=10.0.0.1;by="[2001:db8::1]";proto=http"#);
+    assert_eq!(of("[::1]:9", Some("a:4000")), r#"for="[::1]";by="[2001:db8::1]";host="a:4000";proto=http"#);
+    assert!(
+        !of("10.0.0.1:9", Some(r#"a";for=x"#)).contains("for=x"),
+        "a client cannot break out of the quotes"
+    );
+}
+
+#[test]
+fn addresses_are_those_of_the_standard_library() {
+    for address in ["0.0.0.0", "1.20.103.255", "255.255.255.255", "9.10.99.100", "2001:db8::1"] {
+        let mut text = Vec::new();
+        push_address(&mut text, address.parse().unwrap());
+        assert_eq!(text, address.as_bytes());
+    }
+}

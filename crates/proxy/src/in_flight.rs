@@ -1,0 +1,182 @@
+//! A request in flight as what it is to its session: a connection that ends with it.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use listener::Gate;
+use parking_lot::Mutex;
+use session::{Connection, Ending, Told};
+
+/// A proxied request of a session, from its verified token to the last byte of its answer.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// Keeps back the rest of the answer; none over HTTP/2, where the body ends instead.
+    gate: Option<Gate>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    waker: Option<Waker>,
+    last_payload: Option<Instant>,
+    /// Held until the client is rid of us.
+    ending: Option<Arc<Ending>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of an answer has been handed to the client.
+    Waiting,
+    /// Its answer is on its way.
+    Answering,
+    /// It has become a tunnel.
+    Tunnel,
+    /// Its session has ended.
+    Over,
+}
+
+/// The session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session has ended")]
+pub(crate) struct Over;
+
+impl InFlight {
+    pub(crate) fn new(gate: Option<Gate>) -> Self {
+        let state = State { stage: Stage::Waiting, waker: None, last_payload: None, ending: None };
+        Self { gate, state: Mutex::new(state) }
+    }
+
+    /// Runs `work` until it is done or the session ends, whichever comes first.
+    pub(crate) async fn or_over<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(Over)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// From here on there is an answer to keep back.
+    pub(crate) fn answers(&self) -> Result<(), Over> {
+        self.begin(Stage::Answering)
+    }
+
+    /// From here on there is a tunnel to cut.
+    pub(crate) fn becomes_tunnel(&self) -> Result<(), Over> {
+        self.begin(Stage::Tunnel)
+    }
+
+    fn begin(&self, stage: Stage) -> Result<(), Over> {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Over {
+            return Err(Over);
+        }
+        state.stage = stage;
+        state.last_payload = Some(Instant::now());
+        if let Some(gate) = &self.gate {
+            gate.begin();
+        }
+        Ok(())
+    }
+
+    /// A payload is about to be handed on.
+    pub(crate) fn payload(&self) -> Result<(), Over> {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Over {
+            return Err(Over);
+        }
+        state.last_payload = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Whether the session has ended; wakes the task when it does.
+    pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Over {
+            return true;
+        }
+        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        false
+    }
+}
+
+impl Connection for InFlight {
+    fn session_killed(&self, ending: &Arc<Ending>) -> Told {
+        let mut state = self.state.lock();
+        // All of an answer may have left before: then there is nothing to end.
+        let silenced = || self.gate.as_ref().is_none_or(Gate::silence);
+        let mut told = Told { last_payload: state.last_payload, ..Told::default() };
+        match state.stage {
+            Stage::Waiting => told.requests = 1,
+            Stage::Answering => told.requests = u64::from(silenced()),
+            Stage::Tunnel => told.ended = silenced(),
+            Stage::Over => return Told::default(),
+        }
+        state.stage = Stage::Over;
+        state.ending = Some(ending.clone());
+        state.waker.take().inspect(Waker::wake_by_ref);
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Weak;
+    use std::time::Duration;
+
+    use session::{Config, Sessions};
+
+    use super::*;
+
+    /// A request with this gate in a session, and how to kill it.
+    fn in_session(gate: Option<Gate>) -> (Arc<InFlight>, session::Registration, impl Fn() -> u64) {
+        let sessions = Sessions::in_memory(Config::default());
+        let claims = serde_json::json!({ "jti": "a-test-session" });
+        let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
+        let in_flight = Arc::new(InFlight::new(gate));
+        let weak: Weak<InFlight> = Arc::downgrade(&in_flight);
+        let registration = sessions.register_connection(&name, weak).unwrap();
+        let kill = move || sessions.blacklist(&name, Duration::from_secs(60)).unwrap();
+        (in_flight, registration, kill)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_is_given_up() {
+        let (in_flight, _registration, kill) = in_session(None);
+        let waiting = tokio::spawn({
+            let in_flight = in_flight.clone();
+            async move { in_flight.or_over(pending::<()>()).await }
+        });
+        tokio::task::yield_now().await;
+        kill();
+        assert_eq!(waiting.await.unwrap(), Err(Over));
+        assert_eq!(in_flight.answers(), Err(Over), "no answer may begin");
+    }
+
+    #[test]
+    fn an_answer_on_its_way_is_kept_back_and_gets_no_more_payload() {
+        let gate = Gate::default();
+        let (in_flight, _registration, kill) = in_session(Some(gate.clone()));
+        in_flight.answers().unwrap();
+        in_flight.payload().unwrap();
+        assert!(!gate.is_idle());
+        kill();
+        assert!(gate.is_idle(), "silenced");
+        assert_eq!(in_flight.payload(), Err(Over));
+    }
+
+    #[test]
+    fn a_tunnel_counts_as_a_connection() {
+        let (in_flight, _registration, kill) = in_session(Some(Gate::default()));
+        in_flight.becomes_tunnel().unwrap();
+        assert_eq!(kill(), 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use listener::BoxError;
+use session::Registration;
+
+use crate::in_flight::{InFlight, Over};
+use crate::record::Record;
+use crate::upstream::{Link, Upstream};
+
+/// Bytes of a body that are read and thrown away, at the most.
+const DISCARDED: usize = 64 << 10;
+
+/// The body of an answer. It is read as fast as the client takes it; dropped, it gives the connection to the service back
+/// for the next exchange, or closes it.
+pub(crate) struct Relay {
+    body: Incoming,
+    /// Taken when the body has ended.
+    link: Option<Box<Link>>,
+    upstream: Arc<Upstream>,
+    target: usize,
+    idle: Duration,
+    session: Option<InSession>,
+    record: Record,
+}
+
+/// A request's place in its session.
+pub(crate) struct InSession {
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) _registration: Registration,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        body: Incoming,
+        mut link: Box<Link>,
+        (upstream, target): (Arc<Upstream>, usize),
+        idle: Duration,
+        session: Option<InSession>,
+        record: Record,
+    ) -> Self {
+        link.moved(idle);
+        Self { body, link: Some(link), upstream, target, idle, session, record }
+    }
+
+    /// Reads what nobody wants, so that the connection can be used again; of a long body only the beginning.
+    pub(crate) async fn discard(mut self) {
+        let mut left = DISCARDED;
+        while let Some(Ok(frame)) = self.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(link) = self.link.take()
+            && self.body.is_end_stream()
+        {
+            self.upstream.keep(link, self.target);
+        }
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.session.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
+            this.record.killed();
+            return Poll::Ready(Some(Err(Over.into())));
+        }
+        let Some(link) = &mut this.link else { return Poll::Ready(None) };
+        let polled = link.poll_body(&mut this.body, this.idle, cx);
+        match &polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                this.record.relayed(frame);
+                if let Some(session) = &this.session {
+                    session.in_flight.payload()?;
+                }
+            }
+            Poll::Ready(Some(Err(_))) => {
+                this.record.broken();
+                this.link = None;
+            }
+            Poll::Ready(None) => this.give_back(),
+        }
+        polled.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}

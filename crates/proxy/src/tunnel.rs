@@ -1,0 +1,58 @@
+//! An upgraded connection (RFC 9110, section 7.8): bytes in both directions, until one side or the session ends.
+
+use std::future::pending;
+
+use bytes::Bytes;
+use http::Response;
+use listener::{Answer, Raw};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+
+use crate::record::Record;
+use crate::relay::InSession;
+use crate::upstream::Io;
+
+/// Answers with the service's 101, and connects the client to it.
+pub(crate) fn open<B>(
+    answer: &Response<B>,
+    service: Io,
+    early: Bytes,
+    session: Option<InSession>,
+    mut record: Record,
+) -> Answer {
+    let mut head = head(answer);
+    head.extend_from_slice(&early);
+    Answer::Takeover(Box::new(move |raw: Raw| {
+        tokio::spawn(async move {
+            let killed = async {
+                match &session {
+                    Some(session) => session.in_flight.or_over(pending::<()>()).await.map_or_else(drop, drop),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                // However it ends, it has ended.
+                _ = run(raw, service, &head) => {}
+                () = killed => record.killed(),
+            }
+        });
+    }))
+}
+
+async fn run(mut raw: Raw, mut service: Io, head: &[u8]) -> std::io::Result<()> {
+    raw.stream.write_all(head).await?;
+    service.write_all(&raw.read).await?;
+    copy_bidirectional(&mut raw.stream, &mut service).await.map(drop)
+}
+
+/// The head of a 101, for HTTP/1.1.
+fn head<B>(answer: &Response<B>) -> Vec<u8> {
+    let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+    for (name, value) in answer.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

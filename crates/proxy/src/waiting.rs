@@ -1,0 +1,200 @@
+//! Requests that wait for an answer which comes in another request (RIG: `response_from: http_async`).
+//!
+//! It knows who waits, for how long, and by which token an answer finds its way. It does not know HTTP requests, on
+//! either side: what brings an answer is the internal port's business, what becomes of it the forwarding's.
+
+mod token;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use token::CorrelationKey;
+
+/// What an operator decides about asynchronous answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingConfig {
+    /// How long a request waits for its answer, from the service's 202 on (RIG: `PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT`).
+    pub timeout: Duration,
+    /// The most requests that wait at once.
+    pub most: usize,
+}
+
+/// All requests of a node that wait for an answer.
+pub struct Waiting {
+    config: WaitingConfig,
+    key: CorrelationKey,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Default)]
+struct Requests {
+    /// The number of the next one: none is used twice.
+    next: u64,
+    /// Whoever takes a request out of here decides its end; all others find that it is gone.
+    waiting: HashMap<u64, oneshot::Sender<AsyncAnswer>>,
+}
+
+/// A request that waits for its answer, until it is dropped: then nobody's answer is for it any more.
+#[must_use]
+pub struct Expected {
+    waiting: Arc<Waiting>,
+    number: u64,
+    token: String,
+    answer: oneshot::Receiver<AsyncAnswer>,
+}
+
+/// An answer that came in a request of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsyncAnswer {
+    /// The final status.
+    pub status: StatusCode,
+    /// The headers that the client gets.
+    pub headers: HeaderMap,
+    /// The body, as it came.
+    pub body: Bytes,
+}
+
+/// As many requests wait as may: 503 for the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Too many requests wait for an asynchronous answer.")]
+pub struct Full;
+
+/// No answer came in time: 504.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("No asynchronous answer came in time.")]
+pub struct TimedOut;
+
+/// Why an answer reaches nobody. Texts in braces are RIG's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliverError {
+    /// The token is not URL-safe Base64 (RFC 4648, section 5).
+    #[error("{{:error, :not_base64}}")]
+    NotBase64,
+    /// The token was not made by this gateway.
+    #[error("{{:error, :invalid_term}}")]
+    Invalid,
+    /// The request that the token names does not wait.
+    #[error(
+        "Nobody waits for this answer: the request was answered before, has timed out, or its client has left."
+    )]
+    Gone,
+}
+
+impl DeliverError {
+    /// 410 where a request has waited once, 400 for what is no token.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NotBase64 | Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Gone => StatusCode::GONE,
+        }
+    }
+}
+
+impl Default for WaitingConfig {
+    /// RIG's 5 s, and 10,000 requests.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), most: 10_000 }
+    }
+}
+
+impl Waiting {
+    /// Nobody waits yet.
+    pub fn new(config: WaitingConfig, key: CorrelationKey) -> Self {
+        Self { config, key, requests: Mutex::default() }
+    }
+
+    /// Announces a request that will wait. Its answer may come at once, even before the service has sent its 202.
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub fn expect(self: &Arc<Self>) -> Result<Expected, Full> {
+        let (sender, answer) = oneshot::channel();
+        let number = {
+            let mut requests = self.requests.lock();
+            if requests.waiting.len() >= self.config.most {
+                return Err(Full);
+            }
+            let number = requests.next;
+            requests.next += 1;
+            requests.waiting.insert(number, sender);
+            number
+        };
+        Ok(Expected { waiting: self.clone(), number, token: self.key.seal(number), answer })
+    }
+
+    /// Hands an answer to the request that waits for it. Of several answers to one request, one arrives.
+    ///
+    /// # Errors
+    /// The token is none, or its request does not wait.
+    pub fn deliver(&self, token: &str, answer: AsyncAnswer) -> Result<(), DeliverError> {
+        let number = self.key.open(token)?;
+        let sender = self.take(number).ok_or(DeliverError::Gone)?;
+        sender.send(answer).map_err(|_| DeliverError::Gone)
+    }
+
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.requests.lock().waiting.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn take(&self, number: u64) -> Option<oneshot::Sender<AsyncAnswer>> {
+        self.requests.lock().waiting.remove(&number)
+    }
+}
+
+impl Expected {
+    /// What an answer must show: a text fit for a query. Good for one answer to this request.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Waits for the answer. Cancelled, the request is forgotten.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub async fn answer(mut self) -> Result<AsyncAnswer, TimedOut> {
+        let timeout = self.waiting.config.timeout;
+        if let Ok(answer) = tokio::time::timeout(timeout, &mut self.answer).await {
+            return answer.map_err(|_| TimedOut);
+        }
+        if self.waiting.take(self.number).is_some() {
+            return Err(TimedOut);
+        }
+        // Somebody was told that the answer is delivered, or is just about to be: it is the answer.
+        (&mut self.answer).await.map_err(|_| TimedOut)
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.waiting.take(self.number);
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("config", &self.config).field("len", &self.len()).finish()
+    }
+}
+
+/// Without the token: whoever has it can answer.
+impl fmt::Debug for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expected").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
