@@ -7,15 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-<<<<<<< HEAD
-use http::{Request, StatusCode};
-use hyper::body::Incoming;
-=======
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
->>>>>>> main
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,13 +17,9 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
-<<<<<<< HEAD
-use crate::app::{Answer, App, Peer, Raw};
+use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
 use crate::framing::Framing;
 use crate::head::{bare, refusal};
-=======
-use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
->>>>>>> main
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
@@ -113,12 +103,8 @@ pub(crate) async fn serve<A: App>(
     let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
     let peer = Peer { address, local, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
-<<<<<<< HEAD
-    let asked = Arc::new(AtomicUsize::new(0));
-    let heads = AtomicUsize::new(0);
-=======
     let asked = Arc::<AtomicUsize>::default();
->>>>>>> main
+    let heads = AtomicUsize::new(0);
     let service = service_fn({
         let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
         move |request: Request<Incoming>| {
@@ -127,18 +113,13 @@ pub(crate) async fn serve<A: App>(
             // What has been read along is as far as hyper, or further.
             let ambiguous = heads.fetch_add(1, Ordering::Relaxed) >= seen.sound.load(Ordering::Relaxed);
             Box::pin(async move {
-<<<<<<< HEAD
-                asked.fetch_add(1, Ordering::Relaxed);
+                let asked = Asked::new(asked);
                 let refusal = if ambiguous {
                     Some(bare(StatusCode::BAD_REQUEST, true))
                 } else {
                     refusal(&request, &limits)
                 };
                 let response = match refusal {
-=======
-                let asked = Asked::new(asked);
-                let response = match refusal(&request, &limits) {
->>>>>>> main
                     Some(response) => response,
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
@@ -148,13 +129,6 @@ pub(crate) async fn serve<A: App>(
                         }
                     },
                 };
-<<<<<<< HEAD
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    seen.tunnel.store(true, Ordering::Relaxed);
-                }
-                asked.fetch_sub(1, Ordering::Relaxed);
-=======
->>>>>>> main
                 seen.read.store(false, Ordering::Relaxed);
                 Ok::<_, std::convert::Infallible>(response.map(|body| Answering { body, _asked: asked }))
             })
@@ -209,7 +183,10 @@ pub(crate) async fn serve<A: App>(
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
     match end {
-        End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),
+        End::Takeover(takeover) => {
+            watched.framing = None;
+            takeover(Raw { stream: watched, read: parts.read_buf, permit });
+        }
         End::Timeout(Waiting::Head) => {
             let answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             // Whoever is too slow to send may be too slow to read: one try.

@@ -1,9 +1,6 @@
 //! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
-<<<<<<< HEAD
-//! write was blocked, and read along so that nothing ambiguous is taken for a request.
-=======
-//! write was blocked. An application that takes the socket over gets it as it is.
->>>>>>> main
+//! write was blocked, and read along so that nothing ambiguous is taken for a request. An application that takes the socket
+//! over gets it as it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,15 +29,10 @@ pub(crate) struct Seen {
     pub(crate) read: AtomicBool,
     /// The last write did not go through.
     pub(crate) blocked: AtomicBool,
-<<<<<<< HEAD
-    /// Heads that have come whole and are sound; those behind them are not.
-    pub(crate) sound: AtomicUsize,
-    /// What comes is HTTP no more.
-    pub(crate) tunnel: AtomicBool,
-=======
     /// One before it did.
     pub(crate) written: AtomicBool,
->>>>>>> main
+    /// Heads that have come whole and are sound; those behind them are not.
+    pub(crate) sound: AtomicUsize,
     /// What may be written.
     pub(crate) gate: Gate,
 }
@@ -109,8 +101,7 @@ impl AsyncRead for Watched {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { stream, seen, framing } = &mut *self;
-        let framing = framing.as_mut().filter(|_| !seen.tunnel.load(Ordering::Relaxed));
-        if framing.as_ref().is_some_and(|framing| framing.is_broken()) {
+        if framing.as_ref().is_some_and(Framing::is_broken) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let before = into.filled().len();
@@ -134,15 +125,8 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-<<<<<<< HEAD
         let Self { stream, seen, .. } = &mut *self;
-        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes)));
-        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
-        polled
-=======
-        let Self { stream, seen } = &mut *self;
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
->>>>>>> main
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -165,15 +149,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-<<<<<<< HEAD
         let Self { stream, seen, .. } = &mut *self;
-        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices)));
-        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
-        polled
-=======
-        let Self { stream, seen } = &mut *self;
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
->>>>>>> main
     }
 
     fn is_write_vectored(&self) -> bool {
