@@ -92,7 +92,8 @@ impl Received {
 
     /// Reads a head alone.
     pub fn read_head(wire: &mut Wire) -> Option<Self> {
-        let head = String::from_utf8(wire.until(b"\r\n\r\n")?).ok()?;
+        // One character for each byte.
+        let head: String = wire.until(b"\r\n\r\n")?.into_iter().map(char::from).collect();
         let mut lines = head.strip_suffix("\r\n\r\n")?.split("\r\n");
         let line = lines.next()?.to_owned();
         let headers = lines.map(field).collect::<Option<_>>()?;

@@ -390,7 +390,7 @@ fn bytes(text: &str) -> Vec<u8> {
 
 /// The status of each answer but those that another follows.
 fn statuses(answers: &[u8]) -> Vec<String> {
-    let status = Regex::new(r"HTTP/1\.1 ([2-5]\d\d)").expect("a valid pattern");
+    let status = Regex::new(r"HTTP/1\.[01] ([2-5]\d\d)").expect("a valid pattern");
     let text = String::from_utf8_lossy(answers).into_owned();
     status.captures_iter(&text).map(|found| found[1].to_owned()).collect()
 }
