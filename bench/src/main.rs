@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use measure::{fanout, idle, journal, revoke, sessions, start};
+use measure::{fanout, idle, journal, proxy, revoke, sessions, start};
 use server::{Launch, Product};
 
 /// As the gateway has it.
@@ -56,6 +56,9 @@ struct Programs {
     /// The nginx binary; the module nchan is loaded from its modules folder.
     #[arg(long, global = true, default_value = "/usr/sbin/nginx")]
     nginx: PathBuf,
+    /// The haproxy binary.
+    #[arg(long, global = true, default_value = "/usr/sbin/haproxy")]
+    haproxy: PathBuf,
     /// A variable for the gateway, NAME=VALUE, beside those it is given anyway. Again for more.
     #[arg(long = "env", global = true, value_name = "NAME=VALUE")]
     environment: Vec<String>,
@@ -127,7 +130,16 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
         callers: u32,
     },
-    /// All of it, repeated and interleaved with nginx, written as a table and as raw numbers.
+    /// CPU time of a proxied request, in turns with nginx and haproxy before the same service; written as proxy.md and
+    /// proxy.json.
+    Proxy {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: proxy::Plan,
+    },
+    /// All of it but the proxy, repeated and interleaved with nginx, written as a table and as raw numbers.
     Table {
         /// The folder for table.md and raw.json.
         #[arg(long, default_value = "docs/performance")]
@@ -143,7 +155,8 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let CommandLine { programs, command } = CommandLine::parse();
     raise_descriptors()?;
-    let launch = Launch::new(programs.rig, programs.nginx, &programs.environment, programs.log)?;
+    let launch =
+        Launch::new(programs.rig, programs.nginx, programs.haproxy, &programs.environment, programs.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Whatever ends the run, the servers are dropped with it, and dropping ends them.
     tokio::select! {
@@ -171,6 +184,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Journal { revocations, callers } => {
             print(&journal::run(journal::Plan { revocations, callers })?)
         }
+        Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out),
         Command::Table { out, plan } => table::run(launch, &plan, &out).await,
         Command::Smoke => smoke(launch).await,
     }

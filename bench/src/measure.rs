@@ -3,6 +3,7 @@
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod journal;
+pub(crate) mod proxy;
 pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod start;

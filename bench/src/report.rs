@@ -1,5 +1,6 @@
 //! The results as a page of Markdown.
 
+pub(crate) mod proxy;
 mod revocations;
 
 use std::fmt::Write;
@@ -80,7 +81,7 @@ fn memory(results: &Results) -> String {
                 Product::Rig => {
                     (format!("≤ {goal}"), met(rss.median <= goal), lookup(&RIG_3, transport).to_string())
                 }
-                Product::Nginx => Default::default(),
+                Product::Nginx | Product::Haproxy => Default::default(),
             };
             let anonymous = show(of(|run| run.anon_kib_per_connection), 2);
             let name = name(server, transport);
@@ -227,12 +228,12 @@ fn spread_of(values: impl Iterator<Item = f64>) -> Spread {
     Spread::of(values).unwrap_or(Spread { median: f64::NAN, least: f64::NAN, most: f64::NAN })
 }
 
-fn show(spread: Spread, digits: usize) -> String {
+pub(super) fn show(spread: Spread, digits: usize) -> String {
     let Spread { median, least, most } = spread;
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
-fn met(yes: bool) -> &'static str {
+pub(super) fn met(yes: bool) -> &'static str {
     if yes { "met" } else { "**missed**" }
 }
 
@@ -244,6 +245,7 @@ fn name(server: Product, transport: Transport) -> String {
     let server = match server {
         Product::Rig => "gateway",
         Product::Nginx => "nginx, nchan",
+        Product::Haproxy => "haproxy",
     };
     format!("{server}, {}", label(transport))
 }

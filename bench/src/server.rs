@@ -2,6 +2,7 @@
 
 mod child;
 mod nginx;
+pub(crate) mod proxies;
 mod rig;
 
 use std::net::SocketAddr;
@@ -24,15 +25,19 @@ pub(crate) use nginx::configuration as nginx_configuration;
 pub(crate) enum Product {
     /// The gateway.
     Rig,
-    /// nginx with the module nchan.
+    /// nginx; with the module nchan, where it has subscribers.
     Nginx,
+    /// HAProxy, as a proxy only.
+    #[value(skip)]
+    Haproxy,
 }
 
 /// How servers are started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Launch {
     rig: PathBuf,
     nginx: PathBuf,
+    haproxy: PathBuf,
     environment: Vec<(String, String)>,
     log: bool,
 }
@@ -45,6 +50,7 @@ impl Launch {
     pub(crate) fn new(
         rig: PathBuf,
         nginx: PathBuf,
+        haproxy: PathBuf,
         environment: &[String],
         log: bool,
     ) -> anyhow::Result<Self> {
@@ -54,7 +60,15 @@ impl Launch {
             Ok((name.to_owned(), value.to_owned()))
         };
         let environment = environment.iter().map(pair).collect::<anyhow::Result<_>>()?;
-        Ok(Self { rig, nginx, environment, log })
+        Ok(Self { rig, nginx, haproxy, environment, log })
+    }
+
+    /// The same, with more variables for the gateway.
+    pub(crate) fn with(&self, variables: &[(&str, &str)]) -> Self {
+        let mut launch = self.clone();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        launch.environment.extend(variables);
+        launch
     }
 
     /// Starts a server and waits until it listens.
@@ -65,6 +79,7 @@ impl Launch {
         match product {
             Product::Rig => rig::start(self),
             Product::Nginx => nginx::start(self),
+            Product::Haproxy => anyhow::bail!("haproxy has no subscribers"),
         }
     }
 
@@ -76,6 +91,7 @@ impl Launch {
         match product {
             Product::Rig => rig::version(&self.rig),
             Product::Nginx => nginx::version(&self.nginx),
+            Product::Haproxy => proxies::haproxy_version(&self.haproxy),
         }
     }
 }
@@ -118,6 +134,7 @@ impl Server {
             (Product::Rig, _) => rig::path(transport, rig::SUBSCRIPTIONS, &token::mint(number)?),
             (Product::Nginx, Transport::Sse) => nginx::SSE.to_owned(),
             (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
+            (Product::Haproxy, _) => anyhow::bail!("haproxy has no subscribers"),
         };
         Ok(self.opening(transport, &path))
     }
@@ -143,7 +160,7 @@ impl Server {
     pub(crate) fn door(&self, transport: Transport) -> Door {
         let greeting: &[u8] = match self.product {
             Product::Rig => b"rig.subscriptions_set",
-            Product::Nginx => b"",
+            Product::Nginx | Product::Haproxy => b"",
         };
         Door { address: self.address, transport, greeting }
     }
@@ -158,7 +175,7 @@ impl Server {
     pub(crate) fn publication(&self, event: &[u8]) -> Vec<u8> {
         let path = match self.product {
             Product::Rig => rig::EVENTS,
-            Product::Nginx => nginx::EVENTS,
+            Product::Nginx | Product::Haproxy => nginx::EVENTS,
         };
         post(self.address, path, event)
     }
@@ -171,6 +188,7 @@ impl Server {
         match self.product {
             Product::Rig => rig::population(self.status).await,
             Product::Nginx => nginx::population(self.status).await,
+            Product::Haproxy => anyhow::bail!("haproxy has no subscribers"),
         }
     }
 
@@ -193,7 +211,7 @@ impl Server {
     fn pids(&self) -> anyhow::Result<Vec<u32>> {
         let pid = self.child.pid();
         match self.product {
-            Product::Rig => Ok(vec![pid]),
+            Product::Rig | Product::Haproxy => Ok(vec![pid]),
             Product::Nginx => Ok([vec![pid], children(pid)?].concat()),
         }
     }

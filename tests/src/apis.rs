@@ -8,7 +8,7 @@ use crate::client::Request;
 use crate::gateway::Gateway;
 
 /// The least of an API, with one endpoint.
-pub fn api(id: &str, name: &str) -> Value {
+pub fn definition(id: &str, name: &str) -> Value {
     json!({
         "id": id,
         "name": name,

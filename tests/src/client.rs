@@ -23,6 +23,10 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body, unchunked.
     pub body: Vec<u8>,
+    /// Fields after a chunked body.
+    pub trailers: Vec<(String, String)>,
+    /// Whether all of it came.
+    pub whole: bool,
 }
 
 /// The headers that a client of RIG can build on.
@@ -126,7 +130,12 @@ impl Response {
                 wire.exactly(length).expect("a whole body")
             }
             None if response.header("transfer-encoding") == Some("chunked") => {
-                std::iter::from_fn(|| chunk(wire)).flatten().collect()
+                let body = std::iter::from_fn(|| chunk(wire)).flatten().collect();
+                match trailers(wire) {
+                    Some(trailers) => response.trailers = trailers,
+                    None => response.whole = false,
+                }
+                body
             }
             None => wire.rest(),
         };
@@ -145,7 +154,13 @@ impl Response {
             .map(|line| line.split_once(": ").expect("a header has a colon"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Some(Self { status: status.expect("a status line"), headers, body: Vec::new() })
+        Some(Self {
+            status: status.expect("a status line"),
+            headers,
+            body: Vec::new(),
+            trailers: Vec::new(),
+            whole: true,
+        })
     }
 
     /// The value of a header, where it came.
@@ -192,12 +207,28 @@ impl Response {
     }
 }
 
-/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, or where the stream breaks off.
+/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, where [`trailers`] follow, or where the
+/// stream breaks off.
 pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
     let size = wire.until(b"\r\n")?;
     let size = std::str::from_utf8(&size).expect("a chunk size").trim();
     let size = usize::from_str_radix(size, 16).expect("a chunk size");
+    if size == 0 {
+        return None;
+    }
     let mut data = wire.exactly(size + 2)?;
     data.truncate(size);
-    (size > 0).then_some(data)
+    Some(data)
+}
+
+/// The fields after the last chunk, names in lower case, and the empty line after them; nothing where the stream breaks off.
+pub(crate) fn trailers(wire: &mut Wire) -> Option<Vec<(String, String)>> {
+    let mut trailers = Vec::new();
+    loop {
+        let line = String::from_utf8(wire.until(b"\r\n")?).expect("a trailer is ASCII");
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => trailers.push((name.to_ascii_lowercase(), value.to_owned())),
+            None => return Some(trailers),
+        }
+    }
 }

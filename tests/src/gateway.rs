@@ -220,7 +220,8 @@ impl Gateway {
         };
         let text = response.text();
         let values = text.lines().filter(|line| has(line)).filter_map(|line| line.rsplit_once(' '));
-        values.map(|(_, value)| value.parse::<f64>().expect("a metric is a number")).sum()
+        let values = values.map(|(_, value)| value.parse::<f64>().expect("a metric is a number"));
+        values.fold(0.0, |sum, value| sum + value)
     }
 
     /// What the process holds of the memory, and the most it has ever held, in bytes.

@@ -18,7 +18,7 @@ mod upstream;
 mod websocket;
 mod wire;
 
-pub use apis::{api, api_names, api_of, everything, pass_all, post_api};
+pub use apis::{api_names, api_of, definition, everything, pass_all, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;
@@ -29,9 +29,9 @@ pub use scenarios::{Scenarios, redacted};
 pub use sse::Sse;
 pub use stub::{Asked, Stub};
 pub use token::{KEY, claims, in_seconds, signed, token_of};
-pub use upstream::{RawUpstream, Received, Upstream, chunks};
+pub use upstream::{RawUpstream, Received, Script, Upstream, api, nobody};
 pub use websocket::{Frame, Opcode, WebSocket};
-pub use wire::{DEADLINE, Wire, eventually};
+pub use wire::{DEADLINE, Record, Wire, eventually};
 
 /// Cross-origin answers to requests without cookies, as text.
 pub const CORS: &str = "access-control-allow-origin: *";

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::client::{Request, Response, chunk};
+use crate::client::{Request, Response, chunk, trailers};
 use crate::scenarios::redacted;
 use crate::wire::Wire;
 
@@ -68,7 +68,10 @@ impl Sse {
             }
             match chunk(&mut self.wire) {
                 Some(data) => self.text.push_str(std::str::from_utf8(&data).expect("SSE is UTF-8")),
-                None => self.ended = true,
+                None => {
+                    self.ended = true;
+                    trailers(&mut self.wire);
+                }
             }
         }
     }

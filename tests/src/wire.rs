@@ -2,10 +2,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How long anything that must happen may take.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Where the bytes that come are written down.
+pub type Record = Arc<Mutex<Vec<u8>>>;
 
 /// Asks again and again until the answer is there.
 ///
@@ -26,6 +32,8 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where all that comes is written down.
+    record: Option<Record>,
 }
 
 impl Wire {
@@ -53,7 +61,35 @@ impl Wire {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
         stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), record: None }
+    }
+
+    /// Takes a connection on which a peer may be silent for as long as it likes.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn patient(stream: TcpStream) -> Self {
+        let wire = Self::over(stream);
+        wire.stream.set_read_timeout(None).expect("a socket option");
+        wire.stream.set_write_timeout(None).expect("a socket option");
+        wire
+    }
+
+    /// Takes a connection on which the peer may be silent until the deadline only.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        self
+    }
+
+    /// Writes down all that comes.
+    #[must_use]
+    pub fn heard_by(self, record: Record) -> Self {
+        Self { record: Some(record), ..self }
     }
 
     /// Sends bytes; a peer that has already hung up is none of the sender's business.
@@ -61,9 +97,18 @@ impl Wire {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
-    /// Sends bytes; whether they all went out.
-    pub fn send_whole(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+    /// Sends bytes; nothing where the peer has hung up.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Option<()> {
+        self.stream.write_all(bytes.as_ref()).ok()
+    }
+
+    /// Lets the connection end with a reset instead of an orderly close.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn reset(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
     /// Sends these bytes again and again until none has gone out for so long, or the peer has hung up; how many went out.
@@ -95,6 +140,9 @@ impl Wire {
             Ok(0) => false,
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);
+                if let Some(record) = &self.record {
+                    record.lock().extend_from_slice(&chunk[..n]);
+                }
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -126,23 +174,25 @@ impl Wire {
         Some(self.buffer.drain(..n).collect())
     }
 
+    /// What has come, at least one byte; nothing at the end of the stream.
+    pub fn some(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() && !self.more() {
+            return None;
+        }
+        Some(std::mem::take(&mut self.buffer))
+    }
+
     /// Reads so many bytes and forgets them; how many there were before the end of the stream.
     pub fn skip(&mut self, n: u64) -> u64 {
         let mut left = n;
-        while let Some(bytes) = self.some() {
+        while left > 0
+            && let Some(bytes) = self.some()
+        {
             let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             self.buffer.extend_from_slice(&bytes[here..]);
             left -= here as u64;
-            if left == 0 {
-                break;
-            }
         }
         n - left
-    }
-
-    /// What is there, or comes next; nothing at the end of the stream.
-    pub fn some(&mut self) -> Option<Vec<u8>> {
-        (!self.buffer.is_empty() || self.more()).then(|| std::mem::take(&mut self.buffer))
     }
 
     /// All that comes until the peer closes.

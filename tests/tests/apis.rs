@@ -7,7 +7,7 @@ const JSON: &str = "content-type: application/json…";
 
 /// With something else at a pointer.
 fn with(pointer: &str, value: Value) -> Value {
-    let mut api = api("i", "n");
+    let mut api = definition("i", "n");
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
     api.pointer_mut(parent).expect("it is there")[name] = value;
     api
@@ -19,14 +19,14 @@ fn endpoint(name: &str, value: Value) -> Value {
 }
 
 fn without(name: &str) -> Value {
-    let mut api = api("i", "n");
+    let mut api = definition("i", "n");
     api.as_object_mut().expect("an object").remove(name);
     api
 }
 
 #[test]
 fn definitions_come_and_go_under_both_versions() {
-    let file = json!([api("svc", "of the file")]).to_string();
+    let file = json!([definition("svc", "of the file")]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &file), ("HOST", "gateway.example")]);
     let mut all = Scenarios::default();
     for version in ["v3", "v2"] {
@@ -37,7 +37,7 @@ fn definitions_come_and_go_under_both_versions() {
             let request = request.header("Content-Type", "application/json").body(body.to_string());
             gateway.ask_internal(&request)
         };
-        let create = || gateway.ask_internal(&Request::post_json(&path, api(&id, "n").to_string()));
+        let create = || gateway.ask_internal(&Request::post_json(&path, definition(&id, "n").to_string()));
         let missing =
             |id: &str| format!(r#"404 | {JSON} | {{"message":"API with id={id} doesn't exists."}}"#);
         let ok = |status: u16| format!(r#"{status} | {JSON} | {{"message":"ok"}}"#);
@@ -57,14 +57,14 @@ fn definitions_come_and_go_under_both_versions() {
             &gateway.ask_internal(&Request::get(&path)),
             format!("200 | {JSON} | [{{…}},{{…}}]"),
         );
-        all.check("update", &ask("PUT", &id, &api(&id, "changed")), ok(200));
+        all.check("update", &ask("PUT", &id, &definition(&id, "changed")), ok(200));
         let changed = get(&id).json();
         assert_eq!((&changed["name"], &changed["ref_number"]), (&json!("changed"), &json!(1)));
-        all.check("update unknown", &ask("PUT", "none", &api("none", "n")), missing("none"));
+        all.check("update unknown", &ask("PUT", "none", &definition("none", "n")), missing("none"));
         let partial = r#"{"api":[{"proxy":"must be present"},{"version_data":"must be present"}]}"#;
         let response = ask("PUT", &id, &json!({"name": "partial"}));
         all.check("update partial", &response, format!("400 | {JSON} | {partial}"));
-        all.check("update, another id in the body", &ask("PUT", &id, &api("other", "n")), ok(200));
+        all.check("update, another id in the body", &ask("PUT", &id, &definition("other", "n")), ok(200));
         all.check("no other id", &get("other"), missing("other"));
         all.check("delete", &ask("DELETE", &id, &json!({})), "204…");
         all.check("delete again", &ask("DELETE", &id, &json!({})), missing(&id));

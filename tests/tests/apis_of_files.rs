@@ -34,12 +34,15 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     let folder = Folder::new();
     let data = folder.join("data");
     let file = folder.join("apis.json");
-    std::fs::write(&file, json!([api("a", "file"), api("b", "file"), api("c", "file")]).to_string())
-        .expect("a file");
+    std::fs::write(
+        &file,
+        json!([definition("a", "file"), definition("b", "file"), definition("c", "file")]).to_string(),
+    )
+    .expect("a file");
     let start = || Gateway::start(&[("DATA_DIR", &data), ("PROXY_CONFIG_FILE", &file)]);
     let gateway = start();
-    post_api(&gateway, &api("new", "posted"));
-    let put = Request::put_json("/v3/apis/a", api("a", "changed").to_string());
+    post_api(&gateway, &definition("new", "posted"));
+    let put = Request::put_json("/v3/apis/a", definition("a", "changed").to_string());
     assert_eq!(gateway.ask_internal(&put).status, 200);
     assert_eq!(gateway.ask_internal(&Request::new("DELETE", "/v3/apis/b")).status, 204);
     let before = gateway.ask_internal(&Request::get("/v3/apis/new")).text();
@@ -57,7 +60,8 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     kill(gateway);
 
     // The file goes on where nothing was changed.
-    std::fs::write(&file, json!([api("a", "newer"), api("c", "newer")]).to_string()).expect("a file");
+    std::fs::write(&file, json!([definition("a", "newer"), definition("c", "newer")]).to_string())
+        .expect("a file");
     assert_eq!(api_names(&start()), ["a=changed", "c=newer", "new=posted"]);
 }
 
@@ -76,7 +80,7 @@ fn what_cannot_be_served_stops_the_start() {
     let folder = Folder::new();
     let data = folder.join("data");
     let gateway = Gateway::start(&[("DATA_DIR", &data)]);
-    post_api(&gateway, &api("a", "n"));
+    post_api(&gateway, &definition("a", "n"));
     kill(gateway);
     let stored = Path::new(&data).join("apis.json");
     let text = std::fs::read_to_string(&stored).expect("it was stored");
@@ -93,7 +97,7 @@ fn what_cannot_be_served_stops_the_start() {
     );
     assert!(told.ends_with(&line), "{told}");
 
-    let (mut no_port, mut no_regex) = (api("i", "n"), api("i", "n"));
+    let (mut no_port, mut no_regex) = (definition("i", "n"), definition("i", "n"));
     no_port["proxy"]["port"] = json!(0);
     no_regex["version_data"]["default"]["endpoints"][0]["path_regex"] = json!("(");
     let file = json!([no_port, no_regex]).to_string();
@@ -108,8 +112,8 @@ fn what_cannot_be_served_stops_the_start() {
 #[test]
 fn a_list_goes_out_and_comes_back() {
     let gateway = Gateway::start(&[]);
-    post_api(&gateway, &api("a", "one"));
-    post_api(&gateway, &api("b", "two"));
+    post_api(&gateway, &definition("a", "one"));
+    post_api(&gateway, &definition("b", "two"));
     let (code, exported) = told(&rig(&gateway, &["apis", "export"], ""));
     assert_eq!(code, Some(0), "{exported}");
     let diff = |list: &str| told(&rig(&gateway, &["apis", "diff", "-"], list));
@@ -117,7 +121,8 @@ fn a_list_goes_out_and_comes_back() {
 
     let folder = Folder::new();
     let file = folder.join("apis.json");
-    std::fs::write(&file, json!([api("a", "changed"), api("c", "new")]).to_string()).expect("a file");
+    std::fs::write(&file, json!([definition("a", "changed"), definition("c", "new")]).to_string())
+        .expect("a file");
     let lines = "changed a: /name\nremoved b\nadded c\n";
     let (code, text) = told(&rig(&gateway, &["apis", "diff", &file], ""));
     assert_eq!((code, text), (Some(1), format!("{lines}3 APIs differ\n")));
@@ -150,8 +155,8 @@ fn a_comparison_that_failed_is_no_difference() {
 #[test]
 fn one_faulty_of_many_changes_nothing() {
     let gateway = Gateway::start(&[]);
-    post_api(&gateway, &api("a", "one"));
-    let mut list: Vec<_> = (0..50).map(|number| api(&number.to_string(), "n")).collect();
+    post_api(&gateway, &definition("a", "one"));
+    let mut list: Vec<_> = (0..50).map(|number| definition(&number.to_string(), "n")).collect();
     list[30]["proxy"]["port"] = json!("80");
     let list = json!(list).to_string();
     let response = gateway.ask_internal(&Request::put_json("/v4/apis", &list));

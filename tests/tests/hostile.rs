@@ -49,6 +49,26 @@ fn requests_that_are_none() {
 }
 
 #[test]
+fn both_lengths_at_once_do_not_smuggle_a_second_request() {
+    let gateway = Gateway::start(&[]);
+    let smuggled = "GET /_rig/health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send(
+        format!(
+            "POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+            5 + smuggled.len()
+        ),
+    );
+    // RFC 9112, section 6.1: it may be refused, and the connection must be closed.
+    let answer = Response::read(&mut wire, false);
+    assert_eq!(
+        answer.shown(),
+        "400 | Content-Length and Transfer-Encoding must not stand beside each other."
+    );
+    assert_eq!(wire.rest(), b"", "the second request is not answered");
+}
+
+#[test]
 fn a_query_that_is_not_utf_8() {
     let mut gateway = Gateway::start(&[]);
     for (query, status) in [

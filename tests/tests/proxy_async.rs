@@ -6,7 +6,7 @@ use serde_json::json;
 const CORS_OF_PROXY: &str = "access-control-allow-headers: content-type | access-control-allow-methods: * | access-control-allow-origin: *";
 
 fn start(settings: &[(&str, &str)]) -> (RawUpstream, Gateway) {
-    let upstream = RawUpstream::start();
+    let upstream = RawUpstream::by_hand();
     let endpoints = json!([
         { "id": "async", "method": "POST", "path_regex": "/async", "response_from": "http_async" },
         { "id": "mine", "method": "POST", "path_regex": "/mine", "response_from": "http_async", "secured": true },
@@ -21,7 +21,7 @@ fn ask(upstream: &RawUpstream, gateway: &Gateway, request: &Request, status: u16
     let client = request.start(gateway.inbound());
     let mut service = upstream.accept();
     let asked = Received::read(&mut service).expect("a request");
-    let token = asked.target().rsplit_once("correlation=").expect("a token").1.to_owned();
+    let token = asked.target.rsplit_once("correlation=").expect("a token").1.to_owned();
     service.send(format!("HTTP/1.1 {status} Whatever\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"));
     (client, token)
 }
@@ -71,7 +71,7 @@ fn a_client_cannot_say_who_gets_the_answer() {
     let client = request.start(gateway.inbound());
     let mut service = upstream.accept();
     let asked = Received::read(&mut service).expect("a request");
-    let (path, query) = asked.target().split_once('?').expect("a query");
+    let (path, query) = asked.target.split_once('?').expect("a query");
     assert_eq!(path, "/async");
     assert!(query.starts_with("a=1&correlation="), "{query}");
     assert_eq!(query.matches("orrelation=").count(), 1, "{query}");

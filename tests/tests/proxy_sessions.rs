@@ -79,7 +79,7 @@ fn claims_decide_and_are_handed_over() {
         let answer = gateway.ask(&forged.bearer(&token(claims.clone())));
         assert_eq!(answer.status, status, "{claims}: {}", answer.shown());
     }
-    let received = upstream.take().pop().expect("a request");
+    let received = upstream.waiting().pop().expect("a request");
     assert_eq!(received.header("x-user"), Some("bob"));
     assert_eq!(received.header("x-tenant"), Some(r#"{"id":7}"#));
     assert_eq!(received.header("x-none"), None);
@@ -98,7 +98,7 @@ fn a_revocation_counts_for_the_very_next_request() {
         gateway.blacklist(&session);
         assert_eq!(gateway.ask(&request).status, 401, "a token that was verified before");
     }
-    assert_eq!(upstream.take().len(), 50);
+    assert_eq!(upstream.waiting().len(), 50);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_token_that_was_good_ends_all_the_same() {
 
 #[test]
 fn what_is_in_flight_ends_with_its_session() {
-    let upstream = RawUpstream::start();
+    let upstream = RawUpstream::by_hand();
     let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let (killed, other) = (token_of("killed"), token_of("other"));
     let in_flight = |request: Request, token: &str| {
@@ -162,7 +162,7 @@ fn what_is_in_flight_ends_with_its_session() {
 
 #[test]
 fn a_session_that_ends_during_an_upload() {
-    let upstream = RawUpstream::start();
+    let upstream = RawUpstream::by_hand();
     let gateway = start(api_of("svc", upstream.address(), secured(&json!({}))));
     let mut client = Wire::connect(gateway.inbound());
     let token = token_of("s");
@@ -189,7 +189,7 @@ fn a_crowd_in_flight_is_cut_at_once_and_others_go_on() {
         wire
     };
     let chat = |session: &str| {
-        WebSocket::open(gateway.inbound(), &WebSocket::handshake("/chat").bearer(&token_of(session)))
+        WebSocket::open(gateway.inbound(), &WebSocket::handshake("/upgrade").bearer(&token_of(session)))
     };
     let mut downloads: Vec<_> = (0..200).map(|_| download("killed")).collect();
     let mut chats: Vec<_> = (0..50).map(|_| chat("killed")).collect();

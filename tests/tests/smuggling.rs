@@ -373,7 +373,7 @@ impl Bench {
             Broken if answers.last().is_some_and(|last| last == "400") => drop(answers.pop()),
             Broken | Closed | Open => {}
         }
-        let seen = self.upstream.take();
+        let seen = self.upstream.waiting();
         let seen: Vec<_> = seen.iter().map(shown).collect();
         all.check_text(name, &format!("{answers:?} {seen:?}"), format!("{expected:?} {forwarded:?}"));
     }
@@ -381,7 +381,7 @@ impl Bench {
 
 fn shown(received: &Received) -> String {
     let body: String = received.body.iter().copied().map(char::from).collect();
-    format!("{} {} {}", received.method(), received.target(), body.replace("\r\n", "¶"))
+    format!("{} {} {}", received.method, received.target, body.replace("\r\n", "¶"))
 }
 
 fn bytes(text: &str) -> Vec<u8> {

@@ -126,7 +126,7 @@ fn start() -> (Upstream, Gateway) {
 
 fn seen(upstream: &Upstream) -> Vec<String> {
     let shown = |received: &Received| {
-        format!("{} {} {}", received.method(), received.target(), String::from_utf8_lossy(&received.body))
+        format!("{} {} {}", received.method, received.target, String::from_utf8_lossy(&received.body))
     };
-    upstream.take().iter().map(shown).collect()
+    upstream.waiting().iter().map(shown).collect()
 }

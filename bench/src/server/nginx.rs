@@ -39,7 +39,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     Ok(Server { product: Product::Nginx, child, address, status: address })
 }
 
-fn wait_until_listening(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
+pub(super) fn wait_until_listening(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
     let deadline = Instant::now() + START;
     while TcpStream::connect(address).is_err() {
         child.ensure_running().context("nginx")?;

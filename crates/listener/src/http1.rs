@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,13 +19,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
-use crate::framing::Framing;
-use crate::head::{bare, refusal};
+use crate::framing::{self, Framing};
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
 /// What hyper keeps of a head before it gives up. Larger than every limit, so that ours speak first.
-pub(crate) const MAX_HEAD: usize = 128 << 10;
+const MAX_HEAD: usize = 128 << 10;
 
 type Takeover = Box<dyn FnOnce(Raw) + Send>;
 
@@ -99,25 +99,22 @@ pub(crate) async fn serve<A: App>(
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Seen { framing: Mutex::new(Some(Framing::default())), ..Seen::default() });
     let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
     let peer = Peer { address, local, secure, takeover: true, gate };
     let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
     let asked = Arc::<AtomicUsize>::default();
-    let heads = AtomicUsize::new(0);
     let service = service_fn({
         let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
         move |request: Request<Incoming>| {
             let (app, seen, place, asked) = (app.clone(), seen.clone(), place.clone(), asked.clone());
             let peer = peer.clone();
-            // What has been read along is as far as hyper, or further.
-            let ambiguous = heads.fetch_add(1, Ordering::Relaxed) >= seen.sound.load(Ordering::Relaxed);
             Box::pin(async move {
                 let asked = Asked::new(asked);
-                let refusal = if ambiguous {
-                    Some(bare(StatusCode::BAD_REQUEST, true))
-                } else {
-                    refusal(&request, &limits)
+                let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
+                let refusal = match framing {
+                    Ok(()) => refusal(&request, &limits),
+                    Err(fault) => Some(fault.answer(request.version())),
                 };
                 let response = match refusal {
                     Some(response) => response,
@@ -134,7 +131,7 @@ pub(crate) async fn serve<A: App>(
             })
         }
     });
-    let io = TokioIo::new(Watched { stream, seen: seen.clone(), framing: Some(Framing::default()) });
+    let io = TokioIo::new(Watched { stream, seen: seen.clone() });
     let mut connection =
         http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
 
@@ -182,11 +179,9 @@ pub(crate) async fn serve<A: App>(
 
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
+    *seen.framing.lock() = None;
     match end {
-        End::Takeover(takeover) => {
-            watched.framing = None;
-            takeover(Raw { stream: watched, read: parts.read_buf, permit });
-        }
+        End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),
         End::Timeout(Waiting::Head) => {
             let answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             // Whoever is too slow to send may be too slow to read: one try.
@@ -197,4 +192,22 @@ pub(crate) async fn serve<A: App>(
             let _ = watched.shutdown().await;
         }
     }
+}
+
+/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
+/// should be.
+pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let status = if target > limits.request_line {
+        StatusCode::URI_TOO_LONG
+    } else if headers > limits.headers {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        return framing::refusal(request);
+    };
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    Some(response)
 }

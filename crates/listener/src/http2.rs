@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::app::{Answer, App, Peer};
-use crate::head::refusal;
+use crate::http1::refusal;
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
@@ -51,7 +51,7 @@ pub(crate) async fn serve<A: App>(
             Ok::<_, Infallible>(response)
         }
     });
-    let io = TokioIo::new(Watched { stream, seen: std::sync::Arc::new(Seen::default()), framing: None });
+    let io = TokioIo::new(Watched { stream, seen: std::sync::Arc::new(Seen::default()) });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)

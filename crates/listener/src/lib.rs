@@ -8,7 +8,6 @@ mod app;
 mod body;
 mod framing;
 mod gate;
-mod head;
 mod http1;
 mod http2;
 mod limits;

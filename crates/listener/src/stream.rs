@@ -1,13 +1,13 @@
 //! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
-//! write was blocked, and read along so that nothing ambiguous is taken for a request. An application that takes the socket
-//! over gets it as it is.
+//! write was blocked. An application that takes the socket over gets it as it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use parking_lot::Mutex;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -31,10 +31,10 @@ pub(crate) struct Seen {
     pub(crate) blocked: AtomicBool,
     /// One before it did.
     pub(crate) written: AtomicBool,
-    /// Heads that have come whole and are sound; those behind them are not.
-    pub(crate) sound: AtomicUsize,
     /// What may be written.
     pub(crate) gate: Gate,
+    /// Follows what comes, as long as it is HTTP/1.
+    pub(crate) framing: Mutex<Option<Framing>>,
 }
 
 impl Seen {
@@ -51,8 +51,6 @@ impl Seen {
 pub struct Watched {
     pub(crate) stream: Stream,
     pub(crate) seen: Arc<Seen>,
-    /// Reads HTTP/1 along.
-    pub(crate) framing: Option<Framing>,
 }
 
 impl Watched {
@@ -100,23 +98,15 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, seen, framing } = &mut *self;
-        if framing.as_ref().is_some_and(Framing::is_broken) {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
         let before = into.filled().len();
-        let polled = each!(stream, stream => stream.poll_read(cx, into));
-        let after = into.filled().len();
-        if after == before {
-            return polled;
-        }
-        seen.read.store(true, Ordering::Relaxed);
-        if let Some(framing) = framing {
-            let passed = framing.read(&into.filled()[before..]);
-            seen.sound.store(framing.sound(), Ordering::Relaxed);
-            into.set_filled(before + passed);
-            if passed == 0 {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        let polled = each!(&mut self.stream, stream => stream.poll_read(cx, into));
+        if into.filled().len() > before {
+            self.seen.read.store(true, Ordering::Relaxed);
+            if let Some(framing) = &mut *self.seen.framing.lock()
+                && let Err(fault) = framing.follow(&into.filled()[before..])
+            {
+                into.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
             }
         }
         polled
@@ -125,12 +115,12 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, seen, .. } = &mut *self;
+        let Self { stream, seen } = &mut *self;
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, seen, .. } = &mut *self;
+        let Self { stream, seen } = &mut *self;
         let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_flush(cx)));
         if polled.is_pending() {
             seen.blocked.store(true, Ordering::Relaxed);
@@ -139,7 +129,7 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, seen, .. } = &mut *self;
+        let Self { stream, seen } = &mut *self;
         // TLS sends what it has kept before it says goodbye.
         seen.gate.pass(|| each!(stream, stream => stream.poll_shutdown(cx)))
     }
@@ -149,7 +139,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, seen, .. } = &mut *self;
+        let Self { stream, seen } = &mut *self;
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
     }
 

@@ -15,6 +15,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use session::{Registration, Sessions, Subject};
+use telemetry::{Metrics, TokenCacheResult};
 
 use crate::definition::{RequiredClaim, TokenSources};
 use crate::in_flight::InFlight;
@@ -33,6 +34,7 @@ pub(crate) struct Access {
     verifier: Arc<Verifier>,
     sessions: Sessions,
     verified: Cache<Box<str>, Arc<Token>, ByLength>,
+    metrics: Arc<Metrics>,
 }
 
 /// A token that was valid when it was verified.
@@ -55,9 +57,9 @@ impl Weighter<Box<str>, Arc<Token>> for ByLength {
 }
 
 impl Access {
-    pub(crate) fn new(verifier: Arc<Verifier>, sessions: Sessions) -> Self {
+    pub(crate) fn new(verifier: Arc<Verifier>, sessions: Sessions, metrics: Arc<Metrics>) -> Self {
         let verified = Cache::with_weighter(CACHE_TOKENS, CACHE_BYTES, ByLength);
-        Self { verifier, sessions, verified }
+        Self { verifier, sessions, verified, metrics }
     }
 
     /// Enters a request into the session of its token: of several, the first that is valid and legal (RIG).
@@ -87,8 +89,12 @@ impl Access {
 
     fn verify(&self, text: &str) -> Option<Arc<Token>> {
         if let Some(token) = self.verified.get(text) {
-            return (!self.has_ended(&token)).then_some(token);
+            let ended = self.has_ended(&token);
+            let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
+            self.metrics.proxy.token_cache(result);
+            return (!ended).then_some(token);
         }
+        self.metrics.proxy.token_cache(TokenCacheResult::Miss);
         let claims = self.verifier.verify(text).ok()?;
         let subject = self.sessions.subject(&claims.map).ok()?;
         let token = Arc::new(Token { claims, subject });

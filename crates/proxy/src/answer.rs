@@ -5,10 +5,13 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
     CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use listener::Body;
+use telemetry::ProxyStatus;
+use uuid::Uuid;
 
+use crate::record::Record;
 use crate::relay::InSession;
 use crate::waiting::AsyncAnswer;
 
@@ -17,6 +20,8 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Why a request gets no answer of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -24,6 +29,8 @@ pub(crate) enum Refusal {
     NotFound,
     /// No legal session's token where one is required.
     Unauthenticated,
+    /// Its session has ended while it waited.
+    Killed,
     /// The token's claims are not those required.
     Forbidden,
     /// Asked too often; another request may come after so many seconds.
@@ -48,7 +55,7 @@ impl Refusal {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::Killed => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -60,10 +67,28 @@ impl Refusal {
         }
     }
 
+    /// How it is counted.
+    pub(crate) fn outcome(self) -> ProxyStatus {
+        match self {
+            Self::NotFound => ProxyStatus::NotFound,
+            Self::Unauthenticated => ProxyStatus::Unauthenticated,
+            Self::Killed => ProxyStatus::Killed,
+            Self::Forbidden => ProxyStatus::Forbidden,
+            Self::TooMany(_) => ProxyStatus::TooManyRequests,
+            Self::TooLarge => ProxyStatus::TooLarge,
+            Self::ClientSilent => ProxyStatus::ClientTimeout,
+            Self::ClientBroken => ProxyStatus::BadRequest,
+            Self::Unreachable => ProxyStatus::Unreachable,
+            Self::ServiceSilent => ProxyStatus::RequestTimeout,
+            Self::Full => ProxyStatus::Unavailable,
+            Self::NoAnswer => ProxyStatus::ResponseTimeout,
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::NotFound => r#"{"message":"Not Found"}"#,
-            Self::Unauthenticated => "Authentication failed.",
+            Self::Unauthenticated | Self::Killed => "Authentication failed.",
             Self::Forbidden => "The claims of the token do not allow this request.",
             Self::TooMany(_) => "Too many requests.",
             Self::TooLarge => "The request body is too large.",
@@ -87,7 +112,7 @@ impl Refusal {
             }
             // RIG says no more.
             Self::Unreachable | Self::ServiceSilent => return response,
-            Self::Unauthenticated => {
+            Self::Unauthenticated | Self::Killed => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::TooMany(seconds) => {
@@ -113,19 +138,22 @@ pub(crate) fn preflight(methods: &[Method], origin: &HeaderValue) -> Response<Bo
     response
 }
 
-/// An answer that came to the internal port; it belongs to the session until it has left.
+/// An answer that came to the internal port; it belongs to the session until it has left, and so does its record.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     origin: &HeaderValue,
     session: Option<InSession>,
+    mut record: Record,
 ) -> Response<Body> {
+    record.whole();
     let body = Full::new(answer.body).map_frame(move |frame| {
-        let _ = &session;
+        let _ = (&session, &record);
         frame
     });
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(request_id);
     allow(response.headers_mut(), origin);
     response
 }
@@ -140,5 +168,11 @@ fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
+    response.headers_mut().insert(REQUEST_ID, request_id());
     response
+}
+
+/// As on all answers of the gateway's own (RIG).
+fn request_id() -> HeaderValue {
+    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
 }

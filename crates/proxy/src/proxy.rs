@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, Peer};
 use session::Sessions;
+use telemetry::Metrics;
 
 use crate::access::{Access, Token};
 use crate::answer::{self, Refusal};
@@ -44,12 +45,12 @@ pub struct Config {
 }
 
 /// The proxy of a node.
-#[derive(Debug)]
 pub struct Proxy {
     config: Config,
     apis: Arc<Apis>,
     access: Access,
     waiting: Arc<Waiting>,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
@@ -60,8 +61,18 @@ impl Proxy {
         waiting: Arc<Waiting>,
         verifier: Arc<Verifier>,
         sessions: Sessions,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { config, apis, waiting, access: Access::new(verifier, sessions) }
+        metrics.sample_with({
+            let (apis, waiting) = (apis.clone(), waiting.clone());
+            move |metrics| {
+                let idle = apis.table().upstreams().map(|(_, upstream)| upstream.idle()).sum();
+                metrics.proxy.set_idle_connections(idle);
+                metrics.proxy.responses_waiting.set(waiting.len() as i64);
+            }
+        });
+        let access = Access::new(verifier, sessions, metrics.clone());
+        Self { config, apis, waiting, access, metrics }
     }
 
     /// Runs for ever: closes connections to services that nobody needs.
@@ -77,28 +88,34 @@ impl Proxy {
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
-        let Some(path) = normalized(target.path()) else { return self.refuse(Refusal::NotFound) };
+        let unmatched = || Record::new(self.metrics.proxy.unmatched(head.method.as_str()));
+        let Some(path) = normalized(target.path()) else {
+            return self.refuse(Refusal::NotFound, unmatched());
+        };
         let table = self.apis.table();
         let Some(route) = table.find(&head.method, &path).cloned() else {
             let methods = table.methods(&path);
             return match head.method {
                 Method::OPTIONS if !methods.is_empty() => {
+                    unmatched().whole();
                     Answer::Response(answer::preflight(&methods, &self.config.cors))
                 }
-                _ => self.refuse(Refusal::NotFound),
+                _ => self.refuse(Refusal::NotFound, unmatched()),
             };
         };
         drop(table);
+        let mut record = Record::new(route.counters(&self.metrics.proxy));
         let path = route.pattern.rewrite(&path);
         let exchange = Exchange { proxy: self, route: &route, peer: &peer };
         match exchange.prepare(head, &path, body) {
-            Ok(prepared) => exchange.run(prepared).await,
+            Ok(prepared) => exchange.run(prepared, &mut record).await,
             Err(refusal) => Err(refusal),
         }
-        .unwrap_or_else(|refusal| self.refuse(refusal))
+        .unwrap_or_else(|refusal| self.refuse(refusal, record))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Answer {
+    fn refuse(&self, refusal: Refusal, record: Record) -> Answer {
+        record.refused(refusal);
         Answer::Response(refusal.answer(&self.config.cors))
     }
 }
@@ -189,10 +206,10 @@ impl Exchange<'_> {
         session: Option<&InSession>,
         begin: impl FnOnce(&InFlight) -> Result<(), Over>,
     ) -> Result<(), Refusal> {
-        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Unauthenticated)
+        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Killed)
     }
 
-    async fn run(&self, prepared: Prepared) -> Result<Answer, Refusal> {
+    async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
         let Prepared { request, wanted, expected, session } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = endpoint.timeout.unwrap_or(config.answer_timeout);
@@ -200,10 +217,10 @@ impl Exchange<'_> {
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
             let answered = self.route.upstream.send(request, patience).await?;
-            self.answer(answered, wanted, expected, session).await
+            self.answer(answered, wanted, expected, session, record).await
         });
         match in_flight {
-            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Unauthenticated)),
+            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Killed)),
             None => work.await,
         }
     }
@@ -214,11 +231,13 @@ impl Exchange<'_> {
         accepted: Relay,
         expected: Expected,
         session: Option<InSession>,
+        record: &mut Record,
     ) -> Result<Answer, Refusal> {
         accepted.discard().await;
         let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
-        Ok(Answer::Response(answer::asynchronous(answer, &self.proxy.config.cors, session)))
+        let cors = &self.proxy.config.cors;
+        Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
     }
 
     async fn answer(
@@ -227,28 +246,29 @@ impl Exchange<'_> {
         wanted: Option<HeaderValue>,
         expected: Option<Expected>,
         session: Option<InSession>,
+        record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let Answered { mut response, link, target } = answered;
-        let (record, idle) = (Record::default(), self.proxy.config.idle_timeout);
+        let idle = self.proxy.config.idle_timeout;
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;
                 self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
-                return Ok(tunnel::open(&response, service, early, session, record));
+                return Ok(tunnel::open(&response, service, early, session, record.take()));
             }
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => return Err(Refusal::Unreachable),
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                let accepted = Relay::new(body, link, (upstream, target), idle, None, record);
+                let accepted = Relay::new(body, link, (upstream, target), idle, None, Record::default());
                 // Boxed: most answers do not come this way.
-                return Box::pin(self.answer_later(accepted, expected, session)).await;
+                return Box::pin(self.answer_later(accepted, expected, session, record)).await;
             }
             _ => {}
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
-        let upstream = self.route.upstream.clone();
+        let (upstream, record) = (self.route.upstream.clone(), record.take());
         Ok(Answer::Response(
             response
                 .map(|body| Relay::new(body, link, (upstream, target), idle, session, record).boxed_unsync()),

@@ -86,17 +86,22 @@ impl Body for Relay {
         let polled = link.poll_body(&mut this.body, this.idle, cx);
         match &polled {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => {
-                this.record.relayed(frame);
-                if let Some(session) = &this.session {
-                    session.in_flight.payload()?;
+            Poll::Ready(Some(Ok(_))) => {
+                if let Some(session) = &this.session
+                    && let Err(over) = session.in_flight.payload()
+                {
+                    this.record.killed();
+                    return Poll::Ready(Some(Err(over.into())));
                 }
             }
             Poll::Ready(Some(Err(_))) => {
                 this.record.broken();
                 this.link = None;
             }
-            Poll::Ready(None) => this.give_back(),
+            Poll::Ready(None) => {
+                this.record.whole();
+                this.give_back();
+            }
         }
         polled.map_err(Into::into)
     }
@@ -112,6 +117,10 @@ impl Body for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        // Whoever knows the length of a body does not ask for more.
+        if self.body.is_end_stream() {
+            self.record.whole();
+        }
         self.give_back();
     }
 }

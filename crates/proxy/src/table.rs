@@ -1,9 +1,10 @@
 //! What is served: every active endpoint with all that a request to it needs, compiled from the definitions at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
+use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
 use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
@@ -31,6 +32,8 @@ pub(crate) struct Route {
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) upstream: Arc<Upstream>,
+    /// Looked up by the first request.
+    pub(crate) counters: OnceLock<Arc<ProxyEndpoint>>,
 }
 
 impl Table {
@@ -68,6 +71,7 @@ impl Table {
                     token_sources,
                     limiter,
                     upstream: upstream.clone(),
+                    counters: OnceLock::new(),
                 });
             }
         }
@@ -100,5 +104,22 @@ impl Table {
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));
         Some(limiter)
+    }
+}
+
+impl Route {
+    /// Where its requests are counted.
+    pub(crate) fn counters(&self, metrics: &ProxyMetrics) -> Arc<ProxyEndpoint> {
+        let look_up = || {
+            metrics.endpoint(&EndpointLabels {
+                api: self.api.clone(),
+                endpoint: self.endpoint.id.clone(),
+                method: self.endpoint.method.as_str().into(),
+                path: self.endpoint.path_regex.as_str().into(),
+                target: "http",
+                response_from: self.endpoint.response_from.as_str(),
+            })
+        };
+        self.counters.get_or_init(look_up).clone()
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn open<B>(
 ) -> Answer {
     let mut head = head(answer);
     head.extend_from_slice(&early);
+    record.upgraded();
     Answer::Takeover(Box::new(move |raw: Raw| {
         tokio::spawn(async move {
             let killed = async {
@@ -31,7 +32,7 @@ pub(crate) fn open<B>(
             };
             tokio::select! {
                 // However it ends, it has ended.
-                _ = run(raw, service, &head) => {}
+                _ = run(raw, service, &head) => record.whole(),
                 () = killed => record.killed(),
             }
         });

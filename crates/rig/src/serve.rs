@@ -68,7 +68,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
-    let proxy = Proxy::new(settings.proxy, apis, waiting, settings.verifier.clone(), hub.sessions().clone());
+    let proxy =
+        Proxy::new(settings.proxy, apis, waiting, settings.verifier.clone(), hub.sessions().clone(), metrics);
     let proxy = Arc::new(proxy);
     let inbound =
         Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());

@@ -7,4 +7,7 @@ mod logging;
 mod metrics;
 
 pub use logging::{LogFormat, LogFormatError, start_logging};
-pub use metrics::{CanaryResult, CloseReason, EventTypeLabel, Metrics, RefusalReason, Transport};
+pub use metrics::{
+    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Metrics, ProxyEndpoint, ProxyMetrics,
+    ProxyStatus, RefusalReason, TokenCacheResult, Transport,
+};

@@ -1,5 +1,8 @@
 //! The metric families, in the text format of OpenMetrics 1.0.
 
+mod labels;
+mod proxy;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -8,106 +11,12 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use labels::{CanaryResult, CloseReason, ProxyStatus, RefusalReason, TokenCacheResult, Transport};
+pub use proxy::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
+
 /// Bounds of the buckets of [`Metrics::time_to_kill`], in seconds: most are a millisecond; five seconds is when a client
 /// that does not close is left.
 const TIME_TO_KILL: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 6.0];
-
-/// Enums whose variants are label values under a name of their own.
-macro_rules! labels {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ })+) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $name {
-            /// The label value.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $value,)+ }
-            }
-        }
-
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-                self.as_str().encode(encoder)
-            }
-        }
-    )+};
-}
-
-labels! {
-    /// How a client holds its connection (RIG, inbound port).
-    Transport {
-        /// Server-Sent Events.
-        Sse = "sse",
-        /// WebSocket (RFC 6455).
-        WebSocket = "websocket",
-        /// Long polling.
-        LongPolling = "longpolling",
-    }
-
-    /// Why a connection ended.
-    CloseReason {
-        /// The client went away or closed.
-        Client = "client",
-        /// Its session was blacklisted.
-        SessionKilled = "session_killed",
-        /// Its session was disconnected; its token is still good.
-        SessionDisconnected = "session_disconnected",
-        /// Its token has ended.
-        TokenExpired = "token_expired",
-        /// It read too slowly and its outbox was full.
-        OutboxOverflow = "outbox_overflow",
-        /// It broke the protocol, or sent where nothing may be sent.
-        Protocol = "protocol",
-        /// The node is leaving.
-        Shutdown = "shutdown",
-        /// No poll came for too long (long polling).
-        Idle = "idle",
-    }
-
-    /// Why a client was turned away before it had a connection.
-    RefusalReason {
-        /// Too many connects within a minute (`MAX_CONNECTIONS_PER_MINUTE`).
-        Rate = "rate",
-        /// Too many connections on this node (`MAX_CONNECTIONS`).
-        Connections = "connections",
-        /// Too many connections from one address (`MAX_CONNECTIONS_PER_ADDRESS`).
-        ConnectionsPerAddress = "connections_per_address",
-        /// The process has no file descriptor left.
-        Descriptors = "descriptors",
-        /// The request is not one that opens a connection.
-        BadRequest = "bad_request",
-        /// The token is not valid.
-        Token = "token",
-        /// The token's session is blacklisted.
-        SessionBlacklisted = "session_blacklisted",
-        /// `SUBSCRIPTION_CHECK` said no.
-        SubscriptionCheck = "subscription_check",
-        /// The node is leaving.
-        Shutdown = "shutdown",
-    }
-}
-
-labels! {
-    /// What the canary has seen.
-    CanaryResult {
-        /// Its connection ended, and nothing came after.
-        Ok = "ok",
-        /// An event reached it that was published after the revocation had returned.
-        LatePayload = "late_payload",
-        /// It was not told, or its session is not revoked.
-        NotKilled = "not_killed",
-        /// It could not be carried out.
-        Failed = "failed",
-    }
-}
-
-impl CloseReason {
-    /// Whether the client has lost its session, so that it must not get anything any more.
-    pub const fn is_end_of_session(self) -> bool {
-        matches!(self, Self::SessionKilled | Self::SessionDisconnected | Self::TokenExpired)
-    }
-}
 
 /// An event type as a label, from a bounded set.
 ///
@@ -156,6 +65,7 @@ struct BySet {
 /// Every metric of the node. Counting is wait-free on the paths that matter.
 pub struct Metrics {
     registry: Registry,
+    samples: RwLock<Vec<Sample>>,
     connections: Family<ByTransport, Gauge>,
     opened: Family<ByTransport, Counter>,
     closed: Family<ByEnd, Counter>,
@@ -184,7 +94,12 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// TCP connections that the listeners hold, long-lived ones included.
     pub tcp_connections: Gauge,
+    /// Of the reverse proxy.
+    pub proxy: ProxyMetrics,
 }
+
+/// Sets gauges to what is so at this moment.
+type Sample = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 impl Metrics {
     /// How many event types get a label of their own.
@@ -195,8 +110,11 @@ impl Metrics {
 
     /// Registers every family; nothing is counted yet.
     pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("rig");
+        let proxy = ProxyMetrics::new(registry.sub_registry_with_prefix("proxy"));
         let mut metrics = Self {
-            registry: Registry::with_prefix("rig"),
+            registry,
+            samples: RwLock::default(),
             connections: Family::default(),
             opened: Family::default(),
             closed: Family::default(),
@@ -216,6 +134,7 @@ impl Metrics {
             subscriptions: Gauge::default(),
             sessions: Gauge::default(),
             tcp_connections: Gauge::default(),
+            proxy,
         };
         metrics.register();
         metrics
@@ -325,8 +244,15 @@ impl Metrics {
         self.set_items_total.get_or_create(&Self::BLACKLIST).set(total as i64);
     }
 
+    /// Has `sample` called before each text, to set gauges of what is not worth counting all the time. It must not hold
+    /// these metrics, which hold it.
+    pub fn sample_with(&self, sample: impl Fn(&Self) + Send + Sync + 'static) {
+        self.samples.write().push(Box::new(sample));
+    }
+
     /// All families as OpenMetrics text.
     pub fn to_text(&self) -> String {
+        self.samples.read().iter().for_each(|sample| sample(self));
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a String cannot fail");
         out
@@ -353,30 +279,4 @@ impl Default for Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_show_in_the_text() {
-        let metrics = Metrics::new();
-        metrics.connection_opened(Transport::Sse);
-        metrics.connection_opened(Transport::Sse);
-        metrics.connection_closed(Transport::Sse, CloseReason::OutboxOverflow);
-        let text = metrics.to_text();
-        assert!(text.contains("rig_connections{transport=\"sse\"} 1\n"), "{text}");
-        assert!(text.contains("rig_outbox_overflows_total{transport=\"sse\"} 1\n"), "{text}");
-        assert!(text.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn labels_from_outside_are_bounded() {
-        let metrics = Metrics::new();
-        for n in 0..Metrics::EVENT_TYPE_LABELS + 100 {
-            metrics.event_forwarded(&format!("type-{n}"), 1);
-        }
-        let text = metrics.to_text();
-        let labels = text.lines().filter(|l| l.starts_with("rig_consumed_events_forwarded_total{")).count();
-        assert_eq!(labels, Metrics::EVENT_TYPE_LABELS + 1);
-        assert!(text.contains("rig_consumed_events_forwarded_total{type=\"other\"} 100\n"));
-    }
-}
+mod tests;

@@ -110,7 +110,8 @@ fn read(
     };
     let upstream =
         proxy.and_then(|map| proxy::read(&Members::new(map, "/proxy", "api", findings), environment));
-    let owner = id.unwrap_or_default();
+    // Faults of an API without a name are told as those of the document.
+    let owner = id.unwrap_or("api");
     let auth_type = auth::auth_type(&Members::new(document, "", owner, findings));
     let sources = top.object("auth").map(|map| auth::sources(&Members::new(map, "/auth", owner, findings)));
     let endpoints = version(&top)

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::Definitions;
+use crate::{Definitions, Fault};
 
 /// Names that mean something somewhere in a document, so that arbitrary JSON gets deep into it.
 const NAMES: &[&str] = &[
@@ -129,7 +129,13 @@ proptest! {
     #[test]
     fn nothing_makes_it_panic(document in prop_oneof![json(), nearly_right()]) {
         match Api::parse(&document, &nothing) {
-            Err(faults) => prop_assert!(!faults.is_empty()),
+            Err(faults) => {
+                prop_assert!((1..=1000).contains(&faults.len()));
+                let whole = |fault: &Fault| {
+                    ![&fault.group, &fault.field, &fault.reason].into_iter().any(String::is_empty)
+                };
+                prop_assert!(faults.iter().all(whole), "{:?}", faults);
+            }
             Ok((api, _)) => {
                 // What was taken is taken again as it is shown.
                 let shown = Value::Object(api.document.clone());

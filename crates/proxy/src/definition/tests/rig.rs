@@ -86,6 +86,12 @@ fn what_is_a_500_in_rig_is_a_fault() {
     assert_eq!(faults(&json!([])), ["must be object"]);
     assert_eq!(faults(&json!(null)), ["must be object"]);
     assert_eq!(faults(&with("/id", json!(5))), ["/id: must be string"]);
+    let mut nameless = without("id");
+    set(&mut nameless, "/auth_type", json!("foo"));
+    set(&mut nameless, &endpoint("method"), json!(5));
+    let groups: Vec<_> = told(&nameless).into_iter().skip(2).collect();
+    let jwt = r#"must be one of ["jwt"]"#;
+    assert_eq!(groups, [format!("api.auth_type: {jwt}"), "api/e.method: must be string".to_owned()]);
     let empty = faults(&json!({}));
     assert_eq!(empty[..2], ["/id: must be string", "/id: must have a length of at least 1"]);
 }
@@ -269,4 +275,17 @@ fn what_is_probably_not_meant_is_a_warning() {
         told,
         [format!("{}: has lower case letters: methods are compared with their case", endpoint("method"))]
     );
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_right() {
+    let text = include_str!("../../../../../docs/apis.md");
+    let examples: Vec<_> =
+        text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let list: Value = serde_json::from_str(example).unwrap();
+        let (_, found) = crate::Definitions::parse(&list, &nothing).unwrap();
+        assert_eq!(found, []);
+    }
 }

@@ -1,0 +1,158 @@
+//! CPU time of a proxied request: the gateway, nginx and haproxy before the same service, in turns.
+
+use std::process::Command;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::server::{Launch, Product, Server, proxies};
+use crate::token::{self, Signer};
+
+/// What wrk keeps open.
+const CONNECTIONS: u32 = 32;
+
+/// How much.
+#[derive(Clone, Debug, Args, Serialize)]
+pub(crate) struct Plan {
+    /// Runs of each.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) rounds: u32,
+    /// Seconds of each run; one more before it does not count.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) seconds: u32,
+    /// Endpoints of the gateway that has many.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) endpoints: u32,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Subject {
+    Nginx,
+    Haproxy,
+    /// The gateway, an endpoint without a token.
+    Open,
+    /// The same, with `path_replacement`.
+    Rewritten,
+    /// An endpoint with a token.
+    Hs256,
+    Es256,
+    /// The endpoint without a token, among many others.
+    Many,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Run {
+    pub(crate) subject: Subject,
+    pub(crate) round: u32,
+    pub(crate) requests: u64,
+    /// CPU time of the proxy for a request.
+    pub(crate) microseconds: f64,
+    /// The part of it inside the kernel, 0 to 1.
+    pub(crate) system_part: f64,
+}
+
+/// What is asked of whom.
+struct Case<'a> {
+    subject: Subject,
+    server: &'a Server,
+    path: &'static str,
+    token: Option<String>,
+}
+
+/// Measures all, in turns.
+///
+/// # Errors
+/// A server cannot be started, or an answer is not the service's.
+pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
+    let service = proxies::service(launch)?;
+    let nginx = proxies::nginx_proxy(launch, service.address)?;
+    let haproxy = proxies::haproxy(launch, service.address)?;
+    let few = gateway(launch, &service, 0, token::SECRET, "HS256")?;
+    let many = gateway(launch, &service, plan.endpoints, token::SECRET, "HS256")?;
+    let signer = Signer::es256()?;
+    let es256 = gateway(launch, &service, 0, signer.public_key(), "ES256")?;
+    let case = |subject, server, path, token| Case { subject, server, path, token };
+    let cases = [
+        case(Subject::Nginx, &nginx, "/open", None),
+        case(Subject::Open, &few, "/open", None),
+        case(Subject::Haproxy, &haproxy, "/open", None),
+        case(Subject::Hs256, &few, "/secured", Some(token::mint(1)?)),
+        case(Subject::Many, &many, "/open", None),
+        case(Subject::Es256, &es256, "/secured", Some(signer.mint(1)?)),
+        case(Subject::Rewritten, &few, "/rewritten/a/b", None),
+    ];
+    let mut runs = Vec::new();
+    for round in 1..=plan.rounds {
+        for case in &cases {
+            eprintln!("proxied requests, round {round} of {}: {:?}", plan.rounds, case.subject);
+            case.load(1)?;
+            let before = case.server.cpu()?;
+            let requests = case.load(plan.seconds)?;
+            let used = case.server.cpu()? - before;
+            let microseconds = used.time().as_secs_f64() * 1e6 / requests as f64;
+            let (subject, system_part) = (case.subject, used.system_part());
+            runs.push(Run { subject, round, requests, microseconds, system_part });
+        }
+    }
+    Ok(runs)
+}
+
+/// A gateway with one thread.
+fn gateway(launch: &Launch, service: &Server, others: u32, key: &str, alg: &str) -> anyhow::Result<Server> {
+    let mut endpoints = vec![
+        json!({ "id": "open", "method": "GET", "path_regex": "/open" }),
+        json!({ "id": "secured", "method": "GET", "path_regex": "/secured", "secured": true }),
+        json!({ "id": "rewritten", "method": "GET", "path_regex": "/rewritten/(.+)", "path_replacement": "/to/\\1" }),
+    ];
+    endpoints.extend((0..others).map(|number| match number % 2 {
+        0 => json!({ "id": number.to_string(), "method": "GET", "path_regex": format!("/service-{number}/items/[^/]+") }),
+        _ => json!({ "id": number.to_string(), "method": "GET", "path_regex": format!("/service-{number}/list") }),
+    }));
+    let apis: Value = json!([{
+        "id": "bench",
+        "name": "bench",
+        "auth_type": "jwt",
+        "auth": { "use_header": true, "header_name": "Authorization" },
+        "version_data": { "default": { "endpoints": endpoints } },
+        "proxy": { "target_url": format!("http://{}", service.address.ip()), "port": service.address.port() },
+    }]);
+    let file = crate::server::free_folder("apis")?.with_extension("json");
+    std::fs::write(&file, apis.to_string())?;
+    let started = launch
+        .with(&[
+            ("PROXY_CONFIG_FILE", &file.to_string_lossy()),
+            ("TOKIO_WORKER_THREADS", "1"),
+            ("JWT_SECRET_KEY", key),
+            ("JWT_ALG", alg),
+        ])
+        .start(Product::Rig);
+    std::fs::remove_file(&file)?;
+    started
+}
+
+impl Case<'_> {
+    /// Lets wrk ask for so many seconds; how many answers came.
+    fn load(&self, seconds: u32) -> anyhow::Result<u64> {
+        let mut wrk = Command::new("wrk");
+        wrk.arg("-t1").arg(format!("-c{CONNECTIONS}")).arg(format!("-d{seconds}s"));
+        if let Some(token) = &self.token {
+            wrk.arg("-H").arg(format!("Authorization: Bearer {token}"));
+        }
+        wrk.arg(format!("http://{}{}", self.server.address, self.path));
+        let output = wrk.output().context("wrk cannot be run; scripts/bench installs it")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        anyhow::ensure!(output.status.success(), "wrk: {said}");
+        anyhow::ensure!(
+            !said.contains("Non-2xx") && !said.contains("Socket errors"),
+            "{:?}: {said}",
+            self.subject
+        );
+        let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
+        requests.and_then(|(count, _)| count.parse().ok()).with_context(|| format!("wrk says {said}"))
+    }
+}

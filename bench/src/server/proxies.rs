@@ -1,0 +1,105 @@
+//! The proxies under test, and the service behind all of them: nginx that answers 64 bytes.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use super::nginx::wait_until_listening;
+use super::{Child, Launch, Product, Server, free_folder};
+
+/// What the service answers.
+pub(crate) const ANSWER: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+
+/// A service that answers every request.
+///
+/// # Errors
+/// nginx cannot be started.
+pub(crate) fn service(launch: &Launch) -> anyhow::Result<Server> {
+    let answer = format!("default_type text/plain; return 200 \"{ANSWER}\";");
+    nginx(launch, "service", "", &answer)
+}
+
+/// nginx as a proxy before it, with kept connections and the headers that the gateway sets too.
+///
+/// # Errors
+/// nginx cannot be started.
+pub(crate) fn nginx_proxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Server> {
+    let upstream =
+        format!("upstream service {{ server {service}; keepalive 64; keepalive_requests 100000000; }}");
+    let location = "proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                    proxy_set_header Host $proxy_host; \
+                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
+                    proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme;";
+    nginx(launch, "proxy", &upstream, location)
+}
+
+/// haproxy before it, with one thread and kept connections.
+///
+/// # Errors
+/// haproxy cannot be started.
+pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Server> {
+    let (folder, address) = (new_folder("haproxy")?, free_address()?);
+    let file = folder.join("haproxy.cfg");
+    let text = format!(
+        "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+         timeout server 60s\n  option http-keep-alive\n  option forwardfor\nfrontend clients\n  bind {address}\n  \
+         default_backend service\nbackend service\n  http-reuse always\n  server service {service}\n"
+    );
+    fs::write(&file, text)?;
+    let mut command = Command::new(&launch.haproxy);
+    command.arg("-db").arg("-f").arg(&file);
+    listening(command, folder, address, Product::Haproxy)
+}
+
+fn nginx(launch: &Launch, name: &str, upstream: &str, location: &str) -> anyhow::Result<Server> {
+    let (folder, address) = (new_folder(name)?, free_address()?);
+    let file = folder.join("nginx.conf");
+    let path = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {path}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log warn;\n\
+         events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n\
+         {temporary}  {upstream}\n  server {{\n    listen {address};\n    location / {{ {location} }}\n  }}\n}}\n"
+    );
+    fs::write(&file, text)?;
+    let mut command = Command::new(&launch.nginx);
+    command.arg("-p").arg(&folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
+    listening(command, folder, address, Product::Nginx)
+}
+
+fn listening(
+    mut command: Command,
+    folder: std::path::PathBuf,
+    address: SocketAddr,
+    product: Product,
+) -> anyhow::Result<Server> {
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Child::spawn(&mut command, Some(folder))?;
+    wait_until_listening(&mut child, address)?;
+    Ok(Server { product, child, address, status: address })
+}
+
+/// Another process can take the port before the server does; then the server ends, and the start fails.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn new_folder(of: &str) -> anyhow::Result<std::path::PathBuf> {
+    let folder = free_folder(of)?;
+    fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// What haproxy calls itself.
+pub(super) fn haproxy_version(haproxy: &Path) -> anyhow::Result<String> {
+    let output = Command::new(haproxy).arg("-v").output();
+    let output = output.with_context(|| format!("{} cannot be run", haproxy.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().nth(2).unwrap_or("unknown");
+    Ok(format!("HAProxy {version}"))
+}

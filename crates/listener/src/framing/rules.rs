@@ -1,0 +1,90 @@
+//! What the head of a request must be, as hyper has read it.
+
+use http::header::{ALLOW, CONNECTION, EXPECT, HOST, HeaderValue};
+use http::uri::Scheme;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Empty};
+
+use super::Fault;
+use crate::app::Body;
+
+/// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// The answer to a request that is refused whatever is asked for.
+pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
+    let status = match *request.method() {
+        // RIG. It would give back what proxies have added (RFC 9110, section 9.3.8).
+        Method::TRACE => StatusCode::NOT_IMPLEMENTED,
+        Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
+        _ => return fault(request).map(|fault| fault.answer(request.version())),
+    };
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, METHODS);
+    }
+    if request.version() < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Some(response)
+}
+
+/// What is wrong with a head that hyper has read.
+pub(super) fn fault<B>(request: &Request<B>) -> Option<Fault> {
+    let (uri, headers, version) = (request.uri(), request.headers(), request.version());
+    target(uri, request.method()).or_else(|| host(uri, headers, version)).or_else(|| {
+        let expected = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        (!headers.get_all(EXPECT).iter().all(expected)).then_some(Fault::Expect)
+    })
+}
+
+fn target(uri: &Uri, method: &Method) -> Option<Fault> {
+    let known = match (uri.scheme(), uri.authority()) {
+        // RFC 9112, sections 3.2.1 and 3.2.4.
+        (None, None) => uri.path().starts_with('/') || (method == Method::OPTIONS && uri.path() == "*"),
+        // RFC 9112, section 3.2.2; RFC 9113, section 8.3.1.
+        (Some(scheme), Some(authority)) => {
+            (*scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) && is_host(authority.as_str().as_bytes())
+        }
+        _ => false,
+    };
+    (!known).then_some(Fault::Target)
+}
+
+fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<Fault> {
+    let mut values = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+    match (values.next(), uri.authority(), version) {
+        // RFC 9113, section 8.3.1: `:authority` stands for it. HTTP/1.0 did not have it.
+        (None, Some(_), Version::HTTP_2) | (None, _, Version::HTTP_10 | Version::HTTP_09) => None,
+        (None, ..) => Some(Fault::Host),
+        (Some(_), ..) if values.next().is_some() => Some(Fault::Host),
+        (Some(host), ..) if !is_host(host) => Some(Fault::Host),
+        (Some(host), Some(authority), _) => {
+            let default: &[u8] = if uri.scheme() == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
+            let [host, authority] =
+                [host, authority.as_str().as_bytes()].map(|host| host.strip_suffix(default).unwrap_or(host));
+            (!host.eq_ignore_ascii_case(authority)).then_some(Fault::OtherHost)
+        }
+        (Some(_), None, _) => None,
+    }
+}
+
+/// Whether that can be a host, with or without a port (RFC 3986, section 3.2.2); `,` and `;` are left out, since some read a
+/// list. Nothing at all is one too: a target without a host has it (RFC 9112, section 3.2).
+fn is_host(value: &[u8]) -> bool {
+    let (name, port) = match value.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),
+        _ => (value, &b""[..]),
+    };
+    let is_name = match name.strip_prefix(b"[") {
+        Some(address) => address.strip_suffix(b"]").is_some_and(|address| {
+            address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }),
+        None => {
+            let is_of_one = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+=".contains(byte);
+            (value.is_empty() || !name.is_empty()) && name.iter().all(is_of_one)
+        }
+    };
+    is_name && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}

@@ -1,0 +1,93 @@
+use telemetry::Metrics;
+
+use super::*;
+
+/// A record of a request without endpoint, and how often each status was counted so far.
+fn of(metrics: &Metrics) -> Record {
+    Record::new(metrics.proxy.unmatched("GET"))
+}
+
+/// The statuses that were counted, each with its count, and what is in flight.
+fn counted(metrics: &Metrics) -> Vec<String> {
+    let text = metrics.to_text();
+    let of = |line: &str| {
+        let (_, rest) = line.strip_prefix("rig_proxy_requests_")?.split_once("status=\"")?;
+        Some(rest.replace("\"}", ""))
+    };
+    let mut counts: Vec<_> = text.lines().filter_map(of).collect();
+    counts.sort();
+    let in_flight = text.lines().find(|line| line.starts_with("rig_proxy_requests_in_flight")).unwrap();
+    counts.push(in_flight.replace("rig_proxy_requests_in_flight ", "in flight "));
+    counts
+}
+
+#[test]
+fn a_request_is_counted_once_when_it_ends() {
+    let metrics = Metrics::new();
+    let mut record = of(&metrics);
+    assert_eq!(counted(&metrics), ["in flight 1"]);
+    let mut passed_on = record.take();
+    drop(record);
+    assert_eq!(counted(&metrics), ["in flight 1"], "what is left counts nothing");
+    passed_on.whole();
+    assert_eq!(counted(&metrics), ["in flight 1"]);
+    drop(passed_on);
+    assert_eq!(counted(&metrics), ["ok 1", "in flight 0"]);
+}
+
+#[test]
+fn without_another_end_the_client_has_left() {
+    let metrics = Metrics::new();
+    drop(of(&metrics));
+    assert_eq!(counted(&metrics), ["client_closed 1", "in flight 0"]);
+}
+
+#[test]
+fn the_first_end_counts() {
+    let metrics = Metrics::new();
+    let mut record = of(&metrics);
+    record.killed();
+    record.broken();
+    record.whole();
+    drop(record);
+    let mut record = of(&metrics);
+    record.broken();
+    record.killed();
+    drop(record);
+    assert_eq!(counted(&metrics), ["broken 1", "killed 1", "in flight 0"]);
+}
+
+#[test]
+fn every_refusal_has_its_word() {
+    for (refusal, word) in [
+        (Refusal::NotFound, "not_found"),
+        (Refusal::Unauthenticated, "unauthenticated"),
+        (Refusal::Killed, "killed"),
+        (Refusal::Forbidden, "forbidden"),
+        (Refusal::TooMany(1), "too_many_requests"),
+        (Refusal::TooLarge, "too_large"),
+        (Refusal::ClientSilent, "client_timeout"),
+        (Refusal::ClientBroken, "bad_request"),
+        (Refusal::Unreachable, "unreachable"),
+        (Refusal::ServiceSilent, "request_timeout"),
+        (Refusal::Full, "unavailable"),
+        (Refusal::NoAnswer, "response_timeout"),
+    ] {
+        let metrics = Metrics::new();
+        of(&metrics).refused(refusal);
+        assert_eq!(counted(&metrics), [format!("{word} 1"), "in flight 0".to_owned()], "{refusal:?}");
+    }
+}
+
+#[test]
+fn an_upgrade_takes_as_long_as_its_101() {
+    let metrics = Metrics::new();
+    let mut record = of(&metrics);
+    record.upgraded();
+    let took = record.0.as_ref().unwrap().took;
+    std::hint::black_box(&metrics);
+    record.whole();
+    assert!(took.is_some() && record.0.as_ref().unwrap().took == took);
+    drop(record);
+    assert_eq!(counted(&metrics), ["ok 1", "in flight 0"]);
+}

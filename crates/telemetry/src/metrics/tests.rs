@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn counts_show_in_the_text() {
+    let metrics = Metrics::new();
+    metrics.connection_opened(Transport::Sse);
+    metrics.connection_opened(Transport::Sse);
+    metrics.connection_closed(Transport::Sse, CloseReason::OutboxOverflow);
+    let text = metrics.to_text();
+    assert!(text.contains("rig_connections{transport=\"sse\"} 1\n"), "{text}");
+    assert!(text.contains("rig_outbox_overflows_total{transport=\"sse\"} 1\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn labels_from_outside_are_bounded() {
+    let metrics = Metrics::new();
+    for n in 0..Metrics::EVENT_TYPE_LABELS + 100 {
+        metrics.event_forwarded(&format!("type-{n}"), 1);
+    }
+    let text = metrics.to_text();
+    let labels = text.lines().filter(|l| l.starts_with("rig_consumed_events_forwarded_total{")).count();
+    assert_eq!(labels, Metrics::EVENT_TYPE_LABELS + 1);
+    assert!(text.contains("rig_consumed_events_forwarded_total{type=\"other\"} 100\n"));
+}
+
+/// Lines of the text that begin so, without comments.
+fn lines(metrics: &Metrics, begin: &str) -> Vec<String> {
+    metrics.to_text().lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect()
+}
+
+fn endpoint(n: usize) -> EndpointLabels {
+    EndpointLabels {
+        api: "shop".into(),
+        endpoint: format!("e{n}").into(),
+        method: "GET".into(),
+        path: format!(r#"/items/(\d{{{n}}}|"x")"#).into(),
+        target: "http",
+        response_from: "http_async",
+    }
+}
+
+#[test]
+fn a_request_to_the_proxy_is_counted_when_it_ends() {
+    let metrics = Metrics::new();
+    assert_eq!(lines(&metrics, "rig_proxy_requests_total"), [""; 0], "what has not happened is not shown");
+    let counters = metrics.proxy.endpoint(&endpoint(1));
+    counters.begun();
+    counters.begun();
+    assert_eq!(lines(&metrics, "rig_proxy_requests_in_flight"), ["rig_proxy_requests_in_flight 2"]);
+    counters.ended(ProxyStatus::Ok, Duration::from_millis(2));
+    metrics.proxy.endpoint(&endpoint(1)).ended(ProxyStatus::Ok, Duration::from_millis(20));
+    metrics.proxy.unmatched("GET").begun();
+    metrics.proxy.unmatched("GET").ended(ProxyStatus::NotFound, Duration::ZERO);
+    metrics.proxy.unmatched("BREW").begun();
+    metrics.proxy.unmatched("BREW").ended(ProxyStatus::NotFound, Duration::ZERO);
+    let mut counts = lines(&metrics, "rig_proxy_requests_");
+    counts.sort();
+    assert_eq!(
+        counts,
+        [
+            "rig_proxy_requests_in_flight 0",
+            r#"rig_proxy_requests_total{method="GET",path="/items/(\\d{1}|\"x\")",target="http",response_from="http_async",status="ok"} 2"#,
+            r#"rig_proxy_requests_total{method="GET",path="N/A",target="N/A",response_from="N/A",status="not_found"} 1"#,
+            r#"rig_proxy_requests_total{method="other",path="N/A",target="N/A",response_from="N/A",status="not_found"} 1"#,
+        ]
+    );
+    let durations = lines(&metrics, "rig_proxy_request_duration_seconds");
+    for line in [
+        r#"rig_proxy_request_duration_seconds_count{api="shop",endpoint="e1"} 2"#,
+        r#"rig_proxy_request_duration_seconds_sum{api="shop",endpoint="e1"} 0.022"#,
+        r#"rig_proxy_request_duration_seconds_bucket{le="0.0025",api="shop",endpoint="e1"} 1"#,
+        r#"rig_proxy_request_duration_seconds_count{api="N/A",endpoint="N/A"} 2"#,
+    ] {
+        assert!(durations.iter().any(|shown| shown == line), "{line} in {durations:#?}");
+    }
+}
+
+#[test]
+fn endpoints_and_targets_are_bounded() {
+    let metrics = Metrics::new();
+    for n in 0..ProxyMetrics::MOST + 10 {
+        let counters = metrics.proxy.endpoint(&endpoint(n));
+        counters.begun();
+        counters.ended(ProxyStatus::Ok, Duration::ZERO);
+        metrics.proxy.upstream_ejected(&"shop".into(), &format!("server-{n}:80"));
+    }
+    metrics.proxy.endpoint(&endpoint(0)).ended(ProxyStatus::Ok, Duration::ZERO);
+    let requests = lines(&metrics, "rig_proxy_requests_total{");
+    assert_eq!(requests.len(), ProxyMetrics::MOST + 1);
+    let other = r#"rig_proxy_requests_total{method="other",path="other",target="other",response_from="other",status="ok"} 10"#;
+    assert!(requests.iter().any(|line| line == other));
+    let ejections = lines(&metrics, "rig_proxy_upstream_ejections_total{");
+    assert_eq!(ejections.len(), ProxyMetrics::MOST + 1);
+    let other = r#"rig_proxy_upstream_ejections_total{api="other",target="other"} 10"#;
+    assert!(ejections.iter().any(|line| line == other));
+}
+
+#[test]
+fn gauges_can_be_set_when_they_are_looked_at() {
+    let metrics = Metrics::new();
+    metrics.sample_with(|metrics| {
+        metrics.proxy.set_idle_connections(7);
+        metrics.proxy.responses_waiting.set(3);
+    });
+    metrics.proxy.token_cache(TokenCacheResult::Hit);
+    assert_eq!(
+        lines(&metrics, "rig_proxy_upstream_connections"),
+        [r#"rig_proxy_upstream_connections{state="idle"} 7"#]
+    );
+    assert_eq!(lines(&metrics, "rig_proxy_responses_waiting"), ["rig_proxy_responses_waiting 3"]);
+    let mut cache = lines(&metrics, "rig_proxy_token_cache_total");
+    cache.sort();
+    assert_eq!(
+        cache,
+        [
+            r#"rig_proxy_token_cache_total{result="ended"} 0"#,
+            r#"rig_proxy_token_cache_total{result="hit"} 1"#,
+            r#"rig_proxy_token_cache_total{result="miss"} 0"#,
+        ]
+    );
+}
