@@ -1,396 +1,491 @@
-//! Requests that two servers in a row could read in two ways. Each reaches the service as exactly the requests that RFC 9112
-//! says it is, or not at all. Written from the RFC and from the classes of attack that are known of proxies.
+//! Requests that two servers could read in two ways (RFC 9112, section 11.2), and those that only look so. Behind the proxy is
+//! a service that keeps every byte: it must see nothing, or exactly the well-formed requests of the table.
 
-use regex::Regex;
 use rig_tests::*;
+use serde_json::json;
 
-/// What comes after the requests that are passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// Another request on the same connection is read where it begins.
-    Next,
-    /// The gateway answers with this status and closes.
+/// What becomes of the bytes of a client.
+enum Outcome {
+    /// This answer, and the connection is closed. The service sees nothing.
     Refused(u16),
-    /// The gateway answers 400 or nothing, and closes; the service sees no whole request.
-    Broken,
-    /// The gateway closes.
-    Closed,
-    /// The gateway waits for the rest, and the client leaves.
-    Open,
+    /// This answer of the gateway's own. The connection may go on, but nothing of the request is taken for another one.
+    Answered(u16),
+    /// The service sees the beginning of one request, which never becomes whole. The client gets this answer, or a closed
+    /// connection.
+    Broken(u16),
+    /// The service sees these requests, as request line and body, and no other.
+    Forwarded(&'static [(&'static str, &'static str)]),
+    /// The service sees these requests; the one after them gets this answer, and the connection is closed.
+    Then(&'static [(&'static str, &'static str)], u16),
 }
-use End::{Broken, Closed, Next, Open, Refused};
 
-/// What is sent, where `¶` is CRLF and each other character a byte; the requests that the service must see; the end.
-type Case = (&'static str, &'static [&'static str], End);
+use Outcome::{Answered, Broken, Forwarded, Refused, Then};
 
-const TWO_LENGTHS: &[Case] = &[
-    // CL.TE, TE.CL: RFC 9112, section 6.3, allows to refuse them, and asks to be wary.
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 6¶Transfer-Encoding: chunked¶¶0¶¶G", &[], Refused(400)),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶Content-Length: 4¶¶2e¶GET /b HTTP/1.1¶Host: x¶¶¶0¶¶",
-        &[],
-        Refused(400),
-    ),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 0¶Transfer-Encoding: chunked¶¶1¶a¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶Content-Length: nonsense¶¶0¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶Content-Length: 5¶Transfer-Encoding:\tchunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5¶Content-Length: 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5¶Content-Length: 0¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 0¶content-length: 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5, 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5,6¶¶hello", &[], Refused(400)),
-    // Names that only some services take for those.
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5¶Transfer_Encoding: chunked¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5¶Content_Length: 0¶¶hello", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶content_length: 5¶¶hello", &[], Refused(400)),
-];
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-const LENGTHS: &[Case] = &[
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: +5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: -5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 0x5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5.0¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5;a¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length:¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 18446744073709551621¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5\u{b}¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 5\0¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length : 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length\t: 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶\u{b}Content-Length: 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶X: y¶ Content-Length: 5¶¶hello", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: \t5 \t¶¶hello", &["POST /a hello"], Next),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 005¶¶hello", &["POST /a hello"], Next),
-    // CL.0, 0.CL: what a service would ignore is passed on as a body all the same.
-    (
-        "POST /a HTTP/1.1¶Host: x¶Content-Length: 30¶¶GET /b HTTP/1.1¶Host: x¶¶..",
-        &["POST /a GET /b HTTP/1.1¶Host: x¶¶.."],
-        Next,
-    ),
-    (
-        "GET /a HTTP/1.1¶Host: x¶Content-Length: 28¶¶GET /b HTTP/1.1¶Host: x¶¶",
-        &["GET /a GET /b HTTP/1.1¶Host: x¶¶"],
-        Next,
-    ),
-    ("DELETE /a HTTP/1.1¶Host: x¶Content-Length: 5¶¶hello", &["DELETE /a hello"], Next),
-    ("HEAD /a HTTP/1.1¶Host: x¶Content-Length: 5¶¶hello", &["HEAD /a hello"], Next),
-    ("OPTIONS /a HTTP/1.1¶Host: x¶Content-Length: 2¶¶¶", &["OPTIONS /a ¶"], Next),
-    ("POST /a HTTP/1.1¶Host: x¶¶", &["POST /a "], Next),
-    // The body is not all there.
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 50¶¶GET /b HTTP/1.1¶Host: x¶¶", &[], Open),
-];
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
 
-const ENCODINGS: &[Case] = &[
-    ("POST /a HTTP/1.1¶Host: x¶transfer-encoding:\tCHUNKED \t¶¶5¶hello¶0¶¶", &["POST /a hello"], Next),
-    // TE.TE
-    (
-        "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶Transfer-Encoding: identity¶¶0¶¶",
-        &[],
-        Refused(400),
-    ),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: identity¶Transfer-Encoding: chunked¶¶0¶¶",
-        &[],
-        Refused(400),
-    ),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶Transfer-Encoding: chunked¶¶0¶¶",
-        &[],
-        Refused(400),
-    ),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked, identity¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: identity, chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: gzip, chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked, chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: ,chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: xchunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked;q=1¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: \"chunked\"¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: 'chunked'¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: identity¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: cow¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding:¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: \u{b}chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: \0chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked\u{7f}¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: \u{ff}chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding : chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding:¶ chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶ , identity¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶ Transfer-Encoding: chunked¶Host: x¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶X: y\nTransfer-Encoding: chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶X: y\rTransfer-Encoding: chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encod\u{ee}ng: chunked¶¶0¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.0¶Host: x¶Transfer-Encoding: chunked¶¶0¶¶", &[], Refused(400)),
-];
+/// A second request, by which is seen where the first one has ended.
+const CANARY: &str = "GET /canary HTTP/1.1\r\nHost: h\r\n\r\n";
 
-const CHUNKS: &[Case] = &[
-    (
-        "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5;a=b;c=\"d\"¶hello¶00;e¶¶",
-        &["POST /a hello"],
-        Next,
-    ),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0005¶hello¶0¶¶", &["POST /a hello"], Next),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶1b¶GET /b HTTP/1.1¶Host: x¶¶0¶¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5 ¶hello¶0¶¶", &["POST /a hello"], Next),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶ 5¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0x5¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶+5¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶-1¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5_0¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶10000000000000005¶hello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶ffffffffffffffff¶hello¶0¶¶", &[], Open),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5\nhello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5\rhello¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hello\n0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hello0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hello!¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hell¶0¶¶", &[], Broken),
-    // The end of an extension: is it LF, or CRLF?
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶2;\nxx¶4c¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶2;a\rxx¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶2;\0¶xx¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶2 a¶xx¶0¶¶", &[], Broken),
-    // Trailers.
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hello¶0¶X-Sum: 1¶¶", &["POST /a hello"], Next),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0¶Content-Length: 5¶¶hello", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0¶transfer-encoding: chunked¶¶0¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0¶X: y\nGET /b HTTP/1.1¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0¶GET /b HTTP/1.1¶Host: x¶¶", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶0\n\n", &[], Broken),
-    ("POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶5¶hello¶0¶", &[], Open),
-];
+/// `POST /p` with these fields, and what follows the head.
+fn post(fields: &str, rest: &str) -> String {
+    format!("POST /p HTTP/1.1\r\nHost: h\r\n{fields}\r\n{rest}")
+}
 
-const REQUEST_LINES: &[Case] = &[
-    ("¶¶GET /a HTTP/1.1¶Host: x¶¶", &["GET /a "], Next),
-    ("\n\nGET /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("\rGET /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    (" GET /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET  /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a  HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1 ¶Host: x¶¶", &[], Refused(400)),
-    ("GET\t/a\tHTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a b HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a\u{1} HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a\0 HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1\nHost: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x\n\n", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x\r\rX: y¶¶", &[], Refused(400)),
-    ("GET /a¶¶", &[], Refused(400)),
-    ("GET /a HTTP/0.9¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.2¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.10¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/2.0¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/3¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a http/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP /1.1¶Host: x¶¶", &[], Refused(400)),
-    ("PRI * HTTP/2.0¶¶XX¶¶", &[], Refused(400)),
-    ("G@T /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("/a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET ?a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET * HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET x:80 HTTP/1.1¶Host: x:80¶¶", &[], Refused(400)),
-    ("CONNECT x:80 HTTP/1.1¶Host: x:80¶¶GET /b HTTP/1.1¶Host: x¶¶", &[], Refused(405)),
-    ("CONNECT /a HTTP/1.1¶Host: x¶¶", &[], Refused(405)),
-    ("TRACE /a HTTP/1.1¶Host: x¶¶", &[], Refused(501)),
-    ("TRACE /a HTTP/1.1¶Host: x¶Content-Length: 28¶¶GET /b HTTP/1.1¶Host: x¶¶", &[], Refused(501)),
-    ("GET http://x/a HTTP/1.1¶Host: x¶¶", &["GET /a "], Next),
-    ("GET http://X:80/a?b HTTP/1.1¶Host: x¶¶", &["GET /a?b "], Next),
-    ("GET http://y/a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET http://x:81/a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET http://x@y/a HTTP/1.1¶Host: y¶¶", &[], Refused(400)),
-    ("GET http://x/a HTTP/1.1¶¶", &[], Refused(400)),
-    ("GET ftp://x/a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("GET http:///a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-];
+/// `POST /p` with a chunked body.
+fn chunked(body: &str) -> String {
+    post("Transfer-Encoding: chunked\r\n", body)
+}
 
-const HEADERS: &[Case] = &[
-    ("GET /a HTTP/1.1¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶host: y¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host:¶¶", &["GET /a "], Next),
-    ("GET /a HTTP/1.1¶Host: x y¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x/b¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x@y¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x:80a¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host : x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶ y¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶ X: y¶Host: x¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶: y¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X y: z¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X(y): z¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X: y\0z¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X: y\rz¶¶", &[], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶X: \u{e9}\tz¶¶", &["GET /a "], Next),
-    ("POST /a HTTP/1.1¶Host: x¶Expect: 200-ok¶Content-Length: 5¶¶hello", &[], Refused(417)),
-    ("POST /a HTTP/1.1¶Host: x¶Expect: 100-continue, x¶Content-Length: 5¶¶hello", &[], Refused(417)),
-    ("POST /a HTTP/1.1¶Host: x¶Expect: 100-continue¶Content-Length: 5¶¶hello", &["POST /a hello"], Next),
-    ("GET /a HTTP/1.1¶Host: x¶Expect: 100-continue¶¶", &["GET /a "], Next),
-    // What Connection names is for one hop only, unless it is what says how to read the request, and for whom.
-    (
-        "POST /a HTTP/1.1¶Host: x¶Connection: content-length¶Content-Length: 5¶¶hello",
-        &["POST /a hello"],
-        Next,
-    ),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Connection: transfer-encoding¶Transfer-Encoding: chunked¶¶5¶hello¶0¶¶",
-        &["POST /a hello"],
-        Next,
-    ),
-    ("GET /a HTTP/1.1¶Host: x¶Connection: host¶¶", &["GET /a "], Next),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Connection: Upgrade, HTTP2-Settings¶Upgrade: h2c¶HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA¶Content-Length: 5¶¶hello",
-        &["POST /a hello"],
-        Next,
-    ),
-];
+/// `GET /g` with these fields.
+fn get(fields: &str) -> String {
+    format!("GET /g HTTP/1.1\r\nHost: h\r\n{fields}\r\n")
+}
 
-const PIPELINES: &[Case] = &[
-    ("GET /a HTTP/1.1¶Host: x¶¶GET /b HTTP/1.1¶Host: x¶¶", &["GET /a ", "GET /b "], Next),
-    (
-        "POST /a HTTP/1.1¶Host: x¶Content-Length: 1¶¶1POST /b HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶1¶2¶0¶¶¶",
-        &["POST /a 1", "POST /b 2"],
-        Next,
-    ),
-    (
-        "GET /a HTTP/1.1¶Host: x¶¶GET /b HTTP/1.1¶Host: x¶Content-Length: 1¶Content-Length: 1¶¶1",
-        &["GET /a "],
-        Refused(400),
-    ),
-    ("GET /a HTTP/1.1¶Host: x¶¶GET /b HTTP/1.1¶¶", &["GET /a "], Refused(400)),
-    ("GET /b HTTP/1.1¶Host: x\n¶GET /a HTTP/1.1¶Host: x¶¶", &[], Refused(400)),
-    ("POST /a HTTP/1.1¶Host: x¶Content-Length: 1¶¶1@GET /b HTTP/1.1¶Host: x¶¶", &["POST /a 1"], Refused(400)),
-    ("GET /a HTTP/1.1¶Host: x¶¶GET /b HTTP/1.1¶Host: x", &["GET /a "], Open),
-    ("GET /a HTTP/1.1¶Host: x¶Connection: close¶¶GET /b HTTP/1.1¶Host: x¶¶", &["GET /a "], Closed),
-    ("GET /a HTTP/1.0¶¶GET /b HTTP/1.0¶¶", &["GET /a "], Closed),
-];
+/// A request of this line.
+fn line(line: &str) -> String {
+    format!("{line}\r\nHost: h\r\n\r\n")
+}
 
-#[test]
-fn two_lengths_in_one_request() {
-    check(TWO_LENGTHS);
+const HELLO: &str = "5\r\nhello\r\n0\r\n\r\n";
+const POSTED: Outcome = Forwarded(&[("POST /p HTTP/1.1", "hello")]);
+const GOT: Outcome = Forwarded(&[("GET /g HTTP/1.1", "")]);
+
+struct Proxy {
+    gateway: Gateway,
+    service: RawUpstream,
+    faults: String,
+    count: usize,
+}
+
+impl Proxy {
+    fn start(script: &Script) -> Self {
+        let service = RawUpstream::start(script);
+        let methods = ["GET", "POST", "OPTIONS"];
+        let endpoint = |method: &&str| json!({"id": method, "path_regex": "/[^u].*", "method": method});
+        let apis = json!([service.api("all", &methods.iter().map(endpoint).collect())]);
+        let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
+        Self { gateway, service, faults: String::new(), count: 0 }
+    }
+
+    fn check(&mut self, name: &str, bytes: impl AsRef<[u8]>, outcome: &Outcome) {
+        self.count += 1;
+        if let Err(fault) = self.outcome(bytes.as_ref(), outcome) {
+            let bytes = String::from_utf8_lossy(bytes.as_ref());
+            self.faults.push_str(&format!("--- {name}\n{bytes:?}\n{fault}\n"));
+        }
+        drop(self.service.heard());
+    }
+
+    fn outcome(&self, bytes: &[u8], outcome: &Outcome) -> Result<(), String> {
+        let mut wire = Wire::connect(self.gateway.inbound());
+        wire.send(bytes);
+        match outcome {
+            Refused(status) => {
+                statuses(&mut wire, &[*status])?;
+                closed(&mut wire)?;
+                self.saw(&[], false)
+            }
+            Answered(status) => {
+                statuses(&mut wire, &[*status])?;
+                wire.send(CANARY);
+                let went_on = wire.more();
+                if went_on {
+                    statuses(&mut wire, &[200])?;
+                }
+                self.saw(&[], went_on)
+            }
+            Broken(status) => {
+                match Response::read_head(&mut wire) {
+                    Some(answer) if answer.status != *status => return Err(answer.shown()),
+                    _ => drop(wire.rest()),
+                }
+                let heard = self.service.heard();
+                match heard.iter().find(|bytes| requests(bytes).is_ok()) {
+                    Some(whole) => Err(format!("a whole request: {:?}", String::from_utf8_lossy(whole))),
+                    None => Ok(()),
+                }
+            }
+            Forwarded(expected) => {
+                statuses(&mut wire, &vec![200; expected.len()])?;
+                wire.send(CANARY);
+                let went_on = wire.more();
+                if went_on {
+                    statuses(&mut wire, &[200])?;
+                }
+                self.saw(expected, went_on)
+            }
+            Then(expected, status) => {
+                statuses(&mut wire, &vec![200; expected.len()])?;
+                wire.send(CANARY);
+                statuses(&mut wire, &[*status])?;
+                closed(&mut wire)?;
+                self.saw(expected, false)
+            }
+        }
+    }
+
+    /// Compares what the service has seen with what it should have.
+    fn saw(&self, expected: &[(&str, &str)], and_canary: bool) -> Result<(), String> {
+        let mut seen = Vec::new();
+        for bytes in self.service.heard() {
+            seen.extend(requests(&bytes)?);
+        }
+        let mut expected: Vec<_> =
+            expected.iter().map(|(line, body)| ((*line).to_owned(), (*body).to_owned())).collect();
+        if and_canary {
+            expected.push(("GET /canary HTTP/1.1".to_owned(), String::new()));
+        }
+        if seen == expected { Ok(()) } else { Err(format!("expected {expected:?}\n    seen {seen:?}")) }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.faults.is_empty(), "of {} cases\n{}", self.count, self.faults);
+        }
+    }
+}
+
+/// Reads answers with these statuses.
+fn statuses(wire: &mut Wire, expected: &[u16]) -> Result<(), String> {
+    for status in expected {
+        let mut answer = Response::read_head(wire).ok_or(format!("closed, instead of {status}"))?;
+        if answer.status == 100 {
+            answer = Response::read_head(wire).ok_or(format!("closed, instead of {status}"))?;
+        }
+        if answer.status != *status {
+            return Err(format!("{} instead of {status}", answer.shown()));
+        }
+        let length = answer.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        wire.exactly(length).ok_or("a part of an answer")?;
+    }
+    Ok(())
+}
+
+fn closed(wire: &mut Wire) -> Result<(), String> {
+    let rest = wire.rest();
+    if rest.is_empty() { Ok(()) } else { Err(format!("and then {:?}", String::from_utf8_lossy(&rest))) }
 }
 
 #[test]
-fn lengths_that_are_none() {
-    check(LENGTHS);
+fn two_lengths() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    let both = |first: &str, second: &str, rest: &str| post(&format!("{first}\r\n{second}\r\n"), rest);
+    let length = |rest: &str| format!("Content-Length: {}", rest.len());
+    let hidden = format!("0\r\n\r\n{SMUGGLED}");
+    proxy.check("CL.TE", both(&length(&hidden), "Transfer-Encoding: chunked", &hidden), &Refused(400));
+    let hidden = format!("{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len());
+    proxy.check("TE.CL", both("Transfer-Encoding: chunked", "Content-Length: 4", &hidden), &Refused(400));
+    proxy.check(
+        "CL of 0 and TE",
+        both("Content-Length: 0", "Transfer-Encoding: chunked", HELLO),
+        &Refused(400),
+    );
+    proxy.check(
+        "CL and unknown TE",
+        both("Content-Length: 5", "Transfer-Encoding: x", "hello"),
+        &Refused(400),
+    );
+    proxy.check(
+        "CL and identity",
+        both("Content-Length: 5", "Transfer-Encoding: identity", "hello"),
+        &Refused(400),
+    );
+    proxy.check("CL and CL", both("Content-Length: 5", "Content-Length: 6", "hello!"), &Refused(400));
+    proxy.check("CL twice the same", both("Content-Length: 5", "content-LENGTH: 5", "hello"), &Refused(400));
+    proxy.check("CL of 0 and CL", both("Content-Length: 0", "Content-Length: 5", "hello"), &Refused(400));
+    for (value, outcome) in [
+        ("5, 5", Refused(400)),
+        ("5,6", Refused(400)),
+        ("+5", Refused(400)),
+        ("-5", Refused(400)),
+        ("-0", Refused(400)),
+        ("0x5", Refused(400)),
+        ("5 5", Refused(400)),
+        ("5.0", Refused(400)),
+        ("5;a", Refused(400)),
+        ("5e0", Refused(400)),
+        ("\"5\"", Refused(400)),
+        ("", Refused(400)),
+        ("\u{665}", Refused(400)),
+        ("18446744073709551621", Refused(400)),
+        ("\u{b}5", Refused(400)),
+        ("05", POSTED),
+        ("\t5 \t", POSTED),
+    ] {
+        proxy.check("a length", post(&format!("Content-Length: {value}\r\n"), "hello"), &outcome);
+    }
+    proxy.check(
+        "HTTP/1.0 and TE",
+        format!("POST /p HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{HELLO}"),
+        &Refused(400),
+    );
 }
 
 #[test]
-fn encodings_that_are_not_chunked() {
-    check(ENCODINGS);
+fn transfer_encodings_that_some_take_for_chunked() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    for (field, outcome) in [
+        ("Transfer-Encoding: xchunked", Refused(400)),
+        ("Transfer-Encoding: chunked, identity", Refused(400)),
+        ("Transfer-Encoding: gzip, chunked", Refused(400)),
+        ("Transfer-Encoding: chunked, chunked", Refused(400)),
+        ("Transfer-Encoding: , chunked", Refused(400)),
+        ("Transfer-Encoding: chunked;q=1", Refused(400)),
+        ("Transfer-Encoding: \"chunked\"", Refused(400)),
+        ("Transfer-Encoding: 'chunked'", Refused(400)),
+        ("Transfer-Encoding:", Refused(400)),
+        ("Transfer-Encoding: \u{b}chunked", Refused(400)),
+        ("Transfer-Encoding: chunked\u{b}", Refused(400)),
+        ("Transfer-Encoding: chunked\0", Refused(400)),
+        ("Transfer-Encoding: ch\u{17f}unked", Refused(400)),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x", Refused(400)),
+        ("Transfer-Encoding: x\r\nTransfer-Encoding: chunked", Refused(400)),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Refused(400)),
+        ("Transfer-Encoding : chunked", Refused(400)),
+        ("Transfer-Encoding\t: chunked", Refused(400)),
+        (" Transfer-Encoding: chunked", Refused(400)),
+        ("Transfer-Encoding:\r\n chunked", Refused(400)),
+        ("X: y\r\n\tTransfer-Encoding: chunked", Refused(400)),
+        ("Transfer-Encoding\r\n: chunked", Refused(400)),
+        ("X: y\rTransfer-Encoding: chunked", Refused(400)),
+        ("X: y\nTransfer-Encoding: chunked", Refused(400)),
+        ("X: y\0\r\nTransfer-Encoding: chunked", Refused(400)),
+        ("Transfer\0-Encoding: chunked", Refused(400)),
+        ("Transfer-Encoding: cHuNkEd", POSTED),
+        ("transfer-encoding:chunked", POSTED),
+        ("Transfer-Encoding: \t chunked \t", POSTED),
+    ] {
+        proxy.check("an encoding", post(&format!("{field}\r\n"), HELLO), &outcome);
+    }
 }
 
 #[test]
-fn chunks_and_trailers() {
-    check(CHUNKS);
+fn chunked_bodies() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    for (name, body, outcome) in [
+        ("whole", HELLO, POSTED),
+        ("several chunks", "2\r\nhe\r\n003\r\nllo\r\n000\r\n\r\n", POSTED),
+        ("an extension", "5;a=b;c=\"d\"\r\nhello\r\n0;e\r\n\r\n", POSTED),
+        ("a space behind the size", "5 \r\nhello\r\n0\t\r\n\r\n", POSTED),
+        ("LF in an extension", "5;a\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("NUL in an extension", "5;\0\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a hidden chunk (TERM.EXT)", "2;\nxx\r\n5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("0x", "0x5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a negative size", "-5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a sign", "+5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("an underscore", "0_5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a comma", "5,5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("no size", "\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("only an extension", ";a\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a space before the size", " 5\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("a size of 2^64", "10000000000000005\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("17 digits", "00000000000000005\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("LF behind the size", "5\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("CR behind the size", "5\rhello\r\n0\r\n\r\n", Broken(400)),
+        ("LF behind the data", "5\r\nhello\n0\r\n\r\n", Broken(400)),
+        ("nothing behind the data", "5\r\nhello0\r\n\r\n", Broken(400)),
+        ("more than the size", "5\r\nhello!\r\n0\r\n\r\n", Broken(400)),
+        ("LF as the end", "5\r\nhello\r\n0\n\n", Broken(400)),
+        ("LF in a trailer", "5\r\nhello\r\n0\r\nX: y\nZ: z\r\n\r\n", Broken(400)),
+        ("a folded trailer", "5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n", Broken(400)),
+        ("a trailer that is none", "5\r\nhello\r\n0\r\nX\r\n\r\n", Broken(400)),
+        ("a trailer nobody has announced", "5\r\nhello\r\n0\r\nX: y\r\n\r\n", POSTED),
+        ("a length as a trailer", "5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n", POSTED),
+        ("an encoding as a trailer", "5\r\nhello\r\n0\r\nTransfer-Encoding: x\r\n\r\n", POSTED),
+    ] {
+        proxy.check(name, chunked(body), &outcome);
+    }
+    let trailers =
+        "X: y\r\nHost: evil\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nAuthorization: a\r\n\r\n";
+    proxy.check(
+        "trailers that were announced",
+        post(
+            "Transfer-Encoding: chunked\r\nTrailer: X, Host, Content-Length, Transfer-Encoding, Authorization\r\n",
+            &format!("5\r\nhello\r\n0\r\n{trailers}"),
+        ),
+        &Forwarded(&[("POST /p HTTP/1.1", "hello{x: y}")]),
+    );
+    let mut wire = Wire::connect(proxy.gateway.inbound());
+    wire.send(chunked("5\r\nhello\r\n"));
+    wire.half_close();
+    drop(wire.rest());
+    let heard = proxy.service.heard();
+    assert!(
+        heard.iter().all(|bytes| requests(bytes).is_err()),
+        "a body without an end is not ended for the client"
+    );
+}
+
+#[test]
+fn one_request_behind_the_other() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    let one = get("");
+    let posted = post("Content-Length: 5\r\n", "hello");
+    let both_lengths = post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n");
+    proxy.check(
+        "two",
+        format!("{one}{SMUGGLED}"),
+        &Forwarded(&[("GET /g HTTP/1.1", ""), ("GET /smuggled HTTP/1.1", "")]),
+    );
+    proxy.check(
+        "two with bodies",
+        format!("{posted}{}{one}", chunked(HELLO)),
+        &Forwarded(&[("POST /p HTTP/1.1", "hello"), ("POST /p HTTP/1.1", "hello"), ("GET /g HTTP/1.1", "")]),
+    );
+    proxy.check("a whole and a half", format!("{one}GET /h HT"), &Then(&[("GET /g HTTP/1.1", "")], 400));
+    proxy.check(
+        "an ambiguous one behind",
+        format!("{one}{both_lengths}"),
+        &Then(&[("GET /g HTTP/1.1", "")], 400),
+    );
+    proxy.check("an ambiguous one before", format!("{both_lengths}{one}"), &Refused(400));
+    proxy.check(
+        "one byte too many",
+        format!("{posted}\u{7f}{one}"),
+        &Then(&[("POST /p HTTP/1.1", "hello")], 400),
+    );
+    proxy.check("empty lines before", format!("\r\n\r\n{one}"), &GOT);
+    proxy.check(
+        "empty lines between",
+        format!("{posted}\r\n{one}"),
+        &Forwarded(&[("POST /p HTTP/1.1", "hello"), ("GET /g HTTP/1.1", "")]),
+    );
+    proxy.check("an empty line of LF before", format!("\n{one}"), &Refused(400));
+    let hidden =
+        |line: &str| format!("{line}\r\nHost: h\r\nContent-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len());
+    proxy.check("CL.0: nothing there", hidden("POST /undefined HTTP/1.1"), &Answered(404));
+    proxy.check("CL.0: the gateway's own", hidden("GET /_rig/health HTTP/1.1"), &Answered(200));
+    proxy.check(
+        "CL.0: a body on a GET",
+        hidden("GET /g HTTP/1.1"),
+        &Forwarded(&[("GET /g HTTP/1.1", SMUGGLED)]),
+    );
+    proxy.check(
+        "a chunked body on a GET",
+        format!("GET /g HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{HELLO}"),
+        &Forwarded(&[("GET /g HTTP/1.1", "hello")]),
+    );
+    proxy.check("HTTP/1.0 ends with its answer", format!("GET /g HTTP/1.0\r\n\r\n{SMUGGLED}"), &GOT);
+    proxy.check("close ends with its answer", format!("{}{SMUGGLED}", get("Connection: close\r\n")), &GOT);
 }
 
 #[test]
 fn request_lines() {
-    check(REQUEST_LINES);
-}
-
-#[test]
-fn headers_and_hosts() {
-    check(HEADERS);
-}
-
-#[test]
-fn requests_behind_requests() {
-    check(PIPELINES);
-}
-
-#[test]
-fn too_much_of_something() {
-    let many = format!("GET /a HTTP/1.1¶Host: x¶{}¶", "X: y¶".repeat(200));
-    let long = format!("GET /a HTTP/1.1¶Host: x¶X: {}¶¶", "y".repeat(200 << 10));
-    let target = format!("GET /{} HTTP/1.1¶Host: x¶Connection: close¶¶", "y".repeat(9 << 10));
-    let start = "POST /a HTTP/1.1¶Host: x¶Transfer-Encoding: chunked¶¶";
-    let extension = format!("{start}5;{}¶hello¶0¶¶", "x".repeat(300));
-    let trailers = format!("{start}0¶{}¶", "X: y¶".repeat(5000));
-    let bench = Bench::start();
-    let mut all = Scenarios::default();
-    for (name, text, end) in [
-        ("many headers", many, Refused(431)),
-        ("a long header", long, Refused(431)),
-        ("a long target", target, Refused(414)),
-        ("a long extension", extension, Broken),
-        ("many trailers", trailers, Broken),
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    for (bytes, outcome) in [
+        ("GET  /g HTTP/1.1", Refused(400)),
+        ("GET /g  HTTP/1.1", Refused(400)),
+        ("GET\t/g HTTP/1.1", Refused(400)),
+        ("GET /g\tHTTP/1.1", Refused(400)),
+        ("GET /g HTTP/1.1 ", Refused(400)),
+        (" GET /g HTTP/1.1", Refused(400)),
+        ("GET /g g HTTP/1.1", Refused(400)),
+        ("GET /g HTTP/1.1 HTTP/1.1", Refused(400)),
+        ("GET /g", Refused(400)),
+        ("GET", Refused(400)),
+        ("GET /g HTTP/1.2", Refused(400)),
+        ("GET /g HTTP/2.0", Refused(400)),
+        ("GET /g HTTP/1.10", Refused(400)),
+        ("GET /g HTTP/01.1", Refused(400)),
+        ("GET /g http/1.1", Refused(400)),
+        ("GET /g HTTP/1.1\r", Refused(400)),
+        ("GET /g\0 HTTP/1.1", Refused(400)),
+        ("GET /g\u{7f} HTTP/1.1", Refused(400)),
+        ("G@T /g HTTP/1.1", Refused(400)),
+        ("GET g HTTP/1.1", Refused(400)),
+        ("GET h:80 HTTP/1.1", Refused(400)),
+        ("GET * HTTP/1.1", Refused(400)),
+        ("GET ftp://h/g HTTP/1.1", Refused(400)),
+        ("GET http://u@h/g HTTP/1.1", Refused(400)),
+        ("GET http://evil/g HTTP/1.1", Refused(400)),
+        ("GET http://h:81/g HTTP/1.1", Refused(400)),
+        ("GET http:///g HTTP/1.1", Refused(400)),
+        ("PRI * HTTP/2.0", Refused(400)),
+        ("TRACE /g HTTP/1.1", Refused(501)),
+        ("CONNECT h:80 HTTP/1.1", Refused(405)),
+        ("get /g HTTP/1.1", Answered(404)),
+        ("GET http://H:80/g HTTP/1.1", GOT),
+        ("GET //g HTTP/1.1", Forwarded(&[("GET //g HTTP/1.1", "")])),
+        ("GET /g?http://h/ HTTP/1.1", Forwarded(&[("GET /g?http://h/ HTTP/1.1", "")])),
+        ("GET /g#f HTTP/1.1", GOT),
     ] {
-        bench.check(&mut all, name, &text, &[], end, usize::MAX);
+        proxy.check("a request line", line(bytes), &outcome);
     }
+    proxy.check("a target that ends in LF", "GET /g\n HTTP/1.1\r\nHost: h\r\n\r\n", &Refused(400));
+    proxy.check("all lines end in LF", "GET /g HTTP/1.1\nHost: h\n\n", &Refused(400));
+    proxy.check("HTTP/0.9", "GET /g\r\n", &Refused(400));
+    proxy.check("HTTP/1.0 without a host", "GET /g HTTP/1.0\r\n\r\n", &GOT);
 }
 
-struct Bench {
-    upstream: Upstream,
-    gateway: Gateway,
-}
-
-/// Runs each case in one piece and byte by byte.
-fn check(cases: &[Case]) {
-    let bench = Bench::start();
-    let mut all = Scenarios::default();
-    for (text, requests, end) in cases {
-        for piece in [usize::MAX, 1] {
-            bench.check(&mut all, &format!("{text:?} in pieces of {piece}"), text, requests, *end, piece);
-        }
+#[test]
+fn hosts_and_names_of_headers() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    proxy.check("no host", "GET /g HTTP/1.1\r\n\r\n", &Refused(400));
+    for (host, outcome) in [
+        ("Host: h\r\nHost: h", Refused(400)),
+        ("Host: h\r\nHost: evil", Refused(400)),
+        ("Host: h, evil", Refused(400)),
+        ("Host: h evil", Refused(400)),
+        ("Host: h/g", Refused(400)),
+        ("Host: u@h", Refused(400)),
+        ("Host: h:80@evil", Refused(400)),
+        ("Host: h:8o", Refused(400)),
+        ("Host: h#", Refused(400)),
+        ("Host : h", Refused(400)),
+        ("Host: h\r\n :80", Refused(400)),
+        ("Host: [::1]:80", GOT),
+    ] {
+        proxy.check("a host", format!("GET /g HTTP/1.1\r\n{host}\r\n\r\n"), &outcome);
     }
-}
-
-impl Bench {
-    fn start() -> Self {
-        let upstream = Upstream::start();
-        let apis = pass_all(upstream.address());
-        let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
-        Self { upstream, gateway }
+    for (field, outcome) in [
+        ("(x): y", Refused(400)),
+        ("x y: z", Refused(400)),
+        (": y", Refused(400)),
+        ("x", Refused(400)),
+        ("\u{e9}: y", Refused(400)),
+        ("x\u{1}: y", Refused(400)),
+        ("x: \u{1}", Refused(400)),
+        ("x: y\u{7f}", Refused(400)),
+        ("Expect: 200-ok", Refused(417)),
+        ("Expect: 100-continue, x", Refused(417)),
+        ("Expect: y 100-continue", Refused(417)),
+        ("Content_Length: 5", Refused(400)),
+        ("Transfer_Encoding: chunked", Refused(400)),
+        ("Transfer_Length: 5", GOT),
+        ("x: \u{e9}", GOT),
+        ("x:", GOT),
+    ] {
+        proxy.check("a field", get(&format!("{field}\r\n")), &outcome);
     }
-
-    fn check(&self, all: &mut Scenarios, name: &str, text: &str, requests: &[&str], end: End, piece: usize) {
-        let mut wire = Wire::connect(self.gateway.inbound());
-        let mut sent = bytes(text);
-        if end == Next {
-            sent.extend(bytes("GET /next HTTP/1.1¶Host: x¶Connection: close¶¶"));
-        }
-        sent.chunks(piece).for_each(|piece| wire.send(piece));
-        let mut answers = if end == Open {
-            requests.iter().map(|_| Response::read(&mut wire, false).status.to_string()).collect()
-        } else {
-            statuses(&wire.rest())
-        };
-        drop(wire);
-        let mut expected: Vec<_> = requests.iter().map(|_| "200".to_owned()).collect();
-        let mut forwarded: Vec<_> = requests.iter().map(|request| (*request).to_owned()).collect();
-        match end {
-            Next => {
-                expected.push("200".into());
-                forwarded.push("GET /next ".into());
-            }
-            Refused(status) => expected.push(status.to_string()),
-            Broken if answers.last().is_some_and(|last| last == "400") => drop(answers.pop()),
-            Broken | Closed | Open => {}
-        }
-        let seen = self.upstream.waiting();
-        let seen: Vec<_> = seen.iter().map(shown).collect();
-        all.check_text(name, &format!("{answers:?} {seen:?}"), format!("{expected:?} {forwarded:?}"));
-    }
+    proxy.check("too many", get(&"x: y\r\n".repeat(200)), &Refused(431));
 }
 
-fn shown(received: &Received) -> String {
-    let body: String = received.body.iter().copied().map(char::from).collect();
-    format!("{} {} {}", received.method, received.target, body.replace("\r\n", "¶"))
-}
-
-fn bytes(text: &str) -> Vec<u8> {
-    text.replace('¶', "\r\n").chars().map(|byte| u8::try_from(byte).expect("a byte")).collect()
-}
-
-/// The status of each answer but those that another follows.
-fn statuses(answers: &[u8]) -> Vec<String> {
-    let status = Regex::new(r"HTTP/1\.[01] ([2-5]\d\d)").expect("a valid pattern");
-    let text = String::from_utf8_lossy(answers).into_owned();
-    status.captures_iter(&text).map(|found| found[1].to_owned()).collect()
+#[test]
+fn what_connection_names() {
+    let mut proxy = Proxy::start(&Script::Answers(OK.to_vec()));
+    let connection =
+        |names: &str, more: &str, rest: &str| post(&format!("Connection: {names}\r\n{more}\r\n"), rest);
+    proxy.check("content-length", connection("content-length", "Content-Length: 5", "hello"), &POSTED);
+    proxy.check(
+        "transfer-encoding",
+        connection("transfer-encoding", "Transfer-Encoding: chunked", HELLO),
+        &POSTED,
+    );
+    proxy.check("host", connection("host, Content-Length", "Content-Length: 5", "hello"), &POSTED);
+    proxy.check("close and host", connection("close, host", "Content-Length: 5", "hello"), &POSTED);
+    proxy.check(
+        "an upgrade with a body",
+        post("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n", "hello"),
+        &POSTED,
+    );
+    proxy.check(
+        "an upgrade that is not made, with the next request behind it",
+        format!("{}{SMUGGLED}", get("Connection: upgrade\r\nUpgrade: websocket\r\n")),
+        &Forwarded(&[("GET /g HTTP/1.1", ""), ("GET /smuggled HTTP/1.1", "")]),
+    );
 }

@@ -43,9 +43,6 @@ pub(crate) enum Fault {
     /// RFC 9112, section 7.1.
     #[error("The request body is not chunked as it should be.")]
     Chunk,
-    /// RFC 9110, section 6.5.1.
-    #[error("A trailer must not say how the request is read, or whom it is for.")]
-    Trailer,
     /// Services that take `_` for `-` read another name in it.
     #[error("A header name must not be that of a length with _ for -.")]
     Disguised,
@@ -208,7 +205,6 @@ impl Framing {
             },
             State::ChunkEnd if line.is_empty() => State::ChunkSize,
             State::Trailer if line.is_empty() => State::RequestLine,
-            State::Trailer if is_of_heads(line) => return Err(Fault::Trailer),
             State::Trailer => State::Trailer,
             State::ChunkEnd | State::Body(_) | State::Chunk(_) => return Err(Fault::Chunk),
         };
@@ -255,10 +251,4 @@ fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
     }
     let size = std::str::from_utf8(size).map_err(|_| Fault::Chunk)?;
     u64::from_str_radix(size, 16).map_err(|_| Fault::Chunk)
-}
-
-fn is_of_heads(trailer: &[u8]) -> bool {
-    let name = &trailer[..memchr(b':', trailer).unwrap_or(trailer.len())];
-    let of_heads = ["content-length", "transfer-encoding", "host", "connection"];
-    of_heads.iter().any(|of_heads| name.eq_ignore_ascii_case(of_heads.as_bytes()))
 }

@@ -4,7 +4,6 @@ mod auth;
 mod endpoint;
 mod members;
 mod parse;
-mod pattern;
 mod proxy;
 #[cfg(test)]
 mod tests;

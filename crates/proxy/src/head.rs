@@ -8,6 +8,7 @@ use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 use listener::Peer;
+use telemetry::{TRACEPARENT, TRACESTATE, TraceContext};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -62,6 +63,14 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> 
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     headers.append(VIA, via(head.version));
     wanted
+}
+
+/// Hands a trace on to a service. Without the context that it belongs to, what tracing systems have added says nothing.
+pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext) {
+    headers.insert(TRACEPARENT, context.traceparent());
+    if context.parent_id.is_none() {
+        headers.remove(TRACESTATE);
+    }
 }
 
 /// Turns the head of a service's answer into one for a client.

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use auth::Verifier;
 use http::header::EXPECT;
@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, Peer};
 use session::Sessions;
-use telemetry::Metrics;
+use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
 use crate::access::{Access, Token};
 use crate::answer::{self, Refusal};
@@ -51,6 +51,7 @@ pub struct Proxy {
     access: Access,
     waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 impl Proxy {
@@ -62,6 +63,7 @@ impl Proxy {
         verifier: Arc<Verifier>,
         sessions: Sessions,
         metrics: Arc<Metrics>,
+        reporter: Arc<Reporter>,
     ) -> Self {
         metrics.sample_with({
             let (apis, waiting) = (apis.clone(), waiting.clone());
@@ -72,15 +74,18 @@ impl Proxy {
             }
         });
         let access = Access::new(verifier, sessions, metrics.clone());
-        Self { config, apis, waiting, access, metrics }
+        Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Runs for ever: closes connections to services that nobody needs.
+    /// Runs for ever: closes connections to services that nobody needs, and has new services asked whether they are well.
     pub async fn keep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
             every.tick().await;
-            self.apis.table().upstreams().for_each(|(_, upstream)| upstream.sweep());
+            self.apis.table().upstreams().for_each(|(_, upstream)| {
+                upstream.watch();
+                upstream.sweep();
+            });
         }
     }
 
@@ -88,7 +93,12 @@ impl Proxy {
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
-        let unmatched = || Record::new(self.metrics.proxy.unmatched(head.method.as_str()));
+        let caller = TraceContext::of_caller(&head.headers);
+        let trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
+        let unmatched = || {
+            let counters = self.metrics.proxy.unmatched(head.method.as_str());
+            self.record(counters, &head, &peer, trace)
+        };
         let Some(path) = normalized(target.path()) else {
             return self.refuse(Refusal::NotFound, unmatched());
         };
@@ -97,21 +107,44 @@ impl Proxy {
             let methods = table.methods(&path);
             return match head.method {
                 Method::OPTIONS if !methods.is_empty() => {
-                    unmatched().whole();
-                    Answer::Response(answer::preflight(&methods, &self.config.cors))
+                    let answer = answer::preflight(&methods, &self.config.cors);
+                    let mut record = unmatched();
+                    record.answered(answer.status());
+                    record.whole();
+                    Answer::Response(answer)
                 }
                 _ => self.refuse(Refusal::NotFound, unmatched()),
             };
         };
         drop(table);
-        let mut record = Record::new(route.counters(&self.metrics.proxy));
+        let mut record = self.record(route.counters(&self.metrics.proxy), &head, &peer, trace);
         let path = route.pattern.rewrite(&path);
-        let exchange = Exchange { proxy: self, route: &route, peer: &peer };
-        match exchange.prepare(head, &path, body) {
+        let exchange = Exchange { proxy: self, route: &route, peer: &peer, trace };
+        match exchange.prepare(head, &path, body, &mut record) {
             Ok(prepared) => exchange.run(prepared, &mut record).await,
             Err(refusal) => Err(refusal),
         }
         .unwrap_or_else(|refusal| self.refuse(refusal, record))
+    }
+
+    fn record(&self, counters: Arc<ProxyEndpoint>, head: &Parts, peer: &Peer, trace: TraceContext) -> Record {
+        let mut record = Record::new(counters.clone());
+        if self.reporter.is_on() {
+            let report = Report {
+                method: head.method.clone(),
+                path: head.uri.path().into(),
+                endpoint: counters,
+                address: peer.address,
+                session: None,
+                trace,
+                status: None,
+                outcome: ProxyStatus::ClientClosed,
+                began: SystemTime::now(),
+                took: Duration::ZERO,
+            };
+            record.tell(self.reporter.clone(), report);
+        }
+        record
     }
 
     fn refuse(&self, refusal: Refusal, record: Record) -> Answer {
@@ -125,6 +158,7 @@ struct Exchange<'a> {
     proxy: &'a Proxy,
     route: &'a Arc<Route>,
     peer: &'a Peer,
+    trace: TraceContext,
 }
 
 /// A request that a service may see.
@@ -138,15 +172,25 @@ struct Prepared {
 }
 
 impl Exchange<'_> {
-    fn prepare(&self, mut head: Parts, path: &str, body: Incoming) -> Result<Prepared, Refusal> {
-        let Self { proxy, route, peer } = *self;
+    fn prepare(
+        &self,
+        mut head: Parts,
+        path: &str,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Prepared, Refusal> {
+        let Self { proxy, route, peer, .. } = *self;
         let (token, session) = self.admit(&head)?.unzip();
+        if let Some(name) = token.as_ref().and_then(|token| token.subject().session()) {
+            record.in_session(name);
+        }
         self.check(token.as_deref(), &body)?;
         let expected = match route.endpoint.response_from {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
         let wanted = head::for_service(&mut head, peer);
+        head::trace(&mut head.headers, &self.trace);
         self.complete(&mut head, token.as_deref());
         if expected.is_some() || path != head.uri.path() {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
@@ -236,6 +280,7 @@ impl Exchange<'_> {
         accepted.discard().await;
         let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
+        record.answered(answer.status);
         let cors = &self.proxy.config.cors;
         Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
     }
@@ -254,6 +299,7 @@ impl Exchange<'_> {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;
                 self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
+                record.answered(StatusCode::SWITCHING_PROTOCOLS);
                 return Ok(tunnel::open(&response, service, early, session, record.take()));
             }
             // Nobody has asked for it.
@@ -268,6 +314,7 @@ impl Exchange<'_> {
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
+        record.answered(response.status());
         let (upstream, record) = (self.route.upstream.clone(), record.take());
         Ok(Answer::Response(
             response

@@ -1,10 +1,12 @@
-//! What becomes of a request: counted when it has ended, whichever way.
+//! What becomes of a request: counted and told when it has ended, whichever way.
 
 use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry::{ProxyEndpoint, ProxyStatus};
+use http::StatusCode;
+use session::SessionName;
+use telemetry::{ProxyEndpoint, ProxyStatus, Report, Reporter};
 
 use crate::answer::Refusal;
 
@@ -20,15 +22,44 @@ struct Request {
     /// How long it took, where that is not until now.
     took: Option<Duration>,
     /// Without an end of its own, it is its client who has left.
-    status: ProxyStatus,
+    outcome: ProxyStatus,
+    /// Where somebody wants to know.
+    told: Option<Box<Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    to: Arc<Reporter>,
+    report: Report,
 }
 
 impl Record {
     /// A request has come.
     pub(crate) fn new(counters: Arc<ProxyEndpoint>) -> Self {
         counters.begun();
-        let status = ProxyStatus::ClientClosed;
-        Self(Some(Request { counters, began: Instant::now(), took: None, status }))
+        let outcome = ProxyStatus::ClientClosed;
+        Self(Some(Request { counters, began: Instant::now(), took: None, outcome, told: None }))
+    }
+
+    /// Tells somebody of it when it has ended.
+    pub(crate) fn tell(&mut self, to: Arc<Reporter>, report: Report) {
+        if let Some(request) = &mut self.0 {
+            request.told = Some(Box::new(Told { to, report }));
+        }
+    }
+
+    /// It has a token of this session.
+    pub(crate) fn in_session(&mut self, name: &SessionName) {
+        if let Some(report) = self.report() {
+            report.session = Some(name.as_str().into());
+        }
+    }
+
+    /// The client is about to be told this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        if let Some(report) = self.report() {
+            report.status = Some(status);
+        }
     }
 
     /// To be passed on; what is left counts nothing.
@@ -38,6 +69,7 @@ impl Record {
 
     /// The proxy answers it itself.
     pub(crate) fn refused(mut self, refusal: Refusal) {
+        self.answered(refusal.status());
         self.ends(refusal.outcome());
     }
 
@@ -64,19 +96,28 @@ impl Record {
     }
 
     /// What ended it first has ended it.
-    fn ends(&mut self, status: ProxyStatus) {
+    fn ends(&mut self, outcome: ProxyStatus) {
         if let Some(request) = &mut self.0
-            && request.status == ProxyStatus::ClientClosed
+            && request.outcome == ProxyStatus::ClientClosed
         {
-            request.status = status;
+            request.outcome = outcome;
         }
+    }
+
+    fn report(&mut self) -> Option<&mut Report> {
+        Some(&mut self.0.as_mut()?.told.as_mut()?.report)
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(Request { counters, began, took, status }) = self.0.take() {
-            counters.ended(status, took.unwrap_or_else(|| began.elapsed()));
+        let Some(Request { counters, began, took, outcome, told }) = self.0.take() else { return };
+        let elapsed = began.elapsed();
+        counters.ended(outcome, took.unwrap_or(elapsed));
+        if let Some(told) = told {
+            let Told { to, mut report } = *told;
+            (report.outcome, report.took) = (outcome, elapsed);
+            to.tell(&report);
         }
     }
 }

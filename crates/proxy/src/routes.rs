@@ -1,21 +1,163 @@
-use crate::table::Route;
+//! Which endpoint a request is for, among any number of them.
+//!
+//! A pattern says how all its paths begin and end. Patterns are sorted by whole segments of their beginning, so that a path
+//! has to be looked up once for each of its segments; then by what else they begin or end with. What is left is tried, the
+//! most specific pattern first. The cost depends on the path, not on the number of endpoints.
+
+mod group;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::iter::successors;
+
 use http::Method;
-use std::sync::Arc;
+use memchr::{memchr_iter, memrchr};
+
+use crate::path::{Pattern, fold};
+use group::Group;
+
+/// The most overlaps that are told.
+const MOST_OVERLAPS: usize = 100;
+
+/// What a request can be for.
+pub(crate) trait Endpoint {
+    fn method(&self) -> &Method;
+    fn pattern(&self) -> &Pattern;
+}
+
+/// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have the longest fixed
+/// beginning; then one without anything variable; then the one with the most fixed characters; then the first.
 #[derive(Debug)]
-pub(crate) struct Routes<T>(Vec<T>);
+pub(crate) struct Routes<T> {
+    endpoints: Vec<T>,
+    by_method: HashMap<Method, Set>,
+}
+
+/// The endpoints of one method.
+#[derive(Debug, Default)]
+struct Set {
+    groups: HashMap<Box<str>, Group>,
+    /// The most slashes in a key of `groups`.
+    depth: usize,
+}
+
+/// Two endpoints that can be meant by one path.
+#[derive(Debug)]
+pub(crate) struct Overlap<'a, T> {
+    pub(crate) winner: &'a T,
+    pub(crate) loser: &'a T,
+    pub(crate) path: &'a str,
+}
+
 impl<T> Default for Routes<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { endpoints: Vec::new(), by_method: HashMap::new() }
     }
 }
-impl Routes<Arc<Route>> {
-    pub(crate) fn compile(i: impl Iterator<Item = Arc<Route>>) -> Result<Self, Vec<crate::Fault>> {
-        Ok(Self(i.collect()))
+
+impl<T: Endpoint> Routes<T> {
+    pub(crate) fn new(mut endpoints: Vec<T>) -> Self {
+        // Stable: those that are equally specific stay in their order.
+        endpoints.sort_by_key(|endpoint| {
+            let shape = endpoint.pattern().shape();
+            Reverse((shape.prefix.len(), shape.is_exact, shape.literals))
+        });
+        let mut members: HashMap<Method, HashMap<Box<str>, Vec<usize>>> = HashMap::new();
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            let groups = members.entry(endpoint.method().clone()).or_default();
+            groups.entry(segments(endpoint).into()).or_default().push(number);
+        }
+        let by_method = members.into_iter().map(|(method, groups)| {
+            let depth = groups.keys().map(|key| slashes(key)).max().unwrap_or(0);
+            let groups = groups.into_iter().map(|(key, numbers)| {
+                let group = Group::new(key.len(), numbers, &endpoints);
+                (key, group)
+            });
+            (method, Set { groups: groups.collect(), depth })
+        });
+        let by_method = by_method.collect();
+        Self { endpoints, by_method }
     }
-    pub(crate) fn find(&self, m: &Method, p: &str) -> Option<&Arc<Route>> {
-        self.0.iter().find(|r| r.endpoint.method == *m && r.pattern.is_match(p))
+
+    /// The endpoint for a request; what takes `GET` takes `HEAD`.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&T> {
+        let folded = fold(path);
+        let found = self.find_folded(method, path, &folded);
+        match *method {
+            Method::HEAD => found.or_else(|| self.find_folded(&Method::GET, path, &folded)),
+            _ => found,
+        }
     }
-    pub(crate) fn methods(&self, p: &str) -> Vec<Method> {
-        self.0.iter().filter(|r| r.pattern.is_match(p)).map(|r| r.endpoint.method.clone()).collect()
+
+    /// The methods that a path has, in the order of their names.
+    pub(crate) fn methods(&self, path: &str) -> Vec<Method> {
+        let folded = fold(path);
+        let mut methods: Vec<_> = self
+            .by_method
+            .keys()
+            .filter(|method| self.find_folded(method, path, &folded).is_some())
+            .cloned()
+            .collect();
+        if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+            methods.push(Method::HEAD);
+        }
+        methods.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        methods
     }
+
+    /// Endpoints of one method that cover a path together, as far as an example of each shows; some of them.
+    pub(crate) fn overlaps(&self) -> Vec<Overlap<'_, T>> {
+        let mut overlaps = Vec::new();
+        for (number, endpoint) in self.endpoints.iter().enumerate() {
+            let Some(path) = endpoint.pattern().shape().example.as_deref() else { continue };
+            let set = &self.by_method[endpoint.method()];
+            let folded = fold(path);
+            let mut groups = set.groups_of(&folded);
+            let other = groups.find_map(|group| group.find(&self.endpoints, path, &folded, Some(number)));
+            overlaps.extend(other.map(|other| {
+                let (winner, loser) = (number.min(other), number.max(other));
+                Overlap { winner: &self.endpoints[winner], loser: &self.endpoints[loser], path }
+            }));
+            if overlaps.len() >= MOST_OVERLAPS {
+                break;
+            }
+        }
+        overlaps
+    }
+
+    fn find_folded(&self, method: &Method, path: &str, folded: &str) -> Option<&T> {
+        let set = self.by_method.get(method)?;
+        let found = set.groups_of(folded).find_map(|group| group.find(&self.endpoints, path, folded, None));
+        found.map(|number| &self.endpoints[number])
+    }
+}
+
+impl Set {
+    /// The groups that a path can belong to, the most specific first. A pattern of a group whose key is longer begins with
+    /// that key, one of a group whose key is shorter has something variable before its next slash: so all of the first
+    /// begin with more than any of the second.
+    fn groups_of<'a>(&'a self, folded: &'a str) -> impl Iterator<Item = &'a Group> {
+        let deepest = memchr_iter(b'/', folded.as_bytes()).take(self.depth).last().map_or(0, |at| at + 1);
+        let ends = successors(Some(deepest), |end| {
+            let before = end.checked_sub(1)?;
+            Some(memrchr(b'/', &folded.as_bytes()[..before]).map_or(0, |at| at + 1))
+        });
+        let whole = Some(folded.len()).filter(|end| *end != deepest);
+        whole.into_iter().chain(ends).filter_map(|end| self.groups.get(&folded[..end]))
+    }
+}
+
+/// What groups the paths of an endpoint: its fixed beginning up to the last slash, or the whole path.
+fn segments<T: Endpoint>(endpoint: &T) -> &str {
+    let shape = endpoint.pattern().shape();
+    match shape.is_exact {
+        true => &shape.prefix,
+        false => &shape.prefix[..shape.prefix.rfind('/').map_or(0, |at| at + 1)],
+    }
+}
+
+fn slashes(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'/').count()
 }

@@ -10,7 +10,7 @@ use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
-use crate::routes::Routes;
+use crate::routes::{self, Overlap, Routes};
 use crate::upstream::Upstream;
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
@@ -18,7 +18,8 @@ use crate::upstream::Upstream;
 pub(crate) struct Table {
     routes: Routes<Arc<Route>>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
-    limiters: HashMap<(Arc<str>, Arc<str>), (RateLimit, Arc<Limiter>)>,
+    /// By the ids of API and endpoint.
+    limiters: HashMap<[Arc<str>; 2], (RateLimit, Arc<Limiter>)>,
 }
 
 /// One endpoint.
@@ -47,16 +48,16 @@ impl Table {
         for api in apis.iter().filter(|api| api.active) {
             let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
                 Some(upstream) => upstream.clone(),
-                None => Arc::new(Upstream::new(&api.upstream)),
+                None => Arc::new(Upstream::new(&api.id, &api.upstream)),
             };
             table.upstreams.insert(api.id.clone(), upstream.clone());
             for (index, endpoint) in api.endpoints.iter().enumerate() {
                 let pattern = Pattern::new(&endpoint.path_regex, endpoint.path_replacement.as_deref());
                 let Ok(pattern) = pattern.map_err(|error| {
                     faults.push(Fault {
-                        pointer: format!("/version_data/default/endpoints/{index}/path_regex"),
+                        pointer: format!("/version_data/default/endpoints/{index}/{}", error.member()),
                         group: format!("{}/{}", api.id, endpoint.id),
-                        field: "path_regex".to_owned(),
+                        field: error.member().to_owned(),
                         reason: error.to_string(),
                     });
                 }) else {
@@ -78,8 +79,9 @@ impl Table {
         if !faults.is_empty() {
             return Err(faults);
         }
-        table.routes = Routes::compile(routes.into_iter().map(Arc::new))?;
-        Ok((table, Vec::new()))
+        table.routes = Routes::new(routes.into_iter().map(Arc::new).collect());
+        let warnings = table.routes.overlaps().iter().map(warning).collect();
+        Ok((table, warnings))
     }
 
     /// The endpoint for a request.
@@ -99,11 +101,28 @@ impl Table {
 
     fn limiter(&mut self, api: &Api, endpoint: &Endpoint, before: &Self) -> Option<Arc<Limiter>> {
         let limit = endpoint.rate_limit?;
-        let key = (api.id.clone(), endpoint.id.clone());
+        let key = [api.id.clone(), endpoint.id.clone()];
         let kept = before.limiters.get(&key).filter(|(of, _)| *of == limit).map(|(_, kept)| kept.clone());
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));
         Some(limiter)
+    }
+}
+
+fn warning(overlap: &Overlap<'_, Arc<Route>>) -> Warning {
+    let Overlap { winner, loser, path } = overlap;
+    let name = |route: &Route| format!("{}/{}", route.api, route.endpoint.id);
+    let (winner, loser, method) = (name(winner), name(loser), &loser.endpoint.method);
+    Warning(format!("{method} {path:?} is matched by both {winner} and {loser}; {winner} gets it"))
+}
+
+impl routes::Endpoint for Arc<Route> {
+    fn method(&self) -> &Method {
+        &self.endpoint.method
+    }
+
+    fn pattern(&self) -> &Pattern {
+        &self.pattern
     }
 }
 

@@ -1,31 +1,37 @@
 //! The servers of one API: which of them gets a request, and the connections to each.
 
+mod balance;
+mod check;
 mod connect;
 mod link;
 mod pool;
+mod target;
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use http::header::HOST;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
-use crate::definition::{TargetConfig, UpstreamConfig};
+use crate::definition::UpstreamConfig;
+use balance::Balancer;
 pub(crate) use connect::Io;
 pub(crate) use link::{Link, Patience, SendError};
-use pool::Pool;
+use target::Target;
 
 /// How long making a connection may take, name resolution and TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// A request that has not reached any server for so long does not look for another one.
+const SEARCH: Duration = Duration::from_secs(8);
 
 /// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
@@ -33,19 +39,14 @@ const PING: Duration = Duration::from_secs(20);
 /// The servers of an API.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    /// The id of the API.
+    api: Arc<str>,
     pub(crate) config: UpstreamConfig,
     targets: Vec<Target>,
+    balancer: Balancer,
     tls: Option<Arc<ClientConfig>>,
-}
-
-/// One of them.
-#[derive(Debug)]
-struct Target {
-    config: TargetConfig,
-    /// Its name, without the port where it is the scheme's own.
-    authority: Authority,
-    host: HeaderValue,
-    pool: Pool,
+    /// Ask the servers whether they are well; they end with this.
+    checks: OnceLock<JoinSet<()>>,
 }
 
 /// An answer that has begun.
@@ -65,19 +66,30 @@ struct Copy {
 }
 
 impl Upstream {
-    pub(crate) fn new(config: &UpstreamConfig) -> Self {
-        Self { config: config.clone(), targets: config.targets.iter().map(Target::new).collect(), tls: None }
+    /// The servers of this API, and nothing of their connections yet.
+    pub(crate) fn new(api: &Arc<str>, config: &UpstreamConfig) -> Self {
+        Self {
+            api: api.clone(),
+            config: config.clone(),
+            targets: config.targets.iter().map(Target::new).collect(),
+            balancer: Balancer::new(config),
+            tls: None,
+            checks: OnceLock::new(),
+        }
     }
 
-    fn pick(&self, tried: u64) -> Option<usize> {
-        (0..self.targets.len()).find(|at| tried & (1 << at) == 0)
+    /// Begins to ask the servers whether they are well, where the definition wants it, until this is dropped.
+    pub(crate) fn watch(self: &Arc<Self>) {
+        let Some(check) = &self.config.health_check else { return };
+        self.checks.get_or_init(|| {
+            let asked = self.targets.iter().enumerate().filter(|(_, target)| target.config.weight > 0);
+            asked.map(|(at, _)| check::watch(Arc::downgrade(self), at, check.clone())).collect()
+        });
     }
-
-    fn failed(&self, _: usize) {}
 
     /// Sends a request to one of the servers, to another one where it cannot be reached, and waits for the head of the
-    /// answer. Where a server has closed a connection that was kept, an idempotent request without a body is sent again
-    /// (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
+    /// answer. An idempotent request without a body is sent again where a server has closed a connection that was kept, and
+    /// to another server where one has closed a new connection (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
     ///
     /// # Errors
     /// What the client is told.
@@ -88,32 +100,60 @@ impl Upstream {
     ) -> Result<Answered, Refusal> {
         let upload = request.body().upload();
         let replayable = request.body().is_empty() && request.method().is_idempotent();
-        let mut tried = 0u64;
-        while let Some(at) = self.pick(tried) {
+        let (mut tried, mut searched) = (0u64, Duration::ZERO);
+        // One connection that was closed is bad luck; a request must not go through all that are kept.
+        let mut only_new = false;
+        while let Some(at) = self.balancer.pick(tried) {
             let target = &self.targets[at];
-            let kept = target.pool.take();
+            let kept = if only_new { None } else { target.pool.take() };
             let mut link = match kept {
                 Some(link) => link,
-                // Boxed: most requests find a connection.
-                None => match Box::pin(self.connect(target)).await {
-                    Ok(link) => link,
-                    Err(error) => {
-                        tracing::debug!(target = %target.authority, %error, "cannot connect");
-                        tried |= 1 << at;
-                        self.failed(at);
-                        continue;
+                None => {
+                    let began = Instant::now();
+                    // Boxed: most requests find a connection.
+                    match Box::pin(self.connect(target)).await {
+                        Ok(link) => {
+                            target.pool.share(&link);
+                            link
+                        }
+                        Err(error) => {
+                            tracing::debug!(target = %target.authority, %error, "cannot connect");
+                            self.failed(at);
+                            tried |= 1 << at;
+                            searched += began.elapsed();
+                            if searched > SEARCH {
+                                break;
+                            }
+                            continue;
+                        }
                     }
-                },
+                }
             };
             target.address(&mut request, link.is_http2());
-            let copy = (replayable && !link.fresh).then(|| Copy::of(&request));
+            let again = replayable && (!link.fresh || self.balancer.has_choice());
+            let copy = again.then(|| Copy::of(&request));
             match link.send(request, patience).await {
-                Ok(response) => return Ok(Answered { response, link, target: at }),
-                Err(SendError::NotSent(again)) if !link.fresh => request = *again,
-                Err(SendError::Closed) if let Some(copy) = copy => request = copy.into_request(),
+                Ok(response) => {
+                    self.answered(at, response.status());
+                    return Ok(Answered { response, link, target: at });
+                }
+                Err(SendError::NotSent(unsent)) if !link.fresh => {
+                    only_new = true;
+                    request = *unsent;
+                }
+                Err(SendError::Closed) if let Some(copy) = copy => {
+                    if link.fresh {
+                        self.failed(at);
+                        tried |= 1 << at;
+                    }
+                    only_new = true;
+                    request = copy.into_request();
+                }
                 Err(error) => {
                     tracing::debug!(target = %target.authority, ?error, "no answer");
-                    if !matches!(error, SendError::ClientSilent) {
+                    if !matches!(error, SendError::ClientSilent)
+                        && upload.as_deref().and_then(Upload::fault).is_none()
+                    {
                         self.failed(at);
                     }
                     return Err(refusal(&error, upload.as_deref()));
@@ -121,6 +161,34 @@ impl Upstream {
             }
         }
         Err(Refusal::Unreachable)
+    }
+
+    /// Takes note of an answer: it may say that there is nobody behind it.
+    fn answered(&self, at: usize, status: StatusCode) {
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                self.failed(at);
+            }
+            _ if self.balancer.succeeded(at) => {
+                tracing::info!(api = %self.api, target = %self.targets[at].authority, "target is back");
+            }
+            _ => {}
+        }
+    }
+
+    fn failed(&self, at: usize) {
+        if self.balancer.failed(at) {
+            tracing::warn!(api = %self.api, target = %self.targets[at].authority, "target is ejected: it failed too often");
+        }
+    }
+
+    fn set_well(&self, at: usize, well: bool) {
+        self.balancer.set_well(at, well);
+        let target = &self.targets[at].authority;
+        match well {
+            true => tracing::info!(api = %self.api, %target, "target is well"),
+            false => tracing::warn!(api = %self.api, %target, "target is unwell"),
+        }
     }
 
     /// Takes a connection back when an exchange is over.
@@ -157,44 +225,9 @@ impl Upstream {
                 .map_err(io::Error::other)?;
             // Whoever has an exchange on it sees its end; nobody else needs to.
             tokio::spawn(async move { connection.await.unwrap_or_default() });
-            target.pool.share(&sender);
             Ok(Link::over(sender))
         };
         timeout(CONNECT, connecting).await?.map(Box::new)
-    }
-}
-
-impl Target {
-    fn new(config: &TargetConfig) -> Self {
-        let host = match config.host.contains(':') {
-            true => format!("[{}]", config.host),
-            false => config.host.clone(),
-        };
-        let own = if config.scheme == Scheme::HTTPS { 443 } else { 80 };
-        let authority = if config.port == own { host } else { format!("{host}:{}", config.port) };
-        Self {
-            config: config.clone(),
-            host: HeaderValue::from_str(&authority).expect("a host name is ASCII"),
-            authority: authority.parse().expect("a host name and a port are an authority"),
-            pool: Pool::default(),
-        }
-    }
-
-    /// Makes a request one for this server (RFC 9112, section 3.2.1; RFC 9113, section 8.3.1).
-    fn address(&self, request: &mut Request<RequestBody>, http2: bool) {
-        let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = Some(path);
-        if http2 {
-            parts.scheme = Some(self.config.scheme.clone());
-            parts.authority = Some(self.authority.clone());
-            request.headers_mut().remove(HOST);
-            *request.version_mut() = Version::HTTP_2;
-        } else {
-            request.headers_mut().insert(HOST, self.host.clone());
-            *request.version_mut() = Version::HTTP_11;
-        }
-        *request.uri_mut() = Uri::from_parts(parts).expect("both a path alone and a whole URI are one");
     }
 }
 

@@ -11,7 +11,7 @@ use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
-use telemetry::{Metrics, RefusalReason, start_logging};
+use telemetry::{Metrics, RefusalReason, Reporter, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -68,8 +68,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
-    let proxy =
-        Proxy::new(settings.proxy, apis, waiting, settings.verifier.clone(), hub.sessions().clone(), metrics);
+    let proxy = Proxy::new(
+        settings.proxy,
+        apis,
+        waiting,
+        settings.verifier.clone(),
+        hub.sessions().clone(),
+        metrics,
+        Arc::new(Reporter::new(settings.request_log)),
+    );
     let proxy = Arc::new(proxy);
     let inbound =
         Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());

@@ -9,6 +9,7 @@ mod given;
 mod kind;
 mod mistake;
 mod network;
+mod observing;
 mod reader;
 pub(crate) mod table;
 #[cfg(test)]
@@ -77,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: Level,
     /// Their form.
     pub(crate) log_format: LogFormat,
+    /// Whether each proxied request is a line in the log.
+    pub(crate) request_log: bool,
     /// For open requests after SIGTERM.
     pub(crate) grace: Duration,
     /// What to tell the operator in the log; no mistakes.
@@ -165,6 +168,7 @@ impl Settings {
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
+            request_log: observing::read_request_log(reader),
             grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
             warnings: Vec::new(),
         }

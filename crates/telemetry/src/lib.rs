@@ -1,13 +1,17 @@
-//! What the gateway says of itself: metric families and log lines.
+//! What the gateway says of itself: metric families, log lines and traces.
 //!
 //! The room knows names, labels and formats. It does not know what it counts: the other rooms hold an
 //! [`Metrics`] and count what they do. Labels taken from outside are bounded ([`EventTypeLabel`]).
 
 mod logging;
 mod metrics;
+mod report;
+mod trace_context;
 
 pub use logging::{LogFormat, LogFormatError, start_logging};
 pub use metrics::{
     CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Metrics, ProxyEndpoint, ProxyMetrics,
     ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
+pub use report::{Report, Reporter};
+pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

@@ -49,7 +49,7 @@ fn messages_follow_one_another() {
         ("TRANSFER-encoding: Chunked\r\n", "3;a=b\r\n\n\n\n\r\nA \r\n0123456789\r\n0\r\n\r\n".to_owned()),
         (
             "Transfer-Encoding: chunked\r\n",
-            "0000000000000000;x\r\nx-content-length: 5\r\nx: y\r\n\r\n".to_owned(),
+            "0000000000000000;x\r\nContent-Length: 5\r\nx: y\r\n\r\n".to_owned(),
         ),
         ("Transfer-Encoding: chunked\r\n", format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(200))),
     ] {
@@ -105,13 +105,11 @@ fn a_body_that_is_not_chunked_as_it_should_be_ends_the_connection() {
         "0\r\nX: a\nY: b\r\n\r\n",
         "2;\0\r\nxx\r\n0\r\n\r\n",
         "2;a\rxx\r\n0\r\n\r\n",
-        "0\r\nContent-Length : 5\r\nhost: b\r\n\r\n",
-        "0\r\nX: a\r\ntransfer-encoding: chunked\r\n\r\n",
         &format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(300)),
     ] {
         let (heads, found) = followed(&with("Transfer-Encoding: chunked\r\n", body));
         assert_eq!(heads, 1, "{body:?}");
-        assert!(matches!(found, Some(Fault::Chunk | Fault::LineEnd | Fault::Trailer)), "{body:?}: {found:?}");
+        assert!(matches!(found, Some(Fault::Chunk | Fault::LineEnd)), "{body:?}: {found:?}");
     }
 }
 

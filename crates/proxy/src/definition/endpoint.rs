@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::auth::{AuthType, ONLY_JWT};
 use super::members::{Members, child};
 use super::parse::MAX_ID;
-use super::pattern::check_pattern;
 use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
+use crate::path::Pattern;
 
 /// The longest pattern, pointer or replacement, in bytes.
 const MAX_PATTERN: usize = 4096;
@@ -83,8 +83,8 @@ pub(super) fn read(
             "must be a path (RFC 3986) that begins with / or a capture, such as \\1",
         );
     }
-    if let Some(Err(reason)) = path_regex.map(|pattern| check_pattern(pattern, path_replacement)) {
-        members.fault("path_regex", reason);
+    if let Some(Err(error)) = path_regex.map(|regex| Pattern::new(regex, path_replacement)) {
+        members.fault(error.member(), error.to_string());
     }
     let secured = members.flag("secured", false);
     if secured && auth_type == AuthType::None {

@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::members::{Members, child};
 use super::{Ejection, HealthCheck, TargetConfig, TlsFiles, UpstreamConfig, tls};
 
-/// The servers of one service.
-const MAX_TARGETS: usize = 256;
+/// The servers of one service: sets of them are bits of a word.
+const MAX_TARGETS: usize = 64;
 
 /// The longest URL of a server, in bytes.
 const MAX_URL: usize = 1024;

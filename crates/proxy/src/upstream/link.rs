@@ -94,6 +94,14 @@ impl Link {
         matches!(self.sender, Sender::Http2(_))
     }
 
+    /// What can be shared of it.
+    pub(super) fn http2(&self) -> Option<&Http2> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(http2) => Some(http2),
+        }
+    }
+
     /// Whether another exchange can begin; what a service that has hung up cannot.
     pub(super) fn is_ready(&mut self) -> bool {
         let Sender::Http1(sender) = &self.sender else { return false };

@@ -26,7 +26,9 @@ impl Pool {
         if let Some(http2) = &*self.shared.lock()
             && !http2.is_closed()
         {
-            return Some(Box::new(Link::over(http2.clone())));
+            let mut link = Link::over(http2.clone());
+            link.fresh = false;
+            return Some(Box::new(link));
         }
         loop {
             let (mut link, _) = self.idle.lock().pop()?;
@@ -48,9 +50,11 @@ impl Pool {
         }
     }
 
-    /// Every exchange goes over this connection from now on.
-    pub(super) fn share(&self, http2: &Http2) {
-        *self.shared.lock() = Some(http2.clone());
+    /// Every exchange goes over this new connection from now on, where it is HTTP/2.
+    pub(super) fn share(&self, link: &Link) {
+        if let Some(http2) = link.http2() {
+            *self.shared.lock() = Some(http2.clone());
+        }
     }
 
     /// Closes what has waited for too long, or was closed by the server.

@@ -100,7 +100,7 @@ pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
     std::fs::read_to_string(text).map_err(|error| format!("{error}; allowed: {kind}"))
 }
 
-fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
+pub(super) fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
     let parts: Vec<_> = text.split(',').map(|part| part.trim().to_owned()).collect();
     if parts.iter().any(String::is_empty) { Err(format!("allowed: {kind}")) } else { Ok(parts) }
 }

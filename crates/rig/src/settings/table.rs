@@ -308,6 +308,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 rig_millis(1, DAY),
                 "How long a request waits for its asynchronous answer; then the client gets 504",
             ),
+            setting(
+                "REQUEST_LOG",
+                "",
+                text("PLACES", "console; kafka is not in this version yet"),
+                "Where each proxied request is told of, by commas; console: a line in the log, at every LOG_LEVEL",
+            ),
         ],
     },
     Group {
@@ -419,7 +425,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "PROXY_KINESIS_REQUEST_REGION",
     "PROXY_KINESIS_RESPONSE_TIMEOUT",
     "PROXY_NATS_RESPONSE_TIMEOUT",
-    "REQUEST_LOG",
 ];
 
 #[cfg(test)]

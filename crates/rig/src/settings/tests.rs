@@ -357,3 +357,13 @@ fn each_fault_of_a_definition_is_a_line_with_its_pointer() {
         assert_eq!(told, format!("environment PROXY_CONFIG_FILE = {wrong:?}: {reason}\n"));
     }
 }
+
+#[test]
+fn requests_are_told_of_where_that_can_be_done() {
+    let log = |places: &str| parse(&[], &[("REQUEST_LOG", places)]).map(|settings| settings.request_log);
+    assert_eq!((log(""), log("console")), (Ok(false), Ok(true)));
+    for places in ["kafka", "console,kafka", "console,", "konsole"] {
+        let told = log(places).unwrap_err();
+        assert!(told.contains("allowed: console; kafka is not in this version yet"), "{told}");
+    }
+}

@@ -188,7 +188,7 @@ fn targets_stand_alone_and_share() {
     let shown = upstream.targets.iter().map(|target| (&*target.host, target.port, target.weight));
     assert_eq!(shown.collect::<Vec<_>>(), [("a", 80, 1), ("b", 443, 3), ("::1", 9, 0)]);
     for (proxy, told) in [
-        (targets(json!([])), "/proxy/targets: must have 1 to 256 entries"),
+        (targets(json!([])), "/proxy/targets: must have 1 to 64 entries"),
         (targets(json!([5])), "/proxy/targets/0: must be object"),
         (targets(json!([{"url": "a"}])), "/proxy/targets/0/url: must begin with http:// or https://"),
         (targets(json!([{"url": "http://a/b"}])), "/proxy/targets/0/url: must not have a path"),
@@ -205,7 +205,7 @@ fn targets_stand_alone_and_share() {
             "/proxy/targets/0/weight: must be between 0 and 65535",
         ),
         (json!({"targets": [{"url": "http://a"}], "port": 5}), "/proxy/port: must not stand beside targets"),
-        (targets(json!(vec![json!({"url": "http://a"}); 257])), "/proxy/targets: must have 1 to 256 entries"),
+        (targets(json!(vec![json!({"url": "http://a"}); 65])), "/proxy/targets: must have 1 to 64 entries"),
     ] {
         assert_eq!(faults(&with("/proxy", proxy)), [told]);
     }

@@ -1,0 +1,172 @@
+//! What all paths that a pattern matches have in common: how they begin and end, and an example.
+
+use regex_syntax::Parser;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// The longest example, in bytes.
+const LONGEST: usize = 1000;
+
+/// What is known of the paths of a pattern, folded: see [`fold`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How each of them begins.
+    pub(crate) prefix: String,
+    /// How each of them ends.
+    pub(crate) suffix: String,
+    /// Whether there is no other than `prefix`.
+    pub(crate) is_exact: bool,
+    /// The fewest characters that are given in any of them.
+    pub(crate) literals: usize,
+    /// One of them, if one was found.
+    pub(crate) example: Option<String>,
+}
+
+impl Shape {
+    /// Of a pattern without its anchors; nothing is known of one that is wrong.
+    pub(super) fn of(path_regex: &str) -> Self {
+        let Ok(hir) = Parser::new().parse(path_regex) else { return Self::default() };
+        let (prefix, is_exact) = edge(&hir, false);
+        let (suffix, _) = edge(&hir, true);
+        let mut example = String::new();
+        let found = put_example(&hir, &mut example);
+        Self {
+            prefix: ascii_beginning(&prefix).to_owned(),
+            suffix: ascii_end(&suffix).to_owned(),
+            is_exact: is_exact && prefix.is_ascii(),
+            literals: literals(&hir),
+            example: found.then_some(example),
+        }
+    }
+}
+
+/// The text in which all letters that differ in case only, and are ASCII in one of them, are the same lower-case letter.
+/// Two signs beyond ASCII are such letters: the long s and the Kelvin sign (Unicode, CaseFolding.txt, C and S).
+pub(crate) fn fold(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return text.into();
+    }
+    text.chars().map(fold_char).collect::<String>().into()
+}
+
+fn fold_char(char: char) -> char {
+    match char {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        char => char.to_ascii_lowercase(),
+    }
+}
+
+fn ascii_beginning(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_ascii()).unwrap_or(text.len())]
+}
+
+fn ascii_end(text: &str) -> &str {
+    &text[text
+        .rfind(|c: char| !c.is_ascii())
+        .map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8))..]
+}
+
+/// What everything that it matches begins with, or ends with, folded; whether that is all of it.
+fn edge(hir: &Hir, at_end: bool) -> (String, bool) {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => (String::new(), true),
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+            Ok(text) => (fold(text).into_owned(), true),
+            Err(_) => (String::new(), false),
+        },
+        HirKind::Class(class) => (String::new(), class.maximum_len() == Some(0)),
+        HirKind::Capture(capture) => edge(&capture.sub, at_end),
+        HirKind::Repetition(repetition) => match (repetition.min, repetition.max) {
+            (0, _) => (String::new(), false),
+            (1, Some(1)) => edge(&repetition.sub, at_end),
+            _ => (edge(&repetition.sub, at_end).0, false),
+        },
+        HirKind::Concat(list) => {
+            let mut text = String::new();
+            let mut part = |hir| {
+                let (more, is_all) = edge(hir, at_end);
+                if at_end {
+                    text.insert_str(0, &more)
+                } else {
+                    text.push_str(&more)
+                }
+                is_all
+            };
+            let is_all = if at_end { list.iter().rev().all(&mut part) } else { list.iter().all(&mut part) };
+            (text, is_all)
+        }
+        HirKind::Alternation(list) => {
+            let edges = list.iter().map(|hir| edge(hir, at_end).0);
+            let common = edges.reduce(|one, other| match at_end {
+                true => common_end(&one, &other).to_owned(),
+                false => common_beginning(&one, &other).to_owned(),
+            });
+            (common.unwrap_or_default(), false)
+        }
+    }
+}
+
+fn common_beginning<'a>(one: &'a str, other: &str) -> &'a str {
+    let different = one.char_indices().zip(other.chars()).find(|((_, one), other)| one != other);
+    &one[..different.map_or(one.len().min(other.len()), |((at, _), _)| at)]
+}
+
+fn common_end<'a>(one: &'a str, other: &str) -> &'a str {
+    let same = one.chars().rev().zip(other.chars().rev()).take_while(|(one, other)| one == other);
+    &one[one.len() - same.map(|(char, _)| char.len_utf8()).sum::<usize>()..]
+}
+
+/// The fewest characters that are given in anything that it matches.
+fn literals(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) | HirKind::Class(_) => 0,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Capture(capture) => literals(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            literals(&repetition.sub).saturating_mul(repetition.min.min(LONGEST as u32) as usize)
+        }
+        HirKind::Concat(list) => list.iter().fold(0, |sum, hir| sum.saturating_add(literals(hir))),
+        HirKind::Alternation(list) => list.iter().map(literals).min().unwrap_or(0),
+    }
+}
+
+/// Writes something that it matches, if that is not long and not hard to find.
+fn put_example(hir: &Hir, into: &mut String) -> bool {
+    if into.len() > LONGEST {
+        return false;
+    }
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+            Ok(text) => {
+                into.push_str(text);
+                true
+            }
+            Err(_) => false,
+        },
+        HirKind::Class(class) => match example_of(class) {
+            Some(char) => {
+                into.push(char);
+                true
+            }
+            None => false,
+        },
+        HirKind::Capture(capture) => put_example(&capture.sub, into),
+        HirKind::Repetition(repetition) => {
+            let times = repetition.min.max(1).min(repetition.max.unwrap_or(u32::MAX));
+            (0..times).all(|_| put_example(&repetition.sub, into))
+        }
+        HirKind::Concat(list) => list.iter().all(|hir| put_example(hir, into)),
+        HirKind::Alternation(list) => list.first().is_some_and(|hir| put_example(hir, into)),
+    }
+}
+
+/// A letter of the class where it has one, else its first character.
+fn example_of(class: &Class) -> Option<char> {
+    let Class::Unicode(class) = class else { return None };
+    let has = |char: char| class.ranges().iter().any(|range| (range.start()..=range.end()).contains(&char));
+    ['x', '1']
+        .into_iter()
+        .find(|char| has(*char))
+        .or_else(|| class.ranges().first().map(|range| range.start()))
+}

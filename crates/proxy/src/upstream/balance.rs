@@ -1,0 +1,239 @@
+//! Which server of an API gets a request: by weight, and by how each has done.
+//!
+//! One server alone is always the one. Among several, those that their health check finds unwell and those that are
+//! ejected after failures in a row are left out. Where none would remain, all are tried: the opinion is probably wrong, and
+//! if it is not, nothing is lost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::definition::{Ejection, UpstreamConfig};
+
+/// How far the point moves with each request: the golden ratio of its range. So the points of every stretch of requests lie
+/// evenly, without any memory of who got how many.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Chooses among the servers of an API. A server is known by its place in the definition.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    /// `None`: there is nothing to choose.
+    several: Option<Several>,
+}
+
+/// Sets of servers are bits: a definition has at most 64.
+#[derive(Debug)]
+struct Several {
+    weights: Box<[u32]>,
+    /// Those with a weight, and the sum of all weights.
+    weighted: u64,
+    total: u64,
+    ejection: Option<Ejection>,
+    /// Where on the line of all weights the next request falls.
+    point: AtomicU64,
+    /// Those that are unwell or ejected.
+    left_out: AtomicU64,
+    /// Those for which a success is news.
+    failing: AtomicU64,
+    standings: Mutex<Box<[Standing]>>,
+}
+
+/// What is known of a server.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// What its health check says.
+    well: bool,
+    trust: Trust,
+}
+
+/// What requests have shown of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// It gets its share; so many failures in a row.
+    Full(u32),
+    /// It gets nothing until then.
+    Ejected(Instant),
+    /// It has got one request to show that it is back. Where nothing is heard of that until then, another one.
+    Trial(Instant),
+}
+
+impl Balancer {
+    pub(super) fn new(config: &UpstreamConfig) -> Self {
+        let several = (config.targets.len() > 1).then(|| Several::new(config));
+        Self { several }
+    }
+
+    /// Whether a request that has failed at one server has another one to go to.
+    pub(super) fn has_choice(&self) -> bool {
+        self.several.is_some()
+    }
+
+    /// The server for a request that has been to these already; `None`: it has been to all.
+    pub(super) fn pick(&self, tried: u64) -> Option<usize> {
+        match &self.several {
+            None => (tried == 0).then_some(0),
+            Some(several) => several.pick(tried),
+        }
+    }
+
+    /// Notes that a server has done its work; whether that brings it back.
+    pub(super) fn succeeded(&self, at: usize) -> bool {
+        self.several.as_ref().is_some_and(|several| several.succeeded(at))
+    }
+
+    /// Notes that a server has failed; whether it is left out from now on, and was not before.
+    pub(super) fn failed(&self, at: usize) -> bool {
+        self.several.as_ref().is_some_and(|several| several.failed(at))
+    }
+
+    /// Takes note of what the health check of a server says.
+    pub(super) fn set_well(&self, at: usize, well: bool) {
+        if let Some(several) = &self.several {
+            several.change(at, |standing| standing.well = well);
+        }
+    }
+}
+
+impl Several {
+    fn new(config: &UpstreamConfig) -> Self {
+        let weights: Box<[u32]> = config.targets.iter().map(|target| target.weight).collect();
+        let weighted = weights.iter().enumerate().filter(|(_, weight)| **weight > 0);
+        let standings = vec![Standing { well: true, trust: Trust::Full(0) }; weights.len()];
+        Self {
+            weighted: weighted.fold(0, |set, (at, _)| set | 1 << at),
+            total: weights.iter().copied().map(u64::from).sum(),
+            weights,
+            ejection: config.ejection,
+            // Several nodes need not begin with the same server.
+            point: AtomicU64::new(fastrand::u64(..)),
+            left_out: AtomicU64::new(0),
+            failing: AtomicU64::new(0),
+            standings: Mutex::new(standings.into()),
+        }
+    }
+
+    fn pick(&self, tried: u64) -> Option<usize> {
+        let left = self.weighted & !tried;
+        match self.left_out.load(Ordering::Relaxed) {
+            0 => self.choose(left),
+            left_out => self.pick_carefully(left, left_out),
+        }
+    }
+
+    #[cold]
+    fn pick_carefully(&self, left: u64, left_out: u64) -> Option<usize> {
+        let now = Instant::now();
+        let mut standings = self.standings.lock();
+        let good = left & !left_out
+            | members(left & left_out)
+                .filter(|at| standings[*at].may_be_tried(now))
+                .fold(0, |set, at| set | 1 << at);
+        let Some(at) = self.choose(good) else { return self.choose(left) };
+        if let Some(ejection) = &self.ejection
+            && !matches!(standings[at].trust, Trust::Full(_))
+        {
+            standings[at].trust = Trust::Trial(now + ejection.time);
+        }
+        Some(at)
+    }
+
+    /// One of a set, each as often as its weight wants.
+    fn choose(&self, among: u64) -> Option<usize> {
+        let total = match among == self.weighted {
+            true => self.total,
+            false => members(among).map(|at| u64::from(self.weights[at])).sum(),
+        };
+        let point = u128::from(self.point.fetch_add(STEP, Ordering::Relaxed));
+        // From the whole range of the point to the line of the weights.
+        let mut left = (point * u128::from(total)) >> 64;
+        members(among).find(|at| {
+            let weight = u128::from(self.weights[*at]);
+            let here = left < weight;
+            left = left.saturating_sub(weight);
+            here
+        })
+    }
+
+    fn succeeded(&self, at: usize) -> bool {
+        if self.failing.load(Ordering::Relaxed) & 1 << at == 0 {
+            return false;
+        }
+        self.change(at, |standing| match standing.trust {
+            Trust::Full(_) => {
+                standing.trust = Trust::Full(0);
+                false
+            }
+            // An answer to what was asked before.
+            Trust::Ejected(_) => false,
+            Trust::Trial(_) => {
+                standing.trust = Trust::Full(0);
+                true
+            }
+        })
+    }
+
+    fn failed(&self, at: usize) -> bool {
+        let Some(ejection) = self.ejection else { return false };
+        self.change(at, |standing| {
+            let ejected = Trust::Ejected(Instant::now() + ejection.time);
+            match standing.trust {
+                Trust::Full(failures) if failures + 1 < ejection.after => {
+                    standing.trust = Trust::Full(failures + 1);
+                    false
+                }
+                Trust::Full(_) => {
+                    standing.trust = ejected;
+                    true
+                }
+                Trust::Ejected(_) => false,
+                Trust::Trial(_) => {
+                    standing.trust = ejected;
+                    false
+                }
+            }
+        })
+    }
+
+    #[cold]
+    fn change<T>(&self, at: usize, change: impl FnOnce(&mut Standing) -> T) -> T {
+        let mut standings = self.standings.lock();
+        let result = change(&mut standings[at]);
+        let Standing { well, trust } = standings[at];
+        set(&self.left_out, at, !well || !matches!(trust, Trust::Full(_)));
+        set(&self.failing, at, trust != Trust::Full(0));
+        result
+    }
+}
+
+impl Standing {
+    /// Whether one that is left out may get a request all the same.
+    fn may_be_tried(&self, now: Instant) -> bool {
+        let Self { well, trust } = *self;
+        well && match trust {
+            Trust::Full(_) => true,
+            Trust::Ejected(until) | Trust::Trial(until) => until <= now,
+        }
+    }
+}
+
+/// Adds a server to a set, or takes it out.
+fn set(of: &AtomicU64, at: usize, is_in: bool) {
+    match is_in {
+        true => of.fetch_or(1 << at, Ordering::Relaxed),
+        false => of.fetch_and(!(1 << at), Ordering::Relaxed),
+    };
+}
+
+/// The places in a set, in their order.
+fn members(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = set.trailing_zeros();
+        // Without its lowest bit.
+        set &= set.wrapping_sub(1);
+        (at < u64::BITS).then_some(at as usize)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Asks a server regularly whether it is well.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use tokio::time::{sleep, timeout};
+
+use super::target::Target;
+use super::{Patience, Upstream};
+use crate::body::RequestBody;
+use crate::definition::HealthCheck;
+
+/// How much shorter or longer than it is configured a pause may be: so checks of many nodes do not come at once.
+const JITTER: f64 = 0.1;
+
+/// What the answers so far say of a server: it is well until they say otherwise.
+#[derive(Debug)]
+struct Opinion {
+    well: bool,
+    /// So many answers in a row say the opposite.
+    against: u32,
+}
+
+impl Opinion {
+    fn new() -> Self {
+        Self { well: true, against: 0 }
+    }
+
+    /// Takes note of an answer; where that changes the opinion, to what.
+    fn hear(&mut self, good: bool, check: &HealthCheck) -> Option<bool> {
+        if good == self.well {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let enough = if good { check.healthy_after } else { check.unhealthy_after };
+        if self.against < enough {
+            return None;
+        }
+        *self = Self { well: good, against: 0 };
+        Some(good)
+    }
+}
+
+/// Runs as long as the upstream is there.
+pub(super) async fn watch(upstream: Weak<Upstream>, at: usize, check: HealthCheck) {
+    let mut opinion = Opinion::new();
+    loop {
+        let Some(upstream) = upstream.upgrade() else { return };
+        let good = timeout(check.timeout, is_good(&upstream, &upstream.targets[at], &check)).await;
+        if let Some(well) = opinion.hear(good.unwrap_or(false), &check) {
+            upstream.set_well(at, well);
+        }
+        drop(upstream);
+        sleep(pause(check.interval)).await;
+    }
+}
+
+fn pause(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
+}
+
+/// Asks once, over a connection of its own: that it can be made is part of being well.
+async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck) -> bool {
+    let Ok(mut link) = upstream.connect(target).await else { return false };
+    let mut request = Request::new(RequestBody::empty());
+    *request.uri_mut() = check.path.parse().expect("the path was checked with the definition");
+    target.address(&mut request, link.is_http2());
+    if !link.is_http2() {
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let patience = Patience { answer: check.timeout, idle: check.timeout };
+    let answer = link.send(request, patience).await;
+    answer.is_ok_and(|answer| answer.status().is_success() || answer.status().is_redirection())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHECK: HealthCheck = HealthCheck {
+        path: String::new(),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(1),
+        healthy_after: 2,
+        unhealthy_after: 3,
+    };
+
+    fn heard(answers: &[bool]) -> Vec<Option<bool>> {
+        let mut opinion = Opinion::new();
+        answers.iter().map(|good| opinion.hear(*good, &CHECK)).collect()
+    }
+
+    #[test]
+    fn an_opinion_changes_after_enough_answers_in_a_row() {
+        let changes = heard(&[false, false, false, false, true, true, true, false]);
+        assert_eq!(changes, [None, None, Some(false), None, None, Some(true), None, None]);
+    }
+
+    #[test]
+    fn one_answer_that_agrees_begins_the_row_anew() {
+        assert_eq!(heard(&[false, false, true, false, false]), [None; 5]);
+        assert_eq!(heard(&[false, false, false, true, false, true])[3..], [None; 3]);
+    }
+
+    #[test]
+    fn pauses_are_about_the_interval() {
+        let pauses: Vec<_> = (0..100).map(|_| pause(CHECK.interval)).collect();
+        let range = Duration::from_secs(9)..=Duration::from_secs(11);
+        assert!(pauses.iter().all(|pause| range.contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]), "without jitter");
+    }
+}
