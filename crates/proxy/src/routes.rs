@@ -9,7 +9,7 @@ mod group;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::iter::successors;
 
 use http::Method;
@@ -109,6 +109,7 @@ impl<T: Endpoint> Routes<T> {
 
     /// Endpoints of one method that cover a path together, as far as an example of each shows; some of them.
     pub(crate) fn overlaps(&self) -> Vec<Overlap<'_, T>> {
+        let mut pairs = BTreeSet::new();
         let mut overlaps = Vec::new();
         for (number, endpoint) in self.endpoints.iter().enumerate() {
             let Some(path) = endpoint.pattern().shape().example.as_deref() else { continue };
@@ -116,11 +117,13 @@ impl<T: Endpoint> Routes<T> {
             let folded = fold(path);
             let mut groups = set.groups_of(&folded);
             let other = groups.find_map(|group| group.find(&self.endpoints, path, &folded, Some(number)));
-            overlaps.extend(other.map(|other| {
-                let (winner, loser) = (number.min(other), number.max(other));
-                Overlap { winner: &self.endpoints[winner], loser: &self.endpoints[loser], path }
-            }));
-            if overlaps.len() >= MOST_OVERLAPS {
+            let Some(other) = other else { continue };
+            let (winner, loser) = (number.min(other), number.max(other));
+            if pairs.insert((winner, loser)) {
+                let [winner, loser] = [winner, loser].map(|number| &self.endpoints[number]);
+                overlaps.push(Overlap { winner, loser, path });
+            }
+            if overlaps.len() == MOST_OVERLAPS {
                 break;
             }
         }

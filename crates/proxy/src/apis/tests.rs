@@ -52,7 +52,7 @@ fn document(id: &str, name: &str) -> Value {
     json!({
         "id": id,
         "name": name,
-        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": "/x", "method": "GET"}]}},
+        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": format!("/{id}"), "method": "GET"}]}},
         "proxy": {"target_url": "http://127.0.0.1", "port": 5555},
     })
 }
