@@ -79,6 +79,7 @@ impl Proxy {
     }
 
     fn outcome(&self, bytes: &[u8], outcome: &Outcome) -> Result<(), String> {
+        let ended = self.service.ended();
         let mut wire = Wire::connect(self.gateway.inbound());
         wire.send(bytes);
         match outcome {
@@ -101,6 +102,9 @@ impl Proxy {
                     Some(answer) if answer.status != *status => return Err(answer.shown()),
                     _ => drop(wire.rest()),
                 }
+                eventually("the service's connection ends", || {
+                    (self.service.ended() == ended + 1).then_some(())
+                });
                 let heard = self.service.heard();
                 match heard.iter().find(|bytes| requests(bytes).is_ok()) {
                     Some(whole) => Err(format!("a whole request: {:?}", String::from_utf8_lossy(whole))),
@@ -310,10 +314,12 @@ fn chunked_bodies() {
         ),
         &Forwarded(&[("POST /p HTTP/1.1", "hello{x: y}")]),
     );
+    let ended = proxy.service.ended();
     let mut wire = Wire::connect(proxy.gateway.inbound());
     wire.send(chunked("5\r\nhello\r\n"));
     wire.half_close();
     drop(wire.rest());
+    eventually("the service's connection ends", || (proxy.service.ended() == ended + 1).then_some(()));
     let heard = proxy.service.heard();
     assert!(
         heard.iter().all(|bytes| requests(bytes).is_err()),

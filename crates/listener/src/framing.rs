@@ -87,6 +87,8 @@ pub(crate) struct Framing {
     head: Head,
     /// From here on nothing is followed.
     fault: Option<Fault>,
+    /// The fault is one of a body.
+    broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,16 +113,18 @@ struct Head {
 }
 
 impl Framing {
-    /// Goes through bytes that have come.
+    /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless there is something wrong with
+    /// a body. A fault of a head is told when hyper hands that head over.
     ///
     /// # Errors
-    /// What is wrong with a body that is being read. A fault of a head is told when hyper hands that head over.
-    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while !bytes.is_empty() && self.fault.is_none() {
+    /// There was something wrong with a body.
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.fault.is_none() {
             if let State::Body(left) | State::Chunk(left) = &mut self.state {
-                let step = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                let step = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                 *left -= step as u64;
-                bytes = &bytes[step..];
+                rest = &rest[step..];
                 self.state = match self.state {
                     State::Body(0) => State::RequestLine,
                     State::Chunk(0) => State::ChunkEnd,
@@ -128,26 +132,35 @@ impl Framing {
                 };
                 continue;
             }
-            let Some(end) = memchr(b'\n', bytes) else {
-                self.keep(bytes);
-                return Ok(());
+            let Some(end) = memchr(b'\n', rest) else {
+                self.keep(rest);
+                break;
             };
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            bytes = rest;
             let in_body = !matches!(self.state, State::RequestLine | State::Field);
             let ended = if self.line.is_empty() {
-                self.end_line(line)
+                self.end_line(&rest[..end])
             } else {
-                self.keep(line);
+                self.keep(&rest[..end]);
                 let line = std::mem::take(&mut self.line);
                 self.end_line(&line)
             };
             if let Err(fault) = ended {
                 self.fault = Some(fault);
-                return if in_body { Err(fault) } else { Ok(()) };
+                self.broken = in_body;
+                break;
             }
+            rest = &rest[end + 1..];
         }
-        Ok(())
+        let followed = if self.broken { bytes.len() - rest.len() } else { bytes.len() };
+        if followed == 0 { self.go_on().map(|()| 0) } else { Ok(followed) }
+    }
+
+    /// Whether hyper may read on.
+    ///
+    /// # Errors
+    /// There is something wrong with the body.
+    pub(crate) fn go_on(&self) -> Result<(), Fault> {
+        self.fault.filter(|_| self.broken).map_or(Ok(()), Err)
     }
 
     /// hyper hands over the next head.

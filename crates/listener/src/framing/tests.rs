@@ -23,7 +23,7 @@ fn followed(bytes: &[u8]) -> (u32, Option<Fault>) {
 fn in_pieces(bytes: &[u8], length: usize) -> (u32, Option<Fault>) {
     let mut framing = Framing::default();
     for piece in bytes.chunks(length) {
-        if framing.follow(piece).is_err() {
+        if framing.follow(piece) != Ok(piece.len()) {
             break;
         }
     }
