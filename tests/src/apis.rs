@@ -12,7 +12,7 @@ pub fn definition(id: &str, name: &str) -> Value {
     json!({
         "id": id,
         "name": name,
-        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": "/n-v3", "method": "GET"}]}},
+        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": format!("/{id}-v3"), "method": "GET"}]}},
         "proxy": {"target_url": "http://127.0.0.1", "port": 5555},
     })
 }

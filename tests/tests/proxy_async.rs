@@ -1,163 +1,141 @@
-//! Answers that come in a request of their own, to the internal port (`response_from: http_async`).
+//! `response_from: http_async`: a request is answered by another one, to the internal port.
 
 use rig_tests::*;
 use serde_json::json;
 
-const CORS_OF_PROXY: &str = "access-control-allow-headers: content-type | access-control-allow-methods: * | access-control-allow-origin: *";
-
-fn start(settings: &[(&str, &str)]) -> (RawUpstream, Gateway) {
-    let upstream = RawUpstream::by_hand();
-    let endpoints = json!([
-        { "id": "async", "method": "POST", "path_regex": "/async", "response_from": "http_async" },
-        { "id": "mine", "method": "POST", "path_regex": "/mine", "response_from": "http_async", "secured": true },
-    ]);
-    let apis = json!([api_of("svc", upstream.address(), endpoints)]).to_string();
-    let gateway = Gateway::start(&[&[("PROXY_CONFIG_FILE", apis.as_str())], settings].concat());
-    (upstream, gateway)
-}
-
-/// Asks; the service answers with this status and an empty body. The client, and the correlation token.
-fn ask(upstream: &RawUpstream, gateway: &Gateway, request: &Request, status: u16) -> (Wire, String) {
-    let client = request.start(gateway.inbound());
-    let mut service = upstream.accept();
-    let asked = Received::read(&mut service).expect("a request");
-    let token = asked.target.rsplit_once("correlation=").expect("a token").1.to_owned();
-    service.send(format!("HTTP/1.1 {status} Whatever\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"));
-    (client, token)
-}
-
-/// An answer to whoever waits with this token.
-fn respond(version: &str, token: &str) -> Request {
-    let body = r#"{"answer":42}"#;
-    let token = token.replace("%3D", "=");
-    if version == "v3" {
-        return Request::post_json("/v3/responses", body)
-            .header("rig-correlation", token)
-            .header("rig-response-code", "201")
-            .header("X-Custom", "1");
-    }
-    let event = json!({
-        "specversion": "0.2", "id": "1", "type": "t", "source": "s",
-        "rig": { "correlation": token }, "data": { "answer": 42 },
-    });
-    Request::post_json("/v2/responses", event.to_string())
-}
-
-#[test]
-fn an_answer_arrives_once() {
-    let (upstream, gateway) = start(&[]);
-    let mut all = Scenarios::default();
-    let (mut client, token) = ask(&upstream, &gateway, &Request::post_json("/async?a=b", r#"{"q":1}"#), 202);
-    let sent = gateway.ask_internal(&respond("v3", &token));
-    all.check("the service is told", &sent, "202 | …message sent to correlated reverse proxy request");
-    let answer = Response::read(&mut client, false);
-    all.check(
-        "the client gets it",
-        &answer,
-        format!(r#"201 | {CORS_OF_PROXY} | content-type: application/json | {{"answer":42}}"#),
+fn behind(more: &[(&str, &str)]) -> (Upstream, Gateway) {
+    let upstream = Upstream::start();
+    let api = upstream.api(
+        "svc",
+        &json!([
+            {"id": "a", "path_regex": "/.*", "method": "GET", "response_from": "http_async"},
+            {"id": "p", "path_regex": "/.*", "method": "POST", "response_from": "http_async"},
+            {"id": "s", "path_regex": "/.*", "method": "PUT", "response_from": "http_async", "secured": true},
+        ]),
     );
-    for name in ["rig-correlation", "rig-response-code", "host", "user-agent"] {
-        assert_eq!(answer.header(name), None, "{name} is not for the client");
-    }
-    assert_ne!(answer.header("content-length"), None);
-    let again = gateway.ask_internal(&respond("v3", &token));
-    all.check("a second answer", &again, "410 | …Nobody waits for this answer…");
+    let apis = json!([api]).to_string();
+    let settings = [&[("PROXY_CONFIG_FILE", &*apis)], more].concat();
+    (upstream, Gateway::start(&settings))
+}
+
+/// The token by which the service can answer.
+fn correlation(received: &Received) -> String {
+    let (_, query) = received.target.split_once('?').expect("a query");
+    let tokens: Vec<_> = query.split('&').filter_map(|pair| pair.strip_prefix("correlation=")).collect();
+    assert_eq!(tokens.len(), 1, "{query}");
+    tokens[0].to_owned()
+}
+
+fn answer(token: &str, status: &str, body: &str) -> Request {
+    Request::new("POST", "/v3/responses")
+        .header("rig-correlation", token)
+        .header("rig-response-code", status)
+        .header("Content-Type", "text/x-test")
+        .header("X-Mine", "1")
+        .header("Server", "not for the client")
+        .body(body)
 }
 
 #[test]
-fn a_client_cannot_say_who_gets_the_answer() {
-    let (upstream, gateway) = start(&[]);
-    let request = Request::post_json("/async?correlation=x&a=1&%63orrelation=y", "{}");
-    let client = request.start(gateway.inbound());
-    let mut service = upstream.accept();
-    let asked = Received::read(&mut service).expect("a request");
-    let (path, query) = asked.target.split_once('?').expect("a query");
-    assert_eq!(path, "/async");
-    assert!(query.starts_with("a=1&correlation="), "{query}");
-    assert_eq!(query.matches("orrelation=").count(), 1, "{query}");
-    drop(client);
+fn d28_an_answer_comes_with_its_status_headers_and_bytes() {
+    let (upstream, gateway) = behind(&[]);
+    let mut client = Request::post_json("/x/async", "{}").start(gateway.inbound());
+    let token = correlation(&upstream.next());
+    let told = gateway.ask_internal(&answer(&token, "207", "\u{0}ü { not json"));
+    assert_eq!(told.status, 202, "{}", told.shown());
+    let response = Response::read(&mut client, false);
+    assert_eq!((response.status, &*response.text()), (207, "\u{0}ü { not json"));
+    assert_eq!(response.header("content-type"), Some("text/x-test"));
+    assert_eq!(response.header("x-mine"), Some("1"));
+    assert_eq!(response.header("server"), None);
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    let again = gateway.ask_internal(&answer(&token, "200", "again"));
+    assert_eq!(again.status, 410, "{}", again.shown());
 }
 
 #[test]
-fn other_statuses_go_straight_back() {
-    let (upstream, gateway) = start(&[]);
-    for status in [200, 400, 503] {
-        let (mut client, token) = ask(&upstream, &gateway, &Request::post_json("/async", "{}"), status);
-        let answer = Response::read(&mut client, false);
-        assert_eq!((answer.status, answer.text().as_str()), (status, "no"));
-        let late = gateway.ask_internal(&respond("v3", &token));
-        assert_eq!(late.status, 410, "{}", late.shown());
-    }
-}
-
-#[test]
-fn nobody_waits_for_ever() {
-    let (upstream, gateway) = start(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "300")]);
-    let mut all = Scenarios::default();
-    let (mut client, token) = ask(&upstream, &gateway, &Request::post_json("/async", "{}"), 202);
-    let answer = Response::read(&mut client, false);
-    all.check("no answer", &answer, format!("504 | {CORS_OF_PROXY}"));
-    let late = gateway.ask_internal(&respond("v3", &token));
-    all.check("a late answer", &late, "410 | …");
-    all.check("a late answer, v2", &gateway.ask_internal(&respond("v2", &token)), "410 | …");
-}
-
-#[test]
-fn who_has_left_or_was_killed_waits_no_more() {
-    let (upstream, gateway) = start(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "60000")]);
-    let (client, token) = ask(&upstream, &gateway, &Request::post_json("/async", "{}"), 202);
-    drop(client);
-    eventually("the end of the request", || {
-        (gateway.ask_internal(&respond("v3", &token)).status == 410).then_some(())
+fn an_answer_may_be_a_cloudevent() {
+    let (upstream, gateway) = behind(&[]);
+    let mut client = Request::get("/x/async").start(gateway.inbound());
+    let token = correlation(&upstream.next());
+    let event = json!({
+        "specversion": "0.2", "type": "t", "source": "/s", "id": "1", "data": {"n": 1},
+        "rig": {"correlation": token, "response_code": 201},
     });
-
-    let request = Request::post_json("/mine", "{}").bearer(&token_of("s"));
-    let (mut client, token) = ask(&upstream, &gateway, &request, 202);
-    gateway.blacklist("s");
-    let answer = Response::read(&mut client, false);
-    assert_eq!((answer.status, answer.text().as_str()), (401, "Authentication failed."));
-    assert_eq!(gateway.ask_internal(&respond("v3", &token)).status, 410);
+    let told = gateway.ask_internal(&Request::post_json("/v2/responses", event.to_string()));
+    assert_eq!(told.status, 202, "{}", told.shown());
+    let response = Response::read(&mut client, false);
+    assert_eq!((response.status, response.json()["data"].clone()), (201, json!({"n": 1})));
 }
 
 #[test]
-fn answers_that_are_none() {
-    let (upstream, gateway) = start(&[]);
-    let (mut client, token) = ask(&upstream, &gateway, &Request::post_json("/async", "{}"), 202);
-    let mut all = Scenarios::default();
-    let post = || Request::post_json("/v3/responses", "{}");
-    let valid = token.replace("%3D", "=");
-    let mut forged = valid.clone();
-    let last = if forged.ends_with('A') { "B" } else { "A" };
-    forged.replace_range(..1, last);
-    for (name, request) in [
-        ("v3 without headers", post()),
-        ("v3 without a code", post().header("rig-correlation", &valid)),
-        (
-            "v3 with a code that is none",
-            post().header("rig-correlation", &valid).header("rig-response-code", "abc"),
-        ),
-        (
-            "v3 with a code of no answer",
-            post().header("rig-correlation", &valid).header("rig-response-code", "101"),
-        ),
-        (
-            "v3 with a code out of range",
-            post().header("rig-correlation", &valid).header("rig-response-code", "1000"),
-        ),
-        ("v3 with a short token", post().header("rig-correlation", "abc").header("rig-response-code", "200")),
-        (
-            "v3 with a forged token",
-            post().header("rig-correlation", &forged).header("rig-response-code", "200"),
-        ),
-        ("v2 without an event", Request::post_json("/v2/responses", "{}")),
-        (
-            "v2 without rig",
-            Request::post_json("/v2/responses", r#"{"specversion":"0.2","id":"1","type":"t","source":"s"}"#),
-        ),
-    ] {
-        all.check(name, &gateway.ask_internal(&request), "400 | …Failed to parse request body: …");
+fn any_other_status_goes_straight_through() {
+    let (upstream, gateway) = behind(&[]);
+    for status in [200, 204, 302, 404, 503] {
+        let response = gateway.ask(&Request::get(format!("/status/{status}")));
+        assert_eq!(response.status, status);
+        upstream.next();
     }
-    // None of these was an answer.
-    assert_eq!(gateway.ask_internal(&respond("v3", &token)).status, 202);
-    assert_eq!(Response::read(&mut client, false).status, 201);
+    gateway.await_metric("rig_proxy_responses_waiting", 0.0);
+}
+
+#[test]
+fn the_query_stays_but_for_a_correlation_of_the_clients_own() {
+    let (upstream, gateway) = behind(&[]);
+    gateway.ask(&Request::get("/status/200?a=%20&correlation=x&b&%63orrelation=y"));
+    let received = upstream.next();
+    let token = correlation(&received);
+    assert_eq!(received.target, format!("/status/200?a=%20&b&correlation={token}"));
+}
+
+#[test]
+fn without_an_answer_it_is_504() {
+    let (upstream, gateway) = behind(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "200")]);
+    let response = gateway.ask(&Request::get("/async"));
+    assert_eq!((response.status, &*response.text()), (504, ""));
+    assert_eq!(response.header("access-control-allow-methods"), Some("*"));
+    let late = gateway.ask_internal(&answer(&correlation(&upstream.next()), "200", "late"));
+    assert_eq!(late.status, 410);
+}
+
+#[test]
+fn tokens_that_are_none_reach_nobody() {
+    let (upstream, gateway) = behind(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "60000")]);
+    let mut client = Request::get("/async").start(gateway.inbound());
+    let token = correlation(&upstream.next());
+    let mut forged = token.clone().into_bytes();
+    forged[8] = if forged[8] == b'A' { b'B' } else { b'A' };
+    for wrong in [&*String::from_utf8(forged).unwrap(), &token[..token.len() / 2], "x", "%", ""] {
+        let told = gateway.ask_internal(&answer(wrong, "200", "mine"));
+        assert_eq!(told.status, 400, "{wrong}: {}", told.shown());
+    }
+    for wrong in ["", "x", "99", "600", "1e2", "-200"] {
+        assert_eq!(gateway.ask_internal(&answer(&token, wrong, "mine")).status, 400, "{wrong}");
+    }
+    let elsewhere = Gateway::start(&[]);
+    assert_eq!(elsewhere.ask_internal(&answer(&token, "200", "mine")).status, 400, "it has another key");
+    assert_eq!(gateway.ask_internal(&answer(&token, "200", "good")).status, 202);
+    assert_eq!(Response::read(&mut client, false).text(), "good");
+}
+
+#[test]
+fn for_a_client_that_has_left_there_is_no_answer() {
+    let (upstream, gateway) = behind(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "60000")]);
+    let client = Request::get("/async").start(gateway.inbound());
+    let token = correlation(&upstream.next());
+    gateway.await_metric("rig_proxy_responses_waiting", 1.0);
+    drop(client);
+    gateway.await_metric("rig_proxy_responses_waiting", 0.0);
+    assert_eq!(gateway.ask_internal(&answer(&token, "200", "x")).status, 410);
+}
+
+#[test]
+fn d10_a_wait_ends_with_its_session() {
+    let (upstream, gateway) = behind(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "60000")]);
+    let request = Request::new("PUT", "/async").bearer(&token_of("a"));
+    let mut client = request.start(gateway.inbound());
+    let token = correlation(&upstream.next());
+    gateway.blacklist("a");
+    assert_eq!(Response::read(&mut client, false).status, 401);
+    assert_eq!(gateway.ask_internal(&answer(&token, "200", "x")).status, 410);
 }

@@ -226,6 +226,25 @@ fn a_body_that_is_larger_than_allowed() {
 }
 
 #[test]
+fn a_session_that_ends_during_an_upload() {
+    let upstream = RawUpstream::by_hand();
+    let mut service = api_of("svc", upstream.address(), everything(&["POST"]));
+    service["version_data"]["default"]["endpoints"][0]["secured"] = json!(true);
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([service]).to_string())]);
+    let mut client = Wire::connect(gateway.inbound());
+    let token = token_of("s");
+    client.send(format!(
+        "POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 10\r\n\r\nabc"
+    ));
+    let mut service = upstream.accept();
+    Received::read_head(&mut service).expect("a head");
+    assert_eq!(service.exactly(3).expect("a part of the body"), b"abc");
+    gateway.blacklist("s");
+    assert_eq!(Response::read(&mut client, false).status, 401);
+    assert!(service.rest().is_empty(), "the service gets no more of it");
+}
+
+#[test]
 fn more_often_than_allowed() {
     let upstream = Upstream::start();
     let mut service = api_of("few", upstream.address(), everything(&["GET"]));

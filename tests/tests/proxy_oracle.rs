@@ -172,3 +172,29 @@ fn secured_endpoints() {
     let open = gateway.ask(&Request::get("/open/x").bearer(&token));
     all.check("open endpoint, killed", &open, answer("GET", "/up/x", ""));
 }
+
+#[test]
+fn an_answer_of_another_request() {
+    let upstream = RawUpstream::by_hand();
+    let endpoint =
+        json!({ "id": "async", "method": "POST", "path_regex": "/async", "response_from": "http_async" });
+    let apis = json!([api_of("svc", upstream.address(), json!([endpoint]))]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let mut client = Request::post_json("/async", r#"{"q":1}"#).start(gateway.inbound());
+    let mut service = upstream.accept();
+    let asked = Received::read(&mut service).expect("a request");
+    assert_eq!(asked.body, br#"{"q":1}"#);
+    let token = asked.target.strip_prefix("/async?correlation=").expect("a token").replace("%3D", "=");
+    service.send("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+    let respond = Request::post_json("/v3/responses", r#"{"answer":42}"#)
+        .header("rig-correlation", token)
+        .header("rig-response-code", "201")
+        .header("x-custom", "1");
+    let mut all = Scenarios::default();
+    let told = gateway.ask_internal(&respond);
+    all.check("the service is told", &told, "202 | …message sent to correlated reverse proxy request");
+    let answer = Response::read(&mut client, false);
+    let shown = r#"201 | access-control-allow-headers: content-type | access-control-allow-methods: * | access-control-allow-origin: * | content-type: application/json | {"answer":42}"#;
+    all.check("the client gets it", &answer, shown);
+    assert_eq!((answer.header("x-custom"), answer.header("content-length")), (Some("1"), Some("13")));
+}

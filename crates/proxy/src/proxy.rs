@@ -30,6 +30,9 @@ use crate::tunnel;
 use crate::upstream::{Answered, Patience};
 use crate::waiting::{Expected, Waiting};
 
+/// How long is waited for an answer where there is no limit.
+const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// How often connections to services are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -256,7 +259,11 @@ impl Exchange<'_> {
     async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
         let Prepared { request, wanted, expected, session } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
-        let answer = endpoint.timeout.unwrap_or(config.answer_timeout);
+        let answer = match endpoint.timeout {
+            Some(Duration::ZERO) => FOREVER,
+            Some(timeout) => timeout,
+            None => config.answer_timeout,
+        };
         let patience = Patience { answer, idle: config.idle_timeout };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {

@@ -19,8 +19,8 @@ use tokio::time::Sleep;
 use super::connect::Io;
 use crate::body::{Awaited, RequestBody};
 
-/// What hyper keeps of an answer's head before it gives up, in bytes, and what it reads of a body at once: by default that is 400 KiB,
-/// for each client that is too slow to take it.
+/// What hyper keeps of an answer's head before it gives up, in bytes, and what it reads of a body at once. By default that
+/// is 400 KiB, which it would hold for each client that is slow.
 const MAX_HEAD: usize = 64 << 10;
 
 /// One exchange at a time with a service.
