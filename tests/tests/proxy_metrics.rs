@@ -108,6 +108,7 @@ fn the_counters_add_up() {
     check("a length", &get("/open/ok"), 200, &line("open", "ok"), 1.0);
     check("chunks, and another status", &get("/open/chunked"), 500, &line("open", "ok"), 2.0);
     check("no body", &get("/open/empty"), 204, &line("open", "ok"), 3.0);
+    check("HEAD", &Request::new("HEAD", "/open/ok"), 200, &line("open", "ok"), 4.0);
     check("no HTTP", &get("/open/garbage"), 502, &line("open", "unreachable"), 1.0);
     check("nobody there", &get("/gone/x"), 502, &line("gone", "unreachable"), 1.0);
     check("no answer", &get("/brief/silent"), 502, &line("brief", "request_timeout"), 1.0);

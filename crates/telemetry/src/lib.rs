@@ -6,6 +6,7 @@
 mod logging;
 mod metrics;
 mod report;
+mod spans;
 mod trace_context;
 
 pub use logging::{LogFormat, LogFormatError, start_logging};
@@ -13,5 +14,6 @@ pub use metrics::{
     CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Metrics, ProxyEndpoint, ProxyMetrics,
     ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
-pub use report::{Report, Reporter};
+pub use report::{Call, Report, Reporter};
+pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

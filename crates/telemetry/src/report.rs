@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::metrics::{ProxyEndpoint, ProxyStatus};
+use crate::spans::Spans;
 use crate::trace_context::TraceContext;
 
 /// All that is told of one request.
@@ -20,6 +21,8 @@ pub struct Report {
     pub endpoint: Arc<ProxyEndpoint>,
     /// Who has sent it.
     pub address: SocketAddr,
+    /// Whether it came over TLS.
+    pub secure: bool,
     /// The session of its token, where it needed one.
     pub session: Option<Box<str>>,
     /// Where it stands in its trace.
@@ -32,30 +35,68 @@ pub struct Report {
     pub began: SystemTime,
     /// How long it took, to the end of its answer or of the connection that it became.
     pub took: Duration,
+    /// What a service was asked.
+    pub call: Option<Call>,
 }
 
-/// Tells of requests (RIG: `REQUEST_LOG`).
+/// A request to a service.
+#[derive(Debug)]
+pub struct Call {
+    /// Where it stands in the trace.
+    pub trace: TraceContext,
+    /// Host and port of the server that has answered.
+    pub target: Option<(Box<str>, u16)>,
+    /// When it was about to be sent.
+    pub began: SystemTime,
+    /// How long it took until its answer began; `None`: it did not.
+    pub took: Option<Duration>,
+    /// What the service has said.
+    pub status: Option<StatusCode>,
+}
+
+/// Tells of requests: in the log (RIG: `REQUEST_LOG`), and to a collector of traces.
 #[derive(Debug, Default)]
 pub struct Reporter {
     /// One log line for each request.
     log: bool,
+    spans: Option<Arc<Spans>>,
 }
 
 impl Reporter {
-    /// Writes log lines, if `log` says so.
-    pub fn new(log: bool) -> Self {
-        Self { log }
+    /// Writes log lines, if `log` says so, and exports spans, where there is somebody to do it.
+    pub fn new(log: bool, spans: Option<Arc<Spans>>) -> Self {
+        Self { log, spans }
     }
 
-    /// Whether anybody wants to know.
-    pub fn is_on(&self) -> bool {
-        self.log
+    /// The span of a request with these headers, in the trace of its caller or the first of another.
+    pub fn trace(&self, headers: &HeaderMap) -> TraceContext {
+        let caller = TraceContext::of_caller(headers);
+        let mut trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
+        if let Some(spans) = &self.spans {
+            trace.sampled = spans.sampler.samples(caller.as_ref(), trace.trace_id);
+        }
+        trace
+    }
+
+    /// Whether anybody wants to know of such a request.
+    pub fn wants(&self, trace: &TraceContext) -> bool {
+        self.log || self.exports(trace)
+    }
+
+    /// Whether its spans are exported.
+    pub fn exports(&self, trace: &TraceContext) -> bool {
+        self.spans.is_some() && trace.sampled
     }
 
     /// A request has ended.
     pub fn tell(&self, report: &Report) {
         if self.log {
             report.log();
+        }
+        if let Some(spans) = &self.spans
+            && report.trace.sampled
+        {
+            spans.tell(report);
         }
     }
 }

@@ -42,6 +42,13 @@ pub struct EndpointLabels {
     pub response_from: &'static str,
 }
 
+impl EndpointLabels {
+    /// Whether there is no endpoint.
+    pub(crate) fn is_none(&self) -> bool {
+        self.target == NONE
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRequest {
     method: Arc<str>,

@@ -1,0 +1,83 @@
+//! Brings batches to the collector.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_http::{HttpClient, HttpError};
+use rustls::crypto::aws_lc_rs;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// How much of an answer is read.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// Sends requests from a thread outside of the runtime.
+#[derive(Debug)]
+pub(super) struct Client {
+    runtime: Handle,
+    within: Duration,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Client {
+    /// In the runtime of this moment; each exchange has to be over within that time.
+    pub(super) fn new(within: Duration) -> Self {
+        let builder = HttpsConnectorBuilder::new();
+        let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
+            Ok(builder) => builder,
+            Err(_) => HttpsConnectorBuilder::new().with_tls_config(no_roots()),
+        }
+        .https_or_http()
+        .enable_http1()
+        .build();
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Self { runtime: Handle::current(), within, http }
+    }
+}
+
+impl HttpClient for Client {
+    fn send_bytes<'a, 'f>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        let answer = self.http.request(request.map(Full::new));
+        let exchange = timeout_in(&self.runtime, self.within, async {
+            let (head, body) = answer.await?.into_parts();
+            let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        });
+        Box::pin(exchange)
+    }
+}
+
+/// Runs `work` as a task of the runtime, so that it has sockets and time.
+async fn timeout_in<T: Send + 'static>(
+    runtime: &Handle,
+    within: Duration,
+    work: impl Future<Output = Result<T, HttpError>> + Send + 'static,
+) -> Result<T, HttpError> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the collector does not answer");
+    runtime.spawn(async move { timeout(within, work).await.map_err(|_| late())? }).await?
+}
+
+/// A client that trusts nobody: where the system has no root certificates, an https collector gets nothing.
+fn no_roots() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}

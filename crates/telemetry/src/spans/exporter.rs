@@ -1,0 +1,63 @@
+//! Exports batches, and tells when that fails: not for every batch.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use parking_lot::Mutex;
+
+/// How often a failure is told.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Exports with OpenTelemetry's exporter.
+#[derive(Debug)]
+pub(super) struct Exporter<E> {
+    inner: E,
+    /// Spans that were lost and not told of.
+    lost: AtomicU64,
+    told: Mutex<Option<Instant>>,
+}
+
+impl<E: SpanExporter> Exporter<E> {
+    pub(super) fn new(inner: E) -> Self {
+        Self { inner, lost: AtomicU64::new(0), told: Mutex::default() }
+    }
+
+    fn is_time_to_tell(&self) -> bool {
+        let mut told = self.told.lock();
+        let is_time = told.is_none_or(|told| told.elapsed() >= EVERY);
+        if is_time {
+            *told = Some(Instant::now());
+        }
+        is_time
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Exporter<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len() as u64;
+        let exported = self.inner.export(batch).await;
+        if let Err(error) = &exported {
+            self.lost.fetch_add(count, Relaxed);
+            if self.is_time_to_tell() {
+                let spans = self.lost.swap(0, Relaxed);
+                tracing::warn!(%error, spans, "traces could not be exported");
+            }
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}

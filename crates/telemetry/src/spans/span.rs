@@ -1,0 +1,114 @@
+//! From a report to spans, by OpenTelemetry's semantic conventions for HTTP.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use crate::metrics::ProxyStatus;
+use crate::report::{Call, Report};
+use crate::trace_context::TraceContext;
+
+/// The span of the request, and that of the one to the service.
+pub(super) fn spans(report: &Report, scope: &InstrumentationScope) -> impl Iterator<Item = SpanData> {
+    let client = report.call.as_ref().map(|call| client(report, call, scope));
+    [server(report, scope)].into_iter().chain(client)
+}
+
+fn server(report: &Report, scope: &InstrumentationScope) -> SpanData {
+    let labels = report.endpoint.labels();
+    let method = method(report);
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method.clone()),
+        KeyValue::new("url.path", report.path.to_string()),
+        KeyValue::new("url.scheme", if report.secure { "https" } else { "http" }),
+        KeyValue::new("client.address", report.address.ip().to_canonical().to_string()),
+        KeyValue::new("client.port", i64::from(report.address.port())),
+        KeyValue::new("rig.outcome", report.outcome.as_str()),
+    ];
+    let name = if labels.is_none() {
+        method
+    } else {
+        attributes.push(KeyValue::new("http.route", labels.path.clone()));
+        attributes.push(KeyValue::new("rig.api", labels.api.clone()));
+        attributes.push(KeyValue::new("rig.endpoint", labels.endpoint.clone()));
+        format!("{method} {}", labels.path).into()
+    };
+    attributes.extend(report.status.map(|status| status_code(status.as_u16())));
+    let is_error = match report.outcome {
+        ProxyStatus::Broken => true,
+        _ => report.status.is_some_and(|status| status.is_server_error()),
+    };
+    if is_error {
+        attributes.push(KeyValue::new("error.type", error_type(report)));
+    }
+    let ended = report.began + report.took;
+    span(&report.trace, SpanKind::Server, name, (report.began, ended), attributes, is_error, scope)
+}
+
+fn client(report: &Report, call: &Call, scope: &InstrumentationScope) -> SpanData {
+    let method = method(report);
+    let mut attributes = vec![KeyValue::new("http.request.method", method.clone())];
+    if let Some((host, port)) = &call.target {
+        attributes.push(KeyValue::new("server.address", host.to_string()));
+        attributes.push(KeyValue::new("server.port", i64::from(*port)));
+    }
+    attributes.extend(call.status.map(|status| status_code(status.as_u16())));
+    let is_error = call.status.is_none_or(|status| status.as_u16() >= 400);
+    if is_error {
+        let status = call.status.map(|status| Cow::from(status.as_u16().to_string()));
+        attributes.push(KeyValue::new("error.type", status.unwrap_or(report.outcome.as_str().into())));
+    }
+    let ended = call.took.map_or(report.began + report.took, |took| call.began + took);
+    span(&call.trace, SpanKind::Client, method, (call.began, ended), attributes, is_error, scope)
+}
+
+fn span(
+    trace: &TraceContext,
+    span_kind: SpanKind,
+    name: Cow<'static, str>,
+    (start_time, end_time): (SystemTime, SystemTime),
+    attributes: Vec<KeyValue>,
+    is_error: bool,
+    scope: &InstrumentationScope,
+) -> SpanData {
+    let flags = if trace.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    let (trace_id, span_id) = (trace.trace_id.0.into(), SpanId::from(trace.span_id));
+    SpanData {
+        span_context: SpanContext::new(trace_id, span_id, flags, false, TraceState::NONE),
+        parent_span_id: trace.parent_id.map_or(SpanId::INVALID, SpanId::from),
+        parent_span_is_remote: span_kind == SpanKind::Server && trace.parent_id.is_some(),
+        span_kind,
+        name,
+        start_time,
+        end_time,
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: if is_error { Status::error("") } else { Status::Unset },
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn status_code(status: u16) -> KeyValue {
+    KeyValue::new("http.response.status_code", i64::from(status))
+}
+
+/// What was wrong: our word for it, or where the service has said it, its status.
+fn error_type(report: &Report) -> Cow<'static, str> {
+    match (report.outcome, report.status) {
+        (ProxyStatus::Ok, Some(status)) => status.as_u16().to_string().into(),
+        (outcome, _) => outcome.as_str().into(),
+    }
+}
+
+/// The method; one that nobody knows is not named (as the conventions want it).
+fn method(report: &Report) -> Cow<'static, str> {
+    match report.endpoint.labels().is_none() && report.method.as_str() != &*report.endpoint.labels().method {
+        true => "_OTHER".into(),
+        false => report.method.to_string().into(),
+    }
+}

@@ -1,0 +1,232 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Instant, UNIX_EPOCH};
+
+use http::{Method, StatusCode};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as Pair};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode as Code};
+use proptest::prelude::*;
+use prost::Message;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::{Call, EndpointLabels, Metrics, ProxyStatus, Reporter, TRACEPARENT, TraceContext, TraceId};
+
+/// A collector, and what is sent to it: the head of each request, names in lower case, and the batch.
+fn collector(answer: &'static str) -> (SocketAddr, Receiver<(String, ExportTraceServiceRequest)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, received) = channel();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            sender.send((head, ExportTraceServiceRequest::decode(&*body).unwrap())).unwrap();
+        }
+    });
+    (address, received)
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+fn spans_to(runtime: &Runtime, address: SocketAddr) -> Arc<Spans> {
+    let _guard = runtime.enter();
+    let config = SpansConfig {
+        endpoint: format!("http://{address}/v1/traces").parse().unwrap(),
+        headers: HashMap::from([("x-tenant".to_owned(), "a-test-tenant".to_owned())]),
+        service_name: "rig-test".to_owned(),
+        sampler: Sampler::named("parentbased_always_on", 1.0).unwrap(),
+    };
+    Arc::new(Spans::start(config).unwrap())
+}
+
+fn report(trace: TraceContext) -> Report {
+    let labels = EndpointLabels {
+        api: "shop".into(),
+        endpoint: "item".into(),
+        method: "GET".into(),
+        path: "/items/.*".into(),
+        target: "http",
+        response_from: "http",
+    };
+    let began = UNIX_EPOCH + Duration::from_secs(1000);
+    Report {
+        method: Method::HEAD,
+        path: "/items/1".into(),
+        endpoint: Metrics::new().proxy.endpoint(&labels),
+        address: "[::ffff:192.0.2.1]:5000".parse().unwrap(),
+        secure: true,
+        session: Some("a-test-session".into()),
+        trace,
+        status: Some(StatusCode::BAD_GATEWAY),
+        outcome: ProxyStatus::Ok,
+        began,
+        took: Duration::from_millis(30),
+        call: Some(Call {
+            trace: trace.child(),
+            target: Some(("shop.internal".into(), 8080)),
+            began: began + Duration::from_millis(10),
+            took: Some(Duration::from_millis(5)),
+            status: Some(StatusCode::BAD_GATEWAY),
+        }),
+    }
+}
+
+/// As `name=value`, sorted.
+fn shown(attributes: &[Pair]) -> Vec<String> {
+    let value = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let mut shown: Vec<_> =
+        attributes.iter().map(|pair| format!("{}={}", pair.key, value(&pair.value))).collect();
+    shown.sort();
+    shown
+}
+
+fn times(span: &Span) -> (u64, u64) {
+    (span.start_time_unix_nano / 1_000_000, span.end_time_unix_nano / 1_000_000)
+}
+
+#[test]
+fn a_request_arrives_as_two_spans() {
+    let runtime = Runtime::new().unwrap();
+    let (address, received) = collector(OK);
+    let spans = spans_to(&runtime, address);
+    let reporter = Reporter::new(false, Some(spans.clone()));
+    let caller = TraceContext::root();
+    let trace = reporter.trace(&[(TRACEPARENT, caller.traceparent())].into_iter().collect());
+    assert!(reporter.wants(&trace));
+    let report = report(trace);
+    reporter.tell(&report);
+    spans.shut_down(Duration::from_secs(10));
+
+    let (head, batch) = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-tenant: a-test-tenant\r\n"), "{head}");
+    assert!(head.contains("\r\ncontent-type: application/x-protobuf\r\n"), "{head}");
+    let [resource] = &*batch.resource_spans else { panic!("{batch:?}") };
+    let of_resource = shown(&resource.resource.as_ref().unwrap().attributes);
+    assert!(of_resource.contains(&"service.name=rig-test".to_owned()), "{of_resource:?}");
+    let [scope] = &*resource.scope_spans else { panic!("{batch:?}") };
+    assert_eq!(scope.scope.as_ref().unwrap().name, "rig");
+    let [server, client] = &*scope.spans else { panic!("{batch:?}") };
+
+    assert_eq!((server.kind(), &*server.name), (SpanKind::Server, "HEAD /items/.*"));
+    assert_eq!(server.trace_id, caller.trace_id.0.to_be_bytes());
+    assert_eq!(server.parent_span_id, caller.span_id.to_be_bytes());
+    assert_eq!(times(server), (1_000_000, 1_000_030));
+    assert_eq!(server.status.as_ref().unwrap().code(), Code::Error);
+    assert_eq!(
+        shown(&server.attributes),
+        [
+            "client.address=192.0.2.1",
+            "client.port=5000",
+            "error.type=502",
+            "http.request.method=HEAD",
+            "http.response.status_code=502",
+            "http.route=/items/.*",
+            "rig.api=shop",
+            "rig.endpoint=item",
+            "rig.outcome=ok",
+            "url.path=/items/1",
+            "url.scheme=https",
+        ]
+    );
+    assert_eq!((client.kind(), &*client.name), (SpanKind::Client, "HEAD"));
+    assert_eq!(client.trace_id, server.trace_id);
+    assert_eq!(client.parent_span_id, server.span_id);
+    assert_eq!(client.span_id, report.call.unwrap().trace.span_id.to_be_bytes());
+    assert_eq!(times(client), (1_000_010, 1_000_015));
+    assert_eq!(
+        shown(&client.attributes),
+        [
+            "error.type=502",
+            "http.request.method=HEAD",
+            "http.response.status_code=502",
+            "server.address=shop.internal",
+            "server.port=8080",
+        ]
+    );
+}
+
+#[test]
+fn what_its_caller_does_not_record_is_not_exported() {
+    let runtime = Runtime::new().unwrap();
+    let (address, received) = collector(OK);
+    let spans = spans_to(&runtime, address);
+    let reporter = Reporter::new(false, Some(spans.clone()));
+    let caller = TraceContext { sampled: false, ..TraceContext::root() };
+    let trace = reporter.trace(&[(TRACEPARENT, caller.traceparent())].into_iter().collect());
+    assert!(!reporter.wants(&trace));
+    reporter.tell(&report(trace));
+    let begun_here = reporter.trace(&http::HeaderMap::new());
+    reporter.tell(&report(begun_here));
+    spans.shut_down(Duration::from_secs(10));
+    let (_, batch) = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    let exported: Vec<_> =
+        batch.resource_spans[0].scope_spans[0].spans.iter().map(|span| span.trace_id.clone()).collect();
+    assert_eq!(exported, vec![begun_here.trace_id.0.to_be_bytes().to_vec(); 2]);
+}
+
+#[test]
+fn a_collector_that_never_answers_holds_nobody_up() {
+    let runtime = Runtime::new().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let spans = spans_to(&runtime, silent.local_addr().unwrap());
+    let reporter = Reporter::new(false, Some(spans.clone()));
+    let began = Instant::now();
+    for _ in 0..10_000 {
+        reporter.tell(&report(TraceContext::root()));
+    }
+    spans.shut_down(Duration::from_millis(100));
+    assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
+}
+
+#[test]
+fn without_an_endpoint_nobody_wants_to_know() {
+    let trace = Reporter::default().trace(&http::HeaderMap::new());
+    assert!(trace.sampled && !Reporter::default().wants(&trace));
+}
+
+#[test]
+fn samplers_are_known_by_their_names() {
+    let trace_id = TraceId(u128::from(u64::MAX / 2));
+    let caller = |sampled| Some(TraceContext { sampled, ..TraceContext::root() });
+    for (name, callers_yes, callers_no, none) in [
+        ("always_on", true, true, true),
+        ("always_off", false, false, false),
+        ("parentbased_always_on", true, false, true),
+        ("parentbased_always_off", true, false, false),
+        ("parentbased_traceidratio", true, false, true),
+        ("traceidratio", true, true, true),
+    ] {
+        let sampler = Sampler::named(name, 0.6).unwrap();
+        let samples = |caller: Option<TraceContext>| sampler.samples(caller.as_ref(), trace_id);
+        let got = (samples(caller(true)), samples(caller(false)), samples(None));
+        assert_eq!(got, (callers_yes, callers_no, none), "{name}");
+        assert!(Sampler::NAMES.contains(&name));
+    }
+    assert_eq!(Sampler::named("jaeger_remote", 1.0), None);
+}
+
+proptest! {
+    #[test]
+    fn a_share_is_decided_by_the_trace(id: u128, ratio in 0.0..=1.0) {
+        let sampler = Sampler::named("traceidratio", ratio).unwrap();
+        let lower = (id as u64) as f64 / u64::MAX as f64;
+        prop_assume!((lower - ratio).abs() > 1e-9);
+        prop_assert_eq!(sampler.samples(None, TraceId(id)), lower < ratio);
+    }
+}
