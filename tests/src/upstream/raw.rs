@@ -100,7 +100,7 @@ impl RawUpstream {
     /// # Panics
     /// Where none comes.
     pub fn accept(&self) -> Wire {
-        self.connections.recv_timeout(DEADLINE).expect("the gateway connects")
+        self.connections.recv_timeout(DEADLINE).expect("the gateway connects").impatient()
     }
 
     /// How many connections there were.
