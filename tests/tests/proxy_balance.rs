@@ -19,7 +19,7 @@ struct Service {
 impl Service {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("a bound socket has an address");
         let (status, health) = (Arc::new(AtomicUsize::new(200)), Arc::new(AtomicUsize::new(200)));
         let asked = Arc::<AtomicUsize>::default();
         let service = Self { address, status: status.clone(), health: health.clone(), asked: asked.clone() };
@@ -30,7 +30,7 @@ impl Service {
                     let mut wire = Wire::patient(stream);
                     while let Some(request) = Received::read(&mut wire) {
                         let status = if request.target == "/health?deep" {
-                            assert_eq!(request.header("host").unwrap(), address.to_string());
+                            assert_eq!(request.header("host"), Some(&*address.to_string()));
                             health.load(Ordering::SeqCst)
                         } else {
                             asked.fetch_add(1, Ordering::SeqCst);
@@ -60,7 +60,8 @@ fn target(address: SocketAddr, weight: u32) -> Value {
 
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
 }
 
 /// A gateway with one API of these servers, `a`.
@@ -71,7 +72,7 @@ fn gateway(targets: &Value, more: &Value) -> Gateway {
     ]);
     let mut api = api("a", 1, &endpoints);
     api["proxy"] = json!({"targets": targets});
-    api["proxy"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    api["proxy"].as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())])
 }
 

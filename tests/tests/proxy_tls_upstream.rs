@@ -32,11 +32,12 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issuer =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
         let folder = Folder::new();
-        std::fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
+        std::fs::write(folder.join("ca.pem"), issuer.pem()).expect("a file");
         Self { issuer, folder }
     }
 
@@ -46,25 +47,26 @@ impl Authority {
 
     /// A certificate for this name, and its key.
     fn certify(&self, name: &str) -> (CertificateDer<'static>, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().into(), key)
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        (params.signed_by(&key, &self.issuer).expect("a certificate").into(), key)
     }
 
     /// The same, as files.
     fn certify_to_files(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
         let (chain, private) = (format!("{name}.pem"), format!("{name}.key"));
         let (chain, private) = (self.folder.join(&chain), self.folder.join(&private));
-        std::fs::write(&chain, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(&private, key.serialize_pem()).unwrap();
+        std::fs::write(&chain, params.signed_by(&key, &self.issuer).expect("a certificate").pem())
+            .expect("a file");
+        std::fs::write(&private, key.serialize_pem()).expect("a file");
         (chain, private)
     }
 
     fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
+        roots.add(self.issuer.der().clone()).expect("an authority");
         roots.into()
     }
 
@@ -74,15 +76,18 @@ impl Authority {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .unwrap();
+            .expect("the provider supports TLS 1.2 and 1.3");
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(clients.roots(), provider).build().unwrap(),
+                WebPkiClientVerifier::builder_with_provider(clients.roots(), provider)
+                    .build()
+                    .expect("authorities"),
             ),
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let mut config = builder.with_single_cert(vec![certificate], key.into()).unwrap();
+        let mut config =
+            builder.with_single_cert(vec![certificate], key.into()).expect("a key and its certificate");
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
@@ -98,10 +103,13 @@ struct Service {
 impl Service {
     /// Without `tls`, in clear and HTTP/2 only.
     fn start(tls: Option<TlsAcceptor>) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let connections = Arc::<AtomicUsize>::default();
         let counter = connections.clone();
         runtime.spawn(async move {
@@ -140,7 +148,7 @@ impl Service {
         ]);
         let mut api = api("a", 1, &endpoints);
         api["proxy"] = json!({"targets": [{"url": url}]});
-        api["proxy"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        api["proxy"].as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         api
     }
 }
@@ -179,7 +187,9 @@ async fn answer(
     headers.insert("trailer", HeaderValue::from_static("x-in, x-out"));
     headers.insert(
         "x-asked",
-        format!("{:?} {} {}", head.version, host.unwrap(), head.uri.path()).parse().unwrap(),
+        format!("{:?} {} {}", head.version, host.expect("a request names its host"), head.uri.path())
+            .parse()
+            .expect("a header value"),
     );
     let frames = [Frame::data(body.to_bytes()), Frame::trailers(trailers)];
     let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
