@@ -32,7 +32,9 @@ pub use definition::{
     TlsFiles, TokenSources, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use path::{Pattern, PatternError, normalized};
 pub use proxy::{Config, Proxy};
+pub use routes::{Overlap, Routed, Routes};
 pub use waiting::{
     AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
 };

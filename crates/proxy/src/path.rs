@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memmem};
 use regex::{Captures, Regex, RegexBuilder};
+use regex_syntax::{Error as SyntaxError, Parser};
 
 pub(crate) use shape::{Shape, fold};
 
@@ -16,8 +17,9 @@ const MAX_COMPILED: usize = 1 << 20;
 
 /// The pattern of an endpoint, and what becomes of a path that it matches.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
-    regex: Regex,
+pub struct Pattern {
+    /// `None`: it is one text, which [`Shape::prefix`] is.
+    regex: Option<Regex>,
     replacement: Option<Vec<Part>>,
     shape: Shape,
 }
@@ -31,19 +33,38 @@ enum Part {
 
 /// A pattern or its replacement is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PatternError {
-    /// d24.
-    #[error("{0}")]
-    Regex(String),
+#[non_exhaustive]
+pub enum PatternError {
+    /// It is no regular expression (d24).
+    #[error("is no regular expression: {reason} (character {at})")]
+    Syntax {
+        /// Why.
+        reason: String,
+        /// Which character of it, counted from 1, is the first that is wrong.
+        at: usize,
+    },
+    /// It is a regular expression that cannot be used.
+    #[error("cannot be used: {0}")]
+    Unusable(String),
+    /// The replacement names what is not captured: the number, and how many captures there are.
     #[error("names \\{0}, but path_regex captures only {1}")]
     Capture(usize, usize),
 }
 
 impl PatternError {
+    fn syntax(error: SyntaxError) -> Self {
+        let (reason, span) = match &error {
+            SyntaxError::Parse(error) => (error.kind().to_string(), *error.span()),
+            SyntaxError::Translate(error) => (error.kind().to_string(), *error.span()),
+            other => return Self::Unusable(one_line(&other.to_string())),
+        };
+        Self::Syntax { reason, at: span.start.column }
+    }
+
     /// The member of the endpoint that is wrong.
     pub(crate) fn member(&self) -> &'static str {
         match self {
-            Self::Regex(_) => "path_regex",
+            Self::Syntax { .. } | Self::Unusable(_) => "path_regex",
             Self::Capture(..) => "path_replacement",
         }
     }
@@ -56,13 +77,17 @@ impl Pattern {
     ///
     /// # Errors
     /// It is no regular expression, or larger than 1 MiB when compiled; the replacement names what is not captured.
-    pub(crate) fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
-        let regex = RegexBuilder::new(&format!("^(?:{path_regex})$"))
-            .case_insensitive(true)
-            .size_limit(MAX_COMPILED)
-            .build()
-            .map_err(|error| PatternError::Regex(error.to_string()))?;
-        let captures = regex.captures_len() - 1;
+    pub fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
+        // By itself: what closes the group around it and opens another would be taken together with that.
+        let hir = Parser::new().parse(path_regex).map_err(PatternError::syntax)?;
+        let shape = Shape::of(&hir);
+        let captures = hir.properties().explicit_captures_len();
+        // A flag may turn case back on, and an assertion may forbid what is written.
+        let is_text = shape.is_exact && captures == 0 && hir.properties().look_set().is_empty();
+        let regex = match is_text && !path_regex.contains("(?") {
+            true => None,
+            false => Some(compile(path_regex)?),
+        };
         let replacement = replacement.map(parts);
         for part in replacement.iter().flatten() {
             if let Part::Capture(number) = part
@@ -71,16 +96,15 @@ impl Pattern {
                 return Err(PatternError::Capture(*number, captures));
             }
         }
-        Ok(Self { regex, replacement, shape: Shape::of(path_regex) })
+        Ok(Self { regex, replacement, shape })
     }
 
-    pub(crate) fn is_match(&self, path: &str) -> bool {
-        self.regex.is_match(path)
-    }
-
-    /// The regular expression, with its anchors.
-    pub(crate) fn as_str(&self) -> &str {
-        self.regex.as_str()
+    /// Whether it covers a path.
+    pub fn is_match(&self, path: &str) -> bool {
+        match &self.regex {
+            Some(regex) => regex.is_match(path),
+            None => fold(path) == self.shape.prefix,
+        }
     }
 
     /// What every path that it matches looks like.
@@ -90,12 +114,12 @@ impl Pattern {
 
     /// The path that the service sees: captures go into it byte for byte (d27). It begins with a slash, and has no dot
     /// segments, whatever is put together.
-    pub(crate) fn rewrite<'a>(&self, path: &'a str) -> Cow<'a, str> {
+    pub fn rewrite<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let Some(replacement) = &self.replacement else { return Cow::Borrowed(path) };
-        let Some(captures) = self.regex.captures(path) else { return Cow::Borrowed(path) };
+        let captures = self.regex.as_ref().and_then(|regex| regex.captures(path));
         let mut rewritten = String::with_capacity(path.len() + 16);
         for part in replacement {
-            rewritten.push_str(part.text(&captures));
+            rewritten.push_str(part.text(path, captures.as_ref()));
         }
         if !rewritten.starts_with('/') {
             rewritten.insert(0, '/');
@@ -108,12 +132,27 @@ impl Pattern {
 }
 
 impl Part {
-    fn text<'a>(&'a self, captures: &'a Captures<'_>) -> &'a str {
+    fn text<'a>(&'a self, path: &'a str, captures: Option<&Captures<'a>>) -> &'a str {
         match self {
             Self::Text(text) => text,
-            Self::Capture(number) => captures.get(*number).map_or("", |capture| capture.as_str()),
+            Self::Capture(0) => path,
+            Self::Capture(number) => {
+                captures.and_then(|captures| captures.get(*number)).map_or("", |capture| capture.as_str())
+            }
         }
     }
+}
+
+fn compile(path_regex: &str) -> Result<Regex, PatternError> {
+    RegexBuilder::new(&format!("^(?:{path_regex})$"))
+        .case_insensitive(true)
+        .size_limit(MAX_COMPILED)
+        .build()
+        .map_err(|error| PatternError::Unusable(one_line(&error.to_string())))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn parts(replacement: &str) -> Vec<Part> {
@@ -144,14 +183,13 @@ fn parts(replacement: &str) -> Vec<Part> {
 
 /// A path without dot segments (RFC 3986, section 5.2.4), also those that are percent-encoded; no other byte is touched.
 /// `None`: it is no path, as in `OPTIONS *`.
-pub(crate) fn normalized(path: &str) -> Option<Cow<'_, str>> {
+pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
     }
     let bytes = path.as_bytes();
-    let may_have_dots = memmem::find(bytes, b"/.").is_some()
-        || (memchr(b'%', bytes).is_some() && path.split('/').any(|segment| dots(segment).is_some()));
-    if !may_have_dots {
+    let may_have_dots = memmem::find(bytes, b"/.").is_some() || memchr(b'%', bytes).is_some();
+    if !may_have_dots || path.split('/').all(|segment| dots(segment).is_none()) {
         return Some(Cow::Borrowed(path));
     }
     let mut segments = Vec::new();

@@ -4,6 +4,7 @@
 //! has to be looked up once for each of its segments; then by what else they begin or end with. What is left is tried, the
 //! most specific pattern first. The cost depends on the path, not on the number of endpoints.
 
+mod filter;
 mod group;
 #[cfg(test)]
 mod tests;
@@ -21,16 +22,21 @@ use group::Group;
 /// The most overlaps that are told.
 const MOST_OVERLAPS: usize = 100;
 
+/// How often a pattern is tried, at the most, to find overlaps: some milliseconds.
+const MOST_TRIES: usize = 100_000;
+
 /// What a request can be for.
-pub(crate) trait Endpoint {
+pub trait Routed {
+    /// The method; `GET` covers `HEAD`.
     fn method(&self) -> &Method;
+    /// The paths.
     fn pattern(&self) -> &Pattern;
 }
 
 /// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have the longest fixed
 /// beginning; then one without anything variable; then the one with the most fixed characters; then the first.
 #[derive(Debug)]
-pub(crate) struct Routes<T> {
+pub struct Routes<T> {
     endpoints: Vec<T>,
     by_method: HashMap<Method, Set>,
 }
@@ -45,10 +51,13 @@ struct Set {
 
 /// Two endpoints that can be meant by one path.
 #[derive(Debug)]
-pub(crate) struct Overlap<'a, T> {
-    pub(crate) winner: &'a T,
-    pub(crate) loser: &'a T,
-    pub(crate) path: &'a str,
+pub struct Overlap<'a, T> {
+    /// The one that is found.
+    pub winner: &'a T,
+    /// The one that is not.
+    pub loser: &'a T,
+    /// Such a path.
+    pub path: &'a str,
 }
 
 impl<T> Default for Routes<T> {
@@ -57,8 +66,9 @@ impl<T> Default for Routes<T> {
     }
 }
 
-impl<T: Endpoint> Routes<T> {
-    pub(crate) fn new(mut endpoints: Vec<T>) -> Self {
+impl<T: Routed> Routes<T> {
+    /// Endpoints in the order of their definition.
+    pub fn new(mut endpoints: Vec<T>) -> Self {
         // Stable: those that are equally specific stay in their order.
         endpoints.sort_by_key(|endpoint| {
             let shape = endpoint.pattern().shape();
@@ -82,7 +92,7 @@ impl<T: Endpoint> Routes<T> {
     }
 
     /// The endpoint for a request; what takes `GET` takes `HEAD`.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&T> {
+    pub fn find(&self, method: &Method, path: &str) -> Option<&T> {
         let folded = fold(path);
         let found = self.find_folded(method, path, &folded);
         match *method {
@@ -92,7 +102,7 @@ impl<T: Endpoint> Routes<T> {
     }
 
     /// The methods that a path has, in the order of their names.
-    pub(crate) fn methods(&self, path: &str) -> Vec<Method> {
+    pub fn methods(&self, path: &str) -> Vec<Method> {
         let folded = fold(path);
         let mut methods: Vec<_> = self
             .by_method
@@ -107,17 +117,19 @@ impl<T: Endpoint> Routes<T> {
         methods
     }
 
-    /// Endpoints of one method that cover a path together, as far as an example of each shows; some of them.
-    pub(crate) fn overlaps(&self) -> Vec<Overlap<'_, T>> {
+    /// Endpoints of one method that cover a path together, as far as an example of each shows; some of them, if there are
+    /// many.
+    pub fn overlaps(&self) -> Vec<Overlap<'_, T>> {
         let mut pairs = BTreeSet::new();
         let mut overlaps = Vec::new();
+        let mut tries = 0;
         for (number, endpoint) in self.endpoints.iter().enumerate() {
             let Some(path) = endpoint.pattern().shape().example.as_deref() else { continue };
-            let set = &self.by_method[endpoint.method()];
-            let folded = fold(path);
-            let mut groups = set.groups_of(&folded);
-            let other = groups.find_map(|group| group.find(&self.endpoints, path, &folded, Some(number)));
-            let Some(other) = other else { continue };
+            let is_other = |other: usize| {
+                tries += 1;
+                other != number && tries <= MOST_TRIES && self.endpoints[other].pattern().is_match(path)
+            };
+            let Some(other) = self.by_method[endpoint.method()].find(&fold(path), is_other) else { continue };
             let (winner, loser) = (number.min(other), number.max(other));
             if pairs.insert((winner, loser)) {
                 let [winner, loser] = [winner, loser].map(|number| &self.endpoints[number]);
@@ -132,12 +144,17 @@ impl<T: Endpoint> Routes<T> {
 
     fn find_folded(&self, method: &Method, path: &str, folded: &str) -> Option<&T> {
         let set = self.by_method.get(method)?;
-        let found = set.groups_of(folded).find_map(|group| group.find(&self.endpoints, path, folded, None));
-        found.map(|number| &self.endpoints[number])
+        let is_match = |number: usize| self.endpoints[number].pattern().is_match(path);
+        set.find(folded, is_match).map(|number| &self.endpoints[number])
     }
 }
 
 impl Set {
+    /// The most specific endpoint that a path is found to match.
+    fn find(&self, folded: &str, mut is_match: impl FnMut(usize) -> bool) -> Option<usize> {
+        self.groups_of(folded).find_map(|group| group.find(folded, &mut is_match))
+    }
+
     /// The groups that a path can belong to, the most specific first. A pattern of a group whose key is longer begins with
     /// that key, one of a group whose key is shorter has something variable before its next slash: so all of the first
     /// begin with more than any of the second.
@@ -153,7 +170,7 @@ impl Set {
 }
 
 /// What groups the paths of an endpoint: its fixed beginning up to the last slash, or the whole path.
-fn segments<T: Endpoint>(endpoint: &T) -> &str {
+fn segments<T: Routed>(endpoint: &T) -> &str {
     let shape = endpoint.pattern().shape();
     match shape.is_exact {
         true => &shape.prefix,

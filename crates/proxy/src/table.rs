@@ -10,7 +10,7 @@ use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
-use crate::routes::{self, Overlap, Routes};
+use crate::routes::{Overlap, Routed, Routes};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
@@ -133,7 +133,7 @@ fn warning(overlap: &Overlap<'_, Arc<Route>>) -> Warning {
     Warning(format!("{method} {path:?} is matched by both {winner} and {loser}; {winner} gets it"))
 }
 
-impl routes::Endpoint for Arc<Route> {
+impl Routed for Arc<Route> {
     fn method(&self) -> &Method {
         &self.endpoint.method
     }

@@ -1,10 +1,12 @@
 //! What all paths that a pattern matches have in common: how they begin and end, and an example.
 
-use regex_syntax::Parser;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// The longest example, in bytes.
 const LONGEST: usize = 1000;
+
+/// The most texts that are kept of what has to be in a path; and the most that one of them may be instead of another.
+const MOST_TEXTS: usize = 32;
 
 /// What is known of the paths of a pattern, folded: see [`fold`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(crate) struct Shape {
     pub(crate) prefix: String,
     /// How each of them ends.
     pub(crate) suffix: String,
+    /// What is somewhere in each of them: of each list, one text.
+    pub(crate) contained: Vec<Vec<String>>,
     /// Whether there is no other than `prefix`.
     pub(crate) is_exact: bool,
     /// The fewest characters that are given in any of them.
@@ -22,18 +26,18 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Of a pattern without its anchors; nothing is known of one that is wrong.
-    pub(super) fn of(path_regex: &str) -> Self {
-        let Ok(hir) = Parser::new().parse(path_regex) else { return Self::default() };
-        let (prefix, is_exact) = edge(&hir, false);
-        let (suffix, _) = edge(&hir, true);
+    /// Of a pattern without its anchors, parsed with its case: folding makes up for that.
+    pub(super) fn of(hir: &Hir) -> Self {
+        let (prefix, is_exact) = edge(hir, false);
+        let (suffix, _) = edge(hir, true);
         let mut example = String::new();
-        let found = put_example(&hir, &mut example);
+        let found = put_example(hir, &mut example);
         Self {
             prefix: ascii_beginning(&prefix).to_owned(),
             suffix: ascii_end(&suffix).to_owned(),
             is_exact: is_exact && prefix.is_ascii(),
-            literals: literals(&hir),
+            contained: contained(hir),
+            literals: literals(hir),
             example: found.then_some(example),
         }
     }
@@ -114,6 +118,55 @@ fn common_beginning<'a>(one: &'a str, other: &str) -> &'a str {
 fn common_end<'a>(one: &'a str, other: &str) -> &'a str {
     let same = one.chars().rev().zip(other.chars().rev()).take_while(|(one, other)| one == other);
     &one[one.len() - same.map(|(char, _)| char.len_utf8()).sum::<usize>()..]
+}
+
+/// What is in everything that it matches, folded: of each list, one text.
+fn contained(hir: &Hir) -> Vec<Vec<String>> {
+    let (mut texts, mut text) = (Vec::new(), String::new());
+    put_contained(hir, &mut texts, &mut text);
+    end_text(&mut texts, &mut text);
+    texts
+}
+
+/// Adds to what is contained; `text` is what directly precedes.
+fn put_contained(hir: &Hir, texts: &mut Vec<Vec<String>>, text: &mut String) {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => {}
+        HirKind::Literal(literal) => {
+            let Ok(literal) = std::str::from_utf8(&literal.0) else { return end_text(texts, text) };
+            for char in literal.chars().map(fold_char) {
+                match char.is_ascii() {
+                    true => text.push(char),
+                    false => end_text(texts, text),
+                }
+            }
+        }
+        HirKind::Capture(capture) => put_contained(&capture.sub, texts, text),
+        HirKind::Concat(list) => list.iter().for_each(|hir| put_contained(hir, texts, text)),
+        HirKind::Repetition(repetition) if repetition.min > 0 => {
+            put_contained(&repetition.sub, texts, text);
+            end_text(texts, text);
+        }
+        HirKind::Repetition(_) | HirKind::Class(_) => end_text(texts, text),
+        HirKind::Alternation(list) => {
+            end_text(texts, text);
+            // The longest of each branch: one of these is there.
+            let longest =
+                |hir| contained(hir).into_iter().max_by_key(|any| any.iter().map(String::len).min());
+            let any: Option<Vec<_>> = list.iter().map(longest).collect();
+            let any: Vec<_> = any.into_iter().flatten().flatten().collect();
+            if !any.is_empty() && any.len() <= MOST_TEXTS && texts.len() < MOST_TEXTS {
+                texts.push(any);
+            }
+        }
+    }
+}
+
+fn end_text(texts: &mut Vec<Vec<String>>, text: &mut String) {
+    if !text.is_empty() && texts.len() < MOST_TEXTS {
+        texts.push(vec![std::mem::take(text)]);
+    }
+    text.clear();
 }
 
 /// The fewest characters that are given in anything that it matches.

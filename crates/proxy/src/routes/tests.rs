@@ -9,7 +9,7 @@ struct Plain {
     text: String,
 }
 
-impl Endpoint for Plain {
+impl Routed for Plain {
     fn method(&self) -> &Method {
         &self.method
     }
@@ -91,6 +91,48 @@ fn many_that_have_nothing_in_common_are_found() {
     assert_eq!(found(&routes, "/y/x7/z"), Some("/y/.*"));
     assert_eq!(found(&routes, "/z/x17/z"), Some("/[^/]+/x17/.*"));
     assert_eq!(found(&routes, "/z/x77/z"), None);
+}
+
+#[test]
+fn many_that_begin_within_the_same_segment_are_found() {
+    let patterns: Vec<_> = (0..40).map(|number| format!("/user-[0-9]+/(x{number}|y/{number})/.*")).collect();
+    let patterns: Vec<_> =
+        patterns.iter().map(String::as_str).chain(["/user-[0-9]+/.*", "/user-1.*"]).collect();
+    let routes = of_get(&patterns);
+    for (path, expected) in [
+        ("/user-2/x7/z", Some("/user-[0-9]+/(x7|y/7)/.*")),
+        ("/USER-2/Y/39/", Some("/user-[0-9]+/(x39|y/39)/.*")),
+        ("/user-2/x77/x7", Some("/user-[0-9]+/.*")),
+        ("/user-1/x7/z", Some("/user-1.*")),
+        ("/user-", None),
+    ] {
+        assert_eq!(found(&routes, path), expected, "{path}");
+    }
+}
+
+#[test]
+fn what_is_there_a_thousand_times_is_tried_once() {
+    let patterns: Vec<_> = (0..40).map(|number| format!("/[a-z]/.*x{number}/.*[0-9]")).collect();
+    let routes = of_get(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
+    let path = format!("/a{}", "/x7/x17".repeat(1000));
+    let mut tried = Vec::new();
+    let found = routes.by_method[&Method::GET].find(&path, |number| {
+        tried.push(&*routes.endpoints[number].text);
+        false
+    });
+    assert_eq!(found, None);
+    // What has more fixed characters comes first.
+    assert_eq!(tried, ["/[a-z]/.*x17/.*[0-9]", "/[a-z]/.*x7/.*[0-9]"]);
+}
+
+#[test]
+fn what_nothing_tells_apart_is_not_compared_without_end() {
+    // No two of these 512 have a path in common, but for the last two.
+    let bits = |number: u32| (0..9).map(move |bit| if number >> bit & 1 == 0 { "[ab]" } else { "[cd]" });
+    let patterns: Vec<_> = (0..512).map(|number| format!("/{}", bits(number).collect::<String>())).collect();
+    let last: Vec<_> = patterns.iter().chain(patterns.last()).map(String::as_str).collect();
+    assert_eq!(of_get(&last[500..]).overlaps().len(), 1);
+    assert!(of_get(&last).overlaps().is_empty());
 }
 
 #[test]
