@@ -1,6 +1,6 @@
 //! One server of an API.
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
@@ -43,8 +43,10 @@ impl Target {
         if http2 {
             parts.scheme = Some(self.config.scheme.clone());
             parts.authority = Some(self.authority.clone());
-            request.headers_mut().remove(HOST);
-            request.headers_mut().remove(TRANSFER_ENCODING);
+            // With `Connection`, hyper would drop what it names, TE too (RFC 9113, section 8.2.2).
+            for name in [HOST, TRANSFER_ENCODING, CONNECTION, UPGRADE] {
+                request.headers_mut().remove(name);
+            }
             *request.version_mut() = Version::HTTP_2;
         } else {
             request.headers_mut().insert(HOST, self.host.clone());
