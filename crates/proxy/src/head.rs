@@ -65,10 +65,10 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> 
     wanted
 }
 
-/// Hands a trace on to a service. Without the context that it belongs to, what tracing systems have added says nothing.
-pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext) {
+/// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about another one.
+pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_here: bool) {
     headers.insert(TRACEPARENT, context.traceparent());
-    if context.parent_id.is_none() {
+    if has_begun_here {
         headers.remove(TRACESTATE);
     }
 }

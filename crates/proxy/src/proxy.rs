@@ -98,8 +98,7 @@ impl Proxy {
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
-        let caller = TraceContext::of_caller(&head.headers);
-        let trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
+        let trace = self.reporter.trace(&head.headers);
         let unmatched = || {
             let counters = self.metrics.proxy.unmatched(head.method.as_str());
             self.record(counters, &head, &peer, trace)
@@ -134,18 +133,20 @@ impl Proxy {
 
     fn record(&self, counters: Arc<ProxyEndpoint>, head: &Parts, peer: &Peer, trace: TraceContext) -> Record {
         let mut record = Record::new(counters.clone());
-        if self.reporter.is_on() {
+        if self.reporter.wants(&trace) {
             let report = Report {
                 method: head.method.clone(),
                 path: head.uri.path().into(),
                 endpoint: counters,
                 address: peer.address,
+                secure: peer.secure,
                 session: None,
                 trace,
                 status: None,
                 outcome: ProxyStatus::ClientClosed,
                 began: SystemTime::now(),
                 took: Duration::ZERO,
+                call: None,
             };
             record.tell(self.reporter.clone(), report);
         }
@@ -195,7 +196,8 @@ impl Exchange<'_> {
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
         let wanted = head::for_service(&mut head, peer);
-        head::trace(&mut head.headers, &self.trace);
+        let has_begun_here = self.trace.parent_id.is_none();
+        head::trace(&mut head.headers, &record.asks(&self.trace), has_begun_here);
         self.complete(&mut head, token.as_deref());
         if expected.is_some() || path != head.uri.path() {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
@@ -300,6 +302,7 @@ impl Exchange<'_> {
     ) -> Result<Answer, Refusal> {
         let Answered { mut response, link, target } = answered;
         let idle = self.proxy.config.idle_timeout;
+        record.heard(response.status(), self.route.upstream.target(target));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;

@@ -2,13 +2,14 @@
 
 use std::mem::take;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use session::SessionName;
-use telemetry::{ProxyEndpoint, ProxyStatus, Report, Reporter};
+use telemetry::{Call, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
 use crate::answer::Refusal;
+use crate::definition::TargetConfig;
 
 /// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
 /// request, and counts nothing.
@@ -52,6 +53,24 @@ impl Record {
     pub(crate) fn in_session(&mut self, name: &SessionName) {
         if let Some(report) = self.report() {
             report.session = Some(name.as_str().into());
+        }
+    }
+
+    /// A service is about to be asked: returns the span that it is told of.
+    pub(crate) fn asks(&mut self, trace: &TraceContext) -> TraceContext {
+        let told = self.0.as_mut().and_then(|request| request.told.as_mut());
+        let Some(told) = told.filter(|told| told.to.exports(trace)) else { return *trace };
+        let (trace, began) = (trace.child(), SystemTime::now());
+        told.report.call = Some(Call { trace, target: None, began, took: None, status: None });
+        trace
+    }
+
+    /// The service has begun to answer; it is on this server.
+    pub(crate) fn heard(&mut self, status: StatusCode, target: &TargetConfig) {
+        if let Some(call) = self.report().and_then(|report| report.call.as_mut()) {
+            call.status = Some(status);
+            call.took = call.began.elapsed().ok();
+            call.target = Some((target.host.as_str().into(), target.port));
         }
     }
 

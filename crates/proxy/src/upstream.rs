@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
-use crate::definition::UpstreamConfig;
+use crate::definition::{TargetConfig, UpstreamConfig};
 use balance::Balancer;
 pub(crate) use connect::Io;
 pub(crate) use link::{Link, Patience, SendError};
@@ -192,6 +192,11 @@ impl Upstream {
             true => tracing::info!(api = %self.api, %target, "target is well"),
             false => tracing::warn!(api = %self.api, %target, "target is unwell"),
         }
+    }
+
+    /// One of the servers.
+    pub(crate) fn target(&self, at: usize) -> &TargetConfig {
+        &self.targets[at].config
     }
 
     /// Takes a connection back when an exchange is over.

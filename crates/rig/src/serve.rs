@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use admin::Admin;
 use anyhow::Context;
@@ -11,7 +12,7 @@ use journal::Journal;
 use listener::{App, Listener, Observer, Refusal, Tls};
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
-use telemetry::{Metrics, RefusalReason, Reporter, start_logging};
+use telemetry::{Metrics, RefusalReason, Reporter, Spans, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +20,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::canary;
 use crate::settings::{self, Ports, Settings};
+
+/// How long the last traces may take to the collector.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves until a signal.
 ///
@@ -65,6 +69,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connection_tokens,
         metrics.clone(),
     );
+    let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
+    let reporter = Arc::new(Reporter::new(settings.request_log, spans.clone()));
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
@@ -75,7 +81,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.verifier.clone(),
         hub.sessions().clone(),
         metrics,
-        Arc::new(Reporter::new(settings.request_log)),
+        reporter,
     );
     let proxy = Arc::new(proxy);
     let inbound =
@@ -113,6 +119,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let drained = timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!("requests were still open at the end of the grace period");
+    }
+    if let Some(spans) = spans {
+        tokio::task::spawn_blocking(move || spans.shut_down(FLUSH)).await?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use connection::TokenKey;
 use listener::{Limits, Tls};
 use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
-use telemetry::LogFormat;
+use telemetry::{LogFormat, SpansConfig};
 use tracing::Level;
 
 pub(crate) use apis::variable;
@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// Whether each proxied request is a line in the log.
     pub(crate) request_log: bool,
+    /// How traces are exported; `None`: they are not.
+    pub(crate) spans: Option<SpansConfig>,
     /// For open requests after SIGTERM.
     pub(crate) grace: Duration,
     /// What to tell the operator in the log; no mistakes.
@@ -169,6 +171,7 @@ impl Settings {
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
+            spans: observing::read_spans(reader),
             grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
             warnings: Vec::new(),
         }

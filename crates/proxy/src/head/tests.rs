@@ -71,7 +71,7 @@ fn a_trace_goes_on_or_begins() {
     let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let mut got = headers(&[("traceparent", caller), ("tracestate", "a=1, b=\t2")]);
     let context = TraceContext::of_caller(&got).unwrap().child();
-    trace(&mut got, &context);
+    trace(&mut got, &context, false);
     assert_eq!(got["tracestate"], "a=1, b=\t2", "as it came");
     let handed_on = TraceContext::of_caller(&got).unwrap();
     assert_eq!((handed_on.trace_id, handed_on.sampled), (context.trace_id, false));
@@ -81,6 +81,6 @@ fn a_trace_goes_on_or_begins() {
     let mut got = headers(&[("traceparent", "00-garbage"), ("tracestate", "a=1")]);
     got.append(TRACEPARENT, HeaderValue::from_static("more of it"));
     let context = TraceContext::root();
-    trace(&mut got, &context);
+    trace(&mut got, &context, true);
     assert_eq!(got, HeaderMap::from_iter([(TRACEPARENT, context.traceparent())]));
 }

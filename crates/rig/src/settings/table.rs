@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use telemetry::Sampler;
+
 use super::kind::{GIB, KIB, Kind, MIB};
 
 /// One setting.
@@ -313,6 +315,46 @@ pub(crate) const GROUPS: &[Group] = &[
                 "",
                 text("PLACES", "console; kafka is not in this version yet"),
                 "Where each proxied request is told of, by commas; console: a line in the log, at every LOG_LEVEL",
+            ),
+        ],
+    },
+    Group {
+        heading: "Traces",
+        settings: &[
+            setting(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "",
+                text("URL", "an http:// or https:// URL, such as http://localhost:4318"),
+                "The collector that gets a trace of each proxied request, under /v1/traces of this URL; not set: nobody gets any",
+            ),
+            setting(
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "",
+                text("URL", "an http:// or https:// URL, such as http://localhost:4318/v1/traces"),
+                "The same as a whole URL; goes before the other",
+            ),
+            secret(
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                text("HEADERS", "name=value by commas, values percent-encoded"),
+                "Headers of the requests to the collector",
+            ),
+            setting(
+                "OTEL_SERVICE_NAME",
+                "rig",
+                text("NAME", "any text"),
+                "What the gateway is called in traces",
+            ),
+            setting(
+                "OTEL_TRACES_SAMPLER",
+                "parentbased_always_on",
+                Kind::Word(Sampler::NAMES),
+                "Which traces are recorded; with parentbased_, those that the caller records, and of others this",
+            ),
+            setting(
+                "OTEL_TRACES_SAMPLER_ARG",
+                "1",
+                text("SHARE", "a number from 0 to 1"),
+                "The share of traces that the traceidratio samplers record",
             ),
         ],
     },

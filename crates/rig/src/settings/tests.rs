@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use telemetry::Sampler;
+
 use super::*;
 use crate::cli::{self, Asked};
 
@@ -68,7 +70,7 @@ fn every_row_refuses_what_it_does_not_allow() {
     for setting in table::all() {
         let free =
             matches!(setting.name, "JWT_ISSUER" | "JWT_AUDIENCE" | "NODE_COOKIE" | "HTTPS_KEYFILE_PASS")
-                || matches!(setting.name, "HOST" | "JWT_SECRET_KEY");
+                || matches!(setting.name, "HOST" | "JWT_SECRET_KEY" | "OTEL_SERVICE_NAME");
         let told = parse(&[], &[(setting.name, "\u{7f} no such thing")]).err().unwrap_or_default();
         assert_eq!(!free, told.contains(&format!("environment {}", setting.name)), "{told:?}");
     }
@@ -147,7 +149,7 @@ node_cookie = { hidden = 1 }
 #[test]
 fn secrets_are_never_shown() {
     let secrets: Vec<_> = table::all().filter(|setting| setting.secret).collect();
-    assert_eq!(secrets.len(), 5);
+    assert_eq!(secrets.len(), 6);
     let good = "sixteen-characters-or-more";
     let variables: Vec<_> = secrets.iter().map(|setting| (setting.name, good)).collect();
     let settings = parse(&[], &variables).unwrap();
@@ -365,5 +367,46 @@ fn requests_are_told_of_where_that_can_be_done() {
     for places in ["kafka", "console,kafka", "console,", "konsole"] {
         let told = log(places).unwrap_err();
         assert!(told.contains("allowed: console; kafka is not in this version yet"), "{told}");
+    }
+}
+
+#[test]
+fn traces_go_to_a_collector_where_there_is_one() {
+    let (base, whole) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let spans = |variables: &[(&str, &str)]| parse(&[], variables).map(|settings| settings.spans);
+    assert!(spans(&[]).unwrap().is_none());
+    for (variables, endpoint) in [
+        (&[(base, "http://otel:4318")][..], "http://otel:4318/v1/traces"),
+        (&[(base, "https://otel/a/")], "https://otel/a/v1/traces"),
+        (&[(whole, "http://otel/mine")], "http://otel/mine"),
+        (&[(base, "http://otel"), (whole, "http://other/mine")], "http://other/mine"),
+    ] {
+        assert_eq!(spans(variables).unwrap().unwrap().endpoint, endpoint);
+    }
+    let more = [
+        (base, "http://otel:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20test%3Dkey, x-tenant = b"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_SERVICE_NAME", "edge"),
+    ];
+    let config = spans(&more).unwrap().unwrap();
+    assert_eq!((&*config.headers["x-key"], &*config.headers["x-tenant"]), ("a test=key", "b"));
+    assert_eq!(
+        (config.sampler, &*config.service_name),
+        (Sampler { parent_based: false, ratio: 0.25 }, "edge")
+    );
+    for wrong in [
+        (base, "otel:4318"),
+        (whole, "grpc://otel:4317"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "no value"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x=%0a"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
+    ] {
+        let told = spans(&[wrong]).unwrap_err();
+        assert!(told.contains(wrong.0), "{told}");
+        assert!(!wrong.0.ends_with("HEADERS") || !told.contains(wrong.1), "{told}");
     }
 }
