@@ -1,5 +1,7 @@
 //! Definitions of APIs.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::client::Request;
@@ -10,7 +12,7 @@ pub fn definition(id: &str, name: &str) -> Value {
     json!({
         "id": id,
         "name": name,
-        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": "/n-v3", "method": "GET"}]}},
+        "version_data": {"default": {"endpoints": [{"id": "e", "path_regex": format!("/{id}-v3"), "method": "GET"}]}},
         "proxy": {"target_url": "http://127.0.0.1", "port": 5555},
     })
 }
@@ -34,4 +36,28 @@ pub fn api_names(gateway: &Gateway) -> Vec<String> {
 pub fn post_api(gateway: &Gateway, api: &Value) {
     let response = gateway.ask_internal(&Request::post_json("/v3/apis", api.to_string()));
     assert_eq!(response.status, 201, "{}", response.text());
+}
+
+/// An API of that service, with these endpoints, that takes tokens by header and by query.
+pub fn api_of(id: &str, service: SocketAddr, endpoints: Value) -> Value {
+    json!({
+        "id": id,
+        "name": id,
+        "auth_type": "jwt",
+        "auth": { "use_header": true, "header_name": "Authorization", "use_query": true, "query_name": "token" },
+        "versioned": false,
+        "version_data": { "default": { "endpoints": endpoints } },
+        "proxy": { "use_env": false, "target_url": format!("http://{}", service.ip()), "port": service.port() },
+    })
+}
+
+/// Endpoints that pass on whatever comes, by these methods, under any path.
+pub fn everything(methods: &[&str]) -> Value {
+    methods.iter().map(|method| json!({ "id": method, "method": method, "path_regex": "/.*" })).collect()
+}
+
+/// A `PROXY_CONFIG_FILE` with one API that passes on whatever comes.
+pub fn pass_all(service: SocketAddr) -> String {
+    json!([api_of("all", service, everything(&["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]))])
+        .to_string()
 }

@@ -207,6 +207,37 @@ impl Gateway {
             .map_or(0.0, |(_, value)| value.parse().expect("a metric is a number"))
     }
 
+    /// The sum over all lines of a metric that have these labels.
+    ///
+    /// # Panics
+    /// Where there are no metrics.
+    pub fn metric_sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let response = self.ask_internal(&Request::get("/metrics"));
+        assert_eq!(response.status, 200, "{}", response.text());
+        let has = |line: &str| {
+            let label = |(name, value): &(&str, &str)| line.contains(&format!(r#"{name}="{value}""#));
+            line.split(['{', ' ']).next() == Some(name) && labels.iter().all(label)
+        };
+        let text = response.text();
+        let values = text.lines().filter(|line| has(line)).filter_map(|line| line.rsplit_once(' '));
+        let values = values.map(|(_, value)| value.parse::<f64>().expect("a metric is a number"));
+        values.fold(0.0, |sum, value| sum + value)
+    }
+
+    /// What the process holds of the memory, and the most it has ever held, in bytes.
+    ///
+    /// # Panics
+    /// Where the system does not say.
+    pub fn memory(&self) -> (u64, u64) {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process of ours");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says so");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
     /// Waits until a metric has that value.
     pub fn await_metric(&self, name_and_labels: &str, value: f64) {
         eventually(name_and_labels, || (self.metric(name_and_labels) == value).then_some(()));

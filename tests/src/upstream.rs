@@ -17,7 +17,8 @@ use crate::wire::{DEADLINE, Wire};
 /// A service that answers each request with what it has seen of it, as JSON.
 ///
 /// The last parts of a path ask for more: `/status/NNN` for a status, `/redirect` for a `Location`, `/empty` for a 204,
-/// `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for so many bytes, `/slow` for no answer at all, and
+/// `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for so many bytes, `/endless` for a
+/// word every 20 ms, `/slow` for no answer at all, and
 /// `/upgrade` for a 101 after which all bytes come back.
 pub struct Upstream {
     address: SocketAddr,
@@ -37,6 +38,15 @@ pub struct Received {
     pub body: Vec<u8>,
     /// What came after a chunked body.
     pub trailers: Vec<(String, String)>,
+}
+
+/// Where nobody listens.
+///
+/// # Panics
+/// Where there is no free port.
+pub fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
 }
 
 /// An API definition in RIG's format, for a service on this port.
@@ -107,7 +117,8 @@ impl Received {
 
     /// Reads the head of a request.
     pub fn read_head(wire: &mut Wire) -> Option<Self> {
-        let head = String::from_utf8(wire.until(b"\r\n\r\n")?).ok()?;
+        // One character for each byte.
+        let head: String = wire.until(b"\r\n\r\n")?.into_iter().map(char::from).collect();
         let mut lines = head.trim_end().split("\r\n");
         let mut line = lines.next()?.split(' ');
         let (method, target) = (line.next()?.to_owned(), line.next()?.to_owned());
@@ -115,9 +126,13 @@ impl Received {
         Some(Self { method, target, headers, body: Vec::new(), trailers: Vec::new() })
     }
 
-    /// Reads the body that the head announces.
+    /// Reads the body that the head announces: nothing where there are two ways to read it (RFC 9112, section 6.3).
     pub fn read_body(&mut self, wire: &mut Wire) -> Option<()> {
-        if self.header("transfer-encoding").is_some() {
+        if self.all("transfer-encoding").chain(self.all("content-length")).nth(1).is_some() {
+            return None;
+        }
+        if let Some(coding) = self.header("transfer-encoding") {
+            (coding == "chunked").then_some(())?;
             self.body = std::iter::from_fn(|| chunk(wire)).flatten().collect();
             self.trailers = trailers(wire)?;
         } else if let Some(length) = self.header("content-length") {

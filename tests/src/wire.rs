@@ -75,6 +75,17 @@ impl Wire {
         wire
     }
 
+    /// Takes a connection on which the peer may be silent until the deadline only.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        self
+    }
+
     /// Writes down all that comes.
     #[must_use]
     pub fn heard_by(self, record: Record) -> Self {
@@ -91,6 +102,22 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).ok()
     }
 
+    /// Sends zeros until the peer takes none for half a second, or so many were sent; returns how many it took.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn flood(&mut self, most: usize) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket option");
+        let (piece, mut sent) = ([0; 64 << 10], 0);
+        while sent < most
+            && let Ok(n) = self.stream.write(&piece[..piece.len().min(most - sent)])
+        {
+            sent += n;
+        }
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        sent
+    }
+
     /// Lets the connection end with a reset instead of an orderly close.
     ///
     /// # Panics
@@ -98,6 +125,20 @@ impl Wire {
     pub fn reset(&self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
+    /// Sends these bytes again and again until none has gone out for so long, or the peer has hung up; how many went out.
+    ///
+    /// # Panics
+    /// Where the socket refuses its options.
+    pub fn send_until_blocked(&mut self, bytes: &[u8], quiet: Duration) -> usize {
+        self.stream.set_write_timeout(Some(quiet)).expect("a socket option");
+        let mut sent = 0;
+        while let Ok(n @ 1..) = self.stream.write(&bytes[sent % bytes.len()..]) {
+            sent += n;
+        }
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        sent
     }
 
     /// Ends the sending half.
@@ -155,6 +196,19 @@ impl Wire {
             return None;
         }
         Some(std::mem::take(&mut self.buffer))
+    }
+
+    /// Reads so many bytes and forgets them; how many there were before the end of the stream.
+    pub fn skip(&mut self, n: u64) -> u64 {
+        let mut left = n;
+        while left > 0
+            && let Some(bytes) = self.some()
+        {
+            let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.buffer.extend_from_slice(&bytes[here..]);
+            left -= here as u64;
+        }
+        n - left
     }
 
     /// All that comes until the peer closes.

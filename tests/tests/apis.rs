@@ -43,7 +43,7 @@ fn definitions_come_and_go_under_both_versions() {
         let ok = |status: u16| format!(r#"{status} | {JSON} | {{"message":"ok"}}"#);
         let get = |id: &str| gateway.ask_internal(&Request::get(format!("{path}/{id}")));
 
-        let existing = r#"{"active":true,"auth":{"header_name":"","query_name":"","use_header":false,"use_query":false},"auth_type":"none","id":"svc","name":"of the file","version_data":{"default":{"endpoints":[{"id":"e","method":"GET","path_regex":"/n-v3"}]}},"versioned":false,"proxy":{"port":5555,"target_url":"http://127.0.0.1"},"node_name":"rig@gateway.example","ref_number":0}"#;
+        let existing = r#"{"active":true,"auth":{"header_name":"","query_name":"","use_header":false,"use_query":false},"auth_type":"none","id":"svc","name":"of the file","version_data":{"default":{"endpoints":[{"id":"e","method":"GET","path_regex":"/svc-v3"}]}},"versioned":false,"proxy":{"port":5555,"target_url":"http://127.0.0.1"},"node_name":"rig@gateway.example","ref_number":0}"#;
         let mut shown = get("svc").json();
         shown.as_object_mut().expect("an object").remove("timestamp");
         assert_eq!(shown, serde_json::from_str::<Value>(existing).expect("JSON"));

@@ -79,6 +79,7 @@ impl Proxy {
     }
 
     fn outcome(&self, bytes: &[u8], outcome: &Outcome) -> Result<(), String> {
+        let ended = self.service.ended();
         let mut wire = Wire::connect(self.gateway.inbound());
         wire.send(bytes);
         match outcome {
@@ -101,6 +102,9 @@ impl Proxy {
                     Some(answer) if answer.status != *status => return Err(answer.shown()),
                     _ => drop(wire.rest()),
                 }
+                eventually("the service's connection ends", || {
+                    (self.service.ended() == ended + 1).then_some(())
+                });
                 let heard = self.service.heard();
                 match heard.iter().find(|bytes| requests(bytes).is_ok()) {
                     Some(whole) => Err(format!("a whole request: {:?}", String::from_utf8_lossy(whole))),
@@ -273,6 +277,7 @@ fn chunked_bodies() {
         ("a space behind the size", "5 \r\nhello\r\n0\t\r\n\r\n", POSTED),
         ("LF in an extension", "5;a\nhello\r\n0\r\n\r\n", Broken(400)),
         ("CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n", Broken(400)),
+        ("NUL in an extension", "5;\0\r\nhello\r\n0\r\n\r\n", Broken(400)),
         ("a hidden chunk (TERM.EXT)", "2;\nxx\r\n5\r\nhello\r\n0\r\n\r\n", Broken(400)),
         ("0x", "0x5\r\nhello\r\n0\r\n\r\n", Broken(400)),
         ("a negative size", "-5\r\nhello\r\n0\r\n\r\n", Broken(400)),
@@ -309,10 +314,12 @@ fn chunked_bodies() {
         ),
         &Forwarded(&[("POST /p HTTP/1.1", "hello{x: y}")]),
     );
+    let ended = proxy.service.ended();
     let mut wire = Wire::connect(proxy.gateway.inbound());
     wire.send(chunked("5\r\nhello\r\n"));
     wire.half_close();
     drop(wire.rest());
+    eventually("the service's connection ends", || (proxy.service.ended() == ended + 1).then_some(()));
     let heard = proxy.service.heard();
     assert!(
         heard.iter().all(|bytes| requests(bytes).is_err()),
@@ -453,8 +460,9 @@ fn hosts_and_names_of_headers() {
         ("Expect: 200-ok", Refused(417)),
         ("Expect: 100-continue, x", Refused(417)),
         ("Expect: y 100-continue", Refused(417)),
-        ("Content_Length: 5", GOT),
-        ("Transfer_Encoding: chunked", GOT),
+        ("Content_Length: 5", Refused(400)),
+        ("Transfer_Encoding: chunked", Refused(400)),
+        ("Transfer_Length: 5", GOT),
         ("x: \u{e9}", GOT),
         ("x:", GOT),
     ] {

@@ -18,8 +18,12 @@ use memchr::memchr;
 use crate::app::Body;
 pub(crate) use rules::refusal;
 
-/// What is kept of a line that comes in pieces. No line that matters is longer, except for one that is padded.
-const KEPT: usize = 64;
+/// What is kept of a line that comes in pieces. No line that matters is longer: some sign their chunks by extensions of about
+/// 90 bytes.
+const KEPT: usize = 256;
+
+/// A length or a coding that takes more is padded.
+const PADDED: usize = 64;
 
 /// What is wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +43,9 @@ pub(crate) enum Fault {
     /// RFC 9112, section 7.1.
     #[error("The request body is not chunked as it should be.")]
     Chunk,
+    /// Services that take `_` for `-` read another name in it.
+    #[error("A header name must not be that of a length with _ for -.")]
+    Disguised,
     /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid one is answered with 400.
     #[error("Host must stand once, and name a host.")]
     Host,
@@ -80,6 +87,8 @@ pub(crate) struct Framing {
     head: Head,
     /// From here on nothing is followed.
     fault: Option<Fault>,
+    /// The fault is one of a body.
+    broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,16 +113,18 @@ struct Head {
 }
 
 impl Framing {
-    /// Goes through bytes that have come.
+    /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless there is something wrong with
+    /// a body. A fault of a head is told when hyper hands that head over.
     ///
     /// # Errors
-    /// What is wrong with a body that is being read. A fault of a head is told when hyper hands that head over.
-    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while !bytes.is_empty() && self.fault.is_none() {
+    /// There was something wrong with a body.
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.fault.is_none() {
             if let State::Body(left) | State::Chunk(left) = &mut self.state {
-                let step = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                let step = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                 *left -= step as u64;
-                bytes = &bytes[step..];
+                rest = &rest[step..];
                 self.state = match self.state {
                     State::Body(0) => State::RequestLine,
                     State::Chunk(0) => State::ChunkEnd,
@@ -121,26 +132,35 @@ impl Framing {
                 };
                 continue;
             }
-            let Some(end) = memchr(b'\n', bytes) else {
-                self.keep(bytes);
-                return Ok(());
+            let Some(end) = memchr(b'\n', rest) else {
+                self.keep(rest);
+                break;
             };
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            bytes = rest;
             let in_body = !matches!(self.state, State::RequestLine | State::Field);
             let ended = if self.line.is_empty() {
-                self.end_line(line)
+                self.end_line(&rest[..end])
             } else {
-                self.keep(line);
+                self.keep(&rest[..end]);
                 let line = std::mem::take(&mut self.line);
                 self.end_line(&line)
             };
             if let Err(fault) = ended {
                 self.fault = Some(fault);
-                return if in_body { Err(fault) } else { Ok(()) };
+                self.broken = in_body;
+                break;
             }
+            rest = &rest[end + 1..];
         }
-        Ok(())
+        let followed = if self.broken { bytes.len() - rest.len() } else { bytes.len() };
+        if followed == 0 { self.go_on().map(|()| 0) } else { Ok(followed) }
+    }
+
+    /// Whether hyper may read on.
+    ///
+    /// # Errors
+    /// There is something wrong with the body.
+    pub(crate) fn go_on(&self) -> Result<(), Fault> {
+        self.fault.filter(|_| self.broken).map_or(Ok(()), Err)
     }
 
     /// hyper hands over the next head.
@@ -211,12 +231,12 @@ impl Head {
         let Some(colon) = memchr(b':', line) else { return Ok(()) };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
-            if self.length.is_some() || line.len() >= KEPT {
+            if self.length.is_some() || line.len() >= PADDED {
                 return Err(Fault::ContentLength);
             }
             self.length = Some(decimal(value).ok_or(Fault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") || line.len() >= KEPT {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") || line.len() >= PADDED {
                 return Err(Fault::TransferEncoding);
             }
             self.chunked = true;
@@ -232,12 +252,16 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The size of a chunk, in at most 16 digits; extensions are ignored (RFC 9112, section 7.1.1).
+/// The size of a chunk, in at most 16 digits; extensions are ignored, but they are text, and do not go on and on (RFC 9112,
+/// section 7.1.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if digits > 16 || !matches!(line.get(digits), None | Some(b' ' | b'\t' | b';')) {
+    let (size, extensions) = line.split_at(digits);
+    let is_text = !extensions.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    let begins = matches!(extensions.first(), None | Some(b' ' | b'\t' | b';'));
+    if digits > 16 || line.len() >= KEPT || !begins || !is_text {
         return Err(Fault::Chunk);
     }
-    let digits = std::str::from_utf8(&line[..digits]).map_err(|_| Fault::Chunk)?;
-    u64::from_str_radix(digits, 16).map_err(|_| Fault::Chunk)
+    let size = std::str::from_utf8(size).map_err(|_| Fault::Chunk)?;
+    u64::from_str_radix(size, 16).map_err(|_| Fault::Chunk)
 }

@@ -98,15 +98,21 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Self { stream, seen } = &mut *self;
+        let mut framing = seen.framing.lock();
+        let framing = framing.as_mut();
+        let broken = |fault| io::Error::new(io::ErrorKind::InvalidData, fault);
+        if let Some(framing) = &framing {
+            framing.go_on().map_err(broken)?;
+        }
         let before = into.filled().len();
-        let polled = each!(&mut self.stream, stream => stream.poll_read(cx, into));
+        let polled = each!(stream, stream => stream.poll_read(cx, into));
         if into.filled().len() > before {
-            self.seen.read.store(true, Ordering::Relaxed);
-            if let Some(framing) = &mut *self.seen.framing.lock()
-                && let Err(fault) = framing.follow(&into.filled()[before..])
-            {
-                into.set_filled(before);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
+            seen.read.store(true, Ordering::Relaxed);
+            if let Some(framing) = framing {
+                let followed = framing.follow(&into.filled()[before..]);
+                into.set_filled(before + followed.unwrap_or_default());
+                followed.map_err(broken)?;
             }
         }
         polled

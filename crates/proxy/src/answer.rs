@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -146,6 +146,7 @@ pub(crate) fn asynchronous(
     mut record: Record,
 ) -> Response<Body> {
     record.whole();
+    let length = answer.body.len();
     let body = Full::new(answer.body).map_frame(move |frame| {
         let _ = (&session, &record);
         frame
@@ -153,6 +154,10 @@ pub(crate) fn asynchronous(
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    if length > 0 {
+        // As RIG does; with what accompanies it, the body cannot say it itself.
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     response.headers_mut().entry(REQUEST_ID).or_insert_with(request_id);
     allow(response.headers_mut(), origin);
     response

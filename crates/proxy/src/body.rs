@@ -12,6 +12,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use crate::head;
+
 /// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
 
@@ -157,7 +159,8 @@ impl Body for RequestBody {
         }
         let polled = Pin::new(&mut *client).poll_frame(cx).map(|frame| {
             frame.map(|frame| {
-                let frame = frame.map_err(|_| BodyFault::Broken)?;
+                let mut frame = frame.map_err(|_| BodyFault::Broken)?;
+                frame.trailers_mut().map(head::for_trailers);
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.left = this.left.checked_sub(length).ok_or(BodyFault::TooLarge)?;
                 Ok(frame)

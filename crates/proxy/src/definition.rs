@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use members::child;
 pub(crate) use parse::without_ours;
+pub(crate) use tls::pem;
 
 /// One API: endpoints of one service.
 #[derive(Clone, Debug)]

@@ -4,7 +4,10 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 use listener::Peer;
@@ -23,10 +26,46 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
+/// What `Connection` cannot take away: it is meant for the service, and often comes from a proxy before this one (RFC 9110,
+/// section 7.6.1: a sender must not name it there).
+static END_TO_END: [HeaderName; 10] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    FORWARDED,
+    VIA,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
+
+/// What must not come after a body: framing, routing, and what says who asks or how to read the body (RFC 9110, section
+/// 6.5.1).
+static NEVER_TRAILERS: [HeaderName; 15] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    HOST,
+    MAX_FORWARDS,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Turns the head of a client's request into one for a service; returns the protocol that it wants to upgrade to, which
 /// stays in it.
-pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> {
-    let wanted = wanted_upgrade(head).filter(|_| peer.takeover);
+pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Option<HeaderValue> {
+    // The body would have to be over before the other protocol begins (RFC 9110, section 7.8); nobody needs that.
+    let wanted = wanted_upgrade(head).filter(|_| peer.takeover && !has_body);
     let takes_trailers = has_token(&head.headers, &TE, "trailers");
     let host = match head.headers.get(HOST) {
         Some(host) => Some(host.clone()),
@@ -45,8 +84,11 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> 
         }
         None => {}
     }
-    if head.version == Version::HTTP_2 {
-        join_cookies(headers);
+    match head.version {
+        Version::HTTP_2 => join_cookies(headers),
+        // RFC 9110, section 10.1.1.
+        Version::HTTP_10 => drop(headers.remove(EXPECT)),
+        _ => {}
     }
     let scheme = if peer.secure { "https" } else { "http" };
     headers.insert(FORWARDED, forwarded(peer, host.as_ref(), scheme));
@@ -92,7 +134,31 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
     if head.version != Version::HTTP_11 || !has_token(&head.headers, &CONNECTION, "upgrade") {
         return None;
     }
+    // It is no longer part of HTTP/2 (RFC 9113, section 3.1). A service that still takes it would take every request that
+    // follows, past all that is checked here.
+    if has_token(&head.headers, &UPGRADE, "h2c") {
+        return None;
+    }
     head.headers.get(UPGRADE).cloned()
+}
+
+/// Drops what must not come after a body.
+pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
+    for name in &NEVER_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
+/// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC 3875, section 4.1.18).
+pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = &'a HeaderName> + Clone) {
+    let twins: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for twin in twins {
+        let name = twin.as_str().replace('_', "-");
+        let is_framing = name == HOST.as_str() || name == TRANSFER_ENCODING.as_str();
+        if is_framing || END_TO_END.iter().chain(set.clone()).any(|ours| ours.as_str() == name) {
+            headers.remove(twin);
+        }
+    }
 }
 
 /// Drops what is meant for one connection only: what `Connection` names, and what is so without a name (RFC 9110,
@@ -105,6 +171,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !END_TO_END.contains(name))
             .collect();
         for name in named {
             headers.remove(name);
@@ -120,6 +187,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
+            | "http2-settings"
             | "keep-alive"
             | "proxy-authenticate"
             | "proxy-authorization"

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
@@ -29,6 +29,9 @@ use crate::table::Route;
 use crate::tunnel;
 use crate::upstream::{Answered, Patience};
 use crate::waiting::{Expected, Waiting};
+
+/// How long is waited for an answer where there is no limit.
+const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How often connections to services are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -195,7 +198,7 @@ impl Exchange<'_> {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
-        let wanted = head::for_service(&mut head, peer);
+        let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         let has_begun_here = self.trace.parent_id.is_none();
         head::trace(&mut head.headers, &record.asks(&self.trace), has_begun_here);
         self.complete(&mut head, token.as_deref());
@@ -249,6 +252,8 @@ impl Exchange<'_> {
         for (name, value) in &endpoint.add_headers {
             head.headers.insert(name, value.clone());
         }
+        let claims = endpoint.forward_claims.iter().map(|(name, _)| name);
+        head::drop_twins(&mut head.headers, claims.chain(endpoint.add_headers.iter().map(|(name, _)| name)));
     }
 
     /// From here on the session can only cut the answer.
@@ -263,7 +268,11 @@ impl Exchange<'_> {
     async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
         let Prepared { request, wanted, expected, session } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
-        let answer = endpoint.timeout.unwrap_or(config.answer_timeout);
+        let answer = match endpoint.timeout {
+            Some(Duration::ZERO) => FOREVER,
+            Some(timeout) => timeout,
+            None => config.answer_timeout,
+        };
         let patience = Patience { answer, idle: config.idle_timeout };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {

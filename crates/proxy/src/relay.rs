@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use listener::BoxError;
 use session::Registration;
 
+use crate::head;
 use crate::in_flight::{InFlight, Over};
 use crate::record::Record;
 use crate::upstream::{Link, Upstream};
@@ -83,10 +84,11 @@ impl Body for Relay {
             return Poll::Ready(Some(Err(Over.into())));
         }
         let Some(link) = &mut this.link else { return Poll::Ready(None) };
-        let polled = link.poll_body(&mut this.body, this.idle, cx);
-        match &polled {
+        let mut polled = link.poll_body(&mut this.body, this.idle, cx);
+        match &mut polled {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(_))) => {
+            Poll::Ready(Some(Ok(frame))) => {
+                frame.trailers_mut().map(head::for_trailers);
                 if let Some(session) = &this.session
                     && let Err(over) = session.in_flight.payload()
                 {

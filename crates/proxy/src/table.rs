@@ -11,7 +11,7 @@ use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
 use crate::routes::{self, Overlap, Routes};
-use crate::upstream::Upstream;
+use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
 #[derive(Debug, Default)]
@@ -45,10 +45,17 @@ impl Table {
     /// What cannot be served: with the pointer of each fault inside the document of its API.
     pub(crate) fn build(apis: &[Arc<Api>], before: &Self) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
         let (mut table, mut routes, mut faults) = (Self::default(), Vec::new(), Vec::new());
+        let system = SystemRoots::default();
         for api in apis.iter().filter(|api| api.active) {
             let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
                 Some(upstream) => upstream.clone(),
-                None => Arc::new(Upstream::new(&api.id, &api.upstream)),
+                None => match Upstream::new(&api.id, &api.upstream, &system) {
+                    Ok(upstream) => Arc::new(upstream),
+                    Err(fault) => {
+                        faults.push(tls_fault(api, &fault));
+                        continue;
+                    }
+                },
             };
             table.upstreams.insert(api.id.clone(), upstream.clone());
             for (index, endpoint) in api.endpoints.iter().enumerate() {
@@ -106,6 +113,16 @@ impl Table {
         let limiter = kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)));
         self.limiters.insert(key, (limit, limiter.clone()));
         Some(limiter)
+    }
+}
+
+fn tls_fault(api: &Api, fault: &TlsFault) -> Fault {
+    let field = fault.field();
+    Fault {
+        pointer: format!("/proxy/tls/{field}"),
+        group: api.id.to_string(),
+        field: field.to_owned(),
+        reason: fault.to_string(),
     }
 }
 

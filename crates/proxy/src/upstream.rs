@@ -3,16 +3,19 @@
 mod balance;
 mod check;
 mod connect;
+mod copy;
 mod link;
 mod pool;
 mod target;
+mod tls;
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,8 +29,10 @@ use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
 use balance::Balancer;
 pub(crate) use connect::Io;
+use copy::Copy;
 pub(crate) use link::{Link, Patience, SendError};
 use target::Target;
+pub(crate) use tls::{SystemRoots, TlsFault};
 
 /// How long making a connection may take, name resolution and TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -60,24 +65,26 @@ pub(crate) struct Answered {
     pub(crate) target: usize,
 }
 
-/// A request without a body, kept so that it can be sent again.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
 impl Upstream {
-    /// The servers of this API, and nothing of their connections yet.
-    pub(crate) fn new(api: &Arc<str>, config: &UpstreamConfig) -> Self {
-        Self {
+    /// The servers of this API, and nothing of their connections yet. Reads the files for HTTPS where there is some.
+    ///
+    /// # Errors
+    /// These files cannot be used.
+    pub(crate) fn new(
+        api: &Arc<str>,
+        config: &UpstreamConfig,
+        system: &SystemRoots,
+    ) -> Result<Self, TlsFault> {
+        let is_https = config.targets.iter().any(|target| target.scheme == Scheme::HTTPS);
+        let tls = is_https.then(|| tls::client_config(&config.tls, config.http2, system)).transpose()?;
+        Ok(Self {
             api: api.clone(),
             config: config.clone(),
             targets: config.targets.iter().map(Target::new).collect(),
             balancer: Balancer::new(config),
-            tls: None,
+            tls,
             checks: OnceLock::new(),
-        }
+        })
     }
 
     /// Begins to ask the servers whether they are well, where the definition wants it, until this is dropped.
@@ -119,7 +126,7 @@ impl Upstream {
                             link
                         }
                         Err(error) => {
-                            tracing::debug!(target = %target.authority, %error, "cannot connect");
+                            tracing::debug!(server = %target.authority, %error, "cannot connect");
                             self.failed(at);
                             tried |= 1 << at;
                             searched += began.elapsed();
@@ -152,7 +159,7 @@ impl Upstream {
                     request = copy.into_request();
                 }
                 Err(error) => {
-                    tracing::debug!(target = %target.authority, ?error, "no answer");
+                    tracing::debug!(server = %target.authority, ?error, "no answer");
                     if !matches!(error, SendError::ClientSilent)
                         && upload.as_deref().and_then(Upload::fault).is_none()
                     {
@@ -172,7 +179,7 @@ impl Upstream {
                 self.failed(at);
             }
             _ if self.balancer.succeeded(at) => {
-                tracing::info!(api = %self.api, target = %self.targets[at].authority, "target is back");
+                tracing::info!(api = %self.api, server = %self.targets[at].authority, "target is back");
             }
             _ => {}
         }
@@ -181,16 +188,16 @@ impl Upstream {
     fn failed(&self, at: usize) {
         if self.balancer.failed(at) {
             self.targets[at].ejections.fetch_add(1, Relaxed);
-            tracing::warn!(api = %self.api, target = %self.targets[at].authority, "target is ejected: it failed too often");
+            tracing::warn!(api = %self.api, server = %self.targets[at].authority, "target is ejected: it failed too often");
         }
     }
 
     fn set_well(&self, at: usize, well: bool) {
         self.balancer.set_well(at, well);
-        let target = &self.targets[at].authority;
+        let server = &self.targets[at].authority;
         match well {
-            true => tracing::info!(api = %self.api, %target, "target is well"),
-            false => tracing::warn!(api = %self.api, %target, "target is unwell"),
+            true => tracing::info!(api = %self.api, %server, "target is well"),
+            false => tracing::warn!(api = %self.api, %server, "target is unwell"),
         }
     }
 
@@ -226,8 +233,9 @@ impl Upstream {
 
     async fn connect(&self, target: &Target) -> io::Result<Box<Link>> {
         let connecting = async {
-            let io = Io::connect(&target.config, self.tls.as_ref()).await?;
-            let http2 = match self.tls {
+            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS);
+            let io = Io::connect(&target.config, tls).await?;
+            let http2 = match tls {
                 Some(_) => io.has_chosen_http2(),
                 None => self.config.http2,
             };
@@ -246,24 +254,6 @@ impl Upstream {
             Ok(Link::over(sender))
         };
         timeout(CONNECT, connecting).await?.map(Box::new)
-    }
-}
-
-impl Copy {
-    fn of(request: &Request<RequestBody>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        }
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
     }
 }
 

@@ -8,6 +8,9 @@ use crate::wire::Wire;
 /// Bytes that are written at once of a body of many.
 const PIECE: usize = 64 << 10;
 
+/// Between two pieces of a body without end.
+const TICK: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Answers the requests of one connection, one after the other.
 pub(super) fn serve(wire: &mut Wire, sender: &Sender<Received>) -> Option<()> {
     loop {
@@ -26,6 +29,13 @@ fn answer(wire: &mut Wire, request: &Received) -> Option<()> {
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
         ));
         return echo(wire);
+    }
+    if path.ends_with("/endless") {
+        wire.send(head("200 OK", "Transfer-Encoding: chunked\r\n"));
+        loop {
+            wire.try_send("4\r\ntick\r\n")?;
+            std::thread::sleep(TICK);
+        }
     }
     if path.ends_with("/slow") {
         wire.rest();

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use parking_lot::Mutex;
@@ -33,6 +34,8 @@ pub struct RawUpstream {
     address: SocketAddr,
     /// What every connection so far has brought.
     heard: Arc<Mutex<Vec<Record>>>,
+    /// How many of its connections have ended.
+    ended: Arc<AtomicUsize>,
     connections: Receiver<Wire>,
 }
 
@@ -42,11 +45,17 @@ impl RawUpstream {
     /// # Panics
     /// Where there is no free port.
     pub fn start(script: &Script) -> Self {
-        let script = script.clone();
-        Self::listen(move |mut wire| {
-            let script = script.clone();
-            std::thread::spawn(move || run(&mut wire, &script));
-        })
+        let (script, ended) = (script.clone(), Arc::<AtomicUsize>::default());
+        let counted = ended.clone();
+        let upstream = Self::listen(move |mut wire| {
+            let (script, counted) = (script.clone(), counted.clone());
+            std::thread::spawn(move || {
+                run(&mut wire, &script);
+                drop(wire);
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+        });
+        Self { ended, ..upstream }
     }
 
     /// Listens on a free port until the test ends, and leaves all else to the test: [`RawUpstream::accept`].
@@ -73,7 +82,7 @@ impl RawUpstream {
                 }
             }
         });
-        Self { address, heard, connections: channel().1 }
+        Self { address, heard, ended: Arc::default(), connections: channel().1 }
     }
 
     /// Where it listens.
@@ -91,12 +100,17 @@ impl RawUpstream {
     /// # Panics
     /// Where none comes.
     pub fn accept(&self) -> Wire {
-        self.connections.recv_timeout(DEADLINE).expect("the gateway connects")
+        self.connections.recv_timeout(DEADLINE).expect("the gateway connects").impatient()
     }
 
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.heard.lock().len()
+    }
+
+    /// How many of its connections have ended; of a service with a script only.
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// The bytes that came since the last call, of each connection that brought some.

@@ -1,6 +1,6 @@
 //! What the head of a request must be, as hyper has read it.
 
-use http::header::{ALLOW, CONNECTION, EXPECT, HOST, HeaderValue};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
@@ -33,7 +33,8 @@ pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
 /// What is wrong with a head that hyper has read.
 pub(super) fn fault<B>(request: &Request<B>) -> Option<Fault> {
     let (uri, headers, version) = (request.uri(), request.headers(), request.version());
-    target(uri, request.method()).or_else(|| host(uri, headers, version)).or_else(|| {
+    let length = || length(headers);
+    target(uri, request.method()).or_else(|| host(uri, headers, version)).or_else(length).or_else(|| {
         let expected = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         (!headers.get_all(EXPECT).iter().all(expected)).then_some(Fault::Expect)
     })
@@ -45,11 +46,26 @@ fn target(uri: &Uri, method: &Method) -> Option<Fault> {
         (None, None) => uri.path().starts_with('/') || (method == Method::OPTIONS && uri.path() == "*"),
         // RFC 9112, section 3.2.2; RFC 9113, section 8.3.1.
         (Some(scheme), Some(authority)) => {
-            (*scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) && is_host(authority.as_str().as_bytes())
+            (uri.path().starts_with('/') || method == Method::OPTIONS)
+                && (*scheme == Scheme::HTTP || *scheme == Scheme::HTTPS)
+                && is_host(authority.as_str().as_bytes())
         }
         _ => false,
     };
     (!known).then_some(Fault::Target)
+}
+
+/// RFC 9110, section 8.6: over HTTP/2 hyper hands over all that there are.
+fn length(headers: &HeaderMap) -> Option<Fault> {
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Some(Fault::ContentLength);
+    }
+    let disguised = |name: &HeaderName| {
+        let name = name.as_str();
+        name.contains('_')
+            && ["content-length", "transfer-encoding"].contains(&name.replace('_', "-").as_str())
+    };
+    headers.keys().any(disguised).then_some(Fault::Disguised)
 }
 
 fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<Fault> {

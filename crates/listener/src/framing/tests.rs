@@ -23,7 +23,7 @@ fn followed(bytes: &[u8]) -> (u32, Option<Fault>) {
 fn in_pieces(bytes: &[u8], length: usize) -> (u32, Option<Fault>) {
     let mut framing = Framing::default();
     for piece in bytes.chunks(length) {
-        if framing.follow(piece).is_err() {
+        if framing.follow(piece) != Ok(piece.len()) {
             break;
         }
     }
@@ -103,11 +103,27 @@ fn a_body_that_is_not_chunked_as_it_should_be_ends_the_connection() {
         "ffffffffffffffff1\r\n",
         "00000000000000005\r\nhello\r\n0\r\n\r\n",
         "0\r\nX: a\nY: b\r\n\r\n",
+        "2;\0\r\nxx\r\n0\r\n\r\n",
+        "2;a\rxx\r\n0\r\n\r\n",
+        &format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(300)),
     ] {
         let (heads, found) = followed(&with("Transfer-Encoding: chunked\r\n", body));
         assert_eq!(heads, 1, "{body:?}");
         assert!(matches!(found, Some(Fault::Chunk | Fault::LineEnd)), "{body:?}: {found:?}");
     }
+}
+
+#[test]
+fn names_that_become_those_of_lengths_are_refused() {
+    let told = |names: &[&str]| {
+        let request =
+            names.iter().fold(Request::builder().header(HOST, "a"), |head, name| head.header(*name, "5"));
+        fault(&request.body(()).unwrap())
+    };
+    assert_eq!(told(&["content_length"]), Some(Fault::Disguised));
+    assert_eq!(told(&["Transfer_Encoding"]), Some(Fault::Disguised));
+    assert_eq!(told(&["x_y", "content-length"]), None);
+    assert_eq!(told(&["content-length", "content-length"]), Some(Fault::ContentLength), "HTTP/2");
 }
 
 #[test]

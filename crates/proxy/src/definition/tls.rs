@@ -30,11 +30,15 @@ pub(super) fn read(tls: &Members<'_>) -> TlsFiles {
 
 fn file(tls: &Members<'_>, name: &str, check: fn(&[u8]) -> Result<(), &'static str>) -> Option<PathBuf> {
     let path = PathBuf::from(tls.text(name, MAX_PATH)?);
-    let checked = contents(&path).and_then(|pem| check(&pem).map_err(str::to_owned));
+    let checked = pem(&path).and_then(|pem| check(&pem).map_err(str::to_owned));
     checked.map_err(|reason| tls.fault(name, reason)).ok().map(|()| path)
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
+/// What a PEM file has.
+///
+/// # Errors
+/// It cannot be read, is none, or is too large: what is wrong with it, in words.
+pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     // Only files: a pipe would be waited for.
     match fs::metadata(path).map_err(unreadable)? {

@@ -78,7 +78,14 @@ async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck) -> b
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::uri::Scheme;
+    use tokio::runtime::Handle;
+
     use super::*;
+    use crate::definition::{TargetConfig, TlsFiles, UpstreamConfig};
+    use crate::upstream::SystemRoots;
 
     const CHECK: HealthCheck = HealthCheck {
         path: String::new(),
@@ -111,5 +118,36 @@ mod tests {
         let range = Duration::from_secs(9)..=Duration::from_secs(11);
         assert!(pauses.iter().all(|pause| range.contains(pause)), "{pauses:?}");
         assert!(pauses.iter().any(|pause| *pause != pauses[0]), "without jitter");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_run_once_for_each_server_that_gets_requests_and_end_with_their_upstream() {
+        let target = |weight| TargetConfig {
+            scheme: Scheme::HTTP,
+            host: "127.0.0.1".to_owned(),
+            // Nobody's (RFC 6335, section 6).
+            port: 0,
+            weight,
+        };
+        let config = UpstreamConfig {
+            targets: [1, 0, 2].map(target).into(),
+            http2: false,
+            tls: TlsFiles::default(),
+            health_check: Some(HealthCheck { path: "/".to_owned(), ..CHECK }),
+            ejection: None,
+        };
+        let upstream = Upstream::new(&"a".into(), &config, &SystemRoots::default()).unwrap();
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        assert_eq!(tasks(), 0, "none before it is served");
+        let upstream = Arc::new(upstream);
+        upstream.watch();
+        upstream.watch();
+        assert_eq!(tasks(), 2);
+        sleep(CHECK.interval * 10).await;
+        assert_eq!(tasks(), 2);
+        drop(upstream);
+        // Those that are in the middle of one come to its end.
+        sleep(CHECK.timeout * 2).await;
+        assert_eq!(tasks(), 0);
     }
 }

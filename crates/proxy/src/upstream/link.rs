@@ -19,8 +19,9 @@ use tokio::time::Sleep;
 use super::connect::Io;
 use crate::body::{Awaited, RequestBody};
 
-/// What hyper keeps of an answer's head before it gives up, in bytes.
-const MAX_HEAD: usize = 128 << 10;
+/// What hyper keeps of an answer's head before it gives up, in bytes, and what it reads of a body at once. By default that
+/// is 400 KiB, which it would hold for each client that is slow.
+const MAX_HEAD: usize = 64 << 10;
 
 /// One exchange at a time with a service.
 pub(crate) struct Link {
@@ -76,7 +77,8 @@ impl Link {
     /// A new HTTP/1 connection.
     pub(super) async fn http1(io: Io) -> hyper::Result<Self> {
         let mut builder = http1::Builder::new();
-        let (sender, connection) = builder.max_header_size(MAX_HEAD).handshake(TokioIo::new(io)).await?;
+        let (sender, connection) =
+            builder.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).handshake(TokioIo::new(io)).await?;
         Ok(Self::new(Sender::Http1(sender), Driver { connection: Some(connection), over: false }))
     }
 

@@ -1,0 +1,108 @@
+//! The proxy before a real nginx: large bodies, and many slow clients, in little memory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rig_tests::*;
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+fn start() -> (Nginx, Gateway) {
+    let nginx = Nginx::start();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(nginx.address()))]);
+    nginx.serve("small", 1 << 16);
+    let answer = gateway.ask(&Request::get("/small"));
+    assert_eq!((answer.status, answer.body.len()), (200, 1 << 16));
+    (nginx, gateway)
+}
+
+/// By how much the most memory that the gateway ever held has grown in the meantime.
+fn growth(gateway: &Gateway, work: impl FnOnce()) -> u64 {
+    let (before, _) = gateway.memory();
+    let began = Instant::now();
+    work();
+    let (after, most) = gateway.memory();
+    println!(
+        "{:?}: RSS {} KiB, then {} KiB, at most {} KiB",
+        began.elapsed(),
+        before >> 10,
+        after >> 10,
+        most >> 10
+    );
+    most.saturating_sub(before)
+}
+
+#[test]
+fn a_gibibyte_down() {
+    let (nginx, gateway) = start();
+    nginx.serve("large", GIB);
+    let grown = growth(&gateway, || {
+        let mut wire = Request::get("/large").start(gateway.inbound());
+        let head = Response::read_head(&mut wire).expect("an answer");
+        assert_eq!(head.header("content-length"), Some("1073741824"));
+        assert_eq!(wire.skip(GIB), GIB);
+    });
+    assert!(grown < 16 * MIB, "{} KiB", grown >> 10);
+}
+
+#[test]
+fn a_gibibyte_up() {
+    let (nginx, gateway) = start();
+    let grown = growth(&gateway, || {
+        let mut wire = Wire::connect(gateway.inbound());
+        wire.send(format!("PUT /large HTTP/1.1\r\nHost: x\r\nContent-Length: {GIB}\r\n\r\n"));
+        let block = vec![b'x'; MIB as usize];
+        for _ in 0..GIB / MIB {
+            wire.try_send(&block).expect("the gateway takes it");
+        }
+        assert_eq!(Response::read(&mut wire, false).status, 201);
+    });
+    assert_eq!(nginx.size("large"), Some(GIB));
+    assert!(grown < 16 * MIB, "{} KiB", grown >> 10);
+}
+
+#[test]
+fn a_thousand_slow_clients() {
+    const CLIENTS: usize = 1000;
+    let (nginx, gateway) = start();
+    nginx.serve("file", 4 * MIB);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let quick = scope.spawn(|| {
+            let (mut asked, mut slowest) = (0, Duration::ZERO);
+            while !done.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                assert_eq!(gateway.ask(&Request::get("/small")).body.len(), 1 << 16);
+                slowest = slowest.max(began.elapsed());
+                asked += 1;
+            }
+            println!("{asked} requests of another client in between, the slowest {slowest:?}");
+        });
+        let grown = growth(&gateway, || {
+            let mut wires: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    let mut wire = Wire::connect_narrow(gateway.inbound());
+                    wire.send(Request::get("/file").bytes(gateway.inbound()));
+                    wire
+                })
+                .collect();
+            for wire in &mut wires {
+                assert_eq!(Response::read_head(wire).expect("an answer").status, 200);
+            }
+            // All at once, each a little at a time; all but a few leave in the middle of it.
+            for _ in 0..8 {
+                for wire in &mut wires {
+                    assert_eq!(wire.skip(2048), 2048);
+                }
+            }
+            wires.truncate(5);
+            for wire in &mut wires {
+                assert_eq!(wire.skip(4 * MIB - 8 * 2048), 4 * MIB - 8 * 2048, "all of it");
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        quick.join().expect("a client that is quick is served in between");
+        assert!(grown < CLIENTS as u64 * (320 << 10), "{} KiB for each", (grown >> 10) / CLIENTS as u64);
+    });
+}

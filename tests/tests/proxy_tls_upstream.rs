@@ -1,0 +1,345 @@
+//! Services that want HTTPS, a certificate of the gateway, or HTTP/2.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rig_tests::{Folder, Gateway, Request, Response, Wire, api};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority and the files it has made.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: Folder,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let folder = Folder::new();
+        std::fs::write(folder.join("ca.pem"), issuer.pem()).expect("a file");
+        Self { issuer, folder }
+    }
+
+    fn file(&self) -> String {
+        self.folder.join("ca.pem")
+    }
+
+    /// A certificate for this name, and its key.
+    fn certify(&self, name: &str) -> (CertificateDer<'static>, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        (params.signed_by(&key, &self.issuer).expect("a certificate").into(), key)
+    }
+
+    /// The same, as files.
+    fn certify_to_files(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let (chain, private) = (format!("{name}.pem"), format!("{name}.key"));
+        let (chain, private) = (self.folder.join(&chain), self.folder.join(&private));
+        std::fs::write(&chain, params.signed_by(&key, &self.issuer).expect("a certificate").pem())
+            .expect("a file");
+        std::fs::write(&private, key.serialize_pem()).expect("a file");
+        (chain, private)
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        roots.into()
+    }
+
+    /// What a service for `localhost` shows; clients must show one of `clients` where that is given.
+    fn server(&self, protocols: &[&str], clients: Option<&Self>) -> TlsAcceptor {
+        let (certificate, key) = self.certify("localhost");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the provider supports TLS 1.2 and 1.3");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(clients.roots(), provider)
+                    .build()
+                    .expect("authorities"),
+            ),
+        };
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let mut config =
+            builder.with_single_cert(vec![certificate], key.into()).expect("a key and its certificate");
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// A service that sends back bodies and trailers, and tells how it was asked.
+struct Service {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+impl Service {
+    /// Without `tls`, in clear and HTTP/2 only.
+    fn start(tls: Option<TlsAcceptor>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let connections = Arc::<AtomicUsize>::default();
+        let counter = connections.clone();
+        runtime.spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(tcp, true).await,
+                        Some(tls) => {
+                            // Clients that do not trust it hang up.
+                            let Ok(stream) = tls.accept(tcp).await else { return };
+                            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                            serve(stream, http2).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, connections, _runtime: runtime }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// An API of it under the name `localhost`.
+    fn api(&self, scheme: &str, more: &Value) -> Value {
+        self.api_at(&format!("{scheme}://localhost:{}", self.address.port()), more)
+    }
+
+    fn api_at(&self, url: &str, more: &Value) -> Value {
+        let endpoints = json!([
+            {"id": "get", "path_regex": "/.*", "method": "GET"},
+            {"id": "post", "path_regex": "/.*", "method": "POST"},
+        ]);
+        let mut api = api("a", 1, &endpoints);
+        api["proxy"] = json!({"targets": [{"url": url}]});
+        api["proxy"].as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        api
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
+    let bye = Arc::new(Notify::new());
+    let farewell = bye.clone();
+    let service = service_fn(move |request| answer(request, farewell.clone()));
+    let io = TokioIo::new(stream);
+    if !http2 {
+        return http1::Builder::new().serve_connection(io, service).await.unwrap_or_default();
+    }
+    let mut connection =
+        std::pin::pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = bye.notified() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.unwrap_or_default();
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    bye: Arc<Notify>,
+) -> Result<hyper::Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let host = head.uri.authority().map(|authority| authority.to_string());
+    let host = host.or_else(|| Some(head.headers.get("host")?.to_str().ok()?.to_owned()));
+    let body = body.collect().await?;
+    let mut trailers = body.trailers().cloned().unwrap_or_default();
+    trailers.insert("x-out", HeaderValue::from_static("1"));
+    if head.uri.path() == "/bye" {
+        bye.notify_one();
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("trailer", HeaderValue::from_static("x-in, x-out"));
+    headers.insert(
+        "x-asked",
+        format!("{:?} {} {}", head.version, host.expect("a request names its host"), head.uri.path())
+            .parse()
+            .expect("a header value"),
+    );
+    let frames = [Frame::data(body.to_bytes()), Frame::trailers(trailers)];
+    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
+    let mut response = hyper::Response::new(body);
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn gateway(api: &Value) -> Gateway {
+    Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())])
+}
+
+/// How the service says it was asked.
+fn asked(gateway: &Gateway, path: &str) -> String {
+    let response = gateway.ask(&Request::get(path));
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.header("x-asked").expect("an answer of the service").to_owned()
+}
+
+fn status(gateway: &Gateway) -> u16 {
+    gateway.ask(&Request::get("/x")).status
+}
+
+/// Bodies and trailers of many frames get there and back.
+fn assert_whole_bodies(gateway: &Gateway) {
+    let body = vec![b'x'; 1 << 20];
+    let response = gateway.ask(&Request::post_json("/x", &body));
+    assert_eq!((response.status, response.body == body, response.whole), (200, true, true));
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send("POST /x HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\nTransfer-Encoding: chunked\r\nTrailer: x-in\r\n\r\n");
+    wire.send("5\r\nhello\r\n6\r\n world\r\n0\r\nX-In: 7\r\n\r\n");
+    let response = Response::read(&mut wire, false);
+    let mut trailers = response.trailers.clone();
+    trailers.sort();
+    let trailers: Vec<_> =
+        trailers.iter().map(|(name, value)| format!("{name}: {value}").to_lowercase()).collect();
+    assert_eq!(
+        (response.text().as_str(), trailers),
+        ("hello world", vec!["x-in: 7".to_owned(), "x-out: 1".to_owned()])
+    );
+}
+
+#[test]
+fn a_service_of_an_authority_of_its_own_is_trusted_by_its_file() {
+    let authority = Authority::new();
+    let service = Service::start(Some(authority.server(&["http/1.1"], None)));
+    let gateway = gateway(&service.api("https", &json!({"tls": {"ca_file": authority.file()}})));
+    assert_eq!(asked(&gateway, "/y"), format!("HTTP/1.1 localhost:{} /y", service.address.port()));
+    assert_whole_bodies(&gateway);
+}
+
+#[test]
+fn a_service_of_another_authority_is_not_asked() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let service = Service::start(Some(authority.server(&["http/1.1"], None)));
+    for more in [json!({"tls": {"ca_file": other.file()}}), json!({})] {
+        assert_eq!(status(&gateway(&service.api("https", &more))), 502, "{more}");
+    }
+    assert!(service.connections() > 0, "it was never tried");
+}
+
+#[test]
+fn a_service_under_another_name_is_not_asked() {
+    let authority = Authority::new();
+    let service = Service::start(Some(authority.server(&["http/1.1"], None)));
+    let url = format!("https://{}", service.address);
+    let gateway = gateway(&service.api_at(&url, &json!({"tls": {"ca_file": authority.file()}})));
+    assert_eq!(status(&gateway), 502);
+}
+
+#[test]
+fn without_a_file_whom_the_system_trusts_is_trusted() {
+    let authority = Authority::new();
+    let service = Service::start(Some(authority.server(&["http/1.1"], None)));
+    let apis = json!([service.api("https", &json!({}))]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("SSL_CERT_FILE", &authority.file())]);
+    assert_eq!(status(&gateway), 200);
+}
+
+#[test]
+fn a_service_may_want_a_certificate() {
+    let (authority, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let service = Service::start(Some(authority.server(&["http/1.1"], Some(&clients))));
+    let (certificate, key) = clients.certify_to_files("gateway");
+    let (foreign, foreign_key) = others.certify_to_files("gateway");
+    let ca = authority.file();
+    let with = |tls: &Value| gateway(&service.api("https", &json!({"tls": tls})));
+    assert_eq!(status(&with(&json!({"ca_file": ca, "cert_file": certificate, "key_file": key}))), 200);
+    assert_eq!(status(&with(&json!({"ca_file": ca}))), 502);
+    assert_eq!(status(&with(&json!({"ca_file": ca, "cert_file": foreign, "key_file": foreign_key}))), 502);
+}
+
+#[test]
+fn files_that_do_not_go_together_are_refused_where_they_are_needed() {
+    let authority = Authority::new();
+    let service = Service::start(Some(authority.server(&["http/1.1"], None)));
+    let (certificate, _) = authority.certify_to_files("one");
+    let (_, key) = authority.certify_to_files("other");
+    let tls = json!({"tls": {"cert_file": certificate, "key_file": key}});
+    let gateway = Gateway::start(&[]);
+    let post = |scheme| {
+        let body = service.api(scheme, &tls).to_string();
+        gateway.ask_internal(&Request::post_json("/v3/apis", body))
+    };
+    let refused = post("https");
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(
+        refused.text().contains("key_file") && refused.text().contains(&certificate),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(post("http").status, 201);
+}
+
+#[test]
+fn http2_is_spoken_over_tls_where_the_service_does_too() {
+    let authority = Authority::new();
+    let more = json!({"http2": true, "tls": {"ca_file": authority.file()}});
+    let service = Service::start(Some(authority.server(&["h2", "http/1.1"], None)));
+    let gateway_of = |service: &Service, more: &Value| gateway(&service.api("https", more));
+    let gateway = gateway_of(&service, &more);
+    assert_eq!(asked(&gateway, "/y"), format!("HTTP/2.0 localhost:{} /y", service.address.port()));
+    assert_whole_bodies(&gateway);
+    assert_eq!(service.connections(), 1, "all share one");
+    let unasked = gateway_of(&service, &json!({"tls": {"ca_file": authority.file()}}));
+    assert!(asked(&unasked, "/y").starts_with("HTTP/1.1 "), "only where the definition says so");
+    let old = Service::start(Some(authority.server(&["http/1.1"], None)));
+    assert!(
+        asked(&gateway_of(&old, &more), "/y").starts_with("HTTP/1.1 "),
+        "only where the service knows it"
+    );
+}
+
+#[test]
+fn http2_is_spoken_in_clear_where_the_definition_says_so() {
+    let service = Service::start(None);
+    let gateway = gateway(&service.api("http", &json!({"http2": true})));
+    assert_eq!(asked(&gateway, "/y"), format!("HTTP/2.0 localhost:{} /y", service.address.port()));
+    assert_whole_bodies(&gateway);
+    assert_eq!(service.connections(), 1, "all share one");
+}
+
+#[test]
+fn a_connection_that_a_service_has_said_goodbye_on_costs_no_request() {
+    let service = Service::start(None);
+    let gateway = gateway(&service.api("http", &json!({"http2": true})));
+    for _ in 0..20 {
+        asked(&gateway, "/bye");
+        asked(&gateway, "/x");
+        assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200);
+    }
+    assert!(service.connections() > 1, "it has said goodbye");
+}
