@@ -147,6 +147,9 @@ fn a_server_that_fails_is_ejected_and_comes_back() {
     assert_eq!(ejected.len(), 1, "{ejected:?}");
     assert_eq!((&ejected[0]["level"], &ejected[0]["api"]), (&json!("WARN"), &json!("a")));
     assert_eq!(lines(&gateway, "target is back").len(), 1);
+    // A trial that fails goes on with the same ejection.
+    let ejections = format!("rig_proxy_upstream_ejections_total{{api=\"a\",target=\"{}\"}}", ill.address);
+    assert_eq!(gateway.metric(&ejections), 1.0);
 }
 
 #[test]

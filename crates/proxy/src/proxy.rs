@@ -71,8 +71,11 @@ impl Proxy {
         metrics.sample_with({
             let (apis, waiting) = (apis.clone(), waiting.clone());
             move |metrics| {
-                let idle = apis.table().upstreams().map(|(_, upstream)| upstream.idle()).sum();
-                metrics.proxy.set_idle_connections(idle);
+                let table = apis.table();
+                table.upstreams().for_each(|(_, upstream)| upstream.count_ejections(&metrics.proxy));
+                metrics
+                    .proxy
+                    .set_idle_connections(table.upstreams().map(|(_, upstream)| upstream.idle()).sum());
                 metrics.proxy.responses_waiting.set(waiting.len() as i64);
             }
         });
@@ -88,6 +91,8 @@ impl Proxy {
             self.apis.table().upstreams().for_each(|(_, upstream)| {
                 upstream.watch();
                 upstream.sweep();
+                // A definition that is changed takes with it what nobody has counted.
+                upstream.count_ejections(&self.metrics.proxy);
             });
         }
     }

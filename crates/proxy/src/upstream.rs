@@ -10,6 +10,7 @@ mod target;
 mod tls;
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -185,6 +187,7 @@ impl Upstream {
 
     fn failed(&self, at: usize) {
         if self.balancer.failed(at) {
+            self.targets[at].ejections.fetch_add(1, Relaxed);
             tracing::warn!(api = %self.api, server = %self.targets[at].authority, "target is ejected: it failed too often");
         }
     }
@@ -216,6 +219,16 @@ impl Upstream {
     /// Connections that wait for a request.
     pub(crate) fn idle(&self) -> usize {
         self.targets.iter().map(|target| target.pool.idle()).sum()
+    }
+
+    /// Counts the servers that were ejected since it was done last.
+    pub(crate) fn count_ejections(&self, metrics: &ProxyMetrics) {
+        for target in &self.targets {
+            let times = target.ejections.swap(0, Relaxed);
+            if times > 0 {
+                metrics.upstream_ejected(&self.api, target.authority.as_str(), times);
+            }
+        }
     }
 
     async fn connect(&self, target: &Target) -> io::Result<Box<Link>> {

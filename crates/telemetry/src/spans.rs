@@ -21,7 +21,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor};
 
 use crate::report::Report;
-use client::Client;
+use client::{Cause, Client};
 use exporter::Exporter;
 pub use sampler::Sampler;
 
@@ -59,13 +59,14 @@ impl Spans {
     /// # Errors
     /// The endpoint cannot be used.
     pub fn start(config: SpansConfig) -> Result<Self, SpansError> {
+        let cause = Cause::default();
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(config.endpoint.to_string())
             .with_headers(config.headers)
             .with_timeout(TIMEOUT)
-            .with_http_client(Client::new(TIMEOUT))
+            .with_http_client(Client::new(TIMEOUT, cause.clone()))
             .build()
             .map_err(|error| SpansError(error.to_string()))?;
         let version = env!("CARGO_PKG_VERSION");
@@ -75,7 +76,7 @@ impl Spans {
             .build();
         // The queue and the batches have OpenTelemetry's sizes and variables (OTEL_BSP_*).
         let batches = BatchConfigBuilder::default().build();
-        let mut processor = BatchSpanProcessor::new(Exporter::new(exporter), batches);
+        let mut processor = BatchSpanProcessor::new(Exporter::new(exporter, cause), batches);
         processor.set_resource(&resource);
         let scope = InstrumentationScope::builder("rig").with_version(version).build();
         Ok(Self { sampler: config.sampler, processor, scope })

@@ -1,5 +1,7 @@
 //! One server of an API.
 
+use std::sync::atomic::AtomicU64;
+
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
@@ -17,6 +19,8 @@ pub(super) struct Target {
     pub(super) authority: Authority,
     host: HeaderValue,
     pub(super) pool: Pool,
+    /// How often it was left out because it failed, and nobody has counted it yet.
+    pub(super) ejections: AtomicU64,
 }
 
 impl Target {
@@ -32,6 +36,7 @@ impl Target {
             host: HeaderValue::from_str(&authority).expect("a host name is ASCII"),
             authority: authority.parse().expect("a host name and a port are an authority"),
             pool: Pool::default(),
+            ejections: AtomicU64::new(0),
         }
     }
 

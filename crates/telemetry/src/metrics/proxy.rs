@@ -212,11 +212,11 @@ impl ProxyMetrics {
         self.unmatched[at].clone()
     }
 
-    /// A target of an API is left out from now on.
-    pub fn upstream_ejected(&self, api: &Arc<str>, target: &str) {
+    /// A target of an API was left out so many times.
+    pub fn upstream_ejected(&self, api: &Arc<str>, target: &str, times: u64) {
         let label = ByTarget { api: api.clone(), target: target.into() };
         if let Some(counter) = self.ejected.read().get(&label) {
-            counter.inc();
+            counter.inc_by(times);
             return;
         }
         let mut ejected = self.ejected.write();
@@ -225,7 +225,7 @@ impl ProxyMetrics {
             false => ByTarget { api: OTHER.into(), target: OTHER.into() },
         };
         let counter = self.ejections.get_or_create_owned(&label);
-        counter.inc();
+        counter.inc_by(times);
         ejected.insert(label, counter);
     }
 

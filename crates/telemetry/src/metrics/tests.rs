@@ -85,7 +85,7 @@ fn endpoints_and_targets_are_bounded() {
         let counters = metrics.proxy.endpoint(&endpoint(n));
         counters.begun();
         counters.ended(ProxyStatus::Ok, Duration::ZERO);
-        metrics.proxy.upstream_ejected(&"shop".into(), &format!("server-{n}:80"));
+        metrics.proxy.upstream_ejected(&"shop".into(), &format!("server-{n}:80"), 1);
     }
     metrics.proxy.endpoint(&endpoint(0)).ended(ProxyStatus::Ok, Duration::ZERO);
     let requests = lines(&metrics, "rig_proxy_requests_total{");

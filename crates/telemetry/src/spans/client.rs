@@ -1,8 +1,11 @@
 //! Brings batches to the collector.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::iter::successors;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{HttpClient, HttpError};
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -20,17 +24,21 @@ use tokio::time::timeout;
 /// How much of an answer is read.
 const LONGEST_ANSWER: usize = 64 << 10;
 
+/// Why an exchange has failed last, in full: OpenTelemetry's exporter only says that there was a network error.
+pub(super) type Cause = Arc<Mutex<Option<String>>>;
+
 /// Sends requests from a thread outside of the runtime.
 #[derive(Debug)]
 pub(super) struct Client {
     runtime: Handle,
     within: Duration,
+    cause: Cause,
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
     /// In the runtime of this moment; each exchange has to be over within that time.
-    pub(super) fn new(within: Duration) -> Self {
+    pub(super) fn new(within: Duration, cause: Cause) -> Self {
         let builder = HttpsConnectorBuilder::new();
         let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
             Ok(builder) => builder,
@@ -40,7 +48,7 @@ impl Client {
         .enable_http1()
         .build();
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Self { runtime: Handle::current(), within, http }
+        Self { runtime: Handle::current(), within, cause, http }
     }
 }
 
@@ -59,8 +67,16 @@ impl HttpClient for Client {
             let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         });
-        Box::pin(exchange)
+        Box::pin(
+            async move { exchange.await.inspect_err(|error| *self.cause.lock() = Some(in_full(&**error))) },
+        )
     }
+}
+
+/// An error with those that it comes from.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let errors = successors(Some(error), |error| (*error).source()).map(ToString::to_string);
+    errors.collect::<Vec<_>>().join(": ")
 }
 
 /// Runs `work` as a task of the runtime, so that it has sockets and time.

@@ -8,6 +8,8 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use parking_lot::Mutex;
 
+use super::client::Cause;
+
 /// How often a failure is told.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -18,11 +20,12 @@ pub(super) struct Exporter<E> {
     /// Spans that were lost and not told of.
     lost: AtomicU64,
     told: Mutex<Option<Instant>>,
+    cause: Cause,
 }
 
 impl<E: SpanExporter> Exporter<E> {
-    pub(super) fn new(inner: E) -> Self {
-        Self { inner, lost: AtomicU64::new(0), told: Mutex::default() }
+    pub(super) fn new(inner: E, cause: Cause) -> Self {
+        Self { inner, lost: AtomicU64::new(0), told: Mutex::default(), cause }
     }
 
     fn is_time_to_tell(&self) -> bool {
@@ -41,9 +44,10 @@ impl<E: SpanExporter> SpanExporter for Exporter<E> {
         let exported = self.inner.export(batch).await;
         if let Err(error) = &exported {
             self.lost.fetch_add(count, Relaxed);
+            let cause = self.cause.lock().take();
             if self.is_time_to_tell() {
                 let spans = self.lost.swap(0, Relaxed);
-                tracing::warn!(%error, spans, "traces could not be exported");
+                tracing::warn!(%error, cause, spans, "traces could not be exported");
             }
         }
         exported

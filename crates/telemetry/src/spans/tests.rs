@@ -195,6 +195,33 @@ fn a_collector_that_never_answers_holds_nobody_up() {
 }
 
 #[test]
+fn why_a_collector_cannot_be_reached_is_known() {
+    let runtime = Runtime::new().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let no_tls = listener.local_addr().unwrap();
+    let serving = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        stream
+    });
+    for (url, reason) in
+        [(format!("http://{nobody}/"), "refused"), (format!("https://{no_tls}/"), "InvalidContentType")]
+    {
+        let cause = Cause::default();
+        let client = {
+            let _guard = runtime.enter();
+            Client::new(TIMEOUT, cause.clone())
+        };
+        let request = http::Request::post(&url).body(bytes::Bytes::new()).unwrap();
+        runtime.block_on(opentelemetry_http::HttpClient::send_bytes(&client, request)).unwrap_err();
+        let cause = cause.lock().take().unwrap();
+        assert!(cause.contains(reason), "{url}: {cause}");
+    }
+    drop(serving.join());
+}
+
+#[test]
 fn without_an_endpoint_nobody_wants_to_know() {
     let trace = Reporter::default().trace(&http::HeaderMap::new());
     assert!(trace.sampled && !Reporter::default().wants(&trace));
