@@ -118,12 +118,12 @@ impl Service {
                 let tls = tls.clone();
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(tcp, true).await,
+                        None => Box::pin(serve(tcp, true)).await,
                         Some(tls) => {
                             // Clients that do not trust it hang up.
                             let Ok(stream) = tls.accept(tcp).await else { return };
                             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                            serve(stream, http2).await;
+                            Box::pin(serve(stream, http2)).await;
                         }
                     }
                 });
