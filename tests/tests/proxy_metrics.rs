@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 /// A service that does what the last part of the path says, and closes.
 fn service() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
             std::thread::spawn(move || serve(&mut Wire::from(stream)));
@@ -41,7 +41,7 @@ fn serve(wire: &mut Wire) -> Option<()> {
 fn definitions(address: SocketAddr) -> Value {
     let endpoint = |id: &str, more: Value| {
         let mut endpoint = json!({ "id": id, "method": "GET", "path_regex": format!("/{id}/.*") });
-        endpoint.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        endpoint.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         endpoint
     };
     let proxy = json!({ "target_url": "127.0.0.1", "port": address.port() });

@@ -120,7 +120,7 @@ fn claims_are_required() {
     let (upstream, gateway) = behind(&secured(json!({"claims": {"/roles": "admin", "/org/id": 7}})));
     let of = |more: Value| {
         let mut claims = claims("a", "bob");
-        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         gateway.ask(&get(&token(&claims))).status
     };
     assert_eq!(of(json!({"roles": ["user", "admin"], "org": {"id": 7}})), 200);
@@ -173,7 +173,8 @@ fn d10_a_request_that_waits_is_answered_when_its_session_is_killed() {
     let (upstream, gateway) = behind(&secured(json!({})));
     let mut waiting = Request::get("/secure/slow").bearer(&token_of("a")).start(gateway.inbound());
     let mut bystander = Request::get("/secure/slow").bearer(&token_of("b")).start(gateway.inbound());
-    (upstream.next(), upstream.next());
+    upstream.next();
+    upstream.next();
     let revoked = Request::post_json("/v4/revocations", r#"{"session":"a","validityInSeconds":7200}"#);
     let receipt = gateway.ask_internal(&revoked);
     assert!((200..300).contains(&receipt.status), "{}", receipt.shown());

@@ -14,8 +14,8 @@ const CALLER: &str = "b7ad6b7169203331";
 
 /// A collector; what it gets.
 fn collector() -> (SocketAddr, Receiver<Vec<Span>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
     let (sender, received) = channel();
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
@@ -26,9 +26,10 @@ fn collector() -> (SocketAddr, Receiver<Vec<Span>>) {
                     assert_eq!((&*request.method, &*request.target), ("POST", "/v1/traces"));
                     assert_eq!(request.header("x-key"), Some("a-test-key"));
                     wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-                    let batch = ExportTraceServiceRequest::decode(&*request.body).unwrap();
+                    let batch =
+                        ExportTraceServiceRequest::decode(&*request.body).expect("a request that ends");
                     let scopes = batch.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-                    sender.send(scopes.flat_map(|scope| scope.spans).collect()).unwrap();
+                    sender.send(scopes.flat_map(|scope| scope.spans).collect()).expect("a request that ends");
                 }
             });
         }
@@ -113,7 +114,7 @@ fn a_collector_gets_two_spans_of_a_request() {
 #[test]
 fn a_collector_that_is_not_there_is_told_of_and_holds_nothing_up() {
     let upstream = Upstream::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
     let gateway = Gateway::start(&[
         ("PROXY_CONFIG_FILE", &apis(&upstream)),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{nobody}")),

@@ -99,20 +99,38 @@ impl Proxy {
 
     /// Answers a request that is not for the gateway itself.
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        // What comes before the service is asked is done there, so that its leftovers are not carried along here.
+        let (route, prepared, mut record) = match self.begin(request, &peer) {
+            Ok(begun) => begun,
+            Err(answer) => return *answer,
+        };
+        let exchange = Exchange { proxy: self, route: &route, peer: &peer };
+        match exchange.run(prepared, &mut record).await {
+            Ok(answer) => answer,
+            Err(refusal) => self.refuse(refusal, record),
+        }
+    }
+
+    /// Finds the endpoint of a request, and does all that is done without waiting; or answers it at once.
+    fn begin(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Result<(Arc<Route>, Prepared, Record), Box<Answer>> {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
         let trace = self.reporter.trace(&head.headers);
         let unmatched = || {
             let counters = self.metrics.proxy.unmatched(head.method.as_str());
-            self.record(counters, &head, &peer, trace)
+            self.record(counters, &head, peer, trace)
         };
         let Some(path) = normalized(target.path()) else {
-            return self.refuse(Refusal::NotFound, unmatched());
+            return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
         };
         let table = self.apis.table();
         let Some(route) = table.find(&head.method, &path).cloned() else {
             let methods = table.methods(&path);
-            return match head.method {
+            return Err(Box::new(match head.method {
                 Method::OPTIONS if !methods.is_empty() => {
                     let answer = answer::preflight(&methods, &self.config.cors);
                     let mut record = unmatched();
@@ -121,17 +139,15 @@ impl Proxy {
                     Answer::Response(answer)
                 }
                 _ => self.refuse(Refusal::NotFound, unmatched()),
-            };
+            }));
         };
-        drop(table);
-        let mut record = self.record(route.counters(&self.metrics.proxy), &head, &peer, trace);
+        let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
         let path = route.pattern.rewrite(&path);
-        let exchange = Exchange { proxy: self, route: &route, peer: &peer, trace };
-        match exchange.prepare(head, &path, body, &mut record) {
-            Ok(prepared) => exchange.run(prepared, &mut record).await,
-            Err(refusal) => Err(refusal),
+        let exchange = Exchange { proxy: self, route: &route, peer };
+        match exchange.prepare(head, &path, body, trace, &mut record) {
+            Ok(prepared) => Ok((route, prepared, record)),
+            Err(refusal) => Err(Box::new(self.refuse(refusal, record))),
         }
-        .unwrap_or_else(|refusal| self.refuse(refusal, record))
     }
 
     fn record(&self, counters: Arc<ProxyEndpoint>, head: &Parts, peer: &Peer, trace: TraceContext) -> Record {
@@ -167,7 +183,6 @@ struct Exchange<'a> {
     proxy: &'a Proxy,
     route: &'a Arc<Route>,
     peer: &'a Peer,
-    trace: TraceContext,
 }
 
 /// A request that a service may see.
@@ -186,6 +201,7 @@ impl Exchange<'_> {
         mut head: Parts,
         path: &str,
         body: Incoming,
+        trace: TraceContext,
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
         let Self { proxy, route, peer, .. } = *self;
@@ -199,8 +215,8 @@ impl Exchange<'_> {
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
         };
         let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
-        let has_begun_here = self.trace.parent_id.is_none();
-        head::trace(&mut head.headers, &record.asks(&self.trace), has_begun_here);
+        let has_begun_here = trace.parent_id.is_none();
+        head::trace(&mut head.headers, &record.asks(&trace), has_begun_here);
         self.complete(&mut head, token.as_deref());
         if expected.is_some() || path != head.uri.path() {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
