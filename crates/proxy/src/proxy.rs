@@ -111,17 +111,18 @@ impl Proxy {
         };
         let table = self.apis.table();
         let Some(route) = table.find(&head.method, &path).cloned() else {
-            let methods = table.methods(&path);
-            return match head.method {
-                Method::OPTIONS if !methods.is_empty() => {
-                    let answer = answer::preflight(&methods, &self.config.cors);
-                    let mut record = unmatched();
-                    record.answered(answer.status());
-                    record.whole();
-                    Answer::Response(answer)
-                }
-                _ => self.refuse(Refusal::NotFound, unmatched()),
+            let methods = match head.method {
+                Method::OPTIONS => table.methods(&path),
+                _ => Vec::new(),
             };
+            if methods.is_empty() {
+                return self.refuse(Refusal::NotFound, unmatched());
+            }
+            let answer = answer::preflight(&methods, &self.config.cors);
+            let mut record = unmatched();
+            record.answered(answer.status());
+            record.whole();
+            return Answer::Response(answer);
         };
         drop(table);
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, &peer, trace);
