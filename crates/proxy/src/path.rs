@@ -124,8 +124,10 @@ impl Pattern {
         if !rewritten.starts_with('/') {
             rewritten.insert(0, '/');
         }
-        match normalized(&rewritten) {
-            Some(Cow::Owned(normal)) => Cow::Owned(normal),
+        // A replacement may bring a query: dots before it end a path, those in it mean nothing.
+        let (path, query) = rewritten.split_at(rewritten.find('?').unwrap_or(rewritten.len()));
+        match normalized(path) {
+            Some(Cow::Owned(normal)) => Cow::Owned(normal + query),
             _ => Cow::Owned(rewritten),
         }
     }

@@ -129,17 +129,18 @@ impl Proxy {
         };
         let table = self.apis.table();
         let Some(route) = table.find(&head.method, &path).cloned() else {
-            let methods = table.methods(&path);
-            return Err(Box::new(match head.method {
-                Method::OPTIONS if !methods.is_empty() => {
-                    let answer = answer::preflight(&methods, &self.config.cors);
-                    let mut record = unmatched();
-                    record.answered(answer.status());
-                    record.whole();
-                    Answer::Response(answer)
-                }
-                _ => self.refuse(Refusal::NotFound, unmatched()),
-            }));
+            let methods = match head.method {
+                Method::OPTIONS => table.methods(&path),
+                _ => Vec::new(),
+            };
+            if methods.is_empty() {
+                return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
+            }
+            let answer = answer::preflight(&methods, &self.config.cors);
+            let mut record = unmatched();
+            record.answered(answer.status());
+            record.whole();
+            return Err(Box::new(Answer::Response(answer)));
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
         let path = route.pattern.rewrite(&path);
@@ -356,18 +357,20 @@ impl Exchange<'_> {
     }
 }
 
-/// The target of the request to a service: the query as it came (d27), and how it can be answered asynchronously.
+/// The target of the request to a service: the query as it came (d27), behind one that the path may have by now, and how
+/// it can be answered asynchronously.
 fn uri(path: &str, query: Option<&str>, expected: Option<&Expected>) -> Result<Uri, Refusal> {
     let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
     target.push_str(path);
-    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    let begins = if path.contains('?') { "&" } else { "?" };
     match (query, expected) {
         (None, None) => {}
-        (Some(query), None) => target.extend(["?", query]),
+        (Some(query), None) => target.extend([begins, query]),
         (_, Some(expected)) => {
+            target.push_str(begins);
             // A client has no say in who gets the answer.
+            let pairs = query.into_iter().flat_map(|query| query.split('&'));
             let pairs = pairs.filter(|pair| !is_correlation(pair) && !pair.is_empty());
-            target.push('?');
             pairs.for_each(|pair| target.extend([pair, "&"]));
             target.extend(["correlation=", expected.token()]);
         }
@@ -378,4 +381,19 @@ fn uri(path: &str, query: Option<&str>, expected: Option<&Expected>) -> Result<U
 
 fn is_correlation(pair: &str) -> bool {
     form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(key, _)| key == "correlation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d27_the_query_stays_as_it_is() {
+        let of = |path, query| uri(path, query, None).map(|uri| uri.to_string());
+        assert_eq!(of("/a", None), Ok("/a".to_owned()));
+        assert_eq!(of("/a", Some("")), Ok("/a?".to_owned()));
+        assert_eq!(of("/a", Some("b=%20+&b&&=")), Ok("/a?b=%20+&b&&=".to_owned()));
+        assert_eq!(of("/a?x=1", Some("x=2")), Ok("/a?x=1&x=2".to_owned()));
+        assert_eq!(of("/a b", None), Err(Refusal::NotFound));
+    }
 }

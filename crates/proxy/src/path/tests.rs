@@ -44,6 +44,12 @@ fn what_is_put_together_has_no_dot_segments_either() {
 }
 
 #[test]
+fn the_query_of_a_replacement_hides_no_dot_segment_and_has_none() {
+    assert_eq!(rewritten("/p(.*)", r"/public/\1?x=1", "/p.."), "/?x=1");
+    assert_eq!(rewritten("/a", "/up?next=/b/../c", "/a"), "/up?next=/b/../c");
+}
+
+#[test]
 fn dot_segments_go() {
     for (path, expected) in [
         ("/open/x/../y", "/open/y"),

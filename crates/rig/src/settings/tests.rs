@@ -151,7 +151,13 @@ fn secrets_are_never_shown() {
     let secrets: Vec<_> = table::all().filter(|setting| setting.secret).collect();
     assert_eq!(secrets.len(), 6);
     let good = "sixteen-characters-or-more";
-    let variables: Vec<_> = secrets.iter().map(|setting| (setting.name, good)).collect();
+    let variables: Vec<_> = secrets
+        .iter()
+        .map(|setting| match setting.name {
+            "OTEL_EXPORTER_OTLP_HEADERS" => (setting.name, "x-key=sixteen-characters-or-more"),
+            name => (name, good),
+        })
+        .collect();
     let settings = parse(&[], &variables).unwrap();
     let shown = format!("{settings:?}{}", gather(&[], &environment(&variables)));
     assert!(!shown.contains(good), "{shown}");
