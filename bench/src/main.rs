@@ -130,8 +130,8 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
         callers: u32,
     },
-    /// CPU time of a proxied request, in turns with nginx and haproxy before the same service; written as proxy.md and
-    /// proxy.json.
+    /// CPU time of a proxied request, in turns with nginx and haproxy before the same service, and the end of a session
+    /// with downloads and upgraded connections; written as proxy.md and proxy.json.
     Proxy {
         /// The folder for both.
         #[arg(long, default_value = "docs/performance")]
@@ -184,7 +184,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Journal { revocations, callers } => {
             print(&journal::run(journal::Plan { revocations, callers })?)
         }
-        Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out),
+        Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
         Command::Table { out, plan } => table::run(launch, &plan, &out).await,
         Command::Smoke => smoke(launch).await,
     }

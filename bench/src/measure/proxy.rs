@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::server::{Launch, Product, Server, proxies};
+use crate::server::{Launch, Server, proxies};
 use crate::token::{self, Signer};
 
 /// What wrk keeps open.
@@ -102,37 +102,22 @@ pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// A gateway with one thread.
+/// A gateway with one thread, and `others` endpoints more.
 fn gateway(launch: &Launch, service: &Server, others: u32, key: &str, alg: &str) -> anyhow::Result<Server> {
     let mut endpoints = vec![
         json!({ "id": "open", "method": "GET", "path_regex": "/open" }),
         json!({ "id": "secured", "method": "GET", "path_regex": "/secured", "secured": true }),
         json!({ "id": "rewritten", "method": "GET", "path_regex": "/rewritten/(.+)", "path_replacement": "/to/\\1" }),
     ];
-    endpoints.extend((0..others).map(|number| match number % 2 {
-        0 => json!({ "id": number.to_string(), "method": "GET", "path_regex": format!("/service-{number}/items/[^/]+") }),
-        _ => json!({ "id": number.to_string(), "method": "GET", "path_regex": format!("/service-{number}/list") }),
+    endpoints.extend((0..others).map(|number| {
+        let path_regex = match number % 2 {
+            0 => format!("/service-{number}/items/[^/]+"),
+            _ => format!("/service-{number}/list"),
+        };
+        json!({ "id": number.to_string(), "method": "GET", "path_regex": path_regex })
     }));
-    let apis: Value = json!([{
-        "id": "bench",
-        "name": "bench",
-        "auth_type": "jwt",
-        "auth": { "use_header": true, "header_name": "Authorization" },
-        "version_data": { "default": { "endpoints": endpoints } },
-        "proxy": { "target_url": format!("http://{}", service.address.ip()), "port": service.address.port() },
-    }]);
-    let file = crate::server::free_folder("apis")?.with_extension("json");
-    std::fs::write(&file, apis.to_string())?;
-    let started = launch
-        .with(&[
-            ("PROXY_CONFIG_FILE", &file.to_string_lossy()),
-            ("TOKIO_WORKER_THREADS", "1"),
-            ("JWT_SECRET_KEY", key),
-            ("JWT_ALG", alg),
-        ])
-        .start(Product::Rig);
-    std::fs::remove_file(&file)?;
-    started
+    let settings = [("TOKIO_WORKER_THREADS", "1"), ("JWT_SECRET_KEY", key), ("JWT_ALG", alg)];
+    proxies::gateway(launch, service.address, endpoints, &settings)
 }
 
 impl Case<'_> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{met, show};
 use crate::machine::Machine;
+use crate::measure::cut::{self, Cut};
 use crate::measure::proxy::{self, Plan, Run, Subject};
 use crate::server::{Launch, Product};
 use crate::stats::Spread;
@@ -23,16 +24,18 @@ struct Results {
     haproxy: String,
     plan: Plan,
     runs: Vec<Run>,
+    cuts: Vec<Cut>,
 }
 
 /// Measures and writes `proxy.md` and `proxy.json` into the folder.
 ///
 /// # Errors
 /// One of the runs fails, or the files cannot be written.
-pub(crate) fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()> {
+pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()> {
     let (machine, haproxy) = (Machine::look(launch)?, launch.version(Product::Haproxy)?);
+    let cuts = cut::run(launch, plan.rounds).await?;
     let runs = proxy::run(launch, plan)?;
-    let results = Results { machine, haproxy, plan: plan.clone(), runs };
+    let results = Results { machine, haproxy, plan: plan.clone(), runs, cuts };
     fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     let mut raw = serde_json::to_string_pretty(&results)?;
     raw.push('\n');
@@ -46,7 +49,7 @@ pub(crate) fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()
 }
 
 fn page(results: &Results) -> anyhow::Result<String> {
-    let Results { machine, haproxy, plan, runs } = results;
+    let Results { machine, haproxy, plan, runs, cuts } = results;
     let nginx = machine.nginx.split(" with ").next().unwrap_or("nginx");
     let mut text = format!(
         "# A proxied request\n\n\
@@ -100,7 +103,21 @@ fn page(results: &Results) -> anyhow::Result<String> {
     }
     writeln!(
         text,
-        "\nRIG 3.0.0 took {RIG_3} µs on a machine of this kind; that was not measured in this run."
+        "\nRIG 3.0.0 took {RIG_3} µs on a machine of this kind; that was not measured in this run. \
+         [proxy-profile.md](proxy-profile.md) says where the gateway's time goes."
+    )?;
+    let spread =
+        |value: fn(&Cut) -> f64| Spread::of(cuts.iter().map(value)).context("no session was revoked");
+    writeln!(
+        text,
+        "\n## Revoking a session with {} downloads and {} upgraded connections\n\n\
+         `POST /v3/session-blacklist`, on disk before it is answered; {} rounds. Downloads of another session went on. \
+         Answered after {} ms; the last client was cut after {} ms.",
+        cut::DOWNLOADS,
+        cut::TUNNELS,
+        cuts.len(),
+        show(spread(|cut| cut.answered_milliseconds)?, 1),
+        show(spread(|cut| cut.last_cut_milliseconds)?, 1)
     )?;
     Ok(text)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
+use serde_json::{Value, json};
 
 use super::nginx::wait_until_listening;
 use super::{Child, Launch, Product, Server, free_folder};
@@ -34,6 +35,32 @@ pub(crate) fn nginx_proxy(launch: &Launch, service: SocketAddr) -> anyhow::Resul
                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
                     proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme;";
     nginx(launch, "proxy", &upstream, location)
+}
+
+/// The gateway before it, with one API of these endpoints.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn gateway(
+    launch: &Launch,
+    service: SocketAddr,
+    endpoints: Vec<Value>,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<Server> {
+    let apis = json!([{
+        "id": "bench",
+        "name": "bench",
+        "auth_type": "jwt",
+        "auth": { "use_header": true, "header_name": "Authorization" },
+        "version_data": { "default": { "endpoints": endpoints } },
+        "proxy": { "target_url": format!("http://{}", service.ip()), "port": service.port() },
+    }]);
+    let file = free_folder("apis")?.with_extension("json");
+    fs::write(&file, apis.to_string())?;
+    let started =
+        launch.with(settings).with(&[("PROXY_CONFIG_FILE", &file.to_string_lossy())]).start(Product::Rig);
+    fs::remove_file(&file)?;
+    started
 }
 
 /// haproxy before it, with one thread and kept connections.
