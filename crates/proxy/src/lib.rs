@@ -9,6 +9,7 @@ mod answer;
 mod apis;
 mod body;
 mod definition;
+mod exchange;
 mod fault;
 mod head;
 mod in_flight;

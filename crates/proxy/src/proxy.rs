@@ -1,37 +1,24 @@
-//! The way of a request: route, session, service, and back.
+//! The proxy: which endpoint a request is for, and what is noted of it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use auth::Verifier;
-use http::header::EXPECT;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use http::{HeaderValue, Method, Request};
+use hyper::body::Incoming;
 use listener::{Answer, Peer};
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
-use crate::access::{Access, Token};
+use crate::access::Access;
 use crate::answer::{self, Refusal};
 use crate::apis::Apis;
-use crate::body::{self, RequestBody};
-use crate::definition::ResponseFrom;
-use crate::head;
-use crate::in_flight::{InFlight, Over};
+use crate::exchange::{Exchange, Prepared};
 use crate::path::normalized;
 use crate::record::Record;
-use crate::relay::{InSession, Relay};
 use crate::table::Route;
-use crate::tunnel;
-use crate::upstream::{Answered, Patience};
-use crate::waiting::{Expected, Waiting};
-
-/// How long is waited for an answer where there is no limit.
-const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
+use crate::waiting::Waiting;
 
 /// How often connections to services are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -49,10 +36,10 @@ pub struct Config {
 
 /// The proxy of a node.
 pub struct Proxy {
-    config: Config,
+    pub(crate) config: Config,
     apis: Arc<Apis>,
-    access: Access,
-    waiting: Arc<Waiting>,
+    pub(crate) access: Access,
+    pub(crate) waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
     reporter: Arc<Reporter>,
 }
@@ -176,224 +163,5 @@ impl Proxy {
     fn refuse(&self, refusal: Refusal, record: Record) -> Answer {
         record.refused(refusal);
         Answer::Response(refusal.answer(&self.config.cors))
-    }
-}
-
-/// One request to one endpoint.
-struct Exchange<'a> {
-    proxy: &'a Proxy,
-    route: &'a Arc<Route>,
-    peer: &'a Peer,
-}
-
-/// A request that a service may see.
-struct Prepared {
-    request: Request<RequestBody>,
-    /// What the client wants to upgrade to.
-    wanted: Option<HeaderValue>,
-    /// How it is answered asynchronously, if it is.
-    expected: Option<Expected>,
-    session: Option<InSession>,
-}
-
-impl Exchange<'_> {
-    fn prepare(
-        &self,
-        mut head: Parts,
-        path: &str,
-        body: Incoming,
-        trace: TraceContext,
-        record: &mut Record,
-    ) -> Result<Prepared, Refusal> {
-        let Self { proxy, route, peer, .. } = *self;
-        let (token, session) = self.admit(&head)?.unzip();
-        if let Some(name) = token.as_ref().and_then(|token| token.subject().session()) {
-            record.in_session(name);
-        }
-        self.check(token.as_deref(), &body)?;
-        let expected = match route.endpoint.response_from {
-            ResponseFrom::Http => None,
-            ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
-        };
-        let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
-        let has_begun_here = trace.parent_id.is_none();
-        head::trace(&mut head.headers, &record.asks(&trace), has_begun_here);
-        self.complete(&mut head, token.as_deref());
-        if expected.is_some() || path != head.uri.path() {
-            head.uri = uri(path, head.uri.query(), expected.as_ref())?;
-        }
-        let expects = head.headers.contains_key(EXPECT);
-        let mut request = Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body));
-        if expects {
-            body::hold(&mut request);
-        }
-        Ok(Prepared { request, wanted, expected, session })
-    }
-
-    /// Enters a request into its session, where the endpoint wants one.
-    fn admit(&self, head: &Parts) -> Result<Option<(Arc<Token>, InSession)>, Refusal> {
-        let Some(sources) = &self.route.token_sources else { return Ok(None) };
-        let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
-        let admitted = self.proxy.access.admit(sources, head, &in_flight);
-        let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
-        Ok(Some((token, InSession { in_flight, _registration: registration })))
-    }
-
-    /// All that can be said against a request before a service has seen it.
-    fn check(&self, token: Option<&Token>, body: &Incoming) -> Result<(), Refusal> {
-        let endpoint = &self.route.endpoint;
-        if token.is_some_and(|token| !token.satisfies(&endpoint.claims)) {
-            return Err(Refusal::Forbidden);
-        }
-        if let Some(limiter) = &self.route.limiter {
-            let session = token.and_then(|token| token.subject().session());
-            let checked = limiter.check(self.peer.address.ip(), session);
-            checked.map_err(|retry_after| Refusal::TooMany(retry_after.0))?;
-        }
-        let announced = hyper::body::Body::size_hint(body).lower();
-        if endpoint.max_body.is_some_and(|max| announced > max) {
-            return Err(Refusal::TooLarge);
-        }
-        Ok(())
-    }
-
-    /// What the definition adds to the head.
-    fn complete(&self, head: &mut Parts, token: Option<&Token>) {
-        let endpoint = &self.route.endpoint;
-        for (name, _) in &endpoint.forward_claims {
-            head.headers.remove(name);
-        }
-        if let Some(token) = token {
-            token.forward(&endpoint.forward_claims, &mut head.headers);
-        }
-        for (name, value) in &endpoint.add_headers {
-            head.headers.insert(name, value.clone());
-        }
-        let claims = endpoint.forward_claims.iter().map(|(name, _)| name);
-        head::drop_twins(&mut head.headers, claims.chain(endpoint.add_headers.iter().map(|(name, _)| name)));
-    }
-
-    /// From here on the session can only cut the answer.
-    fn begins(
-        &self,
-        session: Option<&InSession>,
-        begin: impl FnOnce(&InFlight) -> Result<(), Over>,
-    ) -> Result<(), Refusal> {
-        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Killed)
-    }
-
-    async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
-        let Prepared { request, wanted, expected, session } = prepared;
-        let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
-        let answer = match endpoint.timeout {
-            Some(Duration::ZERO) => FOREVER,
-            Some(timeout) => timeout,
-            None => config.answer_timeout,
-        };
-        let patience = Patience { answer, idle: config.idle_timeout };
-        let in_flight = session.as_ref().map(|session| session.in_flight.clone());
-        let work = pin!(async {
-            let answered = self.route.upstream.send(request, patience).await?;
-            self.answer(answered, wanted, expected, session, record).await
-        });
-        match in_flight {
-            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Killed)),
-            None => work.await,
-        }
-    }
-
-    /// Waits for an answer that comes to the internal port.
-    async fn answer_later(
-        &self,
-        accepted: Relay,
-        expected: Expected,
-        session: Option<InSession>,
-        record: &mut Record,
-    ) -> Result<Answer, Refusal> {
-        accepted.discard().await;
-        let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
-        self.begins(session.as_ref(), InFlight::answers)?;
-        record.answered(answer.status);
-        let cors = &self.proxy.config.cors;
-        Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
-    }
-
-    async fn answer(
-        &self,
-        answered: Answered,
-        wanted: Option<HeaderValue>,
-        expected: Option<Expected>,
-        session: Option<InSession>,
-        record: &mut Record,
-    ) -> Result<Answer, Refusal> {
-        let Answered { mut response, link, target } = answered;
-        let idle = self.proxy.config.idle_timeout;
-        record.heard(response.status(), self.route.upstream.target(target));
-        match (response.status(), wanted, expected) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
-                let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;
-                self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
-                record.answered(StatusCode::SWITCHING_PROTOCOLS);
-                return Ok(tunnel::open(&response, service, early, session, record.take()));
-            }
-            // Nobody has asked for it.
-            (StatusCode::SWITCHING_PROTOCOLS, None, _) => return Err(Refusal::Unreachable),
-            (StatusCode::ACCEPTED, _, Some(expected)) => {
-                let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                let accepted = Relay::new(body, link, (upstream, target), idle, None, Record::default());
-                // Boxed: most answers do not come this way.
-                return Box::pin(self.answer_later(accepted, expected, session, record)).await;
-            }
-            _ => {}
-        }
-        head::for_client(&mut response, &self.route.endpoint.response_headers);
-        self.begins(session.as_ref(), InFlight::answers)?;
-        record.answered(response.status());
-        let (upstream, record) = (self.route.upstream.clone(), record.take());
-        Ok(Answer::Response(
-            response
-                .map(|body| Relay::new(body, link, (upstream, target), idle, session, record).boxed_unsync()),
-        ))
-    }
-}
-
-/// The target of the request to a service: the query as it came (d27), behind one that the path may have by now, and how
-/// it can be answered asynchronously.
-fn uri(path: &str, query: Option<&str>, expected: Option<&Expected>) -> Result<Uri, Refusal> {
-    let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
-    target.push_str(path);
-    let begins = if path.contains('?') { "&" } else { "?" };
-    match (query, expected) {
-        (None, None) => {}
-        (Some(query), None) => target.extend([begins, query]),
-        (_, Some(expected)) => {
-            target.push_str(begins);
-            // A client has no say in who gets the answer.
-            let pairs = query.into_iter().flat_map(|query| query.split('&'));
-            let pairs = pairs.filter(|pair| !is_correlation(pair) && !pair.is_empty());
-            pairs.for_each(|pair| target.extend([pair, "&"]));
-            target.extend(["correlation=", expected.token()]);
-        }
-    }
-    let target = PathAndQuery::try_from(target).map_err(|_| Refusal::NotFound)?;
-    Ok(Uri::from(target))
-}
-
-fn is_correlation(pair: &str) -> bool {
-    form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(key, _)| key == "correlation")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn d27_the_query_stays_as_it_is() {
-        let of = |path, query| uri(path, query, None).map(|uri| uri.to_string());
-        assert_eq!(of("/a", None), Ok("/a".to_owned()));
-        assert_eq!(of("/a", Some("")), Ok("/a?".to_owned()));
-        assert_eq!(of("/a", Some("b=%20+&b&&=")), Ok("/a?b=%20+&b&&=".to_owned()));
-        assert_eq!(of("/a?x=1", Some("x=2")), Ok("/a?x=1&x=2".to_owned()));
-        assert_eq!(of("/a b", None), Err(Refusal::NotFound));
     }
 }
