@@ -16,7 +16,7 @@ fuzz_target!(|input: &str| {
     }
     let query = lines.next();
     let all = in_proportion(input.as_bytes(), || Credentials::from_request(&headers, query, Some("jwt")));
-    let of_header = bearer_tokens(&headers);
+    let of_header = bearer_tokens(&headers, &AUTHORIZATION);
     assert!(all.starts_with(&of_header));
     assert!(all.len() <= of_header.len() + 2);
     for token in &of_header {

@@ -150,3 +150,42 @@ fn nothing_is_written_after_the_answer_to_the_revocation() {
         }
     }
 }
+
+/// The rest of an answer that the service has sent whole waits in the gateway for a client that does not read: it is
+/// still the session's.
+#[test]
+fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
+    let service = Upstream::start();
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET", "secured": true}]);
+    let apis = json!([service.api("svc", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let mut cut = 0;
+    // Until an answer is larger than what kernel and gateway take together.
+    for size in (8..).map(|step| step * 32 << 10) {
+        let session = format!("s{size}");
+        let mut wire = Wire::connect_narrow(gateway.inbound());
+        let request = Request::get(format!("/bytes/{size}")).bearer(&token_of(&session));
+        wire.send(request.bytes(gateway.inbound()));
+        service.next();
+        Response::read_head(&mut wire).expect("an answer begins");
+        let asked = Instant::now();
+        let mut has_ended = false;
+        while !has_ended && asked.elapsed() < Duration::from_millis(500) {
+            has_ended = gateway.metric("rig_proxy_requests_in_flight") == 0.0;
+        }
+        let body = json!({"session": session, "validityInSeconds": 7200}).to_string();
+        let receipt = gateway.ask_internal(&Request::post_json("/v4/revocations", body)).json();
+        let mut read = 0;
+        while read < size
+            && let Some(bytes) = wire.some()
+        {
+            read += bytes.len();
+        }
+        assert_eq!(receipt["requestsCut"], u64::from(read < size), "{size} bytes, {read} read: {receipt}");
+        if !has_ended {
+            break;
+        }
+        cut += u64::from(read < size);
+    }
+    assert!(cut > 0, "no answer was whole in the gateway, and not sent");
+}

@@ -1,6 +1,8 @@
 //! The last word over the bytes of an HTTP/1 answer: until they have left, the application can keep them back.
 
+use std::any::Any;
 use std::io;
+use std::mem::take;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -15,6 +17,7 @@ pub struct Gate(Arc<Mutex<State>>);
 struct State {
     payload: Payload,
     driver: Option<Waker>,
+    held: Vec<Box<dyn Any + Send>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,11 @@ impl Gate {
         if state.payload == Payload::None {
             state.payload = Payload::OnItsWay;
         }
+    }
+
+    /// Keeps something until all that was answered has left the socket, or the socket is closed.
+    pub fn hold(&self, what: impl Any + Send) {
+        self.0.lock().held.push(Box::new(what));
     }
 
     /// Ends the socket, unless all payload has left it: when this returns, no more of it is written. Returns whether
@@ -58,8 +66,19 @@ impl Gate {
     pub(crate) fn flushed(&self) {
         let mut state = self.0.lock();
         if state.payload == Payload::OnItsWay {
-            *state = State::default();
+            state.payload = Payload::None;
+            state.driver = None;
         }
+        let left = take(&mut state.held);
+        // What is dropped may want the gate.
+        drop(state);
+        drop(left);
+    }
+
+    /// The socket is closed, or another's.
+    pub(crate) fn closed(&self) {
+        let left = take(&mut self.0.lock().held);
+        drop(left);
     }
 
     /// Whom to wake when the gate is closed; whether it is.
@@ -87,6 +106,23 @@ mod tests {
 
     fn writes(gate: &Gate) -> bool {
         matches!(gate.pass(|| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
+    }
+
+    #[test]
+    fn what_belongs_to_an_answer_is_kept_until_it_has_left() {
+        let gate = Gate::default();
+        let kept = Arc::new(());
+        gate.begin();
+        gate.hold(kept.clone());
+        assert_eq!(Arc::strong_count(&kept), 2);
+        gate.flushed();
+        assert_eq!(Arc::strong_count(&kept), 1);
+        gate.begin();
+        gate.hold(kept.clone());
+        gate.silence();
+        assert_eq!(Arc::strong_count(&kept), 2, "the socket is still open");
+        gate.closed();
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 
     #[test]

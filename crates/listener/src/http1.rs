@@ -179,6 +179,7 @@ pub(crate) async fn serve<A: App>(
 
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
+    seen.gate.closed();
     *seen.framing.lock() = None;
     match end {
         End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),

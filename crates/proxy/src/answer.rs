@@ -12,7 +12,7 @@ use telemetry::ProxyStatus;
 use uuid::Uuid;
 
 use crate::record::Record;
-use crate::relay::InSession;
+use crate::relay::{InSession, UntilSent};
 use crate::waiting::AsyncAnswer;
 
 /// What RIG says of answers that are good for one moment only.
@@ -147,6 +147,7 @@ pub(crate) fn asynchronous(
 ) -> Response<Body> {
     record.whole();
     let length = answer.body.len();
+    let session = UntilSent(session);
     let body = Full::new(answer.body).map_frame(move |frame| {
         let _ = (&session, &record);
         frame

@@ -161,8 +161,12 @@ impl Exchange<'_> {
         session: Option<InSession>,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        accepted.discard().await;
-        let answer = expected.answer().await.map_err(|_| Refusal::NoAnswer)?;
+        let mut answering = pin!(expected.answer());
+        let answer = tokio::select! {
+            answer = &mut answering => answer,
+            () = accepted.discard() => answering.await,
+        };
+        let answer = answer.map_err(|_| Refusal::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
         record.answered(answer.status);
         let cors = &self.proxy.config.cors;

@@ -144,19 +144,25 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 
 /// Drops what must not come after a body.
 pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
-    for name in &NEVER_TRAILERS {
+    for name in NEVER_TRAILERS.iter().chain(&END_TO_END) {
         trailers.remove(name);
     }
+    drop_twins(trailers, std::iter::empty());
 }
 
 /// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC 3875, section 4.1.18).
 pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = &'a HeaderName> + Clone) {
-    let twins: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    let normal = |name: &HeaderName| name.as_str().replace('_', "-");
+    // A definition may name one with `_` itself: then that with `-` is the twin.
+    let odd = set.clone().any(|name| name.as_str().contains('_'));
+    let twins: Vec<_> = headers.keys().filter(|name| odd || name.as_str().contains('_')).cloned().collect();
     for twin in twins {
-        let name = twin.as_str().replace('_', "-");
+        let name = normal(&twin);
         let is_framing = name == HOST.as_str() || name == TRANSFER_ENCODING.as_str();
-        if is_framing || END_TO_END.iter().chain(set.clone()).any(|ours| ours.as_str() == name) {
-            headers.remove(twin);
+        let is_ours = |ours: &HeaderName| *ours != twin && normal(ours) == name;
+        let is_of_definition = set.clone().any(is_ours) && !set.clone().any(|ours| *ours == twin);
+        if (is_framing && name != twin.as_str()) || END_TO_END.iter().any(is_ours) || is_of_definition {
+            headers.remove(&twin);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A request in flight as what it is to its session: a connection that ends with it.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -92,6 +93,18 @@ impl InFlight {
         }
         state.last_payload = Some(Instant::now());
         Ok(())
+    }
+
+    /// Keeps something until the answer has left.
+    pub(crate) fn hold(&self, what: impl Any + Send) {
+        if let Some(gate) = &self.gate {
+            gate.hold(what);
+        }
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().stage == Stage::Over
     }
 
     /// Whether the session has ended; wakes the task when it does.

@@ -28,7 +28,9 @@ pub(crate) struct Relay {
     upstream: Arc<Upstream>,
     target: usize,
     idle: Duration,
-    session: Option<InSession>,
+    /// All of it has come.
+    ended: bool,
+    session: UntilSent,
     record: Record,
 }
 
@@ -36,6 +38,18 @@ pub(crate) struct Relay {
 pub(crate) struct InSession {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) _registration: Registration,
+}
+
+/// A place in a session that outlasts the body of an answer: what has been handed on may not have left.
+pub(crate) struct UntilSent(pub(crate) Option<InSession>);
+
+impl Drop for UntilSent {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            let in_flight = session.in_flight.clone();
+            in_flight.hold(session);
+        }
+    }
 }
 
 impl Relay {
@@ -48,7 +62,8 @@ impl Relay {
         record: Record,
     ) -> Self {
         link.moved(idle);
-        Self { body, link: Some(link), upstream, target, idle, session, record }
+        let session = UntilSent(session);
+        Self { body, link: Some(link), upstream, target, idle, ended: false, session, record }
     }
 
     /// Reads what nobody wants, so that the connection can be used again; of a long body only the beginning.
@@ -61,9 +76,14 @@ impl Relay {
         }
     }
 
+    /// Whoever knows the length of a body does not ask for more.
+    fn has_ended(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
     fn give_back(&mut self) {
         if let Some(link) = self.link.take()
-            && self.body.is_end_stream()
+            && self.has_ended()
         {
             self.upstream.keep(link, self.target);
         }
@@ -79,7 +99,7 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if this.session.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
+        if this.session.0.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
             this.record.killed();
             return Poll::Ready(Some(Err(Over.into())));
         }
@@ -88,8 +108,11 @@ impl Body for Relay {
         match &mut polled {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                frame.trailers_mut().map(head::for_trailers);
-                if let Some(session) = &this.session
+                if let Some(trailers) = frame.trailers_mut() {
+                    head::for_trailers(trailers);
+                    this.ended = true;
+                }
+                if let Some(session) = &this.session.0
                     && let Err(over) = session.in_flight.payload()
                 {
                     this.record.killed();
@@ -101,6 +124,7 @@ impl Body for Relay {
                 this.link = None;
             }
             Poll::Ready(None) => {
+                this.ended = true;
                 this.record.whole();
                 this.give_back();
             }
@@ -119,9 +143,10 @@ impl Body for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // Whoever knows the length of a body does not ask for more.
-        if self.body.is_end_stream() {
+        if self.has_ended() {
             self.record.whole();
+        } else if self.session.0.as_ref().is_some_and(|session| session.in_flight.has_ended()) {
+            self.record.killed();
         }
         self.give_back();
     }

@@ -41,7 +41,9 @@ pub(crate) fn open<B>(
 
 async fn run(mut raw: Raw, mut service: Io, head: &[u8]) -> std::io::Result<()> {
     raw.stream.write_all(head).await?;
+    raw.stream.flush().await?;
     service.write_all(&raw.read).await?;
+    service.flush().await?;
     copy_bidirectional(&mut raw.stream, &mut service).await.map(drop)
 }
 

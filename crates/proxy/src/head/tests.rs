@@ -84,3 +84,30 @@ fn a_trace_goes_on_or_begins() {
     trace(&mut got, &context, true);
     assert_eq!(got, HeaderMap::from_iter([(TRACEPARENT, context.traceparent())]));
 }
+
+#[test]
+fn twins_of_what_a_definition_sets_go_whichever_sign_it_has() {
+    let set = [HeaderName::from_static("x_user"), HeaderName::from_static("x-org")];
+    let mut got = headers(&[
+        ("x_user", "1"),
+        ("x-user", "2"),
+        ("x-org", "3"),
+        ("x_org", "4"),
+        ("host", "5"),
+        ("a_b", "6"),
+    ]);
+    drop_twins(&mut got, set.iter());
+    assert_eq!(got, headers(&[("x_user", "1"), ("x-org", "3"), ("host", "5"), ("a_b", "6")]));
+}
+
+#[test]
+fn trailers_say_nothing_of_who_asks() {
+    let mut got = headers(&[
+        ("x-sum", "1"),
+        ("x-forwarded-for", "2"),
+        ("x_forwarded_for", "3"),
+        ("content-length", "4"),
+    ]);
+    for_trailers(&mut got);
+    assert_eq!(got, headers(&[("x-sum", "1")]));
+}

@@ -118,7 +118,9 @@ impl Link {
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
         let (sent, Self { sender, driver, silence, .. }) = (Instant::now(), self);
-        silence.as_mut().reset((sent + patience.answer).into());
+        // What is waited for changes while a body is sent: then it is looked at more often.
+        let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
+        silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
             Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
             Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
@@ -141,10 +143,11 @@ impl Link {
                     Awaited::Service(since) => (since + patience.idle, SendError::ServiceSilent),
                     Awaited::Answer(since) => (since + patience.answer, SendError::ServiceSilent),
                 };
-                if until <= silence.deadline().into_std() {
+                let now = silence.deadline().into_std();
+                if until <= now {
                     return Poll::Ready(Err(error));
                 }
-                silence.as_mut().reset(until.into());
+                silence.as_mut().reset(until.min(now + step).into());
             }
             Poll::Pending
         })
