@@ -433,3 +433,22 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
     assert_eq!(Response::read(&mut other, false).text(), "first");
     assert_eq!(client.rest(), b"", "nothing of the body is answered");
 }
+
+#[test]
+fn a_connection_is_kept_whatever_says_where_its_answer_ends() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let upstream = RawUpstream::start(&Script::Answers(answer.into()));
+        let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET"}]);
+        let gateway = start(&json!([upstream.api("a", &endpoints)]));
+        for _ in 0..5 {
+            let request = Request::get("/x").header("TE", "trailers").header("Connection", "te");
+            assert!(gateway.ask(&request).status < 400, "{answer}");
+        }
+        assert_eq!(upstream.heard().len(), 1, "{answer}");
+    }
+}
