@@ -166,7 +166,7 @@ fn not_yet(broker: &str) -> String {
     format!("{broker} is not in this version yet: only http is")
 }
 
-/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG.
+/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG, but `Host` is always the target.
 pub(super) fn added_headers(version: &Members<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(map) = version.object("transform_request_headers") else { return Vec::new() };
     let pointer = version.pointer("transform_request_headers");
