@@ -259,3 +259,42 @@ fn more_often_than_allowed() {
     let seconds: u32 = refused.header("retry-after").expect("when").parse().expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
+
+/// RFC 9112, section 6.3: of both lengths, that of the chunks counts, and the other one goes.
+#[test]
+fn an_answer_with_two_lengths_has_one_for_the_client() {
+    let both = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok-longer\r\n0\r\n\r\n";
+    let upstream = RawUpstream::start(&Script::Answers(both.into()));
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET"}]);
+    let apis = json!([upstream.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let response = gateway.ask(&Request::get("/x"));
+    assert_eq!((&*response.text(), response.header("content-length")), ("ok-longer", None));
+}
+
+#[test]
+fn an_answer_in_a_coding_that_is_not_undone_is_none() {
+    let coded = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot-undone";
+    let upstream = RawUpstream::start(&Script::AnswersAndCloses(coded.into()));
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET"}]);
+    let apis = json!([upstream.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    assert_eq!(gateway.ask(&Request::get("/x")).status, 502);
+}
+
+/// A service that is busy with 1xx does not answer either.
+#[test]
+fn interim_answers_without_end_are_no_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let mut wire = Wire::patient(listener.accept().expect("the gateway").0);
+        Received::read(&mut wire);
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+        while wire.try_send(&many).is_some() {}
+    });
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET"}]);
+    let apis = json!([api("a", port, &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("PROXY_RECV_TIMEOUT", "500")]);
+    assert_eq!(gateway.ask(&Request::get("/x")).status, 502);
+}

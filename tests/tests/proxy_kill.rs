@@ -161,7 +161,7 @@ fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     let mut cut = 0;
     // Until an answer is larger than what kernel and gateway take together.
-    for size in (8..).map(|step| step * 32 << 10) {
+    for size in (8..).map(|step| step * (32 << 10)) {
         let session = format!("s{size}");
         let mut wire = Wire::connect_narrow(gateway.inbound());
         let request = Request::get(format!("/bytes/{size}")).bearer(&token_of(&session));

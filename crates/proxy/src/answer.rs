@@ -12,7 +12,7 @@ use telemetry::ProxyStatus;
 use uuid::Uuid;
 
 use crate::record::Record;
-use crate::relay::{InSession, UntilSent};
+use crate::relay::{InSession, Whole};
 use crate::waiting::AsyncAnswer;
 
 /// What RIG says of answers that are good for one moment only.
@@ -143,16 +143,10 @@ pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     origin: &HeaderValue,
     session: Option<InSession>,
-    mut record: Record,
+    record: Record,
 ) -> Response<Body> {
-    record.whole();
     let length = answer.body.len();
-    let session = UntilSent(session);
-    let body = Full::new(answer.body).map_frame(move |frame| {
-        let _ = (&session, &record);
-        frame
-    });
-    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(Whole::new(answer.body, session, record).boxed_unsync());
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     if length > 0 {

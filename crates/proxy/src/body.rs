@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::{Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
@@ -25,6 +25,8 @@ pub(crate) struct RequestBody {
     /// How many bytes may still come.
     left: u64,
     upload: Option<Arc<Upload>>,
+    /// What the definition sets: none of it may come after the body.
+    set: Arc<[HeaderName]>,
     /// Until when the first byte is held back.
     held: Option<Pin<Box<Sleep>>>,
 }
@@ -69,11 +71,11 @@ pub(crate) enum Awaited {
 impl RequestBody {
     /// Without any bytes.
     pub(crate) fn empty() -> Self {
-        Self { client: None, left: 0, upload: None, held: None }
+        Self { client: None, left: 0, upload: None, set: Arc::default(), held: None }
     }
 
-    /// The body of a client's request of at most so many bytes.
-    pub(crate) fn new(client: Incoming, max: Option<u64>) -> Self {
+    /// The body of a client's request of at most so many bytes; `set` is what its trailers cannot say.
+    pub(crate) fn new(client: Incoming, max: Option<u64>, set: &Arc<[HeaderName]>) -> Self {
         if client.is_end_stream() {
             return Self::empty();
         }
@@ -84,6 +86,7 @@ impl RequestBody {
             client: Some(client),
             left: max.unwrap_or(u64::MAX),
             upload: Some(Arc::new(upload)),
+            set: set.clone(),
             held: None,
         }
     }
@@ -160,7 +163,9 @@ impl Body for RequestBody {
         let polled = Pin::new(&mut *client).poll_frame(cx).map(|frame| {
             frame.map(|frame| {
                 let mut frame = frame.map_err(|_| BodyFault::Broken)?;
-                frame.trailers_mut().map(head::for_trailers);
+                if let Some(trailers) = frame.trailers_mut() {
+                    head::for_trailers(trailers, &this.set);
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.left = this.left.checked_sub(length).ok_or(BodyFault::TooLarge)?;
                 Ok(frame)

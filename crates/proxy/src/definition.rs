@@ -81,6 +81,14 @@ pub struct Endpoint {
     pub response_headers: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
+impl Endpoint {
+    /// The headers that it sets on requests to the service.
+    pub(crate) fn set(&self) -> impl Iterator<Item = &HeaderName> + Clone {
+        let claims = self.forward_claims.iter().map(|(name, _)| name);
+        claims.chain(self.add_headers.iter().map(|(name, _)| name))
+    }
+}
+
 /// A claim that a token must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequiredClaim {

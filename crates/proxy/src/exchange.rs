@@ -74,7 +74,8 @@ impl Exchange<'_> {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
         }
         let expects = head.headers.contains_key(EXPECT);
-        let mut request = Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body));
+        let mut request =
+            Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body, &route.set));
         if expects {
             body::hold(&mut request);
         }
@@ -120,8 +121,7 @@ impl Exchange<'_> {
         for (name, value) in &endpoint.add_headers {
             head.headers.insert(name, value.clone());
         }
-        let claims = endpoint.forward_claims.iter().map(|(name, _)| name);
-        head::drop_twins(&mut head.headers, claims.chain(endpoint.add_headers.iter().map(|(name, _)| name)));
+        head::drop_twins(&mut head.headers, endpoint.set());
     }
 
     /// From here on the session can only cut the answer.
@@ -200,6 +200,9 @@ impl Exchange<'_> {
                 return Box::pin(self.answer_later(accepted, expected, session, record)).await;
             }
             _ => {}
+        }
+        if head::has_unknown_coding(&response) {
+            return Err(Refusal::Unreachable);
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;

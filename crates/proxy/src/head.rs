@@ -43,7 +43,7 @@ static END_TO_END: [HeaderName; 10] = [
 
 /// What must not come after a body: framing, routing, and what says who asks or how to read the body (RFC 9110, section
 /// 6.5.1).
-static NEVER_TRAILERS: [HeaderName; 15] = [
+static NEVER_TRAILERS: [HeaderName; 18] = [
     AUTHORIZATION,
     CACHE_CONTROL,
     CONNECTION,
@@ -52,10 +52,13 @@ static NEVER_TRAILERS: [HeaderName; 15] = [
     CONTENT_RANGE,
     CONTENT_TYPE,
     COOKIE,
+    EXPECT,
     HOST,
     MAX_FORWARDS,
     SET_COOKIE,
     TE,
+    TRACEPARENT,
+    TRACESTATE,
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -115,10 +118,21 @@ pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_h
     }
 }
 
+/// Whether the body of a service's answer is coded in a way that is not undone here (RFC 9112, section 6.1).
+pub(crate) fn has_unknown_coding<B>(answer: &Response<B>) -> bool {
+    let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+}
+
 /// Turns the head of a service's answer into one for a client.
 pub(crate) fn for_client<B>(answer: &mut Response<B>, set: &[(HeaderName, Option<HeaderValue>)]) {
     let version = std::mem::replace(answer.version_mut(), Version::HTTP_11);
     let headers = answer.headers_mut();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // It counts, and nobody after us may think otherwise (RFC 9112, section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     drop_hop_by_hop(headers);
     headers.append(VIA, via(version));
     for (name, value) in set {
@@ -136,18 +150,28 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
     }
     // It is no longer part of HTTP/2 (RFC 9113, section 3.1). A service that still takes it would take every request that
     // follows, past all that is checked here.
-    if has_token(&head.headers, &UPGRADE, "h2c") {
+    let mut protocols =
+        head.headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let is_http_or_tls = |protocol: &[u8]| {
+        let name = protocol.trim_ascii().to_ascii_lowercase();
+        let name = name.strip_prefix(b"\"").unwrap_or(&name);
+        [&b"h2"[..], b"http", b"tls"].iter().any(|refused| name.starts_with(refused))
+    };
+    if protocols.any(is_http_or_tls) {
         return None;
     }
     head.headers.get(UPGRADE).cloned()
 }
 
-/// Drops what must not come after a body.
-pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
-    for name in NEVER_TRAILERS.iter().chain(&END_TO_END) {
+/// Drops what must not come after a body, and what the definition `set`s before it.
+pub(crate) fn for_trailers(trailers: &mut HeaderMap, set: &[HeaderName]) {
+    while let Some(name) = trailers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         trailers.remove(name);
     }
-    drop_twins(trailers, std::iter::empty());
+    for name in NEVER_TRAILERS.iter().chain(&END_TO_END).chain(set) {
+        trailers.remove(name);
+    }
+    drop_twins(trailers, set.iter());
 }
 
 /// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC 3875, section 4.1.18).
@@ -195,6 +219,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         "connection"
             | "http2-settings"
             | "keep-alive"
+            // No header of HTTP's, but some services take it for a setting of theirs.
+            | "proxy"
             | "proxy-authenticate"
             | "proxy-authorization"
             | "proxy-connection"

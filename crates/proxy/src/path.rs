@@ -96,7 +96,10 @@ impl Pattern {
                 return Err(PatternError::Capture(*number, captures));
             }
         }
-        Ok(Self { regex, replacement, shape })
+        let mut pattern = Self { regex, replacement, shape };
+        // An assertion may forbid what all else allows.
+        pattern.shape.example = pattern.shape.example.take().filter(|example| pattern.is_match(example));
+        Ok(pattern)
     }
 
     /// Whether it covers a path.

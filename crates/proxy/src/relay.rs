@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use listener::BoxError;
 use session::Registration;
@@ -109,7 +109,7 @@ impl Body for Relay {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    head::for_trailers(trailers);
+                    head::for_trailers(trailers, &[]);
                     this.ended = true;
                 }
                 if let Some(session) = &this.session.0
@@ -149,5 +149,50 @@ impl Drop for Relay {
             self.record.killed();
         }
         self.give_back();
+    }
+}
+
+/// The body of an answer that has come in one piece.
+pub(crate) struct Whole {
+    body: Full<Bytes>,
+    session: UntilSent,
+    record: Record,
+}
+
+impl Whole {
+    pub(crate) fn new(body: Bytes, session: Option<InSession>, record: Record) -> Self {
+        Self { body: Full::new(body), session: UntilSent(session), record }
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.session.0.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
+            self.record.killed();
+            return Poll::Ready(Some(Err(Over.into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            self.record.whole();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use http::Method;
+use http::{HeaderName, Method};
 use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
 use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
@@ -32,6 +32,8 @@ pub(crate) struct Route {
     /// Where its token is, if one is required.
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
+    /// The headers that the definition sets on requests.
+    pub(crate) set: Arc<[HeaderName]>,
     pub(crate) upstream: Arc<Upstream>,
     /// Looked up by the first request.
     pub(crate) counters: OnceLock<Arc<ProxyEndpoint>>,
@@ -78,6 +80,7 @@ impl Table {
                     pattern,
                     token_sources,
                     limiter,
+                    set: endpoint.set().cloned().collect(),
                     upstream: upstream.clone(),
                     counters: OnceLock::new(),
                 });

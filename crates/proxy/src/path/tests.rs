@@ -142,6 +142,11 @@ fn a_text_is_compared_and_not_compiled() {
 }
 
 #[test]
+fn what_an_assertion_forbids_is_no_example() {
+    assert_eq!(Pattern::new("/a(b^c)", None).unwrap().shape().example, None);
+}
+
+#[test]
 fn an_example_is_matched() {
     for path_regex in ["/a", "/a/[^/]+/b", r"/\d{3}/\w+", "/(en|de)?/x", "/[äö]", "/.*"] {
         let pattern = Pattern::new(path_regex, None).unwrap();

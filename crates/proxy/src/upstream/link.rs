@@ -14,6 +14,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use super::connect::Io;
@@ -136,7 +137,8 @@ impl Link {
             if over {
                 return Poll::Ready(Err(SendError::Closed));
             }
-            while silence.as_mut().poll(cx).is_ready() {
+            // Whatever the service sends: its time counts.
+            while Pin::new(&mut unconstrained(silence.as_mut())).poll(cx).is_ready() {
                 let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
                 let (until, error) = match awaited {
                     Awaited::Client(since) => (since + patience.idle, SendError::ClientSilent),
