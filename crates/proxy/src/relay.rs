@@ -43,6 +43,16 @@ pub(crate) struct InSession {
 /// A place in a session that outlasts the body of an answer: what has been handed on may not have left.
 pub(crate) struct UntilSent(pub(crate) Option<InSession>);
 
+impl UntilSent {
+    /// Whether the session goes on; wakes the task when it ends.
+    fn check(&self, cx: &Context<'_>) -> Result<(), Over> {
+        match &self.0 {
+            Some(session) if session.in_flight.is_over(cx) => Err(Over),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Drop for UntilSent {
     fn drop(&mut self) {
         if let Some(session) = self.0.take() {
@@ -99,9 +109,9 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if this.session.0.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
+        if let Err(over) = this.session.check(cx) {
             this.record.killed();
-            return Poll::Ready(Some(Err(Over.into())));
+            return Poll::Ready(Some(Err(over.into())));
         }
         let Some(link) = &mut this.link else { return Poll::Ready(None) };
         let mut polled = link.poll_body(&mut this.body, this.idle, cx);
@@ -173,9 +183,9 @@ impl Body for Whole {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.session.0.as_ref().is_some_and(|session| session.in_flight.is_over(cx)) {
+        if let Err(over) = self.session.check(cx) {
             self.record.killed();
-            return Poll::Ready(Some(Err(Over.into())));
+            return Poll::Ready(Some(Err(over.into())));
         }
         Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
     }
