@@ -84,11 +84,22 @@ impl Connection {
     ///
     /// Does nothing once the connection is ending. A client whose outbox is full is cut off; it blocks nobody.
     pub fn deliver(&self, frame: &Frame) {
+        self.deliver_all(&[frame]);
+    }
+
+    /// The same for several events, in their order, with as few writes as possible.
+    pub(crate) fn deliver_all(&self, frames: &[&Frame]) {
         match &self.outlet {
-            Outlet::Mailbox(mailbox) => mailbox.put(frame.event()),
+            Outlet::Mailbox(mailbox) => frames.iter().for_each(|frame| mailbox.put(frame.event())),
             Outlet::Stream { encoding, .. } => {
-                let bytes = frame.bytes(*encoding);
-                if self.push(bytes, Kind::Payload) == Pushed::Overflow {
+                let pushed = match frames {
+                    [frame] => self.push(&[frame.bytes(*encoding)], Kind::Payload),
+                    frames => {
+                        let bytes: Vec<_> = frames.iter().map(|frame| frame.bytes(*encoding)).collect();
+                        self.push(&bytes, Kind::Payload)
+                    }
+                };
+                if pushed == Pushed::Overflow {
                     tracing::info!(transport = self.transport().as_str(), "outbox full, connection cut");
                 }
             }
@@ -101,15 +112,15 @@ impl Connection {
             let mut writer = writer.lock();
             if writer.is_idle() {
                 let beat = frame::heartbeat(*encoding);
-                writer.push(beat, Kind::Control, socket.get(), self.hub.config().outbox_bytes);
+                writer.push(&[beat], Kind::Control, socket.get(), self.hub.config().outbox_bytes);
             }
         }
     }
 
     /// Queues or writes bytes.
-    pub(crate) fn push(&self, bytes: Bytes, kind: Kind) -> Pushed {
+    pub(crate) fn push(&self, frames: &[Bytes], kind: Kind) -> Pushed {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Pushed::Refused };
-        writer.lock().push(bytes, kind, socket.get(), self.hub.config().outbox_bytes)
+        writer.lock().push(frames, kind, socket.get(), self.hub.config().outbox_bytes)
     }
 
     /// Terminates the connection because its session is over: nothing that waits is sent any more.

@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use telemetry::{CloseReason, Metrics, Transport};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
-use crate::frame::{Encoding, Frame};
+use crate::frame::Encoding;
+use crate::lanes::Lanes;
 use crate::longpolling::{Batch, InFlight, Mailbox, PollError};
 use crate::ties::BindError;
 use crate::token::{InvalidToken, TokenKey};
@@ -51,9 +52,6 @@ impl Default for Config {
 
 /// How long a killed long-polling client is told so before its connection is forgotten.
 const TOMBSTONE: Duration = Duration::from_secs(60);
-
-/// Deliveries made before others get their turn on the thread.
-const AT_ONCE: usize = 128;
 
 /// Connections silenced before others get their turn on the thread: less than a millisecond of work.
 const SILENCED_AT_ONCE: usize = 256;
@@ -95,6 +93,7 @@ pub struct Hub {
     index: Arc<Index<Weak<Connection>>>,
     tokens: TokenKey,
     metrics: Arc<Metrics>,
+    lanes: Lanes,
     wheel: Wheel,
     closing: Closing,
     next_id: AtomicU64,
@@ -116,6 +115,7 @@ impl Hub {
         let counting = metrics.clone();
         sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
         Arc::new(Self {
+            lanes: Lanes::new(),
             wheel: Wheel::new(config.heartbeat),
             closing: Closing::new(),
             config,
@@ -216,27 +216,19 @@ impl Hub {
         mailbox.poll(last_event_id, self.config.poll_wait, answer).await
     }
 
-    /// Delivers an event to every connection that wants it; returns how many those were.
+    /// Sends an event to every connection that wants it; returns how many those are.
     ///
-    /// Returns once all have it, so that events published one after the other arrive in that order.
+    /// Events published one after the other arrive in that order. Where many want it, it may still be on its way when
+    /// this returns; where too much is, this waits.
     pub async fn publish(&self, event: Event) -> usize {
         self.metrics.events_received.inc();
         let receivers = self.index.matches(&event);
-        if receivers.is_empty() {
-            return 0;
+        let count = receivers.len();
+        if count > 0 {
+            self.metrics.event_forwarded(event.event_type(), count);
+            self.lanes.send(event, receivers).await;
         }
-        self.metrics.event_forwarded(event.event_type(), receivers.len());
-        let frame = Frame::new(event);
-        let mut chunks = receivers.chunks(AT_ONCE).peekable();
-        while let Some(chunk) = chunks.next() {
-            for connection in chunk.iter().filter_map(Weak::upgrade) {
-                connection.deliver(&frame);
-            }
-            if chunks.peek().is_some() {
-                tokio::task::yield_now().await;
-            }
-        }
-        receivers.len()
+        count
     }
 
     /// Terminates the connections of a revocation that is in force: when it returns, nothing is written to any of them
@@ -292,9 +284,12 @@ impl Hub {
         over.iter().for_each(|connection| connection.untie());
     }
 
-    /// Ends every connection in order and refuses new ones; returns when all are gone, or at the deadline.
+    /// Refuses new connections, delivers what was published, then ends every connection in order; returns when all are
+    /// gone, or at the deadline.
     pub async fn shut_down(&self, deadline: Instant) {
         self.leaving.store(true, Ordering::SeqCst);
+        // At the deadline there is nothing better to do than to go on.
+        let _ = timeout_at(deadline, self.lanes.settled()).await;
         for connection in self.all() {
             connection.leave();
         }
@@ -328,6 +323,11 @@ impl Hub {
         }
         drop(shard);
         self.metrics.connection_closed(transport, reason);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     pub(crate) fn closing(&self) -> &Closing {

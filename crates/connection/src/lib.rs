@@ -14,6 +14,7 @@ mod connection;
 mod description;
 mod frame;
 mod hub;
+mod lanes;
 mod longpolling;
 mod outbox;
 mod socket;

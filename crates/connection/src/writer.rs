@@ -82,8 +82,8 @@ pub(crate) enum Next {
 /// A piece of payload has left, and the rest must not.
 struct HalfSent;
 
-/// How many waiting frames leave in one system call.
-const FRAMES_AT_ONCE: usize = 16;
+/// How many frames leave in one system call.
+pub(crate) const FRAMES_AT_ONCE: usize = 64;
 
 impl Writer {
     /// A writer that sends `head` first; empty where somebody else sends it.
@@ -93,12 +93,12 @@ impl Writer {
         Self { outbox, phase: Phase::Open, waker: None, silenced: false, tally: Tally::default() }
     }
 
-    /// Writes a frame, or queues what the socket does not take.
+    /// Writes frames, all in one call where nothing waits before them, and queues what the socket does not take.
     ///
     /// The outbox holds up to `limit` bytes; a frame larger than that is taken where nothing waits before it.
     pub(crate) fn push(
         &mut self,
-        frame: Bytes,
+        frames: &[Bytes],
         kind: Kind,
         sink: Option<&impl Sink>,
         limit: usize,
@@ -108,27 +108,38 @@ impl Writer {
         }
         let mut written = 0;
         if self.outbox.is_empty() {
-            match self.write_through(&frame, kind, sink) {
+            match self.write_through(frames, kind, sink) {
                 Some(taken) => written = taken,
                 None => return Pushed::Refused,
             }
-        } else if self.outbox.bytes() + frame.len() > limit {
-            self.tally.dropped = self.tally.dropped.saturating_add(u32::from(kind == Kind::Payload));
-            self.cut(CloseReason::OutboxOverflow, sink);
-            return Pushed::Overflow;
         }
-        self.tally.delivered = self.tally.delivered.saturating_add(u32::from(kind == Kind::Payload));
-        if written < frame.len() {
-            self.outbox.push(frame, kind, written);
+        for (number, frame) in frames.iter().enumerate() {
+            if !self.outbox.is_empty() && self.outbox.bytes() + frame.len() > limit {
+                let lost = if kind == Kind::Payload { frames.len() - number } else { 0 };
+                self.tally.dropped = self.tally.dropped.saturating_add(lost as u32);
+                self.cut(CloseReason::OutboxOverflow, sink);
+                return Pushed::Overflow;
+            }
+            self.tally.delivered = self.tally.delivered.saturating_add(u32::from(kind == Kind::Payload));
+            if written < frame.len() {
+                self.outbox.push(frame.clone(), kind, written);
+            }
+            written = written.saturating_sub(frame.len());
+        }
+        if !self.outbox.is_empty() {
             self.wake();
         }
         Pushed::Taken
     }
 
-    /// How much of the frame the socket took at once; `None` where the socket has failed.
-    fn write_through(&mut self, frame: &[u8], kind: Kind, sink: Option<&impl Sink>) -> Option<usize> {
+    /// How many bytes of the frames the socket took at once; `None` where the socket has failed.
+    fn write_through(&mut self, frames: &[Bytes], kind: Kind, sink: Option<&impl Sink>) -> Option<usize> {
         let Some(sink) = sink else { return Some(0) };
-        match sink.try_write(&[IoSlice::new(frame)]) {
+        let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
+        for (slice, frame) in slices.iter_mut().zip(frames) {
+            *slice = IoSlice::new(frame);
+        }
+        match sink.try_write(&slices[..frames.len().min(FRAMES_AT_ONCE)]) {
             Ok(written) => {
                 self.note_written(kind == Kind::Payload);
                 if !matches!(sink.try_flush(), Ok(true)) {

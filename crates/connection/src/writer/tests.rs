@@ -10,6 +10,7 @@ use proptest::prelude::*;
 struct Wire {
     room: Cell<usize>,
     taken: RefCell<Vec<u8>>,
+    writes: Cell<u32>,
     cut: Cell<bool>,
 }
 
@@ -31,6 +32,7 @@ impl Sink for Wire {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.room.set(self.room.get() - bytes.len());
+        self.writes.set(self.writes.get() + 1);
         self.taken.borrow_mut().extend_from_slice(&bytes);
         Ok(bytes.len())
     }
@@ -62,12 +64,15 @@ fn end(writer: &mut Writer, reason: CloseReason, farewell: Bytes, discard: bool,
 fn a_kill_discards_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
     end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Farewell { flushed: true });
     assert_eq!(wire.text(), "head;killed");
-    assert_eq!(writer.push(Bytes::from_static(b"late"), Kind::Payload, Some(&wire), LIMIT), Pushed::Refused);
+    assert_eq!(
+        writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), LIMIT),
+        Pushed::Refused
+    );
 }
 
 #[test]
@@ -76,7 +81,7 @@ fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
     let mut writer = open(&wire);
     wire.room.set(100);
     assert!(writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
-    let late = writer.push(Bytes::from_static(b"late"), Kind::Payload, Some(&wire), LIMIT);
+    let late = writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), LIMIT);
     assert_eq!((late, wire.text().as_str()), (Pushed::Refused, "head;"));
     writer.go_on(Some(&wire));
     assert_eq!(wire.text(), "head;killed");
@@ -86,7 +91,7 @@ fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
 fn a_kill_never_completes_a_frame() {
     let wire = Wire::with_room(8);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
     end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Over);
@@ -98,7 +103,7 @@ fn a_kill_never_completes_a_frame() {
 fn a_kill_discards_what_waits_for_an_orderly_end() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
     end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
     assert!(!end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire));
     wire.room.set(100);
@@ -111,8 +116,8 @@ fn a_kill_discards_what_waits_for_an_orderly_end() {
 fn a_kill_completes_a_heartbeat() {
     let wire = Wire::with_room(6);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"::"), Kind::Control, Some(&wire), LIMIT);
-    writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
     end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     writer.flush(&wire);
@@ -123,7 +128,7 @@ fn a_kill_completes_a_heartbeat() {
 fn a_kill_before_the_head_still_sends_the_head() {
     let wire = Wire::with_room(0);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"payload"), Kind::Payload, Some(&wire), 100);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), 100);
     end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
     wire.room.set(100);
     writer.flush(&wire);
@@ -134,7 +139,7 @@ fn a_kill_before_the_head_still_sends_the_head() {
 fn an_orderly_end_sends_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(Bytes::from_static(b"payload;"), Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload;")], Kind::Payload, Some(&wire), LIMIT);
     end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
     wire.room.set(100);
     writer.flush(&wire);
@@ -146,10 +151,10 @@ fn d25_a_full_outbox_cuts_the_connection() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     assert_eq!(
-        writer.push(Bytes::from_static(b"0123456789"), Kind::Payload, Some(&wire), LIMIT),
+        writer.push(&[Bytes::from_static(b"0123456789")], Kind::Payload, Some(&wire), LIMIT),
         Pushed::Taken
     );
-    assert_eq!(writer.push(Bytes::from_static(b"x"), Kind::Payload, Some(&wire), LIMIT), Pushed::Overflow);
+    assert_eq!(writer.push(&[Bytes::from_static(b"x")], Kind::Payload, Some(&wire), LIMIT), Pushed::Overflow);
     assert!(wire.cut.get());
     assert_eq!(writer.reason(), Some(CloseReason::OutboxOverflow));
 }
@@ -159,14 +164,54 @@ fn one_large_frame_is_taken_where_nothing_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     assert_eq!(
-        writer.push(Bytes::from(vec![b'x'; 10 * LIMIT]), Kind::Payload, Some(&wire), LIMIT),
+        writer.push(&[Bytes::from(vec![b'x'; 10 * LIMIT])], Kind::Payload, Some(&wire), LIMIT),
         Pushed::Taken
     );
 }
 
+fn frames(texts: &[&'static str]) -> Vec<Bytes> {
+    texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect()
+}
+
+#[test]
+fn several_frames_leave_in_one_write_and_the_rest_waits() {
+    let wire = Wire::with_room(5);
+    let mut writer = open(&wire);
+    (wire.room.set(7), wire.writes.set(0));
+    let all = frames(&["one;", "two;", "three;"]);
+    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), LIMIT), Pushed::Taken);
+    assert_eq!((wire.text().as_str(), wire.writes.get()), ("head;one;two", 1));
+    wire.room.set(100);
+    assert_eq!(writer.flush(&wire), Next::Read);
+    assert_eq!((wire.text().as_str(), wire.writes.get()), ("head;one;two;three;", 2));
+    assert_eq!((writer.tally().delivered, writer.tally().dropped), (3, 0));
+}
+
+#[test]
+fn d25_of_several_frames_those_without_room_are_lost_with_the_connection() {
+    let wire = Wire::with_room(5);
+    let mut writer = open(&wire);
+    let all = frames(&["01234567", "01", "2", "3"]);
+    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), LIMIT), Pushed::Overflow);
+    assert!(wire.cut.get());
+    assert_eq!((writer.tally().delivered, writer.tally().dropped), (2, 4));
+}
+
+#[test]
+fn a_kill_never_completes_one_of_several_frames_and_discards_the_others() {
+    let wire = Wire::with_room(5);
+    let mut writer = open(&wire);
+    wire.room.set(6);
+    writer.push(&frames(&["one;", "two;", "six;"]), Kind::Payload, Some(&wire), 100);
+    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    wire.room.set(100);
+    assert_eq!(writer.flush(&wire), Next::Over);
+    assert_eq!(wire.text(), "head;one;tw");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Push(u8),
+    Push(Vec<u8>),
     Room(usize),
     Beat,
     Leave,
@@ -177,7 +222,7 @@ proptest! {
     /// Over any pace of reading: before the kill the frames come in order and whole, after it no payload byte.
     #[test]
     fn nothing_after_the_kill(steps in prop::collection::vec(prop_oneof![
-        (0u8..10).prop_map(Step::Push), (0usize..20).prop_map(Step::Room),
+        prop::collection::vec(0u8..10, 1..5).prop_map(Step::Push), (0usize..20).prop_map(Step::Room),
         Just(Step::Beat), Just(Step::Leave), Just(Step::Kill)], 1..60)) {
         let wire = Wire::default();
         let mut writer = open(&wire);
@@ -185,10 +230,10 @@ proptest! {
         let mut at_kill = None;
         for step in steps {
             match step {
-                Step::Push(n) => {
-                    let frame = format!("<{n}>");
-                    if writer.push(Bytes::from(frame.clone()), Kind::Payload, Some(&wire), 1000) == Pushed::Taken {
-                        sent.push_str(&frame);
+                Step::Push(numbers) => {
+                    let frames: Vec<_> = numbers.iter().map(|n| Bytes::from(format!("<{n}>"))).collect();
+                    if writer.push(&frames, Kind::Payload, Some(&wire), 10_000) == Pushed::Taken {
+                        sent.extend(numbers.iter().map(|n| format!("<{n}>")));
                     }
                 }
                 Step::Room(room) => {
@@ -196,7 +241,7 @@ proptest! {
                     writer.flush(&wire);
                 }
                 Step::Beat => {
-                    if writer.push(Bytes::from_static(b"::"), Kind::Control, Some(&wire), 1000) == Pushed::Taken {
+                    if writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), 10_000) == Pushed::Taken {
                         sent.push_str("::");
                     }
                 }

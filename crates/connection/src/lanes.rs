@@ -1,0 +1,213 @@
+//! The way of events to their receivers: each in the order in which they came, several in one write where they come
+//! faster than they leave.
+//!
+//! A connection belongs to one of the lanes, and a lane has one deliverer at a time; so the events of one connection
+//! stay in order, and the lanes share the cores. While a lane delivers, events queue up behind it. It takes up what
+//! has queued together, and each connection gets its part of that in one vectored write: what a delivery costs falls
+//! as the load rises.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::{Arc, Weak};
+use std::thread::available_parallelism;
+
+use event::Event;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+
+use crate::connection::Connection;
+use crate::frame::Frame;
+use crate::writer::FRAMES_AT_ONCE;
+
+/// Connections written to before others get their turn on the thread.
+const AT_ONCE: usize = 128;
+
+/// Bytes of events, and of the lists of their receivers, that may be under way. Whoever publishes more waits.
+const UNDER_WAY: usize = 16 << 20;
+
+/// Bytes of events that are taken up together. More in one write saves nothing, and a slow reader should get time
+/// between them.
+const BYTES_AT_ONCE: usize = 64 << 10;
+
+/// Deliveries that are taken up together: what is noted for each is 16 bytes.
+const DELIVERIES_AT_ONCE: usize = 1 << 20;
+
+/// All lanes of a node.
+pub(crate) struct Lanes {
+    lanes: Box<[Arc<Lane>]>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Lane(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Load>,
+    /// Somebody delivers.
+    busy: bool,
+}
+
+/// An event for those of its receivers that are of one lane.
+struct Load {
+    sent: Arc<Sent>,
+    receivers: Vec<Weak<Connection>>,
+}
+
+struct Sent {
+    frame: Frame,
+    /// Given back when all have it.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Lanes {
+    /// As many lanes as there are cores.
+    pub(crate) fn new() -> Self {
+        let lanes = available_parallelism().map_or(1, NonZero::get);
+        Self {
+            lanes: (0..lanes).map(|_| Arc::default()).collect(),
+            room: Arc::new(Semaphore::new(UNDER_WAY)),
+        }
+    }
+
+    /// Sends an event on its way to its receivers. A connection gets events in the order of the calls. Few receivers
+    /// have it when this returns, unless others are before them; for many it may be under way.
+    ///
+    /// Waits while too much is under way.
+    pub(crate) async fn send(&self, event: Event, receivers: Vec<Weak<Connection>>) {
+        let size = event.json().len() + size_of_val(&*receivers);
+        let permits = u32::try_from(size.min(UNDER_WAY)).expect("a constant that fits");
+        let room = self.room.clone().acquire_many_owned(permits).await.expect("never closed");
+        let sent = Arc::new(Sent { frame: Frame::new(event), _room: room });
+        for (lane, receivers) in self.split(receivers) {
+            lane.send(Load { sent: sent.clone(), receivers });
+        }
+    }
+
+    /// Returns when everything that was sent before has been delivered.
+    pub(crate) async fn settled(&self) {
+        let all = u32::try_from(UNDER_WAY).expect("a constant that fits");
+        drop(self.room.acquire_many(all).await);
+    }
+
+    fn split(
+        &self,
+        receivers: Vec<Weak<Connection>>,
+    ) -> impl Iterator<Item = (&Arc<Lane>, Vec<Weak<Connection>>)> {
+        let mut parts: Vec<_> = self.lanes.iter().map(|lane| (lane, Vec::new())).collect();
+        match &mut parts[..] {
+            [(_, only)] => *only = receivers,
+            parts => receivers.into_iter().for_each(|receiver| {
+                // The address of a connection never changes; its lowest bits are the same for all.
+                let lane = (receiver.as_ptr().addr() >> 6) % parts.len();
+                parts[lane].1.push(receiver);
+            }),
+        }
+        parts.into_iter().filter(|(_, receivers)| !receivers.is_empty())
+    }
+}
+
+impl Lane {
+    fn send(self: &Arc<Self>, load: Load) {
+        let mut state = self.0.lock();
+        if state.busy {
+            return state.waiting.push_back(load);
+        }
+        state.busy = true;
+        if load.receivers.len() > AT_ONCE {
+            state.waiting.push_back(load);
+            return self.go_on(&mut state);
+        }
+        drop(state);
+        let _busy = Busy(self);
+        for connection in load.receivers.iter().filter_map(Weak::upgrade) {
+            connection.deliver(&load.sent.frame);
+        }
+    }
+
+    /// Leaves what waits to a task; without any, nobody is busy any more.
+    fn go_on(self: &Arc<Self>, state: &mut State) {
+        // Without a runtime there is nobody left to deliver to.
+        let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
+        state.busy = runtime.is_some();
+        runtime.inspect(|runtime| drop(runtime.spawn(self.clone().run())));
+    }
+
+    /// Delivers until nothing waits.
+    async fn run(self: Arc<Self>) {
+        let _busy = Busy(&self);
+        while let Some(loads) = self.take() {
+            deliver(&loads).await;
+        }
+    }
+
+    /// What is taken up together: at least one, if there is any.
+    fn take(&self) -> Option<Vec<Load>> {
+        let mut state = self.0.lock();
+        let (mut bytes, mut deliveries) = (0, 0);
+        let together = state.waiting.iter().take(FRAMES_AT_ONCE).take_while(|load| {
+            bytes += load.sent.frame.event().json().len();
+            deliveries += load.receivers.len();
+            bytes <= BYTES_AT_ONCE && deliveries <= DELIVERIES_AT_ONCE
+        });
+        let loads = together.count().max(1).min(state.waiting.len());
+        (loads > 0).then(|| state.waiting.drain(..loads).collect())
+    }
+}
+
+/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what waits is left to a task.
+struct Busy<'a>(&'a Arc<Lane>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.go_on(&mut self.0.0.lock());
+    }
+}
+
+/// One of the loads for one of its receivers.
+struct Share {
+    /// Of the connection.
+    address: usize,
+    load: u32,
+    receiver: u32,
+}
+
+/// Writes to each receiver all that these have for it, in their order.
+async fn deliver(loads: &[Load]) {
+    let shares = shares(loads);
+    let mut frames = Vec::with_capacity(loads.len());
+    let same = |one: &Share, next: &Share| one.address == next.address;
+    for (number, shares) in shares.chunk_by(same).enumerate() {
+        if number > 0 && number % AT_ONCE == 0 {
+            yield_now().await;
+        }
+        let Share { load, receiver, .. } = shares[0];
+        if let Some(connection) = loads[load as usize].receivers[receiver as usize].upgrade() {
+            frames.clear();
+            frames.extend(shares.iter().map(|share| &loads[share.load as usize].sent.frame));
+            connection.deliver_all(&frames);
+        }
+    }
+}
+
+/// Those of the same receiver stand together, in the order of the loads.
+fn shares(loads: &[Load]) -> Vec<Share> {
+    let mut shares = Vec::with_capacity(loads.iter().map(|load| load.receivers.len()).sum());
+    for (load, number) in loads.iter().zip(0..) {
+        let of_load = load.receivers.iter().zip(0..);
+        shares.extend(of_load.map(|(of, receiver)| Share {
+            address: of.as_ptr().addr(),
+            load: number,
+            receiver,
+        }));
+    }
+    if loads.len() > 1 {
+        shares.sort_unstable_by_key(|share| (share.address, share.load));
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests;
