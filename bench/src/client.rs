@@ -3,9 +3,14 @@
 mod crowd;
 mod frames;
 mod http;
+mod pipeline;
+mod slow;
 mod subscriber;
 mod throng;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use http::{Publisher, get};
+pub(crate) use pipeline::publish_all;
+pub(crate) use slow::SlowReaders;
+pub(crate) use subscriber::visit;
 pub(crate) use throng::Throng;

@@ -14,12 +14,17 @@ pub(crate) const TYPE: &str = "greeting";
 
 /// The event of that number: CloudEvents 1.0, [`SIZE`] bytes.
 pub(crate) fn numbered(number: u32) -> Bytes {
+    sized(number, SIZE)
+}
+
+/// The same with `size` bytes.
+pub(crate) fn sized(number: u32, size: usize) -> Bytes {
     let head = format!(
         r#"{{"specversion":"1.0","type":"{TYPE}","source":"/bench","id":"{number:010}","data":{{"mark":"{}","text":""#,
         char::from(MARK)
     );
     let tail = r#""}}"#;
-    let text = "x".repeat(SIZE - head.len() - tail.len());
+    let text = "x".repeat(size - head.len() - tail.len());
     format!("{head}{text}{tail}").into()
 }
 

@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use measure::{fanout, idle, journal, proxy, revoke, sessions, start};
+use measure::{churn, fanout, filter, idle, journal, proxy, revoke, sessions, slow, start, sustained};
 use server::{Launch, Product};
 
 /// As the gateway has it.
@@ -107,6 +107,47 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         events: u32,
     },
+    /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes them.
+    Sustained {
+        #[arg(long, value_enum, default_value = "rig")]
+        server: Product,
+        #[arg(long, value_enum, default_value = "sse")]
+        transport: Transport,
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
+        subscribers: u32,
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        events: u32,
+        /// Events in a second; without it, the publisher never waits.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: Option<u32>,
+    },
+    /// What some readers that are too slow do to all others.
+    Slow {
+        #[arg(long, value_enum, default_value = "rig")]
+        server: Product,
+        #[arg(long, default_value_t = 990, value_parser = clap::value_parser!(u32).range(1..=18_000))]
+        subscribers: u32,
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+        slow: u32,
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        events: u32,
+        /// Events in a second.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+    },
+    /// Memory while clients come and go.
+    Churn {
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3000))]
+        seconds: u64,
+        /// Clients at a time.
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        clients: u32,
+    },
+    /// CPU time to find the one subscriber of an event among many that constrain the same field.
+    Filter {
+        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        subscriptions: u64,
+    },
     /// The end of a session with many connections, and what the clients of others notice of it.
     Revoke {
         #[arg(long, value_enum, default_value = "sse")]
@@ -177,6 +218,17 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Fanout { server, transport, subscribers, events } => {
             print(&fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?)
         }
+        Command::Sustained { server, transport, subscribers, events, rate } => {
+            let plan = sustained::Plan { server, transport, subscribers, events, rate };
+            print(&sustained::run(launch, plan).await?)
+        }
+        Command::Slow { server, subscribers, slow, events, rate } => {
+            print(&slow::run(launch, slow::Plan { server, subscribers, slow, events, rate }).await?)
+        }
+        Command::Churn { seconds, clients } => {
+            print(&churn::run(launch, churn::Plan { seconds, clients }).await?)
+        }
+        Command::Filter { subscriptions } => print(&filter::run(subscriptions)?),
         Command::Revoke { transport, connections, bystanders, rounds } => {
             print(&revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?)
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,7 +27,10 @@ pub(super) struct Head {
 ///
 /// # Errors
 /// No head comes, or it is no head.
-pub(super) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Head> {
+pub(super) async fn read_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<Head> {
     let end = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"\r\n\r\n");
     read_until(stream, buffer, |bytes| end(bytes).is_some()).await.context("head of an answer")?;
     let end = end(buffer).context("head of an answer")?;
@@ -41,7 +44,7 @@ pub(super) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> a
 /// # Errors
 /// The stream ends before, or too much comes.
 pub(super) async fn read_until(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     done: impl Fn(&[u8]) -> bool,
 ) -> anyhow::Result<()> {
@@ -68,11 +71,18 @@ fn parse_head(head: &str) -> anyhow::Result<Head> {
     Ok(head)
 }
 
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &Head) -> anyhow::Result<Vec<u8>> {
-    anyhow::ensure!(!head.chunked, "a chunked answer is not understood here");
-    let length = head.content_length;
+/// Reads the next answer: its status and its body.
+///
+/// # Errors
+/// No answer comes, or it is none.
+pub(super) async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<(u16, Vec<u8>)> {
+    let Head { status, content_length: length, chunked } = read_head(stream, buffer).await?;
+    anyhow::ensure!(!chunked, "a chunked answer is not understood here");
     read_until(stream, buffer, |bytes| bytes.len() >= length).await.context("body of an answer")?;
-    Ok(buffer.drain(..length).collect())
+    Ok((status, buffer.drain(..length).collect()))
 }
 
 /// The body of that page.
@@ -85,9 +95,9 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
         let mut buffer = Vec::new();
-        let head = read_head(&mut stream, &mut buffer).await?;
-        anyhow::ensure!(head.status == 200, "{path} answers {}", head.status);
-        Ok(String::from_utf8(read_body(&mut stream, &mut buffer, &head).await?)?)
+        let (status, body) = read_answer(&mut stream, &mut buffer).await?;
+        anyhow::ensure!(status == 200, "{path} answers {status}");
+        Ok(String::from_utf8(body)?)
     };
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
@@ -115,9 +125,7 @@ impl Publisher {
     pub(crate) async fn publish(&mut self, request: &[u8]) -> anyhow::Result<()> {
         let answer = async {
             self.stream.write_all(request).await?;
-            let head = read_head(&mut self.stream, &mut self.buffer).await?;
-            let body = read_body(&mut self.stream, &mut self.buffer, &head).await?;
-            let status = head.status;
+            let (status, body) = read_answer(&mut self.stream, &mut self.buffer).await?;
             let text = || String::from_utf8_lossy(&body).into_owned();
             anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
             Ok(())

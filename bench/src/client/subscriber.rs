@@ -16,7 +16,7 @@ use super::frames::Frames;
 use super::http::{read_head, read_until};
 use crate::Transport;
 use crate::event::contains;
-use crate::server::Door;
+use crate::server::{Door, Server};
 
 /// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
 const PER_ADDRESS: u32 = 5000;
@@ -42,21 +42,9 @@ impl Subscriber {
         number: u32,
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        let host = u8::try_from(2 + number / PER_ADDRESS)?;
-        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-        let mut stream = socket.connect(door.address).await?;
-        stream.write_all(request).await?;
-        let mut buffer = Vec::with_capacity(1024);
-        let head = read_head(&mut stream, &mut buffer).await?;
-        let (expected, frames) = match door.transport {
-            Transport::Sse => (200, None),
-            Transport::Ws => (101, Some(Frames::default())),
-        };
-        if head.status != expected {
-            anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
-        }
-        read_until(&mut stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
+        let mut stream = open(door.address, number, None).await?;
+        let buffer = subscribe(&mut stream, door, request).await?;
+        let frames = (door.transport == Transport::Ws).then(Frames::default);
         let mut subscriber = Self { stream, frames, received, events: 0 };
         subscriber.take(&buffer)?;
         Ok(subscriber)
@@ -88,6 +76,17 @@ impl Subscriber {
         Ok(())
     }
 
+    /// Reads up to the first event.
+    async fn read_one(&mut self) -> anyhow::Result<()> {
+        let mut buffer = Vec::new();
+        while self.events == 0 {
+            read_until(&mut self.stream, &mut buffer, |bytes| !bytes.is_empty()).await?;
+            self.take(&buffer)?;
+            buffer.clear();
+        }
+        Ok(())
+    }
+
     /// Ready when the connection is over.
     fn poll_read(&mut self, cx: &mut Waker<'_>) -> Poll<()> {
         let mut bytes = [0; 8192];
@@ -113,4 +112,51 @@ impl Subscriber {
         self.events += self.received.count(bytes, self.events);
         Ok(())
     }
+}
+
+/// Connects as client `number`, in a session of its own, gets an event and leaves.
+///
+/// # Errors
+/// It is refused, or no event comes.
+pub(crate) async fn visit(server: &Server, transport: Transport, number: u32) -> anyhow::Result<()> {
+    let request = server.subscription(transport, number)?;
+    let mut client = Subscriber::connect(server.door(transport), &request, number, Arc::default()).await?;
+    client.read_one().await
+}
+
+/// A connection to that address; `number` spreads them over the addresses of clients.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) async fn open(
+    server: SocketAddr,
+    number: u32,
+    receive_buffer: Option<u32>,
+) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let host = u8::try_from(2 + number / PER_ADDRESS % 250)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(socket.connect(server).await?)
+}
+
+/// Sends the request and reads up to the greeting; returns what has come after the head of the answer.
+///
+/// # Errors
+/// It is refused.
+pub(super) async fn subscribe(stream: &mut TcpStream, door: Door, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+    stream.write_all(request).await?;
+    let mut buffer = Vec::with_capacity(1024);
+    let head = read_head(stream, &mut buffer).await?;
+    let expected = match door.transport {
+        Transport::Sse => 200,
+        Transport::Ws => 101,
+    };
+    if head.status != expected {
+        anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
+    }
+    read_until(stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
+    Ok(buffer)
 }

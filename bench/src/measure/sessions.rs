@@ -9,6 +9,7 @@ use session::{
     SessionName, Sessions, Standing,
 };
 
+use super::random::Random;
 use crate::process::Memory;
 use crate::stats::{millis, quantile};
 
@@ -95,7 +96,7 @@ pub(crate) fn run(revocations: u64) -> anyhow::Result<InMemory> {
     sweeps.sort_unstable();
     let counts = sessions.counts();
     anyhow::ensure!(counts.blacklisted as u64 == revocations, "{counts:?}");
-    let mut random = Random(revocations);
+    let mut random = Random::new(revocations);
     let hits: Vec<_> = (0..LOOKED_UP).map(|_| revoked(random.below(revocations))).collect();
     let hit = look_up(&sessions, &hits, true)?;
     drop(hits);
@@ -143,17 +144,4 @@ pub(super) fn config() -> anyhow::Result<Config> {
 /// A name of the length of a UUID, as `jti` often is one.
 pub(super) fn revoked(number: u64) -> SessionName {
     format!("5e551043-0000-4000-8000-{number:012x}").parse().expect("it is a name")
-}
-
-/// A sequence without order and without surprises (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (bits ^ (bits >> 31)) % end
-    }
 }

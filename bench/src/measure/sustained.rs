@@ -1,0 +1,84 @@
+//! What a delivery costs while events keep coming: at a pace, or as fast as the server takes them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::Transport;
+use crate::client::{Crowd, Publisher, publish_all};
+use crate::event;
+use crate::process::Cpu;
+use crate::server::{Launch, Product};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) server: Product,
+    pub(crate) transport: Transport,
+    /// Clients; each gets every event.
+    pub(crate) subscribers: u32,
+    /// Events. Small enough together that they fit into what a server keeps for a slow reader.
+    pub(crate) events: u32,
+    /// Events in a second; `None`: the publisher never waits.
+    pub(crate) rate: Option<u32>,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sustained {
+    pub(crate) server: Product,
+    pub(crate) transport: Transport,
+    pub(crate) subscribers: u32,
+    pub(crate) events: u32,
+    pub(crate) rate: Option<u32>,
+    /// CPU time of all threads of all processes of the server, for each event to one subscriber.
+    pub(crate) server_microseconds: f64,
+    pub(crate) server_system_part: f64,
+    /// The same of the clients and the publisher, which are one process.
+    pub(crate) client_microseconds: f64,
+    /// From the first byte of the first event until all subscribers have the last.
+    pub(crate) seconds: f64,
+    /// Deliveries in each of them.
+    pub(crate) per_second: f64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// The server fails, or a subscriber does not get exactly the events that were published.
+pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Sustained> {
+    let Plan { server: product, transport, subscribers, events, rate } = plan;
+    let server = launch.start(product)?;
+    let first = event::numbered(0);
+    let crowd = Crowd::connect(&server, transport, subscribers, &first, None).await?;
+    // Warm, and the proof that all are subscribed.
+    Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
+    crowd.receive(subscribers.into()).await.context("the first event")?;
+
+    let requests = (1..=events).map(|number| server.publication(&event::numbered(number))).collect();
+    let (server_cpu, client_cpu) = (server.cpu()?, Cpu::of_this()?);
+    let start = Instant::now();
+    publish_all(server.address, requests, rate.map(|rate| Duration::from_secs(1) / rate)).await?;
+    let all = u64::from(events + 1) * u64::from(subscribers);
+    crowd.receive(all).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    let (server_cpu, client_cpu) = (server.cpu()? - server_cpu, Cpu::of_this()? - client_cpu);
+    anyhow::ensure!(crowd.events() == all, "{} copies arrived where {all} should have", crowd.events());
+    crowd.leave().await;
+
+    let deliveries = f64::from(events) * f64::from(subscribers);
+    let each = |cpu: Cpu| cpu.time().as_secs_f64() * 1e6 / deliveries;
+    Ok(Sustained {
+        server: product,
+        transport,
+        subscribers,
+        events,
+        rate,
+        server_microseconds: each(server_cpu),
+        server_system_part: server_cpu.system_part(),
+        client_microseconds: each(client_cpu),
+        seconds,
+        per_second: deliveries / seconds,
+    })
+}
