@@ -21,6 +21,8 @@ pub(super) struct Head {
     /// Zero where it is not said.
     content_length: usize,
     chunked: bool,
+    /// No other answer follows on this connection.
+    closes: bool,
 }
 
 /// Reads up to the end of a head. What follows it stays in `buffer`.
@@ -56,13 +58,16 @@ pub(super) async fn read_until(
 fn parse_head(head: &str) -> anyhow::Result<Head> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let mut head = Head { status: status.context("not a status line")?, content_length: 0, chunked: false };
+    let status = status.context("not a status line")?;
+    let mut head = Head { status, content_length: 0, chunked: false, closes: false };
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
             head.content_length = value.parse().context("content-length")?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             head.chunked = value.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("connection") {
+            head.closes = value.eq_ignore_ascii_case("close");
         }
     }
     Ok(head)
@@ -92,10 +97,12 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
 
-/// One connection that publishes events, one after the other.
+/// One connection that publishes events, one after the other. Connects anew where the server closes it after each.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    stream: TcpStream,
+    address: SocketAddr,
+    /// `None`: closed by the server.
+    stream: Option<TcpStream>,
     buffer: Vec<u8>,
 }
 
@@ -103,9 +110,7 @@ impl Publisher {
     /// # Errors
     /// The server cannot be reached.
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { address, stream: Some(connect(address).await?), buffer: Vec::new() })
     }
 
     /// Sends a request and waits for its answer.
@@ -114,9 +119,14 @@ impl Publisher {
     /// It is not accepted.
     pub(crate) async fn publish(&mut self, request: &[u8]) -> anyhow::Result<()> {
         let answer = async {
-            self.stream.write_all(request).await?;
-            let head = read_head(&mut self.stream, &mut self.buffer).await?;
-            let body = read_body(&mut self.stream, &mut self.buffer, &head).await?;
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => connect(self.address).await?,
+            };
+            stream.write_all(request).await?;
+            let head = read_head(&mut stream, &mut self.buffer).await?;
+            let body = read_body(&mut stream, &mut self.buffer, &head).await?;
+            self.stream = (!head.closes).then_some(stream);
             let status = head.status;
             let text = || String::from_utf8_lossy(&body).into_owned();
             anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
@@ -126,6 +136,12 @@ impl Publisher {
     }
 }
 
+async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,8 +149,9 @@ mod tests {
     #[test]
     fn heads_are_read_without_case() {
         let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
-        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false });
+        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, closes: false });
         assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
+        assert!(parse_head("HTTP/1.1 200 OK\r\nCONNECTION: Close").unwrap().closes);
         assert!(parse_head("nonsense").is_err());
         assert!(parse_head("HTTP/1.1 200 OK\r\ncontent-length: many").is_err());
     }
