@@ -76,12 +76,21 @@ impl Child {
     /// # Errors
     /// It has ended, or takes too long.
     pub(super) fn wait_for(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let listens = || TcpStream::connect(address).is_ok();
+        self.wait_until(listens).with_context(|| format!("nobody listens on {address}"))
+    }
+
+    /// Waits until it is `ready`.
+    ///
+    /// # Errors
+    /// It has ended, or takes too long.
+    pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
-        while TcpStream::connect(address).is_err() {
+        while !ready() {
             if let Some(status) = self.process.try_wait()? {
-                anyhow::bail!("the server for {address} ended with {status}");
+                anyhow::bail!("the process ended with {status}");
             }
-            anyhow::ensure!(Instant::now() < deadline, "nobody listens on {address}");
+            anyhow::ensure!(Instant::now() < deadline, "the process is not ready within {START:?}");
             std::thread::sleep(TRY);
         }
         Ok(())

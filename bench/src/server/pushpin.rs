@@ -33,7 +33,8 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     let pushpin = folder.write("pushpin.conf", &configuration(&path, address, control))?;
 
     let service = application_server(launch, application)?;
-    let zurl = Child::spawn(&mut quiet(ZURL, &zurl), None)?;
+    let mut zurl = Child::spawn(&mut quiet(ZURL, &zurl), None)?;
+    zurl.wait_until(|| folder.join("zurl-in").exists()).context("zurl")?;
     let child = Child::spawn(&mut quiet(PUSHPIN, &pushpin), Some(folder))?;
     let mut child = child.with(zurl).before(service);
     child.wait_for(address)?;
@@ -43,7 +44,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
 
 fn quiet(program: &str, configuration: &Path) -> Command {
     let mut command = Command::new(program);
-    command.arg("--config").arg(configuration);
+    command.arg(format!("--config={}", configuration.display()));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
