@@ -1,6 +1,7 @@
 //! What the kernel says of a process: its memory and its CPU time.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -102,18 +103,41 @@ impl Sub for Cpu {
     }
 }
 
-/// The processes whose parent is this one.
-pub(crate) fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
-    let mut children = Vec::new();
+/// This process and those that it and its own have started.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn descendants(of: u32) -> anyhow::Result<Vec<u32>> {
+    let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process may end while the list is read.
         let Ok(stat) = read(pid, "stat") else { continue };
-        if stat_field(&stat, 4) == Some(u64::from(parent)) {
-            children.push(pid);
-        }
+        parents.push((pid, stat_field(&stat, 4)));
     }
-    Ok(children)
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let children = parents.iter().filter(|(_, of)| *of == Some(u64::from(parent)));
+        found.extend(children.map(|(pid, _)| *pid));
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// The connections that are established on this port of this machine.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn established(address: SocketAddrV4) -> anyhow::Result<u64> {
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let sockets = fs::read_to_string("/proc/net/tcp")?;
+    // proc_net_tcp(5): number, local and remote address, state, of which 01 is "established".
+    let is_ours = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&local) && fields.nth(1) == Some("01")
+    };
+    Ok(sockets.lines().filter(is_ours).count() as u64)
 }
 
 fn read(pid: u32, file: &str) -> anyhow::Result<String> {
@@ -134,6 +158,8 @@ fn stat_field(stat: &str, number: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -147,6 +173,15 @@ mod tests {
         let memory = Memory::of(std::process::id()).unwrap();
         assert!(memory.rss_kib > memory.anon_kib && memory.anon_kib > 0);
         let parent = std::os::unix::process::parent_id();
-        assert!(children(parent).unwrap().contains(&std::process::id()));
+        assert!(descendants(parent).unwrap().contains(&std::process::id()));
+    }
+
+    #[test]
+    fn connections_are_counted_at_the_end_that_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("IPv4") };
+        assert_eq!(established(address).unwrap(), 0);
+        let _clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        assert_eq!(established(address).unwrap(), 2);
     }
 }

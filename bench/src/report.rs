@@ -81,7 +81,7 @@ fn memory(results: &Results) -> String {
                 Product::Rig => {
                     (format!("≤ {goal}"), met(rss.median <= goal), lookup(&RIG_3, transport).to_string())
                 }
-                Product::Nginx | Product::Haproxy => Default::default(),
+                _ => Default::default(),
             };
             let anonymous = show(of(|run| run.anon_kib_per_connection), 2);
             let name = name(server, transport);
@@ -246,6 +246,9 @@ fn name(server: Product, transport: Transport) -> String {
         Product::Rig => "gateway",
         Product::Nginx => "nginx, nchan",
         Product::Haproxy => "haproxy",
+        Product::Floor => "floor",
+        Product::Pushpin => "Pushpin",
+        Product::SocketIo => "Socket.IO",
     };
     format!("{server}, {}", label(transport))
 }

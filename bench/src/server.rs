@@ -1,23 +1,28 @@
 //! The servers under test: how each is started, spoken to and ended.
 
 mod child;
+mod floor;
 mod nginx;
+mod place;
 pub(crate) mod proxies;
+mod pushpin;
 mod rig;
+mod socketio;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::Transport;
-use crate::process::{Cpu, Memory, children};
+use crate::process::{Cpu, Memory, established};
 use crate::token;
 use child::Child;
 pub(crate) use nginx::configuration as nginx_configuration;
+pub(crate) use place::free_folder;
+use place::{Folder, free_address};
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -30,6 +35,13 @@ pub(crate) enum Product {
     /// HAProxy, as a proxy only.
     #[value(skip)]
     Haproxy,
+    /// One write of the ready frame to each socket: what nothing can do with less.
+    Floor,
+    /// Pushpin, with all its processes.
+    Pushpin,
+    /// A Socket.IO server on Node; WebSocket only.
+    #[value(name = "socketio")]
+    SocketIo,
 }
 
 /// How servers are started.
@@ -80,6 +92,9 @@ impl Launch {
             Product::Rig => rig::start(self),
             Product::Nginx => nginx::start(self),
             Product::Haproxy => anyhow::bail!("haproxy has no subscribers"),
+            Product::Floor => floor::start(),
+            Product::Pushpin => pushpin::start(self),
+            Product::SocketIo => socketio::start(),
         }
     }
 
@@ -92,6 +107,9 @@ impl Launch {
             Product::Rig => rig::version(&self.rig),
             Product::Nginx => nginx::version(&self.nginx),
             Product::Haproxy => proxies::haproxy_version(&self.haproxy),
+            Product::Floor => Ok(floor::version()),
+            Product::Pushpin => pushpin::version(),
+            Product::SocketIo => socketio::version(),
         }
     }
 }
@@ -103,7 +121,7 @@ pub(crate) struct Server {
     child: Child,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    /// Where it says how many clients it has; of the gateway, its internal port.
+    /// Where it says how many clients it has; of the gateway, its internal port; of Pushpin, its control port.
     pub(crate) status: SocketAddr,
 }
 
@@ -112,11 +130,13 @@ pub(crate) struct Server {
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// What a WebSocket client says first, as a text; nothing where it just listens.
+    pub(crate) hello: &'static [u8],
     /// What the server says after its response head when the subscription is in place.
     pub(crate) greeting: &'static [u8],
 }
 
-/// Clients as the server counts them. `None`: it does not say.
+/// Clients as the server counts them, or the kernel where it does not. `None`: it does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Population {
     /// Open connections, or subscribers.
@@ -135,6 +155,12 @@ impl Server {
             (Product::Nginx, Transport::Sse) => nginx::SSE.to_owned(),
             (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
             (Product::Haproxy, _) => anyhow::bail!("haproxy has no subscribers"),
+            (Product::Floor, Transport::Sse) => floor::SSE.to_owned(),
+            (Product::Floor, Transport::Ws) => floor::WS.to_owned(),
+            (Product::Pushpin, Transport::Sse) => pushpin::SSE.to_owned(),
+            (Product::Pushpin, Transport::Ws) => pushpin::WS.to_owned(),
+            (Product::SocketIo, Transport::Sse) => anyhow::bail!("Socket.IO has no Server-Sent Events"),
+            (Product::SocketIo, Transport::Ws) => socketio::WS.to_owned(),
         };
         Ok(self.opening(transport, &path))
     }
@@ -158,11 +184,14 @@ impl Server {
 
     /// Where clients of that transport connect.
     pub(crate) fn door(&self, transport: Transport) -> Door {
-        let greeting: &[u8] = match self.product {
-            Product::Rig => b"rig.subscriptions_set",
-            Product::Nginx | Product::Haproxy => b"",
+        let (hello, greeting): (&[u8], &[u8]) = match (self.product, transport) {
+            (Product::Rig, _) => (b"", b"rig.subscriptions_set"),
+            (Product::Pushpin, Transport::Ws) => (b"", pushpin::GREETING),
+            (Product::SocketIo, _) => (socketio::HELLO, socketio::GREETING),
+            // Who has their response head is subscribed.
+            (Product::Nginx | Product::Haproxy | Product::Floor | Product::Pushpin, _) => (b"", b""),
         };
-        Door { address: self.address, transport, greeting }
+        Door { address: self.address, transport, hello, greeting }
     }
 
     /// The request, for the internal port, that revokes the session of client `number`.
@@ -171,13 +200,23 @@ impl Server {
         post(self.status, rig::BLACKLIST, body.as_bytes())
     }
 
+    /// Where publishers connect.
+    pub(crate) fn publishing(&self) -> SocketAddr {
+        if self.product == Product::Pushpin { self.status } else { self.address }
+    }
+
     /// The request that publishes this event to all subscribers.
     pub(crate) fn publication(&self, event: &[u8]) -> Vec<u8> {
         let path = match self.product {
             Product::Rig => rig::EVENTS,
             Product::Nginx | Product::Haproxy => nginx::EVENTS,
+            Product::Floor => floor::EVENTS,
+            Product::Pushpin => {
+                return post(self.publishing(), pushpin::EVENTS, &pushpin::publication(event));
+            }
+            Product::SocketIo => socketio::EVENTS,
         };
-        post(self.address, path, event)
+        post(self.publishing(), path, event)
     }
 
     /// How many clients the server says it has.
@@ -189,6 +228,8 @@ impl Server {
             Product::Rig => rig::population(self.status).await,
             Product::Nginx => nginx::population(self.status).await,
             Product::Haproxy => anyhow::bail!("haproxy has no subscribers"),
+            Product::Floor | Product::Pushpin => kernel_population(self.address),
+            Product::SocketIo => socketio::population(self.status).await,
         }
     }
 
@@ -197,7 +238,7 @@ impl Server {
     /// # Errors
     /// It is gone.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        self.pids()?.into_iter().map(Memory::of).try_fold(Memory::default(), |sum, one| Ok(sum + one?))
+        self.child.pids()?.into_iter().map(Memory::of).try_fold(Memory::default(), |sum, one| Ok(sum + one?))
     }
 
     /// The CPU time of all its processes up to now.
@@ -205,22 +246,14 @@ impl Server {
     /// # Errors
     /// It is gone.
     pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
-        self.pids()?.into_iter().map(Cpu::of).try_fold(Cpu::default(), |sum, one| Ok(sum + one?))
-    }
-
-    fn pids(&self) -> anyhow::Result<Vec<u32>> {
-        let pid = self.child.pid();
-        match self.product {
-            Product::Rig | Product::Haproxy => Ok(vec![pid]),
-            Product::Nginx => Ok([vec![pid], children(pid)?].concat()),
-        }
+        self.child.pids()?.into_iter().map(Cpu::of).try_fold(Cpu::default(), |sum, one| Ok(sum + one?))
     }
 }
 
-/// A name for a folder that does not exist.
-pub(crate) fn free_folder(of: &str) -> anyhow::Result<PathBuf> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
-    Ok(std::env::temp_dir().join(format!("rig-bench-{of}-{}-{stamp}", std::process::id())))
+/// Of a server that counts its clients for nobody.
+fn kernel_population(address: SocketAddr) -> anyhow::Result<Population> {
+    let SocketAddr::V4(address) = address else { anyhow::bail!("{address} is not IPv4") };
+    Ok(Population { connections: established(address)?, sessions: None, subscriptions: None })
 }
 
 fn post(address: SocketAddr, path: &str, json: &[u8]) -> Vec<u8> {

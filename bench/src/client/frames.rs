@@ -1,9 +1,16 @@
-//! As much of WebSocket as a client needs that only counts: where frames begin, and what to answer to a ping.
+//! As much of WebSocket as a client needs that only counts: where frames begin, and what to answer to a ping, be it
+//! WebSocket's own or that of Engine.IO, which is below Socket.IO.
 
 /// The longest header of a frame from a server, which is never masked (RFC 6455, section 5.2).
 const HEADER: usize = 10;
 
 const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+const TEXT: u8 = 0x1;
+
+/// Engine.IO's ping and pong are texts (Engine.IO protocol 4). No other server here sends a text of one byte.
+const ENGINE_PING: &[u8] = b"2";
+const ENGINE_PONG: &[u8] = b"3";
 
 /// Pongs that are due, back to back.
 pub(super) type Pongs = Vec<u8>;
@@ -16,7 +23,7 @@ pub(super) struct Frames {
     known: usize,
     /// Bytes of the payload that have not come.
     missing: u64,
-    /// The payload of a ping so far.
+    /// The payload so far of what may be a ping.
     ping: Vec<u8>,
 }
 
@@ -36,7 +43,7 @@ impl Frames {
                 let length =
                     usize::try_from(self.missing).map_or(bytes.len(), |missing| missing.min(bytes.len()));
                 let (payload, rest) = bytes.split_at(length);
-                if self.opcode() == PING {
+                if self.opcode() == PING || (self.opcode() == TEXT && self.header[1] == 1) {
                     self.ping.extend_from_slice(payload);
                 }
                 self.missing -= length as u64;
@@ -65,21 +72,30 @@ impl Frames {
         if self.missing > 0 {
             return;
         }
-        if self.opcode() == PING {
-            pong(&self.ping, pongs);
-            self.ping = Vec::new();
+        match (self.opcode(), &self.ping[..]) {
+            (PING, payload) => short(PONG, payload, pongs),
+            (TEXT, ENGINE_PING) => short(TEXT, ENGINE_PONG, pongs),
+            _ => {}
         }
+        self.ping = Vec::new();
         self.known = 0;
     }
 }
 
 /// Masked, as all frames from clients are (RFC 6455, section 5.3), with a key that changes nothing. The payload of a
 /// control frame is at most 125 bytes; what is longer is no ping.
-fn pong(payload: &[u8], pongs: &mut Pongs) {
+fn short(opcode: u8, payload: &[u8], frames: &mut Vec<u8>) {
     if let Ok(length @ 0..=125) = u8::try_from(payload.len()) {
-        pongs.extend_from_slice(&[0x8A, 0x80 | length, 0, 0, 0, 0]);
-        pongs.extend_from_slice(payload);
+        frames.extend_from_slice(&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0]);
+        frames.extend_from_slice(payload);
     }
+}
+
+/// A short text.
+pub(super) fn text(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    short(TEXT, payload, &mut frame);
+    frame
 }
 
 #[cfg(test)]
@@ -108,6 +124,14 @@ mod tests {
         assert_eq!(pongs_of(&[&all]), expected);
         let bytes: Vec<_> = all.chunks(1).collect();
         assert_eq!(pongs_of(&bytes), expected);
+    }
+
+    #[test]
+    fn pings_of_engine_io_are_answered_and_texts_like_them_are_not() {
+        let all = [0x81, 1, b'2', 0x81, 1, b'6', 0x81, 2, b'2', b'2', 0x82, 1, b'2', 0x81, 1, b'2'];
+        let pong = [0x81, 0x81, 0, 0, 0, 0, b'3'];
+        let bytes: Vec<_> = all.chunks(1).collect();
+        assert_eq!(pongs_of(&bytes), pong.repeat(2));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Head {
     /// Zero where it is not said.
     content_length: usize,
     chunked: bool,
+    /// No other answer follows on this connection.
+    closes: bool,
 }
 
 /// Reads up to the end of a head. What follows it stays in `buffer`.
@@ -59,30 +61,34 @@ pub(super) async fn read_until(
 fn parse_head(head: &str) -> anyhow::Result<Head> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let mut head = Head { status: status.context("not a status line")?, content_length: 0, chunked: false };
+    let status = status.context("not a status line")?;
+    let mut head = Head { status, content_length: 0, chunked: false, closes: false };
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
             head.content_length = value.parse().context("content-length")?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             head.chunked = value.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("connection") {
+            head.closes = value.eq_ignore_ascii_case("close");
         }
     }
     Ok(head)
 }
 
-/// Reads the next answer: its status and its body.
+/// Reads the next answer: its head and its body.
 ///
 /// # Errors
 /// No answer comes, or it is none.
 pub(super) async fn read_answer(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
-) -> anyhow::Result<(u16, Vec<u8>)> {
-    let Head { status, content_length: length, chunked } = read_head(stream, buffer).await?;
-    anyhow::ensure!(!chunked, "a chunked answer is not understood here");
+) -> anyhow::Result<(Head, Vec<u8>)> {
+    let head = read_head(stream, buffer).await?;
+    anyhow::ensure!(!head.chunked, "a chunked answer is not understood here");
+    let length = head.content_length;
     read_until(stream, buffer, |bytes| bytes.len() >= length).await.context("body of an answer")?;
-    Ok((status, buffer.drain(..length).collect()))
+    Ok((head, buffer.drain(..length).collect()))
 }
 
 /// The body of that page.
@@ -95,17 +101,19 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
         let mut buffer = Vec::new();
-        let (status, body) = read_answer(&mut stream, &mut buffer).await?;
-        anyhow::ensure!(status == 200, "{path} answers {status}");
+        let (head, body) = read_answer(&mut stream, &mut buffer).await?;
+        anyhow::ensure!(head.status == 200, "{path} answers {}", head.status);
         Ok(String::from_utf8(body)?)
     };
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
 
-/// One connection that publishes events, one after the other.
+/// One connection that publishes events, one after the other. Connects anew where the server closes it after each.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    stream: TcpStream,
+    address: SocketAddr,
+    /// `None`: closed by the server.
+    stream: Option<TcpStream>,
     buffer: Vec<u8>,
 }
 
@@ -113,9 +121,7 @@ impl Publisher {
     /// # Errors
     /// The server cannot be reached.
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { address, stream: Some(connect(address).await?), buffer: Vec::new() })
     }
 
     /// Sends a request and waits for its answer.
@@ -124,14 +130,26 @@ impl Publisher {
     /// It is not accepted.
     pub(crate) async fn publish(&mut self, request: &[u8]) -> anyhow::Result<()> {
         let answer = async {
-            self.stream.write_all(request).await?;
-            let (status, body) = read_answer(&mut self.stream, &mut self.buffer).await?;
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => connect(self.address).await?,
+            };
+            stream.write_all(request).await?;
+            let (head, body) = read_answer(&mut stream, &mut self.buffer).await?;
+            self.stream = (!head.closes).then_some(stream);
+            let status = head.status;
             let text = || String::from_utf8_lossy(&body).into_owned();
             anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
             Ok(())
         };
         timeout(ANSWER, answer).await.context("no answer to an event")?
     }
+}
+
+async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -141,8 +159,9 @@ mod tests {
     #[test]
     fn heads_are_read_without_case() {
         let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
-        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false });
+        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, closes: false });
         assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
+        assert!(parse_head("HTTP/1.1 200 OK\r\nCONNECTION: Close").unwrap().closes);
         assert!(parse_head("nonsense").is_err());
         assert!(parse_head("HTTP/1.1 200 OK\r\ncontent-length: many").is_err());
     }

@@ -43,7 +43,8 @@ pub(crate) async fn publish_all(
     let receive = async {
         let mut buffer = Vec::new();
         for number in 0..expected {
-            let (status, body) = read_answer(&mut answers, &mut buffer).await?;
+            let (head, body) = read_answer(&mut answers, &mut buffer).await?;
+            let status = head.status;
             let text = || String::from_utf8_lossy(&body).into_owned();
             anyhow::ensure!((200..300).contains(&status), "event {number} is answered {status} {}", text());
         }

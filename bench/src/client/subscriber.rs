@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::crowd::Received;
-use super::frames::Frames;
+use super::frames::{self, Frames};
 use super::http::{read_head, read_until};
 use crate::Transport;
 use crate::event::contains;
@@ -156,6 +156,9 @@ pub(super) async fn subscribe(stream: &mut TcpStream, door: Door, request: &[u8]
     };
     if head.status != expected {
         anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
+    }
+    if !door.hello.is_empty() {
+        stream.write_all(&frames::text(door.hello)).await?;
     }
     read_until(stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
     Ok(buffer)

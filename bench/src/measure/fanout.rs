@@ -59,7 +59,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Fanout> {
     let Plan { server: product, transport, subscribers, events } = plan;
     let server = launch.start(product)?;
     let crowd = Crowd::connect(&server, transport, subscribers, &event::numbered(0), None).await?;
-    let mut publisher = Publisher::connect(server.address).await?;
+    let mut publisher = Publisher::connect(server.publishing()).await?;
     let mut stream = Stream { server: &server, crowd: &crowd, publisher: &mut publisher, subscribers };
     for number in 0..WARM_UP {
         stream.send(number).await?;

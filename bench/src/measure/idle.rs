@@ -71,7 +71,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     let population = server.population().await?;
     crowd.ensure_complete()?;
     ensure_all(population, connections)?;
-    Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
+    Publisher::connect(server.publishing()).await?.publish(&server.publication(&first)).await?;
     crowd.receive(connections.into()).await.context("the event that shows who is subscribed")?;
     let after_event = server.memory()?;
     crowd.leave().await;

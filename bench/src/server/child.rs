@@ -1,49 +1,99 @@
 //! A process that ends when its owner lets go of it.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{ChildStderr, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::place::Folder;
+use crate::process::descendants;
+
+/// How long a start may take.
+const START: Duration = Duration::from_secs(10);
+
+/// Between two tries to connect.
+const TRY: Duration = Duration::from_millis(10);
+
 /// How long a process may take to end in order.
 const GRACE: Duration = Duration::from_secs(12);
 
-/// Dropping it ends the process, first in order, and removes its folder.
+/// Dropping it ends the process, first in order, then those that it needs, and removes its folder.
 #[derive(Debug)]
 pub(super) struct Child {
     process: std::process::Child,
-    folder: Option<PathBuf>,
+    parts: Vec<Child>,
+    service: Option<Box<Child>>,
+    /// The last field: removed when all have ended that use it.
+    _folder: Option<Folder>,
 }
 
 impl Child {
     /// # Errors
     /// It cannot be started.
-    pub(super) fn spawn(command: &mut Command, folder: Option<PathBuf>) -> anyhow::Result<Self> {
-        let process = command.spawn().with_context(|| format!("start {:?}", command.get_program()));
-        if process.is_err() {
-            remove(folder.as_ref());
-        }
-        Ok(Self { process: process?, folder })
+    pub(super) fn spawn(command: &mut Command, folder: Option<Folder>) -> anyhow::Result<Self> {
+        let process = command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
+        Ok(Self { process, parts: Vec::new(), service: None, _folder: folder })
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.process.id()
+    /// The same, with another process that is a part of it.
+    pub(super) fn with(mut self, part: Self) -> Self {
+        self.parts.push(part);
+        self
+    }
+
+    /// The same before a service, which stands for the application: what it takes is not the server's.
+    pub(super) fn before(mut self, service: Self) -> Self {
+        self.service = Some(Box::new(service));
+        self
+    }
+
+    /// All processes, with those that they have started.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn pids(&self) -> anyhow::Result<Vec<u32>> {
+        let mut pids = descendants(self.process.id())?;
+        for part in &self.parts {
+            pids.extend(part.pids()?);
+        }
+        Ok(pids)
     }
 
     /// What it writes to standard error, once.
-    pub(super) fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+    pub(super) fn stderr(&mut self) -> Option<ChildStderr> {
         self.process.stderr.take()
     }
 
+    /// What it writes to standard output, once.
+    pub(super) fn stdout(&mut self) -> Option<ChildStdout> {
+        self.process.stdout.take()
+    }
+
+    /// Waits until it listens there.
+    ///
     /// # Errors
-    /// It has ended.
-    pub(super) fn ensure_running(&mut self) -> anyhow::Result<()> {
-        match self.process.try_wait()? {
-            None => Ok(()),
-            Some(status) => anyhow::bail!("ended with {status}"),
+    /// It has ended, or takes too long.
+    pub(super) fn wait_for(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let listens = || TcpStream::connect(address).is_ok();
+        self.wait_until(listens).with_context(|| format!("nobody listens on {address}"))
+    }
+
+    /// Waits until it is `ready`.
+    ///
+    /// # Errors
+    /// It has ended, or takes too long.
+    pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START;
+        while !ready() {
+            if let Some(status) = self.process.try_wait()? {
+                anyhow::bail!("the process ended with {status}");
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the process is not ready within {START:?}");
+            std::thread::sleep(TRY);
         }
+        Ok(())
     }
 
     fn end(&mut self) {
@@ -64,12 +114,5 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.end();
-        remove(self.folder.as_ref());
-    }
-}
-
-fn remove(folder: Option<&PathBuf>) {
-    if let Some(folder) = folder {
-        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -1,14 +1,12 @@
 //! nginx with nchan: one master, one worker, one channel.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::{Child, Launch, Population, Product, Server, free_folder};
+use super::{Child, Folder, Launch, Population, Product, Server, free_address};
 use crate::client;
 
 pub(super) const SSE: &str = "/sse";
@@ -16,44 +14,31 @@ pub(super) const WS: &str = "/ws";
 pub(super) const EVENTS: &str = "/events";
 const STATUS: &str = "/status";
 
-/// How long a start may take.
-const START: Duration = Duration::from_secs(10);
-
-/// Between two tries to connect.
-const TRY: Duration = Duration::from_millis(10);
-
 /// Debian builds nginx to look for its modules here.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
-    let folder = make_folder()?;
-    // Another process can take the port before nginx does; then nginx ends, and the start fails.
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(&folder, address))?;
-    let mut command = Command::new(&launch.nginx);
-    command.arg("-p").arg(&folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = Child::spawn(&mut command, Some(folder))?;
-    wait_until_listening(&mut child, address)?;
+    let (folder, address) = (Folder::new("nginx")?, free_address()?);
+    let text = configuration(&folder, address);
+    let child = spawn(&launch.nginx, folder, &text, address)?;
     Ok(Server { product: Product::Nginx, child, address, status: address })
 }
 
-pub(super) fn wait_until_listening(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START;
-    while TcpStream::connect(address).is_err() {
-        child.ensure_running().context("nginx")?;
-        anyhow::ensure!(Instant::now() < deadline, "nginx does not listen on {address}");
-        std::thread::sleep(TRY);
-    }
-    Ok(())
-}
-
-fn make_folder() -> anyhow::Result<PathBuf> {
-    let folder = free_folder("nginx")?;
-    // Fails where the folder exists: nothing that somebody else put there is used.
-    fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
-    Ok(folder)
+/// nginx with this configuration, listening there.
+pub(super) fn spawn(
+    nginx: &Path,
+    folder: Folder,
+    configuration: &str,
+    address: SocketAddr,
+) -> anyhow::Result<Child> {
+    let file = folder.write("nginx.conf", configuration)?;
+    let mut command = Command::new(nginx);
+    command.arg("-p").arg(&*folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
+    // Standard error is the error log until that is open: what stands there keeps nginx from its start.
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = Child::spawn(&mut command, Some(folder))?;
+    child.wait_for(address)?;
+    Ok(child)
 }
 
 /// What is not needed to run at all is left at its default, but for the heartbeats, which are those of the gateway.

@@ -1,15 +1,14 @@
 //! The proxies under test, and the service behind all of them: nginx that answers 64 bytes.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::nginx::wait_until_listening;
-use super::{Child, Launch, Product, Server, free_folder};
+use super::{Child, Folder, Launch, Product, Server, free_address, free_folder, nginx};
 
 /// What the service answers.
 pub(crate) const ANSWER: &str = "0123456789012345678901234567890123456789012345678901234567890123";
@@ -68,22 +67,23 @@ pub(crate) fn gateway(
 /// # Errors
 /// haproxy cannot be started.
 pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Server> {
-    let (folder, address) = (new_folder("haproxy")?, free_address()?);
-    let file = folder.join("haproxy.cfg");
+    let (folder, address) = (Folder::new("haproxy")?, free_address()?);
     let text = format!(
         "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  option http-keep-alive\n  option forwardfor\nfrontend clients\n  bind {address}\n  \
          default_backend service\nbackend service\n  http-reuse always\n  server service {service}\n"
     );
-    fs::write(&file, text)?;
+    let file = folder.write("haproxy.cfg", &text)?;
     let mut command = Command::new(&launch.haproxy);
     command.arg("-db").arg("-f").arg(&file);
-    listening(command, folder, address, Product::Haproxy)
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Child::spawn(&mut command, Some(folder))?;
+    child.wait_for(address)?;
+    Ok(Server { product: Product::Haproxy, child, address, status: address })
 }
 
 fn nginx(launch: &Launch, name: &str, upstream: &str, location: &str) -> anyhow::Result<Server> {
-    let (folder, address) = (new_folder(name)?, free_address()?);
-    let file = folder.join("nginx.conf");
+    let (folder, address) = (Folder::new(name)?, free_address()?);
     let path = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {path}/{kind};\n"))
@@ -93,33 +93,8 @@ fn nginx(launch: &Launch, name: &str, upstream: &str, location: &str) -> anyhow:
          events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n\
          {temporary}  {upstream}\n  server {{\n    listen {address};\n    location / {{ {location} }}\n  }}\n}}\n"
     );
-    fs::write(&file, text)?;
-    let mut command = Command::new(&launch.nginx);
-    command.arg("-p").arg(&folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
-    listening(command, folder, address, Product::Nginx)
-}
-
-fn listening(
-    mut command: Command,
-    folder: std::path::PathBuf,
-    address: SocketAddr,
-    product: Product,
-) -> anyhow::Result<Server> {
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = Child::spawn(&mut command, Some(folder))?;
-    wait_until_listening(&mut child, address)?;
-    Ok(Server { product, child, address, status: address })
-}
-
-/// Another process can take the port before the server does; then the server ends, and the start fails.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-fn new_folder(of: &str) -> anyhow::Result<std::path::PathBuf> {
-    let folder = free_folder(of)?;
-    fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
-    Ok(folder)
+    let child = nginx::spawn(&launch.nginx, folder, &text, address)?;
+    Ok(Server { product: Product::Nginx, child, address, status: address })
 }
 
 /// What haproxy calls itself.

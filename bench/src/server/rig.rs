@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::{Child, Launch, Population, Product, Server, free_folder};
+use super::{Child, Folder, Launch, Population, Product, Server};
 use crate::{Transport, client, token};
 
 pub(super) const EVENTS: &str = "/_rig/v1/events";
@@ -49,11 +49,11 @@ impl Line {
 
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     // Made by the gateway: the time of a start is that of a first start.
-    let folder = free_folder("data")?;
+    let folder = Folder::to_come("data")?;
     let mut command = Command::new(&launch.rig);
     command
         .env_clear()
-        .env("DATA_DIR", &folder)
+        .env("DATA_DIR", &*folder)
         .env("INBOUND_BIND", "127.0.0.1")
         .env("INBOUND_PORT", "0")
         .env("API_HTTP_PORT", "0")

@@ -1,0 +1,82 @@
+//! One connection: what it is for, and what its socket did not take.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+/// Bytes that wait for a client at most. A client that is further behind is dropped.
+const LEFT_MAX: usize = 1 << 20;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It has asked for nothing yet, or has published.
+    Publisher,
+    Sse,
+    WebSocket,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    pub(crate) role: Role,
+    /// The beginning of a request.
+    pub(crate) unread: Vec<u8>,
+    /// What the socket did not take: nothing, unless the client is slower than the publisher.
+    left: VecDeque<u8>,
+}
+
+impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, role: Role::Publisher, unread: Vec::new(), left: VecDeque::new() }
+    }
+
+    /// Reads what has come, into `buffer`; zero bytes where there is nothing more.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            read => read,
+        }
+    }
+
+    /// Writes these bytes, once. What the socket does not take waits until it does.
+    ///
+    /// # Errors
+    /// The connection has ended, or too much waits.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let taken = if self.left.is_empty() { self.write_once(bytes)? } else { 0 };
+        if taken == bytes.len() {
+            return Ok(());
+        }
+        self.left.extend(&bytes[taken..]);
+        if self.left.len() > LEFT_MAX { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// Writes what has waited.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(crate) fn write_left(&mut self) -> io::Result<()> {
+        while !self.left.is_empty() {
+            match self.stream.write(self.left.as_slices().0) {
+                Ok(taken) => drop(self.left.drain(..taken)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.left = VecDeque::new();
+        Ok(())
+    }
+
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            taken => taken,
+        }
+    }
+}
