@@ -1,9 +1,10 @@
 //! The servers under test: how each is started, spoken to and ended.
 
 mod child;
+mod identity;
 mod nginx;
 pub(crate) mod proxies;
-mod rig;
+pub(crate) mod rig;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use serde::Serialize;
 use crate::Transport;
 use crate::process::{Cpu, Memory, children};
 use crate::token;
-use child::Child;
+pub(crate) use child::Child;
+pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
 
 /// Which server.
@@ -116,6 +118,21 @@ pub(crate) struct Door {
     pub(crate) greeting: &'static [u8],
 }
 
+impl Door {
+    /// The request that opens a connection on this path.
+    pub(crate) fn request(self, path: &str) -> Vec<u8> {
+        let headers = match self.transport {
+            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
+            Transport::Ws => {
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            }
+        };
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes()
+    }
+}
+
 /// Clients as the server counts them. `None`: it does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Population {
@@ -136,30 +153,18 @@ impl Server {
             (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
             (Product::Haproxy, _) => anyhow::bail!("haproxy has no subscribers"),
         };
-        Ok(self.opening(transport, &path))
+        Ok(self.door(transport).request(&path))
     }
 
     /// The same of a client of the gateway that wants no events.
     pub(crate) fn unsubscribed(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
-        Ok(self.opening(transport, &rig::path(transport, rig::NOTHING, &token::mint(number)?)))
-    }
-
-    fn opening(&self, transport: Transport, path: &str) -> Vec<u8> {
-        let headers = match transport {
-            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
-            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
-            Transport::Ws => {
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            }
-        };
-        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes()
+        Ok(self.door(transport).request(&rig::path(transport, rig::NOTHING, &token::mint(number)?)))
     }
 
     /// Where clients of that transport connect.
     pub(crate) fn door(&self, transport: Transport) -> Door {
         let greeting: &[u8] = match self.product {
-            Product::Rig => b"rig.subscriptions_set",
+            Product::Rig => rig::GREETING,
             Product::Nginx | Product::Haproxy => b"",
         };
         Door { address: self.address, transport, greeting }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -21,13 +21,18 @@ pub(super) struct Head {
     /// Zero where it is not said.
     content_length: usize,
     chunked: bool,
+    /// Those that are set, as they are sent back.
+    pub(super) cookies: String,
 }
 
 /// Reads up to the end of a head. What follows it stays in `buffer`.
 ///
 /// # Errors
 /// No head comes, or it is no head.
-pub(super) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Head> {
+pub(super) async fn read_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<Head> {
     let end = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"\r\n\r\n");
     read_until(stream, buffer, |bytes| end(bytes).is_some()).await.context("head of an answer")?;
     let end = end(buffer).context("head of an answer")?;
@@ -41,7 +46,7 @@ pub(super) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> a
 /// # Errors
 /// The stream ends before, or too much comes.
 pub(super) async fn read_until(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     done: impl Fn(&[u8]) -> bool,
 ) -> anyhow::Result<()> {
@@ -56,19 +61,39 @@ pub(super) async fn read_until(
 fn parse_head(head: &str) -> anyhow::Result<Head> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let mut head = Head { status: status.context("not a status line")?, content_length: 0, chunked: false };
+    let status = status.context("not a status line")?;
+    let mut head = Head { status, content_length: 0, chunked: false, cookies: String::new() };
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
             head.content_length = value.parse().context("content-length")?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             head.chunked = value.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("set-cookie") {
+            let separator = if head.cookies.is_empty() { "" } else { "; " };
+            head.cookies.extend([separator, value.split(';').next().unwrap_or(value)]);
         }
     }
     Ok(head)
 }
 
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &Head) -> anyhow::Result<Vec<u8>> {
+/// Reads an answer and nothing after it.
+///
+/// # Errors
+/// None comes, or it is none.
+pub(super) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<(Head, Vec<u8>)> {
+    let mut buffer = Vec::new();
+    let head = read_head(stream, &mut buffer).await?;
+    let body = read_body(stream, &mut buffer, &head).await?;
+    anyhow::ensure!(buffer.is_empty(), "more than an answer");
+    Ok((head, body))
+}
+
+async fn read_body(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    head: &Head,
+) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(!head.chunked, "a chunked answer is not understood here");
     let length = head.content_length;
     read_until(stream, buffer, |bytes| bytes.len() >= length).await.context("body of an answer")?;
@@ -84,10 +109,9 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
     let answer = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
-        let mut buffer = Vec::new();
-        let head = read_head(&mut stream, &mut buffer).await?;
+        let (head, body) = read_answer(&mut stream).await?;
         anyhow::ensure!(head.status == 200, "{path} answers {}", head.status);
-        Ok(String::from_utf8(read_body(&mut stream, &mut buffer, &head).await?)?)
+        Ok(String::from_utf8(body)?)
     };
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
@@ -133,8 +157,10 @@ mod tests {
     #[test]
     fn heads_are_read_without_case() {
         let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
-        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false });
+        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, cookies: String::new() });
         assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
+        let cookies = "HTTP/1.1 200 OK\r\nset-cookie: a=1=; path=/; HttpOnly\r\nSet-Cookie: b=\"2\"";
+        assert_eq!(parse_head(cookies).unwrap().cookies, "a=1=; b=\"2\"");
         assert!(parse_head("nonsense").is_err());
         assert!(parse_head("HTTP/1.1 200 OK\r\ncontent-length: many").is_err());
     }

@@ -1,29 +1,26 @@
 //! One client: connects, answers pings, and hands what it reads to a counter.
 
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::crowd::Received;
 use super::frames::Frames;
 use super::http::{read_head, read_until};
+use super::tls::{Duplex, dial};
 use crate::Transport;
 use crate::event::contains;
 use crate::server::Door;
 
-/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
-const PER_ADDRESS: u32 = 5000;
-
 /// One client that is connected and subscribed.
-pub(super) struct Subscriber {
-    stream: TcpStream,
+pub(super) struct Subscriber<S = TcpStream> {
+    stream: S,
     /// Of WebSocket.
     frames: Option<Frames>,
     received: Arc<Received>,
@@ -42,10 +39,21 @@ impl Subscriber {
         number: u32,
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        let host = u8::try_from(2 + number / PER_ADDRESS)?;
-        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-        let mut stream = socket.connect(door.address).await?;
+        Self::greet(dial(door.address, number).await?, door, request, received).await
+    }
+}
+
+impl<S: Duplex> Subscriber<S> {
+    /// Sends this request and waits for the greeting.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) async fn greet(
+        mut stream: S,
+        door: Door,
+        request: &[u8],
+        received: Arc<Received>,
+    ) -> anyhow::Result<Self> {
         stream.write_all(request).await?;
         let mut buffer = Vec::with_capacity(1024);
         let head = read_head(&mut stream, &mut buffer).await?;
@@ -58,7 +66,8 @@ impl Subscriber {
         }
         read_until(&mut stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
         let mut subscriber = Self { stream, frames, received, events: 0 };
-        subscriber.take(&buffer)?;
+        let pongs = subscriber.take(&buffer);
+        subscriber.stream.write_all(&pongs).await?;
         Ok(subscriber)
     }
 
@@ -83,7 +92,8 @@ impl Subscriber {
         while !contains(&buffer, first) {
             let known = buffer.len();
             read_until(&mut self.stream, &mut buffer, |bytes| bytes.len() > known).await?;
-            self.take(&buffer[known..])?;
+            let pongs = self.take(&buffer[known..]);
+            self.stream.write_all(&pongs).await?;
         }
         Ok(())
     }
@@ -94,23 +104,26 @@ impl Subscriber {
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() || self.take(buffer.filled()).is_err() {
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            let pongs = self.take(buffer.filled());
+            // Some bytes now and then: there is always room for them.
+            if !pongs.is_empty()
+                && !matches!(Pin::new(&mut self.stream).poll_write(cx, &pongs), Poll::Ready(Ok(_)))
+            {
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Counts the events in these bytes and answers the pings.
-    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    /// Counts the events in these bytes; returns the answers to the pings among them.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut pongs = Vec::new();
         if let Some(frames) = &mut self.frames {
-            let mut pongs = Vec::new();
             frames.take(bytes, &mut pongs);
-            if !pongs.is_empty() {
-                // Some bytes now and then: there is always room for them.
-                self.stream.try_write(&pongs)?;
-            }
         }
         self.events += self.received.count(bytes, self.events);
-        Ok(())
+        pongs
     }
 }

@@ -1,7 +1,7 @@
 //! A process that ends when its owner lets go of it.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ const GRACE: Duration = Duration::from_secs(12);
 
 /// Dropping it ends the process, first in order, and removes its folder.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: std::process::Child,
     folder: Option<PathBuf>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Child {
 impl Child {
     /// # Errors
     /// It cannot be started.
-    pub(super) fn spawn(command: &mut Command, folder: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(command: &mut Command, folder: Option<PathBuf>) -> anyhow::Result<Self> {
         let process = command.spawn().with_context(|| format!("start {:?}", command.get_program()));
         if process.is_err() {
             remove(folder.as_ref());
@@ -33,13 +33,18 @@ impl Child {
     }
 
     /// What it writes to standard error, once.
-    pub(super) fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+    pub(super) fn stderr(&mut self) -> Option<ChildStderr> {
         self.process.stderr.take()
+    }
+
+    /// What it reads from standard input and writes to standard output, once.
+    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.process.stdin.take().zip(self.process.stdout.take())
     }
 
     /// # Errors
     /// It has ended.
-    pub(super) fn ensure_running(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn ensure_running(&mut self) -> anyhow::Result<()> {
         match self.process.try_wait()? {
             None => Ok(()),
             Some(status) => anyhow::bail!("ended with {status}"),

@@ -112,7 +112,7 @@ fn listening(
 }
 
 /// Another process can take the port before the server does; then the server ends, and the start fails.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
