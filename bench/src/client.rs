@@ -1,16 +1,24 @@
 //! Clients at little cost: requests are written as they are, of answers only the heads are read, events are counted.
 
 mod crowd;
+mod entrance;
 mod frames;
+mod h2;
 mod http;
+mod longpolling;
 mod pipeline;
 mod slow;
 mod subscriber;
 mod throng;
+mod tls;
+mod variant;
 
 pub(crate) use crowd::Crowd;
+pub(crate) use entrance::Entrance;
 pub(crate) use http::{Publisher, get};
 pub(crate) use pipeline::publish_all;
 pub(crate) use slow::SlowReaders;
 pub(crate) use subscriber::visit;
 pub(crate) use throng::Throng;
+pub(crate) use tls::Trust;
+pub(crate) use variant::{Variant, Way};

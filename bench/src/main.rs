@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use client::Variant;
 use measure::{churn, fanout, filter, idle, journal, proxy, revoke, sessions, slow, start, sustained};
 use server::{Launch, Product};
 
@@ -79,18 +80,36 @@ enum Transport {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Memory of connections that wait, each with its own JWT session and one subscription.
+    /// Memory of connections that wait, each with one subscription. More than one process may have are spread over
+    /// several servers, each with a process of clients.
     Idle {
         #[arg(long, value_enum, default_value = "rig")]
         server: Product,
-        #[arg(long, value_enum, default_value = "sse")]
-        transport: Transport,
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
+        #[command(flatten)]
+        variant: Variant,
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
         connections: u32,
         /// Seconds between the last connect and the measurement; more than one heartbeat interval.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=600))]
         settle: u64,
     },
+    /// The same for 1,000 connections and more, up to the limit of descriptors, beside nchan.
+    IdleSweep {
+        /// Seconds between the last connect and the measurement.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
+        settle: u64,
+    },
+    /// The same in every way that the gateway's clients can wait: transports, with and without session, TLS, HTTP/2.
+    IdleVariants {
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(idle::MOST)))]
+        connections: u32,
+        /// Seconds between the last connect and the measurement.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
+        settle: u64,
+    },
+    /// The clients of one of several servers.
+    #[command(hide = true)]
+    Hold(idle::Hold),
     /// Time from starting the process to the first answer.
     Start {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -210,10 +229,23 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Idle { server, transport, connections, settle } => {
+        Command::Idle { server, variant, connections, settle } => {
             let settle = Duration::from_secs(settle);
-            print(&idle::run(launch, idle::Plan { server, transport, connections, settle }).await?)
+            let plan = idle::Plan { server, variant, connections, settle };
+            let several = connections > idle::MOST;
+            print(&if several { idle::many(launch, plan).await } else { idle::run(launch, plan).await }?)
         }
+        Command::IdleSweep { settle } => {
+            let runs = idle::sweep(launch, Duration::from_secs(settle)).await?;
+            eprint!("{}", report::idle::numbers(&runs));
+            print(&runs)
+        }
+        Command::IdleVariants { connections, settle } => {
+            let runs = idle::variants(launch, connections, Duration::from_secs(settle)).await?;
+            eprint!("{}", report::idle::variants(&runs));
+            print(&runs)
+        }
+        Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),
         Command::Fanout { server, transport, subscribers, events } => {
             print(&fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?)
@@ -246,12 +278,13 @@ async fn smoke(launch: &Launch) -> anyhow::Result<()> {
     print(&start::run(launch, 1)?)?;
     for transport in [Transport::Sse, Transport::Ws] {
         let server = Product::Rig;
-        let settle = Duration::ZERO;
-        print(&idle::run(launch, idle::Plan { server, transport, connections: 50, settle }).await?)?;
+        let (variant, settle) = (transport.into(), Duration::ZERO);
+        print(&idle::run(launch, idle::Plan { server, variant, connections: 50, settle }).await?)?;
         print(&fanout::run(launch, fanout::Plan { server, transport, subscribers: 50, events: 100 }).await?)?;
         let plan = revoke::Plan { transport, connections: 50, bystanders: 10, rounds: 1 };
         print(&revoke::run(launch, plan).await?)?;
     }
+    print(&idle::variants(launch, 50, Duration::ZERO).await?)?;
     print(&sessions::run(10_000)?)?;
     print(&journal::run(journal::Plan { revocations: 10_000, callers: 8 })?)?;
     Ok(())

@@ -1,5 +1,6 @@
 //! The results as a page of Markdown.
 
+pub(crate) mod idle;
 pub(crate) mod proxy;
 mod revocations;
 
@@ -211,7 +212,7 @@ fn method(results: &Results) -> String {
 }
 
 fn idle(results: &Results, server: Product, transport: Transport) -> impl Iterator<Item = &Idle> {
-    results.idle.iter().filter(move |run| (run.server, run.transport) == (server, transport))
+    results.idle.iter().filter(move |run| (run.server, run.variant) == (server, transport.into()))
 }
 
 fn runs(results: &Results, server: Product, transport: Transport) -> impl Iterator<Item = &Fanout> {

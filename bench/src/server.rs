@@ -2,11 +2,12 @@
 
 mod child;
 mod floor;
+mod identity;
 mod nginx;
 mod place;
 pub(crate) mod proxies;
 mod pushpin;
-mod rig;
+pub(crate) mod rig;
 mod socketio;
 
 use std::net::SocketAddr;
@@ -19,7 +20,8 @@ use serde::Serialize;
 use crate::Transport;
 use crate::process::{Cpu, Memory, established};
 use crate::token;
-use child::Child;
+pub(crate) use child::Child;
+pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
 pub(crate) use place::free_folder;
 use place::{Folder, free_address};
@@ -136,6 +138,21 @@ pub(crate) struct Door {
     pub(crate) greeting: &'static [u8],
 }
 
+impl Door {
+    /// The request that opens a connection on this path.
+    pub(crate) fn request(self, path: &str) -> Vec<u8> {
+        let headers = match self.transport {
+            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
+            Transport::Ws => {
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            }
+        };
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes()
+    }
+}
+
 /// Clients as the server counts them, or the kernel where it does not. `None`: it does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Population {
@@ -162,30 +179,18 @@ impl Server {
             (Product::SocketIo, Transport::Sse) => anyhow::bail!("Socket.IO has no Server-Sent Events"),
             (Product::SocketIo, Transport::Ws) => socketio::WS.to_owned(),
         };
-        Ok(self.opening(transport, &path))
+        Ok(self.door(transport).request(&path))
     }
 
     /// The same of a client of the gateway that wants no events.
     pub(crate) fn unsubscribed(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
-        Ok(self.opening(transport, &rig::path(transport, rig::NOTHING, &token::mint(number)?)))
-    }
-
-    fn opening(&self, transport: Transport, path: &str) -> Vec<u8> {
-        let headers = match transport {
-            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
-            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
-            Transport::Ws => {
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            }
-        };
-        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).into_bytes()
+        Ok(self.door(transport).request(&rig::path(transport, rig::NOTHING, &token::mint(number)?)))
     }
 
     /// Where clients of that transport connect.
     pub(crate) fn door(&self, transport: Transport) -> Door {
         let (hello, greeting): (&[u8], &[u8]) = match (self.product, transport) {
-            (Product::Rig, _) => (b"", b"rig.subscriptions_set"),
+            (Product::Rig, _) => (b"", rig::GREETING),
             (Product::Pushpin, Transport::Ws) => (b"", pushpin::GREETING),
             (Product::SocketIo, _) => (socketio::HELLO, socketio::GREETING),
             // Who has their response head is subscribed.

@@ -118,7 +118,8 @@ async fn measure(launch: &Launch, plan: &Plan) -> anyhow::Result<Results> {
         for (transport, server) in pairs() {
             eprintln!("idle connections, round {round} of {}: {server:?} {transport:?}", plan.idle_rounds);
             let (connections, settle) = (plan.connections, Duration::from_secs(plan.settle));
-            idle.push(idle::run(launch, idle::Plan { server, transport, connections, settle }).await?);
+            let plan = idle::Plan { server, variant: transport.into(), connections, settle };
+            idle.push(idle::run(launch, plan).await?);
         }
     }
     Ok(Results { machine, plan: plan.clone(), start, idle, fanout, revoke, in_memory, on_disk })

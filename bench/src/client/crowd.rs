@@ -1,5 +1,6 @@
 //! Many subscribers and one counter.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -63,20 +64,33 @@ impl Crowd {
         first: &Bytes,
         arrivals: Option<UnboundedSender<Arrival>>,
     ) -> anyhow::Result<Self> {
-        let received = Arc::new(Received { arrivals, ..Received::default() });
-        let connecting = stream::iter(0..count)
-            .map(|number| {
-                let received = received.clone();
-                async move {
-                    let request = server.subscription(transport, number)?;
-                    let door = server.door(transport);
-                    let connect = Subscriber::connect(door, &request, number, received);
-                    connect.await.with_context(|| format!("client {number}"))
-                }
+        let received = Received { arrivals, ..Received::default() };
+        Self::gather(received, 0..count, async |number, received| {
+            let request = server.subscription(transport, number)?;
+            let subscriber = Subscriber::connect(server.door(transport), &request, number, received).await?;
+            Ok(subscriber.read(first.clone()))
+        })
+        .await
+    }
+
+    /// Connects one reader for each of the names, some at a time.
+    ///
+    /// # Errors
+    /// One of them is refused, or they take too long.
+    pub(super) async fn gather<N: Clone + Debug, R: Future<Output = ()> + Send + 'static>(
+        received: Received,
+        names: impl Iterator<Item = N>,
+        connect: impl AsyncFn(N, Arc<Received>) -> anyhow::Result<R>,
+    ) -> anyhow::Result<Self> {
+        let received = Arc::new(received);
+        let connecting = stream::iter(names)
+            .map(async |name| {
+                let reader = connect(name.clone(), received.clone()).await;
+                reader.with_context(|| format!("client {name:?}"))
             })
             .buffer_unordered(AT_ONCE)
-            .try_fold(JoinSet::new(), |mut readers, subscriber| {
-                readers.spawn(subscriber.read(first.clone()));
+            .try_fold(JoinSet::new(), |mut readers, reader| {
+                readers.spawn(reader);
                 async { Ok(readers) }
             });
         let readers = timeout(CONNECT, connecting).await.context("connecting takes too long")??;

@@ -23,6 +23,8 @@ pub(super) struct Head {
     chunked: bool,
     /// No other answer follows on this connection.
     closes: bool,
+    /// Those that are set, as they are sent back.
+    pub(super) cookies: String,
 }
 
 /// Reads up to the end of a head. What follows it stays in `buffer`.
@@ -62,7 +64,8 @@ fn parse_head(head: &str) -> anyhow::Result<Head> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
     let status = status.context("not a status line")?;
-    let mut head = Head { status, content_length: 0, chunked: false, closes: false };
+    let (length, chunked, closes, cookies) = (0, false, false, String::new());
+    let mut head = Head { status, content_length: length, chunked, closes, cookies };
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
@@ -71,6 +74,9 @@ fn parse_head(head: &str) -> anyhow::Result<Head> {
             head.chunked = value.eq_ignore_ascii_case("chunked");
         } else if name.eq_ignore_ascii_case("connection") {
             head.closes = value.eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("set-cookie") {
+            let separator = if head.cookies.is_empty() { "" } else { "; " };
+            head.cookies.extend([separator, value.split(';').next().unwrap_or(value)]);
         }
     }
     Ok(head)
@@ -159,9 +165,12 @@ mod tests {
     #[test]
     fn heads_are_read_without_case() {
         let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
-        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, closes: false });
+        let cookies = String::new();
+        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, closes: false, cookies });
         assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
         assert!(parse_head("HTTP/1.1 200 OK\r\nCONNECTION: Close").unwrap().closes);
+        let cookies = "HTTP/1.1 200 OK\r\nset-cookie: a=1=; path=/; HttpOnly\r\nSet-Cookie: b=\"2\"";
+        assert_eq!(parse_head(cookies).unwrap().cookies, "a=1=; b=\"2\"");
         assert!(parse_head("nonsense").is_err());
         assert!(parse_head("HTTP/1.1 200 OK\r\ncontent-length: many").is_err());
     }

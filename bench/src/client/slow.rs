@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::subscriber::{open, subscribe};
+use super::subscriber::subscribe;
+use super::tls::dial;
 use crate::Transport;
 use crate::server::Server;
 
@@ -35,7 +36,7 @@ impl SlowReaders {
         let door = server.door(Transport::Sse);
         let connecting = numbers.map(|number| async move {
             let request = server.subscription(Transport::Sse, number)?;
-            let mut stream = open(door.address, number, Some(RECEIVE_BUFFER)).await?;
+            let mut stream = dial(door.address, number, Some(RECEIVE_BUFFER)).await?;
             subscribe(&mut stream, door, &request).await?;
             anyhow::Ok(stream)
         });

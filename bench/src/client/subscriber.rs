@@ -1,29 +1,26 @@
 //! One client: connects, answers pings, and hands what it reads to a counter.
 
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::crowd::Received;
 use super::frames::{self, Frames};
 use super::http::{read_head, read_until};
+use super::tls::{Duplex, dial};
 use crate::Transport;
 use crate::event::contains;
 use crate::server::{Door, Server};
 
-/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
-const PER_ADDRESS: u32 = 5000;
-
 /// One client that is connected and subscribed.
-pub(super) struct Subscriber {
-    stream: TcpStream,
+pub(super) struct Subscriber<S = TcpStream> {
+    stream: S,
     /// Of WebSocket.
     frames: Option<Frames>,
     received: Arc<Received>,
@@ -42,11 +39,26 @@ impl Subscriber {
         number: u32,
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        let mut stream = open(door.address, number, None).await?;
+        Self::greet(dial(door.address, number, None).await?, door, request, received).await
+    }
+}
+
+impl<S: Duplex> Subscriber<S> {
+    /// Sends this request and waits for the greeting.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) async fn greet(
+        mut stream: S,
+        door: Door,
+        request: &[u8],
+        received: Arc<Received>,
+    ) -> anyhow::Result<Self> {
         let buffer = subscribe(&mut stream, door, request).await?;
         let frames = (door.transport == Transport::Ws).then(Frames::default);
         let mut subscriber = Self { stream, frames, received, events: 0 };
-        subscriber.take(&buffer)?;
+        let pongs = subscriber.take(&buffer);
+        subscriber.stream.write_all(&pongs).await?;
         Ok(subscriber)
     }
 
@@ -71,7 +83,8 @@ impl Subscriber {
         while !contains(&buffer, first) {
             let known = buffer.len();
             read_until(&mut self.stream, &mut buffer, |bytes| bytes.len() > known).await?;
-            self.take(&buffer[known..])?;
+            let pongs = self.take(&buffer[known..]);
+            self.stream.write_all(&pongs).await?;
         }
         Ok(())
     }
@@ -81,7 +94,8 @@ impl Subscriber {
         let mut buffer = Vec::new();
         while self.events == 0 {
             read_until(&mut self.stream, &mut buffer, |bytes| !bytes.is_empty()).await?;
-            self.take(&buffer)?;
+            let pongs = self.take(&buffer);
+            self.stream.write_all(&pongs).await?;
             buffer.clear();
         }
         Ok(())
@@ -93,24 +107,27 @@ impl Subscriber {
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() || self.take(buffer.filled()).is_err() {
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            let pongs = self.take(buffer.filled());
+            // Some bytes now and then: there is always room for them.
+            if !pongs.is_empty()
+                && !matches!(Pin::new(&mut self.stream).poll_write(cx, &pongs), Poll::Ready(Ok(_)))
+            {
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Counts the events in these bytes and answers the pings.
-    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    /// Counts the events in these bytes; returns the answers to the pings among them.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut pongs = Vec::new();
         if let Some(frames) = &mut self.frames {
-            let mut pongs = Vec::new();
             frames.take(bytes, &mut pongs);
-            if !pongs.is_empty() {
-                // Some bytes now and then: there is always room for them.
-                self.stream.try_write(&pongs)?;
-            }
         }
         self.events += self.received.count(bytes, self.events);
-        Ok(())
+        pongs
     }
 }
 
@@ -124,29 +141,15 @@ pub(crate) async fn visit(server: &Server, transport: Transport, number: u32) ->
     client.read_one().await
 }
 
-/// A connection to that address; `number` spreads them over the addresses of clients.
-///
-/// # Errors
-/// It cannot be made.
-pub(super) async fn open(
-    server: SocketAddr,
-    number: u32,
-    receive_buffer: Option<u32>,
-) -> anyhow::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    let host = u8::try_from(2 + number / PER_ADDRESS % 250)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    if let Some(bytes) = receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    Ok(socket.connect(server).await?)
-}
-
 /// Sends the request and reads up to the greeting; returns what has come after the head of the answer.
 ///
 /// # Errors
 /// It is refused.
-pub(super) async fn subscribe(stream: &mut TcpStream, door: Door, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub(super) async fn subscribe(
+    stream: &mut impl Duplex,
+    door: Door,
+    request: &[u8],
+) -> anyhow::Result<Vec<u8>> {
     stream.write_all(request).await?;
     let mut buffer = Vec::with_capacity(1024);
     let head = read_head(stream, &mut buffer).await?;

@@ -100,7 +100,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Churn> {
 
 /// Publishes for ever.
 async fn publish(server: &Server) -> anyhow::Result<()> {
-    let mut publisher = Publisher::connect(server.address).await?;
+    let mut publisher = Publisher::connect(server.publishing()).await?;
     let mut pace = interval(PACE);
     for number in 0.. {
         pace.tick().await;

@@ -1,25 +1,35 @@
 //! What a connection costs while nothing happens on it.
 
+mod hold;
+mod many;
+mod suite;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::Transport;
-use crate::client::{Crowd, Publisher};
+use crate::client::{Crowd, Entrance, Publisher, Trust, Variant};
 use crate::event;
 use crate::process::Memory;
-use crate::server::{Launch, Population, Product};
+use crate::server::{Identity, Launch, Population, Product, Server};
+pub(crate) use hold::{Hold, hold};
+pub(crate) use many::many;
+pub(crate) use suite::{sweep, variants};
 
 /// Between the start and the first measurement.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// The most connections of one server and one client: what the limit of 19,000 descriptors leaves, with some for what
+/// else they have open.
+pub(crate) const MOST: u32 = 18_950;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) server: Product,
-    pub(crate) transport: Transport,
+    pub(crate) variant: Variant,
     /// Clients.
     pub(crate) connections: u32,
     /// Between the last connect and the measurement.
@@ -30,8 +40,11 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Idle {
     pub(crate) server: Product,
-    pub(crate) transport: Transport,
+    #[serde(flatten)]
+    pub(crate) variant: Variant,
     pub(crate) connections: u32,
+    /// Servers, and as many processes of clients; memory is the sum of all servers.
+    pub(crate) processes: u32,
     /// Of the server before the first client.
     pub(crate) before: Memory,
     /// As soon as all were connected.
@@ -55,52 +68,92 @@ pub(crate) struct Idle {
 /// # Errors
 /// The server fails, or not all clients are connected, subscribed and in a session of their own.
 pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
-    let Plan { server: product, transport, connections, settle } = plan;
-    let server = launch.start(product)?;
-    sleep(QUIET.min(settle)).await;
+    let identity = if plan.variant.tls { Some(Identity::create()?) } else { None };
+    let server = match &identity {
+        Some(identity) => identity.with(launch).start(plan.server)?,
+        None => launch.start(plan.server)?,
+    };
+    sleep(QUIET.min(plan.settle)).await;
     let before = server.memory()?;
 
     let first = event::numbered(0);
     let start = Instant::now();
-    let crowd = Crowd::connect(&server, transport, connections, &first, None).await?;
+    let crowd = connect(&server, identity.as_ref(), plan).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
     let connected = server.memory()?;
-    sleep(settle).await;
+    sleep(plan.settle).await;
     let settled = server.memory()?;
 
     let population = server.population().await?;
     crowd.ensure_complete()?;
-    ensure_all(population, connections)?;
+    plan.ensure_all(population)?;
     Publisher::connect(server.publishing()).await?.publish(&server.publication(&first)).await?;
-    crowd.receive(connections.into()).await.context("the event that shows who is subscribed")?;
+    crowd.receive(plan.connections.into()).await.context("the event that shows who is subscribed")?;
     let after_event = server.memory()?;
     crowd.leave().await;
-
-    let per_connection =
-        |kib: fn(Memory) -> u64| (kib(settled) as f64 - kib(before) as f64) / f64::from(connections);
-    Ok(Idle {
-        server: product,
-        transport,
-        connections,
-        before,
-        connected,
-        settled,
-        after_event,
-        settle_seconds: settle.as_secs(),
-        connecting_seconds,
-        population,
-        rss_kib_per_connection: per_connection(|memory| memory.rss_kib),
-        anon_kib_per_connection: per_connection(|memory| memory.anon_kib),
-    })
+    let memory = Readings { before, connected, settled, after_event };
+    Ok(plan.result(1, memory, connecting_seconds, population))
 }
 
-fn ensure_all(population: Population, connections: u32) -> anyhow::Result<()> {
-    let Population { connections: connected, sessions, subscriptions } = population;
-    for count in [Some(connected), sessions, subscriptions].into_iter().flatten() {
-        anyhow::ensure!(
-            count == u64::from(connections),
-            "{connections} clients, but the server says {population:?}"
-        );
+async fn connect(server: &Server, identity: Option<&Identity>, plan: Plan) -> anyhow::Result<Crowd> {
+    let Plan { server: product, variant, connections, .. } = plan;
+    let first = event::numbered(0);
+    if let Some(transport) = variant.as_plain() {
+        return Crowd::connect(server, transport, connections, &first, None).await;
     }
-    Ok(())
+    anyhow::ensure!(product == Product::Rig, "only the gateway's clients come in other ways");
+    let trust = identity.map(|identity| Trust::of(&identity.certificate, variant.http2.is_some()));
+    let address = identity.map_or(server.address, |identity| identity.address);
+    Entrance { address, variant, trust: trust.transpose()? }.crowd(0..connections, &first).await
+}
+
+/// Memory at the four moments of a run.
+#[derive(Clone, Copy, Debug)]
+struct Readings {
+    before: Memory,
+    connected: Memory,
+    settled: Memory,
+    after_event: Memory,
+}
+
+impl Plan {
+    /// # Errors
+    /// The server says other numbers than these.
+    fn ensure_all(&self, population: Population) -> anyhow::Result<()> {
+        let all = u64::from(self.connections);
+        let expected = Population {
+            connections: all,
+            sessions: population.sessions.map(|_| if self.variant.session { all } else { 0 }),
+            subscriptions: population.subscriptions.map(|_| all),
+        };
+        anyhow::ensure!(population == expected, "{all} clients, but the server says {population:?}");
+        Ok(())
+    }
+
+    fn result(
+        &self,
+        processes: u32,
+        readings: Readings,
+        connecting_seconds: f64,
+        population: Population,
+    ) -> Idle {
+        let Readings { before, connected, settled, after_event } = readings;
+        let each =
+            |kib: fn(Memory) -> u64| (kib(settled) as f64 - kib(before) as f64) / f64::from(self.connections);
+        Idle {
+            server: self.server,
+            variant: self.variant,
+            connections: self.connections,
+            processes,
+            before,
+            connected,
+            settled,
+            after_event,
+            settle_seconds: self.settle.as_secs(),
+            connecting_seconds,
+            population,
+            rss_kib_per_connection: each(|memory| memory.rss_kib),
+            anon_kib_per_connection: each(|memory| memory.anon_kib),
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Slow> {
     let event = |number| event::sized(number, SIZE);
     let crowd = Crowd::connect(&server, Transport::Sse, subscribers, &event(0), Some(sender)).await?;
     let slow_readers = SlowReaders::connect(&server, SLOW..SLOW + slow).await?;
-    let mut publisher = Publisher::connect(server.address).await?;
+    let mut publisher = Publisher::connect(server.publishing()).await?;
 
     let (cpu, memory) = (server.cpu()?, server.memory()?);
     let mut pace = interval(Duration::from_secs(1) / rate);

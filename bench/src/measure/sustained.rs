@@ -53,13 +53,13 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Sustained
     let first = event::numbered(0);
     let crowd = Crowd::connect(&server, transport, subscribers, &first, None).await?;
     // Warm, and the proof that all are subscribed.
-    Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
+    Publisher::connect(server.publishing()).await?.publish(&server.publication(&first)).await?;
     crowd.receive(subscribers.into()).await.context("the first event")?;
 
     let requests = (1..=events).map(|number| server.publication(&event::numbered(number))).collect();
     let (server_cpu, client_cpu) = (server.cpu()?, Cpu::of_this()?);
     let start = Instant::now();
-    publish_all(server.address, requests, rate.map(|rate| Duration::from_secs(1) / rate)).await?;
+    publish_all(server.publishing(), requests, rate.map(|rate| Duration::from_secs(1) / rate)).await?;
     let all = u64::from(events + 1) * u64::from(subscribers);
     crowd.receive(all).await?;
     let seconds = start.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! A process that ends when its owner lets go of it.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::{ChildStderr, ChildStdout, Command};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(12);
 
 /// Dropping it ends the process, first in order, then those that it needs, and removes its folder.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: std::process::Child,
     parts: Vec<Child>,
     service: Option<Box<Child>>,
@@ -32,7 +32,7 @@ pub(super) struct Child {
 impl Child {
     /// # Errors
     /// It cannot be started.
-    pub(super) fn spawn(command: &mut Command, folder: Option<Folder>) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(command: &mut Command, folder: Option<Folder>) -> anyhow::Result<Self> {
         let process = command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
         Ok(Self { process, parts: Vec::new(), service: None, _folder: folder })
     }
@@ -71,6 +71,20 @@ impl Child {
         self.process.stdout.take()
     }
 
+    /// What it reads from standard input and writes to standard output, once.
+    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.process.stdin.take().zip(self.process.stdout.take())
+    }
+
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn ensure_running(&mut self) -> anyhow::Result<()> {
+        match self.process.try_wait()? {
+            None => Ok(()),
+            Some(status) => anyhow::bail!("the process ended with {status}"),
+        }
+    }
+
     /// Waits until it listens there.
     ///
     /// # Errors
@@ -87,9 +101,7 @@ impl Child {
     pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         while !ready() {
-            if let Some(status) = self.process.try_wait()? {
-                anyhow::bail!("the process ended with {status}");
-            }
+            self.ensure_running()?;
             anyhow::ensure!(Instant::now() < deadline, "the process is not ready within {START:?}");
             std::thread::sleep(TRY);
         }

@@ -17,10 +17,13 @@ pub(super) const EVENTS: &str = "/_rig/v1/events";
 pub(super) const BLACKLIST: &str = "/v3/session-blacklist";
 
 /// `[{"eventType":"greeting"}]`
-pub(super) const SUBSCRIPTIONS: &str = "%5B%7B%22eventType%22%3A%22greeting%22%7D%5D";
+pub(crate) const SUBSCRIPTIONS: &str = "%5B%7B%22eventType%22%3A%22greeting%22%7D%5D";
 
 /// `[]`
 pub(super) const NOTHING: &str = "%5B%5D";
+
+/// What it says when a subscription is in place.
+pub(crate) const GREETING: &[u8] = b"rig.subscriptions_set";
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(10);
@@ -107,7 +110,13 @@ pub(super) fn path(transport: Transport, subscriptions: &str, token: &str) -> St
         Transport::Sse => "sse",
         Transport::Ws => "ws",
     };
-    format!("/_rig/v1/connection/{transport}?subscriptions={subscriptions}&jwt={token}")
+    opening(transport, subscriptions, Some(token))
+}
+
+/// The path that opens a connection; without a token, in no session.
+pub(crate) fn opening(transport: &str, subscriptions: &str, token: Option<&str>) -> String {
+    let token = token.map(|token| format!("&jwt={token}")).unwrap_or_default();
+    format!("/_rig/v1/connection/{transport}?subscriptions={subscriptions}{token}")
 }
 
 pub(super) async fn population(internal: SocketAddr) -> anyhow::Result<Population> {

@@ -1,0 +1,94 @@
+//! Where clients of the gateway come in, and how.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use anyhow::Context;
+use bytes::Bytes;
+
+use super::crowd::Received;
+use super::subscriber::Subscriber;
+use super::tls::{Line, Trust, dial};
+use super::variant::{Variant, Way};
+use super::{Crowd, h2, longpolling};
+use crate::Transport;
+use crate::server::{Door, rig};
+use crate::token;
+
+/// A port of the gateway, and how clients use it.
+pub(crate) struct Entrance {
+    pub(crate) address: SocketAddr,
+    pub(crate) variant: Variant,
+    /// For TLS.
+    pub(crate) trust: Option<Trust>,
+}
+
+impl Entrance {
+    /// Connects the clients of these numbers and waits until each is subscribed. The first event that they get must
+    /// hold the bytes of `first`.
+    ///
+    /// # Errors
+    /// One of them is refused, they take too long, or the gateway has no such variant.
+    pub(crate) async fn crowd(&self, numbers: Range<u32>, first: &Bytes) -> anyhow::Result<Crowd> {
+        let (received, Range { start, end }) = (Received::default(), numbers);
+        match (self.variant.way, self.variant.http2) {
+            (Way::Sse, Some(streams)) => {
+                let batches = (start..end).step_by(streams as usize);
+                let batches = batches.map(|from| from..(from + streams).min(end));
+                Crowd::gather(received, batches, async |batch, received| {
+                    h2::connect(self, batch, received, first.clone()).await
+                })
+                .await
+            }
+            (Way::Ws | Way::LongPolling, Some(_)) => {
+                anyhow::bail!("over HTTP/2 there are clients of SSE only")
+            }
+            (Way::LongPolling, None) => {
+                Crowd::gather(received, start..end, async |number, received| {
+                    longpolling::connect(self, number, received, first.clone()).await
+                })
+                .await
+            }
+            (Way::Sse, None) => self.stream(Transport::Sse, start..end, received, first).await,
+            (Way::Ws, None) => self.stream(Transport::Ws, start..end, received, first).await,
+        }
+    }
+
+    async fn stream(
+        &self,
+        transport: Transport,
+        numbers: Range<u32>,
+        received: Received,
+        first: &Bytes,
+    ) -> anyhow::Result<Crowd> {
+        let door = Door { address: self.address, transport, hello: b"", greeting: rig::GREETING };
+        Crowd::gather(received, numbers, async |number, received| {
+            let (line, request) = (self.line(number).await?, door.request(&self.path(number)?));
+            Ok(Subscriber::greet(line, door, &request, received).await?.read(first.clone()))
+        })
+        .await
+    }
+
+    /// A new connection of client `number`.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or the handshake of TLS fails.
+    pub(super) async fn line(&self, number: u32) -> anyhow::Result<Line> {
+        let stream = dial(self.address, number, None).await?;
+        match &self.trust {
+            Some(trust) => trust.shake_hands(stream).await.context("TLS"),
+            None => Ok(Box::new(stream)),
+        }
+    }
+
+    /// The path that connects client `number`.
+    pub(super) fn path(&self, number: u32) -> anyhow::Result<String> {
+        let way = match self.variant.way {
+            Way::Sse => "sse",
+            Way::Ws => "ws",
+            Way::LongPolling => "longpolling",
+        };
+        let token = if self.variant.session { Some(token::mint(number)?) } else { None };
+        Ok(rig::opening(way, rig::SUBSCRIPTIONS, token.as_deref()))
+    }
+}

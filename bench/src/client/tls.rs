@@ -1,0 +1,75 @@
+//! Sockets of clients, in clear or with TLS over them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
+const PER_ADDRESS: u32 = 5000;
+
+/// After so many addresses the first is next again.
+const ADDRESSES: u32 = 250;
+
+/// The name in the certificate.
+const NAME: &str = "localhost";
+
+/// A socket, or TLS over one.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Either.
+pub(super) type Line = Box<dyn Duplex>;
+
+/// Connects client `number` in clear; the number spreads the clients over addresses. `receive_buffer`: bytes, where it is
+/// not for the kernel to choose.
+///
+/// # Errors
+/// The server cannot be reached.
+pub(super) async fn dial(
+    address: SocketAddr,
+    number: u32,
+    receive_buffer: Option<u32>,
+) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let host = u8::try_from(2 + number / PER_ADDRESS % ADDRESSES)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(socket.connect(address).await?)
+}
+
+/// What a client must know to speak TLS with a server.
+#[derive(Clone)]
+pub(crate) struct Trust(TlsConnector);
+
+impl Trust {
+    /// In this certificate alone. Every handshake is a full one.
+    ///
+    /// # Errors
+    /// The certificate is none.
+    pub(crate) fn of(certificate: &CertificateDer<'static>, http2: bool) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into());
+        let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots);
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        config.resumption = Resumption::disabled();
+        Ok(Self(Arc::new(config).into()))
+    }
+
+    /// # Errors
+    /// The handshake fails.
+    pub(super) async fn shake_hands(&self, stream: TcpStream) -> anyhow::Result<Line> {
+        Ok(Box::new(self.0.connect(ServerName::try_from(NAME)?, stream).await?))
+    }
+}

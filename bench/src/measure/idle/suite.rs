@@ -1,0 +1,56 @@
+//! The runs with other numbers of connections, and those in other ways.
+
+use std::time::Duration;
+
+use super::{Idle, MOST, Plan, run};
+use crate::client::{Variant, Way};
+use crate::server::{Launch, Product};
+
+/// How many connections, one after the other. The last is the most that the limit of descriptors leaves.
+const NUMBERS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, MOST];
+
+/// Streams of one HTTP/2 connection, where it is shared.
+const STREAMS: u32 = 100;
+
+/// Measures the gateway and nchan for each number of connections, in turns.
+///
+/// # Errors
+/// One of the runs fails.
+pub(crate) async fn sweep(launch: &Launch, settle: Duration) -> anyhow::Result<Vec<Idle>> {
+    let servers = [(Product::Rig, Way::Sse), (Product::Nginx, Way::Sse), (Product::Rig, Way::Ws)];
+    let mut runs = Vec::new();
+    for connections in NUMBERS {
+        for (server, way) in servers {
+            eprintln!("{connections} idle connections: {server:?} {way:?}");
+            let variant = Variant::plain(way);
+            runs.push(run(launch, Plan { server, variant, connections, settle }).await?);
+        }
+    }
+    Ok(runs)
+}
+
+/// Measures the gateway with clients in every way.
+///
+/// # Errors
+/// One of the runs fails.
+pub(crate) async fn variants(
+    launch: &Launch,
+    connections: u32,
+    settle: Duration,
+) -> anyhow::Result<Vec<Idle>> {
+    let mut runs = Vec::new();
+    for variant in ways() {
+        eprintln!("{connections} idle connections: {variant:?}");
+        runs.push(run(launch, Plan { server: Product::Rig, variant, connections, settle }).await?);
+    }
+    Ok(runs)
+}
+
+fn ways() -> impl Iterator<Item = Variant> {
+    let [sse, ws, polling] = [Way::Sse, Way::Ws, Way::LongPolling].map(Variant::plain);
+    let without_session = [sse, ws, polling].map(|variant| Variant { session: false, ..variant });
+    let tls = [sse, ws].map(|variant| Variant { tls: true, ..variant });
+    let http2 = [(1, false), (STREAMS, false), (1, true), (STREAMS, true)];
+    let http2 = http2.map(|(streams, tls)| Variant { http2: Some(streams), tls, ..sse });
+    [sse, ws, polling].into_iter().chain(without_session).chain(tls).chain(http2)
+}
