@@ -91,7 +91,7 @@ fn write(sheet: &Pixels<'_>, (x, y): Point, value: f64) -> anyhow::Result<()> {
     let text = exact(value);
     let (start, end) = (x + 7, x + 9 + width(&text, LETTERS));
     sheet.draw(&Rectangle::new([(start, y - HALF + 2), (end, y + HALF - 2)], WHITE.filled()))?;
-    let style = letters(LETTERS).pos(Pos::new(HPos::Left, VPos::Center));
+    let style = letters().pos(Pos::new(HPos::Left, VPos::Center));
     Ok(sheet.draw(&Text::new(text, (start + 1, y), style))?)
 }
 

@@ -39,7 +39,7 @@ impl<'a> Frame<'a> {
             .y_label_area_size(widest + if y_label.is_some() { 34 } else { 12 })
             .build_cartesian_2d(x, y)?;
         let mut mesh = chart.configure_mesh();
-        mesh.bold_line_style(GRID).axis_style(INK).label_style(letters(LETTERS)).x_desc(x_label);
+        mesh.bold_line_style(GRID).axis_style(INK).label_style(letters()).x_desc(x_label);
         mesh.set_all_tick_mark_size(TICK);
         match y_label {
             Some(label) => mesh.y_desc(label),

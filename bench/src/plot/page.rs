@@ -9,6 +9,7 @@ use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, WHITE};
 
 use super::look::{INK, Look};
 
+/// The sheet or a part of it.
 pub(super) type Pixels<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// From the left and from the top, in pixels.
@@ -17,18 +18,25 @@ pub(super) type Point = (i32, i32);
 /// As wide as a page of Markdown is shown.
 pub(super) const WIDTH: u32 = 800;
 
-/// Of all text but the title. Pixels.
+/// Size of all text but the title. Pixels.
 pub(super) const LETTERS: f64 = 14.0;
 
 /// Pixels between the chart and the edge.
 pub(super) const MARGIN: i32 = 14;
 
+/// Size of the title. Pixels.
 const TITLE: f64 = 17.0;
+
+/// Of a row of the title. Pixels.
 const TITLE_ROW: i32 = 24;
+
+/// Of a row of the legend. Pixels.
 const LEGEND_ROW: i32 = 24;
 
-/// What stands for a line in the legend.
+/// Of what stands for a line in the legend. Pixels.
 const SAMPLE: i32 = 30;
+
+/// From one entry of the legend to the next. Pixels.
 const BETWEEN: i32 = 22;
 
 /// One entry of the legend.
@@ -52,7 +60,7 @@ impl Entry<'_> {
             }
             Self::Goal(_) => dashes(area, (x, y), (x + SAMPLE, y))?,
         }
-        let style = letters(LETTERS).pos(Pos::new(HPos::Left, VPos::Center));
+        let style = letters().pos(Pos::new(HPos::Left, VPos::Center));
         Ok(area.draw(&Text::new(self.name().to_owned(), (x + SAMPLE + 7, y), style))?)
     }
 }
@@ -111,9 +119,9 @@ fn rows<T>(things: &[T], room: i32, width: impl Fn(&T) -> i32) -> Vec<Vec<(i32, 
     rows
 }
 
-/// Text of this size, in pixels.
-pub(super) fn letters(size: f64) -> TextStyle<'static> {
-    TextStyle::from(("sans-serif", pixels(size)).into_font()).color(&INK)
+/// How text looks.
+pub(super) fn letters() -> TextStyle<'static> {
+    TextStyle::from(("sans-serif", pixels(LETTERS)).into_font()).color(&INK)
 }
 
 /// The SVG backend writes sizes smaller than it is told, by this factor.

@@ -82,7 +82,9 @@ impl ValueFormatter<f64> for Scale {
 }
 
 fn ends(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
-    values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
+    values
+        .into_iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
 }
 
 /// 1, 2 or 5 of a power of ten, and not below this.
