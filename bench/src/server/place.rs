@@ -22,7 +22,7 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
 
 /// A folder. Dropping it removes it.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     /// Fails where it exists: nothing that somebody else put there is used.
