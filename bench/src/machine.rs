@@ -3,12 +3,12 @@
 use std::fs;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::server::{Launch, Product};
 
 /// The machine, its system and the programs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
@@ -18,7 +18,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) system: String,
     pub(crate) rig: String,
-    pub(crate) nginx: String,
+    /// Those beside it.
+    pub(crate) peers: Vec<String>,
     /// Of the working copy, with `-dirty` where files differ from it.
     pub(crate) commit: String,
     pub(crate) compiler: String,
@@ -31,7 +32,8 @@ impl Machine {
     ///
     /// # Errors
     /// One of the servers cannot be run.
-    pub(crate) fn look(launch: &Launch) -> anyhow::Result<Self> {
+    pub(crate) fn look(launch: &Launch, products: &[Product]) -> anyhow::Result<Self> {
+        let peers = products.iter().filter(|product| **product != Product::Rig);
         let memory = line("/proc/meminfo", "MemTotal:", ':');
         let kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
         Ok(Self {
@@ -42,7 +44,7 @@ impl Machine {
             kernel: output("uname", &["-sr"]),
             system: line("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"').to_owned(),
             rig: launch.version(Product::Rig)?,
-            nginx: launch.version(Product::Nginx)?,
+            peers: peers.map(|product| launch.version(*product)).collect::<anyhow::Result<_>>()?,
             commit: output("git", &["describe", "--always", "--dirty", "--exclude", "*"]),
             compiler: output("rustc", &["--version"]),
             time: output("date", &["-u", "+%Y-%m-%d %H:%M"]),

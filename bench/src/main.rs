@@ -16,7 +16,7 @@ mod process;
 mod report;
 mod server;
 mod stats;
-mod table;
+mod suite;
 mod token;
 
 use std::path::PathBuf;
@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use client::Variant;
-use measure::{churn, fanout, filter, idle, journal, proxy, revoke, sessions, slow, start, sustained};
+use measure::{
+    churn, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow, start, sustained,
+};
 use server::{Launch, Product};
 
 /// As the gateway has it.
@@ -39,7 +40,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const DESCRIPTORS: u64 = 19_000;
 
 /// No run takes longer.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 /// Measures the gateway, alone or beside nginx with nchan. Each run prints one line of JSON.
 #[derive(Debug, Parser)]
@@ -71,7 +72,7 @@ struct Programs {
 }
 
 /// How clients are connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Transport {
     /// Server-Sent Events.
@@ -82,115 +83,19 @@ enum Transport {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Memory of connections that wait, each with one subscription. More than one process may have are spread over
-    /// several servers, each with a process of clients.
-    Idle {
-        #[arg(long, value_enum, default_value = "rig")]
-        server: Product,
+    /// Everything below but the proxy, repeated and in turns with the peers; written as a page, plots and raw numbers.
+    Table {
+        /// The folder for table.md, raw.json and the plots.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
         #[command(flatten)]
-        variant: Variant,
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
-        connections: u32,
-        /// Seconds between the last connect and the measurement; more than one heartbeat interval.
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=600))]
-        settle: u64,
+        plan: suite::Plan,
     },
-    /// The same for 1,000 connections and more, up to the limit of descriptors, beside nchan.
-    IdleSweep {
-        /// Seconds between the last connect and the measurement.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
-        settle: u64,
-    },
-    /// The same in every way that the gateway's clients can wait: transports, with and without session, TLS, HTTP/2.
-    IdleVariants {
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(idle::MOST)))]
-        connections: u32,
-        /// Seconds between the last connect and the measurement.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
-        settle: u64,
-    },
-    /// The clients of one of several servers.
-    #[command(hide = true)]
-    Hold(idle::Hold),
-    /// Time from starting the process to the first answer.
-    Start {
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        times: u32,
-    },
-    /// CPU time of a delivery: every event goes to all subscribers; the next follows when all have it.
-    Fanout {
-        #[arg(long, value_enum, default_value = "rig")]
-        server: Product,
-        #[arg(long, value_enum, default_value = "sse")]
-        transport: Transport,
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
-        subscribers: u32,
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        events: u32,
-    },
-    /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes them.
-    Sustained {
-        #[arg(long, value_enum, default_value = "rig")]
-        server: Product,
-        #[arg(long, value_enum, default_value = "sse")]
-        transport: Transport,
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
-        subscribers: u32,
-        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        events: u32,
-        /// Events in a second; without it, the publisher never waits.
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        rate: Option<u32>,
-    },
-    /// What some readers that are too slow do to all others.
-    Slow {
-        #[arg(long, value_enum, default_value = "rig")]
-        server: Product,
-        #[arg(long, default_value_t = 990, value_parser = clap::value_parser!(u32).range(1..=18_000))]
-        subscribers: u32,
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
-        slow: u32,
-        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        events: u32,
-        /// Events in a second.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        rate: u32,
-    },
-    /// Memory while clients come and go.
-    Churn {
-        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3000))]
-        seconds: u64,
-        /// Clients at a time.
-        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        clients: u32,
-    },
-    /// CPU time to find the one subscriber of an event among many that constrain the same field.
-    Filter {
-        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-        subscriptions: u64,
-    },
-    /// The end of a session with many connections, and what the clients of others notice of it.
-    Revoke {
-        #[arg(long, value_enum, default_value = "sse")]
-        transport: Transport,
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
-        connections: u32,
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
-        bystanders: u32,
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        rounds: u32,
-    },
-    /// Memory of live revocations, and the time to look one up.
-    Sessions {
-        #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
-        revocations: u64,
-    },
-    /// Revocations that go to disk in a second, and the time to load them.
-    Journal {
-        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
-        revocations: u64,
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-        callers: u32,
+    /// The page and the plots again, from raw numbers.
+    Report {
+        /// The folder of raw.json.
+        #[arg(default_value = "docs/performance")]
+        out: PathBuf,
     },
     /// CPU time of a proxied request, in turns with nginx and haproxy before the same service, and the end of a session
     /// with downloads and upgraded connections; written as proxy.md and proxy.json.
@@ -201,16 +106,48 @@ enum Command {
         #[command(flatten)]
         plan: proxy::Plan,
     },
-    /// All of it but the proxy, repeated and interleaved with nginx, written as a table and as raw numbers.
-    Table {
-        /// The folder for table.md and raw.json.
-        #[arg(long, default_value = "docs/performance")]
-        out: PathBuf,
-        #[command(flatten)]
-        plan: table::Plan,
+    /// Memory of connections that wait, each with one subscription.
+    Idle(idle::Plan),
+    /// The clients of one of several servers.
+    #[command(hide = true)]
+    Hold(idle::Hold),
+    /// Time from starting the process to the first answer.
+    Start {
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        times: u32,
     },
-    /// Some seconds with 50 connections of each transport: does it work at all.
-    Smoke,
+    /// CPU time of a connect with a token of its own, and of leaving.
+    Connect(connect::Plan),
+    /// CPU time of a delivery: every event goes to all subscribers; the next follows when all have it.
+    Fanout(fanout::Plan),
+    /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes them.
+    Sustained(sustained::Plan),
+    /// CPU time to find the one subscriber of an event among many that constrain the same field.
+    Filter {
+        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        subscriptions: u64,
+    },
+    /// CPU time of an event that nobody waits for: every publisher sends the next when its last is answered.
+    Publish(publish::Plan),
+    /// What some readers that are too slow do to all others.
+    Slow(slow::Plan),
+    /// The end of a session with many connections, and what the clients of others notice of it.
+    Revoke(revoke::Plan),
+    /// Memory of live revocations, and the time to look one up.
+    Sessions {
+        #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+        revocations: u64,
+    },
+    /// Revocations that go to disk in a second, and the time to load them.
+    Journal(journal::Plan),
+    /// Memory while clients come and go.
+    Churn(churn::Plan),
+    /// All of it with some clients for some seconds, without peers: does it work at all.
+    Smoke {
+        /// The folder for the page, which says nothing.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -231,65 +168,24 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Idle { server, variant, connections, settle } => {
-            let settle = Duration::from_secs(settle);
-            let plan = idle::Plan { server, variant, connections, settle };
-            let several = connections > idle::MOST;
-            print(&if several { idle::many(launch, plan).await } else { idle::run(launch, plan).await }?)
-        }
-        Command::IdleSweep { settle } => {
-            let runs = idle::sweep(launch, Duration::from_secs(settle)).await?;
-            eprint!("{}", report::idle::numbers(&runs));
-            print(&runs)
-        }
-        Command::IdleVariants { connections, settle } => {
-            let runs = idle::variants(launch, connections, Duration::from_secs(settle)).await?;
-            eprint!("{}", report::idle::variants(&runs));
-            print(&runs)
-        }
+        Command::Table { out, plan } => suite::run(launch, plan, &out).await,
+        Command::Report { out } => suite::report(&out),
+        Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
+        Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),
-        Command::Fanout { server, transport, subscribers, events } => {
-            print(&fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?)
-        }
-        Command::Sustained { server, transport, subscribers, events, rate } => {
-            let plan = sustained::Plan { server, transport, subscribers, events, rate };
-            print(&sustained::run(launch, plan).await?)
-        }
-        Command::Slow { server, subscribers, slow, events, rate } => {
-            print(&slow::run(launch, slow::Plan { server, subscribers, slow, events, rate }).await?)
-        }
-        Command::Churn { seconds, clients } => {
-            print(&churn::run(launch, churn::Plan { seconds, clients }).await?)
-        }
+        Command::Connect(plan) => print(&connect::run(launch, plan).await?),
+        Command::Fanout(plan) => print(&fanout::run(launch, plan).await?),
+        Command::Sustained(plan) => print(&sustained::run(launch, plan).await?),
         Command::Filter { subscriptions } => print(&filter::run(subscriptions)?),
-        Command::Revoke { transport, connections, bystanders, rounds } => {
-            print(&revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?)
-        }
+        Command::Publish(plan) => print(&publish::run(launch, plan).await?),
+        Command::Slow(plan) => print(&slow::run(launch, plan).await?),
+        Command::Revoke(plan) => print(&revoke::run(launch, plan).await?),
         Command::Sessions { revocations } => print(&sessions::run(revocations)?),
-        Command::Journal { revocations, callers } => {
-            print(&journal::run(journal::Plan { revocations, callers })?)
-        }
-        Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
-        Command::Table { out, plan } => table::run(launch, &plan, &out).await,
-        Command::Smoke => smoke(launch).await,
+        Command::Journal(plan) => print(&journal::run(plan)?),
+        Command::Churn(plan) => print(&churn::run(launch, plan).await?),
+        Command::Smoke { out } => suite::run(launch, suite::Plan::smoke(), &out).await,
     }
-}
-
-async fn smoke(launch: &Launch) -> anyhow::Result<()> {
-    print(&start::run(launch, 1)?)?;
-    for transport in [Transport::Sse, Transport::Ws] {
-        let server = Product::Rig;
-        let (variant, settle) = (transport.into(), Duration::ZERO);
-        print(&idle::run(launch, idle::Plan { server, variant, connections: 50, settle }).await?)?;
-        print(&fanout::run(launch, fanout::Plan { server, transport, subscribers: 50, events: 100 }).await?)?;
-        let plan = revoke::Plan { transport, connections: 50, bystanders: 10, rounds: 1 };
-        print(&revoke::run(launch, plan).await?)?;
-    }
-    print(&idle::variants(launch, 50, Duration::ZERO).await?)?;
-    print(&sessions::run(10_000)?)?;
-    print(&journal::run(journal::Plan { revocations: 10_000, callers: 8 })?)?;
-    Ok(())
 }
 
 fn print(result: &impl Serialize) -> anyhow::Result<()> {

@@ -1,12 +1,14 @@
 //! The measurements. Each starts a server of its own, so that none leaves anything to the next.
 
 pub(crate) mod churn;
+pub(crate) mod connect;
 pub(crate) mod cut;
 pub(crate) mod fanout;
 pub(crate) mod filter;
 pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod proxy;
+pub(crate) mod publish;
 mod random;
 pub(crate) mod revoke;
 pub(crate) mod sessions;

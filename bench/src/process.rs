@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::param::clock_ticks_per_second;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Memory of one process, or of several together. KiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     /// Resident set: `VmRSS`.
     pub(crate) rss_kib: u64,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Transport;
 use crate::process::{Cpu, Memory, established};
@@ -27,7 +27,7 @@ pub(crate) use place::free_folder;
 use place::{Folder, free_address};
 
 /// Which server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Product {
     /// The gateway.
@@ -154,7 +154,7 @@ impl Door {
 }
 
 /// Clients as the server counts them, or the kernel where it does not. `None`: it does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Population {
     /// Open connections, or subscribers.
     pub(crate) connections: u64,

@@ -1,12 +1,12 @@
 //! How the clients of the gateway can wait for events.
 
 use clap::{ArgAction, Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Transport;
 
 /// What clients wait on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lowercase")]
 pub(crate) enum Way {
@@ -19,7 +19,7 @@ pub(crate) enum Way {
 }
 
 /// How clients are connected while they wait.
-#[derive(Args, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Variant {
     /// What clients wait on.
     #[arg(long = "transport", value_enum, default_value = "sse")]

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use futures_util::future::try_join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{interval, sleep};
 
 use crate::Transport;
@@ -24,15 +25,17 @@ const LOOK: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(10);
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3000))]
     pub(crate) seconds: u64,
     /// Clients at a time; half of them Server-Sent Events, half WebSocket.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) clients: u32,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Churn {
     pub(crate) seconds: u64,
     pub(crate) clients: u32,

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Context;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::Transport;
 use crate::client::{Crowd, Publisher};
@@ -16,18 +17,22 @@ use crate::stats::{millis, quantile};
 const WARM_UP: u32 = 20;
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
+    #[arg(long, value_enum, default_value = "sse")]
     pub(crate) transport: Transport,
     /// Clients.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
     /// Events, each to all clients.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) events: u32,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fanout {
     pub(crate) server: Product,
     pub(crate) transport: Transport,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use event::Event;
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subscription::{Extractors, Index, Subscription};
 
@@ -21,7 +21,7 @@ const EVENTS: u64 = 100_000;
 const EXTRACTORS: &str = r#"{"message":{"to":{"stable_field_index":0,"event":{"json_pointer":"/data/to"}}}}"#;
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Filter {
     pub(crate) subscriptions: u64,
     /// CPU time to find the subscriber of an event, from its bytes, whose envelope has been read.

@@ -7,7 +7,8 @@ mod suite;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::client::{Crowd, Entrance, Publisher, Trust, Variant};
@@ -15,7 +16,6 @@ use crate::event;
 use crate::process::Memory;
 use crate::server::{Identity, Launch, Population, Product, Server};
 pub(crate) use hold::{Hold, hold};
-pub(crate) use many::many;
 pub(crate) use suite::{sweep, variants};
 
 /// Between the start and the first measurement.
@@ -26,18 +26,28 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(crate) const MOST: u32 = 18_950;
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
+    #[command(flatten)]
     pub(crate) variant: Variant,
-    /// Clients.
+    /// Clients. More than one process may have are spread over several.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub(crate) connections: u32,
-    /// Between the last connect and the measurement.
-    pub(crate) settle: Duration,
+    /// Seconds between the last connect and the measurement; more than one heartbeat interval.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) settle: u64,
+}
+
+impl Plan {
+    fn settle(&self) -> Duration {
+        Duration::from_secs(self.settle)
+    }
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
     pub(crate) server: Product,
     #[serde(flatten)]
@@ -68,12 +78,15 @@ pub(crate) struct Idle {
 /// # Errors
 /// The server fails, or not all clients are connected, subscribed and in a session of their own.
 pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
+    if plan.connections > MOST {
+        return many::run(launch, plan).await;
+    }
     let identity = if plan.variant.tls { Some(Identity::create()?) } else { None };
     let server = match &identity {
         Some(identity) => identity.with(launch).start(plan.server)?,
         None => launch.start(plan.server)?,
     };
-    sleep(QUIET.min(plan.settle)).await;
+    sleep(QUIET.min(plan.settle())).await;
     let before = server.memory()?;
 
     let first = event::numbered(0);
@@ -81,7 +94,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     let crowd = connect(&server, identity.as_ref(), plan).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
     let connected = server.memory()?;
-    sleep(plan.settle).await;
+    sleep(plan.settle()).await;
     let settled = server.memory()?;
 
     let population = server.population().await?;
@@ -149,7 +162,7 @@ impl Plan {
             connected,
             settled,
             after_event,
-            settle_seconds: self.settle.as_secs(),
+            settle_seconds: self.settle,
             connecting_seconds,
             population,
             rss_kib_per_connection: each(|memory| memory.rss_kib),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use journal::Journal;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use session::{Revocation, Sessions};
 
 use super::sessions::{config, revoked};
@@ -19,16 +20,18 @@ const RATE: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How much to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// Revocations in the log that is loaded.
+    #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
     pub(crate) revocations: u64,
     /// Callers that wait for an answer each, at the same time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) callers: u32,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OnDisk {
     pub(crate) callers: u32,
     /// What waits goes to disk together.
@@ -42,7 +45,7 @@ pub(crate) struct OnDisk {
 }
 
 /// Revocations that were on disk when the call returned.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Rate {
     pub(crate) per_second: f64,
     pub(crate) p50_milliseconds: f64,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, Interval, interval};
 
@@ -26,19 +27,23 @@ const BEFORE: u32 = 150;
 const PAYLOAD_AFTER_KILL: &str = "rig_revocation_payload_after_kill_total 0\n";
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, value_enum, default_value = "sse")]
     pub(crate) transport: Transport,
     /// Of the session that is revoked.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub(crate) connections: u32,
     /// Each in a session of its own.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     pub(crate) bystanders: u32,
     /// Each with new connections.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Revoke {
     pub(crate) transport: Transport,
     pub(crate) connections: u32,
@@ -62,7 +67,7 @@ pub(crate) struct Revoke {
 }
 
 /// One revocation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) last_closed_milliseconds: f64,
     pub(crate) answered_milliseconds: f64,

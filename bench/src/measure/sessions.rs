@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session::{
     Appended, Config, Expiry, Log, LogError, Receipt, Record, Revocation, RevocationId, Selector, Seq,
     SessionName, Sessions, Standing,
@@ -22,7 +22,7 @@ const SWEEPS: usize = 256;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct InMemory {
     pub(crate) revocations: u64,
     /// Resident set, with so many revocations less without any.
@@ -39,7 +39,7 @@ pub(crate) struct InMemory {
 }
 
 /// What `is_blacklisted` takes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lookup {
     /// All together, by their number.
     pub(crate) mean_nanoseconds: f64,

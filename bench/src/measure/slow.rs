@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::interval;
 
@@ -20,20 +21,25 @@ const SIZE: usize = 8 << 10;
 const SLOW: u32 = 1_000_000;
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     /// Clients that read all.
+    #[arg(long, default_value_t = 990, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
     /// Clients that read a thousand bytes in a second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub(crate) slow: u32,
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
     /// Events in a second.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Slow {
     pub(crate) server: Product,
     pub(crate) subscribers: u32,

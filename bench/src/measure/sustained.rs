@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde::Serialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::Transport;
 use crate::client::{Crowd, Publisher, publish_all};
@@ -12,20 +13,25 @@ use crate::process::Cpu;
 use crate::server::{Launch, Product};
 
 /// What to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
+    #[arg(long, value_enum, default_value = "sse")]
     pub(crate) transport: Transport,
     /// Clients; each gets every event.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
-    /// Events. Small enough together that they fit into what a server keeps for a slow reader.
+    /// Events; few enough that a server can keep all of them for a reader that falls behind.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
-    /// Events in a second; `None`: the publisher never waits.
+    /// Events in a second; without it, the publisher never waits.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: Option<u32>,
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sustained {
     pub(crate) server: Product,
     pub(crate) transport: Transport,

@@ -21,7 +21,6 @@ const RIG_3: &str = "270–310";
 #[derive(Debug, Serialize)]
 struct Results {
     machine: Machine,
-    haproxy: String,
     plan: Plan,
     runs: Vec<Run>,
     cuts: Vec<Cut>,
@@ -32,10 +31,10 @@ struct Results {
 /// # Errors
 /// One of the runs fails, or the files cannot be written.
 pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()> {
-    let (machine, haproxy) = (Machine::look(launch)?, launch.version(Product::Haproxy)?);
+    let machine = Machine::look(launch, &[Product::Rig, Product::Nginx, Product::Haproxy])?;
     let cuts = cut::run(launch, plan.rounds).await?;
     let runs = proxy::run(launch, plan)?;
-    let results = Results { machine, haproxy, plan: plan.clone(), runs, cuts };
+    let results = Results { machine, plan: plan.clone(), runs, cuts };
     fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     let mut raw = serde_json::to_string_pretty(&results)?;
     raw.push('\n');
@@ -49,13 +48,13 @@ pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Res
 }
 
 fn page(results: &Results) -> anyhow::Result<String> {
-    let Results { machine, haproxy, plan, runs, cuts } = results;
-    let nginx = machine.nginx.split(" with ").next().unwrap_or("nginx");
+    let Results { machine, plan, runs, cuts } = results;
+    let peers = machine.peers.join(", ");
     let mut text = format!(
         "# A proxied request\n\n\
          Written by `scripts/bench proxy` on {} (UTC); every single run is in [proxy.json](proxy.json). {}, {} cores; \
          wrk, the proxy and the service (nginx, 64 bytes) share them; load average {} when it began. Gateway: {}, \
-         commit {}; {nginx}, {haproxy}.\n\n\
+         commit {}; {peers}.\n\n\
          GET, keep-alive, 32 connections, each proxy with one thread; {} runs of {} s each, in turns. CPU time of the \
          proxy for a request (user and system), medians; in brackets the least and the most. Ratios are of runs of the \
          same round.\n\n\

@@ -18,7 +18,7 @@ use crate::server::{Launch, Population, Product, Server};
 ///
 /// # Errors
 /// A server or a process of clients fails, or not all clients are connected, subscribed and in a session of their own.
-pub(crate) async fn many(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
+pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     anyhow::ensure!(plan.server == Product::Rig, "only the gateway runs in several processes");
     anyhow::ensure!(
         !plan.variant.tls && plan.variant.http2.is_none() && plan.variant.session,
@@ -26,7 +26,7 @@ pub(crate) async fn many(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     );
     let processes = plan.connections.div_ceil(MOST);
     let servers = (0..processes).map(|_| launch.start(plan.server)).collect::<anyhow::Result<Vec<_>>>()?;
-    sleep(QUIET.min(plan.settle)).await;
+    sleep(QUIET.min(plan.settle())).await;
     let before = memory(&servers)?;
 
     let start = Instant::now();
@@ -38,7 +38,7 @@ pub(crate) async fn many(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     try_join_all(holders.iter_mut().map(Holder::connected)).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
     let connected = memory(&servers)?;
-    sleep(plan.settle).await;
+    sleep(plan.settle()).await;
     let settled = memory(&servers)?;
 
     let population = population(&servers).await?;

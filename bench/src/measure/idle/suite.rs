@@ -1,13 +1,15 @@
 //! The runs with other numbers of connections, and those in other ways.
 
-use std::time::Duration;
-
 use super::{Idle, MOST, Plan, run};
 use crate::client::{Variant, Way};
 use crate::server::{Launch, Product};
 
 /// How many connections, one after the other. The last is the most that the limit of descriptors leaves.
 const NUMBERS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, MOST];
+
+/// The servers of each number.
+const SERVERS: [(Product, Way); 3] =
+    [(Product::Rig, Way::Sse), (Product::Nginx, Way::Sse), (Product::Rig, Way::Ws)];
 
 /// Streams of one HTTP/2 connection, where it is shared.
 const STREAMS: u32 = 100;
@@ -16,11 +18,10 @@ const STREAMS: u32 = 100;
 ///
 /// # Errors
 /// One of the runs fails.
-pub(crate) async fn sweep(launch: &Launch, settle: Duration) -> anyhow::Result<Vec<Idle>> {
-    let servers = [(Product::Rig, Way::Sse), (Product::Nginx, Way::Sse), (Product::Rig, Way::Ws)];
+pub(crate) async fn sweep(launch: &Launch, settle: u64) -> anyhow::Result<Vec<Idle>> {
     let mut runs = Vec::new();
     for connections in NUMBERS {
-        for (server, way) in servers {
+        for (server, way) in SERVERS {
             eprintln!("{connections} idle connections: {server:?} {way:?}");
             let variant = Variant::plain(way);
             runs.push(run(launch, Plan { server, variant, connections, settle }).await?);
@@ -36,7 +37,7 @@ pub(crate) async fn sweep(launch: &Launch, settle: Duration) -> anyhow::Result<V
 pub(crate) async fn variants(
     launch: &Launch,
     connections: u32,
-    settle: Duration,
+    settle: u64,
 ) -> anyhow::Result<Vec<Idle>> {
     let mut runs = Vec::new();
     for variant in ways() {
