@@ -1,5 +1,6 @@
 //! What the kernel says of a process: its memory and its CPU time.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::ops::{Add, Sub};
@@ -133,11 +134,12 @@ pub(crate) fn established(address: SocketAddrV4) -> anyhow::Result<u64> {
     let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
     let sockets = fs::read_to_string("/proc/net/tcp")?;
     // proc_net_tcp(5): number, local and remote address, state, of which 01 is "established".
-    let is_ours = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        fields.next() == Some(&local) && fields.nth(1) == Some("01")
+    let remote = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().skip(1).take(3).collect();
+        matches!(fields[..], [at, _, "01"] if at == local).then(|| fields[1].to_owned())
     };
-    Ok(sockets.lines().filter(is_ours).count() as u64)
+    // The kernel may list a connection twice while others come and go.
+    Ok(sockets.lines().filter_map(remote).collect::<HashSet<_>>().len() as u64)
 }
 
 fn read(pid: u32, file: &str) -> anyhow::Result<String> {

@@ -1,8 +1,10 @@
 //! Pushpin: its runner with condure, the proxy and the handler, zurl, and an application that lets all subscribe.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
@@ -21,6 +23,9 @@ const PUSHPIN: &str = "/usr/bin/pushpin";
 const ZURL: &str = "/usr/bin/zurl";
 const INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 
+/// Clients that must be taken before the start counts as one.
+const FIRST: usize = 32;
+
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     let [address, control, application] = [free_address()?, free_address()?, free_address()?];
     let folder = Folder::new("pushpin")?;
@@ -37,9 +42,27 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     zurl.wait_until(|| folder.join("zurl-in").exists()).context("zurl")?;
     let child = Child::spawn(&mut quiet(PUSHPIN, &pushpin), Some(folder))?;
     let mut child = child.with(zurl).before(service);
-    child.wait_for(address)?;
     child.wait_for(control)?;
+    child.wait_until(|| takes_subscribers(address)).context("the first subscribers of Pushpin")?;
     Ok(Server { product: Product::Pushpin, child, address, status: control })
+}
+
+/// Its front listens before the processes behind it know the routes, and before each of its threads is connected to
+/// them: several clients in turn meet all threads.
+fn takes_subscribers(address: SocketAddr) -> bool {
+    let subscribe = |_| {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "GET {SSE} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok((&answer == b"HTTP/1.1 200").then_some(stream))
+    };
+    // All stay until the last is in.
+    (0..FIRST)
+        .map(subscribe)
+        .collect::<std::io::Result<Vec<_>>>()
+        .is_ok_and(|all| all.iter().all(Option::is_some))
 }
 
 fn quiet(program: &str, configuration: &Path) -> Command {
