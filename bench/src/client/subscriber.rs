@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::crowd::Received;
 use super::frames::Frames;
 use super::http::{read_head, read_until};
-use super::tls::{Duplex, dial};
+use super::tls::{Duplex, dial, send};
 use crate::Transport;
 use crate::event::contains;
 use crate::server::Door;
@@ -54,7 +54,7 @@ impl<S: Duplex> Subscriber<S> {
         request: &[u8],
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        stream.write_all(request).await?;
+        send(&mut stream, request).await?;
         let mut buffer = Vec::with_capacity(1024);
         let head = read_head(&mut stream, &mut buffer).await?;
         let (expected, frames) = match door.transport {
@@ -67,7 +67,7 @@ impl<S: Duplex> Subscriber<S> {
         read_until(&mut stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
         let mut subscriber = Self { stream, frames, received, events: 0 };
         let pongs = subscriber.take(&buffer);
-        subscriber.stream.write_all(&pongs).await?;
+        send(&mut subscriber.stream, &pongs).await?;
         Ok(subscriber)
     }
 
@@ -93,7 +93,7 @@ impl<S: Duplex> Subscriber<S> {
             let known = buffer.len();
             read_until(&mut self.stream, &mut buffer, |bytes| bytes.len() > known).await?;
             let pongs = self.take(&buffer[known..]);
-            self.stream.write_all(&pongs).await?;
+            send(&mut self.stream, &pongs).await?;
         }
         Ok(())
     }
@@ -102,9 +102,11 @@ impl<S: Duplex> Subscriber<S> {
     fn poll_read(&mut self, cx: &mut Waker<'_>) -> Poll<()> {
         let mut bytes = [0; 8192];
         loop {
+            // TLS may have kept the last pong.
+            let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
+            if flushed.is_err() || read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(());
             }
             let pongs = self.take(buffer.filled());

@@ -7,7 +7,7 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -34,6 +34,16 @@ pub(super) async fn dial(address: SocketAddr, number: u32) -> anyhow::Result<Tcp
     let host = u8::try_from(2 + number / PER_ADDRESS)?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
     Ok(socket.connect(address).await?)
+}
+
+/// Writes all of it, and leaves nothing of it with TLS: that keeps what did not go through at once, as where a task has
+/// had its share of the time.
+///
+/// # Errors
+/// The connection is lost.
+pub(super) async fn send(line: &mut impl Duplex, bytes: &[u8]) -> std::io::Result<()> {
+    line.write_all(bytes).await?;
+    line.flush().await
 }
 
 /// What a client must know to speak TLS with a server.
