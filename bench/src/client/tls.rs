@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
+/// Clients for each address: each has some 28,000 ports.
 const PER_ADDRESS: u32 = 5000;
 
 /// The name in the certificate.
@@ -25,14 +25,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 /// Either.
 pub(super) type Line = Box<dyn Duplex>;
 
-/// Connects client `number` in clear; the number spreads the clients over addresses.
+/// Connects client `number` in clear; the number spreads the clients over addresses. They are other ones for each port
+/// of a server: the kernel keeps the ports of an earlier run for a minute, and would look for a free one ever longer.
 ///
 /// # Errors
 /// The server cannot be reached, or there are too many clients for the addresses.
 pub(super) async fn dial(address: SocketAddr, number: u32) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    let [high, low] = address.port().to_be_bytes();
     let host = u8::try_from(2 + number / PER_ADDRESS)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, high, low, host), 0)))?;
     Ok(socket.connect(address).await?)
 }
 
