@@ -75,6 +75,8 @@ impl Entrance {
     /// The gateway cannot be reached, or the handshake of TLS fails.
     pub(super) async fn line(&self, number: u32) -> anyhow::Result<Line> {
         let stream = dial(self.address, number, None).await?;
+        // TLS and HTTP/2 write several times before they read, and would wait for acknowledgements.
+        stream.set_nodelay(true)?;
         match &self.trust {
             Some(trust) => trust.shake_hands(stream).await.context("TLS"),
             None => Ok(Box::new(stream)),

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
 
 use super::crowd::Received;
 use super::entrance::Entrance;
 use super::http::read_answer;
-use super::tls::Line;
+use super::tls::{Line, send};
 use crate::event::contains;
 use crate::server::rig::GREETING;
 
@@ -76,7 +75,7 @@ impl Poller {
             cookies => format!("Cookie: {cookies}\r\n"),
         };
         let request = format!("{}{cookies}\r\n", self.request);
-        self.line.write_all(request.as_bytes()).await?;
+        send(&mut self.line, request.as_bytes()).await?;
         let mut buffer = Vec::new();
         let (head, body) = read_answer(&mut self.line, &mut buffer).await.context("poll")?;
         anyhow::ensure!(buffer.is_empty(), "more than an answer");

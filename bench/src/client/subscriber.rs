@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::crowd::Received;
 use super::frames::{self, Frames};
 use super::http::{read_head, read_until};
-use super::tls::{Duplex, dial};
+use super::tls::{Duplex, dial, send};
 use crate::Transport;
 use crate::event::contains;
 use crate::server::{Door, Server};
@@ -58,7 +58,7 @@ impl<S: Duplex> Subscriber<S> {
         let frames = (door.transport == Transport::Ws).then(Frames::default);
         let mut subscriber = Self { stream, frames, received, events: 0 };
         let pongs = subscriber.take(&buffer);
-        subscriber.stream.write_all(&pongs).await?;
+        send(&mut subscriber.stream, &pongs).await?;
         Ok(subscriber)
     }
 
@@ -84,7 +84,7 @@ impl<S: Duplex> Subscriber<S> {
             let known = buffer.len();
             read_until(&mut self.stream, &mut buffer, |bytes| bytes.len() > known).await?;
             let pongs = self.take(&buffer[known..]);
-            self.stream.write_all(&pongs).await?;
+            send(&mut self.stream, &pongs).await?;
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl<S: Duplex> Subscriber<S> {
         while self.events == 0 {
             read_until(&mut self.stream, &mut buffer, |bytes| !bytes.is_empty()).await?;
             let pongs = self.take(&buffer);
-            self.stream.write_all(&pongs).await?;
+            send(&mut self.stream, &pongs).await?;
             buffer.clear();
         }
         Ok(())
@@ -105,9 +105,11 @@ impl<S: Duplex> Subscriber<S> {
     fn poll_read(&mut self, cx: &mut Waker<'_>) -> Poll<()> {
         let mut bytes = [0; 8192];
         loop {
+            // TLS may have kept the last pong.
+            let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
+            if flushed.is_err() || read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(());
             }
             let pongs = self.take(buffer.filled());
@@ -150,7 +152,7 @@ pub(super) async fn subscribe(
     door: Door,
     request: &[u8],
 ) -> anyhow::Result<Vec<u8>> {
-    stream.write_all(request).await?;
+    send(stream, request).await?;
     let mut buffer = Vec::with_capacity(1024);
     let head = read_head(stream, &mut buffer).await?;
     let expected = match door.transport {
@@ -161,7 +163,7 @@ pub(super) async fn subscribe(
         anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
     }
     if !door.hello.is_empty() {
-        stream.write_all(&frames::text(door.hello)).await?;
+        send(stream, &frames::text(door.hello)).await?;
     }
     read_until(stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
     Ok(buffer)

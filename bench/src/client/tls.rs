@@ -7,11 +7,11 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
+/// Clients for each address: each has some 28,000 ports.
 const PER_ADDRESS: u32 = 5000;
 
 /// After so many addresses the first is next again.
@@ -28,8 +28,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 /// Either.
 pub(super) type Line = Box<dyn Duplex>;
 
-/// Connects client `number` in clear; the number spreads the clients over addresses. `receive_buffer`: bytes, where it is
-/// not for the kernel to choose.
+/// Connects client `number` in clear; the number spreads the clients over addresses. They are other ones for each port
+/// of a server: the kernel keeps the ports of an earlier run for a minute, and would look for a free one ever longer.
+/// `receive_buffer`: bytes, where it is not for the kernel to choose.
 ///
 /// # Errors
 /// The server cannot be reached.
@@ -39,12 +40,23 @@ pub(super) async fn dial(
     receive_buffer: Option<u32>,
 ) -> anyhow::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    let [high, low] = address.port().to_be_bytes();
     let host = u8::try_from(2 + number / PER_ADDRESS % ADDRESSES)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, high, low, host), 0)))?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
     Ok(socket.connect(address).await?)
+}
+
+/// Writes all of it, and leaves nothing of it with TLS: that keeps what did not go through at once, as where a task has
+/// had its share of the time.
+///
+/// # Errors
+/// The connection is lost.
+pub(super) async fn send(line: &mut impl Duplex, bytes: &[u8]) -> std::io::Result<()> {
+    line.write_all(bytes).await?;
+    line.flush().await
 }
 
 /// What a client must know to speak TLS with a server.

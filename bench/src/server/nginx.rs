@@ -41,6 +41,9 @@ pub(super) fn spawn(
     Ok(child)
 }
 
+/// nginx closes connections that wait for a request as soon as less than a sixteenth of `worker_connections` is free: a
+/// few more than descriptors let all descriptors be used.
+///
 /// What is not needed to run at all is left at its default, but for the heartbeats, which are those of the gateway.
 /// (nchan then keeps ten messages for those who come late. Its deliveries cost the same with its storage off.)
 pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> String {
@@ -53,7 +56,7 @@ worker_rlimit_nofile 19000;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{
-    worker_connections 19000;
+    worker_connections 20500;
 }}
 http {{
     access_log off;

@@ -64,7 +64,6 @@ pub(crate) async fn hold(plan: Hold) -> anyhow::Result<()> {
 pub(super) struct Holder {
     said: Lines<BufReader<pipe::Receiver>>,
     ask: pipe::Sender,
-    /// After the pipes: their end is the process's too.
     child: Child,
 }
 
@@ -102,6 +101,13 @@ impl Holder {
     pub(super) async fn received(&mut self) -> anyhow::Result<()> {
         self.ask.write_all(b"received?\n").await?;
         self.says(RECEIVED).await
+    }
+
+    /// Closes all connections of its clients, and ends it.
+    pub(super) async fn leave(mut self) {
+        drop(self.ask);
+        // Its standard output ends when it does. Who does not end is ended by what follows.
+        let _ = timeout(LONGEST, self.said.next_line()).await;
     }
 
     async fn says(&mut self, word: &str) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Context;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::sleep;
 
 use super::hold::{Hold, Holder};
@@ -50,7 +50,7 @@ pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     let received = try_join_all(holders.iter_mut().map(Holder::received)).await;
     received.context("the event that shows who is subscribed")?;
     let after_event = memory(&servers)?;
-    drop(holders);
+    join_all(holders.into_iter().map(Holder::leave)).await;
     let memory = Readings { before, connected, settled, after_event };
     Ok(plan.result(processes, memory, connecting_seconds, population))
 }
