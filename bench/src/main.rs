@@ -30,7 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use measure::{
     churn, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow, start, sustained,
 };
-use server::{Launch, Product};
+use server::Launch;
 
 /// As the gateway has it.
 #[global_allocator]

@@ -1,42 +1,90 @@
-//! The benchmark itself: some seconds of each scenario, with the gateway alone.
+//! The benchmark itself: some seconds of every scenario, with the gateway and the floor alone; and the page that is in
+//! the documents.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// A field of each line that is to come, which says what was measured.
-const SCENARIOS: [&str; 9] = [
-    "idle_rss_kib",
-    "rss_kib_per_connection",
-    "server_microseconds",
-    "bystanders",
-    "rss_kib_per_connection",
-    "server_microseconds",
-    "bystanders",
-    "bytes_per_revocation",
-    "callers",
+/// Seconds; it takes some thirty where the machine has nothing else to do.
+const LONGEST: &str = "180";
+
+/// Scenarios, and in how many runs each is to come.
+const SCENARIOS: [(&str, usize); 10] = [
+    ("idle", 2),
+    ("numbers", 1),
+    ("variants", 12),
+    ("connect", 2),
+    ("fanout", 8),
+    ("sustained", 10),
+    ("filter", 4),
+    ("publish", 2),
+    ("slow", 2),
+    ("revoke", 2),
 ];
 
-/// Seconds; it takes some ten where the machine has nothing else to do.
-const LONGEST: &str = "120";
+const PLOTS: [&str; 5] = ["idle.svg", "delivery.svg", "sustained.svg", "filter.svg", "churn.svg"];
+
+/// Removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder for the test");
+        Self(folder)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Told to end, the benchmark ends its servers.
+fn bench(arguments: &[&str], out: &Folder) {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=9", LONGEST, env!("CARGO_BIN_EXE_rig-bench")]).args(arguments).arg(&out.0);
+    let output = command.stdin(Stdio::null()).output().expect("timeout is a part of the system");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}", output.status);
+}
 
 #[test]
-fn every_scenario_gives_one_line_of_json() {
-    let bench = env!("CARGO_BIN_EXE_rig-bench");
-    let gateway = Path::new(bench).with_file_name("rig");
+fn every_scenario_runs_and_is_on_the_page() {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_rig-bench")).with_file_name("rig");
     assert!(gateway.exists(), "not built: {}; cargo build --package rig", gateway.display());
-    // Told to end, the benchmark ends its servers.
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=9", LONGEST, bench, "smoke", "--rig"]).arg(gateway).stdin(Stdio::null());
-    let output = command.output().expect("timeout is a part of the system");
-    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{printed}\n{said}", output.status);
+    let out = Folder::new("smoke");
+    bench(&["smoke", "--rig", &gateway.to_string_lossy(), "--out"], &out);
 
-    let lines: Vec<Map<String, Value>> =
-        printed.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
-    assert_eq!(lines.len(), SCENARIOS.len(), "{printed}");
-    for (line, field) in lines.iter().zip(SCENARIOS) {
-        assert!(line.contains_key(field), "no {field}: {line:?}");
+    let raw: Value = serde_json::from_str(&out.read("raw.json")).expect("raw numbers are JSON");
+    for (scenario, runs) in SCENARIOS {
+        assert_eq!(raw[scenario].as_array().map(Vec::len), Some(runs), "{scenario}");
+    }
+    assert!(raw["churn"]["visits"].as_u64() > Some(16), "{}", raw["churn"]);
+    let page = out.read("table.md");
+    assert!(!page.contains("NaN"), "{page}");
+    for plot in PLOTS {
+        assert!(page.contains(&format!("({plot})")), "the page does not show {plot}");
+        assert!(out.read(plot).ends_with("</svg>\n"), "{plot}");
+    }
+}
+
+/// What is in the documents is what the raw numbers say, and the program that is here says it.
+#[test]
+fn the_page_in_the_documents_is_of_its_raw_numbers() {
+    let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance");
+    let out = Folder::new("page");
+    fs::copy(documents.join("raw.json"), out.0.join("raw.json")).expect("raw numbers in the documents");
+    bench(&["report"], &out);
+    for name in PLOTS.into_iter().chain(["table.md"]) {
+        let committed = fs::read_to_string(documents.join(name)).unwrap_or_default();
+        assert!(out.read(name) == committed, "{name}: run `rig-bench report`");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use journal::Journal;
 use clap::Args;
+use journal::Journal;
 use serde::{Deserialize, Serialize};
 use session::{Revocation, Sessions};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
 use clap::Args;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 

@@ -19,7 +19,12 @@ impl Results {
         Spread::of(self.idle.iter().filter(of).map(value))
     }
 
-    pub(super) fn fanout(&self, server: Product, transport: Transport, value: fn(&Fanout) -> f64) -> Option<Spread> {
+    pub(super) fn fanout(
+        &self,
+        server: Product,
+        transport: Transport,
+        value: fn(&Fanout) -> f64,
+    ) -> Option<Spread> {
         Spread::of(self.fanouts(server, transport).map(value))
     }
 
@@ -49,9 +54,7 @@ impl Results {
     }
 
     pub(super) fn saturated_ratio(&self, other: Product, transport: Transport) -> Option<Spread> {
-        let cpu = |server| {
-            self.sustaineds(server, transport, None).map(|run| run.server_microseconds)
-        };
+        let cpu = |server| self.sustaineds(server, transport, None).map(|run| run.server_microseconds);
         ratio(cpu(Product::Rig), cpu(other))
     }
 
@@ -85,12 +88,22 @@ impl Results {
         numbers.into_iter().filter_map(|number| Some((number, of(number)?))).collect()
     }
 
-    pub(super) fn publish(&self, server: Product, publishers: u32, value: fn(&Publish) -> f64) -> Option<Spread> {
+    pub(super) fn publish(
+        &self,
+        server: Product,
+        publishers: u32,
+        value: fn(&Publish) -> f64,
+    ) -> Option<Spread> {
         let of = |run: &&Publish| (run.server, run.publishers) == (server, publishers);
         Spread::of(self.publish.iter().filter(of).map(value))
     }
 
-    pub(super) fn connect(&self, server: Product, transport: Transport, value: fn(&Connect) -> f64) -> Option<Spread> {
+    pub(super) fn connect(
+        &self,
+        server: Product,
+        transport: Transport,
+        value: fn(&Connect) -> f64,
+    ) -> Option<Spread> {
         let of = |run: &&Connect| (run.server, run.transport) == (server, transport);
         Spread::of(self.connect.iter().filter(of).map(value))
     }

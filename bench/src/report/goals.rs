@@ -31,7 +31,8 @@ pub(super) fn section(results: &Results) -> String {
         .to_owned();
     for row in rows(results) {
         let [nchan, floor, gateway] = row.values.map(|value| cell(value, row.digits));
-        let (reached, is_met) = row.verdict.map_or_else(Default::default, |(reached, is_met)| (reached, met(is_met)));
+        let (reached, is_met) =
+            row.verdict.map_or_else(Default::default, |(reached, is_met)| (reached, met(is_met)));
         line(
             &mut text,
             format_args!(
@@ -113,7 +114,10 @@ fn delivery(results: &Results) -> Row {
         (format!("{:.2} × floor{words}", floor.median), is_met)
     });
     Row {
-        figure: format!("a delivery, SSE, {} subscribers, one event at a time: CPU, µs", results.plan.subscribers),
+        figure: format!(
+            "a delivery, SSE, {} subscribers, one event at a time: CPU, µs",
+            results.plan.subscribers
+        ),
         rig_3: "17",
         values: [Product::Nginx, Product::Floor, Product::Rig].map(of),
         digits: 2,
@@ -139,9 +143,14 @@ fn to_all(results: &Results, transport: Transport, rig_3: &'static str) -> Row {
     let time: fn(&Fanout) -> f64 = |run| run.to_all_p50_milliseconds;
     let ratio = results.fanout_ratio(Product::Floor, transport, time);
     Row {
-        figure: format!("one event to all of {}, {}: p50, ms", results.plan.subscribers, super::label(transport)),
+        figure: format!(
+            "one event to all of {}, {}: p50, ms",
+            results.plan.subscribers,
+            super::label(transport)
+        ),
         rig_3,
-        values: [Product::Nginx, Product::Floor, Product::Rig].map(|server| results.fanout(server, transport, time)),
+        values: [Product::Nginx, Product::Floor, Product::Rig]
+            .map(|server| results.fanout(server, transport, time)),
         digits: 2,
         goal: "≤ 1.2 × floor",
         verdict: ratio.map(|ratio| (format!("{:.2} × floor", ratio.median), ratio.median <= 1.2)),

@@ -1,12 +1,57 @@
-//! What is said of the memory of idle connections, beside that of the goals.
+//! What is said of the memory of idle connections.
 
-use super::{line, spread_of};
+use super::{cell, line, spread_of};
 use crate::client::{Variant, Way};
+use crate::event;
 use crate::measure::idle::Idle;
 use crate::server::Product;
+use crate::suite::Results;
+
+pub(super) fn section(results: &Results) -> String {
+    let plan = &results.plan;
+    let few = results.variants.first().map_or(0, |run| run.settle_seconds);
+    let mut text = format!(
+        "## Memory of an idle connection\n\n\
+         KiB of the server for each connection; memory of the kernel, such as socket buffers, is not in it. {} \
+         connections, each with its own JWT session (HS256, its own `jti`) and one subscription, \
+         `{{\"eventType\":\"{}\"}}`; {} s after the last connect, so that each has had a heartbeat (WebSocket clients answer \
+         the pings). The others know no sessions: their subscribers present no token; Socket.IO and Pushpin have at most \
+         5000 connections, once.\n\n\
+         | | RSS | anonymous part |\n| --- | ---: | ---: |\n",
+        plan.connections,
+        event::TYPE,
+        plan.settle
+    );
+    let mut known = Vec::new();
+    for run in &results.idle {
+        if known.contains(&(run.server, run.variant)) {
+            continue;
+        }
+        known.push((run.server, run.variant));
+        let of = |value| cell(results.idle(run.server, run.variant, value), 2);
+        let (rss, anonymous) = (of(|run| run.rss_kib_per_connection), of(|run| run.anon_kib_per_connection));
+        let (server, way) = (super::name(run.server), name(run.variant));
+        line(&mut text, format_args!("| {server}, {way} | {rss} | {anonymous} |"));
+    }
+    let (numbers, variants) = (numbers(&results.numbers), variants(&results.variants));
+    line(
+        &mut text,
+        format_args!(
+            "\nOther numbers of connections, {few} s after the last connect. More than one process may have come from several \
+             processes of the gateway and of clients; RSS is that of all gateways together.\n\n{numbers}\n\
+             ![RSS of an idle connection over their number](idle.svg)\n\n\
+             The gateway with {} connections in every way, {few} s after the last connect. An idle client of long polling \
+             has a poll that waits.\n\n{variants}",
+            plan.connections
+        ),
+    );
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
 
 /// One row for each number of connections.
-pub(crate) fn numbers(runs: &[Idle]) -> String {
+fn numbers(runs: &[Idle]) -> String {
     let columns = [(Product::Rig, Way::Sse), (Product::Rig, Way::Ws), (Product::Nginx, Way::Sse)];
     let mut text = "| connections | processes | gateway, SSE | gateway, WebSocket | nginx, nchan, SSE |\n\
                     | ---: | ---: | ---: | ---: | ---: |\n"
@@ -17,7 +62,7 @@ pub(crate) fn numbers(runs: &[Idle]) -> String {
     for row in rows {
         let cells = columns.map(|(server, way)| {
             let variant = Variant::plain(way);
-            cell(runs, |run| {
+            one(runs, |run| {
                 (run.connections, run.processes, run.server, run.variant) == (row.0, row.1, server, variant)
             })
         });
@@ -27,7 +72,7 @@ pub(crate) fn numbers(runs: &[Idle]) -> String {
 }
 
 /// One row for each way to wait, in the order of the runs.
-pub(crate) fn variants(runs: &[Idle]) -> String {
+fn variants(runs: &[Idle]) -> String {
     let mut text = "| | session | RSS | anonymous part |\n| --- | --- | ---: | ---: |\n".to_owned();
     let mut known = Vec::new();
     for run in runs.iter().filter(|run| run.server == Product::Rig) {
@@ -49,7 +94,7 @@ pub(crate) fn variants(runs: &[Idle]) -> String {
     text
 }
 
-fn cell(runs: &[Idle], which: impl Fn(&Idle) -> bool) -> String {
+fn one(runs: &[Idle], which: impl Fn(&Idle) -> bool) -> String {
     figure(runs.iter().filter(|run| which(run)), |run| run.rss_kib_per_connection)
 }
 

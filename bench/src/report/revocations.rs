@@ -1,7 +1,7 @@
 //! What is said of revocations.
 
 use super::{label, line, met, show};
-use crate::table::{Plan, Results};
+use crate::suite::Results;
 
 /// How many times as long as otherwise a delivery to a bystander may take, at the 99th percentile.
 const RATIO_GOAL: f64 = 2.0;
@@ -19,15 +19,6 @@ pub(super) const METHOD: &str = "- A revocation is timed from its request to the
     - Revocations in memory and on disk are measured in the process of the benchmark, with the gateway's own library \
     and allocator. A single lookup is timed with the reading of the clock; the mean is without it.\n";
 
-/// The part of the command line.
-pub(super) fn options(plan: &Plan) -> String {
-    let Plan { revoked, bystanders, revoke_rounds, in_memory, on_disk, callers, .. } = plan;
-    format!(
-        "--revoked {revoked} --bystanders {bystanders} --revoke-rounds {revoke_rounds} --in-memory {in_memory} \
-         --on-disk {on_disk} --callers {callers}"
-    )
-}
-
 pub(super) fn section(results: &Results) -> String {
     [crowd(results), in_memory(results), on_disk(results)].join("\n")
 }
@@ -41,7 +32,7 @@ fn crowd(results: &Results) -> String {
          | ms | closed: p50 | p99 | last one | answered | to bystanders, before: p50 | p99 | during: p50 | p99 | \
          during by before, p99 | goal | |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-        plan.revoked, plan.revoke_rounds, plan.bystanders
+        plan.revoked, plan.rounds, plan.bystanders
     );
     for run in &results.revoke {
         line(

@@ -34,11 +34,7 @@ pub(crate) async fn sweep(launch: &Launch, settle: u64) -> anyhow::Result<Vec<Id
 ///
 /// # Errors
 /// One of the runs fails.
-pub(crate) async fn variants(
-    launch: &Launch,
-    connections: u32,
-    settle: u64,
-) -> anyhow::Result<Vec<Idle>> {
+pub(crate) async fn variants(launch: &Launch, connections: u32, settle: u64) -> anyhow::Result<Vec<Idle>> {
     let mut runs = Vec::new();
     for variant in ways() {
         eprintln!("{connections} idle connections: {variant:?}");
