@@ -1,5 +1,6 @@
-//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside nginx with nchan; the
-//! end of a session with thousands of connections; millions of revocations, in memory and on disk.
+//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside its peers and beside
+//! the floor, a program that makes one write for each delivery and nothing else; the end of a session with thousands of
+//! connections; millions of revocations, in memory and on disk.
 //!
 //! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of clients at little cost.
 //! Knows nothing of the gateway's inside: what it does is what any client does. Only the revocations are measured in

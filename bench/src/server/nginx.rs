@@ -24,13 +24,24 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     Ok(Server { product: Product::Nginx, child, address, status: address })
 }
 
+/// nginx with these locations and without nchan.
+pub(super) fn plain(launch: &Launch, name: &str, upstream: &str, locations: &str) -> anyhow::Result<Server> {
+    let (folder, address) = (Folder::new(name)?, free_address()?);
+    let path = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {path}/{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log warn;\n\
+         events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n\
+         {temporary}  {upstream}\n  server {{\n    listen {address};\n    {locations}\n  }}\n}}\n"
+    );
+    let child = spawn(&launch.nginx, folder, &text, address)?;
+    Ok(Server { product: Product::Nginx, child, address, status: address })
+}
+
 /// nginx with this configuration, listening there.
-pub(super) fn spawn(
-    nginx: &Path,
-    folder: Folder,
-    configuration: &str,
-    address: SocketAddr,
-) -> anyhow::Result<Child> {
+fn spawn(nginx: &Path, folder: Folder, configuration: &str, address: SocketAddr) -> anyhow::Result<Child> {
     let file = folder.write("nginx.conf", configuration)?;
     let mut command = Command::new(nginx);
     command.arg("-p").arg(&*folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));

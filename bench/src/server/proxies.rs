@@ -19,7 +19,7 @@ pub(crate) const ANSWER: &str = "01234567890123456789012345678901234567890123456
 /// nginx cannot be started.
 pub(crate) fn service(launch: &Launch) -> anyhow::Result<Server> {
     let answer = format!("default_type text/plain; return 200 \"{ANSWER}\";");
-    nginx(launch, "service", "", &answer)
+    nginx::plain(launch, "service", "", &format!("location / {{ {answer} }}"))
 }
 
 /// nginx as a proxy before it, with kept connections and the headers that the gateway sets too.
@@ -33,7 +33,7 @@ pub(crate) fn nginx_proxy(launch: &Launch, service: SocketAddr) -> anyhow::Resul
                     proxy_set_header Host $proxy_host; \
                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
                     proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto $scheme;";
-    nginx(launch, "proxy", &upstream, location)
+    nginx::plain(launch, "proxy", &upstream, &format!("location / {{ {location} }}"))
 }
 
 /// The gateway before it, with one API of these endpoints.
@@ -80,21 +80,6 @@ pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Se
     let mut child = Child::spawn(&mut command, Some(folder))?;
     child.wait_for(address)?;
     Ok(Server { product: Product::Haproxy, child, address, status: address })
-}
-
-fn nginx(launch: &Launch, name: &str, upstream: &str, location: &str) -> anyhow::Result<Server> {
-    let (folder, address) = (Folder::new(name)?, free_address()?);
-    let path = folder.display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {path}/{kind};\n"))
-        .concat();
-    let text = format!(
-        "daemon off;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log warn;\n\
-         events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n\
-         {temporary}  {upstream}\n  server {{\n    listen {address};\n    location / {{ {location} }}\n  }}\n}}\n"
-    );
-    let child = nginx::spawn(&launch.nginx, folder, &text, address)?;
-    Ok(Server { product: Product::Nginx, child, address, status: address })
 }
 
 /// What haproxy calls itself.

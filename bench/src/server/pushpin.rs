@@ -27,21 +27,21 @@ const INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 const FIRST: usize = 32;
 
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
-    let [address, control, application] = [free_address()?, free_address()?, free_address()?];
+    let (address, control) = (free_address()?, free_address()?);
+    let application = application(launch)?;
     let folder = Folder::new("pushpin")?;
     let path = folder.display().to_string();
     // Debian's looks for zurl where its own service would be.
     let internal = std::fs::read_to_string(INTERNAL).with_context(|| INTERNAL)?;
     folder.write("internal.conf", &internal.replace("ipc:///var/run/zurl/", &format!("ipc://{path}/")))?;
-    folder.write("routes", &format!("* {application},over_http\n"))?;
+    folder.write("routes", &format!("* {},over_http\n", application.address))?;
     let zurl = folder.write("zurl.conf", &zurl_configuration(&path))?;
     let pushpin = folder.write("pushpin.conf", &configuration(&path, address, control))?;
 
-    let service = application_server(launch, application)?;
     let mut zurl = Child::spawn(&mut quiet(ZURL, &zurl), None)?;
     zurl.wait_until(|| folder.join("zurl-in").exists()).context("zurl")?;
     let child = Child::spawn(&mut quiet(PUSHPIN, &pushpin), Some(folder))?;
-    let mut child = child.with(zurl).before(service);
+    let mut child = child.with(zurl).before(application.child);
     child.wait_for(control)?;
     child.wait_until(|| takes_subscribers(address)).context("the first subscribers of Pushpin")?;
     Ok(Server { product: Product::Pushpin, child, address, status: control })
@@ -50,7 +50,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
 /// Its front listens before the processes behind it know the routes, and before each of its threads is connected to
 /// them: several clients in turn meet all threads.
 fn takes_subscribers(address: SocketAddr) -> bool {
-    let subscribe = |_| {
+    let subscribe = |_| -> std::io::Result<Option<TcpStream>> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         write!(stream, "GET {SSE} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
@@ -96,7 +96,7 @@ fn zurl_configuration(folder: &str) -> String {
 }
 
 /// Answers with GRIP: hold the response as a stream, subscribe the socket.
-fn application_server(launch: &Launch, address: SocketAddr) -> anyhow::Result<Child> {
+fn application(launch: &Launch) -> anyhow::Result<Server> {
     let greeting = String::from_utf8_lossy(GREETING);
     let messages = [
         json!({ "type": "subscribe", "channel": "greeting" }),
@@ -109,18 +109,14 @@ fn application_server(launch: &Launch, address: SocketAddr) -> anyhow::Result<Ch
         format!("TEXT {:X}\\r\\n{}\\r\\n", message.len(), message.replace('"', "\\\""))
     };
     let messages: String = messages.iter().map(text).collect();
-    let folder = Folder::new("application")?;
-    let path = folder.display();
-    let configuration = format!(
-        "daemon off;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log warn;\n\
-         events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 100000000;\n\
-         server {{\n    listen {address};\n    location = {SSE} {{\n      default_type text/event-stream;\n      \
-         add_header Grip-Hold stream;\n      add_header Grip-Channel greeting;\n      return 200 \"\";\n    }}\n    \
-         location = {WS} {{\n      default_type application/websocket-events;\n      \
-         add_header Sec-WebSocket-Extensions 'grip; message-prefix=\"\"';\n      \
-         return 200 \"OPEN\\r\\n{messages}\";\n    }}\n  }}\n}}\n"
+    let locations = format!(
+        "location = {SSE} {{ default_type text/event-stream; add_header Grip-Hold stream; \
+         add_header Grip-Channel greeting; return 200 \"\"; }}\n    \
+         location = {WS} {{ default_type application/websocket-events; \
+         add_header Sec-WebSocket-Extensions 'grip; message-prefix=\"\"'; \
+         return 200 \"OPEN\\r\\n{messages}\"; }}"
     );
-    nginx::spawn(&launch.nginx, folder, &configuration, address)
+    nginx::plain(launch, "application", "", &locations)
 }
 
 /// The event as the control port takes it, for both transports.
