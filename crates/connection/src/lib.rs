@@ -15,7 +15,10 @@ mod description;
 mod frame;
 mod hub;
 mod longpolling;
+mod moment;
 mod outbox;
+#[cfg(test)]
+mod sizes;
 mod socket;
 mod sse;
 mod ties;
