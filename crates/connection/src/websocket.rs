@@ -26,7 +26,7 @@ const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way commun
 const CLIENT_MESSAGE: usize = 64 << 10;
 
 /// Bytes read from a client at once; it has nothing to say, and every connection has such a buffer.
-const READ_BUFFER: usize = 128;
+const READ_BUFFER: usize = 32;
 
 /// A handshake that can be accepted.
 #[derive(Clone, Debug)]
