@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use event::Event;
@@ -52,11 +52,10 @@ pub struct Connection {
     id: ConnectionId,
     hub: Arc<Hub>,
     client: Client,
-    since: SystemTime,
+    /// When it was opened, in microseconds since 1970.
+    since: u64,
     outlet: Outlet,
     ties: Mutex<Ties>,
-    /// The revocation that has ended it, held until the client is gone.
-    ending: OnceLock<Arc<Ending>>,
 }
 
 /// Where events go.
@@ -76,8 +75,8 @@ impl Outlet {
 
 impl Connection {
     pub(crate) fn new(hub: Arc<Hub>, id: ConnectionId, client: Client, outlet: Outlet) -> Self {
-        let since = SystemTime::now();
-        Self { id, hub, client, since, outlet, ties: Mutex::default(), ending: OnceLock::new() }
+        let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64;
+        Self { id, hub, client, since, outlet, ties: Mutex::default() }
     }
 
     /// Hands an event to the client: written at once where nothing waits before it, queued where the client is slow.
@@ -142,7 +141,7 @@ impl Connection {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Told::default() };
         let mut writer = writer.lock();
         let ended = writer.end(reason, farewell, true, socket.get());
-        let last_payload = writer.tally().last_payload;
+        let last_payload = writer.last_payload();
         drop(writer);
         if ended && self.hub.closing().now_or_later(self.id) {
             self.close();
@@ -255,7 +254,7 @@ impl Connection {
 
     /// When it was opened.
     pub fn since(&self) -> SystemTime {
-        self.since
+        UNIX_EPOCH + Duration::from_micros(self.since)
     }
 
     /// The connection's name on this node.
@@ -304,8 +303,10 @@ impl session::Connection for Connection {
     fn session_killed(&self, ending: &Arc<Ending>) -> Told {
         let told = self.kill(&farewell(ending.cause()));
         // A mailbox has no socket to close: whoever comes to it later is told, and that is all.
-        if told.ended && matches!(self.outlet, Outlet::Stream { .. }) {
-            self.ending.get_or_init(|| ending.clone());
+        if told.ended
+            && let Outlet::Stream { writer, .. } = &self.outlet
+        {
+            writer.lock().hold(ending);
         }
         told
     }

@@ -16,7 +16,10 @@ mod frame;
 mod hub;
 mod lanes;
 mod longpolling;
+mod moment;
 mod outbox;
+#[cfg(test)]
+mod sizes;
 mod socket;
 mod sse;
 mod ties;

@@ -16,9 +16,13 @@ pub(crate) enum Kind {
     Control,
 }
 
-/// Frames waiting for one connection. Empty, it owns no memory.
+/// Frames waiting for one connection. Empty, as it nearly always is, it is one null pointer.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct Outbox(Option<Box<Queue>>);
+
+/// Frames, at least one.
+#[derive(Debug, Default)]
+struct Queue {
     frames: VecDeque<(Bytes, Kind)>,
     /// Bytes of the first frame that the socket has taken.
     written: usize,
@@ -29,89 +33,96 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Puts a frame at the end; its first `written` bytes have left already.
     pub(crate) fn push(&mut self, frame: Bytes, kind: Kind, written: usize) {
-        debug_assert!(written == 0 || self.frames.is_empty());
+        debug_assert!(written == 0 || self.is_empty());
         if frame.len() > written {
-            self.bytes += frame.len() - written;
-            self.written = if self.frames.is_empty() { written } else { self.written };
-            self.frames.push_back((frame, kind));
+            let queue = self.0.get_or_insert_with(|| Box::new(Queue { written, ..Queue::default() }));
+            queue.bytes += frame.len() - written;
+            queue.frames.push_back((frame, kind));
         }
     }
 
     /// Takes `n` bytes off the front; returns whether some of them were payload.
     pub(crate) fn advance(&mut self, mut n: usize) -> bool {
-        self.bytes -= n;
+        let Some(queue) = &mut self.0 else { return false };
+        queue.bytes -= n;
         let mut payload = false;
-        while let Some((front, kind)) = self.frames.front() {
+        while let Some((front, kind)) = queue.frames.front() {
             payload |= n > 0 && *kind == Kind::Payload;
-            let left = front.len() - self.written;
+            let left = front.len() - queue.written;
             if n < left {
-                self.written += n;
+                queue.written += n;
                 return payload;
             }
             n -= left;
-            self.written = 0;
-            self.frames.pop_front();
+            queue.written = 0;
+            queue.frames.pop_front();
         }
-        self.frames = VecDeque::new();
+        self.0 = None;
         payload
     }
 
     /// Takes the first frame, as far as it is not written.
     pub(crate) fn pop(&mut self) -> Option<(Bytes, Kind)> {
-        let (frame, kind) = self.frames.pop_front()?;
-        let frame = frame.slice(self.written..);
-        self.written = 0;
-        self.bytes -= frame.len();
+        let queue = self.0.as_mut()?;
+        let (frame, kind) = queue.frames.pop_front()?;
+        let frame = frame.slice(queue.written..);
+        queue.written = 0;
+        queue.bytes -= frame.len();
+        self.forget_if_empty();
         Some((frame, kind))
     }
 
     /// Forgets the payload, none of which may be half written; returns how many frames that were.
     pub(crate) fn discard_payload(&mut self) -> usize {
         debug_assert!(!self.inside(Kind::Payload));
-        let before = self.frames.len();
-        self.frames.retain(|(_, kind)| *kind != Kind::Payload);
-        let discarded = before - self.frames.len();
-        self.bytes = self.frames.iter().map(|(frame, _)| frame.len()).sum::<usize>() - self.written;
-        if self.frames.is_empty() {
-            *self = Self::default();
-        }
+        let Some(queue) = &mut self.0 else { return 0 };
+        let before = queue.frames.len();
+        queue.frames.retain(|(_, kind)| *kind != Kind::Payload);
+        let discarded = before - queue.frames.len();
+        queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum::<usize>() - queue.written;
+        self.forget_if_empty();
         discarded
     }
 
     /// Forgets all frames; returns how many of them were payload.
     pub(crate) fn clear(&mut self) -> usize {
-        let payload = self.frames.iter().filter(|(_, kind)| *kind == Kind::Payload).count();
-        *self = Self::default();
-        payload
+        let queue = self.0.take();
+        let frames = queue.iter().flat_map(|queue| &queue.frames);
+        frames.filter(|(_, kind)| *kind == Kind::Payload).count()
     }
 
     /// The front of the queue, ready for one vectored write.
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let Some(queue) = &self.0 else { return 0 };
         let mut filled = 0;
-        for (slot, (frame, _)) in into.iter_mut().zip(&self.frames) {
-            *slot = IoSlice::new(if filled == 0 { &frame[self.written..] } else { frame });
+        for (slot, (frame, _)) in into.iter_mut().zip(&queue.frames) {
+            *slot = IoSlice::new(if filled == 0 { &frame[queue.written..] } else { frame });
             filled += 1;
         }
         filled
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.0.is_none()
     }
 
     /// Bytes waiting.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |queue| queue.bytes)
     }
 
     /// What the first frame is.
     pub(crate) fn first(&self) -> Option<Kind> {
-        self.frames.front().map(|(_, kind)| *kind)
+        self.0.as_ref()?.frames.front().map(|(_, kind)| *kind)
     }
 
     /// Whether the client has got a part of a frame of this kind and not the rest.
     pub(crate) fn inside(&self, kind: Kind) -> bool {
-        self.written > 0 && self.first() == Some(kind)
+        self.0.as_ref().is_some_and(|queue| queue.written > 0) && self.first() == Some(kind)
+    }
+
+    fn forget_if_empty(&mut self) {
+        self.0.take_if(|queue| queue.frames.is_empty());
     }
 }
 

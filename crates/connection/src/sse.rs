@@ -43,40 +43,64 @@ pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
 
 impl Connection {
     /// Owns an SSE connection until it ends. The client sends nothing any more; what it sends is dropped.
-    pub async fn run_sse(self: Arc<Self>, socket: Socket) {
+    pub fn run_sse(self: Arc<Self>, socket: Socket) -> impl Future<Output = ()> + Send {
         self.attach(socket);
-        run(&self, |_| {}).await;
+        run(self, |_, _| {})
     }
 }
 
+/// The side of a connection that its task owns.
+struct Owned<R> {
+    connection: Arc<Connection>,
+    /// Takes what the client sends.
+    received: R,
+}
+
 /// Moves bytes until the connection is over: out of the outbox as the socket takes them, in to `received`.
-pub(crate) async fn run(connection: &Connection, mut received: impl FnMut(&[u8])) {
-    let Some(socket) = connection.socket() else { return };
-    loop {
-        let step = poll_fn(|cx| {
-            let next = connection.flush(cx);
-            match next {
-                Next::Over | Next::Farewell { .. } => return Poll::Ready(next),
-                Next::Write if socket.poll_writable(cx).is_ready() => return Poll::Ready(Next::Write),
+///
+/// There is one of these for each connection, so it keeps nothing from one turn to the next but who owns what.
+pub(crate) fn run<R>(connection: Arc<Connection>, received: R) -> impl Future<Output = ()> + Send
+where
+    R: FnMut(&Connection, &[u8]) + Send,
+{
+    let mut owned = Owned { connection, received };
+    async move {
+        if poll_fn(|cx| owned.poll_open(cx)).await == Next::Over {
+            return;
+        }
+        // Boxed: few connections are ending at any time, and all of them have a task of this size.
+        Box::pin(owned.connection.take_leave()).await;
+    }
+}
+
+impl<R: FnMut(&Connection, &[u8])> Owned<R> {
+    /// Moves bytes while the connection is open; ready with [`Next::Farewell`] or [`Next::Over`].
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let Self { connection, received } = self;
+        let Some(socket) = connection.socket() else { return Poll::Ready(Next::Over) };
+        loop {
+            match connection.flush(cx) {
+                next @ (Next::Over | Next::Farewell { .. }) => return Poll::Ready(next),
+                Next::Write if socket.poll_writable(cx).is_ready() => continue,
                 Next::Write | Next::Read => {}
             }
-            socket.poll_readable(cx).map(|_| Next::Read)
-        })
-        .await;
-        match step {
-            Next::Over => return,
-            // Boxed: few connections are ending at any time, and all of them have a task of this size.
-            Next::Farewell { .. } => {
-                Box::pin(say_farewell(socket, |cx| connection.flush(cx))).await;
-                return connection.cut(CloseReason::Client);
-            }
-            Next::Write => {}
-            Next::Read => read(connection, socket, &mut received),
+            // Whether it has failed is found by reading.
+            let _ = ready!(socket.poll_readable(cx));
+            read(connection, socket, |bytes| received(connection, bytes));
         }
     }
 }
 
-fn read(connection: &Connection, socket: &Socket, received: &mut impl FnMut(&[u8])) {
+impl Connection {
+    async fn take_leave(&self) {
+        if let Some(socket) = self.socket() {
+            say_farewell(socket, |cx| self.flush(cx)).await;
+        }
+        self.cut(CloseReason::Client);
+    }
+}
+
+fn read(connection: &Connection, socket: &Socket, received: impl FnOnce(&[u8])) {
     let mut buffer = [0; 4096];
     match socket.try_read(&mut buffer) {
         Ok(0) => connection.cut(CloseReason::Client),

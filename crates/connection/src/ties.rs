@@ -80,12 +80,14 @@ impl Connection {
     }
 
     fn bind(self: &Arc<Self>, subjects: &[Subject]) -> Result<Vec<Registration>, BindError> {
-        let register = |subject: &Subject| {
+        // Collecting results would make room for four.
+        let mut tokens = Vec::with_capacity(subjects.len());
+        for subject in subjects {
             let weak: Weak<Self> = Arc::downgrade(self);
             let registered = self.hub().sessions().register(subject, weak);
-            registered.map_err(|_| BindError::SessionBlacklisted(subject.session().cloned()))
-        };
-        subjects.iter().map(register).collect()
+            tokens.push(registered.map_err(|_| BindError::SessionBlacklisted(subject.session().cloned()))?);
+        }
+        Ok(tokens)
     }
 
     fn renew(

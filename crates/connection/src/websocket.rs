@@ -26,7 +26,7 @@ const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way commun
 const CLIENT_MESSAGE: usize = 64 << 10;
 
 /// Bytes read from a client at once; it has nothing to say, and every connection has such a buffer.
-const READ_BUFFER: usize = 128;
+const READ_BUFFER: usize = 32;
 
 /// A handshake that can be accepted.
 #[derive(Clone, Debug)]
@@ -234,14 +234,13 @@ pub fn closing_frame(code: u16, reason: &str) -> Bytes {
 
 impl Connection {
     /// Owns a WebSocket connection until it ends; `read` is what the client has sent already.
-    pub async fn run_websocket(self: Arc<Self>, socket: Socket, read: Bytes) {
+    pub fn run_websocket(self: Arc<Self>, socket: Socket, read: Bytes) -> impl Future<Output = ()> + Send {
         self.attach(socket);
         let mut protocol = Protocol::new(CLIENT_MESSAGE, READ_BUFFER);
         if !read.is_empty() {
             self.receive(&mut protocol, &read);
         }
-        drop(read);
-        sse::run(&self, |bytes| self.receive(&mut protocol, bytes)).await;
+        sse::run(self, move |connection, bytes| connection.receive(&mut protocol, bytes))
     }
 
     fn receive(&self, protocol: &mut Protocol, bytes: &[u8]) {

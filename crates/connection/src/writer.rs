@@ -5,12 +5,15 @@
 //! nothing waits, and queues only what the socket did not take.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use session::Ending;
 use telemetry::CloseReason;
 
+use crate::moment::Moment;
 use crate::outbox::{Kind, Outbox};
 
 /// Where bytes go: a socket, or a stand-in in tests. Never blocks.
@@ -31,6 +34,10 @@ pub(crate) struct Writer {
     /// Payload must not leave any more.
     silenced: bool,
     tally: Tally,
+    /// When the last byte of an event was handed to the socket.
+    last_payload: Option<Moment>,
+    /// The revocation that has ended the connection, held until the client is gone.
+    ending: Option<Arc<Ending>>,
 }
 
 /// What has happened to the events of a connection.
@@ -42,8 +49,6 @@ pub(crate) struct Tally {
     pub(crate) dropped: u32,
     /// Written although the connection was silenced. Always zero, or invariant 3 is broken.
     pub(crate) late: u32,
-    /// When the last byte of one was handed to the socket.
-    pub(crate) last_payload: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +95,15 @@ impl Writer {
     pub(crate) fn new(head: Bytes) -> Self {
         let mut outbox = Outbox::default();
         outbox.push(head, Kind::Head, 0);
-        Self { outbox, phase: Phase::Open, waker: None, silenced: false, tally: Tally::default() }
+        Self {
+            outbox,
+            phase: Phase::Open,
+            waker: None,
+            silenced: false,
+            tally: Tally::default(),
+            last_payload: None,
+            ending: None,
+        }
     }
 
     /// Writes frames, all in one call where nothing waits before them, and queues what the socket does not take.
@@ -158,7 +171,7 @@ impl Writer {
     /// Notes that bytes have left, and whether some of them were payload.
     fn note_written(&mut self, payload: bool) {
         if payload {
-            self.tally.last_payload = Some(Instant::now());
+            self.last_payload = Some(Moment::now());
             self.tally.late += u32::from(self.silenced);
         }
     }
@@ -285,6 +298,16 @@ impl Writer {
     /// Whether the connection is open and nothing waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.outbox.is_empty()
+    }
+
+    /// Keeps the revocation that has ended the connection for as long as there is a client; the first one counts.
+    pub(crate) fn hold(&mut self, ending: &Arc<Ending>) {
+        self.ending.get_or_insert_with(|| ending.clone());
+    }
+
+    /// When the last byte of an event was handed to the socket.
+    pub(crate) fn last_payload(&self) -> Option<Instant> {
+        self.last_payload.map(Moment::instant)
     }
 
     /// What has happened to its events.

@@ -61,7 +61,8 @@ struct Taken {
 #[derive(Debug)]
 pub struct Permit {
     places: Arc<Places>,
-    address: IpAddr,
+    /// Where connections of one address are limited. Boxed: elsewhere every connection would pay for it.
+    address: Option<Box<IpAddr>>,
 }
 
 impl Places {
@@ -74,7 +75,8 @@ impl Places {
         if taken.total >= self.limits.connections {
             return Err(Full::Total);
         }
-        if self.limits.connections_per_address > 0 {
+        let limited = self.limits.connections_per_address > 0;
+        if limited {
             let of_address = taken.by_address.entry(address).or_default();
             if *of_address >= self.limits.connections_per_address {
                 return Err(Full::Address);
@@ -82,7 +84,7 @@ impl Places {
             *of_address += 1;
         }
         taken.total += 1;
-        Ok(Permit { places: self.clone(), address })
+        Ok(Permit { places: self.clone(), address: limited.then(|| Box::new(address)) })
     }
 
     /// Connections open now.
@@ -95,10 +97,12 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();
         taken.total -= 1;
-        if let Some(of_address) = taken.by_address.get_mut(&self.address) {
+        if let Some(address) = self.address.as_deref()
+            && let Some(of_address) = taken.by_address.get_mut(address)
+        {
             *of_address -= 1;
             if *of_address == 0 {
-                taken.by_address.remove(&self.address);
+                taken.by_address.remove(address);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -53,16 +54,23 @@ impl fmt::Debug for Selector {
     }
 }
 
-/// Stands for a claim and its value: 128 bits of a keyed hash (SipHash-1-3) whose key nobody outside knows.
+/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key nobody outside knows. Of the two
+/// bits that are left one is always set, so that an `Option` of it is no larger; the other is [`SESSION`].
 ///
 /// Two values that share one would share their revocations. Among ten million entries the chance that a given token
-/// meets a foreign one is 10⁷ · 2⁻¹²⁸, below 10⁻³¹; nobody can aim for it without the key, which is new in every
+/// meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; nobody can aim for it without the key, which is new in every
 /// process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    high: u64,
+    high: NonZeroU64,
     low: u64,
 }
+
+/// The bit of `high` that tells sessions from other claims.
+const SESSION: u64 = 0b10;
+
+/// How many of its bits are not of the hash.
+const MARKS: u32 = 2;
 
 /// Makes fingerprints, all with one key.
 pub(crate) struct Fingerprints(SipHasher13);
@@ -74,16 +82,16 @@ impl Fingerprints {
     }
 
     pub(crate) fn of_session(&self, name: &SessionName) -> Key {
-        Key::Session(self.of("", name.as_str()))
+        Key(self.of("", name.as_str(), SESSION))
     }
 
     pub(crate) fn of_claim(&self, claim: &str, value: &str) -> Key {
-        Key::Claim(self.of(claim, value))
+        Key(self.of(claim, value, 0))
     }
 
     /// The key of a token that nothing selects. It is there so that the token can end.
     pub(crate) fn of_nobody(&self, number: u64) -> Key {
-        Key::Claim(self.of("\0", &number.to_string()))
+        Key(self.of("\0", &number.to_string(), 0))
     }
 
     pub(crate) fn of_selector(&self, selector: &Selector) -> Key {
@@ -94,28 +102,28 @@ impl Fingerprints {
     }
 
     /// A pointer holds no byte that is not of UTF-8, so that where it ends is certain.
-    fn of(&self, claim: &str, value: &str) -> Fingerprint {
+    fn of(&self, claim: &str, value: &str, mark: u64) -> Fingerprint {
         let mut hasher = self.0;
         hasher.write(claim.as_bytes());
         hasher.write_u8(0xff);
         hasher.write(value.as_bytes());
         let (high, low) = hasher.finish128().as_u64();
-        Fingerprint { high, low }
+        Fingerprint { high: NonZeroU64::MIN | (high >> MARKS << MARKS) | mark, low }
     }
 }
 
 /// Under which registrations and revocations of a selector meet. Sessions are told from claims so that they can be
 /// counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
-    Session(Fingerprint),
-    Claim(Fingerprint),
-}
+pub(crate) struct Key(Fingerprint);
 
 impl Key {
     pub(crate) fn fingerprint(self) -> Fingerprint {
-        let (Self::Session(fingerprint) | Self::Claim(fingerprint)) = self;
-        fingerprint
+        self.0
+    }
+
+    pub(crate) fn is_session(self) -> bool {
+        self.0.high.get() & SESSION != 0
     }
 }
 
@@ -123,12 +131,12 @@ impl Fingerprint {
     /// One with these bits, of nothing.
     #[cfg(test)]
     pub(crate) fn of_parts(high: u64, low: u64) -> Self {
-        Self { high, low }
+        Self { high: NonZeroU64::MIN | (high << MARKS), low }
     }
 
     /// Spreads over `n` shards, by other bits than [`Fingerprint::bits`].
     pub(crate) fn shard(self, n: usize) -> usize {
-        (self.high % n as u64) as usize
+        ((self.high.get() >> MARKS) % n as u64) as usize
     }
 
     /// What a table hashes by: they are random already.

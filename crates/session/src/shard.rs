@@ -248,10 +248,7 @@ impl Shard {
     }
 
     fn registry(&mut self, key: Key) -> &mut Registry {
-        match key {
-            Key::Session(_) => &mut self.sessions,
-            Key::Claim(_) => &mut self.claims,
-        }
+        if key.is_session() { &mut self.sessions } else { &mut self.claims }
     }
 
     /// Room for entries, used or not.
@@ -270,7 +267,7 @@ const LIFTED: usize = 64;
 
 /// What a member counts: once, in its session.
 fn weight(key: Key) -> usize {
-    usize::from(matches!(key, Key::Session(_)))
+    usize::from(key.is_session())
 }
 
 /// When a token that ends then is spoken of.
