@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use measure::{fanout, idle, journal, proxy, revoke, sessions, start};
+use measure::{connect, fanout, idle, journal, proxy, publish, revoke, sessions, start};
 use server::{Launch, Product};
 
 /// As the gateway has it.
@@ -107,6 +107,25 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         events: u32,
     },
+    /// CPU time of an event that nobody waits for: every publisher sends the next when its last is answered.
+    Publish {
+        #[arg(long, value_enum, default_value = "rig")]
+        server: Product,
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        publishers: u32,
+        /// Seconds; one more before it does not count.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+    },
+    /// CPU time of a connect with a token of its own, and of leaving.
+    Connect {
+        #[arg(long, value_enum, default_value = "rig")]
+        server: Product,
+        #[arg(long, value_enum, default_value = "sse")]
+        transport: Transport,
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
+        connections: u32,
+    },
     /// The end of a session with many connections, and what the clients of others notice of it.
     Revoke {
         #[arg(long, value_enum, default_value = "sse")]
@@ -177,6 +196,13 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Fanout { server, transport, subscribers, events } => {
             print(&fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?)
         }
+        Command::Publish { server, publishers, seconds } => {
+            let time = Duration::from_secs(seconds);
+            print(&publish::run(launch, publish::Plan { server, publishers, time }).await?)
+        }
+        Command::Connect { server, transport, connections } => {
+            print(&connect::run(launch, connect::Plan { server, transport, connections }).await?)
+        }
         Command::Revoke { transport, connections, bystanders, rounds } => {
             print(&revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?)
         }
@@ -197,9 +223,12 @@ async fn smoke(launch: &Launch) -> anyhow::Result<()> {
         let settle = Duration::ZERO;
         print(&idle::run(launch, idle::Plan { server, transport, connections: 50, settle }).await?)?;
         print(&fanout::run(launch, fanout::Plan { server, transport, subscribers: 50, events: 100 }).await?)?;
+        print(&connect::run(launch, connect::Plan { server, transport, connections: 50 }).await?)?;
         let plan = revoke::Plan { transport, connections: 50, bystanders: 10, rounds: 1 };
         print(&revoke::run(launch, plan).await?)?;
     }
+    let plan = publish::Plan { server: Product::Rig, publishers: 8, time: Duration::from_secs(1) };
+    print(&publish::run(launch, plan).await?)?;
     print(&sessions::run(10_000)?)?;
     print(&journal::run(journal::Plan { revocations: 10_000, callers: 8 })?)?;
     Ok(())

@@ -1,10 +1,12 @@
 //! The measurements. Each starts a server of its own, so that none leaves anything to the next.
 
+pub(crate) mod connect;
 pub(crate) mod cut;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod proxy;
+pub(crate) mod publish;
 pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod start;

@@ -70,7 +70,7 @@ impl Crowd {
                 async move {
                     let request = server.subscription(transport, number)?;
                     let door = server.door(transport);
-                    let connect = Subscriber::connect(door, &request, number, received);
+                    let connect = Subscriber::connect(door, &request, received);
                     connect.await.with_context(|| format!("client {number}"))
                 }
             })

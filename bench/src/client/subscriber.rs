@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
@@ -18,8 +19,20 @@ use crate::Transport;
 use crate::event::contains;
 use crate::server::Door;
 
-/// Clients for each of the addresses 127.0.0.2, 127.0.0.3 and so on: each address has some 28,000 ports.
+/// Clients for each address: each has some 28,000 ports.
 const PER_ADDRESS: u32 = 5000;
+
+/// The next client of this process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Where the next client comes from: 127.1.0.1 and so on. The kernel keeps the port of a client that has left for a
+/// minute, and looks for a free one the longer the fewer there are: so those who come after it, and those of another
+/// process, come from elsewhere.
+fn address() -> Ipv4Addr {
+    let block = NEXT.fetch_add(1, Ordering::Relaxed) / PER_ADDRESS;
+    let byte = |number: u32| 1 + (number % 254) as u8;
+    Ipv4Addr::new(127, byte(std::process::id()), byte(block / 254), byte(block))
+}
 
 /// One client that is connected and subscribed.
 pub(super) struct Subscriber {
@@ -32,19 +45,13 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    /// Connects with this request and waits for the greeting; `number` spreads the clients over addresses.
+    /// Connects with this request and waits for the greeting.
     ///
     /// # Errors
     /// It is refused.
-    pub(super) async fn connect(
-        door: Door,
-        request: &[u8],
-        number: u32,
-        received: Arc<Received>,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn connect(door: Door, request: &[u8], received: Arc<Received>) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        let host = u8::try_from(2 + number / PER_ADDRESS)?;
-        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+        socket.bind(SocketAddr::from((address(), 0)))?;
         let mut stream = socket.connect(door.address).await?;
         stream.write_all(request).await?;
         let mut buffer = Vec::with_capacity(1024);

@@ -69,7 +69,7 @@ async fn connect(door: Door, request: &[u8], count: u32) -> anyhow::Result<JoinS
     let received = Arc::new(Received::default());
     stream::iter(0..count)
         .map(|number| {
-            let connect = Subscriber::connect(door, request, number, received.clone());
+            let connect = Subscriber::connect(door, request, received.clone());
             async move { connect.await.with_context(|| format!("client {number} of one session")) }
         })
         .buffer_unordered(AT_ONCE)
