@@ -75,6 +75,11 @@ impl Check {
         }
     }
 
+    /// Whether there is anything to decide.
+    pub fn is_asked(&self) -> bool {
+        !matches!(self, Self::NoCheck)
+    }
+
     /// Decides.
     ///
     /// # Errors

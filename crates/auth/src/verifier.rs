@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{DecodingKey, Header, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::key::{self, Algorithms, KeyError, KeySource};
@@ -114,13 +114,14 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Signature);
         }
-        // A critical extension that is not understood makes the token invalid (RFC 7515, section 4.1.11).
-        let header = decode_header(token).map_err(|_| TokenError::Signature)?;
-        if header.crit.is_some_and(|critical| !critical.is_empty()) {
+        let data = decode::<Map<String, Value>>(token, key, &self.validation).map_err(|error| {
+            let header = decode_header(token);
+            let is_good = header.is_ok_and(|header| is_understood(&header));
+            if is_good { TokenError::from(error.kind()) } else { TokenError::Signature }
+        })?;
+        if !is_understood(&data.header) {
             return Err(TokenError::Signature);
         }
-        let data = decode::<Map<String, Value>>(token, key, &self.validation)
-            .map_err(|error| TokenError::from(error.kind()))?;
         let expires_at = data.claims.get("exp").and_then(Value::as_f64).ok_or(TokenError::Expired)?;
         // The library rounds; the gateway does not give away what is left of a second.
         if expires_at + self.validation.leeway as f64 <= now() {
@@ -128,6 +129,11 @@ impl Verifier {
         }
         Ok(Claims { map: data.claims, expires_at: expires_at as u64 })
     }
+}
+
+/// A critical extension that is not understood makes the token invalid (RFC 7515, section 4.1.11).
+fn is_understood(header: &Header) -> bool {
+    header.crit.as_ref().is_none_or(Vec::is_empty)
 }
 
 fn now() -> f64 {
@@ -143,7 +149,7 @@ impl From<&ErrorKind> for TokenError {
             ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidAudience => Self::Audience,
             ErrorKind::ImmatureSignature => Self::NotYetValid,
             ErrorKind::InvalidIssuer => Self::Issuer,
-            // The header has been read before: what is not JSON now are the claims.
+            // The header can be read: what is not JSON are the claims.
             ErrorKind::InvalidClaimFormat(_) | ErrorKind::Json(_) => Self::Malformed,
             _ => Self::Signature,
         }
@@ -165,7 +171,7 @@ impl fmt::Debug for Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use jsonwebtoken::{Algorithm, EncodingKey, encode};
     use serde_json::json;
 
     const SECRET: &str = "a-test-secret-and-nothing-else";

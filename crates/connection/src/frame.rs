@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
+use memchr::memchr2;
 
 /// How bytes reach the client of a streaming connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +64,18 @@ impl Frame {
 /// The JSON travels as it is: each of its lines becomes a `data` line. A line break inside the event type would
 /// begin a field of its own and is replaced by a space.
 fn sse_chunk(event_type: &str, json: &[u8]) -> Bytes {
-    let mut chunk = BytesMut::with_capacity(SIZE_LINE + event_type.len() + json.len() + 64);
-    chunk.put_bytes(0, SIZE_LINE);
+    let mut chunk = Vec::with_capacity(SIZE_LINE + event_type.len() + json.len() + 64);
+    chunk.resize(SIZE_LINE, 0);
     chunk.put_slice(b"event: ");
-    chunk.extend(event_type.bytes().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { b }));
+    let start = chunk.len();
+    chunk.put_slice(event_type.as_bytes());
+    for byte in chunk[start..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        *byte = b' ';
+    }
     chunk.put_u8(b'\n');
     let mut rest = json;
     loop {
-        let end = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
+        let end = memchr2(b'\r', b'\n', rest);
         chunk.put_slice(b"data: ");
         chunk.put_slice(&rest[..end.unwrap_or(rest.len())]);
         chunk.put_u8(b'\n');
@@ -88,12 +93,16 @@ fn sse_chunk(event_type: &str, json: &[u8]) -> Bytes {
 }
 
 /// Writes the size line into the room left for it, ends the chunk and cuts off what was not needed.
-fn close_chunk(mut chunk: BytesMut) -> Bytes {
-    let size_line = format!("{:X}\r\n", chunk.len() - SIZE_LINE);
-    let start = SIZE_LINE - size_line.len();
-    chunk[start..SIZE_LINE].copy_from_slice(size_line.as_bytes());
+fn close_chunk(mut chunk: Vec<u8>) -> Bytes {
+    let (mut start, mut size) = (SIZE_LINE - 2, chunk.len() - SIZE_LINE);
+    chunk[start..SIZE_LINE].copy_from_slice(b"\r\n");
+    while size > 0 {
+        start -= 1;
+        chunk[start] = b"0123456789ABCDEF"[size % 16];
+        size /= 16;
+    }
     chunk.put_slice(b"\r\n");
-    chunk.freeze().slice(start..)
+    Bytes::from(chunk).slice(start..)
 }
 
 /// The payload of a chunk that [`close_chunk`] made.

@@ -1,7 +1,7 @@
 //! Server-Sent Events: the head of the stream, the task that owns its socket, and the body for HTTP/2.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,9 +20,13 @@ use crate::writer::Next;
 /// How long a client may take to read the farewell and close its side.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Bytes of a head that is not unusually long.
+pub(crate) const HEAD: usize = 320;
+
 /// The response head of a stream over HTTP/1: `chunked` for HTTP/1.1, ended by closing for HTTP/1.0.
 pub fn sse_head(headers: &HeaderMap, chunked: bool) -> Bytes {
-    let mut head = Vec::from(&b"HTTP/1.1 200 OK\r\n"[..]);
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     write_headers(&mut head, headers);
     let framing: &[u8] = if chunked { b"transfer-encoding: chunked" } else { b"connection: close" };
     head.extend_from_slice(framing);
@@ -38,7 +42,7 @@ pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
-    head.extend_from_slice(format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now())).as_bytes());
+    write!(head, "date: {}\r\n", httpdate::HttpDate::from(SystemTime::now())).expect("there is room");
 }
 
 impl Connection {

@@ -125,6 +125,6 @@ impl Connection {
     fn announce(&self, ties: &mut Ties, subscriptions: &[Subscription]) {
         let data = serde_json::value::to_raw_value(subscriptions).expect("subscriptions are JSON");
         self.deliver(&Frame::new(Event::of_rig("rig.subscriptions_set", Some(&data))));
-        ties.subscriptions = data.get().into();
+        ties.subscriptions = data.into();
     }
 }

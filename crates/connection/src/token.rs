@@ -47,15 +47,12 @@ impl TokenKey {
 
     /// A fresh token; two tokens of one connection differ.
     pub fn seal(&self, id: ConnectionId) -> String {
-        let mut sealed = self.life.to_vec();
-        sealed.extend_from_slice(&id.to_bytes());
-        let nonce = self
+        let mut sealed = [self.life, id.to_bytes()].concat();
+        let (nonce, tag) = self
             .key
-            .seal_in_place_append_tag(Aad::from(CONTEXT), &mut sealed)
+            .seal_in_place_separate_tag(Aad::from(CONTEXT), &mut sealed)
             .expect("sealing 16 bytes succeeds");
-        let mut token = nonce.as_ref().to_vec();
-        token.append(&mut sealed);
-        URL_SAFE.encode(token)
+        URL_SAFE.encode([&nonce.as_ref()[..], &sealed, tag.as_ref()].concat())
     }
 
     /// The connection that the token names.

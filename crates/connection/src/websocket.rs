@@ -82,11 +82,13 @@ impl Accept {
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return Err(HandshakeError::Version);
         }
-        let mut head = Vec::from(&b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n"[..]);
         let accept = derive_accept_key(key);
+        let mut head = Vec::with_capacity(sse::HEAD);
         head.extend_from_slice(
-            format!("sec-websocket-accept: {accept}\r\nupgrade: websocket\r\n").as_bytes(),
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nsec-websocket-accept: ",
         );
+        head.extend_from_slice(accept.as_bytes());
+        head.extend_from_slice(b"\r\nupgrade: websocket\r\n");
         sse::write_headers(&mut head, &HeaderMap::new());
         head.extend_from_slice(b"\r\n");
         Ok(Self { head: head.into() })

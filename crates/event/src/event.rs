@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::Offset;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::document::{self, Document};
 use crate::error::EventError;
@@ -80,27 +83,34 @@ impl Event {
     }
 
     /// One of RIG's own events: version 0.2, source `rig`, a new UUID, the time of now in microseconds. The members
-    /// come in RIG's order; without data there is no `data` member.
-    pub fn of_rig(event_type: &str, data: Option<&RawValue>) -> Self {
-        #[derive(serde::Serialize)]
-        struct OfRig<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            data: Option<&'a RawValue>,
-            id: &'a str,
-            source: &'a str,
-            specversion: &'a str,
-            time: &'a str,
-            #[serde(rename = "type")]
-            event_type: &'a str,
-        }
-        let id = uuid::Uuid::new_v4().to_string();
-        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string();
-        let version = Version::V0_2;
-        let members =
-            OfRig { data, id: &id, source: "rig", specversion: version.as_str(), time: &time, event_type };
-        let json = serde_json::to_vec(&members).expect("strings and valid JSON serialise");
+    /// come in RIG's order; without data there is no `data` member. The type needs no escapes in JSON.
+    pub fn of_rig(event_type: &'static str, data: Option<&RawValue>) -> Self {
+        let mut buffer = Uuid::encode_buffer();
+        let id = &*Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+        let (begin, data, comma) = match data {
+            Some(data) => (r#"{"data":"#, data.get(), ","),
+            None => ("{", "", ""),
+        };
+        let (version, source) = (Version::V0_2, "rig");
+        let json = [
+            begin,
+            data,
+            comma,
+            r#""id":""#,
+            id,
+            r#"","source":""#,
+            source,
+            r#"","specversion":""#,
+            version.as_str(),
+            r#"","time":""#,
+            &time_of(Timestamp::now()),
+            r#"","type":""#,
+            event_type,
+            r#""}"#,
+        ]
+        .concat();
         let envelope =
-            Envelope { version, event_type: event_type.into(), id: id.into(), source: Some("rig".into()) };
+            Envelope { version, event_type: event_type.into(), id: id.into(), source: Some(source.into()) };
         Self(Arc::new(Inner { envelope, json: json.into() }))
     }
 
@@ -159,6 +169,26 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// As RIG writes it: `2026-11-23T15:14:02.915266+00:00`.
+fn time_of(now: Timestamp) -> String {
+    let now = Offset::UTC.to_datetime(now);
+    let mut text = String::from("0000-00-00T00:00:00.000000+00:00").into_bytes();
+    let mut put = |end: usize, digits: usize, mut number: u32| {
+        for digit in text[end - digits..end].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    put(4, 4, now.year().unsigned_abs().into());
+    put(7, 2, now.month().unsigned_abs().into());
+    put(10, 2, now.day().unsigned_abs().into());
+    put(13, 2, now.hour().unsigned_abs().into());
+    put(16, 2, now.minute().unsigned_abs().into());
+    put(19, 2, now.second().unsigned_abs().into());
+    put(26, 6, now.subsec_nanosecond().unsigned_abs() / 1000);
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
 fn read(text: &str) -> Result<Envelope, EventError> {
@@ -227,6 +257,16 @@ mod tests {
             (read.event_type(), read.id(), read.source()),
             (event.event_type(), event.id(), Some("rig"))
         );
+    }
+
+    #[test]
+    fn times_are_written_as_rig_writes_them() {
+        for text in ["2026-11-23T15:14:02.915266", "0007-01-02T03:04:05.000009", "9999-12-30T21:59:59.999999"]
+        {
+            let now: Timestamp = format!("{text}Z").parse().unwrap();
+            assert_eq!(time_of(now), format!("{text}+00:00"));
+            assert_eq!(time_of(now), now.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string());
+        }
     }
 
     #[test]

@@ -13,15 +13,17 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// What RIG says of answers that are good for one moment only.
 const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
 
+/// Headers of an answer that is not unusual.
+const HEADERS: usize = 6;
+
 /// A whole answer.
 pub(crate) fn answer(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = empty(status);
+    let mut response = whole(status, body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    *response.body_mut() = full(body.into());
     response
 }
 
@@ -32,8 +34,14 @@ pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(full(Bytes::new()));
+    whole(status, Bytes::new())
+}
+
+fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(body));
     *response.status_mut() = status;
+    // Room for what every answer carries, and what hyper adds.
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
 }

@@ -1,12 +1,16 @@
 //! What the three transports have in common when a client connects.
 
+use std::borrow::Cow;
+
 use auth::{CheckRequest, Credentials};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Socket};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderValue};
+use hyper::body::Body as _;
 use listener::{Permit, Watched};
+use memchr::memchr2;
+use percent_encoding::percent_decode;
 use serde_json::Value;
 use subscription::Subscription;
 
@@ -17,23 +21,38 @@ use crate::routes::{Asked, Shared};
 
 /// The query of a request that connects.
 #[derive(Default)]
-struct Query {
-    subscriptions: Option<String>,
-    jwt: Option<String>,
+struct Query<'a> {
+    subscriptions: Option<Cow<'a, str>>,
+    jwt: Option<Cow<'a, str>>,
 }
 
-impl Query {
-    fn of(request: &Request<Incoming>) -> Self {
-        let mut query = Self::default();
-        for (key, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
-            match &*key {
-                "subscriptions" if !value.is_empty() => query.subscriptions = Some(value.into_owned()),
-                "jwt" if !value.is_empty() => query.jwt = Some(value.into_owned()),
+impl<'a> Query<'a> {
+    fn of(query: &'a str) -> Self {
+        let mut found = Self::default();
+        for pair in query.split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match &*decoded(key) {
+                "subscriptions" if !value.is_empty() => found.subscriptions = Some(decoded(value)),
+                "jwt" if !value.is_empty() => found.jwt = Some(decoded(value)),
                 _ => {}
             }
         }
-        query
+        found
     }
+}
+
+/// A name or a value of a query (URL Standard, section 5.1). Tokens need no decoding.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if memchr2(b'%', b'+', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    for (n, part) in text.as_bytes().split(|byte| *byte == b'+').enumerate() {
+        bytes.extend((n > 0).then_some(b' '));
+        bytes.extend(percent_decode(part));
+    }
+    let text = String::from_utf8(bytes);
+    Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 impl Shared {
@@ -54,7 +73,7 @@ impl Shared {
         if !request.body().is_end_stream() {
             return Err(ConnectError::Body);
         }
-        let query = Query::of(request);
+        let query = Query::of(request.uri().query().unwrap_or_default());
         let headers = request.headers();
         let tokens = Credentials::from_request(headers, query.jwt.as_deref(), self.config.cookie.as_deref());
         let wanted = match &query.subscriptions {
@@ -63,7 +82,9 @@ impl Shared {
         };
         let identity = Identity::verify(&tokens, &self.verifier, self.hub.sessions())?;
         // RIG asks only where the client names subscriptions; those of the token itself need no permission.
-        if let Some(json) = &query.subscriptions {
+        if let Some(json) = &query.subscriptions
+            && self.config.subscription_check.is_asked()
+        {
             let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
             let authorization = authorization(headers, query.jwt.as_deref());
             let content_type = HeaderValue::from_static(JSON);
@@ -129,8 +150,40 @@ fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
     Some(text[..text.len().min(Client::USER_AGENT)].into())
 }
 
-/// The media type of a request without its parameters, in lower case.
-pub(crate) fn media_type(headers: &HeaderMap) -> String {
+/// Whether this is the media type of a request, whatever its parameters.
+pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_as_a_form_is() {
+        for query in [
+            "",
+            "jwt=a",
+            "jwt",
+            "jwt=&subscriptions=",
+            "subscriptions=%5B%7B%22a%22%3A%22b+c%22%7D%5D&jwt=a.b-c_d.e",
+            "j%77t=x&&=y&subscri%70tions=1=2&jwt=z",
+            "jwt=%FF%zz%2&subscriptions=%2B+",
+            "+jwt=a&jwt+=b",
+        ] {
+            let (mut subscriptions, mut jwt) = (None, None);
+            for (key, value) in
+                form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
+            {
+                match &*key {
+                    "subscriptions" => subscriptions = Some(value),
+                    "jwt" => jwt = Some(value),
+                    _ => {}
+                }
+            }
+            let found = Query::of(query);
+            assert_eq!((found.subscriptions, found.jwt), (subscriptions, jwt), "{query}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth::{Check, Verifier};
 use connection::Hub;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use listener::{Answer, App, Body, Peer};
 use proxy::Proxy;
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) extractors: Arc<subscription::Extractors>,
     proxy: Arc<Proxy>,
     pub(crate) connects: DefaultDirectRateLimiter,
+    pub(crate) sse_headers: HeaderMap,
 }
 
 /// One request, and where it came from.
@@ -64,7 +65,8 @@ impl Inbound {
         proxy: Arc<Proxy>,
     ) -> Self {
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
-        Self(Arc::new(Shared { config, hub, verifier, extractors, proxy, connects }))
+        let sse_headers = sse::headers(&config.cors);
+        Self(Arc::new(Shared { config, hub, verifier, extractors, proxy, connects, sse_headers }))
     }
 
     async fn route(&self, asked: Asked) -> Answer {
@@ -130,7 +132,9 @@ impl App for Inbound {
         match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(|| {
-                    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
+                    let mut buffer = Uuid::encode_buffer();
+                    let id = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+                    HeaderValue::from_str(id).expect("a UUID is a header value")
                 });
                 tracing::debug!(
                     request_id = id.to_str().unwrap_or_default(),

@@ -9,6 +9,7 @@ use listener::{Answer, Body, Raw};
 
 use crate::answer::{empty, text};
 use crate::connect::socket;
+use crate::cors::Cors;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
 
@@ -21,16 +22,15 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
 
 async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
     let opening = shared.prepare(&asked).await?;
-    let headers = headers(shared);
     if !asked.peer.takeover {
         let connection =
             shared.hub.open_sse(opening, Bytes::new(), false).map_err(|error| shared.refused(error))?;
         let mut response = Response::new(SseBody::new(connection).map_err(Into::into).boxed_unsync());
-        *response.headers_mut() = headers;
+        response.headers_mut().clone_from(&shared.sse_headers);
         return Ok(Answer::Response(response));
     }
     let chunked = asked.request.version() >= Version::HTTP_11;
-    let head = sse_head(&headers, chunked);
+    let head = sse_head(&shared.sse_headers, chunked);
     let connection = shared.hub.open_sse(opening, head, chunked).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
         tokio::spawn(connection.run_sse(socket(raw.stream, raw.permit)));
@@ -40,13 +40,14 @@ async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
 /// The head of a stream without the stream.
 pub(crate) fn head(shared: &Shared) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
-    *response.headers_mut() = headers(shared);
+    response.headers_mut().clone_from(&shared.sse_headers);
     response
 }
 
-fn headers(shared: &Shared) -> HeaderMap {
+/// Of every stream.
+pub(crate) fn headers(cors: &Cors) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    shared.config.cors.allow(&mut headers);
+    cors.allow(&mut headers);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // Asks nginx and those who follow it not to hold the stream back.

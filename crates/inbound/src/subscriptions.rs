@@ -9,7 +9,7 @@ use serde_json::Value;
 use subscription::Subscription;
 
 use crate::answer::{empty, text};
-use crate::connect::media_type;
+use crate::connect::is_of_type;
 use crate::error::SetError;
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
@@ -34,7 +34,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
     let (parts, body) = asked.request.into_parts();
     accepts_anything_of_ours(&parts.headers)?;
-    if media_type(&parts.headers) != "application/json" {
+    if !is_of_type(&parts.headers, "application/json") {
         let given = parts.headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
         return Err(SetError::ContentType(given));
     }

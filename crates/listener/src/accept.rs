@@ -1,15 +1,16 @@
 //! The accept loop.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
@@ -79,6 +80,9 @@ impl Listener {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&config.address.into())?;
+        // Those that are accepted inherit both.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         socket.listen(BACKLOG)?;
         Ok(Self { tcp: TcpListener::from_std(socket.into())?, config, observer })
     }
@@ -98,14 +102,15 @@ impl Listener {
         let Self { tcp, config, observer } = self;
         let places = Places::new(config.limits);
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
-        let mut connections = JoinSet::new();
+        // Nothing is sent: each connection holds an end, and when all are dropped, the other end hears of it.
+        let (open, mut closed) = mpsc::channel::<Infallible>(1);
         let mut reserve = File::open("/dev/null").ok();
         let leaving = leave.clone();
+        let mut leave = pin!(leave.wait_for(|leave| *leave));
         loop {
             let accepted = tokio::select! {
                 accepted = tcp.accept() => accepted,
-                _ = leave.wait_for(|leave| *leave) => break,
-                Some(_) = connections.join_next() => continue,
+                _ = &mut leave => break,
             };
             let (tcp_stream, address) = match accepted {
                 Ok(accepted) => accepted,
@@ -130,17 +135,19 @@ impl Listener {
             observer.connections(places.count());
             let (app, acceptor, leaving, limits) =
                 (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
+            let open_end = open.clone();
             // Fails only where the client is gone already: then it is nowhere.
             let local = tcp_stream.local_addr().unwrap_or(config.address);
             // Boxed: the task of a connection that is taken over ends, and its memory with it.
-            connections.spawn(Box::pin(async move {
-                if let Some((stream, h2)) = open(tcp_stream, acceptor, &limits).await {
+            tokio::spawn(Box::pin(async move {
+                let _open = open_end;
+                if let Some((stream, h2)) = prepare(tcp_stream, acceptor, &limits).await {
                     dispatch(app, stream, h2, [address, local], limits, permit, leaving).await;
                 }
             }));
         }
-        drop(tcp);
-        while connections.join_next().await.is_some() {}
+        drop((tcp, open));
+        closed.recv().await;
         observer.connections(places.count());
     }
 }
@@ -162,14 +169,11 @@ async fn dispatch<A: App>(
 }
 
 /// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing sensible in time.
-async fn open(
+async fn prepare(
     tcp: TcpStream,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     limits: &Limits,
 ) -> Option<(Stream, bool)> {
-    // Fail only where the client is gone already, which the first read will tell.
-    let _ = tcp.set_nodelay(true);
-    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(USER_TIMEOUT));
     match acceptor {
         None => {
             let h2 = timeout(limits.keep_alive, speaks_http2(&tcp)).await.ok()?.ok()?;
@@ -225,4 +229,20 @@ async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, error: &io::Er
     }
     *reserve = File::open("/dev/null").ok();
     sleep(Duration::from_millis(10)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_inherit_their_options() {
+        let config = Config { address: ([127, 0, 0, 1], 0).into(), tls: None, limits: Limits::default() };
+        let listener = Listener::bind(config, Arc::new(())).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, address) = listener.tcp.accept().await.unwrap();
+        assert_eq!(address, client.local_addr().unwrap());
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
 }

@@ -44,8 +44,11 @@ pub enum Answer {
     /// A response, sent by the listener.
     Response(Response<Body>),
     /// The application takes the socket and sends the response itself.
-    Takeover(Box<dyn FnOnce(Raw) + Send>),
+    Takeover(Takeover),
 }
+
+/// What the application does with a socket that it takes over.
+pub type Takeover = Box<dyn FnOnce(Raw) + Send>;
 
 /// A socket that was taken over.
 pub struct Raw {

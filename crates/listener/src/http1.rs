@@ -4,7 +4,7 @@ use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,15 +18,14 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{Answer, App, Body, BoxError, Peer, Raw};
+use crate::again::Again;
+use crate::app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
 use crate::framing::{self, Framing};
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
 
 /// What hyper keeps of a head before it gives up. Larger than every limit, so that ours speak first.
 const MAX_HEAD: usize = 128 << 10;
-
-type Takeover = Box<dyn FnOnce(Raw) + Send>;
 
 /// What the driver waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,18 +48,18 @@ enum End {
 }
 
 /// Counts a request until its answer has been handed to hyper whole.
-struct Asked(Arc<AtomicUsize>);
+struct Asked(Arc<Seen>);
 
 impl Asked {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn new(seen: Arc<Seen>) -> Self {
+        seen.asked.fetch_add(1, Ordering::Relaxed);
+        Self(seen)
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.asked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -102,15 +101,12 @@ pub(crate) async fn serve<A: App>(
     let seen = Arc::new(Seen { framing: Mutex::new(Some(Framing::default())), ..Seen::default() });
     let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
     let peer = Peer { address, local, secure, takeover: true, gate };
-    let place: Arc<Mutex<Option<Takeover>>> = Arc::default();
-    let asked = Arc::<AtomicUsize>::default();
     let service = service_fn({
-        let (seen, place, asked) = (seen.clone(), place.clone(), asked.clone());
+        let seen = seen.clone();
         move |request: Request<Incoming>| {
-            let (app, seen, place, asked) = (app.clone(), seen.clone(), place.clone(), asked.clone());
-            let peer = peer.clone();
+            let (app, asked, peer) = (app.clone(), Asked::new(seen.clone()), peer.clone());
             Box::pin(async move {
-                let asked = Asked::new(asked);
+                let seen = &*asked.0;
                 let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
                 let refusal = match framing {
                     Ok(()) => refusal(&request, &limits),
@@ -121,7 +117,7 @@ pub(crate) async fn serve<A: App>(
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
                         Answer::Takeover(takeover) => {
-                            *place.lock() = Some(takeover);
+                            *seen.takeover.lock() = Some(takeover);
                             pending().await
                         }
                     },
@@ -135,42 +131,59 @@ pub(crate) async fn serve<A: App>(
     let mut connection =
         http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
 
+    let again = Again::new();
     let mut waiting = Waiting::Idle;
     let mut left = false;
     let end = {
-        let mut deadline = pin!(sleep_until(Instant::now() + limits.keep_alive));
+        let mut due = Instant::now() + limits.keep_alive;
+        let mut timer = pin!(sleep_until(due));
         let mut leave = pin!(async move { leaving.wait_for(|leaving| *leaving).await.is_ok() });
         poll_fn(|cx| {
             if !left && leave.as_mut().poll(cx).is_ready() {
                 left = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            if connection.poll_without_shutdown(cx).is_ready() || seen.gate.watch(cx) {
+            let polled = again.poll(cx, |cx| {
+                let polled = connection.poll_without_shutdown(cx);
+                // At once: a client that has read the whole answer may be revoked the next moment.
+                if polled.is_pending() && seen.is_flushed() {
+                    seen.gate.flushed();
+                }
+                polled
+            });
+            if polled.is_ready() || seen.gate.watch(cx) {
                 return Poll::Ready(End::Closed);
             }
-            if asked.load(Ordering::Relaxed) == 0 && !seen.blocked.load(Ordering::Relaxed) {
-                seen.gate.flushed();
-            }
+            let (asked, blocked) = (seen.asked.load(Ordering::Relaxed), seen.blocked.load(Ordering::Relaxed));
             // An earlier answer that has not left yet would be lost with hyper's buffer.
-            if !seen.blocked.load(Ordering::Relaxed)
-                && let Some(takeover) = place.lock().take()
-            {
+            if !blocked && let Some(takeover) = seen.takeover.lock().take() {
                 return Poll::Ready(End::Takeover(takeover));
             }
-            let now = match (asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
-                _ if seen.blocked.load(Ordering::Relaxed) => Waiting::Reader,
+            let now = match (asked, seen.read.load(Ordering::Relaxed)) {
+                _ if blocked => Waiting::Reader,
                 (0, false) => Waiting::Idle,
                 (0, true) => Waiting::Head,
                 _ => Waiting::Answer,
             };
             let has_read = seen.written.swap(false, Ordering::Relaxed) && now == Waiting::Reader;
-            if now != waiting || has_read {
-                waiting = now;
-                let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
-                deadline.as_mut().reset(Instant::now() + wait);
+            let changed = now != waiting || has_read;
+            waiting = now;
+            if waiting == Waiting::Answer {
+                return Poll::Pending;
             }
-            if waiting != Waiting::Answer && deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(End::Timeout(waiting));
+            if changed {
+                let wait = if now == Waiting::Head { limits.head_timeout } else { limits.keep_alive };
+                due = Instant::now() + wait;
+            }
+            // A timer that fires too early is set again; to set it for every request would cost more.
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                if due <= timer.deadline() {
+                    return Poll::Ready(End::Timeout(waiting));
+                }
+                timer.as_mut().reset(due);
             }
             Poll::Pending
         })

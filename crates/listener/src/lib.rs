@@ -4,6 +4,7 @@
 //! answers each request, or takes the raw socket of a long-lived one, and then nothing of HTTP remains in memory.
 
 mod accept;
+mod again;
 mod app;
 mod body;
 mod framing;
@@ -15,7 +16,7 @@ mod stream;
 mod tls;
 
 pub use accept::{Config, Listener, Observer, Refusal};
-pub use app::{Answer, App, Body, BoxError, Peer, Raw};
+pub use app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
 pub use body::{BodyError, read_body};
 pub use gate::Gate;
 pub use limits::{Limits, Permit};

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::app::Takeover;
 use crate::framing::Framing;
 use crate::gate::Gate;
 
@@ -22,8 +23,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What the driver sees of the bytes that hyper moves.
-#[derive(Debug, Default)]
+/// What the driver sees of the bytes that hyper moves, and of what they say.
+#[derive(Default)]
 pub(crate) struct Seen {
     /// Bytes have come since the last answer.
     pub(crate) read: AtomicBool,
@@ -35,9 +36,18 @@ pub(crate) struct Seen {
     pub(crate) gate: Gate,
     /// Follows what comes, as long as it is HTTP/1.
     pub(crate) framing: Mutex<Option<Framing>>,
+    /// Requests whose answer has not been handed to hyper whole.
+    pub(crate) asked: AtomicUsize,
+    /// The application wants the socket.
+    pub(crate) takeover: Mutex<Option<Takeover>>,
 }
 
 impl Seen {
+    /// Whether all that the application has answered has left.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
+    }
+
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.blocked.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {

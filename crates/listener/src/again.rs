@@ -1,0 +1,133 @@
+//! Wake-ups that a task gives itself: it goes on at once, and the scheduler need not know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// Polls, and polls again where it was woken meanwhile.
+///
+/// hyper wakes its own task twice for each body of a request. A runtime puts a task that wakes itself behind the others
+/// and calls another thread for help: system calls and a switch of threads for nothing, more than the request costs.
+pub(crate) struct Again {
+    own: Arc<Own>,
+    waker: Waker,
+}
+
+struct Own {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+/// Nobody polls: a wake-up goes to the task.
+const WAITING: u8 = 0;
+/// A wake-up is noted.
+const POLLING: u8 = 1;
+/// A wake-up was noted, or the task was woken.
+const WOKEN: u8 = 2;
+
+/// Polls in a row before others get their turn on the thread.
+const ROUNDS: usize = 4;
+
+impl Again {
+    pub(crate) fn new() -> Self {
+        let own = Arc::new(Own { state: AtomicU8::new(WAITING), task: AtomicWaker::new() });
+        Self { waker: own.clone().into(), own }
+    }
+
+    /// Polls until there is nothing to do at once.
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.own.task.register(cx.waker());
+        for _ in 0..ROUNDS {
+            self.own.state.store(POLLING, Ordering::SeqCst);
+            let polled = poll(&mut Context::from_waker(&self.waker));
+            if polled.is_ready() || self.own.rest() {
+                return polled;
+            }
+        }
+        self.own.state.store(WOKEN, Ordering::SeqCst);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Own {
+    /// From now on wake-ups go to the task; false where one has come before.
+    fn rest(&self) -> bool {
+        self.state.compare_exchange(POLLING, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+impl Wake for Own {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(WOKEN, Ordering::SeqCst) == WAITING {
+            self.task.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Polls something that wakes itself so many times; how often it was polled.
+    fn poll(again: &Again, task: &Arc<Task>, mut wakes: usize) -> usize {
+        let mut polls = 0;
+        let waker = Waker::from(task.clone());
+        let polled = again.poll(&Context::from_waker(&waker), |cx| {
+            polls += 1;
+            if wakes > 0 {
+                wakes -= 1;
+                cx.waker().wake_by_ref();
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        polls
+    }
+
+    fn woken(task: &Task) -> usize {
+        task.0.swap(0, Ordering::SeqCst)
+    }
+
+    #[test]
+    fn what_wakes_itself_goes_on_at_once_and_what_does_so_for_ever_lets_others_go_first() {
+        let (again, task) = (Again::new(), Arc::new(Task::default()));
+        assert_eq!((poll(&again, &task, 0), woken(&task)), (1, 0));
+        assert_eq!((poll(&again, &task, 2), woken(&task)), (3, 0));
+        assert_eq!((poll(&again, &task, usize::MAX), woken(&task)), (ROUNDS, 1));
+        assert_eq!((poll(&again, &task, 0), woken(&task)), (1, 0));
+    }
+
+    #[test]
+    fn between_two_polls_the_task_is_woken_once() {
+        let (again, task) = (Again::new(), Arc::new(Task::default()));
+        for _ in 0..2 {
+            poll(&again, &task, 1);
+            again.waker.wake_by_ref();
+            again.waker.wake_by_ref();
+            assert_eq!(woken(&task), 1);
+        }
+    }
+}
