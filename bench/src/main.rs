@@ -11,7 +11,6 @@ mod client;
 mod event;
 mod machine;
 mod measure;
-#[allow(dead_code, unused_imports, reason = "the reports have no plots yet")]
 mod plot;
 mod process;
 mod report;

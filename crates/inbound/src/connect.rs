@@ -9,8 +9,6 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched};
-use memchr::memchr2;
-use percent_encoding::percent_decode;
 use serde_json::Value;
 use subscription::Subscription;
 
@@ -29,30 +27,15 @@ struct Query<'a> {
 impl<'a> Query<'a> {
     fn of(query: &'a str) -> Self {
         let mut found = Self::default();
-        for pair in query.split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match &*decoded(key) {
-                "subscriptions" if !value.is_empty() => found.subscriptions = Some(decoded(value)),
-                "jwt" if !value.is_empty() => found.jwt = Some(decoded(value)),
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "subscriptions" if !value.is_empty() => found.subscriptions = Some(value),
+                "jwt" if !value.is_empty() => found.jwt = Some(value),
                 _ => {}
             }
         }
         found
     }
-}
-
-/// A name or a value of a query (URL Standard, section 5.1). Tokens need no decoding.
-fn decoded(text: &str) -> Cow<'_, str> {
-    if memchr2(b'%', b'+', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    for (n, part) in text.as_bytes().split(|byte| *byte == b'+').enumerate() {
-        bytes.extend((n > 0).then_some(b' '));
-        bytes.extend(percent_decode(part));
-    }
-    let text = String::from_utf8(bytes);
-    Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 impl Shared {
@@ -154,36 +137,4 @@ fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
 pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_is_read_as_a_form_is() {
-        for query in [
-            "",
-            "jwt=a",
-            "jwt",
-            "jwt=&subscriptions=",
-            "subscriptions=%5B%7B%22a%22%3A%22b+c%22%7D%5D&jwt=a.b-c_d.e",
-            "j%77t=x&&=y&subscri%70tions=1=2&jwt=z",
-            "jwt=%FF%zz%2&subscriptions=%2B+",
-            "+jwt=a&jwt+=b",
-        ] {
-            let (mut subscriptions, mut jwt) = (None, None);
-            for (key, value) in
-                form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
-            {
-                match &*key {
-                    "subscriptions" => subscriptions = Some(value),
-                    "jwt" => jwt = Some(value),
-                    _ => {}
-                }
-            }
-            let found = Query::of(query);
-            assert_eq!((found.subscriptions, found.jwt), (subscriptions, jwt), "{query}");
-        }
-    }
 }
