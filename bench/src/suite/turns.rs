@@ -57,11 +57,7 @@ pub(super) async fn fanout(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<f
             runs.push(fanout::run(launch, fanout).await?);
         }
     }
-    let slow = [
-        (Product::Pushpin, Transport::Sse),
-        (Product::Pushpin, Transport::Ws),
-        (Product::SocketIo, Transport::Ws),
-    ];
+    let slow = [(Product::Pushpin, Transport::Ws), (Product::SocketIo, Transport::Ws)];
     for _ in 0..if plan.alone { 0 } else { plan.rounds } {
         for (server, transport) in slow {
             eprintln!("delivery: {server:?} {transport:?}");
@@ -149,7 +145,7 @@ pub(super) async fn idle(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<idl
             runs.push(idle::run(launch, idle::Plan { server, variant, connections, settle }).await?);
         }
     }
-    let peers = [(Product::SocketIo, Transport::Ws), (Product::Pushpin, Transport::Sse)];
+    let peers = [(Product::SocketIo, Transport::Ws), (Product::Pushpin, Transport::Ws)];
     for (server, transport) in peers.into_iter().filter(|_| !plan.alone) {
         eprintln!("idle connections: {server:?} {transport:?}");
         let (connections, settle) = (plan.connections.min(MOST_OF_PEERS), plan.settle);

@@ -1,5 +1,6 @@
 //! What a client holds open, seen from inside: where its events go, and how it ends.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -117,7 +118,7 @@ impl Connection {
     }
 
     /// Queues or writes bytes.
-    pub(crate) fn push(&self, frames: &[Bytes], kind: Kind) -> Pushed {
+    pub(crate) fn push(&self, frames: &[impl Borrow<Bytes>], kind: Kind) -> Pushed {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Pushed::Refused };
         writer.lock().push(frames, kind, socket.get(), self.hub.config().outbox_bytes)
     }
@@ -130,7 +131,8 @@ impl Connection {
                 self.silence(farewell.reason, frame::close_frame(1000, farewell.close))
             }
             Outlet::Stream { encoding, .. } => {
-                let last = Frame::new(Event::of_rig(farewell.event, None)).bytes(*encoding);
+                let last = Frame::new(Event::of_rig(farewell.event, None));
+                let last = last.bytes(*encoding);
                 let last = [&last[..], &frame::end_of_stream(*encoding)].concat();
                 self.silence(farewell.reason, last.into())
             }

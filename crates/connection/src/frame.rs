@@ -25,7 +25,8 @@ pub(crate) enum Encoding {
 #[derive(Debug)]
 pub struct Frame {
     event: Event,
-    sse: OnceLock<Bytes>,
+    chunk: OnceLock<Bytes>,
+    plain: OnceLock<Bytes>,
     websocket: OnceLock<Bytes>,
 }
 
@@ -35,7 +36,7 @@ const SIZE_LINE: usize = 18;
 impl Frame {
     /// A frame for this event; nothing is encoded yet.
     pub fn new(event: Event) -> Self {
-        Self { event, sse: OnceLock::new(), websocket: OnceLock::new() }
+        Self { event, chunk: OnceLock::new(), plain: OnceLock::new(), websocket: OnceLock::new() }
     }
 
     /// The event inside.
@@ -44,18 +45,16 @@ impl Frame {
     }
 
     /// The bytes for a connection of this encoding.
-    pub(crate) fn bytes(&self, encoding: Encoding) -> Bytes {
+    pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
         match encoding {
-            Encoding::SseChunked => self.sse().clone(),
-            Encoding::SsePlain => chunk_body(self.sse()),
-            Encoding::WebSocket => {
-                self.websocket.get_or_init(|| websocket_frame(TEXT, self.event.json())).clone()
-            }
+            Encoding::SseChunked => self.chunk(),
+            Encoding::SsePlain => self.plain.get_or_init(|| chunk_body(self.chunk())),
+            Encoding::WebSocket => self.websocket.get_or_init(|| websocket_frame(TEXT, self.event.json())),
         }
     }
 
-    fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| sse_chunk(self.event.event_type(), self.event.json()))
+    fn chunk(&self) -> &Bytes {
+        self.chunk.get_or_init(|| sse_chunk(self.event.event_type(), self.event.json()))
     }
 }
 
@@ -187,20 +186,20 @@ mod tests {
 
     #[test]
     fn a_chunk_is_what_rig_writes() {
-        let chunk = frame(r#"{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "1", "data": {"name": "bob"}}"#)
-            .bytes(Encoding::SseChunked);
+        let frame = frame(
+            r#"{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "1", "data": {"name": "bob"}}"#,
+        );
         assert_eq!(
-            &chunk[..],
+            &frame.bytes(Encoding::SseChunked)[..],
             b"76\r\nevent: greeting\ndata: {\"specversion\": \"0.2\", \"type\": \"greeting\", \"source\": \"/o\", \"id\": \"1\", \"data\": {\"name\": \"bob\"}}\n\n\r\n"
         );
     }
 
     #[test]
     fn every_line_of_the_json_is_a_data_line() {
-        let plain =
-            frame("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}").bytes(Encoding::SsePlain);
+        let frame = frame("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}");
         assert_eq!(
-            std::str::from_utf8(&plain).unwrap(),
+            std::str::from_utf8(frame.bytes(Encoding::SsePlain)).unwrap(),
             "event: t\ndata: {\"specversion\":\"0.2\",\ndata:  \"type\":\"t\",\ndata: \ndata: \"id\":\"1\"}\n\n"
         );
     }

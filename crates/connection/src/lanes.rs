@@ -2,7 +2,7 @@
 //! faster than they leave.
 //!
 //! A connection belongs to one of the lanes, and a lane has one deliverer at a time; so the events of one connection
-//! stay in order, and the lanes share the cores. While a lane delivers, events queue up behind it. It takes up what
+//! stay in order, and the lanes share the work. While a lane delivers, events queue up behind it. It takes up what
 //! has queued together, and each connection gets its part of that in one vectored write: what a delivery costs falls
 //! as the load rises.
 
@@ -63,9 +63,9 @@ struct Sent {
 }
 
 impl Lanes {
-    /// As many lanes as there are cores.
+    /// A lane for every two cores: the others are for those who publish, connect and ask meanwhile.
     pub(crate) fn new() -> Self {
-        let lanes = available_parallelism().map_or(1, NonZero::get);
+        let lanes = available_parallelism().map_or(1, NonZero::get).div_ceil(2);
         Self {
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
             room: Arc::new(Semaphore::new(UNDER_WAY)),

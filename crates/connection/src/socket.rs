@@ -69,7 +69,13 @@ impl Socket {
 
 impl Sink for Socket {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.tcp.try_write_vectored(slices) };
+        let Some(tls) = &self.tls else {
+            return match slices {
+                // A call that costs the kernel less.
+                [only] => self.tcp.try_write(only),
+                slices => self.tcp.try_write_vectored(slices),
+            };
+        };
         let mut tls = tls.lock();
         if !flush_records(&mut tls, &self.tcp)? {
             return Err(io::ErrorKind::WouldBlock.into());

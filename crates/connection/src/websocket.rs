@@ -251,7 +251,7 @@ impl Connection {
             Ok(None) => {
                 let output = protocol.take_output();
                 if !output.is_empty() {
-                    self.push(&[output.into()], Kind::Control);
+                    self.push(&[Bytes::from(output)], Kind::Control);
                 }
             }
             // RIG repeats the code and keeps the reason to itself.

@@ -4,6 +4,7 @@
 //! queued is gone, and what is half written is cut rather than completed (invariant 3). It writes directly where
 //! nothing waits, and queues only what the socket did not take.
 
+use std::borrow::Borrow;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -111,7 +112,7 @@ impl Writer {
     /// The outbox holds up to `limit` bytes; a frame larger than that is taken where nothing waits before it.
     pub(crate) fn push(
         &mut self,
-        frames: &[Bytes],
+        frames: &[impl Borrow<Bytes>],
         kind: Kind,
         sink: Option<&impl Sink>,
         limit: usize,
@@ -126,7 +127,7 @@ impl Writer {
                 None => return Pushed::Refused,
             }
         }
-        for (number, frame) in frames.iter().enumerate() {
+        for (number, frame) in frames.iter().map(Borrow::borrow).enumerate() {
             if !self.outbox.is_empty() && self.outbox.bytes() + frame.len() > limit {
                 let lost = if kind == Kind::Payload { frames.len() - number } else { 0 };
                 self.tally.dropped = self.tally.dropped.saturating_add(lost as u32);
@@ -146,13 +147,23 @@ impl Writer {
     }
 
     /// How many bytes of the frames the socket took at once; `None` where the socket has failed.
-    fn write_through(&mut self, frames: &[Bytes], kind: Kind, sink: Option<&impl Sink>) -> Option<usize> {
+    fn write_through(
+        &mut self,
+        frames: &[impl Borrow<Bytes>],
+        kind: Kind,
+        sink: Option<&impl Sink>,
+    ) -> Option<usize> {
         let Some(sink) = sink else { return Some(0) };
-        let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
-        for (slice, frame) in slices.iter_mut().zip(frames) {
-            *slice = IoSlice::new(frame);
-        }
-        match sink.try_write(&slices[..frames.len().min(FRAMES_AT_ONCE)]) {
+        let tried = if let [frame] = frames {
+            sink.try_write(&[IoSlice::new(frame.borrow())])
+        } else {
+            let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
+            for (slice, frame) in slices.iter_mut().zip(frames) {
+                *slice = IoSlice::new(frame.borrow());
+            }
+            sink.try_write(&slices[..frames.len().min(FRAMES_AT_ONCE)])
+        };
+        match tried {
             Ok(written) => {
                 self.note_written(kind == Kind::Payload);
                 if !matches!(sink.try_flush(), Ok(true)) {
