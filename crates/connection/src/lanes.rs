@@ -21,8 +21,12 @@ use crate::connection::Connection;
 use crate::frame::Frame;
 use crate::writer::FRAMES_AT_ONCE;
 
-/// Connections written to before others get their turn on the thread.
-const AT_ONCE: usize = 128;
+/// Receivers that whoever publishes delivers to itself; for more there is a task.
+const FEW: usize = 128;
+
+/// Connections that the task writes to before others get their turn on its thread: some two milliseconds of work. Each
+/// turn costs: the scheduler wakes another thread for it, and the lane may go on there, with cold caches.
+const AT_ONCE: usize = 512;
 
 /// Bytes of events, and of the lists of their receivers, that may be under way. Whoever publishes more waits.
 const UNDER_WAY: usize = 16 << 20;
@@ -116,7 +120,7 @@ impl Lane {
             return state.waiting.push_back(load);
         }
         state.busy = true;
-        if load.receivers.len() > AT_ONCE {
+        if load.receivers.len() > FEW {
             state.waiting.push_back(load);
             return self.go_on(&mut state);
         }

@@ -18,7 +18,7 @@ use crate::hub::{Config, Hub, Opening};
 use crate::token::TokenKey;
 
 /// More than are delivered to at once.
-const MANY: usize = AT_ONCE * 2 + 44;
+const MANY: usize = AT_ONCE + 44;
 
 fn hub() -> Arc<Hub> {
     Hub::new(
