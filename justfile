@@ -34,7 +34,7 @@ loom:
 fuzz *targets:
     scripts/fuzz-smoke {{targets}}
 
-# Memory per connection, start, CPU time of a delivery, beside nginx with nchan
+# All measurements beside the peers (some forty minutes); written into docs/performance
 bench:
     scripts/bench
 

@@ -154,6 +154,8 @@ async fn measure(launch: &Launch, plan: Plan) -> anyhow::Result<Results> {
     // First, while this process has not had any memory to give back.
     eprintln!("{} revocations in memory", plan.in_memory);
     let in_memory = sessions::run(plan.in_memory)?;
+    eprintln!("clients that come and go, for {} s", plan.churn);
+    let churn = churn::run(launch, churn::Plan { seconds: plan.churn, clients: 16 }).await?;
     eprintln!("{} revocations on disk", plan.on_disk);
     let on_disk = journal::run(journal::Plan { revocations: plan.on_disk, callers: 64 })?;
     let filter = turns::filter(&plan)?;
@@ -178,8 +180,6 @@ async fn measure(launch: &Launch, plan: Plan) -> anyhow::Result<Results> {
     let many = idle::Plan { server: Product::Rig, variant, connections: plan.many, settle: few };
     numbers.push(idle::run(launch, many).await?);
     let variants = idle::variants(launch, plan.connections, few).await?;
-    eprintln!("clients that come and go, for {} s", plan.churn);
-    let churn = churn::run(launch, churn::Plan { seconds: plan.churn, clients: 16 }).await?;
     Ok(Results {
         machine,
         plan,

@@ -147,6 +147,22 @@ fn d26_requests_are_limited_in_every_dimension() {
     assert!(gateway.is_healthy());
 }
 
+/// The time between two requests counts, not the age of the socket.
+#[test]
+fn a_socket_that_is_used_is_kept() {
+    let gateway = Gateway::start(&[("KEEP_ALIVE_TIMEOUT", "1s")]);
+    let request = Request::get("/_rig/health");
+    let mut wire = request.start(gateway.inbound());
+    for _ in 0..15 {
+        assert_eq!(Response::read(&mut wire, false).status, 200);
+        // The pace of a client.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        wire.send(request.bytes(gateway.inbound()));
+    }
+    assert_eq!(Response::read(&mut wire, false).status, 200);
+    assert!(wire.rest().is_empty(), "then it is idle, and closed");
+}
+
 #[test]
 fn ordinary_sizes_are_no_trouble() {
     let gateway = Gateway::start(&[]);

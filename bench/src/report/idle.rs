@@ -40,6 +40,7 @@ pub(super) fn section(results: &Results) -> String {
             "\nOther numbers of connections, {few} s after the last connect. More than one process may have come from several \
              processes of the gateway and of clients; RSS is that of all gateways together.\n\n{numbers}\n\
              ![RSS of an idle connection over their number](idle.svg)\n\n\
+             What the gateway holds for one of them, part by part: [memory.md](memory.md).\n\n\
              The gateway with {} connections in every way, {few} s after the last connect. An idle client of long polling \
              has a poll that waits.\n\n{variants}",
             plan.connections

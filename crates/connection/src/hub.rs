@@ -93,7 +93,7 @@ pub struct Hub {
     index: Arc<Index<Weak<Connection>>>,
     tokens: TokenKey,
     metrics: Arc<Metrics>,
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
     wheel: Wheel,
     closing: Closing,
     next_id: AtomicU64,
@@ -112,10 +112,17 @@ impl Hub {
         tokens: TokenKey,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let lanes = Arc::new(Lanes::new());
+        metrics.sample_with({
+            let lanes = lanes.clone();
+            move |metrics| {
+                metrics.under_way.set(lanes.under_way() as i64);
+            }
+        });
         let counting = metrics.clone();
         sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
         Arc::new(Self {
-            lanes: Lanes::new(),
+            lanes,
             wheel: Wheel::new(config.heartbeat),
             closing: Closing::new(),
             config,

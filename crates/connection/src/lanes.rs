@@ -90,6 +90,11 @@ impl Lanes {
         }
     }
 
+    /// Bytes of events that are under way, with the lists of their receivers.
+    pub(crate) fn under_way(&self) -> usize {
+        UNDER_WAY - self.room.available_permits()
+    }
+
     /// Returns when everything that was sent before has been delivered.
     pub(crate) async fn settled(&self) {
         let all = u32::try_from(UNDER_WAY).expect("a constant that fits");

@@ -123,6 +123,7 @@ pub(crate) async fn serve<A: App>(
                     },
                 };
                 seen.read.store(false, Ordering::Relaxed);
+                seen.answered.store(true, Ordering::Relaxed);
                 Ok::<_, std::convert::Infallible>(response.map(|body| Answering { body, _asked: asked }))
             })
         }
@@ -166,7 +167,8 @@ pub(crate) async fn serve<A: App>(
                 _ => Waiting::Answer,
             };
             let has_read = seen.written.swap(false, Ordering::Relaxed) && now == Waiting::Reader;
-            let changed = now != waiting || has_read;
+            let answered = seen.answered.swap(false, Ordering::Relaxed);
+            let changed = now != waiting || has_read || answered;
             waiting = now;
             if waiting == Waiting::Answer {
                 return Poll::Pending;

@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) blocked: AtomicBool,
     /// One before it did.
     pub(crate) written: AtomicBool,
+    /// A request was answered since the driver looked: one that is answered at once is over before it can see it.
+    pub(crate) answered: AtomicBool,
     /// What may be written.
     pub(crate) gate: Gate,
     /// Follows what comes, as long as it is HTTP/1.

@@ -88,6 +88,8 @@ pub struct Metrics {
     pub events_received: Counter,
     /// Frames handed to connections.
     pub deliveries: Counter,
+    /// Bytes of events on their way to connections, with the lists of their receivers.
+    pub under_way: Gauge,
     /// Subscriptions held by all connections.
     pub subscriptions: Gauge,
     /// Sessions with at least one connection.
@@ -131,6 +133,7 @@ impl Metrics {
             canary_time_to_kill: Histogram::new(TIME_TO_KILL),
             events_received: Counter::default(),
             deliveries: Counter::default(),
+            under_way: Gauge::default(),
             subscriptions: Gauge::default(),
             sessions: Gauge::default(),
             tcp_connections: Gauge::default(),
@@ -178,6 +181,8 @@ impl Metrics {
             Unit::Seconds,
             self.canary_time_to_kill.clone(),
         );
+        let help = "Events on their way to connections and the lists of their receivers, in bytes; publishers wait at 16 MiB";
+        r.register("deliveries_under_way_bytes", help, self.under_way.clone());
         r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
         r.register(
             "subscriptions_total",

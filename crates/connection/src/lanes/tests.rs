@@ -106,7 +106,7 @@ fn subscribe(connection: &Arc<Connection>, types: &[&str]) {
 fn load(room: &Arc<Semaphore>, bytes: usize, receivers: usize) -> Load {
     let room = room.clone().try_acquire_owned().unwrap();
     let sent = Arc::new(Sent { frame: Frame::new(event("t", 0, 0, &"x".repeat(bytes))), _room: room });
-    Load { sent, receivers: vec![Weak::new(); receivers] }
+    Load { sent, receivers: repeat_with(Weak::new).take(receivers).collect() }
 }
 
 #[test]
@@ -136,9 +136,11 @@ async fn who_publishes_more_than_may_be_under_way_waits() {
     }
     let mut fourth = pin!(publish(3));
     assert_eq!((&mut fourth).now_or_never(), None);
+    assert!(hub.lanes().under_way() > UNDER_WAY / 4 * 3);
     assert_eq!(fourth.await, MANY);
     hub.lanes().settled().await;
     assert_eq!(received(&connections[0]).await, [(0, 0), (0, 1), (0, 2), (0, 3)]);
+    assert_eq!(hub.lanes().under_way(), 0);
 }
 
 #[tokio::test]

@@ -177,7 +177,8 @@ fn frames(texts: &[&'static str]) -> Vec<Bytes> {
 fn several_frames_leave_in_one_write_and_the_rest_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    (wire.room.set(7), wire.writes.set(0));
+    wire.room.set(7);
+    wire.writes.set(0);
     let all = frames(&["one;", "two;", "three;"]);
     assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), LIMIT), Pushed::Taken);
     assert_eq!((wire.text().as_str(), wire.writes.get()), ("head;one;two", 1));
