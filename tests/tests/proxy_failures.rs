@@ -273,6 +273,32 @@ fn an_answer_with_two_lengths_has_one_for_the_client() {
 }
 
 #[test]
+fn what_comes_after_an_answer_without_a_body_answers_nobody() {
+    let (upstream, gateway) = start();
+    let forged = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+    for framing in
+        ["content-length: 44", "content-length: 44\r\ncontent-length: 44", "transfer-encoding: chunked"]
+    {
+        let mut client = Request::get("/x").start(gateway.inbound());
+        let mut first = upstream.accept();
+        Received::read(&mut first).expect("a request");
+        first.send(format!("HTTP/1.1 204 No Content\r\n{framing}\r\n\r\n"));
+        assert_eq!(Response::read(&mut client, false).status, 204, "{framing}");
+        let mut client = Request::get("/x").start(gateway.inbound());
+        let mut second = upstream.accept();
+        Received::read(&mut second).expect("a request, over another connection");
+        // The gateway may have closed it already.
+        drop(first.try_send(forged));
+        second.send("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(Response::read(&mut client, false).status, 204, "{framing}");
+        let mut client = Request::get("/x").start(gateway.inbound());
+        Received::read(&mut second).expect("a request, over the connection that was kept");
+        second.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
+        assert_eq!(Response::read(&mut client, false).text(), "ok", "{framing}");
+    }
+}
+
+#[test]
 fn an_answer_in_a_coding_that_is_not_undone_is_none() {
     let coded = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot-undone";
     let upstream = RawUpstream::start(&Script::AnswersAndCloses(coded.into()));

@@ -59,10 +59,6 @@ fn answer(wire: &mut Wire, request: &Received) -> Option<()> {
         }
         return Some(());
     }
-    if path.ends_with("/empty") {
-        wire.send(head("204 No Content", ""));
-        return Some(());
-    }
     let mut more = String::new();
     if path.contains("/redirect") {
         more.push_str("Location: /elsewhere\r\n");
@@ -70,8 +66,13 @@ fn answer(wire: &mut Wire, request: &Received) -> Option<()> {
     let status = match number("/status/") {
         Some(status) => status,
         None if path.ends_with("/async") => 202,
+        None if path.ends_with("/empty") => 204,
         None => 200,
     };
+    if status == 204 {
+        wire.send(head("204 Whatever", &more));
+        return Some(());
+    }
     let body = request.to_json();
     more.push_str(&format!("Content-Length: {}\r\n", body.len()));
     wire.send(head(&format!("{status} Whatever"), &more));

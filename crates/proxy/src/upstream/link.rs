@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     silence: Pin<Box<Sleep>>,
     /// Whether it has not been used before.
     pub(super) fresh: bool,
+    /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
+    stray: bool,
 }
 
 /// Sends requests over a shared HTTP/2 connection.
@@ -89,7 +92,13 @@ impl Link {
     }
 
     fn new(sender: Sender, driver: Driver) -> Self {
-        Self { sender, driver, silence: Box::pin(tokio::time::sleep(Duration::ZERO)), fresh: true }
+        Self {
+            sender,
+            driver,
+            silence: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            fresh: true,
+            stray: false,
+        }
     }
 
     /// Whether requests carry their whole URI, and no `Host`.
@@ -105,10 +114,10 @@ impl Link {
         }
     }
 
-    /// Whether another exchange can begin; what a service that has hung up cannot.
+    /// Whether another exchange can begin: not where the service has hung up, or may send what nobody has asked for.
     pub(super) fn is_ready(&mut self) -> bool {
         let Sender::Http1(sender) = &self.sender else { return false };
-        !self.driver.poll(&mut Context::from_waker(Waker::noop())) && sender.is_ready()
+        !self.stray && !self.driver.poll(&mut Context::from_waker(Waker::noop())) && sender.is_ready()
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -118,7 +127,7 @@ impl Link {
         patience: Patience,
     ) -> Result<Response<Incoming>, SendError> {
         let upload = request.body().upload();
-        let (sent, Self { sender, driver, silence, .. }) = (Instant::now(), self);
+        let (sent, Self { sender, driver, silence, stray, .. }) = (Instant::now(), self);
         // What is waited for changes while a body is sent: then it is looked at more often.
         let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
         silence.as_mut().reset((sent + step).into());
@@ -129,6 +138,7 @@ impl Link {
         poll_fn(|cx| {
             let over = driver.poll(cx);
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                *stray = answer.as_ref().is_ok_and(announces_what_must_not_come);
                 return Poll::Ready(answer.map_err(|mut error| match error.take_message() {
                     Some(request) => SendError::NotSent(Box::new(request)),
                     None => SendError::from(error.error()),
@@ -187,6 +197,15 @@ impl Link {
         let parts = self.driver.connection.take()?.into_parts();
         Some((parts.io.into_inner(), parts.read_buf))
     }
+}
+
+/// Whether a body is announced with a status that has none (RFC 9110, section 8.6; RFC 9112, section 6.1). hyper takes the
+/// answer to end with its head; a service that sends the body all the same would answer the next request with it.
+fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
+    let headers = answer.headers();
+    answer.status() == StatusCode::NO_CONTENT
+        && (headers.contains_key(TRANSFER_ENCODING)
+            || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0"))
 }
 
 /// The rest of an answer does not come.
