@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::ops::{Add, Sub};
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::param::clock_ticks_per_second;
@@ -68,9 +67,9 @@ impl Cpu {
         Self::of(std::process::id())
     }
 
-    /// As time.
-    pub(crate) fn time(self) -> Duration {
-        Duration::from_secs_f64((self.user + self.system) as f64 / clock_ticks_per_second() as f64)
+    /// Microseconds for each of so many operations.
+    pub(crate) fn microseconds_each(self, operations: f64) -> f64 {
+        self.ticks() as f64 * 1e6 / clock_ticks_per_second() as f64 / operations
     }
 
     /// Ticks of the kernel's clock; one tick is the error of this measurement.

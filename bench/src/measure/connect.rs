@@ -83,7 +83,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Connect> 
     empty(&server).await?;
     let leaving_cpu = server.cpu()? - leaving_cpu;
 
-    let each = |cpu: Cpu| cpu.time().as_secs_f64() * 1e6 / f64::from(connections);
+    let each = |cpu: Cpu| cpu.microseconds_each(f64::from(connections));
     Ok(Connect {
         server: product,
         transport,

@@ -85,7 +85,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Fanout> {
     times.sort_unstable();
 
     let deliveries = u64::from(events) * u64::from(subscribers);
-    let each = |cpu: Cpu| cpu.time().as_secs_f64() * 1e6 / deliveries as f64;
+    let each = |cpu: Cpu| cpu.microseconds_each(deliveries as f64);
     Ok(Fanout {
         server: product,
         transport,

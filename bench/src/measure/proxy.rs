@@ -94,7 +94,7 @@ pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
             let before = case.server.cpu()?;
             let requests = case.load(plan.seconds)?;
             let used = case.server.cpu()? - before;
-            let microseconds = used.time().as_secs_f64() * 1e6 / requests as f64;
+            let microseconds = used.microseconds_each(requests as f64);
             let (subject, system_part) = (case.subject, used.system_part());
             runs.push(Run { subject, round, requests, microseconds, system_part });
         }

@@ -69,7 +69,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Publish> 
     times.sort_unstable();
 
     let events = times.len() as u64;
-    let each = |cpu: Cpu| cpu.time().as_secs_f64() * 1e6 / events as f64;
+    let each = |cpu: Cpu| cpu.microseconds_each(events as f64);
     Ok(Publish {
         server: product,
         publishers: count,

@@ -101,7 +101,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Slow> {
         event_bytes: SIZE,
         p50_milliseconds: millis(quantile(&times, 0.5)),
         p99_milliseconds: millis(quantile(&times, 0.99)),
-        server_microseconds: cpu.time().as_secs_f64() * 1e6 / all as f64,
+        server_microseconds: cpu.microseconds_each(all as f64),
         cut,
         grown_kib: grown,
     })

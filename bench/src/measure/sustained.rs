@@ -74,7 +74,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Sustained
     crowd.leave().await;
 
     let deliveries = f64::from(events) * f64::from(subscribers);
-    let each = |cpu: Cpu| cpu.time().as_secs_f64() * 1e6 / deliveries;
+    let each = |cpu: Cpu| cpu.microseconds_each(deliveries);
     Ok(Sustained {
         server: product,
         transport,
