@@ -201,7 +201,8 @@ async fn deliver(loads: &[Load]) {
     }
 }
 
-/// Those of the same receiver stand together, in the order of the loads.
+/// Those of the same receiver stand together, in the order of the loads. The receivers come in the order of memory, which is
+/// about the order in which they connected, in the kernel too: what lies side by side is fetched sooner.
 fn shares(loads: &[Load]) -> Vec<Share> {
     let mut shares = Vec::with_capacity(loads.iter().map(|load| load.receivers.len()).sum());
     for (load, number) in loads.iter().zip(0..) {
@@ -212,9 +213,7 @@ fn shares(loads: &[Load]) -> Vec<Share> {
             receiver,
         }));
     }
-    if loads.len() > 1 {
-        shares.sort_unstable_by_key(|share| (share.address, share.load));
-    }
+    shares.sort_unstable_by_key(|share| (share.address, share.load));
     shares
 }
 
