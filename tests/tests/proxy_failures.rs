@@ -288,7 +288,7 @@ fn what_comes_after_an_answer_without_a_body_answers_nobody() {
         let mut second = upstream.accept();
         Received::read(&mut second).expect("a request, over another connection");
         // The gateway may have closed it already.
-        drop(first.try_send(forged));
+        let _ = first.try_send(forged);
         second.send("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(Response::read(&mut client, false).status, 204, "{framing}");
         let mut client = Request::get("/x").start(gateway.inbound());
