@@ -147,6 +147,16 @@ fn d26_requests_are_limited_in_every_dimension() {
     assert!(gateway.is_healthy());
 }
 
+#[test]
+fn half_a_head_behind_a_request_has_to_be_completed_in_time_too() {
+    let gateway = Gateway::start(&[("HEAD_TIMEOUT", "300ms")]);
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send("GET /_rig/health HTTP/1.1\r\nhost: x\r\n\r\nGET /_rig/health HTTP/1.1\r\nhost:");
+    assert_eq!(Response::read(&mut wire, false).status, 200);
+    assert_eq!(Response::read(&mut wire, false).status, 408);
+    assert!(wire.rest().is_empty());
+}
+
 /// The time between two requests counts, not the age of the socket.
 #[test]
 fn a_socket_that_is_used_is_kept() {

@@ -163,6 +163,15 @@ impl Framing {
         self.fault.filter(|_| self.broken).map_or(Ok(()), Err)
     }
 
+    /// Whether a head has begun whose end has not come.
+    pub(crate) fn is_in_head(&self) -> bool {
+        match self.state {
+            State::RequestLine => !self.line.is_empty(),
+            State::Field => true,
+            State::Body(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailer => false,
+        }
+    }
+
     /// hyper hands over the next head.
     ///
     /// # Errors

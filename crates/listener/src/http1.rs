@@ -122,7 +122,9 @@ pub(crate) async fn serve<A: App>(
                         }
                     },
                 };
-                seen.read.store(false, Ordering::Relaxed);
+                // Of the next request a part may have come together with this one.
+                let is_in_head = seen.framing.lock().as_ref().is_some_and(Framing::is_in_head);
+                seen.read.store(is_in_head, Ordering::Relaxed);
                 seen.answered.store(true, Ordering::Relaxed);
                 Ok::<_, std::convert::Infallible>(response.map(|body| Answering { body, _asked: asked }))
             })

@@ -140,9 +140,8 @@ impl AsyncWrite for Watched {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, seen } = &mut *self;
         let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_flush(cx)));
-        if polled.is_pending() {
-            seen.blocked.store(true, Ordering::Relaxed);
-        }
+        // hyper flushes when it has written everything: TLS may hold records that the client has no room for.
+        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 
@@ -166,5 +165,59 @@ impl AsyncWrite for Watched {
             Stream::Clear(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
+    use super::*;
+
+    /// A stream of the listener's with a finished handshake, and its client.
+    async fn connected() -> (Watched, client::TlsStream<TcpStream>) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let server = server.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let (server, client) = tokio::join!(
+            TlsAcceptor::from(Arc::new(server.unwrap())).accept(accepted),
+            TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), tcp),
+        );
+        (Watched { stream: Stream::Tls(Box::new(server.unwrap())), seen: Arc::default() }, client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_tls_has_kept_blocks_until_it_has_left() {
+        let (mut server, mut client) = connected().await;
+        let mut written = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(taken) = Pin::new(&mut server).poll_write(cx, &[b'x'; 1 << 16]) {
+                written += taken.unwrap();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!(server.seen.blocked.load(Ordering::Relaxed), "after {written} bytes");
+        let mut read = vec![0; written];
+        let (flushed, got) = tokio::join!(server.flush(), client.read_exact(&mut read));
+        assert!(flushed.is_ok() && got.is_ok());
+        assert!(!server.seen.blocked.load(Ordering::Relaxed));
     }
 }
