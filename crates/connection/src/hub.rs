@@ -171,7 +171,13 @@ impl Hub {
     pub fn open_longpolling(self: &Arc<Self>, opening: Opening) -> Result<Arc<Connection>, OpenError> {
         let mailbox = Mailbox::new(self.config.outbox_bytes);
         let connection = self.open(opening, Outlet::Mailbox(Box::new(mailbox)))?;
-        self.mailboxes.lock().insert(connection.id(), connection.clone());
+        let mut mailboxes = self.mailboxes.lock();
+        // Looked at under the lock: either `shut_down` clears this one away, or this finds the node leaving.
+        if self.is_leaving() {
+            return Err(OpenError::ShuttingDown);
+        }
+        mailboxes.insert(connection.id(), connection.clone());
+        drop(mailboxes);
         Ok(connection)
     }
 
