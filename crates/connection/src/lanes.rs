@@ -76,8 +76,8 @@ impl Lanes {
         }
     }
 
-    /// Sends an event on its way to its receivers. A connection gets events in the order of the calls. Few receivers
-    /// have it when this returns, unless others are before them; for many it may be under way.
+    /// Sends an event on its way to its receivers. A connection gets events of calls that follow each other in
+    /// their order. Few receivers have it when this returns, unless others are before them; for many it may be under way.
     ///
     /// Waits while too much is under way.
     pub(crate) async fn send(&self, event: Event, receivers: Vec<Weak<Connection>>) {
@@ -109,13 +109,19 @@ impl Lanes {
         match &mut parts[..] {
             [(_, only)] => *only = receivers,
             parts => receivers.into_iter().for_each(|receiver| {
-                // The address of a connection never changes; its lowest bits are the same for all.
-                let lane = (receiver.as_ptr().addr() >> 6) % parts.len();
+                let lane = lane_of(receiver.as_ptr().addr(), parts.len());
                 parts[lane].1.push(receiver);
             }),
         }
         parts.into_iter().filter(|(_, receivers)| !receivers.is_empty())
     }
+}
+
+/// Which of so many lanes a connection has: its address never changes. Connections lie at equal distances, so neighbours would
+/// share a lane where the distance and the number of lanes have a factor in common; the upper bits of the product do not.
+fn lane_of(address: usize, lanes: usize) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    ((address as u64).wrapping_mul(GOLDEN) >> 32) as usize % lanes
 }
 
 impl Lane {

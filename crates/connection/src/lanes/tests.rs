@@ -165,3 +165,18 @@ async fn few_receivers_have_it_at_once_and_a_panic_leaves_the_rest_to_a_task() {
     drop(room.acquire_many(2).await);
     assert_eq!(received(&few[1]).await, [(7, 1), (0, 0)]);
 }
+
+/// Also where they lie at distances that have a factor in common with the number of lanes.
+#[test]
+fn connections_are_shared_out_evenly() {
+    const CONNECTIONS: usize = 10_000;
+    for lanes in 1..=64 {
+        for distance in [64, 256, 320, 384, 448, 512, 640] {
+            let mut counts = vec![0; lanes];
+            (0..CONNECTIONS)
+                .for_each(|number| counts[lane_of(0x7f12_3400_0040 + number * distance, lanes)] += 1);
+            let most = counts.iter().max().unwrap();
+            assert!(*most <= CONNECTIONS / lanes * 3 / 2, "{lanes} lanes, {distance} bytes: {counts:?}");
+        }
+    }
+}
