@@ -3,8 +3,8 @@
 //! connections; millions of revocations, in memory and on disk.
 //!
 //! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of clients at little cost.
-//! Knows nothing of the gateway's inside: what it does is what any client does. Only the revocations are measured in
-//! this process, with the room of the sessions as the library that it is. Everything is on the loopback
+//! Knows nothing of the gateway's inside: what it does is what any client does. Only the filter and the table of
+//! revocations are measured in this process, with those rooms as the libraries that they are. Everything is on the loopback
 //! interface and bounded in count and time; only processes started here are ended.
 
 mod client;

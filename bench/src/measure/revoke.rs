@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{Instant, Interval, interval};
+use tokio::time::{Instant, Interval, interval, sleep};
 
 use crate::Transport;
 use crate::client::{Crowd, Publisher, Throng, get};
@@ -19,6 +19,9 @@ const FIRST: u32 = 1_000_000;
 
 /// Between two events to the bystanders.
 const PACE: Duration = Duration::from_millis(20);
+
+/// Between the last connect and the first of these events: what connecting has left to do is none of theirs.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Events before each revocation, to compare with.
 const BEFORE: u32 = 150;
@@ -147,6 +150,7 @@ impl Stage<'_> {
         let door = self.server.door(transport);
         let request = self.server.unsubscribed(transport, number)?;
         let mut throng = Throng::connect(door, request, connections).await?;
+        sleep(SETTLE).await;
         let mut pace = interval(PACE);
         let first = self.due.len();
         for _ in 0..BEFORE {

@@ -9,11 +9,10 @@ use crate::server::Product;
 use crate::suite::Results;
 
 /// Those that are compared, in the order of the rows.
-const ROWS: [(Product, Transport); 9] = [
+const ROWS: [(Product, Transport); 8] = [
     (Product::Rig, Transport::Sse),
     (Product::Floor, Transport::Sse),
     (Product::Nginx, Transport::Sse),
-    (Product::Pushpin, Transport::Sse),
     (Product::Rig, Transport::Ws),
     (Product::Floor, Transport::Ws),
     (Product::Nginx, Transport::Ws),
@@ -27,8 +26,8 @@ pub(super) fn one_at_a_time(results: &Results) -> String {
         "## Delivery, one event at a time\n\n\
          {} subscribers, events of {} bytes, each to all of them; the next follows when all have the last. CPU time of the \
          server (user and system, all threads and processes) for one event to one subscriber, the publishing of the \
-         events included. The time to all is from the publisher's first byte until the last subscriber has the event, and \
-         contains the clients' own reading, which is one thread.\n\n\
+         events included. The time to all is from the publisher's first byte until the last subscriber has the event and \
+         the publisher its answer; it contains the clients' own reading, which is one thread.\n\n\
          | | runs | events | CPU, µs | in the kernel | bytes | to all: p50, ms | p99, ms | clients' CPU, µs |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         plan.subscribers,

@@ -98,7 +98,8 @@ pub(super) fn slow_readers(results: &Results) -> String {
     let mut text = format!(
         "## Slow readers among others\n\n\
          {} clients that read all (SSE), {} events of {} bytes, {} in a second; once alone, once beside clients that read a \
-         thousand bytes in a second. From the time when an event was due until a client that reads all has it.\n\n\
+         thousand bytes in a second. From the time when an event was due until a client that reads all has it. RSS: what is more of it when all events have arrived than before the first; \
+         servers that have cut slow readers off have given their buffers back by then. One run of each.\n\n\
          | | slow readers | p50, ms | p99, ms | CPU for a delivery, µs | slow ones cut off | growth of the RSS, MiB |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         first.subscribers, first.events, first.event_bytes, first.rate

@@ -11,13 +11,14 @@ pub(super) fn section(results: &Results) -> String {
     let configuration = nginx_configuration(Path::new("FOLDER"), ([127, 0, 0, 1], 8080).into());
     format!(
         "## How it is measured\n\n\
-         ```sh\nscripts/bench   # builds, installs the peers (Debian, npm), then runs:\n\
+         ```sh\nscripts/bench --rounds {}   # builds, installs the peers (Debian, npm), then runs this, and `rig-bench proxy`:\n\
          target/release/rig-bench table --rounds {} --connections {} --many {} --settle {} --starts {} --subscribers {} \
          --events {} --subscriptions {} --revoked {} --bystanders {} --in-memory {} --on-disk {} --churn {}{}\n\
          target/release/rig-bench report   # the page and the plots again, from raw.json\n```\n\n\
          Single runs: `rig-bench idle`, `start`, `connect`, `fanout`, `sustained`, `filter`, `publish`, `slow`, `revoke`, \
          `sessions`, `journal`, `churn`; `--server` names the system.\n\n\
-         - Each run starts a server of its own. The runs of the systems take turns, A B A B.\n\
+         - Each run starts a server of its own. The runs of the gateway, nginx and the floor take turns, A B A B; Pushpin and \
+         Socket.IO come after them.\n\
          - RSS and its anonymous part are `VmRSS` and `RssAnon` of `/proc/PID/status`, summed over the server's processes, \
          less the same before the first client. CPU time is `utime` + `stime` of `/proc/PID/stat`, in ticks of 10 ms, of all \
          processes of a system.\n\
@@ -33,6 +34,7 @@ pub(super) fn section(results: &Results) -> String {
          - nginx has a master and one worker; nchan is at its defaults, but for heartbeats every 15 s as the gateway's. Its \
          configuration:\n\n\
          ```nginx\n{configuration}```\n",
+        plan.rounds,
         plan.rounds,
         plan.connections,
         plan.many,

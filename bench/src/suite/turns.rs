@@ -36,7 +36,7 @@ fn fast(plan: &Plan) -> impl Iterator<Item = Product> + Clone {
     products(plan).iter().copied().filter(fast)
 }
 
-/// Those that have sessions or channels, and publishers of their own: all but the floor.
+/// Those that have sessions or channels, and publishers of their own: the gateway and nginx.
 fn real(plan: &Plan) -> impl Iterator<Item = Product> + Clone {
     fast(plan).filter(|product| *product != Product::Floor)
 }
