@@ -36,7 +36,8 @@ struct State {
     in_flight: Vec<Arc<dyn InFlight>>,
     delivered: u32,
     dropped: u32,
-    /// Events handed over although the session was over. Always zero, or invariant 3 is broken.
+    /// Events handed over although the session was over. Always zero, or "nothing after the
+    /// kill" is broken.
     late: u32,
     /// When a poll was last answered with an event.
     last_payload: Option<std::time::Instant>,

@@ -1,8 +1,8 @@
 //! The writing side of a streaming connection, as a state machine behind one small lock.
 //!
 //! `push` and `end` are called with the lock held, so after `end` has returned no payload byte is written: what was
-//! queued is gone, and what is half written is cut rather than completed (invariant 3). It writes directly where
-//! nothing waits, and queues only what the socket did not take.
+//! queued is gone, and what is half written is cut rather than completed ("nothing after the kill" in ARCHITECTURE.md).
+//! It writes directly where nothing waits, and queues only what the socket did not take.
 
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
@@ -48,7 +48,7 @@ pub(crate) struct Tally {
     pub(crate) delivered: u32,
     /// Thrown away: they waited when the connection ended, or found no room.
     pub(crate) dropped: u32,
-    /// Written although the connection was silenced. Always zero, or invariant 3 is broken.
+    /// Written although the connection was silenced. Always zero, or "nothing after the kill" is broken.
     pub(crate) late: u32,
 }
 
