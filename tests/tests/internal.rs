@@ -274,6 +274,21 @@ fn metrics() {
 }
 
 #[test]
+fn sockets_are_counted_over_all_ports_and_when_they_go() {
+    let gateway = Gateway::start(&[]);
+    // The socket that asks is one of them.
+    gateway.await_metric("rig_tcp_connections", 1.0);
+    let open: Vec<_> = (0..5).map(|_| Request::get("/_rig/health").start(gateway.inbound())).collect();
+    let mut sse = Sse::connect(gateway.inbound(), "");
+    sse.welcome();
+    gateway.await_metric("rig_tcp_connections", 7.0);
+    drop(sse);
+    gateway.await_metric("rig_tcp_connections", 6.0);
+    drop(open);
+    gateway.await_metric("rig_tcp_connections", 1.0);
+}
+
+#[test]
 fn every_answer_but_a_stream_has_a_request_id() {
     let gateway = Gateway::start(&[]);
     for (request, own) in [

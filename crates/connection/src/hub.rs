@@ -302,7 +302,9 @@ impl Hub {
     pub async fn shut_down(&self, deadline: Instant) {
         self.leaving.store(true, Ordering::SeqCst);
         // At the deadline there is nothing better to do than to go on.
-        let _ = timeout_at(deadline, self.lanes.settled()).await;
+        if timeout_at(deadline, self.lanes.settled()).await.is_err() {
+            tracing::warn!(bytes = self.lanes.under_way(), "events were still under way at the deadline");
+        }
         for connection in self.all() {
             connection.leave();
         }

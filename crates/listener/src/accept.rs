@@ -41,10 +41,12 @@ pub enum Refusal {
     Descriptors,
 }
 
-/// Hears of what the accept loop does.
+/// Hears of connections that come, go, and are turned away. One may watch several ports.
 pub trait Observer: Send + Sync + 'static {
-    /// The number of open connections has changed.
-    fn connections(&self, _open: usize) {}
+    /// A connection was accepted.
+    fn opened(&self) {}
+    /// One of them is closed, also where it was taken over before.
+    fn closed(&self) {}
     /// A connection was turned away.
     fn refused(&self, _why: Refusal) {}
 }
@@ -100,7 +102,7 @@ impl Listener {
     /// Sockets that the application has taken over are its own and not waited for.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
         let Self { tcp, config, observer } = self;
-        let places = Places::new(config.limits);
+        let places = Places::new(config.limits, observer.clone());
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
         // Nothing is sent: each connection holds an end, and when all are dropped, the other end hears of it.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
@@ -132,7 +134,6 @@ impl Listener {
                     continue;
                 }
             };
-            observer.connections(places.count());
             let (app, acceptor, leaving, limits) =
                 (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
             let open_end = open.clone();
@@ -148,7 +149,6 @@ impl Listener {
         }
         drop((tcp, open));
         closed.recv().await;
-        observer.connections(places.count());
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::accept::Observer;
+
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -45,9 +47,9 @@ pub(crate) enum Full {
 }
 
 /// Counts the connections of a listener.
-#[derive(Debug)]
 pub(crate) struct Places {
     limits: Limits,
+    observer: Arc<dyn Observer>,
     taken: Mutex<Taken>,
 }
 
@@ -58,7 +60,6 @@ struct Taken {
 }
 
 /// One connection's place; free again when dropped.
-#[derive(Debug)]
 pub struct Permit {
     places: Arc<Places>,
     /// Where connections of one address are limited. Boxed: elsewhere every connection would pay for it.
@@ -66,8 +67,8 @@ pub struct Permit {
 }
 
 impl Places {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, taken: Mutex::default() })
+    pub(crate) fn new(limits: Limits, observer: Arc<dyn Observer>) -> Arc<Self> {
+        Arc::new(Self { limits, observer, taken: Mutex::default() })
     }
 
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Full> {
@@ -84,12 +85,8 @@ impl Places {
             *of_address += 1;
         }
         taken.total += 1;
+        self.observer.opened();
         Ok(Permit { places: self.clone(), address: limited.then(|| Box::new(address)) })
-    }
-
-    /// Connections open now.
-    pub(crate) fn count(&self) -> usize {
-        self.taken.lock().total
     }
 }
 
@@ -97,6 +94,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();
         taken.total -= 1;
+        self.places.observer.closed();
         if let Some(address) = self.address.as_deref()
             && let Some(of_address) = taken.by_address.get_mut(address)
         {
@@ -110,17 +108,36 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Open(AtomicUsize);
+
+    impl Observer for Open {
+        fn opened(&self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+
+        fn closed(&self) {
+            self.0.fetch_sub(1, Relaxed);
+        }
+    }
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let places = Places::new(Limits { connections: 2, connections_per_address: 1, ..Limits::default() });
-        let one = places.take([127, 0, 0, 1].into()).unwrap();
-        assert_eq!(places.take([127, 0, 0, 1].into()).unwrap_err(), Full::Address);
-        let _two = places.take([127, 0, 0, 2].into()).unwrap();
-        assert_eq!(places.take([127, 0, 0, 3].into()).unwrap_err(), Full::Total);
+        let limits = Limits { connections: 2, connections_per_address: 1, ..Limits::default() };
+        let open = Arc::new(Open::default());
+        let places = Places::new(limits, open.clone());
+        let one = places.take([127, 0, 0, 1].into()).ok();
+        assert_eq!(places.take([127, 0, 0, 1].into()).err(), Some(Full::Address));
+        let _two = places.take([127, 0, 0, 2].into()).ok();
+        assert_eq!(places.take([127, 0, 0, 3].into()).err(), Some(Full::Total));
         drop(one);
-        let _again = places.take([127, 0, 0, 1].into()).unwrap();
-        assert_eq!(places.count(), 2);
+        assert_eq!(open.0.load(Relaxed), 1);
+        let _again = places.take([127, 0, 0, 1].into()).ok();
+        assert_eq!(open.0.load(Relaxed), 2);
     }
 }

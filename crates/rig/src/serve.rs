@@ -195,8 +195,12 @@ fn spawn<A: App>(
 struct Counting(Arc<Metrics>);
 
 impl Observer for Counting {
-    fn connections(&self, open: usize) {
-        self.0.tcp_connections.set(open as i64);
+    fn opened(&self) {
+        self.0.tcp_connections.inc();
+    }
+
+    fn closed(&self) {
+        self.0.tcp_connections.dec();
     }
 
     fn refused(&self, why: Refusal) {

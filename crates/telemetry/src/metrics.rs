@@ -192,11 +192,19 @@ impl Metrics {
         r.register("events_received", "CloudEvents taken in over HTTP", self.events_received.clone());
         r.register(
             "consumed_events_forwarded",
-            "Events forwarded to at least one connection, by event type",
+            "Events that at least one connection wants, by event type",
             self.forwarded.clone(),
         );
-        r.register("deliveries", "Event frames handed to connections", self.deliveries.clone());
-        r.register("tcp_connections", "TCP connections held by the listeners", self.tcp_connections.clone());
+        r.register(
+            "deliveries",
+            "Events for connections: each counts once for each connection that wants it, when it is taken",
+            self.deliveries.clone(),
+        );
+        r.register(
+            "tcp_connections",
+            "TCP connections of clients, of all ports",
+            self.tcp_connections.clone(),
+        );
         r.register("distributed_set_items_current", "Entries in the set now", self.set_items_current.clone());
         r.register(
             "distributed_set_items_total",
