@@ -53,5 +53,7 @@ fuzz_target!(|input: &str| {
     let Some(Endpoint(pattern)) = found else { return };
     assert!(pattern.is_match(&path));
     let rewritten = pattern.rewrite(&path);
-    assert!(rewritten == path || normalized(&rewritten).is_some_and(|normal| normal == rewritten));
+    // Dots in a query, which a replacement may bring, mean nothing.
+    let (before_query, _) = rewritten.split_once('?').unwrap_or((&*rewritten, ""));
+    assert!(rewritten == path || normalized(before_query).is_some_and(|normal| normal == before_query));
 });
