@@ -52,6 +52,27 @@ impl Machine {
     }
 }
 
+#[cfg(test)]
+impl Machine {
+    /// One of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        let unknown = || "unknown".to_owned();
+        Self {
+            processor: unknown(),
+            cores: 0,
+            memory_gib: 0,
+            load: unknown(),
+            kernel: unknown(),
+            system: unknown(),
+            rig: unknown(),
+            peers: Vec::new(),
+            commit: unknown(),
+            compiler: unknown(),
+            time: unknown(),
+        }
+    }
+}
+
 fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().unwrap_or("unknown").to_owned()

@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use measure::{
-    churn, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow, start, sustained,
+    beside, churn, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow, start,
+    sustained,
 };
 use server::Launch;
 
@@ -106,6 +107,14 @@ enum Command {
         #[command(flatten)]
         plan: proxy::Plan,
     },
+    /// CPU time, instructions and memory of two builds of the gateway, in turns; written as beside.md and beside.json.
+    Beside {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: beside::Plan,
+    },
     /// Memory of connections that wait, each with one subscription.
     Idle(idle::Plan),
     /// The clients of one of several servers.
@@ -171,6 +180,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Table { out, plan } => suite::run(launch, plan, &out).await,
         Command::Report { out } => suite::report(&out),
         Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
+        Command::Beside { out, plan } => report::beside::run(launch, &plan, &out).await,
         Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),

@@ -1,5 +1,6 @@
 //! The measurements. Each starts a server of its own, so that none leaves anything to the next.
 
+pub(crate) mod beside;
 pub(crate) mod churn;
 pub(crate) mod connect;
 pub(crate) mod cut;

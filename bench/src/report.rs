@@ -1,5 +1,6 @@
 //! The results as a page of Markdown, and as plots.
 
+pub(crate) mod beside;
 mod delivery;
 mod figures;
 mod goals;

@@ -1,6 +1,7 @@
 //! The servers under test: how each is started, spoken to and ended.
 
 mod child;
+mod counted;
 mod floor;
 mod identity;
 mod nginx;
@@ -12,6 +13,7 @@ mod socketio;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -21,6 +23,7 @@ use crate::Transport;
 use crate::process::{Cpu, Memory, established};
 use crate::token;
 pub(crate) use child::Child;
+pub(crate) use counted::Counted;
 pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
 pub(crate) use place::free_folder;
@@ -54,6 +57,8 @@ pub(crate) struct Launch {
     haproxy: PathBuf,
     environment: Vec<(String, String)>,
     log: bool,
+    /// Where callgrind writes, where the gateway is to run under it.
+    callgrind: Option<PathBuf>,
 }
 
 impl Launch {
@@ -74,7 +79,7 @@ impl Launch {
             Ok((name.to_owned(), value.to_owned()))
         };
         let environment = environment.iter().map(pair).collect::<anyhow::Result<_>>()?;
-        Ok(Self { rig, nginx, haproxy, environment, log })
+        Ok(Self { rig, nginx, haproxy, environment, log, callgrind: None })
     }
 
     /// The same, with more variables for the gateway.
@@ -83,6 +88,25 @@ impl Launch {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         launch.environment.extend(variables);
         launch
+    }
+
+    /// The same, with another binary of the gateway.
+    pub(crate) fn with_rig(&self, rig: PathBuf) -> Self {
+        Self { rig, ..self.clone() }
+    }
+
+    /// The same, with the gateway under callgrind, which writes to files that begin with `out`.
+    pub(crate) fn under_callgrind(&self, out: PathBuf) -> Self {
+        Self { callgrind: Some(out), ..self.clone() }
+    }
+
+    /// The program that is the gateway.
+    fn rig(&self) -> Command {
+        let Some(out) = &self.callgrind else { return Command::new(&self.rig) };
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+        command.arg(&self.rig);
+        command
     }
 
     /// Starts a server and waits until it listens.

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::process::Cpu;
 use crate::server::{Launch, Server, proxies};
 use crate::token::{self, Signer};
 
@@ -91,9 +92,7 @@ pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
         for case in &cases {
             eprintln!("proxied requests, round {round} of {}: {:?}", plan.rounds, case.subject);
             case.load(1)?;
-            let before = case.server.cpu()?;
-            let requests = case.load(plan.seconds)?;
-            let used = case.server.cpu()? - before;
+            let (used, requests) = case.measure(plan.seconds)?;
             let microseconds = used.microseconds_each(requests as f64);
             let (subject, system_part) = (case.subject, used.system_part());
             runs.push(Run { subject, round, requests, microseconds, system_part });
@@ -102,8 +101,32 @@ pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// CPU time of a request to the open endpoint and to the one with a token, µs, for one gateway.
+///
+/// # Errors
+/// A server cannot be started, or an answer is not the service's.
+pub(crate) fn both(launch: &Launch, seconds: u32) -> anyhow::Result<[(&'static str, f64); 2]> {
+    let service = proxies::service(launch)?;
+    let server = gateway(launch, &service, 0, token::SECRET, "HS256")?;
+    let each = |subject, path, token| {
+        let case = Case { subject, server: &server, path, token };
+        case.load(1)?;
+        case.measure(seconds).map(|(used, requests)| used.microseconds_each(requests as f64))
+    };
+    Ok([
+        ("proxied request", each(Subject::Open, "/open", None)?),
+        ("proxied request with a token", each(Subject::Hs256, "/secured", Some(token::mint(1)?))?),
+    ])
+}
+
 /// A gateway with one thread, and `others` endpoints more.
-fn gateway(launch: &Launch, service: &Server, others: u32, key: &str, alg: &str) -> anyhow::Result<Server> {
+pub(super) fn gateway(
+    launch: &Launch,
+    service: &Server,
+    others: u32,
+    key: &str,
+    alg: &str,
+) -> anyhow::Result<Server> {
     let mut endpoints = vec![
         json!({ "id": "open", "method": "GET", "path_regex": "/open" }),
         json!({ "id": "secured", "method": "GET", "path_regex": "/secured", "secured": true }),
@@ -121,6 +144,13 @@ fn gateway(launch: &Launch, service: &Server, others: u32, key: &str, alg: &str)
 }
 
 impl Case<'_> {
+    /// The CPU time of the server while wrk asks for so many seconds, and how many answers came.
+    fn measure(&self, seconds: u32) -> anyhow::Result<(Cpu, u64)> {
+        let before = self.server.cpu()?;
+        let requests = self.load(seconds)?;
+        Ok((self.server.cpu()? - before, requests))
+    }
+
     /// Lets wrk ask for so many seconds; how many answers came.
     fn load(&self, seconds: u32) -> anyhow::Result<u64> {
         let mut wrk = Command::new("wrk");

@@ -49,6 +49,11 @@ impl Child {
         self
     }
 
+    /// The process itself.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// All processes, with those that they have started.
     ///
     /// # Errors

@@ -53,9 +53,11 @@ impl Line {
 pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     // Made by the gateway: the time of a start is that of a first start.
     let folder = Folder::to_come("data")?;
-    let mut command = Command::new(&launch.rig);
+    let mut command = launch.rig();
     command
         .env_clear()
+        // valgrind looks for its tools there.
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("DATA_DIR", &*folder)
         .env("INBOUND_BIND", "127.0.0.1")
         .env("INBOUND_PORT", "0")
