@@ -1,5 +1,7 @@
 //! HTTP/2 by prior knowledge (RFC 9113), frame by frame: header lists go out exactly as the test wrote them.
 
+pub mod raw;
+
 use std::net::SocketAddr;
 
 use crate::wire::Wire;

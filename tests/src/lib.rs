@@ -23,7 +23,7 @@ pub use apis::{api_names, api_of, definition, everything, pass_all, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;
-pub use http2::Http2;
+pub use http2::{Http2, raw};
 pub use longpolling::{LongPolling, Poll};
 pub use nginx::Nginx;
 pub use scenarios::{Scenarios, redacted};

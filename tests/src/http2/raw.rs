@@ -1,0 +1,255 @@
+//! HTTP/2 as frames that a test writes itself, and what the other side does about them.
+
+use std::net::SocketAddr;
+
+use crate::wire::Wire;
+
+/// What a client says first (RFC 9113, section 3.4), without its SETTINGS.
+pub const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The payload of the PING that marks the end of a case.
+const LAST: &[u8; 8] = b"the last";
+
+/// Types of frames (RFC 9113, section 6).
+#[expect(missing_docs, reason = "the names are those of the RFC")]
+pub mod kind {
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const PRIORITY: u8 = 2;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// Flags of frames (RFC 9113, section 6).
+#[expect(missing_docs, reason = "the names are those of the RFC")]
+pub mod flag {
+    pub const ACK: u8 = 0x1;
+    pub const END_STREAM: u8 = 0x1;
+    pub const END_HEADERS: u8 = 0x4;
+    pub const PADDED: u8 = 0x8;
+    pub const PRIORITY: u8 = 0x20;
+}
+
+/// Error codes (RFC 9113, section 7), by their numbers.
+pub const CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+/// One frame of the other side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream.
+    pub stream: u32,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// What has become of a connection at the end of a case.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The code of the GOAWAY, where one came.
+    pub goaway: Option<&'static str>,
+    /// Streams that were reset, and by which code.
+    pub resets: Vec<(u32, &'static str)>,
+    /// Streams that were answered to their end.
+    pub answered: Vec<u32>,
+    /// Bytes of DATA.
+    pub data: usize,
+    /// Whether the connection works still: it has answered the PING behind the case.
+    pub alive: bool,
+}
+
+/// A connection whose frames a test writes itself.
+pub struct RawHttp2 {
+    wire: Wire,
+    frames: Vec<RawFrame>,
+}
+
+impl RawHttp2 {
+    /// Connects, and says nothing.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self { wire: Wire::connect(address), frames: Vec::new() }
+    }
+
+    /// Connects and exchanges SETTINGS.
+    pub fn greeted(address: SocketAddr) -> Self {
+        Self::greeted_with(address, &[])
+    }
+
+    /// Connects and exchanges SETTINGS, these.
+    pub fn greeted_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let mut connection = Self::connect(address);
+        connection.bytes(PREFACE);
+        connection.settings(settings);
+        connection
+    }
+
+    /// Sends bytes as they are.
+    pub fn bytes(&mut self, bytes: impl AsRef<[u8]>) {
+        self.wire.send(bytes);
+    }
+
+    /// Sends a frame.
+    pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) {
+        let payload = payload.as_ref();
+        self.head(payload.len(), kind, flags, stream);
+        self.wire.send(payload);
+    }
+
+    /// Sends the head of a frame that says this length.
+    pub fn head(&mut self, length: usize, kind: u8, flags: u8, stream: u32) {
+        let length = u32::try_from(length).expect("a length of 24 bits").to_be_bytes();
+        let mut head = length[1..].to_vec();
+        head.extend([kind, flags]);
+        head.extend(stream.to_be_bytes());
+        self.wire.send(head);
+    }
+
+    /// Sends SETTINGS.
+    pub fn settings(&mut self, settings: &[(u16, u32)]) {
+        let pairs = settings.iter().flat_map(|(id, value)| {
+            id.to_be_bytes().into_iter().chain(value.to_be_bytes()).collect::<Vec<_>>()
+        });
+        self.frame(kind::SETTINGS, 0, 0, pairs.collect::<Vec<_>>());
+    }
+
+    /// Sends WINDOW_UPDATE.
+    pub fn window(&mut self, stream: u32, increment: u32) {
+        self.frame(kind::WINDOW_UPDATE, 0, stream, increment.to_be_bytes());
+    }
+
+    /// Sends a whole request without a body.
+    pub fn get(&mut self, stream: u32, path: &str) {
+        self.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, get(path));
+    }
+
+    /// The next frame; `None` at the end of the connection. Acknowledges SETTINGS.
+    pub fn read(&mut self) -> Option<RawFrame> {
+        let head = self.wire.exactly(9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let payload = self.wire.exactly(usize::try_from(length).expect("24 bits"))?;
+        let stream = u32::from_be_bytes(head[5..].try_into().expect("four bytes")) & (u32::MAX >> 1);
+        let frame = RawFrame { kind: head[3], flags: head[4], stream, payload };
+        if frame.kind == kind::SETTINGS && frame.flags & flag::ACK == 0 {
+            self.frame(kind::SETTINGS, flag::ACK, 0, []);
+        }
+        self.frames.push(frame.clone());
+        Some(frame)
+    }
+
+    /// Reads frames until this one has come; whether it has, before the end of the connection.
+    pub fn until(&mut self, mut wanted: impl FnMut(&RawFrame) -> bool) -> Option<RawFrame> {
+        loop {
+            let frame = self.read()?;
+            if wanted(&frame) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// All frames that have come.
+    pub fn frames(&self) -> &[RawFrame] {
+        &self.frames
+    }
+
+    /// What becomes of the case: sends a PING, and reads until it is answered and these streams are answered or reset,
+    /// or until the connection ends.
+    pub fn outcome(mut self, streams: &[u32]) -> Outcome {
+        self.frame(kind::PING, 0, 0, LAST);
+        loop {
+            let outcome = self.so_far();
+            let over = |stream: &u32| {
+                outcome.answered.contains(stream) || outcome.resets.iter().any(|(reset, _)| reset == stream)
+            };
+            // What follows a GOAWAY may be a reset by the system, for bytes that were not read any more.
+            if outcome.goaway.is_some() || outcome.alive && streams.iter().all(over) {
+                return outcome;
+            }
+            if self.read().is_none() {
+                return self.so_far();
+            }
+        }
+    }
+
+    fn so_far(&self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for RawFrame { kind, flags, stream, payload } in &self.frames {
+            let ends = flags & flag::END_STREAM != 0;
+            match *kind {
+                kind::GOAWAY => outcome.goaway = Some(code(&payload[4..])),
+                kind::RST_STREAM => outcome.resets.push((*stream, code(payload))),
+                kind::PING if flags & flag::ACK != 0 && payload == LAST => outcome.alive = true,
+                kind::HEADERS if ends => outcome.answered.push(*stream),
+                kind::DATA => {
+                    outcome.data += payload.len();
+                    if ends {
+                        outcome.answered.push(*stream);
+                    }
+                }
+                _ => {}
+            }
+        }
+        outcome
+    }
+}
+
+fn code(payload: &[u8]) -> &'static str {
+    let code = payload.get(..4).map(|code| u32::from_be_bytes(code.try_into().expect("four bytes")));
+    code.and_then(|code| CODES.get(usize::try_from(code).ok()?).copied()).unwrap_or("unknown")
+}
+
+/// The header block of a GET: indexed fields where the static table has them (RFC 7541, appendix A), no Huffman code.
+pub fn get(path: &str) -> Vec<u8> {
+    request(&[0x82, 0x86], path)
+}
+
+/// The header block of a POST.
+pub fn post(path: &str) -> Vec<u8> {
+    request(&[0x83, 0x86], path)
+}
+
+/// These fields, then the path and an authority.
+pub fn request(fields: &[u8], path: &str) -> Vec<u8> {
+    let mut block = fields.to_vec();
+    block.push(0x04);
+    text(&mut block, path);
+    block.push(0x01);
+    text(&mut block, "x");
+    block
+}
+
+/// A literal field, not indexed (RFC 7541, section 6.2.2).
+pub fn literal(name: &str, value: &str) -> Vec<u8> {
+    let mut field = vec![0];
+    text(&mut field, name);
+    text(&mut field, value);
+    field
+}
+
+fn text(block: &mut Vec<u8>, text: &str) {
+    let length = u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a short text");
+    block.push(length);
+    block.extend(text.bytes());
+}

@@ -1,0 +1,191 @@
+//! HTTP/2 by the letter: cases after RFC 9113 and RFC 7541, frame by frame, against a path of the gateway's own and
+//! against a proxied one.
+//!
+//! A case says which reaction its section demands. Where a section asks for an error of the stream, one of the connection
+//! is allowed too (RFC 9113, section 5.4.2 with 5.4: an endpoint may treat the former as the latter).
+
+mod expect;
+mod frames;
+mod messages;
+mod steps;
+
+use std::process::Command;
+
+use rig_tests::raw::{self, PREFACE, RawHttp2, flag, kind, literal};
+use rig_tests::*;
+
+use expect::Case;
+use expect::Expect::{AnswersOr, Closes};
+use frames::{FRAMES, STATES};
+use messages::{HPACK, MESSAGES, SETTINGS};
+use steps::cancel;
+
+fn start() -> (Upstream, Gateway) {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(upstream.address()))]);
+    (upstream, gateway)
+}
+
+/// Runs all cases against a path of the gateway's own and a proxied one, and says which did not hold.
+fn run(cases: &[Case]) {
+    let (_upstream, gateway) = start();
+    let mut failed = Vec::new();
+    for (section, send, expect) in cases {
+        for path in ["/_rig/health", "/proxied"] {
+            let mut connection = RawHttp2::greeted(gateway.inbound());
+            send(&mut connection, path);
+            let outcome = connection.outcome(expect.streams());
+            if !expect.holds(&outcome) {
+                failed.push(format!("{section}, {path}: {outcome:?}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), 2 * cases.len(), failed.join("\n"));
+    // None of it has hurt anybody else.
+    assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
+}
+
+#[test]
+fn frames() {
+    run(FRAMES);
+}
+
+#[test]
+fn states() {
+    run(STATES);
+}
+
+#[test]
+fn settings_and_flow_control() {
+    run(SETTINGS);
+}
+
+#[test]
+fn messages() {
+    run(MESSAGES);
+}
+
+#[test]
+fn hpack() {
+    run(HPACK);
+}
+
+/// RFC 9113, section 3.4.
+#[test]
+fn prefaces() {
+    let (_upstream, gateway) = start();
+    let first = |bytes: &[u8]| {
+        let mut connection = RawHttp2::connect(gateway.inbound());
+        connection.bytes(bytes);
+        connection
+    };
+    // The server's own preface is SETTINGS, and it acknowledges the client's.
+    let mut greeted = RawHttp2::greeted(gateway.inbound());
+    let settings = greeted.read().expect("a first frame");
+    assert_eq!((settings.kind, settings.flags, settings.stream), (kind::SETTINGS, 0, 0));
+    assert!(greeted.until(|frame| frame.kind == kind::SETTINGS && frame.flags == flag::ACK).is_some());
+
+    let mut ping_first = first(PREFACE.as_bytes());
+    ping_first.frame(kind::PING, 0, 0, [0; 8]);
+    // An error by the RFC; the library tolerates it.
+    let outcome = ping_first.outcome(&[]);
+    assert!(AnswersOr(&[], "PROTOCOL_ERROR").holds(&outcome), "{outcome:?}");
+    let broken = first(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").outcome(&[]);
+    assert!(Closes.holds(&broken), "{broken:?}");
+}
+
+/// RFC 9113, section 5.1.2: what comes above the limit is refused, and may be sent again.
+#[test]
+fn more_streams_than_allowed() {
+    let (_upstream, gateway) = start();
+    let mut connection = RawHttp2::greeted(gateway.inbound());
+    let settings = connection.read().expect("SETTINGS").payload;
+    let limit = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("a limit of streams");
+    let limit = u32::from_be_bytes(limit[2..].try_into().expect("four bytes"));
+    assert!((100..=1000).contains(&limit), "{limit}");
+    // A client that waits for a 100, so that none of them is answered.
+    let block = [raw::post("/proxied"), literal("content-length", "1")].concat();
+    for number in 0..=limit {
+        connection.frame(kind::HEADERS, flag::END_HEADERS, 2 * number + 1, &block);
+    }
+    let last = 2 * limit + 1;
+    let outcome = connection.outcome(&[last]);
+    assert_eq!((outcome.goaway, &outcome.resets[..]), (None, &[(last, "REFUSED_STREAM")][..]));
+}
+
+/// RFC 9113, section 6.9.2: no byte more than the window, which SETTINGS change also for streams that are open.
+#[test]
+fn windows_of_the_client_are_kept() {
+    let (_upstream, gateway) = start();
+    for path in ["/_rig/health", "/proxied"] {
+        let mut connection = RawHttp2::greeted_with(gateway.inbound(), &[(4, 1)]);
+        connection.get(1, path);
+        let is_data = |frame: &raw::RawFrame| frame.kind == kind::DATA;
+        let first = connection.until(is_data).expect("DATA");
+        assert_eq!((first.payload.len(), first.flags & flag::END_STREAM), (1, 0), "{path}");
+        // Nothing comes before the window grows: the PING is answered first.
+        connection.frame(kind::PING, 0, 0, [1; 8]);
+        let next = connection.until(|frame| frame.kind != kind::SETTINGS).expect("an answer");
+        assert_eq!(next.kind, kind::PING, "{path}");
+        connection.settings(&[(4, 0)]);
+        // The window is 0 - 1 now; one byte more makes it 0, which lets nothing go.
+        connection.window(1, 1);
+        connection.frame(kind::PING, 0, 0, [2; 8]);
+        let next = connection.until(|frame| frame.kind != kind::SETTINGS).expect("an answer");
+        assert_eq!(next.kind, kind::PING, "{path}");
+        connection.settings(&[(4, 65_535)]);
+        let outcome = connection.outcome(&[1]);
+        assert_eq!((outcome.goaway, &outcome.answered[..]), (None, &[1][..]), "{path}");
+    }
+}
+
+/// Streams that are opened and reset at once cost the gateway no more than it allows (CVE-2023-44487).
+#[test]
+fn a_flood_of_resets_hurts_nobody_else() {
+    let (upstream, gateway) = start();
+    for path in ["/_rig/health", "/proxied/slow"] {
+        let mut connection = RawHttp2::greeted(gateway.inbound());
+        for number in 0..20_000 {
+            connection.get(2 * number + 1, path);
+            cancel(&mut connection, 2 * number + 1);
+        }
+        let outcome = connection.outcome(&[]);
+        assert!(matches!(outcome.goaway, None | Some("ENHANCE_YOUR_CALM")), "{path}: {outcome:?}");
+        assert!(outcome.goaway.is_some() || !outcome.alive, "{path}: {outcome:?}");
+        assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
+    }
+    drop(upstream);
+}
+
+/// A flood of frames that ask for an answer, from a client that reads none.
+#[test]
+fn floods_of_pings_and_settings_are_bounded() {
+    let (_upstream, gateway) = start();
+    let before = gateway.memory().0;
+    for (kind, payload) in [(kind::PING, &[0; 8][..]), (kind::SETTINGS, &[])] {
+        let mut connection = RawHttp2::greeted(gateway.inbound());
+        let mut frames = Vec::new();
+        for _ in 0..10_000 {
+            frames.extend([0, 0, u8::try_from(payload.len()).expect("small"), kind, 0, 0, 0, 0, 0]);
+            frames.extend(payload);
+        }
+        (0..20).for_each(|_| connection.bytes(&frames));
+        assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
+    }
+    let grown = gateway.memory().0.saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes more");
+}
+
+/// A client that we did not write, with many streams on each connection.
+#[test]
+fn h2load_is_answered_on_every_stream() {
+    let (_upstream, gateway) = start();
+    for path in ["/_rig/health", "/proxied"] {
+        let url = format!("http://{}{path}", gateway.inbound());
+        let output = Command::new("h2load").args(["-n", "2000", "-c", "20", "-m", "50", &url]).output();
+        let output = output.expect("h2load is installed by scripts/need");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{path}: {said}");
+        assert!(said.contains("2000 2xx"), "{path}: {said}");
+    }
+}
