@@ -70,13 +70,21 @@ impl Http2 {
     }
 }
 
-/// A string of up to 127 + 127 bytes (RFC 7541, section 5.2).
+/// A string (RFC 7541, sections 5.1 and 5.2).
 fn string(block: &mut Vec<u8>, text: &str) {
     // One character, one byte.
     let bytes: Vec<u8> = text.chars().map(|byte| u8::try_from(byte).expect("a byte")).collect();
-    match u8::try_from(bytes.len()).expect("a short string") {
-        length @ ..127 => block.push(length),
-        length => block.extend([127, length - 127]),
+    match bytes.len() {
+        length @ ..127 => block.push(length as u8),
+        length => {
+            block.push(127);
+            let mut rest = length - 127;
+            while rest >= 128 {
+                block.push((rest % 128) as u8 | 128);
+                rest /= 128;
+            }
+            block.push(rest as u8);
+        }
     }
     block.extend(bytes);
 }

@@ -152,7 +152,8 @@ fn secured_endpoints() {
         ("expired", format!("Bearer {expired}"), DENIED),
         ("lower case", format!("bearer {token}"), &ok),
         ("no scheme", token.clone(), &ok),
-        ("a bad one and a good one", format!("Bearer x, Bearer {token}"), &ok),
+        // RIG is content with the good one, and the service sees the bad one first.
+        ("a bad one and a good one", format!("Bearer x, Bearer {token}"), DENIED),
         ("without end", format!("Bearer {endless}"), DENIED),
         ("another algorithm", format!("Bearer {other}"), DENIED),
         ("basic", "Basic eDp5".into(), DENIED),
@@ -165,7 +166,7 @@ fn secured_endpoints() {
     let query = format!("/secure?token={token}");
     all.check("query", &gateway.ask(&Request::get(&query)), answer("GET", &query, ""));
     let both = Request::get(&query).header("Authorization", "Bearer x");
-    all.check("bad header, good query", &gateway.ask(&both), answer("GET", &query, ""));
+    all.check("bad header, good query", &gateway.ask(&both), DENIED);
     gateway.blacklist("j1");
     all.check("header, killed", &gateway.ask(&Request::get("/secure").bearer(&token)), DENIED);
     all.check("query, killed", &gateway.ask(&Request::get(&query)), DENIED);

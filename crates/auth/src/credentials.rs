@@ -1,81 +1,186 @@
 //! Where a request carries its tokens.
 
+use std::borrow::Cow;
+
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr2;
 
-/// The tokens of a request.
-pub struct Credentials;
+/// Where requests may carry a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSources {
+    /// The header: the forms of `Authorization` are taken in every header.
+    pub header: Option<HeaderName>,
+    /// The parameter of the query.
+    pub query: Option<String>,
+    /// The cookie.
+    pub cookie: Option<String>,
+}
 
-impl Credentials {
-    /// All tokens of a request that connects: of the header, of `?jwt=` and of the cookie of this name (d14). Each once.
-    pub fn from_request<'a>(
-        headers: &'a HeaderMap,
-        query_jwt: Option<&'a str>,
-        cookie: Option<&str>,
-    ) -> Vec<&'a str> {
-        let mut tokens = bearer_tokens(headers, &AUTHORIZATION);
-        let others = query_jwt.into_iter().chain(cookie.and_then(|name| cookie_token(headers, name)));
-        for token in others.filter(|token| !token.is_empty()) {
-            if !tokens.contains(&token) {
-                tokens.push(token);
-            }
-        }
-        tokens
+/// A token of a request, not verified yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential<'r> {
+    /// The text. Bytes that are not UTF-8 are replaced, so that such a token is never valid.
+    pub token: Cow<'r, str>,
+    /// Where it was found.
+    pub place: Place,
+}
+
+/// Where a token was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the header: the client has put it there.
+    Header,
+    /// In the query: the client has put it there.
+    Query,
+    /// In the cookie: a browser adds it to every request, whoever caused the request.
+    Cookie,
+}
+
+impl TokenSources {
+    /// Only `Authorization`.
+    pub fn authorization() -> Self {
+        Self { header: Some(AUTHORIZATION), ..Self::default() }
+    }
+
+    /// Iterates over all tokens of a request. A caller must verify each of them: a service may read any (RFC 6750,
+    /// section 2).
+    ///
+    /// The cookie counts only where there is no token in the header and in the query: nobody chose to send it.
+    pub fn credentials<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+        query: Option<&'r str>,
+    ) -> impl Iterator<Item = Credential<'r>> {
+        let in_header = self.header.iter().flat_map(|name| bearer_tokens(headers, name));
+        let in_query = self.query.iter().flat_map(move |name| parameters(query.unwrap_or_default(), name));
+        let mut explicit = in_header
+            .map(|token| Credential { token, place: Place::Header })
+            .chain(in_query.map(|token| Credential { token, place: Place::Query }))
+            .peekable();
+        let ambient = explicit.peek().is_none().then(|| self.in_cookie(headers));
+        explicit.chain(ambient.into_iter().flatten())
+    }
+
+    fn in_cookie<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Credential<'r>> {
+        let values = self.cookie.iter().flat_map(|name| cookies(headers, name)).map(cookie_token);
+        let tokens = values.filter(|token| !token.is_empty());
+        tokens.map(|token| Credential { token: String::from_utf8_lossy(token), place: Place::Cookie })
     }
 }
 
-/// The tokens of a header with the syntax of `Authorization`: several, separated by commas, with or without the scheme `Bearer`; other
-/// schemes are not ours (RIG; RFC 6750, section 2.1).
-pub fn bearer_tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|credentials| match credentials.trim().split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-            Some(_) => None,
-            None => Some(credentials.trim()).filter(|token| !token.eq_ignore_ascii_case("bearer")),
-        })
-        .filter(|token| !token.is_empty())
-        .collect()
+/// Iterates over the tokens of a header with the syntax of `Authorization`: one or several, separated by commas, with or
+/// without the scheme `Bearer` (RIG; RFC 6750, section 2.1). Credentials of other schemes are not ours: nothing of them is
+/// taken for a token, commas or not (RFC 9110, section 11.4).
+pub fn bearer_tokens<'r>(headers: &'r HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'r, str>> {
+    let lists = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    lists.flat_map(|rest| BearerTokens { rest, is_ours: true }).map(String::from_utf8_lossy)
 }
 
-/// The value of a cookie (RFC 6265, section 5.4).
-pub fn cookie_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.trim_matches('"'))
+/// Splits one value of a header.
+struct BearerTokens<'r> {
+    rest: &'r [u8],
+    /// Whether a word without a scheme is a token, not a parameter of another scheme.
+    is_ours: bool,
+}
+
+impl<'r> Iterator for BearerTokens<'r> {
+    type Item = &'r [u8];
+
+    fn next(&mut self) -> Option<&'r [u8]> {
+        while !self.rest.is_empty() {
+            let end = element_end(self.rest);
+            let element = self.rest[..end].trim_ascii();
+            self.rest = self.rest.get(end + 1..).unwrap_or_default();
+            let (word, after) = match element.iter().position(u8::is_ascii_whitespace) {
+                Some(at) => (&element[..at], element[at..].trim_ascii_start()),
+                None => (element, &[][..]),
+            };
+            if word.eq_ignore_ascii_case(b"bearer") {
+                self.is_ours = true;
+                if !after.is_empty() {
+                    return Some(after);
+                }
+            } else if !after.is_empty() {
+                self.is_ours = false;
+            } else if self.is_ours && !word.is_empty() {
+                return Some(word);
+            }
+        }
+        None
+    }
+}
+
+/// Returns where the first element of a list ends: at a comma that is not part of a quoted string (RFC 9110, section
+/// 5.6.1).
+fn element_end(list: &[u8]) -> usize {
+    let first = memchr2(b',', b'"', list);
+    let Some(quote) = first.filter(|at| list[*at] == b'"') else { return first.unwrap_or(list.len()) };
+    let (mut quoted, mut escaped) = (false, false);
+    let ends = |byte: &u8| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
+    };
+    list[quote..].iter().position(ends).map_or(list.len(), |at| quote + at)
+}
+
+/// Iterates over the values of a parameter of the query that are not empty, decoded.
+fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
+    form_urlencoded::parse(query.as_bytes())
+        .filter(move |(key, value)| key == name && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// Iterates over the values of all cookies of this name (RFC 6265, section 5.4), in every `Cookie` field: HTTP/2 splits
+/// them (RFC 9113, section 8.2.3). Other cookies count as if they were not there, whatever bytes they hold.
+pub fn cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> impl Iterator<Item = &'r [u8]> {
+    headers.get_all(COOKIE).into_iter().flat_map(pairs).filter_map(|pair| cookie(pair, name))
+}
+
+/// Removes from the request the cookies of this name that hold another token than these: what nobody has verified is no
+/// token. Others stay byte for byte.
+pub fn strip_cookies(headers: &mut HeaderMap, name: &str, verified: &[String]) {
+    let is_stray = |pair: &&[u8]| {
+        let token = cookie(pair, name).map(cookie_token).filter(|token| !token.is_empty());
+        token.is_some_and(|token| !verified.iter().any(|verified| verified.as_bytes() == token))
+    };
+    if !headers.get_all(COOKIE).iter().any(|field| pairs(field).any(|pair| is_stray(&pair))) {
+        return;
+    }
+    let fields: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
+    headers.remove(COOKIE);
+    for field in fields {
+        let kept: Vec<_> = pairs(&field).filter(|pair| !is_stray(pair)).collect();
+        let kept = kept.join(&b';');
+        if let Ok(value) = HeaderValue::from_bytes(kept.trim_ascii_start())
+            && !value.is_empty()
+        {
+            headers.append(COOKIE, value);
+        }
+    }
+}
+
+fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|byte| *byte == b';')
+}
+
+/// The value in `pair`, where it is of the cookie of this name. Services differ in whether they read spaces around the
+/// name; here they never hide one.
+fn cookie<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+}
+
+/// The token in the value of a cookie, without the quotes that may stand around it (RFC 6265, section 4.1.1).
+fn cookie_token(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn rigs_forms_of_the_header() {
-        let of = |value| bearer_tokens(&headers(&[(AUTHORIZATION, value)]), &AUTHORIZATION).join("|");
-        assert_eq!(of("Bearer a"), "a");
-        assert_eq!(of("bearer a, Bearer b"), "a|b");
-        assert_eq!(of("a"), "a");
-        assert_eq!(of("Basic Zm9vOmJhcg=="), "");
-        assert_eq!(of("Bearer"), "");
-        assert_eq!(of(", ,"), "");
-    }
-
-    #[test]
-    fn d14_header_query_and_cookie_are_taken() {
-        let headers = headers(&[(AUTHORIZATION, "Bearer a"), (COOKIE, "x=1; token=c")]);
-        assert_eq!(Credentials::from_request(&headers, Some("b"), Some("token")), ["a", "b", "c"]);
-        assert_eq!(Credentials::from_request(&headers, Some(""), None), ["a"]);
-    }
-}
+mod tests;

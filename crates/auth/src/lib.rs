@@ -9,6 +9,6 @@ mod key;
 mod verifier;
 
 pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
-pub use credentials::{Credentials, bearer_tokens, cookie_token};
+pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, strip_cookies};
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
 pub use verifier::{Claims, TokenConfig, TokenError, Verifier};

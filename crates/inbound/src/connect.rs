@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use auth::{CheckRequest, Credentials};
+use auth::{CheckRequest, Credential, Place};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Socket};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -17,25 +17,10 @@ use crate::error::{ConnectError, ListError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
 
-/// The query of a request that connects.
-#[derive(Default)]
-struct Query<'a> {
-    subscriptions: Option<Cow<'a, str>>,
-    jwt: Option<Cow<'a, str>>,
-}
-
-impl<'a> Query<'a> {
-    fn of(query: &'a str) -> Self {
-        let mut found = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*key {
-                "subscriptions" if !value.is_empty() => found.subscriptions = Some(value),
-                "jwt" if !value.is_empty() => found.jwt = Some(value),
-                _ => {}
-            }
-        }
-        found
-    }
+/// The list of subscriptions in the query of a request that connects.
+fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(key, value)| key == "subscriptions" && !value.is_empty()).last().map(|(_, value)| value)
 }
 
 impl Shared {
@@ -56,20 +41,20 @@ impl Shared {
         if !request.body().is_end_stream() {
             return Err(ConnectError::Body);
         }
-        let query = Query::of(request.uri().query().unwrap_or_default());
-        let headers = request.headers();
-        let tokens = Credentials::from_request(headers, query.jwt.as_deref(), self.config.cookie.as_deref());
-        let wanted = match &query.subscriptions {
+        let (headers, query) = (request.headers(), request.uri().query());
+        let credentials: Vec<_> = self.token_sources.credentials(headers, query).collect();
+        let list = query.and_then(subscriptions);
+        let wanted = match &list {
             Some(json) => parse_query(json, &self.extractors)?,
             None => Vec::new(),
         };
-        let identity = Identity::verify(&tokens, &self.verifier, self.hub.sessions())?;
+        let identity = Identity::verify(&credentials, &self.verifier, self.hub.sessions())?;
         // RIG asks only where the client names subscriptions; those of the token itself need no permission.
-        if let Some(json) = &query.subscriptions
+        if let Some(json) = &list
             && self.config.subscription_check.is_asked()
         {
             let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
-            let authorization = authorization(headers, query.jwt.as_deref());
+            let authorization = authorization(headers, &credentials);
             let content_type = HeaderValue::from_static(JSON);
             self.config
                 .subscription_check
@@ -121,10 +106,20 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
     Ok(Subscription::parse_list(&value, extractors)?)
 }
 
-/// What the external check sees as authorization: the header, or the token of the query in its place, since browsers
-/// cannot set headers on an EventSource or a WebSocket.
-fn authorization(headers: &HeaderMap, jwt: Option<&str>) -> Option<HeaderValue> {
-    headers.get(AUTHORIZATION).cloned().or_else(|| HeaderValue::from_str(&format!("Bearer {}", jwt?)).ok())
+/// What the external check sees as authorization: the tokens that were verified. Those of query and cookie take the place
+/// of the header, since browsers cannot set headers on an EventSource or a WebSocket. Without a token, the header as it is.
+fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
+    let is_as_it_is = match credentials {
+        [] => true,
+        [only] => only.place == Place::Header && headers.get_all(AUTHORIZATION).iter().count() == 1,
+        _ => false,
+    };
+    if is_as_it_is {
+        return headers.get(AUTHORIZATION).cloned();
+    }
+    let tokens: Vec<_> =
+        credentials.iter().map(|credential| format!("Bearer {}", credential.token)).collect();
+    HeaderValue::from_str(&tokens.join(", ")).ok()
 }
 
 /// What the client says it is, as far as an operator wants to read it.

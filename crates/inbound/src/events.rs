@@ -1,6 +1,6 @@
 //! `POST /_rig/v1/events`.
 
-use auth::{CheckRequest, bearer_tokens};
+use auth::CheckRequest;
 use bytes::Bytes;
 use event::Event;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -28,8 +28,8 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
     let events = event::http::decode(&parts.headers, body.clone())?;
 
     if shared.config.submission_check.is_asked() {
-        let tokens = bearer_tokens(&parts.headers, &AUTHORIZATION);
-        let identity = Identity::verify(&tokens, &shared.verifier, shared.hub.sessions());
+        let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
+        let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions());
         let check = CheckRequest {
             authorization: parts.headers.get(AUTHORIZATION),
             content_type: parts.headers.get(CONTENT_TYPE),

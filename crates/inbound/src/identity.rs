@@ -1,6 +1,6 @@
 //! Who asks: the tokens of a request, as claims and sessions.
 
-use auth::{Claims, Verifier};
+use auth::{Claims, Credential, Verifier};
 use session::{Sessions, Subject};
 use subscription::{Extractors, Subscription};
 
@@ -15,17 +15,20 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Verifies every token; one bad token spoils the request.
+    /// Verifies every token, the same one once; one bad token spoils the request.
     ///
     /// The look at the blacklist gives an early answer. The one that counts is made when the connection is bound.
     pub(crate) fn verify(
-        tokens: &[impl AsRef<str>],
+        credentials: &[Credential<'_>],
         verifier: &Verifier,
         sessions: &Sessions,
     ) -> Result<Self, IdentityError> {
         let mut identity = Self::default();
-        for token in tokens {
-            let claims = verifier.verify(token.as_ref())?;
+        for (n, credential) in credentials.iter().enumerate() {
+            if credentials[..n].iter().any(|before| before.token == credential.token) {
+                continue;
+            }
+            let claims = verifier.verify(&credential.token)?;
             let subject = sessions.subject(&claims.map)?;
             if sessions.bars(&subject) {
                 return Err(IdentityError::SessionBlacklisted(subject.session().cloned()));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use connection::{Connection, InFlight, PollError};
-use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use listener::{Body, Gate};
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use crate::answer::{JSON, answer, empty, text};
 use crate::cors::Cors;
@@ -34,9 +34,9 @@ async fn respond(shared: &Shared, asked: &Asked) -> Result<Response<Body>, Conne
     let headers = asked.request.headers();
     // A token of an earlier life of the node, or of none, begins anew: its cookie is HttpOnly, the client could not
     // get rid of it.
-    if let Some(connection) =
-        cookie(headers, "connection_token").and_then(|token| shared.hub.find(&token).ok().flatten())
-    {
+    let mut connections = auth::cookies(headers, "connection_token")
+        .filter_map(|token| shared.hub.find(std::str::from_utf8(token).ok()?).ok().flatten());
+    if let Some(connection) = connections.next() {
         return Ok(poll(shared, asked, &connection).await);
     }
     let opening = shared.prepare(asked).await?;
@@ -64,7 +64,7 @@ impl InFlight for OnItsWay {
 }
 
 async fn poll(shared: &Shared, asked: &Asked, connection: &Arc<Connection>) -> Response<Body> {
-    let last_event_id = cookie(asked.request.headers(), "last_event_id");
+    let last_event_id = auth::cookies(asked.request.headers(), "last_event_id").next();
     let last_event_id = last_event_id.map_or(FIRST_EVENT.to_owned(), from_cookie);
     let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
     match shared.hub.poll(connection, &last_event_id, in_flight).await {
@@ -96,20 +96,9 @@ pub(crate) fn preflight(shared: &Shared, asked: &Asked) -> Response<Body> {
     response
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-}
-
 /// RIG writes the id as a JSON string; anything else is taken as it is.
-fn from_cookie(value: String) -> String {
-    let decoded = percent_decode_str(&value).decode_utf8_lossy();
+fn from_cookie(value: &[u8]) -> String {
+    let decoded = percent_decode(value).decode_utf8_lossy();
     serde_json::from_str(&decoded).unwrap_or_else(|_| decoded.into_owned())
 }
 
@@ -144,12 +133,12 @@ mod tests {
             let json = serde_json::to_string(id).unwrap();
             let value = utf8_percent_encode(&json, NOT_IN_COOKIES).to_string();
             assert!(HeaderValue::from_str(&value).is_ok() && !value.contains(';'), "{value}");
-            assert_eq!(from_cookie(value), id);
+            assert_eq!(from_cookie(value.as_bytes()), id);
         }
     }
 
     #[test]
     fn an_id_that_is_not_json_is_taken_as_it_is() {
-        assert_eq!(from_cookie("notjson".into()), "notjson");
+        assert_eq!(from_cookie(b"notjson"), "notjson");
     }
 }

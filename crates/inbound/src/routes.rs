@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, Verifier};
+use auth::{Check, TokenSources, Verifier};
 use connection::Hub;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) extractors: Arc<subscription::Extractors>,
+    /// Where requests that connect carry their tokens.
+    pub(crate) token_sources: TokenSources,
+    /// Where all others do.
+    pub(crate) authorization: TokenSources,
     proxy: Arc<Proxy>,
     pub(crate) connects: DefaultDirectRateLimiter,
     pub(crate) sse_headers: HeaderMap,
@@ -66,7 +70,23 @@ impl Inbound {
     ) -> Self {
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
         let sse_headers = sse::headers(&config.cors);
-        Self(Arc::new(Shared { config, hub, verifier, extractors, proxy, connects, sse_headers }))
+        let authorization = TokenSources::authorization();
+        let token_sources = TokenSources {
+            query: Some("jwt".to_owned()),
+            cookie: config.cookie.clone(),
+            ..authorization.clone()
+        };
+        Self(Arc::new(Shared {
+            config,
+            hub,
+            verifier,
+            extractors,
+            token_sources,
+            authorization,
+            proxy,
+            connects,
+            sse_headers,
+        }))
     }
 
     async fn route(&self, asked: Asked) -> Answer {

@@ -1,6 +1,6 @@
 //! `PUT /_rig/v1/connection/{sse,ws,longpolling}/:token/subscriptions`.
 
-use auth::{CheckRequest, bearer_tokens};
+use auth::CheckRequest;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use listener::{Body, read_body};
@@ -46,8 +46,8 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     }
     let wanted = Subscription::parse_list(list, &shared.extractors)?;
 
-    let tokens = bearer_tokens(&parts.headers, &AUTHORIZATION);
-    let identity = Identity::verify(&tokens, &shared.verifier, shared.hub.sessions());
+    let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
+    let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions());
     let check = CheckRequest {
         authorization: parts.headers.get(AUTHORIZATION),
         content_type: parts.headers.get(CONTENT_TYPE),

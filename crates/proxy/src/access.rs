@@ -1,24 +1,24 @@
-//! Who may use an endpoint: the token of a request, its claims, and the place of the request in its session.
+//! Who may use an endpoint: the tokens of a request, their claims, and the place of the request in its sessions.
 //!
 //! A token that was verified once is not verified again, but its end is looked at for every request. Whether its session
 //! is legal is never remembered: the request enters the registry of sessions, and that refuses it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth::{Claims, Verifier, bearer_tokens, cookie_token};
+use auth::{Claims, Place, TokenSources, Verifier, cookies, strip_cookies};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
-use session::{Registration, Sessions, Subject};
+use session::{Registration, SessionName, Sessions, Subject};
 use telemetry::{Metrics, TokenCacheResult};
 
-use crate::definition::{RequiredClaim, TokenSources};
+use crate::definition::RequiredClaim;
 use crate::in_flight::InFlight;
+use crate::relay::InSession;
 
 /// What verified tokens may take, in bytes of their texts; with their claims it is about four times as much.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -43,7 +43,14 @@ pub(crate) struct Token {
     subject: Subject,
 }
 
-/// The request shows no token that is valid and of a legal session.
+/// The tokens that a request was let in by.
+pub(crate) struct Tokens {
+    /// Says whose request it is.
+    first: Arc<Token>,
+    others: Vec<Arc<Token>>,
+}
+
+/// The request shows no token, or one that is not valid or not of a legal session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unauthenticated;
 
@@ -62,29 +69,47 @@ impl Access {
         Self { verifier, sessions, verified, metrics }
     }
 
-    /// Enters a request into the session of its token: of several, the first that is valid and legal (RIG).
+    /// Enters a request into the sessions of its tokens. Nobody knows which of several a service reads, so all must be
+    /// valid (RFC 6750, section 2); a cookie that did not count is not handed on.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no token, or one of them is not valid or not of a legal session.
     pub(crate) fn admit(
         &self,
         sources: &TokenSources,
-        head: &Parts,
+        head: &mut Parts,
+        in_flight: Arc<InFlight>,
+    ) -> Result<(Tokens, InSession), Unauthenticated> {
+        let mut credentials = sources.credentials(&head.headers, head.uri.query());
+        let first = credentials.next().ok_or(Unauthenticated)?;
+        let (token, registration) = self.enter(&first.token, &in_flight)?;
+        let (mut texts, mut others, mut registrations) = (Vec::new(), Vec::new(), Vec::new());
+        for other in credentials.filter(|other| other.token != first.token) {
+            if !texts.contains(&other.token) {
+                let (token, registration) = self.enter(&other.token, &in_flight)?;
+                texts.push(other.token);
+                others.push(token);
+                registrations.push(registration);
+            }
+        }
+        if let Some(name) = sources.cookie.as_deref().filter(|_| first.place != Place::Cookie)
+            && cookies(&head.headers, name).next().is_some()
+        {
+            let verified: Vec<_> = texts.iter().chain([&first.token]).map(|text| text.to_string()).collect();
+            strip_cookies(&mut head.headers, name, &verified);
+        }
+        let session = InSession { in_flight, _registration: registration, _others: registrations };
+        Ok((Tokens { first: token, others }, session))
+    }
+
+    fn enter(
+        &self,
+        text: &str,
         in_flight: &Arc<InFlight>,
     ) -> Result<(Arc<Token>, Registration), Unauthenticated> {
-        let in_header = sources.header.iter().flat_map(|name| bearer_tokens(&head.headers, name));
-        let in_query = sources.query.iter().flat_map(|name| query_values(head, name));
-        let in_cookie = sources.cookie.iter().filter_map(|name| cookie_token(&head.headers, name));
-        in_header
-            .map(Cow::Borrowed)
-            .chain(in_query)
-            .chain(in_cookie.map(Cow::Borrowed))
-            .find_map(|text| {
-                let token = self.verify(&text)?;
-                let registration = self.sessions.register(&token.subject, Arc::downgrade(in_flight)).ok()?;
-                Some((token, registration))
-            })
-            .ok_or(Unauthenticated)
+        let token = self.verify(text).ok_or(Unauthenticated)?;
+        let registration = self.sessions.register(&token.subject, Arc::downgrade(in_flight));
+        Ok((token, registration.map_err(|_| Unauthenticated)?))
     }
 
     fn verify(&self, text: &str) -> Option<Arc<Token>> {
@@ -110,13 +135,26 @@ impl Access {
     }
 }
 
-impl Token {
-    pub(crate) fn subject(&self) -> &Subject {
-        &self.subject
+impl Tokens {
+    /// The session of the first token, where it names one.
+    pub(crate) fn session(&self) -> Option<&SessionName> {
+        self.first.subject.session()
     }
 
+    /// Whether each token satisfies what is required: nobody knows which of them the service reads.
+    pub(crate) fn satisfy(&self, required: &[RequiredClaim]) -> bool {
+        [&self.first].into_iter().chain(&self.others).all(|token| token.satisfies(required))
+    }
+
+    /// Hands claims of the first token to the service.
+    pub(crate) fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
+        self.first.forward(claims, headers);
+    }
+}
+
+impl Token {
     /// Whether the claims say all that is required: the value itself, or a list that contains it.
-    pub(crate) fn satisfies(&self, required: &[RequiredClaim]) -> bool {
+    fn satisfies(&self, required: &[RequiredClaim]) -> bool {
         required.iter().all(|RequiredClaim { pointer, value }| match self.claims.pointer(pointer) {
             Some(Value::Array(list)) if list.contains(value) => true,
             claim => claim == Some(value),
@@ -125,7 +163,7 @@ impl Token {
 
     /// Hands claims to the service: texts as they are, all else as JSON. A claim that is not there, or cannot stand in a
     /// header, is not handed over.
-    pub(crate) fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
+    fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
         for (name, pointer) in claims {
             let value = self.claims.pointer(pointer).and_then(|claim| match claim {
                 Value::String(text) => HeaderValue::from_bytes(text.as_bytes()).ok(),
@@ -136,14 +174,6 @@ impl Token {
             }
         }
     }
-}
-
-/// All values of a parameter of the query.
-fn query_values<'a>(head: &'a Parts, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-    let query = head.uri.query().unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes())
-        .filter(move |(key, value)| key == name && !value.is_empty())
-        .map(|(_, value)| value)
 }
 
 impl fmt::Debug for Access {

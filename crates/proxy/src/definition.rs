@@ -17,6 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
+use ::auth::TokenSources;
 pub(crate) use members::child;
 pub(crate) use parse::without_ours;
 pub(crate) use tls::pem;
@@ -36,17 +37,6 @@ pub struct Api {
     pub endpoints: Vec<Endpoint>,
     /// The document itself, with RIG's defaults filled in.
     pub document: Map<String, Value>,
-}
-
-/// Where requests to an API carry their token (`auth`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenSources {
-    /// The header (`use_header`, `header_name`): RIG's forms of `Authorization` are taken in every header.
-    pub header: Option<HeaderName>,
-    /// The parameter of the query (`use_query`, `query_name`).
-    pub query: Option<String>,
-    /// The cookie (`use_cookie`, `cookie_name`).
-    pub cookie: Option<String>,
 }
 
 /// One endpoint: a method and the paths it covers.

@@ -13,7 +13,7 @@ use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
 use telemetry::TraceContext;
 
-use crate::access::Token;
+use crate::access::Tokens;
 use crate::answer::{self, Refusal};
 use crate::body::{self, RequestBody};
 use crate::definition::ResponseFrom;
@@ -57,11 +57,11 @@ impl Exchange<'_> {
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
         let Self { proxy, route, peer, .. } = *self;
-        let (token, session) = self.admit(&head)?.unzip();
-        if let Some(name) = token.as_ref().and_then(|token| token.subject().session()) {
+        let (tokens, session) = self.admit(&mut head)?.unzip();
+        if let Some(name) = tokens.as_ref().and_then(Tokens::session) {
             record.in_session(name);
         }
-        self.check(token.as_deref(), &body)?;
+        self.check(tokens.as_ref(), &body)?;
         let expected = match route.endpoint.response_from {
             ResponseFrom::Http => None,
             ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
@@ -69,7 +69,7 @@ impl Exchange<'_> {
         let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         let has_begun_here = trace.parent_id.is_none();
         head::trace(&mut head.headers, &record.asks(&trace), has_begun_here);
-        self.complete(&mut head, token.as_deref());
+        self.complete(&mut head, tokens.as_ref());
         if expected.is_some() || path != head.uri.path() {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
         }
@@ -82,23 +82,22 @@ impl Exchange<'_> {
         Ok(Prepared { request, wanted, expected, session })
     }
 
-    /// Enters a request into its session, where the endpoint wants one.
-    fn admit(&self, head: &Parts) -> Result<Option<(Arc<Token>, InSession)>, Refusal> {
+    /// Enters a request into its sessions, where the endpoint wants one.
+    fn admit(&self, head: &mut Parts) -> Result<Option<(Tokens, InSession)>, Refusal> {
         let Some(sources) = &self.route.token_sources else { return Ok(None) };
         let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
-        let admitted = self.proxy.access.admit(sources, head, &in_flight);
-        let (token, registration) = admitted.map_err(|_| Refusal::Unauthenticated)?;
-        Ok(Some((token, InSession { in_flight, _registration: registration })))
+        let admitted = self.proxy.access.admit(sources, head, in_flight);
+        admitted.map(Some).map_err(|_| Refusal::Unauthenticated)
     }
 
     /// All that can be said against a request before a service has seen it.
-    fn check(&self, token: Option<&Token>, body: &Incoming) -> Result<(), Refusal> {
+    fn check(&self, tokens: Option<&Tokens>, body: &Incoming) -> Result<(), Refusal> {
         let endpoint = &self.route.endpoint;
-        if token.is_some_and(|token| !token.satisfies(&endpoint.claims)) {
+        if tokens.is_some_and(|tokens| !tokens.satisfy(&endpoint.claims)) {
             return Err(Refusal::Forbidden);
         }
         if let Some(limiter) = &self.route.limiter {
-            let session = token.and_then(|token| token.subject().session());
+            let session = tokens.and_then(Tokens::session);
             let checked = limiter.check(self.peer.address.ip(), session);
             checked.map_err(|retry_after| Refusal::TooMany(retry_after.0))?;
         }
@@ -110,18 +109,18 @@ impl Exchange<'_> {
     }
 
     /// What the definition adds to the head.
-    fn complete(&self, head: &mut Parts, token: Option<&Token>) {
+    fn complete(&self, head: &mut Parts, tokens: Option<&Tokens>) {
         let endpoint = &self.route.endpoint;
         for (name, _) in &endpoint.forward_claims {
             head.headers.remove(name);
         }
-        if let Some(token) = token {
-            token.forward(&endpoint.forward_claims, &mut head.headers);
+        if let Some(tokens) = tokens {
+            tokens.forward(&endpoint.forward_claims, &mut head.headers);
         }
         for (name, value) in &endpoint.add_headers {
             head.headers.insert(name, value.clone());
         }
-        head::drop_twins(&mut head.headers, endpoint.set());
+        head::drop_twins(&mut head.headers, self.route.set.iter());
     }
 
     /// From here on the session can only cut the answer.

@@ -30,7 +30,7 @@ pub use apis::{
 };
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
-    TlsFiles, TokenSources, UpstreamConfig,
+    TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
 pub use path::{Pattern, PatternError, normalized};

@@ -34,10 +34,12 @@ pub(crate) struct Relay {
     record: Record,
 }
 
-/// A request's place in its session.
+/// A request's place in its sessions.
 pub(crate) struct InSession {
     pub(crate) in_flight: Arc<InFlight>,
+    /// That of its first token.
     pub(crate) _registration: Registration,
+    pub(crate) _others: Vec<Registration>,
 }
 
 /// A place in a session that outlasts the body of an answer: what has been handed on may not have left.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use auth::TokenSources;
 use http::{HeaderName, Method};
 use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
-use crate::definition::{Api, Endpoint, RateLimit, TokenSources};
+use crate::definition::{Api, Endpoint, RateLimit};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
 use crate::path::Pattern;
@@ -32,7 +33,7 @@ pub(crate) struct Route {
     /// Where its token is, if one is required.
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
-    /// The headers that the definition sets on requests.
+    /// The headers of which a service must see one value: those that the definition sets, and that of the token.
     pub(crate) set: Arc<[HeaderName]>,
     pub(crate) upstream: Arc<Upstream>,
     /// Looked up by the first request.
@@ -74,13 +75,15 @@ impl Table {
                 };
                 let limiter = table.limiter(api, endpoint, before);
                 let token_sources = api.token_sources.clone().filter(|_| endpoint.secured);
+                let of_token = token_sources.iter().filter_map(|sources| sources.header.as_ref());
+                let set = endpoint.set().chain(of_token).cloned().collect();
                 routes.push(Route {
                     api: api.id.clone(),
                     endpoint: endpoint.clone(),
                     pattern,
                     token_sources,
                     limiter,
-                    set: endpoint.set().cloned().collect(),
+                    set,
                     upstream: upstream.clone(),
                     counters: OnceLock::new(),
                 });

@@ -1,8 +1,8 @@
 //! `auth_type` and `auth`: where the tokens of an API are.
 
+use ::auth::TokenSources;
 use http::HeaderName;
 
-pub(super) use super::TokenSources;
 use super::members::Members;
 
 /// The longest name of a header, parameter or cookie, in bytes.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ::auth::TokenSources;
 use serde_json::{Map, Value, json};
 
 use super::members::{Findings, Members};
@@ -118,7 +119,7 @@ fn read(
         .map(|map| endpoints(&Members::new(map, "/version_data/default", "api", findings), owner, auth_type))
         .unwrap_or_default();
     let secured = endpoints.iter().any(|endpoint| endpoint.secured);
-    let nowhere = auth::TokenSources::default();
+    let nowhere = TokenSources::default();
     if secured && sources.as_ref().is_some_and(|sources| *sources == nowhere) {
         top.warn("auth", "names no place of tokens: nobody gets through its secured endpoints");
     }

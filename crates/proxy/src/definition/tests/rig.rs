@@ -1,10 +1,11 @@
 //! What RIG's format says, in RIG's words.
 
+use ::auth::TokenSources;
 use http::uri::Scheme;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::definition::{Api, ResponseFrom, TargetConfig, TokenSources};
+use crate::definition::{Api, ResponseFrom, TargetConfig};
 
 /// Each fault as RIG names it: `group.field: reason`.
 fn told(document: &Value) -> Vec<String> {

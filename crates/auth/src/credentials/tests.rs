@@ -1,0 +1,134 @@
+use super::*;
+
+fn headers(pairs: &[(&HeaderName, &[u8])]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| ((*name).clone(), HeaderValue::from_bytes(value).unwrap())).collect()
+}
+
+/// The tokens of a header, each in brackets.
+fn bearer(value: &str) -> String {
+    let headers = headers(&[(&AUTHORIZATION, value.as_bytes())]);
+    bearer_tokens(&headers, &AUTHORIZATION).map(|token| format!("[{token}]")).collect()
+}
+
+fn everywhere() -> TokenSources {
+    TokenSources { header: Some(AUTHORIZATION), query: Some("jwt".into()), cookie: Some("token".into()) }
+}
+
+fn found(headers: &HeaderMap, query: &str) -> Vec<(String, Place)> {
+    let sources = everywhere();
+    let found = sources.credentials(headers, Some(query));
+    found.map(|credential| (credential.token.into_owned(), credential.place)).collect()
+}
+
+#[test]
+fn rigs_forms_of_the_header() {
+    for (value, tokens) in [
+        ("Bearer a", "[a]"),
+        ("bearer a, Bearer b", "[a][b]"),
+        ("Bearer a,b", "[a][b]"),
+        ("BEARER\ta", "[a]"),
+        ("Bearer  a ,, b", "[a][b]"),
+        ("Bearer , a", "[a]"),
+        ("a", "[a]"),
+        ("a, b", "[a][b]"),
+        ("Bearer", ""),
+        (", ,", ""),
+        ("", ""),
+        // Not one token, and no other scheme: refused when it is verified.
+        ("Bearer Bearer a", "[Bearer a]"),
+        ("Bearer a b", "[a b]"),
+    ] {
+        assert_eq!(bearer(value), tokens, "{value}");
+    }
+}
+
+#[test]
+fn f48_other_schemes_are_not_split_at_commas() {
+    for value in [
+        "Basic Zm9vOmJhcg==",
+        r#"Digest username="u", realm="r""#,
+        r#"Digest username="u",realm=r,algorithm=MD5,nc=00000001"#,
+        r#"digest username = "u" , realm = "r""#,
+        r#"Digest username="a, Bearer b", realm="\", Bearer c""#,
+        "AWS4-HMAC-SHA256 Credential=K/20260101/eu/s3/aws4_request, SignedHeaders=host;range, Signature=fe5f",
+        r#"OAuth realm="x", oauth_consumer_key="k", oauth_token="t""#,
+        r#"Hawk id="dh37", ts="1353832234", nonce="j4h3g2", mac="6R4rV5=""#,
+        "Negotiate YIIJ, next",
+        "GNAP 80UPRY5NM33OMUKMKSKU",
+        "DPoP eyJ.a.b",
+    ] {
+        assert_eq!(bearer(value), "", "{value}");
+    }
+    // Two fields that a client or a proxy has joined (RFC 9110, section 5.3): what names our scheme is ours.
+    assert_eq!(bearer(r#"Digest username="u", realm="r", Bearer a"#), "[a]");
+    assert_eq!(bearer(r#"Bearer a, Digest username="u", realm="r""#), "[a]");
+}
+
+#[test]
+fn bytes_that_are_not_ascii_make_a_token_invalid_and_hide_nothing() {
+    let headers = headers(&[
+        (&AUTHORIZATION, b"Bearer a\xff"),
+        (&AUTHORIZATION, b"Digest username=\"Jos\xe9\", realm=\"r\""),
+        (&AUTHORIZATION, b"Bearer b"),
+    ]);
+    assert_eq!(bearer_tokens(&headers, &AUTHORIZATION).collect::<Vec<_>>(), ["a\u{fffd}", "b"]);
+}
+
+#[test]
+fn d14_header_query_and_cookie_are_taken() {
+    let token = |text: &str, place| (text.to_owned(), place);
+    let with = |value: &'static [u8]| headers(&[(&AUTHORIZATION, value), (&COOKIE, b"x=1; token=c")]);
+    assert_eq!(found(&with(b"Bearer a"), "jwt=b"), [token("a", Place::Header), token("b", Place::Query)]);
+    assert_eq!(found(&with(b"Basic eA=="), "x=y"), [token("c", Place::Cookie)]);
+    let both = found(&with(b""), "jwt=b&x=jwt&%6Awt=c+d&jwt=");
+    assert_eq!(both, [token("b", Place::Query), token("c d", Place::Query)]);
+}
+
+#[test]
+fn f49_an_explicit_token_makes_the_cookie_not_count() {
+    let both = headers(&[(&AUTHORIZATION, b"Bearer a"), (&COOKIE, b"token=stale")]);
+    assert_eq!(found(&both, "").len(), 1);
+    let cookie = headers(&[(&COOKIE, b"token=stale")]);
+    assert_eq!(found(&cookie, "jwt=b"), [("b".to_owned(), Place::Query)]);
+    assert_eq!(found(&cookie, "jwt="), [("stale".to_owned(), Place::Cookie)]);
+}
+
+#[test]
+fn f46_foreign_cookies_do_not_count() {
+    for field in [
+        &b"name=Jos\xc3\xa9; token=t"[..],
+        b"name=Jos\xe9;token=t",
+        b"token=t; name=Jos\xe9",
+        b"flag; =x; a=b=c; q=\"x; token=t",
+        b"Token=other; xtoken=other; token =t",
+        b"token=\"t\"",
+        b" token = t ;",
+        b"token=; token=t",
+    ] {
+        let tokens = found(&headers(&[(&COOKIE, field)]), "");
+        assert_eq!(tokens, [("t".to_owned(), Place::Cookie)], "{}", field.escape_ascii());
+    }
+    let split = headers(&[(&COOKIE, b"token=t"), (&COOKIE, b"n=\xff"), (&COOKIE, b"token=u")]);
+    assert_eq!(found(&split, "").len(), 2, "each is verified");
+    assert_eq!(cookies(&split, "n").collect::<Vec<_>>(), [b"\xff"]);
+}
+
+#[test]
+fn f05_a_cookie_that_was_not_verified_is_stripped() {
+    let stripped = |fields: &[&'static [u8]]| {
+        let fields: Vec<_> = fields.iter().map(|field| (&COOKIE, *field)).collect();
+        let mut headers = headers(&fields);
+        strip_cookies(&mut headers, "token", &["good".to_owned()]);
+        let left: Vec<_> = headers.get_all(COOKIE).iter().map(|field| field.as_bytes().to_vec()).collect();
+        left.join(&b'|')
+    };
+    assert_eq!(stripped(&[b"a=1;  b=\xff; token=bad;c=\"x\" "]), b"a=1;  b=\xff;c=\"x\" ");
+    assert_eq!(stripped(&[b"token=bad; a=1"]), b"a=1");
+    assert_eq!(stripped(&[b"a=1; token=\"bad\""]), b"a=1");
+    assert_eq!(stripped(&[b"token=bad", b"a=1", b"token =worse; b"]), b"a=1|b");
+    assert_eq!(
+        stripped(&[b"token=good; token=\"good\"; token=; Token=bad"]),
+        b"token=good; token=\"good\"; token=; Token=bad"
+    );
+    assert_eq!(stripped(&[b"token=bad"]), b"");
+}
