@@ -196,9 +196,10 @@ fn d18_with_a_token_every_caller_needs_it() {
         all.check("another scheme", &gateway.ask_internal(&basic), unauthorized);
     }
     all.check("health", &gateway.ask_internal(&Request::get("/health")), "200 | …OK");
-    let created = gateway.ask_internal(&blacklist().bearer(API_TOKEN).header("Origin", "http://evil"));
-    all.check("the token", &created, "201 | …");
-    assert_eq!(created.header("access-control-allow-origin"), None, "pages have no business there");
+    let page = gateway.ask_internal(&blacklist().bearer(API_TOKEN).header("Origin", "http://evil"));
+    all.check("the token, by a page", &page, "403 | …");
+    assert_eq!(page.header("access-control-allow-origin"), None, "pages have no business there");
+    all.check("the token", &gateway.ask_internal(&blacklist().bearer(API_TOKEN)), "201 | …");
     let metrics = gateway.ask_internal(&Request::get("/metrics").bearer(API_TOKEN));
     assert_eq!(metrics.status, 200);
     // With a token it listens everywhere.

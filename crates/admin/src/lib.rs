@@ -7,6 +7,7 @@
 mod access;
 mod apis;
 mod carry_out;
+mod door;
 mod messages;
 mod openapi;
 mod params;

@@ -25,6 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
+use crate::door::Door;
 use crate::{apis, messages, openapi, responses, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
@@ -33,7 +34,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What an operator decides about the internal port.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The token that callers must present; without one, everybody who reaches the port is let in.
+    /// The token that callers must present; without one, everybody who reaches the port by a name of its own is let in.
     pub token: Option<ApiToken>,
     /// The largest request body, in bytes.
     pub max_body: usize,
@@ -41,15 +42,18 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Whether revocations survive a restart: what receipts say of it.
     pub durable: bool,
-    /// What the node is called where it shows definitions (RIG: `node_name`).
-    pub node_name: String,
+    /// The name of the host (`HOST`), by which callers without a token may address the port.
+    pub host: String,
     /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
 }
 
 /// The internal port of a node.
 #[derive(Clone)]
-pub struct Admin(pub(crate) Router);
+pub struct Admin {
+    pub(crate) router: Router,
+    door: Arc<Door>,
+}
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -81,8 +85,9 @@ impl Admin {
         waiting: Arc<Waiting>,
         apis: Arc<Apis>,
     ) -> Self {
-        let Config { token, max_body, body_timeout, durable, node_name, .. } = config;
-        let node_name = node_name.into();
+        let Config { token, max_body, body_timeout, durable, host, .. } = config;
+        let door = Arc::new(Door::new(&host, token.is_some()));
+        let node_name = format!("rig@{host}").into();
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))
             .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
@@ -105,15 +110,22 @@ impl Admin {
             .method_not_allowed_fallback(not_found)
             .layer(DefaultBodyLimit::max(max_body))
             .layer(middleware::from_fn_with_state(token, access::require));
-        Self(router)
+        Self { router, door }
     }
 }
 
 impl App for Admin {
-    async fn call(&self, request: Request<Incoming>, _peer: Peer) -> Answer {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
-        let answered: Result<Response, Infallible> = self.0.clone().oneshot(request.map(AxumBody::new)).await;
-        let Ok(mut response) = answered;
+        let mut response = match self.door.refusal(&request, &peer) {
+            Some(refusal) => refusal,
+            None => {
+                let routed = self.router.clone().oneshot(request.map(AxumBody::new));
+                let answered: Result<Response, Infallible> = routed.await;
+                let Ok(response) = answered;
+                response
+            }
+        };
         // RIG does not tell a wrong method from a wrong path, and what is not found allows nothing.
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);

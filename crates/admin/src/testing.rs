@@ -31,7 +31,7 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         max_body: MAX_BODY,
         body_timeout: Duration::from_secs(5),
         durable: false,
-        node_name: "rig@localhost".to_owned(),
+        host: "localhost".to_owned(),
         metrics: false,
     };
     let tokens = auth::TokenConfig {

@@ -1,14 +1,16 @@
 //! Credentials become verified claims; the checks say who may subscribe and publish.
 //!
-//! The room knows tokens, keys and the two checks of RIG. It does not know sessions: whether the session of a valid token
+//! The room knows tokens, keys, the two checks of RIG, and which page a request comes from. It does not know sessions: whether the session of a valid token
 //! is still legal is the session room's to say.
 
 mod check;
 mod credentials;
 mod key;
+mod origin;
 mod verifier;
 
 pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
 pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, strip_cookies};
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
+pub use origin::{Sender, hosts, split_port};
 pub use verifier::{Claims, TokenConfig, TokenError, Verifier};

@@ -119,9 +119,8 @@ impl Settings {
         let cors = network::read_cors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
-        let node_name = format!("rig@{host}");
         Self {
-            host,
+            host: host.clone(),
             inbound_ports,
             api_ports,
             tls,
@@ -165,7 +164,7 @@ impl Settings {
                 max_body,
                 body_timeout,
                 durable,
-                node_name,
+                host,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
             log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),

@@ -33,7 +33,7 @@ async fn send(
         request = request.header("content-type", content_type);
     }
     let request = request.body(Body::from(body.to_string())).unwrap();
-    let response = port.0.clone().oneshot(request).await.unwrap();
+    let response = port.router.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     format!("{status} {}", String::from_utf8_lossy(&body))

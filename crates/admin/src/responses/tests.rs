@@ -39,7 +39,7 @@ impl Port {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).unwrap();
-        let response = self.admin.0.clone().oneshot(request).await.unwrap();
+        let response = self.admin.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         format!("{status} {}", String::from_utf8_lossy(&body))

@@ -11,6 +11,7 @@ use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
 
 use crate::carry_out::Failure;
+use crate::door::TurnedAway;
 
 /// The media type of a problem.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -91,6 +92,8 @@ pub(crate) enum Problem {
     NotStored(StoreError),
     /// The caller did not present the token of the internal port.
     Unauthorized,
+    /// The request comes from a page, or by a name that is not the port's.
+    TurnedAway(TurnedAway),
     /// The node failed.
     Failed,
 }
@@ -155,6 +158,7 @@ impl Problem {
             | Self::NotStored(_)
             | Self::Failed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::TurnedAway(reason) => reason.status(),
         }
     }
 
@@ -190,6 +194,7 @@ impl Problem {
             Self::NotLifted(_) => "the revocation log could not record it: it stays in force".to_owned(),
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
             Self::Unauthorized => "needed: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
+            Self::TurnedAway(reason) => reason.to_string(),
             Self::Failed => "the gateway could not do it; its log says why".to_owned(),
         }
     }

@@ -47,7 +47,8 @@ pub(super) fn read_ports(reader: &mut Reader, guarded: bool, tls: bool) -> (Port
     let default = if guarded { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let api = chosen.unwrap_or(default.into());
     if !guarded && !api.is_loopback() {
-        let danger = "whoever reaches the internal port controls the gateway";
+        let danger = "whoever reaches the internal port controls the gateway; callers must address it by a loopback \
+                      name, its address or the name in HOST";
         reader.warn(format!("API_BIND = {api} without API_TOKEN: {danger}"));
     }
     let inbound = reader.address("INBOUND_BIND");

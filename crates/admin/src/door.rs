@@ -1,0 +1,172 @@
+//! Keeps web pages out of the internal port, whatever they ask for (d18 by another door).
+//!
+//! The browser of an operator reaches ports that its pages cannot, and sends what any page wants sent there. So what
+//! counts here is which page asks, and by which name: a page whose name was pointed at this port (DNS rebinding) has, in
+//! the eyes of the browser, the same origin as the port.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use auth::{Sender, hosts, split_port};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, Method, Request, StatusCode};
+use listener::Peer;
+
+use crate::routes::errors;
+use crate::v4::{self, problem::Problem};
+
+/// The page of the Swagger UI, in every spelling of its path.
+const PAGE: [&str; 3] = ["/swagger-ui", "/swagger-ui/", "/swagger-ui/index.html"];
+
+/// The media types that a page can post to any server without asking it first (Fetch Standard, section 2.2.2).
+const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+
+/// Decides who may knock at all.
+pub(crate) struct Door {
+    /// `HOST`, if names count; `None` if callers show a token, which no page has.
+    host: Option<Box<str>>,
+}
+
+/// Why a request is refused before its path or its token is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TurnedAway {
+    #[error(
+        "refused: the request comes from a web page of another origin (Origin, Sec-Fetch-Site), and the internal port \
+         is not for web pages"
+    )]
+    Page,
+    #[error(
+        "refused: web pages cannot send forms or plain text to the internal port; needed: content-type application/json"
+    )]
+    Form,
+    #[error(
+        "misdirected: without API_TOKEN the internal port answers only to localhost, loopback addresses and the name in \
+         HOST. Use one of these names, set HOST to the name that callers use, or set API_TOKEN"
+    )]
+    Host,
+}
+
+impl TurnedAway {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Page | Self::Form => StatusCode::FORBIDDEN,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
+        }
+    }
+}
+
+impl Door {
+    /// `host` is the value of `HOST`; `guarded` says that callers must show a token.
+    pub(crate) fn new(host: &str, guarded: bool) -> Self {
+        Self { host: (!guarded).then(|| host.trim_end_matches('.').into()) }
+    }
+
+    /// Returns the answer to a request that must not come in.
+    pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<Response> {
+        let reason = self.check(request, peer).err()?;
+        tracing::debug!(%reason, "turned away");
+        Some(if v4::covers(request.uri().path()) {
+            Problem::TurnedAway(reason).into_response()
+        } else {
+            (reason.status(), errors(&reason.to_string())).into_response()
+        })
+    }
+
+    fn check<B>(&self, request: &Request<B>, peer: &Peer) -> Result<(), TurnedAway> {
+        let (uri, headers) = (request.uri(), request.headers());
+        if let Some(name) = &self.host
+            && !hosts(uri, headers).all(|host| is_of_this_port(host, name, peer.local.ip()))
+        {
+            return Err(TurnedAway::Host);
+        }
+        match Sender::of(uri, headers, peer.secure) {
+            Sender::Unnamed => Ok(()),
+            Sender::Own if is_form(headers) => Err(TurnedAway::Form),
+            Sender::Own => Ok(()),
+            Sender::Hidden if opens_the_page(request) => Ok(()),
+            Sender::Page(_) | Sender::Hidden => Err(TurnedAway::Page),
+        }
+    }
+}
+
+/// Whether no page elsewhere can have this name: it names this machine to itself, or the operator has given it. `local`
+/// is the address that the connection came to: an address in place of a name cannot be pointed elsewhere.
+fn is_of_this_port(host: &[u8], given: &str, local: IpAddr) -> bool {
+    let Ok(name) = str::from_utf8(split_port(host).0) else { return false };
+    let address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().map(IpAddr::from).ok(),
+        None => name.parse().ok(),
+    };
+    if let Some(address) = address.map(|address| address.to_canonical()) {
+        return address.is_loopback() || address == local.to_canonical() || name == given;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // RFC 6761, section 6.3: these never leave the machine.
+    let is_localhost = name.rsplit('.').next().is_some_and(|top| top.eq_ignore_ascii_case("localhost"));
+    is_localhost || (!name.is_empty() && name.eq_ignore_ascii_case(given))
+}
+
+/// Whether the user opens the page of the Swagger UI by a link: that changes nothing, and shows nothing to the page with
+/// the link.
+fn opens_the_page<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+    request.method() == Method::GET
+        && PAGE.contains(&request.uri().path())
+        && !headers.contains_key(ORIGIN)
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(|value| {
+        let essence =
+            value.as_bytes().split(|byte| *byte == b';' || *byte == b',').next().unwrap_or_default();
+        FORMS.iter().any(|form| essence.trim_ascii().eq_ignore_ascii_case(form.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f62_only_names_of_this_port_are_taken() {
+        let local = IpAddr::from([10, 1, 2, 3]);
+        let is_taken = |host: &str| is_of_this_port(host.as_bytes(), "rig.example", local);
+        for host in [
+            "localhost",
+            "LOCALHOST:4010",
+            "localhost.",
+            "app.localhost:1",
+            "127.0.0.1:4010",
+            "127.8.9.10",
+            "[::1]:4010",
+            "[::ffff:127.0.0.1]",
+            "rig.example",
+            "Rig.Example.:4010",
+            "10.1.2.3:4010",
+        ] {
+            assert!(is_taken(host), "{host}");
+        }
+        for host in [
+            "",
+            ":4010",
+            "evil.test",
+            "localhost.evil.test",
+            "evil-localhost",
+            "127.0.0.1.evil.test",
+            "127.0.0.1.nip.io:4010",
+            "rig.example.evil.test",
+            "x.rig.example",
+            "10.1.2.4",
+            "0.0.0.0:4010",
+            "[::]",
+            "[::2]",
+            "::1",
+            "localhost..",
+        ] {
+            assert!(!is_taken(host), "{host}");
+        }
+    }
+}

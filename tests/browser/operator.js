@@ -1,0 +1,104 @@
+// The browser of an operator, who has a page of somebody else open, and the internal port without a token.
+//
+//   node operator.js INTERNAL_PORT
+//
+// Each step is a line on standard output: what the browser got, or that it got nothing to read.
+
+import { fail, launch, servePages } from "./chromium.js";
+
+const internal = `http://127.0.0.1:${process.argv[2]}`;
+const port = await servePages();
+const browser = await launch();
+
+/** Submits a form as a page does without asking anybody, and returns the status of what it leads to. */
+async function submit(page, action, enctype, fields) {
+  const navigated = page.waitForNavigation();
+  await page.evaluate(
+    ([action, enctype, fields]) => {
+      const form = Object.assign(document.createElement("form"), { action, enctype, method: "post" });
+      for (const [name, value] of Object.entries(fields)) {
+        form.append(Object.assign(document.createElement("input"), { name, value }));
+      }
+      document.body.append(form);
+      form.submit();
+    },
+    [action, enctype, fields],
+  );
+  return (await navigated).status();
+}
+
+/** Follows a link of a page of another site, and returns the status of what it leads to. */
+async function follow(page, url) {
+  await page.goto(`http://evil.test:${port}/`);
+  const navigated = page.waitForNavigation();
+  await page.evaluate((url) => location.assign(url), url);
+  return (await navigated).status();
+}
+
+/** In the page: the statuses that a script sees of the internal port, or why it sees none. */
+async function ask([url, options]) {
+  try {
+    const answer = await fetch(url, options);
+    return `${answer.type} ${answer.status}`;
+  } catch {
+    return "nothing";
+  }
+}
+
+try {
+  const page = await browser.newPage();
+  for (const host of ["evil.test", "localhost", "127.0.0.1"]) {
+    const origin = `http://${host}:${port}/`;
+    for (const enctype of ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]) {
+      await page.goto(origin);
+      const fields = { sessionId: "victim", validityInSeconds: "60" };
+      const status = await submit(page, `${internal}/v3/session-blacklist`, enctype, fields);
+      console.log(`${host}: form ${enctype} ${status}`);
+    }
+    await page.goto(origin);
+    const body = JSON.stringify({ sessionId: "victim", validityInSeconds: 60 });
+    const simple = { method: "POST", mode: "no-cors", body };
+    // What becomes of it the page cannot see; the gateway's side can.
+    const sent = page.waitForResponse((response) => response.request().method() === "POST");
+    await page.evaluate(ask, [`${internal}/v3/session-blacklist`, simple]);
+    console.log(`${host}: text ${(await sent).status()}`);
+    console.log(`${host}: read ${await page.evaluate(ask, [`${internal}/v4/sessions`, {}])}`);
+  }
+
+  // A link in a wiki leads to the Swagger UI, and that goes on working.
+  console.log(`link: swagger-ui ${await follow(page, `${internal}/swagger-ui`)}`);
+  await page.waitForSelector(".opblock");
+  console.log(`page: operations shown`);
+  const own = {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ sessionId: "own", validityInSeconds: 60 }),
+  };
+  console.log(`page: json ${await page.evaluate(ask, [`${internal}/v3/session-blacklist`, own])}`);
+  console.log(`page: read ${await page.evaluate(ask, [`${internal}/v4/sessions`, {}])}`);
+  const form = { method: "POST", body: "sessionId=form&validityInSeconds=60" };
+  form.headers = { "content-type": "application/x-www-form-urlencoded" };
+  console.log(`page: form ${await page.evaluate(ask, [`${internal}/v3/session-blacklist`, form])}`);
+
+  // Other links do not lead anywhere, nor does a frame.
+  for (const path of ["/v4/sessions", "/metrics"]) {
+    console.log(`link: ${path} ${await follow(page, internal + path)}`);
+  }
+  await page.goto(`http://evil.test:${port}/`);
+  const framed = page.waitForResponse((response) => response.url().includes("/swagger-ui"));
+  await page.evaluate((src) => {
+    document.body.append(Object.assign(document.createElement("iframe"), { src }));
+  }, `${internal}/swagger-ui/`);
+  console.log(`frame: swagger-ui ${(await framed).status()}`);
+
+  // The address bar.
+  console.log(`typed: /v4/sessions ${(await page.goto(`${internal}/v4/sessions`)).status()}`);
+
+  // A page whose name points here by now has the same origin as the port.
+  const rebound = await page.goto(`http://rebound.test:${process.argv[2]}/v4/sessions`);
+  console.log(`rebound: ${rebound.status()}`);
+} catch (error) {
+  fail(error.stack);
+} finally {
+  await browser.close();
+}
