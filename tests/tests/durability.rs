@@ -56,7 +56,7 @@ impl Random {
 /// Whether the gateway said 201 before it died.
 fn is_acknowledged(gateway: &Gateway, name: &str) -> bool {
     let body = json!({ "sessionId": name, "validityInSeconds": 600 }).to_string();
-    let head = "POST /v3/session-blacklist HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+    let head = "POST /v3/session-blacklist HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
     let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let mut status = [0; 12];
     let answered = TcpStream::connect(gateway.internal()).and_then(|mut socket| {

@@ -494,7 +494,7 @@ fn bodies_that_are_huge_or_never_end_are_refused() {
         (413, Some("The request body is larger than 4096 bytes."))
     );
 
-    let head = "POST /v4/revocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let head = "POST /v4/revocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let mut chunked = Wire::connect(gateway.internal());
     chunked
         .send(format!("{head}Transfer-Encoding: chunked\r\n\r\n2000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x2000)));
