@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::params::params;
-use crate::routes::{Node, errors};
+use crate::routes::Node;
 use crate::v4::aside;
 
 /// Warnings of one change that are logged.
@@ -95,7 +95,7 @@ pub(crate) async fn list(State(node): State<Node>) -> Response {
 pub(crate) async fn create(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
     let document = match params(&headers, &body) {
         Ok(document) => Value::Object(document),
-        Err(status) => return (status, errors("Bad request")).into_response(),
+        Err(unread) => return unread.into_response(),
     };
     let created = aside(move || node.apis.create(&document)).await;
     created.map_or_else(IntoResponse::into_response, |created| changed(StatusCode::CREATED, created))
@@ -140,7 +140,7 @@ pub(crate) async fn update(
 ) -> Response {
     let members = match params(&headers, &body) {
         Ok(members) => members,
-        Err(status) => return (status, errors("Bad request")).into_response(),
+        Err(unread) => return unread.into_response(),
     };
     let updated = aside(move || node.apis.merge(&id, &members)).await;
     updated.map_or_else(IntoResponse::into_response, |updated| changed(StatusCode::OK, updated))

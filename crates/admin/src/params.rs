@@ -1,26 +1,70 @@
 //! What the body of a request says, as RIG reads it.
 
+use axum::response::{IntoResponse, Response};
+use document::JsonError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
+
+use crate::routes::errors;
+
+/// Why a body is not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is neither JSON nor a form.
+    MediaType,
+    /// It is not what it is announced as.
+    Malformed,
+    /// It says something twice: where.
+    Duplicate(String),
+}
 
 /// The members of a body. A body without a type, and JSON that is no object, have none (RIG).
 ///
 /// # Errors
-/// The body is not what it is announced as, or is neither JSON nor a form.
-pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, StatusCode> {
+/// The body is not what it is announced as, is neither JSON nor a form, or has a member twice.
+pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Unread> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Map::new()) };
     let content_type = content_type.to_str().unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "application/json" if body.is_empty() => Ok(Map::new()),
-        "application/json" => match serde_json::from_slice(body) {
+        "application/json" => match document::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(fields),
             Ok(_) => Ok(Map::new()),
-            Err(_) => Err(StatusCode::BAD_REQUEST),
+            Err(JsonError::Syntax(_)) => Err(Unread::Malformed),
+            Err(error @ JsonError::Duplicate { .. }) => Err(Unread::Duplicate(error.to_string())),
         },
-        "application/x-www-form-urlencoded" => Ok(form_urlencoded::parse(body)
-            .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
-            .collect()),
-        _ => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        "application/x-www-form-urlencoded" => form(body),
+        _ => Err(Unread::MediaType),
+    }
+}
+
+/// The fields of a form, each given once.
+fn form(body: &[u8]) -> Result<Map<String, Value>, Unread> {
+    let mut fields = Map::new();
+    for (key, value) in form_urlencoded::parse(body) {
+        match fields.entry(&*key) {
+            Entry::Vacant(entry) => drop(entry.insert(value.into())),
+            Entry::Occupied(_) => {
+                return Err(Unread::Duplicate(format!(
+                    "{}: given more than once",
+                    document::child("", &key)
+                )));
+            }
+        }
+    }
+    Ok(fields)
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        match self {
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, errors("Bad request")).into_response(),
+            Self::Malformed => (StatusCode::BAD_REQUEST, errors("Bad request")).into_response(),
+            Self::Duplicate(place) => {
+                (StatusCode::BAD_REQUEST, errors(&format!("Bad request: {place}"))).into_response()
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::carry_out::carry_out;
 use crate::params::params;
-use crate::routes::{Node, errors};
+use crate::routes::Node;
 
 /// The body of a request that blacklists a session.
 #[derive(ToSchema)]
@@ -67,7 +67,7 @@ pub(crate) async fn add(
 ) -> Response {
     let fields = match params(&headers, &body) {
         Ok(fields) => fields,
-        Err(status) => return (status, errors("Bad request")).into_response(),
+        Err(unread) => return unread.into_response(),
     };
     let (name, validity) = match parse(&fields) {
         Ok(parsed) => parsed,

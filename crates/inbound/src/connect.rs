@@ -9,7 +9,6 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched};
-use serde_json::Value;
 use subscription::Subscription;
 
 use crate::answer::JSON;
@@ -96,7 +95,7 @@ pub(crate) fn socket(stream: Watched, permit: Permit) -> Socket {
 
 /// The list in the query; RIG's long polling takes the object of the PUT body there too.
 fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<Subscription>, ListError> {
-    let mut value: Value = serde_json::from_str(json)?;
+    let mut value = document::from_str(json)?;
     if let Some(list) = value.get_mut("subscriptions") {
         value = list.take();
     }

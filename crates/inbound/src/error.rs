@@ -2,6 +2,7 @@
 
 use auth::TokenError;
 use connection::BindError;
+use document::JsonError;
 use event::http::DecodeError;
 use http::StatusCode;
 use listener::BodyError;
@@ -24,7 +25,7 @@ pub(crate) enum IdentityError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
     #[error("Failed to decode subscription list: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     #[error(
         "could not parse subscriptions: could not decode subscriptions: subscriptions is expected to be a JSON encoded list"
     )]
@@ -113,7 +114,7 @@ pub(crate) enum SetError {
     #[error("{0}")]
     Body(BodyError),
     #[error("Expected JSON encoded body. {0}")]
-    Json(serde_json::Error),
+    Json(JsonError),
     #[error("Expected field \"subscriptions\" is not present.")]
     NoSubscriptions,
     #[error("Expected field \"subscriptions\" to be a list.")]

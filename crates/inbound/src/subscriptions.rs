@@ -5,7 +5,6 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use listener::{Body, read_body};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 use subscription::Subscription;
 
 use crate::answer::{empty, text};
@@ -39,7 +38,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
         return Err(SetError::ContentType(given));
     }
     let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
-    let document: Value = serde_json::from_slice(&body).map_err(SetError::Json)?;
+    let document = document::from_slice(&body).map_err(SetError::Json)?;
     let list = document.get("subscriptions").ok_or(SetError::NoSubscriptions)?;
     if !list.is_array() {
         return Err(SetError::NotAList);

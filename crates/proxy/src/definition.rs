@@ -18,7 +18,6 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
 use ::auth::TokenSources;
-pub(crate) use members::child;
 pub(crate) use parse::without_ours;
 pub(crate) use tls::pem;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use auth::KeySource;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use document::JsonError;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value};
 
@@ -102,15 +103,21 @@ impl Mint<'_> {
     fn claims(&mut self, now: u64) -> Map<String, Value> {
         let mut claims = Map::new();
         if let Some(json) = self.once("claims") {
-            match serde_json::from_str(&json) {
+            match document::from_str(&json) {
                 Ok(Value::Object(object)) => claims = object,
+                Err(error @ JsonError::Duplicate { .. }) => self.wrong("--claims", &error.to_string()),
                 _ => self.wrong("--claims", "allowed: a JSON object, such as {\"sub\":\"alice\"}"),
             }
         }
         for claim in &self.request.claims {
             match claim.to_str().and_then(|claim| claim.split_once('=')) {
                 Some((name, value)) if !name.is_empty() => {
-                    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+                    let value = document::from_str(value).unwrap_or_else(|error| {
+                        if let JsonError::Duplicate { .. } = error {
+                            self.wrong("--claim", &format!("in the claim {name:?}, {error}"));
+                        }
+                        Value::from(value)
+                    });
                     if claims.insert(name.to_owned(), value).is_some() {
                         self.wrong("--claim", &format!("the claim {name:?} is given more than once"));
                     }

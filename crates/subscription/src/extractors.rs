@@ -36,7 +36,7 @@ impl Extractors {
     /// # Errors
     /// All mistakes at once, each with its path. An unknown member is one.
     pub fn from_json(document: &str) -> Result<Self, ExtractorsError> {
-        parse::document(document).map(Self)
+        parse::read(document).map(Self)
     }
 
     /// The subscriptions that these claims bring (RIG): for each event type with `jwt` pointers found in them, one that

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::aside;
-use super::fields::not_json;
+use super::fields::json;
 use super::problem::{Document, Fault, Problem};
 use super::query::Query;
 use super::revocations::is_json;
@@ -75,7 +75,7 @@ pub(crate) async fn replace(
     let body = read_body(request.into_body(), node.max_body, node.body_timeout).await;
     let body = body.map_err(Problem::Body)?;
     aside(move || {
-        let documents = serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))?;
+        let documents = json(&body)?;
         let (differences, warnings) = node.apis.replace_all(&documents, dry_run)?;
         let warnings = warnings.into_iter().map(|warning| warning.0).collect();
         Ok(Json(Replaced { dry_run, differences, warnings }))

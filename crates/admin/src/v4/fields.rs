@@ -1,9 +1,6 @@
 //! The members of a JSON object, taken one by one, with all that is wrong with them.
 
-use std::fmt;
-
-use serde::Deserializer as _;
-use serde::de::{MapAccess, Visitor};
+use document::JsonError;
 use serde_json::Value;
 use serde_json::error::Category;
 
@@ -22,42 +19,43 @@ pub(crate) struct Fields {
     faults: Vec<Fault>,
 }
 
-/// What is told of a body that is not JSON, or no object where one is read.
-pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Problem {
-    match error.classify() {
+/// The JSON of a body.
+///
+/// # Errors
+/// It is not JSON (RFC 8259), or has a member twice.
+pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
+    document::from_slice(body).map_err(|error| match error {
+        JsonError::Duplicate { pointer, line, column } => Problem::fault(Fault {
+            pointer: Some(pointer),
+            parameter: None,
+            detail: format!("given more than once (line {line}, column {column})"),
+        }),
         // Without the library's words: they repeat what was found.
-        Category::Data => Problem::fault(Fault::of_body("allowed: a JSON object")),
-        Category::Eof if body.iter().all(u8::is_ascii_whitespace) => {
-            Problem::NotJson("it is empty".to_owned())
-        }
-        Category::Eof => Problem::NotJson("it ends too early".to_owned()),
-        Category::Syntax | Category::Io => {
-            Problem::NotJson(format!("line {}, column {}", error.line(), error.column()))
-        }
-    }
+        JsonError::Syntax(error) => Problem::NotJson(match error.classify() {
+            Category::Eof if body.iter().all(u8::is_ascii_whitespace) => "it is empty".to_owned(),
+            Category::Eof => "it ends too early".to_owned(),
+            _ => format!("line {}, column {}", error.line(), error.column()),
+        }),
+    })
 }
 
 impl Fields {
     /// The members of a body.
     ///
     /// # Errors
-    /// It is not JSON (RFC 8259), or no object.
+    /// It is not JSON, has a member twice, or is no object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let read = json.deserialize_map(Members).and_then(|given| json.end().map(|()| given));
-        let given = read.map_err(|error| not_json(body, &error))?;
-        let mut fields = Self { given: Vec::new(), faults: Vec::new() };
-        for (name, value) in given {
-            if fields.has(&name) {
-                fields.fault(&cut(&name), "given more than once");
-            } else if fields.faults.len() < MOST && fields.given.len() < 2 * MOST {
-                fields.given.push((name, value));
-            } else {
-                fields.faults.push(Fault::of_body("too many members"));
-                break;
-            }
+        let no_object = || Problem::fault(Fault::of_body("allowed: a JSON object"));
+        // However deep it is: nobody reads it.
+        if body.trim_ascii_start().starts_with(b"[") {
+            return Err(no_object());
         }
-        Ok(fields)
+        let Value::Object(given) = json(body)? else { return Err(no_object()) };
+        let mut faults = Vec::new();
+        if given.len() > 2 * MOST {
+            faults.push(Fault::of_body("too many members"));
+        }
+        Ok(Self { given: given.into_iter().take(2 * MOST).collect(), faults })
     }
 
     /// Whether the member is there and not taken.
@@ -99,25 +97,6 @@ fn cut(name: &str) -> String {
     name.chars().take(SHOWN).collect()
 }
 
-/// Reads the members of an object in their order, and keeps those that are there twice.
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(String, Value)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(members)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,14 +130,20 @@ mod tests {
     }
 
     #[test]
-    fn members_that_nobody_takes_and_those_given_twice_are_faults() {
-        let mut fields = Fields::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap();
+    fn members_that_nobody_takes_are_faults() {
+        let mut fields = Fields::parse(br#"{"a":1,"b":2}"#).unwrap();
         assert_eq!(fields.take("a", Ok), Some(1.into()));
-        let faults = fields.faults();
-        assert_eq!(
-            faults,
-            [Fault::of_member("a", "given more than once"), Fault::of_member("b", "unknown member")]
-        );
+        assert_eq!(fields.faults(), [Fault::of_member("b", "unknown member")]);
+    }
+
+    #[test]
+    fn f06_a_member_that_is_given_twice_is_a_fault_at_any_depth() {
+        let told = |body: &[u8]| Fields::parse(body).unwrap_err().document();
+        let document = serde_json::to_value(told(br#"{"a":1,"claim":{"x":1,"x":1}}"#)).unwrap();
+        let expected = serde_json::json!([
+            { "pointer": "/claim/x", "detail": "given more than once (line 1, column 25)" }
+        ]);
+        assert_eq!(document["errors"], expected);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn by_id(documents: &[Map<String, Value>]) -> BTreeMap<&str, &Map<String, Value>
 fn differing_members(a: &Map<String, Value>, b: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
     let only_b = b.keys().filter(|name| !a.contains_key(*name));
     for name in a.keys().chain(only_b) {
-        let pointer = crate::definition::child(at, name);
+        let pointer = document::child(at, name);
         differing(a.get(name), b.get(name), pointer, found);
     }
 }

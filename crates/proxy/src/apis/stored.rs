@@ -55,24 +55,19 @@ impl Stored {
 
     pub(super) fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let Some(bytes) = store.load()? else { return Ok(Self { format: FORMAT, apis: BTreeMap::new() }) };
-        let damaged =
-            |error: serde_json::Error| StoreError::Damaged { name: store.name(), reason: error.to_string() };
+        let damaged = |reason: String| StoreError::Damaged { name: store.name(), reason };
         // The format first: a newer one may have any members.
-        let value: Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let value = document::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(Value::as_u64) {
             Some(format) if format > FORMAT => return Err(StoreError::Newer { name: store.name(), format }),
             Some(FORMAT) => {}
-            _ => {
-                let reason = "it has no format".to_owned();
-                return Err(StoreError::Damaged { name: store.name(), reason });
-            }
+            _ => return Err(damaged("it has no format".to_owned())),
         }
-        let stored: Self = serde_json::from_value(value).map_err(damaged)?;
+        let stored: Self = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         for (id, entry) in &stored.apis {
             let own = entry.document.as_ref().map(|document| document.get("id").and_then(Value::as_str));
             if own.is_some_and(|own| own != Some(id)) {
-                let reason = format!("the definition under {id} has another id");
-                return Err(StoreError::Damaged { name: store.name(), reason });
+                return Err(damaged(format!("the definition under {id} has another id")));
             }
         }
         Ok(stored)

@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use document::child;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
 use super::auth::{AuthType, ONLY_JWT};
-use super::members::{Members, child};
+use super::members::Members;
 use super::parse::MAX_ID;
 use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
 use crate::path::Pattern;

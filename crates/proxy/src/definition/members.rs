@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
+use document::child;
 use serde_json::{Map, Value};
 
 use crate::fault::{Fault, Warning};
@@ -176,10 +177,4 @@ impl<'a> Members<'a> {
             }
         }
     }
-}
-
-/// The pointer of a member (RFC 6901, section 3).
-pub(crate) fn child(pointer: &str, name: &str) -> String {
-    let name: String = name.chars().take(100).collect();
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }

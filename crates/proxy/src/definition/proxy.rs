@@ -3,11 +3,12 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use document::child;
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 use serde_json::Value;
 
-use super::members::{Members, child};
+use super::members::Members;
 use super::{Ejection, HealthCheck, TargetConfig, TlsFiles, UpstreamConfig, tls};
 
 /// The servers of one service: sets of them are bits of a word.

@@ -1,5 +1,6 @@
 //! The APIs that requests are forwarded to.
 
+use document::JsonError;
 use proxy::Definitions;
 
 use super::access::json_or_file;
@@ -16,7 +17,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 pub(super) fn read_apis(reader: &mut Reader) -> Definitions {
     let list = reader.optional(NAME, |text, kind| {
         let json = json_or_file(text, &kind)?;
-        serde_json::from_str(&json).map_err(|error| format!("not JSON: {error}"))
+        document::from_str(&json).map_err(|error| match error {
+            JsonError::Syntax(error) => format!("not JSON: {error}"),
+            duplicate => duplicate.to_string(),
+        })
     });
     let Some(list) = list else { return Definitions::default() };
     match Definitions::parse(&list, &variable) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use document::{JsonError, child};
 use event::{Pointer, PointerError, PointerTree};
 use serde_json::{Map, Value};
 
@@ -26,6 +27,9 @@ pub enum Mistake {
     /// Not JSON at all; where, is in the text.
     #[error("not JSON: {0}")]
     NotJson(String),
+    /// An object has a member twice; line and column are those of the second one, from 1.
+    #[error("{path}: given more than once (line {line}, column {column})")]
+    Twice { path: String, line: usize, column: usize },
     /// Something else where an object must be.
     #[error("{}: expected an object", if .path.is_empty() { "/" } else { .path })]
     NotAnObject { path: String },
@@ -50,13 +54,17 @@ pub enum Mistake {
 }
 
 /// Reads the whole document.
-pub(super) fn document(text: &str) -> Result<BTreeMap<String, TypeExtractors>, ExtractorsError> {
-    let document: Value = serde_json::from_str(text)
-        .map_err(|error| ExtractorsError(vec![Mistake::NotJson(error.to_string())]))?;
+pub(super) fn read(text: &str) -> Result<BTreeMap<String, TypeExtractors>, ExtractorsError> {
+    let document = document::from_str(text).map_err(|error| {
+        ExtractorsError(vec![match error {
+            JsonError::Duplicate { pointer, line, column } => Mistake::Twice { path: pointer, line, column },
+            JsonError::Syntax(error) => Mistake::NotJson(error.to_string()),
+        }])
+    })?;
     let mut reader = Reader::default();
     let mut types = BTreeMap::new();
     for (event_type, fields) in reader.named("", &document) {
-        let of_type = reader.of_type(&below("", event_type), fields);
+        let of_type = reader.of_type(&child("", event_type), fields);
         types.insert(event_type.clone(), of_type);
     }
     if reader.mistakes.is_empty() { Ok(types) } else { Err(ExtractorsError(reader.mistakes)) }
@@ -79,15 +87,15 @@ impl Reader {
     fn of_type(&mut self, path: &str, fields: &Value) -> TypeExtractors {
         let mut drafts: Vec<Draft<'_>> = Vec::new();
         for (name, field) in self.named(path, fields) {
-            drafts.extend(self.field(&below(path, name), name, field));
+            drafts.extend(self.field(&child(path, name), name, field));
         }
         // Stable: of two with the same index, the one that comes later in the document is told.
         drafts.sort_by_key(|draft| draft.index);
         for pair in drafts.windows(2).filter(|pair| pair[0].index == pair[1].index) {
             self.mistakes.push(Mistake::SameIndex {
-                path: format!("{}/stable_field_index", below(path, pair[1].name)),
+                path: format!("{}/stable_field_index", child(path, pair[1].name)),
                 index: pair[1].index,
-                other: below(path, pair[0].name),
+                other: child(path, pair[0].name),
             });
         }
         let tree = PointerTree::new(drafts.iter().filter_map(|draft| draft.event.as_ref()));
@@ -130,7 +138,7 @@ impl Reader {
     fn named<'v>(&mut self, path: &str, value: &'v Value) -> Vec<(&'v String, &'v Value)> {
         let members: Vec<_> = self.object(path, value).into_iter().flatten().collect();
         if members.iter().any(|(name, _)| name.is_empty()) {
-            self.mistakes.push(Mistake::NoName { path: below(path, "") });
+            self.mistakes.push(Mistake::NoName { path: child(path, "") });
         }
         members
     }
@@ -144,13 +152,8 @@ impl Reader {
 
     fn only(&mut self, path: &str, members: &Map<String, Value>, known: &[&str], allowed: &'static str) {
         let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
-        self.mistakes.extend(unknown.map(|name| Mistake::Unknown { path: below(path, name), allowed }));
+        self.mistakes.extend(unknown.map(|name| Mistake::Unknown { path: child(path, name), allowed }));
     }
-}
-
-/// The JSON Pointer of a member (RFC 6901, section 3).
-fn below(path: &str, name: &str) -> String {
-    format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 #[cfg(test)]
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<String> {
-        document(text).err().unwrap().mistakes().iter().map(Mistake::to_string).collect()
+        read(text).err().unwrap().mistakes().iter().map(Mistake::to_string).collect()
     }
 
     #[test]
@@ -205,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line() {
-        let error = document(r#"{"greeting": {"name": {}}}"#).err().unwrap();
+        let error = read(r#"{"greeting": {"name": {}}}"#).err().unwrap();
         assert_eq!(
             error.to_string(),
             "/greeting/name/stable_field_index: expected a number from 0; \
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn types_without_fields_are_no_mistake() {
-        assert!(document("{}").is_ok_and(|types| types.is_empty()));
-        assert!(document(r#"{"t": {}}"#).is_ok_and(|types| types["t"].len() == 0));
+        assert!(read("{}").is_ok_and(|types| types.is_empty()));
+        assert!(read(r#"{"t": {}}"#).is_ok_and(|types| types["t"].len() == 0));
     }
 }

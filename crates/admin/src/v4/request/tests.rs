@@ -173,7 +173,10 @@ fn members_must_fit_each_other() {
             r#"{"session":"s","mode":"disconnect","validityInSeconds":1}"#,
             "/validityInSeconds: mode is disconnect: nothing lasts",
         ),
-        (r#"{"session":"s","session":"t","validityInSeconds":1}"#, "/session: given more than once"),
+        (
+            r#"{"session":"s","session":"t","validityInSeconds":1}"#,
+            "/session: given more than once (line 1, column 24)",
+        ),
     ] {
         assert_eq!(faults(body), expected, "{body}");
     }

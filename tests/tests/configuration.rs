@@ -1,0 +1,175 @@
+//! What operators write: definitions of APIs, extractors, settings, bodies of the internal port.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rig_tests::*;
+
+/// Runs the program with this environment only, and ends it where it begins to serve.
+fn rig(words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+    let mut command = Command::new("/usr/bin/timeout");
+    command.arg("10").arg(Gateway::binary()).args(words).env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("rig has been built");
+    // One that reads no input may be gone.
+    drop(child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()));
+    child.wait_with_output().expect("the child is ours")
+}
+
+/// What the program says, on both outputs.
+fn told(output: &Output) -> String {
+    String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).expect("UTF-8")
+}
+
+/// What `rig check` says of settings.
+fn checked(variables: &[(&str, &str)]) -> (bool, String) {
+    let output = rig(&["check"], variables, "");
+    (output.status.success(), told(&output))
+}
+
+/// An open endpoint of a definition, which a second member of its name closes, or the other way round.
+const TWICE: &str = r#"{"id":"b","name":"n","auth_type":"jwt","auth":{"use_header":true,"header_name":"Authorization"},
+"version_data":{"default":{"endpoints":[{"id":"e","path_regex":"/e","method":"GET","secured":true,"secur\u0065d":false}]}},
+"proxy":{"target_url":"http://127.0.0.1","port":5555}}"#;
+
+/// Its place, and its line and column.
+const PLACE: &str = "/version_data/default/endpoints/0/secured: given more than once (line 2, column 112)";
+
+#[test]
+fn f06_a_member_that_is_given_twice_is_refused_at_the_internal_port() {
+    let gateway = Gateway::start(&[]);
+    post_api(&gateway, &definition("a", "kept"));
+    for (method, path) in
+        [("POST", "/v2/apis"), ("POST", "/v3/apis"), ("PUT", "/v2/apis/a"), ("PUT", "/v3/apis/a")]
+    {
+        let request = Request::new(method, path).header("content-type", "application/json").body(TWICE);
+        let response = gateway.ask_internal(&request);
+        assert_eq!(response.status, 400, "{method} {path}: {}", response.text());
+        let detail = response.json()["errors"]["detail"].as_str().expect("a detail").to_owned();
+        assert_eq!(detail, format!("Bad request: {PLACE}"), "{method} {path}");
+    }
+    for path in ["/v4/apis", "/v4/apis?dry_run=true"] {
+        let response = gateway.ask_internal(&Request::put_json(path, format!("[{TWICE}]")));
+        assert_eq!(response.status, 400, "{}", response.text());
+        let error = &response.json()["errors"][0];
+        assert_eq!(error["pointer"], "/0/version_data/default/endpoints/0/secured", "{error}");
+    }
+    assert_eq!(api_names(&gateway), ["a=kept"]);
+
+    for body in [
+        r#"{"session":"s","session":"t","validityInSeconds":60}"#,
+        r#"{"session":"s","validityInSeconds":60,"validityInSeconds":1}"#,
+        r#"{"claim":{"pointer":"/sub","value":"a","value":"b"},"validityInSeconds":60}"#,
+    ] {
+        let response = gateway.ask_internal(&Request::post_json("/v4/revocations", body));
+        assert_eq!(response.status, 400, "{body}: {}", response.text());
+        assert!(response.text().contains("given more than once"), "{body}: {}", response.text());
+    }
+    let json = r#"{"sessionId":"s","validityInSeconds":60,"sessionId":"t"}"#;
+    for (kind, body) in [
+        ("application/json", json),
+        ("application/x-www-form-urlencoded", "sessionId=s&validityInSeconds=60&sessionId=t"),
+        ("application/x-www-form-urlencoded", "sessionId=s&validityInSeconds=60&session%49d=s"),
+    ] {
+        for path in ["/v2/session-blacklist", "/v3/session-blacklist"] {
+            let request = Request::new("POST", path).header("content-type", kind).body(body);
+            let response = gateway.ask_internal(&request);
+            assert_eq!(response.status, 400, "{body}: {}", response.text());
+            assert!(response.text().contains("/sessionId: given more than once"), "{}", response.text());
+        }
+    }
+    for session in ["s", "t"] {
+        let path = format!("/v3/session-blacklist/{session}");
+        assert_eq!(gateway.ask_internal(&Request::get(&path)).status, 404, "{session}");
+    }
+}
+
+#[test]
+fn f06_a_member_that_is_given_twice_is_refused_in_settings_and_files() {
+    let folder = Folder::new();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    };
+    let apis = format!("[{TWICE}]");
+    let extractors =
+        r#"{"t":{"f":{"stable_field_index":1,"event":{"json_pointer":"/a","json_pointer":"/b"}}}}"#;
+    let in_list = format!("/0{PLACE}");
+    for (name, given, place) in [
+        ("PROXY_CONFIG_FILE", apis.as_str(), in_list.as_str()),
+        ("PROXY_CONFIG_FILE", &file("apis.json", &apis), &in_list),
+        ("EXTRACTORS", extractors, "/t/f/event/json_pointer: given more than once (line 1, column 77)"),
+        (
+            "EXTRACTORS",
+            &file("extractors.json", extractors),
+            "/t/f/event/json_pointer: given more than once (line 1, column 77)",
+        ),
+    ] {
+        let (valid, told) = checked(&[(name, given)]);
+        assert!(!valid && told.contains(place), "{name} {given}: {told}");
+    }
+    for map in ["claims", "forward_claims", "response_headers"] {
+        let members = if map == "claims" { r#""/a":1,"/a":2"# } else { r#""x-a":"/b","x-a":"/c""# };
+        let list = apis.replace(r#""secur\u0065d":false"#, &format!(r#""{map}":{{{members}}}"#));
+        let (valid, told) = checked(&[("PROXY_CONFIG_FILE", &list)]);
+        let place = format!("/0/version_data/default/endpoints/0/{map}/");
+        assert!(!valid && told.contains(&place) && told.contains("given more than once"), "{told}");
+    }
+    // TOML refuses it by itself (v1.0.0, "Keys"), quoted or not.
+    for text in
+        ["log_level = \"info\"\nlog_level = \"debug\"\n", "log_level = \"info\"\n\"log_level\" = \"debug\"\n"]
+    {
+        let (valid, told) = checked(&[("RIG_CONFIG", &file("rig.toml", text))]);
+        assert!(!valid && told.contains("line 2: not TOML: duplicate key"), "{told}");
+    }
+}
+
+#[test]
+fn f06_a_member_that_is_given_twice_is_refused_in_what_was_stored_and_by_the_command_line() {
+    let folder = Folder::new();
+    let data = folder.join("data");
+    let mut gateway = Gateway::start(&[("DATA_DIR", &data)]);
+    post_api(&gateway, &definition("a", "n"));
+    let imported = rig(
+        &["apis", "import", "-"],
+        &[("RIG_API", &format!("http://{}", gateway.internal()))],
+        &format!("[{TWICE}]"),
+    );
+    assert!(
+        !imported.status.success() && told(&imported).contains("given more than once"),
+        "{}",
+        told(&imported)
+    );
+    gateway.terminate();
+    gateway.exit_status();
+    let stored = Path::new(&data).join("apis.json");
+    let text = std::fs::read_to_string(&stored).expect("it was stored");
+    std::fs::write(&stored, text.replace(r#""method":"GET""#, r#""method":"GET","method":"PUT""#))
+        .expect("a file");
+    let ports = [("INBOUND_PORT", "0"), ("API_HTTP_PORT", "0"), ("DATA_DIR", &*data)];
+    let refused = rig(&[], &ports, "");
+    let place = "/apis/a/document/version_data/default/endpoints/0/method: given more than once";
+    assert!(!refused.status.success() && told(&refused).contains(place), "{}", told(&refused));
+
+    for arguments in [["--claims", r#"{"sub":"a","sub":"b"}"#], ["--claim", r#"realm={"sub":"a","sub":"b"}"#]]
+    {
+        let refused = rig(&[&["token", "--secret", "s"][..], &arguments].concat(), &[], "");
+        assert!(
+            !refused.status.success() && told(&refused).contains("/sub: given more than once"),
+            "{}",
+            told(&refused)
+        );
+    }
+}
+
+#[test]
+fn f06_a_subscription_that_says_something_twice_is_refused() {
+    let gateway = Gateway::start(&[("EXTRACTORS", EXTRACTORS)]);
+    let twice = r#"[{"eventType":"greeting","oneOf":[{"name":"a","name":"b"}]}]"#;
+    let path = format!("/_rig/v1/connection/longpolling?subscriptions={}", encoded(twice));
+    let response = gateway.ask(&Request::get(&path));
+    assert_eq!(response.status, 400);
+    assert!(response.text().contains("/0/oneOf/0/name: given more than once"), "{}", response.text());
+}
