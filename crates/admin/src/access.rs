@@ -35,9 +35,9 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// Lets a request through that may look at health, or presents the token (RFC 6750, section 2.1).
+/// Lets a request through that may look at health and readiness, or presents the token (RFC 6750, section 2.1).
 pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Request, next: Next) -> Response {
-    let open = request.uri().path().trim_end_matches('/') == "/health";
+    let open = matches!(request.uri().path().trim_end_matches('/'), "/health" | "/readyz");
     let admitted = token.is_none_or(|token| {
         request.headers().get(AUTHORIZATION).is_some_and(|value| token.admits(value.as_bytes()))
     });

@@ -11,6 +11,7 @@ use utoipa::openapi::OpenApi as Document;
     ),
     paths(
         crate::routes::health,
+        crate::routes::ready,
         crate::routes::metrics,
         crate::session_blacklist::add,
         crate::session_blacklist::check,
@@ -58,6 +59,7 @@ mod tests {
             [
                 "/health",
                 "/metrics",
+                "/readyz",
                 "/v2/responses",
                 "/v3/apis",
                 "/v3/apis/{id}",

@@ -8,18 +8,19 @@ use auth::Verifier;
 use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{DefaultBodyLimit, OriginalUri, State};
-use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::{ALLOW, CONTENT_TYPE, VARY};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
 use connection::Hub;
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use listener::{Answer, App, Peer};
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
+use telemetry::Exposition;
 use tower::ServiceExt;
 use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
@@ -30,6 +31,9 @@ use crate::{apis, messages, openapi, responses, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
+const DOCUMENT: &str = "/openapi.json";
 
 /// What an operator decides about the internal port.
 #[derive(Clone, Debug)]
@@ -97,6 +101,8 @@ impl Admin {
         let mut router = Router::new()
             .route("/health", get(health))
             .route("/health/", get(health))
+            .route("/readyz", get(ready))
+            .route("/readyz/", get(ready))
             .nest("/v2", api.clone().route("/responses", post(responses::answer_by_event)))
             .nest("/v3", api.route("/responses", post(responses::answer)))
             .nest("/v4", v4::router());
@@ -105,7 +111,8 @@ impl Admin {
         }
         let router = router
             .with_state(Node { hub, verifier, waiting, apis, node_name, max_body, body_timeout, durable })
-            .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", openapi::document()))
+            .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
+            .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)
             .layer(DefaultBodyLimit::max(max_body))
@@ -156,14 +163,23 @@ pub(crate) async fn health() -> &'static str {
     "OK"
 }
 
-/// All metrics as OpenMetrics text.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics text", body = String)))]
-pub(crate) async fn metrics(State(node): State<Node>) -> Response {
+/// Whether the node wants new clients: what a load balancer asks.
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "The node serves", body = String),
+    (status = 503, description = "The node is about to leave", body = String),
+))]
+pub(crate) async fn ready(State(node): State<Node>) -> (StatusCode, &'static str) {
+    if node.hub.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
+}
+
+/// All metrics: as OpenMetrics if `Accept` asks for that, else as Prometheus text.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics 1.0 or Prometheus text 0.0.4", body = String)))]
+pub(crate) async fn metrics(State(node): State<Node>, headers: HeaderMap) -> Response {
     let metrics = node.hub.metrics();
     let counts = node.sessions().counts();
     metrics.set_blacklist(counts.blacklisted, counts.blacklisted_ever);
     metrics.sessions.set(counts.sessions as i64);
     metrics.subscriptions.set(node.hub.subscriptions() as i64);
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], metrics.to_text()).into_response()
+    let form = Exposition::negotiate(&headers);
+    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], metrics.to_text(form)).into_response()
 }

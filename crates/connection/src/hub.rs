@@ -101,6 +101,8 @@ pub struct Hub {
     /// Long-polling connections have no task to own them.
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     leaving: AtomicBool,
+    /// Health checks fail: the node will leave soon. It serves as before until it does.
+    announced: AtomicBool,
 }
 
 impl Hub {
@@ -134,6 +136,7 @@ impl Hub {
             connections: std::array::from_fn(|_| Mutex::default()),
             mailboxes: Mutex::default(),
             leaving: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
         })
     }
 
@@ -322,6 +325,16 @@ impl Hub {
         self.connections
             .iter()
             .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
+    }
+
+    /// Makes the node not ready: it still serves everybody, but nobody should send it new clients.
+    pub fn announce_leave(&self) {
+        self.announced.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether new clients are welcome.
+    pub fn is_ready(&self) -> bool {
+        !self.announced.load(Ordering::SeqCst) && !self.is_leaving()
     }
 
     /// Whether the node is leaving.

@@ -116,9 +116,7 @@ impl Inbound {
                 Method::OPTIONS => shared.preflight("POST"),
                 _ => not_found(),
             },
-            "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => {
-                answer(StatusCode::OK, TEXT, "OK")
-            }
+            "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => health(shared),
             _ => match (subscriptions::connection_token(path), method) {
                 (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
                 (Some(_), Method::OPTIONS) => shared.preflight("PUT"),
@@ -166,6 +164,15 @@ impl App for Inbound {
             }
             takeover => takeover,
         }
+    }
+}
+
+/// Fails as soon as the node is about to leave: load balancers ask here.
+fn health(shared: &Shared) -> Response<Body> {
+    if shared.hub.is_ready() {
+        answer(StatusCode::OK, TEXT, "OK")
+    } else {
+        answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "leaving")
     }
 }
 

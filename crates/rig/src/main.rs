@@ -4,6 +4,7 @@ mod audit;
 mod canary;
 mod cli;
 mod completions;
+mod leave;
 mod operate;
 mod serve;
 mod settings;
@@ -17,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::Asked;
 use settings::{Environment, Flags, Given, Mistakes, Settings};
+use telemetry::print_error;
 
 /// Smaller than the system allocator by a fifth at ten thousand connections.
 #[global_allocator]
@@ -39,20 +41,15 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Mistakes(mistakes)) => {
-            tell(&mistakes.to_string());
+            print_error(&mistakes.to_string());
             ExitCode::from(MISTAKES)
         }
         Err(Failure::Trouble(trouble)) => ExitCode::from(trouble.told()),
         Err(Failure::Other(error)) => {
-            tell(&format!("{error:#}\n"));
+            print_error(&format!("{error:#}\n"));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Writes to standard error. Where nobody listens there (a closed pipe), there is nobody to tell that either.
-fn tell(text: &str) {
-    drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
 /// Why the program ends without having done what was asked.
@@ -91,7 +88,7 @@ fn check(flags: Flags, environment: &Environment) -> Result<(), Failure> {
     let effective = given.to_string();
     let settings = Settings::parse(given)?;
     for warning in &settings.warnings {
-        tell(&format!("warning: {warning}\n"));
+        print_error(&format!("warning: {warning}\n"));
     }
     write!(std::io::stdout(), "settings are valid\n{effective}")?;
     Ok(())

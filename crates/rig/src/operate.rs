@@ -26,8 +26,11 @@ use std::time::Instant;
 
 use clap::ArgMatches;
 
+use telemetry::print_error;
+
+use crate::Failure;
 use crate::settings::{Environment, Given, Mistakes};
-use crate::{Failure, tell};
+
 use api::Api;
 use call::Call;
 pub(crate) use commands::{NAMES, commands};
@@ -100,7 +103,7 @@ impl From<Trouble> for Failure {
 impl Trouble {
     /// Says what went wrong, and returns the exit code for it.
     pub(crate) fn told(&self) -> u8 {
-        tell(&format!("{}\n", self.text));
+        print_error(&format!("{}\n", self.text));
         self.code
     }
 }

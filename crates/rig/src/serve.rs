@@ -13,12 +13,12 @@ use listener::{App, Listener, Observer, Refusal, Tls};
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, Reporter, Spans, start_logging};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::canary;
+use crate::leave::LeaveSignals;
 use crate::settings::{self, Ports, Settings};
 
 /// How long the last traces may take to the collector.
@@ -29,7 +29,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// # Errors
 /// A port cannot be bound, or a file of the settings cannot be used.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
-    start_logging(settings.log_format, settings.log_level);
+    let _logging = start_logging(settings.log_format, settings.log_level).context("the log")?;
     // One provider for all of rustls; the second call of a test process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tracing::info!(host = settings.host, version = env!("CARGO_PKG_VERSION"), "starting");
@@ -50,6 +50,7 @@ fn raise_descriptors() {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let mut leave_signals = LeaveSignals::new()?;
     // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
@@ -87,8 +88,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let inbound =
         Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let (leave, leaving) = watch::channel(false);
     let mut background = JoinSet::new();
     background.spawn({
@@ -107,13 +106,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     spawn(&mut serving, internal_ports, &admin, &leaving);
 
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = leave_signals.next() => {}
         // They run for ever, or something is badly wrong: better no node than one whose tokens never end.
         ended = background.join_next() => anyhow::bail!("a background task has ended: {ended:?}"),
     }
+    tracing::info!(delay = ?settings.delay, grace = ?settings.grace, "leaving");
+    hub.announce_leave();
+    tokio::select! {
+        () = leave_signals.stay(settings.delay) => {}
+        ended = background.join_next() => anyhow::bail!("a background task has ended: {ended:?}"),
+    }
     let deadline = Instant::now() + settings.grace;
-    tracing::info!(grace = ?settings.grace, "leaving");
     leave.send_replace(true);
     hub.shut_down(deadline).await;
     let drained = timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;

@@ -82,7 +82,9 @@ pub(crate) struct Settings {
     pub(crate) request_log: bool,
     /// How traces are exported; `None`: they are not.
     pub(crate) spans: Option<SpansConfig>,
-    /// For open requests after SIGTERM.
+    /// Between SIGTERM and the end of the ports.
+    pub(crate) delay: Duration,
+    /// For open requests after that.
     pub(crate) grace: Duration,
     /// What to tell the operator in the log; no mistakes.
     pub(crate) warnings: Vec<String>,
@@ -171,6 +173,7 @@ impl Settings {
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
             spans: observing::read_spans(reader),
+            delay: reader.time("SHUTDOWN_DELAY"),
             grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
             warnings: Vec::new(),
         }

@@ -9,10 +9,10 @@ mod report;
 mod spans;
 mod trace_context;
 
-pub use logging::{LogFormat, LogFormatError, start_logging};
+pub use logging::{LogFormat, LogFormatError, Logging, print_error, start_logging};
 pub use metrics::{
-    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Metrics, ProxyEndpoint, ProxyMetrics,
-    ProxyStatus, RefusalReason, TokenCacheResult, Transport,
+    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, Metrics, ProxyEndpoint,
+    ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
 pub use report::{Call, Report, Reporter};
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};

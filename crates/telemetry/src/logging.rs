@@ -1,7 +1,20 @@
 //! Log lines on standard error: plain text, JSON, or the JSON of Google Cloud Logging.
+//!
+//! Nothing that serves waits for them or fails because of them ([`queue`]).
 
+mod escape;
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::panic::PanicHookInfo;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -9,8 +22,29 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+
+use queue::Queue;
+
+/// The log of this process; not there before it has been started. Standard error is one for the whole process, too.
+static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// How long the end of the process waits for the reader of the log.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Logging, as long as it lives. Dropped, it waits until the lines are written, but for a reader that hangs only a moment.
+#[derive(Debug)]
+#[must_use]
+pub struct Logging(());
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(log) = LOG.get() {
+            log.flush(FLUSH);
+        }
+    }
+}
 
 /// The form of a log line (RIG: `LOG_FMT`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,22 +76,101 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Starts logging to standard error. Does nothing where logging has been started before.
-pub fn start_logging(format: LogFormat, level: Level) {
-    let filter = filter(level);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Starts logging to standard error, panics included. Does nothing if logging has been started before.
+///
+/// # Errors
+/// The system grants no thread, or no descriptor.
+pub fn start_logging(format: LogFormat, level: Level) -> io::Result<Logging> {
+    if LOG.get().is_some() {
+        return Ok(Logging(()));
+    }
+    // A descriptor of its own: the lock of `std::io::stderr` would be held for as long as a write hangs.
+    let queue = Queue::start(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
+    let queue = LOG.get_or_init(|| queue).clone();
+    let writer = Log { queue, json: format != LogFormat::Text };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        // They would be told of on standard error itself.
+        .log_internal_errors(false)
+        .with_writer(writer);
     let started = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.event_format(JsonLines { level_key: "level" }).try_init(),
         LogFormat::Gcl => builder.event_format(JsonLines { level_key: "severity" }).try_init(),
     };
     drop(started);
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Logging(()))
 }
 
-/// Said at every level: where the node listens, since whoever starts it wants to know, and what became of requests, since
-/// whoever turns that on does.
+/// Writes a text for people to standard error: behind the lines of the log if there is one, and then without
+/// waiting for ever. If nobody reads it, there is nobody to tell that either.
+pub fn print_error(text: &str) {
+    match LOG.get() {
+        Some(log) => {
+            log.push(text.as_bytes());
+            log.flush(FLUSH);
+        }
+        None => drop(io::stderr().write_all(text.as_bytes())),
+    }
+}
+
+/// How many log lines were dropped because they could not be written.
+pub(crate) fn lines_dropped() -> u64 {
+    LOG.get().map_or(0, |log| log.dropped())
+}
+
+/// The default hook writes to standard error itself, and waits for it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(
+        target: "rig::panic",
+        thread = std::thread::current().name(),
+        location = panic.location().map(ToString::to_string),
+        backtrace,
+        "panicked: {}",
+        panic.payload_as_str().unwrap_or("no text")
+    );
+}
+
+/// Hands each line to the queue.
+#[derive(Clone)]
+struct Log {
+    queue: Arc<Queue>,
+    json: bool,
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+impl Write for &Log {
+    /// `line`: all of it. The subscriber writes each in one call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+        match escape::escape(&text, self.json) {
+            Cow::Borrowed(_) => self.queue.push(line),
+            Cow::Owned(escaped) => self.queue.push(format!("{escaped}\n").as_bytes()),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Said at every level: where the node listens, since whoever starts it wants to know; what became of requests, since
+/// whoever turns that on does; and that lines are missing.
 fn filter(level: Level) -> EnvFilter {
-    EnvFilter::new(format!("{level},rig::startup=info,rig::request=info,hyper=warn,h2=warn,rustls=warn"))
+    EnvFilter::new(format!(
+        "{level},rig::startup=info,rig::request=info,rig::log=warn,hyper=warn,h2=warn,rustls=warn"
+    ))
 }
 
 struct JsonLines {

@@ -1,17 +1,23 @@
-//! The metric families, in the text format of OpenMetrics 1.0.
+//! The metric families, in the text formats of OpenMetrics 1.0 and Prometheus 0.0.4.
 
+mod exposition;
 mod labels;
+mod process;
 mod proxy;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::logging::lines_dropped;
+pub use exposition::Exposition;
 pub use labels::{CanaryResult, CloseReason, ProxyStatus, RefusalReason, TokenCacheResult, Transport};
+use process::Process;
 pub use proxy::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
 /// Bounds of the buckets of [`Metrics::time_to_kill`], in seconds: most are a millisecond; five seconds is when a client
@@ -73,6 +79,7 @@ pub struct Metrics {
     overflows: Family<ByTransport, Counter>,
     forwarded: Family<ByType, Counter>,
     canary_runs: Family<ByResult, Counter>,
+    log_lines_dropped: Counter,
     event_types: RwLock<HashSet<Arc<str>>>,
     set_items_current: Family<BySet, Gauge>,
     set_items_total: Family<BySet, Gauge>,
@@ -112,8 +119,10 @@ impl Metrics {
 
     /// Registers every family; nothing is counted yet.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("rig");
-        let proxy = ProxyMetrics::new(registry.sub_registry_with_prefix("proxy"));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process::new()));
+        let proxy =
+            ProxyMetrics::new(registry.sub_registry_with_prefix("rig").sub_registry_with_prefix("proxy"));
         let mut metrics = Self {
             registry,
             samples: RwLock::default(),
@@ -124,6 +133,7 @@ impl Metrics {
             overflows: Family::default(),
             forwarded: Family::default(),
             canary_runs: Family::default(),
+            log_lines_dropped: Counter::default(),
             event_types: RwLock::default(),
             set_items_current: Family::default(),
             set_items_total: Family::default(),
@@ -144,7 +154,7 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("rig");
         r.register("connections", "Connections open now, by transport", self.connections.clone());
         r.register("connections_opened", "Connections opened, by transport", self.opened.clone());
         r.register("connections_closed", "Connections ended, by transport and reason", self.closed.clone());
@@ -199,6 +209,11 @@ impl Metrics {
             "deliveries",
             "Events for connections: each counts once for each connection that wants it, when it is taken",
             self.deliveries.clone(),
+        );
+        r.register(
+            "log_lines_dropped",
+            "Log lines that could not be written: their reader was too slow, has gone, or had no space",
+            self.log_lines_dropped.clone(),
         );
         r.register(
             "tcp_connections",
@@ -263,12 +278,16 @@ impl Metrics {
         self.samples.write().push(Box::new(sample));
     }
 
-    /// All families as OpenMetrics text.
-    pub fn to_text(&self) -> String {
+    /// All families as text.
+    pub fn to_text(&self, form: Exposition) -> String {
         self.samples.read().iter().for_each(|sample| sample(self));
+        self.log_lines_dropped.inner().store(lines_dropped(), Ordering::Relaxed);
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a String cannot fail");
-        out
+        match form {
+            Exposition::OpenMetrics => out,
+            Exposition::Prometheus => exposition::to_prometheus(&out),
+        }
     }
 
     fn event_type_label(&self, event_type: &str) -> EventTypeLabel {

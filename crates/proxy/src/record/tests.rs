@@ -9,7 +9,7 @@ fn of(metrics: &Metrics) -> Record {
 
 /// The statuses that were counted, each with its count, and what is in flight.
 fn counted(metrics: &Metrics) -> Vec<String> {
-    let text = metrics.to_text();
+    let text = metrics.to_text(telemetry::Exposition::OpenMetrics);
     let of = |line: &str| {
         let (_, rest) = line.strip_prefix("rig_proxy_requests_")?.split_once("status=\"")?;
         Some(rest.replace("\"}", ""))

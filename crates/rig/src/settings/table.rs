@@ -117,7 +117,7 @@ pub(crate) const GROUPS: &[Group] = &[
             secret(
                 "API_TOKEN",
                 text("TOKEN", "at least 16 of the characters A-Z a-z 0-9 - . _ ~ + / ="),
-                "The bearer token that the internal port wants everywhere but on /health",
+                "The bearer token that the internal port wants everywhere but on /health and /readyz",
             ),
             setting(
                 "CORS",
@@ -396,7 +396,7 @@ pub(crate) const GROUPS: &[Group] = &[
             ),
             setting(
                 "KEEP_ALIVE_TIMEOUT",
-                "60s",
+                "75s",
                 millis(1, DAY),
                 "How long a socket may idle between two requests, or its client read nothing of an answer",
             ),
@@ -422,6 +422,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "true",
                 Kind::Switch,
                 "Whether the internal port answers /metrics",
+            ),
+            setting(
+                "SHUTDOWN_DELAY",
+                "0s",
+                millis(0, HOUR),
+                "How long after SIGTERM everything is still served, while /readyz and /_rig/health already fail; a second SIGTERM ends it",
             ),
             setting(
                 "SHUTDOWN_GRACE_PERIOD",

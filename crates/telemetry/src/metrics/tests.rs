@@ -8,7 +8,7 @@ fn counts_show_in_the_text() {
     metrics.connection_opened(Transport::Sse);
     metrics.connection_opened(Transport::Sse);
     metrics.connection_closed(Transport::Sse, CloseReason::OutboxOverflow);
-    let text = metrics.to_text();
+    let text = metrics.to_text(Exposition::OpenMetrics);
     assert!(text.contains("rig_connections{transport=\"sse\"} 1\n"), "{text}");
     assert!(text.contains("rig_outbox_overflows_total{transport=\"sse\"} 1\n"), "{text}");
     assert!(text.ends_with("# EOF\n"));
@@ -20,7 +20,7 @@ fn labels_from_outside_are_bounded() {
     for n in 0..Metrics::EVENT_TYPE_LABELS + 100 {
         metrics.event_forwarded(&format!("type-{n}"), 1);
     }
-    let text = metrics.to_text();
+    let text = metrics.to_text(Exposition::OpenMetrics);
     let labels = text.lines().filter(|l| l.starts_with("rig_consumed_events_forwarded_total{")).count();
     assert_eq!(labels, Metrics::EVENT_TYPE_LABELS + 1);
     assert!(text.contains("rig_consumed_events_forwarded_total{type=\"other\"} 100\n"));
@@ -28,7 +28,12 @@ fn labels_from_outside_are_bounded() {
 
 /// Lines of the text that begin so, without comments.
 fn lines(metrics: &Metrics, begin: &str) -> Vec<String> {
-    metrics.to_text().lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect()
+    metrics
+        .to_text(Exposition::OpenMetrics)
+        .lines()
+        .filter(|line| line.starts_with(begin))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn endpoint(n: usize) -> EndpointLabels {
