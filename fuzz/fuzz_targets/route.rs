@@ -1,10 +1,12 @@
 //! A path on the first line, patterns after it, each with its replacement behind a space: each is taken, or refused in
-//! one short line; the endpoint that is found is one that matches, and none is found only where none matches.
+//! one short line; the endpoint that is found is one that matches, and none is found only where none matches; whoever
+//! decodes the path finds the same.
 #![no_main]
 
 use http::Method;
 use libfuzzer_sys::fuzz_target;
-use proxy::{Pattern, Routed, Routes, normalized};
+use listener::{normal_path, push_triplet, triplet};
+use proxy::{PathView, Pattern, Routed, Routes};
 
 /// Patterns of one input: each may take a MiB.
 const MOST: usize = 24;
@@ -29,7 +31,9 @@ impl Routed for Endpoint {
 
 fuzz_target!(|input: &str| {
     let (path, patterns) = input.split_once('\n').unwrap_or((input, ""));
-    let path = normalized(path).unwrap_or_default();
+    let Ok(path) = normal_path(path) else { return };
+    assert_eq!(normal_path(&path).as_ref(), Ok(&path), "once is enough");
+    let view = PathView::new(&path);
     let patterns = patterns.split('\n').filter(|text| text.len() <= LONGEST).take(MOST).filter_map(|text| {
         let (path_regex, replacement) = match text.split_once(' ') {
             Some((path_regex, replacement)) => (path_regex, Some(replacement)),
@@ -42,18 +46,36 @@ fuzz_target!(|input: &str| {
         Some(Endpoint(pattern.ok()?))
     });
     let patterns: Vec<_> = patterns.collect();
-    let matching = patterns.iter().filter(|Endpoint(pattern)| pattern.is_match(&path)).count();
     let routes = Routes::new(patterns);
-    let found = routes.find(&Method::HEAD, &path);
-    assert_eq!(found.is_some(), matching > 0, "{matching}");
-    assert_eq!(routes.methods(&path).len(), if found.is_some() { 2 } else { 0 });
+    let found = routes.find(&Method::HEAD, &view);
+    assert_eq!(routes.methods(&view).len(), if found.is_some() { 2 } else { 0 });
     for overlap in routes.overlaps() {
         assert!(overlap.winner.0.is_match(overlap.path) && overlap.loser.0.is_match(overlap.path));
     }
-    let Some(Endpoint(pattern)) = found else { return };
-    assert!(pattern.is_match(&path));
-    let rewritten = pattern.rewrite(&path);
-    // Dots in a query, which a replacement may bring, mean nothing.
-    let (before_query, _) = rewritten.split_once('?').unwrap_or((&*rewritten, ""));
-    assert!(rewritten == path || normalized(before_query).is_some_and(|normal| normal == before_query));
+    let Ok(Some(chosen)) = routes.choose(&Method::HEAD, &view) else { return };
+    let decoded = decoded(&path);
+    let by_decoding = normal_path(&decoded).ok().and_then(|path| {
+        let found = routes.find(&Method::HEAD, &PathView::new(&path))?;
+        Some(std::ptr::eq(chosen, found))
+    });
+    assert!(!path.starts_with('/') || by_decoding == Some(true), "{path}");
+    if let Ok(rewritten) = chosen.0.rewrite(&view) {
+        // Dots in a query, which a replacement may bring, mean nothing.
+        let (before_query, _) = rewritten.split_once('?').unwrap_or((&*rewritten, ""));
+        assert!(rewritten == path || normal_path(before_query).is_ok_and(|normal| normal == before_query));
+    }
 });
+
+/// What a service that decodes once makes of a path.
+fn decoded(path: &str) -> String {
+    let (mut text, mut rest) = (Vec::new(), path.as_bytes());
+    while let [byte, after @ ..] = rest {
+        let (byte, after) = triplet(after).filter(|_| *byte == b'%').unwrap_or((*byte, after));
+        match byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            true => text.push(byte),
+            false => push_triplet(&mut text, byte),
+        }
+        rest = after;
+    }
+    String::from_utf8(text).expect("ASCII")
+}

@@ -20,11 +20,19 @@ impl Nginx {
     /// # Panics
     /// Where it does not come up.
     pub fn start() -> Self {
+        Self::start_with("root www; location / { dav_methods PUT; }")
+    }
+
+    /// Starts it with these directives of its server (http://nginx.org/en/docs/dirindex.html).
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn start_with(directives: &str) -> Self {
         let folder = Folder::new();
         std::fs::create_dir(folder.path().join("www")).expect("a folder in a folder");
         // Another program may take the port between its choice and its use.
         for _ in 0..5 {
-            if let Some((child, address)) = Self::try_start(&folder) {
+            if let Some((child, address)) = Self::try_start(&folder, directives) {
                 return Self { child, address, folder };
             }
         }
@@ -34,11 +42,12 @@ impl Nginx {
         );
     }
 
-    fn try_start(folder: &Folder) -> Option<(Child, SocketAddr)> {
+    fn try_start(folder: &Folder, directives: &str) -> Option<(Child, SocketAddr)> {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let config = folder.join("nginx.conf");
-        std::fs::write(&config, CONFIG.replace("ADDRESS", &address.to_string())).expect("a file in a folder");
+        let text = CONFIG.replace("ADDRESS", &address.to_string()).replace("DIRECTIVES", directives);
+        std::fs::write(&config, text).expect("a file in a folder");
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut child = Command::new("nginx")
             .env("PATH", path)
@@ -103,8 +112,7 @@ http {
     send_timeout 120s;
     server {
         listen ADDRESS backlog=4096;
-        root www;
-        location / { dav_methods PUT; }
+        DIRECTIVES
     }
 }
 ";

@@ -416,7 +416,7 @@ fn request_lines() {
         ("CONNECT h:80 HTTP/1.1", Refused(405)),
         ("get /g HTTP/1.1", Answered(404)),
         ("GET http://H:80/g HTTP/1.1", GOT),
-        ("GET //g HTTP/1.1", Forwarded(&[("GET //g HTTP/1.1", "")])),
+        ("GET //g HTTP/1.1", Answered(400)),
         ("GET /g?http://h/ HTTP/1.1", Forwarded(&[("GET /g?http://h/ HTTP/1.1", "")])),
         ("GET /g#f HTTP/1.1", GOT),
     ] {

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use memchr::memchr;
 
 use crate::app::Body;
+use crate::path::PathFault;
 pub(crate) use rules::refusal;
 
 /// What is kept of a line that comes in pieces. No line that matters is longer: some sign their chunks by extensions of about
@@ -58,6 +59,9 @@ pub(crate) enum Fault {
     /// RFC 9110, section 10.1.1.
     #[error("Expect must be 100-continue.")]
     Expect,
+    /// The path has no normal form.
+    #[error(transparent)]
+    Path(#[from] PathFault),
 }
 
 impl Fault {

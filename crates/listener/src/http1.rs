@@ -103,13 +103,13 @@ pub(crate) async fn serve<A: App>(
     let peer = Peer { address, local, secure, takeover: true, gate };
     let service = service_fn({
         let seen = seen.clone();
-        move |request: Request<Incoming>| {
+        move |mut request: Request<Incoming>| {
             let (app, asked, peer) = (app.clone(), Asked::new(seen.clone()), peer.clone());
             Box::pin(async move {
                 let seen = &*asked.0;
                 let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
                 let refusal = match framing {
-                    Ok(()) => refusal(&request, &limits),
+                    Ok(()) => refusal(&mut request, &limits),
                     Err(fault) => Some(fault.answer(request.version())),
                 };
                 let response = match refusal {
@@ -213,8 +213,8 @@ pub(crate) async fn serve<A: App>(
 }
 
 /// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
-/// should be.
-pub(crate) fn refusal(request: &Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
+/// should be. The path of one that is not refused is in its normal form.
+pub(crate) fn refusal(request: &mut Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -33,10 +33,10 @@ pub(crate) async fn serve<A: App>(
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
     let peer = Peer { address, local, secure: matches!(stream, Stream::Tls(_)), takeover: false, gate: None };
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (app, peer) = (app.clone(), peer.clone());
         async move {
-            let response = match refusal(&request, &limits) {
+            let response = match refusal(&mut request, &limits) {
                 Some(response) => response,
                 None => match app.call(request, peer).await {
                     Answer::Response(response) => response,

@@ -12,6 +12,7 @@ mod gate;
 mod http1;
 mod http2;
 mod limits;
+mod path;
 mod stream;
 mod tls;
 
@@ -20,5 +21,6 @@ pub use app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
 pub use body::{BodyError, read_body};
 pub use gate::Gate;
 pub use limits::{Limits, Permit};
+pub use path::{PathFault, is_unreserved, normal_encoding, normal_path, push_triplet, triplet, without_dots};
 pub use stream::Watched;
 pub use tls::{Tls, TlsError};

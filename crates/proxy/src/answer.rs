@@ -11,6 +11,7 @@ use listener::Body;
 use telemetry::ProxyStatus;
 use uuid::Uuid;
 
+use crate::path::PathRefusal;
 use crate::record::Record;
 use crate::relay::{InSession, Whole};
 use crate::waiting::AsyncAnswer;
@@ -27,6 +28,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) enum Refusal {
     /// No endpoint has this path, or none with this method.
     NotFound,
+    /// Its path is not forwarded.
+    Path(PathRefusal),
     /// No legal session's token where one is required.
     Unauthenticated,
     /// Its session has ended while it waited.
@@ -60,7 +63,7 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
-            Self::ClientBroken => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
@@ -77,7 +80,7 @@ impl Refusal {
             Self::TooMany(_) => ProxyStatus::TooManyRequests,
             Self::TooLarge => ProxyStatus::TooLarge,
             Self::ClientSilent => ProxyStatus::ClientTimeout,
-            Self::ClientBroken => ProxyStatus::BadRequest,
+            Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
             Self::Full => ProxyStatus::Unavailable,
@@ -85,24 +88,25 @@ impl Refusal {
         }
     }
 
-    fn text(self) -> &'static str {
-        match self {
-            Self::NotFound => r#"{"message":"Not Found"}"#,
-            Self::Unauthenticated | Self::Killed => "Authentication failed.",
-            Self::Forbidden => "The claims of the token do not allow this request.",
-            Self::TooMany(_) => "Too many requests.",
-            Self::TooLarge => "The request body is too large.",
-            Self::ClientSilent => "The request body did not arrive in time.",
-            Self::ClientBroken => "The request body is broken off.",
-            Self::Unreachable | Self::ServiceSilent => "Bad gateway.",
-            Self::Full => "Too many requests wait for an answer.",
-            Self::NoAnswer => "",
-        }
+    fn text(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::NotFound => br#"{"message":"Not Found"}"#,
+            Self::Path(refusal) => return Bytes::from(refusal.to_string()),
+            Self::Unauthenticated | Self::Killed => b"Authentication failed.",
+            Self::Forbidden => b"The claims of the token do not allow this request.",
+            Self::TooMany(_) => b"Too many requests.",
+            Self::TooLarge => b"The request body is too large.",
+            Self::ClientSilent => b"The request body did not arrive in time.",
+            Self::ClientBroken => b"The request body is broken off.",
+            Self::Unreachable | Self::ServiceSilent => b"Bad gateway.",
+            Self::Full => b"Too many requests wait for an answer.",
+            Self::NoAnswer => b"",
+        })
     }
 
     /// The answer; `origin` is who may read it (RIG: `CORS`).
     pub(crate) fn answer(self, origin: &HeaderValue) -> Response<Body> {
-        let mut response = whole(self.status(), Bytes::from_static(self.text().as_bytes()));
+        let mut response = whole(self.status(), self.text());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         match self {

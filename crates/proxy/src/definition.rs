@@ -17,6 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
+use crate::path::PathRules;
 use ::auth::TokenSources;
 pub(crate) use parse::without_ours;
 pub(crate) use tls::pem;
@@ -32,6 +33,8 @@ pub struct Api {
     pub token_sources: Option<TokenSources>,
     /// Where its requests go.
     pub upstream: UpstreamConfig,
+    /// How its service reads paths.
+    pub path_rules: PathRules,
     /// The endpoints, in the order of the document.
     pub endpoints: Vec<Endpoint>,
     /// The document itself, with RIG's defaults filled in.

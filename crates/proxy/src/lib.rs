@@ -33,7 +33,7 @@ pub use definition::{
     TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
-pub use path::{Pattern, PatternError, normalized};
+pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
 pub use waiting::{

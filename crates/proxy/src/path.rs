@@ -1,16 +1,21 @@
-//! Paths: what an endpoint covers, what its service sees of it, and what dots in it mean.
+//! Paths: what an endpoint covers, and what its service gets.
 
+mod rules;
 mod shape;
+mod spelling;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memmem};
+use listener::{normal_encoding, without_dots};
 use regex::{Captures, Regex, RegexBuilder};
 use regex_syntax::{Error as SyntaxError, Parser};
 
+pub use rules::{PathRefusal, PathRules, Rule};
 pub(crate) use shape::{Shape, fold};
+pub use view::PathView;
 
 /// What a compiled pattern may take, in bytes.
 const MAX_COMPILED: usize = 1 << 20;
@@ -20,8 +25,17 @@ const MAX_COMPILED: usize = 1 << 20;
 pub struct Pattern {
     /// `None`: it is one text, which [`Shape::prefix`] is.
     regex: Option<Regex>,
-    replacement: Option<Vec<Part>>,
+    replacement: Option<Replacement>,
     shape: Shape,
+    names_parameters: bool,
+}
+
+/// What a service gets instead of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Replacement {
+    path: Vec<Part>,
+    /// With its `?`; captures stay single values there.
+    query: Vec<Part>,
 }
 
 /// A piece of a replacement.
@@ -71,38 +85,44 @@ impl PatternError {
 }
 
 impl Pattern {
-    /// Compiles a regular expression for whole paths, caseless and Unicode (RIG), as they come: percent-encoded. In the
+    /// Compiles a regular expression for whole paths, caseless and Unicode (RIG), as [`PathView`] shows them. In the
     /// replacement, `\0` is the whole path, `\1` to `\9` are captures (one that took no part is empty), and `\\` is a
     /// backslash.
     ///
     /// # Errors
     /// It is no regular expression, or larger than 1 MiB when compiled; the replacement names what is not captured.
     pub fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
-        // By itself: what closes the group around it and opens another would be taken together with that.
-        let hir = Parser::new().parse(path_regex).map_err(PatternError::syntax)?;
+        // By itself: what closes the group around it and opens another would be taken together with that. As it was written:
+        // its faults have their places there.
+        Parser::new().parse(path_regex).map_err(PatternError::syntax)?;
+        let path_regex = spelling::respelled(path_regex).unwrap_or_else(|| path_regex.to_owned());
+        let hir = Parser::new().parse(&path_regex).map_err(PatternError::syntax)?;
         let shape = Shape::of(&hir);
         let captures = hir.properties().explicit_captures_len();
         // A flag may turn case back on, and an assertion may forbid what is written.
         let is_text = shape.is_exact && captures == 0 && hir.properties().look_set().is_empty();
         let regex = match is_text && !path_regex.contains("(?") {
             true => None,
-            false => Some(compile(path_regex)?),
+            false => Some(compile(&path_regex)?),
         };
-        let replacement = replacement.map(parts);
-        for part in replacement.iter().flatten() {
+        let replacement = replacement.map(Replacement::new);
+        for part in
+            replacement.iter().flat_map(|replacement| replacement.path.iter().chain(&replacement.query))
+        {
             if let Part::Capture(number) = part
                 && *number > captures
             {
                 return Err(PatternError::Capture(*number, captures));
             }
         }
-        let mut pattern = Self { regex, replacement, shape };
+        let names_parameters = path_regex.contains(';') || regex.is_none();
+        let mut pattern = Self { regex, replacement, shape, names_parameters };
         // An assertion may forbid what all else allows.
         pattern.shape.example = pattern.shape.example.take().filter(|example| pattern.is_match(example));
         Ok(pattern)
     }
 
-    /// Whether it covers a path.
+    /// Whether it covers a path, by one of the texts of a [`PathView`].
     pub fn is_match(&self, path: &str) -> bool {
         match &self.regex {
             Some(regex) => regex.is_match(path),
@@ -115,36 +135,65 @@ impl Pattern {
         &self.shape
     }
 
-    /// The path that the service sees: captures go into it byte for byte (d27). It begins with a slash, and has no dot
-    /// segments, whatever is put together.
-    pub fn rewrite<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        let Some(replacement) = &self.replacement else { return Cow::Borrowed(path) };
-        let captures = self.regex.as_ref().and_then(|regex| regex.captures(path));
-        let mut rewritten = String::with_capacity(path.len() + 16);
-        for part in replacement {
-            rewritten.push_str(part.text(path, captures.as_ref()));
-        }
+    /// Whether somebody has thought of path parameters here: it has a `;`, or nothing variable.
+    pub(crate) fn names_parameters(&self) -> bool {
+        self.names_parameters
+    }
+
+    /// The path that the service gets, in its normal form: captures go into it as the path has them (d27).
+    ///
+    /// # Errors
+    /// Put together, some service may read dot segments in it, or it is no path.
+    pub fn rewrite<'a>(&self, view: &PathView<'a>) -> Result<Cow<'a, str>, PathRefusal> {
+        let Some(Replacement { path, query }) = &self.replacement else {
+            return Ok(Cow::Borrowed(view.served()));
+        };
+        let captured = self.regex.as_ref().and_then(|regex| {
+            view.texts().find_map(|text| Some(Captured { view, text, captures: regex.captures(text)? }))
+        });
+        let value = |part| match part {
+            &Part::Capture(0) => view.served(),
+            Part::Capture(number) => captured.as_ref().map_or("", |captured| captured.part(*number)),
+            Part::Text(text) => text,
+        };
+        let mut rewritten = String::with_capacity(view.served().len() + 16);
+        path.iter().for_each(|part| rewritten.push_str(value(part)));
         if !rewritten.starts_with('/') {
             rewritten.insert(0, '/');
         }
-        // A replacement may bring a query: dots before it end a path, those in it mean nothing.
-        let (path, query) = rewritten.split_at(rewritten.find('?').unwrap_or(rewritten.len()));
-        match normalized(path) {
-            Some(Cow::Owned(normal)) => Cow::Owned(normal + query),
-            _ => Cow::Owned(rewritten),
+        let mut rewritten = normal_encoding(&rewritten).map_err(|_| PathRefusal::Replacement)?.into_owned();
+        if PathView::new(&rewritten).has_dots() {
+            return Err(PathRefusal::Replacement);
         }
+        for part in query {
+            match part {
+                Part::Text(text) => rewritten.push_str(text),
+                // It must not begin another parameter.
+                Part::Capture(_) => rewritten.push_str(&value(part).replace('&', "%26").replace(';', "%3B")),
+            }
+        }
+        Ok(Cow::Owned(rewritten))
     }
 }
 
-impl Part {
-    fn text<'a>(&'a self, path: &'a str, captures: Option<&Captures<'a>>) -> &'a str {
-        match self {
-            Self::Text(text) => text,
-            Self::Capture(0) => path,
-            Self::Capture(number) => {
-                captures.and_then(|captures| captures.get(*number)).map_or("", |capture| capture.as_str())
-            }
-        }
+/// What was captured of a path.
+struct Captured<'v, 'a> {
+    view: &'v PathView<'a>,
+    text: &'v str,
+    captures: Captures<'v>,
+}
+
+impl<'a> Captured<'_, 'a> {
+    fn part(&self, number: usize) -> &'a str {
+        let part = self.captures.get(number).map(|part| [part.start(), part.end()]);
+        part.map_or("", |part| self.view.served_part(self.text, part))
+    }
+}
+
+impl Replacement {
+    fn new(text: &str) -> Self {
+        let (path, query) = text.split_at(text.find('?').unwrap_or(text.len()));
+        Self { path: parts(&without_dots(path)), query: parts(query) }
     }
 }
 
@@ -184,47 +233,4 @@ fn parts(replacement: &str) -> Vec<Part> {
         parts.push(Part::Text(text));
     }
     parts
-}
-
-/// A path without dot segments (RFC 3986, section 5.2.4), also those that are percent-encoded; no other byte is touched.
-/// `None`: it is no path, as in `OPTIONS *`.
-pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
-    if !path.starts_with('/') {
-        return None;
-    }
-    let bytes = path.as_bytes();
-    let may_have_dots = memmem::find(bytes, b"/.").is_some() || memchr(b'%', bytes).is_some();
-    if !may_have_dots || path.split('/').all(|segment| dots(segment).is_none()) {
-        return Some(Cow::Borrowed(path));
-    }
-    let mut segments = Vec::new();
-    let mut rest = path[1..].split('/').peekable();
-    while let Some(segment) = rest.next() {
-        let is_last = rest.peek().is_none();
-        match dots(segment) {
-            Some(count) => {
-                if count == 2 {
-                    segments.pop();
-                }
-                if is_last {
-                    segments.push("");
-                }
-            }
-            None => segments.push(segment),
-        }
-    }
-    Some(Cow::Owned(format!("/{}", segments.join("/"))))
-}
-
-/// Whether a segment is one or two dots, of which each may be percent-encoded.
-fn dots(segment: &str) -> Option<usize> {
-    let (mut rest, mut count) = (segment.as_bytes(), 0);
-    while !rest.is_empty() {
-        rest = match rest {
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return None,
-        };
-        count += 1;
-    }
-    (1..=2).contains(&count).then_some(count)
 }

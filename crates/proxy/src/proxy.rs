@@ -15,7 +15,7 @@ use crate::access::Access;
 use crate::answer::{self, Refusal};
 use crate::apis::Apis;
 use crate::exchange::{Exchange, Prepared};
-use crate::path::normalized;
+use crate::path::PathView;
 use crate::record::Record;
 use crate::table::Route;
 use crate::waiting::Waiting;
@@ -111,28 +111,37 @@ impl Proxy {
             let counters = self.metrics.proxy.unmatched(head.method.as_str());
             self.record(counters, &head, peer, trace)
         };
-        let Some(path) = normalized(target.path()) else {
+        // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
+        if !target.path().starts_with('/') {
             return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
-        };
+        }
+        let path = PathView::new(target.path());
         let table = self.apis.table();
-        let Some(route) = table.find(&head.method, &path).cloned() else {
-            let methods = match head.method {
-                Method::OPTIONS => table.methods(&path),
-                _ => Vec::new(),
-            };
-            if methods.is_empty() {
-                return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
+        let route = match table.choose(&head.method, &path) {
+            Ok(Some(route)) => route.clone(),
+            Ok(None) => {
+                let methods = match head.method {
+                    Method::OPTIONS => table.methods(&path),
+                    _ => Vec::new(),
+                };
+                if methods.is_empty() {
+                    return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
+                }
+                let answer = answer::preflight(&methods, &self.config.cors);
+                let mut record = unmatched();
+                record.answered(answer.status());
+                record.whole();
+                return Err(Box::new(Answer::Response(answer)));
             }
-            let answer = answer::preflight(&methods, &self.config.cors);
-            let mut record = unmatched();
-            record.answered(answer.status());
-            record.whole();
-            return Err(Box::new(Answer::Response(answer)));
+            Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched()))),
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
-        let path = route.pattern.rewrite(&path);
         let exchange = Exchange { proxy: self, route: &route, peer };
-        match exchange.prepare(head, &path, body, trace, &mut record) {
+        let prepared = match route.pattern.rewrite(&path) {
+            Ok(path) => exchange.prepare(head, &path, body, trace, &mut record),
+            Err(refusal) => Err(Refusal::Path(refusal)),
+        };
+        match prepared {
             Ok(prepared) => Ok((route, prepared, record)),
             Err(refusal) => Err(Box::new(self.refuse(refusal, record))),
         }

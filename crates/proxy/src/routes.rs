@@ -16,7 +16,7 @@ use std::iter::successors;
 use http::Method;
 use memchr::{memchr_iter, memrchr};
 
-use crate::path::{Pattern, fold};
+use crate::path::{PathRefusal, PathRules, PathView, Pattern, Rule, fold};
 use group::Group;
 
 /// The most overlaps that are told.
@@ -31,6 +31,10 @@ pub trait Routed {
     fn method(&self) -> &Method;
     /// The paths.
     fn pattern(&self) -> &Pattern;
+    /// How its service reads them.
+    fn rules(&self) -> PathRules {
+        PathRules::default()
+    }
 }
 
 /// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have the longest fixed
@@ -92,24 +96,29 @@ impl<T: Routed> Routes<T> {
     }
 
     /// The endpoint for a request; what takes `GET` takes `HEAD`.
-    pub fn find(&self, method: &Method, path: &str) -> Option<&T> {
-        let folded = fold(path);
-        let found = self.find_folded(method, path, &folded);
-        match *method {
-            Method::HEAD => found.or_else(|| self.find_folded(&Method::GET, path, &folded)),
-            _ => found,
+    pub fn find(&self, method: &Method, path: &PathView<'_>) -> Option<&T> {
+        self.number(method, path).map(|number| &self.endpoints[number])
+    }
+
+    /// The endpoint for a request, where it is the same for everybody who reads its path.
+    ///
+    /// # Errors
+    /// It is not, or the endpoint's rules refuse the path.
+    pub fn choose(&self, method: &Method, path: &PathView<'_>) -> Result<Option<&T>, PathRefusal> {
+        let Some(number) = self.number(method, path) else { return Ok(None) };
+        let endpoint = &self.endpoints[number];
+        let mut rules = endpoint.rules();
+        if rules.path_parameters == Rule::SameEndpoint && endpoint.pattern().names_parameters() {
+            rules.path_parameters = Rule::Allow;
         }
+        path.check(rules, |reading| self.number(method, reading) == Some(number))?;
+        Ok(Some(endpoint))
     }
 
     /// The methods that a path has, in the order of their names.
-    pub fn methods(&self, path: &str) -> Vec<Method> {
-        let folded = fold(path);
-        let mut methods: Vec<_> = self
-            .by_method
-            .keys()
-            .filter(|method| self.find_folded(method, path, &folded).is_some())
-            .cloned()
-            .collect();
+    pub fn methods(&self, path: &PathView<'_>) -> Vec<Method> {
+        let has = |method: &&Method| self.number_of(method, path).is_some();
+        let mut methods: Vec<_> = self.by_method.keys().filter(has).cloned().collect();
         if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
             methods.push(Method::HEAD);
         }
@@ -142,10 +151,19 @@ impl<T: Routed> Routes<T> {
         overlaps
     }
 
-    fn find_folded(&self, method: &Method, path: &str, folded: &str) -> Option<&T> {
+    fn number(&self, method: &Method, path: &PathView<'_>) -> Option<usize> {
+        let found = self.number_of(method, path);
+        match *method {
+            Method::HEAD => found.or_else(|| self.number_of(&Method::GET, path)),
+            _ => found,
+        }
+    }
+
+    /// The most specific endpoint of a method by any of the path's texts.
+    fn number_of(&self, method: &Method, path: &PathView<'_>) -> Option<usize> {
         let set = self.by_method.get(method)?;
-        let is_match = |number: usize| self.endpoints[number].pattern().is_match(path);
-        set.find(folded, is_match).map(|number| &self.endpoints[number])
+        let by_text = |text| set.find(&fold(text), |number| self.endpoints[number].pattern().is_match(text));
+        path.texts().filter_map(by_text).min()
     }
 }
 

@@ -10,7 +10,7 @@ use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 use crate::definition::{Api, Endpoint, RateLimit};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
-use crate::path::Pattern;
+use crate::path::{PathRefusal, PathRules, PathView, Pattern};
 use crate::routes::{Overlap, Routed, Routes};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
@@ -30,6 +30,7 @@ pub(crate) struct Route {
     pub(crate) api: Arc<str>,
     pub(crate) endpoint: Endpoint,
     pub(crate) pattern: Pattern,
+    pub(crate) rules: PathRules,
     /// Where its token is, if one is required.
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
@@ -81,6 +82,7 @@ impl Table {
                     api: api.id.clone(),
                     endpoint: endpoint.clone(),
                     pattern,
+                    rules: api.path_rules,
                     token_sources,
                     limiter,
                     set,
@@ -98,12 +100,19 @@ impl Table {
     }
 
     /// The endpoint for a request.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&Arc<Route>> {
-        self.routes.find(method, path)
+    ///
+    /// # Errors
+    /// As [`Routes::choose`].
+    pub(crate) fn choose(
+        &self,
+        method: &Method,
+        path: &PathView<'_>,
+    ) -> Result<Option<&Arc<Route>>, PathRefusal> {
+        self.routes.choose(method, path)
     }
 
     /// The methods that a path has.
-    pub(crate) fn methods(&self, path: &str) -> Vec<Method> {
+    pub(crate) fn methods(&self, path: &PathView<'_>) -> Vec<Method> {
         self.routes.methods(path)
     }
 
@@ -146,6 +155,10 @@ impl Routed for Arc<Route> {
 
     fn pattern(&self) -> &Pattern {
         &self.pattern
+    }
+
+    fn rules(&self) -> PathRules {
+        self.rules
     }
 }
 

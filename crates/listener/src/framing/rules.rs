@@ -7,17 +7,21 @@ use http_body_util::{BodyExt, Empty};
 
 use super::Fault;
 use crate::app::Body;
+use crate::path;
 
 /// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// The answer to a request that is refused whatever is asked for.
-pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
+/// The answer to a request that is refused whatever is asked for. A request that is not gets the normal form of its path.
+pub(crate) fn refusal<B>(request: &mut Request<B>) -> Option<Response<Body>> {
     let status = match *request.method() {
         // RIG. It would give back what proxies have added (RFC 9110, section 9.3.8).
         Method::TRACE => StatusCode::NOT_IMPLEMENTED,
         Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
-        _ => return fault(request).map(|fault| fault.answer(request.version())),
+        _ => {
+            let fault = fault(request).or_else(|| path::normalize(request).err().map(Into::into));
+            return fault.map(|fault| fault.answer(request.version()));
+        }
     };
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;

@@ -109,8 +109,8 @@ fn read(
         Some(Value::Object(map)) if map.is_empty() => absent(&top, "proxy"),
         Some(_) => top.object("proxy"),
     };
-    let upstream =
-        proxy.and_then(|map| proxy::read(&Members::new(map, "/proxy", "api", findings), environment));
+    let proxy = proxy.map(|map| Members::new(map, "/proxy", "api", findings));
+    let upstream = proxy.as_ref().and_then(|proxy| proxy::read(proxy, environment));
     // Faults of an API without a name are told as those of the document.
     let owner = id.unwrap_or("api");
     let auth_type = auth::auth_type(&Members::new(document, "", owner, findings));
@@ -128,6 +128,7 @@ fn read(
         active,
         token_sources: sources.filter(|_| secured),
         upstream: upstream?,
+        path_rules: proxy.as_ref().map(proxy::path_rules).unwrap_or_default(),
         endpoints,
         document: Map::new(),
     })

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::members::Members;
 use super::{Ejection, HealthCheck, TargetConfig, TlsFiles, UpstreamConfig, tls};
+use crate::path::{PathRules, Rule};
 
 /// The servers of one service: sets of them are bits of a word.
 const MAX_TARGETS: usize = 64;
@@ -22,11 +23,25 @@ const MAX_PATH: usize = 4096;
 
 const DAY: u64 = 86_400_000;
 
+const MEMBERS: &[&str] = &[
+    "use_env",
+    "target_url",
+    "port",
+    "targets",
+    "http2",
+    "tls",
+    "health_check",
+    "eject",
+    "encoded_slashes",
+    "empty_segments",
+    "path_parameters",
+];
+
 pub(super) fn read(
     proxy: &Members<'_>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Option<UpstreamConfig> {
-    proxy.only(&["use_env", "target_url", "port", "targets", "http2", "tls", "health_check", "eject"]);
+    proxy.only(MEMBERS);
     let within = |name: &str| proxy.object(name).map(|map| (map, proxy.pointer(name)));
     let targets = match proxy.value("targets") {
         Some(list) => targets(proxy, list),
@@ -46,6 +61,27 @@ pub(super) fn read(
         proxy.warn("tls", "has no effect: no target is https");
     }
     Some(UpstreamConfig { targets, http2, tls, health_check, ejection })
+}
+
+/// How the service reads paths.
+pub(super) fn path_rules(proxy: &Members<'_>) -> PathRules {
+    let rule = |name: &str, default| {
+        let Some(value) = proxy.value(name) else { return default };
+        let known = Rule::WORDS.into_iter().find(|(word, _)| value == word);
+        known.map_or_else(
+            || {
+                proxy.fault(name, r#"must be one of ["refuse", "same_endpoint", "allow"]"#);
+                default
+            },
+            |(_, rule)| rule,
+        )
+    };
+    let PathRules { encoded_slashes, empty_segments, path_parameters } = PathRules::default();
+    PathRules {
+        encoded_slashes: rule("encoded_slashes", encoded_slashes),
+        empty_segments: rule("empty_segments", empty_segments),
+        path_parameters: rule("path_parameters", path_parameters),
+    }
 }
 
 /// RIG's one target: `target_url`, or the variable that it names, and `port`.
