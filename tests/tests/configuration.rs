@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rig_tests::*;
+use serde_json::{Value, json};
 
 /// Runs the program with this environment only, and ends it where it begins to serve.
 fn rig(words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
@@ -172,4 +173,122 @@ fn f06_a_subscription_that_says_something_twice_is_refused() {
     let response = gateway.ask(&Request::get(&path));
     assert_eq!(response.status, 400);
     assert!(response.text().contains("/0/oneOf/0/name: given more than once"), "{}", response.text());
+}
+
+/// A definition of that service whose endpoint has this method and pattern.
+fn definition_of(service: &Upstream, method: &str, regex: &str) -> Value {
+    let mut api =
+        api_of("a", service.address(), json!([{ "id": "e", "method": method, "path_regex": regex }]));
+    api["proxy"]["use_env"] = json!(false);
+    api
+}
+
+#[test]
+fn f35_a_byte_order_mark_before_definitions_is_no_part_of_them() {
+    let folder = Folder::new();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).expect("a file");
+        path
+    };
+    let apis = file("apis.json", &format!("[{}]", definition("a", "n")));
+    let gateway =
+        Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("EXTRACTORS", &file("x.json", EXTRACTORS))]);
+    assert_eq!(api_names(&gateway), ["a=n"]);
+}
+
+#[test]
+fn f35_a_pattern_without_a_leading_slash_is_told() {
+    let mut api = definition("a", "n");
+    api["version_data"]["default"]["endpoints"][0]["path_regex"] = json!("foo/bar");
+    let list = json!([api]).to_string();
+    let (valid, told) = checked(&[("PROXY_CONFIG_FILE", &list)]);
+    assert!(valid, "{told}");
+    let warning = "endpoints/0/path_regex: matches nothing: paths begin with /";
+    assert!(told.contains(warning), "{told}");
+    let replaced = Gateway::start(&[]).ask_internal(&Request::put_json("/v4/apis", list));
+    assert_eq!(replaced.status, 200, "{}", replaced.text());
+    assert!(replaced.json()["warnings"][0].as_str().is_some_and(|text| text.contains(warning)));
+}
+
+#[test]
+fn f71_a_secret_that_begins_like_a_path_verifies_tokens() {
+    for secret in ["/9j+4AAQSkZJRgABAQAAAQ/ABAAD/2wCE==", "./bcdefghijklmnopqrstuvwxyz0123456"] {
+        let gateway = Gateway::start_bare(&[("JWT_SECRET_KEY", secret)]);
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        let token = signed(&claims("s", "bob"), jsonwebtoken::Algorithm::HS256, &key);
+        let polled = gateway.ask(&Request::get("/_rig/v1/connection/longpolling").bearer(&token));
+        assert_eq!(polled.status, 200, "{}", polled.text());
+        assert!(gateway.log().contains("JWT_SECRET_KEY begins like a path"), "{}", gateway.log());
+        assert!(!gateway.log().contains(secret), "{}", gateway.log());
+    }
+    let folder = Folder::new();
+    let file = folder.join("key");
+    std::fs::write(&file, format!("{KEY}\n")).expect("a file");
+    let gateway = Gateway::start_bare(&[("JWT_SECRET_KEY_FILE", &file)]);
+    let polled = gateway.ask(&Request::get("/_rig/v1/connection/longpolling").bearer(&token_of("s")));
+    assert_eq!(polled.status, 200, "{}", polled.text());
+    let (valid, told) = checked(&[("JWT_SECRET_KEY_FILE", &file), ("JWT_SECRET_KEY", "hidden")]);
+    assert!(
+        !valid && told.contains("JWT_SECRET_KEY is set: one or the other") && !told.contains("hidden"),
+        "{told}"
+    );
+}
+
+#[test]
+fn f72_a_variable_that_is_not_set_means_localhost() {
+    let service = Upstream::start();
+    let mut api = definition_of(&service, "GET", "/x");
+    api["proxy"] = json!({ "use_env": true, "target_url": "NOT_SET", "port": service.address().port() });
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())]);
+    assert_eq!(gateway.ask(&Request::get("/x")).status, 200);
+    let warning = "the environment variable NOT_SET is not set: localhost is the target";
+    assert!(gateway.log().contains(warning), "{}", gateway.log());
+}
+
+#[test]
+fn f75_a_method_may_have_any_case() {
+    let service = Upstream::start();
+    let list = json!([definition_of(&service, "get", "/x")]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &list)]);
+    assert_eq!(gateway.ask(&Request::get("/x")).status, 200);
+    let put = |method: &str| {
+        let request = Request::put_json("/v3/apis/a", definition_of(&service, method, "/x").to_string());
+        assert_eq!(gateway.ask_internal(&request).status, 200);
+    };
+    put("pOsT");
+    assert_eq!(gateway.ask(&Request::new("POST", "/x").body("b")).status, 200);
+    assert_eq!(gateway.ask(&Request::get("/x")).status, 404);
+    put("brew");
+    assert_eq!(gateway.ask(&Request::new("BREW", "/x")).status, 200);
+}
+
+#[test]
+fn f76_a_relative_path_is_told_as_it_was_tried() {
+    for name in ["PROXY_CONFIG_FILE", "EXTRACTORS", "HTTPS_CERTFILE"] {
+        let (valid, told) = checked(&[(name, "proxy/none.json")]);
+        let tried = std::env::current_dir().expect("a folder").join("proxy/none.json");
+        let expected = format!("{}: No such file or directory", tried.display());
+        assert!(!valid && told.contains(&expected) && told.contains("RIG looked"), "{name}: {told}");
+    }
+}
+
+#[test]
+fn f78_a_header_that_is_overwritten_is_told() {
+    let mut api = definition("a", "n");
+    api["version_data"]["default"]["transform_request_headers"] = json!({ "add_headers": { "Host": "x" } });
+    let (valid, told) = checked(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())]);
+    let warning = "transform_request_headers/add_headers/Host: has no effect: the gateway sets Host";
+    assert!(valid && told.contains(warning), "{told}");
+}
+
+#[test]
+fn a_definition_without_a_name_is_refused_as_by_rig() {
+    let mut api = definition("a", "n");
+    api.as_object_mut().expect("an object").remove("name");
+    let response = Gateway::start(&[]).ask_internal(&Request::post_json("/v3/apis", api.to_string()));
+    assert_eq!(response.status, 400);
+    let expected =
+        json!({ "api": [{ "name": "must be string" }, { "name": "must have a length of at least 1" }] });
+    assert_eq!(response.json(), expected);
 }

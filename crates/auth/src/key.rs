@@ -30,8 +30,7 @@ impl FromStr for Algorithms {
     }
 }
 
-/// Where the key comes from (`JWT_SECRET_KEY`): the secret itself, a public key in PEM, or the path to a file that holds
-/// either. A value that begins with `/` or `./` is a path.
+/// Where the key comes from (`JWT_SECRET_KEY`): the secret itself, a public key in PEM, or a file that holds either.
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// The text of the setting.
@@ -41,13 +40,33 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads the value of the setting; `None` where it is empty, and then no token is valid (d12).
+    /// Reads the value of the setting; `None` where it is empty, and then no token is valid (d12). A value that begins with
+    /// `/` or `./` is a path where there is such a file: one Base64 secret in 64 begins so, too.
     pub fn parse(value: &str) -> Option<Self> {
         match value {
             "" => None,
-            path if path.starts_with('/') || path.starts_with("./") => Some(Self::File(path.into())),
+            path if begins_like_a_path(path) && exists(path) => Some(Self::File(path.into())),
             text => Some(Self::Text(text.to_owned())),
         }
+    }
+
+    /// Whether it is a text that could have been meant as a path.
+    pub fn looks_like_a_path(&self) -> bool {
+        matches!(self, Self::Text(text) if begins_like_a_path(text))
+    }
+}
+
+fn begins_like_a_path(value: &str) -> bool {
+    value.starts_with('/') || value.starts_with("./")
+}
+
+/// Whether there may be something under this path: certainly nothing is only where the system says so, or no name can be
+/// such a text.
+fn exists(path: &str) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    match std::fs::metadata(path) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput),
     }
 }
 

@@ -84,8 +84,12 @@ pub(super) fn read(
             "must be a path (RFC 3986) that begins with / or a capture, such as \\1",
         );
     }
-    if let Some(Err(error)) = path_regex.map(|regex| Pattern::new(regex, path_replacement)) {
-        members.fault(error.member(), error.to_string());
+    match path_regex.map(|regex| Pattern::new(regex, path_replacement)) {
+        Some(Err(error)) => members.fault(error.member(), error.to_string()),
+        Some(Ok(pattern)) if !pattern.shape().is_of_paths => {
+            members.warn("path_regex", "matches nothing: paths begin with /");
+        }
+        _ => {}
     }
     let secured = members.flag("secured", false);
     if secured && auth_type == AuthType::None {
@@ -113,15 +117,10 @@ pub(super) fn read(
     id.map(|_| endpoint)
 }
 
+/// In upper case, as all methods of the registry are (RFC 9110, section 16.1.1): definitions may have any case (RIG).
 fn read_method(members: &Members<'_>, text: &str) -> Option<Method> {
-    let Ok(method) = Method::from_bytes(text.as_bytes()) else {
-        members.fault("method", "must be a method (RFC 9110)");
-        return None;
-    };
-    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        members.warn("method", "has lower case letters: methods are compared with their case");
-    }
-    Some(method)
+    let method = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
+    method.map_err(|_| members.fault("method", "must be a method (RFC 9110)")).ok()
 }
 
 /// A path as it stands in a request line, with captures in it. Whatever else would end up in one is refused here.
@@ -175,9 +174,24 @@ pub(super) fn added_headers(version: &Members<'_>) -> Vec<(HeaderName, HeaderVal
     transform.only(&["add_headers"]);
     let headers = entries(&transform, "add_headers").into_iter().filter_map(|(name, value)| {
         let header = header(&transform, "add_headers", name, &[])?;
+        if let Some(reason) = overruled(&header) {
+            transform.findings().warn(&child(&transform.pointer("add_headers"), name), reason);
+        }
         Some((header, header_value(&transform, "add_headers", name, value)?))
     });
     headers.collect()
+}
+
+/// What a definition should know of a header that the gateway sets as well.
+fn overruled(header: &HeaderName) -> Option<&'static str> {
+    match header.as_str() {
+        "host" => Some("has no effect: the gateway sets Host to the name of the target"),
+        "traceparent" | "tracestate" => Some("replaces the trace of the request"),
+        "via" | "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
+            Some("replaces what the gateway tells the service of the client and of proxies on the way")
+        }
+        _ => None,
+    }
 }
 
 /// The members of an object that maps names, if they are not too many.

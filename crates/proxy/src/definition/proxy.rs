@@ -21,6 +21,9 @@ const MAX_URL: usize = 1024;
 /// The longest path of a health check, in bytes.
 const MAX_PATH: usize = 4096;
 
+/// The target where the variable that names it is not set (RIG).
+const UNSET: &str = "localhost";
+
 const DAY: u64 = 86_400_000;
 
 const MEMBERS: &[&str] = &[
@@ -96,13 +99,12 @@ fn rig_target(proxy: &Members<'_>, environment: &dyn Fn(&str) -> Option<String>)
     };
     let variable = proxy.flag("use_env", false);
     let url = match url? {
-        name if variable => match environment(name).filter(|value| !value.is_empty()) {
-            Some(url) => url,
-            None => {
-                proxy.fault("target_url", format!("the environment variable {name} must be set"));
-                return None;
-            }
-        },
+        name if variable => environment(name).filter(|value| !value.is_empty()).unwrap_or_else(|| {
+            let text =
+                format!("the environment variable {name} is not set: {UNSET} is the target, as in RIG");
+            proxy.warn("target_url", &text);
+            UNSET.to_owned()
+        }),
         url => url.to_owned(),
     };
     // The value of a variable may be a secret by mistake: reasons do not repeat it.

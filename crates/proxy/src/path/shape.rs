@@ -1,6 +1,6 @@
 //! What all paths that a pattern matches have in common: how they begin and end, and an example.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 /// The longest example, in bytes.
 const LONGEST: usize = 1000;
@@ -23,6 +23,8 @@ pub(crate) struct Shape {
     pub(crate) literals: usize,
     /// One of them, if one was found.
     pub(crate) example: Option<String>,
+    /// Whether one of them may begin with `/`, as every path does.
+    pub(crate) is_of_paths: bool,
 }
 
 impl Shape {
@@ -39,6 +41,52 @@ impl Shape {
             contained: contained(hir),
             literals: literals(hir),
             example: found.then_some(example),
+            is_of_paths: First::of(hir).slash,
+        }
+    }
+}
+
+/// How the texts of a pattern begin.
+struct First {
+    /// One may begin with `/`.
+    slash: bool,
+    /// One may be empty.
+    empty: bool,
+}
+
+impl First {
+    fn of(hir: &Hir) -> Self {
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => Self { slash: false, empty: true },
+            HirKind::Literal(text) => Self { slash: text.0.starts_with(b"/"), empty: false },
+            HirKind::Class(Class::Unicode(class)) => {
+                let has = |range: &ClassUnicodeRange| (range.start()..=range.end()).contains(&'/');
+                Self { slash: class.iter().any(has), empty: false }
+            }
+            HirKind::Class(Class::Bytes(_)) => Self { slash: true, empty: false },
+            HirKind::Repetition(repetition) => {
+                let first = Self::of(&repetition.sub);
+                Self { empty: first.empty || repetition.min == 0, ..first }
+            }
+            HirKind::Capture(capture) => Self::of(&capture.sub),
+            HirKind::Concat(parts) => {
+                let mut all = Self { slash: false, empty: true };
+                for first in parts.iter().map(Self::of) {
+                    all.slash |= first.slash;
+                    all.empty = first.empty;
+                    if !first.empty {
+                        break;
+                    }
+                }
+                all
+            }
+            HirKind::Alternation(parts) => {
+                let either = |one: Self, other: Self| Self {
+                    slash: one.slash || other.slash,
+                    empty: one.empty || other.empty,
+                };
+                parts.iter().map(Self::of).fold(Self { slash: false, empty: false }, either)
+            }
         }
     }
 }

@@ -8,13 +8,13 @@ use session::Expiry;
 use subscription::Extractors;
 
 use super::kind::Kind;
-use super::reader::Reader;
+use super::reader::{Reader, unreadable};
 
 /// The verifier of tokens, with its key loaded.
 pub(super) fn read_verifier(reader: &mut Reader) -> Arc<Verifier> {
     let before = reader.mistakes();
     let mut config = TokenConfig {
-        key: reader.text("JWT_SECRET_KEY").and_then(|value| KeySource::parse(&value)),
+        key: read_key(reader),
         algorithms: reader.value("JWT_ALG", |text, _| text.parse().ok()),
         issuer: reader.text("JWT_ISSUER"),
         audience: reader.optional("JWT_AUDIENCE", |text, kind| list(text, &kind)).unwrap_or_default(),
@@ -25,10 +25,34 @@ pub(super) fn read_verifier(reader: &mut Reader) -> Arc<Verifier> {
         config.key = None;
     }
     let verifier = Verifier::new(&config).or_else(|error| {
-        reader.mistake("JWT_SECRET_KEY", key_mistake(&error));
+        let of_file = reader.is_set("JWT_SECRET_KEY_FILE");
+        let name = if of_file { "JWT_SECRET_KEY_FILE" } else { "JWT_SECRET_KEY" };
+        // Mistyped paths of public keys come here: a secret would fit.
+        let is_no_file = config.key.as_ref().is_some_and(KeySource::looks_like_a_path);
+        let hint = if is_no_file { "; it begins like a path, but there is no such file" } else { "" };
+        reader.mistake(name, key_mistake(&error) + hint);
         Verifier::new(&TokenConfig { key: None, ..config })
     });
     Arc::new(verifier.expect("without a key nothing is loaded"))
+}
+
+/// The key of tokens, by one of its two settings.
+fn read_key(reader: &mut Reader) -> Option<KeySource> {
+    let text = reader.text("JWT_SECRET_KEY");
+    let file = reader.file("JWT_SECRET_KEY_FILE");
+    if text.is_some() && reader.is_set("JWT_SECRET_KEY_FILE") {
+        reader.mistake("JWT_SECRET_KEY_FILE", "JWT_SECRET_KEY is set: one or the other");
+        return None;
+    }
+    let source = file.map(KeySource::File).or_else(|| KeySource::parse(&text?));
+    if source.as_ref().is_some_and(KeySource::looks_like_a_path) {
+        reader.warn(
+            "JWT_SECRET_KEY begins like a path, but there is no such file: its text is the secret; \
+             JWT_SECRET_KEY_FILE names a file"
+                .to_owned(),
+        );
+    }
+    source
 }
 
 /// Which claims name the session and select tokens, and what the end of a token means to its connections.
@@ -64,7 +88,7 @@ pub(super) fn read_data(reader: &mut Reader) -> Option<journal::Config> {
 fn key_mistake(error: &KeyError) -> String {
     match error {
         KeyError::Read { source, .. } => {
-            format!("begins with / or ./ and so names a file, which cannot be read: {source}")
+            format!("names a file, which cannot be read: {source}")
         }
         error => error.to_string(),
     }
@@ -97,7 +121,7 @@ pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
     if text.trim_start().starts_with(['{', '[']) {
         return Ok(text.to_owned());
     }
-    std::fs::read_to_string(text).map_err(|error| format!("{error}; allowed: {kind}"))
+    std::fs::read_to_string(text).map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))
 }
 
 pub(super) fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {

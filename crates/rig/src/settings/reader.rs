@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::given::Given;
@@ -81,7 +81,7 @@ impl Reader {
             match readable {
                 Ok(metadata) if metadata.is_file() => Ok(PathBuf::from(text)),
                 Ok(_) => Err(format!("not a file; allowed: {kind}")),
-                Err(error) => Err(format!("{error}; allowed: {kind}")),
+                Err(error) => Err(format!("{}; allowed: {kind}", unreadable(text, &error))),
             }
         })
     }
@@ -153,5 +153,16 @@ impl Reader {
         #[cfg(test)]
         self.read.insert(setting.name);
         setting
+    }
+}
+
+/// Why a file cannot be read. A relative path is told as it was tried: RIG looked for it elsewhere.
+pub(super) fn unreadable(path: &str, error: &std::io::Error) -> String {
+    match std::env::current_dir() {
+        Ok(folder) if Path::new(path).is_relative() => {
+            let tried = folder.join(path);
+            format!("{}: {error} (RIG looked in its own folder priv for relative paths)", tried.display())
+        }
+        _ => error.to_string(),
     }
 }

@@ -151,6 +151,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "The key of tokens; not set: no token is valid",
             ),
             setting(
+                "JWT_SECRET_KEY_FILE",
+                "",
+                Kind::File,
+                "A file with the key of tokens, in place of JWT_SECRET_KEY",
+            ),
+            setting(
                 "JWT_ALG",
                 "HS256",
                 text(

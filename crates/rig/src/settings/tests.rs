@@ -301,8 +301,8 @@ fn an_identity_that_cannot_be_used_is_a_mistake_of_its_file() {
 #[test]
 fn a_key_that_cannot_be_used_is_a_mistake_and_is_not_shown() {
     let told = |variables: &[(&str, &str)]| parse(&[], variables).unwrap_err();
-    let path = "begins with / or ./ and so names a file, which cannot be read: No such file or directory (os error 2)";
-    assert_eq!(told(&[("JWT_SECRET_KEY", "/hidden")]), format!("environment JWT_SECRET_KEY: {path}\n"));
+    let path = "names a file, which cannot be read: Is a directory (os error 21)";
+    assert_eq!(told(&[("JWT_SECRET_KEY", "/etc")]), format!("environment JWT_SECRET_KEY: {path}\n"));
     let kind = "environment JWT_SECRET_KEY: the key is of another kind than ES256 in JWT_ALG needs\n";
     assert_eq!(told(&[("JWT_SECRET_KEY", "hidden"), ("JWT_ALG", "HS256,ES256")]), kind);
     let pem = "-----BEGIN PUBLIC KEY-----\nhidden\n-----END PUBLIC KEY-----";
@@ -314,6 +314,49 @@ fn a_key_that_cannot_be_used_is_a_mistake_and_is_not_shown() {
     let algorithm = told(&[("JWT_SECRET_KEY", "hidden"), ("JWT_ALG", "none")]);
     assert!(algorithm.starts_with("environment JWT_ALG = \"none\": allowed: "), "{algorithm}");
     assert_eq!(algorithm.lines().count(), 1, "a key is not blamed for a wrong algorithm: {algorithm}");
+}
+
+#[test]
+fn f71_a_secret_that_begins_like_a_path_is_a_secret() {
+    for secret in [
+        "/hidden+Base64/secret==",
+        "./hidden",
+        "/etc/hostname/hidden",
+        &format!("/{}", "hidden".repeat(2000)),
+    ] {
+        let settings = parse(&[], &[("JWT_SECRET_KEY", secret)]).expect("a secret");
+        let warnings: Vec<_> =
+            settings.warnings.iter().filter(|text| text.contains("JWT_SECRET_KEY")).collect();
+        assert_eq!(warnings.len(), 1, "{:?}", settings.warnings);
+        assert!(
+            warnings[0].contains("JWT_SECRET_KEY_FILE names a file") && !warnings[0].contains("hidden"),
+            "{warnings:?}"
+        );
+    }
+    let folder = Folder::new("key-file");
+    let file = folder.file("key", "secret\n");
+    let settings = parse(&[], &[("JWT_SECRET_KEY_FILE", &file)]).expect("a file with a secret");
+    assert!(!settings.warnings.iter().any(|text| text.contains("JWT_SECRET_KEY")), "{:?}", settings.warnings);
+    let mistyped = parse(&[], &[("JWT_SECRET_KEY", "/hidden"), ("JWT_ALG", "RS256")]).unwrap_err();
+    assert!(mistyped.ends_with("needs; it begins like a path, but there is no such file\n"), "{mistyped}");
+    let both = parse(&[], &[("JWT_SECRET_KEY_FILE", &file), ("JWT_SECRET_KEY", "hidden")]).unwrap_err();
+    assert!(both.ends_with("/key\": JWT_SECRET_KEY is set: one or the other\n"), "{both}");
+    let missing = parse(&[], &[("JWT_SECRET_KEY_FILE", "/no/such/file")]).unwrap_err();
+    assert!(missing.contains("JWT_SECRET_KEY_FILE = \"/no/such/file\": No such file"), "{missing}");
+}
+
+#[test]
+fn f76_a_relative_path_is_told_as_it_was_tried() {
+    let here = std::env::current_dir().expect("a folder");
+    for name in ["PROXY_CONFIG_FILE", "EXTRACTORS", "HTTPS_CERTFILE", "HTTPS_KEYFILE", "JWT_SECRET_KEY_FILE"]
+    {
+        let told = parse(&[], &[(name, "proxy/none.json")]).unwrap_err();
+        let tried = format!("{}: No such file or directory", here.join("proxy/none.json").display());
+        let rig = "(RIG looked in its own folder priv for relative paths)";
+        assert!(told.contains(&tried) && told.contains(rig), "{name}: {told}");
+        let told = parse(&[], &[(name, "/none.json")]).unwrap_err();
+        assert!(!told.contains("RIG looked"), "{name}: {told}");
+    }
 }
 
 #[test]

@@ -63,11 +63,11 @@ fn what_is_stored_is_checked_at_the_start() {
     };
     let told = |shelf: &Shelf| try_load(&json!([]), shelf).unwrap_err().to_string();
     let mut wrong = document("a", "n");
-    wrong["proxy"] = json!({"use_env": true, "target_url": "SERVICE", "port": "80"});
+    wrong["proxy"] = json!({"target_url": "http://a/b", "port": "80"});
     assert_eq!(
         told(&stored(wrong)),
         "shelf: API a: /proxy/port: must be integer\n\
-         shelf: API a: /proxy/target_url: the environment variable SERVICE must be set"
+         shelf: API a: /proxy/target_url: must not have a path"
     );
     assert_eq!(
         told(&stored(document("b", "n"))),

@@ -199,7 +199,11 @@ fn a_whole_document_of_rig_is_understood() {
 fn a_target_may_be_named_by_the_environment() {
     let mut document = with("/proxy/use_env", json!(true));
     set(&mut document, "/proxy/target_url", json!("SERVICE"));
-    assert_eq!(faults(&document), ["/proxy/target_url: the environment variable SERVICE must be set"]);
+    let unset =
+        "/proxy/target_url: the environment variable SERVICE is not set: localhost is the target, as in RIG";
+    assert_eq!(warnings(&document), [unset]);
+    let (api, _) = Api::parse(&document, &|_| None).unwrap();
+    assert_eq!((&*api.upstream.targets[0].host, api.upstream.targets[0].port), ("localhost", 5555));
     let named = |value: &str| {
         let value = value.to_owned();
         Api::parse(&document, &move |name| (name == "SERVICE").then(|| value.clone()))
@@ -271,11 +275,57 @@ fn what_is_probably_not_meant_is_a_warning() {
     );
     let told = warnings(&with("/version_data/v2", json!({"endpoints": []})));
     assert_eq!(told, ["/version_data/v2: is not served: only the version default is, as in RIG"]);
-    let told = warnings(&with(&endpoint("method"), json!("get")));
-    assert_eq!(
-        told,
-        [format!("{}: has lower case letters: methods are compared with their case", endpoint("method"))]
-    );
+}
+
+#[test]
+fn f35_a_pattern_that_no_path_matches_is_a_warning() {
+    let told = |regex: &str| warnings(&with(&endpoint("path_regex"), json!(regex)));
+    for regex in ["foo", "foo/bar", "^foo", "(foo|bar)/x", r"\w+", "[^/]+/x", "(?:a/)?b", "a*", "", "é/.*"] {
+        if regex.is_empty() {
+            continue;
+        }
+        assert_eq!(
+            told(regex),
+            [format!("{}: matches nothing: paths begin with /", endpoint("path_regex"))],
+            "{regex}"
+        );
+    }
+    for regex in ["/foo", "^/foo", "(/a|b)", ".*", "(?i)/foo", "[/]x", "a?/b", "\\/a", "(a/)?/b", "[^a]b"] {
+        assert_eq!(told(regex), [] as [&str; 0], "{regex}");
+    }
+}
+
+#[test]
+fn f75_a_method_may_be_written_in_any_case() {
+    for (given, method) in [("get", "GET"), ("PoSt", "POST"), ("DELETE", "DELETE"), ("brew", "BREW")] {
+        let document = with(&endpoint("method"), json!(given));
+        assert_eq!(warnings(&document), [] as [&str; 0], "{given}");
+        assert_eq!(Api::parse(&document, &nothing).unwrap().0.endpoints[0].method, *method, "{given}");
+    }
+}
+
+#[test]
+fn f78_a_header_that_the_gateway_sets_itself_is_a_warning() {
+    let told = |name: &str| {
+        warnings(&with(
+            "/version_data/default/transform_request_headers",
+            json!({"add_headers": {name: "x"}}),
+        ))
+    };
+    let place = "/version_data/default/transform_request_headers/add_headers";
+    for name in ["host", "Host", "HOST"] {
+        let expected =
+            format!("{place}/{name}: has no effect: the gateway sets Host to the name of the target");
+        assert_eq!(told(name), [expected]);
+    }
+    for name in
+        ["via", "Forwarded", "X-Forwarded-For", "x-forwarded-host", "x-forwarded-proto", "traceparent"]
+    {
+        assert!(told(name)[0].starts_with(&format!("{place}/{name}: replaces ")), "{name}: {:?}", told(name));
+    }
+    for name in ["authorization", "x-real-ip", "user-agent", "accept"] {
+        assert_eq!(told(name), [] as [&str; 0], "{name}");
+    }
 }
 
 #[test]
