@@ -118,7 +118,9 @@ impl Settings {
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
-        let cors = network::read_cors(reader);
+        let cookie = access::read_cookie(reader);
+        let cors = network::read_cors(reader, cookie.is_some());
+        let apis = apis::read_apis(reader, &cors);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
@@ -132,7 +134,7 @@ impl Settings {
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
-            apis: apis::read_apis(reader),
+            apis,
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
@@ -147,7 +149,7 @@ impl Settings {
                 ..WaitingConfig::default()
             },
             proxy: proxy::Config {
-                cors: cors.origin().clone(),
+                cors: cors.clone(),
                 answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
                 idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
             },
@@ -157,7 +159,7 @@ impl Settings {
                     .expect("the bound of the row is 1"),
                 max_body,
                 body_timeout,
-                cookie: access::read_cookie(reader),
+                cookie,
                 subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
                 submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
             },

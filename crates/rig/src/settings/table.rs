@@ -122,8 +122,8 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "CORS",
                 "*",
-                text("ORIGIN", "*, or an origin without path, such as https://example.com"),
-                "The origin of pages that may read answers of the inbound port",
+                text("ORIGINS", "*, or one or several origins by commas, such as https://example.com"),
+                "The origins of pages that may read answers of the inbound port; those that are named may also send cookies",
             ),
         ],
     },

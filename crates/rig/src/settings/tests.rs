@@ -134,7 +134,7 @@ node_cookie = { hidden = 1 }
         ("HTTPS_CERTFILE", "/no/such/file"),
         ("KEEP_ALIVE_TIMEOUT", "forever"),
         ("MAX_CONNECTIONS_PER_MINUTE", "0"),
-        ("CORS", "https://example.com/"),
+        ("CORS", "https://example.com/path"),
         ("JWT_SESSION_FIELD", "jti"),
         ("SUBSCRIPTION_CHECK", "ftp://user:hidden@host/"),
         ("EXTRACTORS", "{\"greeting\": {\"name\": {}}}"),
