@@ -171,7 +171,7 @@ impl Settings {
                 host,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
-            log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
+            log_level: reader.word("LOG_LEVEL", observing::log_level),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
             spans: observing::read_spans(reader),
