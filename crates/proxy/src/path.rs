@@ -162,7 +162,8 @@ impl Pattern {
             rewritten.insert(0, '/');
         }
         let mut rewritten = normal_encoding(&rewritten).map_err(|_| PathRefusal::Replacement)?.into_owned();
-        if PathView::new(&rewritten).has_dots() {
+        let outcome = PathView::new(&rewritten);
+        if outcome.has_dots() || outcome.has_control() {
             return Err(PathRefusal::Replacement);
         }
         for part in query {

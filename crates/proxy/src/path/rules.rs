@@ -18,7 +18,8 @@ pub struct PathRules {
     pub encoded_slashes: Rule,
     /// For `//`, which some take for `/`.
     pub empty_segments: Rule,
-    /// For `;` with what follows it in its segment, and for dots and blanks at the end of a segment, which some cut off.
+    /// For `;` with what follows it in its segment, for `%3F` and `%23` with all that follows, and for dots and blanks at
+    /// the end of a segment, which some cut off.
     pub path_parameters: Rule,
 }
 
@@ -49,9 +50,12 @@ pub enum PathRefusal {
     Empty,
     /// [`PathRules::path_parameters`].
     #[error(
-        "The path must not contain a parameter, or a segment that ends in a dot or a blank (path_parameters)."
+        "The path must not contain ;, an encoded ? or #, or a segment that ends in a dot or a blank (path_parameters)."
     )]
     Ends,
+    /// Servers and file systems end a text there, or a line.
+    #[error("The path must not contain control characters.")]
+    Control,
     /// Some services read dot segments in it.
     #[error("The path must not contain dot segments in disguise.")]
     Dots,

@@ -23,12 +23,15 @@ pub struct PathView<'a> {
 const SLASH: u8 = 1;
 /// It has an empty segment.
 const EMPTY: u8 = 2;
-/// It has path parameters, or segments with a dot or a blank at their end.
+/// It has path parameters, an encoded `?` or `#`, or segments with a dot or a blank at their end.
 const ENDS: u8 = 4;
 /// It has a `%`.
 const ENCODED: u8 = 8;
 /// It has a character that patterns see encoded.
 const FOREIGN: u8 = 16;
+
+/// It has a control character.
+const CONTROL: u8 = 32;
 
 /// What a byte says about its path.
 const KINDS: [u8; 256] = {
@@ -56,8 +59,7 @@ impl<'a> PathView<'a> {
             return Self { served, plain: Cow::Borrowed(served), decoded: None, oddities };
         }
         let plain = plain(served);
-        let has_slash = plain.contains("%2F") || plain.contains("%5C");
-        let oddities = oddities | self::oddities(&plain) | if has_slash { SLASH } else { 0 };
+        let oddities = oddities | self::oddities(&plain) | encoded_oddities(&plain);
         Self { served, decoded: decoded(&plain), plain: Cow::Owned(plain), oddities }
     }
 
@@ -101,12 +103,17 @@ impl<'a> PathView<'a> {
     /// Whether a service may read dot segments in it (RFC 3986, section 5.2.4), in whatever disguise.
     pub(crate) fn has_dots(&self) -> bool {
         pieces(&self.plain).any(|piece| {
-            let mut name = piece.split(';').next().unwrap_or_default();
+            let mut name = without_query(piece).split(';').next().unwrap_or_default();
             while let Some(rest) = name.strip_suffix("%20") {
                 name = rest;
             }
             matches!(name, "." | "..")
         })
+    }
+
+    /// Whether it has a control character.
+    pub(crate) fn has_control(&self) -> bool {
+        self.oddities & CONTROL != 0
     }
 
     /// Checks what a service may read in it by its rules. `is_same` says whether another text has the same endpoint.
@@ -118,8 +125,11 @@ impl<'a> PathView<'a> {
         rules: PathRules,
         is_same: impl Fn(&PathView<'_>) -> bool,
     ) -> Result<(), PathRefusal> {
-        if self.oddities & (SLASH | EMPTY | ENDS) == 0 {
+        if self.oddities & (SLASH | EMPTY | ENDS | CONTROL) == 0 {
             return Ok(());
+        }
+        if self.has_control() {
+            return Err(PathRefusal::Control);
         }
         if self.has_dots() {
             return Err(PathRefusal::Dots);
@@ -154,7 +164,7 @@ impl<'a> PathView<'a> {
             text = text.replace("%2F", "/").replace("%5C", "/");
         }
         if changes & ENDS != 0 {
-            text = text.split('/').map(without_end).collect::<Vec<_>>().join("/");
+            text = without_query(&text).split('/').map(without_end).collect::<Vec<_>>().join("/");
         }
         if changes & EMPTY != 0 {
             let is_last = text.len() > 1 && text.ends_with('/');
@@ -191,6 +201,20 @@ fn oddities(path: &str) -> u8 {
     }
     let has_blanks = found & ENCODED != 0 && (path.contains("%20/") || path.ends_with("%20"));
     if before == b'.' || has_blanks { found | ENDS } else { found }
+}
+
+/// What the percent-encodings of a plain text stand for.
+fn encoded_oddities(plain: &str) -> u8 {
+    let triplets = plain.split('%').skip(1).filter_map(|after| triplet(after.as_bytes()));
+    triplets.fold(0, |found, (byte, _)| {
+        found
+            | match byte {
+                b'/' | b'\\' => SLASH,
+                b'?' | b'#' => ENDS,
+                0..0x20 | 0x7f => CONTROL,
+                _ => 0,
+            }
+    })
 }
 
 /// The text that patterns see.
@@ -251,6 +275,12 @@ fn decoded(plain: &str) -> Option<String> {
 /// The segments for somebody who takes encoded slashes and backslashes for slashes.
 fn pieces(plain: &str) -> impl Iterator<Item = &str> {
     plain.split('/').flat_map(|segment| segment.split("%2F")).flat_map(|part| part.split("%5C"))
+}
+
+/// A text as somebody reads it who takes an encoded `?` or `#` for the end of the path.
+fn without_query(plain: &str) -> &str {
+    let end = [plain.find("%3F"), plain.find("%23")].into_iter().flatten().min();
+    &plain[..end.unwrap_or(plain.len())]
 }
 
 /// A segment without its parameters, and without dots and blanks at its end.

@@ -11,12 +11,16 @@ struct Service {
     takes_backslashes: bool,
     cuts_ends: bool,
     merges: bool,
+    cuts_queries: bool,
 }
 
 impl Service {
     /// The path as it understands it, spelled with as few percent-encodings as there may be.
     fn reads(self, path: &str) -> String {
         let mut bytes = if self.decodes { decoded(path.as_bytes()) } else { path.as_bytes().to_vec() };
+        if self.decodes && self.cuts_queries {
+            bytes.truncate(bytes.iter().position(|byte| b"?#".contains(byte)).unwrap_or(bytes.len()));
+        }
         if self.takes_backslashes {
             bytes.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
         }
@@ -78,7 +82,7 @@ fn with_rules(patterns: &[&str], rules: PathRules) -> Routes<Plain> {
 
 #[test]
 fn f04_a_path_with_two_readings_is_refused() {
-    let routes = of_get(&["/.*", "/admin/.*", "/m;v=.*", "/exact;a"]);
+    let routes = of_get(&["/.*", "/admin/.*", "/admin", "/m;v=.*", "/exact;a"]);
     for (path, expected) in [
         ("/admin/x", Ok(Some("/admin/.*"))),
         ("/x%3By;z", Ok(Some("/.*"))),
@@ -100,6 +104,14 @@ fn f04_a_path_with_two_readings_is_refused() {
         (r"/admin\secret", Err(PathRefusal::Slash)),
         ("/x/..%2Fadmin", Err(PathRefusal::Dots)),
         (r"/x/..\admin", Err(PathRefusal::Dots)),
+        ("/admin%3Fx", Err(PathRefusal::Ambiguous)),
+        ("/admin/%23x", Ok(Some("/admin/.*"))),
+        ("/wiki/What%3F", Ok(Some("/.*"))),
+        ("/x/..%3Fy", Err(PathRefusal::Dots)),
+        ("/x/..%23/admin", Err(PathRefusal::Dots)),
+        ("/x%00y", Err(PathRefusal::Control)),
+        ("/x%0Ay", Err(PathRefusal::Control)),
+        ("/x%7F", Err(PathRefusal::Control)),
         ("/m;v=1/x", Ok(Some("/m;v=.*"))),
         ("/m%3Bv=1", Ok(Some("/m;v=.*"))),
         ("/exact;a", Ok(Some("/exact;a"))),
@@ -154,10 +166,10 @@ const PATTERNS: [&str; 19] = [
     "//.*",
 ];
 
-const PIECES: [&str; 38] = [
+const PIECES: [&str; 40] = [
     "/", "/", "/", "/", "//", "admin", "%61dmin", "ADMIN", "a", "%41", "b", "x", ".", "..", "%2e", "%2E%2e",
     "...", ";", "%3b", ";x=1", "..;", "%2F", "%2f", "%5c", "\\", "@", "%40", "%20", "ü", "%C3%bc", "%E4",
-    "[", "%5B", "%25", "%2561", "%", "%0", "+",
+    "[", "%5B", "%25", "%2561", "%", "%0", "+", "%3F", "%23",
 ];
 
 fn tables() -> impl Strategy<Value = Vec<&'static str>> {
@@ -170,11 +182,12 @@ fn paths() -> impl Strategy<Value = String> {
 }
 
 fn services() -> impl Strategy<Value = Service> {
-    any::<[bool; 4]>().prop_map(|[decodes, takes_backslashes, cuts_ends, merges]| Service {
+    any::<[bool; 5]>().prop_map(|[decodes, takes_backslashes, cuts_ends, merges, cuts_queries]| Service {
         decodes,
         takes_backslashes,
         cuts_ends,
         merges,
+        cuts_queries,
     })
 }
 
@@ -192,7 +205,7 @@ proptest! {
         let routes = with_rules(&patterns, PathRules { encoded_slashes, empty_segments, ..PathRules::default() });
         let Ok(served) = normal_path(&path) else { return Ok(()) };
         let Ok(Some(checked)) = routes.choose(&Method::GET, &PathView::new(&served)) else { return Ok(()) };
-        if checked.pattern().names_parameters() && service.cuts_ends {
+        if checked.pattern().names_parameters() && (service.cuts_ends || service.cuts_queries) {
             return Ok(());
         }
         let understood = service.reads(&served);
