@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
+use crate::client::{Origin, TrustedProxies, canonical};
 use crate::limits::{Full, Limits, Permit, Places};
+use crate::proxy_protocol::{self, Header};
 use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::{http1, http2};
@@ -28,6 +30,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The bounds.
     pub limits: Limits,
+    /// Whose word about clients counts.
+    pub proxies: TrustedProxies,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// Why a connection was turned away before its first request.
@@ -122,7 +128,11 @@ impl Listener {
                     continue;
                 }
             };
-            let permit = match places.take(address.ip()) {
+            // Fails only where the client is gone already: then it is nowhere.
+            let local = tcp_stream.local_addr().unwrap_or(config.address);
+            let origin = Origin::new(address, local, &config.proxies);
+            // Behind a proxy there are many clients.
+            let permit = match places.take(origin.trusted.is_none().then(|| address.ip())) {
                 Ok(permit) => permit,
                 Err(full) => {
                     let (refusal, answer) = match full {
@@ -137,13 +147,20 @@ impl Listener {
             let (app, acceptor, leaving, limits) =
                 (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
             let open_end = open.clone();
-            // Fails only where the client is gone already: then it is nowhere.
-            let local = tcp_stream.local_addr().unwrap_or(config.address);
+            let balancers = config.proxy_protocol.then(|| config.proxies.clone());
             // Boxed: the task of a connection that is taken over ends, and its memory with it.
             tokio::spawn(Box::pin(async move {
                 let _open = open_end;
-                if let Some((stream, h2)) = prepare(tcp_stream, acceptor, &limits).await {
-                    dispatch(app, stream, h2, [address, local], limits, permit, leaving).await;
+                let mut arrived = Arrived { tcp: tcp_stream, origin, permit };
+                if let Some(balancers) = balancers
+                    && let Err(error) = arrived.introduce(&balancers, &limits).await
+                {
+                    tracing::debug!(%error, address = %arrived.origin.hop, "not introduced by the PROXY protocol");
+                    return;
+                }
+                let Arrived { tcp, origin, permit } = arrived;
+                if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
+                    dispatch(app, stream, h2, origin, limits, permit, leaving).await;
                 }
             }));
         }
@@ -156,15 +173,46 @@ async fn dispatch<A: App>(
     app: A,
     stream: Stream,
     h2: bool,
-    addresses: [SocketAddr; 2],
+    origin: Origin,
     limits: Limits,
     permit: Permit,
     leaving: watch::Receiver<bool>,
 ) {
     if h2 {
-        http2::serve(app, stream, addresses, limits, permit, leaving).await;
+        http2::serve(app, stream, origin, limits, permit, leaving).await;
     } else {
-        http1::serve(app, stream, addresses, limits, permit, leaving).await;
+        http1::serve(app, stream, origin, limits, permit, leaving).await;
+    }
+}
+
+/// A connection of which nothing has been read.
+struct Arrived {
+    tcp: TcpStream,
+    origin: Origin,
+    permit: Permit,
+}
+
+impl Arrived {
+    /// Reads for whom a trusted balancer connects. The host itself may connect without being one, but for nobody else.
+    async fn introduce(&mut self, balancers: &TrustedProxies, limits: &Limits) -> io::Result<()> {
+        let is_trusted = self.origin.trusted.is_some();
+        let stranger = || io::Error::new(io::ErrorKind::PermissionDenied, "not of TRUSTED_PROXIES");
+        if !is_trusted && !self.origin.hop.ip().to_canonical().is_loopback() {
+            return Err(stranger());
+        }
+        match timeout(limits.head_timeout, proxy_protocol::read(&mut self.tcp)).await?? {
+            Header::Local => Ok(()),
+            Header::Proxied { .. } if !is_trusted => Err(stranger()),
+            Header::Proxied { source, secure } => {
+                self.origin =
+                    Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
+                if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
+                    refuse(&self.tcp, TOO_MANY_REQUESTS);
+                    return Err(io::Error::other("too many connections of its client"));
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -237,7 +285,13 @@ mod tests {
 
     #[tokio::test]
     async fn accepted_sockets_inherit_their_options() {
-        let config = Config { address: ([127, 0, 0, 1], 0).into(), tls: None, limits: Limits::default() };
+        let config = Config {
+            address: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            limits: Limits::default(),
+            proxies: TrustedProxies::default(),
+            proxy_protocol: false,
+        };
         let listener = Listener::bind(config, Arc::new(())).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, address) = listener.tcp.accept().await.unwrap();

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
+use crate::client::{Client, TrustedProxies};
 use crate::gate::Gate;
 use crate::limits::Permit;
 use crate::stream::Watched;
@@ -18,19 +19,37 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A response body.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Who sent a request, and how.
+/// Who sent a request, and how. This is all that is believed about a client; logs, limits and services get it from here.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The address the connection came from.
+    /// The client's address: the one that the connection came from or, where that is a trusted proxy, the one that it tells.
+    /// Port 0 where it tells none.
     pub address: SocketAddr,
+    /// The address that the connection came from, by the PROXY protocol where that is on.
+    pub hop: SocketAddr,
     /// The address it came to.
     pub local: SocketAddr,
-    /// Whether it came over TLS.
+    /// Whether the client uses TLS, with the gateway or with a trusted proxy that tells so.
     pub secure: bool,
+    /// Where `hop` is a trusted proxy, all of them.
+    pub trusted: Option<TrustedProxies>,
     /// Whether the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
     /// Keeps back the rest of an answer; HTTP/1 only.
     pub gate: Option<Gate>,
+}
+
+impl Peer {
+    /// The peer of a request with these headers.
+    pub(crate) fn of_request(&self, headers: &HeaderMap) -> Self {
+        let mut peer = self.clone();
+        if let Some(proxies) = &self.trusted {
+            let Client { address, secure } = proxies.client(headers, self.hop);
+            peer.address = address;
+            peer.secure = secure.unwrap_or(self.secure);
+        }
+        peer
+    }
 }
 
 /// The application behind a listener.

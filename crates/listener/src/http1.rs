@@ -1,7 +1,6 @@
 //! HTTP/1: hyper parses and answers; a socket that the application takes over is taken back from it.
 
 use std::future::{pending, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +18,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::again::Again;
-use crate::app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
+use crate::app::{Answer, App, Body, BoxError, Raw, Takeover};
+use crate::client::Origin;
 use crate::framing::{self, Framing};
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
@@ -93,18 +93,18 @@ impl hyper::body::Body for Answering {
 pub(crate) async fn serve<A: App>(
     app: A,
     stream: Stream,
-    [address, local]: [SocketAddr; 2],
+    origin: Origin,
     limits: Limits,
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
     let seen = Arc::new(Seen { framing: Mutex::new(Some(Framing::default())), ..Seen::default() });
-    let (secure, gate) = (matches!(stream, Stream::Tls(_)), Some(seen.gate.clone()));
-    let peer = Peer { address, local, secure, takeover: true, gate };
+    let peer = origin.peer(matches!(stream, Stream::Tls(_)), true, Some(seen.gate.clone()));
     let service = service_fn({
         let seen = seen.clone();
         move |mut request: Request<Incoming>| {
-            let (app, asked, peer) = (app.clone(), Asked::new(seen.clone()), peer.clone());
+            let (app, asked, peer) =
+                (app.clone(), Asked::new(seen.clone()), peer.of_request(request.headers()));
             Box::pin(async move {
                 let seen = &*asked.0;
                 let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);

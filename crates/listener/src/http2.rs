@@ -1,7 +1,6 @@
 //! HTTP/2 (RFC 9113), negotiated over TLS or by prior knowledge in clear.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use crate::app::{Answer, App, Peer};
+use crate::app::{Answer, App};
+use crate::client::Origin;
 use crate::http1::refusal;
 use crate::limits::{Limits, Permit};
 use crate::stream::{Seen, Stream, Watched};
@@ -27,14 +27,14 @@ const PING: Duration = Duration::from_secs(30);
 pub(crate) async fn serve<A: App>(
     app: A,
     stream: Stream,
-    [address, local]: [SocketAddr; 2],
+    origin: Origin,
     limits: Limits,
     _permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let peer = Peer { address, local, secure: matches!(stream, Stream::Tls(_)), takeover: false, gate: None };
+    let peer = origin.peer(matches!(stream, Stream::Tls(_)), false, None);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (app, peer) = (app.clone(), peer.clone());
+        let (app, peer) = (app.clone(), peer.of_request(request.headers()));
         async move {
             let response = match refusal(&mut request, &limits) {
                 Some(response) => response,

@@ -71,22 +71,43 @@ impl Places {
         Arc::new(Self { limits, observer, taken: Mutex::default() })
     }
 
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Full> {
+    /// A place for a connection; of a client address where that is known already.
+    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
         let mut taken = self.taken.lock();
         if taken.total >= self.limits.connections {
             return Err(Full::Total);
         }
-        let limited = self.limits.connections_per_address > 0;
-        if limited {
-            let of_address = taken.by_address.entry(address).or_default();
-            if *of_address >= self.limits.connections_per_address {
-                return Err(Full::Address);
-            }
-            *of_address += 1;
+        let most = self.limits.connections_per_address;
+        let address = address.filter(|_| most > 0);
+        if let Some(address) = address {
+            taken.count(address, most)?;
         }
         taken.total += 1;
         self.observer.opened();
-        Ok(Permit { places: self.clone(), address: limited.then(|| Box::new(address)) })
+        Ok(Permit { places: self.clone(), address: address.map(Box::new) })
+    }
+}
+
+impl Taken {
+    fn count(&mut self, address: IpAddr, most: usize) -> Result<(), Full> {
+        let of_address = self.by_address.entry(address).or_default();
+        if *of_address >= most {
+            return Err(Full::Address);
+        }
+        *of_address += 1;
+        Ok(())
+    }
+}
+
+impl Permit {
+    /// The connection turns out to be one of this client address.
+    pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), Full> {
+        let most = self.places.limits.connections_per_address;
+        if most > 0 && self.address.is_none() {
+            self.places.taken.lock().count(address, most)?;
+            self.address = Some(Box::new(address));
+        }
+        Ok(())
     }
 }
 
@@ -131,13 +152,15 @@ mod tests {
         let limits = Limits { connections: 2, connections_per_address: 1, ..Limits::default() };
         let open = Arc::new(Open::default());
         let places = Places::new(limits, open.clone());
-        let one = places.take([127, 0, 0, 1].into()).ok();
-        assert_eq!(places.take([127, 0, 0, 1].into()).err(), Some(Full::Address));
-        let _two = places.take([127, 0, 0, 2].into()).ok();
-        assert_eq!(places.take([127, 0, 0, 3].into()).err(), Some(Full::Total));
+        let one = places.take(Some([127, 0, 0, 1].into())).ok();
+        assert_eq!(places.take(Some([127, 0, 0, 1].into())).err(), Some(Full::Address));
+        let _two = places.take(Some([127, 0, 0, 2].into())).ok();
+        assert_eq!(places.take(Some([127, 0, 0, 3].into())).err(), Some(Full::Total));
         drop(one);
         assert_eq!(open.0.load(Relaxed), 1);
-        let _again = places.take([127, 0, 0, 1].into()).ok();
+        let mut unknown = Places::new(limits, Arc::new(())).take(None).unwrap();
+        assert_eq!(unknown.belongs_to([127, 0, 0, 1].into()), Ok(()));
+        let _again = places.take(Some([127, 0, 0, 1].into())).ok();
         assert_eq!(open.0.load(Relaxed), 2);
     }
 }

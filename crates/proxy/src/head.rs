@@ -1,5 +1,7 @@
 //! The heads of requests and answers on their way through (RFC 9110, section 7.6).
 
+mod claims;
+
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -76,6 +78,7 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     };
     let headers = &mut head.headers;
     drop_hop_by_hop(headers);
+    claims::drop_claims(headers, peer.trusted.is_some());
     match &wanted {
         Some(protocol) => {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -94,13 +97,14 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
         _ => {}
     }
     let scheme = if peer.secure { "https" } else { "http" };
+    let host = headers.get(X_FORWARDED_HOST).cloned().or(host);
     headers.insert(FORWARDED, forwarded(peer, host.as_ref(), scheme));
     let mut chain = Vec::with_capacity(48);
     for before in headers.get_all(X_FORWARDED_FOR) {
         chain.extend_from_slice(before.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    push_address(&mut chain, peer.address.ip().to_canonical());
+    push_address(&mut chain, peer.hop.ip().to_canonical());
     headers.insert(X_FORWARDED_FOR, header_value(chain));
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
@@ -108,12 +112,6 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     headers.append(VIA, via(head.version));
     wanted
-}
-
-/// Whether a client wants to open a WebSocket (RFC 6455, section 4.1), as pages do without being asked for more than their
-/// `Origin`.
-pub(crate) fn opens_websocket(head: &Parts) -> bool {
-    has_token(&head.headers, &CONNECTION, "upgrade") && has_token(&head.headers, &UPGRADE, "websocket")
 }
 
 /// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about another one.
@@ -171,7 +169,8 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 
 /// Drops what must not come after a body, and what the definition `set`s before it.
 pub(crate) fn for_trailers(trailers: &mut HeaderMap, set: &[HeaderName]) {
-    while let Some(name) = trailers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+    while let Some(name) = trailers.keys().find(|name| is_hop_by_hop(name) || claims::is_claim(name)).cloned()
+    {
         trailers.remove(name);
     }
     for name in NEVER_TRAILERS.iter().chain(&END_TO_END).chain(set) {
@@ -207,7 +206,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| !END_TO_END.contains(name))
+            .filter(|name| !END_TO_END.contains(name) && !claims::is_claim(name))
             .collect();
         for name in named {
             headers.remove(name);

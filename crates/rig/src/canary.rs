@@ -43,11 +43,11 @@ struct Seen {
 }
 
 /// Runs for ever, once in `every`.
-pub(crate) async fn sing(hub: Arc<Hub>, inbound: SocketAddr, every: Duration) {
+pub(crate) async fn sing(hub: Arc<Hub>, inbound: SocketAddr, proxy_protocol: bool, every: Duration) {
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
-        let run = timeout(LONGEST, run(&hub, reachable(inbound))).await;
+        let run = timeout(LONGEST, run(&hub, reachable(inbound), proxy_protocol)).await;
         let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
             Ok(result) => result,
             Err(error) => {
@@ -72,8 +72,11 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-async fn run(hub: &Arc<Hub>, address: SocketAddr) -> anyhow::Result<CanaryResult> {
+async fn run(hub: &Arc<Hub>, address: SocketAddr, proxy_protocol: bool) -> anyhow::Result<CanaryResult> {
     let mut stream = BufReader::new(TcpStream::connect(address).await.context("its own port")?);
+    if proxy_protocol {
+        stream.write_all(b"PROXY UNKNOWN\r\n").await?;
+    }
     let request = "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
     let connection = connected(hub, &mut stream).await?;

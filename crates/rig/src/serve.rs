@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use admin::Admin;
 use anyhow::Context;
-use auth::Cors;
 use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
@@ -56,13 +55,21 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
     // Behind the log: what opens that has the folder to itself.
-    let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), &settings.inbound.cors)?);
+    let apis = Arc::new(load_apis(settings.apis, folder.as_deref())?);
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
-    let bind =
-        |name, address, tls| bind(name, listener::Config { address, tls, limits: settings.limits }, &metrics);
-    let inbound_ports = bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), bind)?;
-    let internal_ports = bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind)?;
+    let bind = |proxy_protocol| {
+        let (limits, proxies, metrics) = (settings.limits, settings.proxies.clone(), &metrics);
+        move |name, address, tls| {
+            let proxies = proxies.clone();
+            bind(name, listener::Config { address, tls, limits, proxies, proxy_protocol }, metrics)
+        }
+    };
+    let inbound = bind(settings.proxy_protocol);
+    let inbound_ports =
+        bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), inbound)?;
+    let internal_ports =
+        bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind(false))?;
 
     let hub = Hub::new(
         settings.connections,
@@ -100,7 +107,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         background.spawn(async move { tls.watch().await });
     }
     if let (Some(every), Some(inbound)) = (settings.canary, inbound_ports.first()) {
-        background.spawn(canary::sing(hub.clone(), inbound.local_addr()?, every));
+        background.spawn(canary::sing(hub.clone(), inbound.local_addr()?, settings.proxy_protocol, every));
     }
     let mut serving = JoinSet::new();
     spawn(&mut serving, inbound_ports, &inbound, &leaving);
@@ -148,15 +155,12 @@ fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyh
 }
 
 /// The definitions of the file, and over them what was changed in an earlier life.
-fn load_apis(file: Definitions, folder: Option<&Path>, cors: &Cors) -> anyhow::Result<Apis> {
+fn load_apis(file: Definitions, folder: Option<&Path>) -> anyhow::Result<Apis> {
     let store: Box<dyn Store> = match folder {
         Some(folder) => Box::new(FileStore::new(folder)),
         None => Box::new(MemoryStore::default()),
     };
-    let (mut apis, mut warnings) = Apis::load(file, store, settings::variable)?;
-    if cors.is_any() {
-        warnings.extend(apis.warn_of_cookies());
-    }
+    let (apis, warnings) = Apis::load(file, store, settings::variable)?;
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }

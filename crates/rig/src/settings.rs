@@ -23,7 +23,7 @@ use std::time::Duration;
 use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
-use listener::{Limits, Tls};
+use listener::{Limits, Tls, TrustedProxies};
 use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
 use telemetry::{LogFormat, SpansConfig};
@@ -44,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) inbound_ports: Ports,
     /// Where the internal port is.
     pub(crate) api_ports: Ports,
+    /// Whose word about clients counts.
+    pub(crate) proxies: TrustedProxies,
+    /// Whether connections of frontends begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     /// The identity of both; `None`: no HTTPS.
     pub(crate) tls: Option<Tls>,
     /// The bounds of sockets and heads, of each port.
@@ -114,13 +118,12 @@ impl Settings {
         let tls = network::read_tls(reader);
         let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
         let (inbound_ports, api_ports) = network::read_ports(reader, api_token.is_some(), has_tls);
+        let (proxies, proxy_protocol) = network::read_proxies(reader);
         let max_body = reader.bytes("MAX_BODY_BYTES");
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
-        let cookie = access::read_cookie(reader);
-        let cors = network::read_cors(reader, cookie.is_some());
-        let apis = apis::read_apis(reader, &cors);
+        let cors = network::read_cors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
@@ -128,13 +131,15 @@ impl Settings {
             inbound_ports,
             api_ports,
             tls,
+            proxies,
+            proxy_protocol,
             limits: network::read_limits(reader),
             session: access::read_sessions(reader),
             data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
-            apis,
+            apis: apis::read_apis(reader),
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
@@ -149,7 +154,7 @@ impl Settings {
                 ..WaitingConfig::default()
             },
             proxy: proxy::Config {
-                cors: cors.clone(),
+                cors: cors.origin().clone(),
                 answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
                 idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
             },
@@ -159,7 +164,7 @@ impl Settings {
                     .expect("the bound of the row is 1"),
                 max_body,
                 body_timeout,
-                cookie,
+                cookie: access::read_cookie(reader),
                 subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
                 submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
             },
@@ -171,7 +176,7 @@ impl Settings {
                 host,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
-            log_level: reader.word("LOG_LEVEL", observing::log_level),
+            log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
             spans: observing::read_spans(reader),

@@ -14,6 +14,6 @@ pub use metrics::{
     CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, Metrics, ProxyEndpoint,
     ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
-pub use report::{Call, Report, Reporter};
+pub use report::{Call, Report, Reporter, address_text};
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

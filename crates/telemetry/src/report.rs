@@ -114,10 +114,18 @@ impl Report {
             status = self.status.map(|status| status.as_u16()),
             outcome = self.outcome.as_str(),
             duration_ms = self.took.as_micros() as f64 / 1000.0,
-            remote = self.address.to_string(),
+            remote = address_text(self.address),
             session = self.session.as_deref(),
             trace_id = self.trace.trace_id.to_string(),
             "request"
         );
+    }
+}
+
+/// An address as a text, without a port that nobody knows.
+pub fn address_text(address: SocketAddr) -> String {
+    match address.port() {
+        0 => address.ip().to_string(),
+        _ => address.to_string(),
     }
 }

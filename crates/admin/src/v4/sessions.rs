@@ -98,7 +98,7 @@ impl ConnectionDetail {
             id: it.id,
             transport: it.transport.as_str(),
             since: time::shown(it.since),
-            remote_address: it.client.address.to_string(),
+            remote_address: telemetry::address_text(it.client.address),
             user_agent: it.client.user_agent.map(Into::into),
             token_expires_at: it.token_left.and_then(|left| time::shown(now.checked_add(left)?)),
             // A connection that is just being opened has announced none yet.

@@ -36,6 +36,8 @@ fn cookies_of_http2_are_joined() {
 fn forwarded_quotes_what_is_no_token() {
     let peer = |address: &str| Peer {
         address: address.parse().unwrap(),
+        hop: address.parse().unwrap(),
+        trusted: None,
         local: "[2001:db8::1]:4000".parse().unwrap(),
         secure: false,
         takeover: true,

@@ -1,6 +1,5 @@
 //! The APIs that requests are forwarded to.
 
-use auth::Cors;
 use document::JsonError;
 use proxy::Definitions;
 
@@ -15,7 +14,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// The definitions, from the setting itself or from the file that it names. Each fault is a mistake of its own.
-pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> Definitions {
+pub(super) fn read_apis(reader: &mut Reader) -> Definitions {
     let list = reader.optional(NAME, |text, kind| {
         let json = json_or_file(text, &kind)?;
         document::from_str(&json).map_err(|error| match error {
@@ -26,8 +25,7 @@ pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> Definitions {
     let Some(list) = list else { return Definitions::default() };
     match Definitions::parse(&list, &variable) {
         Ok((definitions, warnings)) => {
-            let of_cookies = definitions.warnings_of_cookies().filter(|_| cors.is_any());
-            for warning in warnings.into_iter().chain(of_cookies) {
+            for warning in warnings {
                 reader.warn(format!("{NAME} {}", warning.0));
             }
             definitions

@@ -25,9 +25,11 @@ fn server(report: &Report, scope: &InstrumentationScope) -> SpanData {
         KeyValue::new("url.path", report.path.to_string()),
         KeyValue::new("url.scheme", if report.secure { "https" } else { "http" }),
         KeyValue::new("client.address", report.address.ip().to_canonical().to_string()),
-        KeyValue::new("client.port", i64::from(report.address.port())),
         KeyValue::new("rig.outcome", report.outcome.as_str()),
     ];
+    if report.address.port() != 0 {
+        attributes.push(KeyValue::new("client.port", i64::from(report.address.port())));
+    }
     let name = if labels.is_none() {
         method
     } else {
