@@ -13,7 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rig_tests::{Folder, Gateway, Request, Response, Wire, api};
+use rig_tests::{Folder, Gateway, Request, Response, Wire, api, eventually};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -342,4 +342,71 @@ fn a_connection_that_a_service_has_said_goodbye_on_costs_no_request() {
         assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200);
     }
     assert!(service.connections() > 1, "it has said goodbye");
+}
+
+/// Within how long a file is read again.
+const SOON: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Waits until files have been read again so many times, and checks that it did not take too long.
+fn await_reload(gateway: &Gateway, times: usize) {
+    let began = std::time::Instant::now();
+    eventually("the new credentials", || {
+        let read = gateway.log().matches("certificates for a service reloaded").count();
+        (read == times).then_some(())
+    });
+    assert!(began.elapsed() <= SOON, "{:?}", began.elapsed());
+}
+
+#[test]
+fn f12_whom_a_definition_trusts_changes_with_its_file() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for protocol in ["http/1.1", "h2"] {
+        let service = Service::start(Some(authority.server(&[protocol], None)));
+        std::fs::write(other.folder.join("used.pem"), other.issuer.pem()).expect("a file");
+        let used = other.folder.join("used.pem");
+        let more = json!({"http2": protocol == "h2", "tls": {"ca_file": used}});
+        let gateway = gateway(&service.api("https", &more));
+        assert_eq!(status(&gateway), 502);
+        // Cut off while it is written: the old one stays, and what is written then is taken.
+        let pem = authority.issuer.pem();
+        std::fs::write(&used, &pem[..pem.len() / 2]).expect("a file");
+        eventually("the complaint", || gateway.log().contains("the old ones stay").then_some(()));
+        assert_eq!(status(&gateway), 502);
+        std::fs::write(&used, &pem).expect("a file");
+        await_reload(&gateway, 1);
+        assert_eq!(status(&gateway), 200);
+        // The connection that waits was made under the old file: it is not used again.
+        let connections = service.connections();
+        std::fs::write(&used, other.issuer.pem()).expect("a file");
+        await_reload(&gateway, 2);
+        assert_eq!(status(&gateway), 502);
+        assert!(service.connections() > connections, "another one was tried");
+    }
+}
+
+#[test]
+fn f12_the_certificate_that_a_service_sees_changes_with_its_files() {
+    let (authority, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let service = Service::start(Some(authority.server(&["http/1.1"], Some(&clients))));
+    let (certificate, key) = clients.certify_to_files("gateway");
+    let (foreign, foreign_key) = others.certify_to_files("gateway");
+    // As Kubernetes lays out secrets: names that lead through a link to a folder of this version.
+    let folder = Folder::new();
+    let link = |path: String| std::path::PathBuf::from(path);
+    for (version, chain, private) in [("..1", &foreign, &foreign_key), ("..2", &certificate, &key)] {
+        std::fs::create_dir(folder.join(version)).expect("a folder");
+        std::fs::copy(chain, folder.join(&format!("{version}/tls.crt"))).expect("a copy");
+        std::fs::copy(private, folder.join(&format!("{version}/tls.key"))).expect("a copy");
+    }
+    std::os::unix::fs::symlink("..1", link(folder.join("..data"))).expect("a link");
+    for name in ["tls.crt", "tls.key"] {
+        std::os::unix::fs::symlink(format!("..data/{name}"), link(folder.join(name))).expect("a link");
+    }
+    let tls = json!({"ca_file": authority.file(), "cert_file": folder.join("tls.crt"), "key_file": folder.join("tls.key")});
+    let gateway = gateway(&service.api("https", &json!({"tls": tls})));
+    assert_eq!(status(&gateway), 502);
+    std::os::unix::fs::symlink("..2", link(folder.join("..tmp"))).expect("a link");
+    std::fs::rename(folder.join("..tmp"), folder.join("..data")).expect("a link in its place");
+    await_reload(&gateway, 1);
+    assert_eq!(status(&gateway), 200);
 }

@@ -1,10 +1,15 @@
 //! From a token to its claims (RFC 7519, RFC 7515).
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
+use document::Watched;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{DecodingKey, Header, Validation, decode, decode_header};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::key::{self, Algorithms, KeyError, KeySource};
@@ -27,9 +32,13 @@ pub struct TokenConfig {
     pub leeway: Duration,
 }
 
-/// Verifies tokens with one key.
+/// Verifies tokens with one key, which is read again where its file changes.
 pub struct Verifier {
-    key: Option<DecodingKey>,
+    key: ArcSwapOption<DecodingKey>,
+    /// How often the key was replaced.
+    generation: AtomicU64,
+    /// The key's file, and what it is for.
+    file: Option<(KeySource, Algorithms, Mutex<Watched>)>,
     validation: Validation,
 }
 
@@ -80,6 +89,13 @@ impl Verifier {
     /// # Errors
     /// The key cannot be read, or does not fit the algorithms.
     pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
+        let file = config.key.as_ref().and_then(|source| match source {
+            // Before it is read: a change meanwhile is seen by `refresh`.
+            KeySource::File(path) => {
+                Some((source.clone(), config.algorithms.clone(), Mutex::new(Watched::new([path.clone()]))))
+            }
+            KeySource::Text(_) => None,
+        });
         let key = config.key.as_ref().map(|source| key::load(source, &config.algorithms)).transpose()?;
         let mut validation = Validation::new(config.algorithms.0[0]);
         validation.algorithms.clone_from(&config.algorithms.0);
@@ -97,7 +113,30 @@ impl Verifier {
             required.push("iss");
         }
         validation.set_required_spec_claims(&required);
-        Ok(Self { key, validation })
+        let key = ArcSwapOption::from_pointee(key);
+        Ok(Self { key, generation: AtomicU64::new(0), file, validation })
+    }
+
+    /// Reads the key's file again where it has changed, or where it is `forced`. From then on, tokens need the new key. What
+    /// cannot be used leaves the old key in force. May wait for a disk.
+    pub fn refresh(&self, forced: bool) {
+        let Some((source, algorithms, watched)) = &self.file else { return };
+        let mut watched = watched.lock();
+        match watched.refresh(forced, || key::load(source, algorithms)) {
+            Some(Ok(key)) => {
+                self.key.store(Some(Arc::new(key)));
+                // Behind the key: whoever reads this generation verifies with that key.
+                self.generation.fetch_add(1, Ordering::Release);
+                tracing::info!("key of tokens reloaded");
+            }
+            Some(Err(error)) => tracing::error!(%error, "key of tokens not reloaded, the old one stays"),
+            None => {}
+        }
+    }
+
+    /// How often the key was replaced: what was verified under an earlier generation says nothing any more.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// How much longer than its `exp` a token is taken for good.
@@ -110,7 +149,8 @@ impl Verifier {
     /// # Errors
     /// See [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let key = self.key.as_ref().ok_or(TokenError::Signature)?;
+        let key = self.key.load();
+        let key = key.as_deref().ok_or(TokenError::Signature)?;
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Signature);
         }

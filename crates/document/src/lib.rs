@@ -1,10 +1,12 @@
-//! What operators write: JSON.
+//! What operators write: JSON, and files that change.
 //!
-//! The room knows the form of a document and where it is broken. It does not know what a document means: that is known
+//! The room knows the form of a document, where it is broken, and when it has to be read again. It does not know what a document means: that is known
 //! by the room that reads it.
 
 mod json;
 mod pointer;
+mod watched;
 
 pub use json::{JsonError, from_slice, from_str};
 pub use pointer::child;
+pub use watched::Watched;

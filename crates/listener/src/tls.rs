@@ -3,21 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use parking_lot::RwLock;
-use pkcs8::EncryptedPrivateKeyInfo;
-use pkcs8::der::pem::PemLabel;
+use document::Watched;
+use parking_lot::{Mutex, RwLock};
+use pem::{CertificateError, KeyError};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
-
-/// How often the files are looked at for a new certificate.
-const WATCH: Duration = Duration::from_secs(5);
 
 /// A TLS identity that can be exchanged; clones are the same one.
 #[derive(Clone, Debug)]
@@ -28,12 +22,8 @@ struct Identity {
     files: Files,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
-    /// When the files that were loaded at the start had been changed.
-    loaded: Changed,
+    watched: Mutex<Watched>,
 }
-
-/// The time of the last change of each file; none where it cannot be told.
-type Changed = [Option<SystemTime>; 2];
 
 #[derive(Debug)]
 struct Files {
@@ -53,12 +43,22 @@ pub enum TlsError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file holds no certificate in PEM.
-    #[error("{}: holds no certificate in PEM", .0.display())]
-    Certificate(PathBuf),
-    /// The file holds no private key in PEM.
-    #[error("{}: holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)", .0.display())]
-    Key(PathBuf),
+    /// The file holds no certificate that can be used.
+    #[error("{path}: {source}", path = path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CertificateError,
+    },
+    /// The file holds no private key that can be used.
+    #[error("{path}: {source}", path = path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
     /// The key is encrypted and there is no passphrase, or not the right one.
     #[error("{}: the key is encrypted and HTTPS_KEYFILE_PASS does not open it", .0.display())]
     Passphrase(PathBuf),
@@ -73,47 +73,43 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key, which may be an encrypted PKCS#8 one.
+    /// Reads a certificate chain and its key, which may be an encrypted PKCS#8 one; with warnings of what clients will
+    /// probably not accept.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn load(certificates: &Path, key: &Path, passphrase: Option<&str>) -> Result<Self, TlsError> {
+    pub fn load(
+        certificates: &Path,
+        key: &Path,
+        passphrase: Option<&str>,
+    ) -> Result<(Self, Vec<String>), TlsError> {
         let files = Files {
             certificates: certificates.to_owned(),
             key: key.to_owned(),
             passphrase: passphrase.map(str::to_owned),
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        // Before they are read: a change meanwhile is seen by `watch`.
-        let loaded = files.changed();
-        let current = RwLock::new(Arc::new(files.read(&provider)?));
-        Ok(Self(Arc::new(Identity { files, provider, current, loaded })))
+        // Before they are read: a change meanwhile is seen by `refresh`.
+        let watched = Mutex::new(Watched::new([files.certificates.clone(), files.key.clone()]));
+        let (current, warnings) = files.read(&provider)?;
+        let current = RwLock::new(Arc::new(current));
+        Ok((Self(Arc::new(Identity { files, provider, current, watched })), warnings))
     }
 
-    /// Reads the files again. New handshakes use what they hold; open connections go on.
-    ///
-    /// # Errors
-    /// As [`Tls::load`]; then the old certificate stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = self.0.files.read(&self.0.provider)?;
-        *self.0.current.write() = Arc::new(fresh);
-        Ok(())
-    }
-
-    /// Reloads whenever one of the files changes; runs for ever.
-    pub async fn watch(&self) {
-        let mut known = self.0.loaded;
-        let mut ticks = tokio::time::interval(WATCH);
-        loop {
-            ticks.tick().await;
-            let now = self.0.files.changed();
-            if now != known {
-                known = now;
-                match self.reload() {
-                    Ok(()) => tracing::info!("certificate reloaded"),
-                    Err(error) => tracing::error!(%error, "certificate not reloaded, the old one stays"),
+    /// Reads the files again where one has changed, or where it is `forced`. New handshakes use what they hold; open
+    /// connections go on. What cannot be used leaves the old certificate in force. May wait for a disk.
+    pub fn refresh(&self, forced: bool) {
+        let Identity { files, provider, current, watched } = &*self.0;
+        match watched.lock().refresh(forced, || files.read(provider)) {
+            Some(Ok((fresh, warnings))) => {
+                *current.write() = Arc::new(fresh);
+                tracing::info!("certificate reloaded");
+                for warning in warnings {
+                    tracing::warn!(warning, "in the new certificate");
                 }
             }
+            Some(Err(error)) => tracing::error!(%error, "certificate not reloaded, the old one stays"),
+            None => {}
         }
     }
 
@@ -135,37 +131,23 @@ impl ResolvesServerCert for Identity {
 }
 
 impl Files {
-    fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let pem = self.text(&self.certificates)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
-        if chain.is_empty() {
-            return Err(TlsError::Certificate(self.certificates.clone()));
-        }
-        CertifiedKey::from_der(chain, self.private_key()?, provider)
-            .map_err(|source| TlsError::Mismatch { path: self.key.clone(), source })
+    fn read(&self, provider: &CryptoProvider) -> Result<(CertifiedKey, Vec<String>), TlsError> {
+        let path = &self.certificates;
+        let unusable = |source| TlsError::Certificate { path: path.clone(), source };
+        let chain = pem::chain(&read(path)?).map_err(unusable)?;
+        let warnings = chain.warnings.iter().map(|warning| format!("{}: {warning}", path.display()));
+        let path = &self.key;
+        let key =
+            pem::private_key(&read(path)?, self.passphrase.as_deref()).map_err(|source| match source {
+                KeyError::Locked { .. } => TlsError::Passphrase(path.clone()),
+                source => TlsError::Key { path: path.clone(), source },
+            })?;
+        let certified = CertifiedKey::from_der(chain.certificates, key, provider);
+        let certified = certified.map_err(|source| TlsError::Mismatch { path: path.clone(), source })?;
+        Ok((certified, warnings.collect()))
     }
+}
 
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let pem = self.text(&self.key)?;
-        if let Ok(text) = std::str::from_utf8(&pem)
-            && text.contains(EncryptedPrivateKeyInfo::PEM_LABEL)
-        {
-            let locked = || TlsError::Passphrase(self.key.clone());
-            let passphrase = self.passphrase.as_deref().ok_or_else(locked)?;
-            let (_, document) =
-                pkcs8::SecretDocument::from_pem(text).map_err(|_| TlsError::Key(self.key.clone()))?;
-            let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| locked())?;
-            let key = encrypted.decrypt(passphrase).map_err(|_| locked())?;
-            return Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into());
-        }
-        PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Key(self.key.clone()))
-    }
-
-    fn text(&self, path: &Path) -> Result<Vec<u8>, TlsError> {
-        fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-    }
-
-    fn changed(&self) -> Changed {
-        [&self.certificates, &self.key].map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
-    }
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }

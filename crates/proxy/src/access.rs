@@ -41,6 +41,8 @@ pub(crate) struct Access {
 pub(crate) struct Token {
     claims: Claims,
     subject: Subject,
+    /// That of the key it was verified with.
+    generation: u64,
 }
 
 /// The tokens that a request was let in by.
@@ -113,7 +115,9 @@ impl Access {
     }
 
     fn verify(&self, text: &str) -> Option<Arc<Token>> {
-        if let Some(token) = self.verified.get(text) {
+        // Before the key is used: what was verified with an older one is verified again.
+        let generation = self.verifier.generation();
+        if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
             let ended = self.has_ended(&token);
             let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
             self.metrics.proxy.token_cache(result);
@@ -122,7 +126,7 @@ impl Access {
         self.metrics.proxy.token_cache(TokenCacheResult::Miss);
         let claims = self.verifier.verify(text).ok()?;
         let subject = self.sessions.subject(&claims.map).ok()?;
-        let token = Arc::new(Token { claims, subject });
+        let token = Arc::new(Token { claims, subject, generation });
         if text.len() <= LONGEST {
             self.verified.insert(text.into(), token.clone());
         }

@@ -176,6 +176,45 @@ impl Apis {
         Ok((differences, changed?))
     }
 
+    /// Makes what the file has by now the definitions of the file. What the internal port has changed stays as it is.
+    ///
+    /// # Errors
+    /// They cannot be served together, or stored. May wait for a disk.
+    pub fn replace_file(&self, file: Definitions) -> Result<Vec<Warning>, ChangeError> {
+        let mut changing = self.changing.lock();
+        let (before, now) = (self.snapshot(), now());
+        let base = &changing.base;
+        let of_file = |id: &Arc<str>, standing: &Standing| {
+            standing.ref_number == 0 && base.get(id) == Some(&standing.api.document)
+        };
+        let mut standing: BTreeMap<_, _> = before
+            .iter()
+            .filter(|(id, api)| !of_file(id, api))
+            .map(|(id, api)| (id.clone(), api.clone()))
+            .collect();
+        for api in &file.apis {
+            let was_deleted = base.contains_key(&api.id) && !before.contains_key(&api.id);
+            if was_deleted || standing.contains_key(&api.id) {
+                continue;
+            }
+            let same = before.get(&api.id).filter(|same| same.api.document == api.document).cloned();
+            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+            standing.insert(api.id.clone(), same.unwrap_or_else(fresh));
+        }
+        let of_file = file.apis.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
+        let old = std::mem::replace(&mut changing.base, of_file);
+        let changed = self.change(&mut changing, standing, Vec::new());
+        if changed.is_err() {
+            changing.base = old;
+        }
+        changed
+    }
+
+    /// Reads the files that definitions name again where one has changed, or where it is `forced`. May wait for a disk.
+    pub fn refresh_files(&self, forced: bool) {
+        self.table().upstreams().for_each(|(_, upstream)| upstream.refresh(forced));
+    }
+
     /// The definitions, by id.
     pub fn standing(&self) -> Vec<Standing> {
         self.standing.load().values().cloned().collect()

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use crate::path::PathRules;
 use ::auth::TokenSources;
 pub(crate) use parse::without_ours;
-pub(crate) use tls::pem;
+pub(crate) use tls::text as pem_text;
 
 /// One API: endpoints of one service.
 #[derive(Clone, Debug)]

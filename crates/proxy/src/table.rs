@@ -52,7 +52,10 @@ impl Table {
         let system = SystemRoots::default();
         for api in apis.iter().filter(|api| api.active) {
             let upstream = match before.upstreams.get(&api.id).filter(|old| old.config == api.upstream) {
-                Some(upstream) => upstream.clone(),
+                Some(upstream) => {
+                    upstream.refresh(false);
+                    upstream.clone()
+                }
                 None => match Upstream::new(&api.id, &api.upstream, &system) {
                     Ok(upstream) => Arc::new(upstream),
                     Err(fault) => {

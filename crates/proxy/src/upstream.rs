@@ -19,7 +19,6 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -32,6 +31,7 @@ pub(crate) use connect::Io;
 use copy::Copy;
 pub(crate) use link::{Link, Patience, SendError};
 use target::Target;
+use tls::Tls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
 /// How long making a connection may take, name resolution and TLS included.
@@ -51,7 +51,7 @@ pub(crate) struct Upstream {
     pub(crate) config: UpstreamConfig,
     targets: Vec<Target>,
     balancer: Balancer,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
     /// Ask the servers whether they are well; they end with this.
     checks: OnceLock<JoinSet<()>>,
 }
@@ -76,7 +76,7 @@ impl Upstream {
         system: &SystemRoots,
     ) -> Result<Self, TlsFault> {
         let is_https = config.targets.iter().any(|target| target.scheme == Scheme::HTTPS);
-        let tls = is_https.then(|| tls::client_config(&config.tls, config.http2, system)).transpose()?;
+        let tls = is_https.then(|| Tls::load(&config.tls, config.http2, system)).transpose()?;
         Ok(Self {
             api: api.clone(),
             config: config.clone(),
@@ -211,6 +211,14 @@ impl Upstream {
         self.targets[target].pool.put(link);
     }
 
+    /// Reads the files of HTTPS again where one has changed, or where it is `forced`. From then on, requests go over
+    /// connections that are made with what they hold. May wait for a disk.
+    pub(crate) fn refresh(&self, forced: bool) {
+        if self.tls.as_ref().is_some_and(|tls| tls.refresh(&self.api, forced)) {
+            self.targets.iter().for_each(|target| target.pool.renew());
+        }
+    }
+
     /// Closes connections that nobody needs.
     pub(crate) fn sweep(&self) {
         self.targets.iter().for_each(|target| target.pool.sweep());
@@ -233,8 +241,8 @@ impl Upstream {
 
     async fn connect(&self, target: &Target) -> io::Result<Box<Link>> {
         let connecting = async {
-            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS);
-            let io = Io::connect(&target.config, tls).await?;
+            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS).map(Tls::config);
+            let io = Io::connect(&target.config, tls.as_ref()).await?;
             let http2 = match tls {
                 Some(_) => io.has_chosen_http2(),
                 None => self.config.http2,
@@ -253,7 +261,11 @@ impl Upstream {
             tokio::spawn(async move { connection.await.unwrap_or_default() });
             Ok(Link::over(sender))
         };
-        timeout(CONNECT, connecting).await?.map(Box::new)
+        // Before the credentials are looked up: a connection made with those of before is not kept.
+        let epoch = target.pool.epoch();
+        let mut link = timeout(CONNECT, connecting).await??;
+        link.epoch = epoch;
+        Ok(Box::new(link))
     }
 }
 

@@ -6,6 +6,7 @@ mod cli;
 mod completions;
 mod leave;
 mod operate;
+mod reload;
 mod serve;
 mod settings;
 mod token;

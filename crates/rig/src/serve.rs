@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::canary;
 use crate::leave::LeaveSignals;
+use crate::reload::{Reload, Signals};
 use crate::settings::{self, Ports, Settings};
 
 /// How long the last traces may take to the collector.
@@ -51,6 +52,7 @@ fn raise_descriptors() {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
+    let signals = Signals::new()?;
     // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
@@ -83,6 +85,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
+    let reload = Reload::new(settings.apis_file, tls, settings.verifier.clone(), apis.clone());
     let proxy = Proxy::new(
         settings.proxy,
         apis,
@@ -103,9 +106,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         async move { hub.keep().await }
     });
     background.spawn(async move { proxy.keep().await });
-    if let Some(tls) = tls {
-        background.spawn(async move { tls.watch().await });
-    }
+    background.spawn(reload.keep(signals));
     if let (Some(every), Some(inbound)) = (settings.canary, inbound_ports.first()) {
         background.spawn(canary::sing(hub.clone(), inbound.local_addr()?, settings.proxy_protocol, every));
     }

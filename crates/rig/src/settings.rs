@@ -17,19 +17,21 @@ mod tests;
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
+use document::Watched;
 use listener::{Limits, Tls, TrustedProxies};
 use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
 use telemetry::{LogFormat, SpansConfig};
 use tracing::Level;
 
-pub(crate) use apis::variable;
+pub(crate) use apis::{definitions_in, variable};
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::parse_time;
 pub(crate) use mistake::{Mistake, Mistakes, Source};
@@ -64,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) extractors: Arc<Extractors>,
     /// The APIs that requests are forwarded to, as the file has them.
     pub(crate) apis: Definitions,
+    /// The file that they are from, as it was before it was read.
+    pub(crate) apis_file: Option<(PathBuf, Watched)>,
     /// Of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
@@ -139,6 +143,7 @@ impl Settings {
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
+            apis_file: apis::file(reader),
             apis: apis::read_apis(reader),
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),

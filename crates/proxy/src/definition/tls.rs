@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use pem::{CertificateError, KeyError};
 
 use super::TlsFiles;
 use super::members::Members;
@@ -17,9 +16,12 @@ const MAX_PATH: usize = 4096;
 
 pub(super) fn read(tls: &Members<'_>) -> TlsFiles {
     tls.only(&["ca_file", "cert_file", "key_file"]);
-    let ca = file(tls, "ca_file", has_certificate);
-    let certificate = file(tls, "cert_file", has_certificate);
-    let key = file(tls, "key_file", has_key);
+    let ca = file(tls, "ca_file", |text| {
+        pem::authorities(text).map(|found| found.warnings).map_err(no_certificate)
+    });
+    let certificate =
+        file(tls, "cert_file", |text| pem::chain(text).map(|found| found.warnings).map_err(no_certificate));
+    let key = file(tls, "key_file", |text| pem::private_key(text, None).map(|_| Vec::new()).map_err(no_key));
     for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if tls.value(one).is_some() && tls.value(other).is_none() {
             tls.fault(other, format!("must be present where {one} is"));
@@ -28,17 +30,32 @@ pub(super) fn read(tls: &Members<'_>) -> TlsFiles {
     TlsFiles { ca, client: certificate.zip(key) }
 }
 
-fn file(tls: &Members<'_>, name: &str, check: fn(&[u8]) -> Result<(), &'static str>) -> Option<PathBuf> {
+/// A file that `check` finds good; it tells warnings, or what is wrong.
+fn file(
+    tls: &Members<'_>,
+    name: &str,
+    check: impl Fn(&[u8]) -> Result<Vec<String>, String>,
+) -> Option<PathBuf> {
     let path = PathBuf::from(tls.text(name, MAX_PATH)?);
-    let checked = pem(&path).and_then(|pem| check(&pem).map_err(str::to_owned));
-    checked.map_err(|reason| tls.fault(name, reason)).ok().map(|()| path)
+    match text(&path).and_then(|text| check(&text)) {
+        Ok(warnings) => {
+            for warning in warnings {
+                tls.warn(name, &warning);
+            }
+            Some(path)
+        }
+        Err(reason) => {
+            tls.fault(name, reason);
+            None
+        }
+    }
 }
 
 /// What a PEM file has.
 ///
 /// # Errors
 /// It cannot be read, is none, or is too large: what is wrong with it, in words.
-pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn text(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     // Only files: a pipe would be waited for.
     match fs::metadata(path).map_err(unreadable)? {
@@ -48,15 +65,17 @@ pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-fn has_certificate(pem: &[u8]) -> Result<(), &'static str> {
-    let mut any = false;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        certificate.map_err(|_| "must be PEM")?;
-        any = true;
+fn no_certificate(error: CertificateError) -> String {
+    match error {
+        CertificateError::None => "must have a certificate as PEM".to_owned(),
+        CertificateError::Pem(error) => format!("must be PEM: {error}"),
     }
-    if any { Ok(()) } else { Err("must have a certificate as PEM") }
 }
 
-fn has_key(pem: &[u8]) -> Result<(), &'static str> {
-    PrivateKeyDer::from_pem_slice(pem).map(drop).map_err(|_| "must have a private key as PEM")
+fn no_key(error: KeyError) -> String {
+    match error {
+        KeyError::None => "must have a private key as PEM".to_owned(),
+        KeyError::Pem(error) => format!("must be PEM: {error}"),
+        KeyError::Locked { line } => format!("must not be encrypted (line {line})"),
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Link {
     silence: Pin<Box<Sleep>>,
     /// Whether it has not been used before.
     pub(super) fresh: bool,
+    /// The [`epoch`](super::pool::Pool::epoch) of its pool in which it was made.
+    pub(super) epoch: u32,
     /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
     stray: bool,
 }
@@ -97,6 +99,7 @@ impl Link {
             driver,
             silence: Box::pin(tokio::time::sleep(Duration::ZERO)),
             fresh: true,
+            epoch: 0,
             stray: false,
         }
     }

@@ -1,5 +1,6 @@
 //! The connections to a server that wait for their next exchange.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ pub(super) struct Pool {
     idle: Mutex<Vec<(Box<Link>, Instant)>>,
     /// The one HTTP/2 connection, where it is spoken.
     shared: Mutex<Option<Http2>>,
+    /// How often the credentials of new connections have changed. Changes with both locks held.
+    epoch: AtomicU32,
 }
 
 impl Pool {
@@ -28,6 +31,7 @@ impl Pool {
         {
             let mut link = Link::over(http2.clone());
             link.fresh = false;
+            link.epoch = self.epoch();
             return Some(Box::new(link));
         }
         loop {
@@ -45,7 +49,7 @@ impl Pool {
         }
         link.fresh = false;
         let mut idle = self.idle.lock();
-        if idle.len() < MOST {
+        if idle.len() < MOST && link.epoch == self.epoch() {
             idle.push((link, Instant::now()));
         }
     }
@@ -53,8 +57,26 @@ impl Pool {
     /// Every exchange goes over this new connection from now on, where it is HTTP/2.
     pub(super) fn share(&self, link: &Link) {
         if let Some(http2) = link.http2() {
-            *self.shared.lock() = Some(http2.clone());
+            let mut shared = self.shared.lock();
+            if link.epoch == self.epoch() {
+                *shared = Some(http2.clone());
+            }
         }
+    }
+
+    /// Which credentials new connections have: to be asked before these are looked up.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Closes all that wait, and keeps none that was made before: there are new credentials.
+    pub(super) fn renew(&self) {
+        let (old, shared) = {
+            let (mut idle, mut shared) = (self.idle.lock(), self.shared.lock());
+            self.epoch.fetch_add(1, Ordering::Release);
+            (std::mem::take(&mut *idle), shared.take())
+        };
+        drop((old, shared));
     }
 
     /// Closes what has waited for too long, or was closed by the server.

@@ -4,12 +4,13 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use document::Watched;
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::definition::{TlsFiles, pem};
+use crate::definition::{TlsFiles, pem_text};
 
 /// Why there is no HTTPS to a service.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +63,55 @@ impl SystemRoots {
     }
 }
 
-/// The configuration of connections to the servers of an API. Reads its files.
-///
-/// # Errors
-/// A file cannot be read or used, or nobody would be trusted.
-pub(crate) fn client_config(
-    files: &TlsFiles,
+/// The credentials of connections to the servers of an API, read again where their files change.
+#[derive(Debug)]
+pub(super) struct Tls {
+    files: TlsFiles,
     http2: bool,
-    system: &SystemRoots,
-) -> Result<Arc<ClientConfig>, TlsFault> {
+    config: ArcSwap<ClientConfig>,
+    watched: Mutex<Watched>,
+}
+
+impl Tls {
+    /// # Errors
+    /// A file cannot be read or used, or nobody would be trusted.
+    pub(super) fn load(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Self, TlsFault> {
+        let paths = files.ca.iter().chain(files.client.iter().flat_map(|(chain, key)| [chain, key]));
+        // Before they are read: a change meanwhile is seen by `refresh`.
+        let watched = Mutex::new(Watched::new(paths.cloned()));
+        let config = ArcSwap::new(client_config(files, http2, system)?);
+        Ok(Self { files: files.clone(), http2, config, watched })
+    }
+
+    /// What a new connection shows and whom it trusts.
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        self.config.load_full()
+    }
+
+    /// Reads the files again where one has changed, or where it is `forced`; whether there are new credentials. What cannot
+    /// be used leaves the old ones in force. May wait for a disk.
+    pub(super) fn refresh(&self, api: &str, forced: bool) -> bool {
+        if self.files == TlsFiles::default() {
+            return false;
+        }
+        let read = || client_config(&self.files, self.http2, &SystemRoots::default());
+        match self.watched.lock().refresh(forced, read) {
+            Some(Ok(config)) => {
+                self.config.store(config);
+                tracing::info!(api, "certificates for a service reloaded");
+                true
+            }
+            Some(Err(error)) => {
+                tracing::warn!(api, %error, "certificates for a service not reloaded, the old ones stay");
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+/// Reads the files.
+fn client_config(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Arc<ClientConfig>, TlsFault> {
     let roots = match &files.ca {
         Some(path) => Arc::new(authorities(path)?),
         None => system.get()?,
@@ -82,10 +123,11 @@ pub(crate) fn client_config(
     let mut config = match &files.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let chain = certificates("cert_file", certificate)?;
+            let chain = read("cert_file", certificate, pem::chain)?.certificates;
+            let private = read("key_file", key, |text| pem::private_key(text, None))?;
             let unlike =
                 |source| TlsFault::Identity { certificate: certificate.clone(), key: key.clone(), source };
-            builder.with_client_auth_cert(chain, private_key(key)?).map_err(unlike)?
+            builder.with_client_auth_cert(chain, private).map_err(unlike)?
         }
     };
     let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
@@ -94,20 +136,16 @@ pub(crate) fn client_config(
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsFault> {
-    let mut roots = RootCertStore::empty();
-    // A bundle may have some that nobody can use.
-    roots.add_parsable_certificates(certificates("ca_file", path)?);
+    let roots = read("ca_file", path, pem::authorities)?.roots;
     if roots.is_empty() { Err(TlsFault::Untrustworthy(path.to_owned())) } else { Ok(roots) }
 }
 
-fn certificates(field: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-    let fault = |reason| TlsFault::File { field, path: path.to_owned(), reason };
-    let text = pem(path).map_err(fault)?;
-    CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| fault(error.to_string()))
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
-    let fault = |reason| TlsFault::File { field: "key_file", path: path.to_owned(), reason };
-    let text = pem(path).map_err(fault)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| fault(error.to_string()))
+/// What `parse` makes of a file.
+fn read<T, E: ToString>(
+    field: &'static str,
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, E>,
+) -> Result<T, TlsFault> {
+    let parsed = pem_text(path).and_then(|text| parse(&text).map_err(|error| error.to_string()));
+    parsed.map_err(|reason| TlsFault::File { field, path: path.to_owned(), reason })
 }

@@ -116,9 +116,14 @@ pub(super) fn read_extractors(reader: &mut Reader) -> Arc<Extractors> {
     Arc::new(extractors.unwrap_or_default())
 }
 
+/// Whether a text begins like JSON, and so is no path.
+pub(super) fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
+}
+
 /// The text itself where it begins like JSON, else that of the file it names.
 pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
-    if text.trim_start().starts_with(['{', '[']) {
+    if is_json(text) {
         return Ok(text.to_owned());
     }
     std::fs::read_to_string(text).map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))

@@ -1,9 +1,11 @@
 //! The APIs that requests are forwarded to.
 
-use document::JsonError;
-use proxy::Definitions;
+use std::path::{Path, PathBuf};
 
-use super::access::json_or_file;
+use document::{JsonError, Watched};
+use proxy::{Definitions, Warning};
+
+use super::access::{is_json, json_or_file};
 use super::reader::Reader;
 
 const NAME: &str = "PROXY_CONFIG_FILE";
@@ -15,15 +17,9 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 /// The definitions, from the setting itself or from the file that it names. Each fault is a mistake of its own.
 pub(super) fn read_apis(reader: &mut Reader) -> Definitions {
-    let list = reader.optional(NAME, |text, kind| {
-        let json = json_or_file(text, &kind)?;
-        document::from_str(&json).map_err(|error| match error {
-            JsonError::Syntax(error) => format!("not JSON: {error}"),
-            duplicate => duplicate.to_string(),
-        })
-    });
-    let Some(list) = list else { return Definitions::default() };
-    match Definitions::parse(&list, &variable) {
+    let json = reader.optional(NAME, |text, kind| json_or_file(text, &kind));
+    let Some(json) = json else { return Definitions::default() };
+    match definitions(&json) {
         Ok((definitions, warnings)) => {
             for warning in warnings {
                 reader.warn(format!("{NAME} {}", warning.0));
@@ -32,9 +28,35 @@ pub(super) fn read_apis(reader: &mut Reader) -> Definitions {
         }
         Err(faults) => {
             for fault in faults {
-                reader.mistake(NAME, fault.to_string());
+                reader.mistake(NAME, fault);
             }
             Definitions::default()
         }
     }
+}
+
+/// The file that the setting names, if it names one, as it is now.
+pub(super) fn file(reader: &mut Reader) -> Option<(PathBuf, Watched)> {
+    let path = reader.text(NAME).filter(|text| !is_json(text)).map(PathBuf::from)?;
+    Some((path.clone(), Watched::new([path])))
+}
+
+/// The definitions in a file.
+///
+/// # Errors
+/// All that is wrong, a line each.
+pub(crate) fn definitions_in(file: &Path) -> Result<(Definitions, Vec<Warning>), String> {
+    let json = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    definitions(&json).map_err(|faults| faults.join("; "))
+}
+
+fn definitions(json: &str) -> Result<(Definitions, Vec<Warning>), Vec<String>> {
+    let list = document::from_str(json).map_err(|error| {
+        vec![match error {
+            JsonError::Syntax(error) => format!("not JSON: {error}"),
+            duplicate => duplicate.to_string(),
+        }]
+    })?;
+    let parsed = Definitions::parse(&list, &variable);
+    parsed.map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }

@@ -29,14 +29,19 @@ pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     let key = reader.file("HTTPS_KEYFILE");
     let passphrase = reader.text("HTTPS_KEYFILE_PASS");
     let loaded = Tls::load(&certificates?, &key?, passphrase.as_deref());
-    loaded.map_err(|error| reader.mistake(tls_setting(&error), error.to_string())).ok()
+    let loaded = loaded.map_err(|error| reader.mistake(tls_setting(&error), error.to_string()));
+    let (tls, warnings) = loaded.ok()?;
+    for warning in warnings {
+        reader.warn(format!("HTTPS_CERTFILE: {warning}"));
+    }
+    Some(tls)
 }
 
 /// Which setting an unusable identity is the mistake of. `Read` comes from a file that went away just now.
 fn tls_setting(error: &TlsError) -> &'static str {
     match error {
-        TlsError::Certificate(_) | TlsError::Read { .. } => "HTTPS_CERTFILE",
-        TlsError::Key(_) | TlsError::Mismatch { .. } => "HTTPS_KEYFILE",
+        TlsError::Certificate { .. } | TlsError::Read { .. } => "HTTPS_CERTFILE",
+        TlsError::Key { .. } | TlsError::Mismatch { .. } => "HTTPS_KEYFILE",
         TlsError::Passphrase(_) => "HTTPS_KEYFILE_PASS",
     }
 }

@@ -1,0 +1,12 @@
+//! Certificates and private keys as PEM (RFC 7468), read strictly: what is damaged is an error with its line, never
+//! skipped.
+//!
+//! The room knows what stands in the text of a file. It does not know what a certificate is for, and opens no file.
+
+mod block;
+mod certificate;
+mod key;
+
+pub use block::PemError;
+pub use certificate::{Authorities, CertificateError, Chain, authorities, chain};
+pub use key::{KeyError, private_key};

@@ -1,0 +1,147 @@
+//! What is read again while the node runs: the files that settings and definitions name, every few seconds where they
+//! change, and all at once on SIGHUP.
+
+use std::future::poll_fn;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use auth::Verifier;
+use document::Watched;
+use listener::Tls;
+use parking_lot::Mutex;
+use proxy::{Apis, ChangeError, Fault};
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+
+use crate::settings::definitions_in;
+
+/// How often the files are looked at.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Signals that would end the process if nobody took them, and mean nothing here.
+const IGNORED: [(&str, Number); 4] =
+    [("SIGUSR1", Number::USR1), ("SIGUSR2", Number::USR2), ("SIGALRM", Number::ALARM), ("SIGIO", Number::IO)];
+
+/// SIGHUP, and the signals that are ignored. SIGPIPE is ignored by every Rust program.
+pub(crate) struct Signals {
+    hang_up: Signal,
+    ignored: Vec<(&'static str, Signal)>,
+}
+
+impl Signals {
+    /// Takes the signals over: from now on they do not end the process.
+    ///
+    /// # Errors
+    /// The system does not let them be taken over.
+    pub(crate) fn new() -> io::Result<Self> {
+        let take = |number: Number| signal(SignalKind::from_raw(number.as_raw()));
+        let ignored = IGNORED.into_iter().map(|(name, number)| Ok((name, take(number)?)));
+        Ok(Self { hang_up: take(Number::HUP)?, ignored: ignored.collect::<io::Result<_>>()? })
+    }
+}
+
+/// Waits for the next signal that is ignored; returns its name.
+async fn next_ignored(ignored: &mut [(&'static str, Signal)]) -> &'static str {
+    poll_fn(|cx| {
+        for (name, signal) in &mut *ignored {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*name);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Whatever has files.
+pub(crate) struct Reload(Arc<Sources>);
+
+struct Sources {
+    /// The file of `PROXY_CONFIG_FILE`, where it is one.
+    definitions: Option<(PathBuf, Mutex<Watched>)>,
+    tls: Option<Tls>,
+    verifier: Arc<Verifier>,
+    apis: Arc<Apis>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        definitions: Option<(PathBuf, Watched)>,
+        tls: Option<Tls>,
+        verifier: Arc<Verifier>,
+        apis: Arc<Apis>,
+    ) -> Self {
+        let definitions = definitions.map(|(path, watched)| (path, Mutex::new(watched)));
+        Self(Arc::new(Sources { definitions, tls, verifier, apis }))
+    }
+
+    /// Runs for ever.
+    pub(crate) async fn keep(self, Signals { mut hang_up, mut ignored }: Signals) {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            let forced = tokio::select! {
+                _ = ticks.tick() => false,
+                _ = hang_up.recv() => true,
+                name = next_ignored(&mut ignored) => {
+                    tracing::info!(signal = name, "ignored");
+                    continue;
+                }
+            };
+            if forced {
+                tracing::info!("SIGHUP: certificates, keys and definitions are read again");
+            }
+            let sources = self.0.clone();
+            // A disk may be slow, or a network: nobody waits for it.
+            if let Err(error) = spawn_blocking(move || sources.refresh(forced)).await {
+                tracing::error!(%error, "reading files again has failed");
+            }
+            if forced {
+                tracing::info!(
+                    "SIGHUP: read again; settings, EXTRACTORS and LOG_LEVEL change with a restart only"
+                );
+            }
+        }
+    }
+}
+
+impl Sources {
+    fn refresh(&self, forced: bool) {
+        if let Some(tls) = &self.tls {
+            tls.refresh(forced);
+        }
+        self.verifier.refresh(forced);
+        self.refresh_definitions(forced);
+        self.apis.refresh_files(forced);
+    }
+
+    fn refresh_definitions(&self, forced: bool) {
+        let Some((path, watched)) = &self.definitions else { return };
+        let replaced = watched.lock().refresh(forced, || {
+            let (definitions, mut warnings) = definitions_in(path)?;
+            warnings.extend(self.apis.replace_file(definitions).map_err(|error| match error {
+                ChangeError::Faults(faults) => {
+                    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+                }
+                error => error.to_string(),
+            })?);
+            Ok::<_, String>(warnings)
+        });
+        let file = path.display();
+        match replaced {
+            Some(Ok(warnings)) => {
+                tracing::info!(%file, apis = self.apis.standing().len(), "API definitions reloaded");
+                for warning in warnings {
+                    tracing::warn!("{}", warning.0);
+                }
+            }
+            Some(Err(error)) => {
+                tracing::error!(%file, error, "API definitions not reloaded, the old ones stay")
+            }
+            None => {}
+        }
+    }
+}
