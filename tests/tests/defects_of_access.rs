@@ -63,7 +63,7 @@ fn d13_a_token_of_another_life_of_the_node_hits_no_connection() {
 
 #[test]
 fn d14_tokens_come_in_headers_queries_and_cookies() {
-    let gateway = Gateway::start(&[("JWT_COOKIE", "jwt")]);
+    let gateway = Gateway::start(&[("JWT_COOKIE", "jwt"), ("CORS", "http://my.origin")]);
     let token = token_of("s1");
     let path = "/_rig/v1/connection/sse";
     for request in [

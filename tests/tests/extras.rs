@@ -106,13 +106,13 @@ fn cors_names_the_origin_of_the_settings() {
     all.check(
         "preflight",
         &gateway.ask(&Request::new("OPTIONS", "/_rig/v1/events").header("Origin", "http://evil")),
-        "204 | access-control-allow-headers: content-type,authorization | access-control-allow-methods: POST | access-control-allow-origin: http://my.origin",
+        "204 | access-control-allow-credentials: true | access-control-allow-headers: content-type,authorization | access-control-allow-methods: POST | access-control-allow-origin: http://my.origin",
     );
     let sse = Sse::connect(gateway.inbound(), "");
     all.check(
         "SSE",
         &sse.head,
-        "200 | access-control-allow-origin: http://my.origin | cache-control: no-cache | content-type: text/event-stream; charset=utf-8",
+        "200 | access-control-allow-credentials: true | access-control-allow-origin: http://my.origin | cache-control: no-cache | content-type: text/event-stream; charset=utf-8",
     );
     let poll = Request::get("/_rig/v1/connection/longpolling").header("Origin", "http://evil");
     all.check(
@@ -146,7 +146,11 @@ fn event_types_of_up_to_1_kib() {
 
 #[test]
 fn a_token_may_come_by_cookie_where_that_is_allowed() {
-    let gateway = Gateway::start(&[("JWT_COOKIE", "session_jwt"), ("EXTRACTORS", EXTRACTORS)]);
+    let gateway = Gateway::start(&[
+        ("JWT_COOKIE", "session_jwt"),
+        ("CORS", "http://my.origin"),
+        ("EXTRACTORS", EXTRACTORS),
+    ]);
     let key = EncodingKey::from_secret(KEY.as_bytes());
     let token = signed(&claims("s", "al"), Algorithm::HS256, &key);
     let request =

@@ -182,7 +182,7 @@ fn methods() {
     all.check(
         "OPTIONS",
         &gateway.ask(&Request::new("OPTIONS", path)),
-        "204 | access-control-allow-headers: content-type,authorization | access-control-allow-methods: GET | access-control-allow-origin: *",
+        "204 | access-control-allow-headers: content-type,authorization,last-event-id,cache-control | access-control-allow-methods: GET | access-control-allow-origin: *",
     );
     let slash = Sse::open(gateway.inbound(), &Request::get(format!("{path}/"))).unwrap();
     all.check("trailing slash", &slash.head, HEAD);

@@ -143,12 +143,12 @@ fn handshakes() {
     );
 
     let extras = WebSocket::handshake(path)
-        .header("Sec-WebSocket-Protocol", "foo, bar")
+        .header("Sec-WebSocket-Protocol", "foo, cloudevents.json")
         .header("Sec-WebSocket-Extensions", "permessage-deflate")
         .header("Origin", "http://evil");
     let mut websocket = WebSocket::open(gateway.inbound(), &extras);
     all.check("protocols, extensions, origin", &websocket.head, HEAD);
-    assert_eq!(websocket.head.header("sec-websocket-protocol"), None);
+    assert_eq!(websocket.head.header("sec-websocket-protocol"), Some("cloudevents.json"));
     assert_eq!(websocket.head.header("sec-websocket-extensions"), None);
     all.check_text("and it works", &websocket.receive(), CREATED);
 }

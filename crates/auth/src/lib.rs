@@ -4,12 +4,14 @@
 //! is still legal is the session room's to say.
 
 mod check;
+mod cors;
 mod credentials;
 mod key;
 mod origin;
 mod verifier;
 
 pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
+pub use cors::{Cors, CorsError};
 pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, strip_cookies};
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
 pub use origin::{Sender, hosts, split_port};

@@ -209,13 +209,21 @@ impl Hub {
         Ok(self.connection(self.tokens.open(token)?))
     }
 
+    /// The same for a token that is bound to these bytes.
+    ///
+    /// # Errors
+    /// The token is none of ours, or is bound to something else.
+    pub fn find_for(&self, token: &str, bound_to: &[u8]) -> Result<Option<Arc<Connection>>, InvalidToken> {
+        Ok(self.connection(self.tokens.open_for(token, bound_to)?))
+    }
+
     fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         self.connections[id.shard(SHARDS)].lock().get(&id).and_then(Weak::upgrade)
     }
 
-    /// A fresh token for a connection.
-    pub fn token_of(&self, connection: &Connection) -> String {
-        self.tokens.seal(connection.id())
+    /// A fresh token for a connection, bound to these bytes.
+    pub fn token_of(&self, connection: &Connection, bound_to: &[u8]) -> String {
+        self.tokens.seal_for(connection.id(), bound_to)
     }
 
     /// Answers a poll with the events after `last_event_id`, as soon as there are any.

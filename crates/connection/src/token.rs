@@ -1,5 +1,6 @@
 //! The connection token: names one connection of one node, and says nothing to whoever holds it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -47,10 +48,15 @@ impl TokenKey {
 
     /// A fresh token; two tokens of one connection differ.
     pub fn seal(&self, id: ConnectionId) -> String {
+        self.seal_for(id, b"")
+    }
+
+    /// A fresh token that is good only together with these bytes, such as the origin of the page that it is for.
+    pub fn seal_for(&self, id: ConnectionId, bound_to: &[u8]) -> String {
         let mut sealed = [self.life, id.to_bytes()].concat();
         let (nonce, tag) = self
             .key
-            .seal_in_place_separate_tag(Aad::from(CONTEXT), &mut sealed)
+            .seal_in_place_separate_tag(Aad::from(context(bound_to)), &mut sealed)
             .expect("sealing 16 bytes succeeds");
         URL_SAFE.encode([&nonce.as_ref()[..], &sealed, tag.as_ref()].concat())
     }
@@ -60,6 +66,14 @@ impl TokenKey {
     /// # Errors
     /// Fails for anything but a token that this node has sealed since it started.
     pub fn open(&self, token: &str) -> Result<ConnectionId, InvalidToken> {
+        self.open_for(token, b"")
+    }
+
+    /// The connection that the token names, if it was sealed for the same bytes.
+    ///
+    /// # Errors
+    /// Fails for anything but a token that this node has sealed for them since it started.
+    pub fn open_for(&self, token: &str, bound_to: &[u8]) -> Result<ConnectionId, InvalidToken> {
         // Far above the length of a token; nothing larger is worth decoding.
         if token.len() > 256 {
             return Err(InvalidToken);
@@ -67,10 +81,16 @@ impl TokenKey {
         let mut bytes = URL_SAFE.decode(token).map_err(|_| InvalidToken)?;
         let (nonce, sealed) = bytes.split_at_mut_checked(NONCE).ok_or(InvalidToken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| InvalidToken)?;
-        let plain = self.key.open_in_place(nonce, Aad::from(CONTEXT), sealed).map_err(|_| InvalidToken)?;
+        let aad = Aad::from(context(bound_to));
+        let plain = self.key.open_in_place(nonce, aad, sealed).map_err(|_| InvalidToken)?;
         let id = plain.strip_prefix(&self.life).ok_or(InvalidToken)?;
         Ok(ConnectionId::from_bytes(id.try_into().map_err(|_| InvalidToken)?))
     }
+}
+
+/// What a token is authenticated with beside its own content.
+fn context(bound_to: &[u8]) -> Cow<'static, [u8]> {
+    if bound_to.is_empty() { CONTEXT.into() } else { [CONTEXT, b"\n", bound_to].concat().into() }
 }
 
 impl fmt::Debug for TokenKey {
@@ -96,6 +116,16 @@ mod tests {
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
             assert_eq!(key.open(&String::from_utf8(forged).unwrap()), Err(InvalidToken), "byte {at}");
         }
+    }
+
+    #[test]
+    fn f53_a_token_for_one_page_is_none_for_another() {
+        let key = TokenKey::new(None);
+        let token = key.seal_for(ID, b"http://a");
+        assert_eq!(key.open_for(&token, b"http://a"), Ok(ID));
+        assert_eq!(key.open_for(&token, b"http://b"), Err(InvalidToken));
+        assert_eq!(key.open(&token), Err(InvalidToken));
+        assert_eq!(key.open_for(&key.seal(ID), b"http://a"), Err(InvalidToken));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, StatusCode};
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use telemetry::CloseReason;
 use tungstenite::error::CapacityError;
 use tungstenite::handshake::derive_accept_key;
@@ -21,6 +21,10 @@ use crate::writer::Writer;
 
 /// What the gateway says to a client that sends data (RIG).
 const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way communication.";
+
+/// The subprotocol that is spoken: each message is an event in JSON (CloudEvents, WebSockets protocol binding, section
+/// 1.3). A client that names none gets the same.
+const SUBPROTOCOL: &str = "cloudevents.json";
 
 /// The largest message a client of the gateway may send before it is told that it may send none, in bytes.
 const CLIENT_MESSAGE: usize = 64 << 10;
@@ -46,6 +50,11 @@ pub enum HandshakeError {
     /// The key is missing or not 16 bytes in base64 (RFC 6455, section 4.2.1).
     #[error("expected a header sec-websocket-key of 16 bytes in base64")]
     Key,
+    /// No subprotocol that it offers is spoken here. Browsers fail a handshake that chooses none of what they offer.
+    #[error(
+        "none of the subprotocols in sec-websocket-protocol is known here; known: {SUBPROTOCOL}, or no header at all"
+    )]
+    Subprotocol,
 }
 
 impl HandshakeError {
@@ -53,7 +62,7 @@ impl HandshakeError {
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Key => StatusCode::BAD_REQUEST,
+            Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -64,14 +73,8 @@ impl Accept {
     /// # Errors
     /// Says which header is wrong.
     pub fn new(headers: &HeaderMap) -> Result<Self, HandshakeError> {
-        let has_token = |name, token: &str| {
-            headers
-                .get_all(name)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|value| value.split(','))
-                .any(|one| one.trim().eq_ignore_ascii_case(token))
-        };
+        let has_token =
+            |name, token: &str| elements(headers, name).any(|one| one.eq_ignore_ascii_case(token.as_bytes()));
         if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
             return Err(HandshakeError::NoUpgrade);
         }
@@ -82,6 +85,11 @@ impl Accept {
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return Err(HandshakeError::Version);
         }
+        let mut offered = elements(headers, SEC_WEBSOCKET_PROTOCOL).peekable();
+        let chosen = offered.peek().is_some();
+        if chosen && !offered.any(|protocol| protocol == SUBPROTOCOL.as_bytes()) {
+            return Err(HandshakeError::Subprotocol);
+        }
         let accept = derive_accept_key(key);
         let mut head = Vec::with_capacity(sse::HEAD);
         head.extend_from_slice(
@@ -89,6 +97,9 @@ impl Accept {
         );
         head.extend_from_slice(accept.as_bytes());
         head.extend_from_slice(b"\r\nupgrade: websocket\r\n");
+        if chosen {
+            head.extend_from_slice(format!("sec-websocket-protocol: {SUBPROTOCOL}\r\n").as_bytes());
+        }
         sse::write_headers(&mut head, &HeaderMap::new());
         head.extend_from_slice(b"\r\n");
         Ok(Self { head: head.into() })
@@ -98,6 +109,14 @@ impl Accept {
     pub fn head(&self) -> Bytes {
         self.head.clone()
     }
+}
+
+/// Iterates over the elements of a header that is a list, in all of its fields. Empty ones do not count (RFC 9110, section
+/// 5.6.1.2).
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let elements = values.flat_map(|value| value.split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// What a client said.

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched};
 use subscription::Subscription;
+use telemetry::Transport;
 
 use crate::answer::JSON;
-use crate::error::{ConnectError, ListError};
+use crate::error::{ConnectError, ForeignPage, ListError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
 
@@ -24,15 +25,16 @@ fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
 
 impl Shared {
     /// Every check before a connection is opened, the slow ones included.
-    pub(crate) async fn prepare(&self, asked: &Asked) -> Result<Opening, ConnectError> {
-        let prepared = self.try_prepare(asked).await;
+    pub(crate) async fn prepare(&self, asked: &Asked, transport: Transport) -> Result<Opening, ConnectError> {
+        let prepared = self.try_prepare(asked, transport).await;
         if let Err(error) = &prepared {
             self.hub.metrics().connection_refused(error.reason());
         }
         prepared
     }
 
-    async fn try_prepare(&self, Asked { request, peer }: &Asked) -> Result<Opening, ConnectError> {
+    async fn try_prepare(&self, asked: &Asked, transport: Transport) -> Result<Opening, ConnectError> {
+        let Asked { request, peer } = asked;
         if self.hub.is_leaving() {
             return Err(ConnectError::ShuttingDown);
         }
@@ -42,6 +44,9 @@ impl Shared {
         }
         let (headers, query) = (request.headers(), request.uri().query());
         let credentials: Vec<_> = self.token_sources.credentials(headers, query).collect();
+        if !self.trusts(&credentials, Some(transport), || asked.sender()) {
+            return Err(ForeignPage.into());
+        }
         let list = query.and_then(subscriptions);
         let wanted = match &list {
             Some(json) => parse_query(json, &self.extractors)?,

@@ -21,6 +21,14 @@ pub(crate) enum IdentityError {
     SessionBlacklisted(Option<SessionName>),
 }
 
+/// A page of another origin has its visitor's browser send a cookie.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "refused: the token came only by cookie, and from a web page of another origin (Origin, Sec-Fetch-Site), or by a \
+     WebSocket without Origin; needed: an origin that CORS names, or the token in the Authorization header or in ?jwt="
+)]
+pub(crate) struct ForeignPage;
+
 /// A list of subscriptions that cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
@@ -53,6 +61,8 @@ pub(crate) enum ConnectError {
     Denied,
     #[error("The node is shutting down.")]
     ShuttingDown,
+    #[error(transparent)]
+    ForeignPage(#[from] ForeignPage),
 }
 
 impl From<ListError> for ConnectError {
@@ -69,6 +79,7 @@ impl ConnectError {
         match self {
             Self::Rate => StatusCode::TOO_MANY_REQUESTS,
             Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ForeignPage(_) => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -81,6 +92,7 @@ impl ConnectError {
             Self::Body | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => RefusalReason::BadRequest,
             Self::Denied => RefusalReason::SubscriptionCheck,
             Self::ShuttingDown => RefusalReason::Shutdown,
+            Self::ForeignPage(_) => RefusalReason::Origin,
         }
     }
 
@@ -127,6 +139,8 @@ pub(crate) enum SetError {
     Bind(BindError),
     #[error("Subscription denied.")]
     Denied,
+    #[error(transparent)]
+    ForeignPage(#[from] ForeignPage),
 }
 
 /// What the checks could not know: the sessions as they are when the connection is bound to them.
@@ -153,7 +167,7 @@ impl SetError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Gone => StatusCode::GONE,
-            Self::Denied | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
+            Self::Denied | Self::ForeignPage(_) | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
             Self::Bind(_) => StatusCode::CONFLICT,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Body(error) => error.status(),
@@ -171,6 +185,8 @@ pub(crate) enum SubmitError {
     Decode(#[from] DecodeError),
     #[error("Submission denied.")]
     Denied,
+    #[error(transparent)]
+    ForeignPage(#[from] ForeignPage),
 }
 
 impl SubmitError {
@@ -178,7 +194,7 @@ impl SubmitError {
         match self {
             Self::Body(error) => error.status(),
             Self::Decode(error) => error.status(),
-            Self::Denied => StatusCode::FORBIDDEN,
+            Self::Denied | Self::ForeignPage(_) => StatusCode::FORBIDDEN,
         }
     }
 }

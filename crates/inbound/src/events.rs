@@ -1,6 +1,6 @@
 //! `POST /_rig/v1/events`.
 
-use auth::CheckRequest;
+use auth::{CheckRequest, Sender};
 use bytes::Bytes;
 use event::Event;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -9,25 +9,31 @@ use listener::{Body, read_body};
 
 use crate::answer::{JSON, answer, text};
 use crate::connect::is_of_type;
-use crate::error::SubmitError;
+use crate::error::{ForeignPage, SubmitError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
 
 pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
+    let origin = asked.origin();
     let response = match try_submit(shared, asked).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, JSON, accepted),
         Err(error) => text(error.status(), error),
     };
-    shared.with_cors(response)
+    shared.with_cors(origin.as_ref(), response)
 }
 
 /// Publishes the events of a request and returns them as JSON: one as it is, a batch as a list.
 async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError> {
+    let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
     let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
     let events = event::http::decode(&parts.headers, body.clone())?;
 
     if shared.config.submission_check.is_asked() {
+        let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
+        if !shared.trusts(&all, None, || Sender::of(&parts.uri, &parts.headers, secure)) {
+            return Err(ForeignPage.into());
+        }
         let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
         let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions());
         let check = CheckRequest {

@@ -6,15 +6,14 @@
 
 mod answer;
 mod connect;
-mod cors;
 mod error;
 mod events;
 mod identity;
 mod longpolling;
+mod poll_cookies;
 mod routes;
 mod sse;
 mod subscriptions;
 mod websocket;
 
-pub use cors::Cors;
 pub use routes::{Config, Inbound};

@@ -4,22 +4,22 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, TokenSources, Verifier};
+use auth::{Check, Cors, Credential, Place, Sender, TokenSources, Verifier};
 use connection::Hub;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use listener::{Answer, App, Body, Peer};
 use proxy::Proxy;
+use telemetry::Transport;
 use uuid::Uuid;
 
 use crate::answer::{REQUEST_ID, TEXT, answer, method_not_allowed, not_found};
-use crate::cors::Cors;
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// What an operator decides about the inbound port.
 pub struct Config {
-    /// Which origins may read the answers.
+    /// Which pages may read the answers, and use the cookies of their users.
     pub cors: Cors,
     /// Connects of all transports within a minute (RIG: `MAX_CONNECTIONS_PER_MINUTE`).
     pub connects_per_minute: NonZeroU32,
@@ -59,6 +59,24 @@ pub(crate) struct Asked {
     pub(crate) peer: Peer,
 }
 
+/// The headers that pages may send where nothing else is said.
+pub(crate) const HEADERS: &str = "content-type,authorization";
+
+/// Those of a stream: what `EventSource` and its substitutes send, which reconnect by themselves.
+const STREAM_HEADERS: &str = "content-type,authorization,last-event-id,cache-control";
+
+impl Asked {
+    /// Which page has sent it.
+    pub(crate) fn sender(&self) -> Sender<'_> {
+        Sender::of(self.request.uri(), self.request.headers(), self.peer.secure)
+    }
+
+    /// Its `Origin`, for the answer.
+    pub(crate) fn origin(&self) -> Option<HeaderValue> {
+        Cors::asking(self.request.headers()).cloned()
+    }
+}
+
 impl Inbound {
     /// The inbound port over the connections of `hub`; what is not for the gateway itself goes to `proxy`.
     pub fn new(
@@ -69,7 +87,7 @@ impl Inbound {
         proxy: Arc<Proxy>,
     ) -> Self {
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
-        let sse_headers = sse::headers(&config.cors);
+        let sse_headers = sse::headers(&config.cors, None);
         let authorization = TokenSources::authorization();
         let token_sources = TokenSources {
             query: Some("jwt".to_owned()),
@@ -97,13 +115,13 @@ impl Inbound {
         let response = match path {
             "/_rig/v1/connection/sse" => match method {
                 Method::GET => return sse::connect(shared, asked).await,
-                Method::HEAD => sse::head(shared),
-                Method::OPTIONS => shared.preflight("GET"),
+                Method::HEAD => sse::head(shared, &asked),
+                Method::OPTIONS => shared.preflight(&asked, "GET", STREAM_HEADERS),
                 _ => method_not_allowed("GET, HEAD, OPTIONS"),
             },
             "/_rig/v1/connection/ws" => match method {
                 Method::GET => return websocket::connect(shared, asked).await,
-                Method::OPTIONS => shared.preflight("GET"),
+                Method::OPTIONS => shared.preflight(&asked, "GET", HEADERS),
                 _ => method_not_allowed("GET, OPTIONS"),
             },
             "/_rig/v1/connection/longpolling" => match method {
@@ -113,13 +131,13 @@ impl Inbound {
             },
             "/_rig/v1/events" => match method {
                 Method::POST => events::submit(shared, asked).await,
-                Method::OPTIONS => shared.preflight("POST"),
+                Method::OPTIONS => shared.preflight(&asked, "POST", HEADERS),
                 _ => not_found(),
             },
             "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => health(shared),
             _ => match (subscriptions::connection_token(path), method) {
                 (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
-                (Some(_), Method::OPTIONS) => shared.preflight("PUT"),
+                (Some(_), Method::OPTIONS) => shared.preflight(&asked, "PUT", HEADERS),
                 _ => not_found(),
             },
         };
@@ -128,15 +146,42 @@ impl Inbound {
 }
 
 impl Shared {
-    fn preflight(&self, methods: &'static str) -> Response<Body> {
+    pub(crate) fn preflight(
+        &self,
+        asked: &Asked,
+        methods: &'static str,
+        names: &'static str,
+    ) -> Response<Body> {
         let mut response = crate::answer::empty(StatusCode::NO_CONTENT);
-        Cors::preflight(response.headers_mut(), methods);
-        self.with_cors(response)
+        Cors::preflight(response.headers_mut(), HeaderValue::from_static(methods), names);
+        self.with_cors(asked.origin().as_ref(), response)
     }
 
-    pub(crate) fn with_cors(&self, mut response: Response<Body>) -> Response<Body> {
-        self.config.cors.allow(response.headers_mut());
+    /// Lets pages read an answer. `origin` is that of the request.
+    pub(crate) fn with_cors(
+        &self,
+        origin: Option<&HeaderValue>,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        self.config.cors.allow(origin, response.headers_mut());
         response
+    }
+
+    /// Whether the tokens of a request count for the page that has sent it. A browser adds cookies by itself, whichever
+    /// page asks; for all other tokens the page must know them.
+    pub(crate) fn trusts<'r>(
+        &self,
+        credentials: &[Credential<'_>],
+        transport: Option<Transport>,
+        sender: impl FnOnce() -> Sender<'r>,
+    ) -> bool {
+        let is_cookie = credentials.first().is_some_and(|credential| credential.place == Place::Cookie);
+        let cors = &self.config.cors;
+        !is_cookie
+            || match transport {
+                Some(Transport::WebSocket) => cors.trusts_socket(sender()),
+                _ => cors.trusts(sender()),
+            }
     }
 }
 

@@ -1,36 +1,41 @@
 //! `GET /_rig/v1/connection/sse`.
 
+use std::borrow::Cow;
+
+use auth::Cors;
 use bytes::Bytes;
 use connection::{SseBody, sse_head};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use listener::{Answer, Body, Raw};
+use telemetry::Transport;
 
 use crate::answer::{empty, text};
 use crate::connect::socket;
-use crate::cors::Cors;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
 
 pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
+    let origin = asked.origin();
     match open(shared, asked).await {
         Ok(answer) => answer,
-        Err(error) => Answer::Response(shared.with_cors(text(error.status(), &error))),
+        Err(error) => Answer::Response(shared.with_cors(origin.as_ref(), text(error.status(), &error))),
     }
 }
 
 async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(&asked).await?;
+    let opening = shared.prepare(&asked, Transport::Sse).await?;
+    let headers = headers_for(shared, &asked);
     if !asked.peer.takeover {
         let connection =
             shared.hub.open_sse(opening, Bytes::new(), false).map_err(|error| shared.refused(error))?;
         let mut response = Response::new(SseBody::new(connection).map_err(Into::into).boxed_unsync());
-        response.headers_mut().clone_from(&shared.sse_headers);
+        response.headers_mut().clone_from(&headers);
         return Ok(Answer::Response(response));
     }
     let chunked = asked.request.version() >= Version::HTTP_11;
-    let head = sse_head(&shared.sse_headers, chunked);
+    let head = sse_head(&headers, chunked);
     let connection = shared.hub.open_sse(opening, head, chunked).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
         tokio::spawn(connection.run_sse(socket(raw.stream, raw.permit)));
@@ -38,16 +43,26 @@ async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
 }
 
 /// The head of a stream without the stream.
-pub(crate) fn head(shared: &Shared) -> Response<Body> {
+pub(crate) fn head(shared: &Shared, asked: &Asked) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
-    response.headers_mut().clone_from(&shared.sse_headers);
+    response.headers_mut().clone_from(&headers_for(shared, asked));
     response
 }
 
+/// Of a stream for this page.
+fn headers_for<'s>(shared: &'s Shared, asked: &Asked) -> Cow<'s, HeaderMap> {
+    let cors = &shared.config.cors;
+    if cors.depends_on_origin() {
+        Cow::Owned(headers(cors, asked.origin().as_ref()))
+    } else {
+        Cow::Borrowed(&shared.sse_headers)
+    }
+}
+
 /// Of every stream.
-pub(crate) fn headers(cors: &Cors) -> HeaderMap {
+pub(crate) fn headers(cors: &Cors, origin: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    cors.allow(&mut headers);
+    cors.allow(origin, &mut headers);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // Asks nginx and those who follow it not to hold the stream back.

@@ -1,6 +1,6 @@
 //! `PUT /_rig/v1/connection/{sse,ws,longpolling}/:token/subscriptions`.
 
-use auth::CheckRequest;
+use auth::{CheckRequest, Sender};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use listener::{Body, read_body};
@@ -9,7 +9,7 @@ use subscription::Subscription;
 
 use crate::answer::{empty, text};
 use crate::connect::is_of_type;
-use crate::error::SetError;
+use crate::error::{ForeignPage, SetError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
 
@@ -22,15 +22,17 @@ pub(crate) fn connection_token(path: &str) -> Option<String> {
 }
 
 pub(crate) async fn replace(shared: &Shared, asked: Asked, token: &str) -> Response<Body> {
+    let origin = asked.origin();
     let response = match try_replace(shared, asked, token).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
         Err(error) => text(error.status(), error),
     };
-    shared.with_cors(response)
+    shared.with_cors(origin.as_ref(), response)
 }
 
 async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), SetError> {
     let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
+    let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
     accepts_anything_of_ours(&parts.headers)?;
     if !is_of_type(&parts.headers, "application/json") {
@@ -38,6 +40,10 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
         return Err(SetError::ContentType(given));
     }
     let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
+    let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
+    if !shared.trusts(&all, None, || Sender::of(&parts.uri, &parts.headers, secure)) {
+        return Err(ForeignPage.into());
+    }
     let document = document::from_slice(&body).map_err(SetError::Json)?;
     let list = document.get("subscriptions").ok_or(SetError::NoSubscriptions)?;
     if !list.is_array() {

@@ -4,6 +4,7 @@ use connection::Accept;
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use listener::{Answer, Raw};
+use telemetry::Transport;
 
 use crate::answer::{empty, text};
 use crate::connect::socket;
@@ -20,6 +21,10 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
     };
     match open(shared, &asked, &accept).await {
         Ok(answer) => answer,
+        Err(error @ ConnectError::ForeignPage(_)) => {
+            let response = text(error.status(), error);
+            Answer::Response(shared.with_cors(asked.origin().as_ref(), response))
+        }
         // RIG tells a client what is wrong in the close frame: browsers hide the answer to a failed handshake.
         Err(error) => {
             let reason = error.close_reason();
@@ -32,7 +37,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
 }
 
 async fn open(shared: &Shared, asked: &Asked, accept: &Accept) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(asked).await?;
+    let opening = shared.prepare(asked, Transport::WebSocket).await?;
     let connection =
         shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {

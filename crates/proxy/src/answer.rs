@@ -1,8 +1,9 @@
 //! What the proxy answers itself, in RIG's words.
 
+use auth::Cors;
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW,
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -36,6 +37,8 @@ pub(crate) enum Refusal {
     Killed,
     /// The token's claims are not those required.
     Forbidden,
+    /// A page of another origin has its visitor's browser send a cookie.
+    ForeignPage,
     /// Asked too often; another request may come after so many seconds.
     TooMany(u64),
     /// The body is larger than the endpoint takes.
@@ -59,7 +62,7 @@ impl Refusal {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unauthenticated | Self::Killed => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
@@ -76,7 +79,7 @@ impl Refusal {
             Self::NotFound => ProxyStatus::NotFound,
             Self::Unauthenticated => ProxyStatus::Unauthenticated,
             Self::Killed => ProxyStatus::Killed,
-            Self::Forbidden => ProxyStatus::Forbidden,
+            Self::Forbidden | Self::ForeignPage => ProxyStatus::Forbidden,
             Self::TooMany(_) => ProxyStatus::TooManyRequests,
             Self::TooLarge => ProxyStatus::TooLarge,
             Self::ClientSilent => ProxyStatus::ClientTimeout,
@@ -94,6 +97,10 @@ impl Refusal {
             Self::Path(refusal) => return Bytes::from(refusal.to_string()),
             Self::Unauthenticated | Self::Killed => b"Authentication failed.",
             Self::Forbidden => b"The claims of the token do not allow this request.",
+            Self::ForeignPage => {
+                b"The token came only by cookie, and the request is of a web page of another origin (Origin, \
+                  Sec-Fetch-Site), or of a WebSocket without Origin."
+            }
             Self::TooMany(_) => b"Too many requests.",
             Self::TooLarge => b"The request body is too large.",
             Self::ClientSilent => b"The request body did not arrive in time.",
@@ -104,8 +111,8 @@ impl Refusal {
         })
     }
 
-    /// The answer; `origin` is who may read it (RIG: `CORS`).
-    pub(crate) fn answer(self, origin: &HeaderValue) -> Response<Body> {
+    /// The answer to a request of this origin.
+    pub(crate) fn answer(self, cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
         let mut response = whole(self.status(), self.text());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
@@ -124,20 +131,19 @@ impl Refusal {
             }
             _ => {}
         }
-        allow(headers, origin);
+        allow(headers, cors, origin);
         response
     }
 }
 
 /// The answer to a preflight for a path that has these methods.
-pub(crate) fn preflight(methods: &[Method], origin: &HeaderValue) -> Response<Body> {
+pub(crate) fn preflight(methods: &[Method], cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
     let mut response = whole(StatusCode::NO_CONTENT, Bytes::new());
     let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let methods = HeaderValue::from_str(&methods).expect("a method is a token");
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type,authorization"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
+    cors.allow(origin, headers);
+    Cors::preflight(headers, methods.clone(), "content-type,authorization");
     headers.insert(ALLOW, methods);
     response
 }
@@ -145,7 +151,7 @@ pub(crate) fn preflight(methods: &[Method], origin: &HeaderValue) -> Response<Bo
 /// An answer that came to the internal port; it belongs to the session until it has left, and so does its record.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
-    origin: &HeaderValue,
+    (cors, origin): (&Cors, Option<&HeaderValue>),
     session: Option<InSession>,
     record: Record,
 ) -> Response<Body> {
@@ -158,13 +164,14 @@ pub(crate) fn asynchronous(
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response.headers_mut().entry(REQUEST_ID).or_insert_with(request_id);
-    allow(response.headers_mut(), origin);
+    response.headers_mut().remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+    allow(response.headers_mut(), cors, origin);
     response
 }
 
 /// What RIG lets other origins do with an answer of its own.
-fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+fn allow(headers: &mut HeaderMap, cors: &Cors, origin: Option<&HeaderValue>) {
+    cors.allow(origin, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("*"));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
 }

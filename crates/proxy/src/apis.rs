@@ -38,6 +38,8 @@ type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Apis {
     store: Box<dyn Store>,
     environment: Environment,
+    /// Whether to warn of definitions that take cookies.
+    warns_of_cookies: bool,
     /// Changes are made one after the other; what is served is read without it.
     changing: Mutex<Changing>,
     standing: ArcSwap<BTreeMap<Arc<str>, Standing>>,
@@ -87,6 +89,18 @@ impl fmt::Debug for Apis {
 }
 
 impl Apis {
+    /// Warns of definitions that take cookies from now on: under `CORS=*` no page of another origin may use them. Returns
+    /// the warnings of those that stand and are not the file's.
+    pub fn warn_of_cookies(&mut self) -> Vec<Warning> {
+        self.warns_of_cookies = true;
+        let base = &self.changing.get_mut().base;
+        let standing = self.standing.load();
+        let stored = standing.values().filter(|it| base.get(&it.api.id) != Some(&it.api.document));
+        let warned =
+            |it: &Standing| Some(Warning(format!("API {}: {}", it.api.id, it.api.warning_of_cookie()?.0)));
+        stored.filter_map(warned).collect()
+    }
+
     /// A new definition.
     ///
     /// # Errors
@@ -98,7 +112,7 @@ impl Apis {
         if self.standing.load().contains_key(id) {
             return Err(ChangeError::Exists(id.to_owned()));
         }
-        let (api, warnings) = Api::parse(document, &self.environment).map_err(ChangeError::Faults)?;
+        let (api, warnings) = self.parse(document)?;
         let mut standing = self.snapshot();
         standing.insert(api.id.clone(), Standing { api: Arc::new(api), ref_number: 0, timestamp: now() });
         self.change(&mut changing, standing, warnings)
@@ -121,8 +135,7 @@ impl Apis {
                 document.remove(needed);
             }
         }
-        let api = Api::parse(&Value::Object(document), &self.environment);
-        let (api, warnings) = api.map_err(ChangeError::Faults)?;
+        let (api, warnings) = self.parse(&Value::Object(document))?;
         let ref_number = before.ref_number + 1;
         standing.insert(api.id.clone(), Standing { api: Arc::new(api), ref_number, timestamp: now() });
         self.change(&mut changing, standing, warnings)
@@ -149,8 +162,10 @@ impl Apis {
         dry_run: bool,
     ) -> Result<(Vec<Difference>, Vec<Warning>), ChangeError> {
         let mut changing = self.changing.lock();
-        let (Definitions { apis }, warnings) =
-            Definitions::parse(documents, &self.environment).map_err(ChangeError::Faults)?;
+        let parsed = Definitions::parse(documents, &self.environment);
+        let (definitions, mut warnings) = parsed.map_err(ChangeError::Faults)?;
+        warnings.extend(definitions.warnings_of_cookies().filter(|_| self.warns_of_cookies));
+        let Definitions { apis } = definitions;
         let before = self.snapshot();
         let now = now();
         let stand = |api: &Arc<Api>| match before.get(&api.id) {
@@ -228,6 +243,12 @@ impl Apis {
     /// What is served.
     pub(crate) fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    fn parse(&self, document: &Value) -> Result<(Api, Vec<Warning>), ChangeError> {
+        let (api, mut warnings) = Api::parse(document, &self.environment).map_err(ChangeError::Faults)?;
+        warnings.extend(api.warning_of_cookie().filter(|_| self.warns_of_cookies));
+        Ok((api, warnings))
     }
 
     fn snapshot(&self) -> BTreeMap<Arc<str>, Standing> {

@@ -17,6 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
+use crate::fault::Warning;
 use crate::path::PathRules;
 use ::auth::TokenSources;
 pub(crate) use parse::without_ours;
@@ -39,6 +40,16 @@ pub struct Api {
     pub endpoints: Vec<Endpoint>,
     /// The document itself, with RIG's defaults filled in.
     pub document: Map<String, Value>,
+}
+
+impl Api {
+    /// What there is to warn of where every page may read answers (`CORS=*`): then none may use cookies.
+    pub fn warning_of_cookie(&self) -> Option<Warning> {
+        self.token_sources.as_ref()?.cookie.as_ref()?;
+        let text = "/auth/use_cookie: under CORS=*, the cookie counts only for pages of the gateway's own origin; CORS names \
+                    the origins of others";
+        Some(Warning(text.to_owned()))
+    }
 }
 
 /// One endpoint: a method and the paths it covers.

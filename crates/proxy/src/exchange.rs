@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::EXPECT;
+use auth::{Place, Sender, TokenSources};
+use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri};
@@ -35,6 +36,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) proxy: &'a Proxy,
     pub(crate) route: &'a Arc<Route>,
     pub(crate) peer: &'a Peer,
+    /// The `Origin` of the request, if the gateway's own answers depend on it.
+    pub(crate) origin: Option<&'a HeaderValue>,
 }
 
 /// A request that a service may see.
@@ -45,6 +48,8 @@ pub(crate) struct Prepared {
     /// How it is answered asynchronously, if it is.
     expected: Option<Expected>,
     session: Option<InSession>,
+    /// Whether the answer must not allow a page to send cookies.
+    withholds_credentials: bool,
 }
 
 impl Exchange<'_> {
@@ -57,6 +62,7 @@ impl Exchange<'_> {
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
         let Self { proxy, route, peer, .. } = *self;
+        let withholds_credentials = self.is_for_stranger(&head);
         let (tokens, session) = self.admit(&mut head)?.unzip();
         if let Some(name) = tokens.as_ref().and_then(Tokens::session) {
             record.in_session(name);
@@ -79,15 +85,40 @@ impl Exchange<'_> {
         if expects {
             body::hold(&mut request);
         }
-        Ok(Prepared { request, wanted, expected, session })
+        Ok(Prepared { request, wanted, expected, session, withholds_credentials })
     }
 
     /// Enters a request into its sessions, where the endpoint wants one.
     fn admit(&self, head: &mut Parts) -> Result<Option<(Tokens, InSession)>, Refusal> {
         let Some(sources) = &self.route.token_sources else { return Ok(None) };
+        if sources.cookie.is_some() && self.is_lured(sources, head) {
+            return Err(Refusal::ForeignPage);
+        }
         let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
         let admitted = self.proxy.access.admit(sources, head, in_flight);
         admitted.map(Some).map_err(|_| Refusal::Unauthenticated)
+    }
+
+    /// Whether all that would let a request in is a cookie, which browsers send whichever page asks, and the page is none
+    /// whose requests may change anything. Answers to its other requests it cannot read.
+    fn is_lured(&self, sources: &TokenSources, head: &Parts) -> bool {
+        let opens_socket = head::opens_websocket(head);
+        if head.method.is_safe() && !opens_socket {
+            return false;
+        }
+        let first = sources.credentials(&head.headers, head.uri.query()).next();
+        let cors = &self.proxy.config.cors;
+        let sender = Sender::of(&head.uri, &head.headers, self.peer.secure);
+        let trusted = if opens_socket { cors.trusts_socket(sender) } else { cors.trusts(sender) };
+        first.is_some_and(|first| first.place == Place::Cookie) && !trusted
+    }
+
+    /// Whether the endpoint takes cookies, and the page that asks may not use them, whatever its service says.
+    fn is_for_stranger(&self, head: &Parts) -> bool {
+        let cors = &self.proxy.config.cors;
+        let takes_cookies = self.route.token_sources.as_ref().is_some_and(|sources| sources.cookie.is_some());
+        let is_stranger = || !cors.trusts(Sender::of(&head.uri, &head.headers, self.peer.secure));
+        takes_cookies && (cors.is_any() || is_stranger())
     }
 
     /// All that can be said against a request before a service has seen it.
@@ -133,7 +164,7 @@ impl Exchange<'_> {
     }
 
     pub(crate) async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
-        let Prepared { request, wanted, expected, session } = prepared;
+        let Prepared { request, wanted, expected, session, withholds_credentials } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = match endpoint.timeout {
             Some(Duration::ZERO) => FOREVER,
@@ -144,7 +175,13 @@ impl Exchange<'_> {
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
             let answered = self.route.upstream.send(request, patience).await?;
-            self.answer(answered, wanted, expected, session, record).await
+            let mut answer = self.answer(answered, wanted, expected, session, record).await?;
+            if let Answer::Response(response) = &mut answer
+                && withholds_credentials
+            {
+                response.headers_mut().remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+            }
+            Ok(answer)
         });
         match in_flight {
             Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Killed)),
@@ -168,7 +205,7 @@ impl Exchange<'_> {
         let answer = answer.map_err(|_| Refusal::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
         record.answered(answer.status);
-        let cors = &self.proxy.config.cors;
+        let cors = (&self.proxy.config.cors, self.origin);
         Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
     }
 

@@ -114,6 +114,12 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     wanted
 }
 
+/// Whether a client wants to open a WebSocket (RFC 6455, section 4.1), as pages do without being asked for more than their
+/// `Origin`.
+pub(crate) fn opens_websocket(head: &Parts) -> bool {
+    has_token(&head.headers, &CONNECTION, "upgrade") && has_token(&head.headers, &UPGRADE, "websocket")
+}
+
 /// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about another one.
 pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_here: bool) {
     headers.insert(TRACEPARENT, context.traceparent());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use auth::Verifier;
+use auth::{Cors, Verifier};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
@@ -26,8 +26,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// What an operator decides about the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which origin may read the proxy's own answers (RIG: `CORS`).
-    pub cors: HeaderValue,
+    /// Which pages may read the proxy's own answers, and use the cookies of their users (RIG: `CORS`).
+    pub cors: Cors,
     /// How long a service may take to begin its answer (RIG: `PROXY_RECV_TIMEOUT`).
     pub answer_timeout: Duration,
     /// How long a body, in either direction, may stand still.
@@ -86,15 +86,19 @@ impl Proxy {
 
     /// Answers a request that is not for the gateway itself.
     pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        // Not looked at where it makes no difference.
+        let cors = &self.config.cors;
+        let origin = cors.depends_on_origin().then(|| Cors::asking(request.headers()).cloned()).flatten();
+        let origin = origin.as_ref();
         // What comes before the service is asked is done there, so that its leftovers are not carried along here.
-        let (route, prepared, mut record) = match self.begin(request, &peer) {
+        let (route, prepared, mut record) = match self.begin(request, &peer, origin) {
             Ok(begun) => begun,
             Err(answer) => return *answer,
         };
-        let exchange = Exchange { proxy: self, route: &route, peer: &peer };
+        let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
         match exchange.run(prepared, &mut record).await {
             Ok(answer) => answer,
-            Err(refusal) => self.refuse(refusal, record),
+            Err(refusal) => self.refuse(refusal, record, origin),
         }
     }
 
@@ -103,6 +107,7 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         peer: &Peer,
+        origin: Option<&HeaderValue>,
     ) -> Result<(Arc<Route>, Prepared, Record), Box<Answer>> {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
@@ -113,7 +118,7 @@ impl Proxy {
         };
         // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
-            return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
+            return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
         }
         let path = PathView::new(target.path());
         let table = self.apis.table();
@@ -125,25 +130,25 @@ impl Proxy {
                     _ => Vec::new(),
                 };
                 if methods.is_empty() {
-                    return Err(Box::new(self.refuse(Refusal::NotFound, unmatched())));
+                    return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
                 }
-                let answer = answer::preflight(&methods, &self.config.cors);
+                let answer = answer::preflight(&methods, &self.config.cors, origin);
                 let mut record = unmatched();
                 record.answered(answer.status());
                 record.whole();
                 return Err(Box::new(Answer::Response(answer)));
             }
-            Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched()))),
+            Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched(), origin))),
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
-        let exchange = Exchange { proxy: self, route: &route, peer };
+        let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match route.pattern.rewrite(&path) {
             Ok(path) => exchange.prepare(head, &path, body, trace, &mut record),
             Err(refusal) => Err(Refusal::Path(refusal)),
         };
         match prepared {
             Ok(prepared) => Ok((route, prepared, record)),
-            Err(refusal) => Err(Box::new(self.refuse(refusal, record))),
+            Err(refusal) => Err(Box::new(self.refuse(refusal, record, origin))),
         }
     }
 
@@ -169,8 +174,8 @@ impl Proxy {
         record
     }
 
-    fn refuse(&self, refusal: Refusal, record: Record) -> Answer {
+    fn refuse(&self, refusal: Refusal, record: Record, origin: Option<&HeaderValue>) -> Answer {
         record.refused(refusal);
-        Answer::Response(refusal.answer(&self.config.cors))
+        Answer::Response(refusal.answer(&self.config.cors, origin))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use admin::Admin;
 use anyhow::Context;
+use auth::Cors;
 use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
@@ -57,7 +58,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
     // Behind the log: what opens that has the folder to itself.
-    let apis = Arc::new(load_apis(settings.apis, folder.as_deref())?);
+    let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), &settings.inbound.cors)?);
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
     let bind = |proxy_protocol| {
@@ -156,12 +157,15 @@ fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyh
 }
 
 /// The definitions of the file, and over them what was changed in an earlier life.
-fn load_apis(file: Definitions, folder: Option<&Path>) -> anyhow::Result<Apis> {
+fn load_apis(file: Definitions, folder: Option<&Path>, cors: &Cors) -> anyhow::Result<Apis> {
     let store: Box<dyn Store> = match folder {
         Some(folder) => Box::new(FileStore::new(folder)),
         None => Box::new(MemoryStore::default()),
     };
-    let (apis, warnings) = Apis::load(file, store, settings::variable)?;
+    let (mut apis, mut warnings) = Apis::load(file, store, settings::variable)?;
+    if cors.is_any() {
+        warnings.extend(apis.warn_of_cookies());
+    }
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }

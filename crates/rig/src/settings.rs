@@ -127,7 +127,9 @@ impl Settings {
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
-        let cors = network::read_cors(reader);
+        let cookie = access::read_cookie(reader);
+        let cors = network::read_cors(reader, cookie.is_some());
+        let apis = apis::read_apis(reader, &cors);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
@@ -144,7 +146,7 @@ impl Settings {
             verifier: access::read_verifier(reader),
             extractors: access::read_extractors(reader),
             apis_file: apis::file(reader),
-            apis: apis::read_apis(reader),
+            apis,
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
@@ -159,7 +161,7 @@ impl Settings {
                 ..WaitingConfig::default()
             },
             proxy: proxy::Config {
-                cors: cors.origin().clone(),
+                cors: cors.clone(),
                 answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
                 idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
             },
@@ -169,7 +171,7 @@ impl Settings {
                     .expect("the bound of the row is 1"),
                 max_body,
                 body_timeout,
-                cookie: access::read_cookie(reader),
+                cookie,
                 subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
                 submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
             },
@@ -181,7 +183,7 @@ impl Settings {
                 host,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
-            log_level: reader.word("LOG_LEVEL", |text| text.parse().ok()),
+            log_level: reader.word("LOG_LEVEL", observing::log_level),
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
             spans: observing::read_spans(reader),

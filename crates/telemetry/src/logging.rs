@@ -67,8 +67,9 @@ impl FromStr for LogFormat {
     type Err = LogFormatError;
 
     fn from_str(value: &str) -> Result<Self, LogFormatError> {
-        match value {
-            "" | "text" => Ok(Self::Text),
+        match value.to_ascii_lowercase().as_str() {
+            // RIG calls its own form of lines for people "erlang".
+            "" | "text" | "erlang" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             "gcl" => Ok(Self::Gcl),
             _ => Err(LogFormatError),

@@ -16,17 +16,14 @@ use std::time::Duration;
 
 use http::Uri;
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Compression, Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor};
 
 use crate::report::Report;
-use client::{Cause, Client};
+use client::{Client, Heard};
 use exporter::Exporter;
 pub use sampler::Sampler;
-
-/// How long the collector may take for one batch (OpenTelemetry: `OTEL_EXPORTER_OTLP_TIMEOUT`).
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an operator decides about the export of spans.
 #[derive(Clone)]
@@ -35,8 +32,18 @@ pub struct SpansConfig {
     pub endpoint: Uri,
     /// Headers of the requests to it.
     pub headers: HashMap<String, String>,
-    /// What the gateway is called there.
-    pub service_name: String,
+    /// What is said of the gateway there; the last of a name counts. Without a `service.name` it is called `rig`.
+    pub attributes: Vec<(String, String)>,
+    /// How long the collector may take for one batch.
+    pub timeout: Duration,
+    /// Whether batches are compressed.
+    pub gzip: bool,
+    /// Spans that wait; more are lost.
+    pub queue: usize,
+    /// The most spans that are sent together.
+    pub batch: usize,
+    /// How often spans are sent if there are fewer.
+    pub delay: Duration,
     /// Which traces are recorded.
     pub sampler: Sampler,
 }
@@ -59,24 +66,30 @@ impl Spans {
     /// # Errors
     /// The endpoint cannot be used.
     pub fn start(config: SpansConfig) -> Result<Self, SpansError> {
-        let cause = Cause::default();
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
+        let heard = Heard::default();
+        let mut builder = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(config.endpoint.to_string())
             .with_headers(config.headers)
-            .with_timeout(TIMEOUT)
-            .with_http_client(Client::new(TIMEOUT, cause.clone()))
-            .build()
-            .map_err(|error| SpansError(error.to_string()))?;
+            .with_timeout(config.timeout)
+            .with_http_client(Client::new(config.timeout, heard.clone()));
+        if config.gzip {
+            builder = builder.with_compression(Compression::Gzip);
+        }
+        let exporter = builder.build().map_err(|error| SpansError(error.to_string()))?;
         let version = env!("CARGO_PKG_VERSION");
         let resource = Resource::builder()
-            .with_service_name(config.service_name)
+            .with_service_name("rig")
             .with_attribute(KeyValue::new("service.version", version))
+            .with_attributes(config.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value)))
             .build();
-        // The queue and the batches have OpenTelemetry's sizes and variables (OTEL_BSP_*).
-        let batches = BatchConfigBuilder::default().build();
-        let mut processor = BatchSpanProcessor::new(Exporter::new(exporter, cause), batches);
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(config.queue)
+            .with_max_export_batch_size(config.batch)
+            .with_scheduled_delay(config.delay)
+            .build();
+        let mut processor = BatchSpanProcessor::new(Exporter::new(exporter, heard), batches);
         processor.set_resource(&resource);
         let scope = InstrumentationScope::builder("rig").with_version(version).build();
         Ok(Self { sampler: config.sampler, processor, scope })

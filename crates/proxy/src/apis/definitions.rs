@@ -25,6 +25,12 @@ pub struct Definitions {
 }
 
 impl Definitions {
+    /// What there is to warn of under `CORS=*`, with the index of each definition.
+    pub fn warnings_of_cookies(&self) -> impl Iterator<Item = Warning> {
+        let indexed = self.apis.iter().enumerate();
+        indexed.filter_map(|(index, api)| Some(Warning(format!("/{index}{}", api.warning_of_cookie()?.0))))
+    }
+
     /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the variables that `use_env` asks for.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ impl Apis {
         let apis = Self {
             store,
             environment,
+            warns_of_cookies: false,
             changing: Mutex::new(Changing { base, warnings: warned }),
             standing: ArcSwap::from_pointee(standing),
             table: ArcSwap::from_pointee(table),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use auth::Cors;
 use document::{JsonError, Watched};
 use proxy::{Definitions, Warning};
 
@@ -16,12 +17,13 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// The definitions, from the setting itself or from the file that it names. Each fault is a mistake of its own.
-pub(super) fn read_apis(reader: &mut Reader) -> Definitions {
+pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> Definitions {
     let json = reader.optional(NAME, |text, kind| json_or_file(text, &kind));
     let Some(json) = json else { return Definitions::default() };
     match definitions(&json) {
         Ok((definitions, warnings)) => {
-            for warning in warnings {
+            let of_cookies = definitions.warnings_of_cookies().filter(|_| cors.is_any());
+            for warning in warnings.into_iter().chain(of_cookies) {
                 reader.warn(format!("{NAME} {}", warning.0));
             }
             definitions

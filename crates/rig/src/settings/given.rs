@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::mistake::{Mistake, Mistakes, Source, quoted};
-use super::table::{self, Setting, UNSUPPORTED};
+use super::table::{self, GONE, Setting, is_foreign};
 
 /// The environment of the process, or that of a test.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
@@ -127,15 +127,23 @@ impl Given {
     fn read_environment(&mut self, environment: &Environment) {
         for setting in table::all() {
             match environment.get(OsStr::new(setting.name)) {
-                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`.
-                Some(value) if value.is_empty() && setting.default.is_empty() => {}
+                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`. OpenTelemetry knows no empty values.
+                Some(value)
+                    if value.is_empty()
+                        && (setting.default.is_empty() || setting.name.starts_with("OTEL_")) => {}
                 Some(value) => self.put(setting, Source::Environment, value),
                 None => {}
             }
         }
-        for name in UNSUPPORTED {
+        for (name, instead) in GONE {
             if environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()) {
-                self.warnings.push(unsupported(&Source::Environment, name));
+                self.warnings.push(ignored(&Source::Environment, name, instead));
+            }
+        }
+        let names = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value)));
+        for (name, _) in names.filter(|(name, value)| is_foreign(name, value)) {
+            if table::all().all(|setting| setting.name != name) {
+                self.warnings.push(ignored(&Source::Environment, name, ""));
             }
         }
     }
@@ -178,8 +186,8 @@ impl Given {
                     });
                 }
             }
-        } else if let Some(name) = UNSUPPORTED.iter().find(|name| name.to_ascii_lowercase() == key) {
-            self.warnings.push(unsupported(source, &name.to_ascii_lowercase()));
+        } else if let Some((_, instead)) = GONE.iter().find(|(name, _)| name.to_ascii_lowercase() == key) {
+            self.warnings.push(ignored(source, key, instead));
         } else {
             // Without its value: it may be that of a misspelt secret.
             let reason = match closest(key, table::all().map(Setting::key)) {
@@ -214,8 +222,10 @@ fn closest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
     near.max_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, name)| name)
 }
 
-fn unsupported(source: &Source, name: &str) -> String {
-    format!("{source} {name}: not supported by this version; ignored")
+/// `instead`: what takes its place; empty: nothing does.
+fn ignored(source: &Source, name: &str, instead: &str) -> String {
+    let separator = if instead.is_empty() { "" } else { "; instead: " };
+    format!("{source} {name}: not supported by this version; ignored{separator}{instead}")
 }
 
 fn line_of(text: &str, offset: usize) -> String {

@@ -89,8 +89,17 @@ pub(crate) fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// The same, or bare milliseconds.
-pub(super) fn parse_millis(text: &str) -> Option<Duration> {
+fn parse_millis(text: &str) -> Option<Duration> {
     time_in(text, MILLISECOND)
+}
+
+/// A time between the bounds of its kind.
+pub(super) fn parse_time_of(text: &str, kind: Kind) -> Option<Duration> {
+    match kind {
+        Kind::Time { least, most } => parse_time(text).filter(|time| (least..=most).contains(time)),
+        Kind::Millis { least, most } => parse_millis(text).filter(|time| (least..=most).contains(time)),
+        _ => None,
+    }
 }
 
 fn time_in(text: &str, bare: u128) -> Option<Duration> {

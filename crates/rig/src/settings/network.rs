@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use inbound::Cors;
+use auth::Cors;
 use ipnet::IpNet;
 use listener::{Limits, Tls, TlsError, TrustedProxies};
 
 use super::kind::Kind;
+use super::mistake::quoted;
 use super::reader::Reader;
 
 /// Where a port listens.
@@ -128,20 +129,21 @@ pub(super) fn read_limits(reader: &mut Reader) -> Limits {
     }
 }
 
-/// The origin that may read answers.
-pub(super) fn read_cors(reader: &mut Reader) -> Cors {
-    reader.value("CORS", |text, _| is_origin(text).then(|| Cors::new(text).ok())?)
-}
-
-/// `*`, `null`, or scheme, host and port as a browser sends them (RFC 6454, section 6.1): a trailing slash never
-/// matches.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return matches!(text, "*" | "null") };
-    let schemes = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let hosts =
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@,\"\\".contains(&byte));
-    schemes && hosts
+/// The pages that may read answers. With a token cookie they must be named: browsers send it whichever page asks.
+pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
+    let before = reader.mistakes();
+    let (cors, with_slash) = reader.fallible("CORS", |text, kind| {
+        Cors::parse(text).map_err(|error| format!("{error}; allowed: {kind}"))
+    });
+    for entry in with_slash {
+        reader.warn(format!("CORS: the slash at the end of {} is taken off", quoted(&entry)));
+    }
+    if cookie && cors.is_any() && reader.mistakes() == before {
+        let reason = "JWT_COOKIE is set, and browsers send that cookie whichever page asks; needed: the origins of your \
+                      pages, such as https://example.com";
+        reader.mistake("CORS", reason);
+    }
+    cors
 }
 
 /// RFC 6750, section 2.1 (`b64token`), and long enough not to be guessed.
@@ -158,18 +160,6 @@ pub(super) fn bearer_token(text: &str, kind: &Kind) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn origins_are_written_as_browsers_send_them() {
-        for origin in ["*", "null", "http://localhost:8080", "https://example.com", "capacitor://localhost"] {
-            assert!(is_origin(origin), "{origin}");
-        }
-        for wrong in
-            ["", "example.com", "https://", "https://a/", "https://a,https://b", "://a", "https://a b"]
-        {
-            assert!(!is_origin(wrong), "{wrong}");
-        }
-    }
 
     #[test]
     fn bearer_tokens_can_stand_in_a_header_and_are_long() {

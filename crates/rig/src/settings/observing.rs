@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use telemetry::{Sampler, SpansConfig};
+use tracing::Level;
 
 use super::access::list;
-use super::kind::Kind;
+use super::kind::{Kind, parse_time_of};
 use super::reader::Reader;
 
 /// Where the collector is, by the base of its paths.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// Where a collector is if nobody says (OTLP exporter specification).
+const DEFAULT_ENDPOINT: &str = "http://localhost:4318/v1/traces";
 
 /// Where it takes traces.
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -20,7 +24,7 @@ const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     let places = reader.optional("REQUEST_LOG", |text, kind| {
         let places = list(text, &kind)?;
-        match places.iter().find(|place| *place != "console") {
+        match places.iter().find(|place| !place.eq_ignore_ascii_case("console")) {
             Some(_) => Err(format!("allowed: {kind}")),
             None => Ok(places),
         }
@@ -28,21 +32,68 @@ pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     places.is_some()
 }
 
+/// The name of a level: ours, or that of Erlang's logger (RIG).
+pub(super) fn log_level(name: &str) -> Option<Level> {
+    match name {
+        "error" | "critical" | "alert" | "emergency" => Some(Level::ERROR),
+        "warn" | "warning" => Some(Level::WARN),
+        "info" | "notice" => Some(Level::INFO),
+        "debug" => Some(Level::DEBUG),
+        "trace" | "all" => Some(Level::TRACE),
+        _ => None,
+    }
+}
+
 /// How traces are exported; `None`: they are not.
 pub(super) fn read_spans(reader: &mut Reader) -> Option<SpansConfig> {
+    let disabled = reader.switch("OTEL_SDK_DISABLED");
+    let exporter = reader.word("OTEL_TRACES_EXPORTER", |word| match word {
+        "" => Some(None),
+        "otlp" => Some(Some(true)),
+        "none" => Some(Some(false)),
+        _ => None,
+    });
+    let off = disabled || exporter == Some(false);
+    read_protocol(reader, off);
     let base = reader.optional(ENDPOINT, |text, kind| {
         url(&format!("{}/v1/traces", text.strip_suffix('/').unwrap_or(text)), &kind)
     });
     let whole = reader.optional(TRACES_ENDPOINT, |text, kind| url(text, &kind));
-    let headers = reader.optional("OTEL_EXPORTER_OTLP_HEADERS", |text, kind| headers(text, &kind));
-    let service_name =
-        reader.value("OTEL_SERVICE_NAME", |text, _| (!text.is_empty()).then(|| text.to_owned()));
+    let mut headers = |name| reader.optional(name, |text, kind| headers(text, &kind));
+    let (general, specific) =
+        (headers("OTEL_EXPORTER_OTLP_HEADERS"), headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS"));
+    let attributes = reader.optional("OTEL_RESOURCE_ATTRIBUTES", |text, kind| attributes(text, &kind));
+    let mut attributes = attributes.unwrap_or_default();
+    attributes.extend(reader.text("OTEL_SERVICE_NAME").map(|name| ("service.name".to_owned(), name)));
     let ratio = reader.value("OTEL_TRACES_SAMPLER_ARG", |text, _| {
         text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio))
     });
     let sampler = reader.word("OTEL_TRACES_SAMPLER", |text| Sampler::named(text, ratio));
-    let endpoint = whole.or(base)?;
-    Some(SpansConfig { endpoint, headers: headers.unwrap_or_default(), service_name, sampler })
+    let timeout = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let compression = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
+    let timeout = reader.either(timeout, parse_time_of);
+    let gzip = reader.either(compression, |text, _| match text.to_ascii_lowercase().as_str() {
+        "gzip" => Some(true),
+        "none" => Some(false),
+        _ => None,
+    });
+    let (queue, batch) =
+        (reader.number("OTEL_BSP_MAX_QUEUE_SIZE"), reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"));
+    let delay = reader.time("OTEL_BSP_SCHEDULE_DELAY");
+    let endpoint = whole.or(base).or_else(|| exporter.map(|_| Uri::from_static(DEFAULT_ENDPOINT)))?;
+    let headers = specific.or(general).unwrap_or_default();
+    let config = SpansConfig { endpoint, headers, attributes, timeout, gzip, queue, batch, delay, sampler };
+    (!off).then_some(config)
+}
+
+/// Only one protocol is spoken. If nothing is exported, another one is no mistake: it may be that of other programs.
+fn read_protocol(reader: &mut Reader, off: bool) {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    let name = if reader.is_set(names[0]) { names[0] } else { names[1] };
+    let spoken = reader.text(name).is_some_and(|text| text.eq_ignore_ascii_case("http/protobuf"));
+    if !spoken && !off {
+        reader.refuse(name);
+    }
 }
 
 fn url(text: &str, kind: &Kind) -> Result<Uri, String> {
@@ -52,14 +103,22 @@ fn url(text: &str, kind: &Kind) -> Result<Uri, String> {
         .ok_or_else(|| format!("allowed: {kind}"))
 }
 
-/// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the W3C).
+/// The headers of `name=value` by commas.
 fn headers(text: &str, kind: &Kind) -> Result<HashMap<String, String>, String> {
-    let header = |pair: &str| {
+    let pairs = attributes(text, kind)?;
+    let valid = |(name, value): &(String, String)| {
+        HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok()
+    };
+    if pairs.iter().all(valid) { Ok(pairs.into_iter().collect()) } else { Err(format!("allowed: {kind}")) }
+}
+
+/// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the W3C).
+fn attributes(text: &str, kind: &Kind) -> Result<Vec<(String, String)>, String> {
+    let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
         let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-        HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
-        HeaderValue::from_str(&value).ok()?;
-        Some((name.trim().to_owned(), value.into_owned()))
+        let name = name.trim();
+        (!name.is_empty()).then(|| (name.to_owned(), value.into_owned()))
     };
-    text.split(',').map(header).collect::<Option<_>>().ok_or_else(|| format!("allowed: {kind}"))
+    text.split(',').map(pair).collect::<Option<_>>().ok_or_else(|| format!("allowed: {kind}"))
 }

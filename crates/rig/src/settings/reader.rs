@@ -35,13 +35,7 @@ impl Reader {
     }
 
     pub(super) fn time(&mut self, name: &str) -> Duration {
-        self.value(name, |text, kind| match kind {
-            Kind::Time { least, most } => kind::parse_time(text).filter(|time| (least..=most).contains(time)),
-            Kind::Millis { least, most } => {
-                kind::parse_millis(text).filter(|time| (least..=most).contains(time))
-            }
-            _ => None,
-        })
+        self.value(name, kind::parse_time_of)
     }
 
     pub(super) fn bytes(&mut self, name: &str) -> usize {
@@ -66,12 +60,20 @@ impl Reader {
         self.value(name, |text, _| kind::parse_switch(text))
     }
 
-    /// One of the words of the row, read by `parse`.
+    /// One of the words of the row, in any case, or another name that `parse` knows for one. It gets the word in lower case.
     pub(super) fn word<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
-        self.value(name, |text, kind| match kind {
-            Kind::Word(words) if text.is_empty() || words.contains(&text) => parse(text),
-            _ => None,
-        })
+        self.value(name, |text, _| parse(&text.to_ascii_lowercase()))
+    }
+
+    /// The row `specific` if it is set, else `general`: OpenTelemetry has some settings for traces alone.
+    pub(super) fn either<T>(
+        &mut self,
+        [specific, general]: [&str; 2],
+        parse: impl Fn(&str, Kind) -> Option<T>,
+    ) -> T {
+        let parse = |text: &str, kind: Kind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}"));
+        let in_general = self.fallible(general, parse);
+        self.optional(specific, parse).unwrap_or(in_general)
     }
 
     /// A file that can be opened now.
@@ -134,6 +136,12 @@ impl Reader {
     pub(super) fn mistake(&mut self, name: &str, reason: impl Into<String>) {
         let setting = self.row(name);
         self.given.mistake(setting, reason.into());
+    }
+
+    /// Notes that the value is not among those allowed.
+    pub(super) fn refuse(&mut self, name: &str) {
+        let allowed = format!("allowed: {}", self.row(name).kind);
+        self.mistake(name, allowed);
     }
 
     /// How many mistakes were noted so far.

@@ -1,9 +1,12 @@
 //! The table of all settings. Flags, environment variables, keys of the file, help, defaults and bounds come from
 //! here and from nowhere else.
 
+mod gone;
+mod traces;
+
 use std::time::Duration;
 
-use telemetry::Sampler;
+pub(crate) use gone::{GONE, is_foreign};
 
 use super::kind::{GIB, KIB, Kind, MIB};
 
@@ -122,8 +125,8 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "CORS",
                 "*",
-                text("ORIGIN", "*, or an origin without path, such as https://example.com"),
-                "The origin of pages that may read answers of the inbound port",
+                text("ORIGINS", "*, or one or several origins by commas, such as https://example.com"),
+                "The origins of pages that may read answers of the inbound port; those that are named may also send cookies",
             ),
         ],
     },
@@ -344,46 +347,7 @@ pub(crate) const GROUPS: &[Group] = &[
             ),
         ],
     },
-    Group {
-        heading: "Traces",
-        settings: &[
-            setting(
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "",
-                text("URL", "an http:// or https:// URL, such as http://localhost:4318"),
-                "The collector that gets a trace of each proxied request, under /v1/traces of this URL; not set: nobody gets any",
-            ),
-            setting(
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "",
-                text("URL", "an http:// or https:// URL, such as http://localhost:4318/v1/traces"),
-                "The same as a whole URL; goes before the other",
-            ),
-            secret(
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                text("HEADERS", "name=value by commas, values percent-encoded"),
-                "Headers of the requests to the collector",
-            ),
-            setting(
-                "OTEL_SERVICE_NAME",
-                "rig",
-                text("NAME", "any text"),
-                "What the gateway is called in traces",
-            ),
-            setting(
-                "OTEL_TRACES_SAMPLER",
-                "parentbased_always_on",
-                Kind::Word(Sampler::NAMES),
-                "Which traces are recorded; with parentbased_, those that the caller records, and of others this",
-            ),
-            setting(
-                "OTEL_TRACES_SAMPLER_ARG",
-                "1",
-                text("SHARE", "a number from 0 to 1"),
-                "The share of traces that the traceidratio samplers record",
-            ),
-        ],
-    },
+    traces::GROUP,
     Group {
         heading: "Limits",
         settings: &[
@@ -435,13 +399,13 @@ pub(crate) const GROUPS: &[Group] = &[
                 "LOG_LEVEL",
                 "warn",
                 Kind::Word(&["error", "warn", "info", "debug", "trace"]),
-                "The least severe lines to log",
+                "The least severe lines to log; the names of Erlang's logger, such as warning, are taken too",
             ),
             setting(
                 "LOG_FMT",
                 "",
                 Kind::Word(&["text", "json", "gcl"]),
-                "The form of log lines; not set: text",
+                "The form of log lines; not set, or erlang: text",
             ),
             setting(
                 "PROMETHEUS_METRICS_ENABLED",
@@ -465,42 +429,6 @@ pub(crate) const GROUPS: &[Group] = &[
     },
 ];
 
-/// Variables of RIG v3 whose part this version does not have.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "DISCOVERY_TYPE",
-    "DNS_NAME",
-    "KAFKATOFILTER_KAFKA_GROUP_ID",
-    "KAFKA_BROKERS",
-    "KAFKA_LOG_SCHEMA",
-    "KAFKA_LOG_TOPIC",
-    "KAFKA_RESTART_DELAY_MS",
-    "KAFKA_SASL",
-    "KAFKA_SCHEMA_REGISTRY_HOST",
-    "KAFKA_SERIALIZER",
-    "KAFKA_SOURCE_TOPICS",
-    "KAFKA_SSL_CA_CERTFILE",
-    "KAFKA_SSL_CERTFILE",
-    "KAFKA_SSL_ENABLED",
-    "KAFKA_SSL_KEYFILE",
-    "KAFKA_SSL_KEYFILE_PASS",
-    "KINESIS_APP_NAME",
-    "KINESIS_AWS_REGION",
-    "KINESIS_DYNAMODB_ENDPOINT",
-    "KINESIS_ENABLED",
-    "KINESIS_ENDPOINT",
-    "KINESIS_STREAM",
-    "NATSTOFILTER_QUEUE_GROUP",
-    "NATS_SERVERS",
-    "NATS_SOURCE_TOPICS",
-    "NODE_HOST",
-    "PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID",
-    "PROXY_KAFKA_RESPONSE_TIMEOUT",
-    "PROXY_KAFKA_RESPONSE_TOPICS",
-    "PROXY_KINESIS_REQUEST_REGION",
-    "PROXY_KINESIS_RESPONSE_TIMEOUT",
-    "PROXY_NATS_RESPONSE_TIMEOUT",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,11 +436,11 @@ mod tests {
     #[test]
     fn names_are_unique_and_sorted_where_they_are_looked_up() {
         let mut names: Vec<_> =
-            all().map(|setting| setting.name).chain(UNSUPPORTED.iter().copied()).collect();
+            all().map(|setting| setting.name).chain(GONE.iter().map(|(name, _)| *name)).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(UNSUPPORTED.is_sorted());
+        assert!(GONE.is_sorted());
     }
 }

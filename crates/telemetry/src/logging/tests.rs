@@ -13,7 +13,9 @@ fn formats_are_known_by_rigs_names() {
     assert_eq!("".parse(), Ok(LogFormat::Text));
     assert_eq!("json".parse(), Ok(LogFormat::Json));
     assert_eq!("gcl".parse(), Ok(LogFormat::Gcl));
-    assert_eq!("erlang".parse::<LogFormat>(), Err(LogFormatError));
+    assert_eq!("GCL".parse(), Ok(LogFormat::Gcl));
+    assert_eq!("erlang".parse(), Ok(LogFormat::Text));
+    assert_eq!("elixir".parse::<LogFormat>(), Err(LogFormatError));
 }
 
 /// Where lines go that a test wants to see.

@@ -69,6 +69,8 @@ labels! {
         BadRequest = "bad_request",
         /// The token is not valid.
         Token = "token",
+        /// The token came only by cookie, from a page of another origin.
+        Origin = "origin",
         /// The token's session is blacklisted.
         SessionBlacklisted = "session_blacklisted",
         /// `SUBSCRIPTION_CHECK` said no.

@@ -16,7 +16,9 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use parking_lot::Mutex;
+use prost::Message;
 use rustls::crypto::aws_lc_rs;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -24,21 +26,47 @@ use tokio::time::timeout;
 /// How much of an answer is read.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// Why an exchange has failed last, in full: OpenTelemetry's exporter only says that there was a network error.
-pub(super) type Cause = Arc<Mutex<Option<String>>>;
+/// The longest text of a collector that is kept, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// What OpenTelemetry's exporter does not hand on.
+pub(super) type Heard = Arc<Mutex<Answers>>;
+
+/// What the answers of the collector said.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Why an exchange has failed last, in full: the exporter only says that there was a network error.
+    pub(super) cause: Option<String>,
+    /// Spans that the collector has rejected though it took their batch, and its last text about that.
+    pub(super) rejected: Option<(u64, String)>,
+}
+
+impl Answers {
+    /// Reads an answer to a batch that was taken (OTLP, "Partial Success").
+    fn read(&mut self, body: &[u8]) {
+        let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
+        let Some(partial) = partial else { return };
+        let spans = u64::try_from(partial.rejected_spans).unwrap_or(0);
+        if spans > 0 || !partial.error_message.is_empty() {
+            let before = self.rejected.take().map_or(0, |(spans, _)| spans);
+            let text = partial.error_message.chars().take(LONGEST_TEXT).collect();
+            self.rejected = Some((before + spans, text));
+        }
+    }
+}
 
 /// Sends requests from a thread outside of the runtime.
 #[derive(Debug)]
 pub(super) struct Client {
     runtime: Handle,
     within: Duration,
-    cause: Cause,
+    heard: Heard,
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
     /// In the runtime of this moment; each exchange has to be over within that time.
-    pub(super) fn new(within: Duration, cause: Cause) -> Self {
+    pub(super) fn new(within: Duration, heard: Heard) -> Self {
         let builder = HttpsConnectorBuilder::new();
         let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
             Ok(builder) => builder,
@@ -48,7 +76,7 @@ impl Client {
         .enable_http1()
         .build();
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Self { runtime: Handle::current(), within, cause, http }
+        Self { runtime: Handle::current(), within, heard, http }
     }
 }
 
@@ -67,9 +95,16 @@ impl HttpClient for Client {
             let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         });
-        Box::pin(
-            async move { exchange.await.inspect_err(|error| *self.cause.lock() = Some(in_full(&**error))) },
-        )
+        Box::pin(async move {
+            let answer = exchange.await;
+            let mut heard = self.heard.lock();
+            match &answer {
+                Ok(answer) if answer.status().is_success() => heard.read(answer.body()),
+                Ok(_) => {}
+                Err(error) => heard.cause = Some(in_full(&**error)),
+            }
+            answer
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use parking_lot::Mutex;
 
-use super::client::Cause;
+use super::client::Heard;
 
 /// How often a failure is told.
 const EVERY: Duration = Duration::from_secs(60);
@@ -20,12 +20,23 @@ pub(super) struct Exporter<E> {
     /// Spans that were lost and not told of.
     lost: AtomicU64,
     told: Mutex<Option<Instant>>,
-    cause: Cause,
+    heard: Heard,
 }
 
 impl<E: SpanExporter> Exporter<E> {
-    pub(super) fn new(inner: E, cause: Cause) -> Self {
-        Self { inner, lost: AtomicU64::new(0), told: Mutex::default(), cause }
+    pub(super) fn new(inner: E, heard: Heard) -> Self {
+        Self { inner, lost: AtomicU64::new(0), told: Mutex::default(), heard }
+    }
+
+    /// Tells of spans that the collector has rejected, or what else it had to say.
+    fn tell_rejected(&self) {
+        let mut heard = self.heard.lock();
+        if heard.rejected.is_some()
+            && self.is_time_to_tell()
+            && let Some((spans, reason)) = heard.rejected.take()
+        {
+            tracing::warn!(spans, reason, "the collector has rejected spans");
+        }
     }
 
     fn is_time_to_tell(&self) -> bool {
@@ -44,12 +55,13 @@ impl<E: SpanExporter> SpanExporter for Exporter<E> {
         let exported = self.inner.export(batch).await;
         if let Err(error) = &exported {
             self.lost.fetch_add(count, Relaxed);
-            let cause = self.cause.lock().take();
+            let cause = self.heard.lock().cause.take();
             if self.is_time_to_tell() {
                 let spans = self.lost.swap(0, Relaxed);
                 tracing::warn!(%error, cause, spans, "traces could not be exported");
             }
         }
+        self.tell_rejected();
         exported
     }
 

@@ -1,0 +1,85 @@
+//! Variables of RIG and of OpenTelemetry that have no effect here: who sets them is told so.
+
+use std::ffi::OsStr;
+
+/// Variables of RIG 2 and 3, and what takes their place; empty: their part is not in this version.
+pub(crate) const GONE: &[(&str, &str)] = &[
+    ("API_PORT", "API_HTTP_PORT"),
+    ("DISCOVERY_TYPE", ""),
+    ("DNS_NAME", ""),
+    ("FIREHOSE_KAFKA_HTTP_TARGETS", ""),
+    ("FIREHOSE_KAFKA_SOURCE_TOPICS", ""),
+    ("JAEGER_HOST", COLLECTOR),
+    ("JAEGER_PORT", COLLECTOR),
+    ("JAEGER_SERVICE_NAME", "OTEL_SERVICE_NAME"),
+    ("JWT_BLACKLIST_DEFAULT_EXPIRY_HOURS", "validityInSeconds of each request to session-blacklist"),
+    ("JWT_ROLES_FIELD", "SUBSCRIPTION_CHECK"),
+    ("JWT_USER_FIELD", "EXTRACTORS"),
+    ("KAFKATOFILTER_KAFKA_GROUP_ID", ""),
+    ("KAFKA_BROKERS", ""),
+    ("KAFKA_ENABLED", ""),
+    ("KAFKA_GROUP_ID", ""),
+    ("KAFKA_LOG_SCHEMA", ""),
+    ("KAFKA_LOG_TOPIC", ""),
+    ("KAFKA_RESTART_DELAY_MS", ""),
+    ("KAFKA_SASL", ""),
+    ("KAFKA_SCHEMA_REGISTRY_HOST", ""),
+    ("KAFKA_SERIALIZER", ""),
+    ("KAFKA_SOURCE_TOPICS", ""),
+    ("KAFKA_SSL_CA_CERTFILE", ""),
+    ("KAFKA_SSL_CERTFILE", ""),
+    ("KAFKA_SSL_ENABLED", ""),
+    ("KAFKA_SSL_KEYFILE", ""),
+    ("KAFKA_SSL_KEYFILE_PASS", ""),
+    ("KINESIS_APP_NAME", ""),
+    ("KINESIS_AWS_REGION", ""),
+    ("KINESIS_CLIENT_JAR", ""),
+    ("KINESIS_DYNAMODB_ENDPOINT", ""),
+    ("KINESIS_ENABLED", ""),
+    ("KINESIS_ENDPOINT", ""),
+    ("KINESIS_LOG_LEVEL", ""),
+    ("KINESIS_OTP_JAR", ""),
+    ("KINESIS_STREAM", ""),
+    ("MESSAGE_USER_FIELD", "EXTRACTORS"),
+    ("NATSTOFILTER_QUEUE_GROUP", ""),
+    ("NATS_SERVERS", ""),
+    ("NATS_SOURCE_TOPICS", ""),
+    ("NODE_HOST", ""),
+    ("PRIVILEGED_ROLES", "SUBSCRIPTION_CHECK"),
+    ("PROXY_KAFKA_REQUEST_TIMEOUT", ""),
+    ("PROXY_KAFKA_REQUEST_TOPIC", ""),
+    ("PROXY_KAFKA_RESPONSE_KAFKA_GROUP_ID", ""),
+    ("PROXY_KAFKA_RESPONSE_TIMEOUT", ""),
+    ("PROXY_KAFKA_RESPONSE_TOPICS", ""),
+    ("PROXY_KINESIS_REQUEST_REGION", ""),
+    ("PROXY_KINESIS_REQUEST_STREAM", ""),
+    ("PROXY_KINESIS_RESPONSE_TIMEOUT", ""),
+    ("PROXY_NATS_RESPONSE_TIMEOUT", ""),
+    ("RATE_LIMIT_AVG_RATE_PER_SEC", RATE_LIMIT),
+    ("RATE_LIMIT_BURST_SIZE", RATE_LIMIT),
+    ("RATE_LIMIT_ENABLED", RATE_LIMIT),
+    ("RATE_LIMIT_PER_IP", RATE_LIMIT),
+    ("RATE_LIMIT_SWEEP_INTERVAL_MS", RATE_LIMIT),
+    ("SESSION_ROLE", "GET /v4/sessions of the internal port"),
+    ("ZIPKIN_ADDR", COLLECTOR),
+    ("ZIPKIN_SERVICE_NAME", "OTEL_SERVICE_NAME"),
+];
+
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger and collectors that hand on to Zipkin take OTLP";
+const RATE_LIMIT: &str = "rate_limit of the endpoints of an API";
+
+/// Whether OpenTelemetry reads such a variable for something that the gateway does not do. Who sets it expects that.
+pub(crate) fn is_foreign(name: &str, value: &OsStr) -> bool {
+    let value = value.to_string_lossy().to_ascii_lowercase();
+    let harmless = match name {
+        "OTEL_LOGS_EXPORTER" => value == "none",
+        // `/metrics` is there all the same.
+        "OTEL_METRICS_EXPORTER" => matches!(&*value, "none" | "prometheus"),
+        "OTEL_PROPAGATORS" => value.split(',').all(|word| matches!(word.trim(), "tracecontext" | "baggage")),
+        _ => false,
+    };
+    // Kubernetes sets such variables for every service of the namespace.
+    let of_kubernetes = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| name.contains(part))
+        || name.ends_with("_PORT");
+    name.starts_with("OTEL_") && !value.is_empty() && !harmless && !of_kubernetes
+}
