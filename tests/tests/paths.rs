@@ -70,7 +70,7 @@ fn guarded(claim: Value) -> Value {
 
 fn start(service: std::net::SocketAddr, more: Value) -> Gateway {
     let mut api = api_of("a", service, guarded(json!({})));
-    api["proxy"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    more.as_object().into_iter().flatten().for_each(|(name, rule)| api["proxy"][name] = rule.clone());
     Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())])
 }
 

@@ -174,11 +174,12 @@ fn through(gateway: &Gateway, upstream: &Upstream, header: &[u8]) -> Option<Stri
     wire.send(Request::get("/x").bytes(gateway.inbound()));
     let response = Response::read_head(&mut wire)?;
     assert_eq!(response.status, 200);
-    Some(upstream.next().header("forwarded").unwrap().split(';').next().unwrap().to_owned())
+    let received = upstream.next();
+    received.header("forwarded").and_then(|value| value.split(';').next()).map(str::to_owned)
 }
 
 fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+    let length = u16::try_from(rest.len()).expect("a short header").to_be_bytes();
     [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, rest].concat()
 }
 
@@ -354,4 +355,63 @@ fn f07_settings_that_make_no_sense_are_refused() {
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(text), "{settings:?}: {said}");
     }
+}
+
+#[test]
+fn f07_the_proxy_protocol_comes_before_tls() {
+    let upstream = Upstream::start();
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let [chain, key] = ["chain.pem", "key.pem"].map(|name| folder.join(name));
+    std::fs::write(&chain, made.cert.pem()).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    let settings = [
+        ("PROXY_PROTOCOL", "on"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("HTTPS_CERTFILE", &*chain),
+        ("HTTPS_KEYFILE", &*key),
+    ];
+    let gateway = start(&upstream, &settings);
+    for (arguments, status) in
+        [(&["--haproxy-protocol"][..], true), (&["--haproxy-protocol", "--http1.1"], true), (&[], false)]
+    {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--fail", "--insecure", "--max-time", "20", "--output", "/dev/null"])
+            .args(arguments);
+        curl.arg(format!("https://localhost:{}/x", gateway.port("inbound_tls").port()));
+        assert_eq!(
+            curl.status().expect("curl is installed: scripts/need curl").success(),
+            status,
+            "{arguments:?}"
+        );
+        if status {
+            assert_eq!(upstream.next().header("x-forwarded-proto"), Some("https"), "{arguments:?}");
+        }
+    }
+    // TLS that ended at the balancer: its addition says so (section 2.2.6).
+    let addresses = [192, 0, 2, 9, 10, 0, 0, 1, 1, 1, 0, 80];
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send(binary(0x21, 0x11, &[&addresses[..], &[0x20, 0, 5, 1, 0, 0, 0, 0]].concat()));
+    wire.send(Request::get("/x").bytes(gateway.inbound()));
+    assert_eq!(Response::read(&mut wire, false).status, 200);
+    let received = upstream.next();
+    assert_eq!(received.header("x-forwarded-proto"), Some("https"));
+    assert!(received.header("forwarded").is_some_and(|value| value.ends_with("proto=https")), "{received:?}");
+}
+
+#[test]
+fn f07_the_canary_and_connections_know_their_client() {
+    let upstream = Upstream::start();
+    let settings =
+        [("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "127.0.0.0/8"), ("CANARY_INTERVAL", "100ms")];
+    let gateway = start(&upstream, &settings);
+    eventually("a run of the canary", || {
+        (gateway.metric(r#"rig_canary_runs_total{result="ok"}"#) > 0.0).then_some(())
+    });
+    let gateway = start(&upstream, &[("TRUSTED_PROXIES", "127.0.0.1")]);
+    let request = Request::get("/_rig/v1/connection/sse").bearer(&token_of("s"));
+    let _sse = Sse::open(gateway.inbound(), &request.header("X-Forwarded-For", "6.6.6.6, 192.0.2.77"))
+        .unwrap_or_else(|refusal| panic!("refused: {}", refusal.shown()));
+    let session = gateway.ask_internal(&Request::get("/v4/sessions/s")).text();
+    assert!(session.contains(r#""192.0.2.77""#) && !session.contains("6.6.6.6"), "{session}");
 }

@@ -200,6 +200,7 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -265,6 +266,23 @@ mod tests {
             ),
         ] {
             assert_eq!(client(fields).1, expected, "{fields:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f07_nobody_is_made_up(texts in prop::collection::vec("[0-9.:, \\[\\]\"\\\\;=_forp]{0,60}", 2)) {
+            let mut headers = HeaderMap::new();
+            for (name, text) in [(FORWARDED, &texts[0]), (X_FORWARDED_FOR, &texts[1])] {
+                headers.append(name, HeaderValue::from_str(text).unwrap());
+            }
+            let hop = "10.0.0.1:5".parse().unwrap();
+            let client = TrustedProxies::new(["10.0.0.0/8".parse().unwrap()]).client(&headers, hop);
+            let is_told = |address: IpAddr| match address {
+                IpAddr::V4(address) => texts.concat().contains(&address.to_string()),
+                IpAddr::V6(_) => texts.concat().contains(':'),
+            };
+            prop_assert!(client.address == hop || is_told(client.address.ip()), "{:?}", client);
         }
     }
 }
