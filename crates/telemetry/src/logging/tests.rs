@@ -144,3 +144,21 @@ fn requests_are_told_of_at_every_level() {
     });
     assert_eq!(lines.text().lines().count(), 1);
 }
+
+/// Where a panic is told of: in the log, as one line, not on standard error by itself.
+#[test]
+fn f02_a_panic_is_a_log_line() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(log_panic));
+    let lines = logged("level", || {
+        std::panic::catch_unwind(|| panic!("two\nlines of {}", 1)).unwrap_err();
+        std::panic::catch_unwind(|| std::panic::panic_any(1)).unwrap_err();
+    });
+    std::panic::set_hook(before);
+    let shown: Vec<_> =
+        lines.iter().map(|line| (&line["target"], &line["level"], &line["message"])).collect();
+    let (target, level) = (json!("rig::panic"), json!("ERROR"));
+    let texts = [json!("panicked: two\nlines of 1"), json!("panicked: no text")];
+    assert_eq!(shown, [(&target, &level, &texts[0]), (&target, &level, &texts[1])]);
+    assert!(lines[0]["location"].as_str().is_some_and(|place| place.contains("tests.rs:")), "{lines:?}");
+}
