@@ -15,7 +15,8 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts it with a configuration in which `ADDRESS` is where it listens; `scripts/need haproxy` installs it.
+    /// Starts it with a configuration in which `ADDRESS` is where it listens; `scripts/need
+    /// haproxy` installs it.
     ///
     /// # Panics
     /// Where it does not come up.

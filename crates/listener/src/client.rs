@@ -1,4 +1,5 @@
-//! Who is believed about the client of a request: proxies that the operator trusts, and nobody else.
+//! Who is believed about the client of a request: proxies that the operator trusts, and nobody
+//! else.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -68,10 +69,11 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who has sent a request that came from the trusted proxy `hop`: the last address of the chain that is not one of a
-    /// trusted proxy itself. What stands before it may be anybody's invention.
+    /// Who has sent a request that came from the trusted proxy `hop`: the last address of the chain
+    /// that is not one of a trusted proxy itself. What stands before it may be anybody's invention.
     ///
-    /// Where `Forwarded` and `X-Forwarded-For` name different clients, one of them is not the proxy's: neither counts.
+    /// Where `Forwarded` and `X-Forwarded-For` name different clients, one of them is not the
+    /// proxy's: neither counts.
     pub(crate) fn client(&self, headers: &HeaderMap, hop: SocketAddr) -> Client {
         let told = |chain: Vec<Hop>| (!chain.is_empty()).then(|| self.last_untrusted(&chain, hop));
         let client = match (told(x_forwarded(headers)), told(forwarded(headers))) {

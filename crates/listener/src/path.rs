@@ -1,7 +1,7 @@
 //! The normal form of a path: one spelling for all that mean the same (RFC 3986, section 6.2.2).
 //!
-//! It is made once, before anything looks at the path. So what chooses the endpoint, what is checked, what is logged and
-//! what a service gets cannot be different spellings.
+//! It is made once, before anything looks at the path. So what chooses the endpoint, what is
+//! checked, what is logged and what a service gets cannot be different spellings.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,9 @@ pub enum PathFault {
     Overlong,
 }
 
-/// Decodes unreserved characters, writes all other percent-encodings with upper-case digits, and then removes dot segments
-/// (RFC 3986, sections 6.2.2.1 to 6.2.2.3). Borrows where nothing changes.
+/// Decodes unreserved characters, writes all other percent-encodings with upper-case digits, and
+/// then removes dot segments (RFC 3986, sections 6.2.2.1 to 6.2.2.3). Borrows where nothing
+/// changes.
 ///
 /// # Errors
 /// The path contains what no server should read.
@@ -117,7 +118,8 @@ pub const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether two bytes begin a longer UTF-8 sequence than their character needs (RFC 3629, section 3).
+/// Whether two bytes begin a longer UTF-8 sequence than their character needs (RFC 3629, section
+/// 3).
 fn is_overlong(lead: u8, next: u8) -> bool {
     match lead {
         0xc0 | 0xc1 => (0x80..0xc0).contains(&next),

@@ -1,7 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: who connects, told by a load balancer before the first byte of the client
-//! (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
+//! The PROXY protocol, versions 1 and 2: who connects, told by a load balancer before the first
+//! byte of the client (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 //!
-//! What is read is only what belongs to the header, within [`LONGEST`] bytes; the caller bounds the time.
+//! What is read is only what belongs to the header, within [`LONGEST`] bytes; the caller bounds the
+//! time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +10,8 @@ use std::str::{self, FromStr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest header of version 2, with all it may add; 16 KiB of additions are far more than any sender makes.
+/// The longest header of version 2, with all it may add; 16 KiB of additions are far more than any
+/// sender makes.
 const LONGEST: usize = 16 << 10;
 
 /// The longest line of version 1, with its end (section 2.1).
@@ -111,7 +113,8 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
             let (source, rest) = rest.split_first_chunk::<16>()?;
             (Ipv6Addr::from(*source).into(), rest.get(16..)?)
         }
-        // Not told, a Unix socket, or what is not known yet: as if it came from the balancer (section 2.2).
+        // Not told, a Unix socket, or what is not known yet: as if it came from the balancer
+        // (section 2.2).
         _ => return Some(Header::Local),
     };
     let (port, rest) = rest.split_first_chunk::<2>()?;

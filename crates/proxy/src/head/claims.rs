@@ -1,5 +1,5 @@
-//! Headers in which proxies tell a service about a client: from whom it comes, by which name and scheme it asked, for which
-//! path. A client that sets them itself is somebody else to the service.
+//! Headers in which proxies tell a service about a client: from whom it comes, by which name and
+//! scheme it asked, for which path. A client that sets them itself is somebody else to the service.
 
 use http::{HeaderMap, HeaderName};
 
@@ -43,8 +43,8 @@ const NAMES: [&str; 32] = [
     "x-waws-unencoded-url",
 ];
 
-/// Whether a header tells about the client. Services that take `_` for `-` read such a name in both (RFC 3875, section
-/// 4.1.18).
+/// Whether a header tells about the client. Services that take `_` for `-` read such a name in both
+/// (RFC 3875, section 4.1.18).
 pub(super) fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str();
     match name.contains('_') {
@@ -59,7 +59,8 @@ fn is_named(name: &str) -> bool {
         && (FAMILIES.iter().any(|family| name.starts_with(family)) || NAMES.binary_search(&name).is_ok())
 }
 
-/// Drops what tells about the client: of a proxy that is trusted only the names with `_`, since those are none of its own.
+/// Drops what tells about the client: of a proxy that is trusted only the names with `_`, since
+/// those are none of its own.
 pub(super) fn drop_claims(headers: &mut HeaderMap, is_trusted: bool) {
     let is_dropped = |name: &&HeaderName| is_claim(name) && (!is_trusted || name.as_str().contains('_'));
     while let Some(name) = headers.keys().find(is_dropped).cloned() {

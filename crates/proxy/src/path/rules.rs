@@ -18,8 +18,8 @@ pub struct PathRules {
     pub encoded_slashes: Rule,
     /// For `//`, which some take for `/`.
     pub empty_segments: Rule,
-    /// For `;` with what follows it in its segment, for `%3F` and `%23` with all that follows, and for dots and blanks at
-    /// the end of a segment, which some cut off.
+    /// For `;` with what follows it in its segment, for `%3F` and `%23` with all that follows, and
+    /// for dots and blanks at the end of a segment, which some cut off.
     pub path_parameters: Rule,
 }
 

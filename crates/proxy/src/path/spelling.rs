@@ -4,8 +4,8 @@ use regex_syntax::ast::{Ast, Literal, Span, parse::Parser};
 
 use super::view::is_pchar;
 
-/// Replaces what a pattern can never see ([`super::PathView`]) by what stands for it: `%40` by `@`, and a literal blank or
-/// bracket by its percent-encoding. `None`: it is no regular expression.
+/// Replaces what a pattern can never see ([`super::PathView`]) by what stands for it: `%40` by `@`,
+/// and a literal blank or bracket by its percent-encoding. `None`: it is no regular expression.
 pub(super) fn respelled(path_regex: &str) -> Option<String> {
     let ast = Parser::new().parse(path_regex).ok()?;
     let mut changes = Vec::new();

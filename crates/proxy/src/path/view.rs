@@ -8,9 +8,10 @@ use super::rules::{PathRefusal, PathRules, Rule};
 
 /// A path in its normal form, as a service gets it, and as patterns see it.
 ///
-/// Patterns see one text for all paths that are the same once they are decoded. What RFC 3986 allows in a path (`pchar`,
-/// section 3.3) is plain there, everything else is percent-encoded. Where that is more than ASCII they see a second text as
-/// well, with its UTF-8 decoded: `/stra%C3%9Fe` is `/straße` too.
+/// Patterns see one text for all paths that are the same once they are decoded. What RFC 3986
+/// allows in a path (`pchar`, section 3.3) is plain there, everything else is percent-encoded.
+/// Where that is more than ASCII they see a second text as well, with its UTF-8 decoded:
+/// `/stra%C3%9Fe` is `/straße` too.
 #[derive(Clone, Debug)]
 pub struct PathView<'a> {
     served: &'a str,
@@ -86,7 +87,8 @@ impl<'a> PathView<'a> {
             while seen < to {
                 let steps = [unit(served.as_bytes(), at), unit(text, seen)];
                 if seen + steps[1] > to {
-                    // Inside of a character: exactly where both spell it alike, else all of it is captured.
+                    // Inside of a character: exactly where both spell it alike, else all of it is
+                    // captured.
                     return match steps[0] == steps[1] {
                         true => at + (to - seen),
                         false => at + if is_end { steps[0] } else { 0 },
@@ -100,7 +102,8 @@ impl<'a> PathView<'a> {
         served.get(start..end).unwrap_or_default()
     }
 
-    /// Whether a service may read dot segments in it (RFC 3986, section 5.2.4), in whatever disguise.
+    /// Whether a service may read dot segments in it (RFC 3986, section 5.2.4), in whatever
+    /// disguise.
     pub(crate) fn has_dots(&self) -> bool {
         pieces(&self.plain).any(|piece| {
             let mut name = without_query(piece).split(';').next().unwrap_or_default();
@@ -116,7 +119,8 @@ impl<'a> PathView<'a> {
         self.oddities & CONTROL != 0
     }
 
-    /// Checks what a service may read in it by its rules. `is_same` says whether another text has the same endpoint.
+    /// Checks what a service may read in it by its rules. `is_same` says whether another text has
+    /// the same endpoint.
     ///
     /// # Errors
     /// The rules refuse it, or it can be read in two ways.
