@@ -47,17 +47,18 @@ fn matches(text: &str, pattern: &str) -> bool {
     Regex::new(&format!("(?s)^{}$", parts.join(".*"))).expect("an escaped pattern").is_match(text)
 }
 
-static REDACTIONS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
+static REDACTIONS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
     let regex = |text| Regex::new(text).expect("a valid pattern");
     [
         (regex(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"), "UUID"),
         (regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"), "TIME"),
         (regex(r#""connection_token":"[A-Za-z0-9_=-]{20,}""#), r#""connection_token":"TOKEN""#),
         (regex("connection_token=[A-Za-z0-9_=-]{20,};"), "connection_token=TOKEN;"),
+        (regex(r#"last_event_id="\d+";"#), r#"last_event_id="CURSOR";"#),
     ]
 });
 
-/// The text with what differs from run to run replaced: UUIDs, RIG's times, connection tokens.
+/// The text with what differs from run to run replaced: UUIDs, RIG's times, connection tokens, cursors.
 pub fn redacted(text: &str) -> String {
     REDACTIONS
         .iter()

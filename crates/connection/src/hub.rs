@@ -18,7 +18,7 @@ use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
 use crate::frame::Encoding;
 use crate::lanes::Lanes;
-use crate::longpolling::{Batch, InFlight, Mailbox, PollError};
+use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
 use crate::ties::BindError;
 use crate::token::{InvalidToken, TokenKey};
 use crate::wheel::Wheel;
@@ -226,18 +226,18 @@ impl Hub {
         self.tokens.seal_for(connection.id(), bound_to)
     }
 
-    /// Answers a poll with the events after `last_event_id`, as soon as there are any.
+    /// Answers a poll with the events after `known`, as soon as there are any.
     ///
     /// # Errors
     /// See [`PollError`].
     pub async fn poll(
         &self,
         connection: &Connection,
-        last_event_id: &str,
+        known: Option<Cursor>,
         answer: Option<Arc<dyn InFlight>>,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll(last_event_id, self.config.poll_wait, answer).await
+        mailbox.poll(known, self.config.poll_wait, answer).await
     }
 
     /// Sends an event to every connection that wants it; returns how many those are.

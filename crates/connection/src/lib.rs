@@ -32,7 +32,7 @@ pub use connection::{Connection, ConnectionId};
 pub use description::{Client, Description};
 pub use frame::Frame;
 pub use hub::{Config, Hub, OpenError, Opening};
-pub use longpolling::{Batch, InFlight, PollError};
+pub use longpolling::{Batch, Cursor, InFlight, PollError};
 pub use socket::Socket;
 pub use sse::{SseBody, sse_head};
 pub use ties::BindError;

@@ -1,6 +1,8 @@
 //! Long polling: a mailbox that keeps the last events, and the polls that wait at it.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,27 @@ use tokio::time::{Instant, timeout_at};
 /// How many events a mailbox keeps (RIG).
 const EVENTS: usize = 200;
 
+/// Says which events of a mailbox its client has got. Every event has the one after that of the event before it,
+/// whatever its publisher calls it: two sources may give the same id, and one source may give it twice.
+///
+/// A mailbox counts from a random number, so that the cursor of another mailbox is not mistaken for one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(u64);
+
+impl Cursor {
+    /// Reads what [`Display`](fmt::Display) writes: decimal digits. `None` for everything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten().map(Self)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The events of one long-polling client.
 pub(crate) struct Mailbox {
     state: Mutex<State>,
@@ -26,6 +49,8 @@ pub(crate) struct Mailbox {
 struct State {
     events: VecDeque<Event>,
     bytes: usize,
+    /// The cursor before the oldest event that is kept.
+    before: u64,
     /// An event has been dropped for want of room.
     overflowed: bool,
     close_reason: Option<CloseReason>,
@@ -59,8 +84,8 @@ const IN_FLIGHT: usize = 16;
 /// The answer to one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The id of the newest event the client knows now.
-    pub last_event_id: String,
+    /// What the client has got with this answer; the next poll brings it back.
+    pub cursor: Cursor,
     /// The JSON document that is the answer.
     pub body: Bytes,
     /// The connection has ended; the client's cookies are of no further use.
@@ -86,6 +111,8 @@ impl Mailbox {
         let state = State {
             events: VecDeque::new(),
             bytes: 0,
+            // Half of the numbers are left to count with.
+            before: RandomState::new().hash_one(0) >> 1,
             overflowed: false,
             close_reason: None,
             last_poll: Instant::now(),
@@ -110,6 +137,7 @@ impl Mailbox {
         while state.events.len() > EVENTS || (state.bytes > self.limit && state.events.len() > 1) {
             let oldest = state.events.pop_front().expect("there are several events");
             state.bytes -= oldest.json().len();
+            state.before += 1;
             state.overflowed = true;
             state.dropped = state.dropped.saturating_add(1);
         }
@@ -125,6 +153,7 @@ impl Mailbox {
         if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
             state.dropped = state.dropped.saturating_add(state.events.len() as u32);
             state.close_reason = Some(reason);
+            state.before += state.events.len() as u64;
             state.events.clear();
             state.bytes = 0;
             state.last_poll = Instant::now();
@@ -172,13 +201,14 @@ impl Mailbox {
         self.state.lock().late
     }
 
-    /// The events after `last_event_id`, as soon as there are any, or none after `wait`.
+    /// The events after `known`, as soon as there are any, or none after `wait`. Without a cursor of this mailbox, all
+    /// that it keeps.
     ///
     /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not left of `answer`; polls
     /// after that fail.
     pub(crate) async fn poll(
         &self,
-        last_event_id: &str,
+        known: Option<Cursor>,
         wait: Duration,
         answer: Option<Arc<dyn InFlight>>,
     ) -> Result<Batch, PollError> {
@@ -194,11 +224,11 @@ impl Mailbox {
             let mut arrived = std::pin::pin!(arrived);
             // From here on an arrival is not missed, even between the look and the wait.
             arrived.as_mut().enable();
-            if let Some(batch) = self.state.lock().batch_after(last_event_id, false, answer.as_ref()) {
+            if let Some(batch) = self.state.lock().batch_after(known, false, answer.as_ref()) {
                 return Ok(batch);
             }
             if timeout_at(deadline, arrived).await.is_err() {
-                let batch = self.state.lock().batch_after(last_event_id, true, answer.as_ref());
+                let batch = self.state.lock().batch_after(known, true, answer.as_ref());
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
@@ -225,28 +255,33 @@ impl State {
     /// What to answer now; with `even_empty`, an answer without events counts.
     fn batch_after(
         &mut self,
-        last_event_id: &str,
+        known: Option<Cursor>,
         even_empty: bool,
         answer: Option<&Arc<dyn InFlight>>,
     ) -> Option<Batch> {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
-        let known = self.events.iter().rposition(|event| event.id() == last_event_id);
-        let start = match known {
-            Some(at) => at + 1,
+        let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
+        let start = match known.filter(|known| *known <= self.events.len()) {
+            Some(known) => known,
             None if over || !self.overflowed => 0,
             // What the client has missed is gone. RIG says so by an empty list with the newest id.
-            None => {
-                let newest = self.events.back().expect("a mailbox that overflowed is not empty");
-                return Some(Batch::new(newest.id(), std::iter::empty(), over));
-            }
+            None => return Some(self.batch(self.events.len())),
         };
         if start == self.events.len() && !even_empty && !over {
             return None;
         }
         self.note_handed_over(start, answer);
-        let last = self.events.back().map_or(last_event_id, Event::id);
-        Some(Batch::new(last, self.events.range(start..), over))
+        Some(self.batch(start))
+    }
+
+    /// The answer with the events from `start` on.
+    fn batch(&self, start: usize) -> Batch {
+        Batch {
+            cursor: Cursor(self.before + self.events.len() as u64),
+            body: body(self.events.back().map_or(NO_EVENT, Event::id), self.events.range(start..)),
+            over: self.close_reason.is_some(),
+        }
     }
 
     fn note_handed_over(&mut self, start: usize, answer: Option<&Arc<dyn InFlight>>) {
@@ -270,132 +305,24 @@ impl State {
     }
 }
 
-impl Batch {
-    fn new<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>, over: bool) -> Self {
-        let mut body = BytesMut::new();
-        body.put_slice(b"{\"last_event_id\":");
-        body.put_slice(&serde_json::to_vec(last_event_id).expect("a string is JSON"));
-        body.put_slice(b",\"events\":[");
-        for (n, event) in events.enumerate() {
-            if n > 0 {
-                body.put_u8(b',');
-            }
-            body.put_slice(event.json());
+/// What `last_event_id` says of a mailbox without events (RIG).
+const NO_EVENT: &str = "first_event";
+
+/// The document of RIG: the id that the newest event has from its publisher, and the events.
+fn body<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>) -> Bytes {
+    let mut body = BytesMut::new();
+    body.put_slice(b"{\"last_event_id\":");
+    body.put_slice(&serde_json::to_vec(last_event_id).expect("a string is JSON"));
+    body.put_slice(b",\"events\":[");
+    for (n, event) in events.enumerate() {
+        if n > 0 {
+            body.put_u8(b',');
         }
-        body.put_slice(b"]}");
-        Self { last_event_id: last_event_id.to_owned(), body: body.freeze(), over }
+        body.put_slice(event.json());
     }
+    body.put_slice(b"]}");
+    body.freeze()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAIT: Duration = Duration::from_secs(5);
-
-    fn event(id: &str) -> Event {
-        Event::from_json(format!(r#"{{"specversion":"0.2","type":"t","id":"{id}"}}"#).into()).unwrap()
-    }
-
-    fn ids(batch: &Batch) -> Vec<String> {
-        let body: serde_json::Value = serde_json::from_slice(&batch.body).unwrap();
-        body["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_poll_gets_what_came_after_its_last_event() {
-        let mailbox = Mailbox::new(1 << 20);
-        for id in ["a", "b", "c"] {
-            mailbox.put(&event(id));
-        }
-        assert_eq!(ids(&mailbox.poll("first_event", WAIT, None).await.unwrap()), ["a", "b", "c"]);
-        assert_eq!(ids(&mailbox.poll("b", WAIT, None).await.unwrap()), ["c"]);
-        assert_eq!(ids(&mailbox.poll("unknown", WAIT, None).await.unwrap()), ["a", "b", "c"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_poll_waits_five_seconds_and_then_gets_nothing() {
-        let mailbox = Mailbox::new(1 << 20);
-        mailbox.put(&event("a"));
-        let asked = Instant::now();
-        let batch = mailbox.poll("a", WAIT, None).await.unwrap();
-        assert_eq!(asked.elapsed(), WAIT);
-        assert_eq!(&batch.body[..], br#"{"last_event_id":"a","events":[]}"#);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_event_answers_the_poll_that_waits() {
-        let mailbox = Arc::new(Mailbox::new(1 << 20));
-        let waiting = tokio::spawn({
-            let mailbox = mailbox.clone();
-            async move { mailbox.poll("first_event", WAIT, None).await }
-        });
-        tokio::task::yield_now().await;
-        mailbox.put(&event("a"));
-        assert_eq!(ids(&waiting.await.unwrap().unwrap()), ["a"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_overflow_is_an_empty_list_with_the_newest_id() {
-        let mailbox = Mailbox::new(1 << 20);
-        for n in 0..205 {
-            mailbox.put(&event(&format!("f{n}")));
-        }
-        let batch = mailbox.poll("first_event", WAIT, None).await.unwrap();
-        assert_eq!(&batch.body[..], br#"{"last_event_id":"f204","events":[]}"#);
-        assert_eq!(ids(&mailbox.poll("f203", WAIT, None).await.unwrap()), ["f204"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bytes_are_bounded_too() {
-        let mailbox = Mailbox::new(100);
-        for n in 0..10 {
-            mailbox.put(&event(&n.to_string()));
-        }
-        assert!(mailbox.state.lock().bytes <= 100);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
-        let mailbox = Arc::new(Mailbox::new(1 << 20));
-        mailbox.put(&event("a"));
-        let parked = tokio::spawn({
-            let mailbox = mailbox.clone();
-            async move { mailbox.poll("a", WAIT, None).await }
-        });
-        tokio::task::yield_now().await;
-        mailbox.kill(CloseReason::SessionKilled, event("killed"));
-        mailbox.put(&event("late"));
-        let batch = parked.await.unwrap().unwrap();
-        assert!(batch.over);
-        assert_eq!(ids(&batch), ["killed"]);
-        assert_eq!(mailbox.poll("a", WAIT, None).await, Err(PollError::SessionKilled));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
-        let mailbox = Arc::new(Mailbox::new(1 << 20));
-        mailbox.put(&event("a"));
-        assert_eq!(ids(&mailbox.poll("first_event", WAIT, None).await.unwrap()), ["a"]);
-        let parked = tokio::spawn({
-            let mailbox = mailbox.clone();
-            async move { mailbox.poll("a", WAIT, None).await }
-        });
-        let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll("a", WAIT, None)).await;
-        assert!(gone.is_err(), "its client has gone away");
-        let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
-        assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
-        assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
-        assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
-        assert!(!mailbox.kill(CloseReason::SessionKilled, event("again")).ended);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_kill_empties_a_mailbox_that_was_ending() {
-        let mailbox = Mailbox::new(1 << 20);
-        mailbox.put(&event("a"));
-        mailbox.leave();
-        assert!(!mailbox.kill(CloseReason::TokenExpired, event("expired")).ended);
-        assert_eq!(mailbox.poll("first_event", WAIT, None).await, Err(PollError::SessionExpired));
-    }
-}
+mod tests;

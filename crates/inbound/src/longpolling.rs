@@ -43,7 +43,7 @@ async fn respond(shared: &Shared, asked: &Asked, sender: Sender<'_>) -> Result<R
     let opening = shared.prepare(asked, Transport::LongPolling).await?;
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
     let mut response = answer(StatusCode::OK, JSON, r#""ok""#);
-    cookies.set(&shared.hub, &connection, FIRST_EVENT, response.headers_mut());
+    cookies.set(&shared.hub, &connection, &FIRST_EVENT, response.headers_mut());
     Ok(response)
 }
 
@@ -70,15 +70,15 @@ async fn poll(
     connection: &Arc<Connection>,
     cookies: &PollCookies<'_>,
 ) -> Response<Body> {
-    let last_event_id = cookies.last_event_id();
+    let known = cookies.cursor();
     let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
-    match shared.hub.poll(connection, &last_event_id, in_flight).await {
+    match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
             let mut response = answer(StatusCode::OK, JSON, batch.body);
             if batch.over {
                 cookies.clear(response.headers_mut());
             } else {
-                cookies.set(&shared.hub, connection, &batch.last_event_id, response.headers_mut());
+                cookies.set(&shared.hub, connection, &batch.cursor, response.headers_mut());
             }
             response
         }

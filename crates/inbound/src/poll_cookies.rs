@@ -1,16 +1,16 @@
-//! The cookies of long polling (RIG), which name a connection and the newest event that its page knows.
+//! The cookies of long polling (RIG), which name a connection and the events that its page has got.
 //!
 //! Browsers send them whichever page asks, so a connection token is bound to the origin of the page that opened the
 //! connection: another page cannot poll with it, and gets cookies under names of its own where these are taken.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use auth::{Sender, cookies};
-use connection::{Connection, Hub};
+use connection::{Connection, Cursor, Hub};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
-use std::sync::Arc;
+use percent_encoding::percent_decode;
 
 /// The value of `last_event_id` before the first event (RIG).
 pub(crate) const FIRST_EVENT: &str = "first_event";
@@ -20,10 +20,6 @@ const LAST_EVENT_ID: &str = "last_event_id";
 
 /// The most bytes of an origin that the name of a cookie repeats.
 const MAX_SUFFIX: usize = 100;
-
-/// What may not stand in a cookie value (RFC 6265, section 4.1.1), and the sign that escapes it. The quotes of the
-/// JSON string are RIG's.
-const NOT_IN_COOKIES: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b';').add(b'\\').add(b'%');
 
 /// The cookies of one page.
 pub(crate) struct PollCookies<'r> {
@@ -72,25 +68,24 @@ impl<'r> PollCookies<'r> {
         found
     }
 
-    /// Returns the id of the newest event that the page knows.
-    pub(crate) fn last_event_id(&self) -> Cow<'static, str> {
-        let value = cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).next().map(from_cookie);
-        value.map_or(FIRST_EVENT.into(), Cow::Owned)
+    /// Returns which events the page has got.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).find_map(cursor)
     }
 
+    /// Sets both. RIG's `last_event_id` is the id that the publisher gave the newest event; here a cursor is in its place,
+    /// in RIG's quotes, for the ids of publishers are neither unique nor in any order.
     pub(crate) fn set(
         &self,
         hub: &Hub,
         connection: &Connection,
-        last_event_id: &str,
+        cursor: &dyn fmt::Display,
         answer: &mut HeaderMap,
     ) {
-        let id = serde_json::to_string(last_event_id).expect("a string is JSON");
-        let id = utf8_percent_encode(&id, NOT_IN_COOKIES);
         let token = hub.token_of(connection, self.page);
         let Self { suffix, attributes, .. } = self;
         self.append(answer, format!("{CONNECTION_TOKEN}{suffix}={token}; path=/; HttpOnly{attributes}"));
-        self.append(answer, format!("{LAST_EVENT_ID}{suffix}={id}; path=/; HttpOnly{attributes}"));
+        self.append(answer, format!("{LAST_EVENT_ID}{suffix}=\"{cursor}\"; path=/; HttpOnly{attributes}"));
     }
 
     pub(crate) fn clear(&self, answer: &mut HeaderMap) {
@@ -102,14 +97,13 @@ impl<'r> PollCookies<'r> {
 
     fn append(&self, answer: &mut HeaderMap, cookie: String) {
         answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer.append(SET_COOKIE, cookie.parse().expect("what a cookie may not hold is escaped"));
+        answer.append(SET_COOKIE, cookie.parse().expect("tokens, cursors and suffixes are plain ASCII"));
     }
 }
 
-/// RIG writes the id as a JSON string; anything else is taken as it is.
-fn from_cookie(value: &[u8]) -> String {
-    let decoded = percent_decode(value).decode_utf8_lossy();
-    serde_json::from_str(&decoded).unwrap_or_else(|_| decoded.into_owned())
+/// The cursor in a cookie. What is none of ours counts as if the page knew no event.
+fn cursor(value: &[u8]) -> Option<Cursor> {
+    Cursor::parse(percent_decode(value).decode_utf8().ok()?.trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -117,17 +111,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_survives_its_cookie() {
-        for id in ["e2", "a b", "a;b=c", "50%", "\"quoted\"", "é\n", "first_event", "%41"] {
-            let json = serde_json::to_string(id).unwrap();
-            let value = utf8_percent_encode(&json, NOT_IN_COOKIES).to_string();
-            assert!(HeaderValue::from_str(&value).is_ok() && !value.contains(';'), "{value}");
-            assert_eq!(from_cookie(value.as_bytes()), id);
+    fn f45_what_is_no_cursor_counts_as_none() {
+        let seven = Cursor::parse("7");
+        for value in ["7", "\"7\"", "%227%22", "007"] {
+            assert_eq!(cursor(value.as_bytes()), seven, "{value}");
         }
-    }
-
-    #[test]
-    fn an_id_that_is_not_json_is_taken_as_it_is() {
-        assert_eq!(from_cookie(b"notjson"), "notjson");
+        for value in
+            ["", "\"\"", "e2", "first_event", "-7", "+7", "7.0", "7 ", "%FF", "99999999999999999999999"]
+        {
+            assert_eq!(cursor(value.as_bytes()), None, "{value}");
+        }
     }
 }

@@ -163,11 +163,11 @@ impl World {
         }
         client.polls += 1;
         let known = |answers: &[Result<rig_connection::Batch, _>]| {
-            answers.iter().rev().find_map(|one| one.as_ref().ok().map(|batch| batch.last_event_id.clone()))
+            answers.iter().rev().find_map(|one| one.as_ref().ok().map(|batch| batch.cursor))
         };
-        let last = known(&answers.lock()).unwrap_or_else(|| "first_event".to_owned());
+        let last = known(&answers.lock());
         tokio::spawn(async move {
-            let answer = hub.poll(&connection, &last, None).await;
+            let answer = hub.poll(&connection, last, None).await;
             answers.lock().push(answer);
         });
     }

@@ -1,0 +1,156 @@
+//! What polls get, and when.
+
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(5);
+
+fn event(id: &str) -> Event {
+    Event::from_json(format!(r#"{{"specversion":"0.2","type":"t","id":"{id}"}}"#).into()).unwrap()
+}
+
+fn ids(batch: &Batch) -> Vec<String> {
+    let body: serde_json::Value = serde_json::from_slice(&batch.body).unwrap();
+    body["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The cursor of a client that has got all there is.
+fn all(mailbox: &Mailbox) -> Option<Cursor> {
+    let state = mailbox.state.lock();
+    Some(state.batch(state.events.len()).cursor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_a_poll_gets_what_came_after_its_cursor_whatever_the_ids() {
+    let mailbox = Mailbox::new(1 << 20);
+    mailbox.put(&event("a"));
+    let a = mailbox.poll(None, WAIT, None).await.unwrap();
+    assert_eq!(ids(&a), ["a"]);
+    for id in ["b", "c", "a", "a"] {
+        mailbox.put(&event(id));
+    }
+    for _ in 0..2 {
+        let batch = mailbox.poll(Some(a.cursor), WAIT, None).await.unwrap();
+        assert_eq!(ids(&batch), ["b", "c", "a", "a"], "the answer before may have been lost");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_a_cursor_of_no_event_here_is_none() {
+    let mailbox = Mailbox::new(1 << 20);
+    mailbox.put(&event("a"));
+    let Cursor(newest) = all(&mailbox).unwrap();
+    let other = all(&Mailbox::new(1 << 20)).unwrap();
+    for foreign in [other, Cursor(newest + 1), Cursor(newest - 2), Cursor(0), Cursor(u64::MAX)] {
+        assert_eq!(ids(&mailbox.poll(Some(foreign), WAIT, None).await.unwrap()), ["a"], "{foreign}");
+    }
+}
+
+#[test]
+fn f45_a_cursor_is_digits() {
+    let cursor = Cursor(u64::MAX);
+    assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+    for text in ["", "+1", "-1", "1.0", "1e1", " 1", "١", "18446744073709551616", "first_event"] {
+        assert_eq!(Cursor::parse(text), None, "{text:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_who_missed_nothing_is_not_told_of_an_overflow() {
+    let mailbox = Mailbox::new(1 << 20);
+    mailbox.put(&event("f"));
+    let first = all(&mailbox);
+    for n in 0..EVENTS {
+        mailbox.put(&event(&format!("f{n}")));
+    }
+    let kept: Vec<_> = (0..EVENTS).map(|n| format!("f{n}")).collect();
+    assert_eq!(ids(&mailbox.poll(first, WAIT, None).await.unwrap()), kept);
+    mailbox.put(&event("one more"));
+    assert_eq!(ids(&mailbox.poll(first, WAIT, None).await.unwrap()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_waits_five_seconds_and_then_gets_nothing() {
+    let mailbox = Mailbox::new(1 << 20);
+    mailbox.put(&event("a"));
+    let asked = Instant::now();
+    let batch = mailbox.poll(all(&mailbox), WAIT, None).await.unwrap();
+    assert_eq!(asked.elapsed(), WAIT);
+    assert_eq!(&batch.body[..], br#"{"last_event_id":"a","events":[]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_answers_the_poll_that_waits() {
+    let mailbox = Arc::new(Mailbox::new(1 << 20));
+    let waiting = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.poll(None, WAIT, None).await }
+    });
+    tokio::task::yield_now().await;
+    mailbox.put(&event("a"));
+    assert_eq!(ids(&waiting.await.unwrap().unwrap()), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overflow_is_an_empty_list_with_the_newest_id() {
+    let mailbox = Mailbox::new(1 << 20);
+    for n in 0..205 {
+        mailbox.put(&event(&format!("f{n}")));
+    }
+    let batch = mailbox.poll(None, WAIT, None).await.unwrap();
+    assert_eq!(&batch.body[..], br#"{"last_event_id":"f204","events":[]}"#);
+    mailbox.put(&event("f205"));
+    assert_eq!(ids(&mailbox.poll(Some(batch.cursor), WAIT, None).await.unwrap()), ["f205"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_bounded_too() {
+    let mailbox = Mailbox::new(100);
+    for n in 0..10 {
+        mailbox.put(&event(&n.to_string()));
+    }
+    assert!(mailbox.state.lock().bytes <= 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
+    let mailbox = Arc::new(Mailbox::new(1 << 20));
+    mailbox.put(&event("a"));
+    let parked = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.poll(all(&mailbox), WAIT, None).await }
+    });
+    tokio::task::yield_now().await;
+    mailbox.kill(CloseReason::SessionKilled, event("killed"));
+    mailbox.put(&event("late"));
+    let batch = parked.await.unwrap().unwrap();
+    assert!(batch.over);
+    assert_eq!(ids(&batch), ["killed"]);
+    assert_eq!(mailbox.poll(all(&mailbox), WAIT, None).await, Err(PollError::SessionKilled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
+    let mailbox = Arc::new(Mailbox::new(1 << 20));
+    mailbox.put(&event("a"));
+    assert_eq!(ids(&mailbox.poll(None, WAIT, None).await.unwrap()), ["a"]);
+    let parked = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.poll(all(&mailbox), WAIT, None).await }
+    });
+    let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll(all(&mailbox), WAIT, None)).await;
+    assert!(gone.is_err(), "its client has gone away");
+    let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
+    assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
+    assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
+    assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
+    assert!(!mailbox.kill(CloseReason::SessionKilled, event("again")).ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_empties_a_mailbox_that_was_ending() {
+    let mailbox = Mailbox::new(1 << 20);
+    mailbox.put(&event("a"));
+    mailbox.leave();
+    assert!(!mailbox.kill(CloseReason::TokenExpired, event("expired")).ended);
+    assert_eq!(mailbox.poll(None, WAIT, None).await, Err(PollError::SessionExpired));
+}
