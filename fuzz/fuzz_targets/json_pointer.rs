@@ -12,5 +12,6 @@ fuzz_target!(|input: &str| {
     let Ok(pointer) = Pointer::parse(pointer) else { return };
     let Ok(document) = serde_json::from_str::<Value>(json) else { return };
     let found = in_proportion(input.as_bytes(), || PointerTree::new([&pointer]).extract(json.as_bytes()));
-    assert_eq!(found, [pointer.resolve(&document).cloned()]);
+    let found = found[0].map(|value| serde_json::from_str(value).expect("a part of JSON is JSON"));
+    assert_eq!(found, pointer.resolve(&document).cloned());
 });

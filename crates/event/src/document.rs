@@ -49,7 +49,9 @@ impl<'a> Document<'a> {
         let parsed = deserializer.deserialize_any(&mut reader).and_then(|()| deserializer.end());
         match parsed {
             Ok(()) => {}
-            Err(error) if error.is_data() => return Err(EventError::NotAnObject { found: kind_of(text) }),
+            Err(error) if error.is_data() && kind_of(text) != "an object" => {
+                return Err(EventError::NotAnObject { found: kind_of(text) });
+            }
             Err(error) => return Err(EventError::NotJson(error.to_string())),
         }
         match reader.duplicate {
@@ -224,7 +226,7 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
                 SkimVisitor.visit_seq(list).map(|_| Attribute::List)
             }
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
-                SkimVisitor.visit_map(object).map(|_| Attribute::Object)
+                Ok(if skim_map(object)? { Attribute::Number } else { Attribute::Object })
             }
         }
         deserializer.deserialize_any(AttributeVisitor)
@@ -232,7 +234,7 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
 }
 
 /// JSON that was checked and thrown away, without building anything. Unlike serde's `IgnoredAny` it refuses what
-/// `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates, numbers beyond any double), so that
+/// `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and numbers that readers would take for infinite (RFC 7493, section 2.2), so that
 /// nobody meets them later in an event that was accepted.
 pub(crate) struct Skimmed {
     null: bool,
@@ -274,17 +276,64 @@ impl<'de> Visitor<'de> for SkimVisitor {
         while list.next_element::<Skimmed>()?.is_some() {}
         Ok(Skimmed { null: false })
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Skimmed, A::Error> {
-        while object.next_entry::<SkimmedName, Skimmed>()?.is_some() {}
-        Ok(Skimmed { null: false })
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Skimmed, A::Error> {
+        skim_map(object).map(|_| Skimmed { null: false })
     }
 }
 
+/// Skims an object. Returns whether it was a number in disguise.
+fn skim_map<'de, A: MapAccess<'de>>(mut object: A) -> Result<bool, A::Error> {
+    let mut number = false;
+    while let Some(SkimmedName { is_number }) = object.next_key()? {
+        number |= is_number;
+        if is_number {
+            object.next_value::<FiniteNumber>()?;
+        } else {
+            object.next_value::<Skimmed>()?;
+        }
+    }
+    Ok(number)
+}
+
 /// A name that was checked and thrown away.
-struct SkimmedName;
+struct SkimmedName {
+    is_number: bool,
+}
 
 impl<'de> Deserialize<'de> for SkimmedName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(SkimVisitor).map(|_| Self)
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = SkimmedName;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<SkimmedName, E> {
+                Ok(SkimmedName { is_number: name == json::NUMBER })
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// The text of a number that a double can be close to.
+struct FiniteNumber;
+
+impl<'de> Deserialize<'de> for FiniteNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = FiniteNumber;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the text of a number")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FiniteNumber, E> {
+                match text.parse() {
+                    Ok(number) if f64::is_finite(number) => Ok(FiniteNumber),
+                    _ => Err(E::custom("number out of range")),
+                }
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
     }
 }

@@ -1,9 +1,9 @@
-//! Many pointers at once: one pass over the JSON, values built only where a pointer ends.
+//! Many pointers at once: one pass over the JSON, in which nothing is built.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::pointer::{Pointer, index};
 
@@ -27,7 +27,7 @@ struct Node {
     indices: Vec<(usize, usize)>,
 }
 
-type Found = [Option<Value>];
+type Found<'j> = [Option<&'j str>];
 
 impl PointerTree {
     /// Compiles the pointers; their order is the order of the results. The same pointer may come twice.
@@ -48,10 +48,10 @@ impl PointerTree {
         Self { root, pointers: count }
     }
 
-    /// What each pointer points to in this document, as [`Pointer::resolve`] would find it: of duplicate members the
-    /// last counts. `None` where there is nothing, the way leads through a string or a number, or the text is not
+    /// What each pointer points to in this document, as it is written there: a number keeps its digits. Where
+    /// [`Pointer::resolve`] would find it: of duplicate members the last counts. `None` where there is nothing, the way leads through a string or a number, or the text is not
     /// JSON at all; never an error.
-    pub fn extract(&self, json: &[u8]) -> Vec<Option<Value>> {
+    pub fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         let mut found = vec![None; self.pointers];
         if self.pointers == 0 {
             return found;
@@ -88,36 +88,16 @@ impl Node {
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.members.binary_search_by(|(member, _)| (**member).cmp(name))
     }
-
-    /// For the pointers here and below: takes what they find in a value that was built.
-    fn take(&self, value: Value, found: &mut Found) {
-        for (name, node) in &self.members {
-            let member = match &value {
-                Value::Object(members) => members.get(&**name),
-                Value::Array(elements) => index(name).and_then(|index| elements.get(index)),
-                _ => None,
-            };
-            if let Some(member) = member {
-                node.take(member.clone(), found);
-            }
-        }
-        if let Some((last, others)) = self.ends.split_last() {
-            for end in others {
-                found[*end] = Some(value.clone());
-            }
-            found[*last] = Some(value);
-        }
-    }
 }
 
 /// The pass over the document, at one node.
-struct Walk<'a> {
+struct Walk<'a, 'j> {
     node: &'a Node,
-    found: &'a mut Found,
+    found: &'a mut Found<'j>,
 }
 
-impl Walk<'_> {
-    fn descend<'w>(&'w mut self, node: &'w Node) -> Walk<'w> {
+impl<'j> Walk<'_, 'j> {
+    fn descend<'w>(&'w mut self, node: &'w Node) -> Walk<'w, 'j> {
         // An earlier member of the same name found something else: the last one counts.
         for end in &node.below {
             self.found[*end] = None;
@@ -126,20 +106,27 @@ impl Walk<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         if self.node.ends.is_empty() {
             return deserializer.deserialize_any(self);
         }
-        let value = serde::Deserialize::deserialize(deserializer)?;
-        self.node.take(value, self.found);
-        Ok(())
+        let value: &RawValue = serde::Deserialize::deserialize(deserializer)?;
+        for end in &self.node.ends {
+            self.found[*end] = Some(value.get());
+        }
+        if self.node.members.is_empty() {
+            return Ok(());
+        }
+        // Read again for the pointers below, as often as the longest of them has tokens at the most.
+        let mut deserializer = serde_json::Deserializer::from_str(value.get());
+        deserializer.deserialize_any(self).map_err(serde::de::Error::custom)
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Walk<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,13 +209,14 @@ impl Visitor<'_> for Member<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn extract(pointers: &[&str], json: &str) -> Vec<Option<Value>> {
         let pointers: Vec<_> = pointers.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
-        PointerTree::new(&pointers).extract(json.as_bytes())
+        let found = PointerTree::new(&pointers).extract(json.as_bytes());
+        found.into_iter().map(|value| value.map(|value| serde_json::from_str(value).unwrap())).collect()
     }
 
     #[test]
@@ -258,6 +246,18 @@ mod tests {
         assert_eq!(extract(&["/a/b"], r#"{"a":{"b":1},"a":{"b":2}}"#), [Some(json!(2))]);
         assert_eq!(extract(&["/a/b"], r#"{"a":{"b":1},"a":{"c":2}}"#), [None]);
         assert_eq!(extract(&["/a/b", "/a"], r#"{"a":{"b":1},"a":5}"#), [None, Some(json!(5))]);
+    }
+
+    #[test]
+    fn f42_what_is_found_is_as_it_was_written() {
+        for written in
+            ["89490200001234567891", "-0", "1E+2", "1e999999999", r#""\u0061""#, r#"{"b" : [1e400 ]}"#]
+        {
+            let json = format!(r#"{{"a": {written} ,"b":1}}"#);
+            let pointers = ["/a", "/a/b/0"].map(|pointer| Pointer::parse(pointer).unwrap());
+            let found = PointerTree::new(&pointers).extract(json.as_bytes());
+            assert_eq!(found, [Some(written), written.contains('[').then_some("1e400")]);
+        }
     }
 
     #[test]

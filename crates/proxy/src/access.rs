@@ -157,11 +157,12 @@ impl Tokens {
 }
 
 impl Token {
-    /// Whether the claims say all that is required: the value itself, or a list that contains it.
+    /// Whether the claims say all that is required: the value itself, or a list that contains it. Numbers are equal by
+    /// value, and exactly.
     fn satisfies(&self, required: &[RequiredClaim]) -> bool {
         required.iter().all(|RequiredClaim { pointer, value }| match self.claims.pointer(pointer) {
-            Some(Value::Array(list)) if list.contains(value) => true,
-            claim => claim == Some(value),
+            Some(Value::Array(list)) if list.iter().any(|claim| json::equal(claim, value)) => true,
+            claim => claim.is_some_and(|claim| json::equal(claim, value)),
         })
     }
 

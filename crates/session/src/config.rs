@@ -186,7 +186,10 @@ impl Config {
 pub(crate) fn name_of(claim: &Value) -> Option<Result<SessionName, NameError>> {
     match claim {
         Value::String(text) => Some(text.parse()),
-        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string().parse()),
+        Value::Number(number) => {
+            let digits = number.as_u64().map(|number| number.to_string());
+            digits.or_else(|| number.as_i64().map(|number| number.to_string())).map(|digits| digits.parse())
+        }
         _ => None,
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use event::Event;
+use json::Key;
 use parking_lot::RwLock;
 
 use crate::extractors::Extractors;
-use crate::value::Key;
 
 #[cfg(test)]
 mod churn;
@@ -56,9 +56,11 @@ impl<S: Clone> Index<S> {
         }
         // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after it sees all.
         let values: Vec<Option<Key>> = match self.extractors.of_type(event.event_type()) {
-            Some(extractors) => {
-                extractors.extract(event.json()).into_iter().map(|value| value.and_then(Key::of)).collect()
-            }
+            Some(extractors) => extractors
+                .extract(event.json())
+                .into_iter()
+                .map(|value| value.and_then(Key::of_json))
+                .collect(),
             None => Vec::new(),
         };
         of_type.matching(&values)

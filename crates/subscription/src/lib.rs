@@ -7,7 +7,6 @@
 mod extractors;
 mod index;
 mod subscription;
-mod value;
 
 pub use extractors::{Extractors, ExtractorsError, Mistake};
 pub use index::{Index, Interest};

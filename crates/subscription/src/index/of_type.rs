@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use json::Key;
 use parking_lot::RwLock;
 
 use super::shrink;
 use super::wanted::{Conjunction, FieldAt, Wanted};
-use crate::value::Key;
 
 /// Tells one subscriber of the index from another.
 pub(super) type Owner = u64;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use json::Key;
+
 use crate::extractors::Extractors;
 use crate::subscription::{Clause, Subscription};
-use crate::value::Key;
 
 /// The position of a field among the extractors of its type.
 pub(super) type FieldAt = u32;

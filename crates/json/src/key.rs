@@ -2,18 +2,21 @@
 
 use std::fmt::Write;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
-/// A value that a constraint waits for. Two are equal as JSON values are (RIG): `1` equals `1.0`, not `"1"`; the order
-/// of an object's members does not count. Ordered only so that equal conjunctions can be found by sorting.
+use crate::number::Normal;
+
+/// A value to look up by. Two are equal as JSON values are: `1` equals `1.0`, not `"1"`; the order of an object's members
+/// does not count. Ordered only so that equal conjunctions can be found by sorting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Key {
+pub enum Key {
+    /// A boolean.
     Bool(bool),
+    /// A whole number of 64 bits.
     Integer(i64),
-    /// An integer beyond `i64`.
-    Unsigned(u64),
-    /// The bits of a number that is no integer of 64 bits.
-    Fraction(u64),
+    /// Any other number, in normal form.
+    Decimal(Box<str>),
+    /// A string.
     Text(Box<str>),
     /// An object or a list in canonical form.
     Composite(Box<str>),
@@ -21,11 +24,11 @@ pub(crate) enum Key {
 
 impl Key {
     /// The key of a value; `None` for null, which equals nothing.
-    pub(crate) fn of(value: Value) -> Option<Self> {
+    pub fn of(value: Value) -> Option<Self> {
         Some(match value {
             Value::Null => return None,
             Value::Bool(value) => Self::Bool(value),
-            Value::Number(number) => Self::of_number(&number),
+            Value::Number(number) => Self::of_number(number.as_str()),
             Value::String(text) => Self::Text(text.into()),
             composite => {
                 let mut canonical = String::new();
@@ -35,28 +38,42 @@ impl Key {
         })
     }
 
-    fn of_number(number: &Number) -> Self {
-        if let Some(integer) = number.as_i64() {
-            return Self::Integer(integer);
+    /// The key of a value that is still JSON, without space around it; `None` for null, and for what is not JSON after
+    /// all.
+    pub fn of_json(json: &str) -> Option<Self> {
+        match json.as_bytes() {
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
+                Some(Self::Text(json[1..json.len() - 1].into()))
+            }
+            [b'-' | b'0'..=b'9', ..] => Some(Self::of_number(json)),
+            _ => serde_json::from_str(json).ok().and_then(Self::of),
         }
-        if let Some(integer) = number.as_u64() {
-            return Self::Unsigned(integer);
-        }
-        let float = number.as_f64().expect("a number that is no integer is a float");
-        // The ends of both ranges are powers of two, floats themselves: within them no cast rounds.
-        if float.fract() != 0.0 {
-            Self::Fraction(float.to_bits())
-        } else if (-TWO_TO_63..TWO_TO_63).contains(&float) {
-            Self::Integer(float as i64)
-        } else if (TWO_TO_63..TWO_TO_63 * 2.0).contains(&float) {
-            Self::Unsigned(float as u64)
-        } else {
-            Self::Fraction(float.to_bits())
+    }
+
+    fn of_number(text: &str) -> Self {
+        match Normal::of(text) {
+            Normal::Integer(integer) => Self::Integer(integer),
+            Normal::Decimal(decimal) => Self::Decimal(decimal),
         }
     }
 }
 
-const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+/// Whether two values are equal, as their keys are; null equals null.
+pub fn equal(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => {
+            left == right || Normal::of(left.as_str()) == Normal::of(right.as_str())
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| equal(left, right)))
+        }
+        _ => left == right,
+    }
+}
 
 /// Members sorted by name, numbers as [`Key`] tells them apart. It is written into one buffer: deep nesting must not
 /// cost a copy for each level.
@@ -64,15 +81,7 @@ fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Value::Number(number) => {
-            let written = match Key::of_number(number) {
-                Key::Integer(integer) => write!(out, "{integer}"),
-                Key::Unsigned(integer) => write!(out, "{integer}"),
-                Key::Fraction(bits) => write!(out, "f{bits:x}"),
-                other => unreachable!("{other:?} is no number"),
-            };
-            written.expect("a String takes everything");
-        }
+        Value::Number(number) => Normal::of(number.as_str()).write(out),
         Value::String(text) => write_text(text, out),
         Value::Array(items) => {
             out.push('[');
@@ -109,7 +118,16 @@ mod tests {
     use super::*;
 
     fn equal(left: Value, right: Value) -> bool {
-        Key::of(left) == Key::of(right)
+        let equal = Key::of(left.clone()) == Key::of(right.clone());
+        assert_eq!(super::equal(&left, &right), equal, "{left} {right}");
+        for value in [left, right] {
+            assert_eq!(Key::of_json(&value.to_string()), Key::of(value.clone()), "{value}");
+        }
+        equal
+    }
+
+    fn parsed(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
     }
 
     #[test]
@@ -123,11 +141,43 @@ mod tests {
     }
 
     #[test]
+    fn f42_numbers_beyond_64_bits_are_exact_at_every_depth() {
+        for (left, right) in [
+            ("89490200001234567890", "89490200001234567891"),
+            ("-89490200001234567890", "-89490200001234567891"),
+            ("0.1", "0.1000000000000000055511151231257827"),
+            ("9007199254740993.0", "9007199254740992.0"),
+            ("1e400", "1e401"),
+            ("1e-400", "0"),
+        ] {
+            for around in ["N", "[N]", r#"{"a":N}"#, r#"[[{"a":[1,N]}],"x"]"#] {
+                let [left, right] = [left, right].map(|number| parsed(&around.replace('N', number)));
+                assert!(equal(left.clone(), left.clone()) && equal(right.clone(), right.clone()));
+                assert!(!equal(left.clone(), right.clone()), "{left} {right}");
+            }
+        }
+        assert!(equal(parsed("[1e2, {\"a\": -0.0}]"), parsed("[100, {\"a\": 0}]")));
+    }
+
+    #[test]
+    fn text_is_read_as_json_reads_it() {
+        for text in
+            [r#""a""#, r#""""#, r#""\u0061\n\\""#, r#""é""#, r#""\ud83d\ude00""#, "true", "null", "[ ]", "{}"]
+        {
+            assert_eq!(Key::of_json(text), Key::of(parsed(text)), "{text}");
+        }
+        for broken in [r#""\ud800""#, "", "tru", "[1", "\"", &"[".repeat(1000)] {
+            assert_eq!(Key::of_json(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
     fn numbers_at_the_ends_of_the_ranges_stay_apart() {
-        assert!(equal(json!(9_223_372_036_854_775_808_u64), json!(TWO_TO_63)));
-        assert!(equal(json!(i64::MIN), json!(-TWO_TO_63)));
-        assert!(!equal(json!(i64::MAX), json!(TWO_TO_63)));
-        assert!(!equal(json!(u64::MAX), json!(TWO_TO_63 * 2.0)));
+        let (two_to_63, two_to_64) = (parsed("9.223372036854775808e18"), parsed("1.8446744073709551616e19"));
+        assert!(equal(json!(9_223_372_036_854_775_808_u64), two_to_63.clone()));
+        assert!(equal(json!(i64::MIN), parsed("-9.223372036854775808e18")));
+        assert!(!equal(json!(i64::MAX), two_to_63));
+        assert!(!equal(json!(u64::MAX), two_to_64));
         assert!(!equal(json!(u64::MAX), json!(u64::MAX - 1)));
     }
 
@@ -150,7 +200,7 @@ mod tests {
         assert!(!equal(json!({"a": null}), json!({})));
         assert!(!equal(json!([1, 2]), json!([2, 1])));
         assert!(!equal(json!(["a,1:b"]), json!(["a", "b"])));
-        assert!(!equal(json!([0.5]), json!(["f3fe0000000000000"])));
+        assert!(!equal(json!([0.5]), json!(["5e-1"])));
     }
 
     fn value() -> impl Strategy<Value = Value> {
