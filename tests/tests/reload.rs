@@ -118,11 +118,9 @@ fn f32_signals_do_not_end_the_node_and_hang_up_reads_again() {
     gateway.signal("PIPE");
     assert!(gateway.is_healthy());
     gateway.signal("HUP");
-    for text in [
-        "key of tokens reloaded",
-        "API definitions reloaded",
-        "EXTRACTORS and LOG_LEVEL change with a restart",
-    ] {
+    for text in
+        ["key of tokens reloaded", "API definitions reloaded", "EXTRACTORS among them, change with a restart"]
+    {
         logged(&gateway, text);
     }
     assert_eq!(gateway.ask(&Request::get("/x").bearer(&token_of("s"))).status, 200);
@@ -132,6 +130,22 @@ fn f32_signals_do_not_end_the_node_and_hang_up_reads_again() {
     assert!(gateway.log().contains("not JSON: key must be a string at line 1 column 3"), "{}", gateway.log());
     assert_eq!(gateway.ask(&Request::get("/x").bearer(&token_of("s"))).status, 200);
     assert!(gateway.is_healthy());
+}
+
+#[test]
+fn f32_hang_up_reads_the_level_of_the_log_again() {
+    let folder = Folder::new();
+    let file = folder.join("rig.toml");
+    write(&file, "log_level = \"error\"\n");
+    // Everything by the file: the environment would win.
+    let gateway = Gateway::start_by("/usr/bin/env", &["-u", "LOG_LEVEL"], &[("RIG_CONFIG", &file)]);
+    assert!(!gateway.log().contains("\"INFO\",\"message\":\"starting\""), "{}", gateway.log());
+    write(&file, "log_level = \"info\"\n");
+    gateway.signal("HUP");
+    logged(&gateway, "change with a restart only");
+    write(&file, "log_level = \"loud\"\n");
+    gateway.signal("HUP");
+    logged(&gateway, "LOG_LEVEL not reloaded: file ");
 }
 
 /// What `rig check` says of a certificate and its key, and of the same in a definition.

@@ -79,8 +79,9 @@ impl From<std::io::Error> for Failure {
 }
 
 fn serve(flags: Flags, environment: &Environment) -> Result<(), Failure> {
-    let settings = Settings::parse(Given::gather(flags, environment))?;
-    serve::run(settings)?;
+    let settings = Settings::parse(Given::gather(flags.clone(), environment))?;
+    let environment = environment.clone();
+    serve::run(settings, move || settings::log_level(Given::gather(flags.clone(), &environment)))?;
     Ok(())
 }
 

@@ -14,10 +14,12 @@ use listener::Tls;
 use parking_lot::Mutex;
 use proxy::{Apis, ChangeError, Fault};
 use rustix::process::Signal as Number;
+use telemetry::set_log_level;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
+use tracing::Level;
 
-use crate::settings::definitions_in;
+use crate::settings::{Mistakes, definitions_in};
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -57,10 +59,16 @@ async fn next_ignored(ignored: &mut [(&'static str, Signal)]) -> &'static str {
     .await
 }
 
+/// Reads the level of log lines again, from wherever it was given.
+pub(crate) trait ReadLevel: Fn() -> Result<Level, Mistakes> + Send + Sync + 'static {}
+
+impl<F: Fn() -> Result<Level, Mistakes> + Send + Sync + 'static> ReadLevel for F {}
+
 /// Whatever has files.
 pub(crate) struct Reload(Arc<Sources>);
 
 struct Sources {
+    log_level: Box<dyn ReadLevel>,
     /// The file of `PROXY_CONFIG_FILE`, where it is one.
     definitions: Option<(PathBuf, Mutex<Watched>)>,
     tls: Option<Tls>,
@@ -74,9 +82,10 @@ impl Reload {
         tls: Option<Tls>,
         verifier: Arc<Verifier>,
         apis: Arc<Apis>,
+        log_level: impl ReadLevel,
     ) -> Self {
         let definitions = definitions.map(|(path, watched)| (path, Mutex::new(watched)));
-        Self(Arc::new(Sources { definitions, tls, verifier, apis }))
+        Self(Arc::new(Sources { log_level: Box::new(log_level), definitions, tls, verifier, apis }))
     }
 
     /// Runs for ever.
@@ -92,7 +101,7 @@ impl Reload {
                 }
             };
             if forced {
-                tracing::info!("SIGHUP: certificates, keys and definitions are read again");
+                tracing::info!("SIGHUP: certificates, keys, definitions and LOG_LEVEL are read again");
             }
             let sources = self.0.clone();
             // A disk may be slow, or a network: nobody waits for it.
@@ -101,7 +110,7 @@ impl Reload {
             }
             if forced {
                 tracing::info!(
-                    "SIGHUP: read again; settings, EXTRACTORS and LOG_LEVEL change with a restart only"
+                    "SIGHUP: read again; all other settings, EXTRACTORS among them, change with a restart only"
                 );
             }
         }
@@ -116,6 +125,14 @@ impl Sources {
         self.verifier.refresh(forced);
         self.refresh_definitions(forced);
         self.apis.refresh_files(forced);
+        if forced {
+            match (self.log_level)() {
+                Ok(level) => set_log_level(level),
+                Err(mistakes) => {
+                    tracing::error!("LOG_LEVEL not reloaded: {}", mistakes.to_string().trim_end())
+                }
+            }
+        }
     }
 
     fn refresh_definitions(&self, forced: bool) {

@@ -20,17 +20,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::canary;
 use crate::leave::LeaveSignals;
-use crate::reload::{Reload, Signals};
+use crate::reload::{ReadLevel, Reload, Signals};
 use crate::settings::{self, Ports, Settings};
 
 /// How long the last traces may take to the collector.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Serves until a signal.
+/// Serves until a signal. `log_level` reads that setting again.
 ///
 /// # Errors
 /// A port cannot be bound, or a file of the settings cannot be used.
-pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let _logging = start_logging(settings.log_format, settings.log_level).context("the log")?;
     // One provider for all of rustls; the second call of a test process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -40,7 +40,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     }
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, log_level))
 }
 
 /// Every connection is a descriptor: takes as many as the system lets this process have.
@@ -51,7 +51,7 @@ fn raise_descriptors() {
     }
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
     // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
@@ -86,7 +86,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
-    let reload = Reload::new(settings.apis_file, tls, settings.verifier.clone(), apis.clone());
+    let reload = Reload::new(settings.apis_file, tls, settings.verifier.clone(), apis.clone(), log_level);
     let proxy = Proxy::new(
         settings.proxy,
         apis,

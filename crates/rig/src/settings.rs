@@ -105,6 +105,16 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// The level of log lines, of all that was given.
+///
+/// # Errors
+/// A source cannot be read, or the level is wrong.
+pub(crate) fn log_level(given: Given) -> Result<Level, Mistakes> {
+    let mut reader = Reader::new(given);
+    let level = reader.word("LOG_LEVEL", |text| text.parse().ok());
+    Mistakes(reader.given.mistakes).into_result().map(|()| level)
+}
+
 impl Settings {
     /// Parses everything that was given.
     ///

@@ -9,7 +9,7 @@ mod report;
 mod spans;
 mod trace_context;
 
-pub use logging::{LogFormat, LogFormatError, Logging, print_error, start_logging};
+pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
 pub use metrics::{
     CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, Metrics, ProxyEndpoint,
     ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,

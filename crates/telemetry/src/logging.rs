@@ -27,6 +27,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use queue::Queue;
 
+/// Changes the level.
+static LEVEL: OnceLock<Box<dyn Fn(Level) + Send + Sync>> = OnceLock::new();
+
 /// The log of this process; not there before it has been started. Standard error is one for the whole process, too.
 static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
 
@@ -94,14 +97,29 @@ pub fn start_logging(format: LogFormat, level: Level) -> io::Result<Logging> {
         // They would be told of on standard error itself.
         .log_internal_errors(false)
         .with_writer(writer);
-    let started = match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.event_format(JsonLines { level_key: "level" }).try_init(),
-        LogFormat::Gcl => builder.event_format(JsonLines { level_key: "severity" }).try_init(),
-    };
-    drop(started);
+    macro_rules! start {
+        ($builder:expr) => {{
+            let builder = $builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() {
+                LEVEL.get_or_init(|| Box::new(move |level| drop(handle.reload(filter(level)))));
+            }
+        }};
+    }
+    match format {
+        LogFormat::Text => start!(builder.with_ansi(false)),
+        LogFormat::Json => start!(builder.event_format(JsonLines { level_key: "level" })),
+        LogFormat::Gcl => start!(builder.event_format(JsonLines { level_key: "severity" })),
+    }
     std::panic::set_hook(Box::new(log_panic));
     Ok(Logging(()))
+}
+
+/// Changes the level of log lines. Does nothing before logging has been started.
+pub fn set_log_level(level: Level) {
+    if let Some(set) = LEVEL.get() {
+        set(level);
+    }
 }
 
 /// Writes a text for people to standard error: behind the lines of the log if there is one, and then without

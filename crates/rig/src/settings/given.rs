@@ -15,7 +15,7 @@ pub(crate) type Environment = BTreeMap<OsString, OsString>;
 pub(crate) const CONFIG_VARIABLE: &str = "RIG_CONFIG";
 
 /// The flags of a command line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
     /// The settings file.
     pub(crate) config: Option<PathBuf>,
