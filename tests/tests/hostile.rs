@@ -63,7 +63,7 @@ fn both_lengths_at_once_do_not_smuggle_a_second_request() {
     let answer = Response::read(&mut wire, false);
     assert_eq!(
         answer.shown(),
-        "400 | Content-Length and Transfer-Encoding must not stand beside each other."
+        format!("400 | {CORS_TEXT} | Content-Length and Transfer-Encoding must not stand beside each other.")
     );
     assert_eq!(wire.rest(), b"", "the second request is not answered");
 }

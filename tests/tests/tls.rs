@@ -229,7 +229,7 @@ fn an_encrypted_key_is_opened_with_its_passphrase() {
 
 #[test]
 fn over_http_2_the_endpoints_and_their_bounds_are_the_same() {
-    let gateway = Gateway::start(&[("MAX_BODY_BYTES", "1KiB")]);
+    let gateway = Gateway::start(&[("MAX_BODY_BYTES", "1KiB"), ("MAX_HEADER_BYTES", "16KiB")]);
     let base = format!("http://{}", gateway.inbound());
     let event = greeting("1", "bob");
     let (large, header) = (greeting("1", &"x".repeat(2000)), format!("x-long: {}", "x".repeat(17_000)));

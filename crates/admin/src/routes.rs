@@ -16,7 +16,7 @@ use connection::Hub;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use listener::{Answer, App, Peer};
+use listener::{Answer, App, Body, Peer};
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
@@ -137,12 +137,19 @@ impl App for Admin {
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);
         }
-        let id = id.unwrap_or_else(|| {
-            HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
-        });
-        response.headers_mut().insert(REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
         Answer::Response(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
+
+    fn complete(&self, request: Option<&HeaderMap>, response: &mut http::Response<Body>) {
+        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| id.len() <= 200).cloned();
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
+    }
+}
+
+/// A name for a request without one.
+fn new_id() -> HeaderValue {
+    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
 }
 
 /// An error as RIG's internal port words it.

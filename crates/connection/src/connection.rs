@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use event::Event;
+use memory::Holder;
 use parking_lot::Mutex;
 use session::{Cause, Ending, Told};
 use telemetry::{CloseReason, Transport};
@@ -77,6 +78,10 @@ impl Outlet {
 impl Connection {
     pub(crate) fn new(hub: Arc<Hub>, id: ConnectionId, client: Client, outlet: Outlet) -> Self {
         let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64;
+        if let Outlet::Stream { writer, .. } = &outlet {
+            // The head of the stream. Whoever writes next makes room, if that is needed.
+            let _ = hub.config().memory.change(0, writer.lock().waiting());
+        }
         Self { id, hub, client, since, outlet, ties: Mutex::default() }
     }
 
@@ -90,7 +95,10 @@ impl Connection {
     /// The same for several events, in their order, with as few writes as possible.
     pub(crate) fn deliver_all(&self, frames: &[&Frame]) {
         match &self.outlet {
-            Outlet::Mailbox(mailbox) => frames.iter().for_each(|frame| mailbox.put(frame.event())),
+            Outlet::Mailbox(mailbox) => {
+                frames.iter().for_each(|frame| mailbox.put(frame.event()));
+                self.settle(mailbox.settle());
+            }
             Outlet::Stream { encoding, .. } => {
                 let pushed = match frames {
                     [frame] => self.push(&[frame.bytes(*encoding)], Kind::Payload),
@@ -108,25 +116,48 @@ impl Connection {
 
     /// Keeps the client and the proxies between awake, where nothing else is on its way.
     pub(crate) fn heartbeat(&self) {
-        if let Outlet::Stream { encoding, writer, socket } = &self.outlet {
-            let mut writer = writer.lock();
+        let Outlet::Stream { encoding, .. } = &self.outlet else { return };
+        self.write(|writer, socket| {
             if writer.is_idle() {
                 let beat = frame::heartbeat(*encoding);
-                writer.push(&[beat], Kind::Control, socket.get(), self.hub.config().outbox_bytes);
+                writer.push(&[beat], Kind::Control, socket, self.hub.config().outbox_bytes);
             }
-        }
+        });
     }
 
     /// Queues or writes bytes.
     pub(crate) fn push(&self, frames: &[impl Borrow<Bytes>], kind: Kind) -> Pushed {
-        let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Pushed::Refused };
-        writer.lock().push(frames, kind, socket.get(), self.hub.config().outbox_bytes)
+        let limit = self.hub.config().outbox_bytes;
+        self.write(|writer, socket| writer.push(frames, kind, socket, limit)).unwrap_or(Pushed::Refused)
+    }
+
+    /// Does something with the writer of a stream, and counts the bytes that wait for it in another number then.
+    fn write<T>(&self, act: impl FnOnce(&mut Writer, Option<&Socket>) -> T) -> Option<T> {
+        let Outlet::Stream { writer, socket, .. } = &self.outlet else { return None };
+        let mut writer = writer.lock();
+        let before = writer.waiting();
+        let done = act(&mut writer, socket.get());
+        let after = writer.waiting();
+        drop(writer);
+        self.settle((before, after));
+        Some(done)
+    }
+
+    fn settle(&self, (before, after): (usize, usize)) {
+        let memory = &self.hub.config().memory;
+        if before != after && memory.change(before, after) {
+            memory.make_room();
+        }
     }
 
     /// Terminates the connection because its session is over: nothing that waits is sent any more.
     fn kill(&self, farewell: &Farewell) -> Told {
         match &self.outlet {
-            Outlet::Mailbox(mailbox) => mailbox.kill(farewell.reason, Event::of_rig(farewell.event, None)),
+            Outlet::Mailbox(mailbox) => {
+                let told = mailbox.kill(farewell.reason, Event::of_rig(farewell.event, None));
+                self.settle(mailbox.settle());
+                told
+            }
             Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
                 self.silence(farewell.reason, frame::close_frame(1000, farewell.close))
             }
@@ -140,11 +171,11 @@ impl Connection {
     }
 
     fn silence(&self, reason: CloseReason, farewell: Bytes) -> Told {
-        let Outlet::Stream { writer, socket, .. } = &self.outlet else { return Told::default() };
-        let mut writer = writer.lock();
-        let ended = writer.end(reason, farewell, true, socket.get());
-        let last_payload = writer.last_payload();
-        drop(writer);
+        let silenced = self.write(|writer, socket| {
+            let ended = writer.end(reason, farewell, true, socket);
+            (ended, writer.last_payload())
+        });
+        let Some((ended, last_payload)) = silenced else { return Told::default() };
         if ended && self.hub.closing().now_or_later(self.id) {
             self.close();
         }
@@ -153,9 +184,7 @@ impl Connection {
 
     /// Goes on with an end that has begun: sends the farewell, and wakes the owner of the socket.
     pub(crate) fn close(&self) {
-        if let Outlet::Stream { writer, socket, .. } = &self.outlet {
-            writer.lock().go_on(socket.get());
-        }
+        self.write(|writer, socket| writer.go_on(socket));
     }
 
     /// Ends the connection in order, because the node is leaving.
@@ -173,19 +202,16 @@ impl Connection {
     }
 
     pub(crate) fn end(&self, reason: CloseReason, farewell: Bytes, discard: bool) {
-        if let Outlet::Stream { writer, socket, .. } = &self.outlet {
-            let mut writer = writer.lock();
-            if writer.end(reason, farewell, discard, socket.get()) {
-                writer.go_on(socket.get());
+        self.write(|writer, socket| {
+            if writer.end(reason, farewell, discard, socket) {
+                writer.go_on(socket);
             }
-        }
+        });
     }
 
     /// Ends the connection without another byte.
     pub(crate) fn cut(&self, reason: CloseReason) {
-        if let Outlet::Stream { writer, socket, .. } = &self.outlet {
-            writer.lock().cut(reason, socket.get());
-        }
+        self.write(|writer, socket| writer.cut(reason, socket));
     }
 
     /// Gives a stream its socket; from now on deliveries write directly.
@@ -206,23 +232,17 @@ impl Connection {
 
     /// Writes what waits and says what to wait for; wakes `cx` when that changes.
     pub(crate) fn flush(&self, cx: &Context<'_>) -> Next {
-        match &self.outlet {
-            Outlet::Stream { writer, socket, .. } => {
-                let Some(socket) = socket.get() else { return Next::Over };
-                let mut writer = writer.lock();
-                writer.wait(cx);
-                writer.flush(socket)
-            }
-            Outlet::Mailbox(_) => Next::Over,
-        }
+        let flushed = self.write(|writer, socket| {
+            let socket = socket?;
+            writer.wait(cx);
+            Some(writer.flush(socket))
+        });
+        flushed.flatten().unwrap_or(Next::Over)
     }
 
     /// The next piece of a stream that is pulled (HTTP/2).
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
-        match &self.outlet {
-            Outlet::Stream { writer, .. } => writer.lock().poll_pop(cx),
-            Outlet::Mailbox(_) => Poll::Ready(Ok(None)),
-        }
+        self.write(|writer, _| writer.poll_pop(cx)).unwrap_or(Poll::Ready(Ok(None)))
     }
 
     /// The mailbox of a long-polling connection.
@@ -320,13 +340,34 @@ impl session::Connection for Connection {
     }
 }
 
+impl Holder for Connection {
+    fn bytes(&self) -> usize {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().waiting(),
+            Outlet::Mailbox(mailbox) => mailbox.bytes(),
+        }
+    }
+
+    fn evict(&self) {
+        self.cut(CloseReason::Memory);
+        if let Outlet::Mailbox(mailbox) = &self.outlet {
+            mailbox.empty(CloseReason::Memory);
+            self.settle(mailbox.settle());
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         let reason = self.close_reason().unwrap_or(CloseReason::Client);
-        let late = match &self.outlet {
-            Outlet::Stream { writer, .. } => writer.lock().tally().late,
-            Outlet::Mailbox(mailbox) => mailbox.late(),
+        let (late, waiting) = match &self.outlet {
+            Outlet::Stream { writer, .. } => {
+                let writer = writer.lock();
+                (writer.tally().late, writer.waiting())
+            }
+            Outlet::Mailbox(mailbox) => (mailbox.late(), mailbox.settle().0),
         };
+        let _ = self.hub.config().memory.change(waiting, 0);
         self.hub.metrics().payload_after_kill.inc_by(late.into());
         self.hub.forget(self.id, self.transport(), reason);
     }

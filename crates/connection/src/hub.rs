@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::Event;
+use memory::{Holder, Memory};
 use parking_lot::Mutex;
 use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
@@ -24,12 +25,14 @@ use crate::token::{InvalidToken, TokenKey};
 use crate::wheel::Wheel;
 
 /// What an operator decides about connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Time between two heartbeats (RIG: 15 s).
     pub heartbeat: Duration,
     /// Bytes that may wait for one slow reader before it is cut off.
     pub outbox_bytes: usize,
+    /// Where bytes that wait for all slow readers are counted.
+    pub memory: Arc<Memory>,
     /// How long a poll waits for an event (RIG: 5 s).
     pub poll_wait: Duration,
     /// How long a long-polling connection lives without a poll (RIG: 1 h).
@@ -43,6 +46,7 @@ impl Default for Config {
         Self {
             heartbeat: Duration::from_secs(15),
             outbox_bytes: 1 << 20,
+            memory: Memory::new(usize::MAX),
             poll_wait: Duration::from_secs(5),
             longpolling_idle: Duration::from_secs(3600),
             reconnect_spread: Duration::from_secs(10),
@@ -117,13 +121,16 @@ impl Hub {
         let lanes = Arc::new(Lanes::new());
         metrics.sample_with({
             let lanes = lanes.clone();
+            let memory = config.memory.clone();
             move |metrics| {
                 metrics.under_way.set(lanes.under_way() as i64);
+                metrics.waiting_bytes.set(memory.waiting() as i64);
             }
         });
         let counting = metrics.clone();
         sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
-        Arc::new(Self {
+        let memory = config.memory.clone();
+        let hub = Arc::new(Self {
             lanes,
             wheel: Wheel::new(config.heartbeat),
             closing: Closing::new(),
@@ -137,7 +144,15 @@ impl Hub {
             mailboxes: Mutex::default(),
             leaving: AtomicBool::new(false),
             announced: AtomicBool::new(false),
-        })
+        });
+        memory.holders({
+            let hub = Arc::downgrade(&hub);
+            move || {
+                let hub = hub.upgrade();
+                hub.iter().flat_map(|hub| hub.all()).map(|connection| connection as Arc<dyn Holder>).collect()
+            }
+        });
+        hub
     }
 
     /// Opens an SSE connection. Over HTTP/1.1 the stream is `chunked` and begins with `head`; elsewhere HTTP frames

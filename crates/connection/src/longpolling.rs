@@ -51,6 +51,8 @@ struct State {
     bytes: usize,
     /// The cursor before the oldest event that is kept.
     before: u64,
+    /// How many of them have been counted where those of all connections are.
+    counted: usize,
     /// An event has been dropped for want of room.
     overflowed: bool,
     close_reason: Option<CloseReason>,
@@ -113,6 +115,7 @@ impl Mailbox {
             bytes: 0,
             // Half of the numbers are left to count with.
             before: RandomState::new().hash_one(0) >> 1,
+            counted: 0,
             overflowed: false,
             close_reason: None,
             last_poll: Instant::now(),
@@ -165,6 +168,35 @@ impl Mailbox {
         drop(state);
         self.arrived.notify_waiters();
         told
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
+    /// How many bytes were counted before, and how many are now.
+    pub(crate) fn settle(&self) -> (usize, usize) {
+        let mut state = self.state.lock();
+        (
+            {
+                let bytes = state.bytes;
+                std::mem::replace(&mut state.counted, bytes)
+            },
+            state.bytes,
+        )
+    }
+
+    /// Forgets all events, and ends the connection: its client has to open another one.
+    pub(crate) fn empty(&self, reason: CloseReason) {
+        let mut state = self.state.lock();
+        state.close_reason.get_or_insert(reason);
+        state.dropped = state.dropped.saturating_add(state.events.len() as u32);
+        state.before += state.events.len() as u64;
+        state.events.clear();
+        state.bytes = 0;
+        drop(state);
+        self.arrived.notify_waiters();
     }
 
     /// Answers the polls that wait; the events stay until the mailbox is gone.

@@ -306,6 +306,11 @@ impl Writer {
         }
     }
 
+    /// Bytes that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     /// Whether the connection is open and nothing waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.outbox.is_empty()

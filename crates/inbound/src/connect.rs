@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use auth::{CheckRequest, Credential, Place};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Socket};
+use governor::clock::Clock;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
-use listener::{Permit, Watched};
+use listener::{Permit, Watched, read_body};
 use subscription::Subscription;
 use telemetry::Transport;
 
@@ -25,23 +26,42 @@ fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
 
 impl Shared {
     /// Every check before a connection is opened, the slow ones included.
-    pub(crate) async fn prepare(&self, asked: &Asked, transport: Transport) -> Result<Opening, ConnectError> {
-        let prepared = self.try_prepare(asked, transport).await;
+    pub(crate) async fn prepare(
+        &self,
+        asked: &Asked,
+        transport: Transport,
+        body: Result<(), ConnectError>,
+    ) -> Result<Opening, ConnectError> {
+        let prepared = self.try_prepare(asked, transport, body).await;
         if let Err(error) = &prepared {
             self.hub.metrics().connection_refused(error.reason());
         }
         prepared
     }
 
-    async fn try_prepare(&self, asked: &Asked, transport: Transport) -> Result<Opening, ConnectError> {
+    /// Makes sure that a request has no body; an empty one is none, however it is framed.
+    pub(crate) async fn without_body(&self, asked: &mut Asked) -> Result<(), ConnectError> {
+        let body = asked.request.body_mut();
+        if !body.is_end_stream() {
+            read_body(body, 0, self.config.body_timeout).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_prepare(
+        &self,
+        asked: &Asked,
+        transport: Transport,
+        body: Result<(), ConnectError>,
+    ) -> Result<Opening, ConnectError> {
         let Asked { request, peer } = asked;
         if self.hub.is_leaving() {
             return Err(ConnectError::ShuttingDown);
         }
-        self.connects.check().map_err(|_| ConnectError::Rate)?;
-        if !request.body().is_end_stream() {
-            return Err(ConnectError::Body);
-        }
+        self.connects
+            .check()
+            .map_err(|until| ConnectError::Rate(until.wait_time_from(self.connects.clock().now())))?;
+        body?;
         let (headers, query) = (request.headers(), request.uri().query());
         let credentials: Vec<_> = self.token_sources.credentials(headers, query).collect();
         if !self.trusts(&credentials, Some(transport), || asked.sender()) {

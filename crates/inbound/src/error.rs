@@ -1,14 +1,19 @@
 //! Every error of the inbound port, and the one place where it becomes a status, a text and a metric label.
 
+use std::time::Duration;
+
 use auth::TokenError;
 use connection::BindError;
 use document::JsonError;
 use event::http::DecodeError;
-use http::StatusCode;
-use listener::BodyError;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use listener::{Body, BodyError};
 use session::{ClaimError, SessionName};
 use subscription::SubscriptionError;
 use telemetry::RefusalReason;
+
+use crate::answer::text;
 
 /// A token that opens nothing.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +50,13 @@ pub(crate) enum ListError {
 /// A client that gets no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
+    /// Another one may be opened after this time.
     #[error("Reached maximum number of connections")]
-    Rate,
+    Rate(Duration),
     #[error("a request that opens a connection has no body")]
     Body,
+    #[error("{0}")]
+    BodyError(BodyError),
     #[error("could not parse subscriptions: {0}")]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -65,6 +73,15 @@ pub(crate) enum ConnectError {
     ForeignPage(#[from] ForeignPage),
 }
 
+impl From<BodyError> for ConnectError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(_) => Self::Body,
+            error => Self::BodyError(error),
+        }
+    }
+}
+
 impl From<ListError> for ConnectError {
     fn from(error: ListError) -> Self {
         match error {
@@ -77,23 +94,39 @@ impl From<ListError> for ConnectError {
 impl ConnectError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Rate => StatusCode::TOO_MANY_REQUESTS,
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ForeignPage(_) => StatusCode::FORBIDDEN,
+            Self::BodyError(error) => error.status(),
             _ => StatusCode::BAD_REQUEST,
         }
     }
 
     pub(crate) fn reason(&self) -> RefusalReason {
         match self {
-            Self::Rate => RefusalReason::Rate,
+            Self::Rate(_) => RefusalReason::Rate,
             Self::Identity(IdentityError::SessionBlacklisted(_)) => RefusalReason::SessionBlacklisted,
             Self::Identity(_) => RefusalReason::Token,
-            Self::Body | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => RefusalReason::BadRequest,
+            Self::Body | Self::BodyError(_) | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => {
+                RefusalReason::BadRequest
+            }
             Self::Denied => RefusalReason::SubscriptionCheck,
             Self::ShuttingDown => RefusalReason::Shutdown,
             Self::ForeignPage(_) => RefusalReason::Origin,
         }
+    }
+
+    /// The answer over HTTP. Whoever may come again is told when (RFC 9110, section 10.2.3).
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let mut response = text(self.status(), self);
+        let wait = match self {
+            // Rounded up: who comes a moment too early is refused again.
+            Self::Rate(wait) => wait.as_secs() + 1,
+            Self::ShuttingDown => 1,
+            _ => return response,
+        };
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
+        response
     }
 
     /// What a WebSocket client reads in the close frame (RIG).

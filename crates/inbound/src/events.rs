@@ -5,7 +5,7 @@ use bytes::Bytes;
 use event::Event;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Response, StatusCode};
-use listener::{Body, read_body};
+use listener::Body;
 
 use crate::answer::{JSON, answer, text};
 use crate::connect::is_of_type;
@@ -26,7 +26,7 @@ pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
 async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError> {
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
-    let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
+    let (body, _held) = shared.read(body).await?;
     let events = event::http::decode(&parts.headers, body.clone())?;
 
     if shared.config.submission_check.is_asked() {

@@ -13,18 +13,27 @@ use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
 use crate::routes::{Asked, HEADERS, Shared};
 
-pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Response<Body> {
+/// An answer of so many bytes finds room in the socket, and is not counted among what waits.
+const SMALL: usize = 16 << 10;
+
+pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body> {
+    let body = shared.without_body(&mut asked).await;
     let sender = asked.sender();
-    let mut response = match respond(shared, &asked, sender).await {
+    let mut response = match respond(shared, &asked, sender, body).await {
         Ok(response) => response,
-        Err(error) => text(error.status(), error),
+        Err(error) => error.answer(),
     };
     let origin = Cors::asking(asked.request.headers());
     shared.config.cors.allow_bound(sender, origin, response.headers_mut());
     response
 }
 
-async fn respond(shared: &Shared, asked: &Asked, sender: Sender<'_>) -> Result<Response<Body>, ConnectError> {
+async fn respond(
+    shared: &Shared,
+    asked: &Asked,
+    sender: Sender<'_>,
+    body: Result<(), ConnectError>,
+) -> Result<Response<Body>, ConnectError> {
     let mut cookies = PollCookies::new(asked.request.headers(), sender, asked.peer.secure);
     // Where no origin is named, each page has connections of its own.
     let is_foreign = match sender {
@@ -40,7 +49,7 @@ async fn respond(shared: &Shared, asked: &Asked, sender: Sender<'_>) -> Result<R
     if let Some(connection) = cookies.find(&shared.hub) {
         return Ok(poll(shared, asked, &connection, &cookies).await);
     }
-    let opening = shared.prepare(asked, Transport::LongPolling).await?;
+    let opening = shared.prepare(asked, Transport::LongPolling, body).await?;
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
     let mut response = answer(StatusCode::OK, JSON, r#""ok""#);
     cookies.set(&shared.hub, &connection, &FIRST_EVENT, response.headers_mut());
@@ -74,6 +83,11 @@ async fn poll(
     let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
     match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
+            if let Some(gate) = asked.peer.gate.as_ref().filter(|_| batch.body.len() > SMALL) {
+                // It waits for a client that may never read it; where it has to go, the socket goes with it.
+                let cut = gate.clone();
+                gate.hold(shared.hub.config().memory.hold(batch.body.len(), move || _ = cut.silence()));
+            }
             let mut response = answer(StatusCode::OK, JSON, batch.body);
             if batch.over {
                 cookies.clear(response.headers_mut());

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Check, Cors, Credential, Place, Sender, TokenSources, Verifier};
+use bytes::Bytes;
 use connection::Hub;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use listener::{Answer, App, Body, Peer};
+use listener::{Answer, App, Body, BodyError, Peer, read_counted};
+use memory::Held;
 use proxy::Proxy;
 use telemetry::Transport;
 use uuid::Uuid;
@@ -146,6 +148,12 @@ impl Inbound {
 }
 
 impl Shared {
+    /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
+    pub(crate) async fn read(&self, body: Incoming) -> Result<(Bytes, Option<Held>), BodyError> {
+        let Config { max_body, body_timeout, .. } = self.config;
+        read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
+    }
+
     pub(crate) fn preflight(
         &self,
         asked: &Asked,
@@ -194,11 +202,7 @@ impl App for Inbound {
         // Boxed: a proxied request need not carry this.
         match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
-                let id = id.unwrap_or_else(|| {
-                    let mut buffer = Uuid::encode_buffer();
-                    let id = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
-                    HeaderValue::from_str(id).expect("a UUID is a header value")
-                });
+                let id = id.unwrap_or_else(new_id);
                 tracing::debug!(
                     request_id = id.to_str().unwrap_or_default(),
                     status = response.status().as_u16(),
@@ -210,6 +214,20 @@ impl App for Inbound {
             takeover => takeover,
         }
     }
+
+    fn complete(&self, request: Option<&HeaderMap>, response: &mut Response<Body>) {
+        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| id.len() <= 200).cloned();
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
+        let origin = request.and_then(Cors::asking);
+        self.0.config.cors.allow(origin, response.headers_mut());
+    }
+}
+
+/// A name for a request without one.
+fn new_id() -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    let id = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(id).expect("a UUID is a header value")
 }
 
 /// Fails as soon as the node is about to leave: load balancers ask here.

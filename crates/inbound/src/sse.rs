@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use listener::{Answer, Body, Raw};
 use telemetry::Transport;
 
-use crate::answer::{empty, text};
+use crate::answer::empty;
 use crate::connect::socket;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
@@ -20,12 +20,13 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
     let origin = asked.origin();
     match open(shared, asked).await {
         Ok(answer) => answer,
-        Err(error) => Answer::Response(shared.with_cors(origin.as_ref(), text(error.status(), &error))),
+        Err(error) => Answer::Response(shared.with_cors(origin.as_ref(), error.answer())),
     }
 }
 
-async fn open(shared: &Shared, asked: Asked) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(&asked, Transport::Sse).await?;
+async fn open(shared: &Shared, mut asked: Asked) -> Result<Answer, ConnectError> {
+    let body = shared.without_body(&mut asked).await;
+    let opening = shared.prepare(&asked, Transport::Sse, body).await?;
     let headers = headers_for(shared, &asked);
     if !asked.peer.takeover {
         let connection =

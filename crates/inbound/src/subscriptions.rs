@@ -3,7 +3,7 @@
 use auth::{CheckRequest, Sender};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
-use listener::{Body, read_body};
+use listener::Body;
 use percent_encoding::percent_decode_str;
 use subscription::Subscription;
 
@@ -39,7 +39,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
         let given = parts.headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
         return Err(SetError::ContentType(given));
     }
-    let body = read_body(body, shared.config.max_body, shared.config.body_timeout).await?;
+    let (body, _held) = shared.read(body).await?;
     let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
     if !shared.trusts(&all, None, || Sender::of(&parts.uri, &parts.headers, secure)) {
         return Err(ForeignPage.into());

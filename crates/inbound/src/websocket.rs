@@ -11,7 +11,7 @@ use crate::connect::socket;
 use crate::error::ConnectError;
 use crate::routes::{Asked, Shared};
 
-pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
+pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Answer {
     let accept = match Accept::new(asked.request.headers()) {
         Ok(accept) if asked.peer.takeover => accept,
         // HTTP/2 has no upgrade of this kind (RFC 9113, section 8.6).
@@ -19,7 +19,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
         Err(error) if error.status() == StatusCode::UPGRADE_REQUIRED => return upgrade_required(),
         Err(error) => return Answer::Response(text(error.status(), error)),
     };
-    match open(shared, &asked, &accept).await {
+    match open(shared, &mut asked, &accept).await {
         Ok(answer) => answer,
         Err(error @ ConnectError::ForeignPage(_)) => {
             let response = text(error.status(), error);
@@ -36,8 +36,9 @@ pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
     }
 }
 
-async fn open(shared: &Shared, asked: &Asked, accept: &Accept) -> Result<Answer, ConnectError> {
-    let opening = shared.prepare(asked, Transport::WebSocket).await?;
+async fn open(shared: &Shared, asked: &mut Asked, accept: &Accept) -> Result<Answer, ConnectError> {
+    let body = shared.without_body(asked).await;
+    let opening = shared.prepare(asked, Transport::WebSocket, body).await?;
     let connection =
         shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {

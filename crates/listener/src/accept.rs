@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,21 @@ use tokio::time::{sleep, timeout};
 use crate::app::App;
 use crate::client::{Origin, TrustedProxies, canonical};
 use crate::limits::{Full, Limits, Permit, Places};
+use crate::pace::Pace;
 use crate::proxy_protocol::{self, Header};
 use crate::stream::Stream;
 use crate::tls::Tls;
-use crate::{http1, http2};
+use crate::{closing, http1, http2};
 
 /// Where and how to listen.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The address; port 0 takes any free one.
     pub address: SocketAddr,
     /// The identity, for HTTPS.
     pub tls: Option<Tls>,
-    /// The bounds.
-    pub limits: Limits,
+    /// The bounds, and who is counted against them.
+    pub places: Arc<Places>,
     /// Whose word about clients counts.
     pub proxies: TrustedProxies,
     /// Whether each connection begins with a header of the PROXY protocol.
@@ -43,8 +44,10 @@ pub enum Refusal {
     Connections,
     /// Too many connections of this client address.
     ConnectionsPerAddress,
-    /// No file descriptor left.
+    /// No file descriptor left for clients.
     Descriptors,
+    /// The head of a request is larger than allowed, or is not what a head should be.
+    Head,
 }
 
 /// Hears of connections that come, go, and are turned away. One may watch several ports.
@@ -63,7 +66,6 @@ impl Observer for () {}
 pub struct Listener {
     tcp: TcpListener,
     config: Config,
-    observer: Arc<dyn Observer>,
 }
 
 /// Connections the kernel completes before they are accepted.
@@ -75,6 +77,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For the TLS handshake, and for the first bytes in clear.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+static LOG: Pace = Pace::new();
+
 /// How HTTP/2 by prior knowledge begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -83,7 +87,7 @@ impl Listener {
     ///
     /// # Errors
     /// The address is taken or not of this host.
-    pub fn bind(config: Config, observer: Arc<dyn Observer>) -> io::Result<Self> {
+    pub fn bind(config: Config) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(config.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -92,7 +96,7 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         socket.listen(BACKLOG)?;
-        Ok(Self { tcp: TcpListener::from_std(socket.into())?, config, observer })
+        Ok(Self { tcp: TcpListener::from_std(socket.into())?, config })
     }
 
     /// The address in use.
@@ -107,8 +111,8 @@ impl Listener {
     ///
     /// Sockets that the application has taken over are its own and not waited for.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
-        let Self { tcp, config, observer } = self;
-        let places = Places::new(config.limits, observer.clone());
+        let Self { tcp, config } = self;
+        let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
         // Nothing is sent: each connection holds an end, and when all are dropped, the other end hears of it.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
@@ -123,8 +127,8 @@ impl Listener {
             let (tcp_stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    observer.refused(Refusal::Descriptors);
-                    turn_away(&tcp, &mut reserve, &error).await;
+                    places.observer().refused(Refusal::Descriptors);
+                    turn_away(&tcp, &mut reserve, &places, &error).await;
                     continue;
                 }
             };
@@ -132,40 +136,73 @@ impl Listener {
             let local = tcp_stream.local_addr().unwrap_or(config.address);
             let origin = Origin::new(address, local, &config.proxies);
             // Behind a proxy there are many clients.
-            let permit = match places.take(origin.trusted.is_none().then(|| address.ip())) {
+            let permit = match place(&places, origin.trusted.is_none().then(|| address.ip())).await {
                 Ok(permit) => permit,
-                Err(full) => {
-                    let (refusal, answer) = match full {
-                        Full::Total => (Refusal::Connections, SERVICE_UNAVAILABLE),
-                        Full::Address => (Refusal::ConnectionsPerAddress, TOO_MANY_REQUESTS),
-                    };
-                    observer.refused(refusal);
-                    refuse(&tcp_stream, answer);
+                Err((refusal, answer)) => {
+                    places.observer().refused(refusal);
+                    refuse(tcp_stream, answer.filter(|_| acceptor.is_none()), &places);
                     continue;
                 }
             };
-            let (app, acceptor, leaving, limits) =
-                (app.clone(), acceptor.clone(), leaving.clone(), config.limits);
-            let open_end = open.clone();
+            let (app, acceptor, leaving) = (app.clone(), acceptor.clone(), leaving.clone());
+            let (open_end, limits, occupant) = (open.clone(), places.limits(), permit.occupant());
             let balancers = config.proxy_protocol.then(|| config.proxies.clone());
             // Boxed: the task of a connection that is taken over ends, and its memory with it.
             tokio::spawn(Box::pin(async move {
                 let _open = open_end;
-                let mut arrived = Arrived { tcp: tcp_stream, origin, permit };
-                if let Some(balancers) = balancers
-                    && let Err(error) = arrived.introduce(&balancers, &limits).await
-                {
-                    tracing::debug!(%error, address = %arrived.origin.hop, "not introduced by the PROXY protocol");
-                    return;
-                }
-                let Arrived { tcp, origin, permit } = arrived;
-                if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
-                    dispatch(app, stream, h2, origin, limits, permit, leaving).await;
+                let arrived = Arrived { tcp: tcp_stream, origin, permit };
+                let serving = serve_one(app, arrived, balancers, acceptor, limits, leaving);
+                match occupant {
+                    None => serving.await,
+                    Some(occupant) => tokio::select! {
+                        () = serving => {}
+                        () = occupant.evicted() => {}
+                    },
                 }
             }));
         }
         drop((tcp, open));
         closed.recv().await;
+    }
+}
+
+/// A place for a new connection, or why there is none and what its client is told.
+async fn place(
+    places: &Arc<Places>,
+    address: Option<IpAddr>,
+) -> Result<Permit, (Refusal, Option<&'static [u8]>)> {
+    loop {
+        return match places.take(address) {
+            Ok(permit) => Ok(permit),
+            Err(Full::Later(wait)) => {
+                sleep(wait).await;
+                continue;
+            }
+            Err(Full::Total) => Err((Refusal::Connections, Some(SERVICE_UNAVAILABLE))),
+            Err(Full::Descriptors) => Err((Refusal::Descriptors, Some(SERVICE_UNAVAILABLE))),
+            Err(Full::Address) => Err((Refusal::ConnectionsPerAddress, Some(TOO_MANY_REQUESTS))),
+        };
+    }
+}
+
+/// Serves one connection until it closes or is taken over.
+async fn serve_one<A: App>(
+    app: A,
+    mut arrived: Arrived,
+    balancers: Option<TrustedProxies>,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    limits: Limits,
+    leaving: watch::Receiver<bool>,
+) {
+    if let Some(balancers) = balancers
+        && let Err(error) = arrived.introduce(&balancers, &limits).await
+    {
+        tracing::debug!(%error, address = %arrived.origin.hop, "not introduced by the PROXY protocol");
+        return;
+    }
+    let Arrived { tcp, origin, permit } = arrived;
+    if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
+        dispatch(app, stream, h2, origin, limits, permit, leaving).await;
     }
 }
 
@@ -207,7 +244,7 @@ impl Arrived {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
                 if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    refuse(&self.tcp, TOO_MANY_REQUESTS);
+                    tell(&self.tcp, TOO_MANY_REQUESTS);
                     return Err(io::Error::other("too many connections of its client"));
                 }
                 Ok(())
@@ -255,44 +292,65 @@ async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
     }
 }
 
-const SERVICE_UNAVAILABLE: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-const TOO_MANY_REQUESTS: &[u8] =
-    b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const SERVICE_UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
+    Too many connections.";
+const TOO_MANY_REQUESTS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 39\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
+    Too many connections from your address.";
 
 /// Answers without reading, at once or not at all.
-fn refuse(tcp: &TcpStream, answer: &[u8]) {
+fn tell(tcp: &TcpStream, answer: &[u8]) {
     let _ = SockRef::from(tcp).send(answer);
     let _ = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
 }
 
-/// Out of descriptors, the reserve is given up for a moment, so that the client hears why; the loop lives on.
-async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, error: &io::Error) {
-    tracing::warn!(%error, "connection not accepted");
-    if reserve.take().is_some()
+/// Answers at once or not at all, and without a place among the connections.
+fn refuse(tcp: TcpStream, answer: Option<&[u8]>, places: &Arc<Places>) {
+    let Some(answer) = answer else { return };
+    tell(&tcp, answer);
+    if let Some(refused) = places.refused() {
+        tokio::spawn(async move {
+            closing::discard(&tcp, closing::REFUSED).await;
+            drop((tcp, refused));
+        });
+    }
+}
+
+/// Out of descriptors, the port makes room if it does so at all, or gives up its reserve for a moment, so that the client
+/// hears why; the loop lives on.
+async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, places: &Arc<Places>, error: &io::Error) {
+    if LOG.allows() {
+        tracing::warn!(%error, "connection not accepted");
+    }
+    if places.make_room().is_err()
+        && reserve.take().is_some()
         && let Ok(Ok((stream, _))) = timeout(Duration::from_millis(10), tcp.accept()).await
     {
-        refuse(&stream, SERVICE_UNAVAILABLE);
+        let _ = SockRef::from(&stream).send(SERVICE_UNAVAILABLE);
         drop(stream);
     }
-    *reserve = File::open("/dev/null").ok();
+    if reserve.is_none() {
+        *reserve = File::open("/dev/null").ok();
+    }
     sleep(Duration::from_millis(10)).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::WhenFull;
 
     #[tokio::test]
     async fn accepted_sockets_inherit_their_options() {
         let config = Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
-            limits: Limits::default(),
+            places: Places::new(Limits::default(), WhenFull::Refuse, Arc::new(())),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
         };
-        let listener = Listener::bind(config, Arc::new(())).unwrap();
+        let listener = Listener::bind(config).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, address) = listener.tcp.accept().await.unwrap();
         assert_eq!(address, client.local_addr().unwrap());

@@ -1,12 +1,15 @@
 //! Reading a request body whole, within bounds.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
+use memory::{Held, Memory};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// The body of a request could not be read.
@@ -21,6 +24,9 @@ pub enum BodyError {
     /// It ended early, or its framing is wrong.
     #[error("The request body is broken off.")]
     Broken,
+    /// Too many bytes wait in memory, and it was the largest.
+    #[error("Too many bytes of requests wait in memory.")]
+    NoRoom,
 }
 
 impl BodyError {
@@ -30,52 +36,92 @@ impl BodyError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
-
-/// Bytes of a body that is too large which are read and thrown away before it is refused. A client that is still
-/// sending may take the end of its stream for a failure, and not come to read the answer.
-const DISCARDED: usize = 256 << 10;
-
-/// How long that may take.
-const DISCARDING: Duration = Duration::from_secs(1);
 
 /// Reads a body of up to `max` bytes.
 ///
 /// # Errors
 /// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
-pub async fn read_body<B>(mut body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
+pub async fn read_body<B>(body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if body.size_hint().lower() > max as u64 {
-        discard(&mut body).await;
         return Err(BodyError::TooLarge(max));
     }
-    match timeout(within, Limited::new(&mut body, max).collect()).await {
+    match timeout(within, Limited::new(body, max).collect()).await {
         Err(_) => Err(BodyError::Timeout(within)),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            discard(&mut body).await;
-            Err(BodyError::TooLarge(max))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(max)),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
 }
 
-async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin)) {
-    let reading = async {
-        let mut left = DISCARDED;
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
-                None => break,
-            }
+/// Reads a body of up to `max` bytes from a client. One that does not come at once waits in `memory`, and goes on being
+/// counted there until [`Held`] is dropped.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn read_counted<B>(
+    mut body: B,
+    max: usize,
+    within: Duration,
+    memory: &Arc<Memory>,
+) -> Result<(Bytes, Option<Held>), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if body.size_hint().lower() > max as u64 {
+        return Err(BodyError::TooLarge(max));
+    }
+    timeout(within, collect(&mut body, max, memory)).await.unwrap_or(Err(BodyError::Timeout(within)))
+}
+
+async fn collect<B>(
+    body: &mut B,
+    max: usize,
+    memory: &Arc<Memory>,
+) -> Result<(Bytes, Option<Held>), BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Some(first) = piece(body).await? else { return Ok((Bytes::new(), None)) };
+    // Most bodies come in one piece: they do not wait, and cost nothing more.
+    if body.is_end_stream() && first.len() <= max {
+        return Ok((first, None));
+    }
+    let evicted = Arc::new(Notify::new());
+    let held = memory.hold(0, {
+        let evicted = evicted.clone();
+        move || evicted.notify_one()
+    });
+    let mut all = BytesMut::new();
+    let mut next = Some(first);
+    while let Some(bytes) = next {
+        if all.len() + bytes.len() > max {
+            return Err(BodyError::TooLarge(max));
         }
-    };
-    // Whoever takes longer is refused all the same.
-    let _ = timeout(DISCARDING, reading).await;
+        held.add(bytes.len());
+        all.extend_from_slice(&bytes);
+        next = tokio::select! {
+            () = evicted.notified() => return Err(BodyError::NoRoom),
+            next = piece(body) => next?,
+        };
+    }
+    Ok((all.freeze(), Some(held)))
+}
+
+/// The next bytes; `None` at the end.
+async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, BodyError> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }

@@ -6,18 +6,21 @@
 //! follow them; with the first doubt it ends, and so does the connection.
 
 mod rules;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Response, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
 use memchr::memchr;
+use tokio::io::ReadBuf;
 
 use crate::app::Body;
 use crate::path::PathFault;
+use crate::refusal::text;
 pub(crate) use rules::refusal;
+use target::Target;
 
 /// What is kept of a line that comes in pieces. No line that matters is longer: some sign their chunks by extensions of about
 /// 90 bytes.
@@ -67,12 +70,11 @@ pub(crate) enum Fault {
 impl Fault {
     /// The answer, after which the connection is closed.
     pub(crate) fn answer(self, version: Version) -> Response<Body> {
-        let body = Full::new(Bytes::from(self.to_string()));
-        let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-        *response.status_mut() = match self {
+        let status = match self {
             Self::Expect => StatusCode::EXPECTATION_FAILED,
             _ => StatusCode::BAD_REQUEST,
         };
+        let mut response = text(status, self.to_string());
         if version < Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -93,6 +95,7 @@ pub(crate) struct Framing {
     fault: Option<Fault>,
     /// The fault is one of a body.
     broken: bool,
+    target: Target,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,7 +139,11 @@ impl Framing {
                 };
                 continue;
             }
-            let Some(end) = memchr(b'\n', rest) else {
+            let end = memchr(b'\n', rest);
+            if let State::RequestLine = self.state {
+                self.target.follow(bytes.len() - rest.len(), &rest[..end.unwrap_or(rest.len())]);
+            }
+            let Some(end) = end else {
                 self.keep(rest);
                 break;
             };
@@ -176,6 +183,31 @@ impl Framing {
         }
     }
 
+    /// Whether a body has begun whose end has not come.
+    pub(crate) fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::RequestLine | State::Field)
+    }
+
+    /// Whether all that has come belongs to requests that hyper has handed over whole.
+    pub(crate) fn is_between(&self) -> bool {
+        !self.is_in_head() && !self.is_in_body() && self.heads == 0 && self.fault.is_none()
+    }
+
+    /// Percent-encodes what must not stand in a target as it is, in what was read last and begins at `from`.
+    pub(crate) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
+        self.target.encode(read, from);
+    }
+
+    /// Hands over what had no room; whether there was anything.
+    pub(crate) fn give_rest(&mut self, into: &mut ReadBuf<'_>) -> bool {
+        self.target.give_rest(into)
+    }
+
+    /// These bytes, and behind them what had no room.
+    pub(crate) fn and_rest(self, read: Bytes) -> Bytes {
+        self.target.and_rest(read)
+    }
+
     /// hyper hands over the next head.
     ///
     /// # Errors
@@ -205,9 +237,13 @@ impl Framing {
         let line = line.strip_suffix(b"\r").ok_or(Fault::LineEnd)?;
         self.state = match self.state {
             // RFC 9112, section 2.2: empty lines before a request are ignored.
-            State::RequestLine if line.is_empty() => State::RequestLine,
+            State::RequestLine if line.is_empty() => {
+                self.target.end();
+                State::RequestLine
+            }
             State::RequestLine => {
                 self.head = Head::default();
+                self.target.end();
                 State::Field
             }
             State::Field if line.is_empty() => {

@@ -7,25 +7,29 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::Request;
+use http::header::CONNECTION;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::again::Again;
 use crate::app::{Answer, App, Body, BoxError, Raw, Takeover};
 use crate::client::Origin;
-use crate::framing::{self, Framing};
+use crate::framing::Framing;
 use crate::limits::{Limits, Permit};
+use crate::occupants::Occupant;
+use crate::refusal::{self, CLOSE, Unreadable};
 use crate::stream::{Seen, Stream, Watched};
 
-/// What hyper keeps of a head before it gives up. Larger than every limit, so that ours speak first.
-const MAX_HEAD: usize = 128 << 10;
+/// What hyper keeps of a head before it gives up is larger than our limits by this, so that ours speak first.
+const SLACK: usize = 56 << 10;
+
+/// The header fields for which hyper has room on the stack.
+const FIELDS: usize = 100;
 
 /// What the driver waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,7 @@ enum Waiting {
 
 /// What ended the driver.
 enum End {
-    Closed,
+    Closed(hyper::Result<()>),
     Timeout(Waiting),
     Takeover(Takeover),
 }
@@ -98,22 +102,26 @@ pub(crate) async fn serve<A: App>(
     permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
-    let seen = Arc::new(Seen { framing: Mutex::new(Some(Framing::default())), ..Seen::default() });
+    let framing = Mutex::new(Some(Framing::default()));
+    let seen = Arc::new(Seen { framing, occupant: permit.occupant(), ..Seen::default() });
+    let address = origin.hop;
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), true, Some(seen.gate.clone()));
     let service = service_fn({
-        let seen = seen.clone();
+        let (app, seen, places) = (app.clone(), seen.clone(), permit.places());
         move |mut request: Request<Incoming>| {
             let (app, asked, peer) =
                 (app.clone(), Asked::new(seen.clone()), peer.of_request(request.headers()));
+            let places = places.clone();
             Box::pin(async move {
                 let seen = &*asked.0;
                 let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
-                let refusal = match framing {
-                    Ok(()) => refusal(&mut request, &limits),
-                    Err(fault) => Some(fault.answer(request.version())),
-                };
-                let response = match refusal {
-                    Some(response) => response,
+                let call = seen.occupant.as_deref().map(Occupant::call);
+                let mut response = match refusal::of_head(&mut request, &limits, framing) {
+                    Some(mut response) => {
+                        refusal::note(&places, address, response.status(), "see the answer");
+                        app.complete(Some(request.headers()), &mut response);
+                        response
+                    }
                     None => match app.call(request, peer).await {
                         Answer::Response(response) => response,
                         Answer::Takeover(takeover) => {
@@ -122,17 +130,25 @@ pub(crate) async fn serve<A: App>(
                         }
                     },
                 };
+                let (is_in_head, is_in_body) = match &*seen.framing.lock() {
+                    Some(framing) => (framing.is_in_head(), framing.is_in_body()),
+                    None => (false, false),
+                };
+                if is_in_body && response.status().as_u16() >= 400 {
+                    // Nobody reads the rest of the body, so the connection is of no further use (RFC 9112, section 9.6).
+                    response.headers_mut().insert(CONNECTION, CLOSE);
+                }
                 // Of the next request a part may have come together with this one.
-                let is_in_head = seen.framing.lock().as_ref().is_some_and(Framing::is_in_head);
                 seen.read.store(is_in_head, Ordering::Relaxed);
+                seen.writing.store(true, Ordering::Relaxed);
+                drop(call);
                 seen.answered.store(true, Ordering::Relaxed);
                 Ok::<_, std::convert::Infallible>(response.map(|body| Answering { body, _asked: asked }))
             })
         }
     });
     let io = TokioIo::new(Watched { stream, seen: seen.clone() });
-    let mut connection =
-        http1::Builder::new().max_buf_size(MAX_HEAD).half_close(false).serve_connection(io, service);
+    let mut connection = builder(&limits).serve_connection(io, service);
 
     let again = Again::new();
     let mut waiting = Waiting::Idle;
@@ -154,8 +170,11 @@ pub(crate) async fn serve<A: App>(
                 }
                 polled
             });
-            if polled.is_ready() || seen.gate.watch(cx) {
-                return Poll::Ready(End::Closed);
+            if let Poll::Ready(closed) = polled {
+                return Poll::Ready(End::Closed(closed));
+            }
+            if seen.gate.watch(cx) {
+                return Poll::Ready(End::Closed(Ok(())));
             }
             let (asked, blocked) = (seen.asked.load(Ordering::Relaxed), seen.blocked.load(Ordering::Relaxed));
             // An earlier answer that has not left yet would be lost with hyper's buffer.
@@ -197,35 +216,31 @@ pub(crate) async fn serve<A: App>(
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
     seen.gate.closed();
-    *seen.framing.lock() = None;
-    match end {
-        End::Takeover(takeover) => takeover(Raw { stream: watched, read: parts.read_buf, permit }),
-        End::Timeout(Waiting::Head) => {
-            let answer = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            // Whoever is too slow to send may be too slow to read: one try.
-            let _ = watched.write_all(answer).await;
-            let _ = watched.shutdown().await;
+    let framing = seen.framing.lock().take().unwrap_or_default();
+    let unreadable = match end {
+        End::Takeover(takeover) => {
+            let read = framing.and_rest(parts.read_buf);
+            return takeover(Raw { stream: watched, read, permit });
         }
-        End::Closed | End::Timeout(_) => {
-            let _ = watched.shutdown().await;
+        End::Timeout(Waiting::Head) => Unreadable::Late,
+        End::Closed(Err(error)) if let Some(status) = seen.refused_by_hyper() => {
+            refusal::note(&permit.places(), address, status, &error.to_string());
+            Unreadable::Malformed(status, error)
         }
-    }
+        // A client that has read nothing gets no more time.
+        End::Timeout(Waiting::Reader) => return watched.close(false).await,
+        End::Closed(_) | End::Timeout(_) => return watched.close(!framing.is_between()).await,
+    };
+    unreadable.send(&app, &mut watched, &limits).await;
+    watched.close(true).await;
 }
 
-/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
-/// should be. The path of one that is not refused is in its normal form.
-pub(crate) fn refusal(request: &mut Request<Incoming>, limits: &Limits) -> Option<Response<Body>> {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let headers: usize =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let status = if target > limits.request_line {
-        StatusCode::URI_TOO_LONG
-    } else if headers > limits.headers {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else {
-        return framing::refusal(request);
-    };
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    Some(response)
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.request_line + limits.headers + SLACK).half_close(false);
+    // To set it makes hyper allocate for each request.
+    if limits.header_fields > FIELDS {
+        builder.max_headers(limits.header_fields);
+    }
+    builder
 }

@@ -13,12 +13,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::app::{Answer, App};
 use crate::client::Origin;
-use crate::http1::refusal;
 use crate::limits::{Limits, Permit};
+use crate::occupants::Occupant;
+use crate::refusal;
 use crate::stream::{Seen, Stream, Watched};
 
 /// Streams of one connection at once.
 const STREAMS: u32 = 256;
+
+/// Bytes of each stream that are kept for a client that reads too slowly; hyper's default is 400 KiB.
+const SEND_BUFFER: usize = 64 << 10;
 
 /// How often a silent connection is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
@@ -29,15 +33,23 @@ pub(crate) async fn serve<A: App>(
     stream: Stream,
     origin: Origin,
     limits: Limits,
-    _permit: Permit,
+    permit: Permit,
     mut leaving: tokio::sync::watch::Receiver<bool>,
 ) {
+    let address = origin.hop;
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), false, None);
+    let (places, occupant) = (permit.places(), permit.occupant());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (app, peer) = (app.clone(), peer.of_request(request.headers()));
+        let (places, occupant) = (places.clone(), occupant.clone());
         async move {
-            let response = match refusal(&mut request, &limits) {
-                Some(response) => response,
+            let _call = occupant.as_deref().map(Occupant::call);
+            let response = match refusal::of_head(&mut request, &limits, Ok(())) {
+                Some(mut response) => {
+                    refusal::note(&places, address, response.status(), "see the answer");
+                    app.complete(Some(request.headers()), &mut response);
+                    response
+                }
                 None => match app.call(request, peer).await {
                     Answer::Response(response) => response,
                     Answer::Takeover(_) => {
@@ -55,7 +67,8 @@ pub(crate) async fn serve<A: App>(
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(limits.headers + limits.request_line).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(max_header_list(&limits))
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .serve_connection(io, service);
@@ -66,4 +79,13 @@ pub(crate) async fn serve<A: App>(
     }
     // Fails only where the client is gone: then it is over.
     let _ = connection.await;
+}
+
+/// What h2 takes before it answers 431 itself: more than our limits, so that ours speak first. Each field counts for 32 bytes
+/// more than it has (RFC 9113, section 6.5.2).
+fn max_header_list(limits: &Limits) -> u32 {
+    const OVERHEAD: usize = 32;
+    const SLACK: usize = 16 << 10;
+    let most = limits.headers + limits.request_line + OVERHEAD * limits.header_fields + SLACK;
+    u32::try_from(most).unwrap_or(u32::MAX)
 }

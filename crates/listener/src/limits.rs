@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::accept::Observer;
+use crate::descriptors::Descriptor;
+use crate::occupants::{Occupant, Occupants, Room};
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -16,12 +20,18 @@ pub struct Limits {
     pub request_line: usize,
     /// Bytes of all header names and values; more is 431.
     pub headers: usize,
+    /// Header fields; more is 431.
+    pub header_fields: usize,
     /// For a head that has begun; longer is 408.
     pub head_timeout: Duration,
     /// Between two requests, and for a client that reads nothing of its answer; longer closes the connection.
     pub keep_alive: Duration,
     /// Connections in total; more are answered 503.
     pub connections: usize,
+    /// Whether `connections` is less than the operator wants, because the process may not open enough files.
+    pub lowered: bool,
+    /// Connections that were refused and are read from for a moment, so that their clients see why.
+    pub refusals: usize,
     /// Connections of one client address, 0 for no limit; more are answered 429.
     pub connections_per_address: usize,
 }
@@ -30,13 +40,26 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_line: 8 << 10,
-            headers: 16 << 10,
+            headers: 64 << 10,
+            header_fields: 100,
             head_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             connections: 100_000,
+            lowered: false,
+            refusals: 32,
             connections_per_address: 0,
         }
     }
+}
+
+/// What a port does when all of its places are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Newcomers are refused.
+    #[default]
+    Refuse,
+    /// The connection that can be missed best is closed; newcomers are refused only if requests of all are worked on.
+    Evict,
 }
 
 /// Why there was no place.
@@ -44,13 +67,20 @@ impl Default for Limits {
 pub(crate) enum Full {
     Total,
     Address,
+    Descriptors,
+    /// There may be a place after this time.
+    Later(Duration),
 }
 
-/// Counts the connections of a listener.
-pub(crate) struct Places {
+/// The connections of one listener, or of several that share a bound.
+pub struct Places {
     limits: Limits,
+    when_full: WhenFull,
     observer: Arc<dyn Observer>,
     taken: Mutex<Taken>,
+    occupants: Occupants,
+    /// Refused sockets that are still read from.
+    refusing: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -62,21 +92,49 @@ struct Taken {
 /// One connection's place; free again when dropped.
 pub struct Permit {
     places: Arc<Places>,
-    /// Where connections of one address are limited. Boxed: elsewhere every connection would pay for it.
-    address: Option<Box<IpAddr>>,
+    /// Boxed: elsewhere every connection would pay for it.
+    extra: Option<Box<Extra>>,
 }
 
+/// What only some ports need to know of their connections.
+#[derive(Default)]
+struct Extra {
+    /// Where connections of one address are limited.
+    address: Option<IpAddr>,
+    /// Where connections can be evicted.
+    occupant: Option<Arc<Occupant>>,
+}
+
+/// A refused socket that is still read from, so that its client gets to see the refusal.
+pub(crate) struct Refused(Arc<Places>);
+
 impl Places {
-    pub(crate) fn new(limits: Limits, observer: Arc<dyn Observer>) -> Arc<Self> {
-        Arc::new(Self { limits, observer, taken: Mutex::default() })
+    /// Places within `limits`. The sockets of ports that refuse newcomers count among the descriptors of clients
+    /// ([`crate::descriptors`]); those of ports that evict have a reserve of their own.
+    pub fn new(limits: Limits, when_full: WhenFull, observer: Arc<dyn Observer>) -> Arc<Self> {
+        let (taken, occupants, refusing) = Default::default();
+        Arc::new(Self { limits, when_full, observer, taken, occupants, refusing })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn observer(&self) -> &dyn Observer {
+        &*self.observer
     }
 
     /// A place for a connection; of a client address where that is known already.
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
         let mut taken = self.taken.lock();
         if taken.total >= self.limits.connections {
-            return Err(Full::Total);
+            self.make_room()?;
         }
+        let evicts = self.when_full == WhenFull::Evict;
+        let descriptor = match evicts {
+            true => None,
+            false => Some(Descriptor::take().ok_or(Full::Descriptors)?),
+        };
         let most = self.limits.connections_per_address;
         let address = address.filter(|_| most > 0);
         if let Some(address) = address {
@@ -84,7 +142,31 @@ impl Places {
         }
         taken.total += 1;
         self.observer.opened();
-        Ok(Permit { places: self.clone(), address: address.map(Box::new) })
+        let occupant = evicts.then(|| self.occupants.enter());
+        let extra = (address.is_some() || evicts).then(|| Box::new(Extra { address, occupant }));
+        // The permit stands for it: a field would weigh on every connection.
+        std::mem::forget(descriptor);
+        Ok(Permit { places: self.clone(), extra })
+    }
+
+    /// Makes room for one more, where the port does so.
+    pub(crate) fn make_room(&self) -> Result<(), Full> {
+        match self.when_full {
+            WhenFull::Refuse if self.limits.lowered => Err(Full::Descriptors),
+            WhenFull::Refuse => Err(Full::Total),
+            WhenFull::Evict => match self.occupants.evict() {
+                Room::Made => Ok(()),
+                Room::Later(wait) => Err(Full::Later(wait)),
+                Room::None => Err(Full::Total),
+            },
+        }
+    }
+
+    /// A place to go on reading from a socket that was refused; `None` if too many are read from.
+    pub(crate) fn refused(self: &Arc<Self>) -> Option<Refused> {
+        let most = self.limits.refusals;
+        let taken = self.refusing.fetch_update(Relaxed, Relaxed, |taken| (taken < most).then(|| taken + 1));
+        taken.is_ok().then(|| Refused(self.clone()))
     }
 }
 
@@ -103,35 +185,54 @@ impl Permit {
     /// The connection turns out to be one of this client address.
     pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), Full> {
         let most = self.places.limits.connections_per_address;
-        if most > 0 && self.address.is_none() {
+        if most > 0 && self.extra.as_ref().is_none_or(|extra| extra.address.is_none()) {
             self.places.taken.lock().count(address, most)?;
-            self.address = Some(Box::new(address));
+            self.extra.get_or_insert_default().address = Some(address);
         }
         Ok(())
+    }
+
+    /// Whose place it is.
+    pub(crate) fn places(&self) -> Arc<Places> {
+        self.places.clone()
+    }
+
+    /// The connection, where it can be evicted.
+    pub(crate) fn occupant(&self) -> Option<Arc<Occupant>> {
+        self.extra.as_ref()?.occupant.clone()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(occupant) = self.extra.as_ref().and_then(|extra| extra.occupant.as_ref()) {
+            self.places.occupants.leave(occupant);
+        }
+        if self.places.when_full == WhenFull::Refuse {
+            Descriptor::give_back();
+        }
         let mut taken = self.places.taken.lock();
         taken.total -= 1;
         self.places.observer.closed();
-        if let Some(address) = self.address.as_deref()
-            && let Some(of_address) = taken.by_address.get_mut(address)
+        if let Some(address) = self.extra.as_ref().and_then(|extra| extra.address)
+            && let Some(of_address) = taken.by_address.get_mut(&address)
         {
             *of_address -= 1;
             if *of_address == 0 {
-                taken.by_address.remove(address);
+                taken.by_address.remove(&address);
             }
         }
     }
 }
 
+impl Drop for Refused {
+    fn drop(&mut self) {
+        self.0.refusing.fetch_sub(1, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering::Relaxed;
-
     use super::*;
 
     #[derive(Default)]
@@ -151,14 +252,14 @@ mod tests {
     fn places_are_bounded_and_come_back() {
         let limits = Limits { connections: 2, connections_per_address: 1, ..Limits::default() };
         let open = Arc::new(Open::default());
-        let places = Places::new(limits, open.clone());
+        let places = Places::new(limits, WhenFull::Refuse, open.clone());
         let one = places.take(Some([127, 0, 0, 1].into())).ok();
         assert_eq!(places.take(Some([127, 0, 0, 1].into())).err(), Some(Full::Address));
         let _two = places.take(Some([127, 0, 0, 2].into())).ok();
         assert_eq!(places.take(Some([127, 0, 0, 3].into())).err(), Some(Full::Total));
         drop(one);
         assert_eq!(open.0.load(Relaxed), 1);
-        let mut unknown = Places::new(limits, Arc::new(())).take(None).unwrap();
+        let mut unknown = Places::new(limits, WhenFull::Refuse, Arc::new(())).take(None).unwrap();
         assert_eq!(unknown.belongs_to([127, 0, 0, 1].into()), Ok(()));
         let _again = places.take(Some([127, 0, 0, 1].into())).ok();
         assert_eq!(open.0.load(Relaxed), 2);

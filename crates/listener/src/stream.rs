@@ -3,19 +3,23 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use rustls::ServerConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use crate::app::Takeover;
+use crate::closing;
 use crate::framing::Framing;
 use crate::gate::Gate;
+use crate::occupants::Occupant;
 
 /// A connection's stream.
 pub(crate) enum Stream {
@@ -42,12 +46,37 @@ pub(crate) struct Seen {
     pub(crate) asked: AtomicUsize,
     /// The application wants the socket.
     pub(crate) takeover: Mutex<Option<Takeover>>,
+    /// An answer of the application's is with hyper, in part at least.
+    pub(crate) writing: AtomicBool,
+    /// The status of an answer of hyper's own, which is not sent; 0 if there is none.
+    pub(crate) own: AtomicU16,
+    /// The connection, where it can be evicted.
+    pub(crate) occupant: Option<Arc<Occupant>>,
 }
 
 impl Seen {
     /// Whether all that the application has answered has left.
     pub(crate) fn is_flushed(&self) -> bool {
         self.asked.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is written now is an answer of hyper's own, to a head that it could not parse. It is kept back: it has no
+    /// text, and nothing of what our answers carry.
+    fn is_own(&self, bytes: &[u8]) -> bool {
+        if self.writing.load(Ordering::Relaxed)
+            || self.asked.load(Ordering::Relaxed) > 0
+            || self.framing.lock().is_none()
+        {
+            return false;
+        }
+        let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        self.own.store(status.unwrap_or(400), Ordering::Relaxed);
+        true
+    }
+
+    /// What hyper wanted to answer to a head that it could not parse.
+    pub(crate) fn refused_by_hyper(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.own.load(Ordering::Relaxed)).ok()
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -69,6 +98,19 @@ impl Watched {
     /// What keeps back its writes.
     pub fn gate(&self) -> &Gate {
         &self.seen.gate
+    }
+
+    /// Closes in stages; `is_unread`: the client may still be sending what nobody reads.
+    pub(crate) async fn close(mut self, is_unread: bool) {
+        let closed = timeout(closing::ANSWERED.silence, self.shutdown()).await;
+        if is_unread && matches!(closed, Ok(Ok(()))) {
+            // Of TLS, what is thrown away need not be decrypted.
+            let tcp = match &self.stream {
+                Stream::Clear(tcp) => tcp,
+                Stream::Tls(stream) => stream.get_ref().0,
+            };
+            closing::discard(tcp, closing::ANSWERED).await;
+        }
     }
 
     /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is written to them.
@@ -112,10 +154,13 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let Self { stream, seen } = &mut *self;
         let mut framing = seen.framing.lock();
-        let framing = framing.as_mut();
+        let mut framing = framing.as_mut();
         let broken = |fault| io::Error::new(io::ErrorKind::InvalidData, fault);
-        if let Some(framing) = &framing {
+        if let Some(framing) = &mut framing {
             framing.go_on().map_err(broken)?;
+            if framing.give_rest(into) {
+                return Poll::Ready(Ok(()));
+            }
         }
         let before = into.filled().len();
         let polled = each!(stream, stream => stream.poll_read(cx, into));
@@ -124,6 +169,7 @@ impl AsyncRead for Watched {
             if let Some(framing) = framing {
                 let followed = framing.follow(&into.filled()[before..]);
                 into.set_filled(before + followed.unwrap_or_default());
+                framing.encode(into, before);
                 followed.map_err(broken)?;
             }
         }
@@ -134,6 +180,9 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { stream, seen } = &mut *self;
+        if seen.is_own(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
     }
 
@@ -142,6 +191,9 @@ impl AsyncWrite for Watched {
         let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_flush(cx)));
         // hyper flushes when it has written everything: TLS may hold records that the client has no room for.
         seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_ready() && seen.asked.load(Ordering::Relaxed) == 0 {
+            seen.writing.store(false, Ordering::Relaxed);
+        }
         polled
     }
 
@@ -157,6 +209,9 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { stream, seen } = &mut *self;
+        if slices.first().is_some_and(|first| seen.is_own(first)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
     ServiceSilent,
     /// As many requests wait for an asynchronous answer as may.
     Full,
+    /// No descriptor is left for a connection to the service.
+    Exhausted,
     /// No asynchronous answer has come in time.
     NoAnswer,
 }
@@ -68,7 +70,7 @@ impl Refusal {
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -86,7 +88,7 @@ impl Refusal {
             Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full => ProxyStatus::Unavailable,
+            Self::Full | Self::Exhausted => ProxyStatus::Unavailable,
             Self::NoAnswer => ProxyStatus::ResponseTimeout,
         }
     }
@@ -107,6 +109,7 @@ impl Refusal {
             Self::ClientBroken => b"The request body is broken off.",
             Self::Unreachable | Self::ServiceSilent => b"Bad gateway.",
             Self::Full => b"Too many requests wait for an answer.",
+            Self::Exhausted => b"Too many connections.",
             Self::NoAnswer => b"",
         })
     }
@@ -128,6 +131,9 @@ impl Refusal {
             }
             Self::TooMany(seconds) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Self::Full | Self::Exhausted => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }

@@ -125,6 +125,7 @@ impl Upstream {
                             target.pool.share(&link);
                             link
                         }
+                        Err(error) if connect::is_exhausted(&error) => return Err(Refusal::Exhausted),
                         Err(error) => {
                             tracing::debug!(server = %target.authority, %error, "cannot connect");
                             self.failed(at);

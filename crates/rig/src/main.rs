@@ -4,6 +4,7 @@ mod audit;
 mod canary;
 mod cli;
 mod completions;
+mod descriptors;
 mod leave;
 mod operate;
 mod reload;

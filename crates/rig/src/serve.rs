@@ -10,7 +10,7 @@ use auth::Cors;
 use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
-use listener::{App, Listener, Observer, Refusal, Tls};
+use listener::{App, Listener, Observer, Places, Refusal, Tls, WhenFull};
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Metrics, RefusalReason, Reporter, Spans, start_logging};
@@ -18,10 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::canary;
 use crate::leave::LeaveSignals;
 use crate::reload::{ReadLevel, Reload, Signals};
 use crate::settings::{self, Ports, Settings};
+use crate::{canary, descriptors};
 
 /// How long the last traces may take to the collector.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// A port cannot be bound, or a file of the settings cannot be used.
-pub(crate) fn run(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
+pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let _logging = start_logging(settings.log_format, settings.log_level).context("the log")?;
     // One provider for all of rustls; the second call of a test process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -38,17 +38,10 @@ pub(crate) fn run(settings: Settings, log_level: impl ReadLevel) -> anyhow::Resu
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    raise_descriptors();
+    let ports = if settings.tls.is_some() { 4 } else { 2 };
+    descriptors::share_out(&mut settings.limits, &mut settings.api_limits, ports)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings, log_level))
-}
-
-/// Every connection is a descriptor: takes as many as the system lets this process have.
-fn raise_descriptors() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::info!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files stays"),
-    }
 }
 
 async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
@@ -61,18 +54,21 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), &settings.inbound.cors)?);
     let tls = settings.tls;
     let metrics = Arc::new(Metrics::new());
-    let bind = |proxy_protocol| {
-        let (limits, proxies, metrics) = (settings.limits, settings.proxies.clone(), &metrics);
+    let counting = Arc::new(Counting(metrics.clone()));
+    let clients = Places::new(settings.limits, WhenFull::Refuse, counting.clone());
+    let callers = Places::new(settings.api_limits, WhenFull::Evict, counting);
+    let bind = |places: &Arc<Places>, proxy_protocol| {
+        let (places, proxies) = (places.clone(), settings.proxies.clone());
         move |name, address, tls| {
-            let proxies = proxies.clone();
-            bind(name, listener::Config { address, tls, limits, proxies, proxy_protocol }, metrics)
+            let (places, proxies) = (places.clone(), proxies.clone());
+            bind(name, listener::Config { address, tls, places, proxies, proxy_protocol })
         }
     };
-    let inbound = bind(settings.proxy_protocol);
+    let inbound = bind(&clients, settings.proxy_protocol);
     let inbound_ports =
         bind_ports(["inbound", "inbound_tls"], settings.inbound_ports, tls.as_ref(), inbound)?;
     let internal_ports =
-        bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind(false))?;
+        bind_ports(["internal", "internal_tls"], settings.api_ports, tls.as_ref(), bind(&callers, false))?;
 
     let hub = Hub::new(
         settings.connections,
@@ -186,11 +182,10 @@ fn bind_ports(
     Ok(listeners)
 }
 
-fn bind(name: &'static str, config: listener::Config, metrics: &Arc<Metrics>) -> anyhow::Result<Listener> {
+fn bind(name: &'static str, config: listener::Config) -> anyhow::Result<Listener> {
     let address = config.address;
-    let observer = Arc::new(Counting(metrics.clone()));
-    let listener = Listener::bind(config, observer)
-        .with_context(|| format!("the {name} port cannot listen on {address}"))?;
+    let listener =
+        Listener::bind(config).with_context(|| format!("the {name} port cannot listen on {address}"))?;
     let address = listener.local_addr()?.to_string();
     tracing::info!(target: "rig::startup", port_name = name, address, "listening");
     Ok(listener)
@@ -224,6 +219,7 @@ impl Observer for Counting {
             Refusal::Connections => RefusalReason::Connections,
             Refusal::ConnectionsPerAddress => RefusalReason::ConnectionsPerAddress,
             Refusal::Descriptors => RefusalReason::Descriptors,
+            Refusal::Head => RefusalReason::Head,
         });
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod apis;
 mod given;
 mod kind;
+mod memory;
 mod mistake;
 mod network;
 mod observing;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::memory::Memory;
 use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
@@ -52,8 +54,10 @@ pub(crate) struct Settings {
     pub(crate) proxy_protocol: bool,
     /// The identity of both; `None`: no HTTPS.
     pub(crate) tls: Option<Tls>,
-    /// The bounds of sockets and heads, of each port.
+    /// The bounds of sockets and heads, of the port of frontends.
     pub(crate) limits: Limits,
+    /// The same, of the internal port.
+    pub(crate) api_limits: Limits,
     /// Which claims name the session and select tokens, and what the end of a token means.
     pub(crate) session: session::Config,
     /// Where revocations are kept over a restart; `None`: in memory only.
@@ -128,6 +132,7 @@ impl Settings {
     }
 
     fn read(reader: &mut Reader) -> Self {
+        let limits = network::read_limits(reader);
         let api_token = reader.optional("API_TOKEN", |text, kind| network::bearer_token(text, &kind));
         let tls = network::read_tls(reader);
         let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
@@ -149,7 +154,8 @@ impl Settings {
             tls,
             proxies,
             proxy_protocol,
-            limits: network::read_limits(reader),
+            api_limits: network::read_api_limits(reader, limits),
+            limits,
             session: access::read_sessions(reader),
             data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
@@ -160,6 +166,7 @@ impl Settings {
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes: reader.bytes("OUTBOX_BYTES"),
+                memory: Memory::new(memory::read_waiting_bytes(reader)),
                 longpolling_idle: reader.time("LONGPOLLING_IDLE_TIMEOUT"),
                 reconnect_spread: reader.time("RECONNECT_SPREAD"),
                 ..connection::Config::default()

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Bytes of events on their way to connections, with the lists of their receivers.
     pub under_way: Gauge,
+    /// Bytes that wait for slow clients: outboxes, and bodies.
+    pub waiting_bytes: Gauge,
     /// Subscriptions held by all connections.
     pub subscriptions: Gauge,
     /// Sessions with at least one connection.
@@ -144,6 +146,7 @@ impl Metrics {
             events_received: Counter::default(),
             deliveries: Counter::default(),
             under_way: Gauge::default(),
+            waiting_bytes: Gauge::default(),
             subscriptions: Gauge::default(),
             sessions: Gauge::default(),
             tcp_connections: Gauge::default(),
@@ -193,6 +196,8 @@ impl Metrics {
         );
         let help = "Events on their way to connections and the lists of their receivers, in bytes; publishers wait at 16 MiB";
         r.register("deliveries_under_way_bytes", help, self.under_way.clone());
+        let help = "Bytes that wait for slow clients in outboxes and bodies; at WAITING_BYTES the fullest go";
+        r.register("waiting_bytes", help, self.waiting_bytes.clone());
         r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
         r.register(
             "subscriptions_total",

@@ -44,7 +44,7 @@ impl Pool {
 
     /// Takes a connection back; it is closed where it cannot be used again, or too many wait.
     pub(super) fn put(&self, mut link: Box<Link>) {
-        if !link.is_ready() {
+        if !link.is_ready() || listener::descriptors::are_scarce() {
             return;
         }
         link.fresh = false;

@@ -122,11 +122,18 @@ pub(super) fn read_limits(reader: &mut Reader) -> Limits {
     Limits {
         request_line: reader.bytes("MAX_REQUEST_LINE"),
         headers: reader.bytes("MAX_HEADER_BYTES"),
+        header_fields: reader.number("MAX_HEADER_FIELDS"),
         head_timeout: reader.time("HEAD_TIMEOUT"),
         keep_alive: reader.time("KEEP_ALIVE_TIMEOUT"),
         connections: reader.number("MAX_CONNECTIONS"),
         connections_per_address: reader.number("MAX_CONNECTIONS_PER_ADDRESS"),
+        ..Limits::default()
     }
+}
+
+/// Those of the internal port: nobody is kept out by what others do from the same address.
+pub(super) fn read_api_limits(reader: &mut Reader, limits: Limits) -> Limits {
+    Limits { connections: reader.number("MAX_API_CONNECTIONS"), connections_per_address: 0, ..limits }
 }
 
 /// The pages that may read answers. With a token cookie they must be named: browsers send it whichever page asks.

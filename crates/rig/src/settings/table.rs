@@ -288,6 +288,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "What may wait for one slow reader; at the bound its connection is closed, or its oldest events go (long polling)",
             ),
             setting(
+                "WAITING_BYTES",
+                "",
+                bytes(64 * KIB, 1024 * GIB),
+                "What may wait for all slow clients together, in outboxes and bodies; at the bound the fullest connections are closed; not set: half of the memory",
+            ),
+            setting(
                 "LONGPOLLING_IDLE_TIMEOUT",
                 "1h",
                 millis(1000, 30 * DAY),
@@ -351,12 +357,23 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         heading: "Limits",
         settings: &[
-            setting("MAX_CONNECTIONS", "100000", number(1, u32::MAX as u64), "Open sockets of each port"),
+            setting(
+                "MAX_CONNECTIONS",
+                "100000",
+                number(1, u32::MAX as u64),
+                "Open sockets of frontends, HTTP and HTTPS together; more get 503. Lowered at the start where the limit of open files is too low",
+            ),
+            setting(
+                "MAX_API_CONNECTIONS",
+                "1024",
+                number(4, 1_000_000),
+                "Open sockets of the internal port, which clients never use up; at the bound the one that has asked for nothing for longest is closed",
+            ),
             setting(
                 "MAX_CONNECTIONS_PER_ADDRESS",
                 "0",
                 number(0, u32::MAX as u64),
-                "Open sockets of one client address; 0: no limit",
+                "Open sockets of one frontend's address; more get 429; 0: no limit",
             ),
             // http::Uri ends at 65534 bytes.
             setting(
@@ -367,9 +384,15 @@ pub(crate) const GROUPS: &[Group] = &[
             ),
             setting(
                 "MAX_HEADER_BYTES",
-                "16KiB",
+                "64KiB",
                 bytes(8 * KIB, MIB),
-                "The headers of a request; more get 431",
+                "The headers of a request, all together; more get 431",
+            ),
+            setting(
+                "MAX_HEADER_FIELDS",
+                "100",
+                number(16, 10_000),
+                "The header fields of a request; more get 431",
             ),
             setting("MAX_BODY_BYTES", "16MiB", bytes(1, GIB), "The body of a request; a longer one gets 413"),
             setting(

@@ -47,6 +47,8 @@ labels! {
         TokenExpired = "token_expired",
         /// It read too slowly and its outbox was full.
         OutboxOverflow = "outbox_overflow",
+        /// It was the fullest when too many bytes waited in memory, all connections together.
+        Memory = "memory",
         /// It broke the protocol, or sent where nothing may be sent.
         Protocol = "protocol",
         /// The node is leaving.
@@ -63,8 +65,10 @@ labels! {
         Connections = "connections",
         /// Too many connections from one address (`MAX_CONNECTIONS_PER_ADDRESS`).
         ConnectionsPerAddress = "connections_per_address",
-        /// The process has no file descriptor left.
+        /// The process has no file descriptor left for clients.
         Descriptors = "descriptors",
+        /// The head of a request is larger than allowed, or is not what a head should be.
+        Head = "head",
         /// The request is not one that opens a connection.
         BadRequest = "bad_request",
         /// The token is not valid.

@@ -1,0 +1,53 @@
+//! Closing in stages (RFC 9112, section 9.6): a socket that is closed while bytes of the client are unread is reset, and the
+//! reset can destroy the answer before the client reads it. So the sending side is closed first, and what still comes is
+//! read and thrown away until the client closes.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// How much, and how long, is read of what nobody wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Bytes that are thrown away.
+    pub(crate) bytes: usize,
+    /// In which nothing comes.
+    pub(crate) silence: Duration,
+    /// All together.
+    pub(crate) total: Duration,
+}
+
+/// After an answer. Many clients read it only when they have sent their whole body: 256 MiB is far above
+/// `MAX_BODY_BYTES`, 30 s are enough for 20 MB over 6 Mbit/s, and who pauses for five seconds has probably left. The socket
+/// counts as the client's meanwhile.
+pub(crate) const ANSWERED: Patience =
+    Patience { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
+
+/// After a refusal without a place: just enough for a head that is on its way.
+pub(crate) const REFUSED: Patience =
+    Patience { bytes: 64 << 10, silence: Duration::from_millis(500), total: Duration::from_secs(1) };
+
+/// Bytes that are read at once.
+const PIECE: usize = 16 << 10;
+
+/// Reads and throws away what comes, until the client closes or patience ends. The sending side must be closed already.
+pub(crate) async fn discard(tcp: &TcpStream, patience: Patience) {
+    let end = Instant::now() + patience.total;
+    let mut left = patience.bytes;
+    while left > 0 {
+        let until = end.min(Instant::now() + patience.silence);
+        match timeout_at(until, tcp.readable()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+        // Not kept over an await: the future stays small.
+        let mut piece = [0; PIECE];
+        match tcp.try_read(&mut piece) {
+            Ok(0) => return,
+            Ok(n) => left = left.saturating_sub(n),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The descriptors that clients may take: a bound for the whole process, as the limit of open files is one.
+//!
+//! What lies above the bound is the reserve of the internal port, the log, and files. The sockets of the inbound ports count,
+//! and so do connections to services, since each proxied request takes one of both.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// All that clients may take. No bound until [`bound`] sets one.
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// The share of the descriptors that must be free for an idle connection to a service to be kept.
+const SPARE: usize = 16;
+
+/// A descriptor that is used for a client; free again when dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Descriptor(());
+
+/// Sets how many descriptors clients may take, once at the start.
+pub fn bound(most: usize) {
+    MOST.store(most, Relaxed);
+}
+
+/// Whether so few descriptors are free that connections to services should not be kept for later.
+pub fn are_scarce() -> bool {
+    let most = MOST.load(Relaxed);
+    TAKEN.load(Relaxed) >= most - most / SPARE
+}
+
+impl Descriptor {
+    /// Takes a descriptor; `None` if clients have taken all of theirs.
+    pub fn take() -> Option<Self> {
+        let most = MOST.load(Relaxed);
+        let taken = TAKEN.fetch_update(Relaxed, Relaxed, |taken| (taken < most).then(|| taken + 1));
+        taken.is_ok().then(|| Self(()))
+    }
+
+    /// Frees one that was taken and forgotten.
+    pub(crate) fn give_back() {
+        drop(Self(()));
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,28 @@
+//! A bounded rate of log lines about what clients do: one a second is enough to know, and no flood fills the log.
+
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Lets one line a second through.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// The second in which the next line may be written.
+    next: AtomicU64,
+}
+
+static BEGIN: OnceLock<Instant> = OnceLock::new();
+
+impl Pace {
+    pub(crate) const fn new() -> Self {
+        Self { next: AtomicU64::new(0) }
+    }
+
+    /// Whether a line may be written now.
+    pub(crate) fn allows(&self) -> bool {
+        let now = BEGIN.get_or_init(Instant::now).elapsed().as_secs();
+        let next = self.next.load(Relaxed);
+        now >= next && self.next.compare_exchange(next, now + 1, Relaxed, Relaxed).is_ok()
+    }
+}

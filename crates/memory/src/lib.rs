@@ -1,0 +1,198 @@
+//! The bytes that wait in memory for slow clients, all together, and who has to go when they are too many.
+//!
+//! Each outbox and each body has a bound of its own. That is no bound for the process, since nobody limits how many clients
+//! are slow at once: so all of them together have one as well, and at that bound the fullest goes first. The room knows
+//! neither connections nor bodies, only how much they hold, and how to make them let go.
+//!
+//! Bytes that several clients wait for are counted for each of them, though they are in memory once.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+/// Somebody who holds bytes for a client.
+pub trait Holder: Send + Sync {
+    /// How many bytes it holds now.
+    fn bytes(&self) -> usize;
+    /// Makes it let go of all of them.
+    fn evict(&self);
+}
+
+/// Lists those who hold bytes.
+type Source = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
+
+/// The bytes that wait, and their bound.
+pub struct Memory {
+    bound: usize,
+    waiting: AtomicUsize,
+    evicted: AtomicU64,
+    /// Those that are too many to be listed here, such as connections.
+    source: OnceLock<Source>,
+    held: Mutex<HashMap<u64, Arc<Share>>>,
+    next: AtomicU64,
+    /// One at a time makes room; others need not wait for that.
+    evicting: Mutex<()>,
+}
+
+/// Bytes that are held until this is dropped.
+pub struct Held {
+    share: Arc<Share>,
+    id: u64,
+}
+
+struct Share {
+    memory: Arc<Memory>,
+    bytes: AtomicUsize,
+    evict: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Memory {
+    /// Nothing waits yet; at most `bound` bytes may.
+    pub fn new(bound: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bound,
+            waiting: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            source: OnceLock::new(),
+            held: Mutex::default(),
+            next: AtomicU64::new(0),
+            evicting: Mutex::default(),
+        })
+    }
+
+    /// Sets who lists those that tell of their bytes by [`Memory::change`]; the first call counts.
+    pub fn holders(&self, source: impl Fn() -> Vec<Arc<dyn Holder>> + Send + Sync + 'static) {
+        let _ = self.source.set(Box::new(source));
+    }
+
+    /// Notes that somebody holds another number of bytes now. Whoever holds no locks must call [`Memory::make_room`] if this
+    /// returns true: there are too many.
+    #[must_use]
+    pub fn change(&self, before: usize, after: usize) -> bool {
+        if after > before {
+            self.waiting.fetch_add(after - before, Relaxed) + (after - before) > self.bound
+        } else {
+            if before > after {
+                self.waiting.fetch_sub(before - after, Relaxed);
+            }
+            false
+        }
+    }
+
+    /// Holds bytes until [`Held`] is dropped, or `evict` is called since they must go.
+    pub fn hold(self: &Arc<Self>, bytes: usize, evict: impl Fn() + Send + Sync + 'static) -> Held {
+        let (memory, bytes_now) = (self.clone(), AtomicUsize::new(0));
+        let share = Arc::new(Share { memory, bytes: bytes_now, evict: Box::new(evict) });
+        let id = self.next.fetch_add(1, Relaxed);
+        self.held.lock().insert(id, share.clone());
+        let held = Held { share, id };
+        held.add(bytes);
+        held
+    }
+
+    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than evicting them.
+    pub fn make_room(&self) {
+        let Some(_one) = self.evicting.try_lock() else { return };
+        let enough = self.bound - self.bound / 8;
+        let mut holders = self.source.get().map_or_else(Vec::new, |source| source());
+        holders.extend(self.held.lock().values().map(|share| share.clone() as Arc<dyn Holder>));
+        let mut holders: Vec<_> = holders
+            .into_iter()
+            .map(|holder| (holder.bytes(), holder))
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        holders.sort_unstable_by_key(|(bytes, _)| *bytes);
+        let mut count = 0_u64;
+        while self.waiting() > enough
+            && let Some((bytes, holder)) = holders.pop()
+        {
+            holder.evict();
+            tracing::debug!(bytes, "evicted: too many bytes wait in memory");
+            count += 1;
+        }
+        if count > 0 {
+            self.evicted.fetch_add(count, Relaxed);
+            tracing::warn!(
+                connections = count,
+                bound = self.bound,
+                "too many bytes waited for slow clients: the fullest were cut"
+            );
+        }
+    }
+
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// How many had to go so far.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+}
+
+impl Held {
+    /// Holds more.
+    pub fn add(&self, bytes: usize) {
+        self.share.bytes.fetch_add(bytes, Relaxed);
+        if self.share.memory.change(0, bytes) {
+            self.share.memory.make_room();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.share.let_go();
+        let listed = self.share.memory.held.lock().remove(&self.id);
+        // Outside of the lock: what its eviction holds may come back here.
+        drop(listed);
+    }
+}
+
+impl Share {
+    fn let_go(&self) {
+        let _ = self.memory.change(self.bytes.swap(0, Relaxed), 0);
+    }
+}
+
+impl Holder for Share {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    fn evict(&self) {
+        // At once, though the bytes are freed only when the owner gets to it: otherwise others would go in vain.
+        self.let_go();
+        (self.evict)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f03_the_fullest_goes_first_and_leaves_room_for_others() {
+        let memory = Memory::new(1000);
+        let gone = Arc::new(Mutex::new(Vec::new()));
+        let held = Arc::new(Mutex::new(HashMap::new()));
+        for (name, bytes) in [("small", 100), ("fullest", 500), ("full", 300), ("last", 200)] {
+            let (gone, others) = (gone.clone(), Arc::downgrade(&held));
+            let new = memory.hold(bytes, move || {
+                gone.lock().push(name);
+                let others = others.upgrade().unwrap();
+                let evicted: Option<Held> = others.lock().remove(name);
+                drop(evicted);
+            });
+            held.lock().insert(name, new);
+        }
+        assert_eq!((memory.waiting(), memory.evicted()), (600, 1));
+        assert_eq!(*gone.lock(), ["fullest"]);
+        held.lock().clear();
+        assert_eq!(memory.waiting(), 0);
+    }
+}

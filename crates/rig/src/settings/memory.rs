@@ -1,0 +1,45 @@
+//! How much of the memory may be taken by what waits for slow clients.
+
+use std::fs::read_to_string;
+
+use super::kind::{Kind, parse_bytes};
+use super::reader::Reader;
+
+/// Where the system does not say how much memory there is.
+const UNKNOWN: u64 = 2 << 30;
+
+/// The bytes that may wait for all slow clients together.
+pub(super) fn read_waiting_bytes(reader: &mut Reader) -> usize {
+    let given = reader.optional("WAITING_BYTES", |text, kind| {
+        let Kind::Bytes { least, most } = kind else { unreachable!("the row is one of bytes") };
+        let bytes = parse_bytes(text).filter(|bytes| (least..=most).contains(bytes));
+        bytes.ok_or_else(|| format!("allowed: {kind}"))
+    });
+    usize::try_from(given.unwrap_or_else(|| available() / 2)).unwrap_or(usize::MAX)
+}
+
+/// The memory that this process may use: that of its container, where it is in one, or of the machine.
+fn available() -> u64 {
+    let container = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|max| max.trim().parse().ok());
+    let machine = read_to_string("/proc/meminfo").ok().as_deref().and_then(total);
+    container.into_iter().chain(machine).min().unwrap_or(UNKNOWN)
+}
+
+/// The total of `/proc/meminfo`.
+fn total(meminfo: &str) -> Option<u64> {
+    let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = kibibytes.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1 << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_the_machine_is_known() {
+        let meminfo = "MemTotal:       16384 kB\nMemFree:         1024 kB\n";
+        assert_eq!(total(meminfo), Some(16 << 20));
+        assert!(available() > 0);
+    }
+}

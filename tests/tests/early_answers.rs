@@ -1,0 +1,230 @@
+//! An answer before the body is read arrives: the gateway closes in stages (RFC 9112, section 9.6).
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+use rig_tests::*;
+use serde_json::json;
+
+/// More than any socket's buffers hold, and more than `MAX_BODY_BYTES`.
+const BIG: usize = 20_000_000;
+
+const API_TOKEN: &str = "0123456789abcdef";
+
+/// Sends a body of [`BIG`] bytes with Node's fetch and prints the status.
+const NODE: &str = r#"
+const [url, method, type] = process.argv.slice(1);
+const body = Buffer.alloc(20_000_000, "x");
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
+fetch(url, { method, body, headers: { "content-type": type, authorization: "Bearer wrong" } })
+  .then(async (answer) => { await answer.arrayBuffer(); console.log(answer.status); })
+  .catch((error) => console.log(String(error.cause ?? error)));
+"#;
+
+/// The same over HTTP/2, with a smaller body.
+const NODE_HTTP2: &str = r#"
+const [url, type] = process.argv.slice(1);
+const { origin, pathname } = new URL(url);
+const client = require("http2").connect(origin, { rejectUnauthorized: false });
+client.on("error", (error) => { console.log(String(error)); process.exit(); });
+const headers = { ":method": "POST", ":path": pathname, "content-type": type, authorization: "Bearer wrong" };
+const stream = client.request(headers);
+const say = (what) => { console.log(what); process.exit(); };
+stream.on("response", (answer) => say(answer[":status"]));
+stream.on("error", (error) => say(String(error)));
+setTimeout(() => say("no answer"), 15_000);
+stream.end(Buffer.alloc(200_000, "x"));
+"#;
+
+/// The same with Python's urllib.
+const PYTHON: &str = r#"
+import ssl, sys, urllib.error, urllib.request
+url, method, kind = sys.argv[1:]
+headers = {"content-type": kind, "authorization": "Bearer wrong"}
+request = urllib.request.Request(url, data=b"x" * 20_000_000, method=method, headers=headers)
+try:
+    print(urllib.request.urlopen(request, timeout=20, context=ssl._create_unverified_context()).status)
+except urllib.error.HTTPError as error:
+    error.read()
+    print(error.code)
+except Exception as error:
+    print(repr(error))
+"#;
+
+fn said(mut command: Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn node(url: &str, method: &str, kind: &str) -> String {
+    let mut command = Command::new("node");
+    command.args(["-e", NODE, "--", url, method, kind]);
+    said(command)
+}
+
+fn python(url: &str, method: &str, kind: &str) -> String {
+    let mut command = Command::new("python3");
+    command.args(["-c", PYTHON, url, method, kind]);
+    said(command)
+}
+
+fn curl(url: &str, method: &str, kind: &str, file: &str, options: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20", "-X", method]);
+    command.args(["-H", &format!("content-type: {kind}"), "-H", "authorization: Bearer wrong"]);
+    command.args(["--data-binary", &format!("@{file}"), url]).args(options);
+    said(command)
+}
+
+/// A service that answers as soon as it has seen the head of a request, and reads the rest.
+fn early() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut wire = Wire::patient(stream);
+                if Received::read_head(&mut wire).is_some() {
+                    wire.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+                    wire.skip(BIG as u64);
+                }
+            });
+        }
+    });
+    address
+}
+
+struct Place {
+    gateway: Gateway,
+    folder: Folder,
+}
+
+impl Place {
+    /// A gateway with endpoints that refuse, over both kinds of ports.
+    fn new() -> Self {
+        let folder = Folder::new();
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let [certificate, key] = ["chain.pem", "key.pem"].map(|name| folder.join(name));
+        std::fs::write(&certificate, identity.cert.pem()).expect("a file");
+        std::fs::write(&key, identity.signing_key.serialize_pem()).expect("a file");
+        std::fs::write(folder.join("big"), vec![b'x'; BIG]).expect("a file");
+        let endpoints = json!([
+            { "id": "secured", "method": "POST", "path_regex": "/secured", "secured": true },
+            { "id": "small", "method": "POST", "path_regex": "/small", "max_body_bytes": 1000 },
+            { "id": "early", "method": "POST", "path_regex": "/early" },
+        ]);
+        let apis = json!([api_of("all", early(), endpoints)]).to_string();
+        let gateway = Gateway::start(&[
+            ("HTTPS_CERTFILE", &certificate),
+            ("HTTPS_KEYFILE", &key),
+            ("PROXY_CONFIG_FILE", &apis),
+            ("API_TOKEN", API_TOKEN),
+            ("API_BIND", "127.0.0.1"),
+        ]);
+        Self { gateway, folder }
+    }
+
+    /// The refusals of a port, and the status of each.
+    fn refusals(&self) -> Vec<(String, SocketAddr, &'static str, &'static str)> {
+        const JSON: &str = "application/json";
+        let mut all = Vec::new();
+        for (port, paths) in [
+            (
+                "inbound",
+                &[
+                    ("/secured", "401"),
+                    ("/small", "413"),
+                    ("/early", "403"),
+                    ("/nowhere", "404"),
+                    ("/_rig/v1/events", "413"),
+                    ("/_rig/v1/connection/longpolling", "404"),
+                    ("/_rig/nowhere", "404"),
+                ][..],
+            ),
+            ("internal", &[("/v3/messages", "401"), ("/v4/revocations", "401"), ("/nowhere", "401")][..]),
+        ] {
+            for (path, status) in paths {
+                for (scheme, port) in [("http", port.to_owned()), ("https", format!("{port}_tls"))] {
+                    let address = self.gateway.port(&port);
+                    all.push((format!("{scheme}://{address}{path}"), address, *status, JSON));
+                }
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn f08_node_sees_why_its_body_is_refused() {
+    let place = Place::new();
+    for (url, _, status, kind) in place.refusals() {
+        assert_eq!(node(&url, "POST", kind), status, "{url}");
+    }
+}
+
+#[test]
+fn f08_python_sees_why_its_body_is_refused() {
+    let place = Place::new();
+    for (url, _, status, kind) in place.refusals() {
+        assert_eq!(python(&url, "POST", kind), status, "{url}");
+    }
+}
+
+#[test]
+fn f08_curl_sees_why_its_body_is_refused() {
+    let place = Place::new();
+    let big = place.folder.join("big");
+    for (url, _, status, kind) in place.refusals() {
+        // Without `Expect`, curl sends the body at once.
+        for options in [&["--http1.1", "-H", "expect:"][..], &["--http1.1"]] {
+            assert_eq!(curl(&url, "POST", kind, &big, options), status, "{url} {options:?}");
+        }
+    }
+}
+
+/// Over HTTP/2 the answer is followed by RST_STREAM with NO_ERROR, and clients must not discard it (RFC 9113, section 8.1).
+/// Node 20 and curl 7.88 do so all the same where much of the body is left: here it is less.
+#[test]
+fn f08_node_sees_why_its_body_is_refused_over_http2() {
+    let place = Place::new();
+    for (url, _, status, kind) in place.refusals().into_iter().filter(|(_, _, status, _)| *status != "413") {
+        let mut command = Command::new("node");
+        command.args(["-e", NODE_HTTP2, "--", &url, kind]);
+        assert_eq!(said(command), status, "{url}");
+    }
+}
+
+#[test]
+fn f08_a_client_that_asks_first_gets_the_answer_and_no_100() {
+    let place = Place::new();
+    for path in ["/secured", "/small", "/nowhere", "/_rig/v1/events"] {
+        let mut wire = Wire::connect(place.gateway.inbound());
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {BIG}\r\n\r\n"
+        ));
+        let head = Response::read_head(&mut wire).expect("an answer");
+        assert!(matches!(head.status, 401 | 404 | 413), "{path}: {}", head.status);
+        assert_eq!(head.header("connection"), Some("close"), "{path}");
+    }
+}
+
+#[test]
+fn f08_what_is_read_and_thrown_away_has_a_bound_in_time() {
+    let gateway = Gateway::start(&[]);
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send(format!("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {BIG}\r\n\r\nx"));
+    assert_eq!(Response::read(&mut wire, false).status, 404);
+    assert!(wire.rest().is_empty(), "the gateway has closed its side");
+    // It waits for the client for five seconds.
+    gateway.await_metric("rig_tcp_connections", 1.0);
+}
+
+#[test]
+fn f08_a_small_body_is_read_and_the_connection_goes_on() {
+    let place = Place::new();
+    let mut wire = Wire::connect(place.gateway.inbound());
+    for _ in 0..3 {
+        wire.send("POST /secured HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello");
+        assert_eq!(Response::read(&mut wire, false).status, 401);
+    }
+}

@@ -1,0 +1,216 @@
+//! Heads as clients really send them, and what is said of those that are refused.
+
+use std::process::Command;
+
+use rig_tests::*;
+
+/// An answer in one line, with what the listener's own refusals carry.
+fn refusal(gateway: &Gateway, bytes: &[u8]) -> (u16, Response) {
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send(bytes);
+    let response = Response::read(&mut wire, false);
+    assert!(wire.rest().is_empty(), "one answer, and then the connection is closed");
+    (response.status, response)
+}
+
+#[test]
+fn f47_what_stands_raw_in_a_query_is_taken() {
+    let service = Upstream::start();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
+    let query = r#"subscriptions=[{"eventType":"greeting"}]"#;
+    let mut sse = Sse::connect(gateway.inbound(), query);
+    sse.welcome();
+    gateway.publish(&greeting("1", "bob"));
+    assert_eq!(sse.next_data(), greeting("1", "bob"));
+    let mut websocket = WebSocket::connect(gateway.inbound(), query);
+    websocket.welcome();
+    let mut polling = LongPolling::connect(gateway.inbound(), query);
+    polling.welcome();
+    for (target, seen) in [
+        (r#"/a?q="x"<y>&`{|}^\"#, r"/a?q=%22x%22%3Cy%3E&`{|}^\"),
+        ("/a?x=\"", "/a?x=%22"),
+        ("/a?%22\"%3C<", "/a?%22%22%3C%3C"),
+    ] {
+        assert_eq!(gateway.ask(&Request::get(target)).status, 200, "{target}");
+        assert_eq!(service.next().target, seen);
+    }
+    // Behind it, the connection goes on as ever.
+    let mut wire = Wire::connect(gateway.inbound());
+    for _ in 0..3 {
+        wire.send("POST /b?\"<> HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n\"<>`");
+        assert_eq!(Response::read(&mut wire, false).status, 200);
+        let received = service.next();
+        assert_eq!((received.target.as_str(), &received.body[..]), ("/b?%22%3C%3E", &b"\"<>`"[..]));
+    }
+    assert_eq!(gateway.ask_internal(&Request::get("/health?\"<>")).status, 200);
+}
+
+#[test]
+fn f47_real_clients_send_such_queries() {
+    let gateway = Gateway::start(&[]);
+    let url = format!(r#"http://{}/_rig/health?a="b"<c>{{d}}|^`"#, gateway.inbound());
+    let curl = Command::new("curl").args(["-sg", &url]).output().expect("curl is installed");
+    assert_eq!(String::from_utf8_lossy(&curl.stdout), "OK");
+    let script = "import http.client, sys\n\
+        connection = http.client.HTTPConnection(sys.argv[1])\n\
+        connection.request('GET', '/_rig/health?a=\"b\"<c>')\n\
+        print(connection.getresponse().read().decode())";
+    let python = Command::new("python3")
+        .args(["-c", script, &gateway.inbound().to_string()])
+        .output()
+        .expect("python3 is installed");
+    assert_eq!(String::from_utf8_lossy(&python.stdout).trim(), "OK");
+}
+
+#[test]
+fn f47_what_cannot_be_read_is_refused_with_a_text_cors_and_a_request_id() {
+    let gateway = Gateway::start(&[]);
+    let fields = (0..101).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let cases: [(u16, String, &str); 10] = [
+        (400, "G@T / HTTP/1.1\r\nhost: x\r\n\r\n".into(), "method"),
+        (400, "GET / HTTP/3.9\r\nhost: x\r\n\r\n".into(), "version"),
+        (400, "GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".into(), "version"),
+        (400, "GET nowhere HTTP/1.1\r\nhost: x\r\n\r\n".into(), "target"),
+        (400, "GET /\x01 HTTP/1.1\r\nhost: x\r\n\r\n".into(), "cannot be read"),
+        (400, "GET / HTTP/1.1\r\nhost: x\r\na b: c\r\n\r\n".into(), "header"),
+        (400, "GET / HTTP/1.1\r\nhost: x\r\na: \x01\r\n\r\n".into(), "header"),
+        (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(10_000)), "MAX_REQUEST_LINE"),
+        (431, format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(300_000)), "MAX_HEADER_BYTES"),
+        (431, format!("GET / HTTP/1.1\r\nhost: x\r\n{fields}\r\n"), "MAX_HEADER_FIELDS"),
+    ];
+    for (status, bytes, says) in cases {
+        let start = bytes.get(..40).unwrap_or(&bytes).to_owned();
+        for before in ["", "GET /_rig/health HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let mut wire = Wire::connect(gateway.inbound());
+            wire.send([before, &bytes].concat());
+            if !before.is_empty() {
+                assert_eq!(Response::read(&mut wire, false).status, 200, "{start}");
+            }
+            let response = Response::read(&mut wire, false);
+            assert_eq!(response.status, status, "{start}: {}", response.text());
+            assert!(response.text().contains(says), "{start}: {}", response.text());
+            assert_eq!(response.header("access-control-allow-origin"), Some("*"), "{start}");
+            assert!(response.header("x-request-id").is_some_and(|id| !id.is_empty()), "{start}");
+            assert!(response.header("date").is_some(), "{start}");
+            assert!(wire.rest().is_empty(), "{start}: one answer, and the end");
+        }
+    }
+    let (status, late) = refusal(&Gateway::start(&[("HEAD_TIMEOUT", "200ms")]), b"GET / HTTP/1.1\r\nhost:");
+    assert_eq!((status, late.text().contains("HEAD_TIMEOUT")), (408, true));
+    assert!(gateway.metric(r#"rig_connections_refused_total{reason="head"}"#) >= 20.0);
+    assert!(gateway.log().contains("request refused for its head"));
+}
+
+#[test]
+fn f74_a_header_of_16_384_bytes_and_a_large_token_are_taken() {
+    let service = Upstream::start();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
+    let mut claims = claims("large", "bob");
+    claims["roles"] = "r".repeat(12_000).into();
+    let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
+    let token = signed(&claims, jsonwebtoken::Algorithm::HS256, &key);
+    let value = "x".repeat(16_384);
+    let large = |path: &str| {
+        Request::get(path).bearer(&token).header("X-Large", value.clone()).header("X-More", value.clone())
+    };
+    for path in ["/_rig/health", "/anything"] {
+        assert_eq!(gateway.ask(&large(path)).status, 200, "{path}");
+    }
+    assert_eq!(gateway.ask_internal(&large("/health")).status, 200);
+    let mut sse = Sse::open(gateway.inbound(), &large("/_rig/v1/connection/sse")).expect("a stream");
+    sse.welcome();
+    assert_eq!(gateway.metric("rig_sessions"), 1.0);
+    for (address, path) in [(gateway.inbound(), "/_rig/health"), (gateway.internal(), "/health")] {
+        let curl = Command::new("curl")
+            .args(["-s", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"])
+            .args(["-H", &format!("authorization: Bearer {token}")])
+            .args(["-H", &format!("x-large: {value}"), "-H", &format!("x-more: {value}")])
+            .arg(format!("http://{address}{path}"))
+            .output()
+            .expect("curl is installed");
+        assert_eq!(String::from_utf8_lossy(&curl.stdout), "200 2");
+    }
+}
+
+#[test]
+fn f13_the_number_and_the_size_of_fields_are_settings() {
+    let gateway = Gateway::start(&[("MAX_HEADER_FIELDS", "300"), ("MAX_HEADER_BYTES", "512KiB")]);
+    let with = |fields: usize, size: usize| {
+        (0..fields).fold(Request::get("/_rig/health"), |request, n| {
+            request.header(&format!("x-{n}"), "x".repeat(size))
+        })
+    };
+    assert_eq!(gateway.ask(&with(299, 1)).status, 200);
+    assert_eq!(gateway.ask(&with(4, 100_000)).status, 200);
+    for refused in [with(301, 1), with(6, 100_000)] {
+        let response = gateway.ask(&refused);
+        assert_eq!(response.status, 431);
+        assert!(response.text().contains("MAX_HEADER_FIELDS"), "{}", response.text());
+    }
+    let few = Gateway::start(&[("MAX_HEADER_FIELDS", "16")]);
+    assert_eq!(few.ask(&with(15, 1)).status, 200);
+    assert_eq!(few.ask(&with(16, 1)).status, 431);
+}
+
+#[test]
+fn f51_an_empty_body_is_none_however_it_is_framed() {
+    let gateway = Gateway::start(&[]);
+    let empty = ["transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "content-length: 0\r\n\r\n"];
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (path, more, status) in [
+        ("/_rig/v1/connection/sse", "", 200),
+        ("/_rig/v1/connection/longpolling", "", 200),
+        ("/_rig/v1/connection/ws", upgrade, 101),
+        ("/_rig/health", "", 200),
+    ] {
+        for empty in empty {
+            let mut wire = Wire::connect(gateway.inbound());
+            wire.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n{more}{empty}"));
+            let head = Response::read_head(&mut wire).expect("an answer");
+            assert_eq!(head.status, status, "{path} {empty}");
+        }
+        let mut wire = Wire::connect(gateway.inbound());
+        wire.send(format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\n{more}transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+        ));
+        if path.ends_with("sse") || path.ends_with("longpolling") {
+            assert_eq!(Response::read_head(&mut wire).expect("an answer").status, 400, "{path}");
+        }
+    }
+    for path in ["/health", "/metrics", "/v4/sessions", "/v3/apis"] {
+        let mut wire = Wire::connect(gateway.internal());
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{}", empty[0]));
+        assert_eq!(Response::read(&mut wire, false).status, 200, "{path}");
+    }
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/_rig/v1/connection/sse"),
+        (":authority", "localhost"),
+    ];
+    // HEADERS without END_STREAM, then DATA that is empty.
+    assert_eq!(Http2::connect(gateway.inbound()).ask(&fields, Some("")), "200");
+}
+
+#[test]
+fn f57_whoever_is_refused_for_now_is_told_when_to_come_again() {
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", "1")]);
+    for path in ["/_rig/v1/connection/sse", "/_rig/v1/connection/longpolling"] {
+        let (mut answers, request) = (Vec::new(), Request::get(path));
+        for _ in 0..2 {
+            let mut wire = request.start(gateway.inbound());
+            answers.push(Response::read_head(&mut wire).expect("an answer"));
+        }
+        let refused = answers.last().expect("two");
+        assert_eq!(refused.status, 429, "{path}");
+        let seconds: u64 =
+            refused.header("retry-after").and_then(|value| value.parse().ok()).expect("seconds");
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    }
+    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_ADDRESS", "1")]);
+    let mut first = Sse::connect(gateway.inbound(), "");
+    first.welcome();
+    let refused = gateway.ask(&Request::get("/_rig/health"));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+}
