@@ -4,36 +4,41 @@
 //
 // Each step is a line on standard output: what the browser got, or that it got nothing to read.
 
-import { fail, launch, servePages } from "./chromium.js";
+import { servePages, visit } from "./chromium.js";
 
 const internal = `http://127.0.0.1:${process.argv[2]}`;
 const port = await servePages();
-const browser = await launch();
 
-/** Submits a form as a page does without asking anybody, and returns the status of what it leads to. */
-async function submit(page, action, enctype, fields) {
-  const navigated = page.waitForNavigation();
-  await page.evaluate(
-    ([action, enctype, fields]) => {
-      const form = Object.assign(document.createElement("form"), { action, enctype, method: "post" });
-      for (const [name, value] of Object.entries(fields)) {
-        form.append(Object.assign(document.createElement("input"), { name, value }));
-      }
-      document.body.append(form);
-      form.submit();
-    },
-    [action, enctype, fields],
-  );
-  return (await navigated).status();
+/** Returns the status of the answer to a request, or that the browser has lost it. */
+const outcome = (page, url) =>
+  Promise.race([
+    page.waitForResponse((response) => response.url() === url).then((response) => response.status()),
+    page.waitForEvent("requestfailed", (request) => request.url() === url).then(() => "lost"),
+  ]);
+
+/** Opens a page of this origin, has it navigate elsewhere, and returns the status of what answers there. */
+async function leave(browser, from, to, navigate, argument) {
+  const page = await browser.newPage();
+  await page.goto(from);
+  const answered = outcome(page, to);
+  await page.evaluate(navigate, argument);
+  const status = await answered;
+  await page.close();
+  return status;
 }
 
-/** Follows a link of a page of another site, and returns the status of what it leads to. */
-async function follow(page, url) {
-  await page.goto(`http://evil.test:${port}/`);
-  const navigated = page.waitForNavigation();
-  await page.evaluate((url) => location.assign(url), url);
-  return (await navigated).status();
-}
+/** In the page: submits a form, as pages do without asking anybody. */
+const submit = ([action, enctype, fields]) => {
+  const form = Object.assign(document.createElement("form"), { action, enctype, method: "post" });
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(Object.assign(document.createElement("input"), { name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+};
+
+/** In the page: follows a link. */
+const follow = (url) => location.assign(url);
 
 /** In the page: the statuses that a script sees of the internal port, or why it sees none. */
 async function ask([url, options]) {
@@ -45,28 +50,32 @@ async function ask([url, options]) {
   }
 }
 
-try {
+await visit(async (browser) => {
   const page = await browser.newPage();
   for (const host of ["evil.test", "localhost", "127.0.0.1"]) {
     const origin = `http://${host}:${port}/`;
     for (const enctype of ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]) {
-      await page.goto(origin);
       const fields = { sessionId: "victim", validityInSeconds: "60" };
-      const status = await submit(page, `${internal}/v3/session-blacklist`, enctype, fields);
+      const action = `${internal}/v3/session-blacklist`;
+      const status = await leave(browser, origin, action, submit, [action, enctype, fields]);
       console.log(`${host}: form ${enctype} ${status}`);
     }
     await page.goto(origin);
     const body = JSON.stringify({ sessionId: "victim", validityInSeconds: 60 });
     const simple = { method: "POST", mode: "no-cors", body };
     // What becomes of it the page cannot see; the gateway's side can.
-    const sent = page.waitForResponse((response) => response.request().method() === "POST");
+    const sent = outcome(page, `${internal}/v3/session-blacklist`);
     await page.evaluate(ask, [`${internal}/v3/session-blacklist`, simple]);
-    console.log(`${host}: text ${(await sent).status()}`);
+    console.log(`${host}: text ${await sent}`);
     console.log(`${host}: read ${await page.evaluate(ask, [`${internal}/v4/sessions`, {}])}`);
   }
 
   // A link in a wiki leads to the Swagger UI, and that goes on working.
-  console.log(`link: swagger-ui ${await follow(page, `${internal}/swagger-ui`)}`);
+  const wiki = `http://evil.test:${port}/`;
+  await page.goto(wiki);
+  const opened = page.waitForResponse((response) => response.url() === `${internal}/swagger-ui/`);
+  await page.evaluate(follow, `${internal}/swagger-ui`);
+  console.log(`link: swagger-ui ${(await opened).status()}`);
   await page.waitForSelector(".opblock");
   console.log(`page: operations shown`);
   const own = {
@@ -82,9 +91,9 @@ try {
 
   // Other links do not lead anywhere, nor does a frame.
   for (const path of ["/v4/sessions", "/metrics"]) {
-    console.log(`link: ${path} ${await follow(page, internal + path)}`);
+    console.log(`link: ${path} ${await leave(browser, wiki, internal + path, follow, internal + path)}`);
   }
-  await page.goto(`http://evil.test:${port}/`);
+  await page.goto(wiki);
   const framed = page.waitForResponse((response) => response.url().includes("/swagger-ui"));
   await page.evaluate((src) => {
     document.body.append(Object.assign(document.createElement("iframe"), { src }));
@@ -97,8 +106,4 @@ try {
   // A page whose name points here by now has the same origin as the port.
   const rebound = await page.goto(`http://rebound.test:${process.argv[2]}/v4/sessions`);
   console.log(`rebound: ${rebound.status()}`);
-} catch (error) {
-  fail(error.stack);
-} finally {
-  await browser.close();
-}
+});
