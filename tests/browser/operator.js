@@ -53,14 +53,17 @@ async function ask([url, options]) {
 
 await visit(async (browser) => {
   const page = await browser.newPage();
-  for (const host of ["evil.test", "localhost", "127.0.0.1"]) {
+  const forms = {
+    "evil.test": "application/x-www-form-urlencoded",
+    localhost: "multipart/form-data",
+    "127.0.0.1": "text/plain",
+  };
+  for (const [host, enctype] of Object.entries(forms)) {
     const origin = `http://${host}:${port}/`;
-    for (const enctype of ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]) {
-      const fields = { sessionId: "victim", validityInSeconds: "60" };
-      const action = `${internal}/v3/session-blacklist`;
-      const status = await leave(browser, origin, action, submit, [action, enctype, fields]);
-      console.log(`${host}: form ${enctype} ${status}`);
-    }
+    const fields = { sessionId: "victim", validityInSeconds: "60" };
+    const action = `${internal}/v3/session-blacklist`;
+    const status = await leave(browser, origin, action, submit, [action, enctype, fields]);
+    console.log(`${host}: form ${enctype} ${status}`);
     await page.goto(origin);
     const body = JSON.stringify({ sessionId: "victim", validityInSeconds: 60 });
     const simple = { method: "POST", mode: "no-cors", body };
