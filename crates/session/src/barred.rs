@@ -16,12 +16,9 @@ struct Entry {
     fingerprint: Fingerprint,
     seq: Seq,
     until: Tick,
-    /// The youngest token that is meant, in seconds since 1970; [`ALL`] tokens.
+    /// The youngest token that is meant, in seconds since 1970; [`ALL`](crate::age::ALL) tokens.
     issued_up_to: u32,
 }
-
-/// Tokens of any age.
-pub(crate) const ALL: u32 = u32::MAX;
 
 impl Barred {
     /// Bars tokens. What is known of the same revocation is extended, never shortened.
@@ -42,7 +39,7 @@ impl Barred {
         found.map(|entry| entry.remove()).is_ok()
     }
 
-    /// Whether a token of this age is illegal to use. [`ALL`]: whether every token is.
+    /// Whether a token of this age is illegal to use. [`ALL`](crate::age::ALL): whether every token is.
     pub(crate) fn bars(&self, fingerprint: Fingerprint, issued_at: u32, now: Tick) -> bool {
         let bars = |entry: &Entry| {
             entry.fingerprint == fingerprint && entry.is_live(now) && issued_at <= entry.issued_up_to
@@ -97,6 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::age::ALL;
     use crate::selector::Fingerprints;
 
     #[test]

@@ -57,7 +57,15 @@ pub enum ClaimError {
         /// The JSON Pointer of the claim.
         field: String,
         /// Why.
-        reason: &'static str,
+        reason: NameError,
+    },
+    /// The claim is there, and no revocation could select the token by it.
+    #[error("the claim {field} cannot be revoked by: {reason}")]
+    Irrevocable {
+        /// The JSON Pointer of the claim.
+        field: String,
+        /// Why.
+        reason: NameError,
     },
 }
 
@@ -137,23 +145,20 @@ impl Config {
         }
     }
 
-    /// What else these claims can be selected by. A claim that is neither a text nor an integer selects nothing.
+    /// What else these claims can be selected by. A claim that is null is not there.
     ///
     /// # Errors
-    /// A claim is longer than what can be asked for.
+    /// A claim is there and cannot be asked for: a token that is out of reach of revocations is not let in.
     pub(crate) fn revocable_claims<'c>(
         &'c self,
         claims: &'c Map<String, Value>,
     ) -> impl Iterator<Item = Result<(&'c str, SessionName), ClaimError>> {
         self.revocation_claims.iter().filter_map(|(pointer, text)| {
-            let name = match pointer.resolve(claims).and_then(name_of)? {
+            let name = SessionName::try_from(present(pointer, claims)?);
+            Some(match name {
                 Ok(name) => Ok((&**text, name)),
-                Err(NameError::Empty) => return None,
-                Err(NameError::TooLong) => {
-                    Err(ClaimError::Invalid { field: text.to_string(), reason: "too long" })
-                }
-            };
-            Some(name)
+                Err(reason) => Err(ClaimError::Irrevocable { field: text.to_string(), reason }),
+            })
         })
     }
 
@@ -162,36 +167,21 @@ impl Config {
         self.jwt_session_field.as_str()
     }
 
-    /// The session that these claims name: a text, or an integer, which names the session of its decimal digits (d09).
+    /// The session that these claims name: a text, or a whole number, which names the session of its decimal digits (d09).
     ///
     /// # Errors
-    /// The claim is missing; or it is neither a text nor an integer of 64 bits, empty, or too long.
+    /// The claim is missing or null; or it is neither a text nor a whole number, empty, or too long.
     pub fn session_name(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
         let field = || self.jwt_session_field().to_owned();
-        let claim =
-            self.jwt_session_field.resolve(claims).ok_or_else(|| ClaimError::Missing { field: field() })?;
-        let name = name_of(claim)
-            .ok_or_else(|| ClaimError::Invalid { field: field(), reason: "neither a text nor an integer" })?;
-        name.map_err(|error| ClaimError::Invalid {
-            field: field(),
-            reason: match error {
-                NameError::Empty => "empty",
-                NameError::TooLong => "too long",
-            },
-        })
+        let claim = present(&self.jwt_session_field, claims);
+        let claim = claim.ok_or_else(|| ClaimError::Missing { field: field() })?;
+        claim.try_into().map_err(|reason| ClaimError::Invalid { field: field(), reason })
     }
 }
 
-/// A text, or the decimal digits of an integer of 64 bits (d09).
-pub(crate) fn name_of(claim: &Value) -> Option<Result<SessionName, NameError>> {
-    match claim {
-        Value::String(text) => Some(text.parse()),
-        Value::Number(number) => {
-            let digits = number.as_u64().map(|number| number.to_string());
-            digits.or_else(|| number.as_i64().map(|number| number.to_string())).map(|digits| digits.parse())
-        }
-        _ => None,
-    }
+/// The claim at a pointer, unless it is null: that is as good as not there.
+fn present<'c>(pointer: &Pointer, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+    pointer.resolve(claims).filter(|claim| !claim.is_null())
 }
 
 impl Default for Config {
@@ -231,8 +221,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(found(json!({"sub": "alice", "sid": 7, "jti": "j"})).unwrap(), ["/sub=alice", "/sid=7"]);
-        assert_eq!(found(json!({"sub": ["alice"], "sid": ""})).unwrap(), [""; 0]);
-        assert!(found(json!({"sub": "x".repeat(2000)})).is_err());
+        assert_eq!(found(json!({"sub": null})).unwrap(), [""; 0]);
         let name = |text: &str| text.parse::<SessionName>().unwrap();
         assert_eq!(config.selector("/jti", name("j")), Ok(Selector::Session(name("j"))));
         assert_eq!(config.selector("/sub", name("a")).unwrap().claim(), Some("/sub"));
@@ -242,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_claim_that_is_not_there_is_missing() {
-        for claims in [json!({}), json!({"JTI": "a"}), json!({"x": {"jti": "a"}})] {
+        for claims in [json!({}), json!({"JTI": "a"}), json!({"x": {"jti": "a"}}), json!({"jti": null})] {
             assert_eq!(name("/jti", &claims), Err(ClaimError::Missing { field: "/jti".into() }));
         }
     }
@@ -253,19 +242,44 @@ mod tests {
         assert_eq!(name("/jti", &json!({"jti": -1})).unwrap(), "-1");
         assert_eq!(name("/jti", &json!({"jti": u64::MAX})).unwrap(), u64::MAX.to_string());
         let long = "x".repeat(2000);
-        for wrong in [
-            json!(1.5),
-            json!(1e30),
-            json!(null),
-            json!(true),
-            json!(["a"]),
-            json!({}),
-            json!(""),
-            json!(long),
-        ] {
+        for wrong in [json!(1.5), json!(true), json!(["a"]), json!({}), json!(""), json!(long)] {
             let error = name("/jti", &json!({"jti": wrong})).unwrap_err();
             assert!(matches!(&error, ClaimError::Invalid { field, .. } if field == "/jti"), "{error}");
             assert!(!error.to_string().contains("xx"), "the value is in the text");
         }
+    }
+
+    #[test]
+    fn f41_a_claim_that_no_revocation_reaches_is_an_error_that_names_it() {
+        let config = Config::default().with_revocation_claims(["/sub", "/a/b"]).unwrap();
+        let found = |claims: &str| {
+            let claims: Value = serde_json::from_str(claims).unwrap();
+            let found = config.revocable_claims(claims.as_object().unwrap());
+            found
+                .map(|one| one.map(|(claim, name)| format!("{claim}={name}")))
+                .collect::<Result<Vec<_>, _>>()
+                .map(|found| found.join(" "))
+                .map_err(|error| error.to_string())
+        };
+        for (value, name) in [("1e3", "1000"), ("100.0", "100"), ("-0", "0"), (r#""1e3""#, "1e3")] {
+            assert_eq!(found(&format!(r#"{{"sub":{value}}}"#)), Ok(format!("/sub={name}")));
+            let nested = format!(r#"{{"sub":"x","a":{{"b":{value}}}}}"#);
+            assert_eq!(found(&nested), Ok(format!("/sub=x /a/b={name}")));
+        }
+        for (value, reason) in [
+            ("1.5", "it is not a whole number"),
+            ("1e-1", "it is not a whole number"),
+            ("true", "it is neither a text nor a whole number"),
+            (r#"["alice"]"#, "it is neither a text nor a whole number"),
+            (r#"{"id":1}"#, "it is neither a text nor a whole number"),
+            (r#""""#, "it is empty"),
+        ] {
+            let told = |field| Err(format!("the claim {field} cannot be revoked by: {reason}"));
+            assert_eq!(found(&format!(r#"{{"sub":{value}}}"#)), told("/sub"));
+            assert_eq!(found(&format!(r#"{{"sub":"x","a":{{"b":{value}}}}}"#)), told("/a/b"));
+        }
+        assert!(found(&format!(r#"{{"sub":"{}"}}"#, "x".repeat(1025))).is_err());
+        assert_eq!(found(r#"{"sub":null,"a":{"b":null}}"#).as_deref(), Ok(""));
+        assert_eq!(found(r#"{"a":"no object"}"#).as_deref(), Ok(""), "there is nothing at the pointer");
     }
 }

@@ -62,10 +62,12 @@
 //! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends a revocation. Call
 //! [`Sessions::sweep`] about ten times a second: it ends what has expired, and forgets it.
 
+mod age;
 mod barred;
 mod clock;
 mod config;
 mod connection;
+mod digits;
 mod kill;
 mod log;
 mod members;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Weak;
 
+use crate::age::Moment;
 use crate::clock::Tick;
 use crate::connection::Connection;
 
@@ -13,7 +14,7 @@ pub(crate) type Id = u64;
 #[derive(Clone)]
 pub(crate) struct Member {
     pub(crate) connection: Weak<dyn Connection>,
-    /// When the token was issued, in seconds since 1970; zero where it does not say.
+    /// When the token says that it was issued, in seconds since 1970; zero where it does not say.
     pub(crate) issued_at: u32,
     /// When the token ends.
     pub(crate) expires: Tick,
@@ -22,8 +23,10 @@ pub(crate) struct Member {
 /// Which members are meant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tokens {
-    /// Those issued up to this second.
-    IssuedUpTo(u32),
+    /// Every token.
+    All,
+    /// Those issued up to this second, seen from this moment.
+    IssuedUpTo(u32, Moment),
     /// Those that have ended by this tick.
     ExpiredBy(Tick),
 }
@@ -31,7 +34,8 @@ pub(crate) enum Tokens {
 impl Tokens {
     pub(crate) fn include(self, member: &Member) -> bool {
         match self {
-            Self::IssuedUpTo(last) => member.issued_at <= last,
+            Self::All => true,
+            Self::IssuedUpTo(last, moment) => moment.earliest(member.issued_at) <= last,
             Self::ExpiredBy(now) => member.expires <= now,
         }
     }
@@ -121,6 +125,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::connection::{Ending, Told};
@@ -166,11 +171,12 @@ mod tests {
         let ids = |members: Option<Members>| {
             members.map(|members| members.iter().map(|member| member.issued_at).collect::<Vec<_>>())
         };
-        let (meant, others) = crowd(4).split(Tokens::IssuedUpTo(1));
+        let moment = Moment::new(UNIX_EPOCH + Duration::from_secs(60), Duration::ZERO);
+        let (meant, others) = crowd(4).split(Tokens::IssuedUpTo(1, moment));
         assert_eq!((ids(meant), ids(others)), (Some(vec![0, 1]), Some(vec![2, 3])));
         let (meant, others) = crowd(2).split(Tokens::ExpiredBy(Tick(0)));
         assert_eq!((ids(meant), ids(others)), (Some(vec![0]), Some(vec![1])));
-        let (meant, others) = crowd(1).split(Tokens::IssuedUpTo(u32::MAX));
+        let (meant, others) = crowd(1).split(Tokens::All);
         assert_eq!((ids(meant), ids(others)), (Some(vec![0]), None));
     }
 }

@@ -4,6 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::digits::whole;
+
 /// What names a session: the value of the session claim. Not empty, at most [`SessionName::MAX`] bytes.
 ///
 /// A clone shares the text. `Display` shows it; `Debug` does not, so that a claim's value gets into no log by accident.
@@ -19,6 +23,12 @@ pub enum NameError {
     /// It is longer than [`SessionName::MAX`] bytes.
     #[error("it is longer than {} bytes", SessionName::MAX)]
     TooLong,
+    /// It is a number with a fraction.
+    #[error("it is not a whole number")]
+    Fraction,
+    /// It is a boolean, a list, an object, or null.
+    #[error("it is neither a text nor a whole number")]
+    Type,
 }
 
 impl SessionName {
@@ -40,6 +50,19 @@ impl TryFrom<&str> for SessionName {
             0 => Err(NameError::Empty),
             1..=Self::MAX => Ok(Self(text.into())),
             _ => Err(NameError::TooLong),
+        }
+    }
+}
+
+/// A text, or a whole number of any size, which is named by its decimal digits (d09).
+impl TryFrom<&Value> for SessionName {
+    type Error = NameError;
+
+    fn try_from(value: &Value) -> Result<Self, NameError> {
+        match value {
+            Value::String(text) => text.parse(),
+            Value::Number(number) => whole(&number.to_string())?.parse(),
+            _ => Err(NameError::Type),
         }
     }
 }

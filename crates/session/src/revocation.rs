@@ -15,7 +15,7 @@ pub struct Revocation {
     /// Whose tokens.
     pub selector: Selector,
     /// Only those issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since 1970). A token without `iat`
-    /// counts as older. `None`: all tokens.
+    /// counts as older, and so does one that would have been issued in the future. `None`: all tokens.
     pub issued_up_to: Option<u64>,
     /// Refuse and terminate, or terminate only.
     pub mode: Mode,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::barred::ALL;
+use crate::age::{ALL, Moment};
 use crate::clock::{Clock, Monotonic, Tick};
 use crate::config::{ClaimError, Config, Expiry};
 use crate::connection::{Blacklisted, Cause, Closed, Connection};
@@ -19,7 +19,7 @@ use crate::members::Tokens;
 use crate::name::SessionName;
 use crate::revocation::{Revocation, RevocationId, Seq};
 use crate::selector::{Fingerprints, Key};
-use crate::shard::{Bar, EVERY, Order, Shard};
+use crate::shard::{Bar, Order, Shard};
 use crate::subject::{Registration, Subject};
 use crate::sync::Mutex;
 
@@ -104,7 +104,7 @@ impl Sessions {
             let issued_up_to = issued_bound(standing.issued_up_to);
             let bar = Bar { seq: standing.seq, until: sessions.tick_after(standing.left), issued_up_to };
             let key = sessions.0.fingerprints.of_selector(&selector);
-            let order = Order { bar: Some(bar), replaces: None, tokens: EVERY };
+            let order = Order { bar: Some(bar), replaces: None, tokens: Tokens::All };
             sessions.end(key, &order, Cause::Revoked, None).finish();
         })?;
         if unknown {
@@ -174,8 +174,8 @@ impl Sessions {
     /// Whether a token is illegal to use now. Good for an early answer; the one that counts is given by
     /// [`Sessions::register`].
     pub fn bars(&self, subject: &Subject) -> bool {
-        let now = self.now();
-        subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, subject.issued_at, now))
+        let (now, age) = (self.now(), self.moment().earliest(subject.issued_at));
+        subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, age, now))
     }
 
     /// Associates a connection with a session, which begins with its first connection. Dropping the guard undoes it.
@@ -257,6 +257,15 @@ impl Sessions {
 
     pub(crate) fn now(&self) -> Tick {
         Tick::within(self.0.clock.now().saturating_duration_since(self.0.origin))
+    }
+
+    /// Now, as tokens tell their age.
+    pub(crate) fn moment(&self) -> Moment {
+        let leeway = match self.0.config.expiry() {
+            Expiry::Ends { leeway, .. } => leeway,
+            Expiry::Ignored => Duration::ZERO,
+        };
+        Moment::new(self.0.clock.wall(), leeway)
     }
 
     /// The tick that is over after this time.

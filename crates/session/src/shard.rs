@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
 
-use crate::barred::{ALL, Barred};
+use crate::age::Moment;
+use crate::barred::Barred;
 use crate::clock::Tick;
 use crate::connection::{Blacklisted, Connection};
 use crate::members::{Id, Member, Members, Tokens};
@@ -67,15 +68,16 @@ pub(crate) struct Due {
 }
 
 impl Shard {
-    /// Enters a connection, unless its token is barred: both under the one lock of this shard.
+    /// Enters a connection, unless its token of this age is barred: both under the one lock of this shard.
     pub(crate) fn register(
         &mut self,
         key: Key,
         id: Id,
         member: Member,
+        age: u32,
         now: Tick,
     ) -> Result<(), Blacklisted> {
-        if self.bars(key, member.issued_at, now) {
+        if self.bars(key, age, now) {
             return Err(Blacklisted);
         }
         match self.registry(key).entry(key.fingerprint()) {
@@ -203,8 +205,16 @@ impl Shard {
         self.lifted.push_back(seq);
     }
 
-    pub(crate) fn bars(&self, key: Key, issued_at: u32, now: Tick) -> bool {
-        self.barred.bars(key.fingerprint(), issued_at, now)
+    /// Whether a token of this age is barred.
+    pub(crate) fn bars(&self, key: Key, age: u32, now: Tick) -> bool {
+        self.barred.bars(key.fingerprint(), age, now)
+    }
+
+    /// Returns the greatest `iat` of the connections whose issuer's clock is ahead, 0 where there is none.
+    pub(crate) fn youngest_skewed(&mut self, key: Key, moment: Moment) -> u32 {
+        let members = self.registry(key).get(&key.fingerprint());
+        let issued = members.into_iter().flat_map(Members::iter).map(|member| member.issued_at);
+        issued.filter(|issued_at| moment.is_skewed(*issued_at)).max().unwrap_or_default()
     }
 
     /// Live revocations of one selector.
@@ -213,10 +223,9 @@ impl Shard {
     }
 
     /// The connections that a revocation would take out: how many, and when the last of their tokens ends.
-    pub(crate) fn affected(&mut self, key: Key, issued_up_to: u32) -> (usize, Option<Tick>) {
+    pub(crate) fn affected(&mut self, key: Key, tokens: Tokens) -> (usize, Option<Tick>) {
         let members = self.registry(key).get(&key.fingerprint());
-        let meant = members.into_iter().flat_map(Members::iter);
-        let meant = meant.filter(|member| Tokens::IssuedUpTo(issued_up_to).include(member));
+        let meant = members.into_iter().flat_map(Members::iter).filter(|member| tokens.include(member));
         meant.fold((0, None), |(n, last), member| {
             // A token without end, or with one that is out of sight, asks for no validity.
             (n + 1, last.max(Some(member.expires).filter(|expires| *expires != Tick::NEVER)))
@@ -274,9 +283,6 @@ fn weight(key: Key) -> usize {
 fn warned_at(expires: Tick, warning: u32) -> Tick {
     if expires == Tick::NEVER { expires } else { Tick(expires.0.saturating_sub(warning)) }
 }
-
-/// A revocation of every token.
-pub(crate) const EVERY: Tokens = Tokens::IssuedUpTo(ALL);
 
 /// Gives memory back after a storm. What it leaves is far from both the next growth and the next shrinking, so that
 /// coming and going at a steady number moves nothing.

@@ -6,9 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use crate::barred::ALL;
+use crate::age::ALL;
 use crate::clock::Tick;
-use crate::config::{ClaimError, Expiry, name_of};
+use crate::config::{ClaimError, Expiry};
 use crate::connection::{Blacklisted, Connection, Ended};
 use crate::members::{Id, Member};
 use crate::name::SessionName;
@@ -43,10 +43,10 @@ impl Sessions {
             let (claim, value) = revocable?;
             keys.push(prints.of_claim(claim, value.as_str()));
         }
-        let user = claims.get("sub").and_then(name_of).and_then(Result::ok);
+        let user = claims.get("sub").and_then(|sub| SessionName::try_from(sub).ok());
         let user = user.map(|user| prints.of_claim("/sub", user.as_str()).fingerprint());
         let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
-        // Below the first second of 1970, or not there: older than every bound.
+        // Below the first second of 1970, no number, or not there: older than every bound.
         let issued_at = seconds("iat").map_or(0, |iat| (iat as u32).min(ALL - 1));
         Ok(Subject { session, keys, user, issued_at, expires: self.expiry(seconds("exp")) })
     }
@@ -122,10 +122,9 @@ impl Registration {
         };
         let Self { sessions, .. } = &registration;
         let member = Member { connection, issued_at: subject.issued_at, expires: subject.expires };
-        let now = sessions.now();
-        let entered = keys
-            .iter()
-            .position(|key| sessions.shard(*key).lock().register(*key, id, member.clone(), now).is_err());
+        let (now, age) = (sessions.now(), sessions.moment().earliest(subject.issued_at));
+        let register = |key: &Key| sessions.shard(*key).lock().register(*key, id, member.clone(), age, now);
+        let entered = keys.iter().position(|key| register(key).is_err());
         if let Some(barred) = entered {
             keys.truncate(barred);
             registration.keys = keys.into();

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::problem::{Fault, Problem, TokenFault};
 use super::request::{Asked, Issued, Lasts, Whom};
-use super::time;
 
 /// How much the time of day may have been corrected between two requests for the same.
 const SAME_END: Duration = Duration::from_secs(2);
@@ -50,8 +49,10 @@ impl Order {
         let issued_up_to = asked.issued.map(|issued| match (issued, &kept) {
             (Issued::UpTo(second), _) => second,
             // Said again, it means the same moment.
-            (Issued::Now, Some(record)) => record.revocation.issued_up_to.unwrap_or(time::seconds(now)),
-            (Issued::Now, None) => time::seconds(now),
+            (Issued::Now, Some(record)) if record.revocation.issued_up_to.is_some() => {
+                record.revocation.issued_up_to.unwrap_or_default()
+            }
+            (Issued::Now, _) => sessions.issued_up_to_now(&selector),
         });
         let revocation = Revocation {
             id: asked.id.unwrap_or_else(new_id),
@@ -110,6 +111,7 @@ fn is_repeated(record: &Record, revocation: &Revocation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::time;
     use super::*;
     use auth::{KeySource, TokenConfig};
     use session::Config;

@@ -140,14 +140,12 @@ fn text(value: Value) -> Result<String, String> {
     }
 }
 
-/// A text, or the decimal digits of an integer, as claims are read.
+/// A text, or the decimal digits of a whole number, as claims are read.
 fn name(value: Value) -> Result<SessionName, String> {
-    let text = match value {
-        Value::String(text) => text,
-        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-        _ => return Err("allowed: a text or an integer".to_owned()),
-    };
-    text.parse().map_err(|error: NameError| error.to_string())
+    SessionName::try_from(&value).map_err(|error| match error {
+        NameError::Type | NameError::Fraction => "allowed: a text or an integer".to_owned(),
+        error => error.to_string(),
+    })
 }
 
 fn chosen_id(text: &str) -> Result<RevocationId, String> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Sessions;
-use crate::barred::ALL;
+use crate::age::ALL;
 use crate::clock::Tick;
 use crate::connection::{Cause, Ending};
 use crate::kill::Kill;
@@ -152,7 +152,7 @@ impl Sessions {
             Mode::Revoke => (Some(Bar { seq, until, issued_up_to }), Cause::Revoked),
             Mode::Disconnect => (None, Cause::Disconnected),
         };
-        let order = Order { bar, replaces, tokens: Tokens::IssuedUpTo(issued_up_to) };
+        let order = Order { bar, replaces, tokens: self.tokens(revocation.issued_up_to) };
         self.end(key, &order, cause, Some((seq, asked)))
     }
 
@@ -192,10 +192,22 @@ impl Sessions {
     /// What a revocation would do now.
     pub fn affected(&self, selector: &Selector, issued_up_to: Option<u64>) -> Affected {
         let key = self.0.fingerprints.of_selector(selector);
-        let (connections, last) = self.shard(key).lock().affected(key, issued_bound(issued_up_to));
+        let (connections, last) = self.shard(key).lock().affected(key, self.tokens(issued_up_to));
         let now = self.0.clock.now().saturating_duration_since(self.0.origin);
         let left = |last: Tick| last.time().saturating_sub(now);
         Affected { connections, last_token: last.map(left) }
+    }
+
+    /// Returns now as the bound of a revocation, in seconds since 1970: all tokens were issued before that somebody holds,
+    /// and tokens that open connections have been opened with are not good again when a clock that is behind theirs has
+    /// caught up.
+    pub fn issued_up_to_now(&self, selector: &Selector) -> u64 {
+        let (key, moment) = (self.0.fingerprints.of_selector(selector), self.moment());
+        moment.now().max(self.shard(key).lock().youngest_skewed(key, moment)).into()
+    }
+
+    fn tokens(&self, issued_up_to: Option<u64>) -> Tokens {
+        issued_up_to.map_or(Tokens::All, |_| Tokens::IssuedUpTo(issued_bound(issued_up_to), self.moment()))
     }
 }
 

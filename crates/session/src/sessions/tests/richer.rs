@@ -63,7 +63,8 @@ fn a_refused_connection_is_left_nowhere() {
 
 #[test]
 fn only_tokens_of_before_are_revoked_and_the_new_login_goes_through() {
-    let (sessions, _) = sessions_of(config());
+    let (sessions, hand) = sessions_of(config());
+    hand.forward(Duration::from_secs(2000));
     let claims = |iat: u64| json!({"sub": "alice", "jti": format!("s{iat}"), "iat": iat});
     let (old, _old) = connect(&sessions, claims(999)).unwrap();
     let (ageless, _ageless) = connect(&sessions, json!({"sub": "alice", "jti": "ageless"})).unwrap();
@@ -75,7 +76,62 @@ fn only_tokens_of_before_are_revoked_and_the_new_login_goes_through() {
     assert!(connect(&sessions, claims(1000)).is_err());
     assert!(connect(&sessions, claims(1001)).is_ok());
     assert!(connect(&sessions, json!({"sub": "alice", "iat": -5.5})).is_err());
-    assert!(connect(&sessions, json!({"sub": "alice", "iat": 1e300})).is_ok());
+    assert!(connect(&sessions, json!({"sub": "alice", "iat": 1e300})).is_err());
+}
+
+#[test]
+fn f40_an_iat_ahead_of_the_clock_outruns_no_revocation() {
+    let (sessions, hand) = sessions_of(config());
+    hand.forward(Duration::from_secs(10_000));
+    let claims = |iat: serde_json::Value| json!({"sub": "alice", "jti": "s", "iat": iat, "exp": 1_000_000});
+    let ahead = [
+        json!(10_005),
+        json!(10_060),
+        json!(10_061),
+        json!(96_400),
+        json!(10_000_000),
+        json!(1_700_000_000_000_u64),
+        json!(1e300),
+    ];
+    let of_before = [json!(10_000), json!(10_000.9), json!(-7), json!("10005"), json!(null), json!([])];
+    let clients: Vec<_> =
+        ahead.iter().chain(&of_before).map(|iat| connect(&sessions, claims(iat.clone())).unwrap()).collect();
+    let selector = of_user("r", MINUTE).selector;
+    let now = sessions.issued_up_to_now(&selector);
+    assert_eq!(now, 10_060, "what is within the skew of clocks is covered");
+    let old = Revocation { issued_up_to: Some(9_000), ..of_user("old", MINUTE) };
+    assert_eq!(sessions.affected(&selector, old.issued_up_to).connections, 9, "what is ageless, no more");
+    for explicit in [10_000, 10_010, now] {
+        assert_eq!(sessions.affected(&selector, Some(explicit)).connections, clients.len(), "{explicit}");
+    }
+    let revocation = Revocation { issued_up_to: Some(now), ..of_user("r", 100 * MINUTE) };
+    sessions.revoke(&revocation, true).unwrap();
+    assert!(clients.iter().all(|(client, _)| client.times() == 1));
+    for seconds in [0, 1, 30] {
+        hand.forward(Duration::from_secs(seconds));
+        for iat in ahead.iter().chain(&of_before) {
+            assert!(connect(&sessions, claims(iat.clone())).is_err(), "{iat} after {seconds} s");
+        }
+    }
+    hand.forward(Duration::from_secs(100));
+    assert!(connect(&sessions, claims(json!(10_005))).is_err(), "the token that was thrown out stays out");
+    assert!(connect(&sessions, claims(json!(96_400))).is_err());
+    assert!(connect(&sessions, claims(json!(10_100))).is_ok(), "a newer login gets through");
+}
+
+#[test]
+fn f40_without_skewed_connections_now_is_now() {
+    let (sessions, hand) = sessions_of(config());
+    hand.forward(Duration::from_millis(10_000_500));
+    let claims = |iat: u64| json!({"sub": "alice", "jti": "s", "iat": iat});
+    let (_old, _guard) = connect(&sessions, claims(9_000)).unwrap();
+    let (_odd, _guard) = connect(&sessions, claims(96_400)).unwrap();
+    let now = sessions.issued_up_to_now(&of_user("r", MINUTE).selector);
+    assert_eq!(now, 10_000);
+    sessions.revoke(&Revocation { issued_up_to: Some(now), ..of_user("r", MINUTE) }, true).unwrap();
+    assert!(connect(&sessions, claims(10_001)).is_err(), "ahead of the clock: it may be older");
+    hand.forward(Duration::from_secs(1));
+    assert!(connect(&sessions, claims(10_001)).is_ok());
 }
 
 #[test]
