@@ -41,22 +41,33 @@ impl BodyError {
     }
 }
 
+/// Bytes of a body that is too large which are read and thrown away before it is refused: over HTTP/2 some clients drop the
+/// answer where the stream is reset while they are still sending (curl 7.88), and over HTTP/1 the connection can go on.
+const DISCARDED: usize = 256 << 10;
+
+/// How long that may take.
+const DISCARDING: Duration = Duration::from_secs(1);
+
 /// Reads a body of up to `max` bytes.
 ///
 /// # Errors
 /// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
-pub async fn read_body<B>(body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
+pub async fn read_body<B>(mut body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if body.size_hint().lower() > max as u64 {
+        discard(&mut body).await;
         return Err(BodyError::TooLarge(max));
     }
-    match timeout(within, Limited::new(body, max).collect()).await {
+    match timeout(within, Limited::new(&mut body, max).collect()).await {
         Err(_) => Err(BodyError::Timeout(within)),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(max)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(&mut body).await;
+            Err(BodyError::TooLarge(max))
+        }
         Ok(Err(_)) => Err(BodyError::Broken),
     }
 }
@@ -76,10 +87,16 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if body.size_hint().lower() > max as u64 {
-        return Err(BodyError::TooLarge(max));
+    let read = match body.size_hint().lower() > max as u64 {
+        true => Err(BodyError::TooLarge(max)),
+        false => {
+            timeout(within, collect(&mut body, max, memory)).await.unwrap_or(Err(BodyError::Timeout(within)))
+        }
+    };
+    if matches!(read, Err(BodyError::TooLarge(_))) {
+        discard(&mut body).await;
     }
-    timeout(within, collect(&mut body, max, memory)).await.unwrap_or(Err(BodyError::Timeout(within)))
+    read
 }
 
 async fn collect<B>(
@@ -124,4 +141,23 @@ async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Byt
         }
     }
     Ok(None)
+}
+
+/// Throws away what is left of a small body. A large one is not touched: to read it would ask its client for it (RFC 9110,
+/// section 10.1.1).
+async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
+    if body.size_hint().lower() > DISCARDED as u64 {
+        return;
+    }
+    let reading = async {
+        let mut left = DISCARDED;
+        while let Ok(Some(bytes)) = piece(body).await {
+            match left.checked_sub(bytes.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever takes longer is refused all the same.
+    let _ = timeout(DISCARDING, reading).await;
 }
