@@ -11,8 +11,11 @@ const LP: &str = "/_rig/v1/connection/longpolling";
 const APP: &str = "https://app.test";
 const EVIL: &str = "https://evil.test";
 
+/// The fields that a page sends, and two verdicts: see [`pages`].
+type Page = (Vec<(&'static str, String)>, bool, bool);
+
 /// The headers of a request, and whether the cookie counts there on a request, and on a WebSocket.
-fn pages(own: &str) -> Vec<(Vec<(&'static str, String)>, bool, bool)> {
+fn pages(own: &str) -> Vec<Page> {
     let origin = |origin: &str| ("Origin", origin.to_owned());
     let site = |site: &str| ("Sec-Fetch-Site", site.to_owned());
     vec![
