@@ -16,8 +16,11 @@ fn flood(address: SocketAddr, start: impl Fn(SocketAddr) -> Option<Wire>) -> Vec
     (0..DESCRIPTORS + 20).map_while(|_| start(address)).collect()
 }
 
+/// The name of a kind of client, the port it goes to, and how one of them connects.
+type Kind = (&'static str, SocketAddr, Box<dyn Fn(SocketAddr) -> Option<Wire>>);
+
 /// What a client starts of each kind. It does not wait for an answer where none is to come.
-fn kinds(gateway: &Gateway) -> Vec<(&'static str, SocketAddr, Box<dyn Fn(SocketAddr) -> Option<Wire>>)> {
+fn kinds(gateway: &Gateway) -> Vec<Kind> {
     let token = token_of(SESSION);
     let query = format!("jwt={token}");
     let (sse_query, ws_query) = (query.clone(), query);
