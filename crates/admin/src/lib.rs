@@ -6,6 +6,7 @@
 
 mod access;
 mod apis;
+mod body;
 mod carry_out;
 mod door;
 mod messages;

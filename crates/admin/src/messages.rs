@@ -20,14 +20,11 @@ use crate::routes::Node;
     )
 )]
 pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
-    let events = match event::http::decode(&headers, body.clone()) {
+    let events = match event::http::decode(&headers, body) {
         Ok(events) => events,
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };
-    let accepted = match events.as_slice() {
-        [event] => event.json().clone(),
-        _ => body,
-    };
+    let accepted = event::http::accepted(&events, &headers);
     for event in events {
         node.hub.publish(event).await;
     }

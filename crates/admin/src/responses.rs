@@ -112,7 +112,7 @@ fn from_event(body: Bytes) -> Result<Correlated, Fault> {
         #[serde(default)]
         rig: Value,
     }
-    let event = Event::from_json(body).map_err(Fault::NotAnEvent)?;
+    let event = Event::from_json(event::http::unmarked(body)).map_err(Fault::NotAnEvent)?;
     let members: Members = serde_json::from_slice(event.json()).expect("an event is a JSON object");
     let rig = match members.rig {
         Value::Null => return Err(Fault::Missing("rig")),

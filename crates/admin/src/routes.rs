@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
 use crate::door::Door;
-use crate::{apis, messages, openapi, responses, session_blacklist, v4};
+use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
 
 /// Names a request in the answer: the caller's own name for it, or a new one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,7 +42,7 @@ pub struct Config {
     pub token: Option<ApiToken>,
     /// The largest request body, in bytes.
     pub max_body: usize,
-    /// How long a request body may take to arrive, under `/v4`.
+    /// How long a request body may take to arrive.
     pub body_timeout: Duration,
     /// Whether revocations survive a restart: what receipts say of it.
     pub durable: bool,
@@ -98,13 +98,19 @@ impl Admin {
             .route("/messages", post(messages::publish))
             .route("/apis", get(apis::list).post(apis::create))
             .route("/apis/{id}", get(apis::one).put(apis::update).delete(apis::delete));
+        let plain = middleware::from_fn(body::refuse_coded);
+        let bounds = body::Bounds { most: max_body, within: body_timeout };
+        let whole = middleware::from_fn_with_state(bounds, body::read);
+        let v2 = api.clone().route("/responses", post(responses::answer_by_event)).route_layer(plain.clone());
+        // The coding of an answer goes on to the client, with its header.
+        let v3 = api.route_layer(plain).route("/responses", post(responses::answer));
         let mut router = Router::new()
             .route("/health", get(health))
             .route("/health/", get(health))
             .route("/readyz", get(ready))
             .route("/readyz/", get(ready))
-            .nest("/v2", api.clone().route("/responses", post(responses::answer_by_event)))
-            .nest("/v3", api.route("/responses", post(responses::answer)))
+            .nest("/v2", v2.route_layer(whole.clone()))
+            .nest("/v3", v3.route_layer(whole))
             .nest("/v4", v4::router());
         if config.metrics {
             router = router.route("/metrics", get(metrics));

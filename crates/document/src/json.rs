@@ -11,9 +11,6 @@ use serde_json::{Map, Number, Value};
 
 use crate::pointer::child;
 
-/// The byte order mark, which Windows editors put before UTF-8. RFC 8259, section 8.1: a reader may ignore it.
-const MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// A document that is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -37,7 +34,7 @@ pub enum JsonError {
 /// # Errors
 /// It is not JSON, or one of its objects has a member twice, escapes resolved.
 pub fn from_slice(json: &[u8]) -> Result<Value, JsonError> {
-    let json = json.strip_prefix(MARK).unwrap_or(json);
+    let json = json::without_mark(json);
     let duplicate = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let reader = Reader { place: Place::Top, duplicate: &duplicate };

@@ -88,9 +88,7 @@ pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeErro
     let essence = content_type.as_ref().map(|(parsed, _)| parsed.essence.as_str());
     match essence {
         Some("application/cloudevents+json") => structured(body),
-        Some("application/cloudevents-batch+json") => {
-            Event::batch_from_json(body).map_err(DecodeError::BadBody)
-        }
+        Some(BATCH) => Event::batch_from_json(unmarked(body)).map_err(DecodeError::BadBody),
         Some(other) if is_event_format(other) => {
             Err(DecodeError::UnsupportedFormat(shown(other).into_owned()))
         }
@@ -101,9 +99,30 @@ pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeErro
     }
 }
 
-fn structured(body: Bytes) -> Result<Vec<Event>, DecodeError> {
-    Event::from_json(body).map(|event| vec![event]).map_err(DecodeError::BadBody)
+/// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in it, and any other event as it
+/// is.
+pub fn accepted(events: &[Event], headers: &HeaderMap) -> Bytes {
+    let is_batch = matches!(content_type(headers), Ok(Some((parsed, _))) if parsed.essence == BATCH);
+    match events {
+        [event] if !is_batch => event.json().clone(),
+        events => {
+            let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
+            [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()
+        }
+    }
 }
+
+/// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
+pub fn unmarked(json: Bytes) -> Bytes {
+    let start = json.len() - json::without_mark(&json).len();
+    json.slice(start..)
+}
+
+fn structured(body: Bytes) -> Result<Vec<Event>, DecodeError> {
+    Event::from_json(unmarked(body)).map(|event| vec![event]).map_err(DecodeError::BadBody)
+}
+
+const BATCH: &str = "application/cloudevents-batch+json";
 
 /// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding, section 3).
 fn is_event_format(essence: &str) -> bool {

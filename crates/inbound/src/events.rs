@@ -2,13 +2,11 @@
 
 use auth::{CheckRequest, Sender};
 use bytes::Bytes;
-use event::Event;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Response, StatusCode};
 use listener::Body;
 
 use crate::answer::{JSON, answer, text};
-use crate::connect::is_of_type;
 use crate::error::{ForeignPage, SubmitError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
@@ -45,20 +43,9 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
         shared.config.submission_check.allows(&check).await.map_err(|_| SubmitError::Denied)?;
     }
 
-    let accepted = to_json(&events, &parts.headers);
+    let accepted = event::http::accepted(&events, &parts.headers);
     for event in events {
         shared.hub.publish(event).await;
     }
     Ok(accepted)
-}
-
-/// The events as the answer carries them back.
-fn to_json(events: &[Event], headers: &http::HeaderMap) -> Bytes {
-    match events {
-        [event] if !is_of_type(headers, "application/cloudevents-batch+json") => event.json().clone(),
-        events => {
-            let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
-            [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()
-        }
-    }
 }

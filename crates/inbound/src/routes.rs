@@ -8,8 +8,9 @@ use auth::{Check, Cors, Credential, Place, Sender, TokenSources, Verifier};
 use bytes::Bytes;
 use connection::Hub;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use listener::{Answer, App, Body, BodyError, Peer, read_counted};
 use memory::Held;
 use proxy::Proxy;
@@ -110,6 +111,11 @@ impl Inbound {
     }
 
     async fn route(&self, asked: Asked) -> Answer {
+        if listener::is_coded(asked.request.headers()) && !asked.request.body().is_end_stream() {
+            let mut response = crate::answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, listener::CODED);
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            return Answer::Response(self.0.with_cors(asked.origin().as_ref(), response));
+        }
         let path = asked.request.uri().path().to_owned();
         let path = path.strip_suffix('/').unwrap_or(&path);
         let method = asked.request.method().clone();

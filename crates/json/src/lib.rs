@@ -8,6 +8,12 @@ mod number;
 
 pub use key::{Key, equal};
 
+/// A document without the byte order mark that some editors and clients put before UTF-8. A reader may ignore it (RFC
+/// 8259, section 8.1).
+pub fn without_mark(document: &[u8]) -> &[u8] {
+    document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document)
+}
+
 /// The name that serde_json gives to the text of a number beyond 64 bits, or with a fraction, where it hands it to a
 /// visitor: as a map with this one member (feature `arbitrary_precision`).
 pub const NUMBER: &str = "$serde_json::private::Number";

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use memory::{Held, Memory};
@@ -47,6 +48,20 @@ const DISCARDED: usize = 256 << 10;
 
 /// How long that may take.
 const DISCARDING: Duration = Duration::from_secs(1);
+
+/// Why a request with a coded body is refused, with 415 and `accept-encoding: identity` (RFC 9110, section 15.5.16).
+pub const CODED: &str = "The request body has a content-encoding; bodies are taken without one.";
+
+/// Whether a body must be decoded before it means what its type says (RFC 9110, section 8.4). `identity` changes nothing.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| {
+        let plain = |coding: &[u8]| {
+            let coding = coding.trim_ascii();
+            coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+        };
+        !value.as_bytes().split(|byte| *byte == b',').all(plain)
+    })
+}
 
 /// Reads a body of up to `max` bytes.
 ///

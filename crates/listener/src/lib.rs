@@ -25,7 +25,7 @@ mod tls;
 
 pub use accept::{Config, Listener, Observer, Refusal};
 pub use app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
-pub use body::{BodyError, read_body, read_counted};
+pub use body::{BodyError, CODED, is_coded, read_body, read_counted};
 pub use client::TrustedProxies;
 pub use gate::Gate;
 pub use limits::{Limits, Permit, Places, WhenFull};

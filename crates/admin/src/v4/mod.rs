@@ -24,13 +24,14 @@ pub(crate) mod sessions;
 mod time;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use tokio::task::spawn_blocking;
 
+use crate::body::refuse_coded;
 use crate::routes::Node;
 use problem::Problem;
 
@@ -45,6 +46,7 @@ pub(crate) fn router() -> Router<Node> {
         .route("/revocations/{id}", get(revocations::one).delete(revocations::lift))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{name}", get(sessions::one).delete(sessions::disconnect))
+        .route_layer(from_fn(refuse_coded))
         .fallback(async || NOTHING_HERE)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(map_response(not_stored))

@@ -74,6 +74,8 @@ pub(crate) enum Problem {
     Method,
     /// The body is not announced as JSON.
     MediaType,
+    /// The body has a content coding.
+    Coded,
     /// The body cannot be read.
     Body(BodyError),
     /// The body is not JSON.
@@ -147,7 +149,7 @@ impl Problem {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(error) => error.status(),
             Self::NotJson(_) | Self::Faults(_) => StatusCode::BAD_REQUEST,
             Self::Token(_) | Self::Revoke(RevokeError::TooShort { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -180,6 +182,7 @@ impl Problem {
             Self::NotFound(what) => (*what).to_owned(),
             Self::Method => "the allow header names the methods of this path".to_owned(),
             Self::MediaType => "needed: a body of content-type application/json".to_owned(),
+            Self::Coded => listener::CODED.to_owned(),
             Self::Body(error) => error.to_string(),
             Self::NotJson(place) => format!("the body is not JSON: {place}"),
             Self::Faults(faults) => faults.iter().map(Fault::shown).collect::<Vec<_>>().join("; "),

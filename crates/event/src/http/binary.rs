@@ -151,7 +151,7 @@ fn add_data<'a>(
 }
 
 fn json(body: &[u8]) -> Result<&RawValue, EventError> {
-    let text = document::text(body)?;
+    let text = document::text(json::without_mark(body))?;
     let checked = serde_json::from_str::<Skimmed>(text).and_then(|_| serde_json::from_str(text));
     checked.map_err(|error| EventError::NotJson(error.to_string()))
 }
