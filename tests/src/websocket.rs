@@ -129,7 +129,14 @@ impl WebSocket {
     /// # Panics
     /// Where the handshake fails.
     pub fn open(address: SocketAddr, request: &Request) -> Self {
-        let mut wire = request.start(address);
+        Self::over(request.start(address))
+    }
+
+    /// Reads the answer to the handshake sent on `wire`.
+    ///
+    /// # Panics
+    /// Where the handshake fails.
+    pub fn over(mut wire: Wire) -> Self {
         let head = Response::read(&mut wire, false);
         assert_eq!(head.status, 101, "{}", head.shown());
         Self { wire, head }

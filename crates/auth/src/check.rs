@@ -80,6 +80,11 @@ impl Check {
         !matches!(self, Self::NoCheck)
     }
 
+    /// Whether a service decides, which may know tokens that the gateway cannot read.
+    pub fn is_external(&self) -> bool {
+        matches!(self, Self::External(_))
+    }
+
     /// Decides.
     ///
     /// # Errors

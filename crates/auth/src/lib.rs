@@ -7,6 +7,7 @@ mod check;
 mod cors;
 mod credentials;
 mod key;
+mod opaque;
 mod origin;
 mod verifier;
 
@@ -14,5 +15,6 @@ pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
 pub use cors::{Cors, CorsError};
 pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, strip_cookies};
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
+pub use opaque::is_opaque;
 pub use origin::{Sender, hosts, split_port};
 pub use verifier::{Claims, TokenConfig, TokenError, Verifier};

@@ -72,16 +72,16 @@ impl Shared {
             Some(json) => parse_query(json, &self.extractors)?,
             None => Vec::new(),
         };
-        let identity = Identity::verify(&credentials, &self.verifier, self.hub.sessions())?;
-        // RIG asks only where the client names subscriptions; those of the token itself need no permission.
-        if let Some(json) = &list
-            && self.config.subscription_check.is_asked()
-        {
+        let check = &self.config.subscription_check;
+        let identity = Identity::verify(&credentials, &self.verifier, self.hub.sessions(), check)?;
+        // RIG asks only where the client names subscriptions; those of the token itself need no permission. A token that
+        // the gateway cannot read needs it anyway.
+        let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));
+        if let Some(json) = named.filter(|_| check.is_asked()) {
             let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
             let authorization = authorization(headers, &credentials);
             let content_type = HeaderValue::from_static(JSON);
-            self.config
-                .subscription_check
+            check
                 .allows(&CheckRequest {
                     authorization: authorization.as_ref(),
                     content_type: Some(&content_type),
@@ -132,7 +132,7 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
 
 /// What the external check sees as authorization: the tokens that were verified. Those of query and cookie take the place
 /// of the header, since browsers cannot set headers on an EventSource or a WebSocket. Without a token, the header as it is.
-fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
+pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
     let is_as_it_is = match credentials {
         [] => true,
         [only] => only.place == Place::Header && headers.get_all(AUTHORIZATION).iter().count() == 1,

@@ -2,11 +2,12 @@
 
 use auth::{CheckRequest, Sender};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use listener::Body;
 
 use crate::answer::{JSON, answer, text};
+use crate::connect::authorization;
 use crate::error::{ForeignPage, SubmitError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
@@ -33,14 +34,16 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
             return Err(ForeignPage.into());
         }
         let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
-        let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions());
-        let check = CheckRequest {
-            authorization: parts.headers.get(AUTHORIZATION),
+        let check = &shared.config.submission_check;
+        let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions(), check);
+        let authorization = authorization(&parts.headers, &credentials);
+        let request = CheckRequest {
+            authorization: authorization.as_ref(),
             content_type: parts.headers.get(CONTENT_TYPE),
             body,
             token_valid: identity.is_ok_and(|identity| identity.is_known()),
         };
-        shared.config.submission_check.allows(&check).await.map_err(|_| SubmitError::Denied)?;
+        check.allows(&request).await.map_err(|_| SubmitError::Denied)?;
     }
 
     let accepted = event::http::accepted(&events, &parts.headers);

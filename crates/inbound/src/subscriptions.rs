@@ -1,14 +1,14 @@
 //! `PUT /_rig/v1/connection/{sse,ws,longpolling}/:token/subscriptions`.
 
 use auth::{CheckRequest, Sender};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use listener::Body;
 use percent_encoding::percent_decode_str;
 use subscription::Subscription;
 
 use crate::answer::{empty, text};
-use crate::connect::is_of_type;
+use crate::connect::{authorization, is_of_type};
 use crate::error::{ForeignPage, SetError};
 use crate::identity::Identity;
 use crate::routes::{Asked, Shared};
@@ -52,14 +52,16 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     let wanted = Subscription::parse_list(list, &shared.extractors)?;
 
     let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
-    let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions());
-    let check = CheckRequest {
-        authorization: parts.headers.get(AUTHORIZATION),
+    let check = &shared.config.subscription_check;
+    let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions(), check);
+    let authorization = authorization(&parts.headers, &credentials);
+    let request = CheckRequest {
+        authorization: authorization.as_ref(),
         content_type: parts.headers.get(CONTENT_TYPE),
         body,
         token_valid: identity.as_ref().is_ok_and(Identity::is_known),
     };
-    shared.config.subscription_check.allows(&check).await.map_err(|_| SetError::Denied)?;
+    check.allows(&request).await.map_err(|_| SetError::Denied)?;
     let identity = identity?;
 
     let mut subscriptions = identity.subscriptions(&shared.extractors);
