@@ -16,6 +16,7 @@ use crate::routes::Node;
     responses(
         (status = 202, description = "The event is on its way; the body is the event"),
         (status = 400, description = "The body is not a CloudEvent; the text names the attribute"),
+        (status = 413, description = "An event is larger than MAX_EVENT_BYTES; none of the batch is published"),
         (status = 415, description = "A content mode or format that is not supported"),
     )
 )]
@@ -25,8 +26,8 @@ pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: 
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };
     let accepted = event::http::accepted(&events, &headers);
-    for event in events {
-        node.hub.publish(event).await;
+    if let Err(error) = node.hub.publish_all(events).await {
+        return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response();
     }
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json; charset=utf-8")], accepted).into_response()
 }

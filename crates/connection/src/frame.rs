@@ -1,6 +1,7 @@
 //! One event, encoded once for each transport and shared by all its receivers.
 
 use std::hash::{BuildHasher, RandomState};
+use std::iter;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -72,23 +73,59 @@ fn sse_chunk(event_type: &str, json: &[u8]) -> Bytes {
         *byte = b' ';
     }
     chunk.put_u8(b'\n');
-    let mut rest = json;
-    loop {
-        let end = memchr2(b'\r', b'\n', rest);
+    for line in lines(json) {
         chunk.put_slice(b"data: ");
-        chunk.put_slice(&rest[..end.unwrap_or(rest.len())]);
+        chunk.put_slice(line);
         chunk.put_u8(b'\n');
-        match end {
-            Some(at) if rest[at..].starts_with(b"\r\n") => rest = &rest[at + 2..],
-            Some(at) => rest = &rest[at + 1..],
-            None => break,
-        }
-        if rest.is_empty() {
-            break;
-        }
     }
     chunk.put_u8(b'\n');
     close_chunk(chunk)
+}
+
+/// Returns the length of what [`sse_chunk`] makes of an event. No other transport makes more of it.
+fn sse_chunk_len(event_type: &str, json: &[u8]) -> usize {
+    let data: usize = lines(json).map(|line| b"data: \n".len() + line.len()).sum();
+    let body = b"event: \n\n".len() + event_type.len() + data;
+    let digits = body.ilog2() as usize / 4 + 1;
+    digits + b"\r\n\r\n".len() + body
+}
+
+/// Iterates over the lines of a JSON text, without their ends. A break at the end of the text begins no further line.
+fn lines(json: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(json);
+    iter::from_fn(move || {
+        let text = rest?;
+        let Some(at) = memchr2(b'\r', b'\n', text) else {
+            rest = None;
+            return Some(text);
+        };
+        let end = if text[at..].starts_with(b"\r\n") { at + 2 } else { at + 1 };
+        rest = Some(&text[end..]).filter(|rest| !rest.is_empty());
+        Some(&text[..at])
+    })
+}
+
+/// An event takes more room in an outbox than the operator allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "event {index} of the request takes {size} bytes with its framing, at most {limit} are allowed (MAX_EVENT_BYTES)"
+)]
+pub struct TooLarge {
+    /// The position of the event in its request, from 0.
+    pub index: usize,
+    /// The bytes it takes on the transport on which it takes most.
+    pub size: usize,
+    /// The bound in bytes.
+    pub limit: usize,
+}
+
+impl TooLarge {
+    /// Fails for the first event that takes more than `limit` bytes.
+    pub(crate) fn check(events: &[Event], limit: usize) -> Result<(), Self> {
+        let sizes = events.iter().map(|event| sse_chunk_len(event.event_type(), event.json()));
+        let too_large = sizes.enumerate().find(|(_, size)| *size > limit);
+        too_large.map_or(Ok(()), |(index, size)| Err(Self { index, size, limit }))
+    }
 }
 
 /// Writes the size line into the room left for it, ends the chunk and cuts off what was not needed.
@@ -178,6 +215,8 @@ pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(json: &'static str) -> Frame {
@@ -202,6 +241,15 @@ mod tests {
             std::str::from_utf8(frame.bytes(Encoding::SsePlain)).unwrap(),
             "event: t\ndata: {\"specversion\":\"0.2\",\ndata:  \"type\":\"t\",\ndata: \ndata: \"id\":\"1\"}\n\n"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_length_is_known_before_the_encoding(event_type in "[a-z\r\n]{1,300}", json in "[a\r\n]{1,600}") {
+            let chunk = sse_chunk(&event_type, json.as_bytes());
+            prop_assert_eq!(sse_chunk_len(&event_type, json.as_bytes()), chunk.len());
+            prop_assert!(websocket_frame(TEXT, json.as_bytes()).len() < chunk.len());
+        }
     }
 
     #[test]

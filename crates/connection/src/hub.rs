@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
-use crate::frame::Encoding;
+use crate::frame::{Encoding, TooLarge};
 use crate::lanes::Lanes;
 use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
 use crate::ties::BindError;
@@ -31,6 +31,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Bytes that may wait for one slow reader before it is cut off.
     pub outbox_bytes: usize,
+    /// The most bytes that an event from outside may take of those.
+    pub max_event_bytes: usize,
     /// Where bytes that wait for all slow readers are counted.
     pub memory: Arc<Memory>,
     /// How long a poll waits for an event (RIG: 5 s).
@@ -46,6 +48,7 @@ impl Default for Config {
         Self {
             heartbeat: Duration::from_secs(15),
             outbox_bytes: 1 << 20,
+            max_event_bytes: 1 << 20,
             memory: Memory::new(usize::MAX),
             poll_wait: Duration::from_secs(5),
             longpolling_idle: Duration::from_secs(3600),
@@ -253,6 +256,18 @@ impl Hub {
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
         mailbox.poll(known, self.config.poll_wait, answer).await
+    }
+
+    /// Publishes the events of a request, one after the other.
+    ///
+    /// # Errors
+    /// One of them would not fit into the empty outbox of a slow reader. None is published then.
+    pub async fn publish_all(&self, events: Vec<Event>) -> Result<(), TooLarge> {
+        TooLarge::check(&events, self.config.max_event_bytes)?;
+        for event in events {
+            self.publish(event).await;
+        }
+        Ok(())
     }
 
     /// Sends an event to every connection that wants it; returns how many those are.

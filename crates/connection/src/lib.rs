@@ -30,7 +30,7 @@ mod writer;
 
 pub use connection::{Connection, ConnectionId};
 pub use description::{Client, Description};
-pub use frame::Frame;
+pub use frame::{Frame, TooLarge};
 pub use hub::{Config, Hub, OpenError, Opening};
 pub use longpolling::{Batch, Cursor, InFlight, PollError};
 pub use socket::Socket;

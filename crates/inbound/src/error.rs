@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::TokenError;
-use connection::BindError;
+use connection::{BindError, TooLarge};
 use document::JsonError;
 use event::http::DecodeError;
 use http::header::RETRY_AFTER;
@@ -216,6 +216,8 @@ pub(crate) enum SubmitError {
     Body(#[from] BodyError),
     #[error("{0}")]
     Decode(#[from] DecodeError),
+    #[error("{0}")]
+    TooLarge(#[from] TooLarge),
     #[error("Submission denied.")]
     Denied,
     #[error(transparent)]
@@ -227,6 +229,7 @@ impl SubmitError {
         match self {
             Self::Body(error) => error.status(),
             Self::Decode(error) => error.status(),
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied | Self::ForeignPage(_) => StatusCode::FORBIDDEN,
         }
     }

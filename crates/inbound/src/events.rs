@@ -47,8 +47,6 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
     }
 
     let accepted = event::http::accepted(&events, &parts.headers);
-    for event in events {
-        shared.hub.publish(event).await;
-    }
+    shared.hub.publish_all(events).await?;
     Ok(accepted)
 }

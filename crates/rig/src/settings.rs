@@ -146,6 +146,7 @@ impl Settings {
         let cors = network::read_cors(reader, cookie.is_some());
         let apis = apis::read_apis(reader, &cors);
         let check_timeout = reader.time("CHECK_TIMEOUT");
+        let outbox_bytes = reader.bytes("OUTBOX_BYTES");
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
             host: host.clone(),
@@ -165,7 +166,8 @@ impl Settings {
             apis,
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
-                outbox_bytes: reader.bytes("OUTBOX_BYTES"),
+                outbox_bytes,
+                max_event_bytes: memory::read_max_event(reader, outbox_bytes),
                 memory: Memory::new(memory::read_waiting_bytes(reader)),
                 longpolling_idle: reader.time("LONGPOLLING_IDLE_TIMEOUT"),
                 reconnect_spread: reader.time("RECONNECT_SPREAD"),

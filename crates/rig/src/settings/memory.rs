@@ -10,12 +10,26 @@ const UNKNOWN: u64 = 2 << 30;
 
 /// The bytes that may wait for all slow clients together.
 pub(super) fn read_waiting_bytes(reader: &mut Reader) -> usize {
-    let given = reader.optional("WAITING_BYTES", |text, kind| {
+    let given = optional_bytes(reader, "WAITING_BYTES");
+    usize::try_from(given.unwrap_or_else(|| available() / 2)).unwrap_or(usize::MAX)
+}
+
+/// The bytes that one event may take of the `outbox` of each reader: all of them, if nothing is set.
+pub(super) fn read_max_event(reader: &mut Reader, outbox: usize) -> usize {
+    let Some(given) = optional_bytes(reader, "MAX_EVENT_BYTES") else { return outbox };
+    let given = usize::try_from(given).unwrap_or(usize::MAX);
+    if given > outbox {
+        reader.mistake("MAX_EVENT_BYTES", format!("more than OUTBOX_BYTES; allowed: at most {outbox}"));
+    }
+    given
+}
+
+fn optional_bytes(reader: &mut Reader, name: &str) -> Option<u64> {
+    reader.optional(name, |text, kind| {
         let Kind::Bytes { least, most } = kind else { unreachable!("the row is one of bytes") };
         let bytes = parse_bytes(text).filter(|bytes| (least..=most).contains(bytes));
         bytes.ok_or_else(|| format!("allowed: {kind}"))
-    });
-    usize::try_from(given.unwrap_or_else(|| available() / 2)).unwrap_or(usize::MAX)
+    })
 }
 
 /// The memory that this process may use: that of its container, where it is in one, or of the machine.

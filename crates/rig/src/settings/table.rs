@@ -288,6 +288,12 @@ pub(crate) const GROUPS: &[Group] = &[
                 "What may wait for one slow reader; at the bound its connection is closed, or its oldest events go (long polling)",
             ),
             setting(
+                "MAX_EVENT_BYTES",
+                "",
+                bytes(KIB, GIB),
+                "The largest event that is taken, with its framing; at most OUTBOX_BYTES, so that every reader can get it; larger: 413; not set: OUTBOX_BYTES",
+            ),
+            setting(
                 "WAITING_BYTES",
                 "",
                 bytes(64 * KIB, 1024 * GIB),

@@ -1,5 +1,6 @@
 //! Stories of settings: every source, every mistake at once, no secret shown.
 
+mod event_size;
 mod names_of_others;
 
 use std::ffi::OsString;
