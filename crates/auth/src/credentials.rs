@@ -65,7 +65,7 @@ impl TokenSources {
     fn in_cookie<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Credential<'r>> {
         let values = self.cookie.iter().flat_map(|name| cookies(headers, name)).map(cookie_token);
         let tokens = values.filter(|token| !token.is_empty());
-        tokens.map(|token| Credential { token: String::from_utf8_lossy(token), place: Place::Cookie })
+        tokens.map(|token| Credential { token: text(token), place: Place::Cookie })
     }
 }
 
@@ -74,7 +74,7 @@ impl TokenSources {
 /// taken for a token, commas or not (RFC 9110, section 11.4).
 pub fn bearer_tokens<'r>(headers: &'r HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'r, str>> {
     let lists = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    lists.flat_map(|rest| BearerTokens { rest, is_ours: true }).map(String::from_utf8_lossy)
+    lists.flat_map(|rest| BearerTokens { rest, is_ours: true }).map(text)
 }
 
 /// Splits one value of a header.
@@ -132,9 +132,25 @@ fn element_end(list: &[u8]) -> usize {
 
 /// Iterates over the values of a parameter of the query that are not empty, decoded.
 fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
-    form_urlencoded::parse(query.as_bytes())
+    // Only what may be the parameter is decoded: queries are long, and most of them is something else.
+    let may_be = move |pair: &&str| {
+        let key = pair.split('=').next().unwrap_or_default();
+        key == name || memchr2(b'%', b'+', key.as_bytes()).is_some()
+    };
+    query
+        .split('&')
+        .filter(may_be)
+        .flat_map(|pair| form_urlencoded::parse(pair.as_bytes()))
         .filter(move |(key, value)| key == name && !value.is_empty())
         .map(|(_, value)| value)
+}
+
+/// The text in the bytes of a header. Checked first, because `from_utf8_lossy` is slow where nothing is to be replaced.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
 }
 
 /// Iterates over the values of all cookies of this name (RFC 6265, section 5.4), in every `Cookie` field: HTTP/2 splits

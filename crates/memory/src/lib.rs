@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -27,7 +27,8 @@ type Source = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
 /// The bytes that wait, and their bound.
 pub struct Memory {
     bound: usize,
-    waiting: AtomicUsize,
+    /// Below zero for a moment where less is noted before the more that it follows: both are noted without a lock.
+    waiting: AtomicIsize,
     evicted: AtomicU64,
     /// Those that are too many to be listed here, such as connections.
     source: OnceLock<Source>,
@@ -53,8 +54,8 @@ impl Memory {
     /// Nothing waits yet; at most `bound` bytes may.
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self {
-            bound,
-            waiting: AtomicUsize::new(0),
+            bound: bound.min(isize::MAX.unsigned_abs()),
+            waiting: AtomicIsize::new(0),
             evicted: AtomicU64::new(0),
             source: OnceLock::new(),
             held: Mutex::default(),
@@ -72,14 +73,9 @@ impl Memory {
     /// returns true: there are too many.
     #[must_use]
     pub fn change(&self, before: usize, after: usize) -> bool {
-        if after > before {
-            self.waiting.fetch_add(after - before, Relaxed) + (after - before) > self.bound
-        } else {
-            if before > after {
-                self.waiting.fetch_sub(before - after, Relaxed);
-            }
-            false
-        }
+        let more = after.wrapping_sub(before).cast_signed();
+        let waiting = self.waiting.fetch_add(more, Relaxed).wrapping_add(more);
+        more > 0 && waiting > self.bound.cast_signed()
     }
 
     /// Holds bytes until [`Held`] is dropped, or `evict` is called since they must go.
@@ -125,7 +121,7 @@ impl Memory {
 
     /// How many bytes wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.waiting.load(Relaxed).max(0).unsigned_abs()
     }
 
     /// How many had to go so far.
@@ -174,6 +170,17 @@ impl Holder for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn less_may_be_noted_before_the_more_that_it_follows() {
+        let memory = Memory::new(1000);
+        assert!(!memory.change(300, 0));
+        assert_eq!(memory.waiting(), 0);
+        assert!(!memory.change(0, 900), "600 wait");
+        assert!(!memory.change(0, 300), "900 wait");
+        assert_eq!(memory.waiting(), 900);
+        assert!(memory.change(0, 101));
+    }
 
     #[test]
     fn f03_the_fullest_goes_first_and_leaves_room_for_others() {
