@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use document::JsonError;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
@@ -26,18 +26,22 @@ pub(crate) enum Unread {
 /// The body is not what it is announced as, is neither JSON nor a form, or has a member twice.
 pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Unread> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Map::new()) };
-    let content_type = content_type.to_str().unwrap_or_default();
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" if body.is_empty() => Ok(Map::new()),
-        "application/json" => match document::from_slice(body) {
+    match essence(content_type).to_ascii_lowercase().as_slice() {
+        b"application/json" if body.is_empty() => Ok(Map::new()),
+        b"application/json" => match document::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(fields),
             Ok(_) => Ok(Map::new()),
             Err(JsonError::Syntax(_)) => Err(Unread::Malformed),
             Err(error @ JsonError::Duplicate { .. }) => Err(Unread::Duplicate(error.to_string())),
         },
-        "application/x-www-form-urlencoded" => form(body),
+        b"application/x-www-form-urlencoded" => form(body),
         _ => Err(Unread::MediaType),
     }
+}
+
+/// The media type without its parameters, whatever bytes these hold.
+pub(crate) fn essence(content_type: &HeaderValue) -> &[u8] {
+    content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// The fields of a form, each given once.

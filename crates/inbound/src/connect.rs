@@ -146,14 +146,15 @@ pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>])
     HeaderValue::from_str(&tokens.join(", ")).ok()
 }
 
-/// What the client says it is, as far as an operator wants to read it.
+/// What the client says it is, as far as an operator wants to read it. What is not UTF-8 is replaced.
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
-    let text = headers.get(USER_AGENT)?.to_str().ok()?;
-    Some(text[..text.len().min(Client::USER_AGENT)].into())
+    let text = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
+    Some(text[..text.floor_char_boundary(Client::USER_AGENT)].into())
 }
 
 /// Whether this is the media type of a request, whatever its parameters.
 pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }

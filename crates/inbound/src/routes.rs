@@ -210,7 +210,7 @@ impl App for Inbound {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(new_id);
                 tracing::debug!(
-                    request_id = id.to_str().unwrap_or_default(),
+                    request_id = &*String::from_utf8_lossy(id.as_bytes()),
                     status = response.status().as_u16(),
                     "answered"
                 );

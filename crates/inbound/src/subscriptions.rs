@@ -2,7 +2,7 @@
 
 use auth::{CheckRequest, Sender};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use listener::Body;
 use percent_encoding::percent_decode_str;
 use subscription::Subscription;
@@ -69,17 +69,24 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
 }
 
-/// Whether the client can take what this endpoint answers with (RIG: 406 where it cannot).
+/// Whether the client can take what this endpoint answers with (RIG: 406 where it cannot). An element that is not ASCII is no
+/// media range: it counts as absent.
 fn accepts_anything_of_ours(headers: &HeaderMap) -> Result<(), SetError> {
-    let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
-    let takes = |range: &str| {
-        let media = range.split(';').next().unwrap_or_default().trim();
-        matches!(media, "*/*" | "application/*" | "application/json")
-    };
-    match accept.split(',').any(takes) {
-        true => Ok(()),
-        false => Err(SetError::NotAcceptable(accept.to_owned())),
+    let lines = headers.get_all(ACCEPT).iter();
+    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut ranges = elements.filter(|element| element.is_ascii()).peekable();
+    if ranges.peek().is_none() {
+        return Ok(());
     }
+    let takes = |range: &[u8]| {
+        let media = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(media.trim_ascii(), b"*/*" | b"application/*" | b"application/json")
+    };
+    if ranges.any(takes) {
+        return Ok(());
+    }
+    let given: Vec<_> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
+    Err(SetError::NotAcceptable(String::from_utf8_lossy(&given.join(&b", "[..])).into_owned()))
 }
 
 #[cfg(test)]

@@ -42,8 +42,9 @@ fn is_meant(name: &HeaderName) -> bool {
 
 /// Whether the header ends with this connection (RFC 9110, section 7.6.1).
 fn is_of_the_connection(given: &HeaderMap, name: &HeaderName) -> bool {
-    let named = given.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-    named.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(name.as_str()))
+    let lines = given.get_all(CONNECTION).into_iter();
+    let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 #[cfg(test)]
@@ -58,6 +59,13 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn f46_an_odd_option_hides_none_beside_it() {
+        let mut given = headers(&[("x-of-the-connection", "1"), ("x-custom", "1")]);
+        given.append(CONNECTION, HeaderValue::from_bytes(b"Jos\xe9, X-Of-The-Connection").unwrap());
+        assert_eq!(for_the_client(&given), headers(&[("x-custom", "1")]));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::receipt::{Answer, DryRun, LiftDryRun, Receipt, RevocationPage};
 use super::request::{Asked, RevocationRequest};
 use super::{aside, page, time};
 use crate::carry_out::{Outcome, carry_out};
+use crate::params::essence;
 use crate::routes::Node;
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
@@ -103,9 +104,7 @@ impl Node {
 
 /// RFC 8259: the type has no parameters; some clients send a charset.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    headers.get(CONTENT_TYPE).is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"))
 }
 
 /// Answers with what an order would do.

@@ -27,8 +27,10 @@ impl Exposition {
         let mut openmetrics = 0;
         // The most specific range counts for text: `text/plain`, then `text/*`, then `*/*`.
         let mut text = (0, 0);
-        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        for range in values.flat_map(|value| value.split(',')) {
+        let values = headers.get_all(ACCEPT).iter();
+        let elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        // Element by element: one that cannot be read hides none beside it.
+        for range in elements.filter_map(|element| str::from_utf8(element).ok()) {
             let Some((media, version, weight)) = parse_range(range) else { continue };
             let specific = match media.as_str() {
                 "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
