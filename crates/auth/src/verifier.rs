@@ -148,7 +148,8 @@ impl Verifier {
     /// See [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let signed = self.signed(token).ok_or(TokenError::Signature)?;
-        let claims = serde_json::from_slice(&signed).map_err(|_| TokenError::Malformed)?;
+        let claims =
+            serde_json::from_slice(json::without_mark(&signed)).map_err(|_| TokenError::Malformed)?;
         let expires_at = self.check(&claims)?;
         Ok(Claims { map: claims, expires_at })
     }
@@ -374,6 +375,24 @@ mod tests {
             let claims = json!({"exp": exp, "iss": nothing, "aud": "gateway"});
             assert_eq!(result(claims), Err(TokenError::Issuer), "{nothing}");
         }
+    }
+
+    #[test]
+    fn f58_a_byte_order_mark_is_no_part_of_the_claims() {
+        let verifier = verifier(SECRET, "HS256").unwrap();
+        let result = |claims: &str| {
+            let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
+            let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+            verifier.verify(&format!("{message}.{signature}")).map(|claims| claims.map["sub"].clone())
+        };
+        let claims = format!("{{\"exp\":{},\"sub\":\"\u{feff}a\"}}", in_an_hour());
+        assert_eq!(result(&claims), Ok(json!("\u{feff}a")));
+        assert_eq!(result(&format!("\u{feff}{claims}")), Ok(json!("\u{feff}a")));
+        assert_eq!(result(&format!("\u{feff}\u{feff}{claims}")), Err(TokenError::Malformed));
+        assert_eq!(result(&format!(" \u{feff}{claims}")), Err(TokenError::Malformed));
+        assert_eq!(result("\u{feff}"), Err(TokenError::Malformed));
     }
 
     #[test]
