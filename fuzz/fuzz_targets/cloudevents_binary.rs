@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use event::Event;
+use event::{Event, ExtensionNames};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
@@ -23,7 +23,8 @@ fuzz_target!(|request: &[u8]| {
             headers.append(name, value);
         }
     }
-    match in_proportion(request, || event::http::decode(&headers, Bytes::copy_from_slice(body))) {
+    let decode = || event::http::decode(&headers, Bytes::copy_from_slice(body), ExtensionNames::default());
+    match in_proportion(request, decode) {
         Ok(events) => {
             for event in events {
                 Event::from_json(event.json().clone()).expect("what binary mode makes is a structured event");

@@ -21,7 +21,7 @@ use crate::routes::Node;
     )
 )]
 pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
-    let events = match event::http::decode(&headers, body) {
+    let events = match event::http::decode(&headers, body, node.extension_names) {
         Ok(events) => events,
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
 use connection::Hub;
+use event::ExtensionNames;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -44,6 +45,8 @@ pub struct Config {
     pub max_body: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
+    /// Which names extensions of events may have.
+    pub extension_names: ExtensionNames,
     /// Whether revocations survive a restart: what receipts say of it.
     pub durable: bool,
     /// The name of the host (`HOST`), by which callers without a token may address the port.
@@ -69,6 +72,7 @@ pub(crate) struct Node {
     pub(crate) node_name: Arc<str>,
     pub(crate) max_body: usize,
     pub(crate) body_timeout: Duration,
+    pub(crate) extension_names: ExtensionNames,
     pub(crate) durable: bool,
 }
 
@@ -89,7 +93,7 @@ impl Admin {
         waiting: Arc<Waiting>,
         apis: Arc<Apis>,
     ) -> Self {
-        let Config { token, max_body, body_timeout, durable, host, .. } = config;
+        let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
         let door = Arc::new(Door::new(&host, token.is_some()));
         let node_name = format!("rig@{host}").into();
         let api = Router::new()
@@ -116,7 +120,17 @@ impl Admin {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node { hub, verifier, waiting, apis, node_name, max_body, body_timeout, durable })
+            .with_state(Node {
+                hub,
+                verifier,
+                waiting,
+                apis,
+                node_name,
+                max_body,
+                body_timeout,
+                extension_names,
+                durable,
+            })
             .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
             .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
             .fallback(not_found)

@@ -30,6 +30,7 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         token: None,
         max_body: MAX_BODY,
         body_timeout: Duration::from_secs(5),
+        extension_names: event::ExtensionNames::default(),
         durable: false,
         host: "localhost".to_owned(),
         metrics: false,

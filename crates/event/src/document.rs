@@ -26,8 +26,20 @@ pub(crate) struct Document<'a> {
     pub(crate) old_event_id: Option<Attribute<'a>>,
     /// `data` is there and not null.
     pub(crate) has_data: bool,
+    /// Which names an extension may have in 1.0.
+    pub(crate) names: ExtensionNames,
     /// The first extension that 1.0 would refuse. The other versions do not look.
     pub(crate) extension_fault: Option<EventError>,
+}
+
+/// Which names extensions may have in version 1.0. The other versions do not look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtensionNames {
+    /// Lower-case letters and digits of ASCII (CloudEvents 1.0.2, "Naming conventions").
+    #[default]
+    Conventional,
+    /// Any but the empty one, such as `trace_id`: some producers do not know the convention.
+    Any,
 }
 
 /// An attribute's value, as far as the rules of CloudEvents tell values apart.
@@ -43,8 +55,9 @@ pub(crate) enum Attribute<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn read(text: &'a str) -> Result<Self, EventError> {
+    pub(crate) fn read(text: &'a str, names: ExtensionNames) -> Result<Self, EventError> {
         let mut reader = Reader::default();
+        reader.document.names = names;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = deserializer.deserialize_any(&mut reader).and_then(|()| deserializer.end());
         match parsed {
@@ -94,8 +107,9 @@ impl Attribute<'_> {
     }
 
     /// What 1.0 would refuse in an extension: its type system has strings, booleans and 32-bit integers in JSON.
-    fn extension_fault(&self, name: &str) -> Option<EventError> {
-        if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) || name.is_empty() {
+    fn extension_fault(&self, name: &str, names: ExtensionNames) -> Option<EventError> {
+        let is_conventional = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if name.is_empty() || (names == ExtensionNames::Conventional && !name.bytes().all(is_conventional)) {
             return Some(EventError::AttributeName { name: shown(name) });
         }
         let found = match self {
@@ -159,7 +173,7 @@ impl<'a> Visitor<'a> for &mut Reader<'a> {
             } else {
                 let value: Attribute<'a> = members.next_value()?;
                 if self.document.extension_fault.is_none() {
-                    self.document.extension_fault = value.extension_fault(&name);
+                    self.document.extension_fault = value.extension_fault(&name, self.document.names);
                 }
                 !self.extensions.insert(name.clone())
             };

@@ -88,7 +88,9 @@ pub enum EventError {
         expected: &'static str,
     },
     /// CloudEvents 1.0, naming conventions: lower-case letters and digits of ASCII.
-    #[error("\"{name}\" is not an attribute name of CloudEvents 1.0 (only a-z and 0-9)")]
+    #[error(
+        "\"{name}\" is not an attribute name of CloudEvents 1.0 (only a-z and 0-9; EVENTS_LENIENT admits others)"
+    )]
     AttributeName {
         /// The name, shortened and escaped.
         name: Cow<'static, str>,

@@ -10,7 +10,7 @@ use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::document::{self, Document};
+use crate::document::{self, Document, ExtensionNames};
 use crate::error::EventError;
 use crate::rules;
 
@@ -53,7 +53,15 @@ impl Event {
     /// attributes break the rules of the event's version. RIG demands version, type and id; CloudEvents 1.0 is held
     /// to its specification in full.
     pub fn from_json(json: Bytes) -> Result<Self, EventError> {
-        let envelope = read(document::text(&json)?)?;
+        Self::from_json_with(json, ExtensionNames::Conventional)
+    }
+
+    /// The same, with other names of extensions.
+    ///
+    /// # Errors
+    /// As [`Event::from_json`].
+    pub fn from_json_with(json: Bytes, names: ExtensionNames) -> Result<Self, EventError> {
+        let envelope = read(document::text(&json)?, names)?;
         Ok(Self(Arc::new(Inner { envelope, json })))
     }
 
@@ -67,9 +75,9 @@ impl Event {
         clippy::needless_pass_by_value,
         reason = "as from_json; how the slices are kept is no caller's business"
     )]
-    pub fn batch_from_json(json: Bytes) -> Result<Vec<Self>, EventError> {
+    pub fn batch_from_json(json: Bytes, names: ExtensionNames) -> Result<Vec<Self>, EventError> {
         let text = document::text(&json)?;
-        let mut batch = Batch::default();
+        let mut batch = Batch { names, ..Batch::default() };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = deserializer.deserialize_any(&mut batch).and_then(|()| deserializer.end());
         match (batch.fault, parsed) {
@@ -191,13 +199,14 @@ fn time_of(now: Timestamp) -> String {
     String::from_utf8(text).expect("digits are ASCII")
 }
 
-fn read(text: &str) -> Result<Envelope, EventError> {
-    rules::envelope(Document::read(text)?)
+fn read(text: &str, names: ExtensionNames) -> Result<Envelope, EventError> {
+    rules::envelope(Document::read(text, names)?)
 }
 
 /// Collects a batch's events one by one, so that a list of a million numbers is refused at its first.
 #[derive(Default)]
 struct Batch {
+    names: ExtensionNames,
     events: Vec<Event>,
     fault: Option<EventError>,
 }
@@ -205,7 +214,8 @@ struct Batch {
 impl Batch {
     fn push(&mut self, json: &str) -> Result<(), EventError> {
         let index = self.events.len();
-        let envelope = read(json).map_err(|error| EventError::InBatch { index, error: Box::new(error) })?;
+        let envelope =
+            read(json, self.names).map_err(|error| EventError::InBatch { index, error: Box::new(error) })?;
         let first = self.events.first().map_or(envelope.version, Event::version);
         if envelope.version != first {
             return Err(EventError::MixedVersions { index, first, found: envelope.version });
@@ -288,7 +298,7 @@ mod tests {
         let batch = Bytes::from_static(
             br#"[{"specversion":"0.2","type":"t","id":"1"} , {"specversion":"0.2","type":"u","id":"2"}]"#,
         );
-        let events = Event::batch_from_json(batch.clone()).unwrap();
+        let events = Event::batch_from_json(batch.clone(), ExtensionNames::default()).unwrap();
         assert_eq!(events[1].json(), &br#"{"specversion":"0.2","type":"u","id":"2"}"#[..]);
         assert!(!batch.as_ptr_range().contains(&events[1].json().as_ptr()));
     }

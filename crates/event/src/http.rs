@@ -15,6 +15,7 @@ use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 
+use crate::document::ExtensionNames;
 use crate::error::{EventError, shown};
 use crate::event::Event;
 use crate::syntax::MediaType;
@@ -82,18 +83,18 @@ impl DecodeError {
 ///
 /// # Errors
 /// When the headers fit no mode, or what they announce is not there. Either all events are good or none is returned.
-pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Vec<Event>, DecodeError> {
     let content_type = content_type(headers)?;
     let binary = headers.contains_key("ce-specversion");
     let essence = content_type.as_ref().map(|(parsed, _)| parsed.essence.as_str());
     match essence {
-        Some("application/cloudevents+json") => structured(body),
-        Some(BATCH) => Event::batch_from_json(unmarked(body)).map_err(DecodeError::BadBody),
+        Some("application/cloudevents+json") => structured(body, names),
+        Some(BATCH) => Event::batch_from_json(unmarked(body), names).map_err(DecodeError::BadBody),
         Some(other) if is_event_format(other) => {
             Err(DecodeError::UnsupportedFormat(shown(other).into_owned()))
         }
-        Some("application/json") if !binary => structured(body),
-        _ if binary => binary::decode(headers, content_type, &body).map(|event| vec![event]),
+        Some("application/json") if !binary => structured(body, names),
+        _ if binary => binary::decode(headers, content_type, &body, names).map(|event| vec![event]),
         None => Err(DecodeError::NoContentType),
         Some(_) => Err(DecodeError::NoSpecVersion),
     }
@@ -118,8 +119,8 @@ pub fn unmarked(json: Bytes) -> Bytes {
     json.slice(start..)
 }
 
-fn structured(body: Bytes) -> Result<Vec<Event>, DecodeError> {
-    Event::from_json(unmarked(body)).map(|event| vec![event]).map_err(DecodeError::BadBody)
+fn structured(body: Bytes, names: ExtensionNames) -> Result<Vec<Event>, DecodeError> {
+    Event::from_json_with(unmarked(body), names).map(|event| vec![event]).map_err(DecodeError::BadBody)
 }
 
 const BATCH: &str = "application/cloudevents-batch+json";

@@ -14,6 +14,7 @@ mod pointer_tree;
 mod rules;
 mod syntax;
 
+pub use document::ExtensionNames;
 pub use error::EventError;
 pub use event::{Event, Version};
 pub use pointer::{Pointer, PointerError};

@@ -6,7 +6,7 @@ use std::io;
 
 use base64::engine::general_purpose::STANDARD;
 
-use crate::document::{Attribute, Document};
+use crate::document::{Attribute, Document, ExtensionNames};
 use crate::error::{EventError, shown};
 use crate::event::{Envelope, Version};
 use crate::syntax::{is_absolute_uri, is_attribute_text, is_media_type, is_time, is_uri_reference};
@@ -98,12 +98,14 @@ fn strict(document: Document<'_>) -> Result<Envelope, EventError> {
         }
     }
 
+    // They are the names of extensions then, as any other.
+    let are_free = document.names == ExtensionNames::Any;
     let old_names = [
         ("cloudEventsVersion", document.cloud_events_version),
         ("eventType", document.old_event_type),
         ("eventID", document.old_event_id),
     ];
-    if let Some((name, _)) = old_names.into_iter().find(|(_, value)| value.is_some()) {
+    if let Some((name, _)) = old_names.into_iter().find(|(_, value)| value.is_some() && !are_free) {
         return Err(EventError::AttributeName { name: name.into() });
     }
     match document.extension_fault {

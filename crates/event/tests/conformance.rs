@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use bytes::Bytes;
-use rig_event::Event;
+use rig_event::{Event, ExtensionNames};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -58,7 +58,7 @@ fn one(json: &Bytes) -> Result<Vec<Event>, String> {
 }
 
 fn batch(json: &Bytes) -> Result<Vec<Event>, String> {
-    Event::batch_from_json(json.clone()).map_err(|error| error.to_string())
+    Event::batch_from_json(json.clone(), ExtensionNames::default()).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use rig_event::{Event, EventError, MAX_ID, MAX_SOURCE, MAX_TYPE, Pointer, PointerTree};
+use rig_event::{Event, EventError, ExtensionNames, MAX_ID, MAX_SOURCE, MAX_TYPE, Pointer, PointerTree};
 use serde_json::{Map, Value, json};
 
 /// Names that pointers trip over: empty, escaped, like indices, and few, so that they meet.
@@ -79,7 +79,7 @@ proptest! {
         prop_assert_eq!((event.id(), event.event_type()), (id.as_str(), kind.as_str()));
 
         let batch = format!("[{json},{json}]");
-        let events = Event::batch_from_json(batch.into()).unwrap();
+        let events = Event::batch_from_json(batch.into(), ExtensionNames::default()).unwrap();
         prop_assert_eq!(events.len(), 2);
         prop_assert_eq!(events[1].json(), json.trim().as_bytes());
     }
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn what_is_accepted_can_be_parsed(bytes in prop::collection::vec(any::<u8>(), 0..40), text in "\\PC{0,10}|[\\[\\]{}\",:0-9eEtruefalsn.\\\\ud8-]{0,12}") {
         prop_assert!(Event::from_json(bytes.clone().into()).is_err());
-        prop_assert!(Event::batch_from_json(bytes.into()).is_err());
+        prop_assert!(Event::batch_from_json(bytes.into(), ExtensionNames::default()).is_err());
         let json = format!(r#"{{"specversion":"0.2","type":"t","id":"1","data":{text}}}"#);
         let parsed = serde_json::from_str::<Value>(&json);
         if let Ok(event) = Event::from_json(json.into()) {
@@ -142,7 +142,7 @@ fn nesting_is_bounded_in_every_place() {
         }
     }
     let deep = "[".repeat(1_000_000);
-    assert!(Event::batch_from_json(deep.into()).is_err());
+    assert!(Event::batch_from_json(deep.into(), ExtensionNames::default()).is_err());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use auth::{Check, Cors, Credential, Place, Sender, TokenSources, Verifier};
 use bytes::Bytes;
 use connection::Hub;
+use event::ExtensionNames;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -30,6 +31,8 @@ pub struct Config {
     pub max_body: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
+    /// Which names extensions of events may have.
+    pub extension_names: ExtensionNames,
     /// The cookie that may carry the token, if any.
     pub cookie: Option<String>,
     /// Who may subscribe.

@@ -27,6 +27,7 @@ use admin::ApiToken;
 use auth::Verifier;
 use connection::TokenKey;
 use document::Watched;
+use event::ExtensionNames;
 use listener::{Limits, Tls, TrustedProxies};
 use proxy::{CorrelationKey, Definitions, WaitingConfig};
 use subscription::Extractors;
@@ -147,6 +148,10 @@ impl Settings {
         let apis = apis::read_apis(reader, &cors);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let outbox_bytes = reader.bytes("OUTBOX_BYTES");
+        let extension_names = match reader.switch("EVENTS_LENIENT") {
+            true => ExtensionNames::Any,
+            false => ExtensionNames::Conventional,
+        };
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
             host: host.clone(),
@@ -190,6 +195,7 @@ impl Settings {
                     .expect("the bound of the row is 1"),
                 max_body,
                 body_timeout,
+                extension_names,
                 cookie,
                 subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
                 submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
@@ -198,6 +204,7 @@ impl Settings {
                 token: api_token.as_deref().map(ApiToken::new),
                 max_body,
                 body_timeout,
+                extension_names,
                 durable,
                 host,
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),

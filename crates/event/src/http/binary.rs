@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::DecodeError;
-use crate::document::{self, Skimmed};
+use crate::document::{self, ExtensionNames, Skimmed};
 use crate::error::{EventError, shown};
 use crate::event::{Event, Version};
 use crate::syntax::{MediaType, unquote};
@@ -37,6 +37,7 @@ pub(super) fn decode(
     headers: &HeaderMap,
     content_type: Option<(MediaType, &str)>,
     body: &[u8],
+    names: ExtensionNames,
 ) -> Result<Event, DecodeError> {
     let version = version(headers)?;
     let mut members = attributes(headers, version)?;
@@ -50,7 +51,7 @@ pub(super) fn decode(
         }
     }
     let json = serde_json::to_vec(&members).expect("names are strings and the members JSON");
-    Event::from_json(json.into()).map_err(DecodeError::BadHeaders)
+    Event::from_json_with(json.into(), names).map_err(DecodeError::BadHeaders)
 }
 
 /// 0.1 has a binary mode of its own, with other headers; RIG never took it.

@@ -264,13 +264,21 @@ pub(crate) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        heading: "Subscriptions",
-        settings: &[setting(
-            "EXTRACTORS",
-            "",
-            text("JSON", "a JSON object, or the path of a file with one"),
-            "The fields of events that subscriptions can select by",
-        )],
+        heading: "Subscriptions and events",
+        settings: &[
+            setting(
+                "EXTRACTORS",
+                "",
+                text("JSON", "a JSON object, or the path of a file with one"),
+                "The fields of events that subscriptions can select by",
+            ),
+            setting(
+                "EVENTS_LENIENT",
+                "false",
+                Kind::Switch,
+                "Whether extensions of events of version 1.0 may have other names than lower-case letters and digits, such as trace_id",
+            ),
+        ],
     },
     Group {
         heading: "Connections",
