@@ -23,7 +23,11 @@ fuzz_target!(|input: &str| {
     if let Err(faults) = Definitions::parse(&list, &environment) {
         assert!((1..=MOST_FAULTS).contains(&faults.len()), "{}", faults.len());
         for fault in faults {
-            assert!(!fault.reason.is_empty() && fault.reason.len() < LONGEST_REASON, "{}", fault.reason.len());
+            assert!(
+                !fault.reason.is_empty() && fault.reason.len() < LONGEST_REASON,
+                "{}",
+                fault.reason.len()
+            );
             assert!(!fault.field.is_empty() && !fault.group.is_empty());
             assert!(fault.pointer.is_empty() || fault.pointer.starts_with('/'), "{}", fault.pointer);
         }

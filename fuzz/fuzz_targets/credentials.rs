@@ -1,13 +1,19 @@
-//! The headers and the query that may carry tokens, one a line: each token found is one that was sent, and whole.
+//! The headers and the query that may carry tokens, one a line: tokens come in the order of their places, none is empty,
+//! and the cookie counts only where there is no other.
 #![no_main]
 
-use auth::{Credentials, bearer_tokens};
+use auth::{Place, TokenSources, bearer_tokens, cookies};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 
 fuzz_target!(|input: &str| {
+    let sources = TokenSources {
+        query: Some("jwt".to_owned()),
+        cookie: Some("jwt".to_owned()),
+        ..TokenSources::authorization()
+    };
     let mut lines = input.splitn(3, '\n');
     let mut headers = HeaderMap::new();
     for name in [AUTHORIZATION, COOKIE] {
@@ -15,17 +21,21 @@ fuzz_target!(|input: &str| {
         headers.extend(value.map(|value| (name, value)));
     }
     let query = lines.next();
-    let all = in_proportion(input.as_bytes(), || Credentials::from_request(&headers, query, Some("jwt")));
-    let of_header = bearer_tokens(&headers, &AUTHORIZATION);
-    assert!(all.starts_with(&of_header));
-    assert!(all.len() <= of_header.len() + 2);
-    for token in &of_header {
-        assert!(!token.contains(',') && token.trim() == *token);
+    let all: Vec<_> = in_proportion(input.as_bytes(), || sources.credentials(&headers, query).collect());
+    assert!(all.iter().all(|credential| !credential.token.is_empty()));
+    let rank = |place| match place {
+        Place::Header => 0,
+        Place::Query => 1,
+        Place::Cookie => 2,
+    };
+    assert!(all.is_sorted_by_key(|credential| rank(credential.place)));
+    let of = |place| all.iter().filter(move |credential| credential.place == place);
+    for (token, found) in bearer_tokens(&headers, &AUTHORIZATION).zip(of(Place::Header)) {
+        assert!(token == found.token && token.trim_ascii() == token);
     }
-    for token in &all {
-        assert!(!token.is_empty() && input.contains(token));
-    }
-    if let Some(token) = query.filter(|token| !token.is_empty()) {
-        assert!(all.contains(&token));
+    assert_eq!(bearer_tokens(&headers, &AUTHORIZATION).count(), of(Place::Header).count());
+    match all.iter().any(|credential| credential.place != Place::Cookie) {
+        true => assert_eq!(of(Place::Cookie).count(), 0),
+        false => assert!(of(Place::Cookie).count() <= cookies(&headers, "jwt").count()),
     }
 });
