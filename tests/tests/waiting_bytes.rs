@@ -1,0 +1,116 @@
+//! What waits for all slow clients together has a bound (`WAITING_BYTES`), and at it the fullest connection goes first.
+
+use rig_tests::*;
+use serde_json::json;
+
+const BOUND: f64 = (1 << 20) as f64;
+
+/// More than an eighth of the bound above all others: once it is gone there is room again.
+const FULLEST: f64 = BOUND / 3.0;
+
+const TRANSPORTS: [&str; 3] = ["sse", "websocket", "longpolling"];
+
+const GREETINGS: &str = r#"[{"eventType":"greeting"}]"#;
+
+/// Bytes of an event: a round of them for the whole crowd is less than an eighth of the bound.
+const PADDING: usize = 8_000;
+
+/// A client that does not read.
+enum Slow {
+    Stream(Wire),
+    Mailbox(LongPolling),
+}
+
+impl Slow {
+    fn connect(gateway: &Gateway, transport: &str, session: &str, subscriptions: &str) -> Self {
+        let query = format!("jwt={}&subscriptions={}", token_of(session), encoded(subscriptions));
+        let request = match transport {
+            "sse" => Request::get(format!("/_rig/v1/connection/sse?{query}")),
+            "websocket" => WebSocket::handshake(&format!("/_rig/v1/connection/ws?{query}")),
+            _ => return Self::Mailbox(LongPolling::connect(gateway.inbound(), &query)),
+        };
+        let mut wire = Wire::connect_narrow(gateway.inbound());
+        wire.send(request.bytes(gateway.inbound()));
+        assert!(wire.until(b"rig.subscriptions_set").is_some(), "{transport}");
+        Self::Stream(wire)
+    }
+
+    /// Waits until the gateway has let it go.
+    fn is_cut(&mut self) {
+        match self {
+            Self::Stream(wire) => drop(wire.rest()),
+            Self::Mailbox(mailbox) => assert_eq!(mailbox.poll().text(), r#""ok""#, "its poll begins anew"),
+        }
+    }
+}
+
+fn waiting(gateway: &Gateway) -> f64 {
+    gateway.metric("rig_waiting_bytes")
+}
+
+fn cut(gateway: &Gateway, transport: &str) -> f64 {
+    gateway.metric(&format!(r#"rig_connections_closed_total{{transport="{transport}",reason="memory"}}"#))
+}
+
+fn event(kind: &str, id: u32) -> String {
+    let event = json!({
+        "specversion": "0.2", "type": kind, "source": "/s", "id": id.to_string(), "data": "x".repeat(PADDING),
+    });
+    event.to_string()
+}
+
+/// Publishes events until the crowd has lost streams of every transport; the first of all must be the fullest.
+fn flood(gateway: &Gateway, fullest: &mut Slow, good: &mut Sse) {
+    let mut first_is_gone = false;
+    for id in 0.. {
+        let text = event("greeting", id);
+        gateway.publish(&text);
+        assert!(good.next_data() == text, "a client that reads gets every event: {id}");
+        eventually("the sum is within the bound", || (waiting(gateway) <= BOUND).then_some(()));
+        let gone = TRANSPORTS.map(|transport| cut(gateway, transport));
+        let sum: f64 = gone.iter().sum();
+        if !first_is_gone && sum > 0.0 {
+            assert!(sum == 1.0, "one was enough: {gone:?}");
+            fullest.is_cut();
+            first_is_gone = true;
+        }
+        if first_is_gone && gone[..2].iter().all(|count| *count >= 1.0) {
+            return;
+        }
+        assert!(id < 2_000, "{gone:?}");
+    }
+}
+
+#[test]
+fn f03_at_the_bound_of_all_that_waits_the_fullest_goes_first() {
+    for transport in ["sse", "websocket"] {
+        let gateway = Gateway::start(&[("WAITING_BYTES", "1MiB"), ("OUTBOX_BYTES", "64MiB")]);
+        let query = format!("subscriptions={}", encoded(GREETINGS));
+        let mut good = Sse::connect(gateway.inbound(), &query);
+        good.welcome();
+        let crowd: Vec<_> = (0..4)
+            .flat_map(|n| TRANSPORTS.map(|kind| (kind, format!("{kind}-{n}"))))
+            .map(|(kind, session)| Slow::connect(&gateway, kind, &session, GREETINGS))
+            .collect();
+        let both = r#"[{"eventType":"greeting"},{"eventType":"extra"}]"#;
+        let mut fullest = Slow::connect(&gateway, transport, "fullest", both);
+        let (before, _) = gateway.memory();
+        for id in 0.. {
+            if waiting(&gateway) >= FULLEST {
+                break;
+            }
+            gateway.publish(&event("extra", id));
+            assert!(id < 4_000, "{transport}: it takes all");
+        }
+        flood(&gateway, &mut fullest, &mut good);
+        let (_, most) = gateway.memory();
+        assert!(most - before < 32 << 20, "{transport}: {} bytes more", most - before);
+        for kind in TRANSPORTS {
+            gateway.blacklist(&format!("{kind}-0"));
+        }
+        for path in ["/health", "/v4/sessions", "/metrics"] {
+            assert_eq!(gateway.ask_internal(&Request::get(path)).status, 200, "{path}");
+        }
+        drop(crowd);
+    }
+}
