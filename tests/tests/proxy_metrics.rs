@@ -150,11 +150,14 @@ fn what_ends_in_the_middle_is_counted_as_what_ended_it() {
     let mut leaves = start("/open/endless");
     leaves.until(b"hello").unwrap();
     in_flight(1.0);
+    leaves.reset();
     drop(leaves);
     gateway.await_metric(&line("open", "client_closed"), 1.0);
 
     let impatient = start("/open/silent");
     in_flight(1.0);
+    // An orderly close looks like a half-close: the answer could still be read.
+    impatient.reset();
     drop(impatient);
     gateway.await_metric(&line("open", "client_closed"), 2.0);
 
@@ -193,6 +196,7 @@ fn requests_that_wait_for_an_answer_are_seen() {
     let gateway = gateway(&[]);
     let waits = Request::get("/later/async").start(gateway.inbound());
     gateway.await_metric("rig_proxy_responses_waiting", 1.0);
+    waits.reset();
     drop(waits);
     gateway.await_metric("rig_proxy_responses_waiting", 0.0);
     gateway.await_metric(&line("later", "client_closed"), 1.0);

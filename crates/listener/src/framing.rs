@@ -190,7 +190,17 @@ impl Framing {
 
     /// Whether all that has come belongs to requests that hyper has handed over whole.
     pub(crate) fn is_between(&self) -> bool {
-        !self.is_in_head() && !self.is_in_body() && self.heads == 0 && self.fault.is_none()
+        self.is_whole() && !self.has_heads()
+    }
+
+    /// Whether every request that has begun has come whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.is_in_head() && !self.is_in_body() && self.fault.is_none()
+    }
+
+    /// Whether there are heads that hyper has not handed over yet.
+    pub(crate) fn has_heads(&self) -> bool {
+        self.heads > 0
     }
 
     /// Percent-encodes what must not stand in a target as it is, in what was read last and begins at `from`.

@@ -18,7 +18,21 @@ struct State {
     payload: Payload,
     driver: Option<Waker>,
     held: Vec<Box<dyn Any + Send>>,
+    /// Informational answers that leave before anything else is written.
+    interim: Option<Box<Interim>>,
+    /// The last write did not go through: what comes next on the socket belongs to an earlier answer.
+    stuck: bool,
 }
+
+/// Bytes that wait for the socket, or for the TLS session under it.
+#[derive(Debug, Default)]
+pub(crate) struct Interim {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// The most bytes of informational answers that wait; what comes on top is dropped, as it may be (RFC 8297, section 2).
+const INTERIM: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Payload {
@@ -57,6 +71,29 @@ impl Gate {
         silenced
     }
 
+    /// Writes an informational answer before the answer to the request of this moment. It is dropped where an earlier
+    /// answer has not left yet.
+    pub fn interim(&self, head: Vec<u8>) {
+        let mut state = self.0.lock();
+        if state.payload == Payload::Silenced || state.stuck {
+            return;
+        }
+        let interim = state.interim.get_or_insert_default();
+        if interim.bytes.len() + head.len() <= INTERIM {
+            interim.bytes.extend_from_slice(&head);
+        }
+    }
+
+    /// Takes informational answers back: when this returns, no more of them is written. Where a part of one has left, the
+    /// socket ends.
+    pub fn retract(&self) {
+        let mut state = self.0.lock();
+        if state.interim.take().is_some_and(|interim| interim.written > 0) {
+            state.payload = Payload::Silenced;
+            state.driver.take().inspect(Waker::wake_by_ref);
+        }
+    }
+
     /// Whether no payload is on its way.
     pub fn is_idle(&self) -> bool {
         self.0.lock().payload != Payload::OnItsWay
@@ -91,12 +128,31 @@ impl Gate {
     }
 
     /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs.
-    pub(crate) fn pass<T>(&self, write: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let state = self.0.lock();
+    ///
+    /// `write` sends first what it is handed.
+    pub(crate) fn pass<T>(
+        &self,
+        write: impl FnOnce(&mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut state = self.0.lock();
         if state.payload == Payload::Silenced {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        write()
+        let written = write(&mut state.interim);
+        state.stuck = written.is_pending();
+        written
+    }
+}
+
+impl Interim {
+    /// What has not been written of it.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// So many bytes more have been written.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.written += bytes;
     }
 }
 
@@ -105,7 +161,7 @@ mod tests {
     use super::*;
 
     fn writes(gate: &Gate) -> bool {
-        matches!(gate.pass(|| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
+        matches!(gate.pass(|_| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
     }
 
     #[test]
@@ -123,6 +179,44 @@ mod tests {
         assert_eq!(Arc::strong_count(&kept), 2, "the socket is still open");
         gate.closed();
         assert_eq!(Arc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn f14_an_informational_answer_is_taken_back_and_ends_the_socket_where_a_part_of_it_has_left() {
+        let sent = |gate: &Gate, bytes| {
+            gate.pass(|interim| {
+                interim.as_mut().unwrap().advance(bytes);
+                Poll::Ready(Ok(()))
+            })
+        };
+        let gate = Gate::default();
+        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
+        gate.retract();
+        assert!(gate.pass(|interim| Poll::Ready(Ok(assert!(interim.is_none())))).is_ready());
+        assert!(writes(&gate), "the refusal can be written");
+        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
+        assert!(sent(&gate, 5).is_ready());
+        gate.retract();
+        assert!(!writes(&gate), "nothing can follow half a head");
+    }
+
+    #[test]
+    fn f14_informational_answers_are_bounded_and_wait_for_no_earlier_answer() {
+        let gate = Gate::default();
+        let waiting = || {
+            let mut waiting = 0;
+            let _ = gate.pass(|interim| {
+                waiting = interim.as_ref().map_or(0, |interim| interim.rest().len());
+                Poll::Ready(Ok(()))
+            });
+            waiting
+        };
+        let stuck: Poll<io::Result<()>> = gate.pass(|_| Poll::Pending);
+        assert!(stuck.is_pending());
+        gate.interim(vec![b'x'; 100]);
+        assert_eq!(waiting(), 0, "the socket is in the middle of something else");
+        (0..1000).for_each(|_| gate.interim(vec![b'x'; 100]));
+        assert!((INTERIM - 100..=INTERIM).contains(&waiting()));
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub(crate) async fn serve<A: App>(
             if let Poll::Ready(closed) = polled {
                 return Poll::Ready(End::Closed(closed));
             }
-            if seen.gate.watch(cx) {
+            if seen.gate.watch(cx) || seen.is_done() {
                 return Poll::Ready(End::Closed(Ok(())));
             }
             let (asked, blocked) = (seen.asked.load(Ordering::Relaxed), seen.blocked.load(Ordering::Relaxed));

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
 use http::StatusCode;
@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::app::Takeover;
 use crate::closing;
 use crate::framing::Framing;
-use crate::gate::Gate;
+use crate::gate::{Gate, Interim};
 use crate::occupants::Occupant;
 
 /// A connection's stream.
@@ -42,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) gate: Gate,
     /// Follows what comes, as long as it is HTTP/1.
     pub(crate) framing: Mutex<Option<Framing>>,
+    /// The client has ended its sending side behind a whole request, and may still read.
+    pub(crate) half_closed: AtomicBool,
     /// Requests whose answer has not been handed to hyper whole.
     pub(crate) asked: AtomicUsize,
     /// The application wants the socket.
@@ -77,6 +79,16 @@ impl Seen {
     /// What hyper wanted to answer to a head that it could not parse.
     pub(crate) fn refused_by_hyper(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.own.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Whether the client sends nothing more, and has all that it has asked for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.half_closed.load(Ordering::Relaxed) && self.is_flushed() && !self.is_asked()
+    }
+
+    /// Whether a request waits for its answer, or to be read by hyper.
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0 || self.framing.lock().as_ref().is_some_and(Framing::has_heads)
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -146,6 +158,31 @@ macro_rules! each {
     };
 }
 
+/// Whether a read says that the client sends nothing more. Over TLS it may not have said goodbye: behind a whole request
+/// nothing can have been cut off.
+fn has_ended(polled: &Poll<io::Result<()>>) -> bool {
+    match polled {
+        Poll::Ready(Ok(())) => true,
+        Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+        Poll::Pending => false,
+    }
+}
+
+/// Sends informational answers before what comes after them.
+fn send_interim(
+    stream: &mut Stream,
+    interim: &mut Option<Box<Interim>>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while let Some(interim) = interim.as_mut().filter(|interim| !interim.rest().is_empty()) {
+        match ready!(each!(&mut *stream, stream => stream.poll_write(cx, interim.rest())))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => interim.advance(written),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -153,8 +190,8 @@ impl AsyncRead for Watched {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { stream, seen } = &mut *self;
-        let mut framing = seen.framing.lock();
-        let mut framing = framing.as_mut();
+        let mut guard = seen.framing.lock();
+        let mut framing = guard.as_mut();
         let broken = |fault| io::Error::new(io::ErrorKind::InvalidData, fault);
         if let Some(framing) = &mut framing {
             framing.go_on().map_err(broken)?;
@@ -164,6 +201,20 @@ impl AsyncRead for Watched {
         }
         let before = into.filled().len();
         let polled = each!(stream, stream => stream.poll_read(cx, into));
+        if into.filled().len() == before
+            && into.remaining() > 0
+            && has_ended(&polled)
+            && framing.as_ref().is_some_and(|framing| framing.is_whole())
+        {
+            // hyper would take its client for gone (RFC 9112, section 9.6: it may be the end of its requests alone). The
+            // driver closes when all is answered.
+            drop(guard);
+            if seen.is_asked() {
+                seen.half_closed.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
+            return polled;
+        }
         if into.filled().len() > before {
             seen.read.store(true, Ordering::Relaxed);
             if let Some(framing) = framing {
@@ -183,12 +234,22 @@ impl AsyncWrite for Watched {
         if seen.is_own(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write(cx, bytes))))
+        seen.note(seen.gate.pass(|interim| {
+            ready!(send_interim(stream, interim, cx))?;
+            each!(stream, stream => stream.poll_write(cx, bytes))
+        }))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, seen } = &mut *self;
-        let polled = seen.gate.pass(|| each!(stream, stream => stream.poll_flush(cx)));
+        let polled = seen.gate.pass(|interim| {
+            ready!(send_interim(stream, interim, cx))?;
+            let flushed = each!(stream, stream => stream.poll_flush(cx));
+            if flushed.is_ready() {
+                *interim = None;
+            }
+            flushed
+        });
         // hyper flushes when it has written everything: TLS may hold records that the client has no room for.
         seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() && seen.asked.load(Ordering::Relaxed) == 0 {
@@ -200,7 +261,7 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, seen } = &mut *self;
         // TLS sends what it has kept before it says goodbye.
-        seen.gate.pass(|| each!(stream, stream => stream.poll_shutdown(cx)))
+        seen.gate.pass(|_| each!(stream, stream => stream.poll_shutdown(cx)))
     }
 
     fn poll_write_vectored(
@@ -212,7 +273,10 @@ impl AsyncWrite for Watched {
         if slices.first().is_some_and(|first| seen.is_own(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        seen.note(seen.gate.pass(|| each!(stream, stream => stream.poll_write_vectored(cx, slices))))
+        seen.note(seen.gate.pass(|interim| {
+            ready!(send_interim(stream, interim, cx))?;
+            each!(stream, stream => stream.poll_write_vectored(cx, slices))
+        }))
     }
 
     fn is_write_vectored(&self) -> bool {
