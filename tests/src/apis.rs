@@ -56,6 +56,13 @@ pub fn everything(methods: &[&str]) -> Value {
     methods.iter().map(|method| json!({ "id": method, "method": method, "path_regex": "/.*" })).collect()
 }
 
+/// The same over HTTP/2, by prior knowledge.
+pub fn pass_all_http2(service: SocketAddr) -> String {
+    let mut api = api_of("all", service, everything(&["GET", "POST", "PUT"]));
+    api["proxy"]["http2"] = true.into();
+    json!([api]).to_string()
+}
+
 /// A `PROXY_CONFIG_FILE` with one API that passes on whatever comes.
 pub fn pass_all(service: SocketAddr) -> String {
     json!([api_of("all", service, everything(&["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]))])

@@ -21,7 +21,7 @@ mod upstream;
 mod websocket;
 mod wire;
 
-pub use apis::{api_names, api_of, definition, everything, pass_all, post_api};
+pub use apis::{api_names, api_of, definition, everything, pass_all, pass_all_http2, post_api};
 pub use client::{Request, Response};
 pub use folder::Folder;
 pub use gateway::Gateway;

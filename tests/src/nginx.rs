@@ -28,11 +28,23 @@ impl Nginx {
     /// # Panics
     /// Where it does not come up.
     pub fn start_with(directives: &str) -> Self {
+        Self::start_on("", directives)
+    }
+
+    /// The same over HTTP/2 in clear, by prior knowledge.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn start_http2(directives: &str) -> Self {
+        Self::start_on("http2", directives)
+    }
+
+    fn start_on(protocol: &str, directives: &str) -> Self {
         let folder = Folder::new();
         std::fs::create_dir(folder.path().join("www")).expect("a folder in a folder");
         // Another program may take the port between its choice and its use.
         for _ in 0..5 {
-            if let Some((child, address)) = Self::try_start(&folder, directives) {
+            if let Some((child, address)) = Self::try_start(&folder, protocol, directives) {
                 return Self { child, address, folder };
             }
         }
@@ -42,11 +54,14 @@ impl Nginx {
         );
     }
 
-    fn try_start(folder: &Folder, directives: &str) -> Option<(Child, SocketAddr)> {
+    fn try_start(folder: &Folder, protocol: &str, directives: &str) -> Option<(Child, SocketAddr)> {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let config = folder.join("nginx.conf");
-        let text = CONFIG.replace("ADDRESS", &address.to_string()).replace("DIRECTIVES", directives);
+        let text = CONFIG
+            .replace("ADDRESS", &address.to_string())
+            .replace("PROTOCOL", protocol)
+            .replace("DIRECTIVES", directives);
         std::fs::write(&config, text).expect("a file in a folder");
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut child = Command::new("nginx")
@@ -111,7 +126,7 @@ http {
     scgi_temp_path scgi;
     send_timeout 120s;
     server {
-        listen ADDRESS backlog=4096;
+        listen ADDRESS backlog=4096 PROTOCOL;
         DIRECTIVES
     }
 }

@@ -171,6 +171,8 @@ fn a_client_that_leaves_takes_its_request_with_it() {
         if !answer.is_empty() {
             assert!(client.until(b"abc").is_some());
         }
+        // An orderly end may be that of its requests alone: then it is there to read the answer.
+        client.reset();
         drop(client);
         service.rest();
     }

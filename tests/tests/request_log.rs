@@ -79,6 +79,7 @@ fn a_client_that_leaves_is_told_of_without_a_status() {
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis(&upstream)), ON]);
     let leaves = Request::get("/open/slow").start(gateway.inbound());
     upstream.next();
+    leaves.reset();
     drop(leaves);
     let line = eventually("the line", || lines(&gateway.log()).pop());
     assert_eq!((&line["outcome"], &line["status"]), (&json!("client_closed"), &json!(null)));

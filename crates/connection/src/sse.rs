@@ -149,8 +149,12 @@ pub struct SseBody(Arc<Connection>);
 
 /// The stream was cut: HTTP/2 resets it.
 #[derive(Debug, thiserror::Error)]
-#[error("stream cut: {}", .0.as_str())]
-pub struct Cut(CloseReason);
+#[error("stream cut: {}", .reason.as_str())]
+pub struct Cut {
+    reason: CloseReason,
+    /// Says so to hyper: the gateway has not failed, it has given the stream up (RFC 9113, section 7).
+    source: h2::Error,
+}
 
 impl SseBody {
     /// The body of a connection opened with `chunked: false` and no head.
@@ -167,7 +171,7 @@ impl Body for SseBody {
         Poll::Ready(match ready!(self.0.poll_pop(cx)) {
             Ok(Some(bytes)) => Some(Ok(Frame::data(bytes))),
             Ok(None) => None,
-            Err(reason) => Some(Err(Cut(reason))),
+            Err(reason) => Some(Err(Cut { reason, source: h2::Reason::CANCEL.into() })),
         })
     }
 }

@@ -192,7 +192,8 @@ mod tests {
         let gate = Gate::default();
         gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
         gate.retract();
-        assert!(gate.pass(|interim| Poll::Ready(Ok(assert!(interim.is_none())))).is_ready());
+        let is_none = gate.pass(|interim| Poll::Ready(Ok(interim.is_none())));
+        assert!(matches!(is_none, Poll::Ready(Ok(true))));
         assert!(writes(&gate), "the refusal can be written");
         gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
         assert!(sent(&gate, 5).is_ready());

@@ -55,6 +55,8 @@ pub(crate) enum Refusal {
     Full,
     /// No descriptor is left for a connection to the service.
     Exhausted,
+    /// The service takes no more requests at once.
+    Busy,
     /// No asynchronous answer has come in time.
     NoAnswer,
 }
@@ -70,7 +72,7 @@ impl Refusal {
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full | Self::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Exhausted | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -88,7 +90,7 @@ impl Refusal {
             Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full | Self::Exhausted => ProxyStatus::Unavailable,
+            Self::Full | Self::Exhausted | Self::Busy => ProxyStatus::Unavailable,
             Self::NoAnswer => ProxyStatus::ResponseTimeout,
         }
     }
@@ -110,6 +112,7 @@ impl Refusal {
             Self::Unreachable | Self::ServiceSilent => b"Bad gateway.",
             Self::Full => b"Too many requests wait for an answer.",
             Self::Exhausted => b"Too many connections.",
+            Self::Busy => b"The service takes no more requests at once.",
             Self::NoAnswer => b"",
         })
     }

@@ -7,28 +7,33 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderMap, HeaderName};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use crate::head;
+use crate::upstream::Place;
 
 /// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
 
+/// Bytes of a body that are kept until its answer begins, so that the request can be sent again.
+const KEPT: usize = 64 << 10;
+
 /// The body of a request. It is read as fast as the service takes it.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    /// None where there is no body.
-    client: Option<Incoming>,
-    /// How many bytes may still come.
-    left: u64,
+    /// `None`: there is no body.
     upload: Option<Arc<Upload>>,
-    /// What the definition sets: none of it may come after the body.
-    set: Arc<[HeaderName]>,
+    /// Which sending of the request this is: an earlier one yields nothing any more.
+    turn: u32,
+    /// How many of the kept frames this one has yielded.
+    yielded: usize,
     /// Until when the first byte is held back.
     held: Option<Pin<Box<Sleep>>>,
+    /// The stream that is open until the body has been sent.
+    place: Option<Arc<Place>>,
 }
 
 /// How far a body has come: what the two sides of the exchange share.
@@ -37,16 +42,42 @@ pub(crate) struct Upload {
     state: Mutex<State>,
     /// To be woken when the service wants the body.
     wanted: AtomicWaker,
+    /// What the definition sets: none of it may come after the body.
+    set: Arc<[HeaderName]>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct State {
+    client: Incoming,
+    /// How many bytes may still come.
+    left: u64,
+    turn: u32,
+    kept: Kept,
+    /// Whether this sending has asked for any of it.
+    taken: bool,
     moved: Instant,
     /// Whether it is the client that lets the service wait.
     client_silent: bool,
     ended: bool,
     fault: Option<BodyFault>,
     continued: bool,
+}
+
+/// What has been read of a body.
+#[derive(Debug)]
+enum Kept {
+    /// Nothing is kept: some of it is gone.
+    No,
+    /// Nothing has been read.
+    Untouched,
+    /// All of it, within [`KEPT`].
+    Yes { frames: Vec<KeptFrame>, bytes: usize },
+}
+
+#[derive(Clone, Debug)]
+enum KeptFrame {
+    Data(Bytes),
+    Trailers(HeaderMap),
 }
 
 /// Why a body is not whole. It is the client's doing.
@@ -56,7 +87,12 @@ pub(crate) enum BodyFault {
     TooLarge,
     #[error("the request body is broken off")]
     Broken,
+    /// No fault of the client: the request is being sent again, and this sending of it is over.
+    #[error("the request is sent again")]
+    SentAgain,
 }
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
 
 /// Which side of an exchange is waited for, since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +107,7 @@ pub(crate) enum Awaited {
 impl RequestBody {
     /// Without any bytes.
     pub(crate) fn empty() -> Self {
-        Self { client: None, left: 0, upload: None, set: Arc::default(), held: None }
+        Self { upload: None, turn: 0, yielded: 0, held: None, place: None }
     }
 
     /// The body of a client's request of at most so many bytes; `set` is what its trailers cannot say.
@@ -79,49 +115,69 @@ impl RequestBody {
         if client.is_end_stream() {
             return Self::empty();
         }
-        let now = Instant::now();
-        let state = State { moved: now, client_silent: false, ended: false, fault: None, continued: false };
-        let upload = Upload { state: Mutex::new(state), wanted: AtomicWaker::new() };
-        Self {
-            client: Some(client),
+        let state = State {
+            client,
             left: max.unwrap_or(u64::MAX),
-            upload: Some(Arc::new(upload)),
-            set: set.clone(),
-            held: None,
+            turn: 0,
+            kept: Kept::Untouched,
+            taken: false,
+            moved: Instant::now(),
+            client_silent: false,
+            ended: false,
+            fault: None,
+            continued: false,
+        };
+        let upload = Upload { state: Mutex::new(state), wanted: AtomicWaker::new(), set: set.clone() };
+        Self { upload: Some(Arc::new(upload)), ..Self::empty() }
+    }
+
+    /// The same body from its beginning, for another sending; the one before yields nothing any more. `None` if a part
+    /// of it is gone.
+    pub(crate) fn again(upload: Option<&Arc<Upload>>) -> Option<Self> {
+        let Some(upload) = upload else { return Some(Self::empty()) };
+        let mut state = upload.state.lock();
+        if matches!(state.kept, Kept::No) || state.fault.is_some() {
+            return None;
         }
+        state.turn += 1;
+        state.moved = Instant::now();
+        (state.ended, state.client_silent, state.taken) = (false, false, false);
+        Some(Self { upload: Some(upload.clone()), turn: state.turn, ..Self::empty() })
     }
 
     /// Whether the request can be sent twice: all of it is in its head.
     pub(crate) fn is_empty(&self) -> bool {
-        self.client.is_none()
+        self.upload.is_none()
     }
 
     /// How far it has come, where there is one.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         self.upload.clone()
     }
-}
 
-/// Holds the body back until the service asks for it: the client does so too, and may never have to send it.
-pub(crate) fn hold(request: &mut Request<RequestBody>) {
-    let Some(upload) = request.body().upload() else { return };
-    request.body_mut().held = Some(Box::pin(tokio::time::sleep(CONTINUE)));
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            upload.state.lock().continued = true;
-            upload.wanted.wake();
+    /// Keeps a stream's place until all has been sent.
+    pub(crate) fn occupy(&mut self, place: Option<Arc<Place>>) {
+        if self.upload.is_some() {
+            self.place = place;
         }
-    });
+    }
+
+    /// Holds it back until the service asks for it: the client does so too, and may never have to send it.
+    pub(crate) fn hold(&mut self) {
+        if self.upload.is_some() {
+            self.held = Some(Box::pin(tokio::time::sleep(CONTINUE)));
+        }
+    }
 }
 
 impl Upload {
     /// Who keeps the exchange waiting.
     pub(crate) fn awaited(&self) -> Awaited {
         let state = self.state.lock();
-        match state {
-            _ if state.ended => Awaited::Answer(state.moved),
-            _ if state.client_silent => Awaited::Client(state.moved),
-            _ => Awaited::Service(state.moved),
+        match () {
+            () if state.ended => Awaited::Answer(state.moved),
+            () if state.client_silent => Awaited::Client(state.moved),
+            () => Awaited::Service(state.moved),
         }
     }
 
@@ -130,16 +186,106 @@ impl Upload {
         self.state.lock().fault
     }
 
-    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyFault>>>, is_end: bool) {
+    /// Whether some of it is missing at the service: it has bytes, and nobody has asked for them.
+    pub(crate) fn is_withheld(&self) -> bool {
+        let state = self.state.lock();
+        !state.taken && (!state.kept.frames().is_empty() || !state.client.is_end_stream())
+    }
+
+    /// Keeps what is read from now on, as long as there is little of it.
+    pub(crate) fn keep(&self) {
         let mut state = self.state.lock();
-        state.client_silent = polled.is_pending();
+        if matches!(state.kept, Kept::Untouched) {
+            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0 };
+        }
+    }
+
+    /// An answer has begun: the request is not sent again.
+    pub(crate) fn answered(&self) {
+        self.state.lock().kept = Kept::No;
+    }
+
+    /// The service wants the body.
+    pub(crate) fn is_wanted(&self) {
+        self.state.lock().continued = true;
+        self.wanted.wake();
+    }
+}
+
+impl State {
+    /// Reads what comes next from the client.
+    fn read(&mut self, set: &[HeaderName], cx: &mut Context<'_>) -> Polled {
+        let polled = Pin::new(&mut self.client).poll_frame(cx).map(|frame| {
+            frame.map(|frame| {
+                let mut frame = frame.map_err(|_| BodyFault::Broken)?;
+                if let Some(trailers) = frame.trailers_mut() {
+                    head::for_trailers(trailers, set);
+                }
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.left = self.left.checked_sub(length).ok_or(BodyFault::TooLarge)?;
+                Ok(frame)
+            })
+        });
+        self.note(&polled);
+        polled
+    }
+
+    fn note(&mut self, polled: &Polled) {
+        self.client_silent = polled.is_pending();
         match polled {
             Poll::Pending => return,
-            Poll::Ready(None) => state.ended = true,
-            Poll::Ready(Some(Ok(_))) => state.ended = is_end,
-            Poll::Ready(Some(Err(fault))) => state.fault = Some(*fault),
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.ended = self.client.is_end_stream();
+                self.kept.push(frame);
+            }
+            Poll::Ready(Some(Err(fault))) => self.fault = Some(*fault),
         }
-        state.moved = Instant::now();
+        self.moved = Instant::now();
+    }
+}
+
+impl Kept {
+    fn frames(&self) -> &[KeptFrame] {
+        match self {
+            Self::No | Self::Untouched => &[],
+            Self::Yes { frames, .. } => frames,
+        }
+    }
+
+    fn push(&mut self, frame: &Frame<Bytes>) {
+        let Self::Yes { frames, bytes } = self else {
+            *self = Self::No;
+            return;
+        };
+        if let Some(data) = frame.data_ref() {
+            *bytes += data.len();
+            frames.push(KeptFrame::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            frames.push(KeptFrame::Trailers(trailers.clone()));
+        }
+        // Each frame costs its own bytes, and some more.
+        if *bytes + frames.len() * size_of::<KeptFrame>() > KEPT {
+            *self = Self::No;
+        }
+    }
+}
+
+impl KeptFrame {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl From<&KeptFrame> for Frame<Bytes> {
+    fn from(kept: &KeptFrame) -> Self {
+        match kept {
+            KeptFrame::Data(data) => Self::data(data.clone()),
+            KeptFrame::Trailers(trailers) => Self::trailers(trailers.clone()),
+        }
     }
 }
 
@@ -147,12 +293,9 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyFault;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
-        let (Some(client), Some(upload)) = (&mut this.client, &this.upload) else { return Poll::Ready(None) };
+        let Some(upload) = &this.upload else { return Poll::Ready(None) };
         if let Some(held) = &mut this.held {
             upload.wanted.register(cx.waker());
             if !upload.state.lock().continued && held.as_mut().poll(cx).is_pending() {
@@ -160,26 +303,40 @@ impl Body for RequestBody {
             }
             this.held = None;
         }
-        let polled = Pin::new(&mut *client).poll_frame(cx).map(|frame| {
-            frame.map(|frame| {
-                let mut frame = frame.map_err(|_| BodyFault::Broken)?;
-                if let Some(trailers) = frame.trailers_mut() {
-                    head::for_trailers(trailers, &this.set);
-                }
-                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.left = this.left.checked_sub(length).ok_or(BodyFault::TooLarge)?;
-                Ok(frame)
-            })
-        });
-        upload.note(&polled, client.is_end_stream());
+        let mut state = upload.state.lock();
+        if state.turn != this.turn {
+            return Poll::Ready(Some(Err(BodyFault::SentAgain)));
+        }
+        state.taken = true;
+        if let Some(kept) = state.kept.frames().get(this.yielded) {
+            let frame = Frame::from(kept);
+            this.yielded += 1;
+            if state.kept.frames().len() == this.yielded {
+                state.ended = state.client.is_end_stream();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let polled = state.read(&upload.set, cx);
+        this.yielded = state.kept.frames().len();
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.client.as_ref().is_none_or(Incoming::is_end_stream)
+        let Some(upload) = &self.upload else { return true };
+        let state = upload.state.lock();
+        state.kept.frames().len() <= self.yielded && state.client.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.client.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        let Some(upload) = &self.upload else { return SizeHint::with_exact(0) };
+        let state = upload.state.lock();
+        let kept: u64 = state.kept.frames().iter().skip(self.yielded).map(KeptFrame::len).sum();
+        let client = state.client.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(client.lower() + kept);
+        if let Some(upper) = client.upper() {
+            hint.set_upper(upper + kept);
+        }
+        hint
     }
 }

@@ -8,7 +8,7 @@ use auth::{Place, Sender, TokenSources};
 use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use listener::{Answer, Peer};
@@ -16,16 +16,17 @@ use telemetry::TraceContext;
 
 use crate::access::Tokens;
 use crate::answer::{self, Refusal};
-use crate::body::{self, RequestBody};
+use crate::body::RequestBody;
 use crate::definition::ResponseFrom;
 use crate::head;
 use crate::in_flight::{InFlight, Over};
+use crate::informational::{self, Client};
 use crate::proxy::Proxy;
 use crate::record::Record;
 use crate::relay::{InSession, Relay};
 use crate::table::Route;
 use crate::tunnel;
-use crate::upstream::{Answered, Patience};
+use crate::upstream::{Answered, Failed, Patience};
 use crate::waiting::Expected;
 
 /// How long is waited for an answer where there is no limit.
@@ -80,11 +81,19 @@ impl Exchange<'_> {
             head.uri = uri(path, head.uri.query(), expected.as_ref())?;
         }
         let expects = head.headers.contains_key(EXPECT);
+        // HTTP/1.0 has no informational answers (RFC 9110, section 15.2).
+        let gate = peer.gate.clone().filter(|_| head.version == Version::HTTP_11);
         let mut request =
             Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body, &route.set));
         if expects {
-            body::hold(&mut request);
+            request.body_mut().hold();
         }
+        let client = gate.map(|gate| Client {
+            gate,
+            in_flight: session.as_ref().map(|session| session.in_flight.clone()),
+            route: route.clone(),
+        });
+        informational::watch(&mut request, expects, client);
         Ok(Prepared { request, wanted, expected, session, withholds_credentials })
     }
 
@@ -174,7 +183,8 @@ impl Exchange<'_> {
         let patience = Patience { answer, idle: config.idle_timeout };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
-            let answered = self.route.upstream.send(request, patience).await?;
+            let sent = self.route.upstream.send(request, patience, &config.services).await;
+            let answered = sent.map_err(|failed| told(record, &failed))?;
             let mut answer = self.answer(answered, wanted, expected, session, record).await?;
             if let Answer::Response(response) = &mut answer
                 && withholds_credentials
@@ -228,7 +238,10 @@ impl Exchange<'_> {
                 return Ok(tunnel::open(&response, service, early, session, record.take()));
             }
             // Nobody has asked for it.
-            (StatusCode::SWITCHING_PROTOCOLS, None, _) => return Err(Refusal::Unreachable),
+            (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
+                let failed = self.route.upstream.is_invalid(target, "a 101 that nobody has asked for");
+                return Err(told(record, &failed));
+            }
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
                 let accepted = Relay::new(body, link, (upstream, target), idle, None, Record::default());
@@ -237,8 +250,15 @@ impl Exchange<'_> {
             }
             _ => {}
         }
-        if head::has_unknown_coding(&response) {
-            return Err(Refusal::Unreachable);
+        let fault = if head::has_unknown_coding(&response) {
+            Some("Transfer-Encoding must be chunked")
+        } else {
+            head::one_length(&mut response)
+                .err()
+                .map(|head::Lengths| "Content-Length must be one decimal number")
+        };
+        if let Some(fault) = fault {
+            return Err(told(record, &self.route.upstream.is_invalid(target, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
@@ -249,6 +269,12 @@ impl Exchange<'_> {
                 .map(|body| Relay::new(body, link, (upstream, target), idle, session, record).boxed_unsync()),
         ))
     }
+}
+
+/// Notes why a service has failed; returns what the client is told of it.
+fn told(record: &mut Record, failed: &Failed) -> Refusal {
+    record.failed(failed.reason.as_ref());
+    failed.refusal
 }
 
 /// The target of the request to a service: the query as it came (d27), behind one that the path may have by now, and how

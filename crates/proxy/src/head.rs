@@ -11,7 +11,7 @@ use http::header::{
     COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use listener::Peer;
 use telemetry::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -76,6 +76,9 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
         Some(host) => Some(host.clone()),
         None => head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
     };
+    if let Some(hops) = hops_left(head) {
+        head.headers.insert(MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
+    }
     let headers = &mut head.headers;
     drop_hop_by_hop(headers);
     claims::drop_claims(headers, peer.trusted.is_some());
@@ -135,14 +138,74 @@ pub(crate) fn has_unknown_coding<B>(answer: &Response<B>) -> bool {
         || codings.next().is_some()
 }
 
+/// What an answer says of its length is neither one number nor the same one several times (RFC 9110, section 8.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lengths;
+
+/// Leaves one length of those that an answer announces, in its shortest form: whoever comes after us cannot read it in
+/// another way. Answers to `HEAD` and 304 count too; where `Transfer-Encoding` decides, none is left.
+pub(crate) fn one_length<B>(answer: &mut Response<B>) -> Result<(), Lengths> {
+    let has_none = answer.status() == StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it does not count.
+    if has_none || headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+        return Ok(());
+    }
+    let is_one = lengths.next().is_none();
+    let mut numbers = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|number| decimal(number.trim_ascii()));
+    let length = numbers.next().flatten().ok_or(Lengths)?;
+    if !numbers.all(|number| number == Some(length)) {
+        return Err(Lengths);
+    }
+    if !is_one
+        || first.as_bytes().starts_with(b"0") && length > 0
+        || first.as_bytes().len() > 20
+        || first.as_bytes().contains(&b',')
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+/// A number of decimal digits alone: the standard library takes a sign too.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+}
+
+/// How many proxies an `OPTIONS` may still pass (RFC 9110, section 7.6.2); `None` for other methods and values that are
+/// no number. A number beyond 64 bits counts as the largest.
+pub(crate) fn hops_left(head: &Parts) -> Option<u64> {
+    if head.method != Method::OPTIONS {
+        return None;
+    }
+    let mut values = head.headers.get_all(MAX_FORWARDS).iter();
+    let digits = values.next().filter(|_| values.next().is_none())?.as_bytes();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| decimal(digits).unwrap_or(u64::MAX))
+}
+
+/// Makes an informational answer one for a client (RFC 9110, section 15.2). It has no body, so nothing of it says how long
+/// one is; of what the definition sets, only what it takes away counts.
+pub(crate) fn informational(headers: &mut HeaderMap, set: &[(HeaderName, Option<HeaderValue>)]) {
+    drop_hop_by_hop(headers);
+    headers.remove(CONTENT_LENGTH);
+    for (name, _) in set {
+        headers.remove(name);
+    }
+}
+
 /// Turns the head of a service's answer into one for a client.
 pub(crate) fn for_client<B>(answer: &mut Response<B>, set: &[(HeaderName, Option<HeaderValue>)]) {
     let version = std::mem::replace(answer.version_mut(), Version::HTTP_11);
     let headers = answer.headers_mut();
-    if headers.contains_key(TRANSFER_ENCODING) {
-        // It counts, and nobody after us may think otherwise (RFC 9112, section 6.3).
-        headers.remove(CONTENT_LENGTH);
-    }
     drop_hop_by_hop(headers);
     headers.append(VIA, via(version));
     for (name, value) in set {

@@ -45,6 +45,17 @@ enum Stage {
 #[error("the session has ended")]
 pub(crate) struct Over;
 
+/// As the error of a body: over HTTP/2 the stream ends with CANCEL, which clients of gRPC report as CANCELLED.
+#[derive(Debug, thiserror::Error)]
+#[error("the session has ended")]
+pub(crate) struct Cancelled(#[source] h2::Error);
+
+impl From<Over> for Cancelled {
+    fn from(_: Over) -> Self {
+        Self(h2::Reason::CANCEL.into())
+    }
+}
+
 impl InFlight {
     pub(crate) fn new(gate: Option<Gate>) -> Self {
         let state = State { stage: Stage::Waiting, waker: None, last_payload: None, ending: None };
@@ -95,6 +106,17 @@ impl InFlight {
         Ok(())
     }
 
+    /// Hands an informational answer on, unless the session has ended. What has not left is kept back when it ends.
+    pub(crate) fn interim(&self, head: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Waiting
+            && let Some(gate) = &self.gate
+        {
+            state.last_payload = Some(Instant::now());
+            gate.interim(head);
+        }
+    }
+
     /// Keeps something until the answer has left.
     pub(crate) fn hold(&self, what: impl Any + Send) {
         if let Some(gate) = &self.gate {
@@ -127,7 +149,10 @@ impl Connection for InFlight {
         let silenced = || self.gate.as_ref().is_none_or(Gate::silence);
         let mut told = Told { last_payload: state.last_payload, ..Told::default() };
         match state.stage {
-            Stage::Waiting => told.requests = 1,
+            Stage::Waiting => {
+                told.requests = 1;
+                self.gate.as_ref().inspect(|gate| gate.retract());
+            }
             Stage::Answering => told.requests = u64::from(silenced()),
             Stage::Tunnel => told.ended = silenced(),
             Stage::Over => return Told::default(),

@@ -13,6 +13,7 @@ mod exchange;
 mod fault;
 mod head;
 mod in_flight;
+mod informational;
 mod limit;
 mod path;
 mod proxy;
@@ -36,6 +37,7 @@ pub use fault::{Fault, Warning};
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
+pub use upstream::ServiceLimits;
 pub use waiting::{
     AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
 };

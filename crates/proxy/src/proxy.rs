@@ -15,9 +15,11 @@ use crate::access::Access;
 use crate::answer::{self, Refusal};
 use crate::apis::Apis;
 use crate::exchange::{Exchange, Prepared};
+use crate::head;
 use crate::path::PathView;
 use crate::record::Record;
 use crate::table::Route;
+use crate::upstream::ServiceLimits;
 use crate::waiting::Waiting;
 
 /// How often connections to services are looked through.
@@ -32,6 +34,8 @@ pub struct Config {
     pub answer_timeout: Duration,
     /// How long a body, in either direction, may stand still.
     pub idle_timeout: Duration,
+    /// The connections to services, and how large the heads of their answers may be.
+    pub services: ServiceLimits,
 }
 
 /// The proxy of a node.
@@ -76,7 +80,7 @@ impl Proxy {
         loop {
             every.tick().await;
             self.apis.table().upstreams().for_each(|(_, upstream)| {
-                upstream.watch();
+                upstream.watch(&self.config.services);
                 upstream.sweep();
                 // A definition that is changed takes with it what nobody has counted.
                 upstream.count_ejections(&self.metrics.proxy);
@@ -132,15 +136,14 @@ impl Proxy {
                 if methods.is_empty() {
                     return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
                 }
-                let answer = answer::preflight(&methods, &self.config.cors, origin);
-                let mut record = unmatched();
-                record.answered(answer.status());
-                record.whole();
-                return Err(Box::new(Answer::Response(answer)));
+                return Err(Box::new(self.preflight(&methods, unmatched(), origin)));
             }
             Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched(), origin))),
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
+        if head::hops_left(&head) == Some(0) {
+            return Err(Box::new(self.preflight(&table.methods(&path), record, origin)));
+        }
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match route.pattern.rewrite(&path) {
             Ok(path) => exchange.prepare(head, &path, body, trace, &mut record),
@@ -165,6 +168,7 @@ impl Proxy {
                 trace,
                 status: None,
                 outcome: ProxyStatus::ClientClosed,
+                reason: None,
                 began: SystemTime::now(),
                 took: Duration::ZERO,
                 call: None,
@@ -172,6 +176,13 @@ impl Proxy {
             record.tell(self.reporter.clone(), report);
         }
         record
+    }
+
+    fn preflight(&self, methods: &[Method], mut record: Record, origin: Option<&HeaderValue>) -> Answer {
+        let answer = answer::preflight(methods, &self.config.cors, origin);
+        record.answered(answer.status());
+        record.whole();
+        Answer::Response(answer)
     }
 
     fn refuse(&self, refusal: Refusal, record: Record, origin: Option<&HeaderValue>) -> Answer {

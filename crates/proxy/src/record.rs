@@ -10,6 +10,7 @@ use telemetry::{Call, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext
 
 use crate::answer::Refusal;
 use crate::definition::TargetConfig;
+use crate::upstream::Failure;
 
 /// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
 /// request, and counts nothing.
@@ -71,6 +72,13 @@ impl Record {
             call.status = Some(status);
             call.took = call.began.elapsed().ok();
             call.target = Some((target.host.as_str().into(), target.port));
+        }
+    }
+
+    /// The service has failed, for this reason.
+    pub(crate) fn failed(&mut self, reason: Option<&Failure>) {
+        if let Some(report) = self.report() {
+            report.reason = reason.map(|reason| reason.to_string().into());
         }
     }
 

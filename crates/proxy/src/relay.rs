@@ -12,7 +12,7 @@ use listener::BoxError;
 use session::Registration;
 
 use crate::head;
-use crate::in_flight::{InFlight, Over};
+use crate::in_flight::{Cancelled, InFlight, Over};
 use crate::record::Record;
 use crate::upstream::{Link, Upstream};
 
@@ -113,7 +113,7 @@ impl Body for Relay {
         let this = &mut *self;
         if let Err(over) = this.session.check(cx) {
             this.record.killed();
-            return Poll::Ready(Some(Err(over.into())));
+            return Poll::Ready(Some(Err(Cancelled::from(over).into())));
         }
         let Some(link) = &mut this.link else { return Poll::Ready(None) };
         let mut polled = link.poll_body(&mut this.body, this.idle, cx);
@@ -128,10 +128,11 @@ impl Body for Relay {
                     && let Err(over) = session.in_flight.payload()
                 {
                     this.record.killed();
-                    return Poll::Ready(Some(Err(over.into())));
+                    return Poll::Ready(Some(Err(Cancelled::from(over).into())));
                 }
             }
             Poll::Ready(Some(Err(_))) => {
+                this.record.failed(Some(&this.upstream.broke_off(this.target)));
                 this.record.broken();
                 this.link = None;
             }
@@ -187,7 +188,7 @@ impl Body for Whole {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Err(over) = self.session.check(cx) {
             self.record.killed();
-            return Poll::Ready(Some(Err(over.into())));
+            return Poll::Ready(Some(Err(Cancelled::from(over).into())));
         }
         Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
     }

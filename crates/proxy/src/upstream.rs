@@ -4,12 +4,14 @@ mod balance;
 mod check;
 mod connect;
 mod copy;
+mod failure;
 mod link;
 mod pool;
+mod reach;
+mod streams;
 mod target;
 mod tls;
 
-use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -17,11 +19,8 @@ use std::time::{Duration, Instant};
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
@@ -29,19 +28,46 @@ use crate::definition::{TargetConfig, UpstreamConfig};
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
+pub(crate) use failure::{Failure, Kind};
 pub(crate) use link::{Link, Patience, SendError};
+pub(crate) use streams::Place;
 use target::Target;
 use tls::Tls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
-/// How long making a connection may take, name resolution and TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// A request that has not reached any server for so long does not look for another one.
 const SEARCH: Duration = Duration::from_secs(8);
 
-/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
-const PING: Duration = Duration::from_secs(20);
+/// How often a request that the service has not processed is sent again.
+const RESENDS: u32 = 16;
+
+/// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without end.
+const RESENDS_AT_ONCE: u32 = 3;
+
+/// What an operator decides about the connections to services and their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// How long a connection gets new requests; then the name of its service is resolved again.
+    pub connection_age: Duration,
+    /// The most header fields of an answer; more are answered with 502.
+    pub fields: usize,
+    /// The most bytes of an answer's head; more are answered with 502.
+    pub head: usize,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self { connection_age: Duration::from_secs(600), fields: 256, head: 64 << 10 }
+    }
+}
+
+/// No answer: what the client is told, and why.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) refusal: Refusal,
+    /// `None` if the client is to blame.
+    pub(crate) reason: Option<Failure>,
+}
 
 /// The servers of an API.
 #[derive(Debug)]
@@ -88,89 +114,155 @@ impl Upstream {
     }
 
     /// Begins to ask the servers whether they are well, where the definition wants it, until this is dropped.
-    pub(crate) fn watch(self: &Arc<Self>) {
+    pub(crate) fn watch(self: &Arc<Self>, limits: &ServiceLimits) {
         let Some(check) = &self.config.health_check else { return };
         self.checks.get_or_init(|| {
             let asked = self.targets.iter().enumerate().filter(|(_, target)| target.config.weight > 0);
-            asked.map(|(at, _)| check::watch(Arc::downgrade(self), at, check.clone())).collect()
+            asked.map(|(at, _)| check::watch(Arc::downgrade(self), at, check.clone(), *limits)).collect()
         });
     }
 
     /// Sends a request to one of the servers, to another one where it cannot be reached, and waits for the head of the
-    /// answer. An idempotent request without a body is sent again where a server has closed a connection that was kept, and
-    /// to another server where one has closed a new connection (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
+    /// answer. It is sent again
+    /// - where nothing or not all of it was sent, or the service says that it has not processed it, and its body is still
+    ///   in hand: whatever its method (RFC 9113, section 8.7);
+    /// - where it is idempotent and has no body, and a server has closed a connection that was kept, or a new one while
+    ///   there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
     ///
     /// # Errors
-    /// What the client is told.
+    /// What the client is told, and why.
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
         patience: Patience,
-    ) -> Result<Answered, Refusal> {
+        limits: &ServiceLimits,
+    ) -> Result<Answered, Failed> {
         let upload = request.body().upload();
         let replayable = request.body().is_empty() && request.method().is_idempotent();
-        let (mut tried, mut searched) = (0u64, Duration::ZERO);
+        let (mut tried, mut searched, mut resent) = (0u64, Duration::ZERO, 0u32);
         // One connection that was closed is bad luck; a request must not go through all that are kept.
         let mut only_new = false;
+        let mut reason = None;
         while let Some(at) = self.balancer.pick(tried) {
             let target = &self.targets[at];
-            let kept = if only_new { None } else { target.pool.take() };
-            let mut link = match kept {
-                Some(link) => link,
-                None => {
-                    let began = Instant::now();
-                    // Boxed: most requests find a connection.
-                    match Box::pin(self.connect(target)).await {
-                        Ok(link) => {
-                            target.pool.share(&link);
-                            link
-                        }
-                        Err(error) if connect::is_exhausted(&error) => return Err(Refusal::Exhausted),
-                        Err(error) => {
-                            tracing::debug!(server = %target.authority, %error, "cannot connect");
-                            self.failed(at);
-                            tried |= 1 << at;
-                            searched += began.elapsed();
-                            if searched > SEARCH {
-                                break;
-                            }
-                            continue;
-                        }
+            let began = Instant::now();
+            let mut link = match self.link(target, only_new, limits).await {
+                Ok(link) => link,
+                Err(failure) => {
+                    self.complain(target, &failure);
+                    if failure.kind == Kind::Exhausted {
+                        return Err(Failed { refusal: Refusal::Exhausted, reason: Some(failure) });
                     }
+                    if failure.kind != Kind::Busy {
+                        self.failed(at);
+                    }
+                    reason = Some(failure);
+                    tried |= 1 << at;
+                    searched += began.elapsed();
+                    if searched > SEARCH {
+                        break;
+                    }
+                    continue;
                 }
             };
             target.address(&mut request, link.is_http2());
             let again = replayable && (!link.fresh || self.balancer.has_choice());
-            let copy = again.then(|| Copy::of(&request));
+            let copy = (again || link.is_http2()).then(|| Copy::of(&request));
+            if link.is_http2()
+                && let Some(upload) = &upload
+            {
+                upload.keep();
+            }
             match link.send(request, patience).await {
-                Ok(response) => {
+                Ok(response) if response.headers().len() <= limits.fields => {
+                    if let Some(upload) = &upload {
+                        upload.answered();
+                    }
                     self.answered(at, response.status());
                     return Ok(Answered { response, link, target: at });
                 }
-                Err(SendError::NotSent(unsent)) if !link.fresh => {
+                Ok(_) => {
+                    let failure = Failure::new(Kind::Head, link::HEAD_LIMITS);
+                    return Err(self.give_up(at, &SendError::Garbage(failure), upload.as_deref()));
+                }
+                Err(SendError::NotSent(unsent)) if resent < if link.fresh { 1 } else { RESENDS } => {
+                    resent += 1;
                     only_new = true;
                     request = *unsent;
                 }
-                Err(SendError::Closed) if let Some(copy) = copy => {
+                Err(SendError::Unprocessed(failure))
+                    if resent < RESENDS
+                        && copy.is_some()
+                        && let Some(body) = RequestBody::again(upload.as_ref()) =>
+                {
+                    resent += 1;
+                    tracing::debug!(api = %self.api, server = %target.authority, %failure, resent, "sent again");
+                    link.refused();
+                    drop(link);
+                    request = copy.expect("it was looked for").into_request(body);
+                    if resent > RESENDS_AT_ONCE {
+                        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=5 * u64::from(resent))))
+                            .await;
+                    }
+                }
+                Err(SendError::Closed(failure)) if let Some(copy) = copy.filter(|_| again) => {
                     if link.fresh {
+                        self.complain(target, &failure);
                         self.failed(at);
                         tried |= 1 << at;
                     }
+                    reason = Some(failure);
                     only_new = true;
-                    request = copy.into_request();
+                    request = copy.into_request(RequestBody::empty());
                 }
-                Err(error) => {
-                    tracing::debug!(server = %target.authority, ?error, "no answer");
-                    if !matches!(error, SendError::ClientSilent)
-                        && upload.as_deref().and_then(Upload::fault).is_none()
-                    {
-                        self.failed(at);
-                    }
-                    return Err(refusal(&error, upload.as_deref()));
-                }
+                Err(error) => return Err(self.give_up(at, &error, upload.as_deref())),
             }
         }
-        Err(Refusal::Unreachable)
+        let refusal = match &reason {
+            Some(failure) if failure.kind == Kind::Busy => Refusal::Busy,
+            _ => Refusal::Unreachable,
+        };
+        Err(Failed { refusal, reason })
+    }
+
+    /// No server is asked any more.
+    fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
+        let refusal = refusal(error, upload);
+        let reason = match error {
+            _ if upload.and_then(Upload::fault).is_some() => None,
+            SendError::ClientSilent => None,
+            SendError::ServiceSilent => Some(Failure::new(Kind::Silent, "")),
+            SendError::NotSent(_) => Some(Failure::new(Kind::Closed, "nothing was sent")),
+            SendError::Unprocessed(failure) | SendError::Closed(failure) | SendError::Garbage(failure) => {
+                Some(failure.clone())
+            }
+        };
+        if let Some(failure) = &reason {
+            self.complain(&self.targets[at], failure);
+            self.failed(at);
+        }
+        Failed { refusal, reason }
+    }
+
+    /// Says in the log what is wrong with a server, at a bounded rate.
+    fn complain(&self, target: &Target, failure: &Failure) {
+        let Some(suppressed) = target.complaints.due(failure.kind, Instant::now()) else { return };
+        let (server, reason) = (target.authority.as_str(), failure.to_string());
+        tracing::warn!(api = &*self.api, server, reason = reason.as_str(), suppressed, "service failed");
+    }
+
+    /// Notes that the body of an answer has broken off; returns why, for the request log.
+    pub(crate) fn broke_off(&self, at: usize) -> Failure {
+        let failure = Failure::new(Kind::Body, "");
+        self.complain(&self.targets[at], &failure);
+        failure
+    }
+
+    /// Notes that an answer cannot be passed on; returns what the client is told.
+    pub(crate) fn is_invalid(&self, at: usize, detail: &str) -> Failed {
+        let failure = Failure::new(Kind::Protocol, detail);
+        self.complain(&self.targets[at], &failure);
+        Failed { refusal: Refusal::Unreachable, reason: Some(failure) }
     }
 
     /// Takes note of an answer: it may say that there is nobody behind it.
@@ -239,35 +331,6 @@ impl Upstream {
             }
         }
     }
-
-    async fn connect(&self, target: &Target) -> io::Result<Box<Link>> {
-        let connecting = async {
-            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS).map(Tls::config);
-            let io = Io::connect(&target.config, tls.as_ref()).await?;
-            let http2 = match tls {
-                Some(_) => io.has_chosen_http2(),
-                None => self.config.http2,
-            };
-            if !http2 {
-                return Link::http1(io).await.map_err(io::Error::other);
-            }
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING)
-                .keep_alive_timeout(PING)
-                .handshake(TokioIo::new(io))
-                .await
-                .map_err(io::Error::other)?;
-            // Whoever has an exchange on it sees its end; nobody else needs to.
-            tokio::spawn(async move { connection.await.unwrap_or_default() });
-            Ok(Link::over(sender))
-        };
-        // Before the credentials are looked up: a connection made with those of before is not kept.
-        let epoch = target.pool.epoch();
-        let mut link = timeout(CONNECT, connecting).await??;
-        link.epoch = epoch;
-        Ok(Box::new(link))
-    }
 }
 
 /// What the client is told; what is wrong with its body comes first.
@@ -277,6 +340,6 @@ fn refusal(error: &SendError, upload: Option<&Upload>) -> Refusal {
         (Some(BodyFault::Broken), _) => Refusal::ClientBroken,
         (None, SendError::ClientSilent) => Refusal::ClientSilent,
         (None, SendError::ServiceSilent) => Refusal::ServiceSilent,
-        (None, _) => Refusal::Unreachable,
+        (_, _) => Refusal::Unreachable,
     }
 }

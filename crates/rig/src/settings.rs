@@ -29,7 +29,7 @@ use connection::TokenKey;
 use document::Watched;
 use event::ExtensionNames;
 use listener::{Limits, Tls, TrustedProxies};
-use proxy::{CorrelationKey, Definitions, WaitingConfig};
+use proxy::{CorrelationKey, Definitions, ServiceLimits, WaitingConfig};
 use subscription::Extractors;
 use telemetry::{LogFormat, SpansConfig};
 use tracing::Level;
@@ -188,6 +188,11 @@ impl Settings {
                 cors: cors.clone(),
                 answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
                 idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
+                services: ServiceLimits {
+                    connection_age: reader.time("PROXY_CONNECTION_AGE"),
+                    fields: reader.number("PROXY_ANSWER_HEADERS"),
+                    head: reader.bytes("PROXY_ANSWER_HEADER_BYTES"),
+                },
             },
             inbound: inbound::Config {
                 cors,

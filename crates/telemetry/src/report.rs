@@ -31,6 +31,8 @@ pub struct Report {
     pub status: Option<StatusCode>,
     /// What became of it.
     pub outcome: ProxyStatus,
+    /// Why its service has failed, where it has.
+    pub reason: Option<Box<str>>,
     /// When its head had come.
     pub began: SystemTime,
     /// How long it took, to the end of its answer or of the connection that it became.
@@ -113,6 +115,7 @@ impl Report {
             endpoint = &*labels.endpoint,
             status = self.status.map(|status| status.as_u16()),
             outcome = self.outcome.as_str(),
+            reason = self.reason.as_deref(),
             duration_ms = self.took.as_micros() as f64 / 1000.0,
             remote = address_text(self.address),
             session = self.session.as_deref(),

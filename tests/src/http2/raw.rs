@@ -106,6 +106,36 @@ impl RawHttp2 {
         connection
     }
 
+    /// Takes a connection as its server: reads the preface, and says these SETTINGS.
+    ///
+    /// # Panics
+    /// Where the client does not begin as one of HTTP/2.
+    pub fn accepted(mut wire: Wire, settings: &[(u16, u32)]) -> Self {
+        let preface = wire.exactly(PREFACE.len()).expect("a preface");
+        assert_eq!(preface, PREFACE.as_bytes());
+        let mut connection = Self { wire, frames: Vec::new() };
+        connection.settings(settings);
+        connection
+    }
+
+    /// The stream of the next request, when its head has come; `None` at the end of the connection.
+    pub fn request(&mut self) -> Option<u32> {
+        self.until(|frame| frame.kind == kind::HEADERS).map(|head| head.stream)
+    }
+
+    /// Answers with a status of 200 and this body, or with the head alone where there is none.
+    pub fn answer(&mut self, stream: u32, body: Option<&str>) {
+        self.frame(kind::HEADERS, flag::END_HEADERS, stream, [0x88]);
+        if let Some(body) = body {
+            self.frame(kind::DATA, flag::END_STREAM, stream, body);
+        }
+    }
+
+    /// Says that no stream beyond this one is processed.
+    pub fn go_away(&mut self, last_stream: u32, code: u32) {
+        self.frame(kind::GOAWAY, 0, 0, [last_stream.to_be_bytes(), code.to_be_bytes()].concat());
+    }
+
     /// Sends bytes as they are.
     pub fn bytes(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.send(bytes);

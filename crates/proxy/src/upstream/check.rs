@@ -8,7 +8,7 @@ use http::{HeaderValue, Request};
 use tokio::time::{sleep, timeout};
 
 use super::target::Target;
-use super::{Patience, Upstream};
+use super::{Patience, ServiceLimits, Upstream};
 use crate::body::RequestBody;
 use crate::definition::HealthCheck;
 
@@ -45,11 +45,11 @@ impl Opinion {
 }
 
 /// Runs as long as the upstream is there.
-pub(super) async fn watch(upstream: Weak<Upstream>, at: usize, check: HealthCheck) {
+pub(super) async fn watch(upstream: Weak<Upstream>, at: usize, check: HealthCheck, limits: ServiceLimits) {
     let mut opinion = Opinion::new();
     loop {
         let Some(upstream) = upstream.upgrade() else { return };
-        let good = timeout(check.timeout, is_good(&upstream, &upstream.targets[at], &check)).await;
+        let good = timeout(check.timeout, is_good(&upstream, &upstream.targets[at], &check, &limits)).await;
         if let Some(well) = opinion.hear(good.unwrap_or(false), &check) {
             upstream.set_well(at, well);
         }
@@ -63,8 +63,14 @@ fn pause(interval: Duration) -> Duration {
 }
 
 /// Asks once, over a connection of its own: that it can be made is part of being well.
-async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck) -> bool {
-    let Ok(mut link) = upstream.connect(target).await else { return false };
+async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck, limits: &ServiceLimits) -> bool {
+    let mut link = match upstream.connect(target, limits).await {
+        Ok(link) => link,
+        Err(failure) => {
+            upstream.complain(target, &failure);
+            return false;
+        }
+    };
     let mut request = Request::new(RequestBody::empty());
     *request.uri_mut() = check.path.parse().expect("the path was checked with the definition");
     target.address(&mut request, link.is_http2());
@@ -140,8 +146,8 @@ mod tests {
         let tasks = || Handle::current().metrics().num_alive_tasks();
         assert_eq!(tasks(), 0, "none before it is served");
         let upstream = Arc::new(upstream);
-        upstream.watch();
-        upstream.watch();
+        upstream.watch(&ServiceLimits::default());
+        upstream.watch(&ServiceLimits::default());
         assert_eq!(tasks(), 2);
         sleep(CHECK.interval * 10).await;
         assert_eq!(tasks(), 2);

@@ -1,18 +1,21 @@
 //! Connections to servers: TCP, and TLS over it.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, io};
 
 use listener::descriptors::Descriptor;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::failure::{Failure, Kind};
 use crate::definition::TargetConfig;
 
 /// The process has no descriptor left, and the system has none; the same numbers on every Unix.
@@ -31,16 +34,22 @@ enum Stream {
 }
 
 impl Io {
-    /// Connects to a server; without `tls`, in clear. [`is_exhausted`] tells whether an error means that no descriptor is left.
-    pub(super) async fn connect(target: &TargetConfig, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
-        let descriptor = Descriptor::take().ok_or_else(|| io::Error::from_raw_os_error(EMFILE))?;
-        let tcp = TcpStream::connect((&*target.host, target.port)).await?;
-        tcp.set_nodelay(true)?;
+    /// Connects to a server; without `tls`, in clear. Its name is resolved each time, so a service that moves is found.
+    pub(super) async fn connect(
+        target: &TargetConfig,
+        tls: Option<&Arc<ClientConfig>>,
+        within: Duration,
+    ) -> Result<Self, Failure> {
+        let exhausted = || Failure::new(Kind::Exhausted, "a connection takes one from those of clients");
+        let descriptor = Descriptor::take().ok_or_else(exhausted)?;
+        let tcp = reach(target, within).await?;
         let Some(tls) = tls else {
             return Ok(Self { stream: Stream::Clear(tcp), _descriptor: descriptor });
         };
-        let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await?;
+        let failed = |error: io::Error| Failure::of(Kind::Tls, &error);
+        let name =
+            ServerName::try_from(target.host.clone()).map_err(|error| Failure::of(Kind::Tls, &error))?;
+        let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.map_err(failed)?;
         Ok(Self { stream: Stream::Tls(Box::new(stream)), _descriptor: descriptor })
     }
 
@@ -53,9 +62,31 @@ impl Io {
     }
 }
 
-/// Whether a connection was not made because the process, or its clients, have no descriptor left.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+/// Tries each address of a server. One that does not answer leaves half of the time that is left to those after it.
+async fn reach(target: &TargetConfig, within: Duration) -> Result<TcpStream, Failure> {
+    let deadline = Instant::now() + within;
+    let resolved = lookup_host((&*target.host, target.port)).await;
+    let mut addresses = resolved.map_err(|error| failure(Kind::Name, &error, &error))?.peekable();
+    let mut last = Failure::new(Kind::Name, "no address");
+    while let Some(address) = addresses.next() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let step = if addresses.peek().is_some() { left / 2 } else { left };
+        match timeout(step, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                tcp.set_nodelay(true).map_err(|error| Failure::of(Kind::Connect, &error))?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = failure(Kind::Connect, &error, format_args!("{address}: {error}")),
+            Err(_) => last = Failure::new(Kind::ConnectTimeout, address),
+        }
+    }
+    Err(last)
+}
+
+/// A failure of this kind, unless no descriptor is left.
+fn failure(kind: Kind, error: &io::Error, detail: impl fmt::Display) -> Failure {
+    let is_exhausted = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+    Failure::new(if is_exhausted { Kind::Exhausted } else { kind }, detail)
 }
 
 macro_rules! each {

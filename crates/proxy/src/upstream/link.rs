@@ -4,9 +4,11 @@
 //! switch between tasks, and a client that goes away takes the connection with it. An HTTP/2 connection is shared, and has
 //! a task.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
@@ -14,16 +16,29 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
+use super::ServiceLimits;
 use super::connect::Io;
+use super::failure::{Failure, Kind};
+use super::streams::Place;
 use crate::body::{Awaited, RequestBody};
 
-/// What hyper keeps of an answer's head before it gives up, in bytes, and what it reads of a body at once. By default that
-/// is 400 KiB, which it would hold for each client that is slow.
-const MAX_HEAD: usize = 64 << 10;
+/// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400 KiB, which it would
+/// hold for each client that is slow.
+const READ_BUFFER: usize = 64 << 10;
+
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+
+/// The limit of streams of a service that has not said anything yet; without a limit, h2 tells the largest number.
+const UNHEARD: usize = usize::MAX - 1;
+
+/// How often is looked whether it has.
+const LISTEN: Duration = Duration::from_millis(1);
 
 /// One exchange at a time with a service.
 pub(crate) struct Link {
@@ -35,12 +50,23 @@ pub(crate) struct Link {
     pub(super) fresh: bool,
     /// The [`epoch`](super::pool::Pool::epoch) of its pool in which it was made.
     pub(super) epoch: u32,
+    /// When it is too old for another exchange.
+    until: Instant,
+    /// Its place on a shared HTTP/2 connection.
+    place: Option<Arc<Place>>,
     /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
     stray: bool,
 }
 
 /// Sends requests over a shared HTTP/2 connection.
-pub(super) type Http2 = http2::SendRequest<RequestBody>;
+#[derive(Clone)]
+pub(super) struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    /// Has a task, and knows what the service allows. Taken out when it has ended: what it holds is to be given up.
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+type Connection = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
 
 enum Sender {
     Http1(http1::SendRequest<RequestBody>),
@@ -69,38 +95,117 @@ pub(crate) struct Patience {
 pub(crate) enum SendError {
     /// Nothing of it was sent: here it is again.
     NotSent(Box<Request<RequestBody>>),
+    /// The service says that it has not processed it (RFC 9113, section 8.7), or it has not had all of it.
+    Unprocessed(Failure),
     /// The connection ended before the first byte of an answer.
-    Closed,
-    /// What came is no HTTP.
-    Garbage,
+    Closed(Failure),
+    /// What came is no answer, or one with a head beyond its limits.
+    Garbage(Failure),
     /// The service has kept silent.
     ServiceSilent,
     /// The client has kept silent.
     ClientSilent,
 }
 
+impl Http2 {
+    /// Opens a connection, waits for what the service says of its limits, and drives it until it ends. A request that
+    /// were sent before would be refused, or wait in hyper, where the service allows fewer than come at once.
+    pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
+        let failed = |error: &hyper::Error| Failure::of(Kind::Connect, error);
+        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+            .initial_max_send_streams(UNHEARD)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut listen = tokio::time::interval(LISTEN);
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                    let error = ended.err().map(|error| failed(&error));
+                    return Poll::Ready(Err(
+                        error.unwrap_or_else(|| Failure::new(Kind::Protocol, NO_SETTINGS))
+                    ));
+                }
+                if connection.current_max_send_streams() != UNHEARD {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(listen.poll_tick(cx));
+            }
+        })
+        .await?;
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        let driven = connection.clone();
+        tokio::spawn(poll_fn(move |cx| {
+            let mut driven = driven.lock();
+            if let Some(connection) = driven.as_mut() {
+                // Whoever has an exchange on it sees how it ends; nobody else needs to.
+                let _ = ready!(Pin::new(connection).poll(cx));
+            }
+            let ended = driven.take();
+            MutexGuard::unlocked(&mut driven, || drop(ended));
+            Poll::Ready(())
+        }));
+        Ok(Self { sender, connection })
+    }
+
+    /// How many streams the service allows at once (RFC 9113, section 6.5.2).
+    pub(super) fn limit(&self) -> usize {
+        self.connection.lock().as_ref().map_or(0, |connection| connection.current_max_send_streams())
+    }
+
+    /// Whether no other stream can be opened: it has ended, or the service has said that it goes away.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
 impl Link {
     /// A new HTTP/1 connection.
-    pub(super) async fn http1(io: Io) -> hyper::Result<Self> {
+    pub(super) async fn http1(io: Io, limits: &ServiceLimits) -> hyper::Result<Self> {
         let mut builder = http1::Builder::new();
-        let (sender, connection) =
-            builder.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).handshake(TokioIo::new(io)).await?;
-        Ok(Self::new(Sender::Http1(sender), Driver { connection: Some(connection), over: false }))
+        builder
+            .max_headers(limits.fields)
+            .max_header_size(limits.head)
+            .max_buf_size(READ_BUFFER.max(limits.head));
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
+        let driver = Driver { connection: Some(connection), over: false };
+        Ok(Self::new(Sender::Http1(sender), driver, Instant::now() + limits.connection_age))
     }
 
-    /// An exchange over a shared HTTP/2 connection.
-    pub(super) fn over(http2: Http2) -> Self {
-        Self::new(Sender::Http2(http2), Driver { connection: None, over: false })
+    /// An exchange over an HTTP/2 connection, which is shared where it has a place on it.
+    pub(super) fn http2(sender: Http2, place: Option<Place>) -> Self {
+        let driver = Driver { connection: None, over: false };
+        Self { place: place.map(Arc::new), ..Self::new(Sender::Http2(sender), driver, Instant::now()) }
     }
 
-    fn new(sender: Sender, driver: Driver) -> Self {
+    fn new(sender: Sender, driver: Driver, until: Instant) -> Self {
         Self {
             sender,
             driver,
             silence: Box::pin(tokio::time::sleep(Duration::ZERO)),
             fresh: true,
             epoch: 0,
+            until,
+            place: None,
             stray: false,
+        }
+    }
+
+    /// Takes the one exchange of a new HTTP/2 connection for one of many: returns the sender of the others.
+    pub(super) fn share(&mut self, place: impl FnOnce(Http2) -> Place) {
+        if let Sender::Http2(sender) = &self.sender {
+            self.place = Some(Arc::new(place(sender.clone())));
+        }
+    }
+
+    /// The service has refused this exchange; the connection gets fewer at once from now on.
+    pub(super) fn refused(&self) {
+        if let Some(place) = &self.place {
+            place.refused();
         }
     }
 
@@ -109,46 +214,57 @@ impl Link {
         matches!(self.sender, Sender::Http2(_))
     }
 
-    /// What can be shared of it.
-    pub(super) fn http2(&self) -> Option<&Http2> {
-        match &self.sender {
-            Sender::Http1(_) => None,
-            Sender::Http2(http2) => Some(http2),
-        }
-    }
-
-    /// Whether another exchange can begin: not where the service has hung up, or may send what nobody has asked for.
+    /// Whether another exchange can begin: not where the service has hung up, may send what nobody has asked for, or
+    /// may have another address by now.
     pub(super) fn is_ready(&mut self) -> bool {
         let Sender::Http1(sender) = &self.sender else { return false };
-        !self.stray && !self.driver.poll(&mut Context::from_waker(Waker::noop())) && sender.is_ready()
+        !self.stray
+            && Instant::now() < self.until
+            && !self.driver.poll(&mut Context::from_waker(Waker::noop()))
+            && sender.is_ready()
     }
 
     /// Sends a request and waits for the head of the answer.
     pub(crate) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         patience: Patience,
     ) -> Result<Response<Incoming>, SendError> {
-        let upload = request.body().upload();
+        // A body may take longer than its answer: the stream is open until both have ended.
+        request.body_mut().occupy(self.place.clone());
+        let (upload, is_idempotent) = (request.body().upload(), request.method().is_idempotent());
+        let is_http2 = self.is_http2();
         let (sent, Self { sender, driver, silence, stray, .. }) = (Instant::now(), self);
         // What is waited for changes while a body is sent: then it is looked at more often.
         let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
         silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
             Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
-            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
+            Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),
         });
         poll_fn(|cx| {
             let over = driver.poll(cx);
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
                 *stray = answer.as_ref().is_ok_and(announces_what_must_not_come);
-                return Poll::Ready(answer.map_err(|mut error| match error.take_message() {
-                    Some(request) => SendError::NotSent(Box::new(request)),
-                    None => SendError::from(error.error()),
+                return Poll::Ready(answer.map_err(|mut error| {
+                    match (error.take_message(), error.error()) {
+                        (Some(request), _) => SendError::NotSent(Box::new(request)),
+                        // hyper drops a request with its connection while it waits for a stream. The stream may have been
+                        // opened just before, with the head of the request: then only what is missing tells.
+                        (None, error)
+                            if is_http2
+                                && (error.is_user() || error.is_canceled())
+                                && (is_idempotent
+                                    || upload.as_ref().is_some_and(|upload| upload.is_withheld())) =>
+                        {
+                            SendError::Unprocessed(Failure::of(Kind::Closed, error))
+                        }
+                        (None, error) => SendError::from(error),
+                    }
                 }));
             }
             if over {
-                return Poll::Ready(Err(SendError::Closed));
+                return Poll::Ready(Err(SendError::Closed(Failure::new(Kind::Closed, ""))));
             }
             // Whatever the service sends: its time counts.
             while Pin::new(&mut unconstrained(silence.as_mut())).poll(cx).is_ready() {
@@ -230,9 +346,38 @@ impl Driver {
 
 impl From<&hyper::Error> for SendError {
     fn from(error: &hyper::Error) -> Self {
-        if error.is_parse() { Self::Garbage } else { Self::Closed }
+        if error.is_parse_too_large() {
+            return Self::Garbage(Failure::new(Kind::Head, HEAD_LIMITS));
+        }
+        if error.is_parse() {
+            return Self::Garbage(Failure::of(Kind::Protocol, error));
+        }
+        let Some(http2) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
+            return Self::Closed(Failure::of(Kind::Closed, error));
+        };
+        // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its connection.
+        let is_unprocessed = http2.is_go_away() || http2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match (http2.is_remote(), http2.is_library()) {
+            (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(Kind::Closed, error)),
+            // h2 has no other error for a head that is too large.
+            (_, true) if http2.is_reset() && http2.reason() == Some(h2::Reason::PROTOCOL_ERROR) => {
+                Self::Garbage(Failure::new(
+                    Kind::Protocol,
+                    format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}"),
+                ))
+            }
+            (_, true) => Self::Garbage(Failure::of(Kind::Protocol, error)),
+            _ => Self::Closed(Failure::of(Kind::Closed, error)),
+        }
     }
 }
+
+/// An HTTP/2 connection begins with them (RFC 9113, section 3.4).
+const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/2";
+
+/// Names the limits of an answer's head.
+pub(super) const HEAD_LIMITS: &str =
+    "the head is larger than PROXY_ANSWER_HEADER_BYTES, or has more fields than PROXY_ANSWER_HEADERS";
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

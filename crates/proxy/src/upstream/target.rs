@@ -7,6 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
 
+use super::failure::Complaints;
 use super::pool::Pool;
 use crate::body::RequestBody;
 use crate::definition::TargetConfig;
@@ -21,6 +22,7 @@ pub(super) struct Target {
     pub(super) pool: Pool,
     /// How often it was left out because it failed, and nobody has counted it yet.
     pub(super) ejections: AtomicU64,
+    pub(super) complaints: Complaints,
 }
 
 impl Target {
@@ -37,6 +39,7 @@ impl Target {
             authority: authority.parse().expect("a host name and a port are an authority"),
             pool: Pool::default(),
             ejections: AtomicU64::new(0),
+            complaints: Complaints::default(),
         }
     }
 

@@ -354,6 +354,24 @@ pub(crate) const GROUPS: &[Group] = &[
                 "How long the body of a proxied request or answer may stand still; then it is cut",
             ),
             setting(
+                "PROXY_CONNECTION_AGE",
+                "10m",
+                millis(100, DAY),
+                "How long a connection to a service gets new requests; then its name is resolved again",
+            ),
+            setting(
+                "PROXY_ANSWER_HEADERS",
+                "256",
+                number(16, 4096),
+                "The most header fields of a service's answer; with more, the client gets 502",
+            ),
+            setting(
+                "PROXY_ANSWER_HEADER_BYTES",
+                "64KiB",
+                bytes(8 * KIB, MIB),
+                "The most bytes of the head of a service's answer; with more, the client gets 502",
+            ),
+            setting(
                 "PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT",
                 "5s",
                 rig_millis(1, DAY),

@@ -100,6 +100,7 @@ fn report(path: &str, session: &str) -> Report {
         trace: TraceContext { trace_id: TraceId(255), span_id: 1, parent_id: None, sampled: true },
         status: Some(http::StatusCode::NOT_FOUND),
         outcome: ProxyStatus::NotFound,
+        reason: None,
         began: std::time::UNIX_EPOCH,
         took: Duration::from_micros(1234),
         secure: false,

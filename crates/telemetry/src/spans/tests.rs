@@ -75,6 +75,7 @@ fn report(trace: TraceContext) -> Report {
         trace,
         status: Some(StatusCode::BAD_GATEWAY),
         outcome: ProxyStatus::Ok,
+        reason: None,
         began,
         took: Duration::from_millis(30),
         call: Some(Call {

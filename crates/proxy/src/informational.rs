@@ -1,0 +1,104 @@
+//! Informational answers (1xx) on their way to the client (RFC 9110, section 15.2).
+//!
+//! They pass where both sides speak HTTP/1.1: hyper neither tells of them nor sends them over HTTP/2.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{HeaderMap, Request, StatusCode};
+use listener::Gate;
+
+use crate::body::RequestBody;
+use crate::head;
+use crate::in_flight::InFlight;
+use crate::table::Route;
+
+/// The most informational answers that one request gets; the rest is dropped.
+const MOST: usize = 16;
+
+/// Where a request's informational answers go.
+pub(crate) struct Client {
+    pub(crate) gate: Gate,
+    /// `None`: the request belongs to no session.
+    pub(crate) in_flight: Option<Arc<InFlight>>,
+    pub(crate) route: Arc<Route>,
+}
+
+impl Client {
+    fn pass(&self, status: StatusCode, mut headers: HeaderMap) {
+        head::informational(&mut headers, &self.route.endpoint.response_headers);
+        let head = encode(status, &headers);
+        match &self.in_flight {
+            Some(in_flight) => in_flight.interim(head),
+            None => self.gate.interim(head),
+        }
+    }
+}
+
+/// Hands what comes before the answer to a request on: a 100 to its body, everything else to its client.
+pub(crate) fn watch(request: &mut Request<RequestBody>, expects: bool, client: Option<Client>) {
+    let upload = if expects { request.body().upload() } else { None };
+    if upload.is_none() && client.is_none() {
+        return;
+    }
+    let passed = AtomicUsize::new(0);
+    hyper::ext::on_informational(request, move |answer| {
+        let status = answer.status();
+        if status == StatusCode::CONTINUE {
+            // The client gets one of our own when its body is read.
+            upload.as_ref().inspect(|upload| upload.is_wanted());
+        } else if let Some(client) = &client
+            && passed.fetch_add(1, Ordering::Relaxed) < MOST
+        {
+            client.pass(status, answer.headers().clone());
+        }
+    });
+}
+
+fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), reason(status)).into_bytes();
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        // RFC 8297; `http` may not know it.
+        103 => "Early Hints",
+        _ => status.canonical_reason().unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn f14_an_informational_answer_keeps_its_fields_and_loses_those_of_the_connection() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("link", "</a.css>; rel=preload"),
+            ("link", "</b.js>; rel=preload"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("x-internal", "secret"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        head::informational(&mut headers, &[("x-internal".parse().unwrap(), None)]);
+        let text = encode(StatusCode::from_u16(103).unwrap(), &headers);
+        let expected =
+            "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nlink: </b.js>; rel=preload\r\n\r\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+}

@@ -1,0 +1,144 @@
+//! Why a service gave no answer, in the words of the log, and how often the log says so.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// One line per target and kind of failure in this time; the next line says how many were suppressed.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Bytes of the detail: a service chooses some of them (the debug data of GOAWAY).
+const DETAIL: usize = 200;
+
+/// What kind of failure it is. Lines of one kind share a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The name has no address.
+    Name,
+    /// Nobody listens, or the network is in the way.
+    Connect,
+    /// The handshake of TLS failed.
+    Tls,
+    /// Neither connection nor handshake came about in time.
+    ConnectTimeout,
+    /// This process, or its clients, have no descriptor left.
+    Exhausted,
+    /// As many HTTP/2 streams are open as the service and this gateway allow.
+    Busy,
+    /// The connection ended before an answer.
+    Closed,
+    /// What came is no HTTP.
+    Protocol,
+    /// The head of the answer is larger than allowed.
+    Head,
+    /// No answer began in time.
+    Silent,
+    /// The body of the answer broke off, or stood still for too long.
+    Body,
+}
+
+impl Kind {
+    const ALL: usize = 11;
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Name => "name does not resolve",
+            Self::Connect => "cannot connect",
+            Self::Tls => "TLS handshake failed",
+            Self::ConnectTimeout => "connecting timed out",
+            Self::Exhausted => "no descriptor is left",
+            Self::Busy => "too many streams",
+            Self::Closed => "connection closed before the answer",
+            Self::Protocol => "invalid answer",
+            Self::Head => "answer head too large",
+            Self::Silent => "no answer in time",
+            Self::Body => "answer body broken off",
+        }
+    }
+}
+
+/// Why a service gave no answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    detail: Arc<str>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, detail: impl fmt::Display) -> Self {
+        let mut detail = detail.to_string();
+        detail.truncate(detail.floor_char_boundary(DETAIL));
+        Self { kind, detail: detail.into() }
+    }
+
+    /// With everything that an error says of its causes.
+    pub(crate) fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let error_text = error.to_string();
+            // Many errors repeat what their cause says.
+            if !text.ends_with(&error_text) {
+                text = format!("{text}: {error_text}");
+            }
+            cause = error.source();
+        }
+        Self::new(kind, text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.text())?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+/// Limits the log lines about one target.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<[Complaint; Kind::ALL]>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Complaint {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Complaints {
+    /// Returns whether a line is due at `now`, with the number of failures of this kind since the last one.
+    pub(super) fn due(&self, kind: Kind, now: Instant) -> Option<u64> {
+        let mut complaints = self.0.lock();
+        let complaint = &mut complaints[kind as usize];
+        if complaint.last.is_some_and(|last| now.duration_since(last) < EVERY) {
+            complaint.suppressed += 1;
+            return None;
+        }
+        complaint.last = Some(now);
+        Some(std::mem::take(&mut complaint.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f17_lines_of_one_kind_are_bounded_and_the_next_says_how_many_were_suppressed() {
+        let (complaints, now) = (Complaints::default(), Instant::now());
+        assert_eq!(complaints.due(Kind::Connect, now), Some(0));
+        assert_eq!(complaints.due(Kind::Tls, now), Some(0), "another kind has its own rate");
+        assert_eq!(complaints.due(Kind::Connect, now + EVERY / 2), None);
+        assert_eq!(complaints.due(Kind::Connect, now + EVERY / 2), None);
+        assert_eq!(complaints.due(Kind::Connect, now + EVERY), Some(2));
+        assert_eq!(complaints.due(Kind::Body, now), Some(0), "the last kind has its place");
+    }
+
+    #[test]
+    fn f17_a_detail_is_bounded() {
+        let failure = Failure::new(Kind::Protocol, "ü".repeat(500));
+        assert!(failure.to_string().len() < DETAIL + 50);
+    }
+}

@@ -1,0 +1,115 @@
+//! A connection for one exchange: kept, shared, or new.
+
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
+
+use super::connect::Io;
+use super::failure::{Failure, Kind};
+use super::link::{Http2, Link};
+use super::streams::{RECHECK, Streams};
+use super::target::Target;
+use super::tls::Tls;
+use super::{ServiceLimits, Upstream};
+
+/// How long making a connection may take, name resolution and TLS included, or waiting for a stream of another one.
+const CONNECT: Duration = Duration::from_secs(5);
+
+impl Upstream {
+    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new one.
+    pub(super) async fn link(
+        &self,
+        target: &Target,
+        only_new: bool,
+        limits: &ServiceLimits,
+    ) -> Result<Box<Link>, Failure> {
+        // Boxed: most requests find a connection.
+        if self.config.http2 && !target.pool.streams.declined() {
+            return match shared(&target.pool.streams) {
+                Some(link) => Ok(link),
+                None => Box::pin(self.stream(target, limits)).await,
+            };
+        }
+        match if only_new { None } else { target.pool.take() } {
+            Some(link) => Ok(link),
+            None => Box::pin(self.connect(target, limits)).await,
+        }
+    }
+
+    /// A stream of an HTTP/2 connection, of a new one where all others are full. Where none can be opened either, it
+    /// waits for one that ends.
+    async fn stream(&self, target: &Target, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
+        let streams = &target.pool.streams;
+        let busy = || Failure::new(Kind::Busy, "every HTTP/2 stream that the service allows is in use");
+        let deadline = TokioInstant::now() + CONNECT;
+        loop {
+            let attempts = streams.attempts();
+            let turn = timeout_at(deadline, streams.opening()).await.map_err(|_| busy())?;
+            if let Some(link) = shared(streams) {
+                return Ok(link);
+            }
+            if let Some(failure) = streams.failure_after(attempts) {
+                return Err(failure);
+            }
+            if streams.declined() {
+                drop(turn);
+                return self.connect(target, limits).await;
+            }
+            if streams.may_open() {
+                let connected = self.connect(target, limits).await;
+                streams.attempted(connected.as_ref().err());
+                let mut link = connected?;
+                streams.has_declined(!link.is_http2());
+                let until = Instant::now() + limits.connection_age;
+                let epoch = link.epoch;
+                link.share(|sender| streams.add(sender, until, || epoch == target.pool.epoch()));
+                return Ok(link);
+            }
+            drop(turn);
+            // Whichever comes first, there is another look.
+            let _ = timeout_at(deadline.min(TokioInstant::now() + RECHECK), streams.freed()).await;
+            if TokioInstant::now() >= deadline {
+                return Err(busy());
+            }
+        }
+    }
+
+    /// Opens a connection.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        limits: &ServiceLimits,
+    ) -> Result<Box<Link>, Failure> {
+        let connecting = async {
+            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS).map(Tls::config);
+            let io = Io::connect(&target.config, tls.as_ref(), CONNECT).await?;
+            let http2 = match tls {
+                Some(_) => io.has_chosen_http2(),
+                None => self.config.http2,
+            };
+            if !http2 {
+                let link = Link::http1(io, limits).await;
+                return link.map_err(|error| Failure::of(Kind::Connect, &error));
+            }
+            Ok(Link::http2(Http2::open(io, limits).await?, None))
+        };
+        // Before the credentials are looked up: a connection made with older ones is not kept.
+        let epoch = target.pool.epoch();
+        match timeout(CONNECT, connecting).await {
+            Ok(link) => link.map(|mut link| {
+                link.epoch = epoch;
+                Box::new(link)
+            }),
+            Err(_) => Err(Failure::new(Kind::ConnectTimeout, "")),
+        }
+    }
+}
+
+/// A stream of a connection that has room.
+fn shared(streams: &Streams) -> Option<Box<Link>> {
+    let (sender, place) = streams.take()?;
+    let mut link = Link::http2(sender, Some(place));
+    link.fresh = false;
+    Some(Box::new(link))
+}

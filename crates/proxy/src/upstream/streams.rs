@@ -1,0 +1,185 @@
+//! The HTTP/2 connections to a server, and who may open another stream on them.
+//!
+//! A connection takes as many streams as its server allows (RFC 9113, section 5.1.2). When all are taken, another
+//! connection is opened, one at a time: a crowd that arrives together shares what the first of it opens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{MutexGuard, Notify};
+
+use super::failure::Failure;
+use super::link::Http2;
+
+/// The most connections to one server.
+pub(super) const MOST: usize = 128;
+
+/// How often whoever waits for a stream looks again: the server may have raised its limit.
+pub(super) const RECHECK: Duration = Duration::from_millis(100);
+
+/// The connections to a server.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: Mutex<Vec<Arc<Connection>>>,
+    /// Held while a connection is being opened.
+    opening: tokio::sync::Mutex<()>,
+    /// Attempts to open one that have ended, and the last failure with the number of its attempt.
+    attempts: AtomicU64,
+    failure: Mutex<Option<(u64, Failure)>>,
+    freed: Arc<Notify>,
+    /// The server was offered HTTP/2 and has chosen HTTP/1.1.
+    declined: AtomicBool,
+}
+
+/// One shared connection.
+pub(super) struct Connection {
+    sender: Http2,
+    /// Streams that are open.
+    streams: AtomicUsize,
+    /// How many the server has shown to take, where that is less than it says.
+    learned: AtomicUsize,
+    /// When it is too old for another stream.
+    until: Instant,
+}
+
+/// One stream's place on a connection; free again when dropped.
+pub(crate) struct Place {
+    connection: Arc<Connection>,
+    freed: Arc<Notify>,
+}
+
+impl Connection {
+    fn limit(&self) -> usize {
+        self.sender.limit().min(self.learned.load(Ordering::Relaxed))
+    }
+}
+
+impl Streams {
+    /// A place on a connection with room; `None` if another connection is needed. Connections that are closed, going
+    /// away or too old are forgotten: what is open on them goes on.
+    pub(super) fn take(&self) -> Option<(Http2, Place)> {
+        let mut open = self.open.lock();
+        let now = Instant::now();
+        open.retain(|connection| {
+            !connection.sender.is_closed()
+                && now < connection.until
+                && connection.learned.load(Ordering::Relaxed) > 0
+        });
+        // Places are taken under this lock only, so a limit is never exceeded.
+        let room =
+            |connection: &&Arc<Connection>| connection.streams.load(Ordering::Relaxed) < connection.limit();
+        let connection = open.iter().find(room)?.clone();
+        Some((connection.sender.clone(), self.place(connection)))
+    }
+
+    /// Takes a place on a new connection, and adds the connection if it `is_current`: made with the credentials of now.
+    pub(super) fn add(&self, sender: Http2, until: Instant, is_current: impl FnOnce() -> bool) -> Place {
+        let connection = Arc::new(Connection {
+            sender,
+            streams: AtomicUsize::new(0),
+            learned: AtomicUsize::new(usize::MAX),
+            until,
+        });
+        let mut open = self.open.lock();
+        // Under the lock: what is added before the credentials change is forgotten after that.
+        if is_current() {
+            open.push(connection.clone());
+        }
+        drop(open);
+        self.place(connection)
+    }
+
+    fn place(&self, connection: Arc<Connection>) -> Place {
+        connection.streams.fetch_add(1, Ordering::Relaxed);
+        Place { connection, freed: self.freed.clone() }
+    }
+
+    /// Whether another connection may be opened: not beyond [`MOST`], and not where the newest takes no stream at all,
+    /// since the next one would not either.
+    pub(super) fn may_open(&self) -> bool {
+        let open = self.open.lock();
+        open.len() < MOST && open.last().is_none_or(|newest| newest.limit() > 0)
+    }
+
+    /// Waits for its turn to open a connection.
+    pub(super) async fn opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().await
+    }
+
+    /// How many attempts to open a connection have ended.
+    pub(super) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::Acquire)
+    }
+
+    /// Notes how an attempt has ended.
+    pub(super) fn attempted(&self, failure: Option<&Failure>) {
+        let number = self.attempts.fetch_add(1, Ordering::AcqRel) + 1;
+        *self.failure.lock() = failure.map(|failure| (number, failure.clone()));
+        self.freed.notify_one();
+    }
+
+    /// The failure of an attempt that has ended after so many: whoever waited for it shares it.
+    pub(super) fn failure_after(&self, attempts: u64) -> Option<Failure> {
+        self.failure
+            .lock()
+            .as_ref()
+            .filter(|(number, _)| *number > attempts)
+            .map(|(_, failure)| failure.clone())
+    }
+
+    /// Waits until a place may be free.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Notes that the server has chosen HTTP/1.1, or HTTP/2 after all.
+    pub(super) fn has_declined(&self, declined: bool) {
+        self.declined.store(declined, Ordering::Relaxed);
+    }
+
+    /// Whether the server has chosen HTTP/1.1.
+    pub(super) fn declined(&self) -> bool {
+        self.declined.load(Ordering::Relaxed)
+    }
+
+    /// Forgets all connections: what is open on them goes on.
+    pub(super) fn forget(&self) {
+        let old = std::mem::take(&mut *self.open.lock());
+        drop(old);
+    }
+
+    /// Forgets connections that are closed or too old.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        self.open.lock().retain(|connection| !connection.sender.is_closed() && now < connection.until);
+    }
+}
+
+impl Place {
+    /// The server has refused this stream: from now on the connection gets fewer, and none where this was its only one.
+    pub(super) fn refused(&self) {
+        let taken = self.connection.streams.load(Ordering::Relaxed).saturating_sub(1);
+        self.connection.learned.fetch_min(taken, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
