@@ -320,8 +320,8 @@ fn f17_a_service_that_fails_has_a_line_with_the_reason() {
         assert_eq!(warnings(&gateway).iter().filter(same).count(), 1, "{api}: bounded");
         let told = eventually("the request log", || {
             let log = gateway.log();
-            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter(|line| line["message"] == "request" && line["api"] == api).next_back()
+            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.rfind(|line| line["message"] == "request" && line["api"] == api)
         });
         assert!(told["reason"].as_str().is_some_and(|text| text.starts_with(reason)), "{told}");
     }
