@@ -85,7 +85,7 @@ fn f46_an_odd_user_agent_is_shown() {
         let target = format!("/_rig/v1/connection/sse?jwt={}", token_of("s"));
         // Of UTF-8, the 200th byte is the first of a character.
         let request = Request::get(target).header("User-Agent", format!("{odd}{}", "\u{e9}".repeat(150)));
-        let mut sse = Sse::over(ask(gateway.inbound(), &request, latin)).ok().expect("a stream");
+        let mut sse = Sse::over(ask(gateway.inbound(), &request, latin)).expect("a stream");
         sse.welcome();
         let shown = gateway.ask_internal(&Request::get("/v4/sessions/s")).text();
         let expected = if latin { "Jos\u{fffd}\u{fffd}" } else { "Jos\u{e9}\u{e9}" };

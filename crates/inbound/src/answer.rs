@@ -1,7 +1,7 @@
 //! Answers: small whole bodies, and the headers that all of them carry.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use listener::Body;
@@ -27,9 +27,13 @@ pub(crate) fn answer(
     response
 }
 
-/// An error, or another short text.
+/// An error, or another short text. A 503 says when to come back (RFC 9110, section 15.6.4).
 pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response<Body> {
-    answer(status, TEXT, text.to_string())
+    let mut response = answer(status, TEXT, text.to_string());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// An answer without a body.

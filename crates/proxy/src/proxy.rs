@@ -100,7 +100,8 @@ impl Proxy {
             Err(answer) => return *answer,
         };
         let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
-        match exchange.run(prepared, &mut record).await {
+        // Boxed: the listener moves the future of a request about before it runs.
+        match Box::pin(exchange.run(prepared, &mut record)).await {
             Ok(answer) => answer,
             Err(refusal) => self.refuse(refusal, record, origin),
         }
