@@ -24,7 +24,7 @@ pub struct PathView<'a> {
 const SLASH: u8 = 1;
 /// It has an empty segment.
 const EMPTY: u8 = 2;
-/// It has path parameters, an encoded `?` or `#`, or segments with a dot or a blank at their end.
+/// It has path parameters, or segments with a dot or a blank at their end.
 const ENDS: u8 = 4;
 /// It has a `%`.
 const ENCODED: u8 = 8;
@@ -33,6 +33,8 @@ const FOREIGN: u8 = 16;
 
 /// It has a control character.
 const CONTROL: u8 = 32;
+/// It has an encoded `?` or `#`.
+const QUERY: u8 = 64;
 
 /// What a byte says about its path.
 const KINDS: [u8; 256] = {
@@ -129,7 +131,7 @@ impl<'a> PathView<'a> {
         rules: PathRules,
         is_same: impl Fn(&PathView<'_>) -> bool,
     ) -> Result<(), PathRefusal> {
-        if self.oddities & (SLASH | EMPTY | ENDS | CONTROL) == 0 {
+        if self.oddities & (SLASH | EMPTY | ENDS | QUERY | CONTROL) == 0 {
             return Ok(());
         }
         if self.has_control() {
@@ -142,13 +144,18 @@ impl<'a> PathView<'a> {
         for (oddity, rule, refusal) in [
             (SLASH, rules.encoded_slashes, PathRefusal::Slash),
             (EMPTY, rules.empty_segments, PathRefusal::Empty),
+            (QUERY, rules.path_parameters, PathRefusal::Ends),
             (ENDS, rules.path_parameters, PathRefusal::Ends),
         ] {
             match rule {
                 Rule::Refuse if self.oddities & oddity != 0 => return Err(refusal),
                 Rule::SameEndpoint if self.oddities & oddity != 0 => changes |= oddity,
-                // What another change leaves may be empty.
-                Rule::Refuse | Rule::SameEndpoint if oddity == EMPTY => changes |= oddity,
+                // What another change leaves may be empty, or end in a dot or a blank.
+                Rule::Refuse | Rule::SameEndpoint
+                    if oddity == EMPTY || oddity == ENDS && changes & (SLASH | QUERY) != 0 =>
+                {
+                    changes |= oddity;
+                }
                 _ => {}
             }
         }
@@ -167,8 +174,11 @@ impl<'a> PathView<'a> {
         if changes & SLASH != 0 {
             text = text.replace("%2F", "/").replace("%5C", "/");
         }
+        if changes & QUERY != 0 {
+            text.truncate(without_query(&text).len());
+        }
         if changes & ENDS != 0 {
-            text = without_query(&text).split('/').map(without_end).collect::<Vec<_>>().join("/");
+            text = text.split('/').map(without_end).collect::<Vec<_>>().join("/");
         }
         if changes & EMPTY != 0 {
             let is_last = text.len() > 1 && text.ends_with('/');
@@ -214,7 +224,7 @@ fn encoded_oddities(plain: &str) -> u8 {
         found
             | match byte {
                 b'/' | b'\\' => SLASH,
-                b'?' | b'#' => ENDS,
+                b'?' | b'#' => QUERY,
                 0..0x20 | 0x7f => CONTROL,
                 _ => 0,
             }

@@ -191,6 +191,25 @@ fn services() -> impl Strategy<Value = Service> {
     })
 }
 
+#[test]
+fn f04_each_way_to_read_an_end_counts_alone() {
+    let routes = of_get(&["/.*", "//.*", "/admin"]);
+    for (path, expected) in [
+        // `//` for who cuts parameters and keeps the `?`, `/` for who cuts at the `?`.
+        ("/;%3F/", Err(PathRefusal::Ambiguous)),
+        ("/;%23/", Err(PathRefusal::Ambiguous)),
+        ("/%20%3F/", Ok(Some("/.*"))),
+        ("/admin.%3Fx", Err(PathRefusal::Ambiguous)),
+        ("/x;%3F/", Ok(Some("/.*"))),
+    ] {
+        assert_eq!(chosen(&routes, path), expected, "{path}");
+    }
+    let rules = PathRules { encoded_slashes: Rule::SameEndpoint, ..PathRules::default() };
+    let routes = with_rules(&["/.*", "/admin/.*"], rules);
+    assert_eq!(chosen(&routes, "/admin.%2Fx"), Err(PathRefusal::Ambiguous));
+    assert_eq!(chosen(&routes, "/admin%20%5Cx"), Err(PathRefusal::Ambiguous));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
