@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr2;
+use memchr::{memchr2, memchr3};
 
 /// Where requests may carry a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,11 +131,16 @@ fn element_end(list: &[u8]) -> usize {
 }
 
 /// Iterates over the values of a parameter of the query that are not empty, decoded.
-fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
+pub fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
     // Only what may be the parameter is decoded: queries are long, and most of them is something else.
     let may_be = move |pair: &&str| {
-        let key = pair.split('=').next().unwrap_or_default();
-        key == name || memchr2(b'%', b'+', key.as_bytes()).is_some()
+        let pair = pair.as_bytes();
+        match memchr3(b'=', b'%', b'+', pair) {
+            Some(at) if pair[at] == b'=' => &pair[..at] == name.as_bytes(),
+            // The name is encoded, or there is none.
+            Some(_) => true,
+            None => false,
+        }
     };
     query
         .split('&')

@@ -13,7 +13,7 @@ mod verifier;
 
 pub use check::{Check, CheckError, CheckRequest, Denied, ExternalCheck};
 pub use cors::{Cors, CorsError};
-pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, strip_cookies};
+pub use credentials::{Credential, Place, TokenSources, bearer_tokens, cookies, parameters, strip_cookies};
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
 pub use opaque::is_opaque;
 pub use origin::{Sender, hosts, split_port};

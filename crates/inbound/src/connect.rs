@@ -20,8 +20,7 @@ use crate::routes::{Asked, Shared};
 
 /// The list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    pairs.filter(|(key, value)| key == "subscriptions" && !value.is_empty()).last().map(|(_, value)| value)
+    auth::parameters(query, "subscriptions").last()
 }
 
 impl Shared {
