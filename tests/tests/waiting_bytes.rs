@@ -18,7 +18,8 @@ const PADDING: usize = 8_000;
 /// A client that does not read.
 enum Slow {
     Stream(Wire),
-    Mailbox(LongPolling),
+    /// It does not poll: the gateway keeps its events.
+    Mailbox,
 }
 
 impl Slow {
@@ -27,7 +28,10 @@ impl Slow {
         let request = match transport {
             "sse" => Request::get(format!("/_rig/v1/connection/sse?{query}")),
             "websocket" => WebSocket::handshake(&format!("/_rig/v1/connection/ws?{query}")),
-            _ => return Self::Mailbox(LongPolling::connect(gateway.inbound(), &query)),
+            _ => {
+                drop(LongPolling::connect(gateway.inbound(), &query));
+                return Self::Mailbox;
+            }
         };
         let mut wire = Wire::connect_narrow(gateway.inbound());
         wire.send(request.bytes(gateway.inbound()));
