@@ -191,7 +191,9 @@ async fn answer(
             .parse()
             .expect("a header value"),
     );
-    let frames = [Frame::data(body.to_bytes()), Frame::trailers(trailers)];
+    // Without a body an empty frame of data would precede the trailers.
+    let data = Some(body.to_bytes()).filter(|data| !data.is_empty() || head.uri.path() == "/empty-frame");
+    let frames = data.map(Frame::data).into_iter().chain([Frame::trailers(trailers)]);
     let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
     let mut response = hyper::Response::new(body);
     *response.headers_mut() = headers;
@@ -409,4 +411,43 @@ fn f12_the_certificate_that_a_service_sees_changes_with_its_files() {
     std::fs::rename(folder.join("..tmp"), folder.join("..data")).expect("a link in its place");
     await_reload(&gateway, 1);
     assert_eq!(status(&gateway), 200);
+}
+
+/// More than the empty frames that a connection to a service may carry.
+const MANY: usize = 250;
+
+/// A service over TLS and one in clear, each behind a gateway that speaks HTTP/2 to it.
+fn of_http2() -> [(Service, Gateway); 2] {
+    let authority = Authority::new();
+    let tls = Service::start(Some(authority.server(&["h2"], None)));
+    let clear = Service::start(None);
+    let of_tls = gateway(&tls.api("https", &json!({"http2": true, "tls": {"ca_file": authority.file()}})));
+    let of_clear = gateway(&clear.api("http", &json!({"http2": true})));
+    [(tls, of_tls), (clear, of_clear)]
+}
+
+#[test]
+fn over_http2_a_client_that_has_left_holds_no_place() {
+    for (service, gateway) in of_http2() {
+        for nth in 0..MANY {
+            let answer = gateway.ask(&Request::get("/x"));
+            assert_eq!((answer.status, answer.whole), (200, true), "{nth}");
+        }
+        assert_eq!(service.connections(), 1, "all share one");
+        eventually("all places are free", || (gateway.metric("rig_tcp_connections") <= 1.0).then_some(()));
+    }
+}
+
+/// A flood of them is an attack, so a connection ends at the hundred and first (ENHANCE_YOUR_CALM).
+#[test]
+fn a_service_that_sends_empty_frames_gets_another_connection() {
+    for (service, gateway) in of_http2() {
+        let answers = |_: &usize| {
+            let mut wire = Request::get("/empty-frame").start(gateway.inbound());
+            Response::read_head(&mut wire).is_some_and(|answer| answer.status == 200)
+        };
+        let answered = (0..MANY).filter(answers).count();
+        assert_eq!((answered, service.connections()), (MANY - MANY / 101, 1 + MANY / 101));
+        assert_eq!(status(&gateway), 200);
+    }
 }
