@@ -107,7 +107,8 @@ enum Command {
         #[command(flatten)]
         plan: proxy::Plan,
     },
-    /// CPU time, instructions and memory of two builds of the gateway, in turns; written as beside.md and beside.json.
+    /// Measures CPU time, instructions and memory of two builds of the gateway, interleaved; writes beside.md and
+    /// beside.json.
     Beside {
         /// The folder for both.
         #[arg(long, default_value = "docs/performance")]

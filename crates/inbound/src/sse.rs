@@ -50,7 +50,7 @@ pub(crate) fn head(shared: &Shared, asked: &Asked) -> Response<Body> {
     response
 }
 
-/// Of a stream for this page.
+/// Returns the headers of a stream for the page of this origin.
 fn headers_for<'s>(shared: &'s Shared, asked: &Asked) -> Cow<'s, HeaderMap> {
     let cors = &shared.config.cors;
     if cors.depends_on_origin() {

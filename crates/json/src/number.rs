@@ -17,7 +17,7 @@ const DIGITS: usize = 19;
 impl Normal {
     /// Reads a number of JSON (RFC 8259, section 6).
     ///
-    /// Of numbers whose exponents are beyond 128 bits, those that are written differently are taken for different ones.
+    /// Takes two spellings for different numbers where an exponent is beyond 128 bits.
     pub(crate) fn of(text: &str) -> Self {
         if let Ok(integer) = text.parse() {
             return Self::Integer(integer);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// How much, and how long, is read of what nobody wants.
+/// Limits of what is read and discarded after an answer, in bytes and in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Bytes that are thrown away.

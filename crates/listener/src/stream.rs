@@ -116,7 +116,7 @@ impl Watched {
     pub(crate) async fn close(mut self, is_unread: bool) {
         let closed = timeout(closing::ANSWERED.silence, self.shutdown()).await;
         if is_unread && matches!(closed, Ok(Ok(()))) {
-            // Of TLS, what is thrown away need not be decrypted.
+            // Discarded bytes of TLS need not be decrypted.
             let tcp = match &self.stream {
                 Stream::Clear(tcp) => tcp,
                 Stream::Tls(stream) => stream.get_ref().0,

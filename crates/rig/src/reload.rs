@@ -104,7 +104,7 @@ impl Reload {
                 tracing::info!("SIGHUP: certificates, keys, definitions and LOG_LEVEL are read again");
             }
             let sources = self.0.clone();
-            // A disk may be slow, or a network: nobody waits for it.
+            // A disk or a network may be slow: the read runs beside the runtime.
             if let Err(error) = spawn_blocking(move || sources.refresh(forced)).await {
                 tracing::error!(%error, "reading files again has failed");
             }
