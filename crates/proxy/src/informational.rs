@@ -55,7 +55,8 @@ pub(crate) fn watch(request: &mut Request<RequestBody>, expects: bool, client: O
     });
 }
 
-fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+/// Returns the head of an informational answer, 101 too, as HTTP/1.1 writes it.
+pub(crate) fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), reason(status)).into_bytes();
     for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());

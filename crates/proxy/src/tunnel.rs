@@ -7,6 +7,7 @@ use http::Response;
 use listener::{Answer, Raw};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
+use crate::informational;
 use crate::record::Record;
 use crate::relay::InSession;
 use crate::upstream::Io;
@@ -19,7 +20,7 @@ pub(crate) fn open<B>(
     session: Option<InSession>,
     mut record: Record,
 ) -> Answer {
-    let mut head = head(answer);
+    let mut head = informational::encode(answer.status(), answer.headers());
     head.extend_from_slice(&early);
     record.upgraded();
     Answer::Takeover(Box::new(move |raw: Raw| {
@@ -45,17 +46,4 @@ async fn run(mut raw: Raw, mut service: Io, head: &[u8]) -> std::io::Result<()> 
     service.write_all(&raw.read).await?;
     service.flush().await?;
     copy_bidirectional(&mut raw.stream, &mut service).await.map(drop)
-}
-
-/// The head of a 101, for HTTP/1.1.
-fn head<B>(answer: &Response<B>) -> Vec<u8> {
-    let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
-    for (name, value) in answer.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    head
 }
