@@ -178,13 +178,8 @@ impl Mailbox {
     /// How many bytes were counted before, and how many are now.
     pub(crate) fn settle(&self) -> (usize, usize) {
         let mut state = self.state.lock();
-        (
-            {
-                let bytes = state.bytes;
-                std::mem::replace(&mut state.counted, bytes)
-            },
-            state.bytes,
-        )
+        let now = state.bytes;
+        (std::mem::replace(&mut state.counted, now), now)
     }
 
     /// Forgets all events, and ends the connection: its client has to open another one.
