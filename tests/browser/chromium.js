@@ -14,10 +14,10 @@ export function fail(why) {
 
 setTimeout(() => fail("the story takes too long"), 60_000).unref();
 
-const options = {
+/** How Chromium is started: with nothing that asks for other machines. */
+export const options = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
-  ignoreHTTPSErrors: true,
   args: [
     "--headless",
     "--no-sandbox",
@@ -27,7 +27,6 @@ const options = {
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP *.test 127.0.0.1",
   ],
 };
 
@@ -39,7 +38,11 @@ export async function visit(story) {
   const profile = await mkdtemp(join(tmpdir(), "rig-browser-"));
   await mkdir(join(profile, "Default"));
   await writeFile(join(profile, "Default", "Preferences"), JSON.stringify(preferences));
-  const browser = await chromium.launchPersistentContext(profile, options);
+  const browser = await chromium.launchPersistentContext(profile, {
+    ...options,
+    ignoreHTTPSErrors: true,
+    args: [...options.args, "--host-resolver-rules=MAP *.test 127.0.0.1"],
+  });
   try {
     await story(browser);
   } catch (error) {

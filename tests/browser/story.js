@@ -5,19 +5,11 @@
 //
 // The sessions of the tokens are sse, ws and lp. Each step is a line on standard output; the Rust test compares them.
 
-import { createServer } from "node:http";
 import { chromium } from "playwright-core";
+import { fail, options, servePages } from "./chromium.js";
 
 const [inbound, internal, ...tokens] = process.argv.slice(2);
 const [sseToken, wsToken, lpToken] = tokens;
-
-// Whatever goes wrong, the story ends.
-setTimeout(() => fail("the story takes too long"), 60_000).unref();
-
-function fail(why) {
-  console.error(why);
-  process.exit(1);
-}
 
 /** In the page: what the three transports have in common. */
 function helpers() {
@@ -116,26 +108,8 @@ const byLongPolling = async ([base, token]) => {
   await say(`longpolling: reconnect refused ${again.status} ${await again.text()}`);
 };
 
-const pages = createServer((_, response) => {
-  response.setHeader("content-type", "text/html");
-  response.end("<!doctype html><title>A page of another origin</title>");
-});
-await new Promise((listening) => pages.listen(0, "127.0.0.1", listening));
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const port = await servePages();
+const browser = await chromium.launch(options);
 try {
   const page = await browser.newPage();
   page.on("pageerror", (error) => fail(`in the page: ${error}`));
@@ -150,7 +124,7 @@ try {
     console.log(`${transport}: blacklisted ${answer.status}`);
   });
   await page.addInitScript(helpers);
-  await page.goto(`http://127.0.0.1:${pages.address().port}/`);
+  await page.goto(`http://127.0.0.1:${port}/`);
   await page.evaluate(byEventSource, [inbound, sseToken]);
   await page.evaluate(byWebSocket, [inbound, wsToken]);
   await page.evaluate(byLongPolling, [inbound, lpToken]);
@@ -158,5 +132,4 @@ try {
   fail(error.stack);
 } finally {
   await browser.close();
-  pages.close();
 }

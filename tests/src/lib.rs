@@ -11,6 +11,7 @@ mod haproxy;
 mod http2;
 mod longpolling;
 mod nginx;
+mod program;
 mod scenarios;
 mod script;
 mod sse;

@@ -1,15 +1,15 @@
 //! A real nginx as the service behind the gateway.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use crate::folder::Folder;
-use crate::wire::DEADLINE;
+use crate::program::Program;
+use crate::upstream::nobody;
 
 /// A running nginx that serves a folder and takes files by `PUT`; ends with its variable.
 pub struct Nginx {
-    child: Child,
+    _program: Program,
     address: SocketAddr,
     folder: Folder,
 }
@@ -44,8 +44,9 @@ impl Nginx {
         std::fs::create_dir(folder.path().join("www")).expect("a folder in a folder");
         // Another program may take the port between its choice and its use.
         for _ in 0..5 {
-            if let Some((child, address)) = Self::try_start(&folder, protocol, directives) {
-                return Self { child, address, folder };
+            let address = nobody();
+            if let Some(program) = Self::try_start(&folder, protocol, directives, address) {
+                return Self { _program: program, address, folder };
             }
         }
         panic!(
@@ -54,33 +55,16 @@ impl Nginx {
         );
     }
 
-    fn try_start(folder: &Folder, protocol: &str, directives: &str) -> Option<(Child, SocketAddr)> {
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    fn try_start(folder: &Folder, protocol: &str, directives: &str, address: SocketAddr) -> Option<Program> {
         let config = folder.join("nginx.conf");
         let text = CONFIG
             .replace("ADDRESS", &address.to_string())
             .replace("PROTOCOL", protocol)
             .replace("DIRECTIVES", directives);
         std::fs::write(&config, text).expect("a file in a folder");
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-        let mut child = Command::new("nginx")
-            .env("PATH", path)
-            .args(["-p", &folder.join(""), "-c", &config, "-e", &folder.join("error.log")])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx is installed: scripts/need nginx");
-        let deadline = Instant::now() + DEADLINE;
-        while Instant::now() < deadline && child.try_wait().expect("the child is ours").is_none() {
-            if TcpStream::connect(address).is_ok() {
-                return Some((child, address));
-            }
-            std::thread::yield_now();
-        }
-        drop(child.kill());
-        drop(child.wait());
-        None
+        let mut command = Command::new("nginx");
+        command.args(["-p", &folder.join(""), "-c", &config, "-e", &folder.join("error.log")]);
+        Program::start(command.stderr(Stdio::null()), address)
     }
 
     /// Where it is.
@@ -100,13 +84,6 @@ impl Nginx {
     /// The size of a file, where it is there.
     pub fn size(&self, name: &str) -> Option<u64> {
         std::fs::metadata(self.folder.path().join("www").join(name)).ok().map(|file| file.len())
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -1,0 +1,38 @@
+//! A program that we did not write, as a child process that listens on the loopback address.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::wire::DEADLINE;
+
+/// A running program; ends with its variable.
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// Starts it and waits until it listens there. `None` if it ends before, for instance because another program has
+    /// taken the port.
+    ///
+    /// # Panics
+    /// Where it is not installed; Debian has servers in `/usr/sbin`, which is searched too.
+    pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Option<Self> {
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+        let child = command.env("PATH", path).stdin(Stdio::null()).spawn();
+        let mut program = Self(child.expect("scripts/need installs it"));
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline && program.0.try_wait().expect("the child is ours").is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Some(program);
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
