@@ -16,8 +16,7 @@ use connection::Hub;
 use event::ExtensionNames;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use listener::{Answer, App, Body, Peer};
+use listener::{Answer, App, Body, ClientBody, Peer};
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
@@ -142,7 +141,7 @@ impl Admin {
 }
 
 impl App for Admin {
-    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
         let mut response = match self.door.refusal(&request, &peer) {
             Some(refusal) => refusal,

@@ -11,8 +11,8 @@ use event::ExtensionNames;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
-use listener::{Answer, App, Body, BodyError, Peer, read_counted};
+use hyper::body::Body as _;
+use listener::{Answer, App, Body, BodyError, ClientBody, Peer, read_counted};
 use memory::Held;
 use proxy::Proxy;
 use telemetry::Transport;
@@ -61,7 +61,7 @@ pub(crate) struct Shared {
 
 /// One request, and where it came from.
 pub(crate) struct Asked {
-    pub(crate) request: Request<Incoming>,
+    pub(crate) request: Request<ClientBody>,
     pub(crate) peer: Peer,
 }
 
@@ -158,7 +158,7 @@ impl Inbound {
 
 impl Shared {
     /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
-    pub(crate) async fn read(&self, body: Incoming) -> Result<(Bytes, Option<Held>), BodyError> {
+    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<Held>), BodyError> {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
     }
@@ -203,7 +203,7 @@ impl Shared {
 }
 
 impl App for Inbound {
-    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         if !is_ours(request.uri().path()) {
             return self.0.proxy.call(request, peer).await;
         }

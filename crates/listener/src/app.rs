@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 
 use crate::client::{Client, TrustedProxies};
+use crate::client_body::ClientBody;
 use crate::gate::Gate;
 use crate::limits::Permit;
 use crate::stream::Watched;
@@ -55,7 +55,7 @@ impl Peer {
 /// The application behind a listener.
 pub trait App: Clone + Send + Sync + Unpin + 'static {
     /// Answers a request. [`Answer::Takeover`] is allowed only where `peer.takeover` says so.
-    fn call(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send;
+    fn call(&self, request: Request<ClientBody>, peer: Peer) -> impl Future<Output = Answer> + Send;
 
     /// Adds what all answers of the port carry to one that the listener gives itself; `request` are the headers of the
     /// request, `None` if it could not be read.

@@ -42,8 +42,7 @@ impl BodyError {
     }
 }
 
-/// Bytes of a body that is too large which are read and thrown away before it is refused: over HTTP/2 some clients drop the
-/// answer where the stream is reset while they are still sending (curl 7.88), and over HTTP/1 the connection can go on.
+/// Bytes of a body that is too large which are read and thrown away before it is refused: so an HTTP/1 connection can go on.
 const DISCARDED: usize = 256 << 10;
 
 /// How long that may take.

@@ -18,7 +18,7 @@ pub(crate) struct Patience {
     pub(crate) total: Duration,
 }
 
-/// After an answer. Many clients read it only when they have sent their whole body: 256 MiB is far above
+/// After an answer, in stages over HTTP/1 and before the reset of the stream over HTTP/2. Many clients read it only when they have sent their whole body: 256 MiB is far above
 /// `MAX_BODY_BYTES`, 30 s are enough for 20 MB over 6 Mbit/s, and who pauses for five seconds has probably left. The socket
 /// counts as the client's meanwhile.
 pub(crate) const ANSWERED: Patience =

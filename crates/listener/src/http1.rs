@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::again::Again;
 use crate::app::{Answer, App, Body, BoxError, Raw, Takeover};
 use crate::client::Origin;
+use crate::client_body::ClientBody;
 use crate::framing::Framing;
 use crate::limits::{Limits, Permit};
 use crate::occupants::Occupant;
@@ -108,7 +109,8 @@ pub(crate) async fn serve<A: App>(
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), true, Some(seen.gate.clone()));
     let service = service_fn({
         let (app, seen, places) = (app.clone(), seen.clone(), permit.places());
-        move |mut request: Request<Incoming>| {
+        move |request: Request<Incoming>| {
+            let mut request = request.map(ClientBody::http1);
             let (app, asked, peer) =
                 (app.clone(), Asked::new(seen.clone()), peer.of_request(request.headers()));
             let places = places.clone();

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::app::{Answer, App};
 use crate::client::Origin;
+use crate::client_body::ClientBody;
 use crate::limits::{Limits, Permit};
 use crate::occupants::Occupant;
 use crate::refusal;
@@ -39,7 +40,8 @@ pub(crate) async fn serve<A: App>(
     let address = origin.hop;
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), false, None);
     let (places, occupant) = (permit.places(), permit.occupant());
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(ClientBody::http2);
         let (app, peer) = (app.clone(), peer.of_request(request.headers()));
         let (places, occupant) = (places.clone(), occupant.clone());
         async move {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 
 use crate::accept::Refusal;
@@ -33,8 +32,8 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
 /// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
 /// should be; `followed` is what the framing of an HTTP/1 message says. The path of one
 /// that is not refused is in its normal form.
-pub(crate) fn of_head(
-    request: &mut Request<Incoming>,
+pub(crate) fn of_head<B>(
+    request: &mut Request<B>,
     limits: &Limits,
     followed: Result<(), Fault>,
 ) -> Option<Response<Body>> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
+use listener::ClientBody;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
@@ -48,7 +49,7 @@ pub(crate) struct Upload {
 
 #[derive(Debug)]
 struct State {
-    client: Incoming,
+    client: ClientBody,
     /// How many bytes may still come.
     left: u64,
     turn: u32,
@@ -111,7 +112,7 @@ impl RequestBody {
     }
 
     /// The body of a client's request of at most so many bytes; `set` is what its trailers cannot say.
-    pub(crate) fn new(client: Incoming, max: Option<u64>, set: &Arc<[HeaderName]>) -> Self {
+    pub(crate) fn new(client: ClientBody, max: Option<u64>, set: &Arc<[HeaderName]>) -> Self {
         if client.is_end_stream() {
             return Self::empty();
         }

@@ -10,8 +10,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use listener::{Answer, Peer};
+use hyper::body::Body;
+use listener::{Answer, ClientBody, Peer};
 use telemetry::TraceContext;
 
 use crate::access::Tokens;
@@ -58,7 +58,7 @@ impl Exchange<'_> {
         &self,
         mut head: Parts,
         path: &str,
-        body: Incoming,
+        body: ClientBody,
         trace: TraceContext,
         record: &mut Record,
     ) -> Result<Prepared, Refusal> {
@@ -131,7 +131,7 @@ impl Exchange<'_> {
     }
 
     /// All that can be said against a request before a service has seen it.
-    fn check(&self, tokens: Option<&Tokens>, body: &Incoming) -> Result<(), Refusal> {
+    fn check(&self, tokens: Option<&Tokens>, body: &ClientBody) -> Result<(), Refusal> {
         let endpoint = &self.route.endpoint;
         if tokens.is_some_and(|tokens| !tokens.satisfy(&endpoint.claims)) {
             return Err(Refusal::Forbidden);

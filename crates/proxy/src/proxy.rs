@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use auth::{Cors, Verifier};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
-use hyper::body::Incoming;
-use listener::{Answer, Peer};
+use listener::{Answer, ClientBody, Peer};
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
@@ -89,7 +88,7 @@ impl Proxy {
     }
 
     /// Answers a request that is not for the gateway itself.
-    pub async fn call(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    pub async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         // Not looked at where it makes no difference.
         let cors = &self.config.cors;
         let origin = cors.depends_on_origin().then(|| Cors::asking(request.headers()).cloned()).flatten();
@@ -110,7 +109,7 @@ impl Proxy {
     /// Finds the endpoint of a request, and does all that is done without waiting; or answers it at once.
     fn begin(
         &self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         peer: &Peer,
         origin: Option<&HeaderValue>,
     ) -> Result<(Arc<Route>, Prepared, Record), Box<Answer>> {

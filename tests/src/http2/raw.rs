@@ -1,5 +1,6 @@
 //! HTTP/2 as frames that a test writes itself, and what the other side does about them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::wire::Wire;
@@ -85,12 +86,14 @@ pub struct Outcome {
 pub struct RawHttp2 {
     wire: Wire,
     frames: Vec<RawFrame>,
+    /// Bytes of DATA that were sent within windows, by stream; all of them by 0.
+    sent: BTreeMap<u32, i64>,
 }
 
 impl RawHttp2 {
     /// Connects, and says nothing.
     pub fn connect(address: SocketAddr) -> Self {
-        Self { wire: Wire::connect(address), frames: Vec::new() }
+        Self { wire: Wire::connect(address), frames: Vec::new(), sent: BTreeMap::new() }
     }
 
     /// Connects and exchanges SETTINGS.
@@ -113,7 +116,7 @@ impl RawHttp2 {
     pub fn accepted(mut wire: Wire, settings: &[(u16, u32)]) -> Self {
         let preface = wire.exactly(PREFACE.len()).expect("a preface");
         assert_eq!(preface, PREFACE.as_bytes());
-        let mut connection = Self { wire, frames: Vec::new() };
+        let mut connection = Self { wire, frames: Vec::new(), sent: BTreeMap::new() };
         connection.settings(settings);
         connection
     }
@@ -146,6 +149,39 @@ impl RawHttp2 {
         let payload = payload.as_ref();
         self.head(payload.len(), kind, flags, stream);
         self.wire.send(payload);
+    }
+
+    /// Sends DATA as soon as the windows of the other side allow it (RFC 9113, section 5.2).
+    ///
+    /// # Panics
+    /// Where the connection ends before they do.
+    pub fn data(&mut self, stream: u32, payload: &[u8]) {
+        let length = i64::try_from(payload.len()).expect("a small frame");
+        while self.window_of(0).min(self.window_of(stream)) < length {
+            self.read().expect("a larger window");
+        }
+        self.frame(kind::DATA, 0, stream, payload);
+        for window in [0, stream] {
+            *self.sent.entry(window).or_default() += length;
+        }
+    }
+
+    /// Bytes that the other side takes of a stream, or of the connection (0).
+    fn window_of(&self, stream: u32) -> i64 {
+        const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+        let mut window = 65_535 - self.sent.get(&stream).copied().unwrap_or(0);
+        for frame in &self.frames {
+            let number = |bytes: &[u8]| i64::from(u32::from_be_bytes(bytes.try_into().expect("four bytes")));
+            match frame.kind {
+                kind::WINDOW_UPDATE if frame.stream == stream => window += number(&frame.payload),
+                kind::SETTINGS if stream != 0 => {
+                    let initial = frame.payload.chunks(6).filter(|pair| pair[..2] == INITIAL_WINDOW_SIZE);
+                    window += initial.map(|pair| number(&pair[2..]) - 65_535).sum::<i64>();
+                }
+                _ => {}
+            }
+        }
+        window
     }
 
     /// Sends the head of a frame that says this length.

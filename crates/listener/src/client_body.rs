@@ -1,0 +1,119 @@
+//! The body of a client's request, and what happens to the rest of it that nobody reads.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::closing::{self, Patience};
+
+/// The body of a client's request.
+///
+/// Over HTTP/2, h2 resets a stream with NO_ERROR when its request is answered and its body dropped. Clients must not
+/// discard the answer for that (RFC 9113, section 8.1), but curl, Node and others do so where they are still sending. So
+/// what is left of a body is read and discarded first, within the limits of the close in stages of HTTP/1.
+#[derive(Debug)]
+pub struct ClientBody {
+    /// `None` once it has been handed over to be discarded.
+    incoming: Option<Incoming>,
+    is_http2: bool,
+}
+
+impl ClientBody {
+    pub(crate) fn http1(incoming: Incoming) -> Self {
+        Self { incoming: Some(incoming), is_http2: false }
+    }
+
+    pub(crate) fn http2(incoming: Incoming) -> Self {
+        Self { incoming: Some(incoming), is_http2: true }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        // Without a runtime, the process is ending.
+        if self.is_http2
+            && !self.is_end_stream()
+            && let Some(incoming) = self.incoming.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(discard(incoming, closing::ANSWERED));
+        }
+    }
+}
+
+/// Reads and discards what comes, until the body or patience ends. The stream counts among those of its connection
+/// meanwhile.
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, patience: Patience) {
+    let end = Instant::now() + patience.total;
+    let mut left = patience.bytes;
+    while left > 0 {
+        let until = end.min(Instant::now() + patience.silence);
+        let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// Bytes that come at once; the next such piece comes after `pause`, without end.
+    fn endless(piece: usize, pause: Duration) -> impl Body<Data = Bytes> + Unpin {
+        let pieces = stream::unfold((), move |()| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Frame::data(vec![b'x'; piece].into())), ()))
+        });
+        StreamBody::new(Box::pin(pieces))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f08_what_is_discarded_has_bounds() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let patience = Patience { bytes: 1000, silence: 5 * SECOND, total: 30 * SECOND };
+        for (piece, pause, expected) in [
+            (100, Duration::ZERO, Duration::ZERO),
+            (1, SECOND, patience.total),
+            (0, SECOND, patience.total),
+            (100, 60 * SECOND, patience.silence),
+        ] {
+            let began = Instant::now();
+            discard(endless(piece, pause), patience).await;
+            let took = began.elapsed();
+            assert!(took.abs_diff(expected) < SECOND, "{piece} bytes every {pause:?}: {took:?}");
+        }
+    }
+}
