@@ -1,8 +1,11 @@
 //! Heads as clients really send them, and what is said of those that are refused.
 
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::mpsc::channel;
 
 use rig_tests::*;
+use serde_json::json;
 
 /// An answer in one line, with what the listener's own refusals carry.
 fn refusal(gateway: &Gateway, bytes: &[u8]) -> (u16, Response) {
@@ -15,8 +18,7 @@ fn refusal(gateway: &Gateway, bytes: &[u8]) -> (u16, Response) {
 
 #[test]
 fn f47_what_stands_raw_in_a_query_is_taken() {
-    let service = Upstream::start();
-    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
+    let gateway = Gateway::start(&[]);
     let query = r#"subscriptions=[{"eventType":"greeting"}]"#;
     let mut sse = Sse::connect(gateway.inbound(), query);
     sse.welcome();
@@ -26,23 +28,113 @@ fn f47_what_stands_raw_in_a_query_is_taken() {
     websocket.welcome();
     let mut polling = LongPolling::connect(gateway.inbound(), query);
     polling.welcome();
+    assert_eq!(gateway.ask_internal(&Request::get("/health?\"<>")).status, 200);
+}
+
+#[test]
+fn f47_a_service_gets_the_query_byte_for_byte() {
+    let service = Upstream::start();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
     for (target, seen) in [
-        (r#"/a?q="x"<y>&`{|}^\"#, r"/a?q=%22x%22%3Cy%3E&`{|}^\"),
-        ("/a?x=\"", "/a?x=%22"),
-        ("/a?%22\"%3C<", "/a?%22%22%3C%3C"),
+        (r#"/a?q="x"<y>&`{|}^\'"#, None),
+        ("/a?x=\"", None),
+        // What the client has encoded stays so.
+        ("/a?%22\"%3C<%3e>%zz%", None),
+        ("/a?\"?<", None),
+        ("/a?\"#\"<", Some("/a?\"")),
+        // The path has one spelling.
+        ("/%61/./b\"<>`{|}^?\"%61<", Some("/a/b\"%3C%3E%60{|}^?\"%61<")),
+        ("http://x/a?\"", Some("/a?\"")),
     ] {
-        assert_eq!(gateway.ask(&Request::get(target)).status, 200, "{target}");
-        assert_eq!(service.next().target, seen);
+        let mut wire = Wire::connect(gateway.inbound());
+        for _ in 0..2 {
+            wire.send(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"));
+            assert_eq!(Response::read(&mut wire, false).status, 200, "{target}");
+            assert_eq!(service.next().target, seen.unwrap_or(target));
+        }
     }
-    // Behind it, the connection goes on as ever.
+    // Every byte that may stand in a request line, in pieces and in HTTP/1.0 too.
+    let every: Vec<u8> = (0x21..=0xff).filter(|byte| !b"#\x7f".contains(byte)).collect();
+    let head = [b"GET /a?", &every[..], b" HTTP/1.0\r\nhost: x\r\n\r\n"].concat();
+    for piece in [head.len(), 40, 1] {
+        let mut wire = Wire::connect(gateway.inbound());
+        head.chunks(piece).for_each(|piece| wire.send(piece));
+        assert_eq!(Response::read(&mut wire, false).status, 200);
+        let target: Vec<u8> = service.next().target.chars().map(|byte| byte as u8).collect();
+        assert_eq!(target, [b"/a?", &every[..]].concat());
+    }
+    // One behind the other, with bodies that look like heads; the middle one has nothing of that.
+    let body = "GET /?\"";
+    let post = |target: &str| format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n{body}");
     let mut wire = Wire::connect(gateway.inbound());
-    for _ in 0..3 {
-        wire.send("POST /b?\"<> HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n\"<>`");
+    let targets = ["/1?\"", "/2?%22", "/3?<\u{e9}>"];
+    wire.send(targets.map(post).concat());
+    for target in targets {
         assert_eq!(Response::read(&mut wire, false).status, 200);
         let received = service.next();
-        assert_eq!((received.target.as_str(), &received.body[..]), ("/b?%22%3C%3E", &b"\"<>`"[..]));
+        let target: String = target.bytes().map(char::from).collect();
+        assert_eq!((received.target.as_str(), &received.body[..]), (target.as_str(), body.as_bytes()));
     }
-    assert_eq!(gateway.ask_internal(&Request::get("/health?\"<>")).status, 200);
+    let mut tunnel = Wire::connect(gateway.inbound());
+    tunnel.send("GET /upgrade?\"<> HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n");
+    assert_eq!(Response::read_head(&mut tunnel).expect("an answer").status, 101);
+    assert_eq!(service.next().target, "/upgrade?\"<>");
+    tunnel.send("\"GET / HTTP/1.1\"");
+    assert_eq!(tunnel.exactly(16).as_deref(), Some(&b"\"GET / HTTP/1.1\""[..]));
+}
+
+#[test]
+fn f47_a_definition_changes_the_path_and_no_byte_of_the_query() {
+    let service = Upstream::start();
+    let api = api_of(
+        "all",
+        service.address(),
+        json!([
+            {"id": "replaced", "method": "GET", "path_regex": "/old/(.*)", "path_replacement": "/new?id=\\1"},
+            {"id": "async", "method": "POST", "path_regex": "/.*", "response_from": "http_async"},
+        ]),
+    );
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())]);
+    assert_eq!(gateway.ask(&Request::get("/old/<1>?q=\"%22")).status, 200);
+    assert_eq!(service.next().target, "/new?id=%3C1%3E&q=\"%22");
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send("POST /async?a=\"&correlation=\"mine\"&b=< HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    let target = service.next().target;
+    assert!(target.starts_with("/async?a=\"&b=<&correlation="), "{target}");
+    assert!(!target.contains("mine"), "{target}");
+}
+
+#[test]
+fn f47_a_request_that_is_sent_again_keeps_its_query() {
+    let (seen, requests) = channel();
+    let service = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = service.local_addr().expect("a bound socket has an address");
+    // Every connection is closed behind its second request, without an answer to that.
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = service.accept() {
+            let mut wire = Wire::from(stream);
+            for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""] {
+                let Some(request) = Received::read(&mut wire) else { break };
+                seen.send(request.target).expect("the test listens");
+                wire.send(answer);
+            }
+        }
+    });
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(address))]);
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(&Request::get("/a?\"<")).status, 200);
+    }
+    assert_eq!(requests.try_iter().collect::<Vec<_>>(), ["/a?\"<", "/a?\"<", "/a?\"<"]);
+}
+
+#[test]
+fn f47_over_http2_a_service_gets_the_query_percent_encoded() {
+    let nginx = Nginx::start_http2("location / { return 200 $request_uri; }");
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all_http2(nginx.address()))]);
+    assert_eq!(gateway.ask(&Request::get("/a?\"<>%22&`{|}")).text(), "/a?%22%3C%3E%22&`{|}");
+    let nginx = Nginx::start_with("location / { return 200 $request_uri; }");
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(nginx.address()))]);
+    assert_eq!(gateway.ask(&Request::get("/a?\"<>%22&`{|}")).text(), "/a?\"<>%22&`{|}");
 }
 
 #[test]

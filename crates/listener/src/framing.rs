@@ -10,6 +10,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Response, StatusCode, Version};
@@ -20,6 +22,7 @@ use crate::app::Body;
 use crate::path::PathFault;
 use crate::refusal::text;
 pub(crate) use rules::refusal;
+pub use target::RawQuery;
 use target::Target;
 
 /// What is kept of a line that comes in pieces. No line that matters is longer: some sign their chunks by extensions of about
@@ -90,6 +93,10 @@ pub(crate) struct Framing {
     line: Vec<u8>,
     /// Heads that are well-formed, and that hyper has not handed over yet.
     heads: u32,
+    /// Heads that it has handed over.
+    handed: u64,
+    /// What is kept of the targets of heads that it has not: which head it is, counted from the first.
+    queries: VecDeque<(u64, RawQuery)>,
     head: Head,
     /// From here on nothing is followed.
     fault: Option<Fault>,
@@ -218,18 +225,16 @@ impl Framing {
         self.target.and_rest(read)
     }
 
-    /// hyper hands over the next head.
+    /// hyper hands over the next head. Returns its query where the parser was not given that as it is.
     ///
     /// # Errors
     /// What is wrong with it. A head that was not seen here is one that hyper has read in another way.
-    pub(crate) fn next_head(&mut self) -> Result<(), Fault> {
-        match self.heads.checked_sub(1) {
-            Some(heads) => {
-                self.heads = heads;
-                Ok(())
-            }
-            None => Err(self.fault.unwrap_or(Fault::LineEnd)),
-        }
+    pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, Fault> {
+        self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(Fault::LineEnd))?;
+        let head = self.handed;
+        self.handed += 1;
+        let query = self.queries.pop_front_if(|(of, _)| *of == head);
+        Ok(query.map(|(_, query)| query))
     }
 
     /// Keeps the beginning of a line, and its last byte.
@@ -253,7 +258,8 @@ impl Framing {
             }
             State::RequestLine => {
                 self.head = Head::default();
-                self.target.end();
+                let head = self.handed + u64::from(self.heads);
+                self.queries.extend(self.target.end().map(|query| (head, query)));
                 State::Field
             }
             State::Field if line.is_empty() => {

@@ -116,7 +116,7 @@ pub(crate) async fn serve<A: App>(
             let places = places.clone();
             Box::pin(async move {
                 let seen = &*asked.0;
-                let framing = seen.framing.lock().as_mut().map_or(Ok(()), Framing::next_head);
+                let framing = seen.framing.lock().as_mut().map_or(Ok(None), Framing::next_head);
                 let call = seen.occupant.as_deref().map(Occupant::call);
                 let mut response = match refusal::of_head(&mut request, &limits, framing) {
                     Some(mut response) => {

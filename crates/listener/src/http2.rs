@@ -46,7 +46,7 @@ pub(crate) async fn serve<A: App>(
         let (places, occupant) = (places.clone(), occupant.clone());
         async move {
             let _call = occupant.as_deref().map(Occupant::call);
-            let response = match refusal::of_head(&mut request, &limits, Ok(())) {
+            let response = match refusal::of_head(&mut request, &limits, Ok(None)) {
                 Some(mut response) => {
                     refusal::note(&places, address, response.status(), "see the answer");
                     app.complete(Some(request.headers()), &mut response);

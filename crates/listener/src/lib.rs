@@ -29,6 +29,7 @@ pub use app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
 pub use body::{BodyError, CODED, is_coded, read_body, read_counted};
 pub use client::TrustedProxies;
 pub use client_body::ClientBody;
+pub use framing::RawQuery;
 pub use gate::Gate;
 pub use limits::{Limits, Permit, Places, WhenFull};
 pub use path::{PathFault, is_unreserved, normal_encoding, normal_path, push_triplet, triplet, without_dots};

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::accept::Refusal;
 use crate::app::{App, Body};
-use crate::framing::{self, Fault};
+use crate::framing::{self, Fault, RawQuery};
 use crate::limits::{Limits, Places};
 use crate::pace::Pace;
 use crate::stream::Watched;
@@ -35,12 +35,17 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
 pub(crate) fn of_head<B>(
     request: &mut Request<B>,
     limits: &Limits,
-    followed: Result<(), Fault>,
+    followed: Result<Option<RawQuery>, Fault>,
 ) -> Option<Response<Body>> {
-    if let Err(fault) = followed {
-        return Some(fault.answer(request.version()));
+    let raw = match followed {
+        Ok(raw) if raw.as_ref().is_none_or(|raw| raw.is_of(request.uri().query())) => raw,
+        followed => return Some(followed.err().unwrap_or(Fault::Target).answer(request.version())),
+    };
+    let mut target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if let Some(raw) = raw {
+        target = target + raw.as_bytes().len() - request.uri().query().map_or(0, str::len);
+        request.extensions_mut().insert(raw);
     }
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let status = if target > limits.request_line {

@@ -1,9 +1,40 @@
-//! Targets as clients send them: `"`, `<` and `>` stand in many queries as they are, and so do backticks and bytes that are not
-//! UTF-8, though RFC 3986 has none of them. The parser would refuse them, so it gets them percent-encoded.
+//! Targets as clients send them: `"`, `<` and `>` stand in many queries as they are, and so do backticks and bytes beyond
+//! ASCII, though RFC 3986 has none of them. The parser would refuse them, so it gets them percent-encoded; a [`RawQuery`]
+//! keeps what the client has sent.
+
+use std::mem::take;
 
 use bytes::Bytes;
 use memchr::{memchr, memchr3};
 use tokio::io::ReadBuf;
+
+use crate::path::push_triplet;
+
+/// The query of a request as its client has sent it, without the `?`. An extension of a request whose URI has some of it
+/// percent-encoded, because a URI cannot hold it. No byte of it is a space or a control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawQuery(Bytes);
+
+impl RawQuery {
+    /// The query, byte for byte.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the query that the parser was given: what was followed beside it is what it has read.
+    pub(crate) fn is_of(&self, query: Option<&str>) -> bool {
+        let mut encoded = Vec::with_capacity(self.0.len() + 16);
+        for byte in &self.0 {
+            if is_odd(*byte) { push_triplet(&mut encoded, *byte) } else { encoded.push(*byte) }
+        }
+        query.is_some_and(|query| query.as_bytes() == encoded)
+    }
+}
+
+/// Whether a byte of a query is percent-encoded before it is parsed.
+const fn is_odd(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>') || !byte.is_ascii()
+}
 
 /// What is known of the request line that is being read.
 #[derive(Debug, Default)]
@@ -13,6 +44,10 @@ pub(super) struct Target {
     odd: Vec<usize>,
     /// Encoded bytes that found no room.
     rest: Vec<u8>,
+    /// The query as it comes, unless its line was plain and came whole.
+    query: Vec<u8>,
+    /// Some of the query is encoded.
+    is_respelled: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +56,8 @@ enum Part {
     Method,
     Path,
     Query,
+    /// Not part of a target, so the parser drops it.
+    Fragment,
     Version,
 }
 
@@ -35,22 +72,32 @@ impl Target {
         if is_plain && piece.ends_with(b"\r") {
             return;
         }
-        // A character may be cut in two where the piece begins or ends; that alone is not wrong.
-        let is_rest = |byte: &&u8| self.part != Part::Method && (0x80..0xC0).contains(*byte);
+        // A character of a path may be cut in two where the piece begins or ends; that alone is not wrong.
+        let is_rest = |byte: &&u8| self.part == Part::Path && (0x80..0xC0).contains(*byte);
         let begin = piece.iter().take(3).take_while(is_rest).count();
-        let is_text =
-            std::str::from_utf8(&piece[begin..]).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let end = memchr(b'?', piece).unwrap_or(piece.len());
+        let is_text = std::str::from_utf8(&piece[begin..end])
+            .map_or_else(|error| error.error_len().is_none() && end == piece.len(), |_| true);
         for (offset, byte) in piece.iter().enumerate().skip(begin) {
             self.part = match (self.part, byte) {
                 (Part::Method, b' ') => Part::Path,
-                (Part::Path, b'?') => Part::Query,
-                (Part::Path | Part::Query, b' ') => Part::Version,
+                (Part::Path, b'?') => {
+                    self.part = Part::Query;
+                    continue;
+                }
+                (Part::Path | Part::Query, b'#') => Part::Fragment,
+                (Part::Path | Part::Query | Part::Fragment, b' ') => Part::Version,
                 (part, _) => part,
             };
             let is_odd = match self.part {
-                Part::Method | Part::Version => false,
+                Part::Method | Part::Fragment | Part::Version => false,
                 Part::Path => matches!(byte, b'<' | b'>' | b'`') || (!is_text && !byte.is_ascii()),
-                Part::Query => matches!(byte, b'"' | b'<' | b'>') || (!is_text && !byte.is_ascii()),
+                Part::Query => {
+                    self.query.push(*byte);
+                    let is_odd = is_odd(*byte);
+                    self.is_respelled |= is_odd;
+                    is_odd
+                }
             };
             if is_odd {
                 self.odd.push(at + offset);
@@ -58,9 +105,11 @@ impl Target {
         }
     }
 
-    /// The line has come to its end.
-    pub(super) fn end(&mut self) {
+    /// The line has come to its end. Returns its query if some of that is encoded.
+    pub(super) fn end(&mut self) -> Option<RawQuery> {
         self.part = Part::Method;
+        let query = take(&mut self.query);
+        take(&mut self.is_respelled).then(|| RawQuery(query.into()))
     }
 
     pub(super) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
@@ -68,7 +117,7 @@ impl Target {
             return;
         }
         let mut encoded = Vec::with_capacity(read.filled().len() - from + 2 * self.odd.len());
-        let mut odd = std::mem::take(&mut self.odd).into_iter().peekable();
+        let mut odd = take(&mut self.odd).into_iter().peekable();
         for (at, byte) in read.filled()[from..].iter().enumerate() {
             match odd.next_if_eq(&at) {
                 Some(_) => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
@@ -100,12 +149,17 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::framing::Framing;
 
     /// What the parser gets of bytes that come in pieces of so many, into a buffer with so much room.
     fn parsed(bytes: &[u8], piece: usize, room: usize) -> String {
-        let mut framing = Framing::default();
+        follow(&mut Framing::default(), bytes, piece, room)
+    }
+
+    fn follow(framing: &mut Framing, bytes: &[u8], piece: usize, room: usize) -> String {
         let mut all = Vec::new();
         for piece in bytes.chunks(piece) {
             let mut space = vec![0; room.max(piece.len())];
@@ -124,15 +178,16 @@ mod tests {
                 all.extend_from_slice(read.filled());
             }
         }
-        String::from_utf8(all).unwrap()
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     #[test]
     fn f47_what_the_parser_refuses_is_encoded_however_it_comes() {
-        let cases: [(&[u8], &str); 6] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"GET /a\"{|}^?b=\"<c>\"&`{|}^ HTTP/1.1\r\n", "GET /a\"{|}^?b=%22%3Cc%3E%22&`{|}^ HTTP/1.1\r\n"),
             (b"GET /<a>`?%22 HTTP/1.1\r\n", "GET /%3Ca%3E%60?%22 HTTP/1.1\r\n"),
-            ("GET /é?é=\"é HTTP/1.1\r\n".as_bytes(), "GET /é?é=%22é HTTP/1.1\r\n"),
+            ("GET /é?é=\" HTTP/1.1\r\n".as_bytes(), "GET /é?%C3%A9=%22 HTTP/1.1\r\n"),
+            (b"GET /a?<#\"> HTTP/1.1\r\n", "GET /a?%3C#\"> HTTP/1.1\r\n"),
             (b"GET /a HTTP/1.1\r\nx: \"<>`\r\n\r\n", "GET /a HTTP/1.1\r\nx: \"<>`\r\n\r\n"),
             (
                 b"\r\nGET /?\" HTTP/1.1\r\n\r\nGET /?< HTTP/1.1\r\n\r\n",
@@ -150,5 +205,55 @@ mod tests {
         // It comes whole, nearly always; where it is cut, its pieces may look like text.
         let latin1 = b"GET /\xE9?\xE9=1 HTTP/1.1\r\n";
         assert_eq!(parsed(latin1, latin1.len(), 64), "GET /%E9?%E9=1 HTTP/1.1\r\n");
+    }
+
+    fn query() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(
+            prop_oneof![Just(b'"'), Just(b'<'), Just(b'&'), 0x21..0x7f_u8, 0x80..=0xff_u8, Just(b'%')],
+            0..20,
+        )
+    }
+
+    proptest! {
+        /// Requests behind one another, each of which may be the next one's beginning in the same piece.
+        #[test]
+        fn f47_each_head_has_the_query_that_its_client_has_sent(
+            queries in prop::collection::vec(query(), 1..6),
+            piece in 1..200_usize,
+            room in 1..100_usize,
+        ) {
+            let mut bytes = Vec::new();
+            for query in &queries {
+                bytes.extend([b"GET /a?", &query[..], b" HTTP/1.1\r\nhost: \"<\r\n\r\n"].concat());
+            }
+            let mut framing = Framing::default();
+            let parsed = follow(&mut framing, &bytes, piece, room);
+            let lines = parsed.split("\r\n").filter_map(|line| line.strip_prefix("GET "));
+            for (line, query) in lines.zip(&queries) {
+                let fragment = query.iter().position(|byte| *byte == b'#');
+                let query = &query[..fragment.unwrap_or(query.len())];
+                let uri: http::Uri = line.strip_suffix(" HTTP/1.1").unwrap().parse().unwrap();
+                let raw = framing.next_head().unwrap();
+                prop_assert_eq!(raw.is_some(), query.iter().any(|byte| is_odd(*byte)));
+                match raw {
+                    None => prop_assert_eq!(uri.query().unwrap().as_bytes(), query),
+                    Some(raw) => {
+                        prop_assert!(raw.is_of(uri.query()));
+                        prop_assert_eq!(raw.as_bytes(), query);
+                    }
+                }
+            }
+            prop_assert!(framing.next_head().is_err());
+        }
+    }
+
+    #[test]
+    fn f47_a_query_is_that_of_its_own_head() {
+        let raw = RawQuery(Bytes::from_static(b"a=\"%22\xff"));
+        assert!(raw.is_of(Some("a=%22%22%FF")));
+        for other in ["a=%22%22%ff", "a=\"%22%FF", "a=%22%22%FF&", "a=%22%FF", ""] {
+            assert!(!raw.is_of(Some(other)), "{other}");
+        }
+        assert!(!raw.is_of(None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::failure::{Failure, Kind};
+use super::respelling::Slot;
 use crate::definition::TargetConfig;
 
 /// The process has no descriptor left, and the system has none; the same numbers on every Unix.
@@ -25,6 +26,8 @@ const ENFILE: i32 = 23;
 /// A connection, and the descriptor it takes from those of clients.
 pub(crate) struct Io {
     stream: Stream,
+    /// How the next head is spelled, where hyper cannot write it so.
+    pub(super) slot: Slot,
     _descriptor: Descriptor,
 }
 
@@ -44,13 +47,17 @@ impl Io {
         let descriptor = Descriptor::take().ok_or_else(exhausted)?;
         let tcp = reach(target, within).await?;
         let Some(tls) = tls else {
-            return Ok(Self { stream: Stream::Clear(tcp), _descriptor: descriptor });
+            return Ok(Self::new(Stream::Clear(tcp), descriptor));
         };
         let failed = |error: io::Error| Failure::of(Kind::Tls, &error);
         let name =
             ServerName::try_from(target.host.clone()).map_err(|error| Failure::of(Kind::Tls, &error))?;
         let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.map_err(failed)?;
-        Ok(Self { stream: Stream::Tls(Box::new(stream)), _descriptor: descriptor })
+        Ok(Self::new(Stream::Tls(Box::new(stream)), descriptor))
+    }
+
+    fn new(stream: Stream, descriptor: Descriptor) -> Self {
+        Self { stream, slot: Slot::default(), _descriptor: descriptor }
     }
 
     /// Whether the server has chosen HTTP/2 (RFC 7301).
@@ -116,7 +123,16 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(&mut self.stream, stream => stream.poll_write(cx, bytes))
+        let Self { stream, slot, .. } = &mut *self;
+        let mut slot = slot.lock();
+        let Some(respelling) = &mut *slot else {
+            return each!(stream, stream => stream.poll_write(cx, bytes));
+        };
+        let sent = ready!(respelling.poll_send(cx, bytes, |cx, bytes| {
+            each!(&mut *stream, stream => stream.poll_write(cx, bytes))
+        }));
+        *slot = None;
+        Poll::Ready(sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -132,6 +148,10 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.slot.lock().is_some() {
+            // A head comes in one piece.
+            return self.poll_write(cx, slices.first().map_or(&[], |slice| slice));
+        }
         each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices))
     }
 

@@ -24,6 +24,7 @@ use tokio::time::Sleep;
 use super::ServiceLimits;
 use super::connect::Io;
 use super::failure::{Failure, Kind};
+use super::respelling::{Respelling, Slot};
 use super::streams::Place;
 use crate::body::{Awaited, RequestBody};
 
@@ -69,7 +70,8 @@ pub(super) struct Http2 {
 type Connection = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
 
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    /// The slot is that of its [`Io`].
+    Http1(http1::SendRequest<RequestBody>, Slot),
     Http2(Http2),
 }
 
@@ -171,9 +173,10 @@ impl Link {
             .max_headers(limits.fields)
             .max_header_size(limits.head)
             .max_buf_size(READ_BUFFER.max(limits.head));
+        let slot = io.slot.clone();
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         let driver = Driver { connection: Some(connection), over: false };
-        Ok(Self::new(Sender::Http1(sender), driver, Instant::now() + limits.connection_age))
+        Ok(Self::new(Sender::Http1(sender, slot), driver, Instant::now() + limits.connection_age))
     }
 
     /// An exchange over an HTTP/2 connection, which is shared where it has a place on it.
@@ -217,8 +220,10 @@ impl Link {
     /// Whether another exchange can begin: not where the service has hung up, may send what nobody has asked for, or
     /// may have another address by now.
     pub(super) fn is_ready(&mut self) -> bool {
-        let Sender::Http1(sender) = &self.sender else { return false };
+        let Sender::Http1(sender, slot) = &self.sender else { return false };
         !self.stray
+            // An answer may come before the head of its request has been sent.
+            && slot.lock().is_none()
             && Instant::now() < self.until
             && !self.driver.poll(&mut Context::from_waker(Waker::noop()))
             && sender.is_ready()
@@ -239,7 +244,12 @@ impl Link {
         let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
         silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
-            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http1(sender, slot) => {
+                if let Some(respelling) = Respelling::of(&request) {
+                    *slot.lock() = Some(respelling);
+                }
+                Either::Left(sender.try_send_request(request))
+            }
             Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),
         });
         poll_fn(|cx| {
