@@ -25,8 +25,8 @@ fuzz_target!(|request: &[u8]| {
     }
     let decode = || event::http::decode(&headers, Bytes::copy_from_slice(body), ExtensionNames::default());
     match in_proportion(request, decode) {
-        Ok(events) => {
-            for event in events {
+        Ok(submission) => {
+            for event in submission.events {
                 Event::from_json(event.json().clone()).expect("what binary mode makes is a structured event");
             }
         }

@@ -21,12 +21,12 @@ use crate::routes::Node;
     )
 )]
 pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
-    let events = match event::http::decode(&headers, body, node.extension_names) {
-        Ok(events) => events,
+    let submission = match event::http::decode(&headers, body, node.extension_names) {
+        Ok(submission) => submission,
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };
-    let accepted = event::http::accepted(&events, &headers);
-    if let Err(error) = node.hub.publish_all(events).await {
+    let accepted = submission.accepted();
+    if let Err(error) = node.hub.publish_all(submission.events).await {
         return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response();
     }
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json; charset=utf-8")], accepted).into_response()

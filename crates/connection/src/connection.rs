@@ -139,10 +139,14 @@ impl Connection {
         let done = act(&mut writer, socket.get());
         let after = writer.waiting();
         drop(writer);
-        self.settle((before, after));
+        if before != after {
+            self.settle((before, after));
+        }
         Some(done)
     }
 
+    /// Counts a change of the bytes that wait. Most events leave at once, and change nothing.
+    #[cold]
     fn settle(&self, (before, after): (usize, usize)) {
         let memory = &self.hub.config().memory;
         if before != after && memory.change(before, after) {

@@ -79,38 +79,52 @@ impl DecodeError {
     }
 }
 
-/// The events of a request: one in structured and binary mode, any number (none, too) in batched mode.
+/// The events of a request, and how its publisher sent them.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// One in structured and binary mode, any number (none, too) in batched mode.
+    pub events: Vec<Event>,
+    /// Batched mode.
+    is_batch: bool,
+}
+
+impl Submission {
+    /// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in it, and any other event as
+    /// it is.
+    pub fn accepted(&self) -> Bytes {
+        match &self.events[..] {
+            [event] if !self.is_batch => event.json().clone(),
+            events => {
+                let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
+                [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()
+            }
+        }
+    }
+}
+
+/// Reads the events of a request.
 ///
 /// # Errors
 /// When the headers fit no mode, or what they announce is not there. Either all events are good or none is returned.
-pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Vec<Event>, DecodeError> {
+pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Submission, DecodeError> {
     let content_type = content_type(headers)?;
     let binary = headers.contains_key("ce-specversion");
     let essence = content_type.as_ref().map(|(parsed, _)| parsed.essence.as_str());
-    match essence {
+    let event = match essence {
         Some("application/cloudevents+json") => structured(body, names),
-        Some(BATCH) => Event::batch_from_json(unmarked(body), names).map_err(DecodeError::BadBody),
+        Some("application/cloudevents-batch+json") => {
+            let events = Event::batch_from_json(unmarked(body), names).map_err(DecodeError::BadBody)?;
+            return Ok(Submission { events, is_batch: true });
+        }
         Some(other) if is_event_format(other) => {
             Err(DecodeError::UnsupportedFormat(shown(other).into_owned()))
         }
         Some("application/json") if !binary => structured(body, names),
-        _ if binary => binary::decode(headers, content_type, &body, names).map(|event| vec![event]),
+        _ if binary => binary::decode(headers, content_type, &body, names),
         None => Err(DecodeError::NoContentType),
         Some(_) => Err(DecodeError::NoSpecVersion),
-    }
-}
-
-/// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in it, and any other event as it
-/// is.
-pub fn accepted(events: &[Event], headers: &HeaderMap) -> Bytes {
-    let is_batch = matches!(content_type(headers), Ok(Some((parsed, _))) if parsed.essence == BATCH);
-    match events {
-        [event] if !is_batch => event.json().clone(),
-        events => {
-            let all: Vec<&[u8]> = events.iter().map(|event| &event.json()[..]).collect();
-            [b"[", all.join(&b","[..]).as_slice(), b"]"].concat().into()
-        }
-    }
+    };
+    Ok(Submission { events: vec![event?], is_batch: false })
 }
 
 /// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
@@ -119,11 +133,9 @@ pub fn unmarked(json: Bytes) -> Bytes {
     json.slice(start..)
 }
 
-fn structured(body: Bytes, names: ExtensionNames) -> Result<Vec<Event>, DecodeError> {
-    Event::from_json_with(unmarked(body), names).map(|event| vec![event]).map_err(DecodeError::BadBody)
+fn structured(body: Bytes, names: ExtensionNames) -> Result<Event, DecodeError> {
+    Event::from_json_with(unmarked(body), names).map_err(DecodeError::BadBody)
 }
-
-const BATCH: &str = "application/cloudevents-batch+json";
 
 /// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding, section 3).
 fn is_event_format(essence: &str) -> bool {

@@ -16,7 +16,7 @@ fn request(headers: &[(&str, &[u8])], body: &[u8]) -> Result<Vec<Event>, DecodeE
     for (name, value) in headers {
         map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
-    decode(&map, Bytes::copy_from_slice(body), ExtensionNames::default())
+    decode(&map, Bytes::copy_from_slice(body), ExtensionNames::default()).map(|submission| submission.events)
 }
 
 /// A request in binary mode with the attributes that every version wants.

@@ -26,7 +26,7 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
     let (body, _held) = shared.read(body).await?;
-    let events = event::http::decode(&parts.headers, body.clone(), shared.config.extension_names)?;
+    let submission = event::http::decode(&parts.headers, body.clone(), shared.config.extension_names)?;
 
     if shared.config.submission_check.is_asked() {
         let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
@@ -46,7 +46,7 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
         check.allows(&request).await.map_err(|_| SubmitError::Denied)?;
     }
 
-    let accepted = event::http::accepted(&events, &parts.headers);
-    shared.hub.publish_all(events).await?;
+    let accepted = submission.accepted();
+    shared.hub.publish_all(submission.events).await?;
     Ok(accepted)
 }

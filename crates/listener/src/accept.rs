@@ -151,11 +151,12 @@ impl Listener {
             tokio::spawn(Box::pin(async move {
                 let _open = open_end;
                 let arrived = Arrived { tcp: tcp_stream, origin, permit };
-                let serving = serve_one(app, arrived, balancers, acceptor, limits, leaving);
+                // Pinned here: to await it in two places would move it.
+                let mut serving = pin!(serve_one(app, arrived, balancers, acceptor, limits, leaving));
                 match occupant {
                     None => serving.await,
                     Some(occupant) => tokio::select! {
-                        () = serving => {}
+                        () = &mut serving => {}
                         () = occupant.evicted() => {}
                     },
                 }

@@ -255,14 +255,7 @@ impl Exchange<'_> {
             }
             _ => {}
         }
-        let fault = if head::has_unknown_coding(&response) {
-            Some("Transfer-Encoding must be chunked")
-        } else {
-            head::one_length(&mut response)
-                .err()
-                .map(|head::Lengths| "Content-Length must be one decimal number")
-        };
-        if let Some(fault) = fault {
+        if let Err(fault) = head::one_body_end(&mut response) {
             return Err(told(record, &self.route.upstream.is_invalid(target, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);

@@ -100,13 +100,17 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
         _ => {}
     }
     let scheme = if peer.secure { "https" } else { "http" };
-    let host = headers.get(X_FORWARDED_HOST).cloned().or(host);
-    headers.insert(FORWARDED, forwarded(peer, host.as_ref(), scheme));
     let mut chain = Vec::with_capacity(48);
-    for before in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(before.as_bytes());
-        chain.extend_from_slice(b", ");
+    let mut host = host;
+    // Nobody else has left any of these.
+    if peer.trusted.is_some() {
+        host = headers.get(X_FORWARDED_HOST).cloned().or(host);
+        for before in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(before.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
     }
+    headers.insert(FORWARDED, forwarded(peer, host.as_ref(), scheme));
     push_address(&mut chain, peer.hop.ip().to_canonical());
     headers.insert(X_FORWARDED_FOR, header_value(chain));
     if let Some(host) = host {
@@ -131,47 +135,59 @@ pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_h
     }
 }
 
-/// Whether the body of a service's answer is coded in a way that is not undone here (RFC 9112, section 6.1).
-pub(crate) fn has_unknown_coding<B>(answer: &Response<B>) -> bool {
-    let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
+/// An answer does not say in one way where its body ends. The text says of which field that is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyEnd {
+    /// It is coded in a way that is not undone here (RFC 9112, section 6.1).
+    #[error("Transfer-Encoding must be chunked")]
+    Coding,
+    /// What it says of its length is neither one number nor the same one several times (RFC 9110, section 8.6).
+    #[error("Content-Length must be one decimal number")]
+    Length,
 }
-
-/// What an answer says of its length is neither one number nor the same one several times (RFC 9110, section 8.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lengths;
 
 /// Leaves one length of those that an answer announces, in its shortest form: whoever comes after us cannot read it in
 /// another way. Answers to `HEAD` and 304 count too; where `Transfer-Encoding` decides, none is left.
-pub(crate) fn one_length<B>(answer: &mut Response<B>) -> Result<(), Lengths> {
+///
+/// # Errors
+/// Somebody could read it in two ways.
+pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     let has_none = answer.status() == StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Err(BodyEnd::Coding);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let Some(first) = lengths.next() else { return Ok(()) };
     // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it does not count.
-    if has_none || headers.contains_key(TRANSFER_ENCODING) {
+    if has_none || coding.is_some() {
         headers.remove(CONTENT_LENGTH);
         return Ok(());
     }
-    let is_one = lengths.next().is_none();
-    let mut numbers = headers
-        .get_all(CONTENT_LENGTH)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(|number| decimal(number.trim_ascii()));
-    let length = numbers.next().flatten().ok_or(Lengths)?;
-    if !numbers.all(|number| number == Some(length)) {
-        return Err(Lengths);
+    let length = one_number(first).ok_or(BodyEnd::Length)?;
+    let mut is_shortest =
+        first == b"0" || first.first() != Some(&b'0') && first.iter().all(u8::is_ascii_digit);
+    for other in lengths {
+        if one_number(other) != Some(length) {
+            return Err(BodyEnd::Length);
+        }
+        is_shortest = false;
     }
-    if !is_one
-        || first.as_bytes().starts_with(b"0") && length > 0
-        || first.as_bytes().len() > 20
-        || first.as_bytes().contains(&b',')
-    {
+    if !is_shortest {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(())
+}
+
+/// The one number of a list.
+fn one_number(list: &[u8]) -> Option<u64> {
+    let mut numbers = list.split(|byte| *byte == b',').map(|number| decimal(number.trim_ascii()));
+    let first = numbers.next().flatten()?;
+    numbers.all(|number| number == Some(first)).then_some(first)
 }
 
 /// A number of decimal digits alone: the standard library takes a sign too.

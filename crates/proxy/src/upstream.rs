@@ -13,6 +13,7 @@ mod streams;
 mod target;
 mod tls;
 
+use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -261,7 +262,7 @@ impl Upstream {
     }
 
     /// Notes that an answer cannot be passed on; returns what the client is told.
-    pub(crate) fn is_invalid(&self, at: usize, detail: &str) -> Failed {
+    pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(Kind::Protocol, detail);
         self.complain(&self.targets[at], &failure);
         Failed { refusal: Refusal::Unreachable, reason: Some(failure) }

@@ -107,11 +107,11 @@ fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | u128::from(value(*digit)?)))
 }
 
-/// The last digits of a number, as many as there is place for.
-fn write_hex(into: &mut [u8], mut number: u128) {
-    for digit in into.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
+/// The last digits of a number, as many pairs of them as there is place for.
+fn write_hex(into: &mut [u8], number: u128) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in into.rchunks_exact_mut(2).zip(number.to_le_bytes()) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
 }
 
