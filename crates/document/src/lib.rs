@@ -1,12 +1,14 @@
-//! What operators write: JSON, and files that change.
+//! What operators write: JSON, and files, which change.
 //!
 //! The room knows the form of a document, where it is broken, and when it has to be read again. It does not know what a document means: that is known
 //! by the room that reads it.
 
+mod file;
 mod json;
 mod pointer;
 mod watched;
 
+pub use file::{MAX_DOCUMENT, MAX_KEYS, is_utf16, open_file, read_file, read_text};
 pub use json::{JsonError, from_slice, from_str};
 pub use pointer::child;
 pub use watched::Watched;

@@ -30,11 +30,16 @@ struct Node {
 type Found<'j> = [Option<&'j str>];
 
 impl PointerTree {
-    /// Compiles the pointers; their order is the order of the results. The same pointer may come twice.
-    pub fn new<'a>(pointers: impl IntoIterator<Item = &'a Pointer>) -> Self {
+    /// Compiles the pointers; their order is the order of the results. The same pointer may come twice. `None` holds a
+    /// place where nothing is ever found.
+    pub fn new<'a, P: Into<Option<&'a Pointer>>>(pointers: impl IntoIterator<Item = P>) -> Self {
         let mut root = Node::default();
         let mut count = 0;
         for pointer in pointers {
+            let Some(pointer) = pointer.into() else {
+                count += 1;
+                continue;
+            };
             let mut node = &mut root;
             node.below.push(count);
             for token in pointer.tokens() {

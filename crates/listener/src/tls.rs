@@ -1,10 +1,9 @@
 //! TLS: certificate and key from files, exchanged while running.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use document::Watched;
+use document::{MAX_KEYS, Watched, read_file};
 use parking_lot::{Mutex, RwLock};
 use pem::{CertificateError, KeyError};
 use rustls::ServerConfig;
@@ -149,5 +148,5 @@ impl Files {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    read_file(path, MAX_KEYS).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }

@@ -3,23 +3,22 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use auth::Verifier;
-use document::Watched;
 use listener::Tls;
 use parking_lot::Mutex;
 use proxy::{Apis, ChangeError, Fault};
 use rustix::process::Signal as Number;
+use subscription::Extractors;
 use telemetry::set_log_level;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::Level;
 
-use crate::settings::{Mistakes, definitions_in};
+use crate::settings::{Mistakes, NamedFile, definitions_in};
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -65,27 +64,29 @@ pub(crate) trait ReadLevel: Fn() -> Result<Level, Mistakes> + Send + Sync + 'sta
 impl<F: Fn() -> Result<Level, Mistakes> + Send + Sync + 'static> ReadLevel for F {}
 
 /// Whatever has files.
-pub(crate) struct Reload(Arc<Sources>);
-
-struct Sources {
-    log_level: Box<dyn ReadLevel>,
+pub(crate) struct Sources {
+    /// Reads `LOG_LEVEL` again.
+    pub(crate) log_level: Box<dyn ReadLevel>,
     /// The file of `PROXY_CONFIG_FILE`, where it is one.
-    definitions: Option<(PathBuf, Mutex<Watched>)>,
-    tls: Option<Tls>,
-    verifier: Arc<Verifier>,
-    apis: Arc<Apis>,
+    pub(crate) definitions: Option<NamedFile>,
+    /// The file of `EXTRACTORS`, where it is one.
+    pub(crate) extractors: Option<NamedFile>,
+    /// What it is read into.
+    pub(crate) extractors_in_use: Arc<Extractors>,
+    /// The certificate of the ports, where there is one.
+    pub(crate) tls: Option<Tls>,
+    /// The key of tokens.
+    pub(crate) verifier: Arc<Verifier>,
+    /// The APIs, and the certificates of their services.
+    pub(crate) apis: Arc<Apis>,
 }
 
+/// Reads them again.
+pub(crate) struct Reload(Arc<Mutex<Sources>>);
+
 impl Reload {
-    pub(crate) fn new(
-        definitions: Option<(PathBuf, Watched)>,
-        tls: Option<Tls>,
-        verifier: Arc<Verifier>,
-        apis: Arc<Apis>,
-        log_level: impl ReadLevel,
-    ) -> Self {
-        let definitions = definitions.map(|(path, watched)| (path, Mutex::new(watched)));
-        Self(Arc::new(Sources { log_level: Box::new(log_level), definitions, tls, verifier, apis }))
+    pub(crate) fn new(sources: Sources) -> Self {
+        Self(Arc::new(Mutex::new(sources)))
     }
 
     /// Runs for ever.
@@ -101,29 +102,30 @@ impl Reload {
                 }
             };
             if forced {
-                tracing::info!("SIGHUP: certificates, keys, definitions and LOG_LEVEL are read again");
+                tracing::info!(
+                    "SIGHUP: certificates, keys, definitions, extractors and LOG_LEVEL are read again"
+                );
             }
             let sources = self.0.clone();
             // A disk or a network may be slow: the read runs beside the runtime.
-            if let Err(error) = spawn_blocking(move || sources.refresh(forced)).await {
+            if let Err(error) = spawn_blocking(move || sources.lock().refresh(forced)).await {
                 tracing::error!(%error, "reading files again has failed");
             }
             if forced {
-                tracing::info!(
-                    "SIGHUP: read again; all other settings, EXTRACTORS among them, change with a restart only"
-                );
+                tracing::info!("SIGHUP: read again; all other settings change with a restart only");
             }
         }
     }
 }
 
 impl Sources {
-    fn refresh(&self, forced: bool) {
+    fn refresh(&mut self, forced: bool) {
         if let Some(tls) = &self.tls {
             tls.refresh(forced);
         }
         self.verifier.refresh(forced);
         self.refresh_definitions(forced);
+        self.refresh_extractors(forced);
         self.apis.refresh_files(forced);
         if forced {
             match (self.log_level)() {
@@ -135,9 +137,9 @@ impl Sources {
         }
     }
 
-    fn refresh_definitions(&self, forced: bool) {
-        let Some((path, watched)) = &self.definitions else { return };
-        let replaced = watched.lock().refresh(forced, || {
+    fn refresh_definitions(&mut self, forced: bool) {
+        let Some((path, watched)) = &mut self.definitions else { return };
+        let replaced = watched.refresh(forced, || {
             let (definitions, mut warnings) = definitions_in(path)?;
             warnings.extend(self.apis.replace_file(definitions).map_err(|error| match error {
                 ChangeError::Faults(faults) => {
@@ -158,6 +160,26 @@ impl Sources {
             Some(Err(error)) => {
                 tracing::error!(%file, error, "API definitions not reloaded, the old ones stay")
             }
+            None => {}
+        }
+    }
+
+    fn refresh_extractors(&mut self, forced: bool) {
+        let Some((path, watched)) = &mut self.extractors else { return };
+        let replaced = watched.refresh(forced, || {
+            let json = document::read_text(path).map_err(|error| error.to_string())?;
+            self.extractors_in_use.replace(&json).map_err(|error| error.to_string())
+        });
+        let file = path.display();
+        match replaced {
+            Some(Ok(gone)) => {
+                tracing::info!(%file, "extractors reloaded");
+                if !gone.is_empty() {
+                    let fields = gone.join(", ");
+                    tracing::warn!(%file, fields, "constraints on fields that have gone match nothing");
+                }
+            }
+            Some(Err(error)) => tracing::error!(%file, error, "extractors not reloaded, the old ones stay"),
             None => {}
         }
     }

@@ -19,11 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::leave::LeaveSignals;
-use crate::reload::{ReadLevel, Reload, Signals};
+use crate::reload::{ReadLevel, Reload, Signals, Sources};
 use crate::settings::{self, Ports, Settings};
 use crate::{canary, descriptors};
 
-/// How long the last traces may take to the collector.
+/// How long the last traces may take to the collector, and after them what still runs beside the requests.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves until a signal. `log_level` reads that setting again.
@@ -41,7 +41,10 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
     let ports = if settings.tls.is_some() { 4 } else { 2 };
     descriptors::share_out(&mut settings.limits, &mut settings.api_limits, ports)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings, log_level))
+    let served = runtime.block_on(serve(settings, log_level));
+    // A file on a disk that has gone may be waited for without end.
+    runtime.shutdown_timeout(FLUSH);
+    served
 }
 
 async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
@@ -82,7 +85,15 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
     let admin =
         Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
-    let reload = Reload::new(settings.apis_file, tls, settings.verifier.clone(), apis.clone(), log_level);
+    let reload = Reload::new(Sources {
+        log_level: Box::new(log_level),
+        definitions: settings.apis_file,
+        extractors: settings.extractors_file,
+        extractors_in_use: settings.extractors.clone(),
+        tls,
+        verifier: settings.verifier.clone(),
+        apis: apis.clone(),
+    });
     let proxy = Proxy::new(
         settings.proxy,
         apis,

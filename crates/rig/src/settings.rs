@@ -41,6 +41,9 @@ pub(crate) use mistake::{Mistake, Mistakes, Source};
 pub(crate) use network::Ports;
 use reader::Reader;
 
+/// A file that a setting names, as it was before it was read.
+pub(crate) type NamedFile = (PathBuf, Watched);
+
 /// All settings, parsed.
 pub(crate) struct Settings {
     /// The name of this host, for information.
@@ -69,10 +72,12 @@ pub(crate) struct Settings {
     pub(crate) verifier: Arc<Verifier>,
     /// The fields of events that subscriptions can select by.
     pub(crate) extractors: Arc<Extractors>,
+    /// The file that they are from, as it was before it was read.
+    pub(crate) extractors_file: Option<NamedFile>,
     /// The APIs that requests are forwarded to, as the file has them.
     pub(crate) apis: Definitions,
     /// The file that they are from, as it was before it was read.
-    pub(crate) apis_file: Option<(PathBuf, Watched)>,
+    pub(crate) apis_file: Option<NamedFile>,
     /// Of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
@@ -145,7 +150,8 @@ impl Settings {
         let durable = data.is_some();
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
-        let apis = apis::read_apis(reader, &cors);
+        let (apis, apis_file) = apis::read_apis(reader, &cors);
+        let (extractors, extractors_file) = access::read_extractors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let outbox_bytes = reader.bytes("OUTBOX_BYTES");
         let extension_names = match reader.switch("EVENTS_LENIENT") {
@@ -166,9 +172,10 @@ impl Settings {
             data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),
-            extractors: access::read_extractors(reader),
-            apis_file: apis::file(reader),
+            extractors,
+            extractors_file,
             apis,
+            apis_file,
             connections: connection::Config {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes,

@@ -166,7 +166,7 @@ impl Mint<'_> {
             None => Ok(String::new()),
             Some(KeySource::Text(secret)) => Ok(secret),
             Some(KeySource::File(path)) => {
-                std::fs::read_to_string(path).map(|text| text.trim_ascii_end().to_owned())
+                document::read_text(&path).map(|text| text.trim_ascii_end().to_owned())
             }
         };
         match read {

@@ -1,9 +1,12 @@
 //! Extractors: which fields of an event, and which claims of a token, constraints speak of (RIG: `EXTRACTORS`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use event::{Pointer, PointerTree};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::subscription::{Clause, Subscription};
@@ -12,11 +15,20 @@ mod parse;
 
 pub use parse::{ExtractorsError, Mistake};
 
-/// The extractors of all event types. Without any, subscriptions select by event type alone.
+/// The extractors of all event types, which can be replaced at any time. Without any, subscriptions select by event type
+/// alone.
 #[derive(Default)]
-pub struct Extractors(BTreeMap<String, TypeExtractors>);
+pub struct Extractors {
+    types: ArcSwap<Types>,
+    /// One replacement at a time: each goes by the positions of the one before.
+    replacing: Mutex<()>,
+}
 
-/// The fields of one event type, in the order of their index.
+/// The fields of each event type.
+pub(crate) type Types = BTreeMap<String, TypeExtractors>;
+
+/// The fields of one event type. A field keeps its position as long as the process runs, because the index files
+/// constraints by it; those that have gone keep theirs too.
 pub(crate) struct TypeExtractors {
     fields: Vec<Field>,
     /// Finds the values of all fields in one pass; in the order of `fields`.
@@ -25,6 +37,8 @@ pub(crate) struct TypeExtractors {
 
 struct Field {
     name: String,
+    /// Where the value is in an event; `None`: the field has gone, and has no value in any event.
+    event: Option<Pointer>,
     /// The claim whose value the field must have for events that its bearer receives unasked.
     jwt: Option<Pointer>,
 }
@@ -36,37 +50,78 @@ impl Extractors {
     /// # Errors
     /// All mistakes at once, each with its path. An unknown member is one.
     pub fn from_json(document: &str) -> Result<Self, ExtractorsError> {
-        parse::read(document).map(Self)
+        let types = ArcSwap::from_pointee(parse::read(document)?);
+        Ok(Self { types, replacing: Mutex::default() })
+    }
+
+    /// Puts those of another document in their place, for events and subscriptions that come from now on. The constraints
+    /// of open subscriptions follow their field by its name: they go by its new pointer, and match nothing while there is
+    /// no such field. Returns the fields that have gone, as `type: field`.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`]; then nothing changes.
+    pub fn replace(&self, document: &str) -> Result<Vec<String>, ExtractorsError> {
+        let mut fresh = parse::read(document)?;
+        let _replacing = self.replacing.lock();
+        let old = self.types.load();
+        let mut gone = Vec::new();
+        for (event_type, before) in &**old {
+            let after = fresh.remove(event_type).unwrap_or_else(|| TypeExtractors::new(Vec::new()));
+            let after = after.in_the_places_of(before);
+            let lost = before.fields.iter().zip(&after.fields);
+            let lost = lost.filter(|(before, after)| before.event.is_some() && after.event.is_none());
+            gone.extend(lost.map(|(field, _)| format!("{event_type}: {}", field.name)));
+            fresh.insert(event_type.clone(), after);
+        }
+        self.types.store(Arc::new(fresh));
+        Ok(gone)
     }
 
     /// The subscriptions that these claims bring (RIG): for each event type with `jwt` pointers found in them, one that
     /// demands the values of all those claims. A null claim is none. By event type, in alphabetical order.
     pub fn subscriptions_for(&self, claims: &Map<String, Value>) -> Vec<Subscription> {
-        if self.0.values().all(|of_type| of_type.fields.iter().all(|field| field.jwt.is_none())) {
+        let types = self.current();
+        if types.values().all(|of_type| of_type.fields.iter().all(|field| field.jwt.is_none())) {
             return Vec::new();
         }
         let claims = Value::Object(claims.clone());
-        let brought = self.0.iter().filter_map(|(event_type, of_type)| {
+        let brought = types.iter().filter_map(|(event_type, of_type)| {
             let clause = of_type.clause_for(&claims);
             (!clause.is_empty()).then(|| Subscription::new(event_type, vec![clause]))
         });
         brought.collect()
     }
 
-    pub(crate) fn of_type(&self, event_type: &str) -> Option<&TypeExtractors> {
-        self.0.get(event_type)
+    /// Those in force.
+    pub(crate) fn current(&self) -> Guard<Arc<Types>> {
+        self.types.load()
     }
 }
 
 impl TypeExtractors {
-    /// How many fields there are.
-    pub(crate) fn len(&self) -> usize {
-        self.fields.len()
+    fn new(fields: Vec<Field>) -> Self {
+        let tree = PointerTree::new(fields.iter().map(|field| field.event.as_ref()));
+        Self { fields, tree }
     }
 
-    /// The position of a field among the values that [`Self::extract`] returns.
+    /// The same fields, each where one of its name is in `old`; new ones behind them.
+    fn in_the_places_of(self, old: &Self) -> Self {
+        let gone = |field: &Field| Field { name: field.name.clone(), event: None, jwt: None };
+        let mut fields: Vec<Field> = old.fields.iter().map(gone).collect();
+        let places: HashMap<&str, usize> =
+            old.fields.iter().enumerate().map(|(at, field)| (&*field.name, at)).collect();
+        for field in self.fields {
+            match places.get(&*field.name) {
+                Some(at) => fields[*at] = field,
+                None => fields.push(field),
+            }
+        }
+        Self::new(fields)
+    }
+
+    /// The position of a field among the values that [`Self::extract`] returns; `None` where there is no such field now.
     pub(crate) fn position(&self, field: &str) -> Option<usize> {
-        self.fields.iter().position(|known| known.name == field)
+        self.fields.iter().position(|known| known.name == field && known.event.is_some())
     }
 
     /// The value of each field in an event's JSON, as it is written there.
@@ -87,10 +142,11 @@ impl TypeExtractors {
 impl fmt::Debug for Extractors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |of_type: &TypeExtractors| -> Vec<String> {
-            of_type.fields.iter().map(|field| field.name.clone()).collect()
+            let fields = of_type.fields.iter().filter(|field| field.event.is_some());
+            fields.map(|field| field.name.clone()).collect()
         };
         f.debug_map()
-            .entries(self.0.iter().map(|(event_type, of_type)| (event_type, names(of_type))))
+            .entries(self.current().iter().map(|(event_type, of_type)| (event_type, names(of_type))))
             .finish()
     }
 }
@@ -148,7 +204,8 @@ mod tests {
                 "b":{"stable_field_index":2,"event":{"json_pointer":"/b"}}}}"#,
         )
         .unwrap();
-        let of_type = extractors.of_type("t").unwrap();
+        let types = extractors.current();
+        let of_type = &types["t"];
         assert_eq!(
             (of_type.position("b"), of_type.position("a"), of_type.position("c")),
             (Some(0), Some(1), None)

@@ -55,7 +55,7 @@ impl<S: Clone> Index<S> {
             return found;
         }
         // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after it sees all.
-        let values: Vec<Option<Key>> = match self.extractors.of_type(event.event_type()) {
+        let values: Vec<Option<Key>> = match self.extractors.current().get(event.event_type()) {
             Some(extractors) => extractors
                 .extract(event.json())
                 .into_iter()
@@ -88,8 +88,7 @@ impl<S> Index<S> {
             return of_type.clone();
         }
         let name: Arc<str> = event_type.into();
-        let fields = self.extractors.of_type(event_type).map_or(0, |extractors| extractors.len());
-        let of_type = Arc::new(TypeIndex::new(name.clone(), fields));
+        let of_type = Arc::new(TypeIndex::new(name.clone()));
         types.insert(name, of_type.clone());
         of_type
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::extractors::{Extractors, TypeExtractors};
+use crate::extractors::{Extractors, TypeExtractors, Types};
 
 mod error;
 #[cfg(test)]
@@ -54,8 +54,9 @@ impl Subscription {
             return Err(SubscriptionError::TooMany { given: list.len() });
         }
         let mut clauses = 0;
+        let types = extractors.current();
         let parse = |(index, one)| {
-            let parsed = Self::parse(one, extractors)
+            let parsed = Self::parse(one, &types)
                 .map_err(|fault| SubscriptionError::Invalid { index, fault: Box::new(fault) })?;
             clauses += parsed.one_of.len();
             if clauses > MAX_CLAUSES {
@@ -75,7 +76,7 @@ impl Subscription {
         &self.one_of
     }
 
-    fn parse(value: &Value, extractors: &Extractors) -> Result<Self, Fault> {
+    fn parse(value: &Value, types: &Types) -> Result<Self, Fault> {
         let members = value.as_object().ok_or(Fault::NotAMap)?;
         let event_type = one_name(members, EVENT_TYPE_NAMES)?.ok_or(Fault::NoEventType)?;
         let one_of = one_name(members, ONE_OF_NAMES)?;
@@ -96,7 +97,7 @@ impl Subscription {
         if clauses.len() > MAX_CLAUSES {
             return Err(Fault::ManyClauses { given: clauses.len() });
         }
-        let fields = extractors.of_type(event_type);
+        let fields = types.get(event_type);
         let parse = |(at, clause)| parse_clause(at, clause, fields);
         let one_of = clauses.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         Ok(Self { event_type: event_type.to_owned(), one_of })

@@ -1,15 +1,12 @@
 //! `proxy.tls`: the files of HTTPS to a service, read once to see that they can be used.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use document::{MAX_KEYS, read_file};
 use pem::{CertificateError, KeyError};
 
 use super::TlsFiles;
 use super::members::Members;
-
-/// The largest PEM file, in bytes: a bundle of all public authorities is a quarter of it.
-const MAX_FILE: u64 = 1 << 20;
 
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4096;
@@ -54,15 +51,9 @@ fn file(
 /// What a PEM file has.
 ///
 /// # Errors
-/// It cannot be read, is none, or is too large: what is wrong with it, in words.
+/// It cannot be read, is no regular file, or is too large: what is wrong with it, in words.
 pub(crate) fn text(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    // Only files: a pipe would be waited for.
-    match fs::metadata(path).map_err(unreadable)? {
-        file if !file.is_file() => Err("must be a file".to_owned()),
-        file if file.len() > MAX_FILE => Err(format!("must have at most {MAX_FILE} bytes")),
-        _ => fs::read(path).map_err(unreadable),
-    }
+    read_file(path, MAX_KEYS).map_err(|error| format!("cannot be read: {error}"))
 }
 
 fn no_certificate(error: CertificateError) -> String {

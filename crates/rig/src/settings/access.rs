@@ -1,12 +1,15 @@
 //! Who may do what: tokens, checks, and the fields that subscriptions select by.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
+use document::Watched;
 use session::Expiry;
 use subscription::Extractors;
 
+use super::NamedFile;
 use super::kind::Kind;
 use super::reader::{Reader, unreadable};
 
@@ -107,13 +110,20 @@ pub(super) fn read_check(reader: &mut Reader, name: &str, within: Duration) -> C
     reader.value(name, |text, _| Check::parse(text, within).ok())
 }
 
+/// The file that a setting names, where it has no JSON itself, as it is now. To be called before it is read.
+pub(super) fn file_of(reader: &mut Reader, name: &str) -> Option<NamedFile> {
+    let path = reader.text(name).filter(|text| !is_json(text)).map(PathBuf::from)?;
+    Some((path.clone(), Watched::new([path])))
+}
+
 /// The extractors, from the setting itself or from the file it names.
-pub(super) fn read_extractors(reader: &mut Reader) -> Arc<Extractors> {
+pub(super) fn read_extractors(reader: &mut Reader) -> (Arc<Extractors>, Option<NamedFile>) {
+    let file = file_of(reader, "EXTRACTORS");
     let extractors = reader.optional("EXTRACTORS", |text, kind| {
         let json = json_or_file(text, &kind)?;
         Extractors::from_json(&json).map_err(|error| error.to_string())
     });
-    Arc::new(extractors.unwrap_or_default())
+    (Arc::new(extractors.unwrap_or_default()), file)
 }
 
 /// Whether a text begins like JSON, and so is no path.
@@ -126,7 +136,8 @@ pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
     if is_json(text) {
         return Ok(text.to_owned());
     }
-    std::fs::read_to_string(text).map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))
+    document::read_text(Path::new(text))
+        .map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))
 }
 
 pub(super) fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {

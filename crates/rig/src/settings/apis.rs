@@ -1,12 +1,13 @@
 //! The APIs that requests are forwarded to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use auth::Cors;
-use document::{JsonError, Watched};
+use document::JsonError;
 use proxy::{Definitions, Warning};
 
-use super::access::{is_json, json_or_file};
+use super::NamedFile;
+use super::access::{file_of, json_or_file};
 use super::reader::Reader;
 
 const NAME: &str = "PROXY_CONFIG_FILE";
@@ -17,10 +18,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// The definitions, from the setting itself or from the file that it names. Each fault is a mistake of its own.
-pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> Definitions {
+pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> (Definitions, Option<NamedFile>) {
+    let file = file_of(reader, NAME);
     let json = reader.optional(NAME, |text, kind| json_or_file(text, &kind));
-    let Some(json) = json else { return Definitions::default() };
-    match definitions(&json) {
+    let Some(json) = json else { return (Definitions::default(), file) };
+    let definitions = match definitions(&json) {
         Ok((definitions, warnings)) => {
             let of_cookies = definitions.warnings_of_cookies().filter(|_| cors.is_any());
             for warning in warnings.into_iter().chain(of_cookies) {
@@ -34,13 +36,8 @@ pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> Definitions {
             }
             Definitions::default()
         }
-    }
-}
-
-/// The file that the setting names, if it names one, as it is now.
-pub(super) fn file(reader: &mut Reader) -> Option<(PathBuf, Watched)> {
-    let path = reader.text(NAME).filter(|text| !is_json(text)).map(PathBuf::from)?;
-    Some((path.clone(), Watched::new([path])))
+    };
+    (definitions, file)
 }
 
 /// The definitions in a file.
@@ -48,7 +45,7 @@ pub(super) fn file(reader: &mut Reader) -> Option<(PathBuf, Watched)> {
 /// # Errors
 /// All that is wrong, a line each.
 pub(crate) fn definitions_in(file: &Path) -> Result<(Definitions, Vec<Warning>), String> {
-    let json = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let json = document::read_text(file).map_err(|error| error.to_string())?;
     definitions(&json).map_err(|faults| faults.join("; "))
 }
 

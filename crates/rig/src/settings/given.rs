@@ -150,7 +150,7 @@ impl Given {
 
     fn read_file(&mut self, path: &Path) {
         let source = Source::File(path.to_owned());
-        let text = match std::fs::read_to_string(path) {
+        let text = match document::read_text(path) {
             Ok(text) => text,
             Err(error) => {
                 let reason = format!("cannot be read: {error}");

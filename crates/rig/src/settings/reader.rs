@@ -1,6 +1,5 @@
 //! From the texts that were given to values, row by row of the table, keeping every mistake.
 
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,13 +77,9 @@ impl Reader {
 
     /// A file that can be opened now.
     pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
-        self.optional(name, |text, kind| {
-            let readable = File::open(text).and_then(|file| file.metadata());
-            match readable {
-                Ok(metadata) if metadata.is_file() => Ok(PathBuf::from(text)),
-                Ok(_) => Err(format!("not a file; allowed: {kind}")),
-                Err(error) => Err(format!("{}; allowed: {kind}", unreadable(text, &error))),
-            }
+        self.optional(name, |text, kind| match document::open_file(Path::new(text)) {
+            Ok(_) => Ok(PathBuf::from(text)),
+            Err(error) => Err(format!("{}; allowed: {kind}", unreadable(text, &error))),
         })
     }
 

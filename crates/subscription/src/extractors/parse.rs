@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use document::{JsonError, child};
-use event::{Pointer, PointerError, PointerTree};
+use event::{Pointer, PointerError};
 use serde_json::{Map, Value};
 
-use super::{Field, TypeExtractors};
+use super::{Field, TypeExtractors, Types};
 
 /// Every mistake of a document of extractors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum Mistake {
 }
 
 /// Reads the whole document.
-pub(super) fn read(text: &str) -> Result<BTreeMap<String, TypeExtractors>, ExtractorsError> {
+pub(super) fn read(text: &str) -> Result<Types, ExtractorsError> {
     let document = document::from_str(text).map_err(|error| {
         ExtractorsError(vec![match error {
             JsonError::Duplicate { pointer, line, column } => Mistake::Twice { path: pointer, line, column },
@@ -98,9 +98,9 @@ impl Reader {
                 other: child(path, pair[0].name),
             });
         }
-        let tree = PointerTree::new(drafts.iter().filter_map(|draft| draft.event.as_ref()));
-        let field = |draft: Draft<'_>| Field { name: draft.name.to_owned(), jwt: draft.jwt };
-        TypeExtractors { fields: drafts.into_iter().map(field).collect(), tree }
+        let field =
+            |draft: Draft<'_>| Field { name: draft.name.to_owned(), event: draft.event, jwt: draft.jwt };
+        TypeExtractors::new(drafts.into_iter().map(field).collect())
     }
 
     /// `None` where there is no index to go by.
@@ -219,6 +219,6 @@ mod tests {
     #[test]
     fn types_without_fields_are_no_mistake() {
         assert!(read("{}").is_ok_and(|types| types.is_empty()));
-        assert!(read(r#"{"t": {}}"#).is_ok_and(|types| types["t"].len() == 0));
+        assert!(read(r#"{"t": {}}"#).is_ok_and(|types| types["t"].fields.is_empty()));
     }
 }

@@ -22,9 +22,9 @@ struct Filed<S> {
     retired: bool,
     /// Those that want every event. They have nothing in `by_value`.
     everything: HashMap<Owner, S>,
-    /// Those that want values: for each field the values waited for in it. The keys are shared with the places, so
-    /// that a value is kept once.
-    by_value: Box<[HashMap<Arc<Key>, Bucket<S>>]>,
+    /// Those that want values: for each field, by its position, the values waited for in it; as far as somebody has waited
+    /// for one. The keys are shared with the places, so that a value is kept once.
+    by_value: Vec<HashMap<Arc<Key>, Bucket<S>>>,
 }
 
 /// Those filed under one value. Most values are somebody's own, and cost no map.
@@ -68,9 +68,8 @@ pub(super) struct Exchanged<S> {
 }
 
 impl<S> TypeIndex<S> {
-    pub(super) fn new(name: Arc<str>, fields: usize) -> Self {
-        let by_value = (0..fields).map(|_| HashMap::new()).collect();
-        let filed = Filed { retired: false, everything: HashMap::new(), by_value };
+    pub(super) fn new(name: Arc<str>) -> Self {
+        let filed = Filed { retired: false, everything: HashMap::new(), by_value: Vec::new() };
         Self { name, filed: RwLock::new(filed) }
     }
 
@@ -153,6 +152,10 @@ impl<S> Filed<S> {
 
     /// Files a conjunction under the value that the fewest others want, so that the fewest events come upon it.
     fn file(&mut self, id: EntryId, subscriber: S, mut clause: Conjunction) -> Place {
+        let fields = clause.iter().map(|(field, _)| *field as usize + 1).max().unwrap_or(0);
+        if fields > self.by_value.len() {
+            self.by_value.resize_with(fields, HashMap::new);
+        }
         let crowd =
             |(field, key): &(FieldAt, Key)| self.by_value[*field as usize].get(key).map_or(0, Bucket::len);
         let best = (0..clause.len()).min_by_key(|at| crowd(&clause[*at]));
@@ -235,7 +238,9 @@ impl<S> Bucket<S> {
 
 impl<S> Entry<S> {
     fn matches(&self, values: &[Option<Key>]) -> bool {
-        self.rest.iter().all(|(field, wanted)| values[*field as usize].as_ref() == Some(wanted))
+        // A field may be newer than the extractors that the values are from.
+        let value = |field: &FieldAt| values.get(*field as usize).and_then(Option::as_ref);
+        self.rest.iter().all(|(field, wanted)| value(field) == Some(wanted))
     }
 }
 

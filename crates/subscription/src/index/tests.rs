@@ -259,3 +259,54 @@ fn subscribers_are_not_dropped_under_a_lock() {
     drop(interest);
     assert_eq!(index.subscriptions(), 1);
 }
+
+fn field(pointer: &str, index: u32) -> Value {
+    json!({ "stable_field_index": index, "event": { "json_pointer": pointer } })
+}
+
+#[test]
+fn f12_constraints_of_open_subscriptions_follow_their_field_when_extractors_are_replaced() {
+    let extractors = extractors();
+    let index = Index::new(extractors.clone());
+    let wanting = |constraint: Value| {
+        let list = json!([{ "eventType": "greeting", "oneOf": [constraint] }]);
+        Subscription::parse_list(&list, &extractors)
+    };
+    let replace = |fields: Value| extractors.replace(&json!({ "greeting": fields }).to_string());
+    let found = |data: Value| {
+        let mut found = index.matches(&greeting(&data));
+        found.sort_unstable();
+        found
+    };
+    let both = index.subscribe("both", &wanting(json!({ "lvl": 1, "name": "bob" })).unwrap());
+    let _level = index.subscribe("level", &wanting(json!({ "lvl": 1 })).unwrap());
+    let bob = json!({ "name": "bob", "lvl": 1, "nick": "al", "team": 7 });
+    assert_eq!(found(bob.clone()), ["both", "level"]);
+    // The order is another, a pointer too, and there is a field more, before all others.
+    let fields = json!({ "team": field("/data/team", 0), "name": field("/data/nick", 1), "lvl": field("/data/lvl", 2) });
+    assert_eq!(replace(fields).unwrap(), [""; 0]);
+    assert_eq!(found(bob.clone()), ["level"]);
+    assert_eq!(found(json!({ "nick": "bob", "lvl": 1 })), ["both", "level"]);
+    let _team = index.subscribe("team", &wanting(json!({ "team": 7, "lvl": 1 })).unwrap());
+    assert_eq!(found(bob.clone()), ["level", "team"]);
+    // A field that has gone matches nothing, and is refused.
+    assert_eq!(
+        replace(json!({ "name": field("/data/name", 0) })).unwrap(),
+        ["greeting: lvl", "greeting: team"]
+    );
+    assert_eq!(found(bob.clone()), [""; 0]);
+    assert!(wanting(json!({ "lvl": 1 })).is_err());
+    let name = index.subscribe("name", &wanting(json!({ "name": "bob" })).unwrap());
+    assert_eq!(found(bob.clone()), ["name"]);
+    // All of them, and what is no document changes nothing.
+    assert_eq!(extractors.replace("{}").unwrap(), ["greeting: name"]);
+    assert!(extractors.replace("{").is_err());
+    assert_eq!(found(bob.clone()), [""; 0]);
+    assert_eq!(
+        replace(json!({ "lvl": field("/data/lvl", 0), "name": field("/data/name", 1) })).unwrap(),
+        [""; 0]
+    );
+    assert_eq!(found(bob), ["both", "level", "name"]);
+    drop((both, name));
+    assert_eq!(found(json!({ "name": "bob", "lvl": 1 })), ["level"]);
+}

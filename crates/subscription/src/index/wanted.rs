@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use json::Key;
 
-use crate::extractors::Extractors;
+use crate::extractors::{Extractors, Types};
 use crate::subscription::{Clause, Subscription};
 
 /// The position of a field among the extractors of its type.
@@ -26,6 +26,7 @@ pub(super) fn by_type<'s>(
     subscriptions: &'s [Subscription],
     extractors: &Extractors,
 ) -> BTreeMap<&'s str, Wanted> {
+    let extractors = extractors.current();
     let mut types: BTreeMap<&str, Wanted> = BTreeMap::new();
     for subscription in subscriptions {
         let event_type = subscription.event_type();
@@ -35,7 +36,7 @@ pub(super) fn by_type<'s>(
         }
         if let Wanted::OneOf(clauses) = wanted {
             let possible = subscription.one_of().iter();
-            clauses.extend(possible.filter_map(|clause| conjunction(clause, event_type, extractors)));
+            clauses.extend(possible.filter_map(|clause| conjunction(clause, event_type, &extractors)));
         }
     }
     for wanted in types.values_mut() {
@@ -49,8 +50,8 @@ pub(super) fn by_type<'s>(
 
 /// `None` where it can match nothing. A constraint that these extractors do not know must not fall away: what is left
 /// would match more than was asked for.
-fn conjunction(clause: &Clause, event_type: &str, extractors: &Extractors) -> Option<Conjunction> {
-    let fields = extractors.of_type(event_type)?;
+fn conjunction(clause: &Clause, event_type: &str, extractors: &Types) -> Option<Conjunction> {
+    let fields = extractors.get(event_type)?;
     let mut conjunction = clause
         .iter()
         .map(|(field, value)| {

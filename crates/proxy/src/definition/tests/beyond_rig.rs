@@ -272,8 +272,8 @@ fn the_files_of_tls_are_looked_at() {
         (json!({"cert_file": cert, "key_file": cert}), "/proxy/tls/key_file: must have a private key as PEM"),
         (json!({"cert_file": cert}), "/proxy/tls/key_file: must be present where cert_file is"),
         (json!({"key_file": key}), "/proxy/tls/cert_file: must be present where key_file is"),
-        (json!({"ca_file": folder.to_str()}), "/proxy/tls/ca_file: must be a file"),
-        (json!({"ca_file": "/dev/zero"}), "/proxy/tls/ca_file: must be a file"),
+        (json!({"ca_file": folder.to_str()}), "/proxy/tls/ca_file: cannot be read: not a regular file"),
+        (json!({"ca_file": "/dev/zero"}), "/proxy/tls/ca_file: cannot be read: not a regular file"),
     ] {
         assert_eq!(faults(&tls(files)), [told]);
     }
