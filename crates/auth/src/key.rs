@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use pem::PemError;
 
+mod public;
 #[cfg(test)]
 mod vectors;
 
@@ -96,6 +98,15 @@ pub enum KeyError {
     /// A private key has no place in a gateway that only verifies.
     #[error("a private key; give the public key instead")]
     PrivateKey,
+    /// A public key in a form that is not read: as a secret, everybody would know it.
+    #[error("a public key, but as {0}; needed: PEM (openssl pkey -pubin … -pubout)")]
+    Form(&'static str),
+    /// A second public key, which would not count.
+    #[error("more than one public key; tokens are verified with one")]
+    Several,
+    /// The PEM is damaged.
+    #[error("PEM: {0}")]
+    Damaged(#[from] PemError),
     /// The PEM holds no public key of a kind that is supported.
     #[error("not a public key in PEM (RSA, EC P-256 or P-384, Ed25519)")]
     Pem,
@@ -108,21 +119,30 @@ pub enum KeyError {
 pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<DecodingKey, KeyError> {
     let bytes = match source {
         KeySource::Text(text) => text.clone().into_bytes(),
-        KeySource::File(path) => {
-            std::fs::read(path).map_err(|source| KeyError::Read { path: path.clone(), source })?
-        }
+        KeySource::File(path) => document::read_file(path, document::MAX_KEYS)
+            .map_err(|source| KeyError::Read { path: path.clone(), source })?,
     };
     let text = String::from_utf8_lossy(&bytes);
+    if text.contains("PRIVATE KEY-----") {
+        return Err(KeyError::PrivateKey);
+    }
     let key = if text.contains("-----BEGIN") {
-        if text.contains("PRIVATE KEY-----") {
-            return Err(KeyError::PrivateKey);
-        }
         // An environment variable often carries line breaks as \n.
         let pem = text.replace("\\n", "\n");
-        DecodingKey::from_rsa_pem(pem.as_bytes())
+        if pem.matches("PUBLIC KEY-----").count() > 2 {
+            return Err(KeyError::Several);
+        }
+        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
             .or_else(|_| DecodingKey::from_ec_pem(pem.as_bytes()))
-            .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()))
-            .map_err(|_| KeyError::Pem)?
+            .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()));
+        let Ok(key) = key else {
+            pem::check(pem.as_bytes())?;
+            return Err(KeyError::Pem);
+        };
+        if key.family() == AlgorithmFamily::Ec {
+            of_curve(&pem, algorithms)?;
+        }
+        key
     } else {
         let secret = match source {
             KeySource::Text(_) => &bytes[..],
@@ -132,6 +152,9 @@ pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<Decodi
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
+        if let Some(form) = public::form(secret) {
+            return Err(KeyError::Form(form));
+        }
         DecodingKey::from_secret(secret)
     };
     for algorithm in &algorithms.0 {
@@ -140,6 +163,21 @@ pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<Decodi
         }
     }
     Ok(key)
+}
+
+/// Checks that one of the algorithms is that of the key's curve: with another, no token would ever be valid.
+fn of_curve(pem: &str, algorithms: &Algorithms) -> Result<(), KeyError> {
+    let curves = [Algorithm::ES256, Algorithm::ES384].into_iter().zip(public::curves(pem));
+    let mut allowed = curves.filter(|(_, found)| *found).map(|(algorithm, _)| algorithm).peekable();
+    if allowed.peek().is_none() {
+        return Err(KeyError::Pem);
+    }
+    match algorithms.0.first() {
+        Some(first) if allowed.all(|algorithm| !algorithms.0.contains(&algorithm)) => {
+            Err(KeyError::Algorithm(*first))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn family(algorithm: Algorithm) -> AlgorithmFamily {

@@ -69,6 +69,14 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
     }
 }
 
+/// Looks whether all of a text is PEM, whatever is in its blocks.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(pem: &[u8]) -> Result<(), PemError> {
+    blocks(pem).map(drop)
+}
+
 /// A line that begins or ends a block, with its label.
 enum Boundary<'t> {
     Begin(&'t str),

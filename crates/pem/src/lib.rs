@@ -7,6 +7,6 @@ mod block;
 mod certificate;
 mod key;
 
-pub use block::PemError;
+pub use block::{PemError, check};
 pub use certificate::{Authorities, CertificateError, Chain, authorities, chain};
 pub use key::{KeyError, private_key};
