@@ -113,6 +113,36 @@ fn f05_one_bad_token_of_two_is_refused_or_not_handed_on() {
 }
 
 #[test]
+fn f05_what_a_service_may_read_as_the_token_is_verified_too() {
+    let (upstream, gateway) = behind(everywhere("Authorization"), json!({}));
+    let (good, bad) = (token_of("alice"), forged());
+    for query in [
+        format!("x=1;jwt={bad}&jwt={good}"),
+        format!("jwt={good}&x=1;jwt={bad}"),
+        format!("jwt={good};jwt={bad}"),
+        format!("jwt={good};x=1"),
+        format!("JWT={bad}&jwt={good}"),
+        format!("jwt={good}&j%57t={bad}"),
+        format!("+jwt={bad}&jwt={good}"),
+        format!("jwt%20={bad}&jwt={good}"),
+        format!("jwt%00x={bad}&jwt={good}"),
+        format!("jwt[]={bad}&jwt={good}"),
+        format!("jwt%5B0%5D={bad}&jwt={good}"),
+    ] {
+        assert_eq!(ask(&gateway, "GET", &format!("/secure?{query}"), &[]), 401, "{query}: proxied");
+        assert_eq!(ask(&gateway, "GET", &format!("{SSE}?{query}"), &[]), 400, "{query}");
+    }
+    assert!(upstream.waiting().is_empty(), "no service has seen any of them");
+    for query in [
+        format!("a=1;b=2&jwt={good}&xjwt={bad}&jwtx={bad}&jwt.x={bad}"),
+        format!("jwt={good}&j%2577t={bad}&a=jwt;b"),
+    ] {
+        assert_eq!(ask(&gateway, "GET", &format!("/secure?{query}"), &[]), 200, "{query}: other parameters");
+        assert_eq!(ask(&gateway, "GET", &format!("{SSE}?{query}"), &[]), 200, "{query}: other parameters");
+    }
+}
+
+#[test]
 fn f05_over_http2_too() {
     let (upstream, gateway) = behind(everywhere("X-Token"), json!({}));
     let (good, bad) = (token_of("alice"), forged());

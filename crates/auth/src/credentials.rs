@@ -53,7 +53,8 @@ impl TokenSources {
         query: Option<&'r str>,
     ) -> impl Iterator<Item = Credential<'r>> {
         let in_header = self.header.iter().flat_map(|name| bearer_tokens(headers, name));
-        let in_query = self.query.iter().flat_map(move |name| parameters(query.unwrap_or_default(), name));
+        let in_query =
+            self.query.iter().flat_map(move |name| tokens_in_query(query.unwrap_or_default(), name));
         let mut explicit = in_header
             .map(|token| Credential { token, place: Place::Header })
             .chain(in_query.map(|token| Credential { token, place: Place::Query }))
@@ -128,6 +129,33 @@ fn element_end(list: &[u8]) -> usize {
         false
     };
     list[quote..].iter().position(ends).map_or(list.len(), |at| quote + at)
+}
+
+/// Iterates over the values of every parameter that a service may take for the one of the token. Some services separate
+/// parameters by `;` as well, so what follows one is looked at too.
+fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
+    let after_semicolons = query.split(';').skip(1).filter_map(|rest| rest.split('&').next());
+    let may_be = move |pair: &&str| match memchr3(b'=', b'%', b'+', pair.as_bytes()) {
+        Some(at) if pair.as_bytes()[at] == b'=' => {
+            pair.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+        }
+        Some(_) => true,
+        None => false,
+    };
+    query
+        .split('&')
+        .chain(after_semicolons)
+        .filter(may_be)
+        .flat_map(|pair| form_urlencoded::parse(pair.as_bytes()))
+        .filter(move |(key, value)| is_read_as(key, name) && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// Whether a service may read a parameter under this name: some ignore case, blanks around a name, what follows a NUL, or
+/// take `name[]` for a list of that name.
+fn is_read_as(key: &str, name: &str) -> bool {
+    let end = key.find(['\0', '[']).unwrap_or(key.len());
+    key == name || key[..end].trim().eq_ignore_ascii_case(name)
 }
 
 /// Iterates over the values of a parameter of the query that are not empty, decoded.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use document::Watched;
+use document::{JsonError, Watched};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, crypto, decode_header};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -85,6 +85,9 @@ pub enum TokenError {
     /// This claim is there, and is no `NumericDate` (RFC 7519, section 2), or one beyond 64 bits.
     #[error("the claim /{0} is not a number of seconds since 1970")]
     Time(&'static str),
+    /// A claim, or a member of one, is there twice (RFC 7519, section 4): a service may read the other one.
+    #[error("a claim is given more than once")]
+    Duplicate,
     /// The signature is good, but what it signs is no JSON object.
     #[error("malformed claims")]
     Malformed,
@@ -148,8 +151,11 @@ impl Verifier {
     /// See [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let signed = self.signed(token).ok_or(TokenError::Signature)?;
-        let claims =
-            serde_json::from_slice(json::without_mark(&signed)).map_err(|_| TokenError::Malformed)?;
+        let claims = match document::from_slice(&signed) {
+            Ok(Value::Object(claims)) => claims,
+            Err(JsonError::Duplicate { .. }) => return Err(TokenError::Duplicate),
+            Ok(_) | Err(JsonError::Syntax(_)) => return Err(TokenError::Malformed),
+        };
         let expires_at = self.check(&claims)?;
         Ok(Claims { map: claims, expires_at })
     }
@@ -349,6 +355,25 @@ mod tests {
             TokenError::Time("nbf").to_string(),
             "the claim /nbf is not a number of seconds since 1970"
         );
+    }
+
+    #[test]
+    fn f06_a_claim_that_is_given_twice_makes_the_token_invalid() {
+        let verifier = verifier(SECRET, "HS256").unwrap();
+        let result = |claims: &str| {
+            let claims = RawValue::from_string(claims.replace("SOON", &in_an_hour().to_string())).unwrap();
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            verifier.verify(&encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()).map(drop)
+        };
+        for claims in [
+            r#"{"exp":SOON,"sub":"a","sub":"b"}"#,
+            r#"{"exp":SOON,"sub":"a","s\u0075b":"a"}"#,
+            r#"{"exp":1,"exp":SOON}"#,
+            r#"{"exp":SOON,"realm":{"roles":[{"a":1,"a":2}]}}"#,
+        ] {
+            assert_eq!(result(claims), Err(TokenError::Duplicate), "{claims}");
+        }
+        assert_eq!(result(r#"{"exp":SOON,"sub":"a","Sub":"b","x":{"sub":"c"}}"#), Ok(()));
     }
 
     #[test]
