@@ -8,12 +8,14 @@ mod headers;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use document::JsonError;
 use event::{Event, EventError};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proxy::{AsyncAnswer, DeliverError};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::routes::Node;
 
@@ -97,7 +99,12 @@ fn hand_over(node: &Node, correlated: Result<Correlated, Fault>) -> Response {
 
 fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, Fault> {
     let text = |name: HeaderName, or| {
-        given.get(name).map(|value| String::from_utf8_lossy(value.as_bytes())).ok_or(Fault::Missing(or))
+        let mut values = given.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Err(Fault::Missing(or)),
+            (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes())),
+            (Some(_), Some(_)) => Err(Fault::Wrong(or, "given once")),
+        }
     };
     let token = text(CORRELATION, "the header rig-correlation")?.into_owned();
     let code = text(RESPONSE_CODE, "the header rig-response-code")?;
@@ -108,15 +115,19 @@ fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, Fault> {
 fn from_event(body: Bytes) -> Result<Correlated, Fault> {
     /// What is read of the event beside its envelope.
     #[derive(Deserialize)]
-    struct Members {
-        #[serde(default)]
-        rig: Value,
+    struct Members<'a> {
+        #[serde(borrow)]
+        rig: Option<&'a RawValue>,
     }
     let event = Event::from_json(event::http::unmarked(body)).map_err(Fault::NotAnEvent)?;
-    let members: Members = serde_json::from_slice(event.json()).expect("an event is a JSON object");
-    let rig = match members.rig {
-        Value::Null => return Err(Fault::Missing("rig")),
-        Value::Object(rig) => rig,
+    let members: Members<'_> = serde_json::from_slice(event.json()).expect("an event is a JSON object");
+    let rig = members.rig.map_or(Ok(Value::Null), |rig| document::from_str(rig.get()));
+    let rig = match rig {
+        Ok(Value::Null) => return Err(Fault::Missing("rig")),
+        Ok(Value::Object(rig)) => rig,
+        Err(JsonError::Duplicate { .. }) => {
+            return Err(Fault::Wrong("rig", "an object with each member once"));
+        }
         _ => return Err(Fault::Wrong("rig", "an object")),
     };
     let token = match rig.get("correlation") {

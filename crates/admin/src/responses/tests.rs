@@ -54,6 +54,31 @@ impl Port {
     }
 }
 
+#[tokio::test]
+async fn f06_what_says_for_whom_an_answer_is_says_it_once() {
+    let port = Port::new();
+    let one = port.expect();
+    let token = one.token().to_owned();
+    for (twice, said) in [("rig-correlation", &*token), ("rig-response-code", "404")] {
+        let headers = [("rig-correlation", &*token), ("rig-response-code", "200"), (twice, said)];
+        let told = port.post("/v3/responses", &headers, "x").await;
+        assert_eq!(
+            told,
+            format!("400 Failed to parse request body: :error (the header {twice} must be given once)")
+        );
+    }
+    let rig = format!(r#"{{"correlation":"{token}","response_code":200,"response\u005fcode":404}}"#);
+    for (twice, told) in [
+        (format!(r#""rig":{rig}"#), "rig must be an object with each member once"),
+        (format!(r#""rig":{{}},"r\u0069g":{{"correlation":"{token}"}}"#), "rig is given more than once"),
+    ] {
+        let body = format!(r#"{{"specversion":"0.2","id":"1","type":"t","source":"s",{twice}}}"#);
+        let answer = port.post("/v2/responses", &[("content-type", "application/json")], body).await;
+        assert!(answer.starts_with("400 ") && answer.contains(told), "{answer}");
+    }
+    assert_eq!(port.v3(&token, "200").await, SENT);
+}
+
 fn event(rig: &Value) -> Value {
     json!({"specversion": "0.2", "id": "1", "type": "t", "source": "s", "rig": rig})
 }
