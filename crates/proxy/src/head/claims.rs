@@ -1,13 +1,27 @@
-//! Headers in which proxies tell a service about a client: from whom it comes, by which name and
-//! scheme it asked, for which path. A client that sets them itself is somebody else to the service.
+//! Headers in which proxies tell a service about a client: from whom it comes, as which user, by
+//! which name and scheme it asked, for which path. A client that sets them itself is somebody else
+//! to the service.
 
 use http::{HeaderMap, HeaderName};
 
 /// Names that begin with one of these.
-const FAMILIES: [&str; 3] = ["x-forwarded", "x-original-", "x-client-cert"];
+const FAMILIES: [&str; 8] = [
+    "x-forward",
+    "x-original-",
+    "x-originally-",
+    "x-client-cert",
+    "x-ssl-client-",
+    "x-auth-request-",
+    "x-real-",
+    "x-remote-",
+];
 
 /// All others, sorted.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 73] = [
+    "akamai-client-ip",
+    "ali-cdn-real-ip",
+    "cdn-real-ip",
+    "cdn-src-ip",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "cf-pseudo-ipv4",
@@ -16,30 +30,67 @@ const NAMES: [&str; 32] = [
     "client-cert",
     "client-cert-chain",
     "client-ip",
+    "cloudfront-forwarded-proto",
+    "cloudfront-viewer-address",
+    "do-connecting-ip",
     "fastly-client-ip",
+    "fastly-ssl",
     "fly-client-ip",
     "forwarded",
+    "forwarded-for",
+    "forwarded-proto",
     "front-end-https",
+    "incap-client-ip",
     "proxy-client-ip",
+    "remote-addr",
+    "remote-groups",
+    "remote-user",
+    "script-name",
+    "source-ip",
+    "ssl-client-cert",
+    "ssl-client-verify",
     "true-client-ip",
     "wl-proxy-client-ip",
+    "x-accel-mapping",
+    "x-appengine-remote-addr",
     "x-appengine-user-ip",
+    "x-arr-clientcert",
     "x-arr-ssl",
+    "x-authenticated-user",
     "x-azure-clientip",
     "x-azure-socketip",
+    "x-client-host",
     "x-client-ip",
+    "x-client-port",
+    "x-client-proto",
     "x-cluster-client-ip",
+    "x-custom-ip-authorization",
     "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-original-host",
     "x-envoy-original-path",
+    "x-fd-clientip",
+    "x-fd-socketip",
+    "x-google-real-ip",
     "x-host",
     "x-http-host-override",
+    "x-https",
+    "x-lb-client-ip",
+    "x-nf-client-connection-ip",
+    "x-originating-ip",
+    "x-peer-ip",
     "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
+    "x-replaced-path",
+    "x-request-uri",
     "x-rewrite-url",
     "x-scheme",
+    "x-script-name",
+    "x-sendfile-type",
+    "x-source-ip",
+    "x-ssl",
+    "x-sucuri-clientip",
     "x-url-scheme",
+    "x-vercel-forwarded-for",
     "x-waws-unencoded-url",
 ];
 
@@ -54,10 +105,31 @@ pub(super) fn is_claim(name: &HeaderName) -> bool {
 }
 
 fn is_named(name: &str) -> bool {
-    // Most names have another first letter.
-    matches!(name.as_bytes().first(), Some(b'c' | b'f' | b'p' | b't' | b'w' | b'x'))
-        && (FAMILIES.iter().any(|family| name.starts_with(family)) || NAMES.binary_search(&name).is_ok())
+    match *name.as_bytes() {
+        [b'x', b'-', ..] => {
+            FAMILIES.iter().any(|family| name.starts_with(family)) || NAMES.binary_search(&name).is_ok()
+        }
+        [first, second, ..] => is_beginning(first, second) && NAMES.binary_search(&name).is_ok(),
+        _ => false,
+    }
 }
+
+/// Whether one of [`NAMES`] begins with these letters: most headers are none of them, and one look says so.
+fn is_beginning(first: u8, second: u8) -> bool {
+    SECOND_LETTERS[usize::from(first)] & 1 << (second & 31) != 0
+}
+
+/// For each first letter of [`NAMES`], their second letters as bits.
+static SECOND_LETTERS: [u32; 256] = {
+    let mut letters = [0; 256];
+    let mut at = 0;
+    while at < NAMES.len() {
+        let name = NAMES[at].as_bytes();
+        letters[name[0] as usize] |= 1 << (name[1] & 31);
+        at += 1;
+    }
+    letters
+};
 
 /// Drops what tells about the client: of a proxy that is trusted only the names with `_`, since
 /// those are none of its own.
@@ -80,15 +152,29 @@ mod tests {
             "x-forwarded-client-cert",
             "x-forwarded",
             "x-original-url",
+            "x-forward-for",
+            "x-remote-user",
+            "x-real-port",
+            "x-ssl-client-cert",
+            "x-auth-request-user",
+            "x-originally-forwarded-for",
         ]) {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             assert!(is_claim(&name), "{name}");
             let twin = HeaderName::from_bytes(name.as_str().replacen('-', "_", 1).as_bytes()).unwrap();
             assert!(is_claim(&twin), "{twin}");
         }
-        for name in
-            ["x-http-method-override", "x-request-id", "from", "x-hosts", "content-type", "x-user", "cookie"]
-        {
+        for name in [
+            "x-http-method-override",
+            "x-request-id",
+            "from",
+            "x-hosts",
+            "content-type",
+            "x-user",
+            "cookie",
+            "referer",
+            "x-",
+        ] {
             assert!(!is_claim(&HeaderName::from_static(name)), "{name}");
         }
     }
