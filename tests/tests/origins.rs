@@ -246,6 +246,34 @@ fn f43_a_definition_that_comes_later_is_warned_of_too() {
 }
 
 #[test]
+fn f43_it_is_warned_of_when_files_are_read_again_and_when_all_are_replaced() {
+    let folder = Folder::new();
+    let file = folder.join("apis.json");
+    let mut api = definition("svc", "svc");
+    api["auth_type"] = json!("jwt");
+    api["auth"] = json!({"use_cookie": true, "cookie_name": "jwt"});
+    api["version_data"]["default"]["endpoints"][0]["secured"] = json!(true);
+    let list = json!([api]).to_string();
+    for (cors, warned) in [("*", true), (APP, false)] {
+        std::fs::write(&file, "[]").expect("a file");
+        let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &file), ("CORS", cors)]);
+        let warnings = |gateway: &Gateway| gateway.log().matches("/auth/use_cookie: under CORS=*").count();
+        assert_eq!(warnings(&gateway), 0, "{}", gateway.log());
+        std::fs::write(&file, &list).expect("a file");
+        gateway.signal("HUP");
+        eventually("a reload", || gateway.log().contains("SIGHUP: read again").then_some(()));
+        assert_eq!(warnings(&gateway) > 0, warned, "{}", gateway.log());
+        let before = warnings(&gateway);
+        let dry = gateway.ask_internal(&Request::put_json("/v4/apis?dry_run=true", &*list));
+        assert_eq!((dry.status, warnings(&gateway)), (200, before), "{}", dry.text());
+        let replaced = gateway.ask_internal(&Request::put_json("/v4/apis", &*list));
+        assert_eq!(replaced.status, 200, "{}", replaced.text());
+        let log = gateway.end();
+        assert_eq!(log.matches("/auth/use_cookie: under CORS=*").count() > before, warned, "{log}");
+    }
+}
+
+#[test]
 fn f43_each_page_polls_its_own_connection() {
     let gateway = Gateway::start(&[]);
     let ask = |origin: &str, cookies: &str| {

@@ -170,10 +170,15 @@ fn changed(done: StatusCode, change: Result<Vec<Warning>, ChangeError>) -> Respo
         Ok(warnings) => warnings,
         Err(error) => return refused(error),
     };
+    log(&warnings);
+    (done, Json(json!({ "message": "ok" }))).into_response()
+}
+
+/// Logs what there is to warn of after a change.
+pub(crate) fn log(warnings: &[Warning]) {
     for Warning(warning) in warnings.iter().take(LOGGED) {
         tracing::warn!(warning, "in a new definition of an API");
     }
-    (done, Json(json!({ "message": "ok" }))).into_response()
 }
 
 fn refused(error: ChangeError) -> Response {

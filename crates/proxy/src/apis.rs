@@ -216,9 +216,10 @@ impl Apis {
             let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
             standing.insert(api.id.clone(), same.unwrap_or_else(fresh));
         }
+        let warnings = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
         let of_file = file.apis.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
         let old = std::mem::replace(&mut changing.base, of_file);
-        let changed = self.change(&mut changing, standing, Vec::new());
+        let changed = self.change(&mut changing, standing, warnings);
         if changed.is_err() {
             changing.base = old;
         }

@@ -154,7 +154,7 @@ impl Sources {
             Some(Ok(warnings)) => {
                 tracing::info!(%file, apis = self.apis.standing().len(), "API definitions reloaded");
                 for warning in warnings {
-                    tracing::warn!("{}", warning.0);
+                    tracing::warn!(%file, "{}", warning.0);
                 }
             }
             Some(Err(error)) => {

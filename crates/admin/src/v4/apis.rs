@@ -77,6 +77,9 @@ pub(crate) async fn replace(
     aside(move || {
         let documents = json(&body)?;
         let (differences, warnings) = node.apis.replace_all(&documents, dry_run)?;
+        if !dry_run {
+            crate::apis::log(&warnings);
+        }
         let warnings = warnings.into_iter().map(|warning| warning.0).collect();
         Ok(Json(Replaced { dry_run, differences, warnings }))
     })
