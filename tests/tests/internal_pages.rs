@@ -210,6 +210,29 @@ fn f62_without_a_token_only_names_of_the_port_are_answered() {
 }
 
 #[test]
+fn f61_f62_refusals_are_counted_and_logged() {
+    let gateway = Gateway::start(&[]);
+    let own = format!("http://{}", gateway.internal());
+    let ask = |request: Request| gateway.ask_internal(&request).status;
+    for _ in 0..10 {
+        assert_eq!(ask(Request::get("/v4/sessions").header("Origin", "http://evil.test")), 403);
+        let mut wire = Wire::connect(gateway.internal());
+        wire.send("GET /v4/sessions HTTP/1.1\r\nHost: evil.test\r\n\r\n");
+        assert_eq!(Response::read(&mut wire, false).status, 421);
+    }
+    let form = Request::new("POST", "/v3/session-blacklist").header("Content-Type", FORM);
+    assert_eq!(ask(form.header("Origin", own)), 403);
+    for (reason, count) in [("page", 10.0), ("host", 10.0), ("form", 1.0)] {
+        let name = format!(r#"rig_internal_requests_refused_total{{reason="{reason}"}}"#);
+        assert_eq!(gateway.metric(&name), count, "{reason}");
+    }
+    let log = gateway.end();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("refused by the internal port")).collect();
+    assert!(!lines.is_empty() && lines.len() < 20, "{log}");
+    assert!(lines[0].contains(r#""WARN""#) && lines[0].contains("another origin"), "{log}");
+}
+
+#[test]
 fn f62_with_a_token_any_name_is_answered() {
     let ways = Ways::start(&[("API_TOKEN", API_TOKEN)]);
     let bearer = format!("-HAuthorization: Bearer {API_TOKEN}");

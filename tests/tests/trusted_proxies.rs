@@ -28,6 +28,18 @@ const CLAIMS: &[(&str, &str)] = &[
     ("X-Client-IP", "6.6.6.6"),
     ("X-Cluster-Client-IP", "6.6.6.6"),
     ("Client-Cert", ":AAAA:"),
+    ("X-Forward-For", "6.6.6.6"),
+    ("Forwarded-For", "6.6.6.6"),
+    ("X-Originating-IP", "6.6.6.6"),
+    ("X-Source-IP", "6.6.6.6"),
+    ("Incap-Client-IP", "6.6.6.6"),
+    ("X-Remote-User", "root"),
+    ("Remote-User", "root"),
+    ("Remote_User", "root"),
+    ("X-Auth-Request-Email", "root@evil.test"),
+    ("X-SSL-Client-Cert", ":AAAA:"),
+    ("SSL-Client-Cert", ":AAAA:"),
+    ("X-Script-Name", "/admin/x"),
     ("X_Forwarded_For", "6.6.6.6"),
     ("X_Forwarded-Host", "evil.test"),
     ("X-Forwarded_Proto", "https"),
@@ -231,10 +243,29 @@ fn f07_the_proxy_protocol_tells_who_connects() {
 }
 
 #[test]
+fn f07_what_does_not_begin_with_the_proxy_protocol_is_counted_and_logged() {
+    let upstream = Upstream::start();
+    let gateway = start(&upstream, &[("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "127.0.0.1")]);
+    let refused = || gateway.metric(r#"rig_connections_refused_total{reason="proxy_protocol"}"#);
+    // The check of a balancer that only connects: by the time the next one is counted, it was seen.
+    drop(Wire::connect(gateway.inbound()));
+    for count in 1..=20 {
+        assert_eq!(through(&gateway, &upstream, b"PROXY TCP9 damaged\r\n"), None);
+        eventually("the count", || (refused() == f64::from(count)).then_some(()));
+    }
+    let log = gateway.end();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("PROXY_PROTOCOL is on")).collect();
+    assert!(!lines.is_empty() && lines.len() < 20, "{log}");
+    assert!(lines[0].contains(r#""WARN""#) && lines[0].contains("127.0.0.1"), "{log}");
+}
+
+#[test]
 fn f07_the_proxy_protocol_is_taken_from_trusted_proxies_only() {
     let upstream = Upstream::start();
     let gateway = start(&upstream, &[("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "10.0.0.0/8")]);
     assert_eq!(through(&gateway, &upstream, b"PROXY TCP4 192.0.2.8 10.0.0.1 4000 80\r\n"), None);
+    let told = || gateway.log().contains("the address is not in TRUSTED_PROXIES").then_some(());
+    eventually("a line of the log", told);
     assert_eq!(through(&gateway, &upstream, b""), None);
     let local = through(&gateway, &upstream, b"PROXY UNKNOWN\r\n");
     assert_eq!(local.as_deref(), Some("for=127.0.0.1"), "the node itself tells nothing about others");

@@ -5,12 +5,14 @@
 //! the eyes of the browser, the same origin as the port.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use auth::{Sender, hosts, split_port};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
-use listener::Peer;
+use listener::{Pace, Peer};
+use telemetry::{InternalRefusal, Metrics};
 
 use crate::routes::errors;
 use crate::v4::{self, problem::Problem};
@@ -25,7 +27,10 @@ const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-d
 pub(crate) struct Door {
     /// `HOST`, if names count; `None` if callers show a token, which no page has.
     host: Option<Box<str>>,
+    metrics: Arc<Metrics>,
 }
+
+static LOG: Pace = Pace::new();
 
 /// Why a request is refused before its path or its token is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,14 @@ pub(crate) enum TurnedAway {
 }
 
 impl TurnedAway {
+    fn label(self) -> InternalRefusal {
+        match self {
+            Self::Page => InternalRefusal::Page,
+            Self::Form => InternalRefusal::Form,
+            Self::Host => InternalRefusal::Host,
+        }
+    }
+
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Page | Self::Form => StatusCode::FORBIDDEN,
@@ -57,14 +70,17 @@ impl TurnedAway {
 
 impl Door {
     /// `host` is the value of `HOST`; `guarded` says that callers must show a token.
-    pub(crate) fn new(host: &str, guarded: bool) -> Self {
-        Self { host: (!guarded).then(|| host.trim_end_matches('.').into()) }
+    pub(crate) fn new(host: &str, guarded: bool, metrics: Arc<Metrics>) -> Self {
+        Self { host: (!guarded).then(|| host.trim_end_matches('.').into()), metrics }
     }
 
-    /// Returns the answer to a request that must not come in.
+    /// Returns the answer to a request that must not come in; counts and logs it.
     pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<Response> {
         let reason = self.check(request, peer).err()?;
-        tracing::debug!(%reason, "turned away");
+        self.metrics.internal_request_refused(reason.label());
+        if LOG.allows() {
+            tracing::warn!(client = %peer.address, %reason, "request refused by the internal port");
+        }
         Some(if v4::covers(request.uri().path()) {
             Problem::TurnedAway(reason).into_response()
         } else {

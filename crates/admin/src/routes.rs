@@ -93,7 +93,7 @@ impl Admin {
         apis: Arc<Apis>,
     ) -> Self {
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
-        let door = Arc::new(Door::new(&host, token.is_some()));
+        let door = Arc::new(Door::new(&host, token.is_some(), hub.metrics().clone()));
         let node_name = format!("rig@{host}").into();
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))

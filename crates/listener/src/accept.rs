@@ -14,10 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
-use crate::client::{Origin, TrustedProxies, canonical};
+use crate::client::{Origin, TrustedProxies};
 use crate::limits::{Full, Limits, Permit, Places};
 use crate::pace::Pace;
-use crate::proxy_protocol::{self, Header};
 use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::{closing, http1, http2};
@@ -48,6 +47,8 @@ pub enum Refusal {
     Descriptors,
     /// The head of a request is larger than allowed, or is not what a head should be.
     Head,
+    /// No header of the PROXY protocol began it, or one of somebody who is not trusted.
+    ProxyProtocol,
 }
 
 /// Hears of connections that come, go, and are turned away. One may watch several ports.
@@ -198,7 +199,7 @@ async fn serve_one<A: App>(
     if let Some(balancers) = balancers
         && let Err(error) = arrived.introduce(&balancers, &limits).await
     {
-        tracing::debug!(%error, address = %arrived.origin.hop, "not introduced by the PROXY protocol");
+        error.note(&arrived);
         return;
     }
     let Arrived { tcp, origin, permit } = arrived;
@@ -224,34 +225,10 @@ async fn dispatch<A: App>(
 }
 
 /// A connection of which nothing has been read.
-struct Arrived {
-    tcp: TcpStream,
-    origin: Origin,
-    permit: Permit,
-}
-
-impl Arrived {
-    /// Reads for whom a trusted balancer connects. The host itself may connect without being one, but for nobody else.
-    async fn introduce(&mut self, balancers: &TrustedProxies, limits: &Limits) -> io::Result<()> {
-        let is_trusted = self.origin.trusted.is_some();
-        let stranger = || io::Error::new(io::ErrorKind::PermissionDenied, "not of TRUSTED_PROXIES");
-        if !is_trusted && !self.origin.hop.ip().to_canonical().is_loopback() {
-            return Err(stranger());
-        }
-        match timeout(limits.head_timeout, proxy_protocol::read(&mut self.tcp)).await?? {
-            Header::Local => Ok(()),
-            Header::Proxied { .. } if !is_trusted => Err(stranger()),
-            Header::Proxied { source, secure } => {
-                self.origin =
-                    Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
-                if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    tell(&self.tcp, TOO_MANY_REQUESTS);
-                    return Err(io::Error::other("too many connections of its client"));
-                }
-                Ok(())
-            }
-        }
-    }
+pub(crate) struct Arrived {
+    pub(crate) tcp: TcpStream,
+    pub(crate) origin: Origin,
+    pub(crate) permit: Permit,
 }
 
 /// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing sensible in time.
@@ -296,12 +273,12 @@ async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
 const SERVICE_UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     Too many connections.";
-const TOO_MANY_REQUESTS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+pub(crate) const TOO_MANY_REQUESTS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 39\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     Too many connections from your address.";
 
 /// Answers without reading, at once or not at all.
-fn tell(tcp: &TcpStream, answer: &[u8]) {
+pub(crate) fn tell(tcp: &TcpStream, answer: &[u8]) {
     let _ = SockRef::from(tcp).send(answer);
     let _ = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Lets one line a second through.
-#[derive(Debug)]
-pub(crate) struct Pace {
+#[derive(Debug, Default)]
+pub struct Pace {
     /// The second in which the next line may be written.
     next: AtomicU64,
 }
@@ -15,12 +15,13 @@ pub(crate) struct Pace {
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
 impl Pace {
-    pub(crate) const fn new() -> Self {
+    /// A pace at which the first line is let through.
+    pub const fn new() -> Self {
         Self { next: AtomicU64::new(0) }
     }
 
     /// Whether a line may be written now.
-    pub(crate) fn allows(&self) -> bool {
+    pub fn allows(&self) -> bool {
         let now = BEGIN.get_or_init(Instant::now).elapsed().as_secs();
         let next = self.next.load(Relaxed);
         now >= next && self.next.compare_exchange(next, now + 1, Relaxed, Relaxed).is_ok()

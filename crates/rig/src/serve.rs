@@ -231,6 +231,7 @@ impl Observer for Counting {
             Refusal::ConnectionsPerAddress => RefusalReason::ConnectionsPerAddress,
             Refusal::Descriptors => RefusalReason::Descriptors,
             Refusal::Head => RefusalReason::Head,
+            Refusal::ProxyProtocol => RefusalReason::ProxyProtocol,
         });
     }
 }

@@ -11,8 +11,8 @@ mod trace_context;
 
 pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
 pub use metrics::{
-    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, Metrics, ProxyEndpoint,
-    ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
+    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, InternalRefusal, Metrics,
+    ProxyEndpoint, ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
 };
 pub use report::{Call, Report, Reporter, address_text};
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};

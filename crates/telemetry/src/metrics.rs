@@ -16,7 +16,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::logging::lines_dropped;
 pub use exposition::Exposition;
-pub use labels::{CanaryResult, CloseReason, ProxyStatus, RefusalReason, TokenCacheResult, Transport};
+pub use labels::{
+    CanaryResult, CloseReason, InternalRefusal, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
+};
 use process::Process;
 pub use proxy::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
@@ -54,6 +56,11 @@ struct ByRefusal {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByInternalRefusal {
+    reason: InternalRefusal,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByResult {
     result: CanaryResult,
 }
@@ -76,6 +83,7 @@ pub struct Metrics {
     opened: Family<ByTransport, Counter>,
     closed: Family<ByEnd, Counter>,
     refused: Family<ByRefusal, Counter>,
+    internal_refused: Family<ByInternalRefusal, Counter>,
     overflows: Family<ByTransport, Counter>,
     forwarded: Family<ByType, Counter>,
     canary_runs: Family<ByResult, Counter>,
@@ -132,6 +140,7 @@ impl Metrics {
             opened: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
+            internal_refused: Family::default(),
             overflows: Family::default(),
             forwarded: Family::default(),
             canary_runs: Family::default(),
@@ -165,6 +174,11 @@ impl Metrics {
             "connections_refused",
             "Clients turned away before they had a connection",
             self.refused.clone(),
+        );
+        r.register(
+            "internal_requests_refused",
+            "Requests that the internal port refused for the web page or the host name that they came with",
+            self.internal_refused.clone(),
         );
         r.register(
             "outbox_overflows",
@@ -257,6 +271,11 @@ impl Metrics {
     /// A client was turned away.
     pub fn connection_refused(&self, reason: RefusalReason) {
         self.refused.get_or_create(&ByRefusal { reason }).inc();
+    }
+
+    /// The internal port refused a request before it looked at its path and token.
+    pub fn internal_request_refused(&self, reason: InternalRefusal) {
+        self.internal_refused.get_or_create(&ByInternalRefusal { reason }).inc();
     }
 
     /// The canary has run.

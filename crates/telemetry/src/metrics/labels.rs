@@ -69,6 +69,8 @@ labels! {
         Descriptors = "descriptors",
         /// The head of a request is larger than allowed, or is not what a head should be.
         Head = "head",
+        /// No header of the PROXY protocol began it, or one of somebody who is not trusted (`PROXY_PROTOCOL`).
+        ProxyProtocol = "proxy_protocol",
         /// The request is not one that opens a connection.
         BadRequest = "bad_request",
         /// The token is not valid.
@@ -81,6 +83,18 @@ labels! {
         SubscriptionCheck = "subscription_check",
         /// The node is leaving.
         Shutdown = "shutdown",
+    }
+}
+
+labels! {
+    /// Why the internal port refused a request before it looked at its path and token.
+    InternalRefusal {
+        /// It came from a web page of another origin.
+        Page = "page",
+        /// A page sent a form or plain text.
+        Form = "form",
+        /// Without `API_TOKEN`, it named a host that is not one of the port's.
+        Host = "host",
     }
 }
 

@@ -1,0 +1,82 @@
+//! For whom a balancer connects: the header of the PROXY protocol, and whose header counts.
+
+use std::io;
+
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use crate::accept::{Arrived, Refusal, TOO_MANY_REQUESTS, tell};
+use crate::client::{Origin, TrustedProxies, canonical};
+use crate::limits::Limits;
+use crate::pace::Pace;
+use crate::proxy_protocol::{self, Header};
+
+static LOG: Pace = Pace::new();
+
+/// Why a connection is closed before its first request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotIntroduced {
+    /// Closed before its first byte, as health checks of balancers are.
+    #[error("closed at once")]
+    Closed,
+    #[error("the address is not in TRUSTED_PROXIES")]
+    Untrusted,
+    #[error("no whole header within HEAD_TIMEOUT")]
+    Late(#[from] Elapsed),
+    #[error("{0}")]
+    Header(#[from] io::Error),
+    #[error("too many connections from the client's address")]
+    Full,
+}
+
+impl NotIntroduced {
+    /// Counts and logs it, except health checks.
+    pub(crate) fn note(&self, arrived: &Arrived) {
+        let refusal = match self {
+            Self::Closed => return,
+            Self::Full => Refusal::ConnectionsPerAddress,
+            Self::Untrusted | Self::Late(_) | Self::Header(_) => Refusal::ProxyProtocol,
+        };
+        arrived.permit.places().observer().refused(refusal);
+        if refusal == Refusal::ProxyProtocol && LOG.allows() {
+            tracing::warn!(
+                address = %arrived.origin.hop,
+                reason = %self,
+                "connection closed: PROXY_PROTOCOL is on, and it did not begin with a header that counts"
+            );
+        }
+    }
+}
+
+impl Arrived {
+    /// Reads for whom a trusted balancer connects. The host itself may connect without being one, but for nobody else.
+    pub(crate) async fn introduce(
+        &mut self,
+        balancers: &TrustedProxies,
+        limits: &Limits,
+    ) -> Result<(), NotIntroduced> {
+        let is_trusted = self.origin.trusted.is_some();
+        if !is_trusted && !self.origin.hop.ip().to_canonical().is_loopback() {
+            return Err(NotIntroduced::Untrusted);
+        }
+        let header = async {
+            if self.tcp.peek(&mut [0]).await? == 0 {
+                return Err(NotIntroduced::Closed);
+            }
+            Ok(proxy_protocol::read(&mut self.tcp).await?)
+        };
+        match timeout(limits.head_timeout, header).await?? {
+            Header::Local => Ok(()),
+            Header::Proxied { .. } if !is_trusted => Err(NotIntroduced::Untrusted),
+            Header::Proxied { source, secure } => {
+                self.origin =
+                    Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
+                if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
+                    tell(&self.tcp, TOO_MANY_REQUESTS);
+                    return Err(NotIntroduced::Full);
+                }
+                Ok(())
+            }
+        }
+    }
+}
