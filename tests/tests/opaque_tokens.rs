@@ -139,6 +139,36 @@ fn f52_tokens_that_the_gateway_can_read_stay_its_own_to_judge() {
 }
 
 #[test]
+fn f52_what_no_service_knows_publishes_nothing() {
+    let (stub, gateway) = start();
+    let foreign = EncodingKey::from_secret(b"another-test-secret-of-32-bytes!");
+    let key = EncodingKey::from_secret(KEY.as_bytes());
+    let (mut expired, mut unrevocable) = (claims("s", "bob"), claims("s", "bob"));
+    expired["exp"] = in_seconds(-60).into();
+    unrevocable["sub"] = true.into();
+    gateway.blacklist("gone");
+    let post = |token: &str| Request::post_json("/_rig/v1/events", greeting("1", "bob")).bearer(token);
+    for token in [
+        token_of("gone"),
+        format!("{OPAQUE}, Bearer {}", token_of("gone")),
+        signed(&claims("s", "bob"), Algorithm::HS256, &foreign),
+        signed(&expired, Algorithm::HS256, &key),
+        signed(&unrevocable, Algorithm::HS256, &key),
+    ] {
+        let answer = gateway.ask(&post(&token));
+        assert_eq!((answer.status, &*answer.text()), (403, "Submission denied."), "{token}");
+    }
+    let valid = token_of("s");
+    let mut wire = post(&valid).start(gateway.inbound());
+    let asked = stub.next();
+    let first = "the first token that the service is asked about";
+    assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {valid}")), "{first}");
+    gateway.blacklist("s");
+    asked.answer(200);
+    assert_eq!(Response::read(&mut wire, false).status, 403, "revoked while the service was thinking");
+}
+
+#[test]
 fn f52_without_a_service_no_opaque_token_counts() {
     for check in ["no_check", "jwt_validation"] {
         let gateway = Gateway::start(&[("SUBSCRIPTION_CHECK", check)]);
