@@ -24,11 +24,14 @@ function helpers() {
     await say(`${transport}: subscribed ${answer.status}`);
   };
 
+  // In binary mode, as the SDK of CloudEvents does by default, and traced: the browser asks whether it may send all that.
   window.publish = async (base) => {
+    const headers = { "content-type": "application/json", traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` };
+    for (const name of ["specversion", "type", "source", "id"]) headers[`ce-${name}`] = EVENT[name];
     const answer = await fetch(`${base}/_rig/v1/events`, {
       method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(EVENT),
+      headers,
+      body: JSON.stringify(EVENT.data),
     });
     if (answer.status !== 202) throw new Error(`publish: ${answer.status}`);
   };

@@ -106,3 +106,14 @@ fn f46_an_odd_option_of_connection_hides_no_upgrade() {
         socket.welcome();
     }
 }
+
+#[test]
+fn f46_an_empty_request_id_counts_as_absent() {
+    let gateway = Gateway::start(&[]);
+    for path in ["/_rig/health", "/_rig/v1/connection/ws"] {
+        let answer = gateway.ask(&Request::get(path).header("X-Request-Id", ""));
+        assert_eq!(answer.header("x-request-id").map(str::len), Some(36), "{path}");
+    }
+    let answer = gateway.ask_internal(&Request::get("/health").header("X-Request-Id", ""));
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
+}

@@ -480,3 +480,33 @@ fn f80_a_stream_may_be_asked_where_it_broke_off() {
         assert!(allowed.split(',').any(|one| one == name), "{name}: {allowed}");
     }
 }
+
+#[test]
+fn f80_a_page_may_send_attributes_of_an_event_and_what_libraries_add() {
+    let service = Upstream::start();
+    let apis = json!([service.api("svc", &json!([{"id": "e", "path_regex": "/e", "method": "GET"}]))]);
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
+    let allowed = |path: &str, asked: &[&str]| {
+        let preflight = Request::new("OPTIONS", path)
+            .header("Origin", "http://a.test")
+            .header("Access-Control-Request-Method", "GET");
+        let name = "Access-Control-Request-Headers";
+        let answer =
+            gateway.ask(&asked.iter().fold(preflight, |request, asked| request.header(name, *asked)));
+        assert_eq!(answer.status, 204, "{path}");
+        answer.header("access-control-allow-headers").expect("a list").to_owned()
+    };
+    let put = "/_rig/v1/connection/sse/x/subscriptions";
+    for path in [SSE, WS, "/_rig/v1/connection/longpolling", put, "/_rig/v1/events", "/e"] {
+        let least = allowed(path, &[]);
+        assert!(least.starts_with("content-type,authorization"), "{path}: {least}");
+        let asked = ["CE-id,ce-specversion, ce-trace_id", "authorization,traceparent,ce-id"];
+        assert_eq!(allowed(path, &asked), format!("{least},ce-id,ce-specversion,ce-trace_id,traceparent"));
+        for strange in ["", ",,", "x-forwarded-for,x-user", "ce-\u{e9}", "*", "ce-a b", "ce"] {
+            assert_eq!(allowed(path, &[strange]), least, "{path}: {strange}");
+        }
+        let many: Vec<_> = (0..10_000).map(|n| format!("ce-{n}")).collect();
+        let many = allowed(path, &[&many.join(",")[..8000]]);
+        assert_eq!(many.matches(",ce-").count(), 64, "{path}");
+    }
+}

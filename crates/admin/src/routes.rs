@@ -142,7 +142,7 @@ impl Admin {
 
 impl App for Admin {
     async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
-        let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
+        let id = request.headers().get(REQUEST_ID).filter(|id| is_name(id)).cloned();
         let mut response = match self.door.refusal(&request, &peer) {
             Some(refusal) => refusal,
             None => {
@@ -161,9 +161,14 @@ impl App for Admin {
     }
 
     fn complete(&self, request: Option<&HeaderMap>, response: &mut http::Response<Body>) {
-        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| id.len() <= 200).cloned();
+        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| is_name(id)).cloned();
         response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
     }
+}
+
+/// Whether what a client sends names its request.
+fn is_name(id: &HeaderValue) -> bool {
+    (1..=200).contains(&id.len())
 }
 
 /// A name for a request without one.

@@ -4,14 +4,29 @@ use std::net::Ipv6Addr;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::origin::{Sender, split_port};
 
 /// The most origins that `CORS` names: each request of a page is compared with all of them.
 const MAX_ORIGINS: usize = 64;
+
+/// The most headers of a preflight that are looked at.
+const MAX_HEADERS: usize = 64;
+
+/// Headers that libraries add to the requests of a page: trace context (W3C) and what keeps caches away.
+const ADDED_BY_LIBRARIES: [&str; 8] = [
+    "baggage",
+    "cache-control",
+    "last-event-id",
+    "pragma",
+    "traceparent",
+    "tracestate",
+    "x-request-id",
+    "x-requested-with",
+];
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
@@ -130,16 +145,33 @@ impl Cors {
         }
     }
 
-    /// Answers what a preflight asks: the methods of an endpoint, and the headers it reads.
-    pub fn preflight(headers: &mut HeaderMap, methods: HeaderValue, names: &'static str) {
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
+    /// Answers a preflight: the methods of an endpoint, the headers it reads (`names`), and those that the preflight asks for
+    /// where they are attributes of an event in binary mode (`ce-…`) or added by libraries.
+    pub fn preflight(asked: &HeaderMap, answer: &mut HeaderMap, methods: HeaderValue, names: &'static str) {
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let lines = asked.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+        let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let asked =
+            elements.take(MAX_HEADERS).filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        let mut allowed = names.to_owned();
+        for name in asked.filter(|name| may_be_sent(name.as_str())) {
+            if !allowed.split(',').any(|known| known == name.as_str()) {
+                allowed = allowed + "," + name.as_str();
+            }
+        }
+        let allowed = HeaderValue::from_str(&allowed).expect("names of headers are ASCII");
+        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
 
     /// The `Origin` of a request, for [`Cors::allow`].
     pub fn asking(request: &HeaderMap) -> Option<&HeaderValue> {
         request.get(ORIGIN)
     }
+}
+
+/// Whether every page may send this header, read or not.
+fn may_be_sent(name: &str) -> bool {
+    name.starts_with("ce-") || ADDED_BY_LIBRARIES.contains(&name)
 }
 
 /// Writes an origin as browsers do (RFC 6454, section 6.2): in lower case, without the default port. Errors name it by its

@@ -110,7 +110,12 @@ async fn poll(
 
 pub(crate) fn preflight(shared: &Shared, asked: &Asked) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
-    Cors::preflight(response.headers_mut(), HeaderValue::from_static("GET"), HEADERS);
+    Cors::preflight(
+        asked.request.headers(),
+        response.headers_mut(),
+        HeaderValue::from_static("GET"),
+        HEADERS,
+    );
     let origin = Cors::asking(asked.request.headers());
     shared.config.cors.allow_bound(asked.sender(), origin, response.headers_mut());
     response

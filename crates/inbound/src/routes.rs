@@ -170,7 +170,8 @@ impl Shared {
         names: &'static str,
     ) -> Response<Body> {
         let mut response = crate::answer::empty(StatusCode::NO_CONTENT);
-        Cors::preflight(response.headers_mut(), HeaderValue::from_static(methods), names);
+        let methods = HeaderValue::from_static(methods);
+        Cors::preflight(asked.request.headers(), response.headers_mut(), methods, names);
         self.with_cors(asked.origin().as_ref(), response)
     }
 
@@ -207,7 +208,7 @@ impl App for Inbound {
         if !is_ours(request.uri().path()) {
             return self.0.proxy.call(request, peer).await;
         }
-        let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
+        let id = request.headers().get(REQUEST_ID).filter(|id| is_name(id)).cloned();
         // Boxed: a proxied request need not carry this.
         match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
@@ -225,11 +226,16 @@ impl App for Inbound {
     }
 
     fn complete(&self, request: Option<&HeaderMap>, response: &mut Response<Body>) {
-        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| id.len() <= 200).cloned();
+        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| is_name(id)).cloned();
         response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
         let origin = request.and_then(Cors::asking);
         self.0.config.cors.allow(origin, response.headers_mut());
     }
+}
+
+/// Whether what a client sends names its request.
+fn is_name(id: &HeaderValue) -> bool {
+    (1..=200).contains(&id.len())
 }
 
 /// A name for a request without one.

@@ -146,13 +146,13 @@ impl Refusal {
 }
 
 /// The answer to a preflight for a path that has these methods.
-pub(crate) fn preflight(methods: &[Method], cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
+pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> Response<Body> {
     let mut response = whole(StatusCode::NO_CONTENT, Bytes::new());
     let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let methods = HeaderValue::from_str(&methods).expect("a method is a token");
     let headers = response.headers_mut();
-    cors.allow(origin, headers);
-    Cors::preflight(headers, methods.clone(), "content-type,authorization");
+    cors.allow(Cors::asking(asked), headers);
+    Cors::preflight(asked, headers, methods.clone(), "content-type,authorization");
     headers.insert(ALLOW, methods);
     response
 }

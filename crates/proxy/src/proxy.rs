@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use auth::{Cors, Verifier};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use listener::{Answer, ClientBody, Peer};
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
@@ -136,13 +136,13 @@ impl Proxy {
                 if methods.is_empty() {
                     return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
                 }
-                return Err(Box::new(self.preflight(&methods, unmatched(), origin)));
+                return Err(Box::new(self.preflight(&head.headers, &methods, unmatched())));
             }
             Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched(), origin))),
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
-            return Err(Box::new(self.preflight(&table.methods(&path), record, origin)));
+            return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), record)));
         }
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match route.pattern.rewrite(&path) {
@@ -178,8 +178,8 @@ impl Proxy {
         record
     }
 
-    fn preflight(&self, methods: &[Method], mut record: Record, origin: Option<&HeaderValue>) -> Answer {
-        let answer = answer::preflight(methods, &self.config.cors, origin);
+    fn preflight(&self, asked: &HeaderMap, methods: &[Method], mut record: Record) -> Answer {
+        let answer = answer::preflight(asked, methods, &self.config.cors);
         record.answered(answer.status());
         record.whole();
         Answer::Response(answer)
