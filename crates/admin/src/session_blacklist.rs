@@ -111,7 +111,7 @@ fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Fault> 
     let validity = fields.get("validityInSeconds").ok_or(Fault::Missing("validityInSeconds"))?;
     let seconds = match validity {
         Value::String(text) => text.parse::<i128>().map_err(|_| Fault::NotANumber(shown(validity)))?,
-        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+        Value::Number(number) => match (number.as_u64(), json::whole(number)) {
             (Some(seconds), _) => seconds.into(),
             (None, Some(seconds)) => seconds.into(),
             (None, None) => return Err(Fault::NotANumber(shown(validity))),
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn numbers_and_numeric_strings_are_taken() {
-        for given in ["60", r#""60""#] {
+        for given in ["60", r#""60""#, "60.0", "6e1"] {
             let body: Value =
                 serde_json::from_str(&format!(r#"{{"sessionId":"x","validityInSeconds":{given}}}"#)).unwrap();
             assert_eq!(parse(body.as_object().unwrap()).unwrap().1, Duration::from_secs(60));

@@ -7,6 +7,7 @@ mod key;
 mod number;
 
 pub use key::{Key, equal};
+pub use number::whole;
 
 /// A document without the byte order mark that some editors and clients put before UTF-8. A reader may ignore it (RFC
 /// 8259, section 8.1).

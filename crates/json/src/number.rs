@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Number;
+
 /// A number in normal form. Equal forms are equal numbers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Normal {
@@ -61,6 +63,14 @@ impl Normal {
     }
 }
 
+/// A whole number, however it is written (`60`, `60.0`, `6e1`); `None` if it has a fraction or more than 64 bits.
+pub fn whole(number: &Number) -> Option<i64> {
+    match Normal::of(number.as_str()) {
+        Normal::Integer(integer) => Some(integer),
+        Normal::Decimal(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -88,6 +98,17 @@ mod tests {
             for other in same {
                 assert_eq!(Normal::of(other), Normal::of(same[0]), "{other} {}", same[0]);
             }
+        }
+    }
+
+    #[test]
+    fn f42_a_whole_number_is_whole_however_it_is_written() {
+        let whole = |text| super::whole(&serde_json::from_str(text).unwrap());
+        for text in ["60", "60.0", "6e1", "0.6e2", "600e-1"] {
+            assert_eq!(whole(text), Some(60), "{text}");
+        }
+        for text in ["60.5", "1e-1", "9223372036854775808", "1e400"] {
+            assert_eq!(whole(text), None, "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 use session::{Mode, NameError, RevocationId, SessionName};
 use utoipa::ToSchema;
 
@@ -189,14 +189,25 @@ fn whom(fields: &mut Fields) -> Option<Whom> {
     session.or(jwt).or_else(|| Some(Whom::Claim { claim: claim?, value: value? }))
 }
 
+fn whole(number: &Number) -> Option<u64> {
+    json::whole(number).and_then(|number| number.try_into().ok())
+}
+
 fn issued(value: Value) -> Result<Issued, String> {
     let known = match &value {
-        Value::Number(number) => number.as_u64().map(Issued::UpTo),
+        Value::Number(number) => whole(number).map(Issued::UpTo),
         Value::String(text) if text == "now" => Some(Issued::Now),
         Value::String(text) => time::parse(text).map(|at| Issued::UpTo(time::seconds(at))),
         _ => None,
     };
-    known.ok_or_else(|| "allowed: whole seconds since 1970, an RFC 3339 date and time, or \"now\"".to_owned())
+    match known {
+        // No token is younger, whenever it was issued: what is meant is milliseconds.
+        Some(Issued::UpTo(second)) if second >= u64::from(u32::MAX) => {
+            Err("allowed: a time before 2106; a number is in seconds, not in milliseconds".to_owned())
+        }
+        Some(known) => Ok(known),
+        None => Err("allowed: whole seconds since 1970, an RFC 3339 date and time, or \"now\"".to_owned()),
+    }
 }
 
 /// `None`: a fault was noted.
@@ -236,7 +247,7 @@ fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTim
 
 fn validity(value: Value) -> Result<Duration, String> {
     let seconds = match &value {
-        Value::Number(number) => number.as_u64(),
+        Value::Number(number) => whole(number),
         Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
         _ => None,
     };

@@ -53,11 +53,14 @@ fn a_request_says_whose_tokens_for_how_long_and_why() {
 
 #[test]
 fn values_may_be_written_in_several_ways() {
-    for (validity, seconds) in [("1", 1), (r#""60""#, 60), ("9007199254740991", MAX_SECONDS)] {
+    for (validity, seconds) in
+        [("1", 1), (r#""60""#, 60), ("60.0", 60), ("6e1", 60), ("9007199254740991", MAX_SECONDS)]
+    {
         let asked = asked(&format!(r#"{{"session":"s","validityInSeconds":{validity}}}"#));
         assert_eq!(asked.lasts, Some(Lasts::For(Duration::from_secs(seconds))));
     }
     for (issued, expected) in [
+        ("1.8e9", Issued::UpTo(1_800_000_000)),
         ("0", Issued::UpTo(0)),
         ("1799999999", Issued::UpTo(NOW - 1)),
         (r#""2027-01-15T08:00:01.9Z""#, Issued::UpTo(NOW + 1)),
@@ -78,6 +81,7 @@ fn each_fault_names_its_member() {
     let validity = "allowed: whole seconds from 1 to 9007199254740991";
     let until = "allowed: an RFC 3339 date and time, with its offset";
     let issued = r#"allowed: whole seconds since 1970, an RFC 3339 date and time, or "now""#;
+    let too_late = "allowed: a time before 2106; a number is in seconds, not in milliseconds";
     let id = "allowed: 1 to 128 letters, digits and . _ : -";
     let remark = "allowed: up to 1000 bytes without control characters";
     let long = format!("{:?}", "x".repeat(1001));
@@ -104,6 +108,9 @@ fn each_fault_names_its_member() {
         ("issuedUpTo", r#""Now""#, issued),
         ("issuedUpTo", r#""1800000000""#, issued),
         ("issuedUpTo", "null", issued),
+        ("issuedUpTo", "1800000000000", too_late),
+        ("issuedUpTo", "4294967295", too_late),
+        ("issuedUpTo", r#""2106-02-07T06:28:15Z""#, too_late),
         ("id", r#""""#, id),
         ("id", r#""a b""#, id),
         ("id", r#""session-blacklist/x""#, id),
