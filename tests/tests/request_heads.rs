@@ -158,7 +158,7 @@ fn f47_real_clients_send_such_queries() {
 fn f47_what_cannot_be_read_is_refused_with_a_text_cors_and_a_request_id() {
     let gateway = Gateway::start(&[]);
     let fields = (0..101).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
-    let cases: [(u16, String, &str); 10] = [
+    let cases: [(u16, String, &str); 17] = [
         (400, "G@T / HTTP/1.1\r\nhost: x\r\n\r\n".into(), "method"),
         (400, "GET / HTTP/3.9\r\nhost: x\r\n\r\n".into(), "version"),
         (400, "GET /a b HTTP/1.1\r\nhost: x\r\n\r\n".into(), "version"),
@@ -167,8 +167,27 @@ fn f47_what_cannot_be_read_is_refused_with_a_text_cors_and_a_request_id() {
         (400, "GET / HTTP/1.1\r\nhost: x\r\na b: c\r\n\r\n".into(), "header"),
         (400, "GET / HTTP/1.1\r\nhost: x\r\na: \x01\r\n\r\n".into(), "header"),
         (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(10_000)), "MAX_REQUEST_LINE"),
-        (431, format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(300_000)), "MAX_HEADER_BYTES"),
-        (431, format!("GET / HTTP/1.1\r\nhost: x\r\n{fields}\r\n"), "MAX_HEADER_FIELDS"),
+        (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000)), "MAX_REQUEST_LINE"),
+        (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(300_000)), "MAX_REQUEST_LINE"),
+        (
+            431,
+            format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(70_000)),
+            "(MAX_HEADER_BYTES).",
+        ),
+        (
+            431,
+            format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(300_000)),
+            "(MAX_HEADER_BYTES).",
+        ),
+        (431, format!("GET / HTTP/1.1\r\nhost: x\r\n{fields}\r\n"), "100 header fields (MAX_HEADER_FIELDS)."),
+        (
+            400,
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 18446744073709551615\r\n\r\n".into(),
+            "Content-Length",
+        ),
+        (400, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5x\r\n\r\n".into(), "Content-Length must"),
+        (405, "CONNECT x:80 HTTP/1.1\r\nhost: x:80\r\n\r\n".into(), "CONNECT"),
+        (400, "PRI * HTTP/2.0\r\n\r\nSN".into(), "version"),
     ];
     for (status, bytes, says) in cases {
         let start = bytes.get(..40).unwrap_or(&bytes).to_owned();
@@ -187,10 +206,43 @@ fn f47_what_cannot_be_read_is_refused_with_a_text_cors_and_a_request_id() {
             assert!(wire.rest().is_empty(), "{start}: one answer, and the end");
         }
     }
-    let (status, late) = refusal(&Gateway::start(&[("HEAD_TIMEOUT", "200ms")]), b"GET / HTTP/1.1\r\nhost:");
-    assert_eq!((status, late.text().contains("HEAD_TIMEOUT")), (408, true));
-    assert!(gateway.metric(r#"rig_connections_refused_total{reason="head"}"#) >= 20.0);
+    assert!(gateway.metric(r#"rig_connections_refused_total{reason="head"}"#) >= 34.0);
     assert!(gateway.log().contains("request refused for its head"));
+}
+
+#[test]
+fn f47_a_head_that_comes_too_slowly_is_refused_and_counted() {
+    let gateway = Gateway::start(&[("HEAD_TIMEOUT", "200ms"), ("KEEP_ALIVE_TIMEOUT", "1h")]);
+    // The last two could become HTTP/2.
+    let slow = [&b"GET / HTTP/1.1\r\nhost:"[..], b"P", b"PRI * H"];
+    for (times, head) in (1..).zip(slow) {
+        let (status, late) = refusal(&gateway, head);
+        assert_eq!((status, late.text().contains("HEAD_TIMEOUT")), (408, true), "{}", late.text());
+        assert!(late.header("x-request-id").is_some());
+        assert_eq!(gateway.metric(r#"rig_connections_refused_total{reason="head"}"#), f64::from(times));
+    }
+}
+
+#[test]
+fn f47_clear_http_on_a_port_of_https_is_told_so() {
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+    std::fs::write(&chain, made.cert.pem()).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    let gateway = Gateway::start(&[("HTTPS_CERTFILE", &chain), ("HTTPS_KEYFILE", &key)]);
+    for (port, cors) in [("inbound_tls", Some("*")), ("internal_tls", None)] {
+        for head in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut wire = Wire::connect(gateway.port(port));
+            wire.send(head);
+            let answer = Response::read(&mut wire, false);
+            assert_eq!((answer.status, answer.text().contains("speaks HTTPS")), (400, true), "{port}");
+            assert_eq!(answer.header("access-control-allow-origin"), cors);
+            assert!(answer.header("x-request-id").is_some());
+            assert!(wire.rest().is_empty());
+        }
+    }
+    assert_eq!(gateway.metric(r#"rig_connections_refused_total{reason="head"}"#), 4.0);
 }
 
 #[test]
@@ -234,10 +286,14 @@ fn f13_the_number_and_the_size_of_fields_are_settings() {
     };
     assert_eq!(gateway.ask(&with(299, 1)).status, 200);
     assert_eq!(gateway.ask(&with(4, 100_000)).status, 200);
-    for refused in [with(301, 1), with(6, 100_000)] {
+    for (refused, says) in [
+        (with(300, 1), "300 header fields (MAX_HEADER_FIELDS)"),
+        (with(301, 1), "300 header fields (MAX_HEADER_FIELDS)"),
+        (with(6, 100_000), "524288 bytes (MAX_HEADER_BYTES)"),
+    ] {
         let response = gateway.ask(&refused);
         assert_eq!(response.status, 431);
-        assert!(response.text().contains("MAX_HEADER_FIELDS"), "{}", response.text());
+        assert!(response.text().contains(says), "{}", response.text());
     }
     let few = Gateway::start(&[("MAX_HEADER_FIELDS", "16")]);
     assert_eq!(few.ask(&with(15, 1)).status, 200);
@@ -299,10 +355,16 @@ fn f57_whoever_is_refused_for_now_is_told_when_to_come_again() {
         let seconds: u64 =
             refused.header("retry-after").and_then(|value| value.parse().ok()).expect("seconds");
         assert!((1..=60).contains(&seconds), "{seconds}");
+        assert_eq!(refused.header("access-control-expose-headers"), Some("retry-after"));
     }
-    let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_ADDRESS", "1")]);
-    let mut first = Sse::connect(gateway.inbound(), "");
-    first.welcome();
-    let refused = gateway.ask(&Request::get("/_rig/health"));
-    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+    for (setting, status) in [("MAX_CONNECTIONS_PER_ADDRESS", 429), ("MAX_CONNECTIONS", 503)] {
+        let gateway = Gateway::start(&[(setting, "1"), ("CORS", "https://page.example")]);
+        let mut first = Sse::connect(gateway.inbound(), "");
+        first.welcome();
+        let refused = gateway.ask(&Request::get("/_rig/health"));
+        assert_eq!((refused.status, refused.header("retry-after")), (status, Some("5")));
+        assert_eq!(refused.header("access-control-allow-origin"), Some("https://page.example"));
+        assert_eq!(refused.header("access-control-expose-headers"), Some("retry-after"));
+        assert!(refused.header("x-request-id").is_some());
+    }
 }

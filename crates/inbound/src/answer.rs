@@ -1,10 +1,10 @@
 //! Answers: small whole bodies, and the headers that all of them carry.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use listener::Body;
+use listener::{Body, retry_after};
 
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
@@ -31,7 +31,7 @@ pub(crate) fn answer(
 pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response<Body> {
     let mut response = answer(status, TEXT, text.to_string());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        retry_after(response.headers_mut(), 1);
     }
     response
 }

@@ -6,9 +6,8 @@ use auth::TokenError;
 use connection::{BindError, TooLarge};
 use document::JsonError;
 use event::http::DecodeError;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
-use listener::{Body, BodyError};
+use http::{Response, StatusCode};
+use listener::{Body, BodyError, retry_after};
 use session::{ClaimError, SessionName};
 use subscription::SubscriptionError;
 use telemetry::RefusalReason;
@@ -125,7 +124,7 @@ impl ConnectError {
             Self::ShuttingDown => 1,
             _ => return response,
         };
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
+        retry_after(response.headers_mut(), wait);
         response
     }
 

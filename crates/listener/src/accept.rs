@@ -8,10 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
 use crate::client::{Origin, TrustedProxies};
@@ -19,7 +20,7 @@ use crate::limits::{Full, Limits, Permit, Places};
 use crate::pace::Pace;
 use crate::stream::Stream;
 use crate::tls::Tls;
-use crate::{closing, http1, http2};
+use crate::{closing, http1, http2, refusal};
 
 /// Where and how to listen.
 #[derive(Clone)]
@@ -80,6 +81,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 static LOG: Pace = Pace::new();
 
+/// How often is looked whether the rest of a preface has come.
+const PREFACE_POLL: Duration = Duration::from_millis(5);
+
 /// How HTTP/2 by prior knowledge begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -129,7 +133,8 @@ impl Listener {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     places.observer().refused(Refusal::Descriptors);
-                    turn_away(&tcp, &mut reserve, &places, &error).await;
+                    let answer = refusal::turned_away(&app, Refusal::Descriptors).await;
+                    turn_away(&tcp, &mut reserve, &places, &error, &answer).await;
                     continue;
                 }
             };
@@ -139,9 +144,12 @@ impl Listener {
             // Behind a proxy there are many clients.
             let permit = match place(&places, origin.trusted.is_none().then(|| address.ip())).await {
                 Ok(permit) => permit,
-                Err((refusal, answer)) => {
-                    places.observer().refused(refusal);
-                    refuse(tcp_stream, answer.filter(|_| acceptor.is_none()), &places);
+                Err(why) => {
+                    places.observer().refused(why);
+                    // Over HTTPS there is nobody yet whom to tell.
+                    if acceptor.is_none() {
+                        refuse(tcp_stream, &refusal::turned_away(&app, why).await, &places);
+                    }
                     continue;
                 }
             };
@@ -168,11 +176,8 @@ impl Listener {
     }
 }
 
-/// A place for a new connection, or why there is none and what its client is told.
-async fn place(
-    places: &Arc<Places>,
-    address: Option<IpAddr>,
-) -> Result<Permit, (Refusal, Option<&'static [u8]>)> {
+/// A place for a new connection, or why there is none.
+async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, Refusal> {
     loop {
         return match places.take(address) {
             Ok(permit) => Ok(permit),
@@ -180,9 +185,9 @@ async fn place(
                 sleep(wait).await;
                 continue;
             }
-            Err(Full::Total) => Err((Refusal::Connections, Some(SERVICE_UNAVAILABLE))),
-            Err(Full::Descriptors) => Err((Refusal::Descriptors, Some(SERVICE_UNAVAILABLE))),
-            Err(Full::Address) => Err((Refusal::ConnectionsPerAddress, Some(TOO_MANY_REQUESTS))),
+            Err(Full::Total) => Err(Refusal::Connections),
+            Err(Full::Descriptors) => Err(Refusal::Descriptors),
+            Err(Full::Address) => Err(Refusal::ConnectionsPerAddress),
         };
     }
 }
@@ -197,12 +202,22 @@ async fn serve_one<A: App>(
     leaving: watch::Receiver<bool>,
 ) {
     if let Some(balancers) = balancers
-        && let Err(error) = arrived.introduce(&balancers, &limits).await
+        && let Err(error) = arrived.introduce(&app, &balancers, &limits).await
     {
         error.note(&arrived);
         return;
     }
     let Arrived { tcp, origin, permit } = arrived;
+    if acceptor.is_some() && timeout(HANDSHAKE, speaks_clear(&tcp)).await.is_ok_and(|clear| clear) {
+        refusal::note(
+            &permit.places(),
+            origin.hop,
+            StatusCode::BAD_REQUEST,
+            "HTTP in clear on a port of HTTPS",
+        );
+        tell(&tcp, &refusal::turned_away(&app, Refusal::Head).await);
+        return closing::discard(&tcp, closing::REFUSED).await;
+    }
     if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
         dispatch(app, stream, h2, origin, limits, permit, leaving).await;
     }
@@ -239,7 +254,7 @@ async fn prepare(
 ) -> Option<(Stream, bool)> {
     match acceptor {
         None => {
-            let h2 = timeout(limits.keep_alive, speaks_http2(&tcp)).await.ok()?.ok()?;
+            let h2 = timeout(limits.keep_alive, speaks_http2(&tcp, limits.head_timeout)).await.ok()?.ok()?;
             Some((Stream::Clear(tcp), h2))
         }
         Some(acceptor) => {
@@ -250,10 +265,16 @@ async fn prepare(
     }
 }
 
-/// Looks at the first bytes without taking them.
-async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
+/// Whether a method is the first that comes, and no TLS: looks at it without taking it.
+async fn speaks_clear(tcp: &TcpStream) -> bool {
+    let mut first = [0];
+    tcp.peek(&mut first).await.is_ok_and(|n| n > 0 && first[0].is_ascii_alphabetic())
+}
+
+/// Looks at the first bytes without taking them. A preface whose end does not come `within` that time is none.
+async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     let mut first = [0; 24];
-    let mut seen = 0;
+    let mut until = None;
     loop {
         let n = tcp.peek(&mut first).await?;
         if n == 0 || first[..n] != PREFACE[..n] {
@@ -262,20 +283,13 @@ async fn speaks_http2(tcp: &TcpStream) -> io::Result<bool> {
         if n == PREFACE.len() {
             return Ok(true);
         }
-        if n == seen {
-            // A part of the preface came and nothing since; peek is ready as long as bytes wait.
-            sleep(Duration::from_millis(5)).await;
+        if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + within) {
+            return Ok(false);
         }
-        seen = n;
+        // Peek is ready as long as bytes wait.
+        sleep(PREFACE_POLL).await;
     }
 }
-
-const SERVICE_UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
-    Too many connections.";
-pub(crate) const TOO_MANY_REQUESTS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 39\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
-    Too many connections from your address.";
 
 /// Answers without reading, at once or not at all.
 pub(crate) fn tell(tcp: &TcpStream, answer: &[u8]) {
@@ -284,8 +298,7 @@ pub(crate) fn tell(tcp: &TcpStream, answer: &[u8]) {
 }
 
 /// Answers at once or not at all, and without a place among the connections.
-fn refuse(tcp: TcpStream, answer: Option<&[u8]>, places: &Arc<Places>) {
-    let Some(answer) = answer else { return };
+fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     tell(&tcp, answer);
     if let Some(refused) = places.refused() {
         tokio::spawn(async move {
@@ -297,7 +310,13 @@ fn refuse(tcp: TcpStream, answer: Option<&[u8]>, places: &Arc<Places>) {
 
 /// Out of descriptors, the port makes room if it does so at all, or gives up its reserve for a moment, so that the client
 /// hears why; the loop lives on.
-async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, places: &Arc<Places>, error: &io::Error) {
+async fn turn_away(
+    tcp: &TcpListener,
+    reserve: &mut Option<File>,
+    places: &Arc<Places>,
+    error: &io::Error,
+    answer: &[u8],
+) {
     if LOG.allows() {
         tracing::warn!(%error, "connection not accepted");
     }
@@ -305,7 +324,7 @@ async fn turn_away(tcp: &TcpListener, reserve: &mut Option<File>, places: &Arc<P
         && reserve.take().is_some()
         && let Ok(Ok((stream, _))) = timeout(Duration::from_millis(10), tcp.accept()).await
     {
-        let _ = SockRef::from(&stream).send(SERVICE_UNAVAILABLE);
+        let _ = SockRef::from(&stream).send(answer);
         drop(stream);
     }
     if reserve.is_none() {

@@ -39,7 +39,7 @@ pub(crate) enum Fault {
     #[error("Content-Length and Transfer-Encoding must not stand beside each other.")]
     BothLengths,
     /// RFC 9110, section 8.6: a list or a repetition may be refused. RFC 9112, section 6.3, 5: an invalid one must be.
-    #[error("Content-Length must stand once, and be a decimal number.")]
+    #[error("Content-Length must stand once, and be a decimal number below 2^63.")]
     ContentLength,
     /// RFC 9112, section 6.1: no coding but `chunked` is known here, and that may be applied only once.
     #[error("Transfer-Encoding must stand once, and be chunked.")]
@@ -190,6 +190,16 @@ impl Framing {
         }
     }
 
+    /// Whether the line of a request has begun whose end has not come.
+    pub(crate) fn is_in_request_line(&self) -> bool {
+        matches!(self.state, State::RequestLine) && self.is_in_head()
+    }
+
+    /// What is wrong with the head that hyper reads next.
+    pub(crate) fn fault_of_next(&self) -> Option<Fault> {
+        self.fault.filter(|_| !self.broken && !self.has_heads())
+    }
+
     /// Whether a body has begun whose end has not come.
     pub(crate) fn is_in_body(&self) -> bool {
         !matches!(self.state, State::RequestLine | State::Field)
@@ -299,7 +309,9 @@ impl Head {
             if self.length.is_some() || line.len() >= PADDED {
                 return Err(Fault::ContentLength);
             }
-            self.length = Some(decimal(value).ok_or(Fault::ContentLength)?);
+            // hyper takes the largest two for codings of its own, and would not say what is wrong with them.
+            let length = decimal(value).filter(|length| i64::try_from(*length).is_ok());
+            self.length = Some(length.ok_or(Fault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") || line.len() >= PADDED {
                 return Err(Fault::TransferEncoding);

@@ -226,20 +226,24 @@ pub(crate) async fn serve<A: App>(
         }
         End::Timeout(Waiting::Head) => Unreadable::Late,
         End::Closed(Err(error)) if let Some(status) = seen.refused_by_hyper() => {
-            refusal::note(&permit.places(), address, status, &error.to_string());
-            Unreadable::Malformed(status, error)
+            Unreadable::new(status, error, &framing, parts.read_buf.len() >= largest_head(&limits))
         }
         // A client that has read nothing gets no more time.
         End::Timeout(Waiting::Reader) => return watched.close(false).await,
         End::Closed(_) | End::Timeout(_) => return watched.close(!framing.is_between()).await,
     };
-    unreadable.send(&app, &mut watched, &limits).await;
+    unreadable.send(&app, &mut watched, (&permit.places(), address, &limits)).await;
     watched.close(true).await;
+}
+
+/// Bytes of a head that hyper keeps before it gives up.
+fn largest_head(limits: &Limits) -> usize {
+    limits.request_line + limits.headers + SLACK
 }
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(limits.request_line + limits.headers + SLACK).half_close(false);
+    builder.max_buf_size(largest_head(limits)).half_close(false);
     // To set it makes hyper allocate for each request.
     if limits.header_fields > FIELDS {
         builder.max_headers(limits.header_fields);

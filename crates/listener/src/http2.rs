@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -54,12 +53,7 @@ pub(crate) async fn serve<A: App>(
                 }
                 None => match app.call(request, peer).await {
                     Answer::Response(response) => response,
-                    Answer::Takeover(_) => {
-                        let mut response =
-                            Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-                        *response.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-                        response
-                    }
+                    Answer::Takeover(_) => refusal::empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
                 },
             };
             Ok::<_, Infallible>(response)

@@ -5,11 +5,13 @@ use std::io;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::accept::{Arrived, Refusal, TOO_MANY_REQUESTS, tell};
+use crate::accept::{Arrived, Refusal, tell};
+use crate::app::App;
 use crate::client::{Origin, TrustedProxies, canonical};
 use crate::limits::Limits;
 use crate::pace::Pace;
 use crate::proxy_protocol::{self, Header};
+use crate::refusal;
 
 static LOG: Pace = Pace::new();
 
@@ -52,6 +54,7 @@ impl Arrived {
     /// Reads for whom a trusted balancer connects. The host itself may connect without being one, but for nobody else.
     pub(crate) async fn introduce(
         &mut self,
+        app: &impl App,
         balancers: &TrustedProxies,
         limits: &Limits,
     ) -> Result<(), NotIntroduced> {
@@ -72,7 +75,7 @@ impl Arrived {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
                 if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    tell(&self.tcp, TOO_MANY_REQUESTS);
+                    tell(&self.tcp, &refusal::turned_away(app, Refusal::ConnectionsPerAddress).await);
                     return Err(NotIntroduced::Full);
                 }
                 Ok(())

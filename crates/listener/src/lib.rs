@@ -35,5 +35,6 @@ pub use gate::Gate;
 pub use limits::{Limits, Permit, Places, WhenFull};
 pub use pace::Pace;
 pub use path::{PathFault, is_unreserved, normal_encoding, normal_path, push_triplet, triplet, without_dots};
+pub use refusal::retry_after;
 pub use stream::Watched;
 pub use tls::{Tls, TlsError};

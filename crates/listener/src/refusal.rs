@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
+use http::header::{
+    ACCESS_CONTROL_EXPOSE_HEADERS, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER,
+};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::AsyncWriteExt;
 
 use crate::accept::Refusal;
 use crate::app::{App, Body};
-use crate::framing::{self, Fault, RawQuery};
+use crate::framing::{self, Fault, Framing, RawQuery};
 use crate::limits::{Limits, Places};
 use crate::pace::Pace;
 use crate::stream::Watched;
@@ -20,6 +22,13 @@ use crate::stream::Watched;
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 static LOG: Pace = Pace::new();
+
+/// A status alone.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
 
 /// A status with its reason as text.
 pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
@@ -48,14 +57,16 @@ pub(crate) fn of_head<B>(
     }
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let status = if target > limits.request_line {
-        StatusCode::URI_TOO_LONG
-    } else if headers > limits.headers || request.headers().len() > limits.header_fields {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    let too_large = if target > limits.request_line {
+        TooLarge::Target
+    } else if headers > limits.headers {
+        TooLarge::Bytes
+    } else if request.headers().len() > limits.header_fields {
+        TooLarge::Fields
     } else {
         return framing::refusal(request);
     };
-    let mut response = text(status, too_large(status, limits));
+    let mut response = too_large.answer(limits);
     if request.version() < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
@@ -70,28 +81,111 @@ pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reas
     }
 }
 
-/// Says which limit a head has exceeded, and the setting of it.
-fn too_large(status: StatusCode, limits: &Limits) -> String {
-    match status {
-        StatusCode::URI_TOO_LONG => {
-            format!("The request's target is longer than {} bytes (MAX_REQUEST_LINE).", limits.request_line)
+/// Says after how many seconds a client may come again, to pages of other origins too (RFC 9110, section 10.2.3; Fetch
+/// Standard, section 3.3.3).
+pub fn retry_after(headers: &mut HeaderMap, seconds: u64) {
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+}
+
+/// Which limit a head exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooLarge {
+    Target,
+    Bytes,
+    Fields,
+}
+
+impl TooLarge {
+    /// Names the limit, and the setting of it.
+    fn answer(self, limits: &Limits) -> Response<Body> {
+        let Limits { request_line, headers, header_fields, .. } = limits;
+        match self {
+            Self::Target => text(
+                StatusCode::URI_TOO_LONG,
+                format!("The request's target is longer than {request_line} bytes (MAX_REQUEST_LINE)."),
+            ),
+            Self::Bytes => text(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!("The request's headers are more than {headers} bytes (MAX_HEADER_BYTES)."),
+            ),
+            Self::Fields => text(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!("The request has more than {header_fields} header fields (MAX_HEADER_FIELDS)."),
+            ),
         }
-        _ => format!(
-            "The request's headers are more than {} bytes (MAX_HEADER_BYTES) or more than {} fields (MAX_HEADER_FIELDS).",
-            limits.headers, limits.header_fields
-        ),
     }
 }
 
+/// What is told to a connection that is turned away before its first request, as bytes of HTTP/1.1.
+pub(crate) async fn turned_away(app: &impl App, why: Refusal) -> Vec<u8> {
+    let mut response = match why {
+        Refusal::ConnectionsPerAddress => {
+            text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from your address.")
+        }
+        Refusal::Connections | Refusal::Descriptors => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections.")
+        }
+        Refusal::Head => {
+            text(StatusCode::BAD_REQUEST, "This port speaks HTTPS, and the request came in clear.")
+        }
+        Refusal::ProxyProtocol => {
+            text(StatusCode::BAD_REQUEST, "This port expects a header of the PROXY protocol.")
+        }
+    };
+    if response.status() != StatusCode::BAD_REQUEST {
+        retry_after(response.headers_mut(), 5);
+    }
+    encode(app, response).await
+}
+
+/// An answer to what is no request, as bytes of HTTP/1.1: after it the connection is to be closed.
+async fn encode(app: &impl App, mut response: Response<Body>) -> Vec<u8> {
+    app.complete(None, &mut response);
+    let (mut head, body) = response.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let date = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()));
+    head.headers.insert(DATE, date.expect("a date is a header value"));
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    head.headers.insert(CONNECTION, CLOSE);
+    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
 /// Why there is no request to hand to the application; HTTP/1 only.
+#[derive(Debug)]
 pub(crate) enum Unreadable {
     /// The head did not arrive in time.
     Late,
     /// hyper could not parse it.
-    Malformed(StatusCode, hyper::Error),
+    Malformed(hyper::Error),
+    /// It can be read in two ways, and hyper could not parse it either.
+    Ambiguous(Fault),
+    TooLarge(TooLarge),
 }
 
 impl Unreadable {
+    /// What was wrong with a head that hyper would have answered with this status. `is_full`: it has filled the buffer.
+    pub(crate) fn new(status: StatusCode, error: hyper::Error, framing: &Framing, is_full: bool) -> Self {
+        match status {
+            _ if let Some(fault) = framing.fault_of_next() => Self::Ambiguous(fault),
+            StatusCode::URI_TOO_LONG => Self::TooLarge(TooLarge::Target),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::TooLarge(match is_full {
+                true if framing.is_in_request_line() => TooLarge::Target,
+                true => TooLarge::Bytes,
+                false => TooLarge::Fields,
+            }),
+            _ => Self::Malformed(error),
+        }
+    }
+
     fn answer(&self, limits: &Limits) -> Response<Body> {
         match self {
             Self::Late => text(
@@ -101,36 +195,28 @@ impl Unreadable {
                     limits.head_timeout
                 ),
             ),
-            Self::Malformed(StatusCode::BAD_REQUEST, error) => {
+            Self::Malformed(error) => {
                 text(StatusCode::BAD_REQUEST, format!("The request cannot be read: {error}."))
             }
-            Self::Malformed(status, _) => text(*status, too_large(*status, limits)),
+            Self::Ambiguous(fault) => fault.answer(Version::HTTP_11),
+            Self::TooLarge(too_large) => too_large.answer(limits),
         }
     }
 
     /// Sends the answer, after which the connection is to be closed. A client that does not take it at once may not get all.
-    pub(crate) async fn send(self, app: &impl App, to: &mut Watched, limits: &Limits) {
-        let mut response = self.answer(limits);
-        app.complete(None, &mut response);
-        let (mut head, body) = response.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        let date = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()));
-        head.headers.insert(DATE, date.expect("a date is a header value"));
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        head.headers.insert(CONNECTION, CLOSE);
-        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-        for (name, value) in &head.headers {
-            field(&mut bytes, name, value);
-        }
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&body);
+    pub(crate) async fn send(
+        self,
+        app: &impl App,
+        to: &mut Watched,
+        (places, client, limits): (&Places, SocketAddr, &Limits),
+    ) {
+        let response = self.answer(limits);
+        let reason = match self {
+            Self::Malformed(error) => error.to_string(),
+            Self::Late | Self::Ambiguous(_) | Self::TooLarge(_) => "see the answer".to_owned(),
+        };
+        note(places, client, response.status(), &reason);
         // Fails only where the client is gone.
-        let _ = to.write_all(&bytes).await;
-    }
-}
-
-fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-        bytes.extend_from_slice(part);
+        let _ = to.write_all(&encode(app, response).await).await;
     }
 }

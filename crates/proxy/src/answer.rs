@@ -4,11 +4,11 @@ use auth::Cors;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW,
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use listener::Body;
+use listener::{Body, retry_after};
 use telemetry::ProxyStatus;
 use uuid::Uuid;
 
@@ -132,12 +132,8 @@ impl Refusal {
             Self::Unauthenticated | Self::Killed => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::TooMany(seconds) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            Self::Full | Self::Exhausted => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
+            Self::TooMany(seconds) => retry_after(headers, seconds),
+            Self::Full | Self::Exhausted | Self::Busy => retry_after(headers, 1),
             _ => {}
         }
         allow(headers, cors, origin);

@@ -3,11 +3,11 @@
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt, Empty};
 
 use super::Fault;
 use crate::app::Body;
 use crate::path;
+use crate::refusal::{empty, text};
 
 /// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -23,11 +23,15 @@ pub(crate) fn refusal<B>(request: &mut Request<B>) -> Option<Response<Body>> {
             return fault.map(|fault| fault.answer(request.version()));
         }
     };
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, METHODS);
-    }
+    // RIG: the answer to TRACE has no text.
+    let mut response = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let mut response = text(status, format!("The method {} is not supported.", request.method()));
+            response.headers_mut().insert(ALLOW, METHODS);
+            response
+        }
+        _ => empty(status),
+    };
     if request.version() < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
