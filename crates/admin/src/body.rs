@@ -1,30 +1,50 @@
 //! Request bodies: read whole, within bounds, before a handler of v2 and v3 sees them; never with a coding.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as AxumBody;
 use axum::extract::{OriginalUri, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Body as _;
-use listener::{CODED, is_coded, read_body};
+use listener::{BodyError, CODED, Counted, is_coded, read_counted};
+use memory::Memory;
 
 use crate::v4::{self, problem::Problem};
 
+/// What the bodies of all callers may take together, at least; a few of the largest always have room. Where they are more,
+/// the largest goes first, so that a revocation gets through.
+const TOGETHER: usize = 64 << 20;
+
 /// How large a body may be, and how long it may take.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Bounds {
-    pub(crate) most: usize,
-    pub(crate) within: Duration,
+    most: usize,
+    within: Duration,
+    /// A room of their own: what clients let wait is no reason to refuse an operator.
+    memory: Arc<Memory>,
+}
+
+impl Bounds {
+    pub(crate) fn new(most: usize, within: Duration) -> Self {
+        Self { most, within, memory: Memory::new(most.saturating_mul(4).max(TOGETHER)) }
+    }
+
+    /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
+    pub(crate) async fn read(&self, body: AxumBody) -> Result<(Bytes, Option<Counted>), BodyError> {
+        read_counted(body, self.most, self.within, &self.memory).await
+    }
 }
 
 /// Reads the body for the handler.
 pub(crate) async fn read(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match read_body(body, bounds.most, bounds.within).await {
-        Ok(body) => next.run(Request::from_parts(parts, AxumBody::from(body))).await,
+    match bounds.read(body).await {
+        Ok((body, _counted)) => next.run(Request::from_parts(parts, AxumBody::from(body))).await,
         Err(error) => (error.status(), error.to_string()).into_response(),
     }
 }

@@ -69,8 +69,7 @@ pub(crate) struct Node {
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) apis: Arc<Apis>,
     pub(crate) node_name: Arc<str>,
-    pub(crate) max_body: usize,
-    pub(crate) body_timeout: Duration,
+    pub(crate) bodies: body::Bounds,
     pub(crate) extension_names: ExtensionNames,
     pub(crate) durable: bool,
 }
@@ -102,8 +101,8 @@ impl Admin {
             .route("/apis", get(apis::list).post(apis::create))
             .route("/apis/{id}", get(apis::one).put(apis::update).delete(apis::delete));
         let plain = middleware::from_fn(body::refuse_coded);
-        let bounds = body::Bounds { most: max_body, within: body_timeout };
-        let whole = middleware::from_fn_with_state(bounds, body::read);
+        let bodies = body::Bounds::new(max_body, body_timeout);
+        let whole = middleware::from_fn_with_state(bodies.clone(), body::read);
         let v2 = api.clone().route("/responses", post(responses::answer_by_event)).route_layer(plain.clone());
         // The coding of an answer goes on to the client, with its header.
         let v3 = api.route_layer(plain).route("/responses", post(responses::answer));
@@ -119,17 +118,7 @@ impl Admin {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node {
-                hub,
-                verifier,
-                waiting,
-                apis,
-                node_name,
-                max_body,
-                body_timeout,
-                extension_names,
-                durable,
-            })
+            .with_state(Node { hub, verifier, waiting, apis, node_name, bodies, extension_names, durable })
             .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
             .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
             .fallback(not_found)

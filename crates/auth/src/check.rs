@@ -1,5 +1,7 @@
 //! Who may subscribe, and who may publish (RIG: `SUBSCRIPTION_CHECK`, `SUBMISSION_CHECK`).
 
+mod connector;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +10,11 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
+
+use self::connector::Connector;
 
 /// One of RIG's three ways to decide.
 #[derive(Clone, Debug)]
@@ -29,7 +32,7 @@ pub enum Check {
 pub struct ExternalCheck {
     url: Uri,
     within: Duration,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
 /// The value of the setting is none of those allowed.
@@ -107,7 +110,7 @@ impl ExternalCheck {
         }
         .https_or_http()
         .enable_http1()
-        .build();
+        .wrap_connector(Connector::new());
         Self { url, within, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 

@@ -357,6 +357,7 @@ impl Holder for Connection {
         if let Outlet::Mailbox(mailbox) = &self.outlet {
             mailbox.empty(CloseReason::Memory);
             self.settle(mailbox.settle());
+            self.hub.mailbox_emptied();
         }
     }
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use telemetry::{CloseReason, Metrics, Transport};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::closing::Closing;
@@ -107,6 +108,8 @@ pub struct Hub {
     connections: [Mutex<HashMap<ConnectionId, Weak<Connection>>>; SHARDS],
     /// Long-polling connections have no task to own them.
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
+    /// A mailbox has been emptied for want of memory.
+    emptied: Notify,
     leaving: AtomicBool,
     /// Health checks fail: the node will leave soon. It serves as before until it does.
     announced: AtomicBool,
@@ -145,6 +148,7 @@ impl Hub {
             next_id: AtomicU64::new(1),
             connections: std::array::from_fn(|_| Mutex::default()),
             mailboxes: Mutex::default(),
+            emptied: Notify::new(),
             leaving: AtomicBool::new(false),
             announced: AtomicBool::new(false),
         });
@@ -305,7 +309,7 @@ impl Hub {
                 self.connection(id).inspect(|connection| connection.close());
             }),
             self.end_tokens(),
-            every(SWEEP, || self.sweep_mailboxes())
+            self.clear_mailboxes(),
         );
     }
 
@@ -318,6 +322,23 @@ impl Hub {
                 self.carry_out(kill).await;
             }
         }
+    }
+
+    /// Clears away mailboxes that nobody polls, and at once those that were emptied, for ever.
+    async fn clear_mailboxes(&self) {
+        let mut ticks = interval(SWEEP);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.emptied.notified() => {}
+            }
+            self.sweep_mailboxes();
+        }
+    }
+
+    /// A mailbox was emptied: it goes as soon as the caller holds no locks any more.
+    pub(crate) fn mailbox_emptied(&self) {
+        self.emptied.notify_one();
     }
 
     fn sweep_mailboxes(&self) {
@@ -430,12 +451,4 @@ pub(crate) fn interval(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
-}
-
-async fn every(period: Duration, act: impl Fn()) {
-    let mut ticks = interval(period);
-    loop {
-        ticks.tick().await;
-        act();
-    }
 }

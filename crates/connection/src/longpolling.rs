@@ -204,6 +204,8 @@ impl Mailbox {
     pub(crate) fn is_abandoned(&self, idle: Duration, killed_for: Duration) -> bool {
         let mut state = self.state.lock();
         match state.close_reason {
+            // Nobody is told anything of it: whoever comes to it later opens another connection.
+            Some(CloseReason::Memory) => true,
             Some(_) => state.last_poll.elapsed() >= killed_for,
             None if state.last_poll.elapsed() >= idle => {
                 state.close_reason = Some(CloseReason::Idle);

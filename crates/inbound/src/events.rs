@@ -25,7 +25,7 @@ pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
 async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError> {
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
-    let (body, _held) = shared.read(body).await?;
+    let (body, counted) = shared.read(body).await?;
     let submission = event::http::decode(&parts.headers, body.clone(), shared.config.extension_names)?;
 
     if shared.config.submission_check.is_asked() {
@@ -46,7 +46,7 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
             body,
             token_valid: identity.is_known(),
         };
-        check.allows(&request).await.map_err(|_| SubmitError::Denied)?;
+        shared.decide(check, &request, counted).await?.map_err(|_| SubmitError::Denied)?;
         // Revoked while the service was thinking.
         if identity.subjects.iter().any(|subject| sessions.bars(subject)) {
             return Err(SubmitError::Denied);

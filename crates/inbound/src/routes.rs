@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, Cors, Credential, Place, Sender, TokenSources, Verifier};
+use auth::{Check, CheckRequest, Cors, Credential, Denied, Place, Sender, TokenSources, Verifier};
 use bytes::Bytes;
 use connection::Hub;
 use event::ExtensionNames;
@@ -12,8 +12,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
-use listener::{Answer, App, Body, BodyError, ClientBody, Peer, read_counted};
-use memory::Held;
+use listener::{Answer, App, Body, BodyError, ClientBody, Counted, Peer, read_counted};
 use proxy::Proxy;
 use telemetry::Transport;
 use uuid::Uuid;
@@ -158,9 +157,24 @@ impl Inbound {
 
 impl Shared {
     /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
-    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<Held>), BodyError> {
+    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<Counted>), BodyError> {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
+    }
+
+    /// Asks a check about a request. While a service decides, the body waits for that, however it has come.
+    pub(crate) async fn decide(
+        &self,
+        check: &Check,
+        request: &CheckRequest<'_>,
+        counted: Option<Counted>,
+    ) -> Result<Result<(), Denied>, BodyError> {
+        if !check.is_external() {
+            return Ok(check.allows(request).await);
+        }
+        let memory = &self.hub.config().memory;
+        let counted = counted.unwrap_or_else(|| Counted::new(request.body.len(), memory));
+        counted.during(check.allows(request)).await
     }
 
     pub(crate) fn preflight(

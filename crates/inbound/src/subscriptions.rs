@@ -39,7 +39,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
         let given = parts.headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
         return Err(SetError::ContentType(given));
     }
-    let (body, _held) = shared.read(body).await?;
+    let (body, counted) = shared.read(body).await?;
     let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
     if !shared.trusts(&all, None, || Sender::of(&parts.uri, &parts.headers, secure)) {
         return Err(ForeignPage.into());
@@ -61,7 +61,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
         body,
         token_valid: identity.as_ref().is_ok_and(Identity::is_known),
     };
-    check.allows(&request).await.map_err(|_| SetError::Denied)?;
+    shared.decide(check, &request, counted).await?.map_err(|_| SetError::Denied)?;
     let identity = identity?;
 
     let mut subscriptions = identity.subscriptions(&shared.extractors);

@@ -86,8 +86,37 @@ where
     }
 }
 
+/// A body that waits in memory, counted there until this is dropped.
+pub struct Counted {
+    held: Held,
+    evicted: Arc<Notify>,
+}
+
+impl Counted {
+    /// Counts so many bytes.
+    pub fn new(bytes: usize, memory: &Arc<Memory>) -> Self {
+        let evicted = Arc::new(Notify::new());
+        let held = memory.hold(bytes, {
+            let evicted = evicted.clone();
+            move || evicted.notify_one()
+        });
+        Self { held, evicted }
+    }
+
+    /// Does something that the body waits for, unless the body has to go meanwhile.
+    ///
+    /// # Errors
+    /// It has to go: whoever has it must let go of it.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, BodyError> {
+        tokio::select! {
+            () = self.evicted.notified() => Err(BodyError::NoRoom),
+            done = work => Ok(done),
+        }
+    }
+}
+
 /// Reads a body of up to `max` bytes from a client. One that does not come at once waits in `memory`, and goes on being
-/// counted there until [`Held`] is dropped.
+/// counted there until [`Counted`] is dropped.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -96,7 +125,7 @@ pub async fn read_counted<B>(
     max: usize,
     within: Duration,
     memory: &Arc<Memory>,
-) -> Result<(Bytes, Option<Held>), BodyError>
+) -> Result<(Bytes, Option<Counted>), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -117,7 +146,7 @@ async fn collect<B>(
     body: &mut B,
     max: usize,
     memory: &Arc<Memory>,
-) -> Result<(Bytes, Option<Held>), BodyError>
+) -> Result<(Bytes, Option<Counted>), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -126,25 +155,18 @@ where
     if body.is_end_stream() && first.len() <= max {
         return Ok((first, None));
     }
-    let evicted = Arc::new(Notify::new());
-    let held = memory.hold(0, {
-        let evicted = evicted.clone();
-        move || evicted.notify_one()
-    });
+    let counted = Counted::new(0, memory);
     let mut all = BytesMut::new();
     let mut next = Some(first);
     while let Some(bytes) = next {
         if all.len() + bytes.len() > max {
             return Err(BodyError::TooLarge(max));
         }
-        held.add(bytes.len());
+        counted.held.add(bytes.len());
         all.extend_from_slice(&bytes);
-        next = tokio::select! {
-            () = evicted.notified() => return Err(BodyError::NoRoom),
-            next = piece(body) => next?,
-        };
+        next = counted.during(piece(body)).await??;
     }
-    Ok((all.freeze(), Some(held)))
+    Ok((all.freeze(), Some(counted)))
 }
 
 /// The next bytes; `None` at the end.

@@ -10,7 +10,6 @@ mod body;
 mod client;
 mod client_body;
 mod closing;
-pub mod descriptors;
 mod framing;
 mod gate;
 mod http1;
@@ -27,7 +26,7 @@ mod tls;
 
 pub use accept::{Config, Listener, Observer, Refusal};
 pub use app::{Answer, App, Body, BoxError, Peer, Raw, Takeover};
-pub use body::{BodyError, CODED, is_coded, read_body, read_counted};
+pub use body::{BodyError, CODED, Counted, is_coded, read_body, read_counted};
 pub use client::TrustedProxies;
 pub use client_body::ClientBody;
 pub use framing::RawQuery;

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use descriptors::Descriptor;
 use parking_lot::Mutex;
 
 use crate::accept::Observer;
-use crate::descriptors::Descriptor;
 use crate::occupants::{Occupant, Occupants, Room};
 
 /// The bounds of one listener.
@@ -110,7 +110,7 @@ pub(crate) struct Refused(Arc<Places>);
 
 impl Places {
     /// Places within `limits`. The sockets of ports that refuse newcomers count among the descriptors of clients
-    /// ([`crate::descriptors`]); those of ports that evict have a reserve of their own.
+    /// ([`descriptors`]); those of ports that evict have a reserve of their own.
     pub fn new(limits: Limits, when_full: WhenFull, observer: Arc<dyn Observer>) -> Arc<Self> {
         let (taken, occupants, refusing) = Default::default();
         Arc::new(Self { limits, when_full, observer, taken, occupants, refusing })

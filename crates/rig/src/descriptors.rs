@@ -4,11 +4,12 @@
 //! these have a reserve. What is left over is for clients and for connections to services on their behalf.
 
 use anyhow::bail;
-use listener::{Limits, descriptors};
+use listener::Limits;
 use rlimit::Resource;
 
-/// Descriptors that the process opens for itself beside its ports: the runtime, signals, the logs of the data folder.
-const OWN: usize = 9;
+/// Descriptors that the process opens for itself beside its ports: the runtime, signals, the logs of the data folder; two
+/// connections to the collector of traces, and that of the canary.
+const OWN: usize = 12;
 
 /// Per port: the socket that listens, and a file that is given up where no other descriptor is left.
 const OF_PORT: usize = 2;
@@ -63,7 +64,7 @@ pub(crate) fn share_out(inbound: &mut Limits, internal: &mut Limits, ports: usiz
         }
         limits.refusals = plan.refusals;
     }
-    descriptors::bound(plan.pool);
+    ::descriptors::bound(plan.pool);
     Ok(())
 }
 

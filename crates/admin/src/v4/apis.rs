@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
-use listener::read_body;
 use proxy::{ChangeError, Difference};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -72,8 +71,7 @@ pub(crate) async fn replace(
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    let body = read_body(request.into_body(), node.max_body, node.body_timeout).await;
-    let body = body.map_err(Problem::Body)?;
+    let (body, _counted) = node.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
     aside(move || {
         let documents = json(&body)?;
         let (differences, warnings) = node.apis.replace_all(&documents, dry_run)?;

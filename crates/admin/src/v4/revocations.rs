@@ -7,7 +7,6 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
-use listener::read_body;
 use session::{Record, RevocationId, Seq};
 
 use super::order::Order;
@@ -66,8 +65,7 @@ pub(crate) async fn revoke(
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    let body = read_body(request.into_body(), node.max_body, node.body_timeout).await;
-    let body = body.map_err(Problem::Body)?;
+    let (body, _counted) = node.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
     let order = aside({
         let node = node.clone();
         move || {

@@ -37,7 +37,7 @@ impl Pool {
 
     /// Takes a connection back; it is closed where it cannot be used again, or too many wait.
     pub(super) fn put(&self, mut link: Box<Link>) {
-        if !link.is_ready() || listener::descriptors::are_scarce() {
+        if !link.is_ready() || descriptors::are_scarce() {
             return;
         }
         link.fresh = false;

@@ -1,0 +1,87 @@
+//! Connections to the service that decides. Each takes a descriptor of those that clients have, since clients are the ones who
+//! make it be asked.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use descriptors::Descriptor;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::Service;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Connector(HttpConnector);
+
+/// A connection, and its descriptor.
+pub(super) struct Io {
+    stream: TokioIo<TcpStream>,
+    _descriptor: Descriptor,
+}
+
+impl Connector {
+    pub(super) fn new() -> Self {
+        let mut tcp = HttpConnector::new();
+        // TLS comes over it.
+        tcp.enforce_http(false);
+        Self(tcp)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Io;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Io, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let descriptor = Descriptor::take();
+        let connecting = descriptor.is_some().then(|| self.0.call(server));
+        Box::pin(async move {
+            let (Some(connecting), Some(descriptor)) = (connecting, descriptor) else {
+                return Err("clients have taken all descriptors".into());
+            };
+            Ok(Io { stream: connecting.await?, _descriptor: descriptor })
+        })
+    }
+}
+
+impl Connection for Io {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
