@@ -1,5 +1,8 @@
-//! What fills the gateway on behalf of clients leaves the operator's reserve alone.
+//! What a session holds goes with it, and what fills the gateway on a client's behalf leaves the operator's reserve alone.
 
+use std::net::SocketAddr;
+
+use rig_tests::raw::RawHttp2;
 use rig_tests::*;
 use serde_json::json;
 
@@ -8,6 +11,10 @@ const DESCRIPTORS: usize = 100;
 
 const SESSION: &str = "flood";
 
+fn head_of(mut wire: Wire, status: u16) -> Option<Wire> {
+    Response::read_head(&mut wire).filter(|head| head.status == status).map(|_| wire)
+}
+
 /// Revokes the session and looks at everything an operator looks at.
 fn operate(gateway: &Gateway, what: &str) {
     gateway.blacklist(SESSION);
@@ -15,6 +22,133 @@ fn operate(gateway: &Gateway, what: &str) {
         let response = gateway.ask_internal(&Request::get(path));
         assert_eq!(response.status, 200, "{what}: {path}: {}", response.text());
     }
+}
+
+/// One thing that a session holds open.
+enum Held {
+    Wire(Wire),
+    Poll(Poll),
+    /// A connection, and its streams.
+    Http2(RawHttp2, Vec<u32>),
+}
+
+impl Held {
+    /// Waits until it has ended.
+    fn ends(self, kind: &str) {
+        match self {
+            Self::Wire(mut wire) if matches!(kind, "wait" | "upload") => {
+                assert_eq!(Response::read_head(&mut wire).map(|head| head.status), Some(401), "{kind}");
+            }
+            Self::Wire(mut wire) => drop(wire.rest()),
+            Self::Poll(poll) => {
+                let answer = poll.answer().text();
+                assert!(answer.contains("rig.session_killed"), "{kind}: {answer}");
+            }
+            Self::Http2(connection, streams) => {
+                let outcome = connection.outcome(&streams);
+                let over = outcome.answered.len() + outcome.resets.len();
+                assert!(over == streams.len() || outcome.goaway.is_some(), "{kind}: {outcome:?}");
+            }
+        }
+    }
+}
+
+/// The header block of a GET of a path that is longer than 127 bytes (RFC 7541, section 5.1).
+fn get(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x01, 1, b'x', 0x04, 0x7F];
+    let mut left = path.len() - 0x7F;
+    while left >= 0x80 {
+        block.push(u8::try_from(left % 0x80).expect("seven bits") | 0x80);
+        left /= 0x80;
+    }
+    block.push(u8::try_from(left).expect("seven bits"));
+    block.extend_from_slice(path.as_bytes());
+    block
+}
+
+/// Starts one of a kind; `None` where the gateway is full.
+fn start(kind: &str, address: SocketAddr) -> Option<Held> {
+    let token = token_of(SESSION);
+    let query = format!("jwt={token}");
+    let sse = format!("/_rig/v1/connection/sse?{query}");
+    let wire = match kind {
+        "sse" => head_of(Request::get(sse).start(address), 200)?,
+        "websocket" => {
+            let target = format!("/_rig/v1/connection/ws?{query}");
+            head_of(WebSocket::handshake(&target).start(address), 101)?
+        }
+        "long polling" => {
+            let mut client = LongPolling::connect(address, &query);
+            client.welcome();
+            return Some(Held::Poll(client.start()));
+        }
+        "http/2" => {
+            let mut connection = RawHttp2::greeted(address);
+            let streams = vec![1, 3, 5];
+            for (stream, path) in [(1, &sse), (3, &sse), (5, &format!("/x/endless?token={token}"))] {
+                let ends = raw::flag::END_HEADERS | raw::flag::END_STREAM;
+                connection.frame(raw::kind::HEADERS, ends, stream, get(path));
+            }
+            let begun = |frames: &[raw::RawFrame], stream: &u32| {
+                frames.iter().any(|frame| frame.stream == *stream && frame.kind == raw::kind::HEADERS)
+            };
+            while !streams.iter().all(|stream| begun(connection.frames(), stream)) {
+                connection.read()?;
+            }
+            return Some(Held::Http2(connection, streams));
+        }
+        "answer" => {
+            let mut wire = Wire::connect_narrow(address);
+            wire.send(Request::get(format!("/x/endless?token={token}")).bytes(address));
+            head_of(wire, 200)?
+        }
+        "wait" => Request::get(format!("/x/slow?token={token}")).start(address),
+        "tunnel" => {
+            let request = Request::get(format!("/x/upgrade?token={token}"));
+            let request = request.header("connection", "upgrade").header("upgrade", "test");
+            head_of(request.start(address), 101)?
+        }
+        "upload" => {
+            let mut wire = Wire::connect(address);
+            wire.send(format!(
+                "POST /x/upload?token={token} HTTP/1.1\r\nhost: x\r\ncontent-length: 999999\r\n\r\nbegins"
+            ));
+            wire
+        }
+        _ => unreachable!("no such kind"),
+    };
+    Some(Held::Wire(wire))
+}
+
+#[test]
+fn f03_everything_that_a_flooding_session_holds_goes_with_it() {
+    let service = Upstream::start();
+    let endpoints = json!([
+        { "id": "all", "path_regex": "/.*", "method": "GET", "secured": true },
+        { "id": "up", "path_regex": "/.*", "method": "POST", "secured": true },
+    ]);
+    let mut api = service.api("svc", &endpoints);
+    api["auth"]["use_query"] = true.into();
+    api["auth"]["query_name"] = "token".into();
+    let apis = json!([api]).to_string();
+    let gateway = Gateway::start_with_descriptors(DESCRIPTORS, &[("PROXY_CONFIG_FILE", &apis)]);
+    let kinds = ["sse", "websocket", "long polling", "http/2", "answer", "wait", "tunnel", "upload"];
+    let mut held: Vec<_> =
+        (0..4).flat_map(|_| kinds).map(|kind| (kind, start(kind, gateway.inbound()).expect(kind))).collect();
+    gateway.await_metric(r#"rig_connections{transport="sse"}"#, 12.0);
+    // The rest of the room, so that the operator comes to a full gateway.
+    held.extend((0..DESCRIPTORS).map_while(|_| Some(("sse", start("sse", gateway.inbound())?))));
+    assert!(held.len() > kinds.len() * 4, "there was room for a few more");
+    operate(&gateway, "all kinds");
+    for (kind, held) in held {
+        held.ends(kind);
+    }
+    for transport in ["sse", "websocket"] {
+        gateway.await_metric(&format!(r#"rig_connections{{transport="{transport}"}}"#), 0.0);
+    }
+    let sessions = gateway.ask_internal(&Request::get("/v4/sessions")).json();
+    assert_eq!(sessions["sessions"], json!([]), "nothing of it is left");
+    assert_eq!(Request::get("/_rig/health").send(gateway.inbound()).status, 200, "there is room for others");
 }
 
 #[test]
