@@ -132,6 +132,7 @@ impl Connection {
     }
 
     /// Does something with the writer of a stream, and counts the bytes that wait for it in another number then.
+    #[inline(always)] // into `push`: it is called for every event of every client
     fn write<T>(&self, act: impl FnOnce(&mut Writer, Option<&Socket>) -> T) -> Option<T> {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return None };
         let mut writer = writer.lock();

@@ -20,7 +20,7 @@ use crate::body::RequestBody;
 use crate::definition::ResponseFrom;
 use crate::head;
 use crate::in_flight::{InFlight, Over};
-use crate::informational::{self, Client};
+use crate::informational::Client;
 use crate::proxy::Proxy;
 use crate::record::Record;
 use crate::relay::{InSession, Relay};
@@ -44,6 +44,8 @@ pub(crate) struct Exchange<'a> {
 /// A request that a service may see.
 pub(crate) struct Prepared {
     request: Request<RequestBody>,
+    /// Who gets informational answers.
+    client: Option<Client>,
     /// What the client wants to upgrade to.
     wanted: Option<HeaderValue>,
     /// How it is answered asynchronously, if it is.
@@ -85,12 +87,11 @@ impl Exchange<'_> {
             let target = target(path, head.uri.query().map(str::as_bytes), expected.as_ref());
             head.uri = PathAndQuery::try_from(target).map_err(|_| Refusal::NotFound)?.into();
         }
-        let expects = head.headers.contains_key(EXPECT);
         // HTTP/1.0 has no informational answers (RFC 9110, section 15.2).
         let gate = peer.gate.clone().filter(|_| head.version == Version::HTTP_11);
         let mut request =
             Request::from_parts(head, RequestBody::new(body, route.endpoint.max_body, &route.set));
-        if expects {
+        if !request.body().is_empty() && request.headers().contains_key(EXPECT) {
             request.body_mut().hold();
         }
         let client = gate.map(|gate| Client {
@@ -98,8 +99,7 @@ impl Exchange<'_> {
             in_flight: session.as_ref().map(|session| session.in_flight.clone()),
             route: route.clone(),
         });
-        informational::watch(&mut request, expects, client);
-        Ok(Prepared { request, wanted, expected, session, withholds_credentials })
+        Ok(Prepared { request, client, wanted, expected, session, withholds_credentials })
     }
 
     /// Enters a request into its sessions, where the endpoint wants one.
@@ -178,7 +178,7 @@ impl Exchange<'_> {
     }
 
     pub(crate) async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
-        let Prepared { request, wanted, expected, session, withholds_credentials } = prepared;
+        let Prepared { request, client, wanted, expected, session, withholds_credentials } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = match endpoint.timeout {
             Some(Duration::ZERO) => FOREVER,
@@ -188,7 +188,7 @@ impl Exchange<'_> {
         let patience = Patience { answer, idle: config.idle_timeout };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
-            let sent = self.route.upstream.send(request, patience, &config.services).await;
+            let sent = self.route.upstream.send(request, client.as_ref(), patience, &config.services).await;
             let answered = sent.map_err(|failed| told(record, &failed))?;
             let mut answer = self.answer(answered, wanted, expected, session, record).await?;
             if let Answer::Response(response) = &mut answer

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 use listener::Gate;
 
@@ -17,6 +18,7 @@ use crate::table::Route;
 const MOST: usize = 16;
 
 /// Where a request's informational answers go.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) gate: Gate,
     /// `None`: the request belongs to no session.
@@ -35,12 +37,14 @@ impl Client {
     }
 }
 
-/// Hands what comes before the answer to a request on: a 100 to its body, everything else to its client.
-pub(crate) fn watch(request: &mut Request<RequestBody>, expects: bool, client: Option<Client>) {
-    let upload = if expects { request.body().upload() } else { None };
+/// Hands what comes before the answer to a request on: a 100 to its body if the client expects one, everything else to the
+/// client. Counts for one exchange: a copy of the request is made before it.
+pub(crate) fn watch(request: &mut Request<RequestBody>, client: Option<&Client>) {
+    let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
     if upload.is_none() && client.is_none() {
         return;
     }
+    let client = client.cloned();
     let passed = AtomicUsize::new(0);
     hyper::ext::on_informational(request, move |answer| {
         let status = answer.status();

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
+use crate::informational::{self, Client};
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
@@ -132,11 +133,14 @@ impl Upstream {
     /// - where it is idempotent and has no body, and a server has closed a connection that was kept, or a new one while
     ///   there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
     ///
+    /// `client` gets what comes before the answer.
+    ///
     /// # Errors
     /// What the client is told, and why.
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
+        client: Option<&Client>,
         patience: Patience,
         limits: &ServiceLimits,
     ) -> Result<Answered, Failed> {
@@ -176,6 +180,7 @@ impl Upstream {
             {
                 upload.keep();
             }
+            informational::watch(&mut request, client);
             match link.send(request, patience).await {
                 Ok(response) if response.headers().len() <= limits.fields => {
                     if let Some(upload) = &upload {
