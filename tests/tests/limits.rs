@@ -96,7 +96,8 @@ fn d26_out_of_descriptors_the_accept_loop_lives_on() {
         assert!(crowd.len() < DESCRIPTORS, "more sockets than descriptors");
     };
     assert!(refused.is_none_or(|head| head.status == 503));
-    assert!(crowd.len() > DESCRIPTORS / 2, "{} sockets", crowd.len());
+    // The rest is for the operator, services and files.
+    assert!(crowd.len() > DESCRIPTORS / 3, "{} sockets", crowd.len());
     publisher.send(Request::post_json("/_rig/v1/events", greeting("1", "bob")).bytes(gateway.inbound()));
     assert_eq!(Response::read(&mut publisher, false).status, 202);
     assert_eq!(sse.next_data(), greeting("1", "bob"), "those who are connected go on");

@@ -19,7 +19,7 @@ mod limits;
 mod occupants;
 mod pace;
 mod path;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod refusal;
 mod stream;
 mod tls;

@@ -26,7 +26,7 @@ const CLIENT_SSL: u8 = 0x01;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     /// The balancer connects for itself, or does not tell for whom.
     Local,
     /// It connects for a client.
@@ -42,7 +42,7 @@ pub(crate) enum Header {
 ///
 /// # Errors
 /// What comes is none, or the stream ends in it.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
     let mut first = [0; SIGNATURE.len()];
     stream.read_exact(&mut first).await?;
     if first == *SIGNATURE { read_binary(stream).await } else { read_line(stream, first).await }
