@@ -253,6 +253,21 @@ fn f08_a_client_that_asks_first_gets_the_answer_and_no_100() {
 }
 
 #[test]
+fn f08_an_answer_that_a_service_gives_early_says_that_the_connection_ends() {
+    let service = RawUpstream::by_hand();
+    let apis =
+        json!([service.api("early", &json!([{ "id": "e", "path_regex": "/early", "method": "POST" }]))]);
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
+    let mut wire = Wire::connect(gateway.inbound());
+    wire.send("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n");
+    let mut asked = service.accept();
+    Received::read_head(&mut asked).expect("a request");
+    asked.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let answer = Response::read(&mut wire, false);
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+}
+
+#[test]
 fn f08_what_is_read_and_thrown_away_has_a_bound_in_time() {
     let gateway = Gateway::start(&[]);
     let mut wire = Wire::connect(gateway.inbound());

@@ -5,9 +5,11 @@
 
 mod key;
 mod number;
+mod terminal;
 
 pub use key::{Key, equal};
 pub use number::whole;
+pub use terminal::escape;
 
 /// A document without the byte order mark that some editors and clients put before UTF-8. A reader may ignore it (RFC
 /// 8259, section 8.1).

@@ -136,8 +136,9 @@ pub(crate) async fn serve<A: App>(
                     Some(framing) => (framing.is_in_head(), framing.is_in_body()),
                     None => (false, false),
                 };
-                if is_in_body && response.status().as_u16() >= 400 {
-                    // Nobody reads the rest of the body, so the connection is of no further use (RFC 9112, section 9.6).
+                if is_in_body {
+                    // An early answer: nobody may read the rest of the body, and then the connection is of no further use,
+                    // which a client has to know before it sends its next request (RFC 9112, section 9.6).
                     response.headers_mut().insert(CONNECTION, CLOSE);
                 }
                 // Of the next request a part may have come together with this one.

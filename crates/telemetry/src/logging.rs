@@ -2,7 +2,6 @@
 //!
 //! Nothing that serves waits for them or fails because of them ([`queue`]).
 
-mod escape;
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -172,7 +171,7 @@ impl Write for &Log {
     /// `line`: all of it. The subscriber writes each in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        match escape::escape(&text, self.json) {
+        match json::escape(&text, self.json) {
             Cow::Borrowed(_) => self.queue.push(line),
             Cow::Owned(escaped) => self.queue.push(format!("{escaped}\n").as_bytes()),
         }

@@ -33,6 +33,20 @@ fn every_request_is_a_line_and_the_chain_holds() {
 }
 
 #[test]
+fn f35_a_line_commands_no_terminal() {
+    const NAME: &str = "a\u{9b}31m\u{85}\u{2028}\u{202e}\u{7f}\u{1b}[2J";
+    let folder = Temporary::new();
+    let journal = Journal::open(&folder.config()).unwrap();
+    append(&journal, &revocation(NAME, MINUTE));
+    drop(journal);
+    let log = fs::read_to_string(folder.file("audit.log")).unwrap();
+    assert!(!log.chars().any(|letter| letter != '\n' && (letter.is_control() || letter > '~')), "{log:?}");
+    let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(line["value"], NAME);
+    assert_eq!(verify(log.as_bytes(), None, false).unwrap().lines, 2);
+}
+
+#[test]
 fn with_a_key_no_name_is_readable() {
     let (_folder, log) = filled(Some("a-test-key-and-nothing-else"));
     assert!(log.contains("hmac-sha256:"), "{log}");

@@ -99,12 +99,10 @@ fn without_user_information(value: &str) -> String {
     }
 }
 
-/// On one line, with control characters escaped: a name may come from a file that somebody else wrote.
+/// On one line that commands no terminal: a name may come from a file that somebody else wrote.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown =
-        |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
-    words.chars().map(shown).collect()
+    json::escape(&words, false).into_owned()
 }
 
 #[cfg(test)]

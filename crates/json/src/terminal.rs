@@ -1,11 +1,11 @@
-//! Keeps a log line one line, and from commanding the terminal that shows it.
+//! Keeps a line of a log one line, and from commanding the terminal that shows it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Returns `line` with every character escaped that ends a line, controls a terminal (C0, DEL, C1), or changes the order in which
 /// text is shown (bidirectional controls). `json`: as an escape of JSON, where such characters stand in strings only.
-pub(super) fn escape(line: &str, json: bool) -> Cow<'_, str> {
+pub fn escape(line: &str, json: bool) -> Cow<'_, str> {
     if !line.bytes().any(suspicious) {
         return Cow::Borrowed(line);
     }
