@@ -18,9 +18,9 @@ pub(crate) struct Patience {
     pub(crate) total: Duration,
 }
 
-/// After an answer, in stages over HTTP/1 and before the reset of the stream over HTTP/2. Many clients read it only when they have sent their whole body: 256 MiB is far above
-/// `MAX_BODY_BYTES`, 30 s are enough for 20 MB over 6 Mbit/s, and who pauses for five seconds has probably left. The socket
-/// counts as the client's meanwhile.
+/// Limits after an early answer: before the socket is closed (HTTP/1) or the stream is reset (HTTP/2). Many clients read the
+/// answer only after they have sent their whole body. 256 MiB is 16 times the default of `MAX_BODY_BYTES`, 30 s are enough
+/// for 20 MB at 6 Mbit/s, and a client that pauses for 5 s has probably left. The socket counts as the client's meanwhile.
 pub(crate) const ANSWERED: Patience =
     Patience { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
 

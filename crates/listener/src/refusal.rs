@@ -213,7 +213,9 @@ impl Unreadable {
         let response = self.answer(limits);
         let reason = match self {
             Self::Malformed(error) => error.to_string(),
-            Self::Late | Self::Ambiguous(_) | Self::TooLarge(_) => "see the answer".to_owned(),
+            Self::Late => "the head did not arrive within HEAD_TIMEOUT".to_owned(),
+            Self::Ambiguous(fault) => fault.to_string(),
+            Self::TooLarge(_) => "the head is too large".to_owned(),
         };
         note(places, client, response.status(), &reason);
         // Fails only where the client is gone.

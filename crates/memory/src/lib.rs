@@ -1,4 +1,4 @@
-//! The bytes that wait in memory for slow clients, all together, and who has to go when they are too many.
+//! The bytes that a group of holders keeps in memory, all together, and which of them have to go when they are too many.
 //!
 //! Each outbox and each body has a bound of its own. That is no bound for the process, since nobody limits how many clients
 //! are slow at once: so all of them together have one as well, and at that bound the fullest goes first. The room knows
@@ -111,11 +111,7 @@ impl Memory {
         }
         if count > 0 {
             self.evicted.fetch_add(count, Relaxed);
-            tracing::warn!(
-                connections = count,
-                bound = self.bound,
-                "too many bytes waited for slow clients: the fullest were cut"
-            );
+            tracing::warn!(evicted = count, bound = self.bound, "too many bytes waited: the largest were evicted");
         }
     }
 
