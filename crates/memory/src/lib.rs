@@ -111,7 +111,11 @@ impl Memory {
         }
         if count > 0 {
             self.evicted.fetch_add(count, Relaxed);
-            tracing::warn!(evicted = count, bound = self.bound, "too many bytes waited: the largest were evicted");
+            tracing::warn!(
+                evicted = count,
+                bound = self.bound,
+                "too many bytes waited: the largest were evicted"
+            );
         }
     }
 
