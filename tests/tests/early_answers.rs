@@ -268,6 +268,18 @@ fn f08_an_answer_that_a_service_gives_early_says_that_the_connection_ends() {
 }
 
 #[test]
+fn f08_the_body_of_the_next_request_does_not_make_an_answer_an_early_one() {
+    let gateway = Gateway::start(&[]);
+    let mut wire = Wire::connect(gateway.inbound());
+    let second = "POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
+    wire.send(format!("GET /_rig/health HTTP/1.1\r\nhost: x\r\n\r\n{second}"));
+    let first = Response::read(&mut wire, false);
+    assert_eq!((first.status, first.header("connection")), (200, None));
+    wire.send("llo");
+    assert_eq!(Response::read(&mut wire, false).status, 400);
+}
+
+#[test]
 fn f08_what_is_read_and_thrown_away_has_a_bound_in_time() {
     let gateway = Gateway::start(&[]);
     let mut wire = Wire::connect(gateway.inbound());

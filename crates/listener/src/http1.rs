@@ -133,7 +133,8 @@ pub(crate) async fn serve<A: App>(
                     },
                 };
                 let (is_in_head, is_in_body) = match &*seen.framing.lock() {
-                    Some(framing) => (framing.is_in_head(), framing.is_in_body()),
+                    // A body that has begun may be that of the next request already.
+                    Some(framing) => (framing.is_in_head(), framing.is_in_body() && !framing.has_heads()),
                     None => (false, false),
                 };
                 if is_in_body {
