@@ -78,7 +78,9 @@ fn the_life_of_a_connection() {
     for n in 0..205 {
         gateway.publish(&greeting(&format!("f{n}"), "bob"));
     }
-    all.check("after more events than the buffer holds", &client.poll(), batch("f204", ""));
+    // RIG answers with an empty list (f45).
+    let kept: Vec<_> = (5..205).map(|n| greeting(&format!("f{n}"), "bob")).collect();
+    all.check("after more events than the buffer holds", &client.poll(), batch("f204", &kept.join(",")));
 }
 
 #[test]

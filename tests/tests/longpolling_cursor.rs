@@ -124,19 +124,63 @@ fn f45_a_cursor_that_is_none_of_the_connection_counts_as_no_cursor() {
     assert_eq!(got(&with_cursor(&client, &first).start().answer()), pairs(&[("/a", "1"), ("/a", "2")]));
 }
 
-#[test]
-fn f45_who_polls_in_time_loses_nothing_when_the_oldest_events_go() {
-    let gateway = Gateway::start(&[]);
-    let mut client = client(&gateway);
-    // The two events of the connection itself, 198 that make the mailbox full, and two that push those out.
-    for n in 0..200 {
-        gateway.publish(&event("/a", &(n % 7).to_string()));
+/// How many events a mailbox keeps.
+const KEPT: usize = 200;
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<(String, String)> {
+    range.map(|n| ("/a".to_owned(), n.to_string())).collect()
+}
+
+/// A client behind by more than its mailbox keeps gets all that is kept, be its cursor older than that or none at all; the
+/// next poll goes on from there.
+fn catches_up(mut client: LongPolling, kept: &[(String, String)], gateway: &Gateway) {
+    for forged in ["0", "\"first_event\"", "", "18446744073709551615"] {
+        assert_eq!(got(&with_cursor(&client, forged).start().answer()), kept, "{forged}");
     }
-    let ids: Vec<_> = (0..200).map(|n| ("/a".to_owned(), (n % 7).to_string())).collect();
-    assert_eq!(got(&client.start().answer()), ids);
-    gateway.publish(&event("/a", "1"));
-    let answer = client.poll();
-    assert_eq!(got(&answer), [], "the first event that is missing is gone: RIG says so with an empty list");
-    gateway.publish(&event("/a", "1"));
-    assert_eq!(got(&client.poll()), pairs(&[("/a", "1")]));
+    let lost = client.start().answer();
+    assert_eq!(got(&lost), kept);
+    assert_eq!(client.poll().text(), lost.text(), "an answer that got lost on its way comes again");
+    gateway.publish(&event("/b", "next"));
+    assert_eq!(got(&client.poll()), pairs(&[("/b", "next")]), "nothing comes twice");
+}
+
+#[test]
+fn f45_what_a_full_mailbox_keeps_is_delivered() {
+    let gateway = Gateway::start(&[]);
+    for beyond in [0, 1, 250] {
+        let client = client(&gateway);
+        for n in 0..KEPT + beyond {
+            gateway.publish(&event("/a", &n.to_string()));
+        }
+        catches_up(client, &numbered(beyond..KEPT + beyond), &gateway);
+    }
+}
+
+#[test]
+fn f45_what_a_mailbox_full_of_bytes_keeps_is_delivered() {
+    const BYTES: usize = 16 << 10;
+    let gateway = Gateway::start(&[("OUTBOX_BYTES", "16KiB")]);
+    let client = client(&gateway);
+    let event = |n: usize| {
+        let data = "x".repeat(3000);
+        json!({"specversion": "1.0", "type": "greeting", "source": "/a", "id": n.to_string(), "data": data})
+            .to_string()
+    };
+    for n in 0..12 {
+        gateway.publish(&event(n));
+    }
+    let kept = BYTES / event(0).len();
+    catches_up(client, &numbered(12 - kept..12), &gateway);
+}
+
+/// The first poll of a page comes late: what its connection began with is gone as well.
+#[test]
+fn f45_a_first_poll_gets_what_a_full_mailbox_keeps() {
+    let gateway = Gateway::start(&[]);
+    let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
+    let client = LongPolling::connect(gateway.inbound(), &query);
+    for n in 0..KEPT + 1 {
+        gateway.publish(&event("/a", &n.to_string()));
+    }
+    catches_up(client, &numbered(1..KEPT + 1), &gateway);
 }

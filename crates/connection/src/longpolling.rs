@@ -53,8 +53,6 @@ struct State {
     before: u64,
     /// How many of them have been counted where those of all connections are.
     counted: usize,
-    /// An event has been dropped for want of room.
-    overflowed: bool,
     close_reason: Option<CloseReason>,
     last_poll: Instant,
     /// Polls that wait.
@@ -116,7 +114,6 @@ impl Mailbox {
             // Half of the numbers are left to count with.
             before: RandomState::new().hash_one(0) >> 1,
             counted: 0,
-            overflowed: false,
             close_reason: None,
             last_poll: Instant::now(),
             parked: 0,
@@ -141,7 +138,6 @@ impl Mailbox {
             let oldest = state.events.pop_front().expect("there are several events");
             state.bytes -= oldest.json().len();
             state.before += 1;
-            state.overflowed = true;
             state.dropped = state.dropped.saturating_add(1);
         }
         drop(state);
@@ -230,8 +226,8 @@ impl Mailbox {
         self.state.lock().late
     }
 
-    /// The events after `known`, as soon as there are any, or none after `wait`. Without a cursor of this mailbox, all
-    /// that it keeps.
+    /// The events after `known`, as soon as there are any, or none after `wait`. Without a cursor of this mailbox, or with
+    /// one older than all that it keeps: all that it keeps.
     ///
     /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not left of `answer`; polls
     /// after that fail.
@@ -291,12 +287,9 @@ impl State {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
         let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
-        let start = match known.filter(|known| *known <= self.events.len()) {
-            Some(known) => known,
-            None if over || !self.overflowed => 0,
-            // What the client has missed is gone. RIG says so by an empty list with the newest id.
-            None => return Some(self.batch(self.events.len())),
-        };
+        // All that is kept is news to a client whose cursor is older: what came between made room. RIG gives it none of
+        // it (compatibility.md).
+        let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
         if start == self.events.len() && !even_empty && !over {
             return None;
         }

@@ -55,20 +55,6 @@ fn f45_a_cursor_is_digits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f45_who_missed_nothing_is_not_told_of_an_overflow() {
-    let mailbox = Mailbox::new(1 << 20);
-    mailbox.put(&event("f"));
-    let first = all(&mailbox);
-    for n in 0..EVENTS {
-        mailbox.put(&event(&format!("f{n}")));
-    }
-    let kept: Vec<_> = (0..EVENTS).map(|n| format!("f{n}")).collect();
-    assert_eq!(ids(&mailbox.poll(first, WAIT, None).await.unwrap()), kept);
-    mailbox.put(&event("one more"));
-    assert_eq!(ids(&mailbox.poll(first, WAIT, None).await.unwrap()), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_poll_waits_five_seconds_and_then_gets_nothing() {
     let mailbox = Mailbox::new(1 << 20);
     mailbox.put(&event("a"));
@@ -86,20 +72,98 @@ async fn an_event_answers_the_poll_that_waits() {
         async move { mailbox.poll(None, WAIT, None).await }
     });
     tokio::task::yield_now().await;
+    let put = Instant::now();
     mailbox.put(&event("a"));
     assert_eq!(ids(&waiting.await.unwrap().unwrap()), ["a"]);
+    assert_eq!(put.elapsed(), Duration::ZERO, "the event wakes the poll");
+}
+
+/// Names of events, in their order.
+fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| format!("f{n}")).collect()
+}
+
+fn put_all(mailbox: &Mailbox, range: std::ops::Range<usize>) {
+    numbered(range).iter().for_each(|id| mailbox.put(&event(id)));
+}
+
+/// What a poll gets that does not wait.
+async fn get(mailbox: &Mailbox, known: Option<Cursor>) -> Batch {
+    let asked = Instant::now();
+    let batch = mailbox.poll(known, WAIT, None).await.unwrap();
+    assert_eq!(asked.elapsed(), Duration::ZERO, "it is answered at once");
+    batch
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_overflow_is_an_empty_list_with_the_newest_id() {
-    let mailbox = Mailbox::new(1 << 20);
-    for n in 0..205 {
-        mailbox.put(&event(&format!("f{n}")));
+async fn f45_the_oldest_events_make_room_and_all_others_are_delivered_once() {
+    for beyond in [0, 1, 2, EVENTS, 3 * EVENTS] {
+        let mailbox = Mailbox::new(1 << 20);
+        mailbox.put(&event("known"));
+        let known = all(&mailbox);
+        put_all(&mailbox, 0..EVENTS + beyond);
+        let kept = numbered(beyond..EVENTS + beyond);
+        let Cursor(newest) = all(&mailbox).unwrap();
+        let foreign = all(&Mailbox::new(1 << 20));
+        for cursor in
+            [known, None, foreign, Some(Cursor(0)), Some(Cursor(newest + 1)), Some(Cursor(u64::MAX))]
+        {
+            for _ in 0..2 {
+                let batch = get(&mailbox, cursor).await;
+                assert_eq!(ids(&batch), kept, "{beyond} beyond, {cursor:?}");
+                assert_eq!(batch.cursor, Cursor(newest));
+            }
+        }
+        let within = Cursor(newest - 3);
+        assert_eq!(ids(&get(&mailbox, Some(within)).await), kept[EVENTS - 3..]);
+        mailbox.put(&event("next"));
+        assert_eq!(ids(&get(&mailbox, Some(Cursor(newest))).await), ["next"], "nothing comes twice");
     }
-    let batch = mailbox.poll(None, WAIT, None).await.unwrap();
-    assert_eq!(&batch.body[..], br#"{"last_event_id":"f204","events":[]}"#);
-    mailbox.put(&event("f205"));
-    assert_eq!(ids(&mailbox.poll(Some(batch.cursor), WAIT, None).await.unwrap()), ["f205"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_events_of_many_bytes_make_room_and_all_others_are_delivered_once() {
+    let mailbox = Mailbox::new(5 * event("f0").json().len());
+    put_all(&mailbox, 0..3);
+    let first = get(&mailbox, None).await;
+    assert_eq!(ids(&first), numbered(0..3));
+    put_all(&mailbox, 3..9);
+    let second = get(&mailbox, Some(first.cursor)).await;
+    assert_eq!(ids(&second), numbered(4..9));
+    // One event is kept, however large it is.
+    let large = "x".repeat(1000);
+    mailbox.put(&event(&large));
+    let third = get(&mailbox, Some(second.cursor)).await;
+    assert_eq!(ids(&third), [large]);
+    put_all(&mailbox, 9..10);
+    assert_eq!(ids(&get(&mailbox, Some(third.cursor)).await), ["f9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_a_poll_that_waits_gets_all_that_is_kept() {
+    let mailbox = Arc::new(Mailbox::new(1 << 20));
+    mailbox.put(&event("known"));
+    let waiting = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.poll(all(&mailbox), WAIT, None).await.unwrap() }
+    });
+    tokio::task::yield_now().await;
+    let put = Instant::now();
+    put_all(&mailbox, 0..EVENTS + 5);
+    assert_eq!(ids(&waiting.await.unwrap()), numbered(5..EVENTS + 5));
+    assert_eq!(put.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f45_nothing_is_left_of_a_mailbox_that_was_emptied() {
+    let mailbox = Mailbox::new(1 << 20);
+    let known = all(&mailbox);
+    put_all(&mailbox, 0..EVENTS + 5);
+    mailbox.empty(CloseReason::Memory);
+    for cursor in [known, None, all(&mailbox)] {
+        let batch = get(&mailbox, cursor).await;
+        assert_eq!((ids(&batch), batch.over), (vec![], true), "{cursor:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,9 +184,11 @@ async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
         async move { mailbox.poll(all(&mailbox), WAIT, None).await }
     });
     tokio::task::yield_now().await;
+    let killed = Instant::now();
     mailbox.kill(CloseReason::SessionKilled, event("killed"));
     mailbox.put(&event("late"));
     let batch = parked.await.unwrap().unwrap();
+    assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
     assert!(batch.over);
     assert_eq!(ids(&batch), ["killed"]);
     assert_eq!(mailbox.poll(all(&mailbox), WAIT, None).await, Err(PollError::SessionKilled));
@@ -139,9 +205,11 @@ async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
     });
     let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll(all(&mailbox), WAIT, None)).await;
     assert!(gone.is_err(), "its client has gone away");
+    let killed = Instant::now();
     let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
     assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
     assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
+    assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
     assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
     assert!(!mailbox.kill(CloseReason::SessionKilled, event("again")).ended);
 }

@@ -293,7 +293,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "OUTBOX_BYTES",
                 "1MiB",
                 bytes(4 * KIB, GIB),
-                "What may wait for one slow reader; at the bound its connection is closed, or its oldest events go (long polling)",
+                "What may wait for one slow reader; at the bound its connection is closed; of long polling the oldest events go, also beyond 200 of them, and the next poll gets the others",
             ),
             setting(
                 "MAX_EVENT_BYTES",
