@@ -117,18 +117,16 @@ impl Refusal {
         })
     }
 
-    /// The answer to a request of this origin.
+    /// Returns the answer to a request with this `Origin`.
+    ///
+    /// RIG adds no CORS headers to `NotFound`, `Unreachable` and `ServiceSilent`. They are added here if there is an
+    /// `Origin`: without them a page cannot tell such an answer from a broken network.
     pub(crate) fn answer(self, cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
         let mut response = whole(self.status(), self.text());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         match self {
-            Self::NotFound => {
-                headers.insert(CONTENT_TYPE, JSON);
-                return response;
-            }
-            // RIG says no more.
-            Self::Unreachable | Self::ServiceSilent => return response,
+            Self::NotFound => drop(headers.insert(CONTENT_TYPE, JSON)),
             Self::Unauthenticated | Self::Killed => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
@@ -136,7 +134,10 @@ impl Refusal {
             Self::Full | Self::Exhausted | Self::Busy => retry_after(headers, 1),
             _ => {}
         }
-        allow(headers, cors, origin);
+        let bare_in_rig = matches!(self, Self::NotFound | Self::Unreachable | Self::ServiceSilent);
+        if origin.is_some() || !bare_in_rig {
+            allow(headers, cors, origin);
+        }
         response
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) proxy: &'a Proxy,
     pub(crate) route: &'a Arc<Route>,
     pub(crate) peer: &'a Peer,
-    /// The `Origin` of the request, if the gateway's own answers depend on it.
+    /// The `Origin` of the request, on which the gateway's own answers depend.
     pub(crate) origin: Option<&'a HeaderValue>,
 }
 

@@ -89,9 +89,7 @@ impl Proxy {
 
     /// Answers a request that is not for the gateway itself.
     pub async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
-        // Not looked at where it makes no difference.
-        let cors = &self.config.cors;
-        let origin = cors.depends_on_origin().then(|| Cors::asking(request.headers()).cloned()).flatten();
+        let origin = Cors::asking(request.headers()).cloned();
         let origin = origin.as_ref();
         // What comes before the service is asked is done there, so that its leftovers are not carried along here.
         let (route, prepared, mut record) = match self.begin(request, &peer, origin) {
