@@ -18,8 +18,24 @@ use crate::occupants::Occupant;
 use crate::refusal;
 use crate::stream::{Seen, Stream, Watched};
 
-/// Streams of one connection at once.
+// The limits of one connection. `max_header_list` below is the limit of a request's head; frames are at most 16 KiB and the
+// windows 1 MiB, which are hyper's defaults.
+
+/// Streams that may be open at once (`SETTINGS_MAX_CONCURRENT_STREAMS`): browsers use up to 100, and expect at least that
+/// (RFC 9113, section 5.1.2).
 const STREAMS: u32 = 256;
+
+/// Streams that the client has reset before the gateway took them up; one more ends the connection (ENHANCE_YOUR_CALM).
+///
+/// A client that cancels all it has asked for resets up to [`STREAMS`] of them, and its requests and resets may arrive in
+/// one read: hyper's default of 20 would end its connection with all other streams on it. Streams that are reset no longer
+/// count as open, so a flood (CVE-2023-44487) is stopped by this limit: it at most doubles the heads that a connection may
+/// have in memory. nginx and Go draw the line at twice and four times the streams.
+const CANCELLED: usize = STREAMS as usize;
+
+/// Streams that the gateway itself resets because of errors of the client, in the life of the connection; one more ends it
+/// (RUSTSEC-2024-0003). hyper's default, far above what a proxy in front with a few broken clients gets to.
+const ERRORS: usize = 1024;
 
 /// Bytes of each stream that are kept for a client that reads too slowly; hyper's default is 400 KiB.
 const SEND_BUFFER: usize = 64 << 10;
@@ -63,6 +79,8 @@ pub(crate) async fn serve<A: App>(
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(CANCELLED)
+        .max_local_error_reset_streams(ERRORS)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(max_header_list(&limits))
         .keep_alive_interval(PING)

@@ -18,7 +18,7 @@ use expect::Case;
 use expect::Expect::{AnswersOr, Closes};
 use frames::{FRAMES, STATES};
 use messages::{HPACK, MESSAGES, SETTINGS};
-use steps::cancel;
+use steps::cancelled;
 
 fn start() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
@@ -141,20 +141,34 @@ fn windows_of_the_client_are_kept() {
 
 /// Streams that are opened and reset at once cost the gateway no more than it allows (CVE-2023-44487).
 #[test]
-fn a_flood_of_resets_hurts_nobody_else() {
+fn a_flood_of_resets_ends_its_connection_and_hurts_nobody_else() {
     let (upstream, gateway) = start();
     for path in ["/_rig/health", "/proxied/slow"] {
         let mut connection = RawHttp2::greeted(gateway.inbound());
-        for number in 0..20_000 {
-            connection.get(2 * number + 1, path);
-            cancel(&mut connection, 2 * number + 1);
-        }
+        let flood: Vec<u8> = (0..20_000).flat_map(|number| cancelled(2 * number + 1, path)).collect();
+        connection.bytes(flood);
         let outcome = connection.outcome(&[]);
         assert!(matches!(outcome.goaway, None | Some("ENHANCE_YOUR_CALM")), "{path}: {outcome:?}");
         assert!(outcome.goaway.is_some() || !outcome.alive, "{path}: {outcome:?}");
         assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
     }
     drop(upstream);
+}
+
+/// A page that is left cancels all it has asked for, and its connection is kept for the next one.
+#[test]
+fn a_client_that_cancels_100_requests_at_once_keeps_its_connection() {
+    let (_upstream, gateway) = start();
+    for path in ["/_rig/health", "/proxied/slow"] {
+        let mut connection = RawHttp2::greeted(gateway.inbound());
+        let at_once: Vec<u8> = (0..100).flat_map(|number| cancelled(2 * number + 1, path)).collect();
+        // In one write: the gateway reads the resets before it takes up the first request.
+        connection.bytes(at_once);
+        connection.get(201, "/proxied");
+        let outcome = connection.outcome(&[201]);
+        assert_eq!((outcome.goaway, outcome.alive), (None, true), "{path}: {outcome:?}");
+        assert!(outcome.answered.contains(&201), "{path}: {outcome:?}");
+    }
 }
 
 /// A flood of frames that ask for an answer, from a client that reads none.

@@ -44,6 +44,15 @@ pub(crate) fn cancel(c: &mut RawHttp2, stream: u32) {
     c.frame(kind::RST_STREAM, 0, stream, [0, 0, 0, 8]);
 }
 
+/// The bytes of a request that is cancelled at once.
+pub(crate) fn cancelled(stream: u32, path: &str) -> Vec<u8> {
+    let frame = |kind: u8, flags: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("a small frame");
+        [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
+    };
+    [frame(kind::HEADERS, END, &raw::get(path)), frame(kind::RST_STREAM, 0, &[0, 0, 0, 8])].concat()
+}
+
 pub(crate) fn answered(c: &mut RawHttp2, stream: u32) {
     c.until(|frame| {
         frame.stream == stream && frame.kind <= kind::HEADERS && frame.flags & flag::END_STREAM != 0
