@@ -1,6 +1,7 @@
 //! A long-polling client: a browser's cookie jar and nothing else.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::client::{Request, Response};
 use crate::wire::Wire;
@@ -19,6 +20,12 @@ pub struct Poll {
 }
 
 impl Poll {
+    /// The answer has to come before this moment.
+    #[must_use]
+    pub fn ends_by(self, end: Instant) -> Self {
+        Self { wire: self.wire.ends_by(end) }
+    }
+
     /// Waits for the answer.
     pub fn answer(mut self) -> Response {
         Response::read(&mut self.wire, false)

@@ -34,6 +34,8 @@ pub struct Wire {
     buffer: Vec<u8>,
     /// Where all that comes is written down.
     record: Option<Record>,
+    /// When the last byte must have come.
+    end: Option<Instant>,
 }
 
 impl Wire {
@@ -61,7 +63,7 @@ impl Wire {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
         stream.set_write_timeout(Some(DEADLINE)).expect("a socket option");
-        Self { stream, buffer: Vec::new(), record: None }
+        Self { stream, buffer: Vec::new(), record: None, end: None }
     }
 
     /// Takes a connection on which a peer may be silent for as long as it likes.
@@ -146,12 +148,23 @@ impl Wire {
         drop(self.stream.shutdown(Shutdown::Write));
     }
 
+    /// From here on, all that is read has to come before this moment, however many reads that takes.
+    #[must_use]
+    pub fn ends_by(self, end: Instant) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
     /// Reads once; false at the end of the stream, be it orderly or not.
     ///
     /// # Panics
     /// At the deadline.
     pub fn more(&mut self) -> bool {
         let mut chunk = [0; 16 << 10];
+        if let Some(end) = self.end {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no end of the stream; the last of it: {}", self.last());
+            self.stream.set_read_timeout(Some(left)).expect("a socket option");
+        }
         match self.stream.read(&mut chunk) {
             Ok(0) => false,
             Ok(n) => {
@@ -162,10 +175,16 @@ impl Wire {
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing within {DEADLINE:?}; so far: {}", String::from_utf8_lossy(&self.buffer))
+                panic!("nothing before the deadline; the last that came: {}", self.last())
             }
             Err(_) => false,
         }
+    }
+
+    /// The last bytes that have come.
+    fn last(&self) -> String {
+        const SHOWN: usize = 4 << 10;
+        String::from_utf8_lossy(&self.buffer[self.buffer.len().saturating_sub(SHOWN)..]).into_owned()
     }
 
     /// What has come up to and with `end`, or nothing where the stream ends before it.
@@ -211,7 +230,7 @@ impl Wire {
         n - left
     }
 
-    /// All that comes until the peer closes.
+    /// All that comes until the peer closes; [`Self::ends_by`] bounds it where the peer may go on without end.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.buffer)

@@ -1,6 +1,7 @@
 //! What a session holds goes with it, and what fills the gateway on a client's behalf leaves the operator's reserve alone.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use rig_tests::raw::RawHttp2;
 use rig_tests::*;
@@ -27,27 +28,39 @@ fn operate(gateway: &Gateway, what: &str) {
 /// One thing that a session holds open.
 enum Held {
     Wire(Wire),
-    Poll(Poll),
+    /// A poll, and when its answer must have come: well before it ends by itself.
+    Poll(Poll, Instant),
     /// A connection, and its streams.
     Http2(RawHttp2, Vec<u32>),
 }
 
+/// A poll ends by itself a second later.
+const POLL_WAIT: Duration = Duration::from_secs(4);
+
+/// Within this time of the revocation, everything has ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
 impl Held {
     /// Waits until it has ended.
-    fn ends(self, kind: &str) {
+    fn ends(self, kind: &str, by: Instant) {
         match self {
-            Self::Wire(mut wire) if matches!(kind, "wait" | "upload") => {
-                assert_eq!(Response::read_head(&mut wire).map(|head| head.status), Some(401), "{kind}");
+            Self::Wire(wire) if matches!(kind, "wait" | "upload") => {
+                let head = Response::read_head(&mut wire.ends_by(by));
+                assert_eq!(head.map(|head| head.status), Some(401), "{kind}");
             }
-            Self::Wire(mut wire) => drop(wire.rest()),
-            Self::Poll(poll) => {
-                let answer = poll.answer().text();
+            Self::Wire(wire) => drop(wire.ends_by(by).rest()),
+            Self::Poll(poll, by) => {
+                let answer = poll.ends_by(by).answer().text();
                 assert!(answer.contains("rig.session_killed"), "{kind}: {answer}");
             }
             Self::Http2(connection, streams) => {
-                let outcome = connection.outcome(&streams);
-                let over = outcome.answered.len() + outcome.resets.len();
-                assert!(over == streams.len() || outcome.goaway.is_some(), "{kind}: {outcome:?}");
+                // A connection that goes on: it may carry streams of others.
+                let outcome = connection.ends_by(by).outcome(&streams);
+                let over = |stream: &u32| {
+                    outcome.answered.contains(stream)
+                        || outcome.resets.iter().any(|(reset, _)| reset == stream)
+                };
+                assert!(streams.iter().all(over) && outcome.goaway.is_none(), "{kind}: {outcome:?}");
             }
         }
     }
@@ -80,7 +93,8 @@ fn start(kind: &str, address: SocketAddr) -> Option<Held> {
         "long polling" => {
             let mut client = LongPolling::connect(address, &query);
             client.welcome();
-            return Some(Held::Poll(client.start()));
+            let by = Instant::now() + POLL_WAIT;
+            return Some(Held::Poll(client.start(), by));
         }
         "http/2" => {
             let mut connection = RawHttp2::greeted(address);
@@ -132,16 +146,21 @@ fn f03_everything_that_a_flooding_session_holds_goes_with_it() {
     api["auth"]["query_name"] = "token".into();
     let apis = json!([api]).to_string();
     let gateway = Gateway::start_with_descriptors(DESCRIPTORS, &[("PROXY_CONFIG_FILE", &apis)]);
-    let kinds = ["sse", "websocket", "long polling", "http/2", "answer", "wait", "tunnel", "upload"];
-    let mut held: Vec<_> =
-        (0..4).flat_map(|_| kinds).map(|kind| (kind, start(kind, gateway.inbound()).expect(kind))).collect();
+    let mut held = Vec::new();
+    // Polls do not last: they come last.
+    for kind in ["sse", "websocket", "http/2", "answer", "wait", "tunnel", "upload", "long polling"] {
+        held.extend((0..4).map(|_| (kind, start(kind, gateway.inbound()).expect(kind))));
+    }
+    let of_each_kind = held.len();
     gateway.await_metric(r#"rig_connections{transport="sse"}"#, 12.0);
     // The rest of the room, so that the operator comes to a full gateway.
     held.extend((0..DESCRIPTORS).map_while(|_| Some(("sse", start("sse", gateway.inbound())?))));
-    assert!(held.len() > kinds.len() * 4, "there was room for a few more");
+    assert!(held.len() > of_each_kind, "there was room for a few more");
     operate(&gateway, "all kinds");
+    held.sort_by_key(|(kind, _)| *kind != "long polling");
+    let by = Instant::now() + ENDS_WITHIN;
     for (kind, held) in held {
-        held.ends(kind);
+        held.ends(kind, by);
     }
     for transport in ["sse", "websocket"] {
         gateway.await_metric(&format!(r#"rig_connections{{transport="{transport}"}}"#), 0.0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::wire::Wire;
 
@@ -238,6 +239,12 @@ impl RawHttp2 {
     /// All frames that have come.
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
+    }
+
+    /// From here on, all frames have to come before this moment.
+    #[must_use]
+    pub fn ends_by(self, end: Instant) -> Self {
+        Self { wire: self.wire.ends_by(end), ..self }
     }
 
     /// What becomes of the case: sends a PING, and reads until it is answered and these streams are answered or reset,
