@@ -7,7 +7,7 @@ use serde_json::json;
 
 const NOT_FOUND: &str = r#"404 | content-type: application/json; charset=utf-8 | {"message":"Not Found"}"#;
 
-const DENIED: &str = "401 | access-control-allow-headers: content-type | access-control-allow-methods: * | access-control-allow-origin: * | www-authenticate: Bearer | Authentication failed.";
+const DENIED: &str = "401 | access-control-allow-headers: content-type | access-control-allow-methods: * | access-control-allow-origin: * | www-authenticate: Bearer… | Authentication failed.";
 
 const SERVICE: &str = "content-type: application/json | set-cookie: a=1 | set-cookie: b=2";
 

@@ -62,15 +62,17 @@ fn without_a_good_token_the_service_is_not_asked() {
         Algorithm::HS256,
         &EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte"),
     );
-    for request in [
-        Request::get("/secure"),
-        get("x"),
-        get(&expired),
-        get(&endless),
-        get(&foreign),
-        Request::get(format!("/secure?jwt={}", token_of("a"))),
-        Request::get("/secure?token="),
-        Request::get("/secure").header("Authorization", "Basic Zm9vOmJhcg=="),
+    let invalid = |reason| format!(r#"Bearer error="invalid_token", error_description="{reason}""#);
+    let none = || "Bearer".to_owned();
+    for (request, challenge) in [
+        (Request::get("/secure"), none()),
+        (get("x"), invalid("Invalid signature")),
+        (get(&expired), invalid("token expired")),
+        (get(&endless), invalid("token expired")),
+        (get(&foreign), invalid("Invalid signature")),
+        (Request::get(format!("/secure?jwt={}", token_of("a"))), none()),
+        (Request::get("/secure?token="), none()),
+        (Request::get("/secure").header("Authorization", "Basic Zm9vOmJhcg=="), none()),
     ] {
         let response = gateway.ask(&request);
         assert_eq!((response.status, &*response.text()), (401, "Authentication failed."));
@@ -78,7 +80,7 @@ fn without_a_good_token_the_service_is_not_asked() {
             ("access-control-allow-origin", "*"),
             ("access-control-allow-methods", "*"),
             ("access-control-allow-headers", "content-type"),
-            ("www-authenticate", "Bearer"),
+            ("www-authenticate", &*challenge),
         ] {
             assert_eq!(response.header(name), Some(value), "{name}");
         }
@@ -86,6 +88,51 @@ fn without_a_good_token_the_service_is_not_asked() {
     assert_eq!(gateway.ask(&Request::get("/open").bearer("x")).status, 200, "nobody looks at it there");
     assert_eq!(upstream.next().target, "/open");
     assert!(upstream.waiting().is_empty());
+}
+
+/// RFC 6750, section 3; the gateway's own endpoints say the same in their body.
+#[test]
+fn f41_f54_the_challenge_names_the_claim() {
+    let upstream = Upstream::start();
+    let api = upstream.api("svc", &secured(json!({})));
+    let settings = [("PROXY_CONFIG_FILE", &*json!([api]).to_string()), ("REVOCATION_CLAIMS", r#"/sub,/a"é"#)];
+    let gateway = Gateway::start(&settings);
+    let end = in_seconds(3600);
+    gateway.blacklist("gone");
+    for (claims, reason) in [
+        (json!({"jti": "a", "exp": "soon"}), "the claim /exp is not a number of seconds since 1970"),
+        (
+            json!({"jti": "a", "exp": end, "nbf": true}),
+            "the claim /nbf is not a number of seconds since 1970",
+        ),
+        (json!({"jti": "a", "exp": end, "nbf": end}), "token not yet valid"),
+        (
+            json!({"jti": [], "exp": end}),
+            "the claim /jti cannot name a session: it is neither a text nor a whole number",
+        ),
+        (
+            json!({"jti": "a", "exp": end, "sub": 1.5}),
+            "the claim /sub cannot be revoked by: it is not a whole number",
+        ),
+        (
+            json!({"jti": "a", "exp": end, "a\"é": {}}),
+            "the claim /a?? cannot be revoked by: it is neither a text nor a whole number",
+        ),
+        (json!({"jti": "gone", "exp": end}), "the session is blacklisted"),
+    ] {
+        let refused = gateway.ask(&get(&token(&claims)));
+        assert_eq!((refused.status, &*refused.text()), (401, "Authentication failed."), "{claims}");
+        let challenge = format!(r#"Bearer error="invalid_token", error_description="{reason}""#);
+        assert_eq!(refused.header("www-authenticate"), Some(&*challenge), "{claims}");
+        assert_eq!(refused.header("access-control-expose-headers"), Some("www-authenticate"), "{claims}");
+    }
+    // One that was good, from the cache.
+    let token = token_of("later");
+    assert_eq!(gateway.ask(&get(&token)).status, 200);
+    gateway.blacklist("later");
+    let refused = gateway.ask(&get(&token));
+    assert!(refused.header("www-authenticate").is_some_and(|challenge| challenge.contains("blacklisted")));
+    assert_eq!(gateway.ask(&Request::get("/secure")).header("access-control-expose-headers"), None);
 }
 
 #[test]

@@ -52,13 +52,15 @@ fn each_request_is_a_line() {
     };
     let mut in_session = line("/secured/x", "shop", "secured", 200, "ok");
     in_session["session"] = json!("a-session");
+    let mut refused = line("/secured/x", "shop", "secured", 401, "unauthenticated");
+    refused["reason"] = json!("Invalid signature");
     let log = gateway.end();
     assert_eq!(
         lines(&log),
         [
             line("/open/status/418", "shop", "open", 418, "ok"),
             in_session,
-            line("/secured/x", "shop", "secured", 401, "unauthenticated"),
+            refused,
             line("/nope/%0A%1B[31m", "N/A", "N/A", 404, "not_found"),
         ]
     );

@@ -1,6 +1,7 @@
 //! Services that speak HTTP/2 by the letter: how many streams they allow, what they refuse, when they go away.
 
 use std::collections::VecDeque;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -307,6 +308,37 @@ fn f20_the_stream_of_a_killed_session_is_cancelled() {
         let reset = client.until(|frame| frame.kind == kind::RST_STREAM).expect("the stream is reset");
         assert_eq!(reset.payload, [0, 0, 0, 8], "CANCEL");
     }
+}
+
+/// A unary call that still waits: gRPC makes UNAUTHENTICATED of a 401 that has no `grpc-status`.
+#[test]
+fn f20_a_waiting_call_of_a_killed_session_is_unauthenticated() {
+    let upstream = RawUpstream::by_hand();
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "POST", "secured": true}]);
+    let apis = json!([upstream.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let call = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-i", "-m", "20", "--http2-prior-knowledge", "-H", "te: trailers"]);
+        curl.args(["-H", "content-type: application/grpc", "-d", "a message"]);
+        curl.args(["-H", &format!("authorization: Bearer {}", token_of("alice"))]);
+        curl.arg(format!("http://{}/grpc.Service/Call", gateway.inbound()));
+        curl.stdout(Stdio::piped()).spawn().expect("curl is installed")
+    };
+    let is_unauthenticated = |call: Child| {
+        let said = call.wait_with_output().expect("an end").stdout;
+        let said = String::from_utf8_lossy(&said).to_ascii_lowercase();
+        assert!(said.starts_with("http/2 401"), "{said}");
+        assert!(!said.contains("grpc-status"), "{said}");
+        assert!(said.contains(r#"www-authenticate: bearer error="invalid_token""#), "{said}");
+    };
+    let waiting = call();
+    let mut service = upstream.accept();
+    Received::read(&mut service).expect("a request");
+    gateway.blacklist("alice");
+    is_unauthenticated(waiting);
+    assert!(service.rest().is_empty(), "the service's connection is closed");
+    is_unauthenticated(call());
 }
 
 /// The gateway's own stream has said goodbye: it ends as streams do.

@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth::{Claims, Place, TokenSources, Verifier, cookies, strip_cookies};
+use auth::{Claims, Place, TokenError, TokenSources, Verifier, cookies, strip_cookies};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
-use session::{Registration, SessionName, Sessions, Subject};
+use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject};
 use telemetry::{Metrics, TokenCacheResult};
 
 use crate::definition::RequiredClaim;
@@ -52,9 +52,19 @@ pub(crate) struct Tokens {
     others: Vec<Arc<Token>>,
 }
 
-/// The request shows no token, or one that is not valid or not of a legal session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unauthenticated;
+/// Why the tokens of a request do not let it in. No text shows anything of a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unauthenticated {
+    /// The request has no token.
+    #[error("no token")]
+    Missing,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Session(#[from] Blacklisted),
+}
 
 #[derive(Clone)]
 struct ByLength;
@@ -83,7 +93,7 @@ impl Access {
         in_flight: Arc<InFlight>,
     ) -> Result<(Tokens, InSession), Unauthenticated> {
         let mut credentials = sources.credentials(&head.headers, head.uri.query());
-        let first = credentials.next().ok_or(Unauthenticated)?;
+        let first = credentials.next().ok_or(Unauthenticated::Missing)?;
         let (token, registration) = self.enter(&first.token, &in_flight)?;
         let (mut texts, mut others, mut registrations) = (Vec::new(), Vec::new(), Vec::new());
         for other in credentials.filter(|other| other.token != first.token) {
@@ -109,28 +119,28 @@ impl Access {
         text: &str,
         in_flight: &Arc<InFlight>,
     ) -> Result<(Arc<Token>, Registration), Unauthenticated> {
-        let token = self.verify(text).ok_or(Unauthenticated)?;
-        let registration = self.sessions.register(&token.subject, Arc::downgrade(in_flight));
-        Ok((token, registration.map_err(|_| Unauthenticated)?))
+        let token = self.verify(text)?;
+        let registration = self.sessions.register(&token.subject, Arc::downgrade(in_flight))?;
+        Ok((token, registration))
     }
 
-    fn verify(&self, text: &str) -> Option<Arc<Token>> {
+    fn verify(&self, text: &str) -> Result<Arc<Token>, Unauthenticated> {
         // Before the key is used: what was verified with an older one is verified again.
         let generation = self.verifier.generation();
         if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
             let ended = self.has_ended(&token);
             let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
             self.metrics.proxy.token_cache(result);
-            return (!ended).then_some(token);
+            return if ended { Err(TokenError::Expired.into()) } else { Ok(token) };
         }
         self.metrics.proxy.token_cache(TokenCacheResult::Miss);
-        let claims = self.verifier.verify(text).ok()?;
-        let subject = self.sessions.subject(&claims.map).ok()?;
+        let claims = self.verifier.verify(text)?;
+        let subject = self.sessions.subject(&claims.map)?;
         let token = Arc::new(Token { claims, subject, generation });
         if text.len() <= LONGEST {
             self.verified.insert(text.into(), token.clone());
         }
-        Some(token)
+        Ok(token)
     }
 
     fn has_ended(&self, token: &Token) -> bool {

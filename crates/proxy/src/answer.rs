@@ -3,8 +3,8 @@
 use auth::Cors;
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW,
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -12,6 +12,7 @@ use listener::{Body, retry_after};
 use telemetry::ProxyStatus;
 use uuid::Uuid;
 
+use crate::access::Unauthenticated;
 use crate::path::PathRefusal;
 use crate::record::Record;
 use crate::relay::{InSession, Whole};
@@ -25,14 +26,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a request gets no answer of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No endpoint has this path, or none with this method.
     NotFound,
     /// Its path is not forwarded.
     Path(PathRefusal),
     /// No legal session's token where one is required.
-    Unauthenticated,
+    Unauthenticated(Unauthenticated),
     /// Its session has ended while it waited.
     Killed,
     /// The token's claims are not those required.
@@ -62,10 +63,10 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn status(self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unauthenticated | Self::Killed => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated(_) | Self::Killed => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -78,10 +79,10 @@ impl Refusal {
     }
 
     /// How it is counted.
-    pub(crate) fn outcome(self) -> ProxyStatus {
+    pub(crate) fn outcome(&self) -> ProxyStatus {
         match self {
             Self::NotFound => ProxyStatus::NotFound,
-            Self::Unauthenticated => ProxyStatus::Unauthenticated,
+            Self::Unauthenticated(_) => ProxyStatus::Unauthenticated,
             Self::Killed => ProxyStatus::Killed,
             Self::Forbidden | Self::ForeignPage => ProxyStatus::Forbidden,
             Self::TooMany(_) => ProxyStatus::TooManyRequests,
@@ -95,11 +96,11 @@ impl Refusal {
         }
     }
 
-    fn text(self) -> Bytes {
+    fn text(&self) -> Bytes {
         Bytes::from_static(match self {
             Self::NotFound => br#"{"message":"Not Found"}"#,
             Self::Path(refusal) => return Bytes::from(refusal.to_string()),
-            Self::Unauthenticated | Self::Killed => b"Authentication failed.",
+            Self::Unauthenticated(_) | Self::Killed => b"Authentication failed.",
             Self::Forbidden => b"The claims of the token do not allow this request.",
             Self::ForeignPage => {
                 b"The token came only by cookie, and the request is of a web page of another origin (Origin, \
@@ -121,16 +122,18 @@ impl Refusal {
     ///
     /// RIG adds no CORS headers to `NotFound`, `Unreachable` and `ServiceSilent`. They are added here if there is an
     /// `Origin`: without them a page cannot tell such an answer from a broken network.
-    pub(crate) fn answer(self, cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
+    pub(crate) fn answer(&self, cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
         let mut response = whole(self.status(), self.text());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         match self {
             Self::NotFound => drop(headers.insert(CONTENT_TYPE, JSON)),
-            Self::Unauthenticated | Self::Killed => {
+            Self::Unauthenticated(Unauthenticated::Missing) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::TooMany(seconds) => retry_after(headers, seconds),
+            Self::Unauthenticated(reason) => challenge(headers, &reason.to_string()),
+            Self::Killed => challenge(headers, "the session has ended"),
+            Self::TooMany(seconds) => retry_after(headers, *seconds),
             Self::Full | Self::Exhausted | Self::Busy => retry_after(headers, 1),
             _ => {}
         }
@@ -173,6 +176,16 @@ pub(crate) fn asynchronous(
     response.headers_mut().remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     allow(response.headers_mut(), cors, origin);
     response
+}
+
+/// Says what is wrong with a token (RFC 6750, section 3), for pages too. RIG's body says the same of all tokens.
+fn challenge(headers: &mut HeaderMap, reason: &str) {
+    // The description may have no other characters (same section); a name of a claim may.
+    let is_allowed = |char: &char| matches!(char, ' '..='~') && !matches!(char, '"' | '\\');
+    let reason: String = reason.chars().map(|char| if is_allowed(&char) { char } else { '?' }).collect();
+    let challenge = format!(r#"Bearer error="invalid_token", error_description="{reason}""#);
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_str(&challenge).expect("it is ASCII"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("www-authenticate"));
 }
 
 /// What RIG lets other origins do with an answer of its own.

@@ -110,7 +110,7 @@ impl Exchange<'_> {
         }
         let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
         let admitted = self.proxy.access.admit(sources, head, in_flight);
-        admitted.map(Some).map_err(|_| Refusal::Unauthenticated)
+        admitted.map(Some).map_err(Refusal::Unauthenticated)
     }
 
     /// Whether all that would let a request in is a cookie, which browsers send whichever page asks, and the page is none
@@ -189,7 +189,7 @@ impl Exchange<'_> {
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
             let sent = self.route.upstream.send(request, client.as_ref(), patience, &config.services).await;
-            let answered = sent.map_err(|failed| told(record, &failed))?;
+            let answered = sent.map_err(|failed| told(record, failed))?;
             let mut answer = self.answer(answered, wanted, expected, session, record).await?;
             if let Answer::Response(response) = &mut answer
                 && withholds_credentials
@@ -245,7 +245,7 @@ impl Exchange<'_> {
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
                 let failed = self.route.upstream.is_invalid(target, "a 101 that nobody has asked for");
-                return Err(told(record, &failed));
+                return Err(told(record, failed));
             }
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
@@ -256,7 +256,7 @@ impl Exchange<'_> {
             _ => {}
         }
         if let Err(fault) = head::one_body_end(&mut response) {
-            return Err(told(record, &self.route.upstream.is_invalid(target, fault)));
+            return Err(told(record, self.route.upstream.is_invalid(target, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
@@ -270,7 +270,7 @@ impl Exchange<'_> {
 }
 
 /// Notes why a service has failed; returns what the client is told of it.
-fn told(record: &mut Record, failed: &Failed) -> Refusal {
+fn told(record: &mut Record, failed: Failed) -> Refusal {
     record.failed(failed.reason.as_ref());
     failed.refusal
 }

@@ -184,7 +184,7 @@ impl Proxy {
     }
 
     fn refuse(&self, refusal: Refusal, record: Record, origin: Option<&HeaderValue>) -> Answer {
-        record.refused(refusal);
+        record.refused(&refusal);
         Answer::Response(refusal.answer(&self.config.cors, origin))
     }
 }

@@ -95,7 +95,10 @@ impl Record {
     }
 
     /// The proxy answers it itself.
-    pub(crate) fn refused(mut self, refusal: Refusal) {
+    pub(crate) fn refused(mut self, refusal: &Refusal) {
+        if let (Refusal::Unauthenticated(reason), Some(report)) = (refusal, self.report()) {
+            report.reason = Some(reason.to_string().into());
+        }
         self.answered(refusal.status());
         self.ends(refusal.outcome());
     }

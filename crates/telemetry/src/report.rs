@@ -31,7 +31,7 @@ pub struct Report {
     pub status: Option<StatusCode>,
     /// What became of it.
     pub outcome: ProxyStatus,
-    /// Why its service has failed, where it has.
+    /// Why its service has failed, or its token was refused; `None` otherwise.
     pub reason: Option<Box<str>>,
     /// When its head had come.
     pub began: SystemTime,

@@ -1,6 +1,7 @@
 use telemetry::Metrics;
 
 use super::*;
+use crate::access::Unauthenticated;
 
 /// A record of a request without endpoint, and how often each status was counted so far.
 fn of(metrics: &Metrics) -> Record {
@@ -61,7 +62,7 @@ fn the_first_end_counts() {
 fn every_refusal_has_its_word() {
     for (refusal, word) in [
         (Refusal::NotFound, "not_found"),
-        (Refusal::Unauthenticated, "unauthenticated"),
+        (Refusal::Unauthenticated(Unauthenticated::Missing), "unauthenticated"),
         (Refusal::Killed, "killed"),
         (Refusal::Forbidden, "forbidden"),
         (Refusal::TooMany(1), "too_many_requests"),
@@ -74,7 +75,7 @@ fn every_refusal_has_its_word() {
         (Refusal::NoAnswer, "response_timeout"),
     ] {
         let metrics = Metrics::new();
-        of(&metrics).refused(refusal);
+        of(&metrics).refused(&refusal);
         assert_eq!(counted(&metrics), [format!("{word} 1"), "in flight 0".to_owned()], "{refusal:?}");
     }
 }
