@@ -94,3 +94,51 @@ fn nobody_new_is_let_in() {
     });
     assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
 }
+
+/// Waits until the gateway has logged this message.
+fn await_line(gateway: &Gateway, message: &str) {
+    let line = format!(r#""message":"{message}""#);
+    eventually(message, || gateway.log().contains(&line).then_some(()));
+}
+
+#[test]
+fn another_signal_ends_the_grace_period_at_once() {
+    let service = RawUpstream::by_hand();
+    for (signal, delay) in [("TERM", "0s"), ("INT", "0s"), ("TERM", "1h")] {
+        let folder = Folder::new();
+        let apis = pass_all(service.address());
+        let settings = [
+            ("SHUTDOWN_DELAY", delay),
+            ("SHUTDOWN_GRACE_PERIOD", "1h"),
+            ("PROXY_RECV_TIMEOUT", "3600000"),
+            ("DATA_DIR", &*folder.join("data")),
+            ("PROXY_CONFIG_FILE", &apis),
+        ];
+        let mut gateway = Gateway::start(&settings);
+        let mut websocket = WebSocket::connect(gateway.inbound(), "");
+        websocket.welcome();
+        let mut waiting = Request::get("/slow").start(gateway.inbound());
+        let mut served = service.accept();
+        Received::read(&mut served).expect("a request");
+        gateway.blacklist("before");
+        gateway.terminate();
+        if delay != "0s" {
+            await_line(&gateway, "leaving");
+            gateway.signal(signal);
+            await_line(&gateway, "leaving at once");
+        }
+        // The grace period has begun, and neither of the two goes.
+        assert!(websocket.receive().starts_with("CLOSE 1001"));
+        gateway.signal(signal);
+        assert_eq!(gateway.exit_status().code(), Some(0), "{signal} {delay}: {}", gateway.log());
+        assert_eq!(websocket.receive(), "END");
+        assert!(waiting.rest().is_empty() && served.rest().is_empty());
+        let log = gateway.log();
+        assert!(log.contains("another signal ends the grace period"), "{log}");
+        assert!(log.contains("requests were still open at the end of the grace period"), "{log}");
+        let audit = std::fs::read_to_string(folder.join("data/audit.log")).expect("an audit log");
+        assert!(audit.contains("before") && audit.ends_with('\n'), "{audit}");
+        let again = Gateway::start(&settings);
+        assert_eq!(again.ask_internal(&Request::get("/v3/session-blacklist/before")).status, 200);
+    }
+}

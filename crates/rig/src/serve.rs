@@ -135,9 +135,20 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     }
     let deadline = Instant::now() + settings.grace;
     leave.send_replace(true);
-    hub.shut_down(deadline).await;
-    let drained = timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
+    let drained = async {
+        hub.shut_down(deadline).await;
+        timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await.is_ok()
+    };
+    let drained = tokio::select! {
+        drained = drained => drained,
+        () = leave_signals.next() => {
+            tracing::info!("another signal ends the grace period");
+            // What is still open gets its farewell, and is closed.
+            hub.shut_down(Instant::now()).await;
+            serving.is_empty()
+        }
+    };
+    if !drained {
         tracing::warn!("requests were still open at the end of the grace period");
     }
     if let Some(spans) = spans {

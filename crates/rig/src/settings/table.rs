@@ -478,7 +478,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "SHUTDOWN_GRACE_PERIOD",
                 "10s",
                 millis(0, HOUR),
-                "How long open requests may take after SIGTERM",
+                "How long open requests may take after SIGTERM; another SIGTERM ends it",
             ),
         ],
     },
