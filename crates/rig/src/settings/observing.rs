@@ -77,13 +77,24 @@ pub(super) fn read_spans(reader: &mut Reader) -> Option<SpansConfig> {
         "none" => Some(false),
         _ => None,
     });
-    let (queue, batch) =
-        (reader.number("OTEL_BSP_MAX_QUEUE_SIZE"), reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"));
+    let (queue, batch) = read_batches(reader);
     let delay = reader.time("OTEL_BSP_SCHEDULE_DELAY");
     let endpoint = whole.or(base).or_else(|| exporter.map(|_| Uri::from_static(DEFAULT_ENDPOINT)))?;
     let headers = specific.or(general).unwrap_or_default();
     let config = SpansConfig { endpoint, headers, attributes, timeout, gzip, queue, batch, delay, sampler };
     (!off).then_some(config)
+}
+
+/// How many spans may wait, and how many are sent together: never more than may wait (OpenTelemetry, "Batch Span Processor").
+fn read_batches(reader: &mut Reader) -> (usize, usize) {
+    const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+    let queue: usize = reader.number("OTEL_BSP_MAX_QUEUE_SIZE");
+    let batch: usize = reader.number(BATCH);
+    // A small queue alone is no contradiction.
+    if batch > queue && reader.is_set(BATCH) {
+        reader.warn(format!("{BATCH} = {batch} is lowered to {queue}, which is OTEL_BSP_MAX_QUEUE_SIZE"));
+    }
+    (queue, batch.min(queue))
 }
 
 /// Only one protocol is spoken. If nothing is exported, another one is no mistake: it may be that of other programs.

@@ -75,7 +75,12 @@ pub(crate) fn is_foreign(name: &str, value: &OsStr) -> bool {
         "OTEL_LOGS_EXPORTER" => value == "none",
         // `/metrics` is there all the same.
         "OTEL_METRICS_EXPORTER" => matches!(&*value, "none" | "prometheus"),
-        "OTEL_PROPAGATORS" => value.split(',').all(|word| matches!(word.trim(), "tracecontext" | "baggage")),
+        // Trace context is always propagated, and `baggage` goes on like any header: a list without the first asks for less.
+        "OTEL_PROPAGATORS" => {
+            let words: Vec<_> = value.split(',').map(str::trim).collect();
+            words.contains(&"tracecontext")
+                && words.iter().all(|word| ["tracecontext", "baggage"].contains(word))
+        }
         _ => false,
     };
     // Kubernetes sets such variables for every service of the namespace.

@@ -63,6 +63,8 @@ fn f73_a_variable_that_has_a_successor_names_it() {
         ("OTEL_METRICS_EXPORTER", "none"),
         ("OTEL_LOGS_EXPORTER", "none"),
         ("OTEL_PROPAGATORS", "tracecontext,baggage"),
+        ("OTEL_PROPAGATORS", " TraceContext "),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
         ("OTEL_COLLECTOR_SERVICE_HOST", "10.0.0.1"),
         ("OTEL_COLLECTOR_PORT_4317_TCP", "tcp://10.0.0.1:4317"),
         ("OTEL_CONFIG_FILE", ""),
@@ -70,6 +72,36 @@ fn f73_a_variable_that_has_a_successor_names_it() {
     ] {
         assert_eq!(parse(&[], &[harmless]).unwrap().warnings, [""; 0], "{harmless:?}");
     }
+}
+
+#[test]
+fn f31_propagators_that_are_not_obeyed_are_named() {
+    for value in ["baggage", "b3", "tracecontext,b3", "none", "jaeger, baggage", "xray", ","] {
+        let told = parse(&[], &[("OTEL_PROPAGATORS", value)]).unwrap().warnings.join("\n");
+        assert!(
+            told.contains("environment OTEL_PROPAGATORS: ") && told.contains("ignored"),
+            "{value}: {told}"
+        );
+    }
+}
+
+#[test]
+fn f31_a_batch_is_no_larger_than_the_queue() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318");
+    let of = |queue: &'static str, batch: &'static str| {
+        let sizes = [("OTEL_BSP_MAX_QUEUE_SIZE", queue), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", batch)];
+        let given: Vec<_> =
+            [endpoint].into_iter().chain(sizes.into_iter().filter(|(_, n)| !n.is_empty())).collect();
+        let settings = parse(&[], &given).unwrap();
+        let spans = settings.spans.unwrap();
+        (spans.queue, spans.batch, settings.warnings.join("\n"))
+    };
+    let told = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE = 20 is lowered to 10, which is OTEL_BSP_MAX_QUEUE_SIZE";
+    assert_eq!(of("10", "20"), (10, 10, told.to_owned()));
+    assert_eq!(of("10", "10"), (10, 10, String::new()));
+    assert_eq!(of("10", ""), (10, 10, String::new()));
+    assert_eq!(of("", "512"), (2048, 512, String::new()));
+    assert!(of("", "4096").2.contains("lowered to 2048"));
 }
 
 #[test]
