@@ -81,6 +81,11 @@ impl Given {
         !self.value(setting).is_empty()
     }
 
+    /// Whether a source names the setting; its default counts for nothing here.
+    pub(super) fn is_named(&self, setting: &Setting) -> bool {
+        self.values.contains_key(setting.name)
+    }
+
     /// Notes that the value of a setting is wrong.
     pub(super) fn mistake(&mut self, setting: &Setting, reason: String) {
         let (value, source) = match self.values.get(setting.name) {

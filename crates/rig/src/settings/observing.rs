@@ -91,7 +91,7 @@ fn read_batches(reader: &mut Reader) -> (usize, usize) {
     let queue: usize = reader.number("OTEL_BSP_MAX_QUEUE_SIZE");
     let batch: usize = reader.number(BATCH);
     // A small queue alone is no contradiction.
-    if batch > queue && reader.is_set(BATCH) {
+    if batch > queue && reader.is_named(BATCH) {
         reader.warn(format!("{BATCH} = {batch} is lowered to {queue}, which is OTEL_BSP_MAX_QUEUE_SIZE"));
     }
     (queue, batch.min(queue))

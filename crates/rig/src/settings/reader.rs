@@ -127,6 +127,12 @@ impl Reader {
         self.given.is_set(setting)
     }
 
+    /// Whether somebody has set it: the value is not the default that nobody has asked for.
+    pub(super) fn is_named(&mut self, name: &str) -> bool {
+        let setting = self.row(name);
+        self.given.is_named(setting)
+    }
+
     /// Notes a mistake that lies in more than the value alone.
     pub(super) fn mistake(&mut self, name: &str, reason: impl Into<String>) {
         let setting = self.row(name);
