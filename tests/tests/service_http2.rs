@@ -1,10 +1,9 @@
 //! Services that speak HTTP/2 by the letter: how many streams they allow, what they refuse, when they go away.
 
-use std::collections::VecDeque;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -111,20 +110,38 @@ fn f10_a_limit_that_is_raised_lets_the_next_request_through() {
     assert_eq!(Response::read(&mut waits, false).text(), "ok");
 }
 
+/// A service that allows no stream from the beginning.
+fn allows_none() -> (RawUpstream, Gateway, Wire, RawHttp2) {
+    let (upstream, gateway) = start(&[]);
+    let client = Request::get("/1").start(gateway.inbound());
+    let mut service = RawHttp2::accepted(upstream.accept(), &[(MAX_CONCURRENT_STREAMS, 0)]);
+    let acknowledged = |frame: &raw::RawFrame| frame.kind == kind::SETTINGS && frame.flags & flag::ACK != 0;
+    service.until(acknowledged).expect("the SETTINGS are acknowledged");
+    (upstream, gateway, client, service)
+}
+
 #[test]
 fn f10_a_service_that_allows_no_stream_at_all_is_busy() {
-    let (upstream, gateway) = start(&[]);
-    let mut client = Request::get("/1").start(gateway.inbound());
-    let mut service = RawHttp2::accepted(upstream.accept(), &[(MAX_CONCURRENT_STREAMS, 0)]);
-    std::thread::spawn(move || {
-        while let Some(stream) = service.request() {
-            service.frame(kind::RST_STREAM, 0, stream, REFUSED_STREAM);
-        }
-        upstream.accept()
-    });
+    let (upstream, gateway, mut client, service) = allows_none();
     let answer = Response::read(&mut client, false);
-    assert!([502, 503].contains(&answer.status), "{}", answer.shown());
-    eventually("the reason", || gateway.log().contains("service failed").then_some(()));
+    assert_eq!(answer.status, 503, "{}", answer.shown());
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.text(), "The service takes no more requests at once.");
+    let reason = r#""reason":"too many streams: every HTTP/2 stream that the service allows is in use""#;
+    eventually("the reason", || gateway.log().contains(reason).then_some(()));
+    assert_eq!(upstream.connections(), 1, "the next connection would allow none either");
+    assert!(service.frames().iter().all(|frame| frame.kind != kind::HEADERS), "it was asked nothing");
+}
+
+#[test]
+fn f10_a_service_that_allows_no_stream_at_first_is_waited_for() {
+    let (upstream, _gateway, mut client, mut service) = allows_none();
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    service.settings(&[(MAX_CONCURRENT_STREAMS, 1)]);
+    let stream = service.request().expect("the request that waited");
+    service.answer(stream, Some("ok"));
+    assert_eq!(Response::read(&mut client, false).text(), "ok");
+    assert_eq!(upstream.connections(), 1);
 }
 
 /// What the service has not processed is sent again on another connection, whatever its method, with its body.
@@ -257,15 +274,22 @@ fn f11_a_goaway_leaves_answers_alone() {
 /// A connection of great age gets no new stream; those on it end in peace.
 #[test]
 fn f19_an_old_http2_connection_is_left_in_place() {
+    const AGE: Duration = Duration::from_millis(200);
     let (upstream, gateway) = start(&[("PROXY_CONNECTION_AGE", "200ms")]);
     let mut first = Request::get("/1").start(gateway.inbound());
     let mut service = RawHttp2::accepted(upstream.accept(), &[]);
     let stream = service.request().expect("a request");
     service.answer(stream, None);
     assert_eq!(Response::read_head(&mut first).expect("an answer").status, 200);
-    let mut waiting = VecDeque::new();
+    // Fewer than would use up the descriptors, or last until the sweep of old connections.
+    let mut waiting = Vec::new();
+    let mut next = Instant::now();
     let other = eventually("a new connection", || {
-        waiting.push_back(Request::get("/2").start(gateway.inbound()));
+        if Instant::now() >= next {
+            waiting.push(Request::get("/2").start(gateway.inbound()));
+            next += AGE / 10;
+        }
+        assert!(waiting.len() < 150, "the old connection takes all requests");
         (upstream.connections() > 1).then(|| upstream.accept())
     });
     let mut other = RawHttp2::accepted(other, &[]);

@@ -198,11 +198,16 @@ impl Link {
         }
     }
 
-    /// Takes the one exchange of a new HTTP/2 connection for one of many: returns the sender of the others.
-    pub(super) fn share(&mut self, place: impl FnOnce(Http2) -> Place) {
+    /// Makes the exchange of a new HTTP/2 connection one of many. `None` where it has no place: hyper would keep its
+    /// request until the service allows a stream.
+    pub(super) fn share(
+        mut self: Box<Self>,
+        place: impl FnOnce(Http2) -> Option<Place>,
+    ) -> Option<Box<Self>> {
         if let Sender::Http2(sender) = &self.sender {
-            self.place = Some(Arc::new(place(sender.clone())));
+            self.place = Some(Arc::new(place(sender.clone())?));
         }
+        Some(self)
     }
 
     /// The service has refused this exchange; the connection gets fewer at once from now on.

@@ -59,12 +59,14 @@ impl Upstream {
             if streams.may_open() {
                 let connected = self.connect(target, limits).await;
                 streams.attempted(connected.as_ref().err());
-                let mut link = connected?;
+                let link = connected?;
                 streams.has_declined(!link.is_http2());
                 let until = Instant::now() + limits.connection_age;
                 let epoch = link.epoch;
-                link.share(|sender| streams.add(sender, until, || epoch == target.pool.epoch()));
-                return Ok(link);
+                let current = || epoch == target.pool.epoch();
+                if let Some(link) = link.share(|sender| streams.add(sender, until, current)) {
+                    return Ok(link);
+                }
             }
             drop(turn);
             // Whichever comes first, there is another look.

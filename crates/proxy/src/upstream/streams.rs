@@ -75,7 +75,13 @@ impl Streams {
     }
 
     /// Takes a place on a new connection, and adds the connection if it `is_current`: made with the credentials of now.
-    pub(super) fn add(&self, sender: Http2, until: Instant, is_current: impl FnOnce() -> bool) -> Place {
+    /// `None` where the server takes no stream on it yet.
+    pub(super) fn add(
+        &self,
+        sender: Http2,
+        until: Instant,
+        is_current: impl FnOnce() -> bool,
+    ) -> Option<Place> {
         let connection = Arc::new(Connection {
             sender,
             streams: AtomicUsize::new(0),
@@ -87,8 +93,9 @@ impl Streams {
         if is_current() {
             open.push(connection.clone());
         }
+        let place = (connection.limit() > 0).then(|| self.place(connection));
         drop(open);
-        self.place(connection)
+        place
     }
 
     fn place(&self, connection: Arc<Connection>) -> Place {
