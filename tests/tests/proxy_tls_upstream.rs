@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rig_tests::{Folder, Gateway, Request, Response, Wire, api, eventually};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -32,7 +33,12 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::named("an authority")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer =
             CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
@@ -70,9 +76,26 @@ impl Authority {
         roots.into()
     }
 
+    /// What a service for `localhost` shows whose certificate has expired.
+    fn expired(&self) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 2, 2);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").into();
+        Self::acceptor((certificate, key), &["http/1.1"], None)
+    }
+
     /// What a service for `localhost` shows; clients must show one of `clients` where that is given.
     fn server(&self, protocols: &[&str], clients: Option<&Self>) -> TlsAcceptor {
-        let (certificate, key) = self.certify("localhost");
+        Self::acceptor(self.certify("localhost"), protocols, clients)
+    }
+
+    fn acceptor(
+        (certificate, key): (CertificateDer<'static>, KeyPair),
+        protocols: &[&str],
+        clients: Option<&Self>,
+    ) -> TlsAcceptor {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -103,6 +126,11 @@ struct Service {
 impl Service {
     /// Without `tls`, in clear and HTTP/2 only.
     fn start(tls: Option<TlsAcceptor>) -> Self {
+        Self::with_streams(tls, None)
+    }
+
+    /// Over HTTP/2 it allows so many streams on each connection.
+    fn with_streams(tls: Option<TlsAcceptor>, streams: Option<u32>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -118,12 +146,12 @@ impl Service {
                 let tls = tls.clone();
                 tokio::spawn(async move {
                     match tls {
-                        None => Box::pin(serve(tcp, true)).await,
+                        None => Box::pin(serve(tcp, true, streams)).await,
                         Some(tls) => {
                             // Clients that do not trust it hang up.
                             let Ok(stream) = tls.accept(tcp).await else { return };
                             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                            Box::pin(serve(stream, http2)).await;
+                            Box::pin(serve(stream, http2, streams)).await;
                         }
                     }
                 });
@@ -153,7 +181,11 @@ impl Service {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    http2: bool,
+    streams: Option<u32>,
+) {
     let bye = Arc::new(Notify::new());
     let farewell = bye.clone();
     let service = service_fn(move |request| answer(request, farewell.clone()));
@@ -161,8 +193,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, htt
     if !http2 {
         return http1::Builder::new().serve_connection(io, service).await.unwrap_or_default();
     }
-    let mut connection =
-        std::pin::pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.max_concurrent_streams(streams);
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     tokio::select! {
         _ = connection.as_mut() => return,
         () = bye.notified() => connection.as_mut().graceful_shutdown(),
@@ -194,7 +227,14 @@ async fn answer(
     // Without a body an empty frame of data would precede the trailers.
     let data = Some(body.to_bytes()).filter(|data| !data.is_empty() || head.uri.path() == "/empty-frame");
     let frames = data.map(Frame::data).into_iter().chain([Frame::trailers(trailers)]);
-    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
+    let frames = stream::iter(frames.map(Ok));
+    let body = StreamBody::new(match head.uri.path() {
+        "/held" => {
+            let begun = Ok(Frame::data(Bytes::from_static(b"held")));
+            stream::once(async { begun }).chain(stream::pending()).boxed()
+        }
+        _ => frames.boxed(),
+    });
     let mut response = hyper::Response::new(body);
     *response.headers_mut() = headers;
     Ok(response)
@@ -323,6 +363,75 @@ fn http2_is_spoken_over_tls_where_the_service_does_too() {
         asked(&gateway_of(&old, &more), "/y").starts_with("HTTP/1.1 "),
         "only where the service knows it"
     );
+}
+
+#[test]
+fn f10_a_full_connection_over_tls_has_others_beside_it() {
+    let authority = Authority::new();
+    let more = json!({"http2": true, "tls": {"ca_file": authority.file()}});
+    for allowed in [1, 3] {
+        let service = Service::with_streams(Some(authority.server(&["h2"], None)), Some(allowed));
+        let gateway = gateway(&service.api("https", &more));
+        assert!(asked(&gateway, "/y").starts_with("HTTP/2.0 "));
+        let mut held = Vec::new();
+        // One after the other, then a crowd at once.
+        for crowd in [1; 8].iter().chain(&[12]) {
+            let mut clients: Vec<_> =
+                (0..*crowd).map(|_| Request::get("/held").start(gateway.inbound())).collect();
+            for client in &mut clients {
+                let head = Response::read_head(client).expect("an answer");
+                assert_eq!(head.status, 200, "{allowed} streams: {}", gateway.log());
+                assert!(client.until(b"held").is_some());
+            }
+            held.append(&mut clients);
+        }
+        let least = held.len().div_ceil(allowed as usize);
+        assert!(service.connections() >= least, "{} connections, {allowed} streams", service.connections());
+        assert!(service.connections() <= held.len() + 1, "{} connections", service.connections());
+        assert!(!gateway.log().contains("service failed"), "{}", gateway.log());
+    }
+}
+
+/// The lines of the log with this message, as JSON.
+fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
+    let log = gateway.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).collect()
+}
+
+#[test]
+fn f17_a_certificate_that_is_not_trusted_has_a_line_with_the_reason() {
+    // Authorities are told apart by their names.
+    let (authority, other) = (Authority::named("one"), Authority::named("another"));
+    let trusted = json!({"tls": {"ca_file": authority.file()}});
+    let good = Service::start(Some(authority.server(&["http/1.1"], None)));
+    let expired = Service::start(Some(authority.expired()));
+    let unknown = Service::start(Some(other.server(&["http/1.1"], None)));
+    let address = format!("https://{}", good.address);
+    for (api, reason) in [
+        (expired.api("https", &trusted), "invalid peer certificate: certificate expired"),
+        (unknown.api("https", &trusted), "invalid peer certificate: UnknownIssuer"),
+        (
+            good.api_at(&address, &trusted),
+            "invalid peer certificate: certificate not valid for name \"127.0.0.1\"",
+        ),
+    ] {
+        let apis = json!([api]).to_string();
+        let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("REQUEST_LOG", "console")]);
+        for _ in 0..3 {
+            let answer = gateway.ask(&Request::get("/x"));
+            assert_eq!((answer.status, &*answer.text()), (502, "Bad gateway."), "the client learns no more");
+        }
+        let told = eventually("three requests in the log", || {
+            Some(lines(&gateway, "request")).filter(|requests| requests.len() == 3)
+        });
+        let reason = format!("TLS handshake failed: {reason}");
+        let has_reason = |line: &Value| line["reason"].as_str().is_some_and(|text| text.starts_with(&reason));
+        assert!(told.iter().all(has_reason), "{reason}: {told:?}");
+        let [line] = &lines(&gateway, "service failed")[..] else { panic!("{}", gateway.log()) };
+        assert!(has_reason(line) && line["level"] == "WARN" && line["api"] == "a", "{line}");
+        assert!(line["server"].as_str().is_some_and(|server| !server.is_empty()), "{line}");
+    }
 }
 
 #[test]
