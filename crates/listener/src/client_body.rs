@@ -75,9 +75,16 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, patience: Patience)
     let end = Instant::now() + patience.total;
     let mut left = patience.bytes;
     while left > 0 {
-        let until = end.min(Instant::now() + patience.silence);
+        let now = Instant::now();
+        // A timeout asks first whether there is a frame: where there always is one, it never ends.
+        if now >= end {
+            return;
+        }
+        let until = end.min(now + patience.silence);
         let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
         left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        // Frames that are there already are read without a wait; others want the thread too.
+        tokio::task::coop::consume_budget().await;
     }
 }
 
@@ -105,7 +112,7 @@ mod tests {
         const SECOND: Duration = Duration::from_secs(1);
         let patience = Patience { bytes: 1000, silence: 5 * SECOND, total: 30 * SECOND };
         for (piece, pause, expected) in [
-            (100, Duration::ZERO, Duration::ZERO),
+            (100, Duration::from_millis(1), Duration::ZERO),
             (1, SECOND, patience.total),
             (0, SECOND, patience.total),
             (100, 60 * SECOND, patience.silence),
@@ -115,5 +122,22 @@ mod tests {
             let took = began.elapsed();
             assert!(took.abs_diff(expected) < SECOND, "{piece} bytes every {pause:?}: {took:?}");
         }
+    }
+
+    /// Not in paused time: that stands still where nobody waits.
+    #[tokio::test]
+    async fn f08_empty_frames_that_are_always_there_have_a_bound_and_starve_nobody() {
+        const TOTAL: Duration = Duration::from_millis(50);
+        const WITHOUT_BOUND: Duration = Duration::from_secs(5);
+        let patience = Patience { bytes: 1000, silence: TOTAL, total: TOTAL };
+        let began = Instant::now();
+        let frames = std::iter::from_fn(|| {
+            (began.elapsed() < WITHOUT_BOUND).then(|| Ok::<_, Infallible>(Frame::data(Bytes::new())))
+        });
+        let other = tokio::spawn(async move { began.elapsed() });
+        discard(StreamBody::new(stream::iter(frames)), patience).await;
+        let took = began.elapsed();
+        assert!((TOTAL..WITHOUT_BOUND / 2).contains(&took), "{took:?}");
+        assert!(other.is_finished(), "it had the thread in between");
     }
 }
