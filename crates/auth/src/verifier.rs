@@ -333,6 +333,9 @@ mod tests {
             (r#"{"exp":"SOON"}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":99999999999999999999}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":1e300}"#, Err(TokenError::Time("exp"))),
+            (r#"{"exp":18446744073709551616}"#, Err(TokenError::Time("exp"))),
+            // The last moment before that which a double can name.
+            (r#"{"exp":18446744073709549568}"#, Ok(18_446_744_073_709_549_568)),
             (r#"{"exp":[SOON]}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":true}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":{"a":1}}"#, Err(TokenError::Time("exp"))),
