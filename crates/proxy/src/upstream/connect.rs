@@ -1,5 +1,6 @@
 //! Connections to servers: TCP, and TLS over it.
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,8 +27,12 @@ const ENFILE: i32 = 23;
 /// A connection, and the descriptor it takes from those of clients.
 pub(crate) struct Io {
     stream: Stream,
-    /// How the next head is spelled, where hyper cannot write it so.
     pub(super) slot: Slot,
+    /// The server takes no more bytes. What it has sent before that may still be read: the answer to a request that it
+    /// has not read to its end, or the GOAWAY before it has closed.
+    is_deaf: bool,
+    /// It sends no more either.
+    is_silent: bool,
     _descriptor: Descriptor,
 }
 
@@ -57,7 +62,7 @@ impl Io {
     }
 
     fn new(stream: Stream, descriptor: Descriptor) -> Self {
-        Self { stream, slot: Slot::default(), _descriptor: descriptor }
+        Self { stream, slot: Slot::default(), is_deaf: false, is_silent: false, _descriptor: descriptor }
     }
 
     /// Whether the server has chosen HTTP/2 (RFC 7301).
@@ -117,26 +122,44 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(&mut self.stream, stream => stream.poll_read(cx, into))
+        let room = into.remaining();
+        let read = ready!(each!(&mut self.stream, stream => stream.poll_read(cx, into)));
+        self.is_silent |= read.is_err() || (room > 0 && into.remaining() == room);
+        Poll::Ready(read)
     }
 }
 
+impl Io {
+    /// Writes; what a server refuses once the head of its request is out counts as written, as long as it may have an
+    /// answer to read: whoever drives the connection gives up where a write fails, and reads no more.
+    fn poll_out(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut Stream, &Slot) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_deaf && !self.is_silent {
+            return Poll::Ready(Ok(length));
+        }
+        let written = ready!(write(&mut self.stream, &self.slot));
+        self.is_deaf |= written.as_ref().is_err_and(is_refused) && self.slot.is_sent();
+        Poll::Ready(if self.is_deaf && !self.is_silent { Ok(length) } else { written })
+    }
+}
+
+/// Whether the other side has closed the connection.
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)
+}
+
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, slot, .. } = &mut *self;
-        let mut slot = slot.lock();
-        let Some(respelling) = &mut *slot else {
-            return each!(stream, stream => stream.poll_write(cx, bytes));
-        };
-        let sent = ready!(respelling.poll_send(cx, bytes, |cx, bytes| {
-            each!(&mut *stream, stream => stream.poll_write(cx, bytes))
-        }));
-        *slot = None;
-        Poll::Ready(sent)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut self.stream, stream => stream.poll_flush(cx))
+        let flush = |stream: &mut Stream, _: &Slot| each!(stream, stream => stream.poll_flush(cx)).map_ok(|()| 0);
+        self.poll_out(0, flush).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,13 +169,10 @@ impl AsyncWrite for Io {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.slot.lock().is_some() {
-            // A head comes in one piece.
-            return self.poll_write(cx, slices.first().map_or(&[], |slice| slice));
-        }
-        each!(&mut self.stream, stream => stream.poll_write_vectored(cx, slices))
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.poll_out(length, |stream, slot| each!(stream, stream => slot.poll_send(cx, stream, pieces)))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 use super::ServiceLimits;
 use super::connect::Io;
 use super::failure::{Failure, Kind};
-use super::respelling::{Respelling, Slot};
+use super::respelling::Slot;
 use super::streams::Place;
 use crate::body::{Awaited, RequestBody};
 
@@ -40,6 +40,10 @@ const UNHEARD: usize = usize::MAX - 1;
 
 /// How often is looked whether it has.
 const LISTEN: Duration = Duration::from_millis(1);
+
+/// How many streams that were reset are remembered, so that what still comes on them is known for that. Clients that leave
+/// reset theirs, and a connection that counted what comes late as a fault would end with the streams of all others.
+const RESET: usize = 4096;
 
 /// One exchange at a time with a service.
 pub(crate) struct Link {
@@ -118,6 +122,8 @@ impl Http2 {
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
             .initial_max_send_streams(UNHEARD)
+            .max_concurrent_reset_streams(RESET)
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .handshake(TokioIo::new(io))
@@ -227,8 +233,7 @@ impl Link {
     pub(super) fn is_ready(&mut self) -> bool {
         let Sender::Http1(sender, slot) = &self.sender else { return false };
         !self.stray
-            // An answer may come before the head of its request has been sent.
-            && slot.lock().is_none()
+            && slot.is_sent()
             && Instant::now() < self.until
             && !self.driver.poll(&mut Context::from_waker(Waker::noop()))
             && sender.is_ready()
@@ -250,9 +255,7 @@ impl Link {
         silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
             Sender::Http1(sender, slot) => {
-                if let Some(respelling) = Respelling::of(&request) {
-                    *slot.lock() = Some(respelling);
-                }
+                slot.put(&request);
                 Either::Left(sender.try_send_request(request))
             }
             Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),

@@ -1,12 +1,14 @@
 //! A request's target as its client has sent it, over HTTP/1: a `Uri` cannot hold every byte that clients send, so hyper
 //! writes it percent-encoded, and what it writes is replaced on its way to the socket.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Request;
 use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
 
 /// The target of a request, byte for byte. An extension of a request whose URI has some of it percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +22,23 @@ impl RawTarget {
     }
 }
 
-/// Where a connection finds how the next head that hyper writes begins; empty as soon as that has been sent.
-pub(super) type Slot = Arc<Mutex<Option<Box<Respelling>>>>;
+/// How far the head of a request has come, which the two ends of a connection share: [`Link`](super::Link) has one to
+/// send, and [`Io`](super::Io) sends it.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Head>>);
+
+#[derive(Default)]
+enum Head {
+    /// It has begun to leave, or none is due.
+    #[default]
+    Sent,
+    /// It is sent as hyper writes it.
+    Plain,
+    Respelled(Box<Respelling>),
+}
 
 /// Replaces the beginning of a request line.
-pub(super) struct Respelling {
+struct Respelling {
     /// What hyper writes.
     from: Vec<u8>,
     /// What is sent instead, and behind it what hyper writes in the same piece.
@@ -34,9 +48,46 @@ pub(super) struct Respelling {
     piece: Option<usize>,
 }
 
+impl Slot {
+    /// The head of this request is the next.
+    pub(super) fn put<B>(&self, request: &Request<B>) {
+        *self.0.lock() = Respelling::of(request).map_or(Head::Plain, Head::Respelled);
+    }
+
+    /// Whether none is due. An answer may come before the head of its request has been sent.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(*self.0.lock(), Head::Sent)
+    }
+
+    /// Sends pieces that hyper writes. Returns how much of them has been sent.
+    ///
+    /// # Errors
+    /// The socket's own; and if a head does not begin with its request line.
+    pub(super) fn poll_send<S: AsyncWrite>(
+        &self,
+        cx: &mut Context<'_>,
+        mut socket: Pin<&mut S>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut head = self.0.lock();
+        let sent = match (&mut *head, pieces) {
+            // A head comes in one piece.
+            (Head::Respelled(respelling), [head, ..]) => {
+                respelling.poll_send(cx, head, |cx, bytes| socket.as_mut().poll_write(cx, bytes))
+            }
+            (_, [piece]) => socket.poll_write(cx, piece),
+            (_, pieces) => socket.poll_write_vectored(cx, pieces),
+        };
+        if let Poll::Ready(Ok(_)) = sent {
+            *head = Head::Sent;
+        }
+        sent
+    }
+}
+
 impl Respelling {
     /// `None` if the URI of this request is what its client has sent.
-    pub(super) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
+    fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
         let RawTarget(target) = request.extensions().get()?;
         let method = request.method();
         let from = format!("{method} {} ", request.uri()).into_bytes();
@@ -49,7 +100,7 @@ impl Respelling {
     ///
     /// # Errors
     /// The socket's own; and if the piece does not begin with the request line.
-    pub(super) fn poll_send(
+    fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         piece: &[u8],
