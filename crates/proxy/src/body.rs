@@ -19,8 +19,9 @@ use crate::upstream::Place;
 /// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// Bytes of a body that are kept until its answer begins, so that the request can be sent again.
-const KEPT: usize = 64 << 10;
+/// Bytes of a body that are kept until its answer begins, so that the request can be sent again. A service takes 65,535
+/// bytes before it says anything (RFC 9113, section 6.9.2); the piece that goes beyond them has been read as well.
+const KEPT: usize = 192 << 10;
 
 /// The body of a request. It is read as fast as the service takes it.
 #[derive(Debug)]
@@ -54,8 +55,6 @@ struct State {
     left: u64,
     turn: u32,
     kept: Kept,
-    /// Whether this sending has asked for any of it.
-    taken: bool,
     moved: Instant,
     /// Whether it is the client that lets the service wait.
     client_silent: bool,
@@ -121,7 +120,6 @@ impl RequestBody {
             left: max.unwrap_or(u64::MAX),
             turn: 0,
             kept: Kept::Untouched,
-            taken: false,
             moved: Instant::now(),
             client_silent: false,
             ended: false,
@@ -142,7 +140,7 @@ impl RequestBody {
         }
         state.turn += 1;
         state.moved = Instant::now();
-        (state.ended, state.client_silent, state.taken) = (false, false, false);
+        (state.ended, state.client_silent) = (false, false);
         Some(Self { upload: Some(upload.clone()), turn: state.turn, ..Self::empty() })
     }
 
@@ -185,12 +183,6 @@ impl Upload {
     /// What was wrong with the body.
     pub(crate) fn fault(&self) -> Option<BodyFault> {
         self.state.lock().fault
-    }
-
-    /// Whether some of it is missing at the service: it has bytes, and nobody has asked for them.
-    pub(crate) fn is_withheld(&self) -> bool {
-        let state = self.state.lock();
-        !state.taken && (!state.kept.frames().is_empty() || !state.client.is_end_stream())
     }
 
     /// Keeps what is read from now on, as long as there is little of it.
@@ -308,7 +300,6 @@ impl Body for RequestBody {
         if state.turn != this.turn {
             return Poll::Ready(Some(Err(BodyFault::SentAgain)));
         }
-        state.taken = true;
         if let Some(kept) = state.kept.frames().get(this.yielded) {
             let frame = Frame::from(kept);
             this.yielded += 1;

@@ -1,6 +1,6 @@
 //! Informational answers (1xx) on their way to the client (RFC 9110, section 15.2).
 //!
-//! They pass where both sides speak HTTP/1.1: hyper neither tells of them nor sends them over HTTP/2.
+//! They pass from services of both versions to clients over HTTP/1.1: hyper does not send them over HTTP/2.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 use listener::Gate;
 
-use crate::body::RequestBody;
+use crate::body::{RequestBody, Upload};
 use crate::head;
 use crate::in_flight::InFlight;
 use crate::table::Route;
@@ -37,26 +37,37 @@ impl Client {
     }
 }
 
-/// Hands what comes before the answer to a request on: a 100 to its body if the client expects one, everything else to the
-/// client. Counts for one exchange: a copy of the request is made before it.
-pub(crate) fn watch(request: &mut Request<RequestBody>, client: Option<&Client>) {
-    let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
-    if upload.is_none() && client.is_none() {
-        return;
+/// Hears what comes before the answer to one sending of a request: a 100 is for its body if the client expects one,
+/// everything else for the client.
+pub(crate) struct Watcher {
+    upload: Option<Arc<Upload>>,
+    client: Option<Client>,
+    passed: AtomicUsize,
+}
+
+impl Watcher {
+    /// `None` if nobody would hear of it.
+    pub(crate) fn new(request: &Request<RequestBody>, client: Option<&Client>) -> Option<Self> {
+        let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
+        let is_heard = upload.is_some() || client.is_some();
+        is_heard.then(|| Self { upload, client: client.cloned(), passed: AtomicUsize::new(0) })
     }
-    let client = client.cloned();
-    let passed = AtomicUsize::new(0);
-    hyper::ext::on_informational(request, move |answer| {
-        let status = answer.status();
+
+    pub(crate) fn hear(&self, status: StatusCode, headers: &HeaderMap) {
         if status == StatusCode::CONTINUE {
             // The client gets one of our own when its body is read.
-            upload.as_ref().inspect(|upload| upload.is_wanted());
-        } else if let Some(client) = &client
-            && passed.fetch_add(1, Ordering::Relaxed) < MOST
+            self.upload.as_ref().inspect(|upload| upload.is_wanted());
+        } else if let Some(client) = &self.client
+            && self.passed.fetch_add(1, Ordering::Relaxed) < MOST
         {
-            client.pass(status, answer.headers().clone());
+            client.pass(status, headers.clone());
         }
-    });
+    }
+
+    /// Hears what hyper tells of a request over HTTP/1.
+    pub(crate) fn attach(self, request: &mut Request<RequestBody>) {
+        hyper::ext::on_informational(request, move |answer| self.hear(answer.status(), answer.headers()));
+    }
 }
 
 /// Returns the head of an informational answer, 101 too, as HTTP/1.1 writes it.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use listener::BoxError;
 use session::Registration;
 
 use crate::head;
 use crate::in_flight::{Cancelled, InFlight, Over};
 use crate::record::Record;
-use crate::upstream::{Link, Upstream};
+use crate::upstream::{AnswerBody, Link, Upstream};
 
 /// Bytes of a body that are read and thrown away, at the most.
 const DISCARDED: usize = 64 << 10;
@@ -22,7 +22,7 @@ const DISCARDED: usize = 64 << 10;
 /// The body of an answer. It is read as fast as the client takes it; dropped, it gives the connection to the service back
 /// for the next exchange, or closes it.
 pub(crate) struct Relay {
-    body: Incoming,
+    body: AnswerBody,
     /// Taken when the body has ended.
     link: Option<Box<Link>>,
     upstream: Arc<Upstream>,
@@ -66,7 +66,7 @@ impl Drop for UntilSent {
 
 impl Relay {
     pub(crate) fn new(
-        body: Incoming,
+        body: AnswerBody,
         mut link: Box<Link>,
         (upstream, target): (Arc<Upstream>, usize),
         idle: Duration,

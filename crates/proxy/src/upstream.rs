@@ -5,6 +5,7 @@ mod check;
 mod connect;
 mod copy;
 mod failure;
+mod http2;
 mod link;
 mod pool;
 mod reach;
@@ -20,19 +21,18 @@ use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 
 use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
-use crate::informational::{self, Client};
+use crate::informational::{Client, Watcher};
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
 pub(crate) use failure::{Failure, Kind};
-pub(crate) use link::{Link, Patience, SendError};
+pub(crate) use link::{AnswerBody, Link, Patience, SendError};
 pub(crate) use respelling::RawTarget;
 pub(crate) use streams::Place;
 use target::Target;
@@ -89,7 +89,7 @@ pub(crate) struct Upstream {
 /// An answer that has begun.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<AnswerBody>,
     pub(crate) link: Box<Link>,
     /// Whose it is.
     pub(crate) target: usize,
@@ -153,7 +153,9 @@ impl Upstream {
         while let Some(at) = self.balancer.pick(tried) {
             let target = &self.targets[at];
             let began = Instant::now();
-            let mut link = match self.link(target, only_new, limits).await {
+            // Others may have taken all that a shared connection is good for: a new one is good for one exchange at least.
+            let is_unlucky = resent > 0 && resent % (RESENDS_AT_ONCE + 1) == 0;
+            let mut link = match self.link(target, only_new || is_unlucky, limits).await {
                 Ok(link) => link,
                 Err(failure) => {
                     self.complain(target, &failure);
@@ -180,8 +182,8 @@ impl Upstream {
             {
                 upload.keep();
             }
-            informational::watch(&mut request, client);
-            match link.send(request, patience).await {
+            let watcher = Watcher::new(&request, client);
+            match link.send(request, watcher, patience).await {
                 Ok(response) if response.headers().len() <= limits.fields => {
                     if let Some(upload) = &upload {
                         upload.answered();
@@ -193,9 +195,11 @@ impl Upstream {
                     let failure = Failure::new(Kind::Head, link::HEAD_LIMITS);
                     return Err(self.give_up(at, &SendError::Garbage(failure), upload.as_deref()));
                 }
-                Err(SendError::NotSent(unsent)) if resent < if link.fresh { 1 } else { RESENDS } => {
+                Err(SendError::NotSent(unsent))
+                    if resent < if link.fresh && !link.is_http2() { 1 } else { RESENDS } =>
+                {
                     resent += 1;
-                    only_new = true;
+                    only_new = !link.is_http2();
                     request = *unsent;
                 }
                 Err(SendError::Unprocessed(failure))

@@ -78,7 +78,7 @@ async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck, limi
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let patience = Patience { answer: check.timeout, idle: check.timeout };
-    let answer = link.send(request, patience).await;
+    let answer = link.send(request, None, patience).await;
     answer.is_ok_and(|answer| answer.status().is_success() || answer.status().is_redirection())
 }
 

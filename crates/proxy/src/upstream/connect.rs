@@ -10,6 +10,7 @@ use std::{fmt, io};
 use descriptors::Descriptor;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
@@ -23,6 +24,9 @@ use crate::definition::TargetConfig;
 /// The process has no descriptor left, and the system has none; the same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
+
+/// How long a server may be silent until it is asked, by TCP, whether it is still there, and how long it has to say so.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// A connection, and the descriptor it takes from those of clients.
 pub(crate) struct Io {
@@ -85,14 +89,25 @@ async fn reach(target: &TargetConfig, within: Duration) -> Result<TcpStream, Fai
         let step = if addresses.peek().is_some() { left / 2 } else { left };
         match timeout(step, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
-                tcp.set_nodelay(true).map_err(|error| Failure::of(Kind::Connect, &error))?;
-                return Ok(tcp);
+                return set_up(&tcp).map(|()| tcp).map_err(|error| Failure::of(Kind::Connect, &error));
             }
             Ok(Err(error)) => last = failure(Kind::Connect, &error, format_args!("{address}: {error}")),
             Err(_) => last = Failure::new(Kind::ConnectTimeout, address),
         }
     }
     Err(last)
+}
+
+/// Sends at once, and notices a server that is gone without a word: HTTP/2 streams may be silent for hours, and services
+/// take PINGs of HTTP/2 for an attack where they come more often than every few minutes (gRPC's `too_many_pings`).
+fn set_up(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(tcp);
+    socket
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(QUIET / 4).with_retries(4))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(QUIET))?;
+    Ok(())
 }
 
 /// A failure of this kind, unless no descriptor is left.
@@ -158,7 +173,8 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flush = |stream: &mut Stream, _: &Slot| each!(stream, stream => stream.poll_flush(cx)).map_ok(|()| 0);
+        let flush =
+            |stream: &mut Stream, _: &Slot| each!(stream, stream => stream.poll_flush(cx)).map_ok(|()| 0);
         self.poll_out(0, flush).map_ok(|_| ())
     }
 
@@ -180,5 +196,29 @@ impl AsyncWrite for Io {
             Stream::Clear(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is gone is noticed after twice [`QUIET`], whether or not something was being sent.
+    #[tokio::test]
+    async fn a_server_that_is_gone_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = TargetConfig {
+            scheme: http::uri::Scheme::HTTP,
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            weight: 1,
+        };
+        let tcp = reach(&target, QUIET).await.unwrap();
+        let socket = SockRef::from(&tcp);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap(), QUIET);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(QUIET));
     }
 }

@@ -4,46 +4,36 @@
 //! switch between tasks, and a client that goes away takes the connection with it. An HTTP/2 connection is shared, and has
 //! a task.
 
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::Either;
+use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::{Mutex, MutexGuard};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use super::ServiceLimits;
 use super::connect::Io;
 use super::failure::{Failure, Kind};
+use super::http2::{self, Http2, Sending};
 use super::respelling::Slot;
 use super::streams::Place;
 use crate::body::{Awaited, RequestBody};
+use crate::informational::Watcher;
 
 /// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400 KiB, which it would
 /// hold for each client that is slow.
 const READ_BUFFER: usize = 64 << 10;
-
-/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
-const PING: Duration = Duration::from_secs(20);
-
-/// The limit of streams of a service that has not said anything yet; without a limit, h2 tells the largest number.
-const UNHEARD: usize = usize::MAX - 1;
-
-/// How often is looked whether it has.
-const LISTEN: Duration = Duration::from_millis(1);
-
-/// How many streams that were reset are remembered, so that what still comes on them is known for that. Clients that leave
-/// reset theirs, and a connection that counted what comes late as a fault would end with the streams of all others.
-const RESET: usize = 4096;
 
 /// One exchange at a time with a service.
 pub(crate) struct Link {
@@ -63,28 +53,31 @@ pub(crate) struct Link {
     stray: bool,
 }
 
-/// Sends requests over a shared HTTP/2 connection.
-#[derive(Clone)]
-pub(super) struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    /// Has a task, and knows what the service allows. Taken out when it has ended: what it holds is to be given up.
-    connection: Arc<Mutex<Option<Connection>>>,
-}
-
-type Connection = http2::Connection<TokioIo<Io>, RequestBody, TokioExecutor>;
-
 enum Sender {
     /// The slot is that of its [`Io`].
     Http1(http1::SendRequest<RequestBody>, Slot),
     Http2(Http2),
 }
 
-/// Moves the bytes of an HTTP/1 connection.
-struct Driver {
-    /// `None`: it is HTTP/2, which has a task for that.
-    connection: Option<http1::Connection<TokioIo<Io>, RequestBody>>,
-    /// It has ended, and must not be polled.
-    over: bool,
+/// Moves the bytes of an exchange.
+enum Driver {
+    /// Of its whole connection.
+    Http1 {
+        connection: http1::Connection<TokioIo<Io>, RequestBody>,
+        /// It has ended, and must not be polled.
+        over: bool,
+    },
+    /// Of the request's body, until the answer begins; the connection has a task of its own.
+    Http2(Option<Sending>),
+    /// Of what is left of the body by then: in a task, since the client may send all of it before it reads anything.
+    Task { _ends_with_this: JoinSet<()> },
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Http1(Incoming),
+    Http2(RecvStream),
 }
 
 /// How long an exchange may stand still.
@@ -113,64 +106,6 @@ pub(crate) enum SendError {
     ClientSilent,
 }
 
-impl Http2 {
-    /// Opens a connection, waits for what the service says of its limits, and drives it until it ends. A request that
-    /// were sent before would be refused, or wait in hyper, where the service allows fewer than come at once.
-    pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
-        let failed = |error: &hyper::Error| Failure::of(Kind::Connect, error);
-        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-            .initial_max_send_streams(UNHEARD)
-            .max_concurrent_reset_streams(RESET)
-            .max_local_error_reset_streams(None)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|error| failed(&error))?;
-        let mut listen = tokio::time::interval(LISTEN);
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                    let error = ended.err().map(|error| failed(&error));
-                    return Poll::Ready(Err(
-                        error.unwrap_or_else(|| Failure::new(Kind::Protocol, NO_SETTINGS))
-                    ));
-                }
-                if connection.current_max_send_streams() != UNHEARD {
-                    return Poll::Ready(Ok(()));
-                }
-                ready!(listen.poll_tick(cx));
-            }
-        })
-        .await?;
-        let connection = Arc::new(Mutex::new(Some(connection)));
-        let driven = connection.clone();
-        tokio::spawn(poll_fn(move |cx| {
-            let mut driven = driven.lock();
-            if let Some(connection) = driven.as_mut() {
-                // Whoever has an exchange on it sees how it ends; nobody else needs to.
-                let _ = ready!(Pin::new(connection).poll(cx));
-            }
-            let ended = driven.take();
-            MutexGuard::unlocked(&mut driven, || drop(ended));
-            Poll::Ready(())
-        }));
-        Ok(Self { sender, connection })
-    }
-
-    /// How many streams the service allows at once (RFC 9113, section 6.5.2).
-    pub(super) fn limit(&self) -> usize {
-        self.connection.lock().as_ref().map_or(0, |connection| connection.current_max_send_streams())
-    }
-
-    /// Whether no other stream can be opened: it has ended, or the service has said that it goes away.
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-}
-
 impl Link {
     /// A new HTTP/1 connection.
     pub(super) async fn http1(io: Io, limits: &ServiceLimits) -> hyper::Result<Self> {
@@ -181,14 +116,14 @@ impl Link {
             .max_buf_size(READ_BUFFER.max(limits.head));
         let slot = io.slot.clone();
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
-        let driver = Driver { connection: Some(connection), over: false };
+        let driver = Driver::Http1 { connection, over: false };
         Ok(Self::new(Sender::Http1(sender, slot), driver, Instant::now() + limits.connection_age))
     }
 
     /// An exchange over an HTTP/2 connection, which is shared where it has a place on it.
     pub(super) fn http2(sender: Http2, place: Option<Place>) -> Self {
-        let driver = Driver { connection: None, over: false };
-        Self { place: place.map(Arc::new), ..Self::new(Sender::Http2(sender), driver, Instant::now()) }
+        let link = Self::new(Sender::Http2(sender), Driver::Http2(None), Instant::now());
+        Self { place: place.map(Arc::new), ..link }
     }
 
     fn new(sender: Sender, driver: Driver, until: Instant) -> Self {
@@ -239,16 +174,16 @@ impl Link {
             && sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer; `watcher` hears what comes before it.
     pub(crate) async fn send(
         &mut self,
         mut request: Request<RequestBody>,
+        watcher: Option<Watcher>,
         patience: Patience,
-    ) -> Result<Response<Incoming>, SendError> {
+    ) -> Result<Response<AnswerBody>, SendError> {
         // A body may take longer than its answer: the stream is open until both have ended.
         request.body_mut().occupy(self.place.clone());
-        let (upload, is_idempotent) = (request.body().upload(), request.method().is_idempotent());
-        let is_http2 = self.is_http2();
+        let upload = request.body().upload();
         let (sent, Self { sender, driver, silence, stray, .. }) = (Instant::now(), self);
         // What is waited for changes while a body is sent: then it is looked at more often.
         let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
@@ -256,30 +191,33 @@ impl Link {
         let mut answer = pin!(match sender {
             Sender::Http1(sender, slot) => {
                 slot.put(&request);
+                if let Some(watcher) = watcher {
+                    watcher.attach(&mut request);
+                }
                 Either::Left(sender.try_send_request(request))
             }
-            Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),
+            Sender::Http2(http2) => {
+                let (answer, sending) = http2.send(request, watcher)?;
+                *driver = Driver::Http2(sending);
+                Either::Right(answer)
+            }
         });
         poll_fn(|cx| {
             let over = driver.poll(cx);
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                *stray = answer.as_ref().is_ok_and(announces_what_must_not_come);
-                return Poll::Ready(answer.map_err(|mut error| {
-                    match (error.take_message(), error.error()) {
-                        (Some(request), _) => SendError::NotSent(Box::new(request)),
-                        // hyper drops a request with its connection while it waits for a stream. The stream may have been
-                        // opened just before, with the head of the request: then only what is missing tells.
-                        (None, error)
-                            if is_http2
-                                && (error.is_user() || error.is_canceled())
-                                && (is_idempotent
-                                    || upload.as_ref().is_some_and(|upload| upload.is_withheld())) =>
-                        {
-                            SendError::Unprocessed(Failure::of(Kind::Closed, error))
-                        }
-                        (None, error) => SendError::from(error),
-                    }
-                }));
+            let answered = match answer.as_mut().as_pin_mut() {
+                Either::Left(answer) => answer.poll(cx).map(|answer| {
+                    let answer = answer.map_err(|mut error| match error.take_message() {
+                        Some(request) => SendError::NotSent(Box::new(request)),
+                        None => SendError::from(error.error()),
+                    })?;
+                    *stray = announces_what_must_not_come(&answer);
+                    Ok(answer.map(AnswerBody::Http1))
+                }),
+                Either::Right(answer) => answer.poll(cx).map_ok(|answer| answer.map(AnswerBody::Http2)),
+            };
+            if answered.is_ready() {
+                driver.detach();
+                return answered;
             }
             if over {
                 return Poll::Ready(Err(SendError::Closed(Failure::new(Kind::Closed, ""))));
@@ -306,22 +244,20 @@ impl Link {
     /// The next piece of an answer; an error where it does not come, or not in time.
     pub(crate) fn poll_body(
         &mut self,
-        body: &mut Incoming,
+        body: &mut AnswerBody,
         idle: Duration,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut polled = Pin::new(&mut *body).poll_frame(cx);
-        if polled.is_pending() {
+        if polled.is_pending() && matches!(self.driver, Driver::Http1 { .. }) {
             self.driver.poll(cx);
             polled = Pin::new(body).poll_frame(cx);
         }
-        match polled {
-            Poll::Ready(frame) => {
-                self.moved(idle);
-                Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken)))
-            }
-            Poll::Pending => self.silence.as_mut().poll(cx).map(|()| Some(Err(Broken))),
+        if polled.is_ready() {
+            self.moved(idle);
+            return polled;
         }
+        self.silence.as_mut().poll(cx).map(|()| Some(Err(Broken)))
     }
 
     /// Something has come: the wait begins anew.
@@ -330,8 +266,9 @@ impl Link {
     }
 
     /// The socket of a connection that has been upgraded, and what was read from it too early.
-    pub(crate) fn into_tunnel(mut self) -> Option<(Io, bytes::Bytes)> {
-        let parts = self.driver.connection.take()?.into_parts();
+    pub(crate) fn into_tunnel(self) -> Option<(Io, Bytes)> {
+        let Driver::Http1 { connection, .. } = self.driver else { return None };
+        let parts = connection.into_parts();
         Some((parts.io.into_inner(), parts.read_buf))
     }
 }
@@ -351,14 +288,59 @@ fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
 pub(crate) struct Broken;
 
 impl Driver {
-    /// Moves bytes; whether that has come to its end.
+    /// Moves bytes; whether its connection has come to its end.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(connection) = &mut self.connection
-            && !self.over
-        {
-            self.over = connection.poll_without_shutdown(cx).is_ready();
+        match self {
+            Self::Http1 { connection, over } => {
+                *over = *over || connection.poll_without_shutdown(cx).is_ready();
+                return *over;
+            }
+            Self::Http2(sending) => {
+                if sending.as_mut().is_some_and(|body| body.poll(cx).is_ready()) {
+                    *sending = None;
+                }
+            }
+            Self::Task { .. } => {}
         }
-        self.over
+        false
+    }
+
+    /// The answer has begun: what is left of the body goes on by itself.
+    fn detach(&mut self) {
+        if let Self::Http2(sending) = self
+            && let Some(mut body) = sending.take()
+        {
+            let mut task = JoinSet::new();
+            task.spawn(poll_fn(move |cx| body.poll(cx)));
+            *self = Self::Task { _ends_with_this: task };
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| Broken),
+            Self::Http2(stream) => http2::poll_frame(stream, cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(stream) if stream.is_end_stream() => SizeHint::with_exact(0),
+            Self::Http2(_) => SizeHint::default(),
+        }
     }
 }
 
@@ -370,28 +352,9 @@ impl From<&hyper::Error> for SendError {
         if error.is_parse() {
             return Self::Garbage(Failure::of(Kind::Protocol, error));
         }
-        let Some(http2) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-            return Self::Closed(Failure::of(Kind::Closed, error));
-        };
-        // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its connection.
-        let is_unprocessed = http2.is_go_away() || http2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        match (http2.is_remote(), http2.is_library()) {
-            (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(Kind::Closed, error)),
-            // h2 has no other error for a head that is too large.
-            (_, true) if http2.is_reset() && http2.reason() == Some(h2::Reason::PROTOCOL_ERROR) => {
-                Self::Garbage(Failure::new(
-                    Kind::Protocol,
-                    format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}"),
-                ))
-            }
-            (_, true) => Self::Garbage(Failure::of(Kind::Protocol, error)),
-            _ => Self::Closed(Failure::of(Kind::Closed, error)),
-        }
+        Self::Closed(Failure::of(Kind::Closed, error))
     }
 }
-
-/// An HTTP/2 connection begins with them (RFC 9113, section 3.4).
-const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/2";
 
 /// Names the limits of an answer's head.
 pub(super) const HEAD_LIMITS: &str =

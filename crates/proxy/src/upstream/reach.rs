@@ -7,7 +7,8 @@ use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
 use super::connect::Io;
 use super::failure::{Failure, Kind};
-use super::link::{Http2, Link};
+use super::http2::Http2;
+use super::link::Link;
 use super::streams::{RECHECK, Streams};
 use super::target::Target;
 use super::tls::Tls;
@@ -17,7 +18,8 @@ use super::{ServiceLimits, Upstream};
 const CONNECT: Duration = Duration::from_secs(5);
 
 impl Upstream {
-    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new one.
+    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new one; with `only_new` one
+    /// that nobody has used or shares.
     pub(super) async fn link(
         &self,
         target: &Target,
@@ -25,7 +27,7 @@ impl Upstream {
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
         // Boxed: most requests find a connection.
-        if self.config.http2 && !target.pool.streams.declined() {
+        if self.config.http2 && !target.pool.streams.declined() && !only_new {
             return match shared(&target.pool.streams) {
                 Some(link) => Ok(link),
                 None => Box::pin(self.stream(target, limits)).await,

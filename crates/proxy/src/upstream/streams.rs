@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, Notify};
 
 use super::failure::Failure;
-use super::link::Http2;
+use super::http2::Http2;
 
 /// The most connections to one server.
 pub(super) const MOST: usize = 128;
