@@ -100,6 +100,30 @@ fn early() -> SocketAddr {
     address
 }
 
+/// A service that answers as soon as it has seen the head of a request, and closes with the rest unread: the system
+/// resets the connection then.
+fn impatient() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut wire = Wire::patient(stream);
+            if let Some(head) = Received::read_head(&mut wire) {
+                if head.header("upgrade").is_some() {
+                    wire.send(
+                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: talk\r\n\r\n",
+                    );
+                    wire.exactly(5);
+                    wire.send("enough");
+                } else {
+                    wire.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+                }
+            }
+        }
+    });
+    address
+}
+
 struct Place {
     gateway: Gateway,
     folder: Folder,
@@ -249,6 +273,38 @@ fn f08_a_client_that_asks_first_gets_the_answer_and_no_100() {
         let head = Response::read_head(&mut wire).expect("an answer");
         assert!(matches!(head.status, 401 | 404 | 413), "{path}: {}", head.status);
         assert_eq!(head.header("connection"), Some("close"), "{path}");
+    }
+}
+
+/// Most of the time the write to such a service fails before its answer has been read.
+#[test]
+fn f08_what_a_service_says_before_it_resets_the_connection_arrives() {
+    let apis =
+        json!([api_of("all", impatient(), json!([{ "id": "e", "path_regex": "/", "method": "POST" }]))]);
+    let (apis, folder) = (apis.to_string(), Folder::new());
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("MAX_BODY_BYTES", "100000000")]);
+    let (url, big) = (format!("http://{}/", gateway.inbound()), folder.join("big"));
+    std::fs::write(&big, vec![b'x'; BIG]).expect("a file");
+    for _ in 0..5 {
+        assert_eq!(node(&url, "POST", "text/plain"), "413");
+        assert_eq!(python(&url, "POST", "text/plain"), "413");
+        assert_eq!(curl(&url, "POST", "text/plain", &big, &["-H", "expect:"]), "413");
+        assert_eq!(curl(&url, "POST", "text/plain", &big, &["--http2-prior-knowledge"]), "413");
+    }
+    assert!(!gateway.log().contains("service failed"), "{}", gateway.log());
+}
+
+#[test]
+fn f08_the_last_words_of_a_tunnel_arrive() {
+    let apis =
+        json!([api_of("all", impatient(), json!([{ "id": "e", "path_regex": "/", "method": "GET" }]))]);
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
+    for _ in 0..20 {
+        let mut wire = Wire::connect(gateway.inbound());
+        wire.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: talk\r\n\r\n");
+        assert_eq!(Response::read_head(&mut wire).expect("a head").status, 101);
+        wire.send(vec![b'x'; 1 << 20]);
+        assert_eq!(wire.exactly(6).as_deref(), Some(&b"enough"[..]));
     }
 }
 

@@ -152,6 +152,9 @@ fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
         (Request::post_json("/x", r#"{"a":1}"#), r#"{"a":1}"#),
         (Request::new("POST", "/x"), ""),
         (Request::new("PUT", "/x").body("x".repeat(40_000)), &"x".repeat(40_000)),
+        // More than the service has taken.
+        (Request::new("PUT", "/x").body("x".repeat(65_536)), &"x".repeat(65_536)),
+        (Request::new("POST", "/x").body("x".repeat(900_000)), &"x".repeat(900_000)),
     ] {
         let (upstream, gateway) = start(&[]);
         let mut client = request.start(gateway.inbound());
@@ -162,7 +165,9 @@ fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
         }
         service.go_away(stream - 1, NO_ERROR);
         let mut again = RawHttp2::accepted(upstream.accept(), &[]);
+        again.window(0, 1 << 20);
         let stream = again.request().expect("the request again");
+        again.window(stream, 1 << 20);
         let ended =
             |frame: &raw::RawFrame| frame.flags & flag::END_STREAM != 0 && frame.kind <= kind::HEADERS;
         if !again.frames().iter().any(ended) {
@@ -239,12 +244,12 @@ fn f11_a_body_that_is_gone_is_not_sent_again() {
     let (upstream, gateway) = start(&[]);
     let mut client = Wire::connect(gateway.inbound());
     client.send("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
-    client.send("x".repeat(200_000));
+    client.send("x".repeat(500_000));
     let mut service = RawHttp2::accepted(upstream.accept(), &[(4, 1 << 20)]);
     service.window(0, 1 << 20);
     let stream = service.request().expect("a request");
     let mut got = 0;
-    while got < 150_000 {
+    while got < 300_000 {
         got += service.until(|frame| frame.kind == kind::DATA).expect("a body").payload.len();
     }
     service.frame(kind::RST_STREAM, 0, stream, REFUSED_STREAM);

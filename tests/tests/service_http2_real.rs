@@ -33,6 +33,51 @@ fn f11_nginx_goes_away_after_every_fifth_request() {
     all_are_answered(nginx.address());
 }
 
+/// A crowd on connections that are good for one request, or for five with two at once: most requests meet a GOAWAY, and
+/// some of them several.
+#[test]
+fn f11_a_crowd_of_posts_at_a_service_that_goes_away_all_the_time() {
+    for limits in ["keepalive_requests 1;", "keepalive_requests 5; http2_max_concurrent_streams 2;"] {
+        let nginx = Nginx::start_http2(&format!("{limits} location / {{ return 200 ok; }}"));
+        let apis = pass_all_http2(nginx.address());
+        let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    let mut client = Wire::connect(gateway.inbound());
+                    for number in 0..50 {
+                        client.send("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+                        let answer = Response::read(&mut client, false);
+                        assert_eq!(answer.status, 200, "{limits} {number}: {}", answer.shown());
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// What they do not read is bounded for each stream, and never fills the window of the connection.
+#[test]
+fn f10_clients_that_do_not_read_hold_up_nobody_else() {
+    let nginx = Nginx::start_http2("root www;");
+    nginx.serve("big", 16 << 20);
+    nginx.serve("small", 2);
+    let apis = pass_all_http2(nginx.address());
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let slow: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = Wire::connect_narrow(gateway.inbound());
+            client.send("GET /big HTTP/1.1\r\nhost: x\r\n\r\n");
+            assert_eq!(Response::read_head(&mut client).expect("an answer").status, 200);
+            client
+        })
+        .collect();
+    for _ in 0..10 {
+        assert_eq!(gateway.ask(&Request::get("/small")).text(), "\0\0", "{}", gateway.log());
+    }
+    drop(slow);
+}
+
 #[test]
 fn f10_haproxy_takes_two_streams_at_once() {
     let haproxy = Haproxy::start(
