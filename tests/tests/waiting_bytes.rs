@@ -1,5 +1,6 @@
 //! What waits for all slow clients together has a bound (`WAITING_BYTES`), and at it the fullest connection goes first.
 
+use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
 use serde_json::json;
 
@@ -115,4 +116,68 @@ fn f03_at_the_bound_of_all_that_waits_the_fullest_goes_first() {
         }
         drop(crowd);
     }
+}
+
+/// What is kept so that a request can be sent again is given up first: nobody notices.
+#[test]
+fn f03_copies_of_bodies_count_and_are_let_go() {
+    const CLIENTS: usize = 20;
+    const BODY: usize = 100_000;
+    let service = RawUpstream::by_hand();
+    let apis = pass_all_http2(service.address());
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("WAITING_BYTES", "1MiB")]);
+    let request = Request::new("POST", "/x").body("x".repeat(BODY));
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| request.start(gateway.inbound())).collect();
+    let mut service = RawHttp2::accepted(service.accept(), &[]);
+    service.window(0, 1 << 30);
+    let (mut streams, mut came, mut most) = (Vec::new(), 0, 0.0_f64);
+    while came < CLIENTS * BODY {
+        let frame = service.read().expect("all requests");
+        if frame.kind == kind::HEADERS {
+            service.window(frame.stream, 1 << 20);
+            streams.push(frame.stream);
+        }
+        came += if frame.kind == kind::DATA { frame.payload.len() } else { 0 };
+        most = most.max(waiting(&gateway));
+    }
+    assert!(most > BOUND / 2.0, "the copies count: {most}");
+    assert!(waiting(&gateway) <= BOUND, "{} bytes", waiting(&gateway));
+    for stream in streams {
+        service.answer(stream, None);
+        service.frame(kind::DATA, flag::END_STREAM, stream, "ok");
+    }
+    for client in &mut clients {
+        assert_eq!(Response::read(client, false).text(), "ok");
+    }
+    gateway.await_metric("rig_waiting_bytes", 0.0);
+}
+
+/// An asynchronous answer comes whole, however slowly its client reads.
+#[test]
+fn f03_asynchronous_answers_count() {
+    const ANSWER: usize = 6 << 20;
+    let service = Upstream::start();
+    let endpoints =
+        json!([{ "id": "a", "path_regex": "/.*", "method": "GET", "response_from": "http_async" }]);
+    let apis = json!([service.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("WAITING_BYTES", "16MiB")]);
+    let body = "x".repeat(ANSWER);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Wire::connect_narrow(gateway.inbound());
+        client.send("GET /x/async HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let asked = service.next();
+        let (_, token) = asked.target.split_once("correlation=").expect("a token");
+        let answer = Request::new("POST", "/v3/responses")
+            .header("rig-correlation", token)
+            .header("rig-response-code", "200")
+            .body(&body);
+        assert_eq!(gateway.ask_internal(&answer).status, 202);
+        clients.push(client);
+        assert!(waiting(&gateway) <= f64::from(16 << 20), "{} bytes", waiting(&gateway));
+    }
+    let came: Vec<_> = clients.iter_mut().map(|client| client.rest().len()).collect();
+    let whole = came.iter().filter(|came| **came > ANSWER).count();
+    assert_eq!(whole, 2, "one of them had to go: {came:?}");
+    gateway.await_metric("rig_waiting_bytes", 0.0);
 }

@@ -13,9 +13,6 @@ use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
 use crate::routes::{Asked, HEADERS, Shared};
 
-/// An answer of so many bytes finds room in the socket, and is not counted among what waits.
-const SMALL: usize = 16 << 10;
-
 pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
     let sender = asked.sender();
@@ -83,10 +80,9 @@ async fn poll(
     let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
     match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
-            if let Some(gate) = asked.peer.gate.as_ref().filter(|_| batch.body.len() > SMALL) {
-                // It waits for a client that may never read it; where it has to go, the socket goes with it.
-                let cut = gate.clone();
-                gate.hold(shared.hub.config().memory.hold(batch.body.len(), move || _ = cut.silence()));
+            if let Some(gate) = &asked.peer.gate {
+                // It waits for a client that may never read it.
+                gate.count(batch.body.len(), &shared.hub.config().memory);
             }
             let mut response = answer(StatusCode::OK, JSON, batch.body);
             if batch.over {

@@ -6,6 +6,7 @@ use std::mem::take;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use memory::Memory;
 use parking_lot::Mutex;
 
 /// Says of an answer with payload whether it may still be written. Clones are the same gate; each socket has one, since
@@ -30,6 +31,9 @@ pub(crate) struct Interim {
     bytes: Vec<u8>,
     written: usize,
 }
+
+/// An answer of so many bytes finds room in the socket, and is not counted among what waits.
+const SMALL: usize = 16 << 10;
 
 /// The most bytes of informational answers that wait; what comes on top is dropped, as it may be (RFC 8297, section 2).
 const INTERIM: usize = 64 << 10;
@@ -57,6 +61,16 @@ impl Gate {
     /// Keeps something until all that was answered has left the socket, or the socket is closed.
     pub fn hold(&self, what: impl Any + Send) {
         self.0.lock().held.push(Box::new(what));
+    }
+
+    /// Counts the bytes of an answer that has begun in `memory` until it has left; where it has to go, the socket goes with
+    /// it. Small ones are not worth it.
+    pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
+        if bytes > SMALL {
+            self.begin();
+            let cut = self.clone();
+            self.hold(memory.hold(bytes, move || _ = cut.silence()));
+        }
     }
 
     /// Ends the socket, unless all payload has left it: when this returns, no more of it is written. Returns whether

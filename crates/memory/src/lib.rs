@@ -7,6 +7,7 @@
 //! Bytes that several clients wait for are counted for each of them, though they are in memory once.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -137,6 +138,21 @@ impl Held {
         if self.share.memory.change(0, bytes) {
             self.share.memory.make_room();
         }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("bound", &self.bound)
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("bytes", &self.share.bytes).finish_non_exhaustive()
     }
 }
 

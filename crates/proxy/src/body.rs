@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderMap, HeaderName};
 use hyper::body::{Body, Frame, SizeHint};
 use listener::ClientBody;
+use memory::{Held, Memory};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
@@ -44,6 +46,8 @@ pub(crate) struct Upload {
     state: Mutex<State>,
     /// To be woken when the service wants the body.
     wanted: AtomicWaker,
+    /// What is kept has to go: too many bytes wait in memory.
+    evicted: AtomicBool,
     /// What the definition sets: none of it may come after the body.
     set: Arc<[HeaderName]>,
 }
@@ -71,7 +75,7 @@ enum Kept {
     /// Nothing has been read.
     Untouched,
     /// All of it, within [`KEPT`].
-    Yes { frames: Vec<KeptFrame>, bytes: usize },
+    Yes { frames: Vec<KeptFrame>, bytes: usize, held: Held },
 }
 
 #[derive(Clone, Debug)]
@@ -126,7 +130,12 @@ impl RequestBody {
             fault: None,
             continued: false,
         };
-        let upload = Upload { state: Mutex::new(state), wanted: AtomicWaker::new(), set: set.clone() };
+        let upload = Upload {
+            state: Mutex::new(state),
+            wanted: AtomicWaker::new(),
+            evicted: AtomicBool::new(false),
+            set: set.clone(),
+        };
         Self { upload: Some(Arc::new(upload)), ..Self::empty() }
     }
 
@@ -185,11 +194,22 @@ impl Upload {
         self.state.lock().fault
     }
 
-    /// Keeps what is read from now on, as long as there is little of it.
-    pub(crate) fn keep(&self) {
+    /// Keeps what is read from now on, as long as there is little of it, and little in `memory` all together.
+    pub(crate) fn keep(self: &Arc<Self>, memory: &Arc<Memory>) {
         let mut state = self.state.lock();
         if matches!(state.kept, Kept::Untouched) {
-            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0 };
+            let upload = Arc::downgrade(self);
+            let held = memory.hold(0, move || _ = upload.upgrade().inspect(|upload| upload.evict()));
+            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0, held };
+        }
+    }
+
+    /// Lets go of what is kept: the request is not sent again.
+    fn evict(&self) {
+        match self.state.try_lock() {
+            Some(mut state) => state.kept = Kept::No,
+            // Whoever is reading sees it: maybe what has just been read was too much.
+            None => self.evicted.store(true, Ordering::Relaxed),
         }
     }
 
@@ -247,20 +267,23 @@ impl Kept {
     }
 
     fn push(&mut self, frame: &Frame<Bytes>) {
-        let Self::Yes { frames, bytes } = self else {
+        let Self::Yes { frames, bytes, held } = self else {
             *self = Self::No;
             return;
         };
+        // Each frame costs its own bytes, and some more.
+        let more = frame.data_ref().map_or(0, Bytes::len) + size_of::<KeptFrame>();
+        *bytes += more;
+        if *bytes > KEPT {
+            *self = Self::No;
+            return;
+        }
         if let Some(data) = frame.data_ref() {
-            *bytes += data.len();
             frames.push(KeptFrame::Data(data.clone()));
         } else if let Some(trailers) = frame.trailers_ref() {
             frames.push(KeptFrame::Trailers(trailers.clone()));
         }
-        // Each frame costs its own bytes, and some more.
-        if *bytes + frames.len() * size_of::<KeptFrame>() > KEPT {
-            *self = Self::No;
-        }
+        held.add(more);
     }
 }
 
@@ -309,6 +332,9 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(frame)));
         }
         let polled = state.read(&upload.set, cx);
+        if upload.evicted.load(Ordering::Relaxed) {
+            state.kept = Kept::No;
+        }
         this.yielded = state.kept.frames().len();
         polled
     }

@@ -188,7 +188,9 @@ impl Exchange<'_> {
         let patience = Patience { answer, idle: config.idle_timeout };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
-            let sent = self.route.upstream.send(request, client.as_ref(), patience, &config.services).await;
+            let upstream = &self.route.upstream;
+            let sent =
+                upstream.send(request, client.as_ref(), patience, &config.services, &config.memory).await;
             let answered = sent.map_err(|failed| told(record, failed))?;
             let mut answer = self.answer(answered, wanted, expected, session, record).await?;
             if let Answer::Response(response) = &mut answer
@@ -220,6 +222,9 @@ impl Exchange<'_> {
         let answer = answer.map_err(|_| Refusal::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
         record.answered(answer.status);
+        if let Some(gate) = &self.peer.gate {
+            gate.count(answer.body.len(), &self.proxy.config.memory);
+        }
         let cors = (&self.proxy.config.cors, self.origin);
         Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
     }

@@ -7,6 +7,7 @@ use auth::{Cors, Verifier};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use listener::{Answer, ClientBody, Peer};
+use memory::Memory;
 use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// The connections to services, and how large the heads of their answers may be.
     pub services: ServiceLimits,
+    /// Counts what waits for slow services and clients.
+    pub memory: Arc<Memory>,
 }
 
 /// The proxy of a node.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
+use memory::Memory;
 use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 
@@ -133,7 +134,7 @@ impl Upstream {
     /// - where it is idempotent and has no body, and a server has closed a connection that was kept, or a new one while
     ///   there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
     ///
-    /// `client` gets what comes before the answer.
+    /// `client` gets what comes before the answer; `memory` counts what is kept of the body.
     ///
     /// # Errors
     /// What the client is told, and why.
@@ -143,6 +144,7 @@ impl Upstream {
         client: Option<&Client>,
         patience: Patience,
         limits: &ServiceLimits,
+        memory: &Arc<Memory>,
     ) -> Result<Answered, Failed> {
         let upload = request.body().upload();
         let replayable = request.body().is_empty() && request.method().is_idempotent();
@@ -180,7 +182,7 @@ impl Upstream {
             if link.is_http2()
                 && let Some(upload) = &upload
             {
-                upload.keep();
+                upload.keep(memory);
             }
             let watcher = Watcher::new(&request, client);
             match link.send(request, watcher, patience).await {

@@ -154,6 +154,7 @@ impl Settings {
         let (extractors, extractors_file) = access::read_extractors(reader);
         let check_timeout = reader.time("CHECK_TIMEOUT");
         let outbox_bytes = reader.bytes("OUTBOX_BYTES");
+        let memory = Memory::new(memory::read_waiting_bytes(reader));
         let extension_names = match reader.switch("EVENTS_LENIENT") {
             true => ExtensionNames::Any,
             false => ExtensionNames::Conventional,
@@ -180,7 +181,7 @@ impl Settings {
                 heartbeat: reader.time("HEARTBEAT_INTERVAL"),
                 outbox_bytes,
                 max_event_bytes: memory::read_max_event(reader, outbox_bytes),
-                memory: Memory::new(memory::read_waiting_bytes(reader)),
+                memory: memory.clone(),
                 longpolling_idle: reader.time("LONGPOLLING_IDLE_TIMEOUT"),
                 reconnect_spread: reader.time("RECONNECT_SPREAD"),
                 ..connection::Config::default()
@@ -200,6 +201,7 @@ impl Settings {
                     fields: reader.number("PROXY_ANSWER_HEADERS"),
                     head: reader.bytes("PROXY_ANSWER_HEADER_BYTES"),
                 },
+                memory,
             },
             inbound: inbound::Config {
                 cors,
