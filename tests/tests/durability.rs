@@ -225,6 +225,55 @@ fn on_a_full_disk_the_session_is_out_and_the_caller_knows_that_it_may_not_last()
     }
 }
 
+/// What nobody can look up later was not done: a revocation is acknowledged with its line in the audit log, or not at all.
+#[test]
+fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
+    let folder = Folder::new();
+    let (data, audit) = (folder.join("data"), folder.join("data/audit.log"));
+    let shell = ["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\""];
+    let gateway = Gateway::start_by("/bin/bash", &shell, &[("DATA_DIR", &data)]);
+    let revoke = |n: u32| {
+        let (session, reason) = (format!("s{n}"), "x".repeat(900));
+        let body = json!({ "session": session, "id": session, "validityInSeconds": 600, "reason": reason });
+        gateway.ask_internal(&Request::post_json("/v4/revocations", body.to_string()))
+    };
+    // Each is lifted again, so that the revocation log uses its pages again, and the audit log grows alone.
+    let refused = (0..400).find_map(|n| match revoke(n) {
+        answer if answer.status == 201 => {
+            let lifted = gateway.ask_internal(&Request::new("DELETE", format!("/v4/revocations/s{n}")));
+            (lifted.status != 204).then_some((n, lifted))
+        }
+        answer => Some((n, answer)),
+    });
+    let (n, answer) = refused.expect("the audit log is full at some time");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    eventually("the reason", || gateway.log().contains("audit.log: File too large").then_some(()));
+    // There may be room for a shorter line, but not for this one.
+    let next = n + 1;
+    assert_eq!(revoke(next).status, 503);
+    assert!(is_refused(&gateway, &format!("s{next}")), "it is in force all the same");
+    let lines = std::fs::read_to_string(&audit).expect("an audit log");
+    // Half a line may stand at the end; it is none, and the next one takes its place.
+    let (whole, _) = lines.rsplit_once('\n').expect("lines");
+    assert!(!whole.contains(&format!("\"s{next}\"")), "no line for what was not acknowledged");
+    drop(gateway);
+    // With room again, the chain goes on where it stood.
+    let gateway = Gateway::start(&[("DATA_DIR", &data)]);
+    assert!(!is_refused(&gateway, &format!("s{next}")), "that one was not kept, and the answer said so");
+    let body = json!({ "session": "last", "validityInSeconds": 600 }).to_string();
+    assert_eq!(gateway.ask_internal(&Request::post_json("/v4/revocations", body)).status, 201);
+    gateway.end();
+    let verified = Command::new(Gateway::binary())
+        .args(["audit", "verify"])
+        .env_clear()
+        .env("DATA_DIR", &data)
+        .output()
+        .expect("the binary is there");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let lines = std::fs::read_to_string(&audit).expect("an audit log");
+    assert!(lines.lines().last().is_some_and(|line| line.contains("\"last\"")));
+}
+
 #[test]
 fn the_canary_sees_its_connection_silenced() {
     let gateway = Gateway::start(&[("CANARY_INTERVAL", "200ms")]);

@@ -187,6 +187,48 @@ fn f02_a_log_without_space_stops_nothing() {
     node.leaves_in_time();
 }
 
+#[test]
+fn f01_a_fifo_that_nobody_reads_yet_stops_nothing() {
+    let folder = Folder::new();
+    let fifo = folder.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is installed").success());
+    // Opened for both, since opening a FIFO to write alone waits for a reader, before the gateway begins.
+    let mut node = Node::start(&format!("2<>{fifo}"), &[]);
+    node.make_lines(MANY);
+    node.serves_and_revokes("a-session");
+    assert!(node.dropped() > 0.0);
+    node.leaves_in_time();
+}
+
+#[test]
+fn f02_a_reader_that_wants_one_line_only_stops_nothing() {
+    // As `rig 2>&1 | head -n 1`, but the gateway is the child of the test.
+    let mut node =
+        Node::start_by(&["/bin/bash", "-c", "exec \"$0\" >/dev/null 2> >(exec head -n 1 >/dev/null)"], &[]);
+    node.make_lines(20);
+    node.serves_and_revokes("a-session");
+    eventually("lines that are given up", || (node.dropped() > 0.0).then_some(()));
+    node.leaves_in_time();
+}
+
+/// Otherwise the log would be written into the first file or socket that is opened: a client, or the revocation log.
+#[test]
+fn f02_descriptors_that_are_closed_at_the_start_are_not_given_to_sockets() {
+    for closed in [&[2][..], &[1, 2], &[0, 1, 2]] {
+        let folder = Folder::new();
+        let redirect: String =
+            closed.iter().map(|fd| format!(" {fd}{}&-", if *fd == 0 { '<' } else { '>' })).collect();
+        let mut node = Node::start(&redirect, &[("DATA_DIR", &folder.join("data"))]);
+        node.make_lines(20);
+        for fd in closed {
+            let path = format!("/proc/{}/fd/{fd}", node.child.id());
+            assert_eq!(std::fs::read_link(path).expect("it is open"), std::path::Path::new("/dev/null"));
+        }
+        node.serves_and_revokes("a-session");
+        node.leaves_in_time();
+    }
+}
+
 /// Standard error is a terminal whose user has pressed Ctrl-S.
 #[test]
 fn f01_a_terminal_that_is_stopped_stops_nothing() {
