@@ -284,6 +284,7 @@ fn f03_a_mailbox_that_had_to_go_is_gone_at_once() {
     gateway.await_metric(r#"rig_connections{transport="longpolling"}"#, 0.0);
     gateway.await_metric(r#"rig_connections_closed_total{transport="longpolling",reason="memory"}"#, 1.0);
     assert_eq!(gateway.metric("rig_waiting_bytes"), 0.0);
+    assert_eq!(gateway.metric("rig_waiting_evicted_total"), 1.0);
     // Its client begins anew.
     let answer = client.poll();
     assert_eq!((answer.status, &*answer.text()), (200, r#""ok""#));

@@ -131,6 +131,7 @@ impl Hub {
             move |metrics| {
                 metrics.under_way.set(lanes.under_way() as i64);
                 metrics.waiting_bytes.set(memory.waiting() as i64);
+                metrics.waiting_evicted.inner().store(memory.evicted(), Ordering::Relaxed);
             }
         });
         let counting = metrics.clone();

@@ -133,7 +133,7 @@ impl Listener {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     places.observer().refused(Refusal::Descriptors);
-                    let answer = refusal::turned_away(&app, Refusal::Descriptors).await;
+                    let answer = refusal::no_place(&app, Refusal::Descriptors).await;
                     turn_away(&tcp, &mut reserve, &places, &error, &answer).await;
                     continue;
                 }
@@ -148,7 +148,7 @@ impl Listener {
                     places.observer().refused(why);
                     // Over HTTPS there is nobody yet whom to tell.
                     if acceptor.is_none() {
-                        refuse(tcp_stream, &refusal::turned_away(&app, why).await, &places);
+                        refuse(tcp_stream, &refusal::no_place(&app, why).await, &places);
                     }
                     continue;
                 }
@@ -215,7 +215,7 @@ async fn serve_one<A: App>(
             StatusCode::BAD_REQUEST,
             "HTTP in clear on a port of HTTPS",
         );
-        tell(&tcp, &refusal::turned_away(&app, Refusal::Head).await);
+        tell(&tcp, &refusal::in_clear(&app).await);
         return closing::discard(&tcp, closing::REFUSED).await;
     }
     if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {

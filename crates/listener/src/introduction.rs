@@ -75,7 +75,7 @@ impl Arrived {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
                 if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    tell(&self.tcp, &refusal::turned_away(app, Refusal::ConnectionsPerAddress).await);
+                    tell(&self.tcp, &refusal::no_place(app, Refusal::ConnectionsPerAddress).await);
                     return Err(NotIntroduced::Full);
                 }
                 Ok(())

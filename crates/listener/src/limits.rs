@@ -14,7 +14,7 @@ use crate::accept::Observer;
 use crate::occupants::{Occupant, Occupants, Room};
 
 /// The bounds of one listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a request target; more is 414.
     pub request_line: usize,
@@ -43,7 +43,7 @@ impl Default for Limits {
             headers: 64 << 10,
             header_fields: 100,
             head_timeout: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
             connections: 100_000,
             lowered: false,
             refusals: 32,

@@ -117,25 +117,21 @@ impl TooLarge {
     }
 }
 
-/// What is told to a connection that is turned away before its first request, as bytes of HTTP/1.1.
-pub(crate) async fn turned_away(app: &impl App, why: Refusal) -> Vec<u8> {
+/// What is told to a connection that has no place, as bytes of HTTP/1.1.
+pub(crate) async fn no_place(app: &impl App, why: Refusal) -> Vec<u8> {
     let mut response = match why {
         Refusal::ConnectionsPerAddress => {
             text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from your address.")
         }
-        Refusal::Connections | Refusal::Descriptors => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections.")
-        }
-        Refusal::Head => {
-            text(StatusCode::BAD_REQUEST, "This port speaks HTTPS, and the request came in clear.")
-        }
-        Refusal::ProxyProtocol => {
-            text(StatusCode::BAD_REQUEST, "This port expects a header of the PROXY protocol.")
-        }
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
     };
-    if response.status() != StatusCode::BAD_REQUEST {
-        retry_after(response.headers_mut(), 5);
-    }
+    retry_after(response.headers_mut(), 5);
+    encode(app, response).await
+}
+
+/// What is told to a client that speaks HTTP in clear on a port of HTTPS.
+pub(crate) async fn in_clear(app: &impl App) -> Vec<u8> {
+    let response = text(StatusCode::BAD_REQUEST, "This port speaks HTTPS, and the request came in clear.");
     encode(app, response).await
 }
 

@@ -107,6 +107,8 @@ pub struct Metrics {
     pub under_way: Gauge,
     /// Bytes that wait for slow clients: outboxes, and bodies.
     pub waiting_bytes: Gauge,
+    /// How often some of them had to go.
+    pub waiting_evicted: Counter,
     /// Subscriptions held by all connections.
     pub subscriptions: Gauge,
     /// Sessions with at least one connection.
@@ -156,6 +158,7 @@ impl Metrics {
             deliveries: Counter::default(),
             under_way: Gauge::default(),
             waiting_bytes: Gauge::default(),
+            waiting_evicted: Counter::default(),
             subscriptions: Gauge::default(),
             sessions: Gauge::default(),
             tcp_connections: Gauge::default(),
@@ -212,6 +215,8 @@ impl Metrics {
         r.register("deliveries_under_way_bytes", help, self.under_way.clone());
         let help = "Bytes that wait for slow clients in outboxes and bodies; at WAITING_BYTES the fullest go";
         r.register("waiting_bytes", help, self.waiting_bytes.clone());
+        let help = "Outboxes, mailboxes, answers and bodies that had to go at WAITING_BYTES";
+        r.register("waiting_evicted", help, self.waiting_evicted.clone());
         r.register("sessions", "Sessions with at least one connection", self.sessions.clone());
         r.register(
             "subscriptions_total",

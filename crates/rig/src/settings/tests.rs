@@ -65,7 +65,7 @@ fn every_row_is_read_and_every_default_is_valid() {
     assert_eq!(settings.api_ports.http, "127.0.0.1:4010".parse().unwrap());
     assert_eq!(settings.log_level, Level::WARN);
     assert_eq!(settings.connections.outbox_bytes, 1 << 20);
-    assert_eq!(settings.limits.connections_per_address, 0);
+    assert_eq!(settings.limits, Limits::default(), "the table and the listener say the same");
 }
 
 #[test]
