@@ -60,6 +60,7 @@ enum Sender {
 }
 
 /// Moves the bytes of an exchange.
+#[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole, and most are of HTTP/1")]
 enum Driver {
     /// Of its whole connection.
     Http1 {
