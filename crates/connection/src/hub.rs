@@ -306,7 +306,7 @@ impl Hub {
         tokio::join!(
             self.wheel.run(),
             self.closing.run(|id| {
-                // Who has left meanwhile has closed by itself.
+                // A connection that is not found has closed by itself.
                 self.connection(id).inspect(|connection| connection.close());
             }),
             self.end_tokens(),

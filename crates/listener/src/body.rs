@@ -42,7 +42,8 @@ impl BodyError {
     }
 }
 
-/// Bytes of a body that is too large which are read and thrown away before it is refused: so an HTTP/1 connection can go on.
+/// How many bytes of a body that is too large are read and discarded before it is refused, so that an HTTP/1 connection can
+/// be used again.
 const DISCARDED: usize = 256 << 10;
 
 /// How long that may take.

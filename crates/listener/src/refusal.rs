@@ -117,7 +117,7 @@ impl TooLarge {
     }
 }
 
-/// What is told to a connection that has no place, as bytes of HTTP/1.1.
+/// The answer to a connection beyond a limit, as bytes of HTTP/1.1.
 pub(crate) async fn no_place(app: &impl App, why: Refusal) -> Vec<u8> {
     let mut response = match why {
         Refusal::ConnectionsPerAddress => {

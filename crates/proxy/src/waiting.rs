@@ -61,7 +61,7 @@ pub struct AsyncAnswer {
     pub body: Bytes,
 }
 
-/// As many requests wait as may: 503 for the next.
+/// No more requests may wait at once; the next is answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests wait for an asynchronous answer.")]
 pub struct Full;

@@ -22,8 +22,8 @@ pub struct Kill {
     key: Key,
     ending: Option<Arc<Ending>>,
     taken: Option<Arc<Members>>,
-    /// Those still to be told, the next one last: mine, and before them those of other revocations, which may not have
-    /// come this far yet. Nothing may be sent once this one has returned either.
+    /// Connections that have not been told yet, the next one last. Those of earlier revocations that are still being carried
+    /// out come first: they must not send anything either once this revocation has returned.
     queue: Vec<Weak<dyn Connection>>,
     seq: Option<Seq>,
     connections: u64,

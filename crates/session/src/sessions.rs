@@ -53,9 +53,10 @@ pub(crate) struct Inner {
     fingerprints: Fingerprints,
     shards: Box<[Mutex<Shard>]>,
     next_id: AtomicU64,
-    /// Of the next shard to forget what has expired.
+    /// The shard from which expired entries are removed next.
     next_sweep: AtomicU64,
-    /// Of revocations that the log did not keep: from the end, where the log never comes.
+    /// Sequence numbers of revocations that the log did not keep. They count down from the largest number, which the log never
+    /// reaches.
     unkept: AtomicU64,
     unkept_by_id: Mutex<HashMap<RevocationId, (Seq, Revocation)>>,
     blacklisted_ever: AtomicU64,
