@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rig_tests::*;
+use serde_json::{Value, json};
 
 /// Runs a story in `tests/browser` and returns its lines.
 fn story(name: &str, arguments: &[&str]) -> String {
@@ -86,5 +87,33 @@ fn f43_f53_pages_of_two_sites_poll_each_their_own_connection() {
         "a: ok\nb: ok\na: {first}\nb: {first}\nsame connection: false\na: subscribe 204\n\
          a: rig.subscriptions_set\nb: \n"
     );
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn f47_a_page_reads_why_the_proxy_refuses() {
+    let endpoints = |path: &str, secured: bool| -> Value {
+        let endpoint =
+            |method: &str| json!({ "id": method, "method": method, "path_regex": path, "secured": secured });
+        ["GET", "POST"].map(endpoint).into_iter().collect()
+    };
+    let apis = json!([
+        api_of("dead", nobody(), endpoints("/dead", false)),
+        api_of("secured", nobody(), endpoints("/secured", true)),
+    ]);
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
+    let port = gateway.inbound().port().to_string();
+    let lines = story("refusals.js", &[&port, "/nowhere", "/dead", "/secured?token=x"]);
+    let mut expected = String::new();
+    for (path, answer) in [
+        ("/nowhere", r#"404 {"message":"Not Found"}"#),
+        ("/dead", "502 Bad gateway."),
+        (
+            "/secured?token=x",
+            r#"401 Authentication failed. Bearer error="invalid_token", error_description="Invalid signature""#,
+        ),
+    ] {
+        expected += &format!("GET {path}: {answer}\nPOST {path}: {answer}\n");
+    }
     assert_eq!(lines, expected);
 }
