@@ -152,6 +152,55 @@ fn f03_copies_of_bodies_count_and_are_let_go() {
     gateway.await_metric("rig_waiting_bytes", 0.0);
 }
 
+/// A copy that has to go while it is being sent leaves no body with a hole in it.
+#[test]
+fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
+    const BODY: usize = 150_000;
+    let upstream = RawUpstream::by_hand();
+    let apis = pass_all_http2(upstream.address());
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("WAITING_BYTES", "1MiB")]);
+    let request = Request::new("POST", "/x").body("x".repeat(BODY));
+    let mut client = request.start(gateway.inbound());
+    let mut first = RawHttp2::accepted(upstream.accept(), &[]);
+    let stream = first.request().expect("a request");
+    first.window(0, 1 << 30);
+    first.window(stream, 1 << 20);
+    let mut came = 0;
+    while came < BODY {
+        came += first.until(|frame| frame.kind == kind::DATA).expect("the body").payload.len();
+    }
+    first.go_away(stream - 1, 0);
+    // The other connection takes a part of it.
+    let mut second = RawHttp2::accepted(upstream.accept(), &[]);
+    let stream = second.request().expect("the request again");
+    let mut again = 0;
+    while again < 65_535 {
+        again += second.until(|frame| frame.kind == kind::DATA).expect("a part").payload.len();
+    }
+    second.window(0, 1 << 30);
+    let crowd: Vec<_> = (0..12)
+        .map(|_| {
+            let other = Request::new("POST", "/y").body("x".repeat(100_000)).start(gateway.inbound());
+            let stream = second.request().expect("another request");
+            second.window(stream, 1 << 20);
+            other
+        })
+        .collect();
+    eventually("an eviction", || (gateway.metric("rig_waiting_evicted_total") >= 1.0).then_some(()));
+    second.window(stream, 1 << 20);
+    let answer = Response::read(&mut client, false);
+    assert_eq!(answer.status, 502, "{}", answer.shown());
+    let ends = |frame: &raw::RawFrame| {
+        frame.stream == stream
+            && (frame.kind == kind::RST_STREAM
+                || frame.kind == kind::DATA && frame.flags & flag::END_STREAM != 0)
+    };
+    let end = second.frames().iter().find(|frame| ends(frame)).cloned();
+    let end = end.unwrap_or_else(|| second.until(ends).expect("an end"));
+    assert_eq!(end.kind, kind::RST_STREAM, "no end of a body with a hole");
+    drop(crowd);
+}
+
 /// An asynchronous answer comes whole, however slowly its client reads.
 #[test]
 fn f03_asynchronous_answers_count() {

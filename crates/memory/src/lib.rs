@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -92,7 +92,21 @@ impl Memory {
 
     /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than evicting them.
     pub fn make_room(&self) {
-        let Some(_one) = self.evicting.try_lock() else { return };
+        loop {
+            // Either the other one sees below what was noted here, or its lock is free by now.
+            fence(SeqCst);
+            let Some(one) = self.evicting.try_lock() else { return };
+            let evicted = self.evict();
+            drop(one);
+            fence(SeqCst);
+            if evicted == 0 || self.waiting() <= self.bound {
+                return;
+            }
+        }
+    }
+
+    /// Evicts the fullest of those that hold something at the moment; returns how many.
+    fn evict(&self) -> u64 {
         let enough = self.bound - self.bound / 8;
         let mut holders = self.source.get().map_or_else(Vec::new, |source| source());
         holders.extend(self.held.lock().values().map(|share| share.clone() as Arc<dyn Holder>));
@@ -118,6 +132,7 @@ impl Memory {
                 "too many bytes waited: the largest were evicted"
             );
         }
+        count
     }
 
     /// How many bytes wait.
@@ -134,10 +149,17 @@ impl Memory {
 impl Held {
     /// Holds more.
     pub fn add(&self, bytes: usize) {
-        self.share.bytes.fetch_add(bytes, Relaxed);
-        if self.share.memory.change(0, bytes) {
-            self.share.memory.make_room();
+        if let Some(memory) = self.add_locked(bytes) {
+            memory.make_room();
         }
+    }
+
+    /// Holds more, for a caller that holds a lock which the eviction takes too. Whoever holds no locks must call
+    /// [`Memory::make_room`] if this returns the memory: there are too many bytes.
+    #[must_use]
+    pub fn add_locked(&self, bytes: usize) -> Option<Arc<Memory>> {
+        self.share.bytes.fetch_add(bytes, Relaxed);
+        self.share.memory.change(0, bytes).then(|| self.share.memory.clone())
     }
 }
 
@@ -217,5 +239,19 @@ mod tests {
         assert_eq!(*gone.lock(), ["fullest"]);
         held.lock().clear();
         assert_eq!(memory.waiting(), 0);
+    }
+    /// Whoever comes while somebody else makes room leaves it to them.
+    #[test]
+    fn f03_room_is_made_for_those_too_who_come_meanwhile() {
+        let memory = Memory::new(1000);
+        let late = Arc::new(Mutex::new(None));
+        let (memory_of_evicted, late_of_evicted) = (memory.clone(), late.clone());
+        let first = memory.hold(600, move || {
+            let last = memory_of_evicted.hold(1001, || {});
+            late_of_evicted.lock().get_or_insert(last);
+        });
+        let second = memory.hold(500, || {});
+        assert_eq!((memory.waiting(), memory.evicted()), (0, 3), "one pass would have left 1001");
+        drop((first, second, late));
     }
 }

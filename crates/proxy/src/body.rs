@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ pub(crate) struct RequestBody {
     upload: Option<Arc<Upload>>,
     /// Which sending of the request this is: an earlier one yields nothing any more.
     turn: u32,
-    /// How many of the kept frames this one has yielded.
+    /// How many frames this one has yielded.
     yielded: usize,
     /// Until when the first byte is held back.
     held: Option<Pin<Box<Sleep>>>,
@@ -46,8 +45,6 @@ pub(crate) struct Upload {
     state: Mutex<State>,
     /// To be woken when the service wants the body.
     wanted: AtomicWaker,
-    /// What is kept has to go: too many bytes wait in memory.
-    evicted: AtomicBool,
     /// What the definition sets: none of it may come after the body.
     set: Arc<[HeaderName]>,
 }
@@ -58,6 +55,8 @@ struct State {
     /// How many bytes may still come.
     left: u64,
     turn: u32,
+    /// How many frames have been read.
+    frames: usize,
     kept: Kept,
     moved: Instant,
     /// Whether it is the client that lets the service wait.
@@ -84,7 +83,7 @@ enum KeptFrame {
     Trailers(HeaderMap),
 }
 
-/// Why a body is not whole. It is the client's doing.
+/// Why a body is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyFault {
     #[error("the request body is larger than allowed")]
@@ -94,6 +93,9 @@ pub(crate) enum BodyFault {
     /// No fault of the client: the request is being sent again, and this sending of it is over.
     #[error("the request is sent again")]
     SentAgain,
+    /// What was kept of it had to go while it was being sent again.
+    #[error("too many bytes wait in memory")]
+    NoRoom,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
@@ -123,6 +125,7 @@ impl RequestBody {
             client,
             left: max.unwrap_or(u64::MAX),
             turn: 0,
+            frames: 0,
             kept: Kept::Untouched,
             moved: Instant::now(),
             client_silent: false,
@@ -130,12 +133,7 @@ impl RequestBody {
             fault: None,
             continued: false,
         };
-        let upload = Upload {
-            state: Mutex::new(state),
-            wanted: AtomicWaker::new(),
-            evicted: AtomicBool::new(false),
-            set: set.clone(),
-        };
+        let upload = Upload { state: Mutex::new(state), wanted: AtomicWaker::new(), set: set.clone() };
         Self { upload: Some(Arc::new(upload)), ..Self::empty() }
     }
 
@@ -199,17 +197,9 @@ impl Upload {
         let mut state = self.state.lock();
         if matches!(state.kept, Kept::Untouched) {
             let upload = Arc::downgrade(self);
-            let held = memory.hold(0, move || _ = upload.upgrade().inspect(|upload| upload.evict()));
+            let evict = move || _ = upload.upgrade().inspect(|upload| upload.state.lock().kept = Kept::No);
+            let held = memory.hold(0, evict);
             state.kept = Kept::Yes { frames: Vec::new(), bytes: 0, held };
-        }
-    }
-
-    /// Lets go of what is kept: the request is not sent again.
-    fn evict(&self) {
-        match self.state.try_lock() {
-            Some(mut state) => state.kept = Kept::No,
-            // Whoever is reading sees it: maybe what has just been read was too much.
-            None => self.evicted.store(true, Ordering::Relaxed),
         }
     }
 
@@ -226,8 +216,8 @@ impl Upload {
 }
 
 impl State {
-    /// Reads what comes next from the client.
-    fn read(&mut self, set: &[HeaderName], cx: &mut Context<'_>) -> Polled {
+    /// Reads what comes next from the client. Returns the memory too where it has become too full.
+    fn read(&mut self, set: &[HeaderName], cx: &mut Context<'_>) -> (Polled, Option<Arc<Memory>>) {
         let polled = Pin::new(&mut self.client).poll_frame(cx).map(|frame| {
             frame.map(|frame| {
                 let mut frame = frame.map_err(|_| BodyFault::Broken)?;
@@ -239,22 +229,25 @@ impl State {
                 Ok(frame)
             })
         });
-        self.note(&polled);
-        polled
+        let full = self.note(&polled);
+        (polled, full)
     }
 
-    fn note(&mut self, polled: &Polled) {
+    fn note(&mut self, polled: &Polled) -> Option<Arc<Memory>> {
         self.client_silent = polled.is_pending();
+        let mut full = None;
         match polled {
-            Poll::Pending => return,
+            Poll::Pending => return None,
             Poll::Ready(None) => self.ended = true,
             Poll::Ready(Some(Ok(frame))) => {
                 self.ended = self.client.is_end_stream();
-                self.kept.push(frame);
+                self.frames += 1;
+                full = self.kept.push(frame);
             }
             Poll::Ready(Some(Err(fault))) => self.fault = Some(*fault),
         }
         self.moved = Instant::now();
+        full
     }
 }
 
@@ -266,24 +259,25 @@ impl Kept {
         }
     }
 
-    fn push(&mut self, frame: &Frame<Bytes>) {
+    /// Returns the memory where it has become too full.
+    fn push(&mut self, frame: &Frame<Bytes>) -> Option<Arc<Memory>> {
         let Self::Yes { frames, bytes, held } = self else {
             *self = Self::No;
-            return;
+            return None;
         };
         // Each frame costs its own bytes, and some more.
         let more = frame.data_ref().map_or(0, Bytes::len) + size_of::<KeptFrame>();
         *bytes += more;
         if *bytes > KEPT {
             *self = Self::No;
-            return;
+            return None;
         }
         if let Some(data) = frame.data_ref() {
             frames.push(KeptFrame::Data(data.clone()));
         } else if let Some(trailers) = frame.trailers_ref() {
             frames.push(KeptFrame::Trailers(trailers.clone()));
         }
-        held.add(more);
+        held.add_locked(more)
     }
 }
 
@@ -323,26 +317,31 @@ impl Body for RequestBody {
         if state.turn != this.turn {
             return Poll::Ready(Some(Err(BodyFault::SentAgain)));
         }
-        if let Some(kept) = state.kept.frames().get(this.yielded) {
+        if this.yielded < state.frames {
+            let Some(kept) = state.kept.frames().get(this.yielded) else {
+                state.fault = Some(BodyFault::NoRoom);
+                return Poll::Ready(Some(Err(BodyFault::NoRoom)));
+            };
             let frame = Frame::from(kept);
             this.yielded += 1;
-            if state.kept.frames().len() == this.yielded {
+            if state.frames == this.yielded {
                 state.ended = state.client.is_end_stream();
             }
             return Poll::Ready(Some(Ok(frame)));
         }
-        let polled = state.read(&upload.set, cx);
-        if upload.evicted.load(Ordering::Relaxed) {
-            state.kept = Kept::No;
+        let (polled, full) = state.read(&upload.set, cx);
+        this.yielded = state.frames;
+        drop(state);
+        if let Some(memory) = full {
+            memory.make_room();
         }
-        this.yielded = state.kept.frames().len();
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         let Some(upload) = &self.upload else { return true };
         let state = upload.state.lock();
-        state.kept.frames().len() <= self.yielded && state.client.is_end_stream()
+        state.frames <= self.yielded && state.client.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

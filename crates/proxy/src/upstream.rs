@@ -243,7 +243,9 @@ impl Upstream {
     fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
         let refusal = refusal(error, upload);
         let reason = match error {
-            _ if upload.and_then(Upload::fault).is_some() => None,
+            _ if let Some(fault) = upload.and_then(Upload::fault) => {
+                (fault == BodyFault::NoRoom).then(|| Failure::new(Kind::Closed, fault))
+            }
             SendError::ClientSilent => None,
             SendError::ServiceSilent => Some(Failure::new(Kind::Silent, "")),
             SendError::NotSent(_) => Some(Failure::new(Kind::Closed, "nothing was sent")),
