@@ -316,11 +316,7 @@ fn f20_the_stream_of_a_killed_session_is_cancelled() {
         let mut client = RawHttp2::greeted(gateway.inbound());
         let token = format!("Bearer {}", token_of(&session));
         let mut head = raw::post("/grpc.Service/Call");
-        // `authorization` is longer than the helper's short texts.
-        head.push(0x0f);
-        head.push(0x08);
-        head.extend([127, (token.len() - 127) as u8 | 0x80, ((token.len() - 127) >> 7) as u8]);
-        head.extend(token.bytes());
+        head.extend(raw::authorization(&token));
         client.frame(kind::HEADERS, flag::END_HEADERS, 1, head);
         client.frame(kind::DATA, 0, 1, "a message");
         let mut service = upstream.accept();
@@ -375,11 +371,7 @@ fn f20_a_waiting_call_of_a_killed_session_is_unauthenticated() {
 fn f20_an_own_stream_of_a_killed_session_ends_cleanly() {
     let gateway = Gateway::start(&[]);
     let mut client = RawHttp2::greeted(gateway.inbound());
-    let mut head = vec![0x82, 0x86, 0x04];
-    let path = format!("/_rig/v1/connection/sse?jwt={}", token_of("alice"));
-    head.extend([127, (path.len() - 127) as u8 | 0x80, ((path.len() - 127) >> 7) as u8]);
-    head.extend(path.bytes());
-    head.extend([0x01, 1, b'x']);
+    let head = raw::get_long(&format!("/_rig/v1/connection/sse?jwt={}", token_of("alice")));
     client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, head);
     client.until(|frame| frame.kind == kind::DATA).expect("the stream begins");
     gateway.blacklist("alice");

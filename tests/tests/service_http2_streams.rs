@@ -5,6 +5,7 @@ use rig_tests::*;
 
 const NO_ERROR: [u8; 4] = [0, 0, 0, 0];
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
+const INTERNAL_ERROR: [u8; 4] = [0, 0, 0, 2];
 
 fn start() -> (RawUpstream, Gateway) {
     let upstream = RawUpstream::by_hand();
@@ -58,6 +59,37 @@ fn f14_informational_answers_pass() {
     assert!(client.until(b"\r\n\r\n").expect("102").starts_with(b"HTTP/1.1 102 "));
     service.answer(stream, Some("done"));
     assert_eq!(Response::read(&mut client, false).text(), "done");
+}
+
+/// HTTP/2 has no 101 (RFC 9113, section 8.6); clients over HTTP/1.1 would take what follows for another protocol.
+#[test]
+fn f14_a_101_does_not_pass() {
+    let (upstream, gateway) = start();
+    let mut client = Request::get("/x").start(gateway.inbound());
+    let mut service = RawHttp2::accepted(upstream.accept(), &[]);
+    let stream = service.request().expect("a request");
+    service.frame(kind::HEADERS, flag::END_HEADERS, stream, status("101"));
+    service.answer(stream, Some("done"));
+    let answer = Response::read(&mut client, false);
+    assert!(matches!(answer.status, 200 | 502), "{}", answer.shown());
+}
+
+/// The service has given up this one request; its connection is fine, and the request may have been processed.
+#[test]
+fn f11_a_request_that_is_reset_is_not_sent_again() {
+    let (upstream, gateway) = start();
+    let mut client = Request::get("/x").start(gateway.inbound());
+    let mut service = RawHttp2::accepted(upstream.accept(), &[]);
+    for _ in 0..2 {
+        let stream = service.request().expect("a request");
+        service.frame(kind::RST_STREAM, 0, stream, INTERNAL_ERROR);
+        assert_eq!(Response::read(&mut client, false).status, 502);
+        client = Request::get("/x").start(gateway.inbound());
+    }
+    let last = service.request().expect("the last one");
+    service.answer(last, Some("last"));
+    assert_eq!(Response::read(&mut client, false).text(), "last");
+    assert_eq!(upstream.connections(), 1);
 }
 
 /// RFC 9113, section 8.1: a service that has answered may ask for the rest of the request not to be sent.

@@ -250,6 +250,15 @@ impl Connection {
         self.write(|writer, _| writer.poll_pop(cx)).unwrap_or(Poll::Ready(Ok(None)))
     }
 
+    /// Whether a stream is ending or has ended; wakes `cx` when that begins.
+    pub fn is_ending(&self, cx: &Context<'_>) -> bool {
+        let ending = self.write(|writer, _| {
+            writer.wait(cx);
+            writer.reason().is_some()
+        });
+        ending.unwrap_or(true)
+    }
+
     /// The mailbox of a long-polling connection.
     pub(crate) fn mailbox(&self) -> Option<&Mailbox> {
         match &self.outlet {

@@ -34,7 +34,7 @@ pub use frame::{Frame, TooLarge};
 pub use hub::{Config, Hub, OpenError, Opening};
 pub use longpolling::{Batch, Cursor, InFlight, PollError};
 pub use socket::Socket;
-pub use sse::{SseBody, sse_head};
+pub use sse::{FAREWELL, SseBody, sse_head};
 pub use ties::BindError;
 pub use token::{InvalidToken, TokenKey};
 pub use websocket::Accept;

@@ -18,7 +18,7 @@ use crate::socket::Socket;
 use crate::writer::Next;
 
 /// How long a client may take to read the farewell and close its side.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Bytes of a head that is not unusually long.
 pub(crate) const HEAD: usize = 320;

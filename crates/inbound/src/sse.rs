@@ -1,10 +1,11 @@
 //! `GET /_rig/v1/connection/sse`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use auth::Cors;
 use bytes::Bytes;
-use connection::{SseBody, sse_head};
+use connection::{FAREWELL, SseBody, sse_head};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -31,6 +32,12 @@ async fn open(shared: &Shared, mut asked: Asked) -> Result<Answer, ConnectError>
     if !asked.peer.takeover {
         let connection =
             shared.hub.open_sse(opening, Bytes::new(), false).map_err(|error| shared.refused(error))?;
+        if let Some(gate) = &asked.peer.gate {
+            let ending = Arc::downgrade(&connection);
+            gate.end_within(FAREWELL, move |cx| {
+                ending.upgrade().is_some_and(|connection| connection.is_ending(cx))
+            });
+        }
         let mut response = Response::new(SseBody::new(connection).map_err(Into::into).boxed_unsync());
         response.headers_mut().clone_from(&headers);
         return Ok(Answer::Response(response));

@@ -10,26 +10,29 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::closing::{self, Patience};
+use crate::gate::Gate;
 
 /// The body of a client's request.
 ///
 /// Over HTTP/2, h2 resets a stream with NO_ERROR when its request is answered and its body dropped. Clients must not
 /// discard the answer for that (RFC 9113, section 8.1), but curl, Node and others do so where they are still sending. So
-/// what is left of a body is read and discarded first, within the limits of the close in stages of HTTP/1.
+/// what is left of a body is read and discarded first, within the limits of the close in stages of HTTP/1; not where the
+/// answer was cut, since the reset is what is wanted then.
 #[derive(Debug)]
 pub struct ClientBody {
     /// `None` once it has been handed over to be discarded.
     incoming: Option<Incoming>,
-    is_http2: bool,
+    /// That of its stream, over HTTP/2.
+    gate: Option<Gate>,
 }
 
 impl ClientBody {
     pub(crate) fn http1(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming), is_http2: false }
+        Self { incoming: Some(incoming), gate: None }
     }
 
-    pub(crate) fn http2(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming), is_http2: true }
+    pub(crate) fn http2(incoming: Incoming, gate: Gate) -> Self {
+        Self { incoming: Some(incoming), gate: Some(gate) }
     }
 }
 
@@ -59,7 +62,7 @@ impl Body for ClientBody {
 impl Drop for ClientBody {
     fn drop(&mut self) {
         // Without a runtime, the process is ending.
-        if self.is_http2
+        if self.gate.as_ref().is_some_and(|gate| !gate.is_closed())
             && !self.is_end_stream()
             && let Some(incoming) = self.incoming.take()
             && let Ok(runtime) = Handle::try_current()

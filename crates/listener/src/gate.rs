@@ -1,16 +1,23 @@
-//! The last word over the bytes of an HTTP/1 answer: until they have left, the application can keep them back.
+//! The last word over the bytes of an answer: until they have left, the application can keep them back.
 
 use std::any::Any;
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::mem::take;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use memory::Memory;
 use parking_lot::Mutex;
 
 /// Says of an answer with payload whether it may still be written. Clones are the same gate; each socket has one, since
-/// HTTP/1 answers one request after the other.
+/// HTTP/1 answers one request after the other, and over HTTP/2 each stream.
+///
+/// Over HTTP/2, what hyper has taken of an answer is out of reach until its stream is reset, which the stream's task does as
+/// soon as it is run: also where the client takes no bytes, when nobody asks for the rest of the answer any more.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
@@ -23,6 +30,19 @@ struct State {
     interim: Option<Box<Interim>>,
     /// The last write did not go through: what comes next on the socket belongs to an earlier answer.
     stuck: bool,
+    /// Whether the answer is about to end, and how long it may take for that.
+    farewell: Option<Box<Farewell>>,
+}
+
+struct Farewell {
+    within: Duration,
+    has_begun: Box<dyn Fn(&Context<'_>) -> bool + Send>,
+}
+
+impl fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Farewell").field("within", &self.within).finish_non_exhaustive()
+    }
 }
 
 /// Bytes that wait for the socket, or for the TLS session under it.
@@ -106,6 +126,43 @@ impl Gate {
             state.payload = Payload::Silenced;
             state.driver.take().inspect(Waker::wake_by_ref);
         }
+    }
+
+    /// Sets how long the stream of an answer may last once it is about to end. Without this, a client that takes no bytes
+    /// would keep it. For HTTP/2; `has_begun` is asked each time that the stream's task is run, and wakes it when that changes.
+    pub fn end_within(&self, within: Duration, has_begun: impl Fn(&Context<'_>) -> bool + Send + 'static) {
+        self.0.lock().farewell = Some(Box::new(Farewell { within, has_begun: Box::new(has_begun) }));
+    }
+
+    /// Runs the task of an HTTP/2 stream until it is done, or has to go; then it is dropped, and h2 resets the stream.
+    pub(crate) async fn drive(self, stream: impl Future<Output = ()>) {
+        {
+            let (mut stream, mut farewell, mut end) = (pin!(stream), None, None);
+            poll_fn(|cx| {
+                // What the stream does may close the gate, and so may others meanwhile.
+                if self.watch(cx) || stream.as_mut().poll(cx).is_ready() || self.watch(cx) {
+                    return Poll::Ready(());
+                }
+                farewell = farewell.take().or_else(|| self.0.lock().farewell.take());
+                if let Some(Farewell { within, .. }) =
+                    farewell.take_if(|farewell| (farewell.has_begun)(cx)).as_deref()
+                {
+                    end = Some(Box::pin(tokio::time::sleep(*within)));
+                }
+                end.as_mut().map_or(Poll::Pending, |end| end.as_mut().poll(cx))
+            })
+            .await;
+            // A stream that has ended by itself is not closed.
+            if end.is_some_and(|end| end.is_elapsed()) {
+                self.0.lock().payload = Payload::Silenced;
+            }
+        }
+        self.flushed();
+    }
+
+    /// Whether the answer was kept back.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().payload == Payload::Silenced
     }
 
     /// Whether no payload is on its way.

@@ -2,17 +2,21 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 
 use crate::app::{Answer, App};
 use crate::client::Origin;
 use crate::client_body::ClientBody;
+use crate::gate::Gate;
 use crate::limits::{Limits, Permit};
 use crate::occupants::Occupant;
 use crate::refusal;
@@ -37,8 +41,10 @@ const CANCELLED: usize = STREAMS as usize;
 /// (RUSTSEC-2024-0003). hyper's default, far above what a proxy in front with a few broken clients gets to.
 const ERRORS: usize = 1024;
 
-/// Bytes of each stream that are kept for a client that reads too slowly; hyper's default is 400 KiB.
-const SEND_BUFFER: usize = 64 << 10;
+/// Bytes of each stream that may wait in h2 when more of its answer is asked for. So little that hyper takes the next piece
+/// of an answer, such as an event, only when the one before has left: what it has taken cannot be kept back by a kill, and is
+/// not counted among what waits. hyper's default is 400 KiB.
+const SEND_BUFFER: usize = 1;
 
 /// How often a silent connection is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
@@ -55,9 +61,13 @@ pub(crate) async fn serve<A: App>(
     let address = origin.hop;
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), false, None);
     let (places, occupant) = (permit.places(), permit.occupant());
+    let streams = Streams::default();
+    let next = streams.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(ClientBody::http2);
-        let (app, peer) = (app.clone(), peer.of_request(request.headers()));
+        let gate = next.announce();
+        let mut request = request.map(|body| ClientBody::http2(body, gate.clone()));
+        let (app, mut peer) = (app.clone(), peer.of_request(request.headers()));
+        peer.gate = Some(gate);
         let (places, occupant) = (places.clone(), occupant.clone());
         async move {
             let _call = occupant.as_deref().map(Occupant::call);
@@ -75,8 +85,8 @@ pub(crate) async fn serve<A: App>(
             Ok::<_, Infallible>(response)
         }
     });
-    let io = TokioIo::new(Watched { stream, seen: std::sync::Arc::new(Seen::default()) });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let io = TokioIo::new(Watched { stream, seen: Arc::new(Seen::default()) });
+    let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(CANCELLED)
@@ -93,6 +103,30 @@ pub(crate) async fn serve<A: App>(
     }
     // Fails only where the client is gone: then it is over.
     let _ = connection.await;
+}
+
+/// Spawns the tasks of a connection's streams, each behind the gate of its own. hyper spawns the task of a stream right after
+/// it has called the service for its request.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<Option<Gate>>>);
+
+impl Streams {
+    /// The gate of the stream whose task comes next.
+    fn announce(&self) -> Gate {
+        let gate = Gate::default();
+        *self.0.lock() = Some(gate.clone());
+        gate
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let gate = self.0.lock().take().unwrap_or_default();
+        tokio::spawn(gate.drive(stream));
+    }
 }
 
 /// What h2 takes before it answers 431 itself: more than our limits, so that ours speak first. Each field counts for 32 bytes

@@ -57,6 +57,9 @@ impl Watcher {
         if status == StatusCode::CONTINUE {
             // The client gets one of our own when its body is read.
             self.upload.as_ref().inspect(|upload| upload.is_wanted());
+        } else if status == StatusCode::SWITCHING_PROTOCOLS {
+            // HTTP/2 has none (RFC 9113, section 8.6); behind it, a client over HTTP/1.1 would take the answer for something else.
+            tracing::debug!("a 101 over HTTP/2 is dropped");
         } else if let Some(client) = &self.client
             && self.passed.fetch_add(1, Ordering::Relaxed) < MOST
         {

@@ -226,7 +226,7 @@ impl Upstream {
                         tried |= 1 << at;
                     }
                     reason = Some(failure);
-                    only_new = true;
+                    only_new = !link.is_http2();
                     request = copy.into_request(RequestBody::empty());
                 }
                 Err(error) => return Err(self.give_up(at, &error, upload.as_deref())),

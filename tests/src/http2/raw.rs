@@ -104,7 +104,12 @@ impl RawHttp2 {
 
     /// Connects and exchanges SETTINGS, these.
     pub fn greeted_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut connection = Self::connect(address);
+        Self::over(Wire::connect(address), settings)
+    }
+
+    /// Exchanges SETTINGS, these, over a connection of its own kind.
+    pub fn over(wire: Wire, settings: &[(u16, u32)]) -> Self {
+        let mut connection = Self { wire, frames: Vec::new(), sent: BTreeMap::new() };
         connection.bytes(PREFACE);
         connection.settings(settings);
         connection
@@ -310,6 +315,38 @@ pub fn request(fields: &[u8], path: &str) -> Vec<u8> {
     text(&mut block, path);
     block.push(0x01);
     text(&mut block, "x");
+    block
+}
+
+/// The field `authorization` with a value that is longer than 127 bytes (RFC 7541, sections 5.1 and 6.2.2).
+///
+/// # Panics
+/// Where the value is shorter.
+pub fn authorization(value: &str) -> Vec<u8> {
+    let mut block = vec![0x0f, 0x08];
+    long(&mut block, value);
+    block
+}
+
+/// A text that is longer than 127 bytes.
+fn long(block: &mut Vec<u8>, text: &str) {
+    block.push(0x7f);
+    let mut left = text.len().checked_sub(0x7f).expect("a long text");
+    while left >= 0x80 {
+        block.push((left % 0x80) as u8 | 0x80);
+        left /= 0x80;
+    }
+    block.push(left as u8);
+    block.extend_from_slice(text.as_bytes());
+}
+
+/// The header block of a GET of a path that is longer than 127 bytes.
+///
+/// # Panics
+/// Where the path is shorter.
+pub fn get_long(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x01, 1, b'x', 0x04];
+    long(&mut block, path);
     block
 }
 

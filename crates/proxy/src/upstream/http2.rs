@@ -216,6 +216,8 @@ impl From<&h2::Error> for SendError {
                 Failure::new(Kind::Protocol, format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}")),
             ),
             (_, true) => Self::Garbage(Failure::of(Kind::Protocol, error)),
+            // The service has given this one up, and may have processed some of it; its connection goes on.
+            (true, _) if error.is_reset() => Self::Garbage(Failure::of(Kind::Closed, error)),
             _ => Self::Closed(Failure::of(Kind::Closed, error)),
         }
     }
