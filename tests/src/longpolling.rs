@@ -71,8 +71,13 @@ impl LongPolling {
 
     /// The request of a poll.
     pub fn request(&self) -> Request {
+        Request::get(PATH).header("Cookie", self.cookie())
+    }
+
+    /// The value of the header `cookie`.
+    pub fn cookie(&self) -> String {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        Request::get(PATH).header("Cookie", cookies.join("; "))
+        cookies.join("; ")
     }
 
     fn take_cookies(&mut self, response: &Response) {

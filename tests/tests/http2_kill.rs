@@ -51,6 +51,78 @@ fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
     }
 }
 
+/// An answer that comes to the gateway in one piece goes to h2 in small ones: what it has not taken can be kept back.
+#[test]
+fn f03_a_whole_answer_is_cut_while_its_client_takes_little() {
+    let service = RawUpstream::by_hand();
+    let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "POST", "secured": true}]);
+    let apis = json!([service.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let mut client = RawHttp2::greeted_with(gateway.inbound(), &[(INITIAL_WINDOW_SIZE, 1)]);
+    let head = [raw::post("/x"), raw::authorization(&format!("Bearer {}", token_of("alice")))].concat();
+    client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, head);
+    let mut asked = service.accept();
+    Received::read_head(&mut asked).expect("a request");
+    asked.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 30000\r\n\r\n{}", "x".repeat(30_000)));
+    is_cut(&gateway, client);
+}
+
+/// Kills the session of an answer of which one byte has been taken, then takes all that comes.
+fn is_cut(gateway: &Gateway, mut client: RawHttp2) {
+    client.until(|frame| frame.kind == kind::DATA).expect("one byte");
+    gateway.blacklist("alice");
+    client.window(1, 1 << 20);
+    let ends = |frame: &raw::RawFrame| {
+        frame.kind == kind::RST_STREAM || frame.kind == kind::DATA && frame.flags & flag::END_STREAM != 0
+    };
+    let reset = client.until(ends).expect("an end");
+    assert_eq!((reset.kind, &reset.payload[..]), (kind::RST_STREAM, &CANCEL[..]));
+    let came = client.frames().iter().filter(|frame| frame.kind == kind::DATA);
+    let came: usize = came.map(|frame| frame.payload.len()).sum();
+    assert!(came <= 2 * (16 << 10), "{came} bytes");
+}
+
+#[test]
+fn f03_an_asynchronous_answer_is_cut_while_its_client_takes_little() {
+    let service = Upstream::start();
+    let endpoints = json!([
+        {"id": "e", "path_regex": "/.*", "method": "POST", "secured": true, "response_from": "http_async"},
+    ]);
+    let apis = json!([service.api("a", &endpoints)]).to_string();
+    let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
+    let mut client = RawHttp2::greeted_with(gateway.inbound(), &[(INITIAL_WINDOW_SIZE, 1)]);
+    let head = [raw::post("/x/async"), raw::authorization(&format!("Bearer {}", token_of("alice")))].concat();
+    client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, head);
+    let asked = service.next();
+    let (_, token) = asked.target.split_once("correlation=").expect("a token");
+    let answer = Request::new("POST", "/v3/responses")
+        .header("rig-correlation", token)
+        .header("rig-response-code", "200")
+        .body("x".repeat(180_000));
+    assert_eq!(gateway.ask_internal(&answer).status, 202);
+    is_cut(&gateway, client);
+}
+
+/// A poll's answer is made of one document.
+#[test]
+fn f03_the_answer_to_a_poll_is_cut_while_its_client_takes_little() {
+    let gateway = Gateway::start(&[]);
+    let subscriptions = encoded(r#"[{"eventType":"greeting"}]"#);
+    let query = format!("subscriptions={subscriptions}&jwt={}", token_of("alice"));
+    let polling = LongPolling::connect(gateway.inbound(), &query);
+    for id in 0..8 {
+        let data = "x".repeat(50_000);
+        let event = json!({ "specversion": "1.0", "type": "greeting", "source": "/", "id": id.to_string(), "data": data });
+        gateway.publish(&event.to_string());
+    }
+    let mut client = RawHttp2::greeted_with(gateway.inbound(), &[(INITIAL_WINDOW_SIZE, 1)]);
+    // Padded, since the helper is for long values.
+    let cookie = format!("{}; padding={}", polling.cookie(), "x".repeat(127));
+    let head = [raw::get("/_rig/v1/connection/longpolling"), raw::cookie(&cookie)].concat();
+    client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, head);
+    is_cut(&gateway, client);
+}
+
 /// The socket is full, and the client does not read: of what it is sent then, h2 takes no more than the piece that it writes
 /// and the next one. What waits in the outbox goes with the session.
 #[test]

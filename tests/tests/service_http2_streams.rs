@@ -3,6 +3,7 @@
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
 
+const MAX_CONCURRENT_STREAMS: u16 = 3;
 const NO_ERROR: [u8; 4] = [0, 0, 0, 0];
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 const INTERNAL_ERROR: [u8; 4] = [0, 0, 0, 2];
@@ -140,4 +141,43 @@ fn a_body_goes_on_while_nobody_reads_the_answer() {
     service.until(|frame| frame.flags & flag::END_STREAM != 0 && frame.kind == kind::DATA).expect("its end");
     let data = service.frames().iter().filter(|frame| frame.kind == kind::DATA);
     assert_eq!(data.map(|frame| frame.payload.len()).sum::<usize>(), 900_000);
+}
+
+/// An idempotent request that makes the service close its connection does not go through all that others share.
+#[test]
+fn f11_a_request_takes_two_connections_with_it_at_the_most() {
+    let (upstream, gateway) = start();
+    let mut others = Vec::new();
+    let mut services = Vec::new();
+    // Each connection takes one stream more than it is asked for.
+    for _ in 0..4 {
+        let other = Request::get("/other").start(gateway.inbound());
+        let mut service = RawHttp2::accepted(upstream.accept(), &[(MAX_CONCURRENT_STREAMS, 2)]);
+        let first = service.request().expect("a request");
+        let second = Request::get("/other").start(gateway.inbound());
+        service.request().expect("another request");
+        others.extend([other, second]);
+        services.push((service, first));
+    }
+    for (service, first) in &mut services {
+        service.answer(*first, Some("done"));
+    }
+    for other in others.iter_mut().step_by(2) {
+        assert_eq!(Response::read(other, false).text(), "done");
+    }
+    let mut poison = Request::get("/poison").start(gateway.inbound());
+    let closed = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for (mut service, _) in services {
+        let closed = closed.clone();
+        std::thread::spawn(move || {
+            if service.request().is_some() {
+                closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+    }
+    let mut last = RawHttp2::accepted(upstream.accept(), &[]);
+    last.request().expect("the request over a connection of its own");
+    drop(last);
+    assert_eq!(Response::read(&mut poison, false).status, 502);
+    assert_eq!(closed.load(std::sync::atomic::Ordering::SeqCst), 1, "of those that are shared");
 }

@@ -5,19 +5,20 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::take;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use memory::Memory;
 use parking_lot::Mutex;
+use tokio::time::Sleep;
 
 /// Says of an answer with payload whether it may still be written. Clones are the same gate; each socket has one, since
 /// HTTP/1 answers one request after the other, and over HTTP/2 each stream.
 ///
-/// Over HTTP/2, what hyper has taken of an answer is out of reach until its stream is reset, which the stream's task does as
-/// soon as it is run: also where the client takes no bytes, when nobody asks for the rest of the answer any more.
+/// Over HTTP/2 the task of the stream is dropped, which resets it, also where the client takes no bytes and nobody would ask
+/// for the rest of the answer. The last two pieces that hyper has taken of an answer are out of reach.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
@@ -30,20 +31,18 @@ struct State {
     interim: Option<Box<Interim>>,
     /// The last write did not go through: what comes next on the socket belongs to an earlier answer.
     stuck: bool,
-    /// Whether the answer is about to end, and how long it may take for that.
-    farewell: Option<Box<Farewell>>,
+    linger: Option<Box<Linger>>,
 }
 
-struct Farewell {
+/// How long a stream may last once it is about to end.
+struct Linger {
     within: Duration,
     has_begun: Box<dyn Fn(&Context<'_>) -> bool + Send>,
+    end: Option<Pin<Box<Sleep>>>,
 }
 
-impl fmt::Debug for Farewell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Farewell").field("within", &self.within).finish_non_exhaustive()
-    }
-}
+/// Lets go of what a gate holds when it is dropped.
+struct Flushed<'a>(&'a Gate);
 
 /// Bytes that wait for the socket, or for the TLS session under it.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ pub(crate) struct Interim {
     written: usize,
 }
 
-/// An answer of so many bytes finds room in the socket, and is not counted among what waits.
+/// An answer of so many bytes mostly finds room in the socket, and is not counted among what waits.
 const SMALL: usize = 16 << 10;
 
 /// The most bytes of informational answers that wait; what comes on top is dropped, as it may be (RFC 8297, section 2).
@@ -83,8 +82,8 @@ impl Gate {
         self.0.lock().held.push(Box::new(what));
     }
 
-    /// Counts the bytes of an answer that has begun in `memory` until it has left; where it has to go, the socket goes with
-    /// it. Small ones are not worth it.
+    /// Begins an answer, and counts its bytes in `memory` until it has left; where it has to go, its socket or stream goes with
+    /// it. Small ones are not counted.
     pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
         if bytes > SMALL {
             self.begin();
@@ -93,8 +92,8 @@ impl Gate {
         }
     }
 
-    /// Ends the socket, unless all payload has left it: when this returns, no more of it is written. Returns whether
-    /// there was any.
+    /// Ends the socket or the stream, unless all payload has left it: when this returns, no more of it is handed on. Returns
+    /// whether there was any.
     pub fn silence(&self) -> bool {
         let mut state = self.0.lock();
         let silenced = state.payload == Payload::OnItsWay;
@@ -128,40 +127,34 @@ impl Gate {
         }
     }
 
-    /// Sets how long the stream of an answer may last once it is about to end. Without this, a client that takes no bytes
-    /// would keep it. For HTTP/2; `has_begun` is asked each time that the stream's task is run, and wakes it when that changes.
+    /// Sets how long the stream of an answer may last once it is about to end: a client that takes no bytes would keep it.
+    /// For HTTP/2. `has_begun` says whether it is about to end, and wakes its task when that begins.
     pub fn end_within(&self, within: Duration, has_begun: impl Fn(&Context<'_>) -> bool + Send + 'static) {
-        self.0.lock().farewell = Some(Box::new(Farewell { within, has_begun: Box::new(has_begun) }));
+        self.0.lock().linger = Some(Box::new(Linger { within, has_begun: Box::new(has_begun), end: None }));
     }
 
     /// Runs the task of an HTTP/2 stream until it is done, or has to go; then it is dropped, and h2 resets the stream.
     pub(crate) async fn drive(self, stream: impl Future<Output = ()>) {
-        {
-            let (mut stream, mut farewell, mut end) = (pin!(stream), None, None);
-            poll_fn(|cx| {
-                // What the stream does may close the gate, and so may others meanwhile.
-                if self.watch(cx) || stream.as_mut().poll(cx).is_ready() || self.watch(cx) {
-                    return Poll::Ready(());
-                }
-                farewell = farewell.take().or_else(|| self.0.lock().farewell.take());
-                if let Some(Farewell { within, .. }) =
-                    farewell.take_if(|farewell| (farewell.has_begun)(cx)).as_deref()
-                {
-                    end = Some(Box::pin(tokio::time::sleep(*within)));
-                }
-                end.as_mut().map_or(Poll::Pending, |end| end.as_mut().poll(cx))
-            })
-            .await;
-            // A stream that has ended by itself is not closed.
-            if end.is_some_and(|end| end.is_elapsed()) {
-                self.0.lock().payload = Payload::Silenced;
+        // Dropped after the stream, also where that panics: what is held may hold this gate.
+        let _flushed = Flushed(&self);
+        let (mut stream, mut linger) = (pin!(stream), None);
+        poll_fn(|cx| {
+            // The stream may close the gate while it is run.
+            if self.watch(cx) || stream.as_mut().poll(cx).is_ready() || self.watch(cx) {
+                return Poll::Ready(());
             }
-        }
-        self.flushed();
+            linger = linger.take().or_else(|| self.0.lock().linger.take());
+            let Some(linger) = &mut linger else { return Poll::Pending };
+            ready!(linger.poll(cx));
+            // Before the stream is dropped: what is left of its request is not read then.
+            self.0.lock().payload = Payload::Silenced;
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Whether the answer was kept back.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(crate) fn is_silenced(&self) -> bool {
         self.0.lock().payload == Payload::Silenced
     }
 
@@ -224,6 +217,29 @@ impl Interim {
     /// So many bytes more have been written.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.written += bytes;
+    }
+}
+
+impl Linger {
+    /// Ready when the stream has had its time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.end.is_none() && !(self.has_begun)(cx) {
+            return Poll::Pending;
+        }
+        let within = self.within;
+        self.end.get_or_insert_with(|| Box::pin(tokio::time::sleep(within))).as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Linger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linger").field("within", &self.within).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Flushed<'_> {
+    fn drop(&mut self) {
+        self.0.flushed();
     }
 }
 

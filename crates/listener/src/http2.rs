@@ -1,19 +1,21 @@
 //! HTTP/2 (RFC 9113), negotiated over TLS or by prior knowledge in clear.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 
-use crate::app::{Answer, App};
+use crate::app::{Answer, App, Body, BoxError};
 use crate::client::Origin;
 use crate::client_body::ClientBody;
 use crate::gate::Gate;
@@ -41,10 +43,13 @@ const CANCELLED: usize = STREAMS as usize;
 /// (RUSTSEC-2024-0003). hyper's default, far above what a proxy in front with a few broken clients gets to.
 const ERRORS: usize = 1024;
 
-/// Bytes of each stream that may wait in h2 when more of its answer is asked for. So little that hyper takes the next piece
-/// of an answer, such as an event, only when the one before has left: what it has taken cannot be kept back by a kill, and is
-/// not counted among what waits. hyper's default is 400 KiB.
+/// With fewer bytes of a stream in h2 than this, hyper hands it the next piece of an answer, and takes another one. So there is
+/// one piece in h2 and one in hyper, which a kill cannot keep back, and which do not count among what waits. hyper's default is
+/// 400 KiB.
 const SEND_BUFFER: usize = 1;
+
+/// The bytes of a piece, at the most: those of a frame.
+const PIECE: usize = 16 << 10;
 
 /// How often a silent connection is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
@@ -61,8 +66,8 @@ pub(crate) async fn serve<A: App>(
     let address = origin.hop;
     let peer = origin.peer(matches!(stream, Stream::Tls(_)), false, None);
     let (places, occupant) = (permit.places(), permit.occupant());
-    let streams = Streams::default();
-    let next = streams.clone();
+    let tasks = GatedTasks::default();
+    let next = tasks.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let gate = next.announce();
         let mut request = request.map(|body| ClientBody::http2(body, gate.clone()));
@@ -82,11 +87,11 @@ pub(crate) async fn serve<A: App>(
                     Answer::Takeover(_) => refusal::empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
                 },
             };
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(Pieces::new))
         }
     });
     let io = TokioIo::new(Watched { stream, seen: Arc::new(Seen::default()) });
-    let connection = http2::Builder::new(streams)
+    let connection = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(CANCELLED)
@@ -105,12 +110,62 @@ pub(crate) async fn serve<A: App>(
     let _ = connection.await;
 }
 
+/// The body of an answer in pieces of at most [`PIECE`] bytes: hyper hands a frame on as a whole, and is done with the last one.
+struct Pieces {
+    body: Body,
+    rest: Bytes,
+}
+
+impl Pieces {
+    fn new(body: Body) -> Self {
+        Self { body, rest: Bytes::new() }
+    }
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) if data.len() > PIECE => self.rest = data,
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
 /// Spawns the tasks of a connection's streams, each behind the gate of its own. hyper spawns the task of a stream right after
 /// it has called the service for its request.
 #[derive(Clone, Default)]
-struct Streams(Arc<Mutex<Option<Gate>>>);
+struct GatedTasks(Arc<Mutex<Option<Gate>>>);
 
-impl Streams {
+impl GatedTasks {
     /// The gate of the stream whose task comes next.
     fn announce(&self) -> Gate {
         let gate = Gate::default();
@@ -119,7 +174,7 @@ impl Streams {
     }
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for GatedTasks
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -35,8 +35,8 @@ pub struct Memory {
     source: OnceLock<Source>,
     held: Mutex<HashMap<u64, Arc<Share>>>,
     next: AtomicU64,
-    /// One at a time makes room; others need not wait for that.
-    evicting: Mutex<()>,
+    /// Calls of [`Memory::make_room`] that have not been served yet.
+    calls: AtomicUsize,
 }
 
 /// Bytes that are held until this is dropped.
@@ -61,7 +61,7 @@ impl Memory {
             source: OnceLock::new(),
             held: Mutex::default(),
             next: AtomicU64::new(0),
-            evicting: Mutex::default(),
+            calls: AtomicUsize::new(0),
         })
     }
 
@@ -90,23 +90,23 @@ impl Memory {
         held
     }
 
-    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than evicting them.
+    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than evicting them. One caller
+    /// does it at a time; whoever comes meanwhile makes that one look again.
     pub fn make_room(&self) {
+        if self.calls.fetch_add(1, AcqRel) > 0 {
+            return;
+        }
         loop {
-            // Either the other one sees below what was noted here, or its lock is free by now.
-            fence(SeqCst);
-            let Some(one) = self.evicting.try_lock() else { return };
-            let evicted = self.evict();
-            drop(one);
-            fence(SeqCst);
-            if evicted == 0 || self.waiting() <= self.bound {
+            let calls = self.calls.load(Acquire);
+            self.evict();
+            if self.calls.fetch_sub(calls, AcqRel) == calls {
                 return;
             }
         }
     }
 
-    /// Evicts the fullest of those that hold something at the moment; returns how many.
-    fn evict(&self) -> u64 {
+    /// Evicts the fullest of those that hold something at the moment.
+    fn evict(&self) {
         let enough = self.bound - self.bound / 8;
         let mut holders = self.source.get().map_or_else(Vec::new, |source| source());
         holders.extend(self.held.lock().values().map(|share| share.clone() as Arc<dyn Holder>));
@@ -132,7 +132,6 @@ impl Memory {
                 "too many bytes waited: the largest were evicted"
             );
         }
-        count
     }
 
     /// How many bytes wait.

@@ -58,6 +58,8 @@ pub(crate) enum Refusal {
     Exhausted,
     /// The service takes no more requests at once.
     Busy,
+    /// The copy of its body had to go while it was being sent again.
+    NoRoom,
     /// No asynchronous answer has come in time.
     NoAnswer,
 }
@@ -73,7 +75,7 @@ impl Refusal {
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full | Self::Exhausted | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -91,7 +93,7 @@ impl Refusal {
             Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full | Self::Exhausted | Self::Busy => ProxyStatus::Unavailable,
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => ProxyStatus::Unavailable,
             Self::NoAnswer => ProxyStatus::ResponseTimeout,
         }
     }
@@ -114,6 +116,7 @@ impl Refusal {
             Self::Full => b"Too many requests wait for an answer.",
             Self::Exhausted => b"Too many connections.",
             Self::Busy => b"The service takes no more requests at once.",
+            Self::NoRoom => b"Too many bytes of requests wait in memory.",
             Self::NoAnswer => b"",
         })
     }
@@ -134,7 +137,7 @@ impl Refusal {
             Self::Unauthenticated(reason) => challenge(headers, &reason.to_string()),
             Self::Killed => challenge(headers, "the session has ended"),
             Self::TooMany(seconds) => retry_after(headers, *seconds),
-            Self::Full | Self::Exhausted | Self::Busy => retry_after(headers, 1),
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => retry_after(headers, 1),
             _ => {}
         }
         let bare_in_rig = matches!(self, Self::NotFound | Self::Unreachable | Self::ServiceSilent);

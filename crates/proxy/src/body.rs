@@ -34,7 +34,7 @@ pub(crate) struct RequestBody {
     /// How many frames this one has yielded.
     yielded: usize,
     /// Until when the first byte is held back.
-    held: Option<Pin<Box<Sleep>>>,
+    continue_by: Option<Pin<Box<Sleep>>>,
     /// The stream that is open until the body has been sent.
     place: Option<Arc<Place>>,
 }
@@ -74,7 +74,7 @@ enum Kept {
     /// Nothing has been read.
     Untouched,
     /// All of it, within [`KEPT`].
-    Yes { frames: Vec<KeptFrame>, bytes: usize, held: Held },
+    Yes { frames: Vec<KeptFrame>, bytes: usize, counted: Held },
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ pub(crate) enum Awaited {
 impl RequestBody {
     /// Without any bytes.
     pub(crate) fn empty() -> Self {
-        Self { upload: None, turn: 0, yielded: 0, held: None, place: None }
+        Self { upload: None, turn: 0, yielded: 0, continue_by: None, place: None }
     }
 
     /// The body of a client's request of at most so many bytes; `set` is what its trailers cannot say.
@@ -171,7 +171,7 @@ impl RequestBody {
     /// Holds it back until the service asks for it: the client does so too, and may never have to send it.
     pub(crate) fn hold(&mut self) {
         if self.upload.is_some() {
-            self.held = Some(Box::pin(tokio::time::sleep(CONTINUE)));
+            self.continue_by = Some(Box::pin(tokio::time::sleep(CONTINUE)));
         }
     }
 }
@@ -198,8 +198,8 @@ impl Upload {
         if matches!(state.kept, Kept::Untouched) {
             let upload = Arc::downgrade(self);
             let evict = move || _ = upload.upgrade().inspect(|upload| upload.state.lock().kept = Kept::No);
-            let held = memory.hold(0, evict);
-            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0, held };
+            let counted = memory.hold(0, evict);
+            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0, counted };
         }
     }
 
@@ -261,7 +261,7 @@ impl Kept {
 
     /// Returns the memory where it has become too full.
     fn push(&mut self, frame: &Frame<Bytes>) -> Option<Arc<Memory>> {
-        let Self::Yes { frames, bytes, held } = self else {
+        let Self::Yes { frames, bytes, counted } = self else {
             *self = Self::No;
             return None;
         };
@@ -277,7 +277,7 @@ impl Kept {
         } else if let Some(trailers) = frame.trailers_ref() {
             frames.push(KeptFrame::Trailers(trailers.clone()));
         }
-        held.add_locked(more)
+        counted.add_locked(more)
     }
 }
 
@@ -306,12 +306,12 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         let Some(upload) = &this.upload else { return Poll::Ready(None) };
-        if let Some(held) = &mut this.held {
+        if let Some(continue_by) = &mut this.continue_by {
             upload.wanted.register(cx.waker());
-            if !upload.state.lock().continued && held.as_mut().poll(cx).is_pending() {
+            if !upload.state.lock().continued && continue_by.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            this.held = None;
+            this.continue_by = None;
         }
         let mut state = upload.state.lock();
         if state.turn != this.turn {
@@ -347,6 +347,10 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         let Some(upload) = &self.upload else { return SizeHint::with_exact(0) };
         let state = upload.state.lock();
+        if self.yielded < state.frames && state.kept.frames().is_empty() {
+            // The copy is gone: nothing will come but an error.
+            return SizeHint::default();
+        }
         let kept: u64 = state.kept.frames().iter().skip(self.yielded).map(KeptFrame::len).sum();
         let client = state.client.size_hint();
         let mut hint = SizeHint::new();

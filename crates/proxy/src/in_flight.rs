@@ -14,7 +14,7 @@ use session::{Connection, Ending, Told};
 /// A proxied request of a session, from its verified token to the last byte of its answer.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    /// Keeps back the rest of the answer; none over HTTP/2, where the body ends instead.
+    /// Keeps back the rest of the answer; over HTTP/2 that of its stream; none in tests.
     gate: Option<Gate>,
     state: Mutex<State>,
 }

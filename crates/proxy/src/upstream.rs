@@ -46,6 +46,9 @@ const SEARCH: Duration = Duration::from_secs(8);
 /// How often a request that the service has not processed is sent again.
 const RESENDS: u32 = 16;
 
+/// Every so many resends, a request has an HTTP/2 connection of its own.
+const UNSHARED: u32 = 4;
+
 /// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without end.
 const RESENDS_AT_ONCE: u32 = 3;
 
@@ -54,6 +57,8 @@ const RESENDS_AT_ONCE: u32 = 3;
 pub struct ServiceLimits {
     /// How long a connection gets new requests; then the name of its service is resolved again.
     pub connection_age: Duration,
+    /// How long a service may take no bytes.
+    pub idle: Duration,
     /// The most header fields of an answer; more are answered with 502.
     pub fields: usize,
     /// The most bytes of an answer's head; more are answered with 502.
@@ -62,7 +67,12 @@ pub struct ServiceLimits {
 
 impl Default for ServiceLimits {
     fn default() -> Self {
-        Self { connection_age: Duration::from_secs(600), fields: 256, head: 64 << 10 }
+        Self {
+            connection_age: Duration::from_secs(600),
+            idle: Duration::from_secs(60),
+            fields: 256,
+            head: 64 << 10,
+        }
     }
 }
 
@@ -129,7 +139,7 @@ impl Upstream {
 
     /// Sends a request to one of the servers, to another one where it cannot be reached, and waits for the head of the
     /// answer. It is sent again
-    /// - where nothing or not all of it was sent, or the service says that it has not processed it, and its body is still
+    /// - where nothing of it was sent, or the service says that it has not processed it, and its body is still
     ///   in hand: whatever its method (RFC 9113, section 8.7);
     /// - where it is idempotent and has no body, and a server has closed a connection that was kept, or a new one while
     ///   there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
@@ -156,7 +166,7 @@ impl Upstream {
             let target = &self.targets[at];
             let began = Instant::now();
             // Others may have taken all that a shared connection is good for: a new one is good for one exchange at least.
-            let is_unlucky = resent > 0 && resent % (RESENDS_AT_ONCE + 1) == 0;
+            let is_unlucky = resent > 0 && resent.is_multiple_of(UNSHARED);
             let mut link = match self.link(target, only_new || is_unlucky, limits).await {
                 Ok(link) => link,
                 Err(failure) => {
@@ -226,7 +236,7 @@ impl Upstream {
                         tried |= 1 << at;
                     }
                     reason = Some(failure);
-                    only_new = !link.is_http2();
+                    only_new = true;
                     request = copy.into_request(RequestBody::empty());
                 }
                 Err(error) => return Err(self.give_up(at, &error, upload.as_deref())),
@@ -242,10 +252,11 @@ impl Upstream {
     /// No server is asked any more.
     fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
         let refusal = refusal(error, upload);
+        if refusal == Refusal::NoRoom {
+            return Failed { refusal, reason: Some(Failure::new(Kind::NoRoom, "")) };
+        }
         let reason = match error {
-            _ if let Some(fault) = upload.and_then(Upload::fault) => {
-                (fault == BodyFault::NoRoom).then(|| Failure::new(Kind::Closed, fault))
-            }
+            _ if upload.and_then(Upload::fault).is_some() => None,
             SendError::ClientSilent => None,
             SendError::ServiceSilent => Some(Failure::new(Kind::Silent, "")),
             SendError::NotSent(_) => Some(Failure::new(Kind::Closed, "nothing was sent")),
@@ -354,6 +365,7 @@ fn refusal(error: &SendError, upload: Option<&Upload>) -> Refusal {
     match (upload.and_then(Upload::fault), error) {
         (Some(BodyFault::TooLarge), _) => Refusal::TooLarge,
         (Some(BodyFault::Broken), _) => Refusal::ClientBroken,
+        (Some(BodyFault::NoRoom), _) => Refusal::NoRoom,
         (None, SendError::ClientSilent) => Refusal::ClientSilent,
         (None, SendError::ServiceSilent) => Refusal::ServiceSilent,
         (_, _) => Refusal::Unreachable,

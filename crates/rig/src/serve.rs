@@ -145,6 +145,7 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
             tracing::info!("another signal ends the grace period");
             // What is still open gets its farewell, and is closed.
             hub.shut_down(Instant::now()).await;
+            while serving.try_join_next().is_some() {}
             serving.is_empty()
         }
     };

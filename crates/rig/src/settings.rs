@@ -198,6 +198,7 @@ impl Settings {
                 idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
                 services: ServiceLimits {
                     connection_age: reader.time("PROXY_CONNECTION_AGE"),
+                    idle: reader.time("PROXY_IDLE_TIMEOUT"),
                     fields: reader.number("PROXY_ANSWER_HEADERS"),
                     head: reader.bytes("PROXY_ANSWER_HEADER_BYTES"),
                 },

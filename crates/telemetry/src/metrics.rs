@@ -213,7 +213,7 @@ impl Metrics {
         );
         let help = "Events on their way to connections and the lists of their receivers, in bytes; publishers wait at 16 MiB";
         r.register("deliveries_under_way_bytes", help, self.under_way.clone());
-        let help = "Bytes that wait for slow clients in outboxes and bodies; at WAITING_BYTES the fullest go";
+        let help = "Bytes that wait in outboxes, bodies, answers and copies for resending; at WAITING_BYTES the fullest go";
         r.register("waiting_bytes", help, self.waiting_bytes.clone());
         let help = "Outboxes, mailboxes, answers and bodies that had to go at WAITING_BYTES";
         r.register("waiting_evicted", help, self.waiting_evicted.clone());

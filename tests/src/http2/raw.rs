@@ -328,6 +328,16 @@ pub fn authorization(value: &str) -> Vec<u8> {
     block
 }
 
+/// The field `cookie` with a value that is longer than 127 bytes.
+///
+/// # Panics
+/// Where the value is shorter.
+pub fn cookie(value: &str) -> Vec<u8> {
+    let mut block = vec![0x0f, 0x11];
+    long(&mut block, value);
+    block
+}
+
 /// A text that is longer than 127 bytes.
 fn long(block: &mut Vec<u8>, text: &str) {
     block.push(0x7f);

@@ -25,7 +25,8 @@ use crate::definition::TargetConfig;
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// How long a server may be silent until it is asked, by TCP, whether it is still there, and how long it has to say so.
+/// How long a server may be silent until it is asked, by TCP, whether it is still there; and half of the time after which a
+/// server that does not acknowledge what was sent is given up.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// A connection, and the descriptor it takes from those of clients.
@@ -46,15 +47,16 @@ enum Stream {
 }
 
 impl Io {
-    /// Connects to a server; without `tls`, in clear. Its name is resolved each time, so a service that moves is found.
+    /// Connects to a server `within` a time; without `tls`, in clear. It may take no bytes for as long as `idle`. Its name is resolved each time, so a service that moves is found.
     pub(super) async fn connect(
         target: &TargetConfig,
         tls: Option<&Arc<ClientConfig>>,
         within: Duration,
+        idle: Duration,
     ) -> Result<Self, Failure> {
         let exhausted = || Failure::new(Kind::Exhausted, "a connection takes one from those of clients");
         let descriptor = Descriptor::take().ok_or_else(exhausted)?;
-        let tcp = reach(target, within).await?;
+        let tcp = reach(target, within, idle).await?;
         let Some(tls) = tls else {
             return Ok(Self::new(Stream::Clear(tcp), descriptor));
         };
@@ -79,7 +81,7 @@ impl Io {
 }
 
 /// Tries each address of a server. One that does not answer leaves half of the time that is left to those after it.
-async fn reach(target: &TargetConfig, within: Duration) -> Result<TcpStream, Failure> {
+async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + within;
     let resolved = lookup_host((&*target.host, target.port)).await;
     let mut addresses = resolved.map_err(|error| failure(Kind::Name, &error, &error))?.peekable();
@@ -88,9 +90,10 @@ async fn reach(target: &TargetConfig, within: Duration) -> Result<TcpStream, Fai
         let left = deadline.saturating_duration_since(Instant::now());
         let step = if addresses.peek().is_some() { left / 2 } else { left };
         match timeout(step, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => {
-                return set_up(&tcp).map(|()| tcp).map_err(|error| Failure::of(Kind::Connect, &error));
-            }
+            Ok(Ok(tcp)) => match set_up(&tcp, idle) {
+                Ok(()) => return Ok(tcp),
+                Err(error) => last = Failure::of(Kind::Connect, &error),
+            },
             Ok(Err(error)) => last = failure(Kind::Connect, &error, format_args!("{address}: {error}")),
             Err(_) => last = Failure::new(Kind::ConnectTimeout, address),
         }
@@ -100,13 +103,15 @@ async fn reach(target: &TargetConfig, within: Duration) -> Result<TcpStream, Fai
 
 /// Sends at once, and notices a server that is gone without a word: HTTP/2 streams may be silent for hours, and services
 /// take PINGs of HTTP/2 for an attack where they come more often than every few minutes (gRPC's `too_many_pings`).
-fn set_up(tcp: &TcpStream) -> io::Result<()> {
+///
+/// `TCP_USER_TIMEOUT` also ends a connection whose server is there and takes no bytes (Linux 5.11), so it is never shorter
+/// than what is allowed for that; it counts instead of the number of keepalive probes (tcp(7)).
+fn set_up(tcp: &TcpStream, idle: Duration) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
-    socket
-        .set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(QUIET / 4).with_retries(4))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(QUIET / 4))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(QUIET))?;
+    socket.set_tcp_user_timeout(Some(idle.max(QUIET) * 2))?;
     Ok(())
 }
 
@@ -203,7 +208,7 @@ impl AsyncWrite for Io {
 mod tests {
     use super::*;
 
-    /// Who is gone is noticed after twice [`QUIET`], whether or not something was being sent.
+    /// A server that takes no bytes is not: how long it may is the operator's to say.
     #[tokio::test]
     async fn a_server_that_is_gone_is_noticed() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -213,12 +218,13 @@ mod tests {
             port: listener.local_addr().unwrap().port(),
             weight: 1,
         };
-        let tcp = reach(&target, QUIET).await.unwrap();
-        let socket = SockRef::from(&tcp);
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap(), QUIET);
-        #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(QUIET));
+        for (idle, given_up) in [(60, 120), (1, 40), (86_400, 172_800)] {
+            let tcp = reach(&target, QUIET, Duration::from_secs(idle)).await.unwrap();
+            let socket = SockRef::from(&tcp);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(given_up)));
+        }
     }
 }

@@ -28,8 +28,12 @@ pub(crate) enum Kind {
     Exhausted,
     /// As many HTTP/2 streams are open as the service and this gateway allow.
     Busy,
+    /// What was kept of the request had to go: too many bytes wait in memory. The service is not to blame.
+    NoRoom,
     /// The connection ended before an answer.
     Closed,
+    /// The service has reset the stream of the request before an answer; its connection goes on.
+    Reset,
     /// What came is no HTTP.
     Protocol,
     /// The head of the answer is larger than allowed.
@@ -41,7 +45,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: usize = 11;
+    const ALL: usize = 13;
 
     const fn text(self) -> &'static str {
         match self {
@@ -51,7 +55,9 @@ impl Kind {
             Self::ConnectTimeout => "connecting timed out",
             Self::Exhausted => "no descriptor is left",
             Self::Busy => "too many streams",
+            Self::NoRoom => "too many bytes wait in memory",
             Self::Closed => "connection closed before the answer",
+            Self::Reset => "stream reset before the answer",
             Self::Protocol => "invalid answer",
             Self::Head => "answer head too large",
             Self::Silent => "no answer in time",

@@ -38,6 +38,9 @@ const SMALL_FRAMES: usize = 16 << 20;
 /// reset theirs, and a connection that took what comes late for a fault would end with the streams of all others.
 const RESET: usize = 4096;
 
+/// An HTTP/2 connection begins with SETTINGS (RFC 9113, section 3.4).
+const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/2";
+
 /// Sends requests over a shared connection.
 #[derive(Clone)]
 pub(super) struct Http2(SendRequest<Bytes>);
@@ -57,8 +60,11 @@ pub(super) struct Sending {
 }
 
 impl Http2 {
-    /// Opens a connection, waits for what the service says of its limits, and drives it until it ends. A request that
-    /// were sent before would be refused where the service allows fewer than come at once.
+    /// Opens a connection, waits for what the service says of its limits, and drives it until it ends. Requests that are
+    /// sent earlier are refused where the service allows fewer at once.
+    ///
+    /// # Errors
+    /// The connection has ended before that.
     pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
         let failed = |error: h2::Error| Failure::of(Kind::Connect, &error);
         let (sender, mut connection) = Builder::new()
@@ -97,6 +103,9 @@ impl Http2 {
     }
 
     /// Opens a stream for a request. Returns its answer, and its body where there is one.
+    ///
+    /// # Errors
+    /// No stream can be opened: nothing was sent.
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -116,8 +125,11 @@ impl Http2 {
         }
         let (answer, stream) =
             self.0.send_request(Request::from_parts(head, ()), has_ended).map_err(|error| {
-                // Nothing was sent: the connection has just ended, or no other stream can be opened on it.
-                SendError::Unprocessed(Failure::of(Kind::Closed, &error))
+                // Nothing was sent where the connection has just ended.
+                match error.is_io() || error.is_go_away() {
+                    true => SendError::Unprocessed(Failure::of(Kind::Closed, &error)),
+                    false => SendError::Garbage(Failure::of(Kind::Protocol, &error)),
+                }
             })?;
         let sending = (!has_ended).then(|| Sending { stream, body, rest: Bytes::new() });
         Ok((Answering { answer, watcher }, sending))
@@ -139,8 +151,7 @@ impl Future for Answering {
 }
 
 impl Sending {
-    /// Sends as much as the service takes; ready when nothing of it will be sent any more, for whatever reason: how the
-    /// stream has ended, its answer tells.
+    /// Sends as much as the service takes; ready when all has been sent, or the stream has ended. Its answer tells how.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.rest.is_empty() {
@@ -216,12 +227,9 @@ impl From<&h2::Error> for SendError {
                 Failure::new(Kind::Protocol, format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}")),
             ),
             (_, true) => Self::Garbage(Failure::of(Kind::Protocol, error)),
-            // The service has given this one up, and may have processed some of it; its connection goes on.
-            (true, _) if error.is_reset() => Self::Garbage(Failure::of(Kind::Closed, error)),
+            // The service may have processed some of it.
+            (true, _) if error.is_reset() => Self::Garbage(Failure::of(Kind::Reset, error)),
             _ => Self::Closed(Failure::of(Kind::Closed, error)),
         }
     }
 }
-
-/// An HTTP/2 connection begins with them (RFC 9113, section 3.4).
-const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/2";

@@ -49,6 +49,8 @@ pub(crate) struct Link {
     until: Instant,
     /// Its place on a shared HTTP/2 connection.
     place: Option<Arc<Place>>,
+    /// Counts an HTTP/2 connection that is not shared.
+    pub(super) unshared: Option<Arc<()>>,
     /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
     stray: bool,
 }
@@ -95,11 +97,11 @@ pub(crate) struct Patience {
 pub(crate) enum SendError {
     /// Nothing of it was sent: here it is again.
     NotSent(Box<Request<RequestBody>>),
-    /// The service says that it has not processed it (RFC 9113, section 8.7), or it has not had all of it.
+    /// The service says that it has not processed it (RFC 9113, section 8.7).
     Unprocessed(Failure),
     /// The connection ended before the first byte of an answer.
     Closed(Failure),
-    /// What came is no answer, or one with a head beyond its limits.
+    /// What came is no answer, or one with a head beyond its limits, or the stream was reset.
     Garbage(Failure),
     /// The service has kept silent.
     ServiceSilent,
@@ -136,6 +138,7 @@ impl Link {
             epoch: 0,
             until,
             place: None,
+            unshared: None,
             stray: false,
         }
     }
@@ -156,6 +159,14 @@ impl Link {
     pub(super) fn refused(&self) {
         if let Some(place) = &self.place {
             place.refused();
+        }
+    }
+
+    /// Whether the service lets a new connection take a request at all.
+    pub(super) fn takes_a_request(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(..) => true,
+            Sender::Http2(sender) => sender.limit() > 0,
         }
     }
 

@@ -27,8 +27,16 @@ impl Upstream {
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
         // Boxed: most requests find a connection.
-        if self.config.http2 && !target.pool.streams.declined() && !only_new {
-            return match shared(&target.pool.streams) {
+        let streams = &target.pool.streams;
+        if self.config.http2 && !streams.declined() {
+            if only_new && let Some(unshared) = streams.unshared() {
+                let mut link = Box::pin(self.connect(target, limits)).await?;
+                if link.takes_a_request() {
+                    link.unshared = Some(unshared);
+                    return Ok(link);
+                }
+            }
+            return match shared(streams) {
                 Some(link) => Ok(link),
                 None => Box::pin(self.stream(target, limits)).await,
             };
@@ -87,7 +95,7 @@ impl Upstream {
     ) -> Result<Box<Link>, Failure> {
         let connecting = async {
             let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS).map(Tls::config);
-            let io = Io::connect(&target.config, tls.as_ref(), CONNECT).await?;
+            let io = Io::connect(&target.config, tls.as_ref(), CONNECT, limits.idle).await?;
             let http2 = match tls {
                 Some(_) => io.has_chosen_http2(),
                 None => self.config.http2,

@@ -13,7 +13,7 @@ use tokio::sync::{MutexGuard, Notify};
 use super::failure::Failure;
 use super::http2::Http2;
 
-/// The most connections to one server.
+/// The most connections to one server that are shared, and the most that are not.
 pub(super) const MOST: usize = 128;
 
 /// How often whoever waits for a stream looks again: the server may have raised its limit.
@@ -29,6 +29,8 @@ pub(super) struct Streams {
     attempts: AtomicU64,
     failure: Mutex<Option<(u64, Failure)>>,
     freed: Arc<Notify>,
+    /// Each connection that is not shared has a clone.
+    unshared: Arc<()>,
     /// The server was offered HTTP/2 and has chosen HTTP/1.1.
     declined: AtomicBool,
 }
@@ -108,6 +110,11 @@ impl Streams {
     pub(super) fn may_open(&self) -> bool {
         let open = self.open.lock();
         open.len() < MOST && open.last().is_none_or(|newest| newest.limit() > 0)
+    }
+
+    /// What a connection that is not shared has to hold; `None` if there are [`MOST`] of them already.
+    pub(super) fn unshared(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.unshared) <= MOST).then(|| self.unshared.clone())
     }
 
     /// Waits for its turn to open a connection.

@@ -51,7 +51,7 @@ impl Target {
         if http2 {
             parts.scheme = Some(self.config.scheme.clone());
             parts.authority = Some(self.authority.clone());
-            // With `Connection`, hyper would drop what it names, TE too (RFC 9113, section 8.2.2).
+            // h2 refuses requests with fields of a connection (RFC 9113, section 8.2.2).
             for name in [HOST, TRANSFER_ENCODING, CONNECTION, UPGRADE] {
                 request.headers_mut().remove(name);
             }

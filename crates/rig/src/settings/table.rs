@@ -293,7 +293,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "OUTBOX_BYTES",
                 "1MiB",
                 bytes(4 * KIB, GIB),
-                "What may wait for one slow reader; at the bound its connection is closed; of long polling the oldest events go, also beyond 200 of them, and the next poll gets the others",
+                "What may wait for one slow reader; at the bound its connection is closed; long polling drops its oldest events instead, and keeps at most 200",
             ),
             setting(
                 "MAX_EVENT_BYTES",
@@ -305,7 +305,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "WAITING_BYTES",
                 "",
                 bytes(64 * KIB, 1024 * GIB),
-                "What may wait for all slow clients together, in outboxes and bodies; at the bound the fullest connections are closed; not set: half of the memory",
+                "What may wait for all slow clients together, in outboxes, bodies, asynchronous answers and copies for resending; at the bound the fullest go; not set: half of the memory",
             ),
             setting(
                 "LONGPOLLING_IDLE_TIMEOUT",
@@ -478,7 +478,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "SHUTDOWN_GRACE_PERIOD",
                 "10s",
                 millis(0, HOUR),
-                "How long open requests may take after SIGTERM; another SIGTERM ends it",
+                "How long open requests may take after SIGTERM; another SIGTERM or SIGINT ends it",
             ),
         ],
     },
