@@ -226,8 +226,8 @@ impl Mailbox {
         self.state.lock().late
     }
 
-    /// The events after `known`, as soon as there are any, or none after `wait`. Without a cursor of this mailbox, or with
-    /// one older than all that it keeps: all that it keeps.
+    /// The events after `known`, as soon as there are any, or none after `wait`. With a cursor that is missing, of another
+    /// mailbox, or older than all events that are kept, it is all of these.
     ///
     /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not left of `answer`; polls
     /// after that fail.
@@ -287,8 +287,8 @@ impl State {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
         let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
-        // All that is kept is news to a client whose cursor is older: what came between made room. RIG gives it none of
-        // it (compatibility.md).
+        // A client with an older cursor has seen none of the events that are kept; those between were dropped. RIG gives it
+        // none at all (compatibility.md).
         let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
         if start == self.events.len() && !even_empty && !over {
             return None;

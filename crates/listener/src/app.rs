@@ -35,7 +35,7 @@ pub struct Peer {
     pub trusted: Option<TrustedProxies>,
     /// Whether the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
-    /// Keeps back the rest of an answer; that of the socket over HTTP/1, of the stream over HTTP/2. `None` in tests.
+    /// Keeps back the rest of an answer: one gate for each socket over HTTP/1, for each stream over HTTP/2. `None` in tests.
     pub gate: Option<Gate>,
 }
 

@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// Not in paused time: that stands still where nobody waits.
+    /// In real time: paused time advances only while all tasks wait.
     #[tokio::test]
     async fn f08_empty_frames_that_are_always_there_have_a_bound_and_starve_nobody() {
         const TOTAL: Duration = Duration::from_millis(50);

@@ -150,13 +150,7 @@ impl hyper::body::Body for Pieces {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        SizeHint::with_exact(self.rest.len() as u64) + self.body.size_hint()
     }
 }
 

@@ -352,12 +352,6 @@ impl Body for RequestBody {
             return SizeHint::default();
         }
         let kept: u64 = state.kept.frames().iter().skip(self.yielded).map(KeptFrame::len).sum();
-        let client = state.client.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(client.lower() + kept);
-        if let Some(upper) = client.upper() {
-            hint.set_upper(upper + kept);
-        }
-        hint
+        SizeHint::with_exact(kept) + state.client.size_hint()
     }
 }

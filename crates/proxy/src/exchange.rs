@@ -185,7 +185,7 @@ impl Exchange<'_> {
             Some(timeout) => timeout,
             None => config.answer_timeout,
         };
-        let patience = Patience { answer, idle: config.idle_timeout };
+        let patience = Patience { answer, idle: config.services.idle };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
             let upstream = &self.route.upstream;
@@ -238,7 +238,7 @@ impl Exchange<'_> {
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let Answered { mut response, link, target } = answered;
-        let idle = self.proxy.config.idle_timeout;
+        let idle = self.proxy.config.services.idle;
         record.heard(response.status(), self.route.upstream.target(target));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {

@@ -32,8 +32,6 @@ pub struct Config {
     pub cors: Cors,
     /// How long a service may take to begin its answer (RIG: `PROXY_RECV_TIMEOUT`).
     pub answer_timeout: Duration,
-    /// How long a body, in either direction, may stand still.
-    pub idle_timeout: Duration,
     /// The connections to services, and how large the heads of their answers may be.
     pub services: ServiceLimits,
     /// Counts what waits for slow services and clients.

@@ -57,7 +57,7 @@ const RESENDS_AT_ONCE: u32 = 3;
 pub struct ServiceLimits {
     /// How long a connection gets new requests; then the name of its service is resolved again.
     pub connection_age: Duration,
-    /// How long a service may take no bytes.
+    /// How long a body, in either direction, may stand still.
     pub idle: Duration,
     /// The most header fields of an answer; more are answered with 502.
     pub fields: usize,
@@ -194,6 +194,8 @@ impl Upstream {
             {
                 upload.keep(memory);
             }
+            // A server that closes a new HTTP/1 connection at once would do so again.
+            let most = if link.fresh && !link.is_http2() { 1 } else { RESENDS };
             let watcher = Watcher::new(&request, client);
             match link.send(request, watcher, patience).await {
                 Ok(response) if response.headers().len() <= limits.fields => {
@@ -207,9 +209,7 @@ impl Upstream {
                     let failure = Failure::new(Kind::Head, link::HEAD_LIMITS);
                     return Err(self.give_up(at, &SendError::Garbage(failure), upload.as_deref()));
                 }
-                Err(SendError::NotSent(unsent))
-                    if resent < if link.fresh && !link.is_http2() { 1 } else { RESENDS } =>
-                {
+                Err(SendError::NotSent(unsent)) if resent < most => {
                     resent += 1;
                     only_new = !link.is_http2();
                     request = *unsent;

@@ -195,7 +195,6 @@ impl Settings {
             proxy: proxy::Config {
                 cors: cors.clone(),
                 answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
-                idle_timeout: reader.time("PROXY_IDLE_TIMEOUT"),
                 services: ServiceLimits {
                     connection_age: reader.time("PROXY_CONNECTION_AGE"),
                     idle: reader.time("PROXY_IDLE_TIMEOUT"),

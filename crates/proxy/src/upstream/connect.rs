@@ -150,6 +150,11 @@ impl AsyncRead for Io {
 }
 
 impl Io {
+    /// Whether what is written is discarded, since the server takes nothing more and may have something to say.
+    fn discards(&self) -> bool {
+        self.is_deaf && !self.is_silent
+    }
+
     /// Writes; what a server refuses once the head of its request is out counts as written, as long as it may have an
     /// answer to read: whoever drives the connection gives up where a write fails, and reads no more.
     fn poll_out(
@@ -157,12 +162,12 @@ impl Io {
         length: usize,
         write: impl FnOnce(&mut Stream, &Slot) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if self.is_deaf && !self.is_silent {
+        if self.discards() {
             return Poll::Ready(Ok(length));
         }
         let written = ready!(write(&mut self.stream, &self.slot));
         self.is_deaf |= written.as_ref().is_err_and(is_refused) && self.slot.is_sent();
-        Poll::Ready(if self.is_deaf && !self.is_silent { Ok(length) } else { written })
+        Poll::Ready(if self.discards() { Ok(length) } else { written })
     }
 }
 

@@ -64,15 +64,15 @@ enum Sender {
 /// Moves the bytes of an exchange.
 #[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole, and most are of HTTP/1")]
 enum Driver {
-    /// Of its whole connection.
+    /// All bytes of an HTTP/1 connection.
     Http1 {
         connection: http1::Connection<TokioIo<Io>, RequestBody>,
         /// It has ended, and must not be polled.
         over: bool,
     },
-    /// Of the request's body, until the answer begins; the connection has a task of its own.
+    /// The body of an HTTP/2 request, until its answer begins. The connection has a task of its own.
     Http2(Option<Sending>),
-    /// Of what is left of the body by then: in a task, since the client may send all of it before it reads anything.
+    /// The rest of that body, in a task: the client may send all of it before it reads any of the answer.
     Task { _ends_with_this: JoinSet<()> },
 }
 
