@@ -160,34 +160,41 @@ impl<'a> PathView<'a> {
             }
         }
         let subsets = (1..=changes).filter(|subset| subset & !changes == 0);
-        let mut readings =
-            subsets.map(|subset| self.reading(subset)).filter(|reading| *reading != self.plain);
+        let mut readings = subsets
+            .flat_map(|subset| {
+                [
+                    reading(&self.plain, subset, without_end),
+                    reading(&self.plain, subset, without_end_or_dots),
+                    reading(self.served, subset, without_raw_end),
+                ]
+            })
+            .filter(|reading| *reading != self.plain);
         match readings.all(|reading| is_same(&PathView::new(&reading))) {
             true => Ok(()),
             false => Err(PathRefusal::Ambiguous),
         }
     }
+}
 
-    /// The path as somebody reads it who makes these changes to it.
-    fn reading(&self, changes: u8) -> String {
-        let mut text = self.plain.to_string();
-        if changes & SLASH != 0 {
-            text = text.replace("%2F", "/").replace("%5C", "/");
-        }
-        if changes & QUERY != 0 {
-            text.truncate(without_query(&text).len());
-        }
-        if changes & ENDS != 0 {
-            text = text.split('/').map(without_end).collect::<Vec<_>>().join("/");
-        }
-        if changes & EMPTY != 0 {
-            let is_last = text.len() > 1 && text.ends_with('/');
-            let segments: Vec<_> = text.split('/').filter(|segment| !segment.is_empty()).collect();
-            let end = if is_last && !segments.is_empty() { "/" } else { "" };
-            text = format!("/{}{end}", segments.join("/"));
-        }
-        text
+/// A path as somebody reads it who makes these changes to it, and cuts the ends of segments by `cut`.
+fn reading(path: &str, changes: u8, cut: fn(&str) -> &str) -> String {
+    let mut text = path.to_owned();
+    if changes & SLASH != 0 {
+        text = text.replace("%2F", "/").replace("%5C", "/");
     }
+    if changes & QUERY != 0 {
+        text.truncate(without_query(&text).len());
+    }
+    if changes & ENDS != 0 {
+        text = text.split('/').map(cut).collect::<Vec<_>>().join("/");
+    }
+    if changes & EMPTY != 0 {
+        let is_last = text.len() > 1 && text.ends_with('/');
+        let segments: Vec<_> = text.split('/').filter(|segment| !segment.is_empty()).collect();
+        let end = if is_last && !segments.is_empty() { "/" } else { "" };
+        text = format!("/{}{end}", segments.join("/"));
+    }
+    text
 }
 
 /// RFC 3986, section 3.3.
@@ -304,6 +311,19 @@ fn without_end(segment: &str) -> &str {
         name = rest;
     }
     name
+}
+
+/// The same, for a service to which a segment of dots alone is a name.
+fn without_end_or_dots(segment: &str) -> &str {
+    if segment.bytes().all(|byte| byte == b'.') { segment } else { without_end(segment) }
+}
+
+/// The same, for a service that does not decode.
+fn without_raw_end(segment: &str) -> &str {
+    if segment.bytes().all(|byte| byte == b'.') {
+        return segment;
+    }
+    segment.split(';').next().unwrap_or_default().trim_end_matches('.')
 }
 
 /// How many bytes the character, or its percent-encoded byte, takes that begins there.

@@ -121,6 +121,15 @@ fn f04_a_path_with_two_readings_is_refused() {
     }
 }
 
+/// A service may cut parameters and merge slashes, and take three dots for a name, or not decode what it looks at.
+#[test]
+fn f04_a_service_may_cut_one_segment_and_not_the_next() {
+    let routes = of_get(&["/[^/]+", "/.*"]);
+    assert_eq!(chosen(&routes, "/;/..."), Err(PathRefusal::Ambiguous));
+    assert_eq!(chosen(&routes, "/;/%3B"), Err(PathRefusal::Ambiguous));
+    assert_eq!(chosen(&routes, "/x/y"), Ok(Some("/.*")));
+}
+
 #[test]
 fn f04_a_definition_may_allow_it() {
     let of = |rule| PathRules { encoded_slashes: rule, empty_segments: rule, path_parameters: rule };
