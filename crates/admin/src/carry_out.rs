@@ -130,7 +130,7 @@ mod tests {
             connection::Config::default(),
             sessions,
             Arc::default(),
-            connection::TokenKey::new(None),
+            seal::Seal::new(None, seal::Purpose::Connection, seal::Incarnation::unnamed()),
             Arc::new(telemetry::Metrics::new()),
         )
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connection::{Hub, TokenKey};
+use connection::Hub;
 use proxy::{Apis, Definitions, MemoryStore, Waiting};
+use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
 
 use crate::{Admin, Config};
@@ -23,7 +24,7 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         connection::Config::default(),
         sessions,
         Arc::default(),
-        TokenKey::new(Some("test-cookie")),
+        Seal::new(Some("test-cookie"), Purpose::Connection, Incarnation::unnamed()),
         Arc::new(telemetry::Metrics::new()),
     );
     let config = Config {

@@ -30,14 +30,6 @@ impl ConnectionId {
         Self(number)
     }
 
-    pub(crate) const fn to_bytes(self) -> [u8; 8] {
-        self.0.to_be_bytes()
-    }
-
-    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
-        Self(u64::from_be_bytes(bytes))
-    }
-
     /// The number.
     pub const fn number(self) -> u64 {
         self.0

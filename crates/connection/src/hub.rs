@@ -9,6 +9,7 @@ use bytes::Bytes;
 use event::Event;
 use memory::{Holder, Memory};
 use parking_lot::Mutex;
+use seal::Seal;
 use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use telemetry::{CloseReason, Metrics, Transport};
@@ -22,7 +23,6 @@ use crate::frame::{Encoding, TooLarge};
 use crate::lanes::Lanes;
 use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
 use crate::ties::BindError;
-use crate::token::{InvalidToken, TokenKey};
 use crate::wheel::Wheel;
 
 /// What an operator decides about connections.
@@ -94,12 +94,17 @@ pub enum OpenError {
     ShuttingDown,
 }
 
+/// The token was not made by this node since it started, is bound to something else, or is not a token at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Invalid connection token.")]
+pub struct InvalidToken;
+
 /// The connections of this node.
 pub struct Hub {
     config: Config,
     sessions: Sessions,
     index: Arc<Index<Weak<Connection>>>,
-    tokens: TokenKey,
+    seal: Seal,
     metrics: Arc<Metrics>,
     lanes: Arc<Lanes>,
     wheel: Wheel,
@@ -121,7 +126,7 @@ impl Hub {
         config: Config,
         sessions: Sessions,
         extractors: Arc<Extractors>,
-        tokens: TokenKey,
+        seal: Seal,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let lanes = Arc::new(Lanes::new());
@@ -144,7 +149,7 @@ impl Hub {
             config,
             sessions,
             index: Index::new(extractors),
-            tokens,
+            seal,
             metrics,
             next_id: AtomicU64::new(1),
             connections: std::array::from_fn(|_| Mutex::default()),
@@ -216,7 +221,7 @@ impl Hub {
         if self.leaving.load(Ordering::SeqCst) {
             return Err(OpenError::ShuttingDown);
         }
-        let token = format!(r#"{{"connection_token":"{}"}}"#, self.tokens.seal(id));
+        let token = format!(r#"{{"connection_token":"{}"}}"#, self.seal.seal(id.number()));
         let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
         let welcome = Event::of_rig("rig.connection.create", Some(&token));
         connection.begin(&opening.subjects, &opening.subscriptions, welcome)?;
@@ -229,7 +234,7 @@ impl Hub {
     /// # Errors
     /// The token is none of ours.
     pub fn find(&self, token: &str) -> Result<Option<Arc<Connection>>, InvalidToken> {
-        Ok(self.connection(self.tokens.open(token)?))
+        self.find_for(token, b"")
     }
 
     /// The same for a token that is bound to these bytes.
@@ -237,7 +242,12 @@ impl Hub {
     /// # Errors
     /// The token is none of ours, or is bound to something else.
     pub fn find_for(&self, token: &str, bound_to: &[u8]) -> Result<Option<Arc<Connection>>, InvalidToken> {
-        Ok(self.connection(self.tokens.open_for(token, bound_to)?))
+        let opened = self.seal.open_for(token, bound_to).map_err(|_| InvalidToken)?;
+        // Numbers of connections repeat after a restart, and on other nodes.
+        if opened.node != self.seal.node() {
+            return Err(InvalidToken);
+        }
+        Ok(self.connection(ConnectionId::new(opened.number)))
     }
 
     fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
@@ -246,7 +256,7 @@ impl Hub {
 
     /// A fresh token for a connection, bound to these bytes.
     pub fn token_of(&self, connection: &Connection, bound_to: &[u8]) -> String {
-        self.tokens.seal_for(connection.id(), bound_to)
+        self.seal.seal_for(connection.id().number(), bound_to)
     }
 
     /// Answers a poll with the events after `known`, as soon as there are any.

@@ -38,6 +38,4 @@ pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
 pub use upstream::ServiceLimits;
-pub use waiting::{
-    AsyncAnswer, CorrelationKey, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig,
-};
+pub use waiting::{AsyncAnswer, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig};

@@ -3,8 +3,6 @@
 //! It knows who waits, for how long, and by which token an answer finds its way. It does not know HTTP requests, on
 //! either side: what brings an answer is the internal port's business, what becomes of it the forwarding's.
 
-mod token;
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use seal::{BrokenSeal, Seal};
 use tokio::sync::oneshot;
-
-pub use token::CorrelationKey;
 
 /// What an operator decides about asynchronous answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ pub struct WaitingConfig {
 /// All requests of a node that wait for an answer.
 pub struct Waiting {
     config: WaitingConfig,
-    key: CorrelationKey,
+    seal: Seal,
     requests: Mutex<Requests>,
 }
 
@@ -97,6 +94,15 @@ impl DeliverError {
     }
 }
 
+impl From<BrokenSeal> for DeliverError {
+    fn from(broken: BrokenSeal) -> Self {
+        match broken {
+            BrokenSeal::NotBase64 => Self::NotBase64,
+            BrokenSeal::Forged => Self::Invalid,
+        }
+    }
+}
+
 impl Default for WaitingConfig {
     /// RIG's 5 s, and 10,000 requests.
     fn default() -> Self {
@@ -106,8 +112,8 @@ impl Default for WaitingConfig {
 
 impl Waiting {
     /// Nobody waits yet.
-    pub fn new(config: WaitingConfig, key: CorrelationKey) -> Self {
-        Self { config, key, requests: Mutex::default() }
+    pub fn new(config: WaitingConfig, seal: Seal) -> Self {
+        Self { config, seal, requests: Mutex::default() }
     }
 
     /// Announces a request that will wait. Its answer may come at once, even before the service has sent its 202.
@@ -126,7 +132,7 @@ impl Waiting {
             requests.waiting.insert(number, sender);
             number
         };
-        Ok(Expected { waiting: self.clone(), number, token: self.key.seal(number), answer })
+        Ok(Expected { waiting: self.clone(), number, token: self.seal.seal(number), answer })
     }
 
     /// Hands an answer to the request that waits for it. Of several answers to one request, one arrives.
@@ -134,8 +140,12 @@ impl Waiting {
     /// # Errors
     /// The token is none, or its request does not wait.
     pub fn deliver(&self, token: &str, answer: AsyncAnswer) -> Result<(), DeliverError> {
-        let number = self.key.open(token)?;
-        let sender = self.take(number).ok_or(DeliverError::Gone)?;
+        let opened = self.seal.open(token)?;
+        // Numbers of requests repeat after a restart, and on other nodes.
+        if opened.node != self.seal.node() {
+            return Err(DeliverError::Gone);
+        }
+        let sender = self.take(opened.number).ok_or(DeliverError::Gone)?;
         sender.send(answer).map_err(|_| DeliverError::Gone)
     }
 

@@ -25,11 +25,11 @@ use std::time::Duration;
 use ::memory::Memory;
 use admin::ApiToken;
 use auth::Verifier;
-use connection::TokenKey;
 use document::Watched;
 use event::ExtensionNames;
 use listener::{Limits, Tls, TrustedProxies};
-use proxy::{CorrelationKey, Definitions, ServiceLimits, WaitingConfig};
+use proxy::{Definitions, ServiceLimits, WaitingConfig};
+use seal::{Incarnation, Purpose, Seal};
 use subscription::Extractors;
 use telemetry::{LogFormat, SpansConfig};
 use tracing::Level;
@@ -81,9 +81,9 @@ pub(crate) struct Settings {
     /// Of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
-    pub(crate) connection_tokens: TokenKey,
+    pub(crate) connection_tokens: Seal,
     /// Seals the tokens of requests that wait for an asynchronous answer.
-    pub(crate) correlation_tokens: CorrelationKey,
+    pub(crate) correlation_tokens: Seal,
     /// Of those requests.
     pub(crate) waiting: WaitingConfig,
     /// Of the proxy.
@@ -148,6 +148,9 @@ impl Settings {
         let body_timeout = reader.time("BODY_TIMEOUT");
         let data = access::read_data(reader);
         let durable = data.is_some();
+        let node_cookie = reader.text("NODE_COOKIE");
+        let node = Incarnation::unnamed();
+        let seal = |purpose| Seal::new(node_cookie.as_deref(), purpose, node);
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
         let (apis, apis_file) = apis::read_apis(reader, &cors);
@@ -186,8 +189,8 @@ impl Settings {
                 reconnect_spread: reader.time("RECONNECT_SPREAD"),
                 ..connection::Config::default()
             },
-            connection_tokens: TokenKey::new(reader.text("NODE_COOKIE").as_deref()),
-            correlation_tokens: CorrelationKey::new(reader.text("NODE_COOKIE").as_deref()),
+            connection_tokens: seal(Purpose::Connection),
+            correlation_tokens: seal(Purpose::Correlation),
             waiting: WaitingConfig {
                 timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"),
                 ..WaitingConfig::default()

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use proxy::{Apis, CorrelationKey, Definitions, Store, StoreError, Waiting, WaitingConfig};
+use proxy::{Apis, Definitions, Store, StoreError, Waiting, WaitingConfig};
+use seal::{Incarnation, Purpose, Seal};
 use tower::ServiceExt;
 
 use super::*;
 use crate::{Admin, testing};
 
 fn port(apis: Arc<Apis>) -> Admin {
-    let waiting = Waiting::new(WaitingConfig::default(), CorrelationKey::new(None));
+    let waiting =
+        Waiting::new(WaitingConfig::default(), Seal::new(None, Purpose::Correlation, Incarnation::unnamed()));
     testing::port(Arc::new(waiting), apis)
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use proxy::{CorrelationKey, Expected, TimedOut, Waiting, WaitingConfig};
+use proxy::{Expected, TimedOut, Waiting, WaitingConfig};
+use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -16,6 +17,11 @@ const COOKIE: &str = "test-cookie";
 const SENT: &str = "202 message sent to correlated reverse proxy request";
 const GONE: &str = "410 Nobody waits for this answer: the request was answered before, has timed out, or its client has left.";
 
+/// Of a new node each time, under one cookie.
+fn seal() -> Seal {
+    Seal::new(Some(COOKIE), Purpose::Correlation, Incarnation::unnamed())
+}
+
 struct Port {
     waiting: Arc<Waiting>,
     admin: Admin,
@@ -23,7 +29,7 @@ struct Port {
 
 impl Port {
     fn new() -> Self {
-        let waiting = Arc::new(Waiting::new(WaitingConfig::default(), CorrelationKey::new(Some(COOKIE))));
+        let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal()));
         let admin = testing::port(waiting.clone(), testing::no_apis());
         Self { waiting, admin }
     }
@@ -139,7 +145,7 @@ async fn late_answers_are_told_so() {
     assert_eq!(expected.answer().await, Err(TimedOut));
     assert_eq!(port.v3(&token, "200").await, GONE);
     assert_eq!(port.v2(&event(&json!({"correlation": token}))).await, GONE);
-    let of_another_life = CorrelationKey::new(Some(COOKIE));
+    let of_another_life = seal();
     let elsewhere = Arc::new(Waiting::new(WaitingConfig::default(), of_another_life));
     assert_eq!(port.v3(elsewhere.expect().unwrap().token(), "200").await, GONE);
 }

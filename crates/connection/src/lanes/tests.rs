@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
 use session::{MemoryLog, Sessions};
 use subscription::{Extractors, Subscription};
@@ -15,7 +16,6 @@ use telemetry::Metrics;
 use super::*;
 use crate::description::Client;
 use crate::hub::{Config, Hub, Opening};
-use crate::token::TokenKey;
 
 /// More than are delivered to at once.
 const MANY: usize = AT_ONCE + 44;
@@ -25,7 +25,7 @@ fn hub() -> Arc<Hub> {
         Config { outbox_bytes: 1 << 30, ..Config::default() },
         Sessions::new(session::Config::default(), MemoryLog::default()).unwrap(),
         Arc::new(Extractors::default()),
-        TokenKey::new(None),
+        Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
         Arc::new(Metrics::new()),
     )
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use event::Event;
-use rig_connection::{Connection, Hub, OpenError, Opening, Socket, TokenKey};
+use rig_connection::{Connection, Hub, OpenError, Opening, Socket};
+use seal::{Incarnation, Purpose, Seal};
 use serde_json::{Map, Value, json};
 use session::{Accepted, Clock, Expiry, Kill, MemoryLog, Revocation, Sessions, Subject};
 use subscription::{Extractors, Subscription};
@@ -71,7 +72,7 @@ impl World {
             config,
             sessions.expect("there is nothing to load"),
             Arc::new(Extractors::default()),
-            TokenKey::new(None),
+            Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
             Arc::new(Metrics::new()),
         );
         tokio::spawn({

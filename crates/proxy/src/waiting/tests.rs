@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use seal::{Incarnation, Purpose};
 use tokio::time::{Instant, advance};
 
 use super::*;
@@ -10,7 +11,10 @@ use super::*;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn waiting(most: usize) -> Arc<Waiting> {
-    Arc::new(Waiting::new(WaitingConfig { timeout: TIMEOUT, most }, CorrelationKey::new(None)))
+    Arc::new(Waiting::new(
+        WaitingConfig { timeout: TIMEOUT, most },
+        Seal::new(None, Purpose::Correlation, Incarnation::unnamed()),
+    ))
 }
 
 fn answer(body: &'static str) -> AsyncAnswer {
@@ -186,4 +190,20 @@ fn answers_and_timeout_race_and_one_wins() {
     }
     assert!(waiting.is_empty());
     assert!(timed_out > 0 && timed_out < ROUNDS, "{timed_out} timed out: no race");
+}
+
+#[test]
+fn a_token_of_an_earlier_life_or_another_node_reaches_no_request() {
+    let on = |node| {
+        let seal = Seal::new(Some("cookie"), Purpose::Correlation, Incarnation::of(node));
+        Arc::new(Waiting::new(WaitingConfig::default(), seal))
+    };
+    let this = on("a");
+    // The numbers of requests are the same on each of them.
+    let _expected = this.expect().unwrap();
+    for other in [on("a"), on("b")] {
+        let token = other.expect().unwrap().token().to_owned();
+        assert_eq!(this.deliver(&token, answer("x")), Err(DeliverError::Gone));
+    }
+    assert_eq!(this.len(), 1);
 }
