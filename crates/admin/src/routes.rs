@@ -14,23 +14,19 @@ use axum::routing::{get, post};
 use axum::{Json, middleware};
 use connection::Hub;
 use event::ExtensionNames;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use listener::{Answer, App, Body, ClientBody, Peer};
+use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
 use telemetry::Exposition;
 use tower::ServiceExt;
 use utoipa_swagger_ui::SwaggerUi;
-use uuid::Uuid;
 
 use crate::access::{self, ApiToken};
 use crate::door::Door;
 use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
-
-/// Names a request in the answer: the caller's own name for it, or a new one.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
 const DOCUMENT: &str = "/openapi.json";
@@ -131,7 +127,7 @@ impl Admin {
 
 impl App for Admin {
     async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
-        let id = request.headers().get(REQUEST_ID).filter(|id| is_name(id)).cloned();
+        let id = given_request_id(request.headers());
         let mut response = match self.door.refusal(&request, &peer) {
             Some(refusal) => refusal,
             None => {
@@ -145,24 +141,14 @@ impl App for Admin {
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);
         }
-        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_request_id));
         Answer::Response(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
     fn complete(&self, request: Option<&HeaderMap>, response: &mut http::Response<Body>) {
-        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| is_name(id)).cloned();
-        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
+        let id = request.and_then(given_request_id);
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_request_id));
     }
-}
-
-/// Whether what a client sends names its request.
-fn is_name(id: &HeaderValue) -> bool {
-    (1..=200).contains(&id.len())
-}
-
-/// A name for a request without one.
-fn new_id() -> HeaderValue {
-    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
 }
 
 /// An error as RIG's internal port words it.

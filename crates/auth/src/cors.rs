@@ -59,6 +59,9 @@ pub enum CorsError {
 }
 
 impl Cors {
+    /// The headers that the gateway itself reads from requests of pages, for [`Cors::preflight`].
+    pub const REQUEST_HEADERS: &str = "content-type,authorization";
+
     /// Reads `*`, or one or several origins separated by commas. Returns also those from which a trailing slash was taken:
     /// browsers never send one.
     ///

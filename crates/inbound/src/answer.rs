@@ -2,16 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use listener::{Body, retry_after};
+use http::{HeaderValue, Response, StatusCode};
+use listener::{Body, NO_STORE, retry_after, whole_body};
 
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What RIG says of answers that are good for one moment only.
-const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
 
 /// Headers of an answer that is not unusual.
 const HEADERS: usize = 6;
@@ -42,7 +37,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 }
 
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(full(body));
+    let mut response = Response::new(whole_body(body));
     *response.status_mut() = status;
     // Room for what every answer carries, and what hyper adds.
     response.headers_mut().reserve(HEADERS);
@@ -60,8 +55,4 @@ pub(crate) fn method_not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
-}
-
-pub(crate) fn full(body: Bytes) -> Body {
-    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }

@@ -11,7 +11,7 @@ use telemetry::{RefusalReason, Transport};
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
-use crate::routes::{Asked, HEADERS, Shared};
+use crate::routes::{Asked, Shared};
 
 pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
@@ -110,7 +110,7 @@ pub(crate) fn preflight(shared: &Shared, asked: &Asked) -> Response<Body> {
         asked.request.headers(),
         response.headers_mut(),
         HeaderValue::from_static("GET"),
-        HEADERS,
+        Cors::REQUEST_HEADERS,
     );
     let origin = Cors::asking(asked.request.headers());
     shared.config.cors.allow_bound(asked.sender(), origin, response.headers_mut());

@@ -12,12 +12,14 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
-use listener::{Answer, App, Body, BodyError, ClientBody, Counted, Peer, read_counted};
+use listener::{
+    Answer, App, Body, BodyError, ClientBody, Counted, Peer, REQUEST_ID, given_request_id, new_request_id,
+    read_counted,
+};
 use proxy::Proxy;
 use telemetry::Transport;
-use uuid::Uuid;
 
-use crate::answer::{REQUEST_ID, TEXT, answer, method_not_allowed, not_found};
+use crate::answer::{TEXT, answer, method_not_allowed, not_found};
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// What an operator decides about the inbound port.
@@ -64,10 +66,7 @@ pub(crate) struct Asked {
     pub(crate) peer: Peer,
 }
 
-/// The headers that pages may send where nothing else is said.
-pub(crate) const HEADERS: &str = "content-type,authorization";
-
-/// Those of a stream: what `EventSource` and its substitutes send, which reconnect by themselves.
+/// The headers of a request for a stream: what `EventSource` and its substitutes send, which reconnect by themselves.
 const STREAM_HEADERS: &str = "content-type,authorization,last-event-id,cache-control";
 
 impl Asked {
@@ -131,7 +130,7 @@ impl Inbound {
             },
             "/_rig/v1/connection/ws" => match method {
                 Method::GET => return websocket::connect(shared, asked).await,
-                Method::OPTIONS => shared.preflight(&asked, "GET", HEADERS),
+                Method::OPTIONS => shared.preflight(&asked, "GET", Cors::REQUEST_HEADERS),
                 _ => method_not_allowed("GET, OPTIONS"),
             },
             "/_rig/v1/connection/longpolling" => match method {
@@ -141,13 +140,13 @@ impl Inbound {
             },
             "/_rig/v1/events" => match method {
                 Method::POST => events::submit(shared, asked).await,
-                Method::OPTIONS => shared.preflight(&asked, "POST", HEADERS),
+                Method::OPTIONS => shared.preflight(&asked, "POST", Cors::REQUEST_HEADERS),
                 _ => not_found(),
             },
             "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => health(shared),
             _ => match (subscriptions::connection_token(path), method) {
                 (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
-                (Some(_), Method::OPTIONS) => shared.preflight(&asked, "PUT", HEADERS),
+                (Some(_), Method::OPTIONS) => shared.preflight(&asked, "PUT", Cors::REQUEST_HEADERS),
                 _ => not_found(),
             },
         };
@@ -222,11 +221,11 @@ impl App for Inbound {
         if !is_ours(request.uri().path()) {
             return self.0.proxy.call(request, peer).await;
         }
-        let id = request.headers().get(REQUEST_ID).filter(|id| is_name(id)).cloned();
+        let id = given_request_id(request.headers());
         // Boxed: a proxied request need not carry this.
         match Box::pin(self.route(Asked { request, peer })).await {
             Answer::Response(mut response) => {
-                let id = id.unwrap_or_else(new_id);
+                let id = id.unwrap_or_else(new_request_id);
                 tracing::debug!(
                     request_id = &*String::from_utf8_lossy(id.as_bytes()),
                     status = response.status().as_u16(),
@@ -240,23 +239,11 @@ impl App for Inbound {
     }
 
     fn complete(&self, request: Option<&HeaderMap>, response: &mut Response<Body>) {
-        let id = request.and_then(|headers| headers.get(REQUEST_ID)).filter(|id| is_name(id)).cloned();
-        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_id));
+        let id = request.and_then(given_request_id);
+        response.headers_mut().insert(REQUEST_ID, id.unwrap_or_else(new_request_id));
         let origin = request.and_then(Cors::asking);
         self.0.config.cors.allow(origin, response.headers_mut());
     }
-}
-
-/// Whether what a client sends names its request.
-fn is_name(id: &HeaderValue) -> bool {
-    (1..=200).contains(&id.len())
-}
-
-/// A name for a request without one.
-fn new_id() -> HeaderValue {
-    let mut buffer = Uuid::encode_buffer();
-    let id = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(id).expect("a UUID is a header value")
 }
 
 /// Fails as soon as the node is about to leave: load balancers ask here.

@@ -4,17 +4,16 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{
-    ACCESS_CONTROL_EXPOSE_HEADERS, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER,
-};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Empty, Full};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Empty};
 use tokio::io::AsyncWriteExt;
 
 use crate::accept::Refusal;
 use crate::app::{App, Body};
 use crate::framing::{self, Fault, Framing, RawQuery};
 use crate::limits::{Limits, Places};
+use crate::own_answer::{retry_after, whole_body};
 use crate::pace::Pace;
 use crate::stream::Watched;
 
@@ -32,7 +31,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 
 /// A status with its reason as text.
 pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(whole_body(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
@@ -79,13 +78,6 @@ pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reas
     if LOG.allows() {
         tracing::warn!(%client, status = status.as_u16(), reason, "request refused for its head");
     }
-}
-
-/// Says after how many seconds a client may come again, to pages of other origins too (RFC 9110, section 10.2.3; Fetch
-/// Standard, section 3.3.3).
-pub fn retry_after(headers: &mut HeaderMap, seconds: u64) {
-    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
 }
 
 /// Which limit a head exceeds.

@@ -6,11 +6,10 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use listener::{Body, retry_after};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+use listener::{Body, NO_STORE, REQUEST_ID, new_request_id, retry_after, whole_body};
 use telemetry::ProxyStatus;
-use uuid::Uuid;
 
 use crate::access::Unauthenticated;
 use crate::path::PathRefusal;
@@ -18,12 +17,7 @@ use crate::record::Record;
 use crate::relay::{InSession, Whole};
 use crate::waiting::AsyncAnswer;
 
-/// What RIG says of answers that are good for one moment only.
-const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
-
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a request gets no answer of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +149,7 @@ pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> R
     let methods = HeaderValue::from_str(&methods).expect("a method is a token");
     let headers = response.headers_mut();
     cors.allow(Cors::asking(asked), headers);
-    Cors::preflight(asked, headers, methods.clone(), "content-type,authorization");
+    Cors::preflight(asked, headers, methods.clone(), Cors::REQUEST_HEADERS);
     headers.insert(ALLOW, methods);
     response
 }
@@ -175,7 +169,7 @@ pub(crate) fn asynchronous(
         // As RIG does; with what accompanies it, the body cannot say it itself.
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    response.headers_mut().entry(REQUEST_ID).or_insert_with(request_id);
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(new_request_id);
     response.headers_mut().remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     allow(response.headers_mut(), cors, origin);
     response
@@ -199,13 +193,8 @@ fn allow(headers: &mut HeaderMap, cors: &Cors, origin: Option<&HeaderValue>) {
 }
 
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(whole_body(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(REQUEST_ID, request_id());
+    response.headers_mut().insert(REQUEST_ID, new_request_id());
     response
-}
-
-/// As on all answers of the gateway's own (RIG).
-fn request_id() -> HeaderValue {
-    HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is a header value")
 }
