@@ -11,7 +11,6 @@ use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 
 use self::connector::Connector;
@@ -103,14 +102,12 @@ impl Check {
 
 impl ExternalCheck {
     fn new(url: Uri, within: Duration) -> Self {
-        let builder = HttpsConnectorBuilder::new();
-        let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
-            Ok(builder) => builder,
-            Err(_) => HttpsConnectorBuilder::new().with_tls_config(no_roots()),
-        }
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(Connector::new());
+        // Without authorities of the system, an https check denies.
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust::system_client())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector::new());
         Self { url, within, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
@@ -143,15 +140,6 @@ impl ExternalCheck {
             }
         }
     }
-}
-
-/// A client that trusts nobody: where the system has no root certificates, an https check denies.
-fn no_roots() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports TLS 1.2 and 1.3")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use document::Watched;
 use parking_lot::Mutex;
-use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::definition::{TlsFiles, pem_text};
@@ -53,12 +52,7 @@ impl SystemRoots {
     /// # Errors
     /// There are none.
     fn get(&self) -> Result<Arc<RootCertStore>, TlsFault> {
-        let roots = self.0.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            // Whatever of them can be read is good; rustls and webpki need not know all kinds there are.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        });
+        let roots = self.0.get_or_init(|| Arc::new(trust::system_roots()));
         if roots.is_empty() { Err(TlsFault::NoSystem) } else { Ok(roots.clone()) }
     }
 }
@@ -116,10 +110,7 @@ fn client_config(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<
         Some(path) => Arc::new(authorities(path)?),
         None => system.get()?,
     };
-    let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports TLS 1.2 and 1.3")
-        .with_root_certificates(roots);
+    let builder = trust::client(roots);
     let mut config = match &files.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

@@ -12,7 +12,6 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -106,10 +105,12 @@ impl Api {
     async fn ask(&self, call: &Call) -> anyhow::Result<Answer> {
         let request = self.request(call)?;
         let response = if self.url.scheme_str() == Some("https") {
-            let roots = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(aws_lc_rs::default_provider())
-                .context("the certificates of this host cannot be read")?;
-            exchange(roots.https_only().enable_http1().build(), request).await?
+            let roots = trust::system_roots();
+            anyhow::ensure!(!roots.is_empty(), "the certificates of this host cannot be read");
+            let tls = trust::client(roots).with_no_client_auth();
+            let connector =
+                HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+            exchange(connector, request).await?
         } else {
             exchange(HttpConnector::new(), request).await?
         };

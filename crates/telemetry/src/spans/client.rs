@@ -19,7 +19,6 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use parking_lot::Mutex;
 use prost::Message;
-use rustls::crypto::aws_lc_rs;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -67,14 +66,12 @@ pub(super) struct Client {
 impl Client {
     /// In the runtime of this moment; each exchange has to be over within that time.
     pub(super) fn new(within: Duration, heard: Heard) -> Self {
-        let builder = HttpsConnectorBuilder::new();
-        let connector = match builder.with_provider_and_native_roots(aws_lc_rs::default_provider()) {
-            Ok(builder) => builder,
-            Err(_) => HttpsConnectorBuilder::new().with_tls_config(no_roots()),
-        }
-        .https_or_http()
-        .enable_http1()
-        .build();
+        // Without authorities of the system, an https collector gets nothing.
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust::system_client())
+            .https_or_http()
+            .enable_http1()
+            .build();
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Self { runtime: Handle::current(), within, heard, http }
     }
@@ -122,13 +119,4 @@ async fn timeout_in<T: Send + 'static>(
 ) -> Result<T, HttpError> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, "the collector does not answer");
     runtime.spawn(async move { timeout(within, work).await.map_err(|_| late())? }).await?
-}
-
-/// A client that trusts nobody: where the system has no root certificates, an https collector gets nothing.
-fn no_roots() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports TLS 1.2 and 1.3")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }
