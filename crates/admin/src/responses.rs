@@ -92,8 +92,8 @@ fn hand_over(node: &Node, correlated: Result<Correlated, Fault>) -> Response {
     };
     match node.waiting.deliver(&token, answer) {
         Ok(()) => (StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response(),
-        Err(error @ DeliverError::Gone) => (error.status(), error.to_string()).into_response(),
-        Err(error) => refused(&error),
+        Err(error @ DeliverError::Gone) => (StatusCode::GONE, error.to_string()).into_response(),
+        Err(error @ (DeliverError::NotBase64 | DeliverError::Invalid)) => refused(&error),
     }
 }
 

@@ -9,89 +9,16 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Body, NO_STORE, REQUEST_ID, new_request_id, retry_after, whole_body};
-use telemetry::ProxyStatus;
 
 use crate::access::Unauthenticated;
-use crate::path::PathRefusal;
+use crate::async_answer::AsyncAnswer;
 use crate::record::Record;
+use crate::rejection::Rejection;
 use crate::relay::{InSession, Whole};
-use crate::waiting::AsyncAnswer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// Why a request gets no answer of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// No endpoint has this path, or none with this method.
-    NotFound,
-    /// Its path is not forwarded.
-    Path(PathRefusal),
-    /// No legal session's token where one is required.
-    Unauthenticated(Unauthenticated),
-    /// Its session has ended while it waited.
-    Killed,
-    /// The token's claims are not those required.
-    Forbidden,
-    /// A page of another origin has its visitor's browser send a cookie.
-    ForeignPage,
-    /// Asked too often; another request may come after so many seconds.
-    TooMany(u64),
-    /// The body is larger than the endpoint takes.
-    TooLarge,
-    /// The client has stopped in the middle of its request.
-    ClientSilent,
-    /// The body broke off, or its framing is wrong.
-    ClientBroken,
-    /// The service cannot be reached, or does not speak HTTP.
-    Unreachable,
-    /// The service has kept silent for too long.
-    ServiceSilent,
-    /// As many requests wait for an asynchronous answer as may.
-    Full,
-    /// No descriptor is left for a connection to the service.
-    Exhausted,
-    /// The service takes no more requests at once.
-    Busy,
-    /// The copy of its body had to go while it was being sent again.
-    NoRoom,
-    /// No asynchronous answer has come in time.
-    NoAnswer,
-}
-
-impl Refusal {
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unauthenticated(_) | Self::Killed => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ForeignPage => StatusCode::FORBIDDEN,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
-            Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
-            Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
-        }
-    }
-
-    /// How it is counted.
-    pub(crate) fn outcome(&self) -> ProxyStatus {
-        match self {
-            Self::NotFound => ProxyStatus::NotFound,
-            Self::Unauthenticated(_) => ProxyStatus::Unauthenticated,
-            Self::Killed => ProxyStatus::Killed,
-            Self::Forbidden | Self::ForeignPage => ProxyStatus::Forbidden,
-            Self::TooMany(_) => ProxyStatus::TooManyRequests,
-            Self::TooLarge => ProxyStatus::TooLarge,
-            Self::ClientSilent => ProxyStatus::ClientTimeout,
-            Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
-            Self::Unreachable => ProxyStatus::Unreachable,
-            Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => ProxyStatus::Unavailable,
-            Self::NoAnswer => ProxyStatus::ResponseTimeout,
-        }
-    }
-
+impl Rejection {
     fn text(&self) -> Bytes {
         Bytes::from_static(match self {
             Self::NotFound => br#"{"message":"Not Found"}"#,
@@ -132,7 +59,15 @@ impl Refusal {
             Self::Killed => challenge(headers, "the session has ended"),
             Self::TooMany(seconds) => retry_after(headers, *seconds),
             Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => retry_after(headers, 1),
-            _ => {}
+            Self::Path(_)
+            | Self::Forbidden
+            | Self::ForeignPage
+            | Self::TooLarge
+            | Self::ClientSilent
+            | Self::ClientBroken
+            | Self::Unreachable
+            | Self::ServiceSilent
+            | Self::NoAnswer => {}
         }
         let bare_in_rig = matches!(self, Self::NotFound | Self::Unreachable | Self::ServiceSilent);
         if origin.is_some() || !bare_in_rig {

@@ -15,7 +15,7 @@ use listener::{Answer, ClientBody, Peer, RawQuery};
 use telemetry::TraceContext;
 
 use crate::access::Tokens;
-use crate::answer::{self, Refusal};
+use crate::answer;
 use crate::body::RequestBody;
 use crate::definition::ResponseFrom;
 use crate::head;
@@ -23,6 +23,7 @@ use crate::in_flight::{InFlight, Over};
 use crate::informational::Client;
 use crate::proxy::Proxy;
 use crate::record::Record;
+use crate::rejection::Rejection;
 use crate::relay::{InSession, Relay};
 use crate::table::Route;
 use crate::tunnel;
@@ -63,7 +64,7 @@ impl Exchange<'_> {
         body: ClientBody,
         trace: TraceContext,
         record: &mut Record,
-    ) -> Result<Prepared, Refusal> {
+    ) -> Result<Prepared, Rejection> {
         let Self { proxy, route, peer, .. } = *self;
         let withholds_credentials = self.is_for_stranger(&head);
         let (tokens, session) = self.admit(&mut head)?.unzip();
@@ -73,7 +74,7 @@ impl Exchange<'_> {
         self.check(tokens.as_ref(), &body)?;
         let expected = match route.endpoint.response_from {
             ResponseFrom::Http => None,
-            ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Refusal::Full)?),
+            ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Rejection::Full)?),
         };
         let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         let has_begun_here = trace.parent_id.is_none();
@@ -81,11 +82,11 @@ impl Exchange<'_> {
         self.complete(&mut head, tokens.as_ref());
         if let Some(raw) = head.extensions.remove::<RawQuery>() {
             let target = target(path, Some(raw.as_bytes()), expected.as_ref());
-            head.extensions.insert(RawTarget::new(&target).ok_or(Refusal::NotFound)?);
+            head.extensions.insert(RawTarget::new(&target).ok_or(Rejection::NotFound)?);
         }
         if expected.is_some() || path != head.uri.path() {
             let target = target(path, head.uri.query().map(str::as_bytes), expected.as_ref());
-            head.uri = PathAndQuery::try_from(target).map_err(|_| Refusal::NotFound)?.into();
+            head.uri = PathAndQuery::try_from(target).map_err(|_| Rejection::NotFound)?.into();
         }
         // HTTP/1.0 has no informational answers (RFC 9110, section 15.2).
         let gate = peer.gate.clone().filter(|_| head.version == Version::HTTP_11);
@@ -103,14 +104,14 @@ impl Exchange<'_> {
     }
 
     /// Enters a request into its sessions, where the endpoint wants one.
-    fn admit(&self, head: &mut Parts) -> Result<Option<(Tokens, InSession)>, Refusal> {
+    fn admit(&self, head: &mut Parts) -> Result<Option<(Tokens, InSession)>, Rejection> {
         let Some(sources) = &self.route.token_sources else { return Ok(None) };
         if sources.cookie.is_some() && self.is_lured(sources, head) {
-            return Err(Refusal::ForeignPage);
+            return Err(Rejection::ForeignPage);
         }
         let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
         let admitted = self.proxy.access.admit(sources, head, in_flight);
-        admitted.map(Some).map_err(Refusal::Unauthenticated)
+        admitted.map(Some).map_err(Rejection::Unauthenticated)
     }
 
     /// Whether all that would let a request in is a cookie, which browsers send whichever page asks, and the page is none
@@ -136,19 +137,19 @@ impl Exchange<'_> {
     }
 
     /// All that can be said against a request before a service has seen it.
-    fn check(&self, tokens: Option<&Tokens>, body: &ClientBody) -> Result<(), Refusal> {
+    fn check(&self, tokens: Option<&Tokens>, body: &ClientBody) -> Result<(), Rejection> {
         let endpoint = &self.route.endpoint;
         if tokens.is_some_and(|tokens| !tokens.satisfy(&endpoint.claims)) {
-            return Err(Refusal::Forbidden);
+            return Err(Rejection::Forbidden);
         }
         if let Some(limiter) = &self.route.limiter {
             let session = tokens.and_then(Tokens::session);
             let checked = limiter.check(self.peer.address.ip(), session);
-            checked.map_err(|retry_after| Refusal::TooMany(retry_after.0))?;
+            checked.map_err(|retry_after| Rejection::TooMany(retry_after.0))?;
         }
         let announced = hyper::body::Body::size_hint(body).lower();
         if endpoint.max_body.is_some_and(|max| announced > max) {
-            return Err(Refusal::TooLarge);
+            return Err(Rejection::TooLarge);
         }
         Ok(())
     }
@@ -173,11 +174,11 @@ impl Exchange<'_> {
         &self,
         session: Option<&InSession>,
         begin: impl FnOnce(&InFlight) -> Result<(), Over>,
-    ) -> Result<(), Refusal> {
-        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Refusal::Killed)
+    ) -> Result<(), Rejection> {
+        session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Rejection::Killed)
     }
 
-    pub(crate) async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Refusal> {
+    pub(crate) async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Rejection> {
         let Prepared { request, client, wanted, expected, session, withholds_credentials } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = match endpoint.timeout {
@@ -201,7 +202,7 @@ impl Exchange<'_> {
             Ok(answer)
         });
         match in_flight {
-            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Refusal::Killed)),
+            Some(in_flight) => in_flight.or_over(work).await.unwrap_or(Err(Rejection::Killed)),
             None => work.await,
         }
     }
@@ -213,13 +214,13 @@ impl Exchange<'_> {
         expected: Expected,
         session: Option<InSession>,
         record: &mut Record,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, Rejection> {
         let mut answering = pin!(expected.answer());
         let answer = tokio::select! {
             answer = &mut answering => answer,
             () = accepted.discard() => answering.await,
         };
-        let answer = answer.map_err(|_| Refusal::NoAnswer)?;
+        let answer = answer.map_err(|_| Rejection::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
         record.answered(answer.status);
         if let Some(gate) = &self.peer.gate {
@@ -236,13 +237,13 @@ impl Exchange<'_> {
         expected: Option<Expected>,
         session: Option<InSession>,
         record: &mut Record,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, Rejection> {
         let Answered { mut response, link, target } = answered;
         let idle = self.proxy.config.services.idle;
         record.heard(response.status(), self.route.upstream.target(target));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
-                let (service, early) = link.into_tunnel().ok_or(Refusal::Unreachable)?;
+                let (service, early) = link.into_tunnel().ok_or(Rejection::Unreachable)?;
                 self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
                 record.answered(StatusCode::SWITCHING_PROTOCOLS);
                 return Ok(tunnel::open(&response, service, early, session, record.take()));
@@ -275,7 +276,7 @@ impl Exchange<'_> {
 }
 
 /// Notes why a service has failed; returns what the client is told of it.
-fn told(record: &mut Record, failed: Failed) -> Refusal {
+fn told(record: &mut Record, failed: Failed) -> Rejection {
     record.failed(failed.reason.as_ref());
     failed.refusal
 }

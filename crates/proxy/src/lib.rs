@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod apis;
+mod async_answer;
 mod body;
 mod definition;
 mod exchange;
@@ -18,6 +19,7 @@ mod limit;
 mod path;
 mod proxy;
 mod record;
+mod rejection;
 mod relay;
 mod routes;
 mod table;
@@ -29,6 +31,7 @@ pub use apis::{
     Apis, ChangeError, Definitions, Difference, FileStore, LoadError, MemoryStore, Standing, Store,
     StoreError, difference,
 };
+pub use async_answer::AsyncAnswer;
 pub use definition::{
     Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, UpstreamConfig,
@@ -38,4 +41,4 @@ pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
 pub use upstream::ServiceLimits;
-pub use waiting::{AsyncAnswer, DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig};
+pub use waiting::{DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig};

@@ -12,12 +12,13 @@ use session::Sessions;
 use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
 use crate::access::Access;
-use crate::answer::{self, Refusal};
+use crate::answer;
 use crate::apis::Apis;
 use crate::exchange::{Exchange, Prepared};
 use crate::head;
 use crate::path::PathView;
 use crate::record::Record;
+use crate::rejection::Rejection;
 use crate::table::Route;
 use crate::upstream::ServiceLimits;
 use crate::waiting::Waiting;
@@ -121,7 +122,7 @@ impl Proxy {
         };
         // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
-            return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
+            return Err(Box::new(self.refuse(Rejection::NotFound, unmatched(), origin)));
         }
         let path = PathView::new(target.path());
         let table = self.apis.table();
@@ -133,11 +134,11 @@ impl Proxy {
                     _ => Vec::new(),
                 };
                 if methods.is_empty() {
-                    return Err(Box::new(self.refuse(Refusal::NotFound, unmatched(), origin)));
+                    return Err(Box::new(self.refuse(Rejection::NotFound, unmatched(), origin)));
                 }
                 return Err(Box::new(self.preflight(&head.headers, &methods, unmatched())));
             }
-            Err(refusal) => return Err(Box::new(self.refuse(Refusal::Path(refusal), unmatched(), origin))),
+            Err(refusal) => return Err(Box::new(self.refuse(Rejection::Path(refusal), unmatched(), origin))),
         };
         let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
@@ -146,7 +147,7 @@ impl Proxy {
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match route.pattern.rewrite(&path) {
             Ok(path) => exchange.prepare(head, &path, body, trace, &mut record),
-            Err(refusal) => Err(Refusal::Path(refusal)),
+            Err(refusal) => Err(Rejection::Path(refusal)),
         };
         match prepared {
             Ok(prepared) => Ok((route, prepared, record)),
@@ -184,7 +185,7 @@ impl Proxy {
         Answer::Response(answer)
     }
 
-    fn refuse(&self, refusal: Refusal, record: Record, origin: Option<&HeaderValue>) -> Answer {
+    fn refuse(&self, refusal: Rejection, record: Record, origin: Option<&HeaderValue>) -> Answer {
         record.refused(&refusal);
         Answer::Response(refusal.answer(&self.config.cors, origin))
     }

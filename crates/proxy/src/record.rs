@@ -8,8 +8,8 @@ use http::StatusCode;
 use session::SessionName;
 use telemetry::{Call, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
 
-use crate::answer::Refusal;
 use crate::definition::TargetConfig;
+use crate::rejection::Rejection;
 use crate::upstream::Failure;
 
 /// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
@@ -95,8 +95,8 @@ impl Record {
     }
 
     /// The proxy answers it itself.
-    pub(crate) fn refused(mut self, refusal: &Refusal) {
-        if let (Refusal::Unauthenticated(reason), Some(report)) = (refusal, self.report()) {
+    pub(crate) fn refused(mut self, refusal: &Rejection) {
+        if let (Rejection::Unauthenticated(reason), Some(report)) = (refusal, self.report()) {
             report.reason = Some(reason.to_string().into());
         }
         self.answered(refusal.status());

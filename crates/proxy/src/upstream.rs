@@ -25,10 +25,10 @@ use memory::Memory;
 use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 
-use crate::answer::Refusal;
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
 use crate::informational::{Client, Watcher};
+use crate::rejection::Rejection;
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
@@ -79,7 +79,7 @@ impl Default for ServiceLimits {
 /// No answer: what the client is told, and why.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: Rejection,
     /// `None` if the client is to blame.
     pub(crate) reason: Option<Failure>,
 }
@@ -172,7 +172,7 @@ impl Upstream {
                 Err(failure) => {
                     self.complain(target, &failure);
                     if failure.kind == Kind::Exhausted {
-                        return Err(Failed { refusal: Refusal::Exhausted, reason: Some(failure) });
+                        return Err(Failed { refusal: Rejection::Exhausted, reason: Some(failure) });
                     }
                     if failure.kind != Kind::Busy {
                         self.failed(at);
@@ -243,8 +243,8 @@ impl Upstream {
             }
         }
         let refusal = match &reason {
-            Some(failure) if failure.kind == Kind::Busy => Refusal::Busy,
-            _ => Refusal::Unreachable,
+            Some(failure) if failure.kind == Kind::Busy => Rejection::Busy,
+            _ => Rejection::Unreachable,
         };
         Err(Failed { refusal, reason })
     }
@@ -252,7 +252,7 @@ impl Upstream {
     /// No server is asked any more.
     fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
         let refusal = refusal(error, upload);
-        if refusal == Refusal::NoRoom {
+        if refusal == Rejection::NoRoom {
             return Failed { refusal, reason: Some(Failure::new(Kind::NoRoom, "")) };
         }
         let reason = match error {
@@ -289,7 +289,7 @@ impl Upstream {
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(Kind::Protocol, detail);
         self.complain(&self.targets[at], &failure);
-        Failed { refusal: Refusal::Unreachable, reason: Some(failure) }
+        Failed { refusal: Rejection::Unreachable, reason: Some(failure) }
     }
 
     /// Takes note of an answer: it may say that there is nobody behind it.
@@ -361,13 +361,18 @@ impl Upstream {
 }
 
 /// What the client is told; what is wrong with its body comes first.
-fn refusal(error: &SendError, upload: Option<&Upload>) -> Refusal {
-    match (upload.and_then(Upload::fault), error) {
-        (Some(BodyFault::TooLarge), _) => Refusal::TooLarge,
-        (Some(BodyFault::Broken), _) => Refusal::ClientBroken,
-        (Some(BodyFault::NoRoom), _) => Refusal::NoRoom,
-        (None, SendError::ClientSilent) => Refusal::ClientSilent,
-        (None, SendError::ServiceSilent) => Refusal::ServiceSilent,
-        (_, _) => Refusal::Unreachable,
+fn refusal(error: &SendError, upload: Option<&Upload>) -> Rejection {
+    match upload.and_then(Upload::fault) {
+        Some(BodyFault::TooLarge) => Rejection::TooLarge,
+        Some(BodyFault::Broken) => Rejection::ClientBroken,
+        Some(BodyFault::NoRoom) => Rejection::NoRoom,
+        Some(BodyFault::SentAgain) | None => match error {
+            SendError::ClientSilent => Rejection::ClientSilent,
+            SendError::ServiceSilent => Rejection::ServiceSilent,
+            SendError::NotSent(_)
+            | SendError::Unprocessed(_)
+            | SendError::Closed(_)
+            | SendError::Garbage(_) => Rejection::Unreachable,
+        },
     }
 }

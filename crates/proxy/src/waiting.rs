@@ -8,11 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use seal::{BrokenSeal, Seal};
 use tokio::sync::oneshot;
+
+use crate::async_answer::AsyncAnswer;
 
 /// What an operator decides about asynchronous answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +47,6 @@ pub struct Expected {
     answer: oneshot::Receiver<AsyncAnswer>,
 }
 
-/// An answer that came in a request of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AsyncAnswer {
-    /// The final status.
-    pub status: StatusCode,
-    /// The headers that the client gets.
-    pub headers: HeaderMap,
-    /// The body, as it came.
-    pub body: Bytes,
-}
-
 /// No more requests may wait at once; the next is answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests wait for an asynchronous answer.")]
@@ -82,16 +71,6 @@ pub enum DeliverError {
         "Nobody waits for this answer: the request was answered before, has timed out, or its client has left."
     )]
     Gone,
-}
-
-impl DeliverError {
-    /// 410 where a request has waited once, 400 for what is no token.
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::NotBase64 | Self::Invalid => StatusCode::BAD_REQUEST,
-            Self::Gone => StatusCode::GONE,
-        }
-    }
 }
 
 impl From<BrokenSeal> for DeliverError {

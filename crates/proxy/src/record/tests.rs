@@ -61,18 +61,18 @@ fn the_first_end_counts() {
 #[test]
 fn every_refusal_has_its_word() {
     for (refusal, word) in [
-        (Refusal::NotFound, "not_found"),
-        (Refusal::Unauthenticated(Unauthenticated::Missing), "unauthenticated"),
-        (Refusal::Killed, "killed"),
-        (Refusal::Forbidden, "forbidden"),
-        (Refusal::TooMany(1), "too_many_requests"),
-        (Refusal::TooLarge, "too_large"),
-        (Refusal::ClientSilent, "client_timeout"),
-        (Refusal::ClientBroken, "bad_request"),
-        (Refusal::Unreachable, "unreachable"),
-        (Refusal::ServiceSilent, "request_timeout"),
-        (Refusal::Full, "unavailable"),
-        (Refusal::NoAnswer, "response_timeout"),
+        (Rejection::NotFound, "not_found"),
+        (Rejection::Unauthenticated(Unauthenticated::Missing), "unauthenticated"),
+        (Rejection::Killed, "killed"),
+        (Rejection::Forbidden, "forbidden"),
+        (Rejection::TooMany(1), "too_many_requests"),
+        (Rejection::TooLarge, "too_large"),
+        (Rejection::ClientSilent, "client_timeout"),
+        (Rejection::ClientBroken, "bad_request"),
+        (Rejection::Unreachable, "unreachable"),
+        (Rejection::ServiceSilent, "request_timeout"),
+        (Rejection::Full, "unavailable"),
+        (Rejection::NoAnswer, "response_timeout"),
     ] {
         let metrics = Metrics::new();
         of(&metrics).refused(&refusal);

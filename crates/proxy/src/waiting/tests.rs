@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use seal::{Incarnation, Purpose};
 use tokio::time::{Instant, advance};
 
