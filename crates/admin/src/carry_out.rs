@@ -131,7 +131,7 @@ mod tests {
             sessions,
             Arc::default(),
             seal::Seal::new(None, seal::Purpose::Connection, seal::Incarnation::unnamed()),
-            Arc::new(telemetry::Metrics::new()),
+            Arc::default(),
         )
     }
 

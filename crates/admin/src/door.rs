@@ -5,15 +5,14 @@
 //! the eyes of the browser, the same origin as the port.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
 use auth::{Sender, hosts, split_port};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use listener::{Pace, Peer};
-use telemetry::{InternalRefusal, Metrics};
 
+use crate::metrics::{InternalRefusal, Metrics};
 use crate::routes::errors;
 use crate::v4::{self, problem::Problem};
 
@@ -27,7 +26,7 @@ const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-d
 pub(crate) struct Door {
     /// `HOST`, if names count; `None` if callers show a token, which no page has.
     host: Option<Box<str>>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
 }
 
 static LOG: Pace = Pace::new();
@@ -70,14 +69,14 @@ impl TurnedAway {
 
 impl Door {
     /// `host` is the value of `HOST`; `guarded` says that callers must show a token.
-    pub(crate) fn new(host: &str, guarded: bool, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(host: &str, guarded: bool, metrics: Metrics) -> Self {
         Self { host: (!guarded).then(|| host.trim_end_matches('.').into()), metrics }
     }
 
     /// Returns the answer to a request that must not come in; counts and logs it.
     pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<Response> {
         let reason = self.check(request, peer).err()?;
-        self.metrics.internal_request_refused(reason.label());
+        self.metrics.refused(reason.label());
         if LOG.allows() {
             tracing::warn!(client = %peer.address, %reason, "request refused by the internal port");
         }

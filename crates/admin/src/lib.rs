@@ -10,6 +10,7 @@ mod body;
 mod carry_out;
 mod door;
 mod messages;
+mod metrics;
 mod openapi;
 mod params;
 mod responses;

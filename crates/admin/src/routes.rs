@@ -17,6 +17,7 @@ use event::ExtensionNames;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
+use metric::Registry;
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
@@ -26,6 +27,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::access::{self, ApiToken};
 use crate::door::Door;
+use crate::metrics::Metrics;
 use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
@@ -68,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) bodies: body::Bounds,
     pub(crate) extension_names: ExtensionNames,
     pub(crate) durable: bool,
+    /// All that the node counts.
+    registry: Arc<Registry>,
 }
 
 impl Node {
@@ -79,16 +83,17 @@ impl Node {
 impl Admin {
     /// The internal port over the connections and sessions of `hub`. `verifier` says which tokens can be revoked by
     /// showing them; `waiting` are the proxied requests that services can answer, `apis` the
-    /// definitions that are served.
+    /// definitions that are served. `registry` holds what all other rooms count.
     pub fn new(
         config: Config,
         hub: Arc<Hub>,
         verifier: Arc<Verifier>,
         waiting: Arc<Waiting>,
         apis: Arc<Apis>,
+        mut registry: Registry,
     ) -> Self {
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
-        let door = Arc::new(Door::new(&host, token.is_some(), hub.metrics().clone()));
+        let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
         let node_name = format!("rig@{host}").into();
         let api = Router::new()
             .route("/session-blacklist", post(session_blacklist::add))
@@ -110,11 +115,14 @@ impl Admin {
             .nest("/v2", v2.route_layer(whole.clone()))
             .nest("/v3", v3.route_layer(whole))
             .nest("/v4", v4::router());
+        let registry = Arc::new(registry);
+        let node =
+            Node { hub, verifier, waiting, apis, node_name, bodies, extension_names, durable, registry };
         if config.metrics {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(Node { hub, verifier, waiting, apis, node_name, bodies, extension_names, durable })
+            .with_state(node)
             .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
             .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
             .fallback(not_found)
@@ -181,11 +189,6 @@ pub(crate) async fn ready(State(node): State<Node>) -> (StatusCode, &'static str
 /// All metrics: as OpenMetrics if `Accept` asks for that, else as Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics 1.0 or Prometheus text 0.0.4", body = String)))]
 pub(crate) async fn metrics(State(node): State<Node>, headers: HeaderMap) -> Response {
-    let metrics = node.hub.metrics();
-    let counts = node.sessions().counts();
-    metrics.set_blacklist(counts.blacklisted, counts.blacklisted_ever);
-    metrics.sessions.set(counts.sessions as i64);
-    metrics.subscriptions.set(node.hub.subscriptions() as i64);
     let form = Exposition::negotiate(&headers);
-    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], metrics.to_text(form)).into_response()
+    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], form.text(&node.registry)).into_response()
 }

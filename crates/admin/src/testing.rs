@@ -25,7 +25,7 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         sessions,
         Arc::default(),
         Seal::new(Some("test-cookie"), Purpose::Connection, Incarnation::unnamed()),
-        Arc::new(telemetry::Metrics::new()),
+        Arc::default(),
     );
     let config = Config {
         token: None,
@@ -44,5 +44,5 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         leeway: Duration::ZERO,
     };
     let verifier = Arc::new(auth::Verifier::new(&tokens).unwrap());
-    Admin::new(config, hub, verifier, waiting, apis)
+    Admin::new(config, hub, verifier, waiting, apis, Default::default())
 }

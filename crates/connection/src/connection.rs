@@ -10,7 +10,6 @@ use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
 use session::{Cause, Ending, Told};
-use telemetry::{CloseReason, Transport};
 
 use crate::description::Client;
 use crate::frame::{self, Encoding, Frame};
@@ -19,6 +18,7 @@ use crate::longpolling::Mailbox;
 use crate::outbox::Kind;
 use crate::socket::Socket;
 use crate::ties::Ties;
+use crate::transport::{CloseReason, Transport};
 use crate::writer::{Next, Pushed, Writer};
 
 /// Names a connection on this node, for as long as the node runs.
@@ -375,7 +375,6 @@ impl Drop for Connection {
             Outlet::Mailbox(mailbox) => (mailbox.late(), mailbox.settle().0),
         };
         let _ = self.hub.config().memory.change(waiting, 0);
-        self.hub.metrics().payload_after_kill.inc_by(late.into());
-        self.hub.forget(self.id, self.transport(), reason);
+        self.hub.forget(self.id, self.transport(), reason, late.into());
     }
 }

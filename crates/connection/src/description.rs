@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use session::{Registration, SessionName};
-use telemetry::Transport;
 
 use crate::connection::{Connection, Outlet};
+use crate::transport::Transport;
 
 /// Who opened a connection.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use seal::Seal;
 use session::{Kill, Receipt, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
-use telemetry::{CloseReason, Metrics, Transport};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,7 +21,9 @@ use crate::description::Client;
 use crate::frame::{Encoding, TooLarge};
 use crate::lanes::Lanes;
 use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
+use crate::metrics::Metrics;
 use crate::ties::BindError;
+use crate::transport::{CloseReason, Transport};
 use crate::wheel::Wheel;
 
 /// What an operator decides about connections.
@@ -130,17 +131,11 @@ impl Hub {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let lanes = Arc::new(Lanes::new());
-        metrics.sample_with({
-            let lanes = lanes.clone();
-            let memory = config.memory.clone();
-            move |metrics| {
-                metrics.under_way.set(lanes.under_way() as i64);
-                metrics.waiting_bytes.set(memory.waiting() as i64);
-                metrics.waiting_evicted.inner().store(memory.evicted(), Ordering::Relaxed);
-            }
+        let index = Index::new(extractors);
+        metrics.watch(&sessions, &lanes, &config.memory, {
+            let index = index.clone();
+            move || index.subscriptions()
         });
-        let counting = metrics.clone();
-        sessions.on_closed(move |time| counting.time_to_kill.observe(time.as_secs_f64()));
         let memory = config.memory.clone();
         let hub = Arc::new(Self {
             lanes,
@@ -148,7 +143,7 @@ impl Hub {
             closing: Closing::new(),
             config,
             sessions,
-            index: Index::new(extractors),
+            index,
             seal,
             metrics,
             next_id: AtomicU64::new(1),
@@ -215,7 +210,7 @@ impl Hub {
     fn open(self: &Arc<Self>, opening: Opening, outlet: Outlet) -> Result<Arc<Connection>, OpenError> {
         let id = ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed));
         let connection = Arc::new(Connection::new(self.clone(), id, opening.client, outlet));
-        self.metrics.connection_opened(connection.transport());
+        self.metrics.opened(connection.transport());
         self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
         // Looked at after the insert: either `shut_down` finds the connection, or this finds the node leaving.
         if self.leaving.load(Ordering::SeqCst) {
@@ -290,7 +285,7 @@ impl Hub {
     /// Events published one after the other arrive in that order. Where many want it, it may still be on its way when
     /// this returns; where too much is, this waits.
     pub async fn publish(&self, event: Event) -> usize {
-        self.metrics.events_received.inc();
+        self.metrics.event_received();
         let receivers = self.index.matches(&event);
         let count = receivers.len();
         if count > 0 {
@@ -412,15 +407,15 @@ impl Hub {
         self.leaving.load(Ordering::SeqCst)
     }
 
-    /// A connection is gone.
-    pub(crate) fn forget(&self, id: ConnectionId, transport: Transport, reason: CloseReason) {
+    /// A connection is gone; `late` payloads were written to it after its session was revoked.
+    pub(crate) fn forget(&self, id: ConnectionId, transport: Transport, reason: CloseReason, late: u64) {
         let mut shard = self.connections[id.shard(SHARDS)].lock();
         shard.remove(&id);
         if shard.capacity() > 1024 && shard.len() < shard.capacity() / 4 {
             shard.shrink_to_fit();
         }
         drop(shard);
-        self.metrics.connection_closed(transport, reason);
+        self.metrics.closed(transport, reason, late);
     }
 
     #[cfg(test)]
@@ -439,16 +434,6 @@ impl Hub {
     /// The sessions of this node.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
-    }
-
-    /// The node's metrics.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    /// How many subscriptions all connections hold.
-    pub fn subscriptions(&self) -> usize {
-        self.index.subscriptions()
     }
 
     /// What the operator decided.

@@ -10,9 +10,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
 use parking_lot::Mutex;
 use session::Told;
-use telemetry::CloseReason;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::transport::CloseReason;
 
 /// How many events a mailbox keeps (RIG).
 const EVENTS: usize = 200;

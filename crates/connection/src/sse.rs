@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use telemetry::CloseReason;
 use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::socket::Socket;
+use crate::transport::CloseReason;
 use crate::writer::Next;
 
 /// How long a client may take to read the farewell and close its side.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use telemetry::CloseReason;
 use tungstenite::error::CapacityError;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -17,6 +16,7 @@ use crate::frame::{BINARY, TEXT, close_frame, websocket_frame};
 use crate::outbox::Kind;
 use crate::socket::Socket;
 use crate::sse;
+use crate::transport::CloseReason;
 use crate::writer::Writer;
 
 /// What the gateway says to a client that sends data (RIG).

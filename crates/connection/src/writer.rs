@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use session::Ending;
-use telemetry::CloseReason;
 
 use crate::moment::Moment;
 use crate::outbox::{Kind, Outbox};
+use crate::transport::CloseReason;
 
 /// Where bytes go: a socket, or a stand-in in tests. Never blocks.
 pub(crate) trait Sink {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use rig_connection::{Client, Config, Connection, Hub, InvalidToken, Opening};
+use rig_connection::{Client, Config, Connection, Hub, InvalidToken, Metrics, Opening};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
-use telemetry::Metrics;
 
 fn hub(node: Incarnation) -> Arc<Hub> {
     let seal = Seal::new(Some("cookie"), Purpose::Connection, node);
@@ -15,7 +14,7 @@ fn hub(node: Incarnation) -> Arc<Hub> {
         sessions.expect("there is nothing to load"),
         Arc::default(),
         seal,
-        Arc::new(Metrics::new()),
+        Arc::new(Metrics::default()),
     )
 }
 

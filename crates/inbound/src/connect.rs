@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use auth::{CheckRequest, Credential, Place};
 use bytes::Bytes;
-use connection::{Client, OpenError, Opening, Socket};
+use connection::{Client, OpenError, Opening, Socket, Transport};
 use governor::clock::Clock;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched, read_body};
 use subscription::Subscription;
-use telemetry::Transport;
 
 use crate::answer::JSON;
 use crate::error::{ConnectError, ForeignPage, ListError};
@@ -33,7 +32,7 @@ impl Shared {
     ) -> Result<Opening, ConnectError> {
         let prepared = self.try_prepare(asked, transport, body).await;
         if let Err(error) = &prepared {
-            self.hub.metrics().connection_refused(error.reason());
+            self.metrics.refused(error.reason());
         }
         prepared
     }
@@ -106,7 +105,7 @@ impl Shared {
             OpenError::ShuttingDown => ConnectError::ShuttingDown,
             OpenError::Bind(error) => error.into(),
         };
-        self.hub.metrics().connection_refused(error.reason());
+        self.metrics.refused(error.reason());
         error
     }
 }

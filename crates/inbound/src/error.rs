@@ -7,10 +7,9 @@ use connection::{BindError, TooLarge};
 use document::JsonError;
 use event::http::DecodeError;
 use http::{Response, StatusCode};
-use listener::{Body, BodyError, retry_after};
+use listener::{Body, BodyError, RefusalReason, retry_after};
 use session::{ClaimError, SessionName};
 use subscription::SubscriptionError;
-use telemetry::RefusalReason;
 
 use crate::answer::text;
 

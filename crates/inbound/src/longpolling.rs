@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{Connection, InFlight, PollError};
+use connection::{Connection, InFlight, PollError, Transport};
 use http::{HeaderValue, Response, StatusCode};
-use listener::{Body, Gate};
-use telemetry::{RefusalReason, Transport};
+use listener::{Body, Gate, RefusalReason};
 
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
@@ -38,7 +37,7 @@ async fn respond(
         sender => !shared.config.cors.trusts(sender),
     };
     if is_foreign && cookies.name_any() {
-        shared.hub.metrics().connection_refused(RefusalReason::Origin);
+        shared.metrics.refused(RefusalReason::Origin);
         return Err(ForeignPage.into());
     }
     // A token of an earlier life of the node, or of none, begins anew: its cookie is HttpOnly, the client could not

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use auth::{Check, CheckRequest, Cors, Credential, Denied, Place, Sender, TokenSources, Verifier};
 use bytes::Bytes;
-use connection::Hub;
+use connection::{Hub, Transport};
 use event::ExtensionNames;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use listener::{
-    Answer, App, Body, BodyError, ClientBody, Counted, Peer, REQUEST_ID, given_request_id, new_request_id,
-    read_counted,
+    Answer, App, Body, BodyError, ClientBody, Counted, Metrics, Peer, REQUEST_ID, given_request_id,
+    new_request_id, read_counted,
 };
 use proxy::Proxy;
-use telemetry::Transport;
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found};
 use crate::{events, longpolling, sse, subscriptions, websocket};
@@ -56,6 +55,8 @@ pub(crate) struct Shared {
     /// Where all others do.
     pub(crate) authorization: TokenSources,
     proxy: Arc<Proxy>,
+    /// Of the listeners: they and this port turn clients away.
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) connects: DefaultDirectRateLimiter,
     pub(crate) sse_headers: HeaderMap,
 }
@@ -82,13 +83,15 @@ impl Asked {
 }
 
 impl Inbound {
-    /// The inbound port over the connections of `hub`; what is not for the gateway itself goes to `proxy`.
+    /// The inbound port over the connections of `hub`; what is not for the gateway itself goes to `proxy`. `metrics` are
+    /// those of its listeners.
     pub fn new(
         config: Config,
         hub: Arc<Hub>,
         verifier: Arc<Verifier>,
         extractors: Arc<subscription::Extractors>,
         proxy: Arc<Proxy>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
         let sse_headers = sse::headers(&config.cors, None);
@@ -106,6 +109,7 @@ impl Inbound {
             token_sources,
             authorization,
             proxy,
+            metrics,
             connects,
             sse_headers,
         }))

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use auth::Cors;
 use bytes::Bytes;
-use connection::{FAREWELL, SseBody, sse_head};
+use connection::{FAREWELL, SseBody, Transport, sse_head};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use listener::{Answer, Body, Raw};
-use telemetry::Transport;
 
 use crate::answer::empty;
 use crate::connect::socket;

@@ -1,10 +1,9 @@
 //! `GET /_rig/v1/connection/ws`.
 
-use connection::Accept;
+use connection::{Accept, Transport};
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use listener::{Answer, Raw};
-use telemetry::Transport;
 
 use crate::answer::{empty, text};
 use crate::connect::socket;

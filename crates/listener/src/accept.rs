@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::app::App;
 use crate::client::{Origin, TrustedProxies};
 use crate::limits::{Full, Limits, Permit, Places};
+use crate::metrics::RefusalReason;
 use crate::pace::Pace;
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -36,33 +37,6 @@ pub struct Config {
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
 }
-
-/// Why a connection was turned away before its first request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Too many connections.
-    Connections,
-    /// Too many connections of this client address.
-    ConnectionsPerAddress,
-    /// No file descriptor left for clients.
-    Descriptors,
-    /// The head of a request is larger than allowed, or is not what a head should be.
-    Head,
-    /// No header of the PROXY protocol began it, or one of somebody who is not trusted.
-    ProxyProtocol,
-}
-
-/// Hears of connections that come, go, and are turned away. One may watch several ports.
-pub trait Observer: Send + Sync + 'static {
-    /// A connection was accepted.
-    fn opened(&self) {}
-    /// One of them is closed, also where it was taken over before.
-    fn closed(&self) {}
-    /// A connection was turned away.
-    fn refused(&self, _why: Refusal) {}
-}
-
-impl Observer for () {}
 
 /// A bound port.
 pub struct Listener {
@@ -132,8 +106,8 @@ impl Listener {
             let (tcp_stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    places.observer().refused(Refusal::Descriptors);
-                    let answer = refusal::no_place(&app, Refusal::Descriptors).await;
+                    places.metrics().refused(RefusalReason::Descriptors);
+                    let answer = refusal::no_place(&app, RefusalReason::Descriptors).await;
                     turn_away(&tcp, &mut reserve, &places, &error, &answer).await;
                     continue;
                 }
@@ -145,7 +119,7 @@ impl Listener {
             let permit = match place(&places, origin.trusted.is_none().then(|| address.ip())).await {
                 Ok(permit) => permit,
                 Err(why) => {
-                    places.observer().refused(why);
+                    places.metrics().refused(why);
                     // Over HTTPS there is nobody yet whom to tell.
                     if acceptor.is_none() {
                         refuse(tcp_stream, &refusal::no_place(&app, why).await, &places);
@@ -177,7 +151,7 @@ impl Listener {
 }
 
 /// A place for a new connection, or why there is none.
-async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, Refusal> {
+async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, RefusalReason> {
     loop {
         return match places.take(address) {
             Ok(permit) => Ok(permit),
@@ -185,9 +159,9 @@ async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, 
                 sleep(wait).await;
                 continue;
             }
-            Err(Full::Total) => Err(Refusal::Connections),
-            Err(Full::Descriptors) => Err(Refusal::Descriptors),
-            Err(Full::Address) => Err(Refusal::ConnectionsPerAddress),
+            Err(Full::Total) => Err(RefusalReason::Connections),
+            Err(Full::Descriptors) => Err(RefusalReason::Descriptors),
+            Err(Full::Address) => Err(RefusalReason::ConnectionsPerAddress),
         };
     }
 }
@@ -343,7 +317,7 @@ mod tests {
         let config = Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
-            places: Places::new(Limits::default(), WhenFull::Refuse, Arc::new(())),
+            places: Places::new(Limits::default(), WhenFull::Refuse, Arc::default()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
         };

@@ -5,10 +5,11 @@ use std::io;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::accept::{Arrived, Refusal, tell};
+use crate::accept::{Arrived, tell};
 use crate::app::App;
 use crate::client::{Origin, TrustedProxies, canonical};
 use crate::limits::Limits;
+use crate::metrics::RefusalReason;
 use crate::pace::Pace;
 use crate::proxy_protocol::{self, Header};
 use crate::refusal;
@@ -36,11 +37,11 @@ impl NotIntroduced {
     pub(crate) fn note(&self, arrived: &Arrived) {
         let refusal = match self {
             Self::Closed => return,
-            Self::Full => Refusal::ConnectionsPerAddress,
-            Self::Untrusted | Self::Late(_) | Self::Header(_) => Refusal::ProxyProtocol,
+            Self::Full => RefusalReason::ConnectionsPerAddress,
+            Self::Untrusted | Self::Late(_) | Self::Header(_) => RefusalReason::ProxyProtocol,
         };
-        arrived.permit.places().observer().refused(refusal);
-        if refusal == Refusal::ProxyProtocol && LOG.allows() {
+        arrived.permit.places().metrics().refused(refusal);
+        if refusal == RefusalReason::ProxyProtocol && LOG.allows() {
             tracing::warn!(
                 address = %arrived.origin.hop,
                 reason = %self,
@@ -75,7 +76,7 @@ impl Arrived {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
                 if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    tell(&self.tcp, &refusal::no_place(app, Refusal::ConnectionsPerAddress).await);
+                    tell(&self.tcp, &refusal::no_place(app, RefusalReason::ConnectionsPerAddress).await);
                     return Err(NotIntroduced::Full);
                 }
                 Ok(())

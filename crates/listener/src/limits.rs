@@ -10,7 +10,7 @@ use std::time::Duration;
 use descriptors::Descriptor;
 use parking_lot::Mutex;
 
-use crate::accept::Observer;
+use crate::metrics::Metrics;
 use crate::occupants::{Occupant, Occupants, Room};
 
 /// The bounds of one listener.
@@ -76,7 +76,7 @@ pub(crate) enum Full {
 pub struct Places {
     limits: Limits,
     when_full: WhenFull,
-    observer: Arc<dyn Observer>,
+    metrics: Arc<Metrics>,
     taken: Mutex<Taken>,
     occupants: Occupants,
     /// Refused sockets that are still read from.
@@ -111,17 +111,17 @@ pub(crate) struct Refused(Arc<Places>);
 impl Places {
     /// Places within `limits`. The sockets of ports that refuse newcomers count among the descriptors of clients
     /// ([`descriptors`]); those of ports that evict have a reserve of their own.
-    pub fn new(limits: Limits, when_full: WhenFull, observer: Arc<dyn Observer>) -> Arc<Self> {
+    pub fn new(limits: Limits, when_full: WhenFull, metrics: Arc<Metrics>) -> Arc<Self> {
         let (taken, occupants, refusing) = Default::default();
-        Arc::new(Self { limits, when_full, observer, taken, occupants, refusing })
+        Arc::new(Self { limits, when_full, metrics, taken, occupants, refusing })
     }
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
-    pub(crate) fn observer(&self) -> &dyn Observer {
-        &*self.observer
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// A place for a connection; of a client address where that is known already.
@@ -141,7 +141,7 @@ impl Places {
             taken.count(address, most)?;
         }
         taken.total += 1;
-        self.observer.opened();
+        self.metrics.tcp_connections.inc();
         let occupant = evicts.then(|| self.occupants.enter());
         let extra = (address.is_some() || evicts).then(|| Box::new(Extra { address, occupant }));
         // The permit stands for it: a field would weigh on every connection.
@@ -213,7 +213,7 @@ impl Drop for Permit {
         }
         let mut taken = self.places.taken.lock();
         taken.total -= 1;
-        self.places.observer.closed();
+        self.places.metrics.tcp_connections.dec();
         if let Some(address) = self.extra.as_ref().and_then(|extra| extra.address)
             && let Some(of_address) = taken.by_address.get_mut(&address)
         {
@@ -235,33 +235,20 @@ impl Drop for Refused {
 mod tests {
     use super::*;
 
-    #[derive(Default)]
-    struct Open(AtomicUsize);
-
-    impl Observer for Open {
-        fn opened(&self) {
-            self.0.fetch_add(1, Relaxed);
-        }
-
-        fn closed(&self) {
-            self.0.fetch_sub(1, Relaxed);
-        }
-    }
-
     #[test]
     fn places_are_bounded_and_come_back() {
         let limits = Limits { connections: 2, connections_per_address: 1, ..Limits::default() };
-        let open = Arc::new(Open::default());
-        let places = Places::new(limits, WhenFull::Refuse, open.clone());
+        let metrics = Arc::new(Metrics::default());
+        let places = Places::new(limits, WhenFull::Refuse, metrics.clone());
         let one = places.take(Some([127, 0, 0, 1].into())).ok();
         assert_eq!(places.take(Some([127, 0, 0, 1].into())).err(), Some(Full::Address));
         let _two = places.take(Some([127, 0, 0, 2].into())).ok();
         assert_eq!(places.take(Some([127, 0, 0, 3].into())).err(), Some(Full::Total));
         drop(one);
-        assert_eq!(open.0.load(Relaxed), 1);
-        let mut unknown = Places::new(limits, WhenFull::Refuse, Arc::new(())).take(None).unwrap();
+        assert_eq!(metrics.tcp_connections.get(), 1);
+        let mut unknown = Places::new(limits, WhenFull::Refuse, Arc::default()).take(None).unwrap();
         assert_eq!(unknown.belongs_to([127, 0, 0, 1].into()), Ok(()));
         let _again = places.take(Some([127, 0, 0, 1].into())).ok();
-        assert_eq!(open.0.load(Relaxed), 2);
+        assert_eq!(metrics.tcp_connections.get(), 2);
     }
 }

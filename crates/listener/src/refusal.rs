@@ -9,10 +9,10 @@ use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use tokio::io::AsyncWriteExt;
 
-use crate::accept::Refusal;
 use crate::app::{App, Body};
 use crate::framing::{self, Fault, Framing, RawQuery};
 use crate::limits::{Limits, Places};
+use crate::metrics::RefusalReason;
 use crate::own_answer::{retry_after, whole_body};
 use crate::pace::Pace;
 use crate::stream::Watched;
@@ -74,7 +74,7 @@ pub(crate) fn of_head<B>(
 
 /// Counts and logs a request that was refused for its head.
 pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reason: &str) {
-    places.observer().refused(Refusal::Head);
+    places.metrics().refused(RefusalReason::Head);
     if LOG.allows() {
         tracing::warn!(%client, status = status.as_u16(), reason, "request refused for its head");
     }
@@ -110,9 +110,9 @@ impl TooLarge {
 }
 
 /// The answer to a connection beyond a limit, as bytes of HTTP/1.1.
-pub(crate) async fn no_place(app: &impl App, why: Refusal) -> Vec<u8> {
+pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
     let mut response = match why {
-        Refusal::ConnectionsPerAddress => {
+        RefusalReason::ConnectionsPerAddress => {
             text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from your address.")
         }
         _ => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),

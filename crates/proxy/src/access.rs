@@ -14,10 +14,10 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject};
-use telemetry::{Metrics, TokenCacheResult};
 
 use crate::definition::RequiredClaim;
 use crate::in_flight::InFlight;
+use crate::metrics::{Metrics, TokenCacheResult};
 use crate::relay::InSession;
 
 /// What verified tokens may take, in bytes of their texts; with their claims it is about four times as much.
@@ -130,10 +130,10 @@ impl Access {
         if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
             let ended = self.has_ended(&token);
             let result = if ended { TokenCacheResult::Ended } else { TokenCacheResult::Hit };
-            self.metrics.proxy.token_cache(result);
+            self.metrics.token_cache(result);
             return if ended { Err(TokenError::Expired.into()) } else { Ok(token) };
         }
-        self.metrics.proxy.token_cache(TokenCacheResult::Miss);
+        self.metrics.token_cache(TokenCacheResult::Miss);
         let claims = self.verifier.verify(text)?;
         let subject = self.sessions.subject(&claims.map)?;
         let token = Arc::new(Token { claims, subject, generation });

@@ -16,6 +16,7 @@ mod head;
 mod in_flight;
 mod informational;
 mod limit;
+mod metrics;
 mod path;
 mod proxy;
 mod record;
@@ -37,6 +38,7 @@ pub use definition::{
     TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use metrics::Metrics;
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};

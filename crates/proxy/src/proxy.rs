@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use listener::{Answer, ClientBody, Peer};
 use memory::Memory;
 use session::Sessions;
-use telemetry::{Metrics, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
+use telemetry::{Report, Reporter, TraceContext};
 
 use crate::access::Access;
 use crate::answer;
 use crate::apis::Apis;
 use crate::exchange::{Exchange, Prepared};
 use crate::head;
+use crate::metrics::{Metrics, ProxyEndpoint};
 use crate::path::PathView;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -60,17 +61,7 @@ impl Proxy {
         metrics: Arc<Metrics>,
         reporter: Arc<Reporter>,
     ) -> Self {
-        metrics.sample_with({
-            let (apis, waiting) = (apis.clone(), waiting.clone());
-            move |metrics| {
-                let table = apis.table();
-                table.upstreams().for_each(|(_, upstream)| upstream.count_ejections(&metrics.proxy));
-                metrics
-                    .proxy
-                    .set_idle_connections(table.upstreams().map(|(_, upstream)| upstream.idle()).sum());
-                metrics.proxy.responses_waiting.set(waiting.len() as i64);
-            }
-        });
+        metrics.watch(&apis, &waiting);
         let access = Access::new(verifier, sessions, metrics.clone());
         Self { config, apis, waiting, access, metrics, reporter }
     }
@@ -84,7 +75,7 @@ impl Proxy {
                 upstream.watch(&self.config.services);
                 upstream.sweep();
                 // A definition that is changed takes with it what nobody has counted.
-                upstream.count_ejections(&self.metrics.proxy);
+                upstream.count_ejections(&self.metrics);
             });
         }
     }
@@ -117,7 +108,7 @@ impl Proxy {
         let target = head.uri.clone();
         let trace = self.reporter.trace(&head.headers);
         let unmatched = || {
-            let counters = self.metrics.proxy.unmatched(head.method.as_str());
+            let counters = self.metrics.unmatched(head.method.as_str());
             self.record(counters, &head, peer, trace)
         };
         // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
@@ -140,7 +131,7 @@ impl Proxy {
             }
             Err(refusal) => return Err(Box::new(self.refuse(Rejection::Path(refusal), unmatched(), origin))),
         };
-        let mut record = self.record(route.counters(&self.metrics.proxy), &head, peer, trace);
+        let mut record = self.record(route.counters(&self.metrics), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
             return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), record)));
         }
@@ -161,13 +152,15 @@ impl Proxy {
             let report = Report {
                 method: head.method.clone(),
                 path: head.uri.path().into(),
-                endpoint: counters,
+                endpoint: counters.names(),
                 address: peer.address,
                 secure: peer.secure,
                 session: None,
                 trace,
                 status: None,
-                outcome: ProxyStatus::ClientClosed,
+                // Both are known when it is dropped.
+                outcome: "",
+                failed: false,
                 reason: None,
                 began: SystemTime::now(),
                 took: Duration::ZERO,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use session::SessionName;
-use telemetry::{Call, ProxyEndpoint, ProxyStatus, Report, Reporter, TraceContext};
+use telemetry::{Call, Report, Reporter, TraceContext};
 
 use crate::definition::TargetConfig;
+use crate::metrics::{ProxyEndpoint, ProxyStatus};
 use crate::rejection::Rejection;
 use crate::upstream::Failure;
 
@@ -146,7 +147,9 @@ impl Drop for Record {
         counters.ended(outcome, took.unwrap_or(elapsed));
         if let Some(told) = told {
             let Told { to, mut report } = *told;
-            (report.outcome, report.took) = (outcome, elapsed);
+            report.took = elapsed;
+            report.outcome = outcome.as_str();
+            report.failed = outcome.is_failure(report.status);
             to.tell(&report);
         }
     }

@@ -1,9 +1,9 @@
 //! Why the proxy answers a request itself, with which status, and how that is counted. Its words are in `answer.rs`.
 
 use http::StatusCode;
-use telemetry::ProxyStatus;
 
 use crate::access::Unauthenticated;
+use crate::metrics::ProxyStatus;
 use crate::path::PathRefusal;
 
 /// Why a request gets no answer of a service.

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use auth::TokenSources;
 use http::{HeaderName, Method};
-use telemetry::{EndpointLabels, ProxyEndpoint, ProxyMetrics};
 
 use crate::definition::{Api, Endpoint, RateLimit};
 use crate::fault::{Fault, Warning};
 use crate::limit::Limiter;
+use crate::metrics::{EndpointLabels, Metrics, ProxyEndpoint};
 use crate::path::{PathRefusal, PathRules, PathView, Pattern};
 use crate::routes::{Overlap, Routed, Routes};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
@@ -167,7 +167,7 @@ impl Routed for Arc<Route> {
 
 impl Route {
     /// Where its requests are counted.
-    pub(crate) fn counters(&self, metrics: &ProxyMetrics) -> Arc<ProxyEndpoint> {
+    pub(crate) fn counters(&self, metrics: &Metrics) -> Arc<ProxyEndpoint> {
         let look_up = || {
             metrics.endpoint(&EndpointLabels {
                 api: self.api.clone(),

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use memory::Memory;
-use telemetry::ProxyMetrics;
 use tokio::task::JoinSet;
 
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
 use crate::informational::{Client, Watcher};
+use crate::metrics::Metrics;
 use crate::rejection::Rejection;
 use balance::Balancer;
 pub(crate) use connect::Io;
@@ -350,7 +350,7 @@ impl Upstream {
     }
 
     /// Counts the servers that were ejected since it was done last.
-    pub(crate) fn count_ejections(&self, metrics: &ProxyMetrics) {
+    pub(crate) fn count_ejections(&self, metrics: &Metrics) {
         for target in &self.targets {
             let times = target.ejections.swap(0, Relaxed);
             if times > 0 {

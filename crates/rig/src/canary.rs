@@ -12,10 +12,11 @@ use event::Event;
 use serde_json::{Value, json};
 use session::{Accepted, Revocation, SessionName};
 use subscription::{Extractors, Subscription};
-use telemetry::CanaryResult;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
+
+use crate::metrics::{CanaryResult, Metrics};
 
 /// The type of its events. Whoever else subscribes to it gets numbers.
 const EVENT_TYPE: &str = "rig.canary";
@@ -43,11 +44,17 @@ struct Seen {
 }
 
 /// Runs for ever, once in `every`.
-pub(crate) async fn sing(hub: Arc<Hub>, inbound: SocketAddr, proxy_protocol: bool, every: Duration) {
+pub(crate) async fn sing(
+    hub: Arc<Hub>,
+    metrics: Metrics,
+    inbound: SocketAddr,
+    proxy_protocol: bool,
+    every: Duration,
+) {
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
-        let run = timeout(LONGEST, run(&hub, reachable(inbound), proxy_protocol)).await;
+        let run = timeout(LONGEST, run(&hub, &metrics, reachable(inbound), proxy_protocol)).await;
         let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
             Ok(result) => result,
             Err(error) => {
@@ -58,7 +65,7 @@ pub(crate) async fn sing(hub: Arc<Hub>, inbound: SocketAddr, proxy_protocol: boo
         if matches!(result, CanaryResult::LatePayload | CanaryResult::NotKilled) {
             tracing::error!(result = result.as_str(), "a revoked connection was not silenced");
         }
-        hub.metrics().canary_ran(result);
+        metrics.ran(result);
     }
 }
 
@@ -72,7 +79,12 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-async fn run(hub: &Arc<Hub>, address: SocketAddr, proxy_protocol: bool) -> anyhow::Result<CanaryResult> {
+async fn run(
+    hub: &Arc<Hub>,
+    metrics: &Metrics,
+    address: SocketAddr,
+    proxy_protocol: bool,
+) -> anyhow::Result<CanaryResult> {
     let mut stream = BufReader::new(TcpStream::connect(address).await.context("its own port")?);
     if proxy_protocol {
         stream.write_all(b"PROXY UNKNOWN\r\n").await?;
@@ -107,7 +119,7 @@ async fn run(hub: &Arc<Hub>, address: SocketAddr, proxy_protocol: bool) -> anyho
     if !seen.killed || !hub.sessions().is_blacklisted(&name) {
         return Ok(CanaryResult::NotKilled);
     }
-    hub.metrics().canary_time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
+    metrics.time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
     Ok(CanaryResult::Ok)
 }
 

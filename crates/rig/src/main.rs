@@ -6,6 +6,7 @@ mod cli;
 mod completions;
 mod descriptors;
 mod leave;
+mod metrics;
 mod operate;
 mod reload;
 mod serve;

@@ -10,15 +10,17 @@ use auth::Cors;
 use connection::Hub;
 use inbound::Inbound;
 use journal::Journal;
-use listener::{App, Listener, Observer, Places, Refusal, Tls, WhenFull};
+use listener::{App, Listener, Places, Tls, WhenFull};
+use metric::Registry;
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
-use telemetry::{Metrics, RefusalReason, Reporter, Spans, start_logging};
+use telemetry::{Reporter, Spans, start_logging};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::leave::LeaveSignals;
+use crate::metrics::Metrics;
 use crate::reload::{ReadLevel, Reload, Signals, Sources};
 use crate::settings::{self, Ports, Settings};
 use crate::{canary, descriptors};
@@ -56,10 +58,11 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     // Behind the log: what opens that has the folder to itself.
     let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), &settings.inbound.cors)?);
     let tls = settings.tls;
-    let metrics = Arc::new(Metrics::new());
-    let counting = Arc::new(Counting(metrics.clone()));
-    let clients = Places::new(settings.limits, WhenFull::Refuse, counting.clone());
-    let callers = Places::new(settings.api_limits, WhenFull::Evict, counting);
+    let mut registry = Registry::default();
+    telemetry::register(&mut registry);
+    let listening = Arc::new(listener::Metrics::register(&mut registry));
+    let clients = Places::new(settings.limits, WhenFull::Refuse, listening.clone());
+    let callers = Places::new(settings.api_limits, WhenFull::Evict, listening.clone());
     let bind = |places: &Arc<Places>, proxy_protocol| {
         let (places, proxies) = (places.clone(), settings.proxies.clone());
         move |name, address, tls| {
@@ -78,13 +81,11 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         sessions,
         settings.extractors.clone(),
         settings.connection_tokens,
-        metrics.clone(),
+        Arc::new(connection::Metrics::register(&mut registry)),
     );
     let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
     let reporter = Arc::new(Reporter::new(settings.request_log, spans.clone()));
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
-    let admin =
-        Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting.clone(), apis.clone());
     let reload = Reload::new(Sources {
         log_level: Box::new(log_level),
         definitions: settings.apis_file,
@@ -96,16 +97,24 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     });
     let proxy = Proxy::new(
         settings.proxy,
-        apis,
-        waiting,
+        apis.clone(),
+        waiting.clone(),
         settings.verifier.clone(),
         hub.sessions().clone(),
-        metrics,
+        Arc::new(proxy::Metrics::register(&mut registry)),
         reporter,
     );
     let proxy = Arc::new(proxy);
-    let inbound =
-        Inbound::new(settings.inbound, hub.clone(), settings.verifier, settings.extractors, proxy.clone());
+    let canary = Metrics::register(&mut registry);
+    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting, apis, registry);
+    let inbound = Inbound::new(
+        settings.inbound,
+        hub.clone(),
+        settings.verifier,
+        settings.extractors,
+        proxy.clone(),
+        listening,
+    );
 
     let (leave, leaving) = watch::channel(false);
     let mut background = JoinSet::new();
@@ -116,7 +125,13 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     background.spawn(async move { proxy.keep().await });
     background.spawn(reload.keep(signals));
     if let (Some(every), Some(inbound)) = (settings.canary, inbound_ports.first()) {
-        background.spawn(canary::sing(hub.clone(), inbound.local_addr()?, settings.proxy_protocol, every));
+        background.spawn(canary::sing(
+            hub.clone(),
+            canary,
+            inbound.local_addr()?,
+            settings.proxy_protocol,
+            every,
+        ));
     }
     let mut serving = JoinSet::new();
     spawn(&mut serving, inbound_ports, &inbound, &leaving);
@@ -222,28 +237,5 @@ fn spawn<A: App>(
 ) {
     for listener in listeners {
         serving.spawn(listener.serve(app.clone(), leaving.clone()));
-    }
-}
-
-/// Counts what the listeners do.
-struct Counting(Arc<Metrics>);
-
-impl Observer for Counting {
-    fn opened(&self) {
-        self.0.tcp_connections.inc();
-    }
-
-    fn closed(&self) {
-        self.0.tcp_connections.dec();
-    }
-
-    fn refused(&self, why: Refusal) {
-        self.0.connection_refused(match why {
-            Refusal::Connections => RefusalReason::Connections,
-            Refusal::ConnectionsPerAddress => RefusalReason::ConnectionsPerAddress,
-            Refusal::Descriptors => RefusalReason::Descriptors,
-            Refusal::Head => RefusalReason::Head,
-            Refusal::ProxyProtocol => RefusalReason::ProxyProtocol,
-        });
     }
 }

@@ -1,19 +1,19 @@
-//! What the gateway says of itself: metric families, log lines and traces.
+//! What the gateway reports about itself: log lines, traces, and the text of its metrics.
 //!
-//! The room knows names, labels and formats. It does not know what it counts: the other rooms hold an
-//! [`Metrics`] and count what they do. Labels taken from outside are bounded ([`EventTypeLabel`]).
+//! The room knows formats. It does not know what is counted: each room registers its own metrics; those of the process
+//! and of the log are registered here.
 
+mod exposition;
 mod logging;
 mod metrics;
+mod process;
 mod report;
 mod spans;
 mod trace_context;
 
+pub use exposition::Exposition;
 pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
-pub use metrics::{
-    CanaryResult, CloseReason, EndpointLabels, EventTypeLabel, Exposition, InternalRefusal, Metrics,
-    ProxyEndpoint, ProxyMetrics, ProxyStatus, RefusalReason, TokenCacheResult, Transport,
-};
-pub use report::{Call, Report, Reporter, address_text};
+pub use metrics::register;
+pub use report::{Call, EndpointNames, Report, Reporter, address_text};
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::metrics::{ProxyEndpoint, ProxyStatus};
 use crate::spans::Spans;
 use crate::trace_context::TraceContext;
+
+/// The names of an endpoint that does not exist (RIG).
+const NONE: &str = "N/A";
 
 /// All that is told of one request.
 #[derive(Debug)]
@@ -17,8 +19,8 @@ pub struct Report {
     pub method: Method,
     /// Its path as it came, without the query: tokens may stand there.
     pub path: Box<str>,
-    /// Where it went.
-    pub endpoint: Arc<ProxyEndpoint>,
+    /// Where it went; `None` if no endpoint has its path and method.
+    pub endpoint: Option<EndpointNames>,
     /// Who has sent it.
     pub address: SocketAddr,
     /// Whether it came over TLS.
@@ -29,8 +31,10 @@ pub struct Report {
     pub trace: TraceContext,
     /// The status that the client was told; `None`: nothing was told to it.
     pub status: Option<StatusCode>,
-    /// What became of it.
-    pub outcome: ProxyStatus,
+    /// What became of it, in one word.
+    pub outcome: &'static str,
+    /// Whether `outcome` says why it failed; otherwise `status` does, if it failed.
+    pub failed: bool,
     /// Why its service has failed, or its token was refused; `None` otherwise.
     pub reason: Option<Box<str>>,
     /// When its head had come.
@@ -39,6 +43,17 @@ pub struct Report {
     pub took: Duration,
     /// What a service was asked.
     pub call: Option<Call>,
+}
+
+/// The endpoint that a request went to.
+#[derive(Clone, Debug)]
+pub struct EndpointNames {
+    /// The id of its API.
+    pub api: Arc<str>,
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its path, as the regular expression of its definition.
+    pub path: Arc<str>,
 }
 
 /// A request to a service.
@@ -106,15 +121,15 @@ impl Reporter {
 impl Report {
     /// One line. Its texts are fields, which all formats escape.
     fn log(&self) {
-        let labels = self.endpoint.labels();
+        let endpoint = self.endpoint.as_ref();
         tracing::info!(
             target: "rig::request",
             method = self.method.as_str(),
             path = &*self.path,
-            api = &*labels.api,
-            endpoint = &*labels.endpoint,
+            api = endpoint.map_or(NONE, |names| &*names.api),
+            endpoint = endpoint.map_or(NONE, |names| &*names.id),
             status = self.status.map(|status| status.as_u16()),
-            outcome = self.outcome.as_str(),
+            outcome = self.outcome,
             reason = self.reason.as_deref(),
             duration_ms = self.took.as_micros() as f64 / 1000.0,
             remote = address_text(self.address),

@@ -11,11 +11,11 @@ use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
 use session::{MemoryLog, Sessions};
 use subscription::{Extractors, Subscription};
-use telemetry::Metrics;
 
 use super::*;
 use crate::description::Client;
 use crate::hub::{Config, Hub, Opening};
+use crate::metrics::Metrics;
 
 /// More than are delivered to at once.
 const MANY: usize = AT_ONCE + 44;
@@ -26,7 +26,7 @@ fn hub() -> Arc<Hub> {
         Sessions::new(session::Config::default(), MemoryLog::default()).unwrap(),
         Arc::new(Extractors::default()),
         Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
-        Arc::new(Metrics::new()),
+        Arc::new(Metrics::default()),
     )
 }
 

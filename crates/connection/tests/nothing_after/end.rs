@@ -29,7 +29,7 @@ impl World {
             let (seen, sent) = (client.events(), &self.model.members[n].events);
             assert!(sent.starts_with(&seen), "client {n} has got {seen:?} of {sent:?}");
         }
-        assert_eq!(self.hub.metrics().payload_after_kill.get(), 0);
+        assert_eq!(self.metrics.payload_after_kill(), 0);
         assert_eq!(self.hub.all().count(), 0, "connections are left");
         let counts = self.hub.sessions().counts();
         assert_eq!((counts.sessions, counts.connections), (0, 0), "registrations are left");

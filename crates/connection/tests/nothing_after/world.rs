@@ -5,12 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use event::Event;
-use rig_connection::{Connection, Hub, OpenError, Opening, Socket};
+use rig_connection::{Connection, Hub, Metrics, OpenError, Opening, Socket};
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::{Map, Value, json};
 use session::{Accepted, Clock, Expiry, Kill, MemoryLog, Revocation, Sessions, Subject};
 use subscription::{Extractors, Subscription};
-use telemetry::Metrics;
 
 use crate::client::{Client, narrow_pair};
 use crate::model::{Model, State};
@@ -24,6 +23,7 @@ const TURNS: usize = 12;
 
 pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) model: Model,
     pub(crate) clients: Vec<Client>,
     pub(crate) kills: Vec<Begun>,
@@ -68,12 +68,13 @@ impl World {
             reconnect_spread: Duration::ZERO,
             ..rig_connection::Config::default()
         };
+        let metrics = Arc::new(Metrics::default());
         let hub = Hub::new(
             config,
             sessions.expect("there is nothing to load"),
             Arc::new(Extractors::default()),
             Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
-            Arc::new(Metrics::new()),
+            metrics.clone(),
         );
         tokio::spawn({
             let hub = hub.clone();
@@ -81,6 +82,7 @@ impl World {
         });
         Self {
             hub,
+            metrics,
             model: Model::default(),
             clients: Vec::new(),
             kills: Vec::new(),

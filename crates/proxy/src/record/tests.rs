@@ -1,16 +1,28 @@
-use telemetry::Metrics;
+use metric::Registry;
 
 use super::*;
 use crate::access::Unauthenticated;
+use crate::metrics::Metrics;
 
-/// A record of a request without endpoint, and how often each status was counted so far.
-fn of(metrics: &Metrics) -> Record {
-    Record::new(metrics.proxy.unmatched("GET"))
+/// Metrics, and the registry that shows them.
+struct Registered(Metrics, Registry);
+
+impl Registered {
+    fn new() -> Self {
+        let mut registry = Registry::default();
+        Self(Metrics::register(&mut registry), registry)
+    }
+}
+
+/// A record of a request without endpoint.
+fn of(metrics: &Registered) -> Record {
+    Record::new(metrics.0.unmatched("GET"))
 }
 
 /// The statuses that were counted, each with its count, and what is in flight.
-fn counted(metrics: &Metrics) -> Vec<String> {
-    let text = metrics.to_text(telemetry::Exposition::OpenMetrics);
+fn counted(metrics: &Registered) -> Vec<String> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &metrics.1).unwrap();
     let of = |line: &str| {
         let (_, rest) = line.strip_prefix("rig_proxy_requests_")?.split_once("status=\"")?;
         Some(rest.replace("\"}", ""))
@@ -24,7 +36,7 @@ fn counted(metrics: &Metrics) -> Vec<String> {
 
 #[test]
 fn a_request_is_counted_once_when_it_ends() {
-    let metrics = Metrics::new();
+    let metrics = Registered::new();
     let mut record = of(&metrics);
     assert_eq!(counted(&metrics), ["in flight 1"]);
     let mut passed_on = record.take();
@@ -38,14 +50,14 @@ fn a_request_is_counted_once_when_it_ends() {
 
 #[test]
 fn without_another_end_the_client_has_left() {
-    let metrics = Metrics::new();
+    let metrics = Registered::new();
     drop(of(&metrics));
     assert_eq!(counted(&metrics), ["client_closed 1", "in flight 0"]);
 }
 
 #[test]
 fn the_first_end_counts() {
-    let metrics = Metrics::new();
+    let metrics = Registered::new();
     let mut record = of(&metrics);
     record.killed();
     record.broken();
@@ -74,7 +86,7 @@ fn every_refusal_has_its_word() {
         (Rejection::Full, "unavailable"),
         (Rejection::NoAnswer, "response_timeout"),
     ] {
-        let metrics = Metrics::new();
+        let metrics = Registered::new();
         of(&metrics).refused(&refusal);
         assert_eq!(counted(&metrics), [format!("{word} 1"), "in flight 0".to_owned()], "{refusal:?}");
     }
@@ -82,7 +94,7 @@ fn every_refusal_has_its_word() {
 
 #[test]
 fn an_upgrade_takes_as_long_as_its_101() {
-    let metrics = Metrics::new();
+    let metrics = Registered::new();
     let mut record = of(&metrics);
     record.upgraded();
     let took = record.0.as_ref().unwrap().took;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
-use crate::{Metrics, ProxyStatus, Report, Reporter, TraceContext, TraceId};
+use crate::{Report, Reporter, TraceContext, TraceId};
 
 #[test]
 fn formats_are_known_by_rigs_names() {
@@ -94,12 +94,13 @@ fn report(path: &str, session: &str) -> Report {
     Report {
         method: http::Method::GET,
         path: path.into(),
-        endpoint: Metrics::new().proxy.unmatched("GET"),
+        endpoint: None,
         address: "[::1]:4000".parse().unwrap(),
         session: Some(session.into()),
         trace: TraceContext { trace_id: TraceId(255), span_id: 1, parent_id: None, sampled: true },
         status: Some(http::StatusCode::NOT_FOUND),
-        outcome: ProxyStatus::NotFound,
+        outcome: "not_found",
+        failed: false,
         reason: None,
         began: std::time::UNIX_EPOCH,
         took: Duration::from_micros(1234),

@@ -7,9 +7,11 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::metrics::ProxyStatus;
 use crate::report::{Call, Report};
 use crate::trace_context::TraceContext;
+
+/// Methods that are known without an endpoint (RFC 9110, section 9.3; RFC 5789).
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// The span of the request, and that of the one to the service.
 pub(super) fn spans(report: &Report, scope: &InstrumentationScope) -> impl Iterator<Item = SpanData> {
@@ -18,31 +20,28 @@ pub(super) fn spans(report: &Report, scope: &InstrumentationScope) -> impl Itera
 }
 
 fn server(report: &Report, scope: &InstrumentationScope) -> SpanData {
-    let labels = report.endpoint.labels();
     let method = method(report);
     let mut attributes = vec![
         KeyValue::new("http.request.method", method.clone()),
         KeyValue::new("url.path", report.path.to_string()),
         KeyValue::new("url.scheme", if report.secure { "https" } else { "http" }),
         KeyValue::new("client.address", report.address.ip().to_canonical().to_string()),
-        KeyValue::new("rig.outcome", report.outcome.as_str()),
+        KeyValue::new("rig.outcome", report.outcome),
     ];
     if report.address.port() != 0 {
         attributes.push(KeyValue::new("client.port", i64::from(report.address.port())));
     }
-    let name = if labels.is_none() {
-        method
-    } else {
-        attributes.push(KeyValue::new("http.route", labels.path.clone()));
-        attributes.push(KeyValue::new("rig.api", labels.api.clone()));
-        attributes.push(KeyValue::new("rig.endpoint", labels.endpoint.clone()));
-        format!("{method} {}", labels.path).into()
+    let name = match &report.endpoint {
+        None => method,
+        Some(names) => {
+            attributes.push(KeyValue::new("http.route", names.path.clone()));
+            attributes.push(KeyValue::new("rig.api", names.api.clone()));
+            attributes.push(KeyValue::new("rig.endpoint", names.id.clone()));
+            format!("{method} {}", names.path).into()
+        }
     };
     attributes.extend(report.status.map(|status| status_code(status.as_u16())));
-    let is_error = match report.outcome {
-        ProxyStatus::Broken => true,
-        _ => report.status.is_some_and(|status| status.is_server_error()),
-    };
+    let is_error = report.failed || report.status.is_some_and(|status| status.is_server_error());
     if is_error {
         attributes.push(KeyValue::new("error.type", error_type(report)));
     }
@@ -61,7 +60,7 @@ fn client(report: &Report, call: &Call, scope: &InstrumentationScope) -> SpanDat
     let is_error = call.status.is_none_or(|status| status.as_u16() >= 400);
     if is_error {
         let status = call.status.map(|status| Cow::from(status.as_u16().to_string()));
-        attributes.push(KeyValue::new("error.type", status.unwrap_or(report.outcome.as_str().into())));
+        attributes.push(KeyValue::new("error.type", status.unwrap_or(report.outcome.into())));
     }
     let ended = call.took.map_or(report.began + report.took, |took| call.began + took);
     span(&call.trace, SpanKind::Client, method, (call.began, ended), attributes, is_error, scope)
@@ -101,15 +100,15 @@ fn status_code(status: u16) -> KeyValue {
 
 /// What was wrong: our word for it, or where the service has said it, its status.
 fn error_type(report: &Report) -> Cow<'static, str> {
-    match (report.outcome, report.status) {
-        (ProxyStatus::Ok, Some(status)) => status.as_u16().to_string().into(),
-        (outcome, _) => outcome.as_str().into(),
+    match report.status {
+        Some(status) if !report.failed => status.as_u16().to_string().into(),
+        _ => report.outcome.into(),
     }
 }
 
 /// The method; one that nobody knows is not named (as the conventions want it).
 fn method(report: &Report) -> Cow<'static, str> {
-    match report.endpoint.labels().is_none() && report.method.as_str() != &*report.endpoint.labels().method {
+    match report.endpoint.is_none() && !METHODS.contains(&report.method.as_str()) {
         true => "_OTHER".into(),
         false => report.method.to_string().into(),
     }

@@ -14,7 +14,7 @@ use prost::Message;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::{Call, EndpointLabels, Metrics, ProxyStatus, Reporter, TRACEPARENT, TraceContext, TraceId};
+use crate::{Call, EndpointNames, Reporter, TRACEPARENT, TraceContext, TraceId};
 
 /// A collector, and what is sent to it: the head of each request, names in lower case, and the batch.
 fn collector(answer: &'static str) -> (SocketAddr, Receiver<(String, ExportTraceServiceRequest)>) {
@@ -56,25 +56,19 @@ fn spans_to(runtime: &Runtime, address: SocketAddr) -> Arc<Spans> {
 }
 
 fn report(trace: TraceContext) -> Report {
-    let labels = EndpointLabels {
-        api: "shop".into(),
-        endpoint: "item".into(),
-        method: "GET".into(),
-        path: "/items/.*".into(),
-        target: "http",
-        response_from: "http",
-    };
+    let endpoint = EndpointNames { api: "shop".into(), id: "item".into(), path: "/items/.*".into() };
     let began = UNIX_EPOCH + Duration::from_secs(1000);
     Report {
         method: Method::HEAD,
         path: "/items/1".into(),
-        endpoint: Metrics::new().proxy.endpoint(&labels),
+        endpoint: Some(endpoint),
         address: "[::ffff:192.0.2.1]:5000".parse().unwrap(),
         secure: true,
         session: Some("a-test-session".into()),
         trace,
         status: Some(StatusCode::BAD_GATEWAY),
-        outcome: ProxyStatus::Ok,
+        outcome: "ok",
+        failed: false,
         reason: None,
         began,
         took: Duration::from_millis(30),

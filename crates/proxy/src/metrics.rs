@@ -5,12 +5,15 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::StatusCode;
+use metric::{Registry, Sampled};
 use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
-use prometheus_client::registry::{Registry, Unit};
+use telemetry::EndpointNames;
 
-use super::labels::{ProxyStatus, TokenCacheResult};
+use crate::apis::Apis;
+use crate::waiting::Waiting;
 
 /// Bounds of the buckets of the duration of requests, in seconds: a service next door needs one millisecond, a long
 /// download minutes.
@@ -25,28 +28,82 @@ const OTHER: &str = "other";
 /// Methods that are counted by name where they have no endpoint; all else a client makes up is [`OTHER`].
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Names an endpoint in metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointLabels {
-    /// The id of its API.
-    pub api: Arc<str>,
-    /// Its id.
-    pub endpoint: Arc<str>,
-    /// Its method.
-    pub method: Arc<str>,
-    /// Its path, as the regular expression of its definition.
-    pub path: Arc<str>,
-    /// Where its requests go: `http`.
-    pub target: &'static str,
-    /// Where its answers come from.
-    pub response_from: &'static str,
+metric::labels! {
+    /// What became of a request to the reverse proxy. The first six are RIG's words.
+    pub(crate) enum ProxyStatus {
+        /// It has its answer, whatever that says.
+        Ok = "ok",
+        /// Its body broke off.
+        BadRequest = "bad_request",
+        /// No endpoint has its path and method.
+        NotFound = "not_found",
+        /// No server of the service can be reached, or what it says is no HTTP.
+        Unreachable = "unreachable",
+        /// The service did not begin its answer in time.
+        RequestTimeout = "request_timeout",
+        /// No asynchronous answer came in time.
+        ResponseTimeout = "response_timeout",
+        /// It needs a token of a legal session, and has none.
+        Unauthenticated = "unauthenticated",
+        /// The claims of its token are not those required.
+        Forbidden = "forbidden",
+        /// Its session or address has asked too often.
+        TooManyRequests = "too_many_requests",
+        /// Its body is larger than allowed.
+        TooLarge = "too_large",
+        /// Its client stopped in the middle of the body.
+        ClientTimeout = "client_timeout",
+        /// Its client went away before all of the answer had been taken.
+        ClientClosed = "client_closed",
+        /// Its session was revoked, or its token expired.
+        Killed = "killed",
+        /// The service broke off in the middle of the answer.
+        Broken = "broken",
+        /// The limit of requests that wait for an asynchronous answer is reached.
+        Unavailable = "unavailable",
+    }
+
+    /// What the cache of verified tokens knew of a token.
+    pub(crate) enum TokenCacheResult {
+        /// It was verified before.
+        Hit = "hit",
+        /// It had to be verified.
+        Miss = "miss",
+        /// It was verified before, and has expired since.
+        Ended = "ended",
+    }
 }
 
-impl EndpointLabels {
-    /// Whether there is no endpoint.
-    pub(crate) fn is_none(&self) -> bool {
-        self.target == NONE
+impl ProxyStatus {
+    /// How many there are.
+    const COUNT: usize = Self::Unavailable as usize + 1;
+
+    /// Whether the gateway or the service failed a request whose client got this status, if any: a status that comes
+    /// from the service says so itself.
+    pub(crate) fn is_failure(self, status: Option<StatusCode>) -> bool {
+        match self {
+            Self::Ok => false,
+            Self::Broken => true,
+            _ => status.is_some_and(|status| status.is_server_error()),
+        }
     }
+}
+
+/// Names an endpoint in metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointLabels {
+    /// The id of its API.
+    pub(crate) api: Arc<str>,
+    /// Its id.
+    pub(crate) endpoint: Arc<str>,
+    /// Its method.
+    pub(crate) method: Arc<str>,
+    /// Its path, as the regular expression of its definition.
+    pub(crate) path: Arc<str>,
+    /// Where its requests go: `http`.
+    pub(crate) target: &'static str,
+    /// Where its answers come from.
+    pub(crate) response_from: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,80 +137,64 @@ struct ByCacheResult {
     result: TokenCacheResult,
 }
 
-/// Every metric of the proxy.
-pub struct ProxyMetrics {
+metric::families! {
+    struct Families {
+        /// Requests, by what became of them
+        requests: Family<ByRequest, Counter> = "rig_proxy_requests_total";
+        /// From the head of a request to the end of its answer, or to the 101 of an upgrade
+        durations: Family<ByEndpoint, Histogram> = "rig_proxy_request_duration_seconds",
+            Family::new_with_constructor(|| Histogram::new(DURATION));
+        /// Requests whose answer is not complete, upgraded connections included
+        in_flight: Gauge = "rig_proxy_requests_in_flight";
+        /// Connections to services, by what they do
+        connections: Sampled<Family<ByState, Gauge>> = "rig_proxy_upstream_connections";
+        /// Times that a target was ejected because it failed
+        ejections: Sampled<Family<ByTarget, Counter>> = "rig_proxy_upstream_ejections_total";
+        /// Tokens looked up in the cache of verified ones
+        token_cache: Family<ByCacheResult, Counter> = "rig_proxy_token_cache_total";
+        /// Requests that wait for an asynchronous answer
+        responses_waiting: Sampled<Gauge> = "rig_proxy_responses_waiting";
+    }
+}
+
+/// The metrics of the proxy.
+pub struct Metrics {
     families: Families,
     endpoints: RwLock<HashMap<EndpointLabels, Arc<ProxyEndpoint>>>,
     /// Of endpoints beyond the bound.
     other: Arc<ProxyEndpoint>,
     /// Of requests without an endpoint, by the places of [`METHODS`], and one more.
     unmatched: [Arc<ProxyEndpoint>; METHODS.len() + 1],
-    ejections: Family<ByTarget, Counter>,
     ejected: RwLock<HashMap<ByTarget, Counter>>,
     token_cache: [Counter; 3],
-    idle_connections: Gauge,
-    /// Requests that wait for an asynchronous answer.
-    pub responses_waiting: Gauge,
 }
 
 /// Those that every endpoint has a part in.
 #[derive(Clone)]
-struct Families {
+struct OfEndpoints {
     requests: Family<ByRequest, Counter>,
     durations: Family<ByEndpoint, Histogram>,
     in_flight: Gauge,
 }
 
 /// The counters of one endpoint: counting costs an atomic operation, the duration a lock that nobody holds for long.
-pub struct ProxyEndpoint {
+pub(crate) struct ProxyEndpoint {
     labels: EndpointLabels,
-    families: Families,
+    families: OfEndpoints,
     /// Made when first used, so that a page shows what happened and not all that could.
     requests: [OnceLock<Counter>; ProxyStatus::COUNT],
     duration: OnceLock<Histogram>,
 }
 
-impl ProxyMetrics {
+impl Metrics {
     /// How many endpoints get labels of their own, and how many targets that were ejected.
-    pub const MOST: usize = 10_000;
+    pub(crate) const MOST: usize = 10_000;
 
-    /// Registers every family.
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        let families = Families {
-            requests: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(DURATION)),
-            in_flight: Gauge::default(),
-        };
-        let (ejections, cache, connections) = (Family::default(), Family::default(), Family::default());
-        let responses_waiting = Gauge::default();
-        registry.register("requests", "Requests, by what became of them", families.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "From the head of a request to the end of its answer, or to the 101 of an upgrade",
-            Unit::Seconds,
-            families.durations.clone(),
-        );
-        registry.register(
-            "requests_in_flight",
-            "Requests whose answer has not ended, upgraded connections included",
-            families.in_flight.clone(),
-        );
-        registry.register(
-            "upstream_connections",
-            "Connections to services, by what they do",
-            connections.clone(),
-        );
-        registry.register(
-            "upstream_ejections",
-            "Times that a target was left out because it failed",
-            ejections.clone(),
-        );
-        registry.register("token_cache", "Tokens looked up in the cache of verified ones", cache.clone());
-        registry.register(
-            "responses_waiting",
-            "Requests that wait for an asynchronous answer",
-            responses_waiting.clone(),
-        );
+    /// Registers every family; nothing is counted yet.
+    pub fn register(registry: &mut Registry) -> Self {
+        let families = Families::register(registry);
+        let Families { requests, durations, in_flight, token_cache, .. } = families.clone();
+        let of_endpoints = OfEndpoints { requests, durations, in_flight };
         let unmatched = |method: &str| {
             let none: Arc<str> = NONE.into();
             Arc::new(ProxyEndpoint::new(
@@ -165,7 +206,7 @@ impl ProxyMetrics {
                     target: NONE,
                     response_from: NONE,
                 },
-                &families,
+                &of_endpoints,
             ))
         };
         let other: Arc<str> = OTHER.into();
@@ -180,21 +221,18 @@ impl ProxyMetrics {
                     target: OTHER,
                     response_from: OTHER,
                 },
-                &families,
+                &of_endpoints,
             )),
             unmatched: std::array::from_fn(|at| unmatched(METHODS.get(at).copied().unwrap_or(OTHER))),
-            ejections,
             ejected: RwLock::default(),
             token_cache: [TokenCacheResult::Hit, TokenCacheResult::Miss, TokenCacheResult::Ended]
-                .map(|result| cache.get_or_create_owned(&ByCacheResult { result })),
-            idle_connections: connections.get_or_create_owned(&ByState { state: "idle" }),
-            responses_waiting,
+                .map(|result| token_cache.get_or_create_owned(&ByCacheResult { result })),
             families,
         }
     }
 
     /// The counters of an endpoint. Not for every request: to be kept with the endpoint.
-    pub fn endpoint(&self, labels: &EndpointLabels) -> Arc<ProxyEndpoint> {
+    pub(crate) fn endpoint(&self, labels: &EndpointLabels) -> Arc<ProxyEndpoint> {
         if let Some(known) = self.endpoints.read().get(labels) {
             return known.clone();
         }
@@ -202,18 +240,18 @@ impl ProxyMetrics {
         if endpoints.len() >= Self::MOST && !endpoints.contains_key(labels) {
             return self.other.clone();
         }
-        let new = || Arc::new(ProxyEndpoint::new(labels.clone(), &self.families));
+        let new = || Arc::new(ProxyEndpoint::new(labels.clone(), &self.other.families));
         endpoints.entry(labels.clone()).or_insert_with(new).clone()
     }
 
     /// The counters of requests that have no endpoint.
-    pub fn unmatched(&self, method: &str) -> Arc<ProxyEndpoint> {
+    pub(crate) fn unmatched(&self, method: &str) -> Arc<ProxyEndpoint> {
         let at = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len());
         self.unmatched[at].clone()
     }
 
     /// A target of an API was left out so many times.
-    pub fn upstream_ejected(&self, api: &Arc<str>, target: &str, times: u64) {
+    pub(crate) fn upstream_ejected(&self, api: &Arc<str>, target: &str, times: u64) {
         let label = ByTarget { api: api.clone(), target: target.into() };
         if let Some(counter) = self.ejected.read().get(&label) {
             counter.inc_by(times);
@@ -224,43 +262,65 @@ impl ProxyMetrics {
             true => label,
             false => ByTarget { api: OTHER.into(), target: OTHER.into() },
         };
-        let counter = self.ejections.get_or_create_owned(&label);
+        let counter = self.families.ejections.get_or_create_owned(&label);
         counter.inc_by(times);
         ejected.insert(label, counter);
     }
 
     /// A token was looked up.
-    pub fn token_cache(&self, result: TokenCacheResult) {
+    pub(crate) fn token_cache(&self, result: TokenCacheResult) {
         self.token_cache[result as usize].inc();
     }
 
-    /// Connections to services that wait for a request.
-    pub fn set_idle_connections(&self, count: usize) {
-        self.idle_connections.set(count as i64);
+    /// Says where the values come from that are looked up at each scrape.
+    pub(crate) fn watch(self: &Arc<Self>, apis: &Arc<Apis>, waiting: &Arc<Waiting>) {
+        let families = &self.families;
+        families.ejections.sample_with({
+            let (metrics, apis) = (Arc::downgrade(self), apis.clone());
+            move |_| {
+                if let Some(metrics) = metrics.upgrade() {
+                    apis.table().upstreams().for_each(|(_, upstream)| upstream.count_ejections(&metrics));
+                }
+            }
+        });
+        families.connections.sample_with({
+            let apis = apis.clone();
+            move |gauges| {
+                let idle: usize = apis.table().upstreams().map(|(_, upstream)| upstream.idle()).sum();
+                gauges.get_or_create(&ByState { state: "idle" }).set(idle as i64);
+            }
+        });
+        let waiting = waiting.clone();
+        families.responses_waiting.sample_with(move |gauge| _ = gauge.set(waiting.len() as i64));
     }
 }
 
 impl ProxyEndpoint {
-    fn new(labels: EndpointLabels, families: &Families) -> Self {
+    fn new(labels: EndpointLabels, families: &OfEndpoints) -> Self {
         let (requests, duration) = (std::array::from_fn(|_| OnceLock::new()), OnceLock::new());
         Self { labels, families: families.clone(), requests, duration }
     }
 
     /// A request has come. Each ends once.
-    pub fn begun(&self) {
+    pub(crate) fn begun(&self) {
         self.families.in_flight.inc();
     }
 
     /// It has ended.
-    pub fn ended(&self, status: ProxyStatus, duration: Duration) {
+    pub(crate) fn ended(&self, status: ProxyStatus, duration: Duration) {
         self.families.in_flight.dec();
         self.requests(status).inc();
         self.duration().observe(duration.as_secs_f64());
     }
 
-    /// What it is called.
-    pub fn labels(&self) -> &EndpointLabels {
-        &self.labels
+    /// What the log and traces call it; `None` if no endpoint has the request's path and method.
+    pub(crate) fn names(&self) -> Option<EndpointNames> {
+        let EndpointLabels { api, endpoint, path, target, .. } = &self.labels;
+        (*target != NONE).then(|| EndpointNames {
+            api: api.clone(),
+            id: endpoint.clone(),
+            path: path.clone(),
+        })
     }
 
     fn requests(&self, status: ProxyStatus) -> &Counter {
@@ -284,3 +344,6 @@ impl fmt::Debug for ProxyEndpoint {
         f.debug_struct("ProxyEndpoint").field("labels", &self.labels).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

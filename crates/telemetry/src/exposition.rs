@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::ACCEPT;
+use metric::Registry;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,17 @@ impl Exposition {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// Returns all metrics of a registry as text.
+    pub fn text(self, registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry)
+            .expect("writing to a String cannot fail");
+        match self {
+            Self::OpenMetrics => text,
+            Self::Prometheus => to_prometheus(&text),
         }
     }
 
@@ -69,7 +81,7 @@ fn parse_range(range: &str) -> Option<(String, Option<&str>, u16)> {
 
 /// Turns OpenMetrics into Prometheus text 0.0.4: there, counters are called as their samples are (`…_total`), and units and the
 /// end are not marked. A gauge that RIG has called `…_total` has no type: its name promises a counter.
-pub(super) fn to_prometheus(openmetrics: &str) -> String {
+fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;
     for line in openmetrics.lines() {

@@ -2,38 +2,29 @@ use std::time::Duration;
 
 use super::*;
 
-#[test]
-fn counts_show_in_the_text() {
-    let metrics = Metrics::new();
-    metrics.connection_opened(Transport::Sse);
-    metrics.connection_opened(Transport::Sse);
-    metrics.connection_closed(Transport::Sse, CloseReason::OutboxOverflow);
-    let text = metrics.to_text(Exposition::OpenMetrics);
-    assert!(text.contains("rig_connections{transport=\"sse\"} 1\n"), "{text}");
-    assert!(text.contains("rig_outbox_overflows_total{transport=\"sse\"} 1\n"), "{text}");
-    assert!(text.ends_with("# EOF\n"));
+/// Metrics, and the registry that shows them.
+struct Registered(Metrics, Registry);
+
+impl Registered {
+    fn new() -> Self {
+        let mut registry = Registry::default();
+        Self(Metrics::register(&mut registry), registry)
+    }
 }
 
-#[test]
-fn labels_from_outside_are_bounded() {
-    let metrics = Metrics::new();
-    for n in 0..Metrics::EVENT_TYPE_LABELS + 100 {
-        metrics.event_forwarded(&format!("type-{n}"), 1);
+impl std::ops::Deref for Registered {
+    type Target = Metrics;
+
+    fn deref(&self) -> &Metrics {
+        &self.0
     }
-    let text = metrics.to_text(Exposition::OpenMetrics);
-    let labels = text.lines().filter(|l| l.starts_with("rig_consumed_events_forwarded_total{")).count();
-    assert_eq!(labels, Metrics::EVENT_TYPE_LABELS + 1);
-    assert!(text.contains("rig_consumed_events_forwarded_total{type=\"other\"} 100\n"));
 }
 
 /// Lines of the text that begin so, without comments.
-fn lines(metrics: &Metrics, begin: &str) -> Vec<String> {
-    metrics
-        .to_text(Exposition::OpenMetrics)
-        .lines()
-        .filter(|line| line.starts_with(begin))
-        .map(str::to_owned)
-        .collect()
+fn lines(metrics: &Registered, begin: &str) -> Vec<String> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &metrics.1).unwrap();
+    text.lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect()
 }
 
 fn endpoint(n: usize) -> EndpointLabels {
@@ -49,18 +40,18 @@ fn endpoint(n: usize) -> EndpointLabels {
 
 #[test]
 fn a_request_to_the_proxy_is_counted_when_it_ends() {
-    let metrics = Metrics::new();
+    let metrics = Registered::new();
     assert_eq!(lines(&metrics, "rig_proxy_requests_total"), [""; 0], "what has not happened is not shown");
-    let counters = metrics.proxy.endpoint(&endpoint(1));
+    let counters = metrics.endpoint(&endpoint(1));
     counters.begun();
     counters.begun();
     assert_eq!(lines(&metrics, "rig_proxy_requests_in_flight"), ["rig_proxy_requests_in_flight 2"]);
     counters.ended(ProxyStatus::Ok, Duration::from_millis(2));
-    metrics.proxy.endpoint(&endpoint(1)).ended(ProxyStatus::Ok, Duration::from_millis(20));
-    metrics.proxy.unmatched("GET").begun();
-    metrics.proxy.unmatched("GET").ended(ProxyStatus::NotFound, Duration::ZERO);
-    metrics.proxy.unmatched("BREW").begun();
-    metrics.proxy.unmatched("BREW").ended(ProxyStatus::NotFound, Duration::ZERO);
+    metrics.endpoint(&endpoint(1)).ended(ProxyStatus::Ok, Duration::from_millis(20));
+    metrics.unmatched("GET").begun();
+    metrics.unmatched("GET").ended(ProxyStatus::NotFound, Duration::ZERO);
+    metrics.unmatched("BREW").begun();
+    metrics.unmatched("BREW").ended(ProxyStatus::NotFound, Duration::ZERO);
     let mut counts = lines(&metrics, "rig_proxy_requests_");
     counts.sort();
     assert_eq!(
@@ -85,32 +76,33 @@ fn a_request_to_the_proxy_is_counted_when_it_ends() {
 
 #[test]
 fn endpoints_and_targets_are_bounded() {
-    let metrics = Metrics::new();
-    for n in 0..ProxyMetrics::MOST + 10 {
-        let counters = metrics.proxy.endpoint(&endpoint(n));
+    let metrics = Registered::new();
+    for n in 0..Metrics::MOST + 10 {
+        let counters = metrics.endpoint(&endpoint(n));
         counters.begun();
         counters.ended(ProxyStatus::Ok, Duration::ZERO);
-        metrics.proxy.upstream_ejected(&"shop".into(), &format!("server-{n}:80"), 1);
+        metrics.upstream_ejected(&"shop".into(), &format!("server-{n}:80"), 1);
     }
-    metrics.proxy.endpoint(&endpoint(0)).ended(ProxyStatus::Ok, Duration::ZERO);
+    metrics.endpoint(&endpoint(0)).ended(ProxyStatus::Ok, Duration::ZERO);
     let requests = lines(&metrics, "rig_proxy_requests_total{");
-    assert_eq!(requests.len(), ProxyMetrics::MOST + 1);
+    assert_eq!(requests.len(), Metrics::MOST + 1);
     let other = r#"rig_proxy_requests_total{method="other",path="other",target="other",response_from="other",status="ok"} 10"#;
     assert!(requests.iter().any(|line| line == other));
     let ejections = lines(&metrics, "rig_proxy_upstream_ejections_total{");
-    assert_eq!(ejections.len(), ProxyMetrics::MOST + 1);
+    assert_eq!(ejections.len(), Metrics::MOST + 1);
     let other = r#"rig_proxy_upstream_ejections_total{api="other",target="other"} 10"#;
     assert!(ejections.iter().any(|line| line == other));
 }
 
 #[test]
 fn gauges_can_be_set_when_they_are_looked_at() {
-    let metrics = Metrics::new();
-    metrics.sample_with(|metrics| {
-        metrics.proxy.set_idle_connections(7);
-        metrics.proxy.responses_waiting.set(3);
-    });
-    metrics.proxy.token_cache(TokenCacheResult::Hit);
+    let metrics = Registered::new();
+    metrics
+        .families
+        .connections
+        .sample_with(|gauges| _ = gauges.get_or_create(&ByState { state: "idle" }).set(7));
+    metrics.families.responses_waiting.sample_with(|gauge| _ = gauge.set(3));
+    metrics.token_cache(TokenCacheResult::Hit);
     assert_eq!(
         lines(&metrics, "rig_proxy_upstream_connections"),
         [r#"rig_proxy_upstream_connections{state="idle"} 7"#]

@@ -17,7 +17,7 @@ const LONGEST: usize = 1024;
 
 /// Metrics of this process. What the system does not say is left out.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     /// `/proc/self/stat`, open all the time: a scrape must succeed when no descriptor is left.
     stat: Option<File>,
     /// When the machine was started, in seconds since 1970.
@@ -39,7 +39,7 @@ struct Stat {
 }
 
 impl Process {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { stat: File::open("/proc/self/stat").ok(), booted: booted() }
     }
 

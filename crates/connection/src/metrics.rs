@@ -1,0 +1,198 @@
+//! What the connections of a node count. Counting is wait-free on the paths that matter.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use memory::Memory;
+use metric::{Registry, Sampled};
+use parking_lot::RwLock;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use session::Sessions;
+
+use crate::lanes::Lanes;
+use crate::transport::{CloseReason, Transport};
+
+/// An event type as a label, from a bounded set.
+///
+/// At most [`Metrics::EVENT_TYPE_LABELS`] types get a label of their own; all others share `other`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct EventTypeLabel(Arc<str>);
+
+impl EncodeLabelValue for EventTypeLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        (&*self.0).encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTransport {
+    transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    transport: Transport,
+    reason: CloseReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByType {
+    r#type: EventTypeLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySet {
+    name: &'static str,
+}
+
+/// The name under which RIG's `rig_distributed_set_items_*` count the blacklist.
+const BLACKLIST: BySet = BySet { name: "SessionBlacklist" };
+
+metric::families! {
+    struct Families {
+        /// Connections open now, by transport
+        connections: Family<ByTransport, Gauge> = "rig_connections";
+        /// Connections opened, by transport
+        opened: Family<ByTransport, Counter> = "rig_connections_opened_total";
+        /// Connections closed, by transport and reason
+        closed: Family<ByReason, Counter> = "rig_connections_closed_total";
+        /// Connections closed because their outbox was full
+        overflows: Family<ByTransport, Counter> = "rig_outbox_overflows_total";
+        /// Connections terminated because their session was revoked
+        kills: Counter = "rig_session_kills_total";
+        /// Payloads written to a connection after its session was revoked; must stay 0
+        payload_after_kill: Counter = "rig_revocation_payload_after_kill_total";
+        /// From the request for a revocation to the last of its connections closed
+        time_to_kill: Histogram = "rig_revocation_time_to_kill_seconds", Histogram::new(Metrics::TIME_TO_KILL);
+        /// Events on their way to connections and the lists of their receivers, in bytes; publishers wait at 16 MiB
+        under_way: Sampled<Gauge> = "rig_deliveries_under_way_bytes";
+        /// Bytes queued in outboxes, bodies, answers and copies for resending; at WAITING_BYTES the fullest are evicted
+        waiting_bytes: Sampled<Gauge> = "rig_waiting_bytes";
+        /// Outboxes, mailboxes, answers and bodies evicted at WAITING_BYTES
+        waiting_evicted: Sampled<Counter> = "rig_waiting_evicted_total";
+        /// Sessions with at least one connection
+        sessions: Sampled<Gauge> = "rig_sessions";
+        /// Subscriptions held by all connections
+        subscriptions: Sampled<Gauge> = "rig_subscriptions_total";
+        /// CloudEvents received over HTTP
+        events_received: Counter = "rig_events_received_total";
+        /// Events that at least one connection wants, by event type
+        forwarded: Family<ByType, Counter> = "rig_consumed_events_forwarded_total";
+        /// Events for connections: each counts once for each connection that wants it, when it is accepted
+        deliveries: Counter = "rig_deliveries_total";
+        /// Entries in the set now
+        set_items_current: Sampled<Family<BySet, Gauge>> = "rig_distributed_set_items_current";
+        /// Entries ever added to the set
+        set_items_total: Sampled<Family<BySet, Gauge>> = "rig_distributed_set_items_total";
+    }
+}
+
+/// The metrics of a node's connections.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    families: Families,
+    event_types: RwLock<HashSet<Arc<str>>>,
+}
+
+impl Metrics {
+    /// How many event types get a label of their own.
+    pub const EVENT_TYPE_LABELS: usize = 500;
+
+    /// Bounds of the buckets of times to kill, in seconds: most are a millisecond; five seconds is when a client that
+    /// does not close is left.
+    pub const TIME_TO_KILL: [f64; 12] =
+        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 6.0];
+
+    /// Registers every family; nothing is counted yet.
+    pub fn register(registry: &mut Registry) -> Self {
+        Self { families: Families::register(registry), event_types: RwLock::default() }
+    }
+
+    /// Payloads written to a connection after its session was revoked. Must stay zero.
+    pub fn payload_after_kill(&self) -> u64 {
+        self.families.payload_after_kill.get()
+    }
+
+    /// Says where the values come from that are looked up at each scrape, and counts how long revocations take.
+    pub(crate) fn watch(
+        &self,
+        sessions: &Sessions,
+        lanes: &Arc<Lanes>,
+        memory: &Arc<Memory>,
+        subscriptions: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let families = &self.families;
+        let time_to_kill = families.time_to_kill.clone();
+        sessions.on_closed(move |time| time_to_kill.observe(time.as_secs_f64()));
+        families.sessions.sample_with({
+            let sessions = sessions.clone();
+            move |gauge| _ = gauge.set(sessions.counts().sessions as i64)
+        });
+        families.set_items_current.sample_with({
+            let sessions = sessions.clone();
+            move |gauges| _ = gauges.get_or_create(&BLACKLIST).set(sessions.counts().blacklisted as i64)
+        });
+        families.set_items_total.sample_with({
+            let sessions = sessions.clone();
+            move |gauges| _ = gauges.get_or_create(&BLACKLIST).set(sessions.counts().blacklisted_ever as i64)
+        });
+        families.subscriptions.sample_with(move |gauge| _ = gauge.set(subscriptions() as i64));
+        let lanes = lanes.clone();
+        families.under_way.sample_with(move |gauge| _ = gauge.set(lanes.under_way() as i64));
+        let waiting = memory.clone();
+        families.waiting_bytes.sample_with(move |gauge| _ = gauge.set(waiting.waiting() as i64));
+        let memory = memory.clone();
+        families
+            .waiting_evicted
+            .sample_with(move |counter| counter.inner().store(memory.evicted(), Ordering::Relaxed));
+    }
+
+    pub(crate) fn opened(&self, transport: Transport) {
+        self.families.connections.get_or_create(&ByTransport { transport }).inc();
+        self.families.opened.get_or_create(&ByTransport { transport }).inc();
+    }
+
+    /// A connection is gone; `late` payloads were written to it after its session was revoked.
+    pub(crate) fn closed(&self, transport: Transport, reason: CloseReason, late: u64) {
+        let families = &self.families;
+        families.payload_after_kill.inc_by(late);
+        families.connections.get_or_create(&ByTransport { transport }).dec();
+        families.closed.get_or_create(&ByReason { transport, reason }).inc();
+        match reason {
+            CloseReason::OutboxOverflow => {
+                _ = families.overflows.get_or_create(&ByTransport { transport }).inc()
+            }
+            CloseReason::SessionKilled => _ = families.kills.inc(),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn event_received(&self) {
+        self.families.events_received.inc();
+    }
+
+    /// An event of this type is for so many connections.
+    pub(crate) fn event_forwarded(&self, event_type: &str, receivers: usize) {
+        let label = ByType { r#type: self.event_type_label(event_type) };
+        self.families.forwarded.get_or_create(&label).inc();
+        self.families.deliveries.inc_by(receivers as u64);
+    }
+
+    fn event_type_label(&self, event_type: &str) -> EventTypeLabel {
+        if let Some(known) = self.event_types.read().get(event_type) {
+            return EventTypeLabel(known.clone());
+        }
+        let mut known = self.event_types.write();
+        if known.len() >= Self::EVENT_TYPE_LABELS {
+            return EventTypeLabel("other".into());
+        }
+        let label: Arc<str> = event_type.into();
+        known.insert(label.clone());
+        EventTypeLabel(label)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What the listeners of a node count, and why clients are turned away.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+
+metric::labels! {
+    /// Why a client was turned away before it had a connection.
+    pub enum RefusalReason {
+        /// Too many connects within a minute (`MAX_CONNECTIONS_PER_MINUTE`).
+        Rate = "rate",
+        /// Too many connections on this node (`MAX_CONNECTIONS`).
+        Connections = "connections",
+        /// Too many connections from one address (`MAX_CONNECTIONS_PER_ADDRESS`).
+        ConnectionsPerAddress = "connections_per_address",
+        /// The process has no file descriptor left for clients.
+        Descriptors = "descriptors",
+        /// The head of a request is larger than allowed, or is not what a head should be.
+        Head = "head",
+        /// No header of the PROXY protocol began it, or one of somebody who is not trusted (`PROXY_PROTOCOL`).
+        ProxyProtocol = "proxy_protocol",
+        /// The request is not one that opens a connection.
+        BadRequest = "bad_request",
+        /// The token is not valid.
+        Token = "token",
+        /// The token came only by cookie, from a page of another origin.
+        Origin = "origin",
+        /// The token's session is revoked.
+        SessionBlacklisted = "session_blacklisted",
+        /// `SUBSCRIPTION_CHECK` said no.
+        SubscriptionCheck = "subscription_check",
+        /// The node is shutting down.
+        Shutdown = "shutdown",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: RefusalReason,
+}
+
+metric::families! {
+    /// The metrics of a node's listeners.
+    pub struct Metrics {
+        /// TCP connections of clients, on all ports
+        pub(crate) tcp_connections: Gauge = "rig_tcp_connections";
+        /// Clients turned away before they had a connection
+        refused: Family<ByReason, Counter> = "rig_connections_refused_total";
+    }
+}
+
+impl Metrics {
+    /// Counts a client that was turned away, here or by the application.
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refused.get_or_create(&ByReason { reason }).inc();
+    }
+}
