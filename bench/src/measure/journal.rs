@@ -57,7 +57,11 @@ struct Folder(journal::Config);
 
 impl Folder {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self(journal::Config { folder: free_folder("journal")?, audit_key: None }))
+        Ok(Self(journal::Config {
+            folder: free_folder("journal")?,
+            audit_key: None,
+            node: session::NodeName::default(),
+        }))
     }
 
     fn path(&self) -> &Path {

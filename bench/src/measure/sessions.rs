@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use session::{
-    Appended, Config, Expiry, Log, LogError, Receipt, Record, Revocation, RevocationId, Selector, Seq,
-    SessionName, Sessions, Standing,
+    Appended, Config, Entry, Expiry, Log, LogError, NodeName, Operation, Position, Receipt, Record,
+    Revocation, RevocationId, Seq, SessionName, Sessions,
 };
 
 use super::random::Random;
@@ -52,12 +52,12 @@ pub(crate) struct Lookup {
 struct Many(u64);
 
 impl Log for Many {
-    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        for number in 0..self.0 {
-            let selector = Selector::Session(revoked(number));
-            each(Standing { seq: number, selector, issued_up_to: None, left: DAY });
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        for seq in 0..self.0 {
+            let revocation = Revocation::blacklist(&revoked(seq), DAY);
+            each(Entry::Revoked { seq, revocation, replaces: None });
         }
-        Ok(())
+        Ok(Position::default())
     }
 
     fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
@@ -68,7 +68,11 @@ impl Log for Many {
         Ok(None)
     }
 
-    fn receipt(&self, _: Seq, _: Receipt) {}
+    fn record(&self, _: &Operation, _: Position) -> Result<Option<Entry>, LogError> {
+        Ok(None)
+    }
+
+    fn receipt(&self, _: Seq, _: &NodeName, _: Receipt) {}
 
     fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {
         Ok(None)

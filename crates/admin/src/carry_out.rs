@@ -1,5 +1,6 @@
 //! The one way from a request to a revocation: recorded, in force, and every connection told, before the answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -62,7 +63,9 @@ async fn carry_out_whole(hub: &Hub, revocation: Revocation, forced: bool) -> Res
     tracing::info!(mode, seconds, connections = receipt.connections, "sessions ended");
     let sessions = hub.sessions().clone();
     let record = tokio::task::spawn_blocking(move || record_of(&sessions, revocation, asked_at)).await?;
-    Ok(Outcome::Done(Box::new(Record { receipt: Some(receipt), ..record })))
+    let here = hub.sessions().config().node().clone();
+    let receipts = [(here, receipt)].into();
+    Ok(Outcome::Done(Box::new(Record { receipts, ..record })))
 }
 
 /// What is kept of a revocation that was just carried out. Where that is nothing (it was lifted, or has expired), what
@@ -75,7 +78,7 @@ fn record_of(sessions: &Sessions, revocation: Revocation, accepted_at: SystemTim
                 tracing::warn!(%error, "the record of a revocation cannot be read");
             }
             let left = revocation.validity;
-            Record { seq: 0, revocation, accepted_at, left, receipt: None }
+            Record { seq: 0, revocation, accepted_at, left, receipts: BTreeMap::new() }
         }
     }
 }
@@ -86,7 +89,10 @@ mod tests {
     use std::time::Duration;
 
     use parking_lot::Mutex;
-    use session::{Appended, Config, Log, LogError, MemoryLog, Receipt, RevocationId, Seq, Standing};
+    use session::{
+        Appended, Config, Entry, Log, LogError, MemoryLog, NodeName, Operation, Position, Receipt,
+        RevocationId, Seq,
+    };
     use tokio::time::timeout;
 
     use super::*;
@@ -98,7 +104,7 @@ mod tests {
     }
 
     impl Log for SlowLog {
-        fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+        fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
             self.kept.load(each)
         }
 
@@ -111,8 +117,12 @@ mod tests {
             self.kept.lift(id, by)
         }
 
-        fn receipt(&self, seq: Seq, receipt: Receipt) {
-            self.kept.receipt(seq, receipt);
+        fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+            self.kept.record(operation, position)
+        }
+
+        fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+            self.kept.receipt(seq, node, receipt);
         }
 
         fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
@@ -149,7 +159,7 @@ mod tests {
         go.send(()).unwrap();
         let find = || hub.sessions().log().find(&revocation().id).unwrap();
         let done = timeout(Duration::from_secs(20), async {
-            while find().and_then(|record| record.receipt).is_none() {
+            while find().is_none_or(|record| record.receipts.is_empty()) {
                 tokio::task::yield_now().await;
             }
         });

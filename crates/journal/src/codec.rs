@@ -1,10 +1,12 @@
 //! How a revocation stands in the log: a row of plain columns, of which this file alone knows the order.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::TableDefinition;
 use session::{
-    Mode, NameError, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selector, Seq, Standing,
+    Entry, Mode, NameError, NodeName, Receipt, Record, Revocation, RevocationId, RevocationIdError, Selector,
+    Seq,
 };
 
 /// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id, by, reason, extends.
@@ -31,12 +33,15 @@ pub(crate) type ReceiptRow = (u64, u64, u64, Option<u64>);
 
 /// Revocations by their place in the log.
 pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations");
-/// What they have done.
-pub(crate) const RECEIPTS: TableDefinition<'_, Seq, ReceiptRow> = TableDefinition::new("receipts");
+/// What they have done, on each node.
+pub(crate) const RECEIPTS: TableDefinition<'_, (Seq, &str), ReceiptRow> =
+    TableDefinition::new("receipts_by_node");
+/// What they have done on this node: format 1.
+pub(crate) const RECEIPTS_1: TableDefinition<'_, Seq, ReceiptRow> = TableDefinition::new("receipts");
 /// Their places by their ids.
 pub(crate) const IDS: TableDefinition<'_, &str, Seq> = TableDefinition::new("ids");
 /// Their places by their ends.
-pub(crate) const ENDS: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::new("ends");
+pub(crate) const EXPIRIES: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::new("ends");
 /// Numbers about the log itself.
 pub(crate) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Texts about the log itself.
@@ -72,7 +77,7 @@ pub(crate) fn row(revocation: &Revocation, ends: u64, accepted_at: u64) -> RowOf
 }
 
 /// When a row ends.
-pub(crate) fn ends_of(row: &RowOf<'_>) -> u64 {
+pub(crate) fn expires_of(row: &RowOf<'_>) -> u64 {
     row.4
 }
 
@@ -81,26 +86,26 @@ pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
     row.7
 }
 
-/// What a node that starts needs of a row; `None` where it is over, or bars nobody.
-pub(crate) fn standing(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Standing>, RowError> {
-    let (claim, value, issued_up_to, disconnects, ends, ..) = *row;
-    if disconnects || ends <= now {
+/// Returns the entry that a node applies when it starts; `None` if the revocation has expired or only
+/// disconnected.
+pub(crate) fn entry(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Entry>, RowError> {
+    if row.3 || expires_of(row) <= now {
         return Ok(None);
     }
-    let selector = selector(claim, value)?;
-    Ok(Some(Standing { seq, selector, issued_up_to, left: left(ends, now) }))
+    let validity = left(expires_of(row), now);
+    let revocation = Revocation { validity, ..revocation(row)? };
+    Ok(Some(Entry::Revoked { seq, revocation, replaces: None }))
 }
 
-/// All of a row.
-pub(crate) fn record(
-    seq: Seq,
-    row: &RowOf<'_>,
-    receipt: Option<ReceiptRow>,
-    now: u64,
-) -> Result<Record, RowError> {
-    let (claim, value, issued_up_to, disconnects, ends, accepted_at, validity, id, by, reason, extends) =
-        *row;
-    let revocation = Revocation {
+/// Returns the record of a row, without its receipts.
+pub(crate) fn record(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Record, RowError> {
+    let (accepted_at, left) = (instant(row.5), left(expires_of(row), now));
+    Ok(Record { seq, revocation: revocation(row)?, accepted_at, left, receipts: BTreeMap::new() })
+}
+
+fn revocation(row: &RowOf<'_>) -> Result<Revocation, RowError> {
+    let (claim, value, issued_up_to, disconnects, _, _, validity, id, by, reason, extends) = *row;
+    Ok(Revocation {
         id: RevocationId::new(id)?,
         selector: selector(claim, value)?,
         issued_up_to,
@@ -109,14 +114,14 @@ pub(crate) fn record(
         by: by.map(str::to_owned),
         reason: reason.map(str::to_owned),
         extends,
-    };
-    let receipt = receipt.map(|(applied_at, connections, requests, last_payload_at)| Receipt {
-        applied_at: instant(applied_at),
-        connections,
-        requests,
-        last_payload_at: last_payload_at.map(instant),
-    });
-    Ok(Record { seq, revocation, accepted_at: instant(accepted_at), left: left(ends, now), receipt })
+    })
+}
+
+/// Returns the node and the receipt of a row.
+pub(crate) fn receipt(node: &str, row: ReceiptRow) -> (NodeName, Receipt) {
+    let (applied_at, connections, requests, last_payload_at) = row;
+    let last_payload_at = last_payload_at.map(instant);
+    (node.into(), Receipt { applied_at: instant(applied_at), connections, requests, last_payload_at })
 }
 
 pub(crate) fn receipt_row(receipt: &Receipt) -> ReceiptRow {

@@ -7,6 +7,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
+use session::NodeName;
 
 use crate::audit::Head;
 use crate::store;
@@ -19,6 +20,8 @@ pub struct Config {
     pub folder: PathBuf,
     /// With it, session names and claim values stand in the audit log as their HMAC-SHA256.
     pub audit_key: Option<String>,
+    /// The name of this node: that of the receipts in a folder of an older version.
+    pub node: NodeName,
 }
 
 /// The logs cannot be opened. Nothing has been changed, and no revocation is lost.

@@ -1,5 +1,6 @@
 //! The journal: opening the folder, and the session room's log over it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -8,7 +9,10 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use redb::Database;
-use session::{Appended, Log, LogError, Receipt, Record, Revocation, RevocationId, Seq, Standing};
+use session::{
+    Appended, Entry, Log, LogError, NodeName, Operation, Position, Receipt, Record, Revocation, RevocationId,
+    Seq,
+};
 
 use crate::audit::Audit;
 use crate::clock::{Clock, Here};
@@ -56,9 +60,10 @@ impl Journal {
         let file = private_file(&audit).map_err(OpenError::io(&audit))?;
         let damaged =
             |error: StoreError| OpenError::Damaged { path: path.clone(), reason: error.to_string() };
-        let found = store::format(&opened).map_err(damaged)?;
-        if found != FORMAT {
-            return Err(OpenError::Newer { path, found, known: FORMAT });
+        match store::format(&opened).map_err(damaged)? {
+            FORMAT => {}
+            1 => store::upgrade(&opened, &config.node).map_err(damaged)?,
+            found => return Err(OpenError::Newer { path, found, known: FORMAT }),
         }
         let opened = compacted(opened, &path)?;
         let head = store::audit_head(&opened).map_err(damaged)?;
@@ -104,28 +109,30 @@ impl Journal {
 
     /// Reads records, and completes them with the receipts that are not in the store yet.
     ///
-    /// A commit brings a receipt into the store before it takes it off the list. One that is found in neither may have
-    /// been on its way between the two looks: then the store has it now.
+    /// A commit brings receipts into the store before it removes them from memory. If that happened
+    /// between the two looks, they may have been missed in both, and both are repeated.
     fn read_records(
         &self,
         read: impl Fn(&Database, u64) -> Result<Vec<Record>, StoreError>,
     ) -> Result<Vec<Record>, LogError> {
-        let mut records = self.read(&read)?;
-        if self.complete(&mut records) {
+        loop {
+            let commits = self.receipts.lock().commits;
+            let mut records = self.read(&read)?;
+            let unstored = self.receipts.lock();
+            if unstored.commits != commits {
+                continue;
+            }
+            if !unstored.receipts.is_empty() {
+                let by_seq: HashMap<Seq, usize> =
+                    records.iter().enumerate().map(|(index, record)| (record.seq, index)).collect();
+                for ((seq, node), receipt) in &unstored.receipts {
+                    if let Some(index) = by_seq.get(seq) {
+                        records[*index].receipts.insert(node.clone(), *receipt);
+                    }
+                }
+            }
             return Ok(records);
         }
-        records = self.read(&read)?;
-        self.complete(&mut records);
-        Ok(records)
-    }
-
-    /// Gives records the receipts that wait for the store; returns whether all have one now.
-    fn complete(&self, records: &mut [Record]) -> bool {
-        let waiting = self.receipts.lock();
-        for record in records.iter_mut().filter(|record| record.receipt.is_none()) {
-            record.receipt = waiting.get(&record.seq).copied();
-        }
-        records.iter().all(|record| record.receipt.is_some())
     }
 
     fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
@@ -136,13 +143,13 @@ impl Journal {
 }
 
 impl Log for Journal {
-    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
         self.read(|store, now| store::load(store, now, each))
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
         Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
-            Appended::Known(record) if record.receipt.is_none() => {
+            Appended::Known(record) => {
                 let completed = self.find(&revocation.id)?.filter(|found| found.seq == record.seq);
                 Appended::Known(completed.map_or(record, Box::new))
             }
@@ -154,11 +161,15 @@ impl Log for Journal {
         self.ask(|answer| Task::Lift(id.clone(), by.map(str::to_owned), answer))
     }
 
-    fn receipt(&self, seq: Seq, receipt: Receipt) {
-        let mut receipts = self.receipts.lock();
-        // Where the writer has fallen behind, revocations matter more than what they have done.
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+        self.ask(|answer| Task::Record(operation.clone(), position, answer))
+    }
+
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+        let receipts = &mut self.receipts.lock().receipts;
+        // If the writer has fallen behind, revocations matter more than what they have done.
         if receipts.len() < RECEIPTS {
-            receipts.insert(seq, receipt);
+            receipts.insert((seq, node.clone()), receipt);
         }
     }
 

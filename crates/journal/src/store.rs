@@ -1,14 +1,16 @@
 //! The revocation log in its store: reading it, and the transaction that one commit is.
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
-use session::{Appended, Receipt, Record, Revocation, RevocationId, Seq, Standing};
+use session::{Appended, Entry, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
 
 use crate::audit::Head;
 use crate::clock::Stamp;
-use crate::codec::{self, ENDS, IDS, NEVER, NUMBERS, RECEIPTS, REVOCATIONS, RowError, TEXTS};
+use crate::codec::{
+    self, EXPIRIES, IDS, NEVER, NUMBERS, RECEIPTS, RECEIPTS_1, REVOCATIONS, ReceiptRow, Row, RowError, TEXTS,
+};
 
 /// The format that this program writes, and the newest it reads.
-pub(crate) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 2;
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,7 @@ pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
     write.open_table(REVOCATIONS)?;
     write.open_table(RECEIPTS)?;
     write.open_table(IDS)?;
-    write.open_table(ENDS)?;
+    write.open_table(EXPIRIES)?;
     write.open_table(TEXTS)?;
     write.open_table(NUMBERS)?.insert("format", FORMAT)?;
     write.commit()?;
@@ -47,6 +49,21 @@ pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
 /// The format of a store; 0 where it has none.
 pub(crate) fn format(store: &Database) -> Result<u64, StoreError> {
     Ok(store.begin_read()?.open_table(NUMBERS)?.get("format")?.map_or(0, |format| format.value()))
+}
+
+/// Brings a store of format 1 to this one: its receipts become those of `node`.
+pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), StoreError> {
+    let write = store.begin_write()?;
+    {
+        let mut receipts = write.open_table(RECEIPTS)?;
+        for row in write.open_table(RECEIPTS_1)?.iter()? {
+            let (seq, receipt) = row?;
+            receipts.insert((seq.value(), node.as_str()), receipt.value())?;
+        }
+        write.open_table(NUMBERS)?.insert("format", FORMAT)?;
+    }
+    write.delete_table(RECEIPTS_1)?;
+    Ok(write.commit()?)
 }
 
 /// Where the folder's clock stood at the last commit.
@@ -66,15 +83,17 @@ pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, StoreErr
     Ok(hash.map_or_else(Head::default, |hash| Head { seq, hash }))
 }
 
-/// All revocations in force.
-pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Standing)) -> Result<(), StoreError> {
-    for row in store.begin_read()?.open_table(REVOCATIONS)?.iter()? {
+/// Passes all revocations in force to `each`; returns the position that was stored last.
+pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> Result<Position, StoreError> {
+    let read = store.begin_read()?;
+    for row in read.open_table(REVOCATIONS)?.iter()? {
         let (seq, row) = row?;
-        if let Some(standing) = codec::standing(seq.value(), &row.value(), now)? {
-            each(standing);
+        if let Some(entry) = codec::entry(seq.value(), &row.value(), now)? {
+            each(entry);
         }
     }
-    Ok(())
+    let position = read.open_table(NUMBERS)?.get("position")?;
+    Ok(Position(position.map_or(0, |position| position.value())))
 }
 
 /// A revocation by its id.
@@ -99,26 +118,35 @@ pub(crate) fn page(
             break;
         }
         let (seq, row) = row?;
-        if codec::ends_of(&row.value()) > now {
-            let receipt = receipts.get(seq.value())?.map(|receipt| receipt.value());
-            page.push(codec::record(seq.value(), &row.value(), receipt, now)?);
+        if codec::expires_of(&row.value()) > now {
+            page.push(with_receipts(codec::record(seq.value(), &row.value(), now)?, &receipts)?);
         }
     }
     Ok(page)
 }
 
 fn record_of(
-    revocations: &impl ReadableTable<Seq, codec::Row>,
-    receipts: &impl ReadableTable<Seq, codec::ReceiptRow>,
+    revocations: &impl ReadableTable<Seq, Row>,
+    receipts: &impl ReadableTable<(Seq, &'static str), ReceiptRow>,
     seq: Seq,
     now: u64,
 ) -> Result<Option<Record>, StoreError> {
     let Some(row) = revocations.get(seq)? else { return Ok(None) };
-    if codec::ends_of(&row.value()) <= now {
+    if codec::expires_of(&row.value()) <= now {
         return Ok(None);
     }
-    let receipt = receipts.get(seq)?.map(|receipt| receipt.value());
-    Ok(Some(codec::record(seq, &row.value(), receipt, now)?))
+    Ok(Some(with_receipts(codec::record(seq, &row.value(), now)?, receipts)?))
+}
+
+fn with_receipts(
+    mut record: Record,
+    receipts: &impl ReadableTable<(Seq, &'static str), ReceiptRow>,
+) -> Result<Record, StoreError> {
+    for row in receipts.range((record.seq, "")..(record.seq + 1, ""))? {
+        let (key, receipt) = row?;
+        record.receipts.extend([codec::receipt(key.value().1, receipt.value())]);
+    }
+    Ok(record)
 }
 
 /// One commit: what it changes is on disk together, or not at all.
@@ -126,10 +154,10 @@ pub(crate) struct Commit(WriteTransaction);
 
 /// The tables of a commit while it is being made.
 pub(crate) struct Tables<'c> {
-    revocations: Table<'c, Seq, codec::Row>,
-    receipts: Table<'c, Seq, codec::ReceiptRow>,
+    revocations: Table<'c, Seq, Row>,
+    receipts: Table<'c, (Seq, &'static str), ReceiptRow>,
     ids: Table<'c, &'static str, Seq>,
-    ends: Table<'c, (u64, Seq), ()>,
+    expiries: Table<'c, (u64, Seq), ()>,
     numbers: Table<'c, &'static str, u64>,
     texts: Table<'c, &'static str, &'static str>,
     now: u64,
@@ -146,7 +174,7 @@ impl Commit {
             revocations: self.0.open_table(REVOCATIONS)?,
             receipts: self.0.open_table(RECEIPTS)?,
             ids: self.0.open_table(IDS)?,
-            ends: self.0.open_table(ENDS)?,
+            expiries: self.0.open_table(EXPIRIES)?,
             numbers: self.0.open_table(NUMBERS)?,
             texts: self.0.open_table(TEXTS)?,
             now,
@@ -163,29 +191,71 @@ impl Commit {
 impl Tables<'_> {
     /// See [`session::Log::append`].
     pub(crate) fn append(&mut self, revocation: &Revocation) -> Result<Appended, StoreError> {
-        let ends = match codec::millis(revocation.kept_for()) {
-            NEVER => NEVER,
-            time => self.now.saturating_add(time),
-        };
-        let mut replaces = None;
-        if let Some(known) = self.find(&revocation.id)? {
+        let known = self.find(&revocation.id)?;
+        if let Some(known) = &known {
             if !known.revocation.is_same(revocation) {
                 return Ok(Appended::Conflict);
             }
-            if !revocation.extends || ends <= self.now.saturating_add(codec::millis(known.left)) {
-                return Ok(Appended::Known(Box::new(known)));
+            if !revocation.extends || self.outlasts(known, revocation) {
+                return Ok(Appended::Known(Box::new(known.clone())));
             }
-            replaces = Some(known.seq);
-            self.remove(known.seq)?;
         }
+        let (seq, replaces) = self.replace(known, revocation)?;
+        Ok(Appended::New { seq, replaces })
+    }
+
+    /// Stores a revocation of another node; see [`session::Log::record`].
+    pub(crate) fn adopt(&mut self, revocation: &Revocation) -> Result<Option<Entry>, StoreError> {
+        let known = self.find(&revocation.id)?;
+        if let Some(known) = &known
+            && known.revocation.is_same(revocation)
+            && self.outlasts(known, revocation)
+        {
+            return Ok(None);
+        }
+        let (seq, replaces) = self.replace(known, revocation)?;
+        Ok(Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces }))
+    }
+
+    fn outlasts(&self, known: &Record, revocation: &Revocation) -> bool {
+        self.expires(revocation) <= self.now.saturating_add(codec::millis(known.left))
+    }
+
+    /// When a revocation that is accepted now expires, on the folder's clock.
+    fn expires(&self, revocation: &Revocation) -> u64 {
+        match codec::millis(revocation.kept_for()) {
+            NEVER => NEVER,
+            time => self.now.saturating_add(time),
+        }
+    }
+
+    /// Stores a revocation, in place of `known`; returns their numbers.
+    fn replace(
+        &mut self,
+        known: Option<Record>,
+        revocation: &Revocation,
+    ) -> Result<(Seq, Option<Seq>), StoreError> {
+        let replaces = known.map(|known| known.seq);
+        if let Some(replaces) = replaces {
+            self.remove(replaces)?;
+        }
+        let expires = self.expires(revocation);
         let seq = self.number("seq")? + 1;
         self.numbers.insert("seq", seq)?;
-        self.revocations.insert(seq, codec::row(revocation, ends, self.wall))?;
+        self.revocations.insert(seq, codec::row(revocation, expires, self.wall))?;
         self.ids.insert(revocation.id.as_str(), seq)?;
-        if ends != NEVER {
-            self.ends.insert((ends, seq), ())?;
+        if expires != NEVER {
+            self.expiries.insert((expires, seq), ())?;
         }
-        Ok(Appended::New { seq, replaces })
+        Ok((seq, replaces))
+    }
+
+    /// Stores the position of the last operation of another node. Never moves it back.
+    pub(crate) fn advance(&mut self, position: Position) -> Result<(), StoreError> {
+        if position.0 > self.number("position")? {
+            self.numbers.insert("position", position.0)?;
+        }
+        Ok(())
     }
 
     /// See [`session::Log::lift`].
@@ -198,9 +268,9 @@ impl Tables<'_> {
     }
 
     /// Keeps a receipt, unless its revocation is gone.
-    pub(crate) fn receipt(&mut self, seq: Seq, receipt: &Receipt) -> Result<(), StoreError> {
+    pub(crate) fn receipt(&mut self, seq: Seq, node: &NodeName, receipt: &Receipt) -> Result<(), StoreError> {
         if self.revocations.get(seq)?.is_some() {
-            self.receipts.insert(seq, codec::receipt_row(receipt))?;
+            self.receipts.insert((seq, node.as_str()), codec::receipt_row(receipt))?;
         }
         Ok(())
     }
@@ -208,7 +278,7 @@ impl Tables<'_> {
     /// Forgets up to `most` revocations that are over; returns how many those were.
     pub(crate) fn expire(&mut self, most: usize) -> Result<usize, StoreError> {
         let mut over = Vec::new();
-        for end in self.ends.range(..(self.now.saturating_add(1), 0))?.take(most) {
+        for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(most) {
             over.push(end?.0.value().1);
         }
         for seq in &over {
@@ -235,13 +305,13 @@ impl Tables<'_> {
     fn remove(&mut self, seq: Seq) -> Result<(), StoreError> {
         let Some(row) = self.revocations.remove(seq)? else { return Ok(()) };
         let row = row.value();
-        self.ends.remove((codec::ends_of(&row), seq))?;
+        self.expiries.remove((codec::expires_of(&row), seq))?;
         // A later revocation may have taken the id, since this one was over.
         let id = codec::id_of(&row);
         if self.ids.get(id)?.is_some_and(|named| named.value() == seq) {
             self.ids.remove(id)?;
         }
-        self.receipts.remove(seq)?;
+        self.receipts.retain_in((seq, "")..(seq + 1, ""), |_, _| false)?;
         Ok(())
     }
 

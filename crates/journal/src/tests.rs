@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use session::{Appended, Log, Mode, Revocation, RevocationId, Standing};
+use session::{Appended, Entry, Log, Mode, NodeName, Revocation, RevocationId};
 
 use crate::{Config, Journal};
 
@@ -33,7 +33,7 @@ impl Temporary {
     }
 
     fn config(&self) -> Config {
-        Config { folder: self.0.join("data"), audit_key: None }
+        Config { folder: self.0.join("data"), audit_key: None, node: NodeName::default() }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -73,7 +73,10 @@ fn append(journal: &Journal, revocation: &Revocation) -> u64 {
 /// The names in force, in the order of the log.
 fn loaded(journal: &Journal) -> Vec<String> {
     let mut names = Vec::new();
-    let mut each = |standing: Standing| names.push(standing.selector.value().to_string());
+    let mut each = |entry| match entry {
+        Entry::Revoked { revocation, .. } => names.push(revocation.selector.value().to_string()),
+        Entry::Lifted { of, .. } => panic!("{of} was lifted: it is not in the log"),
+    };
     journal.load(&mut each).expect("the log can be read");
     names
 }
@@ -120,10 +123,11 @@ fn a_receipt_is_kept() {
         requests: 2,
         last_payload_at: Some(std::time::UNIX_EPOCH),
     };
-    journal.receipt(seq, receipt);
-    assert_eq!(journal.find(&id("a")).unwrap().unwrap().receipt, Some(receipt), "at once");
+    let here = NodeName::default();
+    journal.receipt(seq, &here, receipt);
+    assert_eq!(journal.find(&id("a")).unwrap().unwrap().receipt(&here), Some(receipt), "at once");
     drop(journal);
-    assert_eq!(folder.open().find(&id("a")).unwrap().unwrap().receipt, Some(receipt));
+    assert_eq!(folder.open().find(&id("a")).unwrap().unwrap().receipt(&here), Some(receipt));
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
-use session::{Appended, LogError, Receipt, Record, Revocation, RevocationId, Seq};
+use session::{
+    Appended, Entry, LogError, NodeName, Operation, Position, Receipt, Record, Revocation, RevocationId, Seq,
+};
 
 use crate::audit::{Action, Audit};
 use crate::clock::Clock;
@@ -20,6 +22,7 @@ use crate::store::{Commit, StoreError, Tables};
 pub(crate) enum Task {
     Append(Revocation, SyncSender<Result<Appended, LogError>>),
     Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
+    Record(Operation, Position, SyncSender<Result<Option<Entry>, LogError>>),
 }
 
 /// Opens the store again.
@@ -28,8 +31,15 @@ pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
 /// The store, as readers see it; none while it could not be opened again after an error.
 pub(crate) type Shared = Arc<RwLock<Option<Database>>>;
 
-/// Receipts that are not in the store yet. Nobody waits for them to be: they go with the next commit.
-pub(crate) type Receipts = Arc<Mutex<HashMap<Seq, Receipt>>>;
+/// Receipts that are not in the store yet. They go with the next commit.
+#[derive(Default)]
+pub(crate) struct Unstored {
+    pub(crate) receipts: HashMap<(Seq, NodeName), Receipt>,
+    /// How many commits have taken receipts from here to the store.
+    pub(crate) commits: u64,
+}
+
+pub(crate) type Receipts = Arc<Mutex<Unstored>>;
 
 pub(crate) struct Writer {
     pub(crate) store: Shared,
@@ -67,6 +77,7 @@ enum CommitFailed {
 enum Answer {
     Appended(Appended),
     Lifted(Option<Record>),
+    Recorded(Option<Entry>),
 }
 
 impl Writer {
@@ -84,7 +95,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
-            let idle = batch.is_empty() && !behind && self.receipts.lock().is_empty();
+            let idle = batch.is_empty() && !behind && self.receipts.lock().receipts.is_empty();
             let idle = idle && self.store.read().is_some();
             if !idle || last.elapsed() >= IDLE {
                 behind = self.commit(batch);
@@ -130,16 +141,20 @@ impl Writer {
         for task in batch {
             answers.push(task.carry_out(&mut tables, &mut self.audit, wall)?);
         }
-        let receipts = self.receipts.lock().clone();
-        for (seq, receipt) in &receipts {
-            tables.receipt(*seq, receipt)?;
+        let receipts = self.receipts.lock().receipts.clone();
+        for ((seq, node), receipt) in &receipts {
+            tables.receipt(*seq, node, receipt)?;
         }
         let forgotten = tables.expire(FORGOTTEN_AT_ONCE)?;
         self.audit.sync()?;
         tables.note(&self.clock.stamp(), self.audit.head())?;
         drop(tables);
         commit.finish()?;
-        self.receipts.lock().retain(|seq, _| !receipts.contains_key(seq));
+        if !receipts.is_empty() {
+            let mut unstored = self.receipts.lock();
+            unstored.receipts.retain(|key, _| !receipts.contains_key(key));
+            unstored.commits += 1;
+        }
         Ok((answers, forgotten))
     }
 }
@@ -161,6 +176,25 @@ impl Task {
                 }
                 Answer::Lifted(lifted)
             }
+            Self::Record(operation, position, _) => {
+                tables.advance(*position)?;
+                Answer::Recorded(match operation {
+                    Operation::Revoke(revocation) => {
+                        let entry = tables.adopt(revocation)?;
+                        if entry.is_some() {
+                            audit.add(
+                                wall,
+                                &audit.entry(Action::Revoke, revocation, revocation.by.as_deref()),
+                            );
+                        }
+                        entry
+                    }
+                    Operation::Lift { id, by } => tables.lift(id)?.map(|record| {
+                        audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by.as_deref()));
+                        Entry::Lifted { of: record.seq, selector: record.revocation.selector }
+                    }),
+                })
+            }
         })
     }
 
@@ -169,6 +203,7 @@ impl Task {
         match (self, answer) {
             (Self::Append(_, caller), Answer::Appended(appended)) => drop(caller.send(Ok(appended))),
             (Self::Lift(_, _, caller), Answer::Lifted(record)) => drop(caller.send(Ok(record))),
+            (Self::Record(_, _, caller), Answer::Recorded(entry)) => drop(caller.send(Ok(entry))),
             _ => unreachable!("each task has its own kind of answer"),
         }
     }
@@ -177,6 +212,7 @@ impl Task {
         match self {
             Self::Append(_, caller) => drop(caller.send(Err(LogError(error.into())))),
             Self::Lift(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
+            Self::Record(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
         }
     }
 }

@@ -30,6 +30,7 @@ use event::ExtensionNames;
 use listener::{Limits, Tls, TrustedProxies};
 use proxy::{Definitions, ServiceLimits, WaitingConfig};
 use seal::{Incarnation, Purpose, Seal};
+use session::NodeName;
 use subscription::Extractors;
 use telemetry::{LogFormat, SpansConfig};
 use tracing::Level;
@@ -146,7 +147,9 @@ impl Settings {
         let (proxies, proxy_protocol) = network::read_proxies(reader);
         let max_body = reader.bytes("MAX_BODY_BYTES");
         let body_timeout = reader.time("BODY_TIMEOUT");
-        let data = access::read_data(reader);
+        let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
+        let node_name = NodeName::from(&*host);
+        let data = access::read_data(reader, node_name.clone());
         let durable = data.is_some();
         let node_cookie = reader.text("NODE_COOKIE");
         let node = Incarnation::unnamed();
@@ -162,7 +165,6 @@ impl Settings {
             true => ExtensionNames::Any,
             false => ExtensionNames::Conventional,
         };
-        let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         Self {
             host: host.clone(),
             inbound_ports,
@@ -172,7 +174,7 @@ impl Settings {
             proxy_protocol,
             api_limits: network::read_api_limits(reader, limits),
             limits,
-            session: access::read_sessions(reader),
+            session: access::read_sessions(reader).with_node(node_name),
             data,
             canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
             verifier: access::read_verifier(reader),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::name::{NameError, SessionName};
+use crate::node_name::NodeName;
 use crate::pointer::{Pointer, PointerError};
 use crate::selector::Selector;
 
@@ -16,6 +17,7 @@ pub struct Config {
     jwt_session_field: Pointer,
     revocation_claims: Vec<(Pointer, Arc<str>)>,
     expiry: Expiry,
+    node: NodeName,
 }
 
 /// What happens to a connection whose token ends.
@@ -77,7 +79,12 @@ impl Config {
     /// nothing.
     pub fn new(jwt_session_field: &str) -> Result<Self, PointerError> {
         let pointer = Pointer::parse(jwt_session_field)?;
-        Ok(Self { jwt_session_field: pointer, revocation_claims: Vec::new(), expiry: Expiry::Ignored })
+        Ok(Self {
+            jwt_session_field: pointer,
+            revocation_claims: Vec::new(),
+            expiry: Expiry::Ignored,
+            node: NodeName::default(),
+        })
     }
 
     /// The same, with these further claims, JSON Pointers, that tokens can be revoked by.
@@ -104,6 +111,17 @@ impl Config {
     #[must_use]
     pub fn with_expiry(self, expiry: Expiry) -> Self {
         Self { expiry, ..self }
+    }
+
+    /// The same, on a node of another name.
+    #[must_use]
+    pub fn with_node(self, node: NodeName) -> Self {
+        Self { node, ..self }
+    }
+
+    /// Returns the name of the node, under which its receipts are stored.
+    pub fn node(&self) -> &NodeName {
+        &self.node
     }
 
     /// What happens to a connection whose token ends.

@@ -59,7 +59,22 @@ impl Kill {
         }
     }
 
-    /// The same, but what it does is no revocation's receipt.
+    /// Returns a kill without connections.
+    pub(crate) fn nothing(sessions: Sessions, key: Key) -> Self {
+        Self {
+            sessions,
+            key,
+            ending: None,
+            taken: None,
+            queue: Vec::new(),
+            seq: None,
+            connections: 0,
+            requests: 0,
+            last_payload: None,
+        }
+    }
+
+    /// Returns the same kill, which stores no receipt.
     pub(crate) fn without_receipt(mut self) -> Self {
         self.seq = None;
         self
@@ -102,7 +117,7 @@ impl Kill {
         if self.ending.take().is_some()
             && let Some(seq) = self.seq
         {
-            self.sessions.log().receipt(seq, receipt);
+            self.sessions.log().receipt(seq, self.sessions.config().node(), receipt);
         }
         receipt
     }

@@ -72,20 +72,24 @@ mod kill;
 mod log;
 mod members;
 mod name;
+mod node_name;
 mod pointer;
 mod revocation;
 mod selector;
 mod sessions;
 mod shard;
 mod subject;
+#[cfg(all(any(test, feature = "suite"), not(feature = "loom")))]
+pub mod suite;
 mod sync;
 
 pub use clock::Clock;
 pub use config::{ClaimError, Config, Expiry, SelectorError};
 pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Told};
 pub use kill::Kill;
-pub use log::{Appended, DISCONNECT_KEPT, Log, LogError, MemoryLog, Standing};
+pub use log::{Appended, DISCONNECT_KEPT, Entry, Log, LogError, MemoryLog, Operation, Position};
 pub use name::{NameError, SessionName};
+pub use node_name::NodeName;
 pub use pointer::PointerError;
 pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
 pub use selector::Selector;

@@ -1,4 +1,4 @@
-//! Where revocations are kept: behind one trait, in memory here, on disk or in a cluster elsewhere.
+//! Where revocations are stored: one port, implemented in memory here and on disk elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::{Clock, Monotonic};
+use crate::node_name::NodeName;
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
 use crate::selector::Selector;
 use crate::sync::Mutex;
@@ -18,73 +19,115 @@ pub struct LogError(pub Box<dyn std::error::Error + Send + Sync>);
 /// What the log did with a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It is kept, at this place.
+    /// It is stored.
     New {
-        /// The place.
+        /// Its number.
         seq: Seq,
-        /// The place of the one it stands in for, where it [extends](Revocation::extends) one.
+        /// The number of the revocation that it replaces, if it [extends](Revocation::extends) one.
         replaces: Option<Seq>,
     },
-    /// One with this id, and the same in all that matters, is kept already.
+    /// A revocation with this id, and the same in all that matters, is stored already.
     Known(Box<Record>),
-    /// One with this id is kept already, and it is another.
+    /// Another revocation with this id is stored already.
     Conflict,
 }
 
-/// A revocation in force, as the log hands it over at the start.
+/// One step of a log, which [`Sessions::apply`](crate::Sessions::apply) puts into effect.
+///
+/// The numbers are those of the node's own log: two nodes number the same revocation differently.
+/// What nodes send each other is an [`Operation`], which names a revocation by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its place in the log.
-    pub seq: Seq,
-    /// Whose tokens.
-    pub selector: Selector,
-    /// Only those issued up to this time, in seconds since 1970.
-    pub issued_up_to: Option<u64>,
-    /// What is left of its validity.
-    pub left: Duration,
+pub enum Entry {
+    /// A revocation is in force.
+    Revoked {
+        /// Its number in the log.
+        seq: Seq,
+        /// What it selects, and for how long. Its validity is what is left of it.
+        revocation: Revocation,
+        /// The number of an earlier revocation of the same id, which it replaces.
+        replaces: Option<Seq>,
+    },
+    /// A revocation was lifted: its tokens are good again.
+    Lifted {
+        /// The number of the revocation.
+        of: Seq,
+        /// The tokens that it selected.
+        selector: Selector,
+    },
 }
 
-/// Keeps revocations beyond the life of the process.
-///
-/// All but [`Log::load`] and [`Log::receipt`] are called by several threads at once, outside every lock, and may block.
-/// A log that is shared between nodes hands what it hears from the others to
-/// [`Sessions::apply`](crate::Sessions::apply).
-pub trait Log: Send + Sync + 'static {
-    /// Hands over all revocations that may still be in force.
-    ///
-    /// # Errors
-    /// The log cannot be read; then no session can be checked, and nothing may be registered.
-    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError>;
+/// A change that another node made, as nodes tell each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A revocation was accepted. Its validity is what is left of it.
+    Revoke(Revocation),
+    /// A revocation was lifted.
+    Lift {
+        /// The id of the revocation.
+        id: RevocationId,
+        /// Who asked for it, if the caller said so.
+        by: Option<String>,
+    },
+}
 
-    /// Keeps a revocation; returns once it is kept.
+/// A position in the stream of operations that a node follows; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+/// Stores revocations beyond the life of the process.
+///
+/// All methods but [`Log::load`] and [`Log::receipt`] are called by several threads at once,
+/// outside every lock, and may block. The suite in `tests/suite` says what every log must do.
+pub trait Log: Send + Sync + 'static {
+    /// Passes every revocation in force to `each`, and returns the position up to which the
+    /// operations of other nodes are stored.
     ///
     /// # Errors
-    /// The revocation is not kept, or that is not certain. It is in force all the same, until the process ends.
+    /// Fails if the log cannot be read. No session can be checked then, and nothing may be registered.
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError>;
+
+    /// Stores a revocation; returns once it is stored.
+    ///
+    /// # Errors
+    /// Fails if the revocation is not stored, or if that is not certain. It is in force all the
+    /// same, until the process exits.
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError>;
 
-    /// Forgets a revocation before its time, on behalf of `by`; returns what was kept of it once that is certain.
+    /// Removes a revocation before it expires, on behalf of `by`; returns its record once that is
+    /// certain.
     ///
     /// # Errors
-    /// It is not certain that it is forgotten. It stays in force.
+    /// Fails if it is not certain that the revocation is removed. It stays in force.
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError>;
 
-    /// Keeps what a revocation has done, when there is time for it. Never blocks; may be lost with the process.
-    fn receipt(&self, seq: Seq, receipt: Receipt);
-
-    /// A revocation by its id.
+    /// Stores an operation of another node, and `position` with it: either both are stored, or
+    /// neither. The log of the other node has decided that the operation is valid, so a revocation
+    /// replaces any other of its id, unless that one is the same and lasts at least as long.
+    ///
+    /// Returns what has changed; `None` if nothing has. Returns once it is stored.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// Fails if the operation is not stored, or if that is not certain.
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError>;
+
+    /// Stores what a revocation has done on `node`, asynchronously and best effort. Never blocks.
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt);
+
+    /// Returns a revocation by its id.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError>;
 
-    /// Up to `limit` revocations, the youngest first, older than `before`.
+    /// Returns up to `limit` revocations whose numbers are below `before`, the youngest first.
     ///
     /// # Errors
-    /// The log cannot be read.
+    /// Fails if the log cannot be read.
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError>;
 }
 
-/// Keeps revocations for as long as the process lives: a restart forgets them.
+/// Stores revocations in memory. A restart forgets them; a log that is shared by [`Arc`] outlives
+/// its sessions.
 pub struct MemoryLog {
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
@@ -92,25 +135,26 @@ pub struct MemoryLog {
 
 #[derive(Default)]
 struct Kept {
-    records: BTreeMap<Seq, Entry>,
+    records: BTreeMap<Seq, Stored>,
     ids: HashMap<RevocationId, Seq>,
-    ends: BTreeMap<(Instant, Seq), ()>,
+    expiries: BTreeMap<(Instant, Seq), ()>,
     last: Seq,
+    position: Position,
 }
 
-struct Entry {
+struct Stored {
     revocation: Revocation,
     accepted_at: SystemTime,
-    /// `None`: longer than the clock can say.
-    ends: Option<Instant>,
-    receipt: Option<Receipt>,
+    /// `None` if it is beyond the range of the clock.
+    expires: Option<Instant>,
+    receipts: BTreeMap<NodeName, Receipt>,
 }
 
-/// How long a revocation that only disconnects can be asked for, and repeated without effect.
+/// How long the record of a revocation that only disconnects is kept.
 pub const DISCONNECT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl Revocation {
-    /// For how long its record is of use.
+    /// Returns how long its record is kept.
     pub fn kept_for(&self) -> Duration {
         match self.mode {
             Mode::Revoke => self.validity,
@@ -118,19 +162,19 @@ impl Revocation {
         }
     }
 
-    /// Whether both ask for the same. Who asks, and why, does not matter; nor how much of the time has passed.
+    /// Returns `true` if both ask for the same. Who asks, why, and for how long does not matter.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.selector, self.issued_up_to, self.mode) == (&other.selector, other.issued_up_to, other.mode)
     }
 }
 
 impl MemoryLog {
-    /// An empty log.
+    /// Returns an empty log.
     pub fn new() -> Self {
         Self::with_clock(Monotonic)
     }
 
-    /// An empty log on another clock.
+    /// Returns an empty log on another clock.
     pub fn with_clock(clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), kept: Mutex::default() }
     }
@@ -143,35 +187,33 @@ impl Default for MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        Ok(())
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        let now = self.clock.now();
+        let mut kept = self.kept.lock();
+        kept.expire(now);
+        let in_force = kept.records.iter().filter(|(_, stored)| stored.revocation.mode == Mode::Revoke);
+        for (seq, stored) in in_force {
+            let revocation = Revocation { validity: stored.left(now), ..stored.revocation.clone() };
+            each(Entry::Revoked { seq: *seq, revocation, replaces: None });
+        }
+        Ok(kept.position)
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
         let now = self.clock.now();
-        let ends = now.checked_add(revocation.kept_for());
         let mut kept = self.kept.lock();
         kept.expire(now);
-        let known = kept.ids.get(&revocation.id).copied();
-        if let Some(known) = known {
-            let entry = &kept.records[&known];
-            if !entry.revocation.is_same(revocation) {
+        let known = kept.known(&revocation.id);
+        if let Some((seq, known)) = known {
+            if !known.revocation.is_same(revocation) {
                 return Ok(Appended::Conflict);
             }
-            // Nothing ends later than what never ends.
-            if !revocation.extends || entry.ends.is_none_or(|known| ends.is_some_and(|ends| ends <= known)) {
-                return Ok(Appended::Known(Box::new(entry.record(known, now))));
+            if !revocation.extends || known.outlasts(revocation, now) {
+                return Ok(Appended::Known(Box::new(known.record(seq, now))));
             }
-            kept.remove(known);
         }
-        kept.last += 1;
-        let seq = kept.last;
-        let entry =
-            Entry { revocation: revocation.clone(), accepted_at: self.clock.wall(), ends, receipt: None };
-        kept.ends.extend(ends.map(|ends| ((ends, seq), ())));
-        kept.ids.insert(revocation.id.clone(), seq);
-        kept.records.insert(seq, entry);
-        Ok(Appended::New { seq, replaces: known })
+        let replaces = kept.remove_id(&revocation.id);
+        Ok(Appended::New { seq: kept.insert(revocation, now, self.clock.wall()), replaces })
     }
 
     fn lift(&self, id: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
@@ -179,12 +221,36 @@ impl Log for MemoryLog {
         let mut kept = self.kept.lock();
         kept.expire(now);
         let Some(seq) = kept.ids.get(id).copied() else { return Ok(None) };
-        Ok(kept.remove(seq).map(|entry| entry.record(seq, now)))
+        Ok(kept.remove(seq).map(|stored| stored.record(seq, now)))
     }
 
-    fn receipt(&self, seq: Seq, receipt: Receipt) {
-        if let Some(entry) = self.kept.lock().records.get_mut(&seq) {
-            entry.receipt = Some(receipt);
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+        let now = self.clock.now();
+        let mut kept = self.kept.lock();
+        kept.expire(now);
+        kept.position = kept.position.max(position);
+        Ok(match operation {
+            Operation::Lift { id, .. } => kept.ids.get(id).copied().and_then(|of| {
+                let selector = kept.remove(of)?.revocation.selector;
+                Some(Entry::Lifted { of, selector })
+            }),
+            Operation::Revoke(revocation) => {
+                let known = kept.known(&revocation.id);
+                if known.is_some_and(|(_, known)| {
+                    known.revocation.is_same(revocation) && known.outlasts(revocation, now)
+                }) {
+                    return Ok(None);
+                }
+                let replaces = kept.remove_id(&revocation.id);
+                let seq = kept.insert(revocation, now, self.clock.wall());
+                Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces })
+            }
+        })
+    }
+
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+        if let Some(stored) = self.kept.lock().records.get_mut(&seq) {
+            stored.receipts.insert(node.clone(), receipt);
         }
     }
 
@@ -192,7 +258,7 @@ impl Log for MemoryLog {
         let now = self.clock.now();
         let mut kept = self.kept.lock();
         kept.expire(now);
-        Ok(kept.ids.get(id).map(|seq| kept.records[seq].record(*seq, now)))
+        Ok(kept.known(id).map(|(seq, stored)| stored.record(seq, now)))
     }
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
@@ -201,13 +267,61 @@ impl Log for MemoryLog {
         kept.expire(now);
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         let youngest = kept.records.range((Bound::Unbounded, end)).rev().take(limit);
-        Ok(youngest.map(|(seq, entry)| entry.record(*seq, now)).collect())
+        Ok(youngest.map(|(seq, stored)| stored.record(*seq, now)).collect())
+    }
+}
+
+/// A log that several owners share: it outlives the sessions over it.
+impl<L: Log> Log for Arc<L> {
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        (**self).load(each)
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        (**self).append(revocation)
+    }
+
+    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        (**self).lift(id, by)
+    }
+
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+        (**self).record(operation, position)
+    }
+
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+        (**self).receipt(seq, node, receipt);
+    }
+
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+        (**self).find(id)
+    }
+
+    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+        (**self).page(before, limit)
     }
 }
 
 impl Kept {
+    fn known(&self, id: &RevocationId) -> Option<(Seq, &Stored)> {
+        let seq = *self.ids.get(id)?;
+        Some((seq, &self.records[&seq]))
+    }
+
+    fn insert(&mut self, revocation: &Revocation, now: Instant, wall: SystemTime) -> Seq {
+        self.last += 1;
+        let seq = self.last;
+        let expires = now.checked_add(revocation.kept_for());
+        self.expiries.extend(expires.map(|expires| ((expires, seq), ())));
+        self.ids.insert(revocation.id.clone(), seq);
+        let revocation = revocation.clone();
+        let stored = Stored { revocation, accepted_at: wall, expires, receipts: BTreeMap::new() };
+        self.records.insert(seq, stored);
+        seq
+    }
+
     fn expire(&mut self, now: Instant) {
-        while let Some(first) = self.ends.first_entry()
+        while let Some(first) = self.expiries.first_entry()
             && first.key().0 <= now
         {
             let seq = first.key().1;
@@ -215,25 +329,40 @@ impl Kept {
         }
     }
 
-    fn remove(&mut self, seq: Seq) -> Option<Entry> {
-        let entry = self.records.remove(&seq)?;
-        self.ids.remove(&entry.revocation.id);
-        if let Some(ends) = entry.ends {
-            self.ends.remove(&(ends, seq));
+    /// Removes the revocation of this id, if there is one; returns its number.
+    fn remove_id(&mut self, id: &RevocationId) -> Option<Seq> {
+        let seq = self.ids.get(id).copied()?;
+        self.remove(seq).map(|_| seq)
+    }
+
+    fn remove(&mut self, seq: Seq) -> Option<Stored> {
+        let stored = self.records.remove(&seq)?;
+        self.ids.remove(&stored.revocation.id);
+        if let Some(expires) = stored.expires {
+            self.expiries.remove(&(expires, seq));
         }
-        Some(entry)
+        Some(stored)
     }
 }
 
-impl Entry {
+impl Stored {
+    /// Returns `true` if it expires no earlier than `revocation` would, accepted now.
+    fn outlasts(&self, revocation: &Revocation, now: Instant) -> bool {
+        let expires = now.checked_add(revocation.kept_for());
+        self.expires.is_none_or(|known| expires.is_some_and(|expires| expires <= known))
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        self.expires.map_or(Duration::MAX, |expires| expires.saturating_duration_since(now))
+    }
+
     fn record(&self, seq: Seq, now: Instant) -> Record {
-        let left = self.ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(now));
         Record {
             seq,
             revocation: self.revocation.clone(),
             accepted_at: self.accepted_at,
-            left,
-            receipt: self.receipt,
+            left: self.left(now),
+            receipts: self.receipts.clone(),
         }
     }
 }

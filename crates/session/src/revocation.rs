@@ -1,10 +1,12 @@
 //! What is asked for when a session is to end, and what became of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::name::SessionName;
+use crate::node_name::NodeName;
 use crate::selector::Selector;
 
 /// Ends the connections of some tokens and, for a while, makes the tokens illegal to use.
@@ -128,11 +130,19 @@ pub struct Record {
     pub accepted_at: SystemTime,
     /// What is left of its validity.
     pub left: Duration,
-    /// What it has done; `None` while it is doing it, and where the process ended meanwhile.
-    pub receipt: Option<Receipt>,
+    /// What it has done on each node. A node is missing while the revocation is being carried out
+    /// there, and if its process exited meanwhile.
+    pub receipts: BTreeMap<NodeName, Receipt>,
 }
 
-/// What a revocation has done on this node.
+impl Record {
+    /// Returns what the revocation has done on `node`.
+    pub fn receipt(&self, node: &NodeName) -> Option<Receipt> {
+        self.receipts.get(node).copied()
+    }
+}
+
+/// What a revocation has done on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// When the last of its connections had been told: from then on nothing was written to any of them.

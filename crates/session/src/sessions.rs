@@ -14,18 +14,18 @@ use crate::clock::{Clock, Monotonic, Tick};
 use crate::config::{ClaimError, Config, Expiry};
 use crate::connection::{Blacklisted, Cause, Closed, Connection};
 use crate::kill::Kill;
-use crate::log::{Log, LogError, MemoryLog};
+use crate::log::{Entry, Log, LogError, MemoryLog, Position};
 use crate::members::Tokens;
 use crate::name::SessionName;
 use crate::revocation::{Revocation, RevocationId, Seq};
 use crate::selector::{Fingerprints, Key};
-use crate::shard::{Bar, Order, Shard};
+use crate::shard::{Order, Shard};
 use crate::subject::{Registration, Subject};
 use crate::sync::Mutex;
 
 mod revoking;
 
-use revoking::issued_bound;
+use revoking::Unrecorded;
 pub use revoking::{Accepted, Affected, RevokeError};
 
 /// How many there are of everything.
@@ -55,10 +55,11 @@ pub(crate) struct Inner {
     next_id: AtomicU64,
     /// The shard from which expired entries are removed next.
     next_sweep: AtomicU64,
-    /// Sequence numbers of revocations that the log did not keep. They count down from the largest number, which the log never
-    /// reaches.
-    unkept: AtomicU64,
-    unkept_by_id: Mutex<HashMap<RevocationId, (Seq, Revocation)>>,
+    /// Numbers of revocations that are in force without being in the log. Count down from
+    /// [`Seq::MAX`], which the log never reaches.
+    unrecorded: AtomicU64,
+    unrecorded_by_id: Mutex<HashMap<RevocationId, Unrecorded>>,
+    position: OnceLock<Position>,
     blacklisted_ever: AtomicU64,
     closed: OnceLock<Closed>,
 }
@@ -90,30 +91,36 @@ impl Sessions {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             next_id: AtomicU64::new(0),
             next_sweep: AtomicU64::new(0),
-            unkept: AtomicU64::new(Seq::MAX),
-            unkept_by_id: Mutex::default(),
+            unrecorded: AtomicU64::new(Seq::MAX),
+            unrecorded_by_id: Mutex::default(),
+            position: OnceLock::new(),
             blacklisted_ever: AtomicU64::new(0),
             closed: OnceLock::new(),
         }));
+        let position = sessions.load()?;
+        sessions.0.position.get_or_init(|| position);
+        Ok(sessions)
+    }
+
+    fn load(&self) -> Result<Position, LogError> {
         let mut unknown = false;
-        sessions.0.log.load(&mut |standing| {
-            // A claim may have become the session's since, or none at all.
-            let Ok(selector) = sessions.0.config.current(standing.selector) else {
-                unknown = true;
-                return;
-            };
-            let issued_up_to = issued_bound(standing.issued_up_to);
-            let bar = Bar { seq: standing.seq, until: sessions.tick_after(standing.left), issued_up_to };
-            let key = sessions.0.fingerprints.of_selector(&selector);
-            let order = Order { bar: Some(bar), replaces: None, tokens: Tokens::All };
-            sessions.end(key, &order, Cause::Revoked, None).finish();
+        let position = self.0.log.load(&mut |mut entry| {
+            if let Entry::Revoked { revocation, .. } = &mut entry {
+                // The configuration may have changed: a claim may now name the session, or be unknown.
+                match self.0.config.current(revocation.selector.clone()) {
+                    Ok(selector) => revocation.selector = selector,
+                    Err(_) => return unknown = true,
+                }
+            }
+            // The receipt of its first time is in the log already.
+            self.apply(&entry).without_receipt().finish();
         })?;
         if unknown {
             let reason =
                 "it holds revocations by a claim that is not configured any more: they would not hold";
             return Err(LogError(reason.into()));
         }
-        Ok(sessions)
+        Ok(position)
     }
 
     /// Sessions whose blacklist lives as long as they do.
@@ -159,6 +166,12 @@ impl Sessions {
             Err(RevokeError::Log(error)) => Err(error),
             Err(error) => Err(LogError(error.into())),
         }
+    }
+
+    /// Returns the position up to which the log held the operations of other nodes when it was
+    /// loaded.
+    pub fn position(&self) -> Position {
+        self.0.position.get().copied().unwrap_or_default()
     }
 
     /// The log, for reading.

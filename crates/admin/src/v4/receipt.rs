@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use session::{Mode, Record, Selector};
+use session::{Mode, NodeName, Record, Selector};
 use utoipa::ToSchema;
 
 use super::problem::Document as Problem;
@@ -78,8 +78,9 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     /// The receipt of a record, seen now.
-    pub(crate) fn of(record: Record, durable: bool, now: SystemTime) -> Self {
-        let Record { revocation, accepted_at, left, receipt, .. } = record;
+    pub(crate) fn of(record: Record, node: &NodeName, durable: bool, now: SystemTime) -> Self {
+        let receipt = record.receipt(node);
+        let Record { revocation, accepted_at, left, .. } = record;
         let lasts = revocation.mode == Mode::Revoke && left != Duration::MAX;
         Self {
             id: revocation.id.to_string(),
@@ -151,16 +152,18 @@ mod tests {
 
     use session::{Revocation, SessionName};
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn record(left: Duration, mode: Mode) -> Record {
         let name: SessionName = "s".parse().unwrap();
         let revocation = Revocation { mode, ..Revocation::blacklist(&name, Duration::from_secs(60)) };
-        Record { seq: 1, revocation, accepted_at: UNIX_EPOCH, left, receipt: None }
+        Record { seq: 1, revocation, accepted_at: UNIX_EPOCH, left, receipts: BTreeMap::new() }
     }
 
     fn written(left: Duration, mode: Mode) -> serde_json::Value {
-        serde_json::to_value(Receipt::of(record(left, mode), true, UNIX_EPOCH)).unwrap()
+        serde_json::to_value(Receipt::of(record(left, mode), &NodeName::default(), true, UNIX_EPOCH)).unwrap()
     }
 
     #[test]

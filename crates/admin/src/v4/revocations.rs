@@ -24,7 +24,7 @@ const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id,
 impl Node {
     /// The receipt of a record.
     pub(super) fn receipt(&self, record: Record) -> Receipt {
-        Receipt::of(record, self.durable, SystemTime::now())
+        Receipt::of(record, self.sessions().config().node(), self.durable, SystemTime::now())
     }
 
     fn answer(&self, record: Record) -> Answer {

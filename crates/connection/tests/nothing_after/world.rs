@@ -169,7 +169,8 @@ impl World {
         let receipt = if dropped {
             drop(kill);
             let record = self.hub.sessions().log().find(&revocation.id).expect("the log can be read");
-            record.map(|record| record.receipt.expect("a kill that was dropped is carried out"))
+            let here = self.hub.sessions().config().node();
+            record.map(|record| record.receipt(here).expect("a kill that was dropped is carried out"))
         } else {
             Some(kill.finish())
         };

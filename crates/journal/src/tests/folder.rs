@@ -7,7 +7,7 @@ use redb::Database;
 
 use super::*;
 use crate::OpenError;
-use crate::codec::NUMBERS;
+use crate::codec::{self, NUMBERS, RECEIPTS, RECEIPTS_1};
 
 fn refused(folder: &Temporary) -> OpenError {
     match Journal::open(&folder.config()) {
@@ -51,8 +51,37 @@ fn a_folder_that_cannot_be_one_is_named() {
     fs::write(folder.config().folder, "a file").unwrap();
     let told = refused(&folder).to_string();
     assert!(told.contains(folder.config().folder.to_str().unwrap()), "{told}");
-    let nowhere = Config { folder: "/proc/none/data".into(), audit_key: None };
+    let nowhere = Config { folder: "/proc/none/data".into(), audit_key: None, node: NodeName::default() };
     assert!(matches!(Journal::open(&nowhere), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn a_log_of_the_first_format_keeps_its_receipts() {
+    let folder = filled();
+    let receipt = session::Receipt {
+        applied_at: std::time::UNIX_EPOCH + MINUTE,
+        connections: 3,
+        requests: 2,
+        last_payload_at: None,
+    };
+    let store = Database::open(folder.file("revocations.redb")).unwrap();
+    let write = store.begin_write().unwrap();
+    write.delete_table(RECEIPTS).unwrap();
+    write.open_table(RECEIPTS_1).unwrap().insert(5, codec::receipt_row(&receipt)).unwrap();
+    write.open_table(NUMBERS).unwrap().insert("format", 1).unwrap();
+    write.commit().unwrap();
+    drop(store);
+
+    for opened in ["upgraded", "opened again"] {
+        let journal = folder.open();
+        assert_eq!(loaded(&journal).len(), 100, "{opened}");
+        let mut page = journal.page(None, 100).unwrap();
+        page.retain(|record| !record.receipts.is_empty());
+        let receipts: Vec<_> =
+            page.iter().map(|record| (record.seq, record.receipt(&NodeName::default()))).collect();
+        assert_eq!(receipts, [(5, Some(receipt))], "{opened}");
+    }
+    assert_eq!(append(&folder.open(), &revocation("new", MINUTE)), 101, "no number is used twice");
 }
 
 #[test]
@@ -60,10 +89,10 @@ fn a_log_of_a_newer_version_is_left_alone() {
     let folder = filled();
     let store = Database::create(folder.file("revocations.redb")).unwrap();
     let write = store.begin_write().unwrap();
-    write.open_table(NUMBERS).unwrap().insert("format", 2).unwrap();
+    write.open_table(NUMBERS).unwrap().insert("format", 3).unwrap();
     write.commit().unwrap();
     drop(store);
-    assert!(matches!(refused(&folder), OpenError::Newer { found: 2, known: 1, .. }));
+    assert!(matches!(refused(&folder), OpenError::Newer { found: 3, known: 2, .. }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
 use document::Watched;
-use session::Expiry;
+use session::{Expiry, NodeName};
 use subscription::Extractors;
 
 use super::NamedFile;
@@ -78,13 +78,13 @@ pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
 }
 
 /// Where revocations are kept, and how their values stand in the audit log.
-pub(super) fn read_data(reader: &mut Reader) -> Option<journal::Config> {
+pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::Config> {
     let audit_key = reader.optional("AUDIT_KEY", |text, kind| {
         if text.len() >= 16 { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
     });
     let is_path = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     let folder = reader.value("DATA_DIR", |text, _| is_path(text).then(|| text.to_owned()));
-    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key })
+    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key, node })
 }
 
 /// The error without its path: the "path" may be a secret that begins with a slash.

@@ -1,5 +1,6 @@
-//! How a revocation is accepted, applied and taken back: the one way a session ends.
+//! How a revocation is accepted, applied and lifted: the one way a session is made illegal.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::age::ALL;
 use crate::clock::Tick;
 use crate::connection::{Cause, Ending};
 use crate::kill::Kill;
-use crate::log::{Appended, LogError};
+use crate::log::{Appended, Entry, LogError, Operation, Position};
 use crate::members::Tokens;
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
 use crate::selector::{Key, Selector};
@@ -67,7 +68,7 @@ impl Sessions {
     pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
         Ok(match self.accept(revocation, forced)? {
             Accepted::Begun(kill) => Some(kill.finish()),
-            Accepted::Before(record) => record.receipt,
+            Accepted::Before(record) => record.receipt(self.0.config.node()),
         })
     }
 
@@ -82,32 +83,74 @@ impl Sessions {
         match self.0.log.append(revocation) {
             Ok(Appended::New { seq, replaces }) => {
                 let kill = self.apply_since(revocation, seq, replaces, asked);
-                // It stands in for one that the log did not keep.
-                self.lift_unkept(&revocation.id);
+                self.lift_unrecorded(&revocation.id);
                 Ok(Accepted::Begun(kill))
             }
-            // It is in force: again only for those who may still be told.
+            // It is in force already. Connections that it has taken out may not have been notified yet.
             Ok(Appended::Known(record)) if revocation.extends => {
-                let standing = Revocation { validity: record.left, ..record.revocation };
-                let kill = self.apply_since(&standing, record.seq, None, asked);
-                // The receipt is that of the first time.
+                let in_force = Revocation { validity: record.left, ..record.revocation };
+                let kill = self.apply_since(&in_force, record.seq, None, asked);
                 Ok(Accepted::Begun(kill.without_receipt()))
             }
             Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
             Ok(Appended::Conflict) => Err(RevokeError::Conflict),
             Err(error) => {
-                let seq = self.0.unkept.fetch_sub(1, Ordering::Relaxed);
-                self.lift_unkept(&revocation.id);
-                let kill = self.apply_since(revocation, seq, None, asked);
-                let mut unkept = self.0.unkept_by_id.lock();
-                if unkept.len() < UNKEPT {
-                    unkept.insert(revocation.id.clone(), (seq, revocation.clone()));
-                }
-                drop(unkept);
-                kill.finish();
+                self.enforce_since(revocation, asked).finish();
                 Err(error.into())
             }
         }
+    }
+
+    /// Puts a revocation in force that is not in the log: of another node, before it is recorded.
+    /// [`Sessions::record`] gives it its number. The [`Kill`] stores no receipt, as there is no
+    /// record yet.
+    pub fn enforce(&self, revocation: &Revocation) -> Kill {
+        self.enforce_since(revocation, self.0.clock.now())
+    }
+
+    fn enforce_since(&self, revocation: &Revocation, asked: Instant) -> Kill {
+        let seq = self.0.unrecorded.fetch_sub(1, Ordering::Relaxed);
+        let mut until = self.tick_after(revocation.validity);
+        let mut unrecorded = self.0.unrecorded_by_id.lock();
+        let mut replaces = None;
+        if unrecorded.len() < UNRECORDED || unrecorded.contains_key(&revocation.id) {
+            let known = unrecorded.get(&revocation.id);
+            replaces = known.map(|known| known.seq);
+            if let Some(known) = known.filter(|known| known.revocation.is_same(revocation)) {
+                // A shorter one takes nothing back.
+                until = until.max(known.until);
+            }
+            let revocation = revocation.clone();
+            unrecorded.insert(revocation.id.clone(), Unrecorded { seq, until, revocation });
+        }
+        // Applied after it can be found by its id: of a concurrent lift, either removes the entry
+        // here or makes the shard ignore it.
+        drop(unrecorded);
+        self.apply_until(revocation, seq, replaces, asked, until).without_receipt()
+    }
+
+    /// Stores an operation of another node in the log and puts its effect in force under its number.
+    /// Blocks for as long as the log does. Operations on the same id must come in their order.
+    ///
+    /// Returns the record's number if the operation has changed anything; the caller stores the
+    /// receipt under it.
+    ///
+    /// # Errors
+    /// Fails if the operation is not stored. A revocation that was [enforced](Sessions::enforce)
+    /// stays in force until the process exits; a lift has had no effect.
+    pub fn record(&self, operation: &Operation, position: Position) -> Result<Option<Seq>, LogError> {
+        let entry = self.0.log.record(operation, position)?;
+        if let Some(entry) = &entry {
+            self.apply(entry).without_receipt().finish();
+        }
+        match operation {
+            Operation::Revoke(Revocation { id, .. }) | Operation::Lift { id, .. } => self.lift_unrecorded(id),
+        };
+        Ok(match entry {
+            Some(Entry::Revoked { seq, .. }) => Some(seq),
+            Some(Entry::Lifted { of, .. }) => Some(of),
+            None => None,
+        })
     }
 
     /// Whether a revocation would be accepted now, whatever its id.
@@ -135,19 +178,41 @@ impl Sessions {
         }
     }
 
-    /// The one way a session ends: records the revocation, and takes out the connections, whoever asked for it (an
-    /// operator, the log of an earlier life, another node, the end of a token). The log is not told.
+    /// Puts an entry of the log into effect, whoever asked for it: an operator, the log at the start,
+    /// another node. The log is not told.
     ///
-    /// A revocation with no validity left, because it was long on its way, still ends the connections: it was meant for
-    /// them. A connection that panics when it is told does not keep the others from being told.
-    pub fn apply(&self, revocation: &Revocation, seq: Seq) -> Kill {
-        self.apply_since(revocation, seq, None, self.0.clock.now())
+    /// A revocation with no validity left, because it was long on its way, still terminates the
+    /// connections. A connection that panics when it is notified does not keep the others from being
+    /// notified. The [`Kill`] of a lift does nothing.
+    pub fn apply(&self, entry: &Entry) -> Kill {
+        let now = self.0.clock.now();
+        match entry {
+            Entry::Revoked { seq, revocation, replaces } => {
+                self.apply_since(revocation, *seq, *replaces, now)
+            }
+            Entry::Lifted { of, selector } => {
+                let key = self.0.fingerprints.of_selector(selector);
+                self.shard(key).lock().lift(key, *of);
+                Kill::nothing(self.clone(), key)
+            }
+        }
     }
 
     fn apply_since(&self, revocation: &Revocation, seq: Seq, replaces: Option<Seq>, asked: Instant) -> Kill {
+        let until = self.tick_after(revocation.validity);
+        self.apply_until(revocation, seq, replaces, asked, until)
+    }
+
+    fn apply_until(
+        &self,
+        revocation: &Revocation,
+        seq: Seq,
+        replaces: Option<Seq>,
+        asked: Instant,
+        until: Tick,
+    ) -> Kill {
         let key = self.0.fingerprints.of_selector(&revocation.selector);
         let issued_up_to = issued_bound(revocation.issued_up_to);
-        let until = self.tick_after(revocation.validity);
         let (bar, cause) = match revocation.mode {
             Mode::Revoke => (Some(Bar { seq, until, issued_up_to }), Cause::Revoked),
             Mode::Disconnect => (None, Cause::Disconnected),
@@ -174,19 +239,19 @@ impl Sessions {
     pub fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
         let lifted = self.0.log.lift(id, by)?;
         if let Some(record) = &lifted {
-            let key = self.0.fingerprints.of_selector(&record.revocation.selector);
-            self.shard(key).lock().lift(key, record.seq);
+            let (of, selector) = (record.seq, record.revocation.selector.clone());
+            self.apply(&Entry::Lifted { of, selector }).finish();
         }
-        Ok(lifted.or(self.lift_unkept(id)))
+        Ok(lifted.or(self.lift_unrecorded(id)))
     }
 
-    /// Takes a revocation back that is in force without being kept.
-    fn lift_unkept(&self, id: &RevocationId) -> Option<Record> {
-        let (seq, revocation) = self.0.unkept_by_id.lock().remove(id)?;
+    /// Lifts a revocation that is in force without being in the log.
+    fn lift_unrecorded(&self, id: &RevocationId) -> Option<Record> {
+        let Unrecorded { seq, revocation, .. } = self.0.unrecorded_by_id.lock().remove(id)?;
         let key = self.0.fingerprints.of_selector(&revocation.selector);
         self.shard(key).lock().lift(key, seq);
         let (accepted_at, left) = (self.0.clock.wall(), revocation.validity);
-        Some(Record { seq, revocation, accepted_at, left, receipt: None })
+        Some(Record { seq, revocation, accepted_at, left, receipts: BTreeMap::new() })
     }
 
     /// What a revocation would do now.
@@ -211,8 +276,15 @@ impl Sessions {
     }
 }
 
-/// How many revocations that the log did not keep can be lifted by their ids; more stand until the process ends.
-const UNKEPT: usize = 4096;
+/// A revocation in force that the log does not hold: it failed to store it, or has not stored it yet.
+pub(crate) struct Unrecorded {
+    seq: Seq,
+    until: Tick,
+    revocation: Revocation,
+}
+
+/// How many of them can be lifted by their ids. Further ones stay in force until the process exits.
+const UNRECORDED: usize = 4096;
 
 /// The youngest token that is meant; what is beyond the range of an entry is its end.
 pub(super) fn issued_bound(issued_up_to: Option<u64>) -> u32 {

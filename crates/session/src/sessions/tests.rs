@@ -5,11 +5,13 @@ use serde_json::json;
 
 use super::*;
 use crate::connection::{Ended, Ending, Told};
-use crate::log::{Appended, Standing};
+use crate::log::{Appended, Operation};
+use crate::node_name::NodeName;
 use crate::revocation::{Mode, Receipt, Record, RevocationId};
 
 mod logs;
 mod model;
+mod peers;
 mod richer;
 
 use logs::{Broken, Kept};
@@ -185,7 +187,8 @@ fn a_revocation_that_was_long_on_its_way_still_ends_the_connections() {
     let connection = Arc::new(Client::default());
     let _before = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
     let late = Revocation::blacklist(&name("s"), Duration::ZERO);
-    assert_eq!(sessions.apply(&late, 1).finish().connections, 1);
+    let late = Entry::Revoked { seq: 1, revocation: late, replaces: None };
+    assert_eq!(sessions.apply(&late).finish().connections, 1);
     assert_eq!(connection.times(), 1);
     assert!(!sessions.is_blacklisted(&name("s")));
     assert_eq!(sessions.counts(), Counts::default());

@@ -17,12 +17,8 @@ impl Kept {
 }
 
 impl Log for Kept {
-    fn load(&self, each: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        for Record { seq, revocation, left, .. } in self.log.page(None, usize::MAX)? {
-            let Revocation { selector, issued_up_to, .. } = revocation;
-            each(Standing { seq, selector, issued_up_to, left });
-        }
-        Ok(())
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        self.log.load(each)
     }
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
@@ -33,8 +29,12 @@ impl Log for Kept {
         self.log.lift(id, by)
     }
 
-    fn receipt(&self, seq: Seq, receipt: Receipt) {
-        self.log.receipt(seq, receipt);
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+        if *self.fails.lock() { broken() } else { self.log.record(operation, position) }
+    }
+
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+        self.log.receipt(seq, node, receipt);
     }
 
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
@@ -56,8 +56,8 @@ fn broken<T>() -> Result<T, LogError> {
 }
 
 impl Log for Broken {
-    fn load(&self, _: &mut dyn FnMut(Standing)) -> Result<(), LogError> {
-        if self.empty { Ok(()) } else { broken() }
+    fn load(&self, _: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        if self.empty { Ok(Position::default()) } else { broken() }
     }
 
     fn append(&self, _: &Revocation) -> Result<Appended, LogError> {
@@ -68,7 +68,11 @@ impl Log for Broken {
         broken()
     }
 
-    fn receipt(&self, _: Seq, _: Receipt) {}
+    fn record(&self, _: &Operation, _: Position) -> Result<Option<Entry>, LogError> {
+        broken()
+    }
+
+    fn receipt(&self, _: Seq, _: &NodeName, _: Receipt) {}
 
     fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {
         broken()

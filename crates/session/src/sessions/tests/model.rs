@@ -117,7 +117,8 @@ proptest! {
                 }
                 Step::Apply(n, seconds) => {
                     let revocation = Revocation::blacklist(&numbered(n), Duration::from_secs(seconds));
-                    let applied = sessions.apply(&revocation, (1 << 32) + u64::from(n)).finish();
+                    let seq = (1 << 32) + u64::from(n);
+                    let applied = sessions.apply(&Entry::Revoked { seq, revocation, replaces: None }).finish();
                     prop_assert_eq!(applied.connections, model.revoke(n, seconds, true) as u64);
                 }
                 Step::Forward(seconds) => {

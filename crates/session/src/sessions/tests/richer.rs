@@ -300,7 +300,7 @@ fn the_time_to_kill_runs_until_the_last_connection_is_closed() {
     let receipt = kill.finish();
     assert_eq!((receipt.connections, receipt.requests, receipt.last_payload_at.is_some()), (2, 4, true));
     let record = sessions.log().find(&RevocationId::new("session-blacklist/s").unwrap()).unwrap().unwrap();
-    assert_eq!(record.receipt, Some(receipt));
+    assert_eq!(record.receipt(sessions.config().node()), Some(receipt));
     assert_eq!(slow[0].0.lock().take().unwrap().cause(), crate::Cause::Revoked);
     assert_eq!(closed.load(Ordering::SeqCst), 0);
     slow[1].0.lock().take();
