@@ -1,7 +1,7 @@
 //! The revocation log in its store: reading it, and the transaction that one commit is.
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
-use session::{Appended, Entry, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
+use session::{Appended, Entry, Mode, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
 
 use crate::audit::Head;
 use crate::clock::Stamp;
@@ -218,7 +218,8 @@ impl Tables<'_> {
     }
 
     fn outlasts(&self, known: &Record, revocation: &Revocation) -> bool {
-        self.expires(revocation) <= self.now.saturating_add(codec::millis(known.left))
+        revocation.mode == Mode::Disconnect
+            || self.expires(revocation) <= self.now.saturating_add(codec::millis(known.left))
     }
 
     /// When a revocation that is accepted now expires, on the folder's clock.

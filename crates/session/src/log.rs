@@ -346,10 +346,12 @@ impl Kept {
 }
 
 impl Stored {
-    /// Returns `true` if it expires no earlier than `revocation` would, accepted now.
+    /// Returns `true` if it lasts at least as long as `revocation` would, accepted now. What only
+    /// disconnects has no duration.
     fn outlasts(&self, revocation: &Revocation, now: Instant) -> bool {
         let expires = now.checked_add(revocation.kept_for());
-        self.expires.is_none_or(|known| expires.is_some_and(|expires| expires <= known))
+        revocation.mode == Mode::Disconnect
+            || self.expires.is_none_or(|known| expires.is_some_and(|expires| expires <= known))
     }
 
     fn left(&self, now: Instant) -> Duration {
