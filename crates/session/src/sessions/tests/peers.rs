@@ -5,7 +5,7 @@ use super::*;
 /// A node over a log that may fail.
 fn node() -> (Sessions, Kept) {
     let log = Kept::default();
-    (Sessions::new(Config::default(), log.clone()).unwrap(), log)
+    (Sessions::new(Config::default(), log.clone()).expect("the log is empty"), log)
 }
 
 fn blacklisted(seconds: u64) -> Operation {
@@ -13,7 +13,7 @@ fn blacklisted(seconds: u64) -> Operation {
 }
 
 fn lifted() -> Operation {
-    Operation::Lift { id: RevocationId::new("session-blacklist/s").unwrap(), by: None }
+    Operation::Lift { id: RevocationId::new("session-blacklist/s").expect("it is an id"), by: None }
 }
 
 #[test]
