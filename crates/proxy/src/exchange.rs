@@ -238,9 +238,9 @@ impl Exchange<'_> {
         session: Option<InSession>,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        let Answered { mut response, link, target } = answered;
+        let Answered { mut response, link, server } = answered;
         let idle = self.proxy.config.services.idle;
-        record.heard(response.status(), self.route.upstream.target(target));
+        record.heard(response.status(), self.route.upstream.server(server));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Rejection::Unreachable)?;
@@ -250,19 +250,19 @@ impl Exchange<'_> {
             }
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
-                let failed = self.route.upstream.is_invalid(target, "a 101 that nobody has asked for");
+                let failed = self.route.upstream.is_invalid(server, "a 101 that nobody has asked for");
                 return Err(told(record, failed));
             }
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                let accepted = Relay::new(body, link, (upstream, target), idle, None, Record::default());
+                let accepted = Relay::new(body, link, (upstream, server), idle, None, Record::default());
                 // Boxed: most answers do not come this way.
                 return Box::pin(self.answer_later(accepted, expected, session, record)).await;
             }
             _ => {}
         }
         if let Err(fault) = head::one_body_end(&mut response) {
-            return Err(told(record, self.route.upstream.is_invalid(target, fault)));
+            return Err(told(record, self.route.upstream.is_invalid(server, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
@@ -270,7 +270,7 @@ impl Exchange<'_> {
         let (upstream, record) = (self.route.upstream.clone(), record.take());
         Ok(Answer::Response(
             response
-                .map(|body| Relay::new(body, link, (upstream, target), idle, session, record).boxed_unsync()),
+                .map(|body| Relay::new(body, link, (upstream, server), idle, session, record).boxed_unsync()),
         ))
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Relay {
     /// Taken when the body has ended.
     link: Option<Box<Link>>,
     upstream: Arc<Upstream>,
-    target: usize,
+    server: usize,
     idle: Duration,
     /// All of it has come.
     ended: bool,
@@ -68,14 +68,14 @@ impl Relay {
     pub(crate) fn new(
         body: AnswerBody,
         mut link: Box<Link>,
-        (upstream, target): (Arc<Upstream>, usize),
+        (upstream, server): (Arc<Upstream>, usize),
         idle: Duration,
         session: Option<InSession>,
         record: Record,
     ) -> Self {
         link.moved(idle);
         let session = UntilSent(session);
-        Self { body, link: Some(link), upstream, target, idle, ended: false, session, record }
+        Self { body, link: Some(link), upstream, server, idle, ended: false, session, record }
     }
 
     /// Reads what nobody wants, so that the connection can be used again; of a long body only the beginning.
@@ -97,7 +97,7 @@ impl Relay {
         if let Some(link) = self.link.take()
             && self.has_ended()
         {
-            self.upstream.keep(link, self.target);
+            self.upstream.keep(link, self.server);
         }
     }
 }
@@ -132,7 +132,7 @@ impl Body for Relay {
                 }
             }
             Poll::Ready(Some(Err(_))) => {
-                this.record.failed(Some(&this.upstream.broke_off(this.target)));
+                this.record.failed(Some(&this.upstream.broke_off(this.server)));
                 this.record.broken();
                 this.link = None;
             }

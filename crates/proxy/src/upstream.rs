@@ -10,8 +10,8 @@ mod link;
 mod pool;
 mod reach;
 mod respelling;
+mod server;
 mod streams;
-mod target;
 mod tls;
 
 use std::fmt;
@@ -35,8 +35,8 @@ use copy::Copy;
 pub(crate) use failure::{Failure, Kind};
 pub(crate) use link::{AnswerBody, Link, Patience, SendError};
 pub(crate) use respelling::RawTarget;
+use server::Server;
 pub(crate) use streams::Place;
-use target::Target;
 use tls::Tls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
@@ -90,7 +90,7 @@ pub(crate) struct Upstream {
     /// The id of the API.
     api: Arc<str>,
     pub(crate) config: UpstreamConfig,
-    targets: Vec<Target>,
+    servers: Vec<Server>,
     balancer: Balancer,
     tls: Option<Tls>,
     /// Ask the servers whether they are well; they end with this.
@@ -103,7 +103,7 @@ pub(crate) struct Answered {
     pub(crate) response: Response<AnswerBody>,
     pub(crate) link: Box<Link>,
     /// Whose it is.
-    pub(crate) target: usize,
+    pub(crate) server: usize,
 }
 
 impl Upstream {
@@ -121,7 +121,7 @@ impl Upstream {
         Ok(Self {
             api: api.clone(),
             config: config.clone(),
-            targets: config.targets.iter().map(Target::new).collect(),
+            servers: config.targets.iter().map(Server::new).collect(),
             balancer: Balancer::new(config),
             tls,
             checks: OnceLock::new(),
@@ -132,7 +132,7 @@ impl Upstream {
     pub(crate) fn watch(self: &Arc<Self>, limits: &ServiceLimits) {
         let Some(check) = &self.config.health_check else { return };
         self.checks.get_or_init(|| {
-            let asked = self.targets.iter().enumerate().filter(|(_, target)| target.config.weight > 0);
+            let asked = self.servers.iter().enumerate().filter(|(_, server)| server.config.weight > 0);
             asked.map(|(at, _)| check::watch(Arc::downgrade(self), at, check.clone(), *limits)).collect()
         });
     }
@@ -163,14 +163,14 @@ impl Upstream {
         let mut only_new = false;
         let mut reason = None;
         while let Some(at) = self.balancer.pick(tried) {
-            let target = &self.targets[at];
+            let server = &self.servers[at];
             let began = Instant::now();
             // Others may have taken all that a shared connection is good for: a new one is good for one exchange at least.
             let is_unlucky = resent > 0 && resent.is_multiple_of(UNSHARED);
-            let mut link = match self.link(target, only_new || is_unlucky, limits).await {
+            let mut link = match self.link(server, only_new || is_unlucky, limits).await {
                 Ok(link) => link,
                 Err(failure) => {
-                    self.complain(target, &failure);
+                    self.complain(server, &failure);
                     if failure.kind == Kind::Exhausted {
                         return Err(Failed { refusal: Rejection::Exhausted, reason: Some(failure) });
                     }
@@ -186,7 +186,7 @@ impl Upstream {
                     continue;
                 }
             };
-            target.address(&mut request, link.is_http2());
+            server.address(&mut request, link.is_http2());
             let again = replayable && (!link.fresh || self.balancer.has_choice());
             let copy = (again || link.is_http2()).then(|| Copy::of(&request));
             if link.is_http2()
@@ -203,7 +203,7 @@ impl Upstream {
                         upload.answered();
                     }
                     self.answered(at, response.status());
-                    return Ok(Answered { response, link, target: at });
+                    return Ok(Answered { response, link, server: at });
                 }
                 Ok(_) => {
                     let failure = Failure::new(Kind::Head, link::HEAD_LIMITS);
@@ -220,7 +220,7 @@ impl Upstream {
                         && let Some(body) = RequestBody::again(upload.as_ref()) =>
                 {
                     resent += 1;
-                    tracing::debug!(api = %self.api, server = %target.authority, %failure, resent, "sent again");
+                    tracing::debug!(api = %self.api, server = %server.authority, %failure, resent, "sent again");
                     link.refused();
                     drop(link);
                     request = copy.expect("it was looked for").into_request(body);
@@ -231,7 +231,7 @@ impl Upstream {
                 }
                 Err(SendError::Closed(failure)) if let Some(copy) = copy.filter(|_| again) => {
                     if link.fresh {
-                        self.complain(target, &failure);
+                        self.complain(server, &failure);
                         self.failed(at);
                         tried |= 1 << at;
                     }
@@ -265,30 +265,30 @@ impl Upstream {
             }
         };
         if let Some(failure) = &reason {
-            self.complain(&self.targets[at], failure);
+            self.complain(&self.servers[at], failure);
             self.failed(at);
         }
         Failed { refusal, reason }
     }
 
     /// Says in the log what is wrong with a server, at a bounded rate.
-    fn complain(&self, target: &Target, failure: &Failure) {
-        let Some(suppressed) = target.complaints.due(failure.kind, Instant::now()) else { return };
-        let (server, reason) = (target.authority.as_str(), failure.to_string());
+    fn complain(&self, server: &Server, failure: &Failure) {
+        let Some(suppressed) = server.complaints.due(failure.kind, Instant::now()) else { return };
+        let (server, reason) = (server.authority.as_str(), failure.to_string());
         tracing::warn!(api = &*self.api, server, reason = reason.as_str(), suppressed, "service failed");
     }
 
     /// Notes that the body of an answer has broken off; returns why, for the request log.
     pub(crate) fn broke_off(&self, at: usize) -> Failure {
         let failure = Failure::new(Kind::Body, "");
-        self.complain(&self.targets[at], &failure);
+        self.complain(&self.servers[at], &failure);
         failure
     }
 
     /// Notes that an answer cannot be passed on; returns what the client is told.
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(Kind::Protocol, detail);
-        self.complain(&self.targets[at], &failure);
+        self.complain(&self.servers[at], &failure);
         Failed { refusal: Rejection::Unreachable, reason: Some(failure) }
     }
 
@@ -299,7 +299,7 @@ impl Upstream {
                 self.failed(at);
             }
             _ if self.balancer.succeeded(at) => {
-                tracing::info!(api = %self.api, server = %self.targets[at].authority, "target is back");
+                tracing::info!(api = %self.api, server = %self.servers[at].authority, "target is back");
             }
             _ => {}
         }
@@ -307,14 +307,14 @@ impl Upstream {
 
     fn failed(&self, at: usize) {
         if self.balancer.failed(at) {
-            self.targets[at].ejections.fetch_add(1, Relaxed);
-            tracing::warn!(api = %self.api, server = %self.targets[at].authority, "target is ejected: it failed too often");
+            self.servers[at].ejections.fetch_add(1, Relaxed);
+            tracing::warn!(api = %self.api, server = %self.servers[at].authority, "target is ejected: it failed too often");
         }
     }
 
     fn set_well(&self, at: usize, well: bool) {
         self.balancer.set_well(at, well);
-        let server = &self.targets[at].authority;
+        let server = &self.servers[at].authority;
         match well {
             true => tracing::info!(api = %self.api, %server, "target is well"),
             false => tracing::warn!(api = %self.api, %server, "target is unwell"),
@@ -322,39 +322,39 @@ impl Upstream {
     }
 
     /// One of the servers.
-    pub(crate) fn target(&self, at: usize) -> &TargetConfig {
-        &self.targets[at].config
+    pub(crate) fn server(&self, at: usize) -> &TargetConfig {
+        &self.servers[at].config
     }
 
     /// Takes a connection back when an exchange is over.
-    pub(crate) fn keep(&self, link: Box<Link>, target: usize) {
-        self.targets[target].pool.put(link);
+    pub(crate) fn keep(&self, link: Box<Link>, server: usize) {
+        self.servers[server].pool.put(link);
     }
 
     /// Reads the files of HTTPS again where one has changed, or where it is `forced`. From then on, requests go over
     /// connections that are made with what they hold. May wait for a disk.
     pub(crate) fn refresh(&self, forced: bool) {
         if self.tls.as_ref().is_some_and(|tls| tls.refresh(&self.api, forced)) {
-            self.targets.iter().for_each(|target| target.pool.renew());
+            self.servers.iter().for_each(|server| server.pool.renew());
         }
     }
 
     /// Closes connections that nobody needs.
     pub(crate) fn sweep(&self) {
-        self.targets.iter().for_each(|target| target.pool.sweep());
+        self.servers.iter().for_each(|server| server.pool.sweep());
     }
 
     /// Connections that wait for a request.
     pub(crate) fn idle(&self) -> usize {
-        self.targets.iter().map(|target| target.pool.idle()).sum()
+        self.servers.iter().map(|server| server.pool.idle()).sum()
     }
 
     /// Counts the servers that were ejected since it was done last.
     pub(crate) fn count_ejections(&self, metrics: &Metrics) {
-        for target in &self.targets {
-            let times = target.ejections.swap(0, Relaxed);
+        for server in &self.servers {
+            let times = server.ejections.swap(0, Relaxed);
             if times > 0 {
-                metrics.upstream_ejected(&self.api, target.authority.as_str(), times);
+                metrics.upstream_ejected(&self.api, server.authority.as_str(), times);
             }
         }
     }

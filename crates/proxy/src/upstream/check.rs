@@ -7,7 +7,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use tokio::time::{sleep, timeout};
 
-use super::target::Target;
+use super::server::Server;
 use super::{Patience, ServiceLimits, Upstream};
 use crate::body::RequestBody;
 use crate::definition::HealthCheck;
@@ -49,7 +49,7 @@ pub(super) async fn watch(upstream: Weak<Upstream>, at: usize, check: HealthChec
     let mut opinion = Opinion::new();
     loop {
         let Some(upstream) = upstream.upgrade() else { return };
-        let good = timeout(check.timeout, is_good(&upstream, &upstream.targets[at], &check, &limits)).await;
+        let good = timeout(check.timeout, is_good(&upstream, &upstream.servers[at], &check, &limits)).await;
         if let Some(well) = opinion.hear(good.unwrap_or(false), &check) {
             upstream.set_well(at, well);
         }
@@ -63,17 +63,17 @@ fn pause(interval: Duration) -> Duration {
 }
 
 /// Asks once, over a connection of its own: that it can be made is part of being well.
-async fn is_good(upstream: &Upstream, target: &Target, check: &HealthCheck, limits: &ServiceLimits) -> bool {
-    let mut link = match upstream.connect(target, limits).await {
+async fn is_good(upstream: &Upstream, server: &Server, check: &HealthCheck, limits: &ServiceLimits) -> bool {
+    let mut link = match upstream.connect(server, limits).await {
         Ok(link) => link,
         Err(failure) => {
-            upstream.complain(target, &failure);
+            upstream.complain(server, &failure);
             return false;
         }
     };
     let mut request = Request::new(RequestBody::empty());
     *request.uri_mut() = check.path.parse().expect("the path was checked with the definition");
-    target.address(&mut request, link.is_http2());
+    server.address(&mut request, link.is_http2());
     if !link.is_http2() {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -9,8 +9,8 @@ use super::connect::Io;
 use super::failure::{Failure, Kind};
 use super::http2::Http2;
 use super::link::Link;
+use super::server::Server;
 use super::streams::{RECHECK, Streams};
-use super::target::Target;
 use super::tls::Tls;
 use super::{ServiceLimits, Upstream};
 
@@ -22,15 +22,15 @@ impl Upstream {
     /// that nobody has used or shares.
     pub(super) async fn link(
         &self,
-        target: &Target,
+        server: &Server,
         only_new: bool,
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
         // Boxed: most requests find a connection.
-        let streams = &target.pool.streams;
+        let streams = &server.pool.streams;
         if self.config.http2 && !streams.declined() {
             if only_new && let Some(unshared) = streams.unshared() {
-                let mut link = Box::pin(self.connect(target, limits)).await?;
+                let mut link = Box::pin(self.connect(server, limits)).await?;
                 if link.takes_a_request() {
                     link.unshared = Some(unshared);
                     return Ok(link);
@@ -38,19 +38,19 @@ impl Upstream {
             }
             return match shared(streams) {
                 Some(link) => Ok(link),
-                None => Box::pin(self.stream(target, limits)).await,
+                None => Box::pin(self.stream(server, limits)).await,
             };
         }
-        match if only_new { None } else { target.pool.take() } {
+        match if only_new { None } else { server.pool.take() } {
             Some(link) => Ok(link),
-            None => Box::pin(self.connect(target, limits)).await,
+            None => Box::pin(self.connect(server, limits)).await,
         }
     }
 
     /// A stream of an HTTP/2 connection, of a new one where all others are full. Where none can be opened either, it
     /// waits for one that ends.
-    async fn stream(&self, target: &Target, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
-        let streams = &target.pool.streams;
+    async fn stream(&self, server: &Server, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
+        let streams = &server.pool.streams;
         let busy = || Failure::new(Kind::Busy, "every HTTP/2 stream that the service allows is in use");
         let deadline = TokioInstant::now() + CONNECT;
         loop {
@@ -64,16 +64,16 @@ impl Upstream {
             }
             if streams.declined() {
                 drop(turn);
-                return self.connect(target, limits).await;
+                return self.connect(server, limits).await;
             }
             if streams.may_open() {
-                let connected = self.connect(target, limits).await;
+                let connected = self.connect(server, limits).await;
                 streams.attempted(connected.as_ref().err());
                 let link = connected?;
                 streams.has_declined(!link.is_http2());
                 let until = Instant::now() + limits.connection_age;
                 let epoch = link.epoch;
-                let current = || epoch == target.pool.epoch();
+                let current = || epoch == server.pool.epoch();
                 if let Some(link) = link.share(|sender| streams.add(sender, until, current)) {
                     return Ok(link);
                 }
@@ -90,12 +90,12 @@ impl Upstream {
     /// Opens a connection.
     pub(super) async fn connect(
         &self,
-        target: &Target,
+        server: &Server,
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
         let connecting = async {
-            let tls = self.tls.as_ref().filter(|_| target.config.scheme == Scheme::HTTPS).map(Tls::config);
-            let io = Io::connect(&target.config, tls.as_ref(), CONNECT, limits.idle).await?;
+            let tls = self.tls.as_ref().filter(|_| server.config.scheme == Scheme::HTTPS).map(Tls::config);
+            let io = Io::connect(&server.config, tls.as_ref(), CONNECT, limits.idle).await?;
             let http2 = match tls {
                 Some(_) => io.has_chosen_http2(),
                 None => self.config.http2,
@@ -107,7 +107,7 @@ impl Upstream {
             Ok(Link::http2(Http2::open(io, limits).await?, None))
         };
         // Before the credentials are looked up: a connection made with older ones is not kept.
-        let epoch = target.pool.epoch();
+        let epoch = server.pool.epoch();
         match timeout(CONNECT, connecting).await {
             Ok(link) => link.map(|mut link| {
                 link.epoch = epoch;

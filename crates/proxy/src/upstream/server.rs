@@ -14,7 +14,7 @@ use crate::definition::TargetConfig;
 
 /// One server.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct Server {
     pub(super) config: TargetConfig,
     /// Its name, without the port where it is the scheme's own.
     pub(super) authority: Authority,
@@ -25,7 +25,7 @@ pub(super) struct Target {
     pub(super) complaints: Complaints,
 }
 
-impl Target {
+impl Server {
     pub(super) fn new(config: &TargetConfig) -> Self {
         let host = match config.host.contains(':') {
             true => format!("[{}]", config.host),
