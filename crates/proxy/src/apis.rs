@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use crate::definition::{Api, without_ours};
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
+use crate::target::TargetMaker;
 pub use definitions::Definitions;
 use definitions::{all_indexed, check_bounds, list};
 pub use difference::{Difference, difference};
@@ -38,6 +39,7 @@ type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Apis {
     store: Box<dyn Store>,
     environment: Environment,
+    targets: TargetMaker,
     /// Whether to warn of definitions that take cookies.
     warns_of_cookies: bool,
     /// Changes are made one after the other; what is served is read without it.
@@ -180,7 +182,7 @@ impl Apis {
         let differences = difference(&documents_of(&before), &documents_of(&standing));
         if dry_run {
             check_bounds(&standing).map_err(ChangeError::Faults)?;
-            let built = Table::build(&list(&standing), &self.table());
+            let built = Table::build(&list(&standing), &self.table(), &self.targets);
             built.map_err(|faults| ChangeError::Faults(all_indexed(faults, &apis)))?;
             return Ok((differences, warnings));
         }
@@ -264,7 +266,8 @@ impl Apis {
         mut warnings: Vec<Warning>,
     ) -> Result<Vec<Warning>, ChangeError> {
         check_bounds(&standing).map_err(ChangeError::Faults)?;
-        let (table, of_table) = Table::build(&list(&standing), &self.table()).map_err(ChangeError::Faults)?;
+        let (table, of_table) =
+            Table::build(&list(&standing), &self.table(), &self.targets).map_err(ChangeError::Faults)?;
         Stored::over(&changing.base, &standing).save(&*self.store)?;
         warnings.extend(of_table.iter().filter(|warning| !changing.warnings.contains(&warning.0)).cloned());
         changing.warnings = of_table.into_iter().map(|warning| warning.0).collect();

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use crate::head;
+use crate::time_limits::Awaited;
 use crate::upstream::Place;
 
 /// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
@@ -99,16 +100,6 @@ pub(crate) enum BodyFault {
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
-
-/// Which side of an exchange is waited for, since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaited {
-    Client(Instant),
-    /// To take the body.
-    Service(Instant),
-    /// To answer: it has the whole request.
-    Answer(Instant),
-}
 
 impl RequestBody {
     /// Without any bytes.

@@ -1,8 +1,9 @@
 //! One request at one endpoint: what is known before the service is asked, the asking, and what becomes of the answer.
 
+use std::future::{Future, ready};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auth::{Place, Sender, TokenSources};
 use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, EXPECT};
@@ -13,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use listener::{Answer, ClientBody, Peer, RawQuery};
 use telemetry::TraceContext;
+use tokio::time::timeout_at;
 
 use crate::access::Tokens;
 use crate::answer;
@@ -24,10 +26,12 @@ use crate::informational::Client;
 use crate::proxy::Proxy;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::relay::{InSession, Relay};
-use crate::table::Route;
+use crate::relay::{InSession, Relay, Whole};
+use crate::table::{Destination, Route};
+use crate::target::{Target, TargetError};
+use crate::time_limits::{Awaited, TimeLimits};
 use crate::tunnel;
-use crate::upstream::{Answered, Failed, Patience, RawTarget};
+use crate::upstream::{Answered, Failed, RawTarget, Upstream};
 use crate::waiting::Expected;
 
 /// How long is waited for an answer where there is no limit.
@@ -98,7 +102,7 @@ impl Exchange<'_> {
         let client = gate.map(|gate| Client {
             gate,
             in_flight: session.as_ref().map(|session| session.in_flight.clone()),
-            route: route.clone(),
+            endpoint: route.endpoint.clone(),
         });
         Ok(Prepared { request, client, wanted, expected, session, withholds_credentials })
     }
@@ -186,14 +190,22 @@ impl Exchange<'_> {
             Some(timeout) => timeout,
             None => config.answer_timeout,
         };
-        let patience = Patience { answer, idle: config.services.idle };
+        let limits = TimeLimits { answer, idle: config.services.idle };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
         let work = pin!(async {
-            let upstream = &self.route.upstream;
-            let sent =
-                upstream.send(request, client.as_ref(), patience, &config.services, &config.memory).await;
-            let answered = sent.map_err(|failed| told(record, failed))?;
-            let mut answer = self.answer(answered, wanted, expected, session, record).await?;
+            let mut answer = match &self.route.destination {
+                Destination::Http(upstream) => {
+                    let sent = upstream
+                        .send(request, client.as_ref(), limits, &config.services, &config.memory)
+                        .await;
+                    let answered = sent.map_err(|failed| told(record, failed))?;
+                    self.answer(upstream, answered, wanted, expected, session, record).await?
+                }
+                // Boxed: few requests go this way.
+                Destination::Other(target) => {
+                    Box::pin(self.ask(&**target, request, limits, expected, session, record)).await?
+                }
+            };
             if let Answer::Response(response) = &mut answer
                 && withholds_credentials
             {
@@ -207,10 +219,58 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for an answer that comes to the internal port.
+    /// Sends a request to a target that is no HTTP service, and answers with what it says.
+    async fn ask(
+        &self,
+        target: &dyn Target,
+        request: Request<RequestBody>,
+        limits: TimeLimits,
+        expected: Option<Expected>,
+        session: Option<InSession>,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
+        let upload = request.body().upload();
+        // A 100 never comes from it.
+        upload.as_ref().inspect(|upload| upload.is_wanted());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let (sent, step) = (Instant::now(), limits.step(upload.is_some()));
+        let mut sending = target.send(request, limits);
+        let result = loop {
+            let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
+            let (until, now) = (limits.until(awaited), Instant::now());
+            if until <= now {
+                return Err(told(record, Failed::silent(awaited)));
+            }
+            if let Ok(result) = timeout_at(until.min(now + step).into(), &mut sending).await {
+                break result;
+            }
+        };
+        let fault = upload.and_then(|upload| upload.fault());
+        let mut response = result.map_err(|error| told(record, Failed::of_target(&error, fault)))?;
+        match (response.status(), expected) {
+            (StatusCode::ACCEPTED, Some(expected)) => {
+                return self.answer_later(ready(()), expected, session, record).await;
+            }
+            (status, _) if status.is_informational() => {
+                let error = TargetError::Unreachable(format!("its answer has the status {status}"));
+                return Err(told(record, Failed::of_target(&error, None)));
+            }
+            _ => {}
+        }
+        head::for_client(&mut response, &self.route.endpoint.response_headers);
+        self.begins(session.as_ref(), InFlight::answers)?;
+        record.answered(response.status());
+        if let Some(gate) = &self.peer.gate {
+            gate.count(response.body().len(), &self.proxy.config.memory);
+        }
+        let record = record.take();
+        Ok(Answer::Response(response.map(|body| Whole::new(body, session, record).boxed_unsync())))
+    }
+
+    /// Waits for an answer that comes to the internal port, while `reading` reads what the service has answered.
     async fn answer_later(
         &self,
-        accepted: Relay,
+        reading: impl Future<Output = ()>,
         expected: Expected,
         session: Option<InSession>,
         record: &mut Record,
@@ -218,7 +278,7 @@ impl Exchange<'_> {
         let mut answering = pin!(expected.answer());
         let answer = tokio::select! {
             answer = &mut answering => answer,
-            () = accepted.discard() => answering.await,
+            () = reading => answering.await,
         };
         let answer = answer.map_err(|_| Rejection::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
@@ -232,6 +292,7 @@ impl Exchange<'_> {
 
     async fn answer(
         &self,
+        upstream: &Arc<Upstream>,
         answered: Answered,
         wanted: Option<HeaderValue>,
         expected: Option<Expected>,
@@ -240,7 +301,7 @@ impl Exchange<'_> {
     ) -> Result<Answer, Rejection> {
         let Answered { mut response, link, server } = answered;
         let idle = self.proxy.config.services.idle;
-        record.heard(response.status(), self.route.upstream.server(server));
+        record.heard(response.status(), upstream.server(server));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Rejection::Unreachable)?;
@@ -250,24 +311,24 @@ impl Exchange<'_> {
             }
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
-                let failed = self.route.upstream.is_invalid(server, "a 101 that nobody has asked for");
+                let failed = upstream.is_invalid(server, "a 101 that nobody has asked for");
                 return Err(told(record, failed));
             }
             (StatusCode::ACCEPTED, _, Some(expected)) => {
-                let (body, upstream) = (response.into_body(), self.route.upstream.clone());
-                let accepted = Relay::new(body, link, (upstream, server), idle, None, Record::default());
+                let from = (upstream.clone(), server);
+                let accepted = Relay::new(response.into_body(), link, from, idle, None, Record::default());
                 // Boxed: most answers do not come this way.
-                return Box::pin(self.answer_later(accepted, expected, session, record)).await;
+                return Box::pin(self.answer_later(accepted.discard(), expected, session, record)).await;
             }
             _ => {}
         }
         if let Err(fault) = head::one_body_end(&mut response) {
-            return Err(told(record, self.route.upstream.is_invalid(server, fault)));
+            return Err(told(record, upstream.is_invalid(server, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
         record.answered(response.status());
-        let (upstream, record) = (self.route.upstream.clone(), record.take());
+        let (upstream, record) = (upstream.clone(), record.take());
         Ok(Answer::Response(
             response
                 .map(|body| Relay::new(body, link, (upstream, server), idle, session, record).boxed_unsync()),
@@ -278,7 +339,7 @@ impl Exchange<'_> {
 /// Notes why a service has failed; returns what the client is told of it.
 fn told(record: &mut Record, failed: Failed) -> Rejection {
     record.failed(failed.reason.as_ref());
-    failed.refusal
+    failed.rejection
 }
 
 /// The target of the request to a service: the query as it came (d27), behind one that the path may have by now, and how

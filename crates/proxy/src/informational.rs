@@ -10,9 +10,9 @@ use http::{HeaderMap, Request, StatusCode};
 use listener::Gate;
 
 use crate::body::{RequestBody, Upload};
+use crate::definition::Endpoint;
 use crate::head;
 use crate::in_flight::InFlight;
-use crate::table::Route;
 
 /// The most informational answers that one request gets; the rest is dropped.
 const MOST: usize = 16;
@@ -23,12 +23,12 @@ pub(crate) struct Client {
     pub(crate) gate: Gate,
     /// `None`: the request belongs to no session.
     pub(crate) in_flight: Option<Arc<InFlight>>,
-    pub(crate) route: Arc<Route>,
+    pub(crate) endpoint: Arc<Endpoint>,
 }
 
 impl Client {
     fn pass(&self, status: StatusCode, mut headers: HeaderMap) {
-        head::informational(&mut headers, &self.route.endpoint.response_headers);
+        head::informational(&mut headers, &self.endpoint.response_headers);
         let head = encode(status, &headers);
         match &self.in_flight {
             Some(in_flight) => in_flight.interim(head),

@@ -12,6 +12,7 @@ use crate::limit::Limiter;
 use crate::metrics::{EndpointLabels, Metrics, ProxyEndpoint};
 use crate::path::{PathRefusal, PathRules, PathView, Pattern};
 use crate::routes::{Overlap, Routed, Routes};
+use crate::target::{Target, TargetMaker};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
 /// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
@@ -28,7 +29,7 @@ pub(crate) struct Table {
 pub(crate) struct Route {
     /// The id of its API.
     pub(crate) api: Arc<str>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) pattern: Pattern,
     pub(crate) rules: PathRules,
     /// Where its token is, if one is required.
@@ -36,18 +37,33 @@ pub(crate) struct Route {
     pub(crate) limiter: Option<Arc<Limiter>>,
     /// The headers of which a service must see one value: those that the definition sets, and that of the token.
     pub(crate) set: Arc<[HeaderName]>,
-    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) destination: Destination,
     /// Looked up by the first request.
     pub(crate) counters: OnceLock<Arc<ProxyEndpoint>>,
 }
 
+/// The target of a route.
+///
+/// HTTP services are not behind the trait object, since all but few requests are for them: a trait object would cost
+/// each of these a second allocation, of a future that holds every state of an exchange. Their answers are streams,
+/// too, each with the connection that it comes over.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    Http(Arc<Upstream>),
+    Other(Arc<dyn Target>),
+}
+
 impl Table {
     /// Compiles the definitions. Upstreams and limits that have not changed are taken over from the table before, with
-    /// their connections and counts.
+    /// their connections and counts. `make` gives endpoints that have no HTTP service their target.
     ///
     /// # Errors
     /// What cannot be served: with the pointer of each fault inside the document of its API.
-    pub(crate) fn build(apis: &[Arc<Api>], before: &Self) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
+    pub(crate) fn build(
+        apis: &[Arc<Api>],
+        before: &Self,
+        make: &TargetMaker,
+    ) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
         let (mut table, mut routes, mut faults) = (Self::default(), Vec::new(), Vec::new());
         let system = SystemRoots::default();
         for api in apis.iter().filter(|api| api.active) {
@@ -81,15 +97,19 @@ impl Table {
                 let token_sources = api.token_sources.clone().filter(|_| endpoint.secured);
                 let of_token = token_sources.iter().filter_map(|sources| sources.header.as_ref());
                 let set = endpoint.set().chain(of_token).cloned().collect();
+                let destination = match make(api, endpoint) {
+                    Some(target) => Destination::Other(target),
+                    None => Destination::Http(upstream.clone()),
+                };
                 routes.push(Route {
                     api: api.id.clone(),
-                    endpoint: endpoint.clone(),
+                    endpoint: Arc::new(endpoint.clone()),
                     pattern,
                     rules: api.path_rules,
                     token_sources,
                     limiter,
                     set,
-                    upstream: upstream.clone(),
+                    destination,
                     counters: OnceLock::new(),
                 });
             }
@@ -165,6 +185,16 @@ impl Routed for Arc<Route> {
     }
 }
 
+impl Destination {
+    /// The value of the label `target`.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Other(target) => target.label(),
+        }
+    }
+}
+
 impl Route {
     /// Where its requests are counted.
     pub(crate) fn counters(&self, metrics: &Metrics) -> Arc<ProxyEndpoint> {
@@ -174,7 +204,7 @@ impl Route {
                 endpoint: self.endpoint.id.clone(),
                 method: self.endpoint.method.as_str().into(),
                 path: self.endpoint.path_regex.as_str().into(),
-                target: "http",
+                target: self.destination.label(),
                 response_from: self.endpoint.response_from.as_str(),
             })
         };

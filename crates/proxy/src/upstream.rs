@@ -29,11 +29,13 @@ use crate::definition::{TargetConfig, UpstreamConfig};
 use crate::informational::{Client, Watcher};
 use crate::metrics::Metrics;
 use crate::rejection::Rejection;
+use crate::target::TargetError;
+use crate::time_limits::{Awaited, TimeLimits};
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
 pub(crate) use failure::{Failure, Kind};
-pub(crate) use link::{AnswerBody, Link, Patience, SendError};
+pub(crate) use link::{AnswerBody, Link, SendError};
 pub(crate) use respelling::RawTarget;
 use server::Server;
 pub(crate) use streams::Place;
@@ -79,9 +81,34 @@ impl Default for ServiceLimits {
 /// No answer: what the client is told, and why.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    pub(crate) refusal: Rejection,
+    pub(crate) rejection: Rejection,
     /// `None` if the client is to blame.
     pub(crate) reason: Option<Failure>,
+}
+
+impl Failed {
+    /// A limit of time is exceeded while this side is waited for.
+    pub(crate) fn silent(awaited: Awaited) -> Self {
+        match awaited {
+            Awaited::Client(_) => Self { rejection: Rejection::ClientSilent, reason: None },
+            Awaited::Service(_) | Awaited::Answer(_) => {
+                let reason = Some(Failure::new(Kind::Silent, ""));
+                Self { rejection: Rejection::ServiceSilent, reason }
+            }
+        }
+    }
+
+    /// A target has failed that is no HTTP service; what is wrong with the request's body comes first.
+    pub(crate) fn of_target(error: &TargetError, fault: Option<BodyFault>) -> Self {
+        if let Some(rejection) = fault.and_then(of_body) {
+            return Self { rejection, reason: None };
+        }
+        let (rejection, kind) = match error {
+            TargetError::Unreachable(_) => (Rejection::Unreachable, Kind::Connect),
+            TargetError::Busy(_) => (Rejection::Busy, Kind::Busy),
+        };
+        Self { rejection, reason: Some(Failure::new(kind, error)) }
+    }
 }
 
 /// The servers of an API.
@@ -152,7 +179,7 @@ impl Upstream {
         &self,
         mut request: Request<RequestBody>,
         client: Option<&Client>,
-        patience: Patience,
+        time_limits: TimeLimits,
         limits: &ServiceLimits,
         memory: &Arc<Memory>,
     ) -> Result<Answered, Failed> {
@@ -172,7 +199,7 @@ impl Upstream {
                 Err(failure) => {
                     self.complain(server, &failure);
                     if failure.kind == Kind::Exhausted {
-                        return Err(Failed { refusal: Rejection::Exhausted, reason: Some(failure) });
+                        return Err(Failed { rejection: Rejection::Exhausted, reason: Some(failure) });
                     }
                     if failure.kind != Kind::Busy {
                         self.failed(at);
@@ -197,7 +224,7 @@ impl Upstream {
             // A server that closes a new HTTP/1 connection at once would do so again.
             let most = if link.fresh && !link.is_http2() { 1 } else { RESENDS };
             let watcher = Watcher::new(&request, client);
-            match link.send(request, watcher, patience).await {
+            match link.send(request, watcher, time_limits).await {
                 Ok(response) if response.headers().len() <= limits.fields => {
                     if let Some(upload) = &upload {
                         upload.answered();
@@ -242,18 +269,18 @@ impl Upstream {
                 Err(error) => return Err(self.give_up(at, &error, upload.as_deref())),
             }
         }
-        let refusal = match &reason {
+        let rejection = match &reason {
             Some(failure) if failure.kind == Kind::Busy => Rejection::Busy,
             _ => Rejection::Unreachable,
         };
-        Err(Failed { refusal, reason })
+        Err(Failed { rejection, reason })
     }
 
     /// No server is asked any more.
     fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
-        let refusal = refusal(error, upload);
-        if refusal == Rejection::NoRoom {
-            return Failed { refusal, reason: Some(Failure::new(Kind::NoRoom, "")) };
+        let rejection = rejection(error, upload);
+        if rejection == Rejection::NoRoom {
+            return Failed { rejection, reason: Some(Failure::new(Kind::NoRoom, "")) };
         }
         let reason = match error {
             _ if upload.and_then(Upload::fault).is_some() => None,
@@ -268,7 +295,7 @@ impl Upstream {
             self.complain(&self.servers[at], failure);
             self.failed(at);
         }
-        Failed { refusal, reason }
+        Failed { rejection, reason }
     }
 
     /// Says in the log what is wrong with a server, at a bounded rate.
@@ -289,7 +316,7 @@ impl Upstream {
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(Kind::Protocol, detail);
         self.complain(&self.servers[at], &failure);
-        Failed { refusal: Rejection::Unreachable, reason: Some(failure) }
+        Failed { rejection: Rejection::Unreachable, reason: Some(failure) }
     }
 
     /// Takes note of an answer: it may say that there is nobody behind it.
@@ -361,18 +388,25 @@ impl Upstream {
 }
 
 /// What the client is told; what is wrong with its body comes first.
-fn refusal(error: &SendError, upload: Option<&Upload>) -> Rejection {
-    match upload.and_then(Upload::fault) {
-        Some(BodyFault::TooLarge) => Rejection::TooLarge,
-        Some(BodyFault::Broken) => Rejection::ClientBroken,
-        Some(BodyFault::NoRoom) => Rejection::NoRoom,
-        Some(BodyFault::SentAgain) | None => match error {
-            SendError::ClientSilent => Rejection::ClientSilent,
-            SendError::ServiceSilent => Rejection::ServiceSilent,
-            SendError::NotSent(_)
-            | SendError::Unprocessed(_)
-            | SendError::Closed(_)
-            | SendError::Garbage(_) => Rejection::Unreachable,
-        },
+fn rejection(error: &SendError, upload: Option<&Upload>) -> Rejection {
+    if let Some(rejection) = upload.and_then(Upload::fault).and_then(of_body) {
+        return rejection;
+    }
+    match error {
+        SendError::ClientSilent => Rejection::ClientSilent,
+        SendError::ServiceSilent => Rejection::ServiceSilent,
+        SendError::NotSent(_) | SendError::Unprocessed(_) | SendError::Closed(_) | SendError::Garbage(_) => {
+            Rejection::Unreachable
+        }
+    }
+}
+
+/// What the client is told of a body that is not whole; `None` if the request is sent again.
+fn of_body(fault: BodyFault) -> Option<Rejection> {
+    match fault {
+        BodyFault::TooLarge => Some(Rejection::TooLarge),
+        BodyFault::Broken => Some(Rejection::ClientBroken),
+        BodyFault::NoRoom => Some(Rejection::NoRoom),
+        BodyFault::SentAgain => None,
     }
 }

@@ -13,6 +13,7 @@ use super::{Apis, Changing, Definitions, Environment, Standing, Store, StoreErro
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
+use crate::target::TargetMaker;
 
 /// Why the definitions of a node cannot be served at its start. Each fault is a line.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,19 @@ impl Apis {
         store: Box<dyn Store>,
         environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
+        Self::load_with_targets(file, store, environment, Box::new(|_, _| None))
+    }
+
+    /// Does the same where endpoints may have other targets than HTTP services: `targets` makes these.
+    ///
+    /// # Errors
+    /// As [`Apis::load`].
+    pub fn load_with_targets(
+        file: Definitions,
+        store: Box<dyn Store>,
+        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        targets: TargetMaker,
+    ) -> Result<(Self, Vec<Warning>), LoadError> {
         let environment: Environment = Box::new(environment);
         let Definitions { apis: of_file } = file;
         let now = now();
@@ -58,13 +72,14 @@ impl Apis {
         let mut warnings = overlay(&mut standing, &*store, &environment)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
-            Table::build(&list(&standing), &Table::default()).map_err(LoadError::Together)?;
+            Table::build(&list(&standing), &Table::default(), &targets).map_err(LoadError::Together)?;
         warnings.extend(of_table.iter().cloned());
         let base = of_file.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
         let warned = of_table.into_iter().map(|warning| warning.0).collect();
         let apis = Self {
             store,
             environment,
+            targets,
             warns_of_cookies: false,
             changing: Mutex::new(Changing { base, warnings: warned }),
             standing: ArcSwap::from_pointee(standing),

@@ -8,9 +8,10 @@ use http::{HeaderValue, Request};
 use tokio::time::{sleep, timeout};
 
 use super::server::Server;
-use super::{Patience, ServiceLimits, Upstream};
+use super::{ServiceLimits, Upstream};
 use crate::body::RequestBody;
 use crate::definition::HealthCheck;
+use crate::time_limits::TimeLimits;
 
 /// How much shorter or longer than it is configured a pause may be: so checks of many nodes do not come at once.
 const JITTER: f64 = 0.1;
@@ -77,8 +78,8 @@ async fn is_good(upstream: &Upstream, server: &Server, check: &HealthCheck, limi
     if !link.is_http2() {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let patience = Patience { answer: check.timeout, idle: check.timeout };
-    let answer = link.send(request, None, patience).await;
+    let time_limits = TimeLimits { answer: check.timeout, idle: check.timeout };
+    let answer = link.send(request, None, time_limits).await;
     answer.is_ok_and(|answer| answer.status().is_success() || answer.status().is_redirection())
 }
 

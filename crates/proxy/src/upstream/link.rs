@@ -28,8 +28,9 @@ use super::failure::{Failure, Kind};
 use super::http2::{self, Http2, Sending};
 use super::respelling::Slot;
 use super::streams::Place;
-use crate::body::{Awaited, RequestBody};
+use crate::body::RequestBody;
 use crate::informational::Watcher;
+use crate::time_limits::{Awaited, TimeLimits};
 
 /// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400 KiB, which it would
 /// hold for each client that is slow.
@@ -81,15 +82,6 @@ enum Driver {
 pub(crate) enum AnswerBody {
     Http1(Incoming),
     Http2(RecvStream),
-}
-
-/// How long an exchange may stand still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// For the answer to begin, once the service has the request.
-    pub(crate) answer: Duration,
-    /// Between two pieces of a body, in either direction.
-    pub(crate) idle: Duration,
 }
 
 /// No answer has begun.
@@ -191,14 +183,13 @@ impl Link {
         &mut self,
         mut request: Request<RequestBody>,
         watcher: Option<Watcher>,
-        patience: Patience,
+        limits: TimeLimits,
     ) -> Result<Response<AnswerBody>, SendError> {
         // A body may take longer than its answer: the stream is open until both have ended.
         request.body_mut().occupy(self.place.clone());
         let upload = request.body().upload();
         let (sent, Self { sender, driver, silence, stray, .. }) = (Instant::now(), self);
-        // What is waited for changes while a body is sent: then it is looked at more often.
-        let step = if upload.is_some() { patience.answer.min(patience.idle) } else { patience.answer };
+        let step = limits.step(upload.is_some());
         silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
             Sender::Http1(sender, slot) => {
@@ -237,14 +228,12 @@ impl Link {
             // Whatever the service sends: its time counts.
             while Pin::new(&mut unconstrained(silence.as_mut())).poll(cx).is_ready() {
                 let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
-                let (until, error) = match awaited {
-                    Awaited::Client(since) => (since + patience.idle, SendError::ClientSilent),
-                    Awaited::Service(since) => (since + patience.idle, SendError::ServiceSilent),
-                    Awaited::Answer(since) => (since + patience.answer, SendError::ServiceSilent),
-                };
-                let now = silence.deadline().into_std();
+                let (until, now) = (limits.until(awaited), silence.deadline().into_std());
                 if until <= now {
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(Err(match awaited {
+                        Awaited::Client(_) => SendError::ClientSilent,
+                        Awaited::Service(_) | Awaited::Answer(_) => SendError::ServiceSilent,
+                    }));
                 }
                 silence.as_mut().reset(until.min(now + step).into());
             }

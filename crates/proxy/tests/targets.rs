@@ -1,0 +1,214 @@
+//! Endpoints whose target is no HTTP service, behind a real port.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::{Cors, TokenConfig, Verifier};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use listener::{Answer, App, Body, ClientBody, Limits, Listener, Peer, Places, WhenFull};
+use memory::Memory;
+use metric::Registry;
+use rig_proxy::{
+    Apis, AsyncAnswer, Config, Definitions, MemoryStore, Metrics, Proxy, Sent, ServiceLimits, Target,
+    TargetError, TimeLimits, Waiting, WaitingConfig,
+};
+use seal::{Incarnation, Purpose, Seal};
+use serde_json::json;
+use session::{MemoryLog, Sessions};
+use telemetry::{Exposition, Reporter};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc, watch};
+
+/// Answers as the path says.
+#[derive(Debug)]
+struct Broker {
+    /// Hears of requests that it has only accepted.
+    accepted: mpsc::UnboundedSender<String>,
+}
+
+impl Target for Broker {
+    fn label(&self) -> &'static str {
+        "broker"
+    }
+
+    fn send(&self, request: Request<Body>, _: TimeLimits) -> Sent<'_> {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let unreachable = |error: &dyn ToString| TargetError::Unreachable(error.to_string());
+            let body = body.collect().await.map_err(|error| unreachable(&error))?.to_bytes();
+            let answer = match head.uri.path() {
+                "/echo" => Response::builder().header("x-method", head.method.as_str()).body(body),
+                "/accepted" => {
+                    self.accepted.send(head.uri.to_string()).expect("the test hears");
+                    Response::builder().status(202).body(Bytes::new())
+                }
+                "/upgrade" => Response::builder().status(101).body(Bytes::new()),
+                "/unreachable" => return Err(unreachable(&"no broker")),
+                "/busy" => return Err(TargetError::Busy("full".to_owned())),
+                _ => pending().await,
+            };
+            answer.map_err(|error| unreachable(&error))
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Port(Arc<Proxy>);
+
+impl App for Port {
+    async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
+        self.0.call(request, peer).await
+    }
+}
+
+struct World {
+    address: SocketAddr,
+    waiting: Arc<Waiting>,
+    asked: Mutex<mpsc::UnboundedReceiver<String>>,
+    registry: Registry,
+    _leave: watch::Sender<bool>,
+}
+
+impl World {
+    fn new() -> Self {
+        let endpoint = |id: &str, more: serde_json::Value| {
+            let mut endpoint = json!({"id": id, "path_regex": format!("/{id}"), "method": "POST"});
+            let members = more.as_object().expect("an object").clone();
+            endpoint.as_object_mut().expect("an object").extend(members);
+            endpoint
+        };
+        let endpoints = [
+            endpoint("echo", json!({"max_body_bytes": 10, "response_headers": {"x-added": "1"}})),
+            endpoint("accepted", json!({"response_from": "http_async"})),
+            endpoint("upgrade", json!({})),
+            endpoint("unreachable", json!({})),
+            endpoint("busy", json!({})),
+            endpoint("silent", json!({"timeout_ms": 50})),
+            endpoint("http", json!({})),
+        ];
+        let definition = json!([{
+            "id": "api",
+            "name": "api",
+            "version_data": {"default": {"endpoints": endpoints}},
+            // Nobody listens there.
+            "proxy": {"target_url": "http://127.0.0.1", "port": 1},
+        }]);
+        let (definitions, _) = Definitions::parse(&definition, &|_| None).expect("a definition");
+        let (accepted, asked) = mpsc::unbounded_channel();
+        let broker: Arc<dyn Target> = Arc::new(Broker { accepted });
+        let apis = Apis::load_with_targets(
+            definitions,
+            Box::new(MemoryStore::default()),
+            |_| None,
+            Box::new(move |_, endpoint| (&*endpoint.id != "http").then(|| broker.clone())),
+        );
+        let tokens = TokenConfig {
+            key: None,
+            algorithms: "HS256".parse().expect("an algorithm"),
+            issuer: None,
+            audience: Vec::new(),
+            leeway: Duration::ZERO,
+        };
+        let config = Config {
+            cors: Cors::default(),
+            answer_timeout: Duration::from_secs(5),
+            services: ServiceLimits::default(),
+            memory: Memory::new(1 << 20),
+        };
+        let seal = Seal::new(None, Purpose::Correlation, Incarnation::unnamed());
+        let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal));
+        let mut registry = Registry::default();
+        let proxy = Proxy::new(
+            config,
+            Arc::new(apis.expect("it can be served").0),
+            waiting.clone(),
+            Arc::new(Verifier::new(&tokens).expect("no key")),
+            Sessions::new(session::Config::default(), MemoryLog::default())
+                .expect("there is nothing to load"),
+            Arc::new(Metrics::register(&mut registry)),
+            Arc::new(Reporter::new(false, None)),
+        );
+        let listener = Listener::bind(listener::Config {
+            address: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            places: Places::new(
+                Limits::default(),
+                WhenFull::Refuse,
+                Arc::new(listener::Metrics::register(&mut registry)),
+            ),
+            proxies: Default::default(),
+            proxy_protocol: false,
+        });
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (leave, leaving) = watch::channel(false);
+        tokio::spawn(listener.serve(Port(Arc::new(proxy)), leaving));
+        Self { address, waiting, asked: Mutex::new(asked), registry, _leave: leave }
+    }
+
+    /// The answer as text.
+    async fn ask(&self, path: &str, body: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).await.expect("it listens");
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        socket.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("a text");
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_target_answers() {
+    let world = World::new();
+    let answer = world.ask("/echo", "hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("x-method: POST\r\n") && answer.contains("x-added: 1\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    let text = Exposition::Prometheus.text(&world.registry);
+    let is_counted = |line: &str| line.contains(r#"path="/echo""#) && line.contains(r#"target="broker""#);
+    assert!(text.lines().any(is_counted), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_target_does_not_answer_has_a_status() {
+    let world = World::new();
+    for (path, status) in [
+        ("/unreachable", "502 Bad Gateway"),
+        ("/busy", "503 Service Unavailable"),
+        ("/silent", "502 Bad Gateway"),
+        ("/upgrade", "502 Bad Gateway"),
+        ("/http", "502 Bad Gateway"),
+    ] {
+        let answer = world.ask(path, "x").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_does_not_reach_it() {
+    let answer = World::new().ask("/echo", "0123456789a").await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn the_answer_may_come_to_the_internal_port() {
+    let world = World::new();
+    let answering = async {
+        let target = world.asked.lock().await.recv().await.expect("it is asked");
+        let (_, token) = target.split_once("correlation=").expect("a token");
+        let answer =
+            AsyncAnswer { status: StatusCode::CREATED, headers: HeaderMap::new(), body: "later".into() };
+        world.waiting.deliver(token, answer)
+    };
+    let (answer, delivered) = tokio::join!(world.ask("/accepted", ""), answering);
+    assert_eq!(delivered, Ok(()));
+    assert!(answer.starts_with("HTTP/1.1 201 Created\r\n") && answer.ends_with("later"), "{answer}");
+}
