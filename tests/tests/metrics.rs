@@ -92,6 +92,20 @@ fn f30_the_scraper_chooses_the_format_and_promtool_finds_no_fault() {
     assert_eq!(names("text/plain"), names("application/openmetrics-text"));
 }
 
+#[test]
+fn every_metric_has_a_help_text_and_is_documented() {
+    let (gateway, _upstream) = busy();
+    let (_, text) = scraped(&gateway, Some("text/plain"));
+    let documents = ["observability", "sessions"].map(|name| {
+        let path = format!("{}/../docs/{name}.md", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("a document")
+    });
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help text");
+        assert!(documents.concat().contains(name), "{name} is not documented");
+    }
+}
+
 /// Prometheus itself, which ends with its variable.
 struct Prometheus {
     child: Child,

@@ -16,21 +16,22 @@ metric::labels! {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
+struct ByInternalRefusal {
     reason: InternalRefusal,
 }
 
 metric::families! {
     /// The metrics of the internal port.
     pub(crate) struct Metrics {
-        /// Requests that the internal port refused for the web page or the host name that they came with
-        refused: Family<ByReason, Counter> = "rig_internal_requests_refused_total";
+        /// Requests that the internal port refused for the web page or the host name that they came
+        /// with
+        refused: Family<ByInternalRefusal, Counter> = "rig_internal_requests_refused_total";
     }
 }
 
 impl Metrics {
     /// Counts a request that was refused before its path and token were looked at.
     pub(crate) fn refused(&self, reason: InternalRefusal) {
-        self.refused.get_or_create(&ByReason { reason }).inc();
+        self.refused.get_or_create(&ByInternalRefusal { reason }).inc();
     }
 }

@@ -32,7 +32,7 @@ struct ByTransport {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
+struct ByCloseReason {
     transport: Transport,
     reason: CloseReason,
 }
@@ -57,7 +57,7 @@ metric::families! {
         /// Connections opened, by transport
         opened: Family<ByTransport, Counter> = "rig_connections_opened_total";
         /// Connections closed, by transport and reason
-        closed: Family<ByReason, Counter> = "rig_connections_closed_total";
+        closed: Family<ByCloseReason, Counter> = "rig_connections_closed_total";
         /// Connections closed because their outbox was full
         overflows: Family<ByTransport, Counter> = "rig_outbox_overflows_total";
         /// Connections terminated because their session was revoked
@@ -66,9 +66,11 @@ metric::families! {
         payload_after_kill: Counter = "rig_revocation_payload_after_kill_total";
         /// From the request for a revocation to the last of its connections closed
         time_to_kill: Histogram = "rig_revocation_time_to_kill_seconds", Histogram::new(Metrics::TIME_TO_KILL);
-        /// Events on their way to connections and the lists of their receivers, in bytes; publishers wait at 16 MiB
+        /// Events on their way to connections and the lists of their receivers, in bytes;
+        /// publishers wait at 16 MiB
         under_way: Sampled<Gauge> = "rig_deliveries_under_way_bytes";
-        /// Bytes queued in outboxes, bodies, answers and copies for resending; at WAITING_BYTES the fullest are evicted
+        /// Bytes queued in outboxes, bodies, answers and copies for resending; at WAITING_BYTES the
+        /// fullest are evicted
         waiting_bytes: Sampled<Gauge> = "rig_waiting_bytes";
         /// Outboxes, mailboxes, answers and bodies evicted at WAITING_BYTES
         waiting_evicted: Sampled<Counter> = "rig_waiting_evicted_total";
@@ -80,7 +82,8 @@ metric::families! {
         events_received: Counter = "rig_events_received_total";
         /// Events that at least one connection wants, by event type
         forwarded: Family<ByType, Counter> = "rig_consumed_events_forwarded_total";
-        /// Events for connections: each counts once for each connection that wants it, when it is accepted
+        /// Events for connections: each counts once for each connection that wants it, when it is
+        /// accepted
         deliveries: Counter = "rig_deliveries_total";
         /// Entries in the set now
         set_items_current: Sampled<Family<BySet, Gauge>> = "rig_distributed_set_items_current";
@@ -100,8 +103,8 @@ impl Metrics {
     /// How many event types get a label of their own.
     pub const EVENT_TYPE_LABELS: usize = 500;
 
-    /// Bounds of the buckets of times to kill, in seconds: most are a millisecond; five seconds is when a client that
-    /// does not close is left.
+    /// Bounds of the buckets of times to kill, in seconds. Most take a millisecond; after five
+    /// seconds, the socket of a client that does not close is closed.
     pub const TIME_TO_KILL: [f64; 12] =
         [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 6.0];
 
@@ -115,7 +118,8 @@ impl Metrics {
         self.families.payload_after_kill.get()
     }
 
-    /// Says where the values come from that are looked up at each scrape, and counts how long revocations take.
+    /// Sets what the sampled metrics are refreshed from at each scrape, and observes how long
+    /// revocations take.
     pub(crate) fn watch(
         &self,
         sessions: &Sessions,
@@ -154,12 +158,13 @@ impl Metrics {
         self.families.opened.get_or_create(&ByTransport { transport }).inc();
     }
 
-    /// A connection is gone; `late` payloads were written to it after its session was revoked.
+    /// Counts a closed connection; `late` payloads were written to it after its session was
+    /// revoked.
     pub(crate) fn closed(&self, transport: Transport, reason: CloseReason, late: u64) {
         let families = &self.families;
         families.payload_after_kill.inc_by(late);
         families.connections.get_or_create(&ByTransport { transport }).dec();
-        families.closed.get_or_create(&ByReason { transport, reason }).inc();
+        families.closed.get_or_create(&ByCloseReason { transport, reason }).inc();
         match reason {
             CloseReason::OutboxOverflow => {
                 _ = families.overflows.get_or_create(&ByTransport { transport }).inc()
@@ -173,7 +178,7 @@ impl Metrics {
         self.families.events_received.inc();
     }
 
-    /// An event of this type is for so many connections.
+    /// Counts an event of this type for that many connections.
     pub(crate) fn event_forwarded(&self, event_type: &str, receivers: usize) {
         let label = ByType { r#type: self.event_type_label(event_type) };
         self.families.forwarded.get_or_create(&label).inc();

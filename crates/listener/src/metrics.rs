@@ -14,9 +14,10 @@ metric::labels! {
         ConnectionsPerAddress = "connections_per_address",
         /// The process has no file descriptor left for clients.
         Descriptors = "descriptors",
-        /// The head of a request is larger than allowed, or is not what a head should be.
+        /// The head of a request is too large, too slow or malformed.
         Head = "head",
-        /// No header of the PROXY protocol began it, or one of somebody who is not trusted (`PROXY_PROTOCOL`).
+        /// It did not begin with a header of the PROXY protocol, or its peer is not trusted
+        /// (`PROXY_PROTOCOL`).
         ProxyProtocol = "proxy_protocol",
         /// The request is not one that opens a connection.
         BadRequest = "bad_request",
@@ -26,7 +27,7 @@ metric::labels! {
         Origin = "origin",
         /// The token's session is revoked.
         SessionBlacklisted = "session_blacklisted",
-        /// `SUBSCRIPTION_CHECK` said no.
+        /// `SUBSCRIPTION_CHECK` denied the subscriptions.
         SubscriptionCheck = "subscription_check",
         /// The node is shutting down.
         Shutdown = "shutdown",
@@ -34,7 +35,7 @@ metric::labels! {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
+struct ByRefusal {
     reason: RefusalReason,
 }
 
@@ -44,13 +45,13 @@ metric::families! {
         /// TCP connections of clients, on all ports
         pub(crate) tcp_connections: Gauge = "rig_tcp_connections";
         /// Clients turned away before they had a connection
-        refused: Family<ByReason, Counter> = "rig_connections_refused_total";
+        refused: Family<ByRefusal, Counter> = "rig_connections_refused_total";
     }
 }
 
 impl Metrics {
     /// Counts a client that was turned away, here or by the application.
     pub fn refused(&self, reason: RefusalReason) {
-        self.refused.get_or_create(&ByReason { reason }).inc();
+        self.refused.get_or_create(&ByRefusal { reason }).inc();
     }
 }

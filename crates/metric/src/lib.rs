@@ -1,8 +1,9 @@
-//! How a room declares what it counts, each family in one place.
+//! Declares what a room counts, each family in one place.
 //!
-//! [`families!`] makes a struct whose fields are metrics: the doc comment of a field is its HELP text, and the name is
-//! the one that queries use. [`labels!`] makes enums whose variants are label values. [`Sampled`] is a metric that is
-//! refreshed when somebody scrapes. The crate does not know what is counted, nor how it is served (telemetry).
+//! [`families!`] defines a struct whose fields are metrics: the doc comment of a field is its HELP
+//! text, and the name is the one that queries use. [`labels!`] defines enums whose variants are
+//! label values. [`Sampled`] is a metric that is refreshed at each scrape. The crate knows neither
+//! what is counted nor how it is served (telemetry).
 
 mod sampled;
 
@@ -15,13 +16,13 @@ pub use sampled::Sampled;
 
 /// Declares a struct of metric families.
 ///
-/// `register` registers all of them; with `default` they count without being shown to anyone. A metric that is not
-/// made by `Default` is given after the name.
+/// `register` registers all of them; with `default` they count without being shown. An initial
+/// value other than the default follows the name.
 ///
 /// ```
 /// use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 ///
-/// metric::families! {
+/// rig_metric::families! {
 ///     /// What the kitchen counts.
 ///     pub struct Metrics {
 ///         /// Meals that left the kitchen
@@ -31,13 +32,14 @@ pub use sampled::Sampled;
 ///     }
 /// }
 ///
-/// let mut registry = metric::Registry::default();
+/// let mut registry = rig_metric::Registry::default();
 /// let metrics = Metrics::register(&mut registry);
 /// metrics.meals.inc();
 /// let mut text = String::new();
 /// prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
 /// assert!(text.starts_with("# HELP kitchen_meals Meals that left the kitchen.\n"));
-/// assert!(text.contains("\nkitchen_meals_total 1\n# HELP kitchen_waited_seconds From the order to the meal.\n"));
+/// assert!(text.contains("\nkitchen_meals_total 1\n"));
+/// assert!(text.contains("\n# HELP kitchen_waited_seconds From the order to the meal.\n"));
 /// ```
 #[macro_export]
 macro_rules! families {

@@ -1,4 +1,4 @@
-//! Metrics that are refreshed when somebody scrapes.
+//! Metrics that are refreshed at each scrape.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-/// A metric that is refreshed before each scrape: cheaper than to maintain it all the time. Clones are the same metric.
+/// A metric that is refreshed before each scrape: cheaper than to maintain it all the time. Clones
+/// are the same metric.
 #[derive(Clone)]
 pub struct Sampled<M>(Arc<Sample<M>>);
 
@@ -19,8 +20,8 @@ struct Sample<M> {
 type Refresh<M> = Box<dyn Fn(&M) + Send + Sync>;
 
 impl<M> Sampled<M> {
-    /// Sets what refreshes the metric. It must not hold the struct that this metric is a field of: neither would ever
-    /// be freed.
+    /// Sets what refreshes the metric. It must not hold the struct that this metric is a field of:
+    /// neither would ever be freed.
     ///
     /// # Panics
     /// Panics if it was set before.

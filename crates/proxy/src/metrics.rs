@@ -15,45 +15,45 @@ use telemetry::EndpointNames;
 use crate::apis::Apis;
 use crate::waiting::Waiting;
 
-/// Bounds of the buckets of the duration of requests, in seconds: a service next door needs one millisecond, a long
-/// download minutes.
+/// Bounds of the buckets of the duration of requests, in seconds: a service next door needs one
+/// millisecond, a long download minutes.
 const DURATION: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
 
-/// What stands where there is no endpoint (RIG).
+/// The labels of requests without an endpoint (RIG).
 const NONE: &str = "N/A";
 
-/// What endpoints share that came when there were too many.
+/// The label that endpoints beyond the limit share.
 const OTHER: &str = "other";
 
-/// Methods that are counted by name where they have no endpoint; all else a client makes up is [`OTHER`].
+/// Methods that are counted by name if they have no endpoint; any other is [`OTHER`].
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 metric::labels! {
-    /// What became of a request to the reverse proxy. The first six are RIG's words.
+    /// The outcome of a request to the reverse proxy. The first six are RIG's words.
     pub(crate) enum ProxyStatus {
-        /// It has its answer, whatever that says.
+        /// The client got the service's answer, whatever its status.
         Ok = "ok",
-        /// Its body broke off.
+        /// Its body is incomplete.
         BadRequest = "bad_request",
         /// No endpoint has its path and method.
         NotFound = "not_found",
-        /// No server of the service can be reached, or what it says is no HTTP.
+        /// No server of the service can be reached, or its answer is not HTTP.
         Unreachable = "unreachable",
         /// The service did not begin its answer in time.
         RequestTimeout = "request_timeout",
         /// No asynchronous answer came in time.
         ResponseTimeout = "response_timeout",
-        /// It needs a token of a legal session, and has none.
+        /// It requires a token of a legal session, and has none.
         Unauthenticated = "unauthenticated",
-        /// The claims of its token are not those required.
+        /// The claims of its token do not satisfy those required.
         Forbidden = "forbidden",
-        /// Its session or address has asked too often.
+        /// Its session or address exceeded the rate limit.
         TooManyRequests = "too_many_requests",
-        /// Its body is larger than allowed.
+        /// Its body exceeds the limit.
         TooLarge = "too_large",
         /// Its client stopped in the middle of the body.
         ClientTimeout = "client_timeout",
-        /// Its client went away before all of the answer had been taken.
+        /// Its client went away before it had all of the answer.
         ClientClosed = "client_closed",
         /// Its session was revoked, or its token expired.
         Killed = "killed",
@@ -63,7 +63,7 @@ metric::labels! {
         Unavailable = "unavailable",
     }
 
-    /// What the cache of verified tokens knew of a token.
+    /// The result of looking up a token in the cache of verified ones.
     pub(crate) enum TokenCacheResult {
         /// It was verified before.
         Hit = "hit",
@@ -75,11 +75,11 @@ metric::labels! {
 }
 
 impl ProxyStatus {
-    /// How many there are.
+    /// Number of variants.
     const COUNT: usize = Self::Unavailable as usize + 1;
 
-    /// Whether the gateway or the service failed a request whose client got this status, if any: a status that comes
-    /// from the service says so itself.
+    /// Returns whether the request failed for this reason; `status` was sent to its client. `Ok` is
+    /// no failure, even with a 5xx: that status is the service's.
     pub(crate) fn is_failure(self, status: Option<StatusCode>) -> bool {
         match self {
             Self::Ok => false,
@@ -161,40 +161,41 @@ metric::families! {
 pub struct Metrics {
     families: Families,
     endpoints: RwLock<HashMap<EndpointLabels, Arc<ProxyEndpoint>>>,
-    /// Of endpoints beyond the bound.
+    /// Endpoints beyond the limit.
     other: Arc<ProxyEndpoint>,
-    /// Of requests without an endpoint, by the places of [`METHODS`], and one more.
+    /// Requests without an endpoint, in the order of [`METHODS`]; the last is any other method.
     unmatched: [Arc<ProxyEndpoint>; METHODS.len() + 1],
     ejected: RwLock<HashMap<ByTarget, Counter>>,
     token_cache: [Counter; 3],
 }
 
-/// Those that every endpoint has a part in.
+/// The families that every endpoint has samples in.
 #[derive(Clone)]
-struct OfEndpoints {
+struct EndpointFamilies {
     requests: Family<ByRequest, Counter>,
     durations: Family<ByEndpoint, Histogram>,
     in_flight: Gauge,
 }
 
-/// The counters of one endpoint: counting costs an atomic operation, the duration a lock that nobody holds for long.
+/// The counters of one endpoint. Counting costs an atomic operation, and for the duration a lock
+/// held briefly.
 pub(crate) struct ProxyEndpoint {
     labels: EndpointLabels,
-    families: OfEndpoints,
-    /// Made when first used, so that a page shows what happened and not all that could.
+    families: EndpointFamilies,
+    /// Created when first used, so that a scrape shows what happened, not everything that could.
     requests: [OnceLock<Counter>; ProxyStatus::COUNT],
     duration: OnceLock<Histogram>,
 }
 
 impl Metrics {
-    /// How many endpoints get labels of their own, and how many targets that were ejected.
+    /// Limit of the endpoints with labels of their own, and of the ejected targets.
     pub(crate) const MOST: usize = 10_000;
 
     /// Registers every family; nothing is counted yet.
     pub fn register(registry: &mut Registry) -> Self {
         let families = Families::register(registry);
         let Families { requests, durations, in_flight, token_cache, .. } = families.clone();
-        let of_endpoints = OfEndpoints { requests, durations, in_flight };
+        let endpoint_families = EndpointFamilies { requests, durations, in_flight };
         let unmatched = |method: &str| {
             let none: Arc<str> = NONE.into();
             Arc::new(ProxyEndpoint::new(
@@ -206,7 +207,7 @@ impl Metrics {
                     target: NONE,
                     response_from: NONE,
                 },
-                &of_endpoints,
+                &endpoint_families,
             ))
         };
         let other: Arc<str> = OTHER.into();
@@ -221,7 +222,7 @@ impl Metrics {
                     target: OTHER,
                     response_from: OTHER,
                 },
-                &of_endpoints,
+                &endpoint_families,
             )),
             unmatched: std::array::from_fn(|at| unmatched(METHODS.get(at).copied().unwrap_or(OTHER))),
             ejected: RwLock::default(),
@@ -231,7 +232,8 @@ impl Metrics {
         }
     }
 
-    /// The counters of an endpoint. Not for every request: to be kept with the endpoint.
+    /// Returns the counters of an endpoint. Looks them up under a lock: keep them with the
+    /// endpoint.
     pub(crate) fn endpoint(&self, labels: &EndpointLabels) -> Arc<ProxyEndpoint> {
         if let Some(known) = self.endpoints.read().get(labels) {
             return known.clone();
@@ -244,13 +246,13 @@ impl Metrics {
         endpoints.entry(labels.clone()).or_insert_with(new).clone()
     }
 
-    /// The counters of requests that have no endpoint.
+    /// Returns the counters of requests without an endpoint.
     pub(crate) fn unmatched(&self, method: &str) -> Arc<ProxyEndpoint> {
         let at = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len());
         self.unmatched[at].clone()
     }
 
-    /// A target of an API was left out so many times.
+    /// Counts how many times a target of an API was ejected.
     pub(crate) fn upstream_ejected(&self, api: &Arc<str>, target: &str, times: u64) {
         let label = ByTarget { api: api.clone(), target: target.into() };
         if let Some(counter) = self.ejected.read().get(&label) {
@@ -267,12 +269,12 @@ impl Metrics {
         ejected.insert(label, counter);
     }
 
-    /// A token was looked up.
+    /// Counts a lookup in the cache of verified tokens.
     pub(crate) fn token_cache(&self, result: TokenCacheResult) {
         self.token_cache[result as usize].inc();
     }
 
-    /// Says where the values come from that are looked up at each scrape.
+    /// Sets what the sampled metrics are refreshed from at each scrape.
     pub(crate) fn watch(self: &Arc<Self>, apis: &Arc<Apis>, waiting: &Arc<Waiting>) {
         let families = &self.families;
         families.ejections.sample_with({
@@ -296,24 +298,24 @@ impl Metrics {
 }
 
 impl ProxyEndpoint {
-    fn new(labels: EndpointLabels, families: &OfEndpoints) -> Self {
+    fn new(labels: EndpointLabels, families: &EndpointFamilies) -> Self {
         let (requests, duration) = (std::array::from_fn(|_| OnceLock::new()), OnceLock::new());
         Self { labels, families: families.clone(), requests, duration }
     }
 
-    /// A request has come. Each ends once.
+    /// Counts a request that begins. Each must be ended once.
     pub(crate) fn begun(&self) {
         self.families.in_flight.inc();
     }
 
-    /// It has ended.
+    /// Counts the end of a request.
     pub(crate) fn ended(&self, status: ProxyStatus, duration: Duration) {
         self.families.in_flight.dec();
         self.requests(status).inc();
         self.duration().observe(duration.as_secs_f64());
     }
 
-    /// What the log and traces call it; `None` if no endpoint has the request's path and method.
+    /// Returns the names for log and traces; `None` if no endpoint matched.
     pub(crate) fn names(&self) -> Option<EndpointNames> {
         let EndpointLabels { api, endpoint, path, target, .. } = &self.labels;
         (*target != NONE).then(|| EndpointNames {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use session::SessionName;
-use telemetry::{Call, Report, Reporter, TraceContext};
+use telemetry::{Report, Reporter, ServiceCall, TraceContext};
 
 use crate::definition::TargetConfig;
 use crate::metrics::{ProxyEndpoint, ProxyStatus};
@@ -63,7 +63,7 @@ impl Record {
         let told = self.0.as_mut().and_then(|request| request.told.as_mut());
         let Some(told) = told.filter(|told| told.to.exports(trace)) else { return *trace };
         let (trace, began) = (trace.child(), SystemTime::now());
-        told.report.call = Some(Call { trace, target: None, began, took: None, status: None });
+        told.report.call = Some(ServiceCall { trace, target: None, began, took: None, status: None });
         trace
     }
 
@@ -150,7 +150,7 @@ impl Drop for Record {
             report.took = elapsed;
             report.outcome = outcome.as_str();
             report.failed = outcome.is_failure(report.status);
-            to.tell(&report);
+            to.report(&report);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The two text formats of `/metrics`, and which of them a scraper asks for.
+//! The two text formats of `/metrics`, and the choice between them.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -14,7 +14,7 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// The value of `content-type`.
+    /// Returns the value of `content-type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -33,15 +33,16 @@ impl Exposition {
         }
     }
 
-    /// Returns what the scraper prefers (RFC 9110, section 12.5.1): OpenMetrics only if it names that, and ranks it no lower than
-    /// text. A scraper that takes neither gets text: better than no metrics.
+    /// Returns what the scraper prefers (RFC 9110, section 12.5.1): OpenMetrics only if it names it
+    /// and does not rank text higher. A scraper that accepts neither gets text: better than no
+    /// metrics.
     pub fn negotiate(headers: &HeaderMap) -> Self {
         let mut openmetrics = 0;
         // The most specific range counts for text: `text/plain`, then `text/*`, then `*/*`.
         let mut text = (0, 0);
         let values = headers.get_all(ACCEPT).iter();
         let elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        // Element by element: one that cannot be read hides none beside it.
+        // Element by element: one that cannot be parsed does not hide the others.
         for range in elements.filter_map(|element| str::from_utf8(element).ok()) {
             let Some((media, version, weight)) = parse_range(range) else { continue };
             let specific = match media.as_str() {
@@ -60,7 +61,8 @@ impl Exposition {
     }
 }
 
-/// The media range in lower case, its version, and its weight in thousandths. `None` if it cannot be read.
+/// Returns the media range in lower case, its version, and its weight in thousandths. `None` if it
+/// cannot be parsed.
 fn parse_range(range: &str) -> Option<(String, Option<&str>, u16)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?.to_ascii_lowercase();
@@ -79,8 +81,9 @@ fn parse_range(range: &str) -> Option<(String, Option<&str>, u16)> {
     Some((media, version, weight))
 }
 
-/// Turns OpenMetrics into Prometheus text 0.0.4: there, counters are called as their samples are (`…_total`), and units and the
-/// end are not marked. A gauge that RIG has called `…_total` has no type: its name promises a counter.
+/// Converts OpenMetrics to Prometheus text 0.0.4: there, a counter has the name of its sample
+/// (`…_total`), and neither units nor the end of the text are marked. A gauge whose name ends in
+/// `…_total` (RIG's) gets no type: the name promises a counter.
 fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;

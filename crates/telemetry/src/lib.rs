@@ -1,7 +1,7 @@
 //! What the gateway reports about itself: log lines, traces, and the text of its metrics.
 //!
-//! The room knows formats. It does not know what is counted: each room registers its own metrics; those of the process
-//! and of the log are registered here.
+//! The room knows formats. It does not know what is counted: each room registers its own metrics;
+//! those of the process and of the log are registered here.
 
 mod exposition;
 mod logging;
@@ -14,6 +14,6 @@ mod trace_context;
 pub use exposition::Exposition;
 pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
 pub use metrics::register;
-pub use report::{Call, EndpointNames, Report, Reporter, address_text};
+pub use report::{EndpointNames, Report, Reporter, ServiceCall, address_text};
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

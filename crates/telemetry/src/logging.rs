@@ -1,6 +1,6 @@
 //! Log lines on standard error: plain text, JSON, or the JSON of Google Cloud Logging.
 //!
-//! Nothing that serves waits for them or fails because of them ([`queue`]).
+//! No request waits for a log line, and no error of the log fails a request ([`queue`]).
 
 mod queue;
 
@@ -24,18 +24,19 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use queue::Queue;
+use queue::LineQueue;
 
-/// Changes the level.
+/// Sets the level of the started log.
 static LEVEL: OnceLock<Box<dyn Fn(Level) + Send + Sync>> = OnceLock::new();
 
-/// The log of this process; not there before it has been started. Standard error is one for the whole process, too.
-static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
+/// The log of this process, once it is started. One for the process, as standard error is.
+static LOG: OnceLock<Arc<LineQueue>> = OnceLock::new();
 
-/// How long the end of the process waits for the reader of the log.
+/// How long the process waits for the reader of the log before it exits.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Logging, as long as it lives. Dropped, it waits until the lines are written, but for a reader that hangs only a moment.
+/// Keeps the log running. Dropping it waits until the lines are written; for a reader that hangs,
+/// at most half a second.
 #[derive(Debug)]
 #[must_use]
 pub struct Logging(());
@@ -51,7 +52,7 @@ impl Drop for Logging {
 /// The form of a log line (RIG: `LOG_FMT`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     #[default]
     Text,
     /// One JSON object a line: `time`, `level`, `target`, `message` and the fields.
@@ -60,9 +61,9 @@ pub enum LogFormat {
     Gcl,
 }
 
-/// The value of `LOG_FMT` is none of those allowed.
+/// The value of `LOG_FMT` is not one of the formats.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed: text, json, gcl")]
+#[error("expected text, json or gcl")]
 pub struct LogFormatError;
 
 impl FromStr for LogFormat {
@@ -70,7 +71,7 @@ impl FromStr for LogFormat {
 
     fn from_str(value: &str) -> Result<Self, LogFormatError> {
         match value.to_ascii_lowercase().as_str() {
-            // RIG calls its own form of lines for people "erlang".
+            // RIG calls its own plain text "erlang".
             "" | "text" | "erlang" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             "gcl" => Ok(Self::Gcl),
@@ -79,21 +80,22 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Starts logging to standard error, panics included. Does nothing if logging has been started before.
+/// Starts logging to standard error, panics included. Does nothing if logging has been started
+/// before.
 ///
 /// # Errors
-/// The system grants no thread, or no descriptor.
+/// Fails if the system grants no thread or no descriptor.
 pub fn start_logging(format: LogFormat, level: Level) -> io::Result<Logging> {
     if LOG.get().is_some() {
         return Ok(Logging(()));
     }
-    // A descriptor of its own: the lock of `std::io::stderr` would be held for as long as a write hangs.
-    let queue = Queue::start(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
+    // A descriptor of its own: a write that hangs would hold the lock of `std::io::stderr`.
+    let queue = LineQueue::start(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
     let queue = LOG.get_or_init(|| queue).clone();
-    let writer = Log { queue, json: format != LogFormat::Text };
+    let writer = QueueWriter { queue, json: format != LogFormat::Text };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level))
-        // They would be told of on standard error itself.
+        // They would be written to standard error directly.
         .log_internal_errors(false)
         .with_writer(writer);
     macro_rules! start {
@@ -121,8 +123,8 @@ pub fn set_log_level(level: Level) {
     }
 }
 
-/// Writes a text for people to standard error: behind the lines of the log if there is one, and then without
-/// waiting for ever. If nobody reads it, there is nobody to tell that either.
+/// Writes plain text to standard error: after the lines of the log if it is started, and then for
+/// at most half a second. An error is ignored: there is no other place to report it.
 pub fn print_error(text: &str) {
     match LOG.get() {
         Some(log) => {
@@ -133,12 +135,12 @@ pub fn print_error(text: &str) {
     }
 }
 
-/// How many log lines were dropped because they could not be written.
+/// Returns how many log lines were dropped because they could not be written.
 pub(crate) fn lines_dropped() -> u64 {
     LOG.get().map_or(0, |log| log.dropped())
 }
 
-/// The default hook writes to standard error itself, and waits for it.
+/// Logs a panic. The default hook would write to standard error directly, and block.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
@@ -154,12 +156,12 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 /// Hands each line to the queue.
 #[derive(Clone)]
-struct Log {
-    queue: Arc<Queue>,
+struct QueueWriter {
+    queue: Arc<LineQueue>,
     json: bool,
 }
 
-impl<'a> MakeWriter<'a> for Log {
+impl<'a> MakeWriter<'a> for QueueWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> &'a Self {
@@ -167,8 +169,8 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-impl Write for &Log {
-    /// `line`: all of it. The subscriber writes each in one call.
+impl Write for &QueueWriter {
+    /// `line` is a whole line: the subscriber writes each in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
         match json::escape(&text, self.json) {
@@ -183,8 +185,8 @@ impl Write for &Log {
     }
 }
 
-/// Said at every level: where the node listens, since whoever starts it wants to know; what became of requests, since
-/// whoever turns that on does; and that lines are missing.
+/// Returns the filter of a level. Some lines are logged at every level: where the node listens, for
+/// whoever starts it; the request log, for whoever turned it on; and that lines are missing.
 fn filter(level: Level) -> EnvFilter {
     EnvFilter::new(format!(
         "{level},rig::startup=info,rig::request=info,rig::log=warn,hyper=warn,h2=warn,rustls=warn"
@@ -201,7 +203,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = Fields(Map::new());
+        let mut line = JsonFields(Map::new());
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = match (self.level_key, *event.metadata().level()) {
@@ -217,9 +219,9 @@ where
     }
 }
 
-struct Fields(Map<String, Value>);
+struct JsonFields(Map<String, Value>);
 
-impl Visit for Fields {
+impl Visit for JsonFields {
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.0.insert(field.name().into(), value.into());
     }

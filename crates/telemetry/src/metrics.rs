@@ -10,7 +10,8 @@ use crate::process::Process;
 
 metric::families! {
     struct Metrics {
-        /// Log lines that could not be written: their reader was too slow, has gone, or had no space
+        /// Log lines that could not be written: their reader was too slow, has gone, or had no
+        /// space
         log_lines_dropped: Sampled<Counter> = "rig_log_lines_dropped_total";
     }
 }

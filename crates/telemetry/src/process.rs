@@ -1,4 +1,5 @@
-//! What the system says of the process, under the names of Prometheus' client libraries. Read when somebody scrapes.
+//! What the system reports about the process, under the names of Prometheus' client libraries. Read
+//! at each scrape.
 
 use std::fmt;
 use std::fs::File;
@@ -12,29 +13,29 @@ use prometheus_client::registry::Unit;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// `/proc/self/stat` is a line shorter than that, in bytes.
+/// Bytes that hold the line of `/proc/self/stat`.
 const LONGEST: usize = 1024;
 
-/// Metrics of this process. What the system does not say is left out.
+/// Metrics of this process. Those that the system does not report are left out.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// `/proc/self/stat`, open all the time: a scrape must succeed when no descriptor is left.
+    /// `/proc/self/stat`, kept open: a scrape must succeed when no descriptor is left.
     stat: Option<File>,
-    /// When the machine was started, in seconds since 1970.
+    /// Start of the machine, in seconds since 1970.
     booted: Option<u64>,
 }
 
 /// Fields of `/proc/self/stat` (proc(5)).
 #[derive(Debug, PartialEq)]
 struct Stat {
-    /// Time on a processor, in ticks.
+    /// Processor time, in ticks.
     cpu: u64,
     threads: i64,
-    /// Ticks from the start of the machine to that of the process.
+    /// Start of the process, in ticks since the start of the machine.
     started: u64,
-    /// Bytes.
+    /// In bytes.
     virtual_memory: i64,
-    /// Pages.
+    /// In pages.
     resident: i64,
 }
 
@@ -52,7 +53,7 @@ impl Process {
 
 impl Stat {
     fn parse(line: &str) -> Option<Self> {
-        // The second field is the name of the program in parentheses, and may hold anything.
+        // The second field is the name of the program in parentheses, and may contain anything.
         let (_, fields) = line.rsplit_once(") ")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         let number = |number: usize| fields.get(number - 3)?.parse::<i64>().ok();
@@ -71,7 +72,7 @@ impl Collector for Process {
         let ticks = clock_ticks_per_second() as f64;
         if let Some(stat) = self.stat() {
             let cpu = ConstCounter::new(stat.cpu as f64 / ticks);
-            let help = "Time on a processor, of user and system, in seconds.";
+            let help = "User and system processor time, in seconds.";
             let kind = cpu.metric_type();
             cpu.encode(encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), kind)?)?;
             let resident = stat.resident * page_size() as i64;
@@ -109,7 +110,8 @@ where
     gauge.encode(encoder.encode_descriptor(name, help, unit, kind)?)
 }
 
-/// Descriptors that are open. Linux says so since 6.2 without opening one; before that, reading the folder needs one.
+/// Returns the number of open descriptors. Linux reports it since 6.2 as the size of the folder;
+/// before that, reading the folder needs a descriptor, which is not counted.
 fn open_descriptors() -> Option<i64> {
     let folder = "/proc/self/fd";
     match std::fs::metadata(folder).ok()?.len() {
@@ -118,7 +120,7 @@ fn open_descriptors() -> Option<i64> {
     }
 }
 
-/// The line `btime` of `/proc/stat`.
+/// Returns `btime` of `/proc/stat`: the start of the machine, in seconds since 1970.
 fn booted() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

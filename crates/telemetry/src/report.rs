@@ -1,4 +1,4 @@
-//! What became of a proxied request, told to whoever wants to know it in full.
+//! Reports about proxied requests: the request log and traces.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,37 +12,38 @@ use crate::trace_context::TraceContext;
 /// The names of an endpoint that does not exist (RIG).
 const NONE: &str = "N/A";
 
-/// All that is told of one request.
+/// Everything that is reported about one request.
 #[derive(Debug)]
 pub struct Report {
     /// Its method.
     pub method: Method,
-    /// Its path as it came, without the query: tokens may stand there.
+    /// Its path as received, without the query, which may contain tokens.
     pub path: Box<str>,
     /// Where it went; `None` if no endpoint has its path and method.
     pub endpoint: Option<EndpointNames>,
-    /// Who has sent it.
+    /// Its client's address.
     pub address: SocketAddr,
     /// Whether it came over TLS.
     pub secure: bool,
-    /// The session of its token, where it needed one.
+    /// The session of its token, if the endpoint requires one.
     pub session: Option<Box<str>>,
-    /// Where it stands in its trace.
+    /// Its place in its trace.
     pub trace: TraceContext,
-    /// The status that the client was told; `None`: nothing was told to it.
+    /// The status sent to the client; `None` if the client left before.
     pub status: Option<StatusCode>,
     /// What became of it, in one word.
     pub outcome: &'static str,
-    /// Whether `outcome` says why it failed; otherwise `status` does, if it failed.
+    /// Whether it failed for the reason that `outcome` names. Otherwise only a status of 5xx is a
+    /// failure.
     pub failed: bool,
-    /// Why its service has failed, or its token was refused; `None` otherwise.
+    /// Why its service failed, or why its token was refused.
     pub reason: Option<Box<str>>,
-    /// When its head had come.
+    /// When its head was complete.
     pub began: SystemTime,
-    /// How long it took, to the end of its answer or of the connection that it became.
+    /// Time to the end of its answer, or of the connection that it became.
     pub took: Duration,
-    /// What a service was asked.
-    pub call: Option<Call>,
+    /// The request to a service, if there was one.
+    pub call: Option<ServiceCall>,
 }
 
 /// The endpoint that a request went to.
@@ -58,34 +59,35 @@ pub struct EndpointNames {
 
 /// A request to a service.
 #[derive(Debug)]
-pub struct Call {
-    /// Where it stands in the trace.
+pub struct ServiceCall {
+    /// Its place in the trace.
     pub trace: TraceContext,
-    /// Host and port of the server that has answered.
+    /// Host and port of the server that answered.
     pub target: Option<(Box<str>, u16)>,
-    /// When it was about to be sent.
+    /// When it was sent.
     pub began: SystemTime,
-    /// How long it took until its answer began; `None`: it did not.
+    /// Time until its answer began; `None` if it did not.
     pub took: Option<Duration>,
-    /// What the service has said.
+    /// The status of the service's answer.
     pub status: Option<StatusCode>,
 }
 
-/// Tells of requests: in the log (RIG: `REQUEST_LOG`), and to a collector of traces.
+/// Reports requests: in the log (RIG: `REQUEST_LOG`), and to a collector of traces.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    /// One log line for each request.
+    /// Whether each request is logged.
     log: bool,
     spans: Option<Arc<Spans>>,
 }
 
 impl Reporter {
-    /// Writes log lines, if `log` says so, and exports spans, where there is somebody to do it.
+    /// Logs requests if `log` is true, and exports their spans if `spans` is given.
     pub fn new(log: bool, spans: Option<Arc<Spans>>) -> Self {
         Self { log, spans }
     }
 
-    /// The span of a request with these headers, in the trace of its caller or the first of another.
+    /// Returns the span of a request with these headers: in the trace of its caller, or the first
+    /// of a new trace.
     pub fn trace(&self, headers: &HeaderMap) -> TraceContext {
         let caller = TraceContext::of_caller(headers);
         let mut trace = caller.map_or_else(TraceContext::root, |caller| caller.child());
@@ -95,31 +97,31 @@ impl Reporter {
         trace
     }
 
-    /// Whether anybody wants to know of such a request.
+    /// Returns whether such a request is reported at all.
     pub fn wants(&self, trace: &TraceContext) -> bool {
         self.log || self.exports(trace)
     }
 
-    /// Whether its spans are exported.
+    /// Returns whether its spans are exported.
     pub fn exports(&self, trace: &TraceContext) -> bool {
         self.spans.is_some() && trace.sampled
     }
 
-    /// A request has ended.
-    pub fn tell(&self, report: &Report) {
+    /// Reports a request that is finished.
+    pub fn report(&self, report: &Report) {
         if self.log {
             report.log();
         }
         if let Some(spans) = &self.spans
             && report.trace.sampled
         {
-            spans.tell(report);
+            spans.queue(report);
         }
     }
 }
 
 impl Report {
-    /// One line. Its texts are fields, which all formats escape.
+    /// Logs one line. Texts of clients are fields, which all formats escape.
     fn log(&self) {
         let endpoint = self.endpoint.as_ref();
         tracing::info!(
@@ -140,7 +142,7 @@ impl Report {
     }
 }
 
-/// An address as a text, without a port that nobody knows.
+/// Returns an address as text; without the port if that is unknown (0).
 pub fn address_text(address: SocketAddr) -> String {
     match address.port() {
         0 => address.ip().to_string(),

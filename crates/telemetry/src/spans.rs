@@ -1,7 +1,7 @@
 //! Spans of proxied requests, on their way to a collector (OTLP over HTTP, as protobuf).
 //!
-//! A request costs two spans put into a bounded queue. A thread of its own takes them out and sends them; what does not
-//! fit while the collector is slow or away is lost, and nobody waits for it.
+//! A request puts at most two spans into a bounded queue, and a separate thread sends them. Spans
+//! that do not fit, while the collector is slow or away, are dropped; no request waits.
 
 mod client;
 mod exporter;
@@ -21,28 +21,29 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor};
 
 use crate::report::Report;
-use client::{Client, Heard};
+use client::{Collector, Heard};
 use exporter::Exporter;
 pub use sampler::Sampler;
 
 /// What an operator decides about the export of spans.
 #[derive(Clone)]
 pub struct SpansConfig {
-    /// Where they are sent: the whole URL, with its path.
+    /// The URL that spans are sent to, with its path.
     pub endpoint: Uri,
     /// Headers of the requests to it.
     pub headers: HashMap<String, String>,
-    /// What is said of the gateway there; the last of a name counts. Without a `service.name` it is called `rig`.
+    /// Attributes of the gateway as a resource; the last of a name counts. `service.name` is `rig`
+    /// by default.
     pub attributes: Vec<(String, String)>,
-    /// How long the collector may take for one batch.
+    /// Time limit for the collector to answer one batch.
     pub timeout: Duration,
     /// Whether batches are compressed.
     pub gzip: bool,
-    /// Spans that wait; more are lost.
+    /// Limit of queued spans; more are dropped.
     pub queue: usize,
-    /// The most spans that are sent together.
+    /// Limit of the spans in one batch.
     pub batch: usize,
-    /// How often spans are sent if there are fewer.
+    /// Time between two batches that are not full.
     pub delay: Duration,
     /// Which traces are recorded.
     pub sampler: Sampler,
@@ -61,10 +62,10 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// Starts the export. To be called inside of the runtime that is to do it.
+    /// Starts the export. Must be called inside the runtime that sends the spans.
     ///
     /// # Errors
-    /// The endpoint cannot be used.
+    /// Fails if the endpoint cannot be used.
     pub fn start(config: SpansConfig) -> Result<Self, SpansError> {
         let heard = Heard::default();
         let mut builder = opentelemetry_otlp::SpanExporter::builder()
@@ -73,7 +74,7 @@ impl Spans {
             .with_endpoint(config.endpoint.to_string())
             .with_headers(config.headers)
             .with_timeout(config.timeout)
-            .with_http_client(Client::new(config.timeout, heard.clone()));
+            .with_http_client(Collector::new(config.timeout, heard.clone()));
         if config.gzip {
             builder = builder.with_compression(Compression::Gzip);
         }
@@ -95,7 +96,7 @@ impl Spans {
         Ok(Self { sampler: config.sampler, processor, scope })
     }
 
-    /// Sends what has not been sent, and stops. Blocks, but not for longer than that.
+    /// Sends the queued spans and stops. Blocks, at most for `within`.
     pub fn shut_down(&self, within: Duration) {
         if let Err(error) = self.processor.shutdown_with_timeout(within) {
             tracing::warn!(%error, "the last traces could not be exported");
@@ -103,7 +104,7 @@ impl Spans {
     }
 
     /// Queues the spans of a request.
-    pub(crate) fn tell(&self, report: &Report) {
+    pub(crate) fn queue(&self, report: &Report) {
         for span in span::spans(report, &self.scope) {
             self.processor.on_end(span);
         }
@@ -116,7 +117,7 @@ impl fmt::Debug for Spans {
     }
 }
 
-/// Without the headers: there are secrets in them.
+/// Without the headers, which contain secrets.
 impl fmt::Debug for SpansConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpansConfig").field("endpoint", &self.endpoint).finish_non_exhaustive()

@@ -1,19 +1,20 @@
-//! Where a request stands in a trace (W3C Trace Context, level 1): read from one header, handed on in it.
+//! The place of a request in a trace (W3C Trace Context, level 1): read from a header, passed on in
+//! the same.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header that carries it.
+/// The header with the trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The header of what tracing systems add to it, in forms of their own.
+/// The header in which tracing systems add their own data.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits (section 3.2.2).
 const LENGTH: usize = 55;
 
-/// The flag that says that whoever has called records the trace (section 3.2.2.5.1).
+/// The flag by which the caller says that it records the trace (section 3.2.2.5.1).
 const SAMPLED: u8 = 1;
 
 /// One span of a trace.
@@ -23,7 +24,7 @@ pub struct TraceContext {
     pub trace_id: TraceId,
     /// Names the span; not zero.
     pub span_id: u64,
-    /// The span that has led to it; `None`: it is the first, or that of a caller.
+    /// The span that caused this one; `None` for the first span, and for a caller's.
     pub parent_id: Option<u64>,
     /// Whether the trace is recorded.
     pub sampled: bool,
@@ -34,20 +35,22 @@ pub struct TraceContext {
 pub struct TraceId(pub u128);
 
 impl TraceContext {
-    /// Begins a trace. It counts as recorded (RIG): services that record cannot know better.
+    /// Begins a trace. It counts as recorded (RIG), so that services that record do so.
     pub fn root() -> Self {
         let trace_id = TraceId(fastrand::u128(1..=u128::MAX));
         Self { trace_id, span_id: new_span_id(), parent_id: None, sampled: true }
     }
 
-    /// What the caller says, in one header: of several, none can be trusted.
+    /// Returns the caller's span. `None` if there is no valid header, or more than one: none of
+    /// several can be trusted.
     pub fn of_caller(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let value = values.next().filter(|_| values.next().is_none())?;
         Self::parse(value.as_bytes())
     }
 
-    /// Reads a `traceparent` (section 3.2). Versions to come may be longer; of them, what this one knows is taken.
+    /// Parses a `traceparent` (section 3.2). Future versions may be longer; only the part known in
+    /// this version is used.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (known, rest) = text.split_at_checked(LENGTH)?;
         let dashes = [known[2], known[35], known[52]] == *b"---";
@@ -65,13 +68,13 @@ impl TraceContext {
         Some(Self { trace_id: TraceId(trace_id), span_id, parent_id: None, sampled })
     }
 
-    /// The next span of the same trace.
+    /// Returns a new span of the same trace, caused by this one.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { span_id: new_span_id(), parent_id: Some(self.span_id), ..*self }
     }
 
-    /// The header for whoever is called next.
+    /// Returns the header for the next service.
     pub fn traceparent(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         write_hex(&mut text[3..35], self.trace_id.0);
@@ -97,7 +100,7 @@ fn new_span_id() -> u64 {
     fastrand::u64(1..=u64::MAX)
 }
 
-/// A number of up to 32 digits, in lower case (section 3.2.1).
+/// Parses up to 32 hexadecimal digits in lower case (section 3.2.1).
 fn hex(digits: &[u8]) -> Option<u128> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -107,7 +110,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | u128::from(value(*digit)?)))
 }
 
-/// The last digits of a number, as many pairs of them as there is place for.
+/// Writes the last digits of a number, as many pairs as fit.
 fn write_hex(into: &mut [u8], number: u128) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in into.rchunks_exact_mut(2).zip(number.to_le_bytes()) {

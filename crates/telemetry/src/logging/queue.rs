@@ -1,8 +1,8 @@
 //! Log lines on their way to standard error.
 //!
-//! Whoever logs copies its line into a bounded buffer and goes on; a thread of its own writes the buffer. A reader of
-//! the log that hangs or has gone, or a disk without space, costs lines, never a request: lines that do not fit are
-//! dropped and counted.
+//! Logging copies the line into a bounded buffer; a separate thread writes the buffer. A reader of
+//! the log that hangs or has gone, or a full disk, costs lines, never a request: lines that do not
+//! fit are dropped and counted.
 
 use std::io::{self, ErrorKind, Write};
 use std::mem;
@@ -12,53 +12,53 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes of lines that wait for the thread; as many may be in its hands.
+/// Limit of the bytes queued for the thread. It may be writing as many.
 const CAPACITY: usize = 1 << 20;
 
-/// What the buffers keep of their memory once a burst is written, in bytes.
+/// Bytes of capacity that the buffers keep once a burst is written.
 const KEPT: usize = 1 << 16;
 
-/// Bytes of whole lines in one write. A pipe takes that much in one piece (POSIX: `PIPE_BUF` on Linux), so the lines of
-/// several processes that share a pipe do not mix.
+/// Bytes of whole lines in one write. A pipe accepts that much atomically (`PIPE_BUF` on Linux), so
+/// lines of several processes that share a pipe do not mix.
 const PIECE: usize = 4096;
 
-/// Between two writes. Lines that come within it are written together, and wake the thread once.
+/// Pause between two writes. Lines logged within it are written together, and wake the thread once.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Before the next write after one that failed, or to a descriptor that does not block and is full.
+/// Pause before the next write after one that failed, or that returned `WouldBlock`.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// A bounded queue of lines and the thread that writes them.
 #[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct LineQueue {
+    state: Mutex<Buffered>,
     /// Wakes the thread.
     work: Condvar,
-    /// Wakes those that flush.
+    /// Wakes the callers of `flush`.
     written: Condvar,
-    /// Lines that nobody will read.
+    /// Lines that were never written.
     dropped: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct Buffered {
     /// Whole lines, each with its line feed.
     lines: Vec<u8>,
-    /// Lines dropped since the log last said so.
-    untold: u64,
-    /// The thread waits for a line.
+    /// Lines dropped and not reported in the log yet.
+    unreported: u64,
+    /// Whether the thread waits for a line.
     idle: bool,
-    /// The thread writes lines that it has taken.
+    /// Whether the thread is writing lines that it has taken.
     writing: bool,
-    /// Callers of [`Queue::flush`]; the thread does not pause while there are any.
+    /// Callers of [`LineQueue::flush`]; the thread does not pause while there are any.
     flushing: usize,
 }
 
-impl Queue {
+impl LineQueue {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// The system grants no thread.
+    /// Fails if the system grants no thread.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let thread = queue.clone();
@@ -66,11 +66,11 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Queues a line, which ends with its line feed, or drops it. Never waits for the thread.
+    /// Queues a line with its line feed, or drops it. Never waits for the thread.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state.lock();
         if state.lines.len() + line.len() > CAPACITY {
-            state.untold += 1;
+            state.unreported += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -81,7 +81,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all lines are written or given up, but not longer than `within`.
+    /// Waits until all lines are written or dropped, at most for `within`.
     pub(super) fn flush(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut state = self.state.lock();
@@ -95,7 +95,7 @@ impl Queue {
         state.flushing -= 1;
     }
 
-    /// Lines dropped so far.
+    /// Returns how many lines were dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -107,10 +107,10 @@ impl Queue {
             let lost = out.write(&batch);
             batch.clear();
             batch.shrink_to(KEPT);
-            let untold = self.finish(lost);
-            if untold > 0 {
-                // Goes behind the lines that were queued before those dropped: where they are missing.
-                tracing::warn!(target: "rig::log", lines = untold, "log lines were dropped: their reader is too slow");
+            let unreported = self.finish(lost);
+            if unreported > 0 {
+                // Queued behind the lines that precede those dropped: where they are missing.
+                tracing::warn!(target: "rig::log", lines = unreported, "log lines were dropped: their reader is too slow");
             }
         }
     }
@@ -127,17 +127,17 @@ impl Queue {
         mem::swap(batch, &mut state.lines);
     }
 
-    /// Ends a write that has lost so many lines. Returns how many dropped lines the log is to tell of: none while it
-    /// cannot be written.
+    /// Finishes a write that lost `lost` lines. Returns how many dropped lines to report in the
+    /// log: 0 while it cannot be written.
     fn finish(&self, lost: u64) -> u64 {
         let mut state = self.state.lock();
         state.writing = false;
         self.written.notify_all();
         if lost > 0 {
-            state.untold += lost;
+            state.unreported += lost;
             self.dropped.fetch_add(lost, Ordering::Relaxed);
-        } else if state.untold > 0 {
-            return mem::take(&mut state.untold);
+        } else if state.unreported > 0 {
+            return mem::take(&mut state.unreported);
         }
         if state.flushing == 0 {
             self.work.wait_for(&mut state, if lost > 0 { RETRY } else { PAUSE });
@@ -146,10 +146,10 @@ impl Queue {
     }
 }
 
-/// Writes whole lines, and survives every error.
+/// Writes whole lines; an error costs lines and is otherwise ignored.
 struct Lines<W> {
     out: W,
-    /// What was written last is a part of a line.
+    /// Whether the last write stopped inside a line.
     torn: bool,
 }
 
@@ -158,7 +158,7 @@ impl<W: Write> Lines<W> {
         Self { out, torn: false }
     }
 
-    /// Writes lines. Returns how many could not be written.
+    /// Writes lines and returns how many could not be written.
     fn write(&mut self, mut lines: &[u8]) -> u64 {
         if self.torn && self.piece(b"\n") == 0 {
             return count(lines);
@@ -177,7 +177,7 @@ impl<W: Write> Lines<W> {
         0
     }
 
-    /// Writes as much as can be written. Returns how many bytes that is.
+    /// Writes as much as possible and returns the number of bytes written.
     fn piece(&mut self, piece: &[u8]) -> usize {
         let mut written = 0;
         while written < piece.len() {
@@ -185,7 +185,8 @@ impl<W: Write> Lines<W> {
                 Ok(0) => break,
                 Ok(more) => written += more,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Whoever shares the descriptor has made it so (O_NONBLOCK is of the open file, not of a process).
+                // Another process that shares the descriptor set O_NONBLOCK: a flag of the open
+                // file.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
                 Err(_) => break,
             }
@@ -198,7 +199,7 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Behind as many whole lines as fit into one piece, at least one.
+/// Returns the end of the whole lines that fit into one piece; at least one line.
 fn end_of_piece(lines: &[u8]) -> usize {
     if lines.len() <= PIECE {
         return lines.len();

@@ -111,7 +111,7 @@ fn report(path: &str, session: &str) -> Report {
 
 #[test]
 fn a_request_is_a_line() {
-    let lines = logged("level", || Reporter::new(true, None).tell(&report("/a", "s")));
+    let lines = logged("level", || Reporter::new(true, None).report(&report("/a", "s")));
     let expected = json!({
         "level": "INFO", "target": "rig::request", "message": "request",
         "method": "GET", "path": "/a", "api": "N/A", "endpoint": "N/A",
@@ -119,17 +119,17 @@ fn a_request_is_a_line() {
         "session": "s", "trace_id": "000000000000000000000000000000ff"
     });
     assert_eq!(lines, [expected]);
-    assert_eq!(logged("level", || Reporter::default().tell(&report("/a", "s"))), [json!(null); 0]);
+    assert_eq!(logged("level", || Reporter::default().report(&report("/a", "s"))), [json!(null); 0]);
 }
 
 #[test]
 fn nobody_can_write_lines_of_his_own() {
     let forged = report("/a\r\nINFO forged\u{1b}[31m", "s\n{\"level\":\"ERROR\"}");
-    let lines = logged("level", || Reporter::new(true, None).tell(&forged));
+    let lines = logged("level", || Reporter::new(true, None).report(&forged));
     assert_eq!((lines.len(), &lines[0]["path"]), (1, &json!("/a\r\nINFO forged\u{1b}[31m")));
     let (lines, writer) = Lines::pair();
     let text = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
-    tracing::subscriber::with_default(text, || Reporter::new(true, None).tell(&forged));
+    tracing::subscriber::with_default(text, || Reporter::new(true, None).report(&forged));
     let text = lines.text();
     assert_eq!(text.matches(|c: char| c.is_control()).collect::<Vec<_>>(), ["\n"], "{text}");
     assert!(text.contains(r#"path="/a\r\nINFO forged\u{1b}[31m""#), "{text}");
@@ -141,7 +141,7 @@ fn requests_are_told_of_at_every_level() {
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter(Level::ERROR)).with_writer(writer).finish();
     tracing::subscriber::with_default(subscriber, || {
-        Reporter::new(true, None).tell(&report("/a", "s"));
+        Reporter::new(true, None).report(&report("/a", "s"));
         tracing::warn!("not this");
     });
     assert_eq!(lines.text().lines().count(), 1);

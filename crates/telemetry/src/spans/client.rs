@@ -1,4 +1,4 @@
-//! Brings batches to the collector.
+//! The HTTP client that sends batches to the collector.
 
 use std::error::Error;
 use std::future::Future;
@@ -22,26 +22,26 @@ use prost::Message;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How much of an answer is read.
+/// Limit of the bytes read of an answer.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// The longest text of a collector that is kept, in characters.
+/// Limit of a text of the collector, in characters; the rest is cut off.
 const LONGEST_TEXT: usize = 200;
 
-/// What OpenTelemetry's exporter does not hand on.
+/// What OpenTelemetry's exporter does not report.
 pub(super) type Heard = Arc<Mutex<Answers>>;
 
-/// What the answers of the collector said.
+/// What the answers of the collector reported.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// Why an exchange has failed last, in full: the exporter only says that there was a network error.
+    /// Why the last failed exchange failed, in full: the exporter only reports a network error.
     pub(super) cause: Option<String>,
-    /// Spans that the collector has rejected though it took their batch, and its last text about that.
+    /// Spans rejected out of batches that the collector accepted, and its last text about that.
     pub(super) rejected: Option<(u64, String)>,
 }
 
 impl Answers {
-    /// Reads an answer to a batch that was taken (OTLP, "Partial Success").
+    /// Reads the answer to an accepted batch (OTLP, "Partial Success").
     fn read(&mut self, body: &[u8]) {
         let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         let Some(partial) = partial else { return };
@@ -54,17 +54,17 @@ impl Answers {
     }
 }
 
-/// Sends requests from a thread outside of the runtime.
+/// Sends requests from a thread outside the runtime.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct Collector {
     runtime: Handle,
     within: Duration,
     heard: Heard,
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-impl Client {
-    /// In the runtime of this moment; each exchange has to be over within that time.
+impl Collector {
+    /// Creates a client in the current runtime; each exchange may take as long as `within`.
     pub(super) fn new(within: Duration, heard: Heard) -> Self {
         // Without authorities of the system, an https collector gets nothing.
         let connector = HttpsConnectorBuilder::new()
@@ -77,7 +77,7 @@ impl Client {
     }
 }
 
-impl HttpClient for Client {
+impl HttpClient for Collector {
     fn send_bytes<'a, 'f>(
         &'a self,
         request: Request<Bytes>,
@@ -105,13 +105,13 @@ impl HttpClient for Client {
     }
 }
 
-/// An error with those that it comes from.
+/// Returns an error with its sources.
 fn in_full(error: &(dyn Error + 'static)) -> String {
     let errors = successors(Some(error), |error| (*error).source()).map(ToString::to_string);
     errors.collect::<Vec<_>>().join(": ")
 }
 
-/// Runs `work` as a task of the runtime, so that it has sockets and time.
+/// Runs `work` as a task of the runtime, which has sockets and timers.
 async fn timeout_in<T: Send + 'static>(
     runtime: &Handle,
     within: Duration,

@@ -1,4 +1,4 @@
-//! Exports batches, and tells when that fails: not for every batch.
+//! Exports batches, and logs failures at a limited rate.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -10,40 +10,41 @@ use parking_lot::Mutex;
 
 use super::client::Heard;
 
-/// How often a failure is told.
+/// Shortest time between two log lines about failures.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Exports with OpenTelemetry's exporter.
 #[derive(Debug)]
 pub(super) struct Exporter<E> {
     inner: E,
-    /// Spans that were lost and not told of.
+    /// Spans that were lost and not logged yet.
     lost: AtomicU64,
-    told: Mutex<Option<Instant>>,
+    /// When a failure was last logged.
+    logged: Mutex<Option<Instant>>,
     heard: Heard,
 }
 
 impl<E: SpanExporter> Exporter<E> {
     pub(super) fn new(inner: E, heard: Heard) -> Self {
-        Self { inner, lost: AtomicU64::new(0), told: Mutex::default(), heard }
+        Self { inner, lost: AtomicU64::new(0), logged: Mutex::default(), heard }
     }
 
-    /// Tells of spans that the collector has rejected, or what else it had to say.
-    fn tell_rejected(&self) {
+    /// Logs spans that the collector rejected, and its text.
+    fn log_rejected(&self) {
         let mut heard = self.heard.lock();
         if heard.rejected.is_some()
-            && self.is_time_to_tell()
+            && self.is_time_to_log()
             && let Some((spans, reason)) = heard.rejected.take()
         {
             tracing::warn!(spans, reason, "the collector has rejected spans");
         }
     }
 
-    fn is_time_to_tell(&self) -> bool {
-        let mut told = self.told.lock();
-        let is_time = told.is_none_or(|told| told.elapsed() >= EVERY);
+    fn is_time_to_log(&self) -> bool {
+        let mut logged = self.logged.lock();
+        let is_time = logged.is_none_or(|logged| logged.elapsed() >= EVERY);
         if is_time {
-            *told = Some(Instant::now());
+            *logged = Some(Instant::now());
         }
         is_time
     }
@@ -56,12 +57,12 @@ impl<E: SpanExporter> SpanExporter for Exporter<E> {
         if let Err(error) = &exported {
             self.lost.fetch_add(count, Relaxed);
             let cause = self.heard.lock().cause.take();
-            if self.is_time_to_tell() {
+            if self.is_time_to_log() {
                 let spans = self.lost.swap(0, Relaxed);
                 tracing::warn!(%error, cause, spans, "traces could not be exported");
             }
         }
-        self.tell_rejected();
+        self.log_rejected();
         exported
     }
 

@@ -5,9 +5,9 @@ use crate::trace_context::{TraceContext, TraceId};
 /// Decides whether a trace is recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Whether a caller who has decided is followed.
+    /// Whether the caller's decision holds, if it made one.
     pub parent_based: bool,
-    /// The share of the traces that are decided upon here, from 0 to 1.
+    /// Share of the remaining traces that are recorded, from 0 to 1.
     pub ratio: f64,
 }
 
@@ -22,7 +22,8 @@ impl Sampler {
         "parentbased_traceidratio",
     ];
 
-    /// The sampler of this name; `ratio` is for those that have one.
+    /// Returns the sampler of this name; `ratio` is used by those that have one. `None` if the name
+    /// is unknown.
     pub fn named(name: &str, ratio: f64) -> Option<Self> {
         let (parent_based, root) = match name.strip_prefix("parentbased_") {
             Some(root) => (true, root),
@@ -37,7 +38,8 @@ impl Sampler {
         Some(Self { parent_based, ratio })
     }
 
-    /// Whether this trace is recorded. All who decide by a share, decide alike: by the same digits of the trace's id.
+    /// Returns whether this trace is recorded. All samplers with a share decide alike: by the same
+    /// digits of the trace's id.
     pub(crate) fn samples(&self, caller: Option<&TraceContext>, trace_id: TraceId) -> bool {
         match caller {
             Some(caller) if self.parent_based => caller.sampled,

@@ -1,4 +1,4 @@
-//! From a report to spans, by OpenTelemetry's semantic conventions for HTTP.
+//! Converts a report to spans, by OpenTelemetry's semantic conventions for HTTP.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -7,13 +7,13 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::report::{Call, Report};
+use crate::report::{Report, ServiceCall};
 use crate::trace_context::TraceContext;
 
 /// Methods that are known without an endpoint (RFC 9110, section 9.3; RFC 5789).
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// The span of the request, and that of the one to the service.
+/// Returns the span of the request, and that of the request to the service.
 pub(super) fn spans(report: &Report, scope: &InstrumentationScope) -> impl Iterator<Item = SpanData> {
     let client = report.call.as_ref().map(|call| client(report, call, scope));
     [server(report, scope)].into_iter().chain(client)
@@ -49,7 +49,7 @@ fn server(report: &Report, scope: &InstrumentationScope) -> SpanData {
     span(&report.trace, SpanKind::Server, name, (report.began, ended), attributes, is_error, scope)
 }
 
-fn client(report: &Report, call: &Call, scope: &InstrumentationScope) -> SpanData {
+fn client(report: &Report, call: &ServiceCall, scope: &InstrumentationScope) -> SpanData {
     let method = method(report);
     let mut attributes = vec![KeyValue::new("http.request.method", method.clone())];
     if let Some((host, port)) = &call.target {
@@ -98,7 +98,7 @@ fn status_code(status: u16) -> KeyValue {
     KeyValue::new("http.response.status_code", i64::from(status))
 }
 
-/// What was wrong: our word for it, or where the service has said it, its status.
+/// Returns `error.type`: the gateway's word for the failure, or the status if that names it.
 fn error_type(report: &Report) -> Cow<'static, str> {
     match report.status {
         Some(status) if !report.failed => status.as_u16().to_string().into(),
@@ -106,7 +106,7 @@ fn error_type(report: &Report) -> Cow<'static, str> {
     }
 }
 
-/// The method; one that nobody knows is not named (as the conventions want it).
+/// Returns the method, or `_OTHER` for an unknown one, as the conventions require.
 fn method(report: &Report) -> Cow<'static, str> {
     match report.endpoint.is_none() && !METHODS.contains(&report.method.as_str()) {
         true => "_OTHER".into(),

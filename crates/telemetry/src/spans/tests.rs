@@ -14,9 +14,10 @@ use prost::Message;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::{Call, EndpointNames, Reporter, TRACEPARENT, TraceContext, TraceId};
+use crate::{EndpointNames, Reporter, ServiceCall, TRACEPARENT, TraceContext, TraceId};
 
-/// A collector, and what is sent to it: the head of each request, names in lower case, and the batch.
+/// A collector, and what is sent to it: the head of each request, names in lower case, and the
+/// batch.
 fn collector(answer: &'static str) -> (SocketAddr, Receiver<(String, ExportTraceServiceRequest)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -72,7 +73,7 @@ fn report(trace: TraceContext) -> Report {
         reason: None,
         began,
         took: Duration::from_millis(30),
-        call: Some(Call {
+        call: Some(ServiceCall {
             trace: trace.child(),
             target: Some(("shop.internal".into(), 8080)),
             began: began + Duration::from_millis(10),
@@ -109,7 +110,7 @@ fn a_request_arrives_as_two_spans() {
     let trace = reporter.trace(&[(TRACEPARENT, caller.traceparent())].into_iter().collect());
     assert!(reporter.wants(&trace));
     let report = report(trace);
-    reporter.tell(&report);
+    reporter.report(&report);
     spans.shut_down(Duration::from_secs(10));
 
     let (head, batch) = received.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -170,9 +171,9 @@ fn what_its_caller_does_not_record_is_not_exported() {
     let caller = TraceContext { sampled: false, ..TraceContext::root() };
     let trace = reporter.trace(&[(TRACEPARENT, caller.traceparent())].into_iter().collect());
     assert!(!reporter.wants(&trace));
-    reporter.tell(&report(trace));
+    reporter.report(&report(trace));
     let begun_here = reporter.trace(&http::HeaderMap::new());
-    reporter.tell(&report(begun_here));
+    reporter.report(&report(begun_here));
     spans.shut_down(Duration::from_secs(10));
     let (_, batch) = received.recv_timeout(Duration::from_secs(10)).unwrap();
     let exported: Vec<_> =
@@ -188,7 +189,7 @@ fn a_collector_that_never_answers_holds_nobody_up() {
     let reporter = Reporter::new(false, Some(spans.clone()));
     let began = Instant::now();
     for _ in 0..10_000 {
-        reporter.tell(&report(TraceContext::root()));
+        reporter.report(&report(TraceContext::root()));
     }
     spans.shut_down(Duration::from_millis(100));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -211,7 +212,7 @@ fn why_a_collector_cannot_be_reached_is_known() {
         let heard = Heard::default();
         let client = {
             let _guard = runtime.enter();
-            Client::new(Duration::from_secs(10), heard.clone())
+            Collector::new(Duration::from_secs(10), heard.clone())
         };
         let request = http::Request::post(&url).body(bytes::Bytes::new()).unwrap();
         runtime.block_on(opentelemetry_http::HttpClient::send_bytes(&client, request)).unwrap_err();

@@ -20,7 +20,7 @@ impl Write for Played {
 }
 
 struct Reader {
-    queue: Arc<Queue>,
+    queue: Arc<LineQueue>,
     writes: Receiver<Vec<u8>>,
     answers: Sender<io::Result<usize>>,
 }
@@ -28,7 +28,7 @@ struct Reader {
 fn started() -> Reader {
     let (sender, writes) = sync_channel(0);
     let (answers, receiver) = channel();
-    let queue = Queue::start(Played { writes: sender, answers: receiver }).unwrap();
+    let queue = LineQueue::start(Played { writes: sender, answers: receiver }).unwrap();
     Reader { queue, writes, answers }
 }
 
@@ -63,7 +63,7 @@ fn f01_a_reader_that_hangs_costs_lines_and_is_told_how_many() {
     assert_eq!(reader.queue.dropped(), 10);
     assert!(reader.queue.state.lock().lines.capacity() <= 2 * CAPACITY);
     reader.queue.flush(Duration::from_millis(1));
-    assert_eq!(reader.queue.state.lock().untold, 10);
+    assert_eq!(reader.queue.state.lock().unreported, 10);
     // And comes back.
     reader.take("first\n".len());
     for _ in 0..CAPACITY / PIECE {
@@ -71,7 +71,7 @@ fn f01_a_reader_that_hangs_costs_lines_and_is_told_how_many() {
         assert_eq!((piece.len(), &piece[1023..1024]), (PIECE, "\n"), "whole lines");
         reader.take(piece.len());
     }
-    assert_eq!((reader.queue.state.lock().untold, reader.queue.dropped()), (0, 10));
+    assert_eq!((reader.queue.state.lock().unreported, reader.queue.dropped()), (0, 10));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn f01_lines_of_many_threads_arrive_whole_and_in_their_order() {
             Ok(())
         }
     }
-    let queue = Queue::start(Collected(sender)).unwrap();
+    let queue = LineQueue::start(Collected(sender)).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let queue = &queue;
