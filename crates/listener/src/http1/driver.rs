@@ -1,0 +1,177 @@
+//! Polls hyper's connection, and decides when it has been served: closed, too slow, or wanted by
+//! the application.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service};
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::responder::Answering;
+use crate::again::Again;
+use crate::app::Takeover;
+use crate::limits::Limits;
+use crate::stream::{Seen, Watched};
+
+/// What the driver waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// The next request, of which nothing has come.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The application.
+    Answer,
+    /// A client that is slow to read its answer: response bytes wait for room in the socket.
+    Reader,
+}
+
+/// Why the driver has returned.
+pub(super) enum End {
+    Closed(hyper::Result<()>),
+    Timeout(WaitsFor),
+    Takeover(Takeover),
+}
+
+/// Runs a connection until it closes, is too slow, or is taken over.
+///
+/// Once `leaving` is true, it closes as soon as no request is in progress.
+pub(super) async fn drive<S>(
+    connection: &mut http1::Connection<TokioIo<Watched>, S>,
+    seen: &Seen,
+    limits: &Limits,
+    mut leaving: watch::Receiver<bool>,
+) -> End
+where
+    S: Service<Request<Incoming>, Response = Response<Answering>, Error = Infallible, Future: Unpin> + Unpin,
+{
+    let due = Instant::now() + limits.keep_alive;
+    let timer = pin!(sleep_until(due));
+    let leave = pin!(async move { _ = leaving.wait_for(|leaving| *leaving).await });
+    let deadline = Deadline { limits, waits_for: WaitsFor::Idle, due, timer };
+    let mut driver = Driver { connection, seen, again: Again::new(), leave: Some(leave), deadline };
+    poll_fn(|cx| driver.poll(cx)).await
+}
+
+struct Driver<'a, S: HttpService<Incoming>, L> {
+    connection: &'a mut http1::Connection<TokioIo<Watched>, S>,
+    seen: &'a Seen,
+    again: Again,
+    /// Resolves when the listener leaves; `None` once it has.
+    leave: Option<Pin<&'a mut L>>,
+    deadline: Deadline<'a>,
+}
+
+impl<S, L> Driver<'_, S, L>
+where
+    S: Service<Request<Incoming>, Response = Response<Answering>, Error = Infallible, Future: Unpin> + Unpin,
+    L: Future<Output = ()>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.poll_leave(cx);
+        if let Poll::Ready(closed) = self.poll_connection(cx) {
+            return Poll::Ready(End::Closed(closed));
+        }
+        let seen = self.seen;
+        if seen.gate.watch(cx) || seen.is_done() {
+            return Poll::Ready(End::Closed(Ok(())));
+        }
+        if let Some(takeover) = self.takeover() {
+            return Poll::Ready(End::Takeover(takeover));
+        }
+        self.deadline.poll(seen, cx).map(End::Timeout)
+    }
+
+    /// Shuts hyper down gracefully when the listener leaves.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) {
+        if let Some(leave) = &mut self.leave
+            && leave.as_mut().poll(cx).is_ready()
+        {
+            self.leave = None;
+            Pin::new(&mut *self.connection).graceful_shutdown();
+        }
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.again.poll(cx, |cx| {
+            let polled = self.connection.poll_without_shutdown(cx);
+            // At once: a client that has read the whole answer may be revoked the next moment.
+            if polled.is_pending() && self.seen.is_flushed() {
+                self.seen.gate.flushed();
+            }
+            polled
+        })
+    }
+
+    /// Returns what the application wants to do with the socket, if it may have it now.
+    fn takeover(&self) -> Option<Takeover> {
+        // An earlier answer that has not left yet would be lost with hyper's buffer.
+        if self.seen.blocked.load(Ordering::Relaxed) { None } else { self.seen.takeover.lock().take() }
+    }
+}
+
+/// How long the client may take for what the driver waits for.
+struct Deadline<'a> {
+    limits: &'a Limits,
+    waits_for: WaitsFor,
+    due: Instant,
+    timer: Pin<&'a mut Sleep>,
+}
+
+impl Deadline<'_> {
+    /// Ready when the client was too slow, with what it should have done.
+    fn poll(&mut self, seen: &Seen, cx: &mut Context<'_>) -> Poll<WaitsFor> {
+        let restarts = self.observe(seen);
+        let limit = match self.waits_for {
+            // The application has limits of its own.
+            WaitsFor::Answer => return Poll::Pending,
+            WaitsFor::Head => self.limits.head_timeout,
+            WaitsFor::Idle | WaitsFor::Reader => self.limits.keep_alive,
+        };
+        if restarts {
+            self.due = Instant::now() + limit;
+        }
+        // The timer may fire before `due`, and is set again then: to reset it for every request would
+        // cost more.
+        if self.due < self.timer.deadline() {
+            self.timer.as_mut().reset(self.due);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.due <= self.timer.deadline() {
+                return Poll::Ready(self.waits_for);
+            }
+            self.timer.as_mut().reset(self.due);
+        }
+        Poll::Pending
+    }
+
+    /// Notes what has happened since the last call. Returns whether the client's time starts anew.
+    fn observe(&mut self, seen: &Seen) -> bool {
+        let before = mem::replace(&mut self.waits_for, WaitsFor::of(seen));
+        let has_read = seen.written.swap(false, Ordering::Relaxed) && self.waits_for == WaitsFor::Reader;
+        let answered = seen.answered.swap(false, Ordering::Relaxed);
+        self.waits_for != before || has_read || answered
+    }
+}
+
+impl WaitsFor {
+    fn of(seen: &Seen) -> Self {
+        if seen.blocked.load(Ordering::Relaxed) {
+            return Self::Reader;
+        }
+        match (seen.asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+            (0, false) => Self::Idle,
+            (0, true) => Self::Head,
+            _ => Self::Answer,
+        }
+    }
+}
