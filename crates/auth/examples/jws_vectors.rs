@@ -1,7 +1,9 @@
-//! Runs Wycheproof's vectors of JSON Web Signatures through the verifier: `jws_vectors json_web_signature_test.json`.
+//! Runs Wycheproof's vectors of JSON Web Signatures through the verifier: `jws_vectors
+//! json_web_signature_test.json`.
 //!
-//! A token that is valid there must get past the signature (what it signs are no claims); an invalid one must not. Each
-//! case with another verdict is told, with the reason where it is a known one. Fails where there is an unknown one.
+//! A token that is valid there must pass the check of the signature (its payload is not claims); an
+//! invalid one must not. Prints each case with another verdict, with the reason if it is known.
+//! Fails if one is unknown.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -47,7 +49,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 fn gets_past_the_signature(group: &Value, test: &Value) -> bool {
     let key = if group["public"].is_null() { &group["private"] } else { &group["public"] };
-    // Where the key does not say what it is for, the token may, within what the key can.
+    // If the key names no algorithm, the token may, among those that the key supports.
     let algorithm = key["alg"].as_str().map_or_else(|| of_kind(key), str::to_owned);
     if algorithm.parse::<Algorithms>().is_err() {
         return false;
@@ -59,7 +61,7 @@ fn gets_past_the_signature(group: &Value, test: &Value) -> bool {
     }
 }
 
-/// All algorithms that a key of this kind can serve.
+/// Returns all algorithms of this kind of key.
 fn of_kind(key: &Value) -> String {
     match (key["kty"].as_str(), key["crv"].as_str()) {
         (_, Some("P-256")) => "ES256",

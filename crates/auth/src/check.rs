@@ -15,18 +15,18 @@ use tokio::time::timeout;
 
 use self::connector::Connector;
 
-/// One of RIG's three ways to decide.
+/// Who decides, one of RIG's three ways.
 #[derive(Clone, Debug)]
 pub enum Check {
-    /// Everybody may.
+    /// Everyone is allowed.
     NoCheck,
-    /// Whoever presents a valid token may.
+    /// A valid token is required.
     JwtValidation,
     /// A service decides.
     External(Box<ExternalCheck>),
 }
 
-/// The service that decides.
+/// A service that decides.
 #[derive(Clone, Debug)]
 pub struct ExternalCheck {
     url: Uri,
@@ -34,9 +34,9 @@ pub struct ExternalCheck {
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
-/// The value of the setting is none of those allowed.
+/// The value of the setting is neither a known word nor a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed: no_check, jwt_validation, or the http or https URL of a service")]
+#[error("expected no_check, jwt_validation, or the http or https URL of a service")]
 pub struct CheckError;
 
 /// The request may not do what it asks for.
@@ -44,24 +44,24 @@ pub struct CheckError;
 #[error("denied")]
 pub struct Denied;
 
-/// What a check decides upon.
+/// What a check decides on.
 #[derive(Debug)]
 pub struct CheckRequest<'a> {
-    /// Handed to the service.
+    /// Passed to the service.
     pub authorization: Option<&'a HeaderValue>,
-    /// Handed to the service.
+    /// Passed to the service.
     pub content_type: Option<&'a HeaderValue>,
-    /// Handed to the service.
+    /// Passed to the service.
     pub body: Bytes,
-    /// Whether the request carries a token, all of its tokens are valid, and none is of a blacklisted session.
+    /// Whether the request carries a token, all of its tokens are valid, and none is revoked.
     pub token_valid: bool,
 }
 
 impl Check {
-    /// Reads the value of the setting; the service must answer `within` this time.
+    /// Parses the value of the setting; the service must answer `within` this time.
     ///
     /// # Errors
-    /// The value is none of the words, and no URL.
+    /// Fails if the value is neither a known word nor a URL.
     pub fn parse(value: &str, within: Duration) -> Result<Self, CheckError> {
         match value.to_ascii_lowercase().as_str() {
             "no_check" => Ok(Self::NoCheck),
@@ -77,20 +77,20 @@ impl Check {
         }
     }
 
-    /// Whether there is anything to decide.
+    /// Returns whether anything is checked.
     pub fn is_asked(&self) -> bool {
         !matches!(self, Self::NoCheck)
     }
 
-    /// Whether a service decides, which may know tokens that the gateway cannot read.
+    /// Returns whether a service decides. It may know tokens that the gateway cannot read.
     pub fn is_external(&self) -> bool {
         matches!(self, Self::External(_))
     }
 
-    /// Decides.
+    /// Decides on a request.
     ///
     /// # Errors
-    /// The request is denied.
+    /// Fails if the request is denied.
     pub async fn allows(&self, request: &CheckRequest<'_>) -> Result<(), Denied> {
         match self {
             Self::NoCheck => Ok(()),
@@ -102,7 +102,7 @@ impl Check {
 
 impl ExternalCheck {
     fn new(url: Uri, within: Duration) -> Self {
-        // Without authorities of the system, an https check denies.
+        // Without authorities of the system, an https check denies everything.
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trust::system_client())
             .https_or_http()
@@ -111,7 +111,8 @@ impl ExternalCheck {
         Self { url, within, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// 2xx allows, 401 and 403 deny; anything else denies and is logged. Redirects are not followed.
+    /// 2xx allows, 401 and 403 deny; anything else denies and is logged. Redirects are not
+    /// followed.
     async fn allows(&self, request: &CheckRequest<'_>) -> Result<(), Denied> {
         let mut question = Request::new(Full::new(request.body.clone()));
         *question.method_mut() = Method::POST;

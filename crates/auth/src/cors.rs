@@ -1,4 +1,5 @@
-//! Which pages may read answers, and use the cookies of their users (Fetch Standard, section 3.3; RIG: `CORS`).
+//! Which pages may read answers, and use the cookies of their users (Fetch Standard, section 3.3;
+//! RIG: `CORS`).
 
 use std::net::Ipv6Addr;
 
@@ -10,13 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::origin::{Sender, split_port};
 
-/// The most origins that `CORS` names: each request of a page is compared with all of them.
+/// Limit of the origins in `CORS`: each request of a page is compared with all of them.
 const MAX_ORIGINS: usize = 64;
 
-/// The most headers of a preflight that are looked at.
+/// Limit of the headers of a preflight that are read.
 const MAX_HEADERS: usize = 64;
 
-/// Headers that libraries add to the requests of a page: trace context (W3C) and what keeps caches away.
+/// Headers that libraries add to the requests of a page: trace context (W3C) and cache control.
 const ADDED_BY_LIBRARIES: [&str; 8] = [
     "baggage",
     "cache-control",
@@ -34,20 +35,21 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 /// The value of `CORS`.
 #[derive(Clone, Debug, Default)]
 pub struct Cors {
-    /// The origins, as browsers write them. Empty: every page may read, and none may use cookies.
+    /// The origins, as browsers write them. If empty, every page may read, and none may use
+    /// cookies.
     origins: Box<[HeaderValue]>,
 }
 
-/// What is wrong with the value of `CORS`.
+/// The value of `CORS` is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
-    /// `*` beside origins, or as a part of one.
+    /// `*` beside origins, or as part of one.
     #[error("* stands alone; a list names each origin in full")]
     Star,
     /// `null`.
     #[error("null is the origin of every sandboxed page and local file, so it cannot be trusted")]
     Null,
-    /// A host name that browsers write in another way.
+    /// A host name in another form than browsers send.
     #[error("entry {0} has a host outside ASCII: it must be written as browsers send it, in the form xn--…")]
     NotAscii(usize),
     /// Not an origin.
@@ -62,11 +64,11 @@ impl Cors {
     /// The headers that the gateway itself reads from requests of pages, for [`Cors::preflight`].
     pub const REQUEST_HEADERS: &str = "content-type,authorization";
 
-    /// Reads `*`, or one or several origins separated by commas. Returns also those from which a trailing slash was taken:
-    /// browsers never send one.
+    /// Parses `*`, or one or more origins separated by commas. Also returns those from which a
+    /// trailing slash was removed: browsers never send one.
     ///
     /// # Errors
-    /// Says what is wrong with the first entry that is.
+    /// Describes the first invalid entry.
     pub fn parse(text: &str) -> Result<(Self, Vec<String>), CorsError> {
         if text.trim() == "*" {
             return Ok((Self::default(), Vec::new()));
@@ -88,18 +90,18 @@ impl Cors {
         Ok((Self { origins: origins.into() }, with_slash))
     }
 
-    /// Whether every page may read answers (`*`).
+    /// Returns whether every page may read answers (`*`).
     pub fn is_any(&self) -> bool {
         self.origins.is_empty()
     }
 
-    /// Whether [`Cors::allow`] depends on who asks.
+    /// Returns whether [`Cors::allow`] depends on the origin of the request.
     pub fn depends_on_origin(&self) -> bool {
         self.origins.len() > 1
     }
 
-    /// Whether a page may use the cookies of its user: of the gateway's own origin, or of one that is named. `*` names
-    /// nobody.
+    /// Returns whether a page may use the cookies of its user: a page of the gateway's own origin,
+    /// or of one in the list. With `*`, no other origin may.
     pub fn trusts(&self, sender: Sender<'_>) -> bool {
         match sender {
             Sender::Unnamed | Sender::Own => true,
@@ -108,12 +110,14 @@ impl Cors {
         }
     }
 
-    /// The same for the handshake of a WebSocket, which no browser sends without an `Origin`.
+    /// As [`Cors::trusts`], for the handshake of a WebSocket, which no browser sends without an
+    /// `Origin`.
     pub fn trusts_socket(&self, sender: Sender<'_>) -> bool {
         sender != Sender::Unnamed && self.trusts(sender)
     }
 
-    /// Lets pages read an answer. `asking` is the `Origin` of the request. Pages of a named origin may send cookies.
+    /// Adds the headers that let pages read an answer. `asking` is the `Origin` of the request.
+    /// Pages of an origin in the list may send cookies.
     pub fn allow(&self, asking: Option<&HeaderValue>, answer: &mut HeaderMap) {
         let origin = match &*self.origins {
             [] => ANY,
@@ -130,10 +134,11 @@ impl Cors {
         }
     }
 
-    /// Lets pages read an answer that depends on cookies which are bound to the page that asks.
+    /// Adds the headers that let pages read an answer that depends on cookies bound to the
+    /// requesting page.
     ///
-    /// Browsers refuse `*` there, so the origin that asks is named instead. That is safe only as long as no other page's
-    /// cookie counts.
+    /// Browsers refuse `*` there, so the requesting origin is named instead. That is safe only
+    /// because cookies of other pages do not count.
     pub fn allow_bound(&self, sender: Sender<'_>, asking: Option<&HeaderValue>, answer: &mut HeaderMap) {
         self.allow(asking, answer);
         if !self.is_any() {
@@ -148,8 +153,9 @@ impl Cors {
         }
     }
 
-    /// Answers a preflight: the methods of an endpoint, the headers it reads (`names`), and those that the preflight asks for
-    /// where they are attributes of an event in binary mode (`ce-…`) or added by libraries.
+    /// Adds the headers of the answer to a preflight: the methods of an endpoint, the headers it
+    /// reads (`names`), and of those that the preflight asks for, attributes of events in binary
+    /// mode (`ce-…`) and headers added by libraries.
     pub fn preflight(asked: &HeaderMap, answer: &mut HeaderMap, methods: HeaderValue, names: &'static str) {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         let lines = asked.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
@@ -166,19 +172,19 @@ impl Cors {
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
 
-    /// The `Origin` of a request, for [`Cors::allow`].
+    /// Returns the `Origin` of a request, for [`Cors::allow`].
     pub fn asking(request: &HeaderMap) -> Option<&HeaderValue> {
         request.get(ORIGIN)
     }
 }
 
-/// Whether every page may send this header, read or not.
+/// Returns whether every page may send this header, whether it is read or not.
 fn may_be_sent(name: &str) -> bool {
     name.starts_with("ce-") || ADDED_BY_LIBRARIES.contains(&name)
 }
 
-/// Writes an origin as browsers do (RFC 6454, section 6.2): in lower case, without the default port. Errors name it by its
-/// number: what is no origin may hold a password.
+/// Returns an origin as browsers write it (RFC 6454, section 6.2): in lower case, without the
+/// default port. Errors refer to it by its number: an invalid origin may contain a password.
 fn normalized(origin: &str, number: usize) -> Result<HeaderValue, CorsError> {
     let wrong = || CorsError::NotAnOrigin(number);
     if origin.eq_ignore_ascii_case("null") {

@@ -9,7 +9,7 @@ use memchr::{memchr2, memchr3};
 /// Where requests may carry a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenSources {
-    /// The header: the forms of `Authorization` are taken in every header.
+    /// The header; every header may have the forms of `Authorization`.
     pub header: Option<HeaderName>,
     /// The parameter of the query.
     pub query: Option<String>,
@@ -20,33 +20,34 @@ pub struct TokenSources {
 /// A token of a request, not verified yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential<'r> {
-    /// The text. Bytes that are not UTF-8 are replaced, so that such a token is never valid.
+    /// The token. Bytes that are not UTF-8 are replaced, so that such a token is never valid.
     pub token: Cow<'r, str>,
     /// Where it was found.
-    pub place: Place,
+    pub place: TokenPlace,
 }
 
 /// Where a token was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the header: the client has put it there.
+pub enum TokenPlace {
+    /// In the header: the client put it there.
     Header,
-    /// In the query: the client has put it there.
+    /// In the query: the client put it there.
     Query,
-    /// In the cookie: a browser adds it to every request, whoever caused the request.
+    /// In the cookie: a browser adds it to every request, whichever page caused it.
     Cookie,
 }
 
 impl TokenSources {
-    /// Only `Authorization`.
+    /// Returns sources with `Authorization` only.
     pub fn authorization() -> Self {
         Self { header: Some(AUTHORIZATION), ..Self::default() }
     }
 
-    /// Iterates over all tokens of a request. A caller must verify each of them: a service may read any (RFC 6750,
-    /// section 2).
+    /// Iterates over all tokens of a request. The caller must verify each of them: a service may
+    /// read any (RFC 6750, section 2).
     ///
-    /// The cookie counts only where there is no token in the header and in the query: nobody chose to send it.
+    /// The cookie counts only if neither header nor query has a token: browsers send it without
+    /// anyone's choice.
     pub fn credentials<'r>(
         &'r self,
         headers: &'r HeaderMap,
@@ -56,8 +57,8 @@ impl TokenSources {
         let in_query =
             self.query.iter().flat_map(move |name| tokens_in_query(query.unwrap_or_default(), name));
         let mut explicit = in_header
-            .map(|token| Credential { token, place: Place::Header })
-            .chain(in_query.map(|token| Credential { token, place: Place::Query }))
+            .map(|token| Credential { token, place: TokenPlace::Header })
+            .chain(in_query.map(|token| Credential { token, place: TokenPlace::Query }))
             .peekable();
         let ambient = explicit.peek().is_none().then(|| self.in_cookie(headers));
         explicit.chain(ambient.into_iter().flatten())
@@ -66,13 +67,14 @@ impl TokenSources {
     fn in_cookie<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Credential<'r>> {
         let values = self.cookie.iter().flat_map(|name| cookies(headers, name)).map(cookie_token);
         let tokens = values.filter(|token| !token.is_empty());
-        tokens.map(|token| Credential { token: text(token), place: Place::Cookie })
+        tokens.map(|token| Credential { token: text(token), place: TokenPlace::Cookie })
     }
 }
 
-/// Iterates over the tokens of a header with the syntax of `Authorization`: one or several, separated by commas, with or
-/// without the scheme `Bearer` (RIG; RFC 6750, section 2.1). Credentials of other schemes are not ours: nothing of them is
-/// taken for a token, commas or not (RFC 9110, section 11.4).
+/// Iterates over the tokens of a header with the syntax of `Authorization`: one or more, separated
+/// by commas, with or without the scheme `Bearer` (RIG; RFC 6750, section 2.1). Credentials of
+/// other schemes are skipped: no part of them counts as a token, commas or not (RFC 9110, section
+/// 11.4).
 pub fn bearer_tokens<'r>(headers: &'r HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'r, str>> {
     let lists = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     lists.flat_map(|rest| BearerTokens { rest, is_ours: true }).map(text)
@@ -81,7 +83,7 @@ pub fn bearer_tokens<'r>(headers: &'r HeaderMap, name: &HeaderName) -> impl Iter
 /// Splits one value of a header.
 struct BearerTokens<'r> {
     rest: &'r [u8],
-    /// Whether a word without a scheme is a token, not a parameter of another scheme.
+    /// Whether a word without a scheme is a token rather than a parameter of another scheme.
     is_ours: bool,
 }
 
@@ -112,8 +114,8 @@ impl<'r> Iterator for BearerTokens<'r> {
     }
 }
 
-/// Returns where the first element of a list ends: at a comma that is not part of a quoted string (RFC 9110, section
-/// 5.6.1).
+/// Returns the end of the first element of a list: a comma that is not part of a quoted string (RFC
+/// 9110, section 5.6.1).
 fn element_end(list: &[u8]) -> usize {
     let first = memchr2(b',', b'"', list);
     let Some(quote) = first.filter(|at| list[*at] == b'"') else { return first.unwrap_or(list.len()) };
@@ -131,8 +133,8 @@ fn element_end(list: &[u8]) -> usize {
     list[quote..].iter().position(ends).map_or(list.len(), |at| quote + at)
 }
 
-/// Iterates over the values of every parameter that a service may take for the one of the token. Some services separate
-/// parameters by `;` as well, so what follows one is looked at too.
+/// Iterates over the values of every parameter that a service may read as the token. Some services
+/// separate parameters by `;` as well, so the text after a `;` counts too.
 fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
     let after_semicolons = query.split(';').skip(1).filter_map(|rest| rest.split('&').next());
     let may_be = move |pair: &&str| match memchr3(b'=', b'%', b'+', pair.as_bytes()) {
@@ -151,8 +153,8 @@ fn tokens_in_query<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Co
         .map(|(_, value)| value)
 }
 
-/// Whether a service may read a parameter under this name: some ignore case, blanks around a name, what follows a NUL, or
-/// take `name[]` for a list of that name.
+/// Returns whether a service may read a parameter under this name: some ignore case, blanks around
+/// a name, or the text after a NUL, or read `name[]` as a list of that name.
 fn is_read_as(key: &str, name: &str) -> bool {
     let end = key.find(['\0', '[']).unwrap_or(key.len());
     key == name || key[..end].trim().eq_ignore_ascii_case(name)
@@ -160,12 +162,12 @@ fn is_read_as(key: &str, name: &str) -> bool {
 
 /// Iterates over the values of a parameter of the query that are not empty, decoded.
 pub fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow<'r, str>> {
-    // Only what may be the parameter is decoded: queries are long, and most of them is something else.
+    // Decodes only what may be the parameter: queries are long, and most of them is something else.
     let may_be = move |pair: &&str| {
         let pair = pair.as_bytes();
         match memchr3(b'=', b'%', b'+', pair) {
             Some(at) if pair[at] == b'=' => &pair[..at] == name.as_bytes(),
-            // The name is encoded, or there is none.
+            // The name is encoded, or missing.
             Some(_) => true,
             None => false,
         }
@@ -178,7 +180,8 @@ pub fn parameters<'r>(query: &'r str, name: &'r str) -> impl Iterator<Item = Cow
         .map(|(_, value)| value)
 }
 
-/// The text in the bytes of a header. Checked first, because `from_utf8_lossy` is slow where nothing is to be replaced.
+/// Returns the bytes of a header as text. Checks first, because `from_utf8_lossy` is slow even if
+/// nothing is replaced.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -186,14 +189,15 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Iterates over the values of all cookies of this name (RFC 6265, section 5.4), in every `Cookie` field: HTTP/2 splits
-/// them (RFC 9113, section 8.2.3). Other cookies count as if they were not there, whatever bytes they hold.
+/// Iterates over the values of all cookies of this name (RFC 6265, section 5.4), in every `Cookie`
+/// field: HTTP/2 splits them (RFC 9113, section 8.2.3). Other cookies are ignored, whatever bytes
+/// they contain.
 pub fn cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> impl Iterator<Item = &'r [u8]> {
     headers.get_all(COOKIE).into_iter().flat_map(pairs).filter_map(|pair| cookie(pair, name))
 }
 
-/// Removes from the request the cookies of this name that hold another token than these: what nobody has verified is no
-/// token. Others stay byte for byte.
+/// Removes the cookies of this name with another token than the `verified` ones, so that no service
+/// reads an unverified token. Others stay byte for byte.
 pub fn strip_cookies(headers: &mut HeaderMap, name: &str, verified: &[String]) {
     let is_stray = |pair: &&[u8]| {
         let token = cookie(pair, name).map(cookie_token).filter(|token| !token.is_empty());
@@ -219,14 +223,15 @@ fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     field.as_bytes().split(|byte| *byte == b';')
 }
 
-/// The value in `pair`, where it is of the cookie of this name. Services differ in whether they read spaces around the
-/// name; here they never hide one.
+/// Returns the value in `pair` if the cookie has this name. Services differ in whether they accept
+/// spaces around the name; here, spaces never hide a cookie.
 fn cookie<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
 }
 
-/// The token in the value of a cookie, without the quotes that may stand around it (RFC 6265, section 4.1.1).
+/// Returns the token in the value of a cookie, without the quotes that may surround it (RFC 6265,
+/// section 4.1.1).
 fn cookie_token(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

@@ -1,4 +1,4 @@
-//! The key that tokens are verified with, and the algorithms it may be used for.
+//! The key that verifies tokens, and the algorithms it may be used with.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ mod public;
 #[cfg(test)]
 mod vectors;
 
-/// The algorithms that are allowed (`JWT_ALG`): one, or several separated by commas.
+/// The allowed algorithms (`JWT_ALG`): one or more, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(pub(crate) Vec<Algorithm>);
 
-/// A name in `JWT_ALG` is not one of an algorithm.
+/// A name in `JWT_ALG` is not that of an algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "allowed, one or several with commas: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+    "expected one or more, separated by commas, of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
 )]
 pub struct AlgorithmsError;
 
@@ -26,13 +26,14 @@ impl FromStr for Algorithms {
     type Err = AlgorithmsError;
 
     fn from_str(names: &str) -> Result<Self, AlgorithmsError> {
-        // "none" is no algorithm here, whatever its case.
+        // "none" is not an algorithm here, whatever its case.
         let algorithms: Result<Vec<_>, _> = names.split(',').map(|name| name.trim().parse()).collect();
         algorithms.map(Self).map_err(|_| AlgorithmsError)
     }
 }
 
-/// Where the key comes from (`JWT_SECRET_KEY`): the secret itself, a public key in PEM, or a file that holds either.
+/// Where the key comes from (`JWT_SECRET_KEY`): the secret itself, a public key in PEM, or a file
+/// with either.
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// The text of the setting.
@@ -42,8 +43,9 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads the value of the setting; `None` where it is empty, and then no token is valid (d12). A value that begins with
-    /// `/` or `./` is a path where there is such a file: one Base64 secret in 64 begins so, too.
+    /// Parses the value of the setting. `None` if it is empty: then no token is valid (d12). A
+    /// value that begins with `/` or `./` is a path if such a file exists: one Base64 secret in 64
+    /// begins with `/`, too.
     pub fn parse(value: &str) -> Option<Self> {
         match value {
             "" => None,
@@ -52,7 +54,7 @@ impl KeySource {
         }
     }
 
-    /// Whether it is a text that could have been meant as a path.
+    /// Returns whether it is a text that could have been meant as a path.
     pub fn looks_like_a_path(&self) -> bool {
         matches!(self, Self::Text(text) if begins_like_a_path(text))
     }
@@ -62,8 +64,8 @@ fn begins_like_a_path(value: &str) -> bool {
     value.starts_with('/') || value.starts_with("./")
 }
 
-/// Whether there may be something under this path: certainly nothing is only where the system says so, or no name can be
-/// such a text.
+/// Returns whether a file may exist at this path: false only if the system says that it does not,
+/// or that the text cannot be a name.
 fn exists(path: &str) -> bool {
     use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     match std::fs::metadata(path) {
@@ -92,30 +94,31 @@ pub enum KeyError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file holds nothing.
+    /// The file is empty.
     #[error("the file is empty")]
     Empty,
-    /// A private key has no place in a gateway that only verifies.
+    /// A private key, which a gateway that only verifies must not have.
     #[error("a private key; give the public key instead")]
     PrivateKey,
-    /// A public key in a form that is not read: as a secret, everybody would know it.
-    #[error("a public key, but as {0}; needed: PEM (openssl pkey -pubin … -pubout)")]
+    /// A public key in an unsupported form. Used as a secret, everyone would know it.
+    #[error("a public key as {0}; expected PEM (openssl pkey -pubin … -pubout)")]
     Form(&'static str),
-    /// A second public key, which would not count.
+    /// A second public key, which would never be used.
     #[error("more than one public key; tokens are verified with one")]
     Several,
     /// The PEM is damaged.
     #[error("PEM: {0}")]
     Damaged(#[from] PemError),
-    /// The PEM holds no public key of a kind that is supported.
+    /// The PEM contains no public key of a supported kind.
     #[error("not a public key in PEM (RSA, EC P-256 or P-384, Ed25519)")]
     Pem,
-    /// The key is of another kind than the algorithm needs.
+    /// The key is not of the kind that the algorithm requires.
     #[error("the key is of another kind than {0:?} in JWT_ALG needs")]
     Algorithm(Algorithm),
 }
 
-/// Loads a key and checks that every allowed algorithm may use it: a public key never serves as the secret of an HMAC.
+/// Loads a key and checks that every allowed algorithm may use it: a public key never serves as the
+/// secret of an HMAC.
 pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<DecodingKey, KeyError> {
     let bytes = match source {
         KeySource::Text(text) => text.clone().into_bytes(),
@@ -146,7 +149,7 @@ pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<Decodi
     } else {
         let secret = match source {
             KeySource::Text(_) => &bytes[..],
-            // An editor ends the last line of a file.
+            // Editors add a line feed to the last line of a file.
             KeySource::File(_) => bytes.trim_ascii_end(),
         };
         if secret.is_empty() {
@@ -165,7 +168,7 @@ pub(crate) fn load(source: &KeySource, algorithms: &Algorithms) -> Result<Decodi
     Ok(key)
 }
 
-/// Checks that one of the algorithms is that of the key's curve: with another, no token would ever be valid.
+/// Checks that one of the algorithms fits the key's curve: otherwise, no token would ever be valid.
 fn of_curve(pem: &str, algorithms: &Algorithms) -> Result<(), KeyError> {
     let curves = [Algorithm::ES256, Algorithm::ES384].into_iter().zip(public::curves(pem));
     let mut allowed = curves.filter(|(_, found)| *found).map(|(algorithm, _)| algorithm).peekable();

@@ -1,21 +1,23 @@
-//! Which tokens are somebody else's to read.
+//! Recognizes tokens that only their issuer can read.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// Tells whether only the service that issued this token can say what it means: there is no signed token (RFC 7515) in it,
-/// in any place.
+/// Returns whether only the service that issued this token can read it: it contains no signed token
+/// (RFC 7515) anywhere.
 ///
-/// A service may be more lenient than the gateway. A revoked token with something around it, such as a space, a second
-/// `Bearer` or an encoded character, must not come to it as one that the gateway cannot read.
+/// A service may be more lenient than the gateway. A revoked token with something around it, such
+/// as a space, a second `Bearer` or an encoded character, must not pass as one that the gateway
+/// cannot read.
 pub fn is_opaque(token: &str) -> bool {
     let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
     let is_of_base64url = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     is_visible && !token.split(|c| !is_of_base64url(c)).any(is_header_of_jws)
 }
 
-/// An encrypted token (RFC 7516) has such a header as well; what it says is hidden from the gateway.
+/// An encrypted token (RFC 7516) has such a header as well; what it says is hidden from the
+/// gateway.
 fn is_header_of_jws(part: &str) -> bool {
     let Ok(json) = URL_SAFE_NO_PAD.decode(part) else { return false };
     let header = serde_json::from_slice::<Map<String, Value>>(&json);

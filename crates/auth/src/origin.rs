@@ -1,30 +1,34 @@
-//! Which page sent a request: its `Origin` (RFC 6454), and what browsers add where there is none (Fetch Metadata).
+//! Which page sent a request: its `Origin` (RFC 6454), and what browsers add without one (Fetch
+//! Metadata).
 //!
-//! Browsers attach cookies to requests, and reach addresses that only their user can reach, whichever page asks. What
-//! such a request may do depends on the page, and this is the one place that names it.
+//! Browsers attach cookies to requests, and reach addresses that only their user can reach,
+//! whichever page asks. What such a request may do depends on the page; only this file determines
+//! it.
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Uri};
 
-/// Says how the page that sends a request is related to the server (Fetch Metadata, section 2.4).
+/// The relation between the requesting page and the server (Fetch Metadata, section 2.4).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Who sent a request, as far as the headers tell that a page cannot forge.
+/// Who sent a request, by the headers that a page cannot forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<'r> {
-    /// Nobody is named: a client that is no browser, or a page of the gateway's own origin with a `GET`.
+    /// No page is named: a client that is not a browser, or a page of the gateway's own origin with
+    /// a `GET`.
     Unnamed,
     /// A page of the gateway's own origin.
     Own,
     /// A page of this other origin.
     Page(&'r HeaderValue),
-    /// A page of another origin that is not named: `null`, several origins, or none where the browser says that the page
-    /// is of another site or of another origin of the same site.
+    /// A page of another origin that is not named: `null`, several origins, or no `Origin` although
+    /// the browser says that the page is of another origin.
     Hidden,
 }
 
 impl<'r> Sender<'r> {
-    /// Reads the headers of a request. `secure`: it came over TLS, which ended at the gateway.
+    /// Determines the sender from the headers of a request. `secure` is true if the gateway itself
+    /// terminated TLS.
     pub fn of(uri: &Uri, headers: &'r HeaderMap, secure: bool) -> Self {
         let mut origins = headers.get_all(ORIGIN).iter();
         let is_own_site = || {
@@ -37,7 +41,7 @@ impl<'r> Sender<'r> {
             (Some(origin), None) => match Parts::of(origin.as_bytes()) {
                 None => Self::Hidden,
                 Some(parts) if !parts.is_own(uri, headers, secure) => Self::Page(origin),
-                // A browser that contradicts its own origin was redirected, or is none.
+                // A browser that contradicts its own origin was redirected, or is not one.
                 Some(_) if is_own_site() => Self::Own,
                 Some(_) => Self::Hidden,
             },
@@ -45,8 +49,8 @@ impl<'r> Sender<'r> {
     }
 }
 
-/// Returns the names by which the caller addresses the server: the authority of the target (RFC 9112, section 3.2.2; RFC
-/// 9113, section 8.3.1), and `Host`.
+/// Returns the names by which the caller addresses the server: the authority of the target (RFC
+/// 9112, section 3.2.2; RFC 9113, section 8.3.1), and `Host`.
 pub fn hosts<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> impl Iterator<Item = &'r [u8]> {
     let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
     authority.into_iter().chain(headers.get_all(HOST).iter().map(HeaderValue::as_bytes))
@@ -60,7 +64,7 @@ pub fn split_port(host: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// An origin of the web, in parts.
+/// A web origin, in parts.
 struct Parts<'r> {
     scheme: &'r [u8],
     host: &'r [u8],
@@ -68,7 +72,7 @@ struct Parts<'r> {
 }
 
 impl<'r> Parts<'r> {
-    /// `None` if it is no single origin, such as `null`.
+    /// Splits an origin. `None` if it is not a single origin, such as `null`.
     fn of(origin: &'r [u8]) -> Option<Self> {
         let colon = origin.windows(3).position(|window| window == b"://")?;
         let (scheme, rest) = (&origin[..colon], &origin[colon + 3..]);
@@ -77,8 +81,8 @@ impl<'r> Parts<'r> {
         (is_one && !scheme.is_empty() && !host.is_empty()).then_some(Self { scheme, host, port })
     }
 
-    /// Whether it is the origin that the caller addresses. Where something before the gateway ends TLS, the gateway sees
-    /// a request in clear, so there both schemes are its own.
+    /// Returns whether it is the origin that the caller addresses. If a proxy terminates TLS, the
+    /// gateway gets a request in clear, so both schemes are its own then.
     fn is_own(&self, uri: &Uri, headers: &HeaderMap, secure: bool) -> bool {
         let default: &[u8] = match self.scheme {
             b"https" => b"443",

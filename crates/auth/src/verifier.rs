@@ -1,4 +1,4 @@
-//! From a token to its claims (RFC 7519, RFC 7515).
+//! Verifies tokens and returns their claims (RFC 7519, RFC 7515).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::key::{self, Algorithms, KeyError, KeySource};
 
-/// The longest token that is looked at, in bytes.
+/// Limit of the length of a token, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
 
 /// What an operator decides about tokens.
@@ -23,22 +23,22 @@ const MAX_TOKEN: usize = 16 << 10;
 pub struct TokenConfig {
     /// The key; without one, no token is valid.
     pub key: Option<KeySource>,
-    /// The algorithms allowed; the header of a token chooses among these at the most.
+    /// The allowed algorithms; the header of a token can only choose among these.
     pub algorithms: Algorithms,
     /// The `iss` that is required, if any.
     pub issuer: Option<String>,
     /// The audiences of which one is required in `aud`, if any.
     pub audience: Vec<String>,
-    /// How far the clocks may differ, for `exp` and `nbf`.
+    /// Allowed difference of clocks, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
-/// Verifies tokens with one key, which is read again where its file changes.
+/// Verifies tokens with one key, which is reloaded when its file changes.
 pub struct Verifier {
     key: ArcSwapOption<DecodingKey>,
     /// How often the key was replaced.
     generation: AtomicU64,
-    /// The key's file, and what it is for.
+    /// The key's file, its algorithms, and when it changed.
     file: Option<(KeySource, Algorithms, Mutex<Watched>)>,
     algorithms: Vec<Algorithm>,
     issuer: Option<String>,
@@ -46,7 +46,7 @@ pub struct Verifier {
     leeway: Duration,
 }
 
-/// The claims of a token that is valid.
+/// The claims of a valid token.
 #[derive(Clone)]
 pub struct Claims {
     /// All claims.
@@ -56,7 +56,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The claim at a JSON Pointer (RFC 6901); `None` where there is none.
+    /// Returns the claim at a JSON Pointer (RFC 6901); `None` if there is none.
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let pointer = pointer.strip_prefix('/')?;
         let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
@@ -64,13 +64,13 @@ impl Claims {
     }
 }
 
-/// The token is not valid. The texts are RIG's where it has one; none shows anything of the token.
+/// The token is not valid. The texts are RIG's if it has one; none reveals any part of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No token at all, signed by somebody else, or by an algorithm that is not allowed; or there is no key.
+    /// Not a token, signed with another key or an algorithm that is not allowed; or no key is set.
     #[error("Invalid signature")]
     Signature,
-    /// `exp` is missing or past.
+    /// `exp` is missing or in the past.
     #[error("token expired")]
     Expired,
     /// `nbf` is in the future.
@@ -79,16 +79,17 @@ pub enum TokenError {
     /// `iss` is not the one required.
     #[error("wrong issuer")]
     Issuer,
-    /// `aud` names none of those required.
+    /// `aud` contains none of those required.
     #[error("wrong audience")]
     Audience,
-    /// This claim is there, and is no `NumericDate` (RFC 7519, section 2), or one beyond 64 bits.
+    /// The claim is not a `NumericDate` (RFC 7519, section 2), or one beyond 64 bits.
     #[error("the claim /{0} is not a number of seconds since 1970")]
     Time(&'static str),
-    /// A claim, or a member of one, is there twice (RFC 7519, section 4): a service may read the other one.
+    /// A claim, or a member of one, is given twice (RFC 7519, section 4): a service may read the
+    /// other one.
     #[error("a claim is given more than once")]
     Duplicate,
-    /// The signature is good, but what it signs is no JSON object.
+    /// The signature is good, but the payload is not a JSON object.
     #[error("malformed claims")]
     Malformed,
 }
@@ -97,10 +98,10 @@ impl Verifier {
     /// Loads the key.
     ///
     /// # Errors
-    /// The key cannot be read, or does not fit the algorithms.
+    /// Fails if the key cannot be read, or does not fit the algorithms.
     pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
         let file = config.key.as_ref().and_then(|source| match source {
-            // Before it is read: a change meanwhile is seen by `refresh`.
+            // Before the key is read: `refresh` then sees a change meanwhile.
             KeySource::File(path) => {
                 Some((source.clone(), config.algorithms.clone(), Mutex::new(Watched::new([path.clone()]))))
             }
@@ -118,15 +119,15 @@ impl Verifier {
         })
     }
 
-    /// Reads the key's file again where it has changed, or where it is `forced`. From then on, tokens need the new key. What
-    /// cannot be used leaves the old key in force. May wait for a disk.
+    /// Reloads the key if its file has changed, or if `forced`. From then on, tokens need the new
+    /// key. A file that cannot be used leaves the old key in force. May block on a disk.
     pub fn refresh(&self, forced: bool) {
         let Some((source, algorithms, watched)) = &self.file else { return };
         let mut watched = watched.lock();
         match watched.refresh(forced, || key::load(source, algorithms)) {
             Some(Ok(key)) => {
                 self.key.store(Some(Arc::new(key)));
-                // Behind the key: whoever reads this generation verifies with that key.
+                // After the key: a caller that reads this generation verifies with that key.
                 self.generation.fetch_add(1, Ordering::Release);
                 tracing::info!("key of tokens reloaded");
             }
@@ -135,17 +136,17 @@ impl Verifier {
         }
     }
 
-    /// How often the key was replaced: what was verified under an earlier generation says nothing any more.
+    /// Returns how often the key was replaced: results of an earlier generation are void.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// How much longer than its `exp` a token is taken for good.
+    /// Returns for how long after its `exp` a token stays valid.
     pub fn leeway(&self) -> Duration {
         self.leeway
     }
 
-    /// The claims of a token.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -160,8 +161,9 @@ impl Verifier {
         Ok(Claims { map: claims, expires_at })
     }
 
-    /// What a token signs (RFC 7515, section 5.2); `None` if the signature is not good. The library's `decode` also reads
-    /// the claims, and refuses some that are good, without saying why.
+    /// Returns the signed payload of a token (RFC 7515, section 5.2); `None` if the signature is
+    /// not good. The library's `decode` also reads the claims, and refuses some that are good,
+    /// without saying why.
     fn signed(&self, token: &str) -> Option<Vec<u8>> {
         let key = self.key.load();
         let key = key.as_deref().filter(|_| token.len() <= MAX_TOKEN)?;
@@ -175,7 +177,8 @@ impl Verifier {
         is_good.ok()?.then(|| URL_SAFE_NO_PAD.decode(payload).ok())?
     }
 
-    /// Checks the registered claims (RFC 7519, section 4.1) and returns the end of the token. One that is null is not there.
+    /// Checks the registered claims (RFC 7519, section 4.1) and returns `exp`. A claim that is null
+    /// counts as missing.
     fn check(&self, claims: &Map<String, Value>) -> Result<u64, TokenError> {
         let is_one = |value: &Value, of: &[String]| {
             value.as_str().is_some_and(|text| of.iter().any(|one| one == text))
@@ -203,14 +206,15 @@ impl Verifier {
     }
 }
 
-/// A claim that is a moment, in seconds since 1970 (RFC 7519, section 2), a fraction included.
+/// Returns a claim that is a time, in seconds since 1970 (RFC 7519, section 2), with its fraction.
 fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, TokenError> {
     let Some(claim) = claims.get(name).filter(|claim| !claim.is_null()) else { return Ok(None) };
     let in_range = |seconds: &f64| seconds.abs() < u64::MAX as f64;
     claim.as_f64().filter(in_range).map(Some).ok_or(TokenError::Time(name))
 }
 
-/// A critical extension that is not understood makes the token invalid (RFC 7515, section 4.1.11).
+/// Returns false for a critical extension: none is understood, so that the token is invalid (RFC
+/// 7515, section 4.1.11).
 fn is_understood(header: &Header) -> bool {
     header.crit.as_ref().is_none_or(Vec::is_empty)
 }
@@ -334,7 +338,7 @@ mod tests {
             (r#"{"exp":99999999999999999999}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":1e300}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":18446744073709551616}"#, Err(TokenError::Time("exp"))),
-            // The last moment before that which a double can name.
+            // The largest double below 2^64.
             (r#"{"exp":18446744073709549568}"#, Ok(18_446_744_073_709_549_568)),
             (r#"{"exp":[SOON]}"#, Err(TokenError::Time("exp"))),
             (r#"{"exp":true}"#, Err(TokenError::Time("exp"))),
@@ -347,7 +351,7 @@ mod tests {
             (r#"{"exp":SOON,"nbf":"1"}"#, Err(TokenError::Time("nbf"))),
             (r#"{"exp":SOON,"nbf":99999999999999999999}"#, Err(TokenError::Time("nbf"))),
             (r#"{"exp":SOON,"nbf":{}}"#, Err(TokenError::Time("nbf"))),
-            // Nobody asks for these here.
+            // No setting requires these.
             (r#"{"exp":SOON,"iss":{"a":1},"aud":[1,{}],"sub":["x"],"iat":"now","jti":7}"#, Ok(soon)),
             (r#"["exp"]"#, Err(TokenError::Malformed)),
             (r#"{"exp":SOON,"x":"\ud800"}"#, Err(TokenError::Malformed)),

@@ -1,4 +1,5 @@
-//! The examples of the RFCs through the verifier: RFC 7515 (appendix A), RFC 7520 (section 4), RFC 8037 (appendix A).
+//! The examples of the RFCs through the verifier: RFC 7515 (appendix A), RFC 7520 (section 4), RFC
+//! 8037 (appendix A).
 
 mod jwk;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use auth::{CheckRequest, Credential, Place};
+use auth::{CheckRequest, Credential, TokenPlace};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Socket, Transport};
 use governor::clock::Clock;
@@ -133,7 +133,7 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
 pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
     let is_as_it_is = match credentials {
         [] => true,
-        [only] => only.place == Place::Header && headers.get_all(AUTHORIZATION).iter().count() == 1,
+        [only] => only.place == TokenPlace::Header && headers.get_all(AUTHORIZATION).iter().count() == 1,
         _ => false,
     };
     if is_as_it_is {

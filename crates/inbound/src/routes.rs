@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, CheckRequest, Cors, Credential, Denied, Place, Sender, TokenSources, Verifier};
+use auth::{Check, CheckRequest, Cors, Credential, Denied, Sender, TokenPlace, TokenSources, Verifier};
 use bytes::Bytes;
 use connection::{Hub, Transport};
 use event::ExtensionNames;
@@ -210,7 +210,7 @@ impl Shared {
         transport: Option<Transport>,
         sender: impl FnOnce() -> Sender<'r>,
     ) -> bool {
-        let is_cookie = credentials.first().is_some_and(|credential| credential.place == Place::Cookie);
+        let is_cookie = credentials.first().is_some_and(|credential| credential.place == TokenPlace::Cookie);
         let cors = &self.config.cors;
         !is_cookie
             || match transport {

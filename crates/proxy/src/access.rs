@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth::{Claims, Place, TokenError, TokenSources, Verifier, cookies, strip_cookies};
+use auth::{Claims, TokenError, TokenPlace, TokenSources, Verifier, cookies, strip_cookies};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
@@ -104,7 +104,7 @@ impl Access {
                 registrations.push(registration);
             }
         }
-        if let Some(name) = sources.cookie.as_deref().filter(|_| first.place != Place::Cookie)
+        if let Some(name) = sources.cookie.as_deref().filter(|_| first.place != TokenPlace::Cookie)
             && cookies(&head.headers, name).next().is_some()
         {
             let verified: Vec<_> = texts.iter().chain([&first.token]).map(|text| text.to_string()).collect();

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use auth::{Place, Sender, TokenSources};
+use auth::{Sender, TokenPlace, TokenSources};
 use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -129,7 +129,7 @@ impl Exchange<'_> {
         let cors = &self.proxy.config.cors;
         let sender = Sender::of(&head.uri, &head.headers, self.peer.secure);
         let trusted = if opens_socket { cors.trusts_socket(sender) } else { cors.trusts(sender) };
-        first.is_some_and(|first| first.place == Place::Cookie) && !trusted
+        first.is_some_and(|first| first.place == TokenPlace::Cookie) && !trusted
     }
 
     /// Whether the endpoint takes cookies, and the page that asks may not use them, whatever its service says.

@@ -1,5 +1,5 @@
-//! Connections to the service that decides. Each takes a descriptor of those that clients have, since clients are the ones who
-//! make it be asked.
+//! Connections to the service that decides. Each takes a descriptor from those reserved for
+//! clients, since clients cause these connections.
 
 use std::error::Error;
 use std::future::Future;
@@ -20,8 +20,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Debug)]
 pub(super) struct Connector(HttpConnector);
 
-/// A connection, and its descriptor.
-pub(super) struct Io {
+/// A connection with its descriptor.
+pub(super) struct CountedStream {
     stream: TokioIo<TcpStream>,
     _descriptor: Descriptor,
 }
@@ -29,16 +29,16 @@ pub(super) struct Io {
 impl Connector {
     pub(super) fn new() -> Self {
         let mut tcp = HttpConnector::new();
-        // TLS comes over it.
+        // TLS is layered on top.
         tcp.enforce_http(false);
         Self(tcp)
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = Io;
+    type Response = CountedStream;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Io, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<CountedStream, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx).map_err(Into::into)
@@ -51,18 +51,18 @@ impl Service<Uri> for Connector {
             let (Some(connecting), Some(descriptor)) = (connecting, descriptor) else {
                 return Err("clients have taken all descriptors".into());
             };
-            Ok(Io { stream: connecting.await?, _descriptor: descriptor })
+            Ok(CountedStream { stream: connecting.await?, _descriptor: descriptor })
         })
     }
 }
 
-impl Connection for Io {
+impl Connection for CountedStream {
     fn connected(&self) -> Connected {
         self.stream.connected()
     }
 }
 
-impl Read for Io {
+impl Read for CountedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,7 +72,7 @@ impl Read for Io {
     }
 }
 
-impl Write for Io {
+impl Write for CountedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -14,7 +14,7 @@ fn everywhere() -> TokenSources {
     TokenSources { header: Some(AUTHORIZATION), query: Some("jwt".into()), cookie: Some("token".into()) }
 }
 
-fn found(headers: &HeaderMap, query: &str) -> Vec<(String, Place)> {
+fn found(headers: &HeaderMap, query: &str) -> Vec<(String, TokenPlace)> {
     let sources = everywhere();
     let found = sources.credentials(headers, Some(query));
     found.map(|credential| (credential.token.into_owned(), credential.place)).collect()
@@ -59,7 +59,8 @@ fn f48_other_schemes_are_not_split_at_commas() {
     ] {
         assert_eq!(bearer(value), "", "{value}");
     }
-    // Two fields that a client or a proxy has joined (RFC 9110, section 5.3): what names our scheme is ours.
+    // Two fields that a client or a proxy has joined (RFC 9110, section 5.3): what names our scheme
+    // is ours.
     assert_eq!(bearer(r#"Digest username="u", realm="r", Bearer a"#), "[a]");
     assert_eq!(bearer(r#"Bearer a, Digest username="u", realm="r""#), "[a]");
 }
@@ -78,10 +79,13 @@ fn bytes_that_are_not_ascii_make_a_token_invalid_and_hide_nothing() {
 fn d14_header_query_and_cookie_are_taken() {
     let token = |text: &str, place| (text.to_owned(), place);
     let with = |value: &'static [u8]| headers(&[(&AUTHORIZATION, value), (&COOKIE, b"x=1; token=c")]);
-    assert_eq!(found(&with(b"Bearer a"), "jwt=b"), [token("a", Place::Header), token("b", Place::Query)]);
-    assert_eq!(found(&with(b"Basic eA=="), "x=y"), [token("c", Place::Cookie)]);
+    assert_eq!(
+        found(&with(b"Bearer a"), "jwt=b"),
+        [token("a", TokenPlace::Header), token("b", TokenPlace::Query)]
+    );
+    assert_eq!(found(&with(b"Basic eA=="), "x=y"), [token("c", TokenPlace::Cookie)]);
     let both = found(&with(b""), "jwt=b&x=jwt&%6Awt=c+d&jwt=");
-    assert_eq!(both, [token("b", Place::Query), token("c d", Place::Query)]);
+    assert_eq!(both, [token("b", TokenPlace::Query), token("c d", TokenPlace::Query)]);
 }
 
 #[test]
@@ -89,8 +93,8 @@ fn f49_an_explicit_token_makes_the_cookie_not_count() {
     let both = headers(&[(&AUTHORIZATION, b"Bearer a"), (&COOKIE, b"token=stale")]);
     assert_eq!(found(&both, "").len(), 1);
     let cookie = headers(&[(&COOKIE, b"token=stale")]);
-    assert_eq!(found(&cookie, "jwt=b"), [("b".to_owned(), Place::Query)]);
-    assert_eq!(found(&cookie, "jwt="), [("stale".to_owned(), Place::Cookie)]);
+    assert_eq!(found(&cookie, "jwt=b"), [("b".to_owned(), TokenPlace::Query)]);
+    assert_eq!(found(&cookie, "jwt="), [("stale".to_owned(), TokenPlace::Cookie)]);
 }
 
 #[test]
@@ -106,7 +110,7 @@ fn f46_foreign_cookies_do_not_count() {
         b"token=; token=t",
     ] {
         let tokens = found(&headers(&[(&COOKIE, field)]), "");
-        assert_eq!(tokens, [("t".to_owned(), Place::Cookie)], "{}", field.escape_ascii());
+        assert_eq!(tokens, [("t".to_owned(), TokenPlace::Cookie)], "{}", field.escape_ascii());
     }
     let split = headers(&[(&COOKIE, b"token=t"), (&COOKIE, b"n=\xff"), (&COOKIE, b"token=u")]);
     assert_eq!(found(&split, "").len(), 2, "each is verified");

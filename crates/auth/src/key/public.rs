@@ -1,4 +1,5 @@
-//! Public keys in forms that are not read. Everybody knows them, so that none may serve as the secret of an HMAC.
+//! Recognizes public keys in unsupported forms. Everyone knows them, so that none may serve as the
+//! secret of an HMAC.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +11,10 @@ const KINDS: [&[u8]; 3] = [
     b"\x06\x03\x2b\x65\x70",
 ];
 
-/// P-256 and P-384, the same way.
+/// Object identifiers of P-256 and P-384, in DER.
 const CURVES: [&[u8]; 2] = [b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x06\x05\x2b\x81\x04\x00\x22"];
 
-/// In which form this is a public key, or was meant to be one; `None`: a secret.
+/// Returns the form in which this is, or was meant to be, a public key. `None` if it is a secret.
 pub(super) fn form(bytes: &[u8]) -> Option<&'static str> {
     let text: Vec<u8> = bytes.iter().filter(|byte| **byte != 0).map(u8::to_ascii_uppercase).collect();
     if has(&text, b"--BEGIN ") || has(&text, b"--END ") || has(&text, b"PUBLIC KEY--") {
@@ -39,7 +40,8 @@ pub(super) fn form(bytes: &[u8]) -> Option<&'static str> {
         .then_some("Base64 without its BEGIN and END lines")
 }
 
-/// Whether a public key of elliptic curves, as PEM, is of P-256 and of P-384. Both where it is a certificate.
+/// Returns whether an elliptic-curve public key in PEM is of P-256 and of P-384. Both are true for
+/// a certificate.
 pub(super) fn curves(pem: &str) -> [bool; 2] {
     let body = pem.split("-----").nth(2).unwrap_or_default();
     let base64: String = body.split_ascii_whitespace().collect();
@@ -52,7 +54,8 @@ fn is_jwk(bytes: &[u8]) -> bool {
     document.is_some_and(|document| document.get("kty").is_some() || document.get("keys").is_some())
 }
 
-/// A sequence that names its kind at its beginning (`SubjectPublicKeyInfo` of RFC 5280, a certificate, PKCS#8).
+/// Returns whether this is a sequence that begins with its kind (`SubjectPublicKeyInfo` of RFC
+/// 5280, a certificate, PKCS#8).
 fn is_key_in_der(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x30) && KINDS.iter().any(|kind| has(bytes, kind))
 }

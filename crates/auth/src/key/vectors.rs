@@ -1,5 +1,5 @@
-//! Wycheproof's vectors of the algorithms that tokens are signed with: keys as an operator gives them, signatures as
-//! tokens carry them.
+//! Wycheproof's vectors of the algorithms that tokens are signed with: keys as an operator gives
+//! them, signatures as tokens carry them.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
