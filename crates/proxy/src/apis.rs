@@ -1,18 +1,20 @@
 //! The definitions of the node: those of its file, overlaid by what the internal port changed, which a store keeps.
 //!
 //! What is stored about an id, a definition or that it was deleted, wins over the file's definition of that id. Every
-//! change is checked, compiled together with all others, stored, and only then served.
+//! change is checked, compiled together with all others, stored, and only then served. No lock is held while it is
+//! stored: a change that finds another one in the store is made again, of what that one has left.
 
 mod definitions;
 mod difference;
 mod file;
 mod load;
+mod served;
 mod store;
 mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,35 +27,27 @@ use crate::fault::{Fault, Warning};
 use crate::table::Table;
 use crate::target::TargetMaker;
 pub use definitions::Definitions;
-use definitions::{all_indexed, check_bounds, list};
+use definitions::all_indexed;
 pub use difference::{Difference, difference};
 pub use file::FileStore;
 pub use load::LoadError;
-pub use store::{MemoryStore, Store, StoreError};
-use stored::Stored;
+use served::{Edited, Served};
+pub use store::{Changes, MemoryStore, Revision, Saved, Store, StoreError};
 
 /// Gives the environment variables that definitions name (`use_env`).
-type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The definitions of the node.
 pub struct Apis {
     store: Box<dyn Store>,
-    environment: Environment,
+    variables: Variables,
     targets: TargetMaker,
     /// Whether to warn of definitions that take cookies.
     warns_of_cookies: bool,
-    /// Changes are made one after the other; what is served is read without it.
-    changing: Mutex<Changing>,
-    standing: ArcSwap<BTreeMap<Arc<str>, Standing>>,
+    /// Held while what is served is replaced, never while something is compiled or stored.
+    replacing: Mutex<()>,
+    served: ArcSwap<Served>,
     table: ArcSwap<Table>,
-}
-
-/// What only changes look at.
-struct Changing {
-    /// The file's definitions.
-    base: BTreeMap<Arc<str>, Map<String, Value>>,
-    /// What the table said of itself: a change is told only what is new.
-    warnings: HashSet<String>,
 }
 
 /// One definition, as it stands.
@@ -86,161 +80,161 @@ pub enum ChangeError {
 
 impl fmt::Debug for Apis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Apis").field("standing", &self.standing.load().len()).finish_non_exhaustive()
+        f.debug_struct("Apis").field("served", &self.served.load()).finish_non_exhaustive()
     }
 }
 
 impl Apis {
-    /// Warns of definitions that take cookies from now on: under `CORS=*` no page of another origin may use them. Returns
-    /// the warnings of those that stand and are not the file's.
+    /// Makes every later change warn of definitions that take cookies: under `CORS=*` no page of another origin may use
+    /// them. Returns the warnings of those that stand and are not the file's.
     pub fn warn_of_cookies(&mut self) -> Vec<Warning> {
         self.warns_of_cookies = true;
-        let base = &self.changing.get_mut().base;
-        let standing = self.standing.load();
-        let stored = standing.values().filter(|it| base.get(&it.api.id) != Some(&it.api.document));
+        let served = self.served.load();
+        let stored = served.standing.values().filter(|it| !served.is_of_file(it));
         let warned =
             |it: &Standing| Some(Warning(format!("API {}: {}", it.api.id, it.api.warning_of_cookie()?.0)));
         stored.filter_map(warned).collect()
     }
 
-    /// A new definition.
+    /// Adds a definition. May wait for a disk.
     ///
     /// # Errors
-    /// Its id is taken, it is wrong, or it cannot be stored. May wait for a disk.
+    /// Fails if its id is taken, it is wrong, or it cannot be stored.
     pub fn create(&self, document: &Value) -> Result<Vec<Warning>, ChangeError> {
-        let mut changing = self.changing.lock();
-        // RIG looks for the id first.
-        let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
-        if self.standing.load().contains_key(id) {
-            return Err(ChangeError::Exists(id.to_owned()));
-        }
-        let (api, warnings) = self.parse(document)?;
-        let mut standing = self.snapshot();
-        standing.insert(api.id.clone(), Standing { api: Arc::new(api), ref_number: 0, timestamp: now() });
-        self.change(&mut changing, standing, warnings)
-    }
-
-    /// Replaces the top-level members of a definition that `body` has. The id stays.
-    ///
-    /// # Errors
-    /// There is none, the result is wrong (RIG wants `proxy` and `version_data` in the body too), or it cannot be
-    /// stored. May wait for a disk.
-    pub fn merge(&self, id: &str, body: &Map<String, Value>) -> Result<Vec<Warning>, ChangeError> {
-        let mut changing = self.changing.lock();
-        let mut standing = self.snapshot();
-        let before = standing.get(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
-        let mut document = before.api.document.clone();
-        document.extend(without_ours(body.clone()));
-        document.insert("id".to_owned(), id.into());
-        for needed in ["proxy", "version_data"] {
-            if body.get(needed).is_none_or(Value::is_null) {
-                document.remove(needed);
+        self.change(|served| {
+            // RIG looks for the id first.
+            let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
+            if served.standing.contains_key(id) {
+                return Err(ChangeError::Exists(id.to_owned()));
             }
-        }
-        let (api, warnings) = self.parse(&Value::Object(document))?;
-        let ref_number = before.ref_number + 1;
-        standing.insert(api.id.clone(), Standing { api: Arc::new(api), ref_number, timestamp: now() });
-        self.change(&mut changing, standing, warnings)
+            let (api, warnings) = self.parse(document)?;
+            let mut edited = served.edited(warnings);
+            let standing = Standing { api: Arc::new(api), ref_number: 0, timestamp: now() };
+            edited.standing.insert(standing.api.id.clone(), standing);
+            Ok(edited)
+        })
     }
 
-    /// Forgets a definition, also where the file has it.
+    /// Replaces the top-level members of a definition that `body` has. The id stays. May wait for a disk.
     ///
     /// # Errors
-    /// There is none, or it cannot be stored. May wait for a disk.
+    /// Fails if there is none, the result is wrong (RIG wants `proxy` and `version_data` in the body too), or it cannot
+    /// be stored.
+    pub fn merge(&self, id: &str, body: &Map<String, Value>) -> Result<Vec<Warning>, ChangeError> {
+        self.change(|served| {
+            let before = served.standing.get(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
+            let mut document = before.api.document.clone();
+            document.extend(without_ours(body.clone()));
+            document.insert("id".to_owned(), id.into());
+            for needed in ["proxy", "version_data"] {
+                if body.get(needed).is_none_or(Value::is_null) {
+                    document.remove(needed);
+                }
+            }
+            let (api, warnings) = self.parse(&Value::Object(document))?;
+            let mut edited = served.edited(warnings);
+            let ref_number = before.ref_number + 1;
+            let standing = Standing { api: Arc::new(api), ref_number, timestamp: now() };
+            edited.standing.insert(standing.api.id.clone(), standing);
+            Ok(edited)
+        })
+    }
+
+    /// Deletes a definition, also if it is the file's. May wait for a disk.
+    ///
+    /// # Errors
+    /// Fails if there is none, or the deletion cannot be stored.
     pub fn delete(&self, id: &str) -> Result<(), ChangeError> {
-        let mut changing = self.changing.lock();
-        let mut standing = self.snapshot();
-        standing.remove(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
-        self.change(&mut changing, standing, Vec::new()).map(drop)
+        let deleted = self.change(|served| {
+            let mut edited = served.edited(Vec::new());
+            edited.standing.remove(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
+            Ok(edited)
+        });
+        deleted.map(drop)
     }
 
-    /// Makes a list of documents the definitions of the node: all of it or nothing. `dry_run` only says what would be.
+    /// Makes a list of documents the definitions of the node: all of it or nothing. With `dry_run`, only says what
+    /// would change. May wait for a disk.
     ///
     /// # Errors
-    /// One of them is wrong, or they cannot be stored. May wait for a disk.
+    /// Fails if one of them is wrong, or they cannot be stored.
     pub fn replace_all(
         &self,
         documents: &Value,
         dry_run: bool,
     ) -> Result<(Vec<Difference>, Vec<Warning>), ChangeError> {
-        let mut changing = self.changing.lock();
-        let parsed = Definitions::parse(documents, &self.environment);
+        let parsed = Definitions::parse(documents, &self.variables);
         let (definitions, mut warnings) = parsed.map_err(ChangeError::Faults)?;
         warnings.extend(definitions.warnings_of_cookies().filter(|_| self.warns_of_cookies));
         let Definitions { apis } = definitions;
-        let before = self.snapshot();
         let now = now();
-        let stand = |api: &Arc<Api>| match before.get(&api.id) {
-            Some(same) if same.api.document == api.document => same.clone(),
-            Some(before) => {
-                let ref_number = before.ref_number + 1;
-                Standing { api: api.clone(), ref_number, timestamp: now.clone() }
-            }
-            None => Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() },
+        let mut differences = Vec::new();
+        let mut edit = |served: &Served| {
+            let stand = |api: &Arc<Api>| match served.standing.get(&api.id) {
+                Some(same) if same.api.document == api.document => same.clone(),
+                Some(before) => {
+                    let ref_number = before.ref_number + 1;
+                    Standing { api: api.clone(), ref_number, timestamp: now.clone() }
+                }
+                None => Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() },
+            };
+            let standing: BTreeMap<_, _> = apis.iter().map(|api| (api.id.clone(), stand(api))).collect();
+            differences = difference(&documents_of(&served.standing), &documents_of(&standing));
+            Ok(Edited { standing, ..served.edited(warnings.clone()) })
         };
-        let standing: BTreeMap<_, _> = apis.iter().map(|api| (api.id.clone(), stand(api))).collect();
-        let differences = difference(&documents_of(&before), &documents_of(&standing));
-        if dry_run {
-            check_bounds(&standing).map_err(ChangeError::Faults)?;
-            let built = Table::build(&list(&standing), &self.table(), &self.targets);
-            built.map_err(|faults| ChangeError::Faults(all_indexed(faults, &apis)))?;
-            return Ok((differences, warnings));
-        }
-        let changed = self.change(&mut changing, standing, warnings).map_err(|error| match error {
+        let done = match dry_run {
+            true => self.try_out(&mut edit),
+            false => self.change(edit),
+        };
+        let warnings = done.map_err(|error| match error {
             ChangeError::Faults(faults) => ChangeError::Faults(all_indexed(faults, &apis)),
             error => error,
-        });
-        Ok((differences, changed?))
+        })?;
+        Ok((differences, warnings))
     }
 
     /// Makes what the file has by now the definitions of the file. What the internal port has changed stays as it is.
+    /// May wait for a disk.
     ///
     /// # Errors
-    /// They cannot be served together, or stored. May wait for a disk.
+    /// Fails if they cannot be served together, or stored.
     pub fn replace_file(&self, file: Definitions) -> Result<Vec<Warning>, ChangeError> {
-        let mut changing = self.changing.lock();
-        let (before, now) = (self.snapshot(), now());
-        let base = &changing.base;
-        let of_file = |id: &Arc<str>, standing: &Standing| {
-            standing.ref_number == 0 && base.get(id) == Some(&standing.api.document)
-        };
-        let mut standing: BTreeMap<_, _> = before
-            .iter()
-            .filter(|(id, api)| !of_file(id, api))
-            .map(|(id, api)| (id.clone(), api.clone()))
-            .collect();
-        for api in &file.apis {
-            let was_deleted = base.contains_key(&api.id) && !before.contains_key(&api.id);
-            if was_deleted || standing.contains_key(&api.id) {
-                continue;
+        let now = now();
+        let warnings: Vec<_> = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
+        self.change(|served| {
+            let before = &served.standing;
+            let of_file = |it: &Standing| it.ref_number == 0 && served.is_of_file(it);
+            let mut standing: BTreeMap<_, _> = before
+                .iter()
+                .filter(|(_, api)| !of_file(api))
+                .map(|(id, api)| (id.clone(), api.clone()))
+                .collect();
+            for api in &file.apis {
+                let was_deleted = served.file.contains_key(&api.id) && !before.contains_key(&api.id);
+                if was_deleted || standing.contains_key(&api.id) {
+                    continue;
+                }
+                let same = before.get(&api.id).filter(|same| same.api.document == api.document).cloned();
+                let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+                standing.insert(api.id.clone(), same.unwrap_or_else(fresh));
             }
-            let same = before.get(&api.id).filter(|same| same.api.document == api.document).cloned();
-            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
-            standing.insert(api.id.clone(), same.unwrap_or_else(fresh));
-        }
-        let warnings = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
-        let of_file = file.apis.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
-        let old = std::mem::replace(&mut changing.base, of_file);
-        let changed = self.change(&mut changing, standing, warnings);
-        if changed.is_err() {
-            changing.base = old;
-        }
-        changed
+            Ok(Edited { file: by_id(&file.apis), standing, warnings: warnings.clone() })
+        })
     }
 
-    /// Reads the files that definitions name again where one has changed, or where it is `forced`. May wait for a disk.
+    /// Reads the files that definitions name again if one has changed, or if it is `forced`. May wait for a disk.
     pub fn refresh_files(&self, forced: bool) {
         self.table().upstreams().for_each(|(_, upstream)| upstream.refresh(forced));
     }
 
     /// The definitions, by id.
     pub fn standing(&self) -> Vec<Standing> {
-        self.standing.load().values().cloned().collect()
+        self.served.load().standing.values().cloned().collect()
     }
 
     /// One of them.
     pub fn one(&self, id: &str) -> Option<Standing> {
-        self.standing.load().get(id).cloned()
+        self.served.load().standing.get(id).cloned()
     }
 
     /// What is served.
@@ -249,32 +243,14 @@ impl Apis {
     }
 
     fn parse(&self, document: &Value) -> Result<(Api, Vec<Warning>), ChangeError> {
-        let (api, mut warnings) = Api::parse(document, &self.environment).map_err(ChangeError::Faults)?;
+        let (api, mut warnings) = Api::parse(document, &self.variables).map_err(ChangeError::Faults)?;
         warnings.extend(api.warning_of_cookie().filter(|_| self.warns_of_cookies));
         Ok((api, warnings))
     }
+}
 
-    fn snapshot(&self) -> BTreeMap<Arc<str>, Standing> {
-        BTreeMap::clone(&self.standing.load())
-    }
-
-    /// Compiles, stores, serves.
-    fn change(
-        &self,
-        changing: &mut Changing,
-        standing: BTreeMap<Arc<str>, Standing>,
-        mut warnings: Vec<Warning>,
-    ) -> Result<Vec<Warning>, ChangeError> {
-        check_bounds(&standing).map_err(ChangeError::Faults)?;
-        let (table, of_table) =
-            Table::build(&list(&standing), &self.table(), &self.targets).map_err(ChangeError::Faults)?;
-        Stored::over(&changing.base, &standing).save(&*self.store)?;
-        warnings.extend(of_table.iter().filter(|warning| !changing.warnings.contains(&warning.0)).cloned());
-        changing.warnings = of_table.into_iter().map(|warning| warning.0).collect();
-        self.standing.store(Arc::new(standing));
-        self.table.store(Arc::new(table));
-        Ok(warnings)
-    }
+fn by_id(apis: &[Arc<Api>]) -> Arc<BTreeMap<Arc<str>, Arc<Api>>> {
+    Arc::new(apis.iter().map(|api| (api.id.clone(), api.clone())).collect())
 }
 
 fn documents_of(standing: &BTreeMap<Arc<str>, Standing>) -> Vec<Map<String, Value>> {

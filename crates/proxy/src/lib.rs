@@ -31,8 +31,8 @@ mod upstream;
 mod waiting;
 
 pub use apis::{
-    Apis, ChangeError, Definitions, Difference, FileStore, LoadError, MemoryStore, Standing, Store,
-    StoreError, difference,
+    Apis, ChangeError, Changes, Definitions, Difference, FileStore, LoadError, MemoryStore, Revision, Saved,
+    Standing, Store, StoreError, difference,
 };
 pub use async_answer::AsyncAnswer;
 pub use definition::{

@@ -66,15 +66,20 @@ impl Proxy {
         Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Runs for ever: closes connections to services that nobody needs, and has new services asked whether they are well.
+    /// Serves definitions that others change in the store, closes connections to services that are not needed, and
+    /// starts the health checks of new services. Never returns.
     pub async fn keep(&self) {
+        tokio::join!(self.apis.clone().follow(), self.sweep());
+    }
+
+    async fn sweep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
             every.tick().await;
             self.apis.table().upstreams().for_each(|(_, upstream)| {
                 upstream.watch(&self.config.services);
                 upstream.sweep();
-                // A definition that is changed takes with it what nobody has counted.
+                // A definition that is changed takes with it what has not been counted.
                 upstream.count_ejections(&self.metrics);
             });
         }

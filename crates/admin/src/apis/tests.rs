@@ -171,13 +171,17 @@ async fn bodies_are_read_as_in_rig_but_never_answered_with_a_500() {
 struct Full;
 
 impl Store for Full {
-    fn load(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn load(&self) -> Result<Option<proxy::Saved>, StoreError> {
         Ok(None)
     }
 
-    fn save(&self, _: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, _: &[u8], _: proxy::Revision) -> Result<proxy::Revision, StoreError> {
         let error = std::io::Error::other("no space");
         Err(StoreError::Io { name: "/secret/path".to_owned(), error })
+    }
+
+    fn changes(&self) -> proxy::Changes {
+        proxy::MemoryStore::default().changes()
     }
 
     fn name(&self) -> String {

@@ -5,43 +5,69 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Store, StoreError};
+use futures_util::stream::pending;
+use parking_lot::Mutex;
+
+use super::store::{Changes, Revision, Saved, Store, StoreError};
+
+/// The revision of a file that an earlier process has left: revisions are counted anew in each.
+const FOUND: Revision = Revision(1);
 
 /// Keeps definitions as `apis.json` in a folder that is there, and is this process's own (`DATA_DIR`).
 #[derive(Debug)]
-pub struct FileStore(PathBuf);
+pub struct FileStore {
+    path: PathBuf,
+    /// That of the file, once it is known. Held while the file is read or written.
+    revision: Mutex<Option<Revision>>,
+}
 
 impl FileStore {
     /// The store in this folder. Nothing is opened yet.
     pub fn new(folder: &Path) -> Self {
-        Self(folder.join("apis.json"))
+        Self { path: folder.join("apis.json"), revision: Mutex::default() }
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let new = self.0.with_extension("new");
+        let new = self.path.with_extension("new");
         // Targets may be internal names, and headers may be secrets: nobody else reads them.
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        File::open(self.0.parent().unwrap_or(Path::new(".")))?.sync_all()
+        fs::rename(&new, &self.path)?;
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
 impl Store for FileStore {
-    fn load(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        match fs::read(&self.0) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::Io { name: self.name(), error }),
-        }
+    fn load(&self) -> Result<Option<Saved>, StoreError> {
+        let mut known = self.revision.lock();
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::Io { name: self.name(), error }),
+        };
+        let revision = *known.get_or_insert(FOUND);
+        Ok(Some(Saved { bytes: bytes.into(), revision }))
     }
 
-    fn save(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.replace(bytes).map_err(|error| StoreError::Io { name: self.name(), error })
+    fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
+        let mut known = self.revision.lock();
+        let last = known.unwrap_or_else(|| if self.path.exists() { FOUND } else { Revision::default() });
+        if last != over {
+            return Err(StoreError::Conflict { name: self.name() });
+        }
+        self.replace(bytes).map_err(|error| StoreError::Io { name: self.name(), error })?;
+        let revision = Revision(last.0 + 1);
+        *known = Some(revision);
+        Ok(revision)
+    }
+
+    /// Nothing: the folder is this process's own.
+    fn changes(&self) -> Changes {
+        Box::pin(pending())
     }
 
     fn name(&self) -> String {
-        self.0.display().to_string()
+        self.path.display().to_string()
     }
 }

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::definitions::{check_bounds, list};
+use super::served::Served;
+use super::store::{Revision, Store, StoreError};
 use super::stored::Stored;
-use super::{Apis, Changing, Definitions, Environment, Standing, Store, StoreError, now};
+use super::{Apis, Definitions, Standing, Variables, by_id, now};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
@@ -41,70 +43,79 @@ fn lines(faults: &[Fault], line: impl Fn(&Fault) -> String) -> String {
 }
 
 impl Apis {
-    /// The definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store; with warnings of that,
-    /// and of what is probably not what was meant. `environment` gives the variables that definitions name (`use_env`).
+    /// Loads the definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store. Returns warnings of
+    /// that, and of what is probably not what was meant. `variables` gives the environment variables that definitions
+    /// name (`use_env`).
     ///
     /// # Errors
-    /// The store cannot be read, a definition in it is wrong by now, or they cannot be served together.
+    /// Fails if the store cannot be read, a definition in it is not valid any more, or they cannot be served together.
     pub fn load(
         file: Definitions,
         store: Box<dyn Store>,
-        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
-        Self::load_with_targets(file, store, environment, Box::new(|_, _| None))
+        Self::load_with_targets(file, store, variables, Box::new(|_, _| None))
     }
 
-    /// Does the same where endpoints may have other targets than HTTP services: `targets` makes these.
+    /// Does the same for a node whose endpoints may have other targets than HTTP services: `targets` makes these.
     ///
     /// # Errors
     /// As [`Apis::load`].
     pub fn load_with_targets(
         file: Definitions,
         store: Box<dyn Store>,
-        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         targets: TargetMaker,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
-        let environment: Environment = Box::new(environment);
+        let variables: Variables = Box::new(variables);
         let Definitions { apis: of_file } = file;
         let now = now();
         let stand = |api: &Arc<Api>| Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
         let mut standing: BTreeMap<_, _> = of_file.iter().map(|api| (api.id.clone(), stand(api))).collect();
-        let mut warnings = overlay(&mut standing, &*store, &environment)?;
+        let (name, saved) = (store.name(), store.load()?);
+        let stored = Stored::read(&name, saved.as_ref())?;
+        let mut warnings = overlay(&mut standing, stored, &name, &variables)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
             Table::build(&list(&standing), &Table::default(), &targets).map_err(LoadError::Together)?;
         warnings.extend(of_table.iter().cloned());
-        let base = of_file.iter().map(|api| (api.id.clone(), api.document.clone())).collect();
-        let warned = of_table.into_iter().map(|warning| warning.0).collect();
+        let served = Served {
+            file: by_id(&of_file),
+            standing,
+            warnings: of_table.into_iter().map(|warning| warning.0).collect(),
+            revision: saved.map_or(Revision::default(), |saved| saved.revision),
+        };
         let apis = Self {
             store,
-            environment,
+            variables,
             targets,
             warns_of_cookies: false,
-            changing: Mutex::new(Changing { base, warnings: warned }),
-            standing: ArcSwap::from_pointee(standing),
+            replacing: Mutex::default(),
+            served: ArcSwap::from_pointee(served),
             table: ArcSwap::from_pointee(table),
         };
         Ok((apis, warnings))
     }
 }
 
-/// Lays what is stored over the definitions of the file, and warns of each that is not the file's any more.
-fn overlay(
+/// Lays what is stored over the definitions of the file, and warns of each that is not the file's any more. `name` is
+/// that of the store.
+pub(super) fn overlay(
     standing: &mut BTreeMap<Arc<str>, Standing>,
-    store: &dyn Store,
-    environment: &Environment,
+    stored: Stored,
+    name: &str,
+    variables: &Variables,
 ) -> Result<Vec<Warning>, LoadError> {
     let mut warnings = Vec::new();
-    for (id, entry) in Stored::load(store)?.apis {
+    for (id, entry) in stored.apis {
         let Some(document) = entry.document else {
             if standing.remove(id.as_str()).is_some() {
                 warnings.push(Warning(format!("API {id}: was deleted, though PROXY_CONFIG_FILE has it")));
             }
             continue;
         };
-        let (api, of_it) = Api::parse(&Value::Object(document), environment)
-            .map_err(|faults| LoadError::Stored { name: store.name(), id: id.clone(), faults })?;
+        let (api, of_it) = Api::parse(&Value::Object(document), variables)
+            .map_err(|faults| LoadError::Stored { name: name.to_owned(), id: id.clone(), faults })?;
         warnings.extend(of_it.into_iter().map(|warning| Warning(format!("API {id}: {}", warning.0))));
         let stands =
             Standing { api: Arc::new(api), ref_number: entry.ref_number, timestamp: entry.timestamp };

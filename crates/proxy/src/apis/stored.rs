@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Standing, Store, StoreError};
+use super::Standing;
+use super::store::{Saved, StoreError};
+use crate::definition::Api;
 
 /// The form of what is stored.
 pub(super) const FORMAT: u64 = 1;
@@ -30,13 +32,10 @@ pub(super) struct Entry {
 
 impl Stored {
     /// What makes a set of definitions of those of the file.
-    pub(super) fn over(
-        base: &BTreeMap<Arc<str>, Map<String, Value>>,
-        standing: &BTreeMap<Arc<str>, Standing>,
-    ) -> Self {
+    pub(super) fn over(file: &BTreeMap<Arc<str>, Arc<Api>>, standing: &BTreeMap<Arc<str>, Standing>) -> Self {
         // One that was changed and changed back stays stored: its number goes on.
         let changed = standing.iter().filter(|(id, standing)| {
-            standing.ref_number > 0 || base.get(*id) != Some(&standing.api.document)
+            standing.ref_number > 0 || file.get(*id).map(|api| &api.document) != Some(&standing.api.document)
         });
         let changed = changed.map(|(id, standing)| {
             let entry = Entry {
@@ -46,20 +45,28 @@ impl Stored {
             };
             (id.to_string(), entry)
         });
-        let deleted = base
+        let deleted = file
             .keys()
             .filter(|id| !standing.contains_key(*id))
             .map(|id| (id.to_string(), Entry { document: None, ref_number: 0, timestamp: super::now() }));
         Self { format: FORMAT, apis: changed.chain(deleted).collect() }
     }
 
-    pub(super) fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let Some(bytes) = store.load()? else { return Ok(Self { format: FORMAT, apis: BTreeMap::new() }) };
-        let damaged = |reason: String| StoreError::Damaged { name: store.name(), reason };
+    /// Reads what a store holds; nothing if it holds none.
+    ///
+    /// # Errors
+    /// Fails if the bytes are not what [`Stored::to_bytes`] writes. `name` is that of the store.
+    pub(super) fn read(name: &str, saved: Option<&Saved>) -> Result<Self, StoreError> {
+        let Some(Saved { bytes, .. }) = saved else {
+            return Ok(Self { format: FORMAT, apis: BTreeMap::new() });
+        };
+        let damaged = |reason: String| StoreError::Damaged { name: name.to_owned(), reason };
         // The format first: a newer one may have any members.
-        let value = document::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let value = document::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(Value::as_u64) {
-            Some(format) if format > FORMAT => return Err(StoreError::Newer { name: store.name(), format }),
+            Some(format) if format > FORMAT => {
+                return Err(StoreError::Newer { name: name.to_owned(), format });
+            }
             Some(FORMAT) => {}
             _ => return Err(damaged("it has no format".to_owned())),
         }
@@ -73,9 +80,7 @@ impl Stored {
         Ok(stored)
     }
 
-    pub(super) fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| StoreError::Io { name: store.name(), error: error.into() })?;
-        store.save(&bytes)
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("definitions are JSON, and their names are texts")
     }
 }

@@ -2,45 +2,56 @@
 
 mod disk;
 mod overlay;
+mod shared;
+mod stores;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
 
 /// A store that can be looked at, or told to fail.
 #[derive(Clone, Default)]
-struct Shelf(Arc<Mutex<(Option<Vec<u8>>, bool)>>);
+struct Shelf {
+    store: MemoryStore,
+    fails: Arc<AtomicBool>,
+}
 
 impl Shelf {
     fn holding(bytes: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new((Some(bytes.to_vec()), false))))
+        let shelf = Self::default();
+        shelf.store.save(bytes, Revision::default()).unwrap();
+        shelf
     }
 
     fn fail(&self) {
-        self.0.lock().1 = true;
+        self.fails.store(true, Relaxed);
     }
 
     fn text(&self) -> String {
-        self.0.lock().0.clone().map(|bytes| String::from_utf8(bytes).unwrap()).unwrap_or_default()
+        let saved = self.store.load().unwrap();
+        saved.map(|saved| String::from_utf8(saved.bytes.into()).unwrap()).unwrap_or_default()
     }
 }
 
 impl Store for Shelf {
-    fn load(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.lock().0.clone())
+    fn load(&self) -> Result<Option<Saved>, StoreError> {
+        self.store.load()
     }
 
-    fn save(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut shelf = self.0.lock();
-        if shelf.1 {
+    fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
+        if self.fails.load(Relaxed) {
             let error = std::io::Error::other("disk full");
             return Err(StoreError::Io { name: self.name(), error });
         }
-        shelf.0 = Some(bytes.to_vec());
-        Ok(())
+        self.store.save(bytes, over)
+    }
+
+    fn changes(&self) -> Changes {
+        self.store.changes()
     }
 
     fn name(&self) -> String {

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use super::*;
 
 /// A folder of its own, removed at the end of the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub(super) fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rig-apis-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -30,10 +30,10 @@ fn a_file_is_replaced_as_a_whole_and_nobody_else_reads_it() {
     assert_eq!(store.load().unwrap(), None);
     // What a process left that ended in the middle.
     fs::write(folder.0.join("apis.new"), "longer than what comes").unwrap();
-    store.save(b"one").unwrap();
-    assert_eq!(store.load().unwrap().unwrap(), b"one");
-    store.save(b"two").unwrap();
-    assert_eq!(FileStore::new(&folder.0).load().unwrap().unwrap(), b"two");
+    let first = store.save(b"one", Revision::default()).unwrap();
+    assert_eq!(&store.load().unwrap().unwrap().bytes[..], b"one");
+    store.save(b"two", first).unwrap();
+    assert_eq!(&FileStore::new(&folder.0).load().unwrap().unwrap().bytes[..], b"two");
     assert!(!folder.0.join("apis.new").exists());
     let mode = fs::metadata(folder.0.join("apis.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -43,11 +43,11 @@ fn a_file_is_replaced_as_a_whole_and_nobody_else_reads_it() {
 fn a_file_that_cannot_be_written_stays_as_it_was() {
     let folder = Folder::new("unwritable");
     let store = FileStore::new(&folder.0);
-    store.save(b"one").unwrap();
+    let first = store.save(b"one", Revision::default()).unwrap();
     fs::create_dir(folder.0.join("apis.new")).unwrap();
-    let told = store.save(b"two").unwrap_err().to_string();
+    let told = store.save(b"two", first).unwrap_err().to_string();
     assert!(told.starts_with(&format!("{}: ", folder.0.join("apis.json").display())), "{told}");
-    assert_eq!(store.load().unwrap().unwrap(), b"one");
+    assert_eq!(&store.load().unwrap().unwrap().bytes[..], b"one");
 }
 
 #[test]

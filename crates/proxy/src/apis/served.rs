@@ -1,0 +1,211 @@
+//! What is served, and how a change replaces it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+
+use super::definitions::{check_bounds, list};
+use super::load::overlay;
+use super::store::{Revision, Saved, StoreError};
+use super::stored::Stored;
+use super::{Apis, ChangeError, LoadError, Standing, now};
+use crate::definition::Api;
+use crate::fault::{Fault, Warning};
+use crate::table::Table;
+
+/// How often a change is made again because another one was stored first. Each time, one of the others has succeeded.
+const ATTEMPTS: usize = 100;
+
+/// The definitions that are served. Never changed: another set replaces it.
+pub(super) struct Served {
+    /// The file's definitions.
+    pub(super) file: Arc<BTreeMap<Arc<str>, Arc<Api>>>,
+    /// All definitions, by id.
+    pub(super) standing: BTreeMap<Arc<str>, Standing>,
+    /// What the table warns of: a change reports only what is new.
+    pub(super) warnings: HashSet<String>,
+    /// The revision of the store that these definitions are of.
+    pub(super) revision: Revision,
+}
+
+/// What a change makes of the definitions.
+pub(super) struct Edited {
+    pub(super) file: Arc<BTreeMap<Arc<str>, Arc<Api>>>,
+    pub(super) standing: BTreeMap<Arc<str>, Standing>,
+    /// What is probably not what was meant.
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Served {
+    /// The same definitions, for a change to edit.
+    pub(super) fn edited(&self, warnings: Vec<Warning>) -> Edited {
+        Edited { file: self.file.clone(), standing: self.standing.clone(), warnings }
+    }
+
+    /// True if a definition is the one of the file.
+    pub(super) fn is_of_file(&self, standing: &Standing) -> bool {
+        self.file.get(&standing.api.id).is_some_and(|api| api.document == standing.api.document)
+    }
+}
+
+impl Apis {
+    /// Edits the definitions: compiles, stores and serves what `edit` makes of them. If something else was stored
+    /// meanwhile, here or by another node, `edit` is called again with that.
+    pub(super) fn change(
+        &self,
+        mut edit: impl FnMut(&Served) -> Result<Edited, ChangeError>,
+    ) -> Result<Vec<Warning>, ChangeError> {
+        for _ in 0..ATTEMPTS {
+            let before = self.served.load_full();
+            let Edited { file, standing, mut warnings } = match edit(&before) {
+                Ok(edited) => edited,
+                // Whether there is such a definition, the store knows best.
+                Err(error @ (ChangeError::Exists(_) | ChangeError::Missing(_))) => {
+                    self.catch_up()?;
+                    match self.served.load().revision > before.revision {
+                        true => continue,
+                        false => return Err(error),
+                    }
+                }
+                Err(error @ (ChangeError::Faults(_) | ChangeError::Store(_))) => return Err(error),
+            };
+            let (table, of_table) = self.compile(&standing).map_err(ChangeError::Faults)?;
+            let bytes = Stored::over(&file, &standing).to_bytes();
+            let revision = match self.store.save(&bytes, before.revision) {
+                Ok(revision) => revision,
+                Err(StoreError::Conflict { .. }) => {
+                    self.catch_up()?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            warnings.extend(new_warnings(&before, &of_table));
+            let of_table = of_table.into_iter().map(|warning| warning.0).collect();
+            self.serve(Served { file, standing, warnings: of_table, revision }, table);
+            return Ok(warnings);
+        }
+        Err(StoreError::Conflict { name: self.store.name() }.into())
+    }
+
+    /// Checks what `edit` makes of the definitions, and changes nothing. Returns what it would warn of, without the
+    /// warnings of the table.
+    pub(super) fn try_out(
+        &self,
+        edit: &mut dyn FnMut(&Served) -> Result<Edited, ChangeError>,
+    ) -> Result<Vec<Warning>, ChangeError> {
+        let Edited { standing, warnings, .. } = edit(&self.served.load())?;
+        self.compile(&standing).map_err(ChangeError::Faults)?;
+        Ok(warnings)
+    }
+
+    /// Serves what the store holds by now, if that is newer. May wait for a disk.
+    ///
+    /// # Errors
+    /// As [`Apis::reload`].
+    fn catch_up(&self) -> Result<(), StoreError> {
+        let saved = self
+            .store
+            .load()?
+            .unwrap_or_else(|| Saved { bytes: Vec::new().into(), revision: Revision::default() });
+        self.reload(&saved).map(drop)
+    }
+
+    /// Serves what was saved in the store, by another node for instance, if it is newer than what is served. Returns
+    /// what the compiled definitions warn of and did not before. May wait for a disk.
+    ///
+    /// # Errors
+    /// Fails if it is damaged, or cannot be served by this node. What was served before stays.
+    pub fn reload(&self, saved: &Saved) -> Result<Vec<Warning>, StoreError> {
+        let before = self.served.load_full();
+        if saved.revision <= before.revision {
+            return Ok(Vec::new());
+        }
+        let name = self.store.name();
+        let unusable = |error: LoadError| match error {
+            LoadError::Store(error) => error,
+            error => StoreError::Unusable { name: name.clone(), reason: error.to_string() },
+        };
+        let stored = Stored::read(&name, Some(saved))?;
+        let now = now();
+        let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
+            let same = before
+                .standing
+                .get(id)
+                .filter(|same| same.ref_number == 0 && same.api.document == api.document);
+            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+            (id.clone(), same.cloned().unwrap_or_else(fresh))
+        };
+        let mut standing = before.file.iter().map(of_file).collect();
+        overlay(&mut standing, stored, &name, &self.variables).map_err(unusable)?;
+        let compiled = self.compile(&standing);
+        let (table, of_table) = compiled.map_err(|faults| unusable(LoadError::Together(faults)))?;
+        let warnings = new_warnings(&before, &of_table).collect();
+        let of_table = of_table.into_iter().map(|warning| warning.0).collect();
+        let (file, revision) = (before.file.clone(), saved.revision);
+        self.serve(Served { file, standing, warnings: of_table, revision }, table);
+        Ok(warnings)
+    }
+
+    /// Serves what others change in the store, for as long as the store lives.
+    pub async fn follow(self: Arc<Self>) {
+        let mut changes = self.store.changes();
+        // What was saved since the start is not among the changes.
+        self.aside(Self::catch_up).await;
+        while let Some(saved) = changes.next().await {
+            self.aside(move |apis| {
+                for warning in apis.reload(&saved)? {
+                    tracing::warn!("{}", warning.0);
+                }
+                Ok(())
+            })
+            .await;
+        }
+    }
+
+    /// Runs what may wait for a disk or a network, and logs why it fails, or what it has changed.
+    async fn aside(self: &Arc<Self>, reload: impl FnOnce(&Self) -> Result<(), StoreError> + Send + 'static) {
+        let (apis, before) = (self.clone(), self.served.load().revision);
+        let reloaded = tokio::task::spawn_blocking(move || reload(&apis)).await;
+        let served = self.served.load();
+        let reloaded = match reloaded {
+            Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
+            Err(panicked) => Err(panicked.to_string()),
+        };
+        match reloaded {
+            Ok(()) if served.revision > before => {
+                tracing::info!(apis = served.standing.len(), "API definitions changed in the store");
+            }
+            Ok(()) => {}
+            Err(error) => tracing::error!(error, "API definitions not reloaded, the old ones stay"),
+        }
+    }
+
+    fn compile(&self, standing: &BTreeMap<Arc<str>, Standing>) -> Result<(Table, Vec<Warning>), Vec<Fault>> {
+        check_bounds(standing)?;
+        Table::build(&list(standing), &self.table(), &self.targets)
+    }
+
+    /// Serves this, unless something newer is served already.
+    fn serve(&self, served: Served, table: Table) {
+        let _replacing = self.replacing.lock();
+        if served.revision > self.served.load().revision {
+            self.served.store(Arc::new(served));
+            self.table.store(Arc::new(table));
+        }
+    }
+}
+
+fn new_warnings(before: &Served, of_table: &[Warning]) -> impl Iterator<Item = Warning> {
+    of_table.iter().filter(|warning| !before.warnings.contains(&warning.0)).cloned()
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("standing", &self.standing.len())
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! Several nodes over one store.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Two nodes with the same file over one store.
+fn nodes(file: &Value) -> [Arc<Apis>; 2] {
+    let shelf = Shelf::default();
+    [(), ()].map(|()| Arc::new(load(file, &shelf)))
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    let waited = timeout(Duration::from_secs(10), async {
+        while !is_so() {
+            yield_now().await;
+        }
+    });
+    waited.await.expect("it becomes so");
+}
+
+#[tokio::test]
+async fn what_is_changed_at_one_node_is_served_at_the_other() {
+    let [a, b] = nodes(&json!([document("file", "file")]));
+    let following = tokio::spawn(b.clone().follow());
+    // It follows from its first turn on.
+    yield_now().await;
+    a.create(&document("new", "one")).unwrap();
+    until(|| b.one("new").is_some()).await;
+    assert_eq!(standing(&b), ["file=file (0)", "new=one (0)"]);
+    assert_eq!(b.table().upstreams().count(), 2);
+
+    a.merge("new", &map(document("new", "two"))).unwrap();
+    a.delete("file").unwrap();
+    until(|| b.one("file").is_none()).await;
+    assert_eq!(standing(&b), ["new=two (1)"]);
+    assert_eq!(standing(&b), standing(&a));
+
+    // And back: what the other one changes is made of that.
+    b.create(&document("file", "again")).unwrap();
+    assert_eq!(standing(&b), ["file=again (0)", "new=two (1)"]);
+    following.abort();
+}
+
+#[test]
+fn what_is_stored_at_once_is_made_one_after_the_other_and_nothing_is_lost() {
+    const EACH: usize = 20;
+    let [a, b] = nodes(&json!([document("both", "file")]));
+    thread::scope(|scope| {
+        for (name, apis) in [("a", &a), ("b", &b), ("c", &a)] {
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    apis.create(&document(&format!("{name}{number}"), "n")).unwrap();
+                    apis.merge("both", &map(document("both", name))).unwrap();
+                }
+            });
+        }
+    });
+    // Even what is not there makes a node look what the store holds.
+    assert!(matches!(b.delete("none"), Err(ChangeError::Missing(_))));
+    let stands = standing(&b);
+    assert_eq!(stands.len(), 3 * EACH + 1);
+    assert!(stands.iter().any(|it| it.starts_with("both=") && it.ends_with(&format!("({})", 3 * EACH))));
+}
+
+#[test]
+fn a_change_that_comes_second_sees_the_first() {
+    let [a, b] = nodes(&json!([]));
+    a.create(&document("x", "a")).unwrap();
+    assert!(matches!(b.create(&document("x", "b")), Err(ChangeError::Exists(_))));
+    b.merge("x", &map(document("x", "b"))).unwrap();
+    a.delete("x").unwrap();
+    assert!(matches!(b.delete("x"), Err(ChangeError::Missing(_))));
+}
+
+#[test]
+fn what_this_node_cannot_serve_leaves_the_old_definitions() {
+    let shelf = Shelf::default();
+    let apis = load(&json!([document("a", "file")]), &shelf);
+    for bytes in [
+        "{",
+        r#"{"format": 2}"#,
+        r#"{"format":1,"apis":{"b":{"document":{"id":"b"},"ref_number":0,"timestamp":""}}}"#,
+    ] {
+        let saved = Saved { bytes: bytes.into(), revision: Revision(1) };
+        assert!(apis.reload(&saved).is_err(), "{bytes}");
+        assert_eq!(standing(&apis), ["a=file (0)"]);
+    }
+}
+
+#[test]
+fn an_older_revision_is_not_served() {
+    let shelf = Shelf::default();
+    let apis = load(&json!([]), &shelf);
+    let old = Saved { bytes: shelf.text().into(), revision: Revision::default() };
+    apis.create(&document("a", "n")).unwrap();
+    let first = shelf.load().unwrap().unwrap();
+    apis.delete("a").unwrap();
+    for saved in [old, first] {
+        apis.reload(&saved).unwrap();
+        assert_eq!(standing(&apis), [""; 0]);
+    }
+}
+
+/// Waits inside of `save` until it may go on.
+struct Slow {
+    store: MemoryStore,
+    entered: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Store for Slow {
+    fn load(&self) -> Result<Option<Saved>, StoreError> {
+        self.store.load()
+    }
+
+    fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
+        self.entered.send(()).unwrap();
+        self.go_on.lock().recv().unwrap();
+        self.store.save(bytes, over)
+    }
+
+    fn changes(&self) -> Changes {
+        self.store.changes()
+    }
+
+    fn name(&self) -> String {
+        "slow".to_owned()
+    }
+}
+
+#[test]
+fn no_lock_is_held_while_a_change_is_stored() {
+    let store = MemoryStore::default();
+    let ((entered, enters), (lets, go_on)) = (mpsc::channel(), mpsc::channel());
+    let slow = Slow { store: store.clone(), entered, go_on: Mutex::new(go_on) };
+    let (apis, _) = Apis::load(Definitions::default(), Box::new(slow), |_| None).unwrap();
+    let (other, _) = Apis::load(Definitions::default(), Box::new(store.clone()), |_| None).unwrap();
+    thread::scope(|scope| {
+        let changing = scope.spawn(|| apis.create(&document("slow", "n")));
+        enters.recv().unwrap();
+        other.create(&document("other", "n")).unwrap();
+        apis.reload(&store.load().unwrap().unwrap()).unwrap();
+        assert_eq!(standing(&apis), ["other=n (0)"]);
+        // The first time there is a conflict.
+        lets.send(()).unwrap();
+        lets.send(()).unwrap();
+        changing.join().unwrap().unwrap();
+    });
+    assert_eq!(standing(&apis), ["other=n (0)", "slow=n (0)"]);
+    assert_eq!(enters.try_iter().count(), 1);
+}
