@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::params::params;
-use crate::routes::Node;
+use crate::port::Port;
 use crate::v4::aside;
 
 /// Warnings of one change that are logged.
@@ -71,9 +71,9 @@ impl Shown {
     path = "/v3/apis",
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
-pub(crate) async fn list(State(node): State<Node>) -> Response {
+pub(crate) async fn list(State(port): State<Port>) -> Response {
     let list = aside(move || {
-        let shown = node.apis.standing().into_iter().map(|api| Shown::of(api, &node.node_name));
+        let shown = port.apis.standing().into_iter().map(|api| Shown::of(api, &port.node_name));
         Json(shown.collect::<Vec<_>>()).into_response()
     });
     list.await.into_response()
@@ -92,12 +92,12 @@ pub(crate) async fn list(State(node): State<Node>) -> Response {
         (status = 503, description = "It could not be stored, and is not served"),
     )
 )]
-pub(crate) async fn create(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn create(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
     let document = match params(&headers, &body) {
         Ok(document) => Value::Object(document),
         Err(unread) => return unread.into_response(),
     };
-    let created = aside(move || node.apis.create(&document)).await;
+    let created = aside(move || port.apis.create(&document)).await;
     created.map_or_else(IntoResponse::into_response, |created| changed(StatusCode::CREATED, created))
 }
 
@@ -111,9 +111,9 @@ pub(crate) async fn create(State(node): State<Node>, headers: HeaderMap, body: B
         (status = 404, description = "There is none of this id"),
     )
 )]
-pub(crate) async fn one(State(node): State<Node>, Path(id): Path<String>) -> Response {
-    match node.apis.one(&id) {
-        Some(api) => Json(Shown::of(api, &node.node_name)).into_response(),
+pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Response {
+    match port.apis.one(&id) {
+        Some(api) => Json(Shown::of(api, &port.node_name)).into_response(),
         None => refused(ChangeError::Missing(id)),
     }
 }
@@ -133,7 +133,7 @@ pub(crate) async fn one(State(node): State<Node>, Path(id): Path<String>) -> Res
     )
 )]
 pub(crate) async fn update(
-    State(node): State<Node>,
+    State(port): State<Port>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -142,7 +142,7 @@ pub(crate) async fn update(
         Ok(members) => members,
         Err(unread) => return unread.into_response(),
     };
-    let updated = aside(move || node.apis.merge(&id, &members)).await;
+    let updated = aside(move || port.apis.merge(&id, &members)).await;
     updated.map_or_else(IntoResponse::into_response, |updated| changed(StatusCode::OK, updated))
 }
 
@@ -157,8 +157,8 @@ pub(crate) async fn update(
         (status = 503, description = "That could not be stored, and it is still served"),
     )
 )]
-pub(crate) async fn delete(State(node): State<Node>, Path(id): Path<String>) -> Response {
-    match aside(move || node.apis.delete(&id)).await {
+pub(crate) async fn delete(State(port): State<Port>, Path(id): Path<String>) -> Response {
+    match aside(move || port.apis.delete(&id)).await {
         Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Ok(Err(error)) => refused(error),
         Err(problem) => problem.into_response(),

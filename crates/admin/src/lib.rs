@@ -2,17 +2,17 @@
 //!
 //! The room turns HTTP requests into calls on the session, connection and proxy rooms. It knows who may ask (a bearer
 //! token) and how the answers look; it decides nothing about sessions and counts nothing itself. `/v4` is ours; `/v2` and `/v3` are
-//! RIG's, thin over the same [`carry_out`].
+//! RIG's, thin over the same [`node::Node`].
 
 mod access;
 mod apis;
 mod body;
-mod carry_out;
 mod door;
 mod messages;
 mod metrics;
 mod openapi;
 mod params;
+mod port;
 mod responses;
 mod routes;
 mod session_blacklist;
@@ -21,4 +21,4 @@ mod testing;
 mod v4;
 
 pub use access::ApiToken;
-pub use routes::{Admin, Config};
+pub use routes::{Admin, Config, Parts};

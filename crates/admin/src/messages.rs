@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-use crate::routes::Node;
+use crate::port::Port;
 
 /// Publishes a CloudEvent, or a batch of them, to every connection that subscribed to it.
 #[utoipa::path(
@@ -20,14 +20,16 @@ use crate::routes::Node;
         (status = 415, description = "A content mode or format that is not supported"),
     )
 )]
-pub(crate) async fn publish(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
-    let submission = match event::http::decode(&headers, body, node.extension_names) {
+pub(crate) async fn publish(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
+    let submission = match event::http::decode(&headers, body, port.extension_names) {
         Ok(submission) => submission,
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };
-    let accepted = submission.accepted();
-    if let Err(error) = node.hub.publish_all(submission.events).await {
-        return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response();
+    match port.node.submit(submission).await {
+        Ok(accepted) => {
+            let headers = [(CONTENT_TYPE, "application/json; charset=utf-8")];
+            (StatusCode::ACCEPTED, headers, accepted).into_response()
+        }
+        Err(error) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response(),
     }
-    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json; charset=utf-8")], accepted).into_response()
 }

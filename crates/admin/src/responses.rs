@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::routes::Node;
+use crate::port::Port;
 
 const CORRELATION: HeaderName = HeaderName::from_static("rig-correlation");
 const RESPONSE_CODE: HeaderName = HeaderName::from_static("rig-response-code");
@@ -60,8 +60,8 @@ struct Correlated {
         (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
     )
 )]
-pub(crate) async fn answer(State(node): State<Node>, headers: HeaderMap, body: Bytes) -> Response {
-    hand_over(&node, from_headers(&headers, body))
+pub(crate) async fn answer(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
+    hand_over(&port, from_headers(&headers, body))
 }
 
 /// Answers a waiting request with a CloudEvent, which is the body that the client gets.
@@ -78,11 +78,11 @@ pub(crate) async fn answer(State(node): State<Node>, headers: HeaderMap, body: B
         (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
     )
 )]
-pub(crate) async fn answer_by_event(State(node): State<Node>, body: Bytes) -> Response {
-    hand_over(&node, from_event(body))
+pub(crate) async fn answer_by_event(State(port): State<Port>, body: Bytes) -> Response {
+    hand_over(&port, from_event(body))
 }
 
-fn hand_over(node: &Node, correlated: Result<Correlated, Fault>) -> Response {
+fn hand_over(port: &Port, correlated: Result<Correlated, Fault>) -> Response {
     let refused = |detail: &dyn std::fmt::Display| {
         (StatusCode::BAD_REQUEST, format!("Failed to parse request body: {detail}")).into_response()
     };
@@ -90,7 +90,7 @@ fn hand_over(node: &Node, correlated: Result<Correlated, Fault>) -> Response {
         Ok(correlated) => correlated,
         Err(fault) => return refused(&fault),
     };
-    match node.waiting.deliver(&token, answer) {
+    match port.waiting.deliver(&token, answer) {
         Ok(()) => (StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response(),
         Err(error @ DeliverError::Gone) => (StatusCode::GONE, error.to_string()).into_response(),
         Err(error @ (DeliverError::NotBase64 | DeliverError::Invalid)) => refused(&error),

@@ -12,12 +12,12 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
-use connection::Hub;
 use event::ExtensionNames;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
 use metric::Registry;
+use node::Node;
 use proxy::{Apis, Waiting};
 use serde_json::{Value, json};
 use session::Sessions;
@@ -28,6 +28,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::access::{self, ApiToken};
 use crate::door::Door;
 use crate::metrics::Metrics;
+use crate::port::Port;
 use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
@@ -59,39 +60,26 @@ pub struct Admin {
     door: Arc<Door>,
 }
 
-/// What the handlers work on.
-#[derive(Clone)]
-pub(crate) struct Node {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) verifier: Arc<Verifier>,
-    pub(crate) waiting: Arc<Waiting>,
-    pub(crate) apis: Arc<Apis>,
-    pub(crate) node_name: Arc<str>,
-    pub(crate) bodies: body::Bounds,
-    pub(crate) extension_names: ExtensionNames,
-    pub(crate) durable: bool,
-    /// All that the node counts.
-    registry: Arc<Registry>,
-}
-
-impl Node {
-    pub(crate) fn sessions(&self) -> &Sessions {
-        self.hub.sessions()
-    }
+/// What the internal port works on.
+pub struct Parts {
+    /// What revokes, publishes and lists.
+    pub node: Node,
+    /// The sessions of `node`, for names and selectors.
+    pub sessions: Sessions,
+    /// Says which tokens can be revoked by presenting them.
+    pub verifier: Arc<Verifier>,
+    /// The proxied requests that services can answer.
+    pub waiting: Arc<Waiting>,
+    /// The definitions that are served.
+    pub apis: Arc<Apis>,
+    /// Holds what all other rooms count.
+    pub registry: Registry,
 }
 
 impl Admin {
-    /// The internal port over the connections and sessions of `hub`. `verifier` says which tokens can be revoked by
-    /// showing them; `waiting` are the proxied requests that services can answer, `apis` the
-    /// definitions that are served. `registry` holds what all other rooms count.
-    pub fn new(
-        config: Config,
-        hub: Arc<Hub>,
-        verifier: Arc<Verifier>,
-        waiting: Arc<Waiting>,
-        apis: Arc<Apis>,
-        mut registry: Registry,
-    ) -> Self {
+    /// Returns the internal port over its `parts`.
+    pub fn new(config: Config, parts: Parts) -> Self {
+        let Parts { node, sessions, verifier, waiting, apis, mut registry } = parts;
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
         let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
         let node_name = format!("rig@{host}").into();
@@ -116,13 +104,23 @@ impl Admin {
             .nest("/v3", v3.route_layer(whole))
             .nest("/v4", v4::router());
         let registry = Arc::new(registry);
-        let node =
-            Node { hub, verifier, waiting, apis, node_name, bodies, extension_names, durable, registry };
+        let port = Port {
+            node,
+            sessions,
+            verifier,
+            waiting,
+            apis,
+            node_name,
+            bodies,
+            extension_names,
+            durable,
+            registry,
+        };
         if config.metrics {
             router = router.route("/metrics", get(metrics));
         }
         let router = router
-            .with_state(node)
+            .with_state(port)
             .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
             .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
             .fallback(not_found)
@@ -182,13 +180,13 @@ pub(crate) async fn health() -> &'static str {
     (status = 200, description = "The node serves", body = String),
     (status = 503, description = "The node is about to leave", body = String),
 ))]
-pub(crate) async fn ready(State(node): State<Node>) -> (StatusCode, &'static str) {
-    if node.hub.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
+pub(crate) async fn ready(State(port): State<Port>) -> (StatusCode, &'static str) {
+    if port.node.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
 }
 
 /// All metrics: as OpenMetrics if `Accept` asks for that, else as Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics 1.0 or Prometheus text 0.0.4", body = String)))]
-pub(crate) async fn metrics(State(node): State<Node>, headers: HeaderMap) -> Response {
+pub(crate) async fn metrics(State(port): State<Port>, headers: HeaderMap) -> Response {
     let form = Exposition::negotiate(&headers);
-    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], form.text(&node.registry)).into_response()
+    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], form.text(&port.registry)).into_response()
 }

@@ -12,9 +12,8 @@ use serde_json::{Map, Value, json};
 use session::{Revocation, SessionName};
 use utoipa::ToSchema;
 
-use crate::carry_out::carry_out;
 use crate::params::params;
-use crate::routes::Node;
+use crate::port::Port;
 
 /// The body of a request that blacklists a session.
 #[derive(ToSchema)]
@@ -60,7 +59,7 @@ enum Fault {
     )
 )]
 pub(crate) async fn add(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
@@ -76,7 +75,7 @@ pub(crate) async fn add(
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
     // RIG asks nobody whether tokens outlive it.
-    match carry_out(&node.hub, Revocation::blacklist(&name, validity), true).await {
+    match port.node.revoke(Revocation::blacklist(&name, validity), true).await {
         Ok(_) => (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response(),
         Err(error) => {
             tracing::error!(%error, "session not blacklisted as asked");
@@ -95,9 +94,9 @@ pub(crate) async fn add(
         (status = 404, description = "The session is not blacklisted"),
     )
 )]
-pub(crate) async fn check(State(node): State<Node>, Path(name): Path<String>) -> Response {
+pub(crate) async fn check(State(port): State<Port>, Path(name): Path<String>) -> Response {
     match name.parse::<SessionName>() {
-        Ok(name) if node.sessions().is_blacklisted(&name) => axum::Json(json!({})).into_response(),
+        Ok(name) if port.node.is_blacklisted(&name) => axum::Json(json!({})).into_response(),
         _ => (StatusCode::NOT_FOUND, "Not found.").into_response(),
     }
 }

@@ -8,7 +8,7 @@ use proxy::{Apis, Definitions, MemoryStore, Waiting};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
 
-use crate::{Admin, Config};
+use crate::{Admin, Config, Parts};
 
 /// The largest body that it takes.
 pub(crate) const MAX_BODY: usize = 1000;
@@ -22,9 +22,10 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
     let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
     let hub = Hub::new(
         connection::Config::default(),
-        sessions,
+        sessions.clone(),
         Arc::default(),
         Seal::new(Some("test-cookie"), Purpose::Connection, Incarnation::unnamed()),
+        Arc::default(),
         Arc::default(),
     );
     let config = Config {
@@ -44,5 +45,6 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         leeway: Duration::ZERO,
     };
     let verifier = Arc::new(auth::Verifier::new(&tokens).unwrap());
-    Admin::new(config, hub, verifier, waiting, apis, Default::default())
+    let node = node::Node::new(sessions.clone(), hub, None);
+    Admin::new(config, Parts { node, sessions, verifier, waiting, apis, registry: Default::default() })
 }

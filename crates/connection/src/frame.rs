@@ -121,7 +121,7 @@ pub struct TooLarge {
 
 impl TooLarge {
     /// Fails for the first event that takes more than `limit` bytes.
-    pub(crate) fn check(events: &[Event], limit: usize) -> Result<(), Self> {
+    pub fn check(events: &[Event], limit: usize) -> Result<(), Self> {
         let sizes = events.iter().map(|event| sse_chunk_len(event.event_type(), event.json()));
         let too_large = sizes.enumerate().find(|(_, size)| *size > limit);
         too_large.map_or(Ok(()), |(index, size)| Err(Self { index, size, limit }))

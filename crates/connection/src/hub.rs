@@ -1,7 +1,7 @@
 //! All connections of a node: opening them, finding them, and the way of an event to them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use event::Event;
 use memory::{Holder, Memory};
 use parking_lot::Mutex;
 use seal::Seal;
-use session::{Kill, Receipt, Sessions, Subject};
+use session::{Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::{Admission, Admissions};
 use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
-use crate::frame::{Encoding, TooLarge};
+use crate::frame::Encoding;
 use crate::lanes::Lanes;
 use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
 use crate::metrics::Metrics;
@@ -62,15 +63,8 @@ impl Default for Config {
 /// How long a killed long-polling client is told so before its connection is forgotten.
 const TOMBSTONE: Duration = Duration::from_secs(60);
 
-/// Connections silenced before others get their turn on the thread: less than a millisecond of work.
-const SILENCED_AT_ONCE: usize = 256;
-
 /// How often the hub looks for mailboxes that nobody polls.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// How often it looks for tokens that end. Their connections do that much later at the most, and a tick of the session
-/// room more.
-const TOKEN_SWEEP: Duration = Duration::from_millis(100);
 
 const SHARDS: usize = 32;
 
@@ -116,9 +110,7 @@ pub struct Hub {
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
     /// A mailbox has been emptied for want of memory.
     emptied: Notify,
-    leaving: AtomicBool,
-    /// Health checks fail: the node will leave soon. It serves as before until it does.
-    announced: AtomicBool,
+    admissions: Arc<Admissions>,
 }
 
 impl Hub {
@@ -129,6 +121,7 @@ impl Hub {
         extractors: Arc<Extractors>,
         seal: Seal,
         metrics: Arc<Metrics>,
+        admissions: Arc<Admissions>,
     ) -> Arc<Self> {
         let lanes = Arc::new(Lanes::new());
         let index = Index::new(extractors);
@@ -150,8 +143,7 @@ impl Hub {
             connections: std::array::from_fn(|_| Mutex::default()),
             mailboxes: Mutex::default(),
             emptied: Notify::new(),
-            leaving: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
+            admissions,
         });
         memory.holders({
             let hub = Arc::downgrade(&hub);
@@ -198,10 +190,8 @@ impl Hub {
         let mailbox = Mailbox::new(self.config.outbox_bytes);
         let connection = self.open(opening, Outlet::Mailbox(Box::new(mailbox)))?;
         let mut mailboxes = self.mailboxes.lock();
-        // Looked at under the lock: either `shut_down` clears this one away, or this finds the node leaving.
-        if self.is_leaving() {
-            return Err(OpenError::ShuttingDown);
-        }
+        // Checked under the lock: either `drain` removes this one, or this finds the node closed.
+        self.check_admission()?;
         mailboxes.insert(connection.id(), connection.clone());
         drop(mailboxes);
         Ok(connection)
@@ -212,16 +202,21 @@ impl Hub {
         let connection = Arc::new(Connection::new(self.clone(), id, opening.client, outlet));
         self.metrics.opened(connection.transport());
         self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
-        // Looked at after the insert: either `shut_down` finds the connection, or this finds the node leaving.
-        if self.leaving.load(Ordering::SeqCst) {
-            return Err(OpenError::ShuttingDown);
-        }
+        // Checked after the insert: either `drain` finds the connection, or this finds the node closed.
+        self.check_admission()?;
         let token = format!(r#"{{"connection_token":"{}"}}"#, self.seal.seal(id.number()));
         let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
         let welcome = Event::of_rig("rig.connection.create", Some(&token));
         connection.begin(&opening.subjects, &opening.subscriptions, welcome)?;
         self.wheel.add(Arc::downgrade(&connection));
         Ok(connection)
+    }
+
+    fn check_admission(&self) -> Result<(), OpenError> {
+        match self.admissions.now() {
+            Admission::Open | Admission::Unready => Ok(()),
+            Admission::ClosedForNew => Err(OpenError::ShuttingDown),
+        }
     }
 
     /// The connection that a token names; `None` where it has ended.
@@ -268,18 +263,6 @@ impl Hub {
         mailbox.poll(known, self.config.poll_wait, answer).await
     }
 
-    /// Publishes the events of a request, one after the other.
-    ///
-    /// # Errors
-    /// One of them would not fit into the empty outbox of a slow reader. None is published then.
-    pub async fn publish_all(&self, events: Vec<Event>) -> Result<(), TooLarge> {
-        TooLarge::check(&events, self.config.max_event_bytes)?;
-        for event in events {
-            self.publish(event).await;
-        }
-        Ok(())
-    }
-
     /// Sends an event to every connection that wants it; returns how many those are.
     ///
     /// Events published one after the other arrive in that order. Where many want it, it may still be on its way when
@@ -295,39 +278,17 @@ impl Hub {
         count
     }
 
-    /// Terminates the connections of a revocation that is in force: when it returns, nothing is written to any of them
-    /// but the farewell, which comes at the pace of [`Closing`]. Others get their turn meanwhile; where the caller stops
-    /// waiting, the rest is terminated at once.
-    pub async fn carry_out(&self, mut kill: Kill) -> Receipt {
-        while kill.step(SILENCED_AT_ONCE) {
-            tokio::task::yield_now().await;
-        }
-        kill.finish()
-    }
-
-    /// Heartbeats, the closing of what was silenced, the end of tokens, of abandoned mailboxes and of expired blacklist
-    /// entries; runs for ever.
-    pub async fn keep(&self) {
+    /// Sends heartbeats, closes terminated connections at the pace of [`Closing`], and removes
+    /// abandoned mailboxes. Never returns.
+    pub async fn run(&self) {
         tokio::join!(
             self.wheel.run(),
             self.closing.run(|id| {
                 // A connection that is not found has closed by itself.
                 self.connection(id).inspect(|connection| connection.close());
             }),
-            self.end_tokens(),
             self.clear_mailboxes(),
         );
-    }
-
-    /// Ends connections with their tokens, for ever.
-    async fn end_tokens(&self) {
-        let mut ticks = interval(TOKEN_SWEEP);
-        loop {
-            ticks.tick().await;
-            for kill in self.sessions.sweep() {
-                self.carry_out(kill).await;
-            }
-        }
     }
 
     /// Clears away mailboxes that nobody polls, and at once those that were emptied, for ever.
@@ -365,10 +326,10 @@ impl Hub {
         over.iter().for_each(|connection| connection.untie());
     }
 
-    /// Refuses new connections, delivers what was published, then ends every connection in order; returns when all are
-    /// gone, or at the deadline.
-    pub async fn shut_down(&self, deadline: Instant) {
-        self.leaving.store(true, Ordering::SeqCst);
+    /// Drains every connection: delivers what was published, sends the farewell and closes. Returns
+    /// when all are closed; aborts those that are left at the deadline. The node must be
+    /// [closed for new connections](Admission::ClosedForNew) before.
+    pub async fn drain(&self, deadline: Instant) {
         // At the deadline there is nothing better to do than to go on.
         if timeout_at(deadline, self.lanes.settled()).await.is_err() {
             tracing::warn!(bytes = self.lanes.under_way(), "events were still under way at the deadline");
@@ -392,19 +353,9 @@ impl Hub {
             .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
     }
 
-    /// Makes the node not ready: it still serves everybody, but nobody should send it new clients.
-    pub fn announce_leave(&self) {
-        self.announced.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether new clients are welcome.
-    pub fn is_ready(&self) -> bool {
-        !self.announced.load(Ordering::SeqCst) && !self.is_leaving()
-    }
-
-    /// Whether the node is leaving.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::SeqCst)
+    /// Returns whom the node lets in.
+    pub fn admissions(&self) -> &Arc<Admissions> {
+        &self.admissions
     }
 
     /// A connection is gone; `late` payloads were written to it after its session was revoked.
@@ -431,8 +382,7 @@ impl Hub {
         &self.index
     }
 
-    /// The sessions of this node.
-    pub fn sessions(&self) -> &Sessions {
+    pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 

@@ -9,6 +9,7 @@
 //! All others (the session registry, the subscription index, the heartbeat wheel) hold it weakly, so that a
 //! client that leaves is gone everywhere at once: dropping the connection undoes all of its registrations.
 
+mod admission;
 mod closing;
 mod connection;
 mod description;
@@ -29,6 +30,7 @@ pub mod websocket;
 mod wheel;
 mod writer;
 
+pub use admission::{Admission, Admissions};
 pub use connection::{Connection, ConnectionId};
 pub use description::{Client, Description};
 pub use frame::{Frame, TooLarge};

@@ -15,6 +15,7 @@ fn hub(node: Incarnation) -> Arc<Hub> {
         Arc::default(),
         seal,
         Arc::new(Metrics::default()),
+        Arc::default(),
     )
 }
 

@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched, read_body};
+use node::Admission;
 use subscription::Subscription;
 
 use crate::answer::JSON;
@@ -53,7 +54,7 @@ impl Shared {
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
         let Asked { request, peer } = asked;
-        if self.hub.is_leaving() {
+        if self.node.admission() >= Admission::ClosedForNew {
             return Err(ConnectError::ShuttingDown);
         }
         self.connects
@@ -71,7 +72,7 @@ impl Shared {
             None => Vec::new(),
         };
         let check = &self.config.subscription_check;
-        let identity = Identity::verify(&credentials, &self.verifier, self.hub.sessions(), check)?;
+        let identity = Identity::verify(&credentials, &self.verifier, &self.sessions, check)?;
         // RIG asks only where the client names subscriptions; those of the token itself need no permission. A token that
         // the gateway cannot read needs it anyway.
         let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));

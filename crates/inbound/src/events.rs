@@ -35,7 +35,7 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
         }
         let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
         let check = &shared.config.submission_check;
-        let sessions = shared.hub.sessions();
+        let sessions = &shared.sessions;
         // A service knows nothing of revocations: what the gateway refuses is not asked about.
         let identity = Identity::verify(&credentials, &shared.verifier, sessions, check);
         let identity = identity.map_err(|_| SubmitError::Denied)?;
@@ -53,7 +53,5 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
         }
     }
 
-    let accepted = submission.accepted();
-    shared.hub.publish_all(submission.events).await?;
-    Ok(accepted)
+    Ok(shared.node.submit(submission).await?)
 }

@@ -16,4 +16,4 @@ mod sse;
 mod subscriptions;
 mod websocket;
 
-pub use routes::{Config, Inbound};
+pub use routes::{Config, Inbound, Parts};

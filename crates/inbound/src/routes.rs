@@ -16,7 +16,9 @@ use listener::{
     Answer, App, Body, BodyError, ClientBody, Counted, Metrics, Peer, REQUEST_ID, given_request_id,
     new_request_id, read_counted,
 };
+use node::Node;
 use proxy::Proxy;
+use session::Sessions;
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found};
 use crate::{events, longpolling, sse, subscriptions, websocket};
@@ -41,13 +43,33 @@ pub struct Config {
     pub submission_check: Check,
 }
 
+/// What the inbound port works on.
+pub struct Parts {
+    /// What publishes, and says whom the node lets in.
+    pub node: Node,
+    /// The connections of `node`, for opening and polling them.
+    pub hub: Arc<Hub>,
+    /// The sessions of `node`, for the names in tokens.
+    pub sessions: Sessions,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
+    /// The fields that subscriptions can constrain.
+    pub extractors: Arc<subscription::Extractors>,
+    /// Gets every request that is not for the gateway itself.
+    pub proxy: Arc<Proxy>,
+    /// Counts clients that are refused.
+    pub listening: Arc<listener::Metrics>,
+}
+
 /// The inbound port of a node. Cloning is cheap: all clones are the same port.
 #[derive(Clone)]
 pub struct Inbound(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) sessions: Sessions,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) extractors: Arc<subscription::Extractors>,
     /// Where requests that connect carry their tokens.
@@ -83,16 +105,9 @@ impl Asked {
 }
 
 impl Inbound {
-    /// The inbound port over the connections of `hub`; what is not for the gateway itself goes to `proxy`. `metrics` are
-    /// those of its listeners.
-    pub fn new(
-        config: Config,
-        hub: Arc<Hub>,
-        verifier: Arc<Verifier>,
-        extractors: Arc<subscription::Extractors>,
-        proxy: Arc<Proxy>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// Returns the inbound port over its `parts`.
+    pub fn new(config: Config, parts: Parts) -> Self {
+        let Parts { node, hub, sessions, verifier, extractors, proxy, listening } = parts;
         let connects = RateLimiter::direct(Quota::per_minute(config.connects_per_minute));
         let sse_headers = sse::headers(&config.cors, None);
         let authorization = TokenSources::authorization();
@@ -103,13 +118,15 @@ impl Inbound {
         };
         Self(Arc::new(Shared {
             config,
+            node,
             hub,
+            sessions,
             verifier,
             extractors,
             token_sources,
             authorization,
             proxy,
-            metrics,
+            metrics: listening,
             connects,
             sse_headers,
         }))
@@ -252,7 +269,7 @@ impl App for Inbound {
 
 /// Fails as soon as the node is about to leave: load balancers ask here.
 fn health(shared: &Shared) -> Response<Body> {
-    if shared.hub.is_ready() {
+    if shared.node.is_ready() {
         answer(StatusCode::OK, TEXT, "OK")
     } else {
         answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "leaving")

@@ -53,7 +53,7 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
 
     let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
     let check = &shared.config.subscription_check;
-    let identity = Identity::verify(&credentials, &shared.verifier, shared.hub.sessions(), check);
+    let identity = Identity::verify(&credentials, &shared.verifier, &shared.sessions, check);
     let authorization = authorization(&parts.headers, &credentials);
     let request = CheckRequest {
         authorization: authorization.as_ref(),

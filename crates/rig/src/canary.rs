@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use connection::{Connection, Hub};
 use event::Event;
+use node::{Node, Origin, Outcome};
 use serde_json::{Value, json};
-use session::{Accepted, Revocation, SessionName};
+use session::{Revocation, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -43,9 +44,16 @@ struct Seen {
     ended: Instant,
 }
 
-/// Runs for ever, once in `every`.
+/// The gateway that the canary runs in.
+pub(crate) struct Gateway {
+    pub(crate) node: Node,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) sessions: Sessions,
+}
+
+/// Runs once in `every`. Never returns.
 pub(crate) async fn sing(
-    hub: Arc<Hub>,
+    gateway: Gateway,
     metrics: Metrics,
     inbound: SocketAddr,
     proxy_protocol: bool,
@@ -54,7 +62,7 @@ pub(crate) async fn sing(
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
-        let run = timeout(LONGEST, run(&hub, &metrics, reachable(inbound), proxy_protocol)).await;
+        let run = timeout(LONGEST, run(&gateway, &metrics, reachable(inbound), proxy_protocol)).await;
         let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
             Ok(result) => result,
             Err(error) => {
@@ -80,7 +88,7 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
 }
 
 async fn run(
-    hub: &Arc<Hub>,
+    gateway: &Gateway,
     metrics: &Metrics,
     address: SocketAddr,
     proxy_protocol: bool,
@@ -91,23 +99,23 @@ async fn run(
     }
     let request = "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
-    let connection = connected(hub, &mut stream).await?;
+    let connection = connected(&gateway.hub, &mut stream).await?;
     // Whoever else publishes events of its type does not know it.
     let run = uuid::Uuid::new_v4().to_string();
     let name: SessionName = format!("rig.canary/{run}").parse()?;
-    bind(hub, &connection, &name)?;
+    bind(&gateway.sessions, &connection, &name)?;
     drop(connection);
 
     let begun = AtomicU64::new(0);
     let revoked_at = AtomicU64::new(u64::MAX);
-    let publishing = publish(hub, &run, &begun, &revoked_at);
+    let publishing = publish(&gateway.node, &run, &begun, &revoked_at);
     let revoking = async {
         // Not before events flow.
         while begun.load(Ordering::SeqCst) < 3 {
             tokio::time::sleep(PACE).await;
         }
         let asked = Instant::now();
-        revoke(hub, &name).await?;
+        revoke(&gateway.node, &name).await?;
         // An event that is begun from here on has a higher number.
         revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
         anyhow::Ok(asked)
@@ -116,7 +124,7 @@ async fn run(
     if seen.last > revoked_at.into_inner() {
         return Ok(CanaryResult::LatePayload);
     }
-    if !seen.killed || !hub.sessions().is_blacklisted(&name) {
+    if !seen.killed || !gateway.node.is_blacklisted(&name) {
         return Ok(CanaryResult::NotKilled);
     }
     metrics.time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
@@ -136,30 +144,28 @@ async fn connected(hub: &Hub, stream: &mut BufReader<TcpStream>) -> anyhow::Resu
     }
 }
 
-fn bind(hub: &Hub, connection: &Arc<Connection>, name: &SessionName) -> anyhow::Result<()> {
+fn bind(sessions: &Sessions, connection: &Arc<Connection>, name: &SessionName) -> anyhow::Result<()> {
     let subscriptions =
         Subscription::parse_list(&json!([{ "eventType": EVENT_TYPE }]), &Extractors::default())?;
-    let subject = hub.sessions().subject_of_session(name);
+    let subject = sessions.subject_of_session(name);
     Ok(connection.set_subscriptions(&[subject], &subscriptions)?)
 }
 
-async fn revoke(hub: &Arc<Hub>, name: &SessionName) -> anyhow::Result<()> {
-    let sessions = hub.sessions().clone();
+async fn revoke(node: &Node, name: &SessionName) -> anyhow::Result<()> {
     let revocation = Revocation { by: Some("canary".into()), ..Revocation::blacklist(name, VALIDITY) };
-    match tokio::task::spawn_blocking(move || sessions.accept(&revocation, true)).await?? {
-        Accepted::Begun(kill) => drop(hub.carry_out(kill).await),
-        Accepted::Before(_) => bail!("its session has been revoked before"),
+    match node.revoke(revocation, true).await? {
+        Outcome::Done(_) => Ok(()),
+        Outcome::Before(_) => bail!("its session has been revoked before"),
     }
-    Ok(())
 }
 
 /// Publishes numbered events until some time after the revocation.
-async fn publish(hub: &Hub, run: &str, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow::Result<()> {
+async fn publish(node: &Node, run: &str, begun: &AtomicU64, revoked_at: &AtomicU64) -> anyhow::Result<()> {
     let mut pace = interval(PACE);
     loop {
         let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
         let json = json!({ "specversion": "0.2", "type": EVENT_TYPE, "source": "rig", "id": format!("{run}/{number}") });
-        hub.publish(Event::from_json(json.to_string().into())?).await;
+        node.publish(Event::from_json(json.to_string().into())?, Origin::Here).await;
         if number > revoked_at.load(Ordering::SeqCst).saturating_add(AFTERWARDS) {
             return Ok(());
         }

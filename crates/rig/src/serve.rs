@@ -12,6 +12,7 @@ use inbound::Inbound;
 use journal::Journal;
 use listener::{App, Listener, Places, Tls, WhenFull};
 use metric::Registry;
+use node::{Node, Tasks};
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Reporter, Spans, start_logging};
@@ -78,11 +79,13 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
 
     let hub = Hub::new(
         settings.connections,
-        sessions,
+        sessions.clone(),
         settings.extractors.clone(),
         settings.connection_tokens,
         Arc::new(connection::Metrics::register(&mut registry)),
+        Arc::default(),
     );
+    let node = Node::new(sessions.clone(), hub.clone(), None);
     let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
     let reporter = Arc::new(Reporter::new(settings.request_log, spans.clone()));
     let waiting = Arc::new(Waiting::new(settings.waiting, settings.correlation_tokens));
@@ -100,38 +103,45 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         apis.clone(),
         waiting.clone(),
         settings.verifier.clone(),
-        hub.sessions().clone(),
+        sessions.clone(),
         Arc::new(proxy::Metrics::register(&mut registry)),
         reporter,
     );
     let proxy = Arc::new(proxy);
     let canary = Metrics::register(&mut registry);
-    let admin = Admin::new(settings.admin, hub.clone(), settings.verifier.clone(), waiting, apis, registry);
+    let admin = Admin::new(
+        settings.admin,
+        admin::Parts {
+            node: node.clone(),
+            sessions: sessions.clone(),
+            verifier: settings.verifier.clone(),
+            waiting,
+            apis,
+            registry,
+        },
+    );
     let inbound = Inbound::new(
         settings.inbound,
-        hub.clone(),
-        settings.verifier,
-        settings.extractors,
-        proxy.clone(),
-        listening,
+        inbound::Parts {
+            node: node.clone(),
+            hub: hub.clone(),
+            sessions: sessions.clone(),
+            verifier: settings.verifier,
+            extractors: settings.extractors,
+            proxy: proxy.clone(),
+            listening,
+        },
     );
 
     let (leave, leaving) = watch::channel(false);
-    let mut background = JoinSet::new();
-    background.spawn({
-        let hub = hub.clone();
-        async move { hub.keep().await }
-    });
-    background.spawn(async move { proxy.keep().await });
-    background.spawn(reload.keep(signals));
+    let mut tasks = Tasks::default();
+    node.spawn(&mut tasks);
+    tasks.spawn("proxy", async move { proxy.keep().await });
+    tasks.spawn("reload", reload.keep(signals));
     if let (Some(every), Some(inbound)) = (settings.canary, inbound_ports.first()) {
-        background.spawn(canary::sing(
-            hub.clone(),
-            canary,
-            inbound.local_addr()?,
-            settings.proxy_protocol,
-            every,
-        ));
+        let gateway = canary::Gateway { node: node.clone(), hub, sessions };
+        let address = inbound.local_addr()?;
+        tasks.spawn("canary", canary::sing(gateway, canary, address, settings.proxy_protocol, every));
     }
     let mut serving = JoinSet::new();
     spawn(&mut serving, inbound_ports, &inbound, &leaving);
@@ -139,19 +149,19 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
 
     tokio::select! {
         () = leave_signals.next() => {}
-        // They run for ever, or something is badly wrong: better no node than one whose tokens never end.
-        ended = background.join_next() => anyhow::bail!("a background task has ended: {ended:?}"),
+        // Better no node than one on which tokens never expire.
+        stopped = tasks.stopped() => return Err(stopped.into()),
     }
     tracing::info!(delay = ?settings.delay, grace = ?settings.grace, "leaving");
-    hub.announce_leave();
+    node.announce_shutdown();
     tokio::select! {
         () = leave_signals.stay(settings.delay) => {}
-        ended = background.join_next() => anyhow::bail!("a background task has ended: {ended:?}"),
+        stopped = tasks.stopped() => return Err(stopped.into()),
     }
     let deadline = Instant::now() + settings.grace;
     leave.send_replace(true);
     let drained = async {
-        hub.shut_down(deadline).await;
+        node.shut_down(deadline).await;
         timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await.is_ok()
     };
     let drained = tokio::select! {
@@ -159,7 +169,7 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         () = leave_signals.next() => {
             tracing::info!("another signal ends the grace period");
             // What is still open gets its farewell, and is closed.
-            hub.shut_down(Instant::now()).await;
+            node.shut_down(Instant::now()).await;
             while serving.try_join_next().is_some() {}
             serving.is_empty()
         }

@@ -13,7 +13,7 @@ use super::fields::json;
 use super::problem::{Document, Fault, Problem};
 use super::query::Query;
 use super::revocations::is_json;
-use crate::routes::Node;
+use crate::port::Port;
 
 /// What became of a list of definitions, or would.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,9 +36,9 @@ pub(crate) struct Replaced {
     path = "/v4/apis",
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
-pub(crate) async fn list(State(node): State<Node>) -> Result<Response, Problem> {
+pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> {
     aside(move || {
-        let standing = node.apis.standing();
+        let standing = port.apis.standing();
         let documents: Vec<&Map<String, Value>> = standing.iter().map(|it| &it.api.document).collect();
         Json(documents).into_response()
     })
@@ -61,7 +61,7 @@ pub(crate) async fn list(State(node): State<Node>) -> Result<Response, Problem> 
     )
 )]
 pub(crate) async fn replace(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Json<Replaced>, Problem> {
@@ -71,10 +71,10 @@ pub(crate) async fn replace(
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    let (body, _counted) = node.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
+    let (body, _counted) = port.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
     aside(move || {
         let documents = json(&body)?;
-        let (differences, warnings) = node.apis.replace_all(&documents, dry_run)?;
+        let (differences, warnings) = port.apis.replace_all(&documents, dry_run)?;
         if !dry_run {
             crate::apis::log(&warnings);
         }

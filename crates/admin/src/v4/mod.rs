@@ -32,14 +32,14 @@ use http::header::CACHE_CONTROL;
 use tokio::task::spawn_blocking;
 
 use crate::body::refuse_coded;
-use crate::routes::Node;
+use crate::port::Port;
 use problem::Problem;
 
 /// What is said of a path that is none of these.
 pub(crate) const NOTHING_HERE: Problem = Problem::NotFound("there is nothing at this path");
 
 /// The endpoints below `/v4`.
-pub(crate) fn router() -> Router<Node> {
+pub(crate) fn router() -> Router<Port> {
     Router::new()
         .route("/apis", get(apis::list).put(apis::replace))
         .route("/revocations", post(revocations::revoke).get(revocations::list))

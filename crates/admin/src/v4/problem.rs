@@ -10,8 +10,8 @@ use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
 
-use crate::carry_out::Failure;
 use crate::door::TurnedAway;
+use node::NotRevoked;
 
 /// The media type of a problem.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -100,11 +100,11 @@ pub(crate) enum Problem {
     Failed,
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
+impl From<NotRevoked> for Problem {
+    fn from(failure: NotRevoked) -> Self {
         match failure {
-            Failure::Revoke(error) => Self::Revoke(error),
-            Failure::Task(error) => {
+            NotRevoked::Refused(error) => Self::Revoke(error),
+            NotRevoked::Panicked(error) => {
                 tracing::error!(%error, "a revocation failed");
                 Self::Failed
             }

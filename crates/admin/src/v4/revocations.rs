@@ -7,6 +7,7 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
+use node::Outcome;
 use session::{Record, RevocationId, Seq};
 
 use super::order::Order;
@@ -15,16 +16,15 @@ use super::query::{Name, Query, named};
 use super::receipt::{Answer, DryRun, LiftDryRun, Receipt, RevocationPage};
 use super::request::{Asked, RevocationRequest};
 use super::{aside, page, time};
-use crate::carry_out::{Outcome, carry_out};
 use crate::params::essence;
-use crate::routes::Node;
+use crate::port::Port;
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
 
-impl Node {
+impl Port {
     /// The receipt of a record.
     pub(super) fn receipt(&self, record: Record) -> Receipt {
-        Receipt::of(record, self.sessions().config().node(), self.durable, SystemTime::now())
+        Receipt::of(record, self.node.name(), self.durable, SystemTime::now())
     }
 
     fn answer(&self, record: Record) -> Answer {
@@ -55,7 +55,7 @@ impl Node {
     )
 )]
 pub(crate) async fn revoke(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -65,13 +65,13 @@ pub(crate) async fn revoke(
     if !is_json(request.headers()) {
         return Err(Problem::MediaType);
     }
-    let (body, _counted) = node.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
+    let (body, _counted) = port.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
     let order = aside({
-        let node = node.clone();
+        let port = port.clone();
         move || {
             let now = SystemTime::now();
             let asked = Asked::parse(&body, now)?;
-            Order::new(asked, node.sessions(), &node.verifier, now)
+            Order::new(asked, &port.sessions, &port.verifier, now)
         }
     });
     match order.await? {
@@ -81,16 +81,16 @@ pub(crate) async fn revoke(
             Ok(Json(Answer::DryRun(nothing)).into_response())
         }
         Err(problem) => Err(problem),
-        Ok(order) if dry_run => would_do(&node, order).await,
-        Ok(Order { known: Some(record), .. }) => Ok(Json(node.answer(*record)).into_response()),
-        Ok(order) => node.end(order, StatusCode::CREATED).await,
+        Ok(order) if dry_run => would_do(&port, order).await,
+        Ok(Order { known: Some(record), .. }) => Ok(Json(port.answer(*record)).into_response()),
+        Ok(order) => port.end(order, StatusCode::CREATED).await,
     }
 }
 
-impl Node {
+impl Port {
     /// Carries an order out, and answers with its receipt.
     pub(super) async fn end(&self, order: Order, done: StatusCode) -> Result<Response, Problem> {
-        match carry_out(&self.hub, order.revocation, order.forced).await? {
+        match self.node.revoke(order.revocation, order.forced).await? {
             Outcome::Done(record) => {
                 let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
                 Ok((done, [(LOCATION, location)], Json(self.answer(*record))).into_response())
@@ -106,16 +106,16 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Answers with what an order would do.
-pub(super) async fn would_do(node: &Node, order: Order) -> Result<Response, Problem> {
-    let sessions = node.sessions().clone();
+pub(super) async fn would_do(port: &Port, order: Order) -> Result<Response, Problem> {
+    let node = port.node.clone();
     let would = aside(move || {
         let known = order.known.is_some();
-        let refused = sessions.check(&order.revocation, order.forced).err().filter(|_| !known);
-        let affected = sessions.affected(&order.revocation.selector, order.revocation.issued_up_to);
+        let forecast = node.forecast(&order.revocation, order.forced);
+        let refused = forecast.refused.filter(|_| !known);
         Answer::DryRun(DryRun {
             dry_run: true,
-            connections: if known { 0 } else { affected.connections },
-            last_token_seconds: affected.last_token.map(time::whole_seconds),
+            connections: if known { 0 } else { forecast.connections },
+            last_token_seconds: forecast.last_token.map(time::whole_seconds),
             known,
             refused: refused.map(|refused| Problem::Revoke(refused).document()),
         })
@@ -137,7 +137,7 @@ pub(super) async fn would_do(node: &Node, order: Order) -> Result<Response, Prob
     )
 )]
 pub(crate) async fn list(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<RevocationPage>, Problem> {
     let mut query = Query::of(&uri);
@@ -146,12 +146,11 @@ pub(crate) async fn list(
         text.parse::<Seq>().map_err(|_| "allowed: what next of another page says".to_owned())
     });
     query.finish()?;
-    let sessions = node.sessions().clone();
-    let records = aside(move || sessions.log().page(before, limit + 1)).await?;
+    let records = port.node.records(before, limit + 1).await;
     let mut records = records.map_err(Problem::Unreadable)?;
     let next = page::cut(&mut records, limit)
         .map(|last| page::next(uri.path(), limit, "before", &last.seq.to_string()));
-    let revocations = records.into_iter().map(|record| node.receipt(record)).collect();
+    let revocations = records.into_iter().map(|record| port.receipt(record)).collect();
     Ok(Json(RevocationPage { revocations, next }))
 }
 
@@ -166,19 +165,17 @@ pub(crate) async fn list(
     )
 )]
 pub(crate) async fn one(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     name: Name,
 ) -> Result<Json<Receipt>, Problem> {
     Query::of(&uri).finish()?;
-    let record = find(&node, named(name, "id", RevocationId::new)?).await?;
-    Ok(Json(node.receipt(record)))
+    let record = find(&port, named(name, "id", RevocationId::new)?).await?;
+    Ok(Json(port.receipt(record)))
 }
 
-async fn find(node: &Node, id: RevocationId) -> Result<Record, Problem> {
-    let sessions = node.sessions().clone();
-    let found = aside(move || sessions.log().find(&id)).await?;
-    found.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
+async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
+    port.node.record(id).await.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
 }
 
 /// Lifts a revocation: its tokens are good again, unless another revocation is about them.
@@ -198,7 +195,7 @@ async fn find(node: &Node, id: RevocationId) -> Result<Record, Problem> {
     )
 )]
 pub(crate) async fn lift(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     name: Name,
 ) -> Result<Response, Problem> {
@@ -207,12 +204,9 @@ pub(crate) async fn lift(
     query.finish()?;
     let id = named(name, "id", RevocationId::new)?;
     if dry_run {
-        let revocation = node.receipt(find(&node, id).await?);
+        let revocation = port.receipt(find(&port, id).await?);
         return Ok(Json(LiftDryRun { dry_run, revocation }).into_response());
     }
-    let sessions = node.sessions().clone();
-    let lifted = aside(move || sessions.lift(&id, by.as_deref())).await?;
-    let record = lifted.map_err(Problem::NotLifted)?.ok_or(NOT_FOUND)?;
-    tracing::info!(mode = record.revocation.mode.as_str(), "revocation lifted");
+    port.node.lift(id, by).await.map_err(Problem::NotLifted)?.ok_or(NOT_FOUND)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,17 +1,16 @@
 //! `/v4/sessions`: who is connected, and ending that.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
-use connection::{Connection, Description, Hub};
 use http::StatusCode;
+use node::Description;
+use node::{SessionPage, SessionSummary};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use session::{Mode, SessionName, Sessions};
+use session::{Mode, SessionName};
 use utoipa::ToSchema;
 
 use super::order::Order;
@@ -21,12 +20,13 @@ use super::receipt::Answer;
 use super::request::{Asked, Whom};
 use super::revocations::would_do;
 use super::{aside, page, time};
-use crate::routes::Node;
+use crate::port::Port;
 
 /// A session, in short.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SessionSummary {
+#[schema(as = SessionSummary)]
+pub(crate) struct SessionEntry {
     /// Its name.
     name: String,
     /// How many connections it has.
@@ -40,11 +40,24 @@ pub(crate) struct SessionSummary {
     revoked: bool,
 }
 
+impl SessionEntry {
+    fn of(name: String, summary: SessionSummary) -> Self {
+        Self {
+            name,
+            connection_count: summary.connections,
+            since: time::shown(summary.since),
+            transports: summary.transports.into_iter().collect(),
+            revoked: summary.revoked,
+        }
+    }
+}
+
 /// Sessions with connections, by name.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SessionPage {
+#[schema(as = SessionPage)]
+pub(crate) struct SessionList {
     /// In the order of their names, byte by byte.
-    sessions: Vec<SessionSummary>,
+    sessions: Vec<SessionEntry>,
     /// The URL of the next page, where there is one.
     next: Option<String>,
 }
@@ -118,81 +131,24 @@ impl ConnectionDetail {
         ("after" = Option<String>, Query, description = "Only sessions whose names come behind this one"),
     ),
     responses(
-        (status = 200, description = "A page", body = SessionPage),
+        (status = 200, description = "A page", body = SessionList),
         (status = 400, description = "A parameter is wrong", body = Document),
     )
 )]
 pub(crate) async fn list(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
-) -> Result<Json<SessionPage>, Problem> {
+) -> Result<Json<SessionList>, Problem> {
     let mut query = Query::of(&uri);
     let (limit, after) = (page::limit(&mut query), query.take("after"));
     query.finish()?;
     let mut sessions = aside(move || {
-        let found = summarize(&node.hub, after.as_deref(), limit + 1);
-        found.into_iter().map(|(name, found)| found.summary(&name, node.sessions())).collect::<Vec<_>>()
+        let found = port.node.list(after.as_deref(), limit + 1);
+        found.into_iter().map(|(name, found)| SessionEntry::of(name, found)).collect::<Vec<_>>()
     })
     .await?;
     let next = page::cut(&mut sessions, limit).map(|last| page::next(uri.path(), limit, "after", &last.name));
-    Ok(Json(SessionPage { sessions, next }))
-}
-
-/// What is found of a session while all connections are looked at.
-struct Found {
-    connections: usize,
-    since: SystemTime,
-    transports: BTreeSet<&'static str>,
-}
-
-impl Found {
-    fn summary(self, name: &str, sessions: &Sessions) -> SessionSummary {
-        let revoked = name.parse().is_ok_and(|name: SessionName| sessions.is_blacklisted(&name));
-        SessionSummary {
-            name: name.to_owned(),
-            connection_count: self.connections,
-            since: time::shown(self.since),
-            transports: self.transports.into_iter().collect(),
-            revoked,
-        }
-    }
-}
-
-/// Those that have not been told to end. One that has gets nothing more, and lingers until its client has closed.
-fn open_connections(hub: &Hub) -> impl Iterator<Item = Arc<Connection>> {
-    hub.all().filter(|connection| connection.close_reason().is_none())
-}
-
-/// The `most` sessions that come first behind `after`. Looks at every connection, and keeps no more than it returns.
-fn summarize(hub: &Hub, after: Option<&str>, most: usize) -> BTreeMap<String, Found> {
-    let mut all: BTreeMap<String, Found> = BTreeMap::new();
-    for connection in open_connections(hub) {
-        let mut names = connection.sessions();
-        // Several tokens of one session are one session.
-        names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
-        names.dedup();
-        for name in
-            names.iter().map(SessionName::as_str).filter(|name| after.is_none_or(|after| *name > after))
-        {
-            let is_full =
-                all.len() == most && all.last_key_value().is_some_and(|(last, _)| name > last.as_str());
-            if is_full {
-                continue;
-            }
-            if !all.contains_key(name) {
-                let found = Found { connections: 0, since: connection.since(), transports: BTreeSet::new() };
-                all.insert(name.to_owned(), found);
-            }
-            let found = all.get_mut(name).expect("it has just been inserted");
-            found.connections += 1;
-            found.since = found.since.min(connection.since());
-            found.transports.insert(connection.transport().as_str());
-            if all.len() > most {
-                all.pop_last();
-            }
-        }
-    }
-    all
+    Ok(Json(SessionList { sessions, next }))
 }
 
 /// A session and its connections.
@@ -210,7 +166,7 @@ fn summarize(hub: &Hub, after: Option<&str>, most: usize) -> BTreeMap<String, Fo
     )
 )]
 pub(crate) async fn one(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     name: Name,
 ) -> Result<Json<SessionDetail>, Problem> {
@@ -222,20 +178,14 @@ pub(crate) async fn one(
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
     aside(move || {
-        let mut connections: Vec<Arc<Connection>> =
-            open_connections(&node.hub).filter(|connection| connection.belongs_to(&name)).collect();
-        let revoked = node.sessions().is_blacklisted(&name);
-        if connections.is_empty() && !revoked {
+        let Some(found) = port.node.session(&name, after, limit + 1) else {
             return Err(Problem::NotFound("the session has no connections, and is not revoked"));
-        }
-        let connection_count = connections.len();
-        connections.retain(|connection| after.is_none_or(|after| connection.id().number() > after));
-        connections.sort_by_key(|connection| connection.id().number());
+        };
+        let SessionPage { revoked, connection_count, mut connections } = found;
         let next = page::cut(&mut connections, limit)
-            .map(|last| page::next(uri.path(), limit, "after", &last.id().number().to_string()));
+            .map(|last| page::next(uri.path(), limit, "after", &last.id.to_string()));
         let now = SystemTime::now();
-        let connections =
-            connections.iter().map(|connection| ConnectionDetail::of(connection.describe(), now)).collect();
+        let connections = connections.into_iter().map(|it| ConnectionDetail::of(it, now)).collect();
         Ok(Json(SessionDetail { name: name.to_string(), revoked, connection_count, connections, next }))
     })
     .await?
@@ -258,7 +208,7 @@ pub(crate) async fn one(
     )
 )]
 pub(crate) async fn disconnect(
-    State(node): State<Node>,
+    State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
     name: Name,
 ) -> Result<Response, Problem> {
@@ -276,6 +226,6 @@ pub(crate) async fn disconnect(
         by,
         force: false,
     };
-    let order = Order::new(asked, node.sessions(), &node.verifier, SystemTime::now())?;
-    if dry_run { would_do(&node, order).await } else { node.end(order, StatusCode::OK).await }
+    let order = Order::new(asked, &port.sessions, &port.verifier, SystemTime::now())?;
+    if dry_run { would_do(&port, order).await } else { port.end(order, StatusCode::OK).await }
 }

@@ -27,6 +27,7 @@ fn hub() -> Arc<Hub> {
         Arc::new(Extractors::default()),
         Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
         Arc::new(Metrics::default()),
+        Arc::default(),
     )
 }
 

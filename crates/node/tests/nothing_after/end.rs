@@ -31,7 +31,7 @@ impl World {
         }
         assert_eq!(self.metrics.payload_after_kill(), 0);
         assert_eq!(self.hub.all().count(), 0, "connections are left");
-        let counts = self.hub.sessions().counts();
+        let counts = self.sessions.counts();
         assert_eq!((counts.sessions, counts.connections), (0, 0), "registrations are left");
     }
 
@@ -41,13 +41,13 @@ impl World {
         self.poll_all().await;
         self.publish(0, false).await;
         self.publish(1, false).await;
-        let hub = self.hub.clone();
+        let node = self.node.clone();
         for member in &mut self.model.members {
             let open = matches!(member.state, State::Open);
             member.state = if open { State::Leaving } else { member.state };
         }
         let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
-        let mut leaving = Box::pin(async move { hub.shut_down(deadline).await });
+        let mut leaving = Box::pin(async move { node.shut_down(deadline).await });
         let begun = poll_fn(|cx| Poll::Ready(leaving.as_mut().poll(cx))).await;
         self.look();
         for user in [0, 1] {
@@ -103,7 +103,7 @@ impl World {
                 _ => {}
             }
         }
-        let counts = self.hub.sessions().counts();
+        let counts = self.sessions.counts();
         let registered = (counts.sessions, counts.connections);
         let ended_mailboxes = self.clients.iter().enumerate().any(|(n, client)| {
             matches!(client.transport, Transport::LongPolling) && self.model.members[n].state == State::Over

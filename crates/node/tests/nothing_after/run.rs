@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use rig_connection::BindError;
+use connection::BindError;
 use session::{Mode, Revocation, RevocationId, Selector};
 
 use crate::model::{Renewed, State};
@@ -116,7 +116,7 @@ impl World {
         match who {
             Who::Session(session) => Selector::Session(name(format!("session-{session}"))),
             Who::User(user) => {
-                let config = self.hub.sessions().config();
+                let config = self.sessions.config();
                 config.selector("/sub", name(format!("user-{user}"))).expect("a claim to revoke by")
             }
         }
@@ -125,7 +125,7 @@ impl World {
     /// Nothing happens, as long as the first one is known.
     fn repeat(&mut self, which: Which) {
         let known = |one: &&Revocation| {
-            !one.extends && self.hub.sessions().log().find(&one.id).expect("the log can be read").is_some()
+            !one.extends && self.sessions.log().find(&one.id).expect("the log can be read").is_some()
         };
         let known: Vec<_> = self.asked.iter().filter(known).cloned().collect();
         let Some(again) = known.get(usize::from(which) % known.len().max(1)) else { return };
@@ -147,7 +147,7 @@ impl World {
     fn lift(&mut self, which: Which) {
         if let Some(revocation) = self.asked.get(usize::from(which) % self.asked.len().max(1)) {
             let id = revocation.id.clone();
-            self.hub.sessions().lift(&id, None).expect("the log in memory forgets");
+            self.sessions.lift(&id, None).expect("the log in memory forgets");
             self.model.lift(id.as_str());
         }
     }
@@ -162,7 +162,7 @@ impl World {
             return;
         }
         client.polls += 1;
-        let known = |answers: &[Result<rig_connection::Batch, _>]| {
+        let known = |answers: &[Result<connection::Batch, _>]| {
             answers.iter().rev().find_map(|one| one.as_ref().ok().map(|batch| batch.cursor))
         };
         let last = known(&answers.lock());

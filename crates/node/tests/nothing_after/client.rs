@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
+use connection::{Batch, Connection, PollError};
 use parking_lot::Mutex;
-use rig_connection::{Batch, Connection, PollError};
 use socket2::{Domain, Socket, Type};
 
 use crate::plan::Transport;

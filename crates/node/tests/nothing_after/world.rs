@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use connection::{Connection, Hub, Metrics, OpenError, Opening, Socket};
 use event::Event;
-use rig_connection::{Connection, Hub, Metrics, OpenError, Opening, Socket};
+use rig_node::{Node, Tasks};
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::{Map, Value, json};
 use session::{Accepted, Clock, Expiry, Kill, MemoryLog, Revocation, Sessions, Subject};
@@ -22,7 +23,10 @@ const BEGINNING: u64 = 1_000_000;
 const TURNS: usize = 12;
 
 pub(crate) struct World {
+    pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) sessions: Sessions,
+    _tasks: Tasks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) model: Model,
     pub(crate) clients: Vec<Client>,
@@ -62,26 +66,30 @@ impl World {
         let expiry = Expiry::Ends { warning: Duration::from_secs(2), leeway: Duration::ZERO };
         let config = session::Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
         let sessions = Sessions::with_clock(config.with_expiry(expiry), MemoryLog::with_clock(clock), clock);
-        let config = rig_connection::Config {
+        let sessions = sessions.expect("there is nothing to load");
+        let config = connection::Config {
             longpolling_idle: Duration::from_secs(24 * 3600),
             // Not at random: the same case gives the same bytes.
             reconnect_spread: Duration::ZERO,
-            ..rig_connection::Config::default()
+            ..connection::Config::default()
         };
         let metrics = Arc::new(Metrics::default());
         let hub = Hub::new(
             config,
-            sessions.expect("there is nothing to load"),
+            sessions.clone(),
             Arc::new(Extractors::default()),
             Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
             metrics.clone(),
+            Arc::default(),
         );
-        tokio::spawn({
-            let hub = hub.clone();
-            async move { hub.keep().await }
-        });
+        let node = Node::new(sessions.clone(), hub.clone(), None);
+        let mut tasks = Tasks::default();
+        node.spawn(&mut tasks);
         Self {
+            node,
             hub,
+            sessions,
+            _tasks: tasks,
             metrics,
             model: Model::default(),
             clients: Vec::new(),
@@ -99,7 +107,7 @@ impl World {
     pub(crate) fn connect(&mut self, transport: Transport, token: Option<Token>, kind: u8) -> Option<()> {
         let opening = Opening {
             subjects: token.iter().map(|token| self.subject(token)).collect(),
-            client: rig_connection::Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
+            client: connection::Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None },
             subscriptions: wants(kind),
         };
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
@@ -137,17 +145,17 @@ impl World {
         claims.extend(token.issued.map(|issued| ("iat".into(), issued.into())));
         let now = self.model.now as f64 / 10.0 + BEGINNING as f64;
         claims.extend(token.life.map(|life| ("exp".into(), Value::from(now + f64::from(life)))));
-        self.hub.sessions().subject(&claims).expect("the claims are names")
+        self.sessions.subject(&claims).expect("the claims are names")
     }
 
     /// Asks for a revocation; from then on it is in force. What there is to carry out is at the end of `kills`.
     pub(crate) fn begin(&mut self, revocation: Revocation, who: Who) {
         let issued_up_to = revocation.issued_up_to.map(|second| second as u8);
-        match self.hub.sessions().accept(&revocation, true).expect("the log in memory keeps all") {
+        match self.sessions.accept(&revocation, true).expect("the log in memory keeps all") {
             Accepted::Before(record) => assert_eq!(record.revocation.id, revocation.id),
             Accepted::Begun(kill) => {
                 let ending = self.model.end(who, issued_up_to);
-                let left = self.hub.sessions().affected(&revocation.selector, revocation.issued_up_to);
+                let left = self.sessions.affected(&revocation.selector, revocation.issued_up_to);
                 assert_eq!(left.connections, 0, "left registered: {who:?} up to {issued_up_to:?}");
                 self.kills.push(Begun { kill, revocation, ending, ended: 0 });
             }
@@ -168,8 +176,8 @@ impl World {
         let Begun { kill, revocation, ending, ended } = self.kills.remove(which);
         let receipt = if dropped {
             drop(kill);
-            let record = self.hub.sessions().log().find(&revocation.id).expect("the log can be read");
-            let here = self.hub.sessions().config().node();
+            let record = self.sessions.log().find(&revocation.id).expect("the log can be read");
+            let here = self.sessions.config().node();
             record.map(|record| record.receipt(here).expect("a kill that was dropped is carried out"))
         } else {
             Some(kill.finish())

@@ -1,0 +1,29 @@
+//! What the handlers of the internal port work on.
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use event::ExtensionNames;
+use metric::Registry;
+use node::Node;
+use proxy::{Apis, Waiting};
+use session::Sessions;
+
+use crate::body;
+
+/// The rooms behind the internal port, and what the operator has decided about it.
+#[derive(Clone)]
+pub(crate) struct Port {
+    pub(crate) node: Node,
+    /// For names and selectors; what changes a session goes through `node`.
+    pub(crate) sessions: Sessions,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) waiting: Arc<Waiting>,
+    pub(crate) apis: Arc<Apis>,
+    pub(crate) node_name: Arc<str>,
+    pub(crate) bodies: body::Bounds,
+    pub(crate) extension_names: ExtensionNames,
+    pub(crate) durable: bool,
+    /// All that the node counts.
+    pub(crate) registry: Arc<Registry>,
+}

@@ -1,0 +1,287 @@
+//! Several nodes in one process: a bus and a lease in memory, for tests.
+//!
+//! The network keeps the promises of [`Bus`] and [`Lease`], and lets a test break what a real network
+//! breaks: a node can be [cut off](Network::cut), and messages to it can be held back and
+//! [let through](Network::let_through) one by one, so that a test decides how they interleave.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::Event;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use session::{Fence, NodeName, Operation, Position, Receipt, RevocationId};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::bus::{Bus, Offered};
+use crate::lease::Lease;
+use crate::node::{Cluster, Node};
+use crate::publish::Origin;
+
+/// Connects nodes. Clones are the same network.
+#[derive(Clone)]
+pub struct Network(Arc<Shared>);
+
+struct Shared {
+    traffic: Mutex<Traffic>,
+    /// Something has changed that a bus or a test may wait for.
+    changed: Notify,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Traffic {
+    links: BTreeMap<NodeName, Link>,
+    /// The position of the last operation.
+    last: u64,
+    /// Operations that were announced, and which nodes have acknowledged them.
+    acknowledged: BTreeMap<Position, BTreeSet<NodeName>>,
+    /// Events that were offered.
+    offered: usize,
+}
+
+/// What is on its way to a node.
+#[derive(Default)]
+struct Link {
+    queue: VecDeque<Message>,
+    /// A message has been taken from the queue, and is being handled.
+    busy: bool,
+    cut: bool,
+    /// How many messages are let through; `None` for all.
+    budget: Option<usize>,
+}
+
+enum Message {
+    Event(Event),
+    Operation { position: Position, from: NodeName, operation: Operation },
+    Acknowledgement { position: Position, from: NodeName, id: RevocationId, receipt: Option<Receipt> },
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let traffic = Mutex::default();
+        Self(Arc::new(Shared { traffic, changed: Notify::new(), began: Instant::now() }))
+    }
+}
+
+impl Network {
+    /// Adds a node of this name, with a lease of this duration.
+    pub fn join(&self, name: &NodeName, lease: Duration) -> Cluster {
+        self.0.traffic.lock().links.insert(name.clone(), Link::default());
+        let began = self.0.began;
+        let fence = Fence::new(move || began.elapsed());
+        let (network, name) = (self.clone(), name.clone());
+        let lease = MemoryLease { network: network.clone(), name: name.clone(), fence, duration: lease };
+        Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease) }
+    }
+
+    /// Cuts a node off: operations for it wait, events for it are lost, and its lease is not renewed.
+    pub fn cut(&self, name: &NodeName) {
+        self.change(name, |link| link.cut = true);
+    }
+
+    /// Connects a node again.
+    pub fn connect(&self, name: &NodeName) {
+        self.change(name, |link| link.cut = false);
+    }
+
+    /// Holds back the messages for a node.
+    pub fn hold(&self, name: &NodeName) {
+        self.change(name, |link| link.budget = Some(0));
+    }
+
+    /// Lets the next `messages` for a node through; `None`: all, from now on.
+    pub fn let_through(&self, name: &NodeName, messages: Option<usize>) {
+        self.change(name, |link| link.budget = messages);
+    }
+
+    /// Waits until every message that is let through has been handled.
+    pub async fn settle(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.traffic.lock().links.values().all(Link::is_settled) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns how many events the nodes have offered to each other.
+    pub fn offered(&self) -> usize {
+        self.0.traffic.lock().offered
+    }
+
+    fn change(&self, name: &NodeName, change: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.0.traffic.lock().links.get_mut(name) {
+            change(link);
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Takes the next message for a node.
+    async fn next(&self, name: &NodeName) -> Message {
+        loop {
+            let changed = self.0.changed.notified();
+            if let Some(link) = self.0.traffic.lock().links.get_mut(name) {
+                link.busy = false;
+                if let Some(message) = link.take() {
+                    return message;
+                }
+            }
+            self.0.changed.notify_waiters();
+            changed.await;
+        }
+    }
+
+    fn acknowledge(&self, position: Position, from: NodeName) {
+        self.0.traffic.lock().acknowledged.entry(position).or_default().insert(from);
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Link {
+    fn is_settled(&self) -> bool {
+        !self.busy && (self.queue.is_empty() || self.cut || self.budget == Some(0))
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        if self.is_settled() {
+            return None;
+        }
+        if let Some(budget) = &mut self.budget {
+            *budget -= 1;
+        }
+        self.busy = true;
+        self.queue.pop_front()
+    }
+}
+
+struct MemoryBus {
+    network: Network,
+    name: NodeName,
+}
+
+impl Bus for MemoryBus {
+    fn offer(&self, event: &Event) -> Offered {
+        let mut traffic = self.network.0.traffic.lock();
+        traffic.offered += 1;
+        let is_cut = traffic.links.get(&self.name).is_none_or(|link| link.cut);
+        for (name, link) in &mut traffic.links {
+            if *name != self.name && !link.cut && !is_cut {
+                link.queue.push_back(Message::Event(event.clone()));
+            }
+        }
+        drop(traffic);
+        self.network.0.changed.notify_waiters();
+        Offered::Taken
+    }
+
+    fn announce(&self, operation: Operation) -> BoxFuture<'_, ()> {
+        let mut traffic = self.network.0.traffic.lock();
+        traffic.last += 1;
+        let position = Position(traffic.last);
+        let is_cut = traffic.links.get(&self.name).is_none_or(|link| link.cut);
+        for (name, link) in &mut traffic.links {
+            if *name != self.name {
+                let (from, operation) = (self.name.clone(), operation.clone());
+                link.queue.push_back(Message::Operation { position, from, operation });
+            }
+        }
+        drop(traffic);
+        self.network.0.changed.notify_waiters();
+        async move {
+            while !is_cut {
+                let changed = self.network.0.changed.notified();
+                if self.is_acknowledged(position) {
+                    return;
+                }
+                changed.await;
+            }
+        }
+        .boxed()
+    }
+
+    fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
+        async move {
+            loop {
+                match self.network.next(&self.name).await {
+                    Message::Event(event) => _ = node.publish(event, Origin::Peer).await,
+                    Message::Operation { position, from, operation } => {
+                        self.apply(&node, position, from, operation).await;
+                    }
+                    Message::Acknowledgement { position, from, id, receipt } => {
+                        if let Some(receipt) = receipt {
+                            node.receive_receipt(id, from.clone(), receipt).await;
+                        }
+                        self.network.acknowledge(position, from);
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl MemoryBus {
+    /// Returns `true` if every node that can be reached has acknowledged the operation.
+    fn is_acknowledged(&self, position: Position) -> bool {
+        let traffic = self.network.0.traffic.lock();
+        let acknowledged = traffic.acknowledged.get(&position);
+        let has = |name| acknowledged.is_some_and(|nodes| nodes.contains(name));
+        let mut others = traffic.links.iter().filter(|(name, _)| **name != self.name);
+        others.all(|(name, link)| has(name) || link.cut || link.budget.is_some())
+    }
+
+    async fn apply(&self, node: &Node, position: Position, from: NodeName, operation: Operation) {
+        let id = match &operation {
+            Operation::Revoke(revocation) => revocation.id.clone(),
+            Operation::Lift { id, .. } => id.clone(),
+        };
+        match node.apply(operation, position).await {
+            Ok(receipt) => self.network.change(&from, |link| {
+                let from = self.name.clone();
+                link.queue.push_back(Message::Acknowledgement { position, from, id, receipt });
+            }),
+            Err(error) => tracing::error!(%error, "an operation of another node was not recorded"),
+        }
+    }
+}
+
+struct MemoryLease {
+    network: Network,
+    name: NodeName,
+    fence: Fence,
+    duration: Duration,
+}
+
+impl Lease for MemoryLease {
+    fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            let mut ticks = interval(self.duration / 3);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                // Before the node is found to know everything: the lease covers what it knew then.
+                let asked = self.network.0.began.elapsed();
+                let traffic = self.network.0.traffic.lock();
+                if traffic.links.get(&self.name).is_some_and(|link| !link.cut && link.knows_everything()) {
+                    self.fence.extend(asked + self.duration);
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Link {
+    fn knows_everything(&self) -> bool {
+        !self.busy && !self.queue.iter().any(|message| matches!(message, Message::Operation { .. }))
+    }
+}

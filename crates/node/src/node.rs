@@ -1,0 +1,80 @@
+//! The node: its sessions, its connections, and its peers if it has any.
+
+use std::sync::Arc;
+
+use connection::{Admission, Hub};
+use session::{NodeName, Sessions};
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::bus::Bus;
+use crate::lease::Lease;
+
+/// A node of the gateway. Clones are the same node.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    sessions: Sessions,
+    hub: Arc<Hub>,
+    cluster: Option<Cluster>,
+}
+
+/// The other nodes, as this one reaches them.
+pub struct Cluster {
+    /// Carries events and operations between the nodes.
+    pub bus: Arc<dyn Bus>,
+    /// Says until when this node may serve.
+    pub lease: Arc<dyn Lease>,
+}
+
+impl Node {
+    /// Returns a node over its sessions and their connections. Without a `cluster` it has no peers.
+    pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
+        Self(Arc::new(Inner { sessions, hub, cluster }))
+    }
+
+    /// Returns the name under which this node's receipts are stored.
+    pub fn name(&self) -> &NodeName {
+        self.0.sessions.config().node()
+    }
+
+    /// Returns whom the node lets in: the strictest of all that restrict it.
+    pub fn admission(&self) -> Admission {
+        self.0.hub.admissions().now()
+    }
+
+    /// Returns `true` if load balancers may send new clients.
+    pub fn is_ready(&self) -> bool {
+        self.0.hub.admissions().is_ready()
+    }
+
+    /// Restricts whom the node lets in, on behalf of `holder`, until that holder sets it again.
+    pub fn set_admission(&self, holder: &'static str, admission: Admission) {
+        self.0.hub.admissions().set(holder, admission);
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    pub(crate) fn bus(&self) -> Option<&Arc<dyn Bus>> {
+        self.0.cluster.as_ref().map(|cluster| &cluster.bus)
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Arc<dyn Lease>> {
+        self.0.cluster.as_ref().map(|cluster| &cluster.lease)
+    }
+
+    /// Runs what may block, because the log does, beside the runtime.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Sessions) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let sessions = self.0.sessions.clone();
+        spawn_blocking(move || run(&sessions)).await
+    }
+}

@@ -1,0 +1,52 @@
+//! Publishing events.
+
+use bytes::Bytes;
+use connection::TooLarge;
+use event::Event;
+use event::http::Submission;
+
+use crate::bus::Offered;
+use crate::node::Node;
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was published at this node.
+    Here,
+    /// It was published at another node. It is not offered to the others again.
+    Peer,
+}
+
+impl Node {
+    /// Publishes the events of a request, in their order, and returns the answer to their publisher:
+    /// the event, or for a batch a list.
+    ///
+    /// # Errors
+    /// Fails if an event does not fit into the empty outbox of a slow client. None is published then.
+    pub async fn submit(&self, submission: Submission) -> Result<Bytes, TooLarge> {
+        let accepted = submission.accepted();
+        TooLarge::check(&submission.events, self.hub().config().max_event_bytes)?;
+        for event in submission.events {
+            self.publish(event, Origin::Here).await;
+        }
+        Ok(accepted)
+    }
+
+    /// Sends an event to every connection that subscribed to it, and to the other nodes if it comes
+    /// from here. Returns the number of this node's connections that receive it.
+    ///
+    /// Waits while too much is under way. The event may still be on its way when this returns; events
+    /// that are published one after the other keep their order.
+    pub async fn publish(&self, event: Event, origin: Origin) -> usize {
+        if origin == Origin::Here
+            && let Some(bus) = self.bus()
+            && bus.offer(&event) == Offered::Full
+        {
+            tracing::warn!(
+                event_type = event.event_type(),
+                "the other nodes miss an event: the queue is full"
+            );
+        }
+        self.hub().publish(event).await
+    }
+}

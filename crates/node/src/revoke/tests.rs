@@ -1,0 +1,93 @@
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use connection::Hub;
+use parking_lot::Mutex;
+use seal::{Incarnation, Purpose, Seal};
+use session::{Appended, Config, Entry, Log, MemoryLog, NodeName, Position, Seq};
+use tokio::time::timeout;
+
+use super::*;
+
+/// Stores nothing before it is told to.
+struct SlowLog {
+    go: Mutex<Receiver<()>>,
+    kept: MemoryLog,
+}
+
+impl Log for SlowLog {
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
+        self.kept.load(each)
+    }
+
+    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
+        self.go.lock().recv().map_err(|error| LogError(error.into()))?;
+        self.kept.append(revocation)
+    }
+
+    fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
+        self.kept.lift(id, by)
+    }
+
+    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
+        self.kept.record(operation, position)
+    }
+
+    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
+        self.kept.receipt(seq, node, receipt);
+    }
+
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
+        self.kept.find(id)
+    }
+
+    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.kept.page(before, limit)
+    }
+}
+
+fn node(log: impl Log) -> Node {
+    let sessions = Sessions::new(Config::default(), log).expect("the log is empty");
+    let hub = Hub::new(
+        connection::Config::default(),
+        sessions.clone(),
+        Arc::default(),
+        Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
+        Arc::default(),
+        Arc::default(),
+    );
+    Node::new(sessions, hub, None)
+}
+
+fn revocation() -> Revocation {
+    Revocation::blacklist(&"s".parse().expect("it is a name"), Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_waiting_changes_nothing() {
+    let (go, gate) = channel();
+    let node = node(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
+    // It is polled, has nothing to say yet, and is dropped.
+    let stopped = timeout(Duration::ZERO, node.revoke(revocation(), true)).await;
+    assert!(stopped.is_err(), "{stopped:?}");
+    go.send(()).unwrap();
+    let find = || node.sessions().log().find(&revocation().id).unwrap();
+    let done = timeout(Duration::from_secs(20), async {
+        while find().is_none_or(|record| record.receipts.is_empty()) {
+            yield_now().await;
+        }
+    });
+    done.await.expect("it is carried out");
+    assert!(node.is_blacklisted(&"s".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_keep_is_in_force_and_says_so() {
+    let (go, gate) = channel();
+    drop(go);
+    let node = node(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
+    let failed = node.revoke(revocation(), true).await.unwrap_err();
+    assert!(matches!(failed, NotRevoked::Refused(RevokeError::Log(_))), "{failed}");
+    assert!(node.is_blacklisted(&"s".parse().unwrap()));
+}
