@@ -193,12 +193,10 @@ impl Bus for MemoryBus {
         drop(traffic);
         self.network.0.changed.notify_waiters();
         async move {
-            while !is_cut {
-                let changed = self.network.0.changed.notified();
-                if self.is_acknowledged(position) {
-                    return;
-                }
+            let mut changed = self.network.0.changed.notified();
+            while !is_cut && !self.is_acknowledged(position) {
                 changed.await;
+                changed = self.network.0.changed.notified();
             }
         }
         .boxed()
