@@ -5,12 +5,10 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::response::Response;
+use http::header::AUTHORIZATION;
 
-use crate::routes::errors;
-use crate::v4::{self, problem::Problem};
+use crate::wording::Turned;
 
 /// The bearer token of the internal port (`API_TOKEN`).
 #[derive(Clone)]
@@ -44,10 +42,7 @@ pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Requ
     if open || admitted {
         return next.run(request).await;
     }
-    if v4::covers(request.uri().path()) {
-        return Problem::Unauthorized.into_response();
-    }
-    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], errors("Unauthorized")).into_response()
+    Turned::Unauthorized.answer(request.uri().path())
 }
 
 #[cfg(test)]

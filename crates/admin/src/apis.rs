@@ -11,9 +11,10 @@ use proxy::{ChangeError, Fault, Standing, Warning};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::answer::RigError;
+use crate::aside::aside;
 use crate::params::params;
 use crate::port::Port;
-use crate::v4::aside;
 
 /// Warnings of one change that are logged.
 const LOGGED: usize = 20;
@@ -71,12 +72,12 @@ impl Shown {
     path = "/v3/apis",
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
-pub(crate) async fn list(State(port): State<Port>) -> Response {
+pub(crate) async fn list(State(port): State<Port>) -> Result<Response, RigError> {
     let list = aside(move || {
         let shown = port.apis.standing().into_iter().map(|api| Shown::of(api, &port.node_name));
         Json(shown.collect::<Vec<_>>()).into_response()
     });
-    list.await.into_response()
+    Ok(list.await?)
 }
 
 /// Adds a definition.
@@ -92,13 +93,14 @@ pub(crate) async fn list(State(port): State<Port>) -> Response {
         (status = 503, description = "It could not be stored, and is not served"),
     )
 )]
-pub(crate) async fn create(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
-    let document = match params(&headers, &body) {
-        Ok(document) => Value::Object(document),
-        Err(unread) => return unread.into_response(),
-    };
-    let created = aside(move || port.apis.create(&document)).await;
-    created.map_or_else(IntoResponse::into_response, |created| changed(StatusCode::CREATED, created))
+pub(crate) async fn create(
+    State(port): State<Port>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, RigError> {
+    let document = Value::Object(params(&headers, &body)?);
+    let warnings = aside(move || port.apis.create(&document)).await??;
+    Ok(changed(StatusCode::CREATED, &warnings))
 }
 
 /// A definition.
@@ -111,11 +113,9 @@ pub(crate) async fn create(State(port): State<Port>, headers: HeaderMap, body: B
         (status = 404, description = "There is none of this id"),
     )
 )]
-pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Response {
-    match port.apis.one(&id) {
-        Some(api) => Json(Shown::of(api, &port.node_name)).into_response(),
-        None => refused(ChangeError::Missing(id)),
-    }
+pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Result<Response, RigError> {
+    let api = port.apis.one(&id).ok_or(ChangeError::Missing(id))?;
+    Ok(Json(Shown::of(api, &port.node_name)).into_response())
 }
 
 /// Replaces members of a definition. `proxy` and `version_data` must be there; others that are not stay as they are.
@@ -137,13 +137,10 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let members = match params(&headers, &body) {
-        Ok(members) => members,
-        Err(unread) => return unread.into_response(),
-    };
-    let updated = aside(move || port.apis.merge(&id, &members)).await;
-    updated.map_or_else(IntoResponse::into_response, |updated| changed(StatusCode::OK, updated))
+) -> Result<Response, RigError> {
+    let members = params(&headers, &body)?;
+    let warnings = aside(move || port.apis.merge(&id, &members)).await??;
+    Ok(changed(StatusCode::OK, &warnings))
 }
 
 /// Removes a definition.
@@ -157,44 +154,35 @@ pub(crate) async fn update(
         (status = 503, description = "That could not be stored, and it is still served"),
     )
 )]
-pub(crate) async fn delete(State(port): State<Port>, Path(id): Path<String>) -> Response {
-    match aside(move || port.apis.delete(&id)).await {
-        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Err(error)) => refused(error),
-        Err(problem) => problem.into_response(),
-    }
+pub(crate) async fn delete(State(port): State<Port>, Path(id): Path<String>) -> Result<StatusCode, RigError> {
+    aside(move || port.apis.delete(&id)).await??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-fn changed(done: StatusCode, change: Result<Vec<Warning>, ChangeError>) -> Response {
-    let warnings = match change {
-        Ok(warnings) => warnings,
-        Err(error) => return refused(error),
-    };
-    log(&warnings);
+fn changed(done: StatusCode, warnings: &[Warning]) -> Response {
+    log(warnings);
     (done, Json(json!({ "message": "ok" }))).into_response()
 }
 
-/// Logs what there is to warn of after a change.
+/// Logs the warnings about a change.
 pub(crate) fn log(warnings: &[Warning]) {
     for Warning(warning) in warnings.iter().take(LOGGED) {
         tracing::warn!(warning, "in a new definition of an API");
     }
 }
 
-fn refused(error: ChangeError) -> Response {
-    let status = match &error {
-        ChangeError::Exists(_) => StatusCode::CONFLICT,
-        ChangeError::Missing(_) => StatusCode::NOT_FOUND,
-        ChangeError::Faults(faults) => {
-            return (StatusCode::BAD_REQUEST, Json(by_group(faults))).into_response();
+impl From<ChangeError> for RigError {
+    fn from(error: ChangeError) -> Self {
+        match &error {
+            ChangeError::Exists(_) => Self::ApiExists(error.to_string()),
+            ChangeError::Missing(_) => Self::ApiMissing(error.to_string()),
+            ChangeError::Faults(faults) => Self::ApiInvalid(json!(by_group(faults))),
+            ChangeError::Store(error) => {
+                tracing::error!(%error, "a definition of an API could not be stored");
+                Self::ApiNotStored
+            }
         }
-        ChangeError::Store(error) => {
-            tracing::error!(%error, "a definition of an API could not be stored");
-            let message = "The change could not be stored, and was not made.";
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "message": message }))).into_response();
-        }
-    };
-    (status, Json(json!({ "message": error.to_string() }))).into_response()
+    }
 }
 
 /// Faults as RIG tells them. Where it has no words for one, the pointer stands behind it.

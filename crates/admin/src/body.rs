@@ -8,13 +8,14 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderValue, StatusCode};
 use hyper::body::Body as _;
-use listener::{BodyError, CODED, Counted, is_coded, read_counted};
+use listener::{BodyError, Counted, is_coded, read_counted};
 use memory::Memory;
 
-use crate::v4::{self, problem::Problem};
+use crate::answer::RigError;
+use crate::wording::Turned;
 
 /// What the bodies of all callers may take together, at least; a few of the largest always have room. Where they are more,
 /// the largest goes first, so that a revocation gets through.
@@ -45,7 +46,7 @@ pub(crate) async fn read(State(bounds): State<Bounds>, request: Request, next: N
     let (parts, body) = request.into_parts();
     match bounds.read(body).await {
         Ok((body, _counted)) => next.run(Request::from_parts(parts, AxumBody::from(body))).await,
-        Err(error) => (error.status(), error.to_string()).into_response(),
+        Err(error) => RigError::Body(error).into_response(),
     }
 }
 
@@ -54,10 +55,7 @@ pub(crate) async fn refuse_coded(OriginalUri(uri): OriginalUri, request: Request
     if !is_coded(request.headers()) || request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let mut response = match v4::covers(uri.path()) {
-        true => Problem::Coded.into_response(),
-        false => (StatusCode::UNSUPPORTED_MEDIA_TYPE, CODED).into_response(),
-    };
+    let mut response = Turned::Coded.answer(uri.path());
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     response
 }

@@ -7,14 +7,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use auth::{Sender, hosts, split_port};
-use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ORIGIN};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request};
 use listener::{Pace, Peer};
 
-use crate::metrics::{InternalRefusal, Metrics};
-use crate::routes::errors;
-use crate::v4::{self, problem::Problem};
+use crate::metrics::Metrics;
+use crate::turned_away::TurnedAway;
 
 /// The page of the Swagger UI, in every spelling of its path.
 const PAGE: [&str; 3] = ["/swagger-ui", "/swagger-ui/", "/swagger-ui/index.html"];
@@ -31,60 +29,20 @@ pub(crate) struct Door {
 
 static LOG: Pace = Pace::new();
 
-/// Why a request is refused before its path or its token is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TurnedAway {
-    #[error(
-        "refused: the request comes from a web page of another origin (Origin, Sec-Fetch-Site), and the internal port \
-         is not for web pages"
-    )]
-    Page,
-    #[error(
-        "refused: web pages cannot send forms or plain text to the internal port; needed: content-type application/json"
-    )]
-    Form,
-    #[error(
-        "misdirected: without API_TOKEN the internal port answers only to localhost, loopback addresses and the name in \
-         HOST. Use one of these names, set HOST to the name that callers use, or set API_TOKEN"
-    )]
-    Host,
-}
-
-impl TurnedAway {
-    fn label(self) -> InternalRefusal {
-        match self {
-            Self::Page => InternalRefusal::Page,
-            Self::Form => InternalRefusal::Form,
-            Self::Host => InternalRefusal::Host,
-        }
-    }
-
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::Page | Self::Form => StatusCode::FORBIDDEN,
-            Self::Host => StatusCode::MISDIRECTED_REQUEST,
-        }
-    }
-}
-
 impl Door {
     /// `host` is the value of `HOST`; `guarded` says that callers must show a token.
     pub(crate) fn new(host: &str, guarded: bool, metrics: Metrics) -> Self {
         Self { host: (!guarded).then(|| host.trim_end_matches('.').into()), metrics }
     }
 
-    /// Returns the answer to a request that must not come in; counts and logs it.
-    pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<Response> {
+    /// Returns why a request must not come in, if so; counts and logs it.
+    pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<TurnedAway> {
         let reason = self.check(request, peer).err()?;
-        self.metrics.refused(reason.label());
+        self.metrics.refused(reason);
         if LOG.allows() {
             tracing::warn!(client = %peer.address, %reason, "request refused by the internal port");
         }
-        Some(if v4::covers(request.uri().path()) {
-            Problem::TurnedAway(reason).into_response()
-        } else {
-            (reason.status(), errors(&reason.to_string())).into_response()
-        })
+        Some(reason)
     }
 
     fn check<B>(&self, request: &Request<B>, peer: &Peer) -> Result<(), TurnedAway> {

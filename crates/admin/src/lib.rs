@@ -5,7 +5,9 @@
 //! RIG's, thin over the same [`node::Node`].
 
 mod access;
+mod answer;
 mod apis;
+mod aside;
 mod body;
 mod door;
 mod messages;
@@ -18,7 +20,9 @@ mod routes;
 mod session_blacklist;
 #[cfg(test)]
 mod testing;
+mod turned_away;
 mod v4;
+mod wording;
 
 pub use access::ApiToken;
 pub use routes::{Admin, Config, Parts};

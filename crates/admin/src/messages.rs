@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
+use crate::answer::RigError;
 use crate::port::Port;
 
 /// Publishes a CloudEvent, or a batch of them, to every connection that subscribed to it.
@@ -20,16 +21,14 @@ use crate::port::Port;
         (status = 415, description = "A content mode or format that is not supported"),
     )
 )]
-pub(crate) async fn publish(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
-    let submission = match event::http::decode(&headers, body, port.extension_names) {
-        Ok(submission) => submission,
-        Err(error) => return (error.status(), error.to_string()).into_response(),
-    };
-    match port.node.submit(submission).await {
-        Ok(accepted) => {
-            let headers = [(CONTENT_TYPE, "application/json; charset=utf-8")];
-            (StatusCode::ACCEPTED, headers, accepted).into_response()
-        }
-        Err(error) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response(),
-    }
+pub(crate) async fn publish(
+    State(port): State<Port>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, RigError> {
+    let submission =
+        event::http::decode(&headers, body, port.extension_names).map_err(RigError::NotAnEvent)?;
+    let accepted = port.node.submit(submission).await.map_err(RigError::TooLarge)?;
+    let headers = [(CONTENT_TYPE, "application/json; charset=utf-8")];
+    Ok((StatusCode::ACCEPTED, headers, accepted).into_response())
 }

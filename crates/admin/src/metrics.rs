@@ -3,21 +3,11 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
-metric::labels! {
-    /// Why the internal port refused a request before it looked at its path and token.
-    pub(crate) enum InternalRefusal {
-        /// It came from a web page of another origin.
-        Page = "page",
-        /// A page sent a form or plain text.
-        Form = "form",
-        /// Without `API_TOKEN`, it named a host that is not one of the port's.
-        Host = "host",
-    }
-}
+use crate::turned_away::TurnedAway;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByInternalRefusal {
-    reason: InternalRefusal,
+    reason: TurnedAway,
 }
 
 metric::families! {
@@ -31,7 +21,7 @@ metric::families! {
 
 impl Metrics {
     /// Counts a request that was refused before its path and token were looked at.
-    pub(crate) fn refused(&self, reason: InternalRefusal) {
+    pub(crate) fn refused(&self, reason: TurnedAway) {
         self.refused.get_or_create(&ByInternalRefusal { reason }).inc();
     }
 }

@@ -1,13 +1,10 @@
 //! What the body of a request says, as RIG reads it.
 
-use axum::response::{IntoResponse, Response};
 use document::JsonError;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
-
-use crate::routes::errors;
 
 /// Why a body is not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,16 +56,4 @@ fn form(body: &[u8]) -> Result<Map<String, Value>, Unread> {
         }
     }
     Ok(fields)
-}
-
-impl IntoResponse for Unread {
-    fn into_response(self) -> Response {
-        match self {
-            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, errors("Bad request")).into_response(),
-            Self::Malformed => (StatusCode::BAD_REQUEST, errors("Bad request")).into_response(),
-            Self::Duplicate(place) => {
-                (StatusCode::BAD_REQUEST, errors(&format!("Bad request: {place}"))).into_response()
-            }
-        }
-    }
 }

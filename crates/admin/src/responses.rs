@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::answer::RigError;
 use crate::port::Port;
 
 const CORRELATION: HeaderName = HeaderName::from_static("rig-correlation");
@@ -24,7 +25,7 @@ const RESPONSE_CODE: HeaderName = HeaderName::from_static("rig-response-code");
 
 /// What is wrong with an answer. RIG's words come first; where it has none for the place, it stands in parentheses.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum ResponseFault {
     #[error("{{:error, :not_a_cloud_event}} ({0})")]
     NotAnEvent(EventError),
     #[error(":error ({0} is missing)")]
@@ -60,8 +61,12 @@ struct Correlated {
         (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
     )
 )]
-pub(crate) async fn answer(State(port): State<Port>, headers: HeaderMap, body: Bytes) -> Response {
-    hand_over(&port, from_headers(&headers, body))
+pub(crate) async fn answer(
+    State(port): State<Port>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, RigError> {
+    hand_over(&port, from_headers(&headers, body)?)
 }
 
 /// Answers a waiting request with a CloudEvent, which is the body that the client gets.
@@ -78,32 +83,39 @@ pub(crate) async fn answer(State(port): State<Port>, headers: HeaderMap, body: B
         (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
     )
 )]
-pub(crate) async fn answer_by_event(State(port): State<Port>, body: Bytes) -> Response {
-    hand_over(&port, from_event(body))
+pub(crate) async fn answer_by_event(State(port): State<Port>, body: Bytes) -> Result<Response, RigError> {
+    hand_over(&port, from_event(body)?)
 }
 
-fn hand_over(port: &Port, correlated: Result<Correlated, Fault>) -> Response {
-    let refused = |detail: &dyn std::fmt::Display| {
-        (StatusCode::BAD_REQUEST, format!("Failed to parse request body: {detail}")).into_response()
-    };
-    let Correlated { token, answer } = match correlated {
-        Ok(correlated) => correlated,
-        Err(fault) => return refused(&fault),
-    };
-    match port.waiting.deliver(&token, answer) {
-        Ok(()) => (StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response(),
-        Err(error @ DeliverError::Gone) => (StatusCode::GONE, error.to_string()).into_response(),
-        Err(error @ (DeliverError::NotBase64 | DeliverError::Invalid)) => refused(&error),
+fn hand_over(port: &Port, Correlated { token, answer }: Correlated) -> Result<Response, RigError> {
+    port.waiting.deliver(&token, answer)?;
+    Ok((StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response())
+}
+
+impl From<ResponseFault> for RigError {
+    fn from(fault: ResponseFault) -> Self {
+        Self::Invalid(format!("Failed to parse request body: {fault}"))
     }
 }
 
-fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, Fault> {
+impl From<DeliverError> for RigError {
+    fn from(error: DeliverError) -> Self {
+        match error {
+            DeliverError::Gone => Self::Gone(error.to_string()),
+            DeliverError::NotBase64 | DeliverError::Invalid => {
+                Self::Invalid(format!("Failed to parse request body: {error}"))
+            }
+        }
+    }
+}
+
+fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, ResponseFault> {
     let text = |name: HeaderName, or| {
         let mut values = given.get_all(name).iter();
         match (values.next(), values.next()) {
-            (None, _) => Err(Fault::Missing(or)),
+            (None, _) => Err(ResponseFault::Missing(or)),
             (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes())),
-            (Some(_), Some(_)) => Err(Fault::Wrong(or, "given once")),
+            (Some(_), Some(_)) => Err(ResponseFault::Wrong(or, "given once")),
         }
     };
     let token = text(CORRELATION, "the header rig-correlation")?.into_owned();
@@ -112,28 +124,28 @@ fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, Fault> {
     Ok(Correlated { token, answer: with_body(status, headers::for_the_client(given), body) })
 }
 
-fn from_event(body: Bytes) -> Result<Correlated, Fault> {
+fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
     /// What is read of the event beside its envelope.
     #[derive(Deserialize)]
-    struct Members<'a> {
+    struct RigMember<'a> {
         #[serde(borrow)]
         rig: Option<&'a RawValue>,
     }
-    let event = Event::from_json(event::http::unmarked(body)).map_err(Fault::NotAnEvent)?;
-    let members: Members<'_> = serde_json::from_slice(event.json()).expect("an event is a JSON object");
+    let event = Event::from_json(event::http::unmarked(body)).map_err(ResponseFault::NotAnEvent)?;
+    let members: RigMember<'_> = serde_json::from_slice(event.json()).expect("an event is a JSON object");
     let rig = members.rig.map_or(Ok(Value::Null), |rig| document::from_str(rig.get()));
     let rig = match rig {
-        Ok(Value::Null) => return Err(Fault::Missing("rig")),
+        Ok(Value::Null) => return Err(ResponseFault::Missing("rig")),
         Ok(Value::Object(rig)) => rig,
         Err(JsonError::Duplicate { .. }) => {
-            return Err(Fault::Wrong("rig", "an object with each member once"));
+            return Err(ResponseFault::Wrong("rig", "an object with each member once"));
         }
-        _ => return Err(Fault::Wrong("rig", "an object")),
+        _ => return Err(ResponseFault::Wrong("rig", "an object")),
     };
     let token = match rig.get("correlation") {
-        None | Some(Value::Null) => return Err(Fault::Missing("rig.correlation")),
+        None | Some(Value::Null) => return Err(ResponseFault::Missing("rig.correlation")),
         Some(Value::String(token)) => token.clone(),
-        Some(_) => return Err(Fault::Wrong("rig.correlation", "a text")),
+        Some(_) => return Err(ResponseFault::Wrong("rig.correlation", "a text")),
     };
     let status = match rig.get("response_code") {
         None | Some(Value::Null) => StatusCode::OK,
@@ -145,17 +157,18 @@ fn from_event(body: Bytes) -> Result<Correlated, Fault> {
 }
 
 /// A final status: an integer, or a text that is one.
-fn status(field: &'static str, code: &Value) -> Result<StatusCode, Fault> {
+fn status(field: &'static str, code: &Value) -> Result<StatusCode, ResponseFault> {
     let integer = match code {
         Value::String(text) => text.parse::<i128>().ok(),
         Value::Number(number) => number.as_i64().map(i128::from),
         _ => None,
     };
-    let integer = integer.ok_or_else(|| Fault::NotAnInteger(code.to_string().chars().take(100).collect()))?;
+    let integer =
+        integer.ok_or_else(|| ResponseFault::NotAnInteger(code.to_string().chars().take(100).collect()))?;
     let status = u16::try_from(integer).ok().filter(|code| (200..600).contains(code));
     status
         .and_then(|code| StatusCode::from_u16(code).ok())
-        .ok_or(Fault::Wrong(field, "a status from 200 to 599"))
+        .ok_or(ResponseFault::Wrong(field, "a status from 200 to 599"))
 }
 
 /// RFC 9110, section 15: some answers have no content, whatever came along with them.

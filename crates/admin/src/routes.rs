@@ -9,9 +9,9 @@ use axum::Router;
 use axum::body::Body as AxumBody;
 use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, VARY};
+use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Json, middleware};
 use event::ExtensionNames;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -19,7 +19,6 @@ use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id
 use metric::Registry;
 use node::Node;
 use proxy::{Apis, Waiting};
-use serde_json::{Value, json};
 use session::Sessions;
 use telemetry::Exposition;
 use tower::ServiceExt;
@@ -29,6 +28,7 @@ use crate::access::{self, ApiToken};
 use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::port::Port;
+use crate::wording::Turned;
 use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
@@ -135,7 +135,7 @@ impl App for Admin {
     async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let id = given_request_id(request.headers());
         let mut response = match self.door.refusal(&request, &peer) {
-            Some(refusal) => refusal,
+            Some(reason) => Turned::Away(reason).answer(request.uri().path()),
             None => {
                 let routed = self.router.clone().oneshot(request.map(AxumBody::new));
                 let answered: Result<Response, Infallible> = routed.await;
@@ -157,16 +157,8 @@ impl App for Admin {
     }
 }
 
-/// An error as RIG's internal port words it.
-pub(crate) fn errors(detail: &str) -> Json<Value> {
-    Json(json!({ "errors": { "detail": detail } }))
-}
-
 async fn not_found(OriginalUri(uri): OriginalUri) -> Response {
-    if v4::covers(uri.path()) {
-        return v4::NOTHING_HERE.into_response();
-    }
-    (StatusCode::NOT_FOUND, errors("Not found")).into_response()
+    Turned::NotFound.answer(uri.path())
 }
 
 /// Whether the node is up.

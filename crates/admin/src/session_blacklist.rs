@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use session::{Revocation, SessionName};
 use utoipa::ToSchema;
 
+use crate::answer::RigError;
 use crate::params::params;
 use crate::port::Port;
 
@@ -33,7 +34,7 @@ pub(crate) struct BlacklistRequest {
 
 /// What is wrong with a request, in RIG's words where it has some.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum BlacklistFault {
     #[error("Missing value for {0:?}")]
     Missing(&'static str),
     #[error("Expected non-empty string, got {0}")]
@@ -44,6 +45,12 @@ enum Fault {
     NotANumber(String),
     #[error("Value for \"sessionId\" is not a session name: {0}")]
     NotAName(String),
+}
+
+impl From<BlacklistFault> for RigError {
+    fn from(fault: BlacklistFault) -> Self {
+        Self::Invalid(fault.to_string())
+    }
 }
 
 /// Blacklists a session: it becomes illegal to use, and its connections are terminated before the answer.
@@ -63,23 +70,16 @@ pub(crate) async fn add(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let fields = match params(&headers, &body) {
-        Ok(fields) => fields,
-        Err(unread) => return unread.into_response(),
-    };
-    let (name, validity) = match parse(&fields) {
-        Ok(parsed) => parsed,
-        Err(fault) => return (StatusCode::BAD_REQUEST, fault.to_string()).into_response(),
-    };
+) -> Result<Response, RigError> {
+    let (name, validity) = parse(&params(&headers, &body)?)?;
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
     // RIG asks nobody whether tokens outlive it.
     match port.node.revoke(Revocation::blacklist(&name, validity), true).await {
-        Ok(_) => (StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response(),
+        Ok(_) => Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()),
         Err(error) => {
             tracing::error!(%error, "session not blacklisted as asked");
-            (StatusCode::SERVICE_UNAVAILABLE, "The revocation could not be recorded.").into_response()
+            Err(RigError::NotRecorded)
         }
     }
 }
@@ -94,31 +94,33 @@ pub(crate) async fn add(
         (status = 404, description = "The session is not blacklisted"),
     )
 )]
-pub(crate) async fn check(State(port): State<Port>, Path(name): Path<String>) -> Response {
+pub(crate) async fn check(State(port): State<Port>, Path(name): Path<String>) -> Result<Response, RigError> {
     match name.parse::<SessionName>() {
-        Ok(name) if port.node.is_blacklisted(&name) => axum::Json(json!({})).into_response(),
-        _ => (StatusCode::NOT_FOUND, "Not found.").into_response(),
+        Ok(name) if port.node.is_blacklisted(&name) => Ok(axum::Json(json!({})).into_response()),
+        Ok(_) | Err(_) => Err(RigError::NotBlacklisted),
     }
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Fault> {
-    let name = match fields.get("sessionId").ok_or(Fault::Missing("sessionId"))? {
+fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), BlacklistFault> {
+    let name = match fields.get("sessionId").ok_or(BlacklistFault::Missing("sessionId"))? {
         Value::String(name) if !name.is_empty() => name,
-        other => return Err(Fault::NotAString(shown(other))),
+        other => return Err(BlacklistFault::NotAString(shown(other))),
     };
-    let name = name.parse::<SessionName>().map_err(|error| Fault::NotAName(error.to_string()))?;
-    let validity = fields.get("validityInSeconds").ok_or(Fault::Missing("validityInSeconds"))?;
+    let name = name.parse::<SessionName>().map_err(|error| BlacklistFault::NotAName(error.to_string()))?;
+    let validity = fields.get("validityInSeconds").ok_or(BlacklistFault::Missing("validityInSeconds"))?;
     let seconds = match validity {
-        Value::String(text) => text.parse::<i128>().map_err(|_| Fault::NotANumber(shown(validity)))?,
+        Value::String(text) => {
+            text.parse::<i128>().map_err(|_| BlacklistFault::NotANumber(shown(validity)))?
+        }
         Value::Number(number) => match (number.as_u64(), json::whole(number)) {
             (Some(seconds), _) => seconds.into(),
             (None, Some(seconds)) => seconds.into(),
-            (None, None) => return Err(Fault::NotANumber(shown(validity))),
+            (None, None) => return Err(BlacklistFault::NotANumber(shown(validity))),
         },
-        other => return Err(Fault::NotPositive(shown(other))),
+        other => return Err(BlacklistFault::NotPositive(shown(other))),
     };
     if seconds <= 0 {
-        return Err(Fault::NotPositive(seconds.to_string()));
+        return Err(BlacklistFault::NotPositive(seconds.to_string()));
     }
     Ok((name, Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))))
 }

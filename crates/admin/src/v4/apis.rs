@@ -8,11 +8,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::aside;
-use super::fields::json;
+use super::fields::{is_json, json};
 use super::problem::{Document, Fault, Problem};
 use super::query::Query;
-use super::revocations::is_json;
+use crate::aside::aside;
 use crate::port::Port;
 
 /// What became of a list of definitions, or would.
@@ -37,12 +36,12 @@ pub(crate) struct Replaced {
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
 pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> {
-    aside(move || {
+    let list = aside(move || {
         let standing = port.apis.standing();
         let documents: Vec<&Map<String, Value>> = standing.iter().map(|it| &it.api.document).collect();
         Json(documents).into_response()
-    })
-    .await
+    });
+    Ok(list.await?)
 }
 
 /// Makes a list of definitions those that are served: all of it, or nothing where one of them is wrong.

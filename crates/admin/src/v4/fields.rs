@@ -1,10 +1,13 @@
 //! The members of a JSON object, taken one by one, with all that is wrong with them.
 
 use document::JsonError;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use serde_json::error::Category;
 
 use super::problem::{Fault, Problem};
+use crate::params::essence;
 
 /// Most faults that are told.
 const MOST: usize = 20;
@@ -17,6 +20,11 @@ const SHOWN: usize = 64;
 pub(crate) struct Fields {
     given: Vec<(String, Value)>,
     faults: Vec<Fault>,
+}
+
+/// RFC 8259: the type has no parameters; some clients send a charset.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"))
 }
 
 /// The JSON of a body.

@@ -5,13 +5,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use listener::BodyError;
+use node::NotRevoked;
 use proxy::StoreError;
 use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
 
-use crate::door::TurnedAway;
-use node::NotRevoked;
+use crate::aside::Failed;
+use crate::turned_away::TurnedAway;
 
 /// The media type of a problem.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -139,7 +140,16 @@ pub(crate) struct Document {
     needed_in_seconds: Option<u64>,
 }
 
+impl From<Failed> for Problem {
+    fn from(Failed: Failed) -> Self {
+        Self::Failed
+    }
+}
+
 impl Problem {
+    /// The answer at a path that does not exist.
+    pub(crate) const NOTHING_HERE: Self = Self::NotFound("there is nothing at this path");
+
     /// One fault.
     pub(crate) fn fault(fault: Fault) -> Self {
         Self::Faults(vec![fault])
@@ -173,7 +183,16 @@ impl Problem {
             Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
             Self::Revoke(RevokeError::Log(_)) => "urn:rig:problem:not-recorded",
             Self::NotStored(_) => "urn:rig:problem:not-stored",
-            _ => "about:blank",
+            Self::NotFound(_)
+            | Self::Method
+            | Self::MediaType
+            | Self::Coded
+            | Self::Body(_)
+            | Self::Unreadable(_)
+            | Self::NotLifted(_)
+            | Self::Unauthorized
+            | Self::TurnedAway(_)
+            | Self::Failed => "about:blank",
         }
     }
 

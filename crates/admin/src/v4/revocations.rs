@@ -5,18 +5,19 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::LOCATION;
 use node::Outcome;
 use session::{Record, RevocationId, Seq};
 
+use super::fields::is_json;
 use super::order::Order;
 use super::problem::{Document, Problem};
 use super::query::{Name, Query, named};
 use super::receipt::{Answer, DryRun, LiftDryRun, Receipt, RevocationPage};
 use super::request::{Asked, RevocationRequest};
-use super::{aside, page, time};
-use crate::params::essence;
+use super::{page, time};
+use crate::aside::aside;
 use crate::port::Port;
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
@@ -98,11 +99,6 @@ impl Port {
             Outcome::Before(record) => Ok(Json(self.answer(*record)).into_response()),
         }
     }
-}
-
-/// RFC 8259: the type has no parameters; some clients send a charset.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"))
 }
 
 /// Answers with what an order would do.

@@ -19,7 +19,8 @@ use super::query::{Name, Query, named};
 use super::receipt::Answer;
 use super::request::{Asked, Whom};
 use super::revocations::would_do;
-use super::{aside, page, time};
+use super::{page, time};
+use crate::aside::aside;
 use crate::port::Port;
 
 /// A session, in short.

@@ -29,14 +29,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
-use tokio::task::spawn_blocking;
 
 use crate::body::refuse_coded;
 use crate::port::Port;
 use problem::Problem;
-
-/// What is said of a path that is none of these.
-pub(crate) const NOTHING_HERE: Problem = Problem::NotFound("there is nothing at this path");
 
 /// The endpoints below `/v4`.
 pub(crate) fn router() -> Router<Port> {
@@ -47,26 +43,13 @@ pub(crate) fn router() -> Router<Port> {
         .route("/sessions", get(sessions::list))
         .route("/sessions/{name}", get(sessions::one).delete(sessions::disconnect))
         .route_layer(from_fn(refuse_coded))
-        .fallback(async || NOTHING_HERE)
+        .fallback(async || Problem::NOTHING_HERE)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(map_response(not_stored))
-}
-
-/// Whether errors at this path are told as problems.
-pub(crate) fn covers(path: &str) -> bool {
-    path == "/v4" || path.starts_with("/v4/")
 }
 
 /// Answers are good for the moment only, and tell who is connected.
 async fn not_stored(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Runs what waits for a disk, or looks at every connection, where nobody else waits for it.
-pub(crate) async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    spawn_blocking(act).await.map_err(|error| {
-        tracing::error!(%error, "a request failed");
-        Problem::Failed
-    })
 }

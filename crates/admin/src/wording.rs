@@ -1,0 +1,52 @@
+//! How a request is refused before a handler sees it: `/v4` has its own words, every other path has RIG's.
+
+use axum::response::{IntoResponse, Response};
+
+use crate::answer::RigError;
+use crate::turned_away::TurnedAway;
+use crate::v4::problem::Problem;
+
+/// Why a request gets to no handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Turned {
+    /// Nothing is at its path.
+    NotFound,
+    /// It does not present the token of the internal port.
+    Unauthorized,
+    /// It comes from a page, or by a name that is not the port's.
+    Away(TurnedAway),
+    /// Its body has a content coding.
+    Coded,
+}
+
+impl Turned {
+    /// Returns the answer at this path.
+    pub(crate) fn answer(self, path: &str) -> Response {
+        match is_v4(path) {
+            true => self.problem().into_response(),
+            false => self.rig_error().into_response(),
+        }
+    }
+
+    fn problem(self) -> Problem {
+        match self {
+            Self::NotFound => Problem::NOTHING_HERE,
+            Self::Unauthorized => Problem::Unauthorized,
+            Self::Away(reason) => Problem::TurnedAway(reason),
+            Self::Coded => Problem::Coded,
+        }
+    }
+
+    fn rig_error(self) -> RigError {
+        match self {
+            Self::NotFound => RigError::NotFound,
+            Self::Unauthorized => RigError::Unauthorized,
+            Self::Away(reason) => RigError::TurnedAway(reason),
+            Self::Coded => RigError::Coded,
+        }
+    }
+}
+
+fn is_v4(path: &str) -> bool {
+    path == "/v4" || path.starts_with("/v4/")
+}
