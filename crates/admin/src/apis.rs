@@ -10,11 +10,18 @@ use http::{HeaderMap, StatusCode};
 use proxy::{ChangeError, Fault, Standing, Warning};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::RigError;
 use crate::aside::aside;
 use crate::params::params;
 use crate::port::Port;
+
+/// The endpoints of single definitions.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(one, update, delete))
+}
 
 /// Warnings of one change that are logged.
 const LOGGED: usize = 20;
@@ -69,7 +76,9 @@ impl Shown {
 /// All definitions, by id. The gateway adds `node_name`, `ref_number` (how often one was changed) and `timestamp`.
 #[utoipa::path(
     get,
-    path = "/v3/apis",
+    path = "/apis",
+    tag = "APIs (RIG)",
+    operation_id = "list_apis_of_rig",
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
 pub(crate) async fn list(State(port): State<Port>) -> Result<Response, RigError> {
@@ -83,7 +92,9 @@ pub(crate) async fn list(State(port): State<Port>) -> Result<Response, RigError>
 /// Adds a definition.
 #[utoipa::path(
     post,
-    path = "/v3/apis",
+    path = "/apis",
+    tag = "APIs (RIG)",
+    operation_id = "create_api",
     request_body = Object,
     responses(
         (status = 201, description = "It is served"),
@@ -106,7 +117,9 @@ pub(crate) async fn create(
 /// A definition.
 #[utoipa::path(
     get,
-    path = "/v3/apis/{id}",
+    path = "/apis/{id}",
+    tag = "APIs (RIG)",
+    operation_id = "api",
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The definition", body = Object),
@@ -121,7 +134,9 @@ pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Res
 /// Replaces members of a definition. `proxy` and `version_data` must be there; others that are not stay as they are.
 #[utoipa::path(
     put,
-    path = "/v3/apis/{id}",
+    path = "/apis/{id}",
+    tag = "APIs (RIG)",
+    operation_id = "update_api",
     params(("id" = String, Path, description = "Its id; another one in the body means nothing")),
     request_body = Object,
     responses(
@@ -146,7 +161,9 @@ pub(crate) async fn update(
 /// Removes a definition.
 #[utoipa::path(
     delete,
-    path = "/v3/apis/{id}",
+    path = "/apis/{id}",
+    tag = "APIs (RIG)",
+    operation_id = "delete_api",
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "It is not served any more"),

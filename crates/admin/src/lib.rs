@@ -10,6 +10,7 @@ mod apis;
 mod aside;
 mod body;
 mod door;
+mod health;
 mod messages;
 mod metrics;
 mod openapi;
@@ -17,6 +18,7 @@ mod params;
 mod port;
 mod responses;
 mod routes;
+mod scrape;
 mod session_blacklist;
 #[cfg(test)]
 mod testing;

@@ -5,14 +5,22 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::RigError;
 use crate::port::Port;
 
+/// The endpoint of messages.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(publish))
+}
+
 /// Publishes a CloudEvent, or a batch of them, to every connection that subscribed to it.
 #[utoipa::path(
     post,
-    path = "/v3/messages",
+    path = "/messages",
+    tag = "Messages (RIG)",
     request_body(content = Object, content_type = "application/cloudevents+json"),
     responses(
         (status = 202, description = "The event is on its way; the body is the event"),

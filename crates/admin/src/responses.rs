@@ -16,12 +16,24 @@ use proxy::{AsyncAnswer, DeliverError};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::RigError;
 use crate::port::Port;
 
 const CORRELATION: HeaderName = HeaderName::from_static("rig-correlation");
 const RESPONSE_CODE: HeaderName = HeaderName::from_static("rig-response-code");
+
+/// The endpoint of v3.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(answer))
+}
+
+/// The endpoint of v2.
+pub(crate) fn router_v2() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(answer_by_event))
+}
 
 /// What is wrong with an answer. RIG's words come first; where it has none for the place, it stands in parentheses.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +61,8 @@ struct Correlated {
 /// Last-Modified, Vary, and those that begin with X- but for X-Forwarded-*, X-Real-IP and X-Request-ID.
 #[utoipa::path(
     post,
-    path = "/v3/responses",
+    path = "/responses",
+    tag = "Responses (RIG)",
     params(
         ("rig-correlation" = String, Header, description = "What the service got in its query as `correlation`"),
         ("rig-response-code" = u16, Header, description = "The status for the client, from 200 to 599"),
@@ -75,7 +88,8 @@ pub(crate) async fn answer(
 /// `response_code`, the status for the client: 200 to 599, 200 where it is missing.
 #[utoipa::path(
     post,
-    path = "/v2/responses",
+    path = "/responses",
+    tag = "Responses (RIG)",
     request_body(content = Object, content_type = "application/cloudevents+json"),
     responses(
         (status = 202, description = "The request has its answer", body = String),

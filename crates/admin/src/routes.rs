@@ -7,11 +7,11 @@ use std::time::Duration;
 use auth::Verifier;
 use axum::Router;
 use axum::body::Body as AxumBody;
-use axum::extract::{DefaultBodyLimit, OriginalUri, State};
-use axum::http::header::{ALLOW, CONTENT_TYPE, VARY};
+use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::http::header::ALLOW;
 use axum::middleware;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::response::{Redirect, Response};
+use axum::routing::get;
 use event::ExtensionNames;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -20,8 +20,8 @@ use metric::Registry;
 use node::Node;
 use proxy::{Apis, Waiting};
 use session::Sessions;
-use telemetry::Exposition;
 use tower::ServiceExt;
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::access::{self, ApiToken};
@@ -29,7 +29,7 @@ use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::port::Port;
 use crate::wording::Turned;
-use crate::{apis, body, messages, openapi, responses, session_blacklist, v4};
+use crate::{apis, body, health, messages, openapi, responses, scrape, session_blacklist, v4};
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
 const DOCUMENT: &str = "/openapi.json";
@@ -83,26 +83,8 @@ impl Admin {
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
         let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
         let node_name = format!("rig@{host}").into();
-        let api = Router::new()
-            .route("/session-blacklist", post(session_blacklist::add))
-            .route("/session-blacklist/{sessionId}", get(session_blacklist::check))
-            .route("/messages", post(messages::publish))
-            .route("/apis", get(apis::list).post(apis::create))
-            .route("/apis/{id}", get(apis::one).put(apis::update).delete(apis::delete));
-        let plain = middleware::from_fn(body::refuse_coded);
         let bodies = body::Bounds::new(max_body, body_timeout);
-        let whole = middleware::from_fn_with_state(bodies.clone(), body::read);
-        let v2 = api.clone().route("/responses", post(responses::answer_by_event)).route_layer(plain.clone());
-        // The coding of an answer goes on to the client, with its header.
-        let v3 = api.route_layer(plain).route("/responses", post(responses::answer));
-        let mut router = Router::new()
-            .route("/health", get(health))
-            .route("/health/", get(health))
-            .route("/readyz", get(ready))
-            .route("/readyz/", get(ready))
-            .nest("/v2", v2.route_layer(whole.clone()))
-            .nest("/v3", v3.route_layer(whole))
-            .nest("/v4", v4::router());
+        let (router, document) = routes(&bodies, config.metrics).split_for_parts();
         let registry = Arc::new(registry);
         let port = Port {
             node,
@@ -116,13 +98,10 @@ impl Admin {
             durable,
             registry,
         };
-        if config.metrics {
-            router = router.route("/metrics", get(metrics));
-        }
         let router = router
             .with_state(port)
             .route("/swagger-ui/rig_api_swagger.json", get(async || Redirect::temporary(DOCUMENT)))
-            .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, openapi::document()))
+            .merge(SwaggerUi::new("/swagger-ui").url(DOCUMENT, document))
             .fallback(not_found)
             .method_not_allowed_fallback(not_found)
             .layer(DefaultBodyLimit::max(max_body))
@@ -157,28 +136,27 @@ impl App for Admin {
     }
 }
 
+/// All routes, with their document.
+fn routes(bodies: &body::Bounds, metrics: bool) -> OpenApiRouter<Port> {
+    let api = || session_blacklist::router().merge(messages::router()).merge(apis::router());
+    let plain = middleware::from_fn(body::refuse_coded);
+    let whole = middleware::from_fn_with_state(bodies.clone(), body::read);
+    // The document says that v2 has what v3 has: listed are those that differ.
+    let (as_in_v3, _) = api().split_for_parts();
+    let v2 = OpenApiRouter::from(as_in_v3).merge(responses::router_v2()).route_layer(plain.clone());
+    // The coding of an answer goes on to the client, with its header.
+    let v3 = api().route_layer(plain).merge(responses::router());
+    let router = OpenApiRouter::with_openapi(openapi::base())
+        .merge(health::router())
+        .nest("/v2", v2.route_layer(whole.clone()))
+        .nest("/v3", v3.route_layer(whole))
+        .nest("/v4", v4::router());
+    if metrics { router.merge(scrape::router()) } else { router }
+}
+
 async fn not_found(OriginalUri(uri): OriginalUri) -> Response {
     Turned::NotFound.answer(uri.path())
 }
 
-/// Whether the node is up.
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "The node is up", body = String)))]
-pub(crate) async fn health() -> &'static str {
-    "OK"
-}
-
-/// Whether the node wants new clients: what a load balancer asks.
-#[utoipa::path(get, path = "/readyz", responses(
-    (status = 200, description = "The node serves", body = String),
-    (status = 503, description = "The node is about to leave", body = String),
-))]
-pub(crate) async fn ready(State(port): State<Port>) -> (StatusCode, &'static str) {
-    if port.node.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
-}
-
-/// All metrics: as OpenMetrics if `Accept` asks for that, else as Prometheus text.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics 1.0 or Prometheus text 0.0.4", body = String)))]
-pub(crate) async fn metrics(State(port): State<Port>, headers: HeaderMap) -> Response {
-    let form = Exposition::negotiate(&headers);
-    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], form.text(&port.registry)).into_response()
-}
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,17 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use session::{Revocation, SessionName};
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::RigError;
 use crate::params::params;
 use crate::port::Port;
+
+/// The endpoints of the session blacklist.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(add)).routes(routes!(check))
+}
 
 /// The body of a request that blacklists a session.
 #[derive(ToSchema)]
@@ -56,7 +63,9 @@ impl From<BlacklistFault> for RigError {
 /// Blacklists a session: it becomes illegal to use, and its connections are terminated before the answer.
 #[utoipa::path(
     post,
-    path = "/v3/session-blacklist",
+    path = "/session-blacklist",
+    tag = "Session blacklist (RIG)",
+    operation_id = "blacklist_session",
     request_body = BlacklistRequest,
     responses(
         (status = 201, description = "The session is blacklisted and its connections are terminated"),
@@ -87,7 +96,9 @@ pub(crate) async fn add(
 /// Says whether a session is blacklisted.
 #[utoipa::path(
     get,
-    path = "/v3/session-blacklist/{sessionId}",
+    path = "/session-blacklist/{sessionId}",
+    tag = "Session blacklist (RIG)",
+    operation_id = "session_is_blacklisted",
     params(("sessionId" = String, Path, description = "The name of the session")),
     responses(
         (status = 200, description = "The session is blacklisted"),

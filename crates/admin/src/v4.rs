@@ -11,41 +11,39 @@
 //! | `time` | instants as text |
 //! | `problem` | what is answered where that is not possible |
 
-pub(crate) mod apis;
+mod apis;
 mod fields;
 mod order;
 mod page;
 pub(crate) mod problem;
 mod query;
-pub(crate) mod receipt;
-pub(crate) mod request;
-pub(crate) mod revocations;
-pub(crate) mod sessions;
+mod receipt;
+mod request;
+mod revocations;
+mod sessions;
 mod time;
 
-use axum::Router;
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::body::refuse_coded;
 use crate::port::Port;
 use problem::Problem;
 
-/// The endpoints below `/v4`.
-pub(crate) fn router() -> Router<Port> {
-    Router::new()
-        .route("/apis", get(apis::list).put(apis::replace))
-        .route("/revocations", post(revocations::revoke).get(revocations::list))
-        .route("/revocations/{id}", get(revocations::one).delete(revocations::lift))
-        .route("/sessions", get(sessions::list))
-        .route("/sessions/{name}", get(sessions::one).delete(sessions::disconnect))
-        .route_layer(from_fn(refuse_coded))
+/// The endpoints below `/v4`, with their document.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    let endpoints = apis::router().merge(revocations::router()).merge(sessions::router());
+    let (router, document) = endpoints.route_layer(from_fn(refuse_coded)).split_for_parts();
+    let router = router
         .fallback(async || Problem::NOTHING_HERE)
         .method_not_allowed_fallback(async || Problem::Method)
-        .layer(map_response(not_stored))
+        .layer(map_response(not_stored));
+    let mut router = OpenApiRouter::from(router);
+    *router.get_openapi_mut() = document;
+    router
 }
 
 /// Answers are good for the moment only, and tell who is connected.

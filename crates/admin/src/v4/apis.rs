@@ -7,12 +7,19 @@ use proxy::{ChangeError, Difference};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::fields::{is_json, json};
 use super::problem::{Document, Fault, Problem};
 use super::query::Query;
 use crate::aside::aside;
 use crate::port::Port;
+
+/// The endpoints of all definitions.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(list, replace))
+}
 
 /// What became of a list of definitions, or would.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +39,9 @@ pub(crate) struct Replaced {
 /// All definitions, by id: a list that `PUT` and `PROXY_CONFIG_FILE` take.
 #[utoipa::path(
     get,
-    path = "/v4/apis",
+    path = "/apis",
+    tag = "APIs",
+    operation_id = "list_apis",
     responses((status = 200, description = "The definitions", body = Vec<Object>))
 )]
 pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> {
@@ -47,7 +56,9 @@ pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> 
 /// Makes a list of definitions those that are served: all of it, or nothing where one of them is wrong.
 #[utoipa::path(
     put,
-    path = "/v4/apis",
+    path = "/apis",
+    tag = "APIs",
+    operation_id = "replace_apis",
     params(("dry_run" = Option<bool>, Query, description = "Only say what it would change")),
     request_body = Vec<Object>,
     responses(

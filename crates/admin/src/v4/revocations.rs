@@ -9,6 +9,8 @@ use http::StatusCode;
 use http::header::LOCATION;
 use node::Outcome;
 use session::{Record, RevocationId, Seq};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::fields::is_json;
 use super::order::Order;
@@ -19,6 +21,11 @@ use super::request::{Asked, RevocationRequest};
 use super::{page, time};
 use crate::aside::aside;
 use crate::port::Port;
+
+/// The endpoints of revocations.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(list, revoke)).routes(routes!(one, lift))
+}
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
 
@@ -36,7 +43,8 @@ impl Port {
 /// Revokes tokens: their connections are terminated before the answer, and nothing is written to them after it.
 #[utoipa::path(
     post,
-    path = "/v4/revocations",
+    path = "/revocations",
+    tag = "Revocations",
     request_body = RevocationRequest,
     params(("dry_run" = Option<bool>, Query, description = "Only say what it would do")),
     responses(
@@ -122,7 +130,9 @@ pub(super) async fn would_do(port: &Port, order: Order) -> Result<Response, Prob
 /// All revocations in force, the youngest first.
 #[utoipa::path(
     get,
-    path = "/v4/revocations",
+    path = "/revocations",
+    tag = "Revocations",
+    operation_id = "list_revocations",
     params(
         ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 where it is missing"),
         ("before" = Option<String>, Query, description = "From `next` of another page; means nothing else"),
@@ -153,7 +163,9 @@ pub(crate) async fn list(
 /// The receipt of a revocation.
 #[utoipa::path(
     get,
-    path = "/v4/revocations/{id}",
+    path = "/revocations/{id}",
+    tag = "Revocations",
+    operation_id = "revocation",
     params(("id" = String, Path, description = "The id of the revocation")),
     responses(
         (status = 200, description = "What was asked for, and what it has done", body = Receipt),
@@ -177,7 +189,8 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
 /// Lifts a revocation: its tokens are good again, unless another revocation is about them.
 #[utoipa::path(
     delete,
-    path = "/v4/revocations/{id}",
+    path = "/revocations/{id}",
+    tag = "Revocations",
     params(
         ("id" = String, Path, description = "The id of the revocation"),
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),

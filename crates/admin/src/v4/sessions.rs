@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use session::{Mode, SessionName};
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::order::Order;
 use super::problem::{Document, Problem};
@@ -22,6 +24,11 @@ use super::revocations::would_do;
 use super::{page, time};
 use crate::aside::aside;
 use crate::port::Port;
+
+/// The endpoints of sessions.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one, disconnect))
+}
 
 /// A session, in short.
 #[derive(Debug, Serialize, ToSchema)]
@@ -126,7 +133,9 @@ impl ConnectionDetail {
 /// All sessions that have connections, by name.
 #[utoipa::path(
     get,
-    path = "/v4/sessions",
+    path = "/sessions",
+    tag = "Sessions",
+    operation_id = "list_sessions",
     params(
         ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 where it is missing"),
         ("after" = Option<String>, Query, description = "Only sessions whose names come behind this one"),
@@ -155,7 +164,9 @@ pub(crate) async fn list(
 /// A session and its connections.
 #[utoipa::path(
     get,
-    path = "/v4/sessions/{name}",
+    path = "/sessions/{name}",
+    tag = "Sessions",
+    operation_id = "session",
     params(
         ("name" = String, Path, description = "The name of the session"),
         ("limit" = Option<usize>, Query, description = "Connections of a page, 1 to 1000; 100 where it is missing"),
@@ -195,7 +206,8 @@ pub(crate) async fn one(
 /// Disconnects a session: its connections are terminated before the answer. Its tokens stay good.
 #[utoipa::path(
     delete,
-    path = "/v4/sessions/{name}",
+    path = "/sessions/{name}",
+    tag = "Sessions",
     params(
         ("name" = String, Path, description = "The name of the session"),
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),

@@ -1,0 +1,33 @@
+//! `/health` and `/readyz`: what probes ask.
+
+use axum::extract::State;
+use axum::routing::get;
+use http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::port::Port;
+
+/// The endpoints of probes, which RIG answers with a slash at the end as well.
+pub(crate) fn router() -> OpenApiRouter<Port> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(ready))
+        .route("/health/", get(health))
+        .route("/readyz/", get(ready))
+}
+
+/// Answers as long as the node is up.
+#[utoipa::path(get, path = "/health", tag = "Node", responses((status = 200, description = "The node is up", body = String)))]
+async fn health() -> &'static str {
+    "OK"
+}
+
+/// Whether the node accepts new clients: for load balancers.
+#[utoipa::path(get, path = "/readyz", tag = "Node", responses(
+    (status = 200, description = "The node serves", body = String),
+    (status = 503, description = "The node is about to shut down", body = String),
+))]
+async fn ready(State(port): State<Port>) -> (StatusCode, &'static str) {
+    if port.node.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
+}
