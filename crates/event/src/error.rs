@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::Version;
+use crate::version::Version;
 
 /// Why a document is not a CloudEvent. The text is fit to be the body of a 400 answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::document::{self, Document, ExtensionNames};
 use crate::error::EventError;
-use crate::rules;
+use crate::rules::{self, Envelope};
+use crate::version::Version;
 
 /// A CloudEvent: the attributes that routing needs, and the whole event as JSON. A clone costs one reference count.
 #[derive(Clone)]
@@ -21,28 +22,6 @@ pub struct Event(Arc<Inner>);
 struct Inner {
     envelope: Envelope,
     json: Bytes,
-}
-
-/// What routing needs. Copied out of the JSON, so that an event outlives its read buffer only by its own bytes.
-#[derive(Debug)]
-pub(crate) struct Envelope {
-    pub(crate) version: Version,
-    pub(crate) event_type: Box<str>,
-    pub(crate) id: Box<str>,
-    pub(crate) source: Option<Box<str>>,
-}
-
-/// The versions of CloudEvents spoken here. RIG knows the first two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// 0.1, with `cloudEventsVersion`, `eventType` and `eventID`.
-    V0_1,
-    /// 0.2, RIG's own.
-    V0_2,
-    /// 0.3.
-    V0_3,
-    /// 1.0: the only one that is validated beyond its envelope.
-    V1_0,
 }
 
 impl Event {
@@ -158,24 +137,6 @@ impl fmt::Debug for Event {
             .field("source", &self.source())
             .field("json", &format_args!("{} bytes", self.0.json.len()))
             .finish()
-    }
-}
-
-impl Version {
-    /// As the version attribute says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V0_1 => "0.1",
-            Self::V0_2 => "0.2",
-            Self::V0_3 => "0.3",
-            Self::V1_0 => "1.0",
-        }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -74,7 +74,14 @@ impl DecodeError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UnsupportedFormat(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            _ => StatusCode::BAD_REQUEST,
+            Self::NoContentType
+            | Self::BadContentType(_)
+            | Self::NoSpecVersion
+            | Self::UnknownSpecVersion(_)
+            | Self::BadHeader { .. }
+            | Self::BadData(_)
+            | Self::BadHeaders(_)
+            | Self::BadBody(_) => StatusCode::BAD_REQUEST,
         }
     }
 }

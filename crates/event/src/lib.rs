@@ -13,10 +13,12 @@ mod pointer;
 mod pointer_tree;
 mod rules;
 mod syntax;
+mod version;
 
 pub use document::ExtensionNames;
 pub use error::EventError;
-pub use event::{Event, Version};
+pub use event::Event;
 pub use pointer::{Pointer, PointerError};
 pub use pointer_tree::PointerTree;
 pub use rules::{MAX_ID, MAX_SOURCE, MAX_TYPE};
+pub use version::Version;

@@ -15,10 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
-use crate::client::{Origin, TrustedProxies};
+use crate::client::TrustedProxies;
+use crate::introduction::Arrived;
 use crate::limits::{Full, Limits, Permit, Places};
 use crate::metrics::RefusalReason;
 use crate::pace::Pace;
+use crate::peer::Origin;
 use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::{closing, http1, http2, refusal};
@@ -189,7 +191,7 @@ async fn serve_one<A: App>(
             StatusCode::BAD_REQUEST,
             "HTTP in clear on a port of HTTPS",
         );
-        tell(&tcp, &refusal::in_clear(&app).await);
+        closing::send_last(&tcp, &refusal::in_clear(&app).await);
         return closing::discard(&tcp, closing::REFUSED).await;
     }
     if let Some((stream, h2)) = prepare(tcp, acceptor, &limits).await {
@@ -211,13 +213,6 @@ async fn dispatch<A: App>(
     } else {
         http1::serve(app, stream, origin, limits, permit, leaving).await;
     }
-}
-
-/// A connection of which nothing has been read.
-pub(crate) struct Arrived {
-    pub(crate) tcp: TcpStream,
-    pub(crate) origin: Origin,
-    pub(crate) permit: Permit,
 }
 
 /// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing sensible in time.
@@ -265,15 +260,9 @@ async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     }
 }
 
-/// Answers without reading, at once or not at all.
-pub(crate) fn tell(tcp: &TcpStream, answer: &[u8]) {
-    let _ = SockRef::from(tcp).send(answer);
-    let _ = SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
-}
-
 /// Answers at once or not at all, and without a place among the connections.
 fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
-    tell(&tcp, answer);
+    closing::send_last(&tcp, answer);
     if let Some(refused) = places.refused() {
         tokio::spawn(async move {
             closing::discard(&tcp, closing::REFUSED).await;

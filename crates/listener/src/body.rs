@@ -1,4 +1,5 @@
-//! Reading a request body whole, within bounds.
+//! Bodies: the type of those that the gateway sends, and reading one of a request whole, within
+//! bounds.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -7,11 +8,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body;
 use memory::{Held, Memory};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+/// Any error of a response body.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A response body.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The body of a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,8 +76,8 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
 /// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
 pub async fn read_body<B>(mut body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
 {
     if body.size_hint().lower() > max as u64 {
         discard(&mut body).await;
@@ -128,8 +135,8 @@ pub async fn read_counted<B>(
     memory: &Arc<Memory>,
 ) -> Result<(Bytes, Option<Counted>), BodyError>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
 {
     let read = match body.size_hint().lower() > max as u64 {
         true => Err(BodyError::TooLarge(max)),
@@ -149,7 +156,7 @@ async fn collect<B>(
     memory: &Arc<Memory>,
 ) -> Result<(Bytes, Option<Counted>), BodyError>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let Some(first) = piece(body).await? else { return Ok((Bytes::new(), None)) };
     // Most bodies come in one piece: they do not wait, and cost nothing more.
@@ -171,7 +178,7 @@ where
 }
 
 /// The next bytes; `None` at the end.
-async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, BodyError> {
+async fn piece<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, BodyError> {
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() {
             return Ok(Some(data));
@@ -182,7 +189,7 @@ async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Byt
 
 /// Throws away what is left of a small body. A large one is not touched: to read it would ask its client for it (RFC 9110,
 /// section 10.1.1).
-async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
+async fn discard<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) {
     if body.size_hint().lower() > DISCARDED as u64 {
         return;
     }

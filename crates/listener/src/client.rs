@@ -8,9 +8,6 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
-use crate::app::Peer;
-use crate::gate::Gate;
-
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -18,30 +15,6 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The networks of the proxies that stand before the gateway. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
-
-/// Where a connection comes from.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    pub(crate) hop: SocketAddr,
-    pub(crate) local: SocketAddr,
-    /// A balancer tells that its client uses TLS.
-    pub(crate) secure: bool,
-    /// Where `hop` is a trusted proxy, all of them.
-    pub(crate) trusted: Option<TrustedProxies>,
-}
-
-impl Origin {
-    pub(crate) fn new(hop: SocketAddr, local: SocketAddr, proxies: &TrustedProxies) -> Self {
-        let trusted = proxies.contains(hop.ip()).then(|| proxies.clone());
-        Self { hop, local, secure: false, trusted }
-    }
-
-    /// The peer of its requests, as far as they say nothing else.
-    pub(crate) fn peer(self, tls: bool, takeover: bool, gate: Option<Gate>) -> Peer {
-        let Self { hop, local, secure, trusted } = self;
-        Peer { address: hop, hop, local, secure: secure || tls, trusted, takeover, gate }
-    }
-}
 
 /// What a trusted proxy says about the client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

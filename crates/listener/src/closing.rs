@@ -2,8 +2,10 @@
 //! reset can destroy the answer before the client reads it. So the sending side is closed first, and what still comes is
 //! read and thrown away until the client closes.
 
+use std::net::Shutdown;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +32,12 @@ pub(crate) const REFUSED: Patience =
 
 /// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
+
+/// Sends an answer as far as the socket has room for it, without waiting, and closes the sending side.
+pub(crate) fn send_last(tcp: &TcpStream, answer: &[u8]) {
+    let _ = SockRef::from(tcp).send(answer);
+    let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
+}
 
 /// Reads and throws away what comes, until the client closes or patience ends. The sending side must be closed already.
 pub(crate) async fn discard(tcp: &TcpStream, patience: Patience) {

@@ -13,15 +13,11 @@ mod tests;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Response, StatusCode, Version};
 use memchr::memchr;
 use tokio::io::ReadBuf;
 
-use crate::app::Body;
 use crate::path::PathFault;
-use crate::refusal::text;
-pub(crate) use rules::refusal;
+pub(crate) use rules::fault;
 pub use target::RawQuery;
 use target::Target;
 
@@ -68,21 +64,6 @@ pub(crate) enum Fault {
     /// The path has no normal form.
     #[error(transparent)]
     Path(#[from] PathFault),
-}
-
-impl Fault {
-    /// The answer, after which the connection is closed.
-    pub(crate) fn answer(self, version: Version) -> Response<Body> {
-        let status = match self {
-            Self::Expect => StatusCode::EXPECTATION_FAILED,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        let mut response = text(status, self.to_string());
-        if version < Version::HTTP_2 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
 }
 
 /// Follows the bytes of an HTTP/1 connection from one request to the next.

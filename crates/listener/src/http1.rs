@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::{App, Raw};
-use crate::client::Origin;
 use crate::framing::Framing;
 use crate::limits::{Limits, Permit};
+use crate::peer::Origin;
 use crate::refusal::Unreadable;
 use crate::stream::{Seen, Stream, Watched};
 use driver::{End, WaitsFor};

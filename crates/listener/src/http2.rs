@@ -15,12 +15,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 
-use crate::app::{Answer, App, Body, BoxError};
-use crate::client::Origin;
+use crate::app::{Answer, App};
+use crate::body::{Body, BoxError};
 use crate::client_body::ClientBody;
 use crate::gate::Gate;
 use crate::limits::{Limits, Permit};
 use crate::occupants::Occupant;
+use crate::peer::Origin;
 use crate::refusal;
 use crate::stream::{Seen, Stream, Watched};
 

@@ -2,19 +2,28 @@
 
 use std::io;
 
+use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::accept::{Arrived, tell};
 use crate::app::App;
-use crate::client::{Origin, TrustedProxies, canonical};
-use crate::limits::Limits;
+use crate::client::{TrustedProxies, canonical};
+use crate::closing;
+use crate::limits::{Limits, Permit};
 use crate::metrics::RefusalReason;
 use crate::pace::Pace;
+use crate::peer::Origin;
 use crate::proxy_protocol::{self, Header};
 use crate::refusal;
 
 static LOG: Pace = Pace::new();
+
+/// A connection of which nothing has been read.
+pub(crate) struct Arrived {
+    pub(crate) tcp: TcpStream,
+    pub(crate) origin: Origin,
+    pub(crate) permit: Permit,
+}
 
 /// Why a connection is closed before its first request.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +85,10 @@ impl Arrived {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
                 if self.origin.trusted.is_none() && self.permit.belongs_to(self.origin.hop.ip()).is_err() {
-                    tell(&self.tcp, &refusal::no_place(app, RefusalReason::ConnectionsPerAddress).await);
+                    closing::send_last(
+                        &self.tcp,
+                        &refusal::no_place(app, RefusalReason::ConnectionsPerAddress).await,
+                    );
                     return Err(NotIntroduced::Full);
                 }
                 Ok(())

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Full};
 use uuid::Uuid;
 
-use crate::app::Body;
+use crate::body::Body;
 
 /// The id of a request, in the request and in its answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

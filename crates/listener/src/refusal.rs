@@ -4,21 +4,26 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use tokio::io::AsyncWriteExt;
 
-use crate::app::{App, Body};
+use crate::app::App;
+use crate::body::Body;
 use crate::framing::{self, Fault, Framing, RawQuery};
 use crate::limits::{Limits, Places};
 use crate::metrics::RefusalReason;
 use crate::own_answer::{retry_after, whole_body};
 use crate::pace::Pace;
+use crate::path::{self, PathFault};
 use crate::stream::Watched;
 
 /// After an answer with it, the connection is closed.
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 static LOG: Pace = Pace::new();
 
@@ -47,7 +52,7 @@ pub(crate) fn of_head<B>(
 ) -> Option<Response<Body>> {
     let raw = match followed {
         Ok(raw) if raw.as_ref().is_none_or(|raw| raw.is_of(request.uri().query())) => raw,
-        followed => return Some(followed.err().unwrap_or(Fault::Target).answer(request.version())),
+        followed => return Some(answer(followed.err().unwrap_or(Fault::Target), request.version())),
     };
     let mut target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if let Some(raw) = raw {
@@ -63,13 +68,58 @@ pub(crate) fn of_head<B>(
     } else if request.headers().len() > limits.header_fields {
         TooLarge::Fields
     } else {
-        return framing::refusal(request);
+        return of_fields(request);
     };
-    let mut response = too_large.answer(limits);
-    if request.version() < Version::HTTP_2 {
+    Some(closing_http1(too_large.answer(limits), request.version()))
+}
+
+/// The answer to a request that is refused whatever is asked for. A request that is not gets the
+/// normal form of its path.
+fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
+    let response = match *request.method() {
+        // It would give back what proxies have added (RFC 9110, section 9.3.8). RIG: without a text.
+        Method::TRACE => empty(StatusCode::NOT_IMPLEMENTED),
+        Method::CONNECT => {
+            let reason = format!("The method {} is not supported.", request.method());
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, reason);
+            response.headers_mut().insert(ALLOW, METHODS);
+            response
+        }
+        _ => {
+            let fault = framing::fault(request).or_else(|| path::normalize(request).err().map(Fault::Path));
+            return fault.map(|fault| answer(fault, request.version()));
+        }
+    };
+    Some(closing_http1(response, request.version()))
+}
+
+/// The answer to a request with this fault, after which the connection is closed.
+fn answer(fault: Fault, version: Version) -> Response<Body> {
+    closing_http1(text(status(fault), fault.to_string()), version)
+}
+
+fn status(fault: Fault) -> StatusCode {
+    match fault {
+        Fault::Expect => StatusCode::EXPECTATION_FAILED,
+        Fault::BothLengths
+        | Fault::ContentLength
+        | Fault::TransferEncoding
+        | Fault::LineEnd
+        | Fault::Chunk
+        | Fault::Disguised
+        | Fault::Host
+        | Fault::OtherHost
+        | Fault::Target
+        | Fault::Path(PathFault::Percent | PathFault::Overlong) => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// Says in the answer that the connection is closed after it. HTTP/2 resets only the stream.
+fn closing_http1(mut response: Response<Body>, version: Version) -> Response<Body> {
+    if version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
-    Some(response)
+    response
 }
 
 /// Counts and logs a request that was refused for its head.
@@ -115,7 +165,17 @@ pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
         RefusalReason::ConnectionsPerAddress => {
             text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from your address.")
         }
-        _ => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
+        RefusalReason::Rate
+        | RefusalReason::Connections
+        | RefusalReason::Descriptors
+        | RefusalReason::Head
+        | RefusalReason::ProxyProtocol
+        | RefusalReason::BadRequest
+        | RefusalReason::Token
+        | RefusalReason::Origin
+        | RefusalReason::SessionBlacklisted
+        | RefusalReason::SubscriptionCheck
+        | RefusalReason::Shutdown => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
     };
     retry_after(response.headers_mut(), 5);
     encode(app, response).await
@@ -186,7 +246,7 @@ impl Unreadable {
             Self::Malformed(error) => {
                 text(StatusCode::BAD_REQUEST, format!("The request cannot be read: {error}."))
             }
-            Self::Ambiguous(fault) => fault.answer(Version::HTTP_11),
+            Self::Ambiguous(fault) => answer(*fault, Version::HTTP_11),
             Self::TooLarge(too_large) => too_large.answer(limits),
         }
     }

@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 use super::DecodeError;
 use crate::document::{self, ExtensionNames, Skimmed};
 use crate::error::{EventError, shown};
-use crate::event::{Event, Version};
+use crate::event::Event;
 use crate::syntax::{MediaType, unquote};
+use crate::version::Version;
 
 /// Attributes of 0.2 and 0.3 that are strings whatever they look like; an extension that looks like JSON is JSON.
 const STRINGS: [&str; 8] =

@@ -1,45 +1,12 @@
 //! What the head of a request must be, as hyper has read it.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::Fault;
-use crate::app::Body;
-use crate::path;
-use crate::refusal::{empty, text};
-
-/// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-
-/// The answer to a request that is refused whatever is asked for. A request that is not gets the normal form of its path.
-pub(crate) fn refusal<B>(request: &mut Request<B>) -> Option<Response<Body>> {
-    let status = match *request.method() {
-        // RIG. It would give back what proxies have added (RFC 9110, section 9.3.8).
-        Method::TRACE => StatusCode::NOT_IMPLEMENTED,
-        Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
-        _ => {
-            let fault = fault(request).or_else(|| path::normalize(request).err().map(Into::into));
-            return fault.map(|fault| fault.answer(request.version()));
-        }
-    };
-    // RIG: the answer to TRACE has no text.
-    let mut response = match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let mut response = text(status, format!("The method {} is not supported.", request.method()));
-            response.headers_mut().insert(ALLOW, METHODS);
-            response
-        }
-        _ => empty(status),
-    };
-    if request.version() < Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Some(response)
-}
-
 /// What is wrong with a head that hyper has read.
-pub(super) fn fault<B>(request: &Request<B>) -> Option<Fault> {
+pub(crate) fn fault<B>(request: &Request<B>) -> Option<Fault> {
     let (uri, headers, version) = (request.uri(), request.headers(), request.version());
     let length = || length(headers);
     target(uri, request.method()).or_else(|| host(uri, headers, version)).or_else(length).or_else(|| {

@@ -13,11 +13,13 @@ use http::header::CONNECTION;
 use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use crate::app::{Answer, App, Body, BoxError, Peer};
+use crate::app::{Answer, App};
+use crate::body::{Body, BoxError};
 use crate::client_body::ClientBody;
 use crate::framing::Framing;
 use crate::limits::{Limits, Places};
 use crate::occupants::Occupant;
+use crate::peer::Peer;
 use crate::refusal::{self, CLOSE};
 use crate::stream::Seen;
 

@@ -1,0 +1,65 @@
+//! Who is at the other end of a connection, and who has sent a request on it.
+
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+
+use crate::client::{Client, TrustedProxies};
+use crate::gate::Gate;
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) hop: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// A balancer tells that its client uses TLS.
+    pub(crate) secure: bool,
+    /// Where `hop` is a trusted proxy, all of them.
+    pub(crate) trusted: Option<TrustedProxies>,
+}
+
+impl Origin {
+    pub(crate) fn new(hop: SocketAddr, local: SocketAddr, proxies: &TrustedProxies) -> Self {
+        let trusted = proxies.contains(hop.ip()).then(|| proxies.clone());
+        Self { hop, local, secure: false, trusted }
+    }
+
+    /// The peer of its requests, as far as they say nothing else.
+    pub(crate) fn peer(self, tls: bool, takeover: bool, gate: Option<Gate>) -> Peer {
+        let Self { hop, local, secure, trusted } = self;
+        Peer { address: hop, hop, local, secure: secure || tls, trusted, takeover, gate }
+    }
+}
+
+/// Who sent a request, and how. This is all that is believed about a client; logs, limits and services get it from here.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address: the one that the connection came from or, where that is a trusted proxy, the one that it tells.
+    /// Port 0 where it tells none.
+    pub address: SocketAddr,
+    /// The address that the connection came from, by the PROXY protocol where that is on.
+    pub hop: SocketAddr,
+    /// The address it came to.
+    pub local: SocketAddr,
+    /// Whether the client uses TLS, with the gateway or with a trusted proxy that tells so.
+    pub secure: bool,
+    /// Where `hop` is a trusted proxy, all of them.
+    pub trusted: Option<TrustedProxies>,
+    /// Whether the socket can be taken over: HTTP/1 only.
+    pub takeover: bool,
+    /// Keeps back the rest of an answer: one gate for each socket over HTTP/1, for each stream over HTTP/2. `None` in tests.
+    pub gate: Option<Gate>,
+}
+
+impl Peer {
+    /// The peer of a request with these headers.
+    pub(crate) fn of_request(&self, headers: &HeaderMap) -> Self {
+        let mut peer = self.clone();
+        if let Some(proxies) = &self.trusted {
+            let Client { address, secure } = proxies.client(headers, self.hop);
+            peer.address = address;
+            peer.secure = secure.unwrap_or(self.secure);
+        }
+        peer
+    }
+}
