@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 
-/// A pointer into claims: its text, and its reference tokens without their escapes.
+/// A pointer into claims. Its first token is kept without escapes: claims are a map and no value,
+/// so that `serde_json` resolves only what follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pointer {
     text: String,
     first: String,
-    rest: Vec<String>,
+    /// Where in the text the second token begins, with its slash.
+    rest: usize,
 }
 
 /// The value is not a JSON Pointer to a claim (RFC 6901, section 3).
@@ -22,22 +24,20 @@ impl Pointer {
     pub(crate) fn parse(text: &str) -> Result<Self, PointerError> {
         let refused = || PointerError { value: text.to_owned() };
         let tokens = text.strip_prefix('/').ok_or_else(refused)?;
+        let rest = 1 + tokens.find('/').unwrap_or(tokens.len());
         let mut tokens = tokens.split('/').map(|token| unescape(token).ok_or_else(refused));
         let first = tokens.next().expect("a split has a first part")?;
-        Ok(Self { text: text.to_owned(), first, rest: tokens.collect::<Result<_, _>>()? })
+        tokens.try_for_each(|token| token.map(drop))?;
+        Ok(Self { text: text.to_owned(), first, rest })
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The value pointed at (section 4), if there is one.
+    /// Returns the value pointed at (section 4); `None` if there is none.
     pub(crate) fn resolve<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        self.rest.iter().try_fold(claims.get(&self.first)?, |value, token| match value {
-            Value::Object(members) => members.get(token),
-            Value::Array(items) => items.get(index(token)?),
-            _ => None,
-        })
+        claims.get(&self.first)?.pointer(&self.text[self.rest..])
     }
 }
 
@@ -55,12 +55,6 @@ fn unescape(token: &str) -> Option<String> {
         text.push_str(rest);
     }
     Some(text)
-}
-
-/// An array index: digits without leading zeros (section 4).
-fn index(token: &str) -> Option<usize> {
-    let digits = token.bytes().all(|b| b.is_ascii_digit()) && (token.len() == 1 || !token.starts_with('0'));
-    digits.then(|| token.parse().ok()).flatten()
 }
 
 #[cfg(test)]
