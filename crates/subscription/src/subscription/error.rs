@@ -121,7 +121,7 @@ impl Fault {
             | Self::UnknownField { clause, .. }
             | Self::NullValue { clause, .. }
             | Self::LongValue { clause, .. } => format!("/oneOf/{clause}"),
-            _ => String::new(),
+            Self::NotAMap | Self::Twice { .. } | Self::UnknownMember { .. } => String::new(),
         }
     }
 }
