@@ -134,7 +134,7 @@ impl Audit {
         let time = time.map_or_else(|_| wall.to_string(), |time| format!("{time:.3}"));
         let line = Line { seq: self.head.seq + 1, time, entry, prev: &self.head.hash };
         let line = serde_json::to_string(&line).expect("texts and numbers are JSON");
-        let mut line = json::escape(&line, true).into_owned();
+        let mut line = json::escape_json(&line).into_owned();
         line.pop();
         let hash = hex(digest(&SHA256, line.as_bytes()).as_ref());
         self.pending.extend_from_slice(format!("{line}{HASH}{hash}\"}}\n").as_bytes());

@@ -9,7 +9,7 @@ mod terminal;
 
 pub use key::{Key, equal};
 pub use number::whole;
-pub use terminal::escape;
+pub use terminal::{escape_json, escape_text};
 
 /// A document without the byte order mark that some editors and clients put before UTF-8. A reader may ignore it (RFC
 /// 8259, section 8.1).

@@ -19,7 +19,7 @@ const FEWEST_CLIENTS: usize = 4;
 
 /// How the descriptors of the process are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
+struct OpenFilesPlan {
     /// Sockets of the inbound ports.
     clients: usize,
     /// Sockets of the internal ports.
@@ -45,7 +45,7 @@ pub(crate) fn share_out(inbound: &mut Limits, internal: &mut Limits, ports: usiz
     tracing::info!(limit, "open files");
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let own = open_now() + OWN + ports * OF_PORT;
-    let Some(plan) = Plan::new(limit, own, inbound.connections, internal.connections) else {
+    let Some(plan) = OpenFilesPlan::new(limit, own, inbound.connections, internal.connections) else {
         bail!(
             "the limit of open files is {limit}, of which the gateway itself needs {own} and a reserve: \
              raise it (ulimit -n, LimitNOFILE), to several thousand if it can be"
@@ -74,7 +74,7 @@ fn open_now() -> usize {
     std::fs::read_dir("/dev/fd").map_or(3, |list| list.count().saturating_sub(1))
 }
 
-impl Plan {
+impl OpenFilesPlan {
     /// Shares out `limit` descriptors, of which `own` are the gateway's own; `None` if that is too few.
     fn new(limit: usize, own: usize, clients: usize, internal: usize) -> Option<Self> {
         let internal = internal.min((limit / 12).max(4));
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn f03_clients_never_get_the_reserve() {
         for limit in 0..5000 {
-            let Some(plan) = Plan::new(limit, 16, 100_000, 1024) else {
+            let Some(plan) = OpenFilesPlan::new(limit, 16, 100_000, 1024) else {
                 assert!(limit < 32, "{limit} is enough");
                 continue;
             };
@@ -105,7 +105,7 @@ mod tests {
             );
             assert!(16 + plan.pool + plan.internal + plan.refusals + 3 <= limit, "{limit}: {plan:?}");
         }
-        let plenty = Plan::new(1 << 20, 16, 100_000, 1024).unwrap();
+        let plenty = OpenFilesPlan::new(1 << 20, 16, 100_000, 1024).unwrap();
         assert_eq!((plenty.clients, plenty.internal), (100_000, 1024));
         assert!(plenty.pool > 900_000, "connections to services can have the rest");
     }

@@ -24,7 +24,7 @@ use crate::leave::LeaveSignals;
 use crate::metrics::Metrics;
 use crate::reload::{ReadLevel, Reload, Signals, Sources};
 use crate::settings::{self, Ports, Settings};
-use crate::{canary, descriptors};
+use crate::{canary, open_files};
 
 /// How long the last traces may take to the collector, and after them what still runs beside the requests.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
         tracing::warn!("{warning}");
     }
     let ports = if settings.tls.is_some() { 4 } else { 2 };
-    descriptors::share_out(&mut settings.limits, &mut settings.api_limits, ports)?;
+    open_files::share_out(&mut settings.limits, &mut settings.api_limits, ports)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(settings, log_level));
     // A file on a disk that has gone may be waited for without end.

@@ -173,7 +173,8 @@ impl Write for &QueueWriter {
     /// `line` is a whole line: the subscriber writes each in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        match json::escape(&text, self.json) {
+        let escaped = if self.json { json::escape_json(&text) } else { json::escape_text(&text) };
+        match escaped {
             Cow::Borrowed(_) => self.queue.push(line),
             Cow::Owned(escaped) => self.queue.push(format!("{escaped}\n").as_bytes()),
         }

@@ -102,7 +102,7 @@ fn without_user_information(value: &str) -> String {
 /// On one line that commands no terminal: a name may come from a file that somebody else wrote.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    json::escape(&words, false).into_owned()
+    json::escape_text(&words).into_owned()
 }
 
 #[cfg(test)]
