@@ -6,7 +6,7 @@ use auth::{CheckRequest, Credential, TokenPlace};
 use bytes::Bytes;
 use connection::{Client, OpenError, Opening, Socket, Transport};
 use governor::clock::Clock;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched, read_body};
@@ -16,7 +16,7 @@ use subscription::Subscription;
 use crate::answer::JSON;
 use crate::error::{ConnectError, ForeignPage, ListError};
 use crate::identity::Identity;
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 /// The list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
@@ -149,11 +149,4 @@ pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>])
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
     let text = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
     Some(text[..text.floor_char_boundary(Client::USER_AGENT)].into())
-}
-
-/// Whether this is the media type of a request, whatever its parameters.
-pub(crate) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }

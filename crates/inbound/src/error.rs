@@ -75,7 +75,7 @@ impl From<BodyError> for ConnectError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge(_) => Self::Body,
-            error => Self::BodyError(error),
+            BodyError::Timeout(_) | BodyError::Broken | BodyError::NoRoom => Self::BodyError(error),
         }
     }
 }
@@ -84,7 +84,7 @@ impl From<ListError> for ConnectError {
     fn from(error: ListError) -> Self {
         match error {
             ListError::Subscription(error) => Self::Subscription(error),
-            other => Self::List(other),
+            ListError::Json(_) | ListError::NotAList => Self::List(error),
         }
     }
 }
@@ -96,7 +96,12 @@ impl ConnectError {
             Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ForeignPage(_) => StatusCode::FORBIDDEN,
             Self::BodyError(error) => error.status(),
-            _ => StatusCode::BAD_REQUEST,
+            Self::Body
+            | Self::Identity(_)
+            | Self::List(_)
+            | Self::Subscription(_)
+            | Self::Bind(_)
+            | Self::Denied => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -104,7 +109,7 @@ impl ConnectError {
         match self {
             Self::Rate(_) => RefusalReason::Rate,
             Self::Identity(IdentityError::SessionBlacklisted(_)) => RefusalReason::SessionBlacklisted,
-            Self::Identity(_) => RefusalReason::Token,
+            Self::Identity(IdentityError::Token(_) | IdentityError::Claim(_)) => RefusalReason::Token,
             Self::Body | Self::BodyError(_) | Self::Bind(_) | Self::List(_) | Self::Subscription(_) => {
                 RefusalReason::BadRequest
             }
@@ -117,13 +122,10 @@ impl ConnectError {
     /// The answer over HTTP. Whoever may come again is told when (RFC 9110, section 10.2.3).
     pub(crate) fn answer(&self) -> Response<Body> {
         let mut response = text(self.status(), self);
-        let wait = match self {
-            // Rounded up: who comes a moment too early is refused again.
-            Self::Rate(wait) => wait.as_secs() + 1,
-            Self::ShuttingDown => 1,
-            _ => return response,
-        };
-        retry_after(response.headers_mut(), wait);
+        // The text of a 503 has it already. Rounded up: a client that comes a moment too early is refused again.
+        if let Self::Rate(wait) = self {
+            retry_after(response.headers_mut(), wait.as_secs() + 1);
+        }
         response
     }
 
@@ -189,7 +191,7 @@ impl From<BindError> for ConnectError {
     fn from(error: BindError) -> Self {
         match error {
             BindError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
-            error => Self::Bind(error),
+            BindError::Gone | BindError::OtherUser | BindError::TooManyTokens => Self::Bind(error),
         }
     }
 }
@@ -199,10 +201,18 @@ impl SetError {
         match self {
             Self::Gone => StatusCode::GONE,
             Self::Denied | Self::ForeignPage(_) | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
-            Self::Bind(_) => StatusCode::CONFLICT,
+            Self::Bind(BindError::TooManyTokens | BindError::SessionBlacklisted(_) | BindError::Gone) => {
+                StatusCode::CONFLICT
+            }
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Body(error) => error.status(),
-            _ => StatusCode::BAD_REQUEST,
+            Self::ConnectionToken
+            | Self::ContentType(_)
+            | Self::Json(_)
+            | Self::NoSubscriptions
+            | Self::NotAList
+            | Self::Subscription(_)
+            | Self::Identity(_) => StatusCode::BAD_REQUEST,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::answer::{JSON, answer, text};
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SubmitError};
 use crate::identity::Identity;
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
     let origin = asked.origin();

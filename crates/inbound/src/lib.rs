@@ -11,9 +11,11 @@ mod events;
 mod identity;
 mod longpolling;
 mod poll_cookies;
+mod port;
 mod routes;
 mod sse;
 mod subscriptions;
 mod websocket;
 
-pub use routes::{Config, Inbound, Parts};
+pub use port::{Config, Parts};
+pub use routes::Inbound;

@@ -10,7 +10,7 @@ use listener::{Body, Gate, RefusalReason};
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;

@@ -14,7 +14,7 @@ use listener::{Answer, Body, Raw};
 use crate::answer::empty;
 use crate::connect::socket;
 use crate::error::ConnectError;
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 pub(crate) async fn connect(shared: &Shared, asked: Asked) -> Answer {
     let origin = asked.origin();

@@ -8,10 +8,10 @@ use percent_encoding::percent_decode_str;
 use subscription::Subscription;
 
 use crate::answer::{empty, text};
-use crate::connect::{authorization, is_of_type};
+use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
 use crate::identity::Identity;
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 /// The connection token in the path of this endpoint. Any transport's path takes any token (RIG).
 pub(crate) fn connection_token(path: &str) -> Option<String> {
@@ -67,6 +67,13 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
     let mut subscriptions = identity.subscriptions(&shared.extractors);
     subscriptions.extend(wanted);
     Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
+}
+
+/// Whether this is the media type of a request, whatever its parameters.
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }
 
 /// Whether the client can take what this endpoint answers with (RIG: 406 where it cannot). An element that is not ASCII is no

@@ -8,7 +8,7 @@ use listener::{Answer, Raw};
 use crate::answer::{empty, text};
 use crate::connect::socket;
 use crate::error::ConnectError;
-use crate::routes::{Asked, Shared};
+use crate::port::{Asked, Shared};
 
 pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Answer {
     let accept = match Accept::new(asked.request.headers()) {
