@@ -10,7 +10,7 @@ use listener::{BodyError, CODED};
 use node::TooLarge;
 use serde_json::{Value, json};
 
-use crate::aside::Failed;
+use crate::aside::TaskPanicked;
 use crate::params::Unread;
 use crate::turned_away::TurnedAway;
 
@@ -98,8 +98,8 @@ impl RigError {
     }
 }
 
-impl From<Failed> for RigError {
-    fn from(Failed: Failed) -> Self {
+impl From<TaskPanicked> for RigError {
+    fn from(TaskPanicked: TaskPanicked) -> Self {
         Self::Failed
     }
 }

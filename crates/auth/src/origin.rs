@@ -38,7 +38,7 @@ impl<'r> Sender<'r> {
         match (origins.next(), origins.next()) {
             (None, _) if is_own_site() => Self::Unnamed,
             (None, _) | (Some(_), Some(_)) => Self::Hidden,
-            (Some(origin), None) => match Parts::of(origin.as_bytes()) {
+            (Some(origin), None) => match OriginParts::of(origin.as_bytes()) {
                 None => Self::Hidden,
                 Some(parts) if !parts.is_own(uri, headers, secure) => Self::Page(origin),
                 // A browser that contradicts its own origin was redirected, or is not one.
@@ -65,13 +65,13 @@ pub fn split_port(host: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A web origin, in parts.
-struct Parts<'r> {
+struct OriginParts<'r> {
     scheme: &'r [u8],
     host: &'r [u8],
     port: &'r [u8],
 }
 
-impl<'r> Parts<'r> {
+impl<'r> OriginParts<'r> {
     /// Splits an origin. `None` if it is not a single origin, such as `null`.
     fn of(origin: &'r [u8]) -> Option<Self> {
         let colon = origin.windows(3).position(|window| window == b"://")?;

@@ -15,8 +15,8 @@ use subscription::Subscription;
 
 use crate::answer::JSON;
 use crate::error::{ConnectError, ForeignPage, ListError};
-use crate::identity::Identity;
-use crate::port::{Asked, Shared};
+use crate::identity::VerifiedTokens;
+use crate::port::{Incoming, Shared};
 
 /// The list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
@@ -27,7 +27,7 @@ impl Shared {
     /// Every check before a connection is opened, the slow ones included.
     pub(crate) async fn prepare(
         &self,
-        asked: &Asked,
+        asked: &Incoming,
         transport: Transport,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
@@ -39,7 +39,7 @@ impl Shared {
     }
 
     /// Makes sure that a request has no body; an empty one is none, however it is framed.
-    pub(crate) async fn without_body(&self, asked: &mut Asked) -> Result<(), ConnectError> {
+    pub(crate) async fn without_body(&self, asked: &mut Incoming) -> Result<(), ConnectError> {
         let body = asked.request.body_mut();
         if !body.is_end_stream() {
             read_body(body, 0, self.config.body_timeout).await?;
@@ -49,11 +49,11 @@ impl Shared {
 
     async fn try_prepare(
         &self,
-        asked: &Asked,
+        asked: &Incoming,
         transport: Transport,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
-        let Asked { request, peer } = asked;
+        let Incoming { request, peer } = asked;
         if self.node.admission() >= Admission::ClosedForNew {
             return Err(ConnectError::ShuttingDown);
         }
@@ -72,7 +72,7 @@ impl Shared {
             None => Vec::new(),
         };
         let check = &self.config.subscription_check;
-        let identity = Identity::verify(&credentials, &self.verifier, &self.sessions, check)?;
+        let identity = VerifiedTokens::verify(&credentials, &self.verifier, &self.sessions, check)?;
         // RIG asks only where the client names subscriptions; those of the token itself need no permission. A token that
         // the gateway cannot read needs it anyway.
         let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));

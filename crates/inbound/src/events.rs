@@ -9,10 +9,10 @@ use listener::Body;
 use crate::answer::{JSON, answer, text};
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SubmitError};
-use crate::identity::Identity;
-use crate::port::{Asked, Shared};
+use crate::identity::VerifiedTokens;
+use crate::port::{Incoming, Shared};
 
-pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
+pub(crate) async fn submit(shared: &Shared, asked: Incoming) -> Response<Body> {
     let origin = asked.origin();
     let response = match try_submit(shared, asked).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, JSON, accepted),
@@ -22,7 +22,7 @@ pub(crate) async fn submit(shared: &Shared, asked: Asked) -> Response<Body> {
 }
 
 /// Publishes the events of a request and returns them as JSON: one as it is, a batch as a list.
-async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError> {
+async fn try_submit(shared: &Shared, asked: Incoming) -> Result<Bytes, SubmitError> {
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
     let (body, counted) = shared.read(body).await?;
@@ -37,7 +37,7 @@ async fn try_submit(shared: &Shared, asked: Asked) -> Result<Bytes, SubmitError>
         let check = &shared.config.submission_check;
         let sessions = &shared.sessions;
         // A service knows nothing of revocations: what the gateway refuses is not asked about.
-        let identity = Identity::verify(&credentials, &shared.verifier, sessions, check);
+        let identity = VerifiedTokens::verify(&credentials, &shared.verifier, sessions, check);
         let identity = identity.map_err(|_| SubmitError::Denied)?;
         let authorization = authorization(&parts.headers, &credentials);
         let request = CheckRequest {

@@ -8,7 +8,7 @@ use crate::error::IdentityError;
 
 /// The verified tokens of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Identity {
+pub(crate) struct VerifiedTokens {
     claims: Vec<Claims>,
     /// What each token says of whom it belongs to; one without the session claim belongs to no session (RIG).
     pub(crate) subjects: Vec<Subject>,
@@ -16,7 +16,7 @@ pub(crate) struct Identity {
     pub(crate) has_opaque: bool,
 }
 
-impl Identity {
+impl VerifiedTokens {
     /// Verifies every token, the same one once; one bad token spoils the request.
     ///
     /// Where a service decides, a token that the gateway cannot read is that service's to judge (RIG).

@@ -10,9 +10,9 @@ use listener::{Body, Gate, RefusalReason};
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
-use crate::port::{Asked, Shared};
+use crate::port::{Incoming, Shared};
 
-pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body> {
+pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
     let sender = asked.sender();
     let mut response = match respond(shared, &asked, sender, body).await {
@@ -26,7 +26,7 @@ pub(crate) async fn connect(shared: &Shared, mut asked: Asked) -> Response<Body>
 
 async fn respond(
     shared: &Shared,
-    asked: &Asked,
+    asked: &Incoming,
     sender: Sender<'_>,
     body: Result<(), ConnectError>,
 ) -> Result<Response<Body>, ConnectError> {
@@ -71,7 +71,7 @@ impl InFlight for OnItsWay {
 
 async fn poll(
     shared: &Shared,
-    asked: &Asked,
+    asked: &Incoming,
     connection: &Arc<Connection>,
     cookies: &PollCookies<'_>,
 ) -> Response<Body> {
@@ -103,7 +103,7 @@ async fn poll(
     }
 }
 
-pub(crate) fn preflight(shared: &Shared, asked: &Asked) -> Response<Body> {
+pub(crate) fn preflight(shared: &Shared, asked: &Incoming) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     Cors::preflight(
         asked.request.headers(),

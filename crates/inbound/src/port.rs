@@ -75,12 +75,12 @@ pub(crate) struct Shared {
 }
 
 /// One request, and where it came from.
-pub(crate) struct Asked {
+pub(crate) struct Incoming {
     pub(crate) request: Request<ClientBody>,
     pub(crate) peer: Peer,
 }
 
-impl Asked {
+impl Incoming {
     /// Which page has sent it.
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender::of(self.request.uri(), self.request.headers(), self.peer.secure)
@@ -116,7 +116,7 @@ impl Shared {
 
     pub(crate) fn preflight(
         &self,
-        asked: &Asked,
+        asked: &Incoming,
         methods: &'static str,
         names: &'static str,
     ) -> Response<Body> {

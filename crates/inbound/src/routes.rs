@@ -10,7 +10,7 @@ use hyper::body::Body as _;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
-use crate::port::{Asked, Config, Parts, Shared};
+use crate::port::{Config, Incoming, Parts, Shared};
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// The inbound port of a node. Cloning is cheap: all clones are the same port.
@@ -48,7 +48,7 @@ impl Inbound {
         }))
     }
 
-    async fn route(&self, asked: Asked) -> Answer {
+    async fn route(&self, asked: Incoming) -> Answer {
         if listener::is_coded(asked.request.headers()) && !asked.request.body().is_end_stream() {
             let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, listener::CODED);
             response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -98,7 +98,7 @@ impl App for Inbound {
         }
         let id = given_request_id(request.headers());
         // Boxed: a proxied request need not carry this.
-        match Box::pin(self.route(Asked { request, peer })).await {
+        match Box::pin(self.route(Incoming { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(new_request_id);
                 tracing::debug!(

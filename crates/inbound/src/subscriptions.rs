@@ -10,8 +10,8 @@ use subscription::Subscription;
 use crate::answer::{empty, text};
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
-use crate::identity::Identity;
-use crate::port::{Asked, Shared};
+use crate::identity::VerifiedTokens;
+use crate::port::{Incoming, Shared};
 
 /// The connection token in the path of this endpoint. Any transport's path takes any token (RIG).
 pub(crate) fn connection_token(path: &str) -> Option<String> {
@@ -21,7 +21,7 @@ pub(crate) fn connection_token(path: &str) -> Option<String> {
     known.then(|| percent_decode_str(token).decode_utf8_lossy().into_owned())
 }
 
-pub(crate) async fn replace(shared: &Shared, asked: Asked, token: &str) -> Response<Body> {
+pub(crate) async fn replace(shared: &Shared, asked: Incoming, token: &str) -> Response<Body> {
     let origin = asked.origin();
     let response = match try_replace(shared, asked, token).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
@@ -30,7 +30,7 @@ pub(crate) async fn replace(shared: &Shared, asked: Asked, token: &str) -> Respo
     shared.with_cors(origin.as_ref(), response)
 }
 
-async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), SetError> {
+async fn try_replace(shared: &Shared, asked: Incoming, token: &str) -> Result<(), SetError> {
     let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
@@ -53,13 +53,13 @@ async fn try_replace(shared: &Shared, asked: Asked, token: &str) -> Result<(), S
 
     let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
     let check = &shared.config.subscription_check;
-    let identity = Identity::verify(&credentials, &shared.verifier, &shared.sessions, check);
+    let identity = VerifiedTokens::verify(&credentials, &shared.verifier, &shared.sessions, check);
     let authorization = authorization(&parts.headers, &credentials);
     let request = CheckRequest {
         authorization: authorization.as_ref(),
         content_type: parts.headers.get(CONTENT_TYPE),
         body,
-        token_valid: identity.as_ref().is_ok_and(Identity::is_known),
+        token_valid: identity.as_ref().is_ok_and(VerifiedTokens::is_known),
     };
     shared.decide(check, &request, counted).await?.map_err(|_| SetError::Denied)?;
     let identity = identity?;

@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::fields::{is_json, json};
-use super::problem::{Document, Fault, Problem};
-use super::query::Query;
+use super::problem::{InvalidPlace, Problem, ProblemDocument};
+use super::query::Parameters;
 use crate::aside::aside;
 use crate::port::Port;
 
@@ -63,11 +63,11 @@ pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> 
     request_body = Vec<Object>,
     responses(
         (status = 200, description = "They are served; or the dry run", body = Replaced),
-        (status = 400, description = "Not JSON, or a definition is wrong: `errors` names every fault", body = Document),
-        (status = 408, description = "The body did not arrive in time", body = Document),
-        (status = 413, description = "The body is too large", body = Document),
-        (status = 415, description = "The body is not announced as JSON", body = Document),
-        (status = 503, description = "They could not be stored, and are not served", body = Document),
+        (status = 400, description = "Not JSON, or a definition is wrong: `errors` names every fault", body = ProblemDocument),
+        (status = 408, description = "The body did not arrive in time", body = ProblemDocument),
+        (status = 413, description = "The body is too large", body = ProblemDocument),
+        (status = 415, description = "The body is not announced as JSON", body = ProblemDocument),
+        (status = 503, description = "They could not be stored, and are not served", body = ProblemDocument),
     )
 )]
 pub(crate) async fn replace(
@@ -75,7 +75,7 @@ pub(crate) async fn replace(
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Json<Replaced>, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let dry_run = query.dry_run();
     query.finish()?;
     if !is_json(request.headers()) {
@@ -97,14 +97,14 @@ pub(crate) async fn replace(
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::Faults(faults) => Self::Faults(faults.into_iter().map(Fault::from).collect()),
+            ChangeError::Faults(faults) => Self::Faults(faults.into_iter().map(InvalidPlace::from).collect()),
             ChangeError::Store(error) => Self::NotStored(error),
             ChangeError::Exists(_) | ChangeError::Missing(_) => Self::NotFound("there is no such definition"),
         }
     }
 }
 
-impl From<proxy::Fault> for Fault {
+impl From<proxy::Fault> for InvalidPlace {
     fn from(fault: proxy::Fault) -> Self {
         Self { pointer: Some(fault.pointer), parameter: None, detail: fault.reason }
     }

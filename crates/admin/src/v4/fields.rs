@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::problem::{Fault, Problem};
+use super::problem::{InvalidPlace, Problem};
 use crate::params::essence;
 
 /// Most faults that are told.
@@ -19,7 +19,7 @@ const SHOWN: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Fields {
     given: Vec<(String, Value)>,
-    faults: Vec<Fault>,
+    faults: Vec<InvalidPlace>,
 }
 
 /// RFC 8259: the type has no parameters; some clients send a charset.
@@ -33,7 +33,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 /// It is not JSON (RFC 8259), or has a member twice.
 pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
     document::from_slice(body).map_err(|error| match error {
-        JsonError::Duplicate { pointer, line, column } => Problem::fault(Fault {
+        JsonError::Duplicate { pointer, line, column } => Problem::fault(InvalidPlace {
             pointer: Some(pointer),
             parameter: None,
             detail: format!("given more than once (line {line}, column {column})"),
@@ -53,7 +53,7 @@ impl Fields {
     /// # Errors
     /// It is not JSON, has a member twice, or is no object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let no_object = || Problem::fault(Fault::of_body("allowed: a JSON object"));
+        let no_object = || Problem::fault(InvalidPlace::of_body("allowed: a JSON object"));
         // However deep it is: nobody reads it.
         if body.trim_ascii_start().starts_with(b"[") {
             return Err(no_object());
@@ -61,7 +61,7 @@ impl Fields {
         let Value::Object(given) = json(body)? else { return Err(no_object()) };
         let mut faults = Vec::new();
         if given.len() > 2 * MOST {
-            faults.push(Fault::of_body("too many members"));
+            faults.push(InvalidPlace::of_body("too many members"));
         }
         Ok(Self { given: given.into_iter().take(2 * MOST).collect(), faults })
     }
@@ -84,17 +84,18 @@ impl Fields {
 
     /// Notes a fault of a member.
     pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
-        self.faults.push(Fault::of_member(name, detail));
+        self.faults.push(InvalidPlace::of_member(name, detail));
     }
 
     /// Notes a fault of the object as a whole.
     pub(crate) fn fault_of_all(&mut self, detail: impl Into<String>) {
-        self.faults.push(Fault::of_body(detail));
+        self.faults.push(InvalidPlace::of_body(detail));
     }
 
     /// All faults; members that nobody has taken are unknown.
-    pub(crate) fn faults(mut self) -> Vec<Fault> {
-        let unknown = self.given.iter().map(|(name, _)| Fault::of_member(&cut(name), "unknown member"));
+    pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
+        let unknown =
+            self.given.iter().map(|(name, _)| InvalidPlace::of_member(&cut(name), "unknown member"));
         self.faults.extend(unknown);
         self.faults.truncate(MOST);
         self.faults
@@ -141,7 +142,7 @@ mod tests {
     fn members_that_nobody_takes_are_faults() {
         let mut fields = Fields::parse(br#"{"a":1,"b":2}"#).unwrap();
         assert_eq!(fields.take("a", Ok), Some(1.into()));
-        assert_eq!(fields.faults(), [Fault::of_member("b", "unknown member")]);
+        assert_eq!(fields.faults(), [InvalidPlace::of_member("b", "unknown member")]);
     }
 
     #[test]

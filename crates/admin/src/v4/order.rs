@@ -6,27 +6,27 @@ use auth::Verifier;
 use session::{Mode, Record, Revocation, RevocationId, RevokeError, Selector, Sessions};
 use uuid::Uuid;
 
-use super::problem::{Fault, Problem, TokenFault};
-use super::request::{Asked, Issued, Lasts, Whom};
+use super::problem::{InvalidPlace, Problem, TokenFault};
+use super::request::{Issued, Lasts, Requested, Whom};
 
 /// How much the time of day may have been corrected between two requests for the same.
 const SAME_END: Duration = Duration::from_secs(2);
 
 /// A revocation that can be carried out.
-pub(crate) struct Order {
+pub(crate) struct Resolved {
     pub(crate) revocation: Revocation,
     pub(crate) forced: bool,
     /// The same revocation, where it was accepted before.
     pub(crate) known: Option<Box<Record>>,
 }
 
-impl Order {
+impl Resolved {
     /// Looks up what the request names. Blocks for as long as the log does.
     ///
     /// # Errors
     /// The token is not valid, tokens are not revoked by this claim, or another revocation has this id.
     pub(crate) fn new(
-        asked: Asked,
+        asked: Requested,
         sessions: &Sessions,
         verifier: &Verifier,
         now: SystemTime,
@@ -82,7 +82,7 @@ fn selected(
         Whom::Session(name) => Ok((name.into(), Duration::ZERO)),
         Whom::Claim { claim, value } => {
             let selector = sessions.config().selector(&claim, value);
-            let fault = |error: session::SelectorError| Fault::of_member("claim", error.to_string());
+            let fault = |error: session::SelectorError| InvalidPlace::of_member("claim", error.to_string());
             Ok((selector.map_err(|error| Problem::fault(fault(error)))?, Duration::ZERO))
         }
         Whom::Jwt(token) => {
@@ -116,7 +116,7 @@ mod tests {
     use auth::{KeySource, TokenConfig};
     use session::Config;
 
-    fn order(sessions: &Sessions, body: &str) -> Result<Order, Problem> {
+    fn order(sessions: &Sessions, body: &str) -> Result<Resolved, Problem> {
         let verifier = Verifier::new(&TokenConfig {
             key: KeySource::parse("a-test-secret-and-nothing-else"),
             algorithms: "HS256".parse().unwrap(),
@@ -125,7 +125,7 @@ mod tests {
             leeway: Duration::ZERO,
         });
         let now = SystemTime::now();
-        Order::new(Asked::parse(body.as_bytes(), now)?, sessions, &verifier.unwrap(), now)
+        Resolved::new(Requested::parse(body.as_bytes(), now)?, sessions, &verifier.unwrap(), now)
     }
 
     fn problem(sessions: &Sessions, body: &str) -> String {

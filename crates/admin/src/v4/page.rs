@@ -2,8 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::problem::Fault;
-use super::query::Query;
+use super::problem::InvalidPlace;
+use super::query::Parameters;
 
 /// Entries of a page where nobody says.
 const DEFAULT_LIMIT: usize = 100;
@@ -15,11 +15,11 @@ pub(crate) const MAX_LIMIT: usize = 1000;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How many entries a page may have: the parameter `limit`.
-pub(crate) fn limit(query: &mut Query) -> usize {
+pub(crate) fn limit(query: &mut Parameters) -> usize {
     let Some(text) = query.take("limit") else { return DEFAULT_LIMIT };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.unwrap_or_else(|| {
-        query.fault(Fault::of_parameter("limit", format!("allowed: 1 to {MAX_LIMIT}")));
+        query.fault(InvalidPlace::of_parameter("limit", format!("allowed: 1 to {MAX_LIMIT}")));
         DEFAULT_LIMIT
     })
 }
@@ -48,14 +48,14 @@ mod tests {
     #[test]
     fn a_page_has_a_limit() {
         for (query, expected) in [("", 100), ("limit=1", 1), ("limit=1000", 1000)] {
-            let mut query = Query::parse(Some(query));
+            let mut query = Parameters::parse(Some(query));
             assert_eq!(limit(&mut query), expected);
             assert!(query.finish().is_ok());
         }
         for wrong in
             ["limit=", "limit=0", "limit=1001", "limit=-1", "limit=1.0", "limit=99999999999999999999"]
         {
-            let mut query = Query::parse(Some(wrong));
+            let mut query = Parameters::parse(Some(wrong));
             limit(&mut query);
             assert!(query.finish().is_err(), "{wrong}");
         }

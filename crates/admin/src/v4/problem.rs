@@ -11,7 +11,7 @@ use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
 
-use crate::aside::Failed;
+use crate::aside::TaskPanicked;
 use crate::turned_away::TurnedAway;
 
 /// The media type of a problem.
@@ -19,7 +19,8 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 
 /// Where one thing is wrong, and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct Fault {
+#[schema(as = Fault)]
+pub(crate) struct InvalidPlace {
     /// The member of the body, a JSON Pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pointer: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Fault {
     pub(crate) detail: String,
 }
 
-impl Fault {
+impl InvalidPlace {
     /// A fault of a member of the body.
     pub(crate) fn of_member(name: &str, detail: impl Into<String>) -> Self {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
@@ -82,7 +83,7 @@ pub(crate) enum Problem {
     /// The body is not JSON.
     NotJson(String),
     /// Members or parameters are wrong.
-    Faults(Vec<Fault>),
+    Faults(Vec<InvalidPlace>),
     /// The token in the body is of no use.
     Token(TokenFault),
     /// The revocation is refused, or is not recorded.
@@ -121,7 +122,7 @@ impl From<NotRevoked> for Problem {
     "detail": "it ends before the token of an open connection does, which lasts 3599 seconds more",
     "neededInSeconds": 3599
 }))]
-pub(crate) struct Document {
+pub(crate) struct ProblemDocument {
     /// What kind of problem: `about:blank` where the status says it all, else one of `urn:rig:problem:` followed by
     /// `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`, `validity-too-short`, `not-recorded`,
     /// `not-stored`.
@@ -134,14 +135,14 @@ pub(crate) struct Document {
     detail: String,
     /// Every single fault, where there are several places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault>,
+    errors: Vec<InvalidPlace>,
     /// The validity that would be enough, where it is too short.
     #[serde(skip_serializing_if = "Option::is_none")]
     needed_in_seconds: Option<u64>,
 }
 
-impl From<Failed> for Problem {
-    fn from(Failed: Failed) -> Self {
+impl From<TaskPanicked> for Problem {
+    fn from(TaskPanicked: TaskPanicked) -> Self {
         Self::Failed
     }
 }
@@ -151,7 +152,7 @@ impl Problem {
     pub(crate) const NOTHING_HERE: Self = Self::NotFound("there is nothing at this path");
 
     /// One fault.
-    pub(crate) fn fault(fault: Fault) -> Self {
+    pub(crate) fn fault(fault: InvalidPlace) -> Self {
         Self::Faults(vec![fault])
     }
 
@@ -204,7 +205,7 @@ impl Problem {
             Self::Coded => listener::CODED.to_owned(),
             Self::Body(error) => error.to_string(),
             Self::NotJson(place) => format!("the body is not JSON: {place}"),
-            Self::Faults(faults) => faults.iter().map(Fault::shown).collect::<Vec<_>>().join("; "),
+            Self::Faults(faults) => faults.iter().map(InvalidPlace::shown).collect::<Vec<_>>().join("; "),
             Self::Token(fault) => format!("jwt: {fault}"),
             Self::Revoke(RevokeError::Log(_)) => {
                 "in force until the process ends, and its connections are terminated; it could not be recorded, and \
@@ -222,18 +223,18 @@ impl Problem {
     }
 
     /// The problem as it is written.
-    pub(crate) fn document(&self) -> Document {
+    pub(crate) fn document(&self) -> ProblemDocument {
         let status = self.status();
         let errors = match self {
             Self::Faults(faults) => faults.clone(),
-            Self::Token(fault) => vec![Fault::of_member("jwt", fault.to_string())],
+            Self::Token(fault) => vec![InvalidPlace::of_member("jwt", fault.to_string())],
             _ => Vec::new(),
         };
         let needed_in_seconds = match self {
             Self::Revoke(RevokeError::TooShort { needed }) => Some(needed.as_secs()),
             _ => None,
         };
-        Document {
+        ProblemDocument {
             r#type: self.kind().to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
@@ -304,8 +305,8 @@ mod tests {
 
     #[test]
     fn pointers_are_escaped() {
-        assert_eq!(Fault::of_member("a/b~c", "x").pointer.as_deref(), Some("/a~1b~0c"));
-        assert_eq!(Fault::of_body("needed").shown(), "needed");
-        assert_eq!(Fault::of_parameter("limit", "too large").shown(), "limit: too large");
+        assert_eq!(InvalidPlace::of_member("a/b~c", "x").pointer.as_deref(), Some("/a~1b~0c"));
+        assert_eq!(InvalidPlace::of_body("needed").shown(), "needed");
+        assert_eq!(InvalidPlace::of_parameter("limit", "too large").shown(), "limit: too large");
     }
 }

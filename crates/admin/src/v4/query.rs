@@ -4,13 +4,13 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use http::Uri;
 
-use super::problem::{Fault, Problem};
+use super::problem::{InvalidPlace, Problem};
 
 /// The parameters of a query. Each may be given once; those that nobody takes are faults, for a misspelt `dry_run` must
 /// not be carried out.
-pub(crate) struct Query {
+pub(crate) struct Parameters {
     given: Vec<(String, String)>,
-    faults: Vec<Fault>,
+    faults: Vec<InvalidPlace>,
 }
 
 /// Most parameters that are looked at.
@@ -19,7 +19,7 @@ const MOST: usize = 16;
 /// Most bytes of a parameter's name that are repeated.
 const SHOWN: usize = 64;
 
-impl Query {
+impl Parameters {
     /// The parameters of a URL.
     pub(crate) fn of(uri: &Uri) -> Self {
         Self::parse(uri.query())
@@ -29,7 +29,7 @@ impl Query {
         let mut parsed = Self { given: Vec::new(), faults: Vec::new() };
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(MOST) {
             if parsed.given.iter().any(|(given, _)| *given == name) {
-                parsed.fault(Fault::of_parameter(cut(&name), "given more than once"));
+                parsed.fault(InvalidPlace::of_parameter(cut(&name), "given more than once"));
             } else {
                 parsed.given.push((name.into_owned(), value.into_owned()));
             }
@@ -50,7 +50,7 @@ impl Query {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let text = self.take(name)?;
-        parse(&text).map_err(|detail| self.fault(Fault::of_parameter(name, detail))).ok()
+        parse(&text).map_err(|detail| self.fault(InvalidPlace::of_parameter(name, detail))).ok()
     }
 
     /// Whether the request is only to say what it would do.
@@ -69,13 +69,14 @@ impl Query {
     }
 
     /// Notes a fault.
-    pub(crate) fn fault(&mut self, fault: Fault) {
+    pub(crate) fn fault(&mut self, fault: InvalidPlace) {
         self.faults.push(fault);
     }
 
     /// All faults that were found.
-    pub(crate) fn faults(mut self) -> Vec<Fault> {
-        let unknown = self.given.iter().map(|(name, _)| Fault::of_parameter(cut(name), "unknown parameter"));
+    pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
+        let unknown =
+            self.given.iter().map(|(name, _)| InvalidPlace::of_parameter(cut(name), "unknown parameter"));
         self.faults.extend(unknown);
         self.faults
     }
@@ -93,18 +94,18 @@ fn cut(name: &str) -> String {
 }
 
 /// The name in a path, unescaped.
-pub(crate) type Name = Result<Path<String>, PathRejection>;
+pub(crate) type PathName = Result<Path<String>, PathRejection>;
 
 /// What the name in a path names.
 ///
 /// # Errors
 /// It is not UTF-8, or `parse` refuses it.
 pub(crate) fn named<T, E: ToString>(
-    name: Name,
+    name: PathName,
     parameter: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Problem> {
-    let wrong = |detail| Problem::fault(Fault::of_parameter(parameter, detail));
+    let wrong = |detail| Problem::fault(InvalidPlace::of_parameter(parameter, detail));
     let Path(text) = name.map_err(|_| wrong("not UTF-8".to_owned()))?;
     parse(&text).map_err(|error| wrong(error.to_string()))
 }
@@ -113,13 +114,13 @@ pub(crate) fn named<T, E: ToString>(
 mod tests {
     use super::*;
 
-    fn faults(query: Query) -> String {
+    fn faults(query: Parameters) -> String {
         serde_json::to_string(&query.faults()).unwrap()
     }
 
     #[test]
     fn a_parameter_that_is_unknown_or_given_twice_is_a_fault() {
-        let mut query = Query::parse(Some("dryrun=true&limit=1&limit=2"));
+        let mut query = Parameters::parse(Some("dryrun=true&limit=1&limit=2"));
         assert_eq!(query.take("limit").as_deref(), Some("1"));
         assert_eq!(
             faults(query),
@@ -130,12 +131,12 @@ mod tests {
     #[test]
     fn dry_run_is_a_switch() {
         for (text, expected) in [("", false), ("dry_run=false", false), ("dry_run=true", true)] {
-            let mut query = Query::parse(Some(text));
+            let mut query = Parameters::parse(Some(text));
             assert_eq!(query.dry_run(), expected);
             assert!(query.finish().is_ok());
         }
         for wrong in ["dry_run", "dry_run=1", "dry_run=TRUE"] {
-            let mut query = Query::parse(Some(wrong));
+            let mut query = Parameters::parse(Some(wrong));
             query.dry_run();
             assert!(query.finish().is_err(), "{wrong}");
         }
@@ -144,8 +145,8 @@ mod tests {
     #[test]
     fn long_names_are_cut_and_many_are_bounded() {
         let long = "x".repeat(10_000);
-        assert!(faults(Query::parse(Some(&long))).len() < 200);
+        assert!(faults(Parameters::parse(Some(&long))).len() < 200);
         let many: String = (0..10_000).map(|n| format!("p{n}&")).collect();
-        assert!(faults(Query::parse(Some(&many))).len() < 2000);
+        assert!(faults(Parameters::parse(Some(&many))).len() < 2000);
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use session::{Mode, NodeName, Record, Selector};
 use utoipa::ToSchema;
 
-use super::problem::Document as Problem;
+use super::problem::ProblemDocument as Problem;
 use super::time;
 
 /// Whose tokens.
@@ -42,7 +42,7 @@ impl Whose {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Receipt)]
-pub(crate) struct Receipt {
+pub(crate) struct ReceiptDocument {
     /// Its name.
     id: String,
     /// Whose tokens.
@@ -76,7 +76,7 @@ pub(crate) struct Receipt {
     durable: bool,
 }
 
-impl Receipt {
+impl ReceiptDocument {
     /// The receipt of a record, seen now.
     pub(crate) fn of(record: Record, node: &NodeName, durable: bool, now: SystemTime) -> Self {
         let receipt = record.receipt(node);
@@ -105,7 +105,7 @@ impl Receipt {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RevocationPage {
     /// Those in force, and those that disconnected in the last 24 hours.
-    pub(crate) revocations: Vec<Receipt>,
+    pub(crate) revocations: Vec<ReceiptDocument>,
     /// The URL of the next page, where there is one.
     pub(crate) next: Option<String>,
 }
@@ -129,9 +129,10 @@ pub(crate) struct DryRun {
 /// What is answered to a request to end sessions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Answer {
+#[schema(as = Answer)]
+pub(crate) enum ReceiptOrDryRun {
     /// What it has done.
-    Receipt(Box<Receipt>),
+    Receipt(Box<ReceiptDocument>),
     /// What it would do.
     DryRun(DryRun),
 }
@@ -143,7 +144,7 @@ pub(crate) struct LiftDryRun {
     /// Always true.
     pub(crate) dry_run: bool,
     /// What would be lifted.
-    pub(crate) revocation: Receipt,
+    pub(crate) revocation: ReceiptDocument,
 }
 
 #[cfg(test)]
@@ -163,7 +164,8 @@ mod tests {
     }
 
     fn written(left: Duration, mode: Mode) -> serde_json::Value {
-        serde_json::to_value(Receipt::of(record(left, mode), &NodeName::default(), true, UNIX_EPOCH)).unwrap()
+        serde_json::to_value(ReceiptDocument::of(record(left, mode), &NodeName::default(), true, UNIX_EPOCH))
+            .unwrap()
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(crate) enum Lasts {
 
 /// A request that is right in itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct Requested {
     pub(crate) id: Option<RevocationId>,
     pub(crate) whom: Whom,
     pub(crate) issued: Option<Issued>,
@@ -107,7 +107,7 @@ pub(crate) struct Asked {
     pub(crate) force: bool,
 }
 
-impl Asked {
+impl Requested {
     /// Reads a body.
     ///
     /// # Errors

@@ -13,11 +13,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::fields::is_json;
-use super::order::Order;
-use super::problem::{Document, Problem};
-use super::query::{Name, Query, named};
-use super::receipt::{Answer, DryRun, LiftDryRun, Receipt, RevocationPage};
-use super::request::{Asked, RevocationRequest};
+use super::order::Resolved;
+use super::problem::{Problem, ProblemDocument};
+use super::query::{Parameters, PathName, named};
+use super::receipt::{DryRun, LiftDryRun, ReceiptDocument, ReceiptOrDryRun, RevocationPage};
+use super::request::{Requested, RevocationRequest};
 use super::{page, time};
 use crate::aside::aside;
 use crate::port::Port;
@@ -31,12 +31,12 @@ const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id,
 
 impl Port {
     /// The receipt of a record.
-    pub(super) fn receipt(&self, record: Record) -> Receipt {
-        Receipt::of(record, self.node.name(), self.durable, SystemTime::now())
+    pub(super) fn receipt(&self, record: Record) -> ReceiptDocument {
+        ReceiptDocument::of(record, self.node.name(), self.durable, SystemTime::now())
     }
 
-    fn answer(&self, record: Record) -> Answer {
-        Answer::Receipt(Box::new(self.receipt(record)))
+    fn answer(&self, record: Record) -> ReceiptOrDryRun {
+        ReceiptOrDryRun::Receipt(Box::new(self.receipt(record)))
     }
 }
 
@@ -48,19 +48,19 @@ impl Port {
     request_body = RevocationRequest,
     params(("dry_run" = Option<bool>, Query, description = "Only say what it would do")),
     responses(
-        (status = 201, description = "In force, and carried out", body = Receipt,
+        (status = 201, description = "In force, and carried out", body = ReceiptDocument,
          headers(("location" = String, description = "Where the receipt is"))),
         (status = 200, description = "The same was accepted before under this id: its receipt; or the dry run",
-         body = Answer),
-        (status = 400, description = "Not JSON, or a member is wrong: `errors` names every one", body = Document),
-        (status = 401, description = "The token of the internal port is missing", body = Document),
-        (status = 408, description = "The body did not arrive in time", body = Document),
-        (status = 409, description = "Another revocation has this id, or there are too many", body = Document),
-        (status = 413, description = "The body is too large", body = Document),
-        (status = 415, description = "The body is not announced as JSON", body = Document),
+         body = ReceiptOrDryRun),
+        (status = 400, description = "Not JSON, or a member is wrong: `errors` names every one", body = ProblemDocument),
+        (status = 401, description = "The token of the internal port is missing", body = ProblemDocument),
+        (status = 408, description = "The body did not arrive in time", body = ProblemDocument),
+        (status = 409, description = "Another revocation has this id, or there are too many", body = ProblemDocument),
+        (status = 413, description = "The body is too large", body = ProblemDocument),
+        (status = 415, description = "The body is not announced as JSON", body = ProblemDocument),
         (status = 422, description = "It ends before the token of an open connection does (`neededInSeconds`); or \
-                                      the `jwt` is not valid", body = Document),
-        (status = 503, description = "In force until the process ends, but not recorded", body = Document),
+                                      the `jwt` is not valid", body = ProblemDocument),
+        (status = 503, description = "In force until the process ends, but not recorded", body = ProblemDocument),
     )
 )]
 pub(crate) async fn revoke(
@@ -68,7 +68,7 @@ pub(crate) async fn revoke(
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let dry_run = query.dry_run();
     query.finish()?;
     if !is_json(request.headers()) {
@@ -79,26 +79,26 @@ pub(crate) async fn revoke(
         let port = port.clone();
         move || {
             let now = SystemTime::now();
-            let asked = Asked::parse(&body, now)?;
-            Order::new(asked, &port.sessions, &port.verifier, now)
+            let asked = Requested::parse(&body, now)?;
+            Resolved::new(asked, &port.sessions, &port.verifier, now)
         }
     });
     match order.await? {
         Err(Problem::Revoke(refused)) if dry_run => {
             let refused = Some(Problem::Revoke(refused).document());
             let nothing = DryRun { dry_run, connections: 0, last_token_seconds: None, known: false, refused };
-            Ok(Json(Answer::DryRun(nothing)).into_response())
+            Ok(Json(ReceiptOrDryRun::DryRun(nothing)).into_response())
         }
         Err(problem) => Err(problem),
         Ok(order) if dry_run => would_do(&port, order).await,
-        Ok(Order { known: Some(record), .. }) => Ok(Json(port.answer(*record)).into_response()),
+        Ok(Resolved { known: Some(record), .. }) => Ok(Json(port.answer(*record)).into_response()),
         Ok(order) => port.end(order, StatusCode::CREATED).await,
     }
 }
 
 impl Port {
     /// Carries an order out, and answers with its receipt.
-    pub(super) async fn end(&self, order: Order, done: StatusCode) -> Result<Response, Problem> {
+    pub(super) async fn end(&self, order: Resolved, done: StatusCode) -> Result<Response, Problem> {
         match self.node.revoke(order.revocation, order.forced).await? {
             Outcome::Done(record) => {
                 let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
@@ -110,13 +110,13 @@ impl Port {
 }
 
 /// Answers with what an order would do.
-pub(super) async fn would_do(port: &Port, order: Order) -> Result<Response, Problem> {
+pub(super) async fn would_do(port: &Port, order: Resolved) -> Result<Response, Problem> {
     let node = port.node.clone();
     let would = aside(move || {
         let known = order.known.is_some();
         let forecast = node.forecast(&order.revocation, order.forced);
         let refused = forecast.refused.filter(|_| !known);
-        Answer::DryRun(DryRun {
+        ReceiptOrDryRun::DryRun(DryRun {
             dry_run: true,
             connections: if known { 0 } else { forecast.connections },
             last_token_seconds: forecast.last_token.map(time::whole_seconds),
@@ -139,14 +139,14 @@ pub(super) async fn would_do(port: &Port, order: Order) -> Result<Response, Prob
     ),
     responses(
         (status = 200, description = "A page", body = RevocationPage),
-        (status = 400, description = "A parameter is wrong", body = Document),
+        (status = 400, description = "A parameter is wrong", body = ProblemDocument),
     )
 )]
 pub(crate) async fn list(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<RevocationPage>, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let limit = page::limit(&mut query);
     let before = query.take_as("before", |text| {
         text.parse::<Seq>().map_err(|_| "allowed: what next of another page says".to_owned())
@@ -168,16 +168,16 @@ pub(crate) async fn list(
     operation_id = "revocation",
     params(("id" = String, Path, description = "The id of the revocation")),
     responses(
-        (status = 200, description = "What was asked for, and what it has done", body = Receipt),
-        (status = 404, description = "There is no revocation of this id, or it has ended", body = Document),
+        (status = 200, description = "What was asked for, and what it has done", body = ReceiptDocument),
+        (status = 404, description = "There is no revocation of this id, or it has ended", body = ProblemDocument),
     )
 )]
 pub(crate) async fn one(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
-    name: Name,
-) -> Result<Json<Receipt>, Problem> {
-    Query::of(&uri).finish()?;
+    name: PathName,
+) -> Result<Json<ReceiptDocument>, Problem> {
+    Parameters::of(&uri).finish()?;
     let record = find(&port, named(name, "id", RevocationId::new)?).await?;
     Ok(Json(port.receipt(record)))
 }
@@ -199,16 +199,16 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
     responses(
         (status = 204, description = "Lifted"),
         (status = 200, description = "The dry run: what would be lifted", body = LiftDryRun),
-        (status = 404, description = "There is no revocation of this id, or it has ended", body = Document),
-        (status = 503, description = "It could not be recorded: it stays in force", body = Document),
+        (status = 404, description = "There is no revocation of this id, or it has ended", body = ProblemDocument),
+        (status = 503, description = "It could not be recorded: it stays in force", body = ProblemDocument),
     )
 )]
 pub(crate) async fn lift(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
-    name: Name,
+    name: PathName,
 ) -> Result<Response, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let (dry_run, by) = (query.dry_run(), query.remark("by"));
     query.finish()?;
     let id = named(name, "id", RevocationId::new)?;

@@ -15,11 +15,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::order::Order;
-use super::problem::{Document, Problem};
-use super::query::{Name, Query, named};
-use super::receipt::Answer;
-use super::request::{Asked, Whom};
+use super::order::Resolved;
+use super::problem::{Problem, ProblemDocument};
+use super::query::{Parameters, PathName, named};
+use super::receipt::ReceiptOrDryRun;
+use super::request::{Requested, Whom};
 use super::revocations::would_do;
 use super::{page, time};
 use crate::aside::aside;
@@ -142,14 +142,14 @@ impl ConnectionDetail {
     ),
     responses(
         (status = 200, description = "A page", body = SessionList),
-        (status = 400, description = "A parameter is wrong", body = Document),
+        (status = 400, description = "A parameter is wrong", body = ProblemDocument),
     )
 )]
 pub(crate) async fn list(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<SessionList>, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let (limit, after) = (page::limit(&mut query), query.take("after"));
     query.finish()?;
     let mut sessions = aside(move || {
@@ -174,15 +174,15 @@ pub(crate) async fn list(
     ),
     responses(
         (status = 200, description = "The session", body = SessionDetail),
-        (status = 404, description = "It has no connections, and is not revoked", body = Document),
+        (status = 404, description = "It has no connections, and is not revoked", body = ProblemDocument),
     )
 )]
 pub(crate) async fn one(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
-    name: Name,
+    name: PathName,
 ) -> Result<Json<SessionDetail>, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let limit = page::limit(&mut query);
     let after = query.take_as("after", |text| {
         text.parse::<u64>().map_err(|_| "allowed: the number of a connection".to_owned())
@@ -215,21 +215,21 @@ pub(crate) async fn one(
         ("dry_run" = Option<bool>, Query, description = "Only say what it would do"),
     ),
     responses(
-        (status = 200, description = "What it has done; or the dry run", body = Answer),
-        (status = 400, description = "A parameter is wrong", body = Document),
-        (status = 503, description = "Done, but not recorded", body = Document),
+        (status = 200, description = "What it has done; or the dry run", body = ReceiptOrDryRun),
+        (status = 400, description = "A parameter is wrong", body = ProblemDocument),
+        (status = 503, description = "Done, but not recorded", body = ProblemDocument),
     )
 )]
 pub(crate) async fn disconnect(
     State(port): State<Port>,
     OriginalUri(uri): OriginalUri,
-    name: Name,
+    name: PathName,
 ) -> Result<Response, Problem> {
-    let mut query = Query::of(&uri);
+    let mut query = Parameters::of(&uri);
     let (dry_run, by, reason) = (query.dry_run(), query.remark("by"), query.remark("reason"));
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
-    let asked = Asked {
+    let asked = Requested {
         id: None,
         whom: Whom::Session(name),
         issued: None,
@@ -239,6 +239,6 @@ pub(crate) async fn disconnect(
         by,
         force: false,
     };
-    let order = Order::new(asked, &port.sessions, &port.verifier, SystemTime::now())?;
+    let order = Resolved::new(asked, &port.sessions, &port.verifier, SystemTime::now())?;
     if dry_run { would_do(&port, order).await } else { port.end(order, StatusCode::OK).await }
 }

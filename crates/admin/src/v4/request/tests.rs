@@ -5,11 +5,11 @@ use super::*;
 /// 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000;
 
-fn parse(body: &str) -> Result<Asked, Problem> {
-    Asked::parse(body.as_bytes(), UNIX_EPOCH + Duration::from_secs(NOW))
+fn parse(body: &str) -> Result<Requested, Problem> {
+    Requested::parse(body.as_bytes(), UNIX_EPOCH + Duration::from_secs(NOW))
 }
 
-fn asked(body: &str) -> Asked {
+fn asked(body: &str) -> Requested {
     parse(body)
         .unwrap_or_else(|problem| panic!("{body}: {}", serde_json::to_string(&problem.document()).unwrap()))
 }
@@ -32,7 +32,7 @@ fn a_request_says_whose_tokens_for_how_long_and_why() {
         r#"{"id":"a.B_1:-","claim":"/sub","value":"alice","issuedUpTo":"now","mode":"revoke","validityInSeconds":60,
             "reason":"why","by":"who","force":true}"#,
     );
-    let expected = Asked {
+    let expected = Requested {
         id: Some(RevocationId::new("a.B_1:-").unwrap()),
         whom: Whom::Claim { claim: "/sub".into(), value: named("alice") },
         issued: Some(Issued::Now),
