@@ -23,7 +23,7 @@ use crate::relay::InSession;
 /// What verified tokens may take, in bytes of their texts; with their claims it is about four times as much.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// Tokens that the cache is laid out for.
+/// Number of tokens that the cache is laid out for.
 const CACHE_TOKENS: usize = 16 << 10;
 
 /// Longest token that is remembered, in bytes.
@@ -46,7 +46,7 @@ pub(crate) struct Token {
 }
 
 /// The tokens that a request was let in by.
-pub(crate) struct Tokens {
+pub(crate) struct AdmittedTokens {
     /// Says whose request it is.
     first: Arc<Token>,
     others: Vec<Arc<Token>>,
@@ -91,7 +91,7 @@ impl Access {
         sources: &TokenSources,
         head: &mut Parts,
         in_flight: Arc<InFlight>,
-    ) -> Result<(Tokens, InSession), Unauthenticated> {
+    ) -> Result<(AdmittedTokens, InSession), Unauthenticated> {
         let mut credentials = sources.credentials(&head.headers, head.uri.query());
         let first = credentials.next().ok_or(Unauthenticated::Missing)?;
         let (token, registration) = self.enter(&first.token, &in_flight)?;
@@ -111,7 +111,7 @@ impl Access {
             strip_cookies(&mut head.headers, name, &verified);
         }
         let session = InSession { in_flight, _registration: registration, _others: registrations };
-        Ok((Tokens { first: token, others }, session))
+        Ok((AdmittedTokens { first: token, others }, session))
     }
 
     fn enter(
@@ -149,7 +149,7 @@ impl Access {
     }
 }
 
-impl Tokens {
+impl AdmittedTokens {
     /// The session of the first token, where it names one.
     pub(crate) fn session(&self) -> Option<&SessionName> {
         self.first.subject.session()

@@ -11,8 +11,8 @@ use http_body_util::BodyExt;
 use listener::{Body, NO_STORE, REQUEST_ID, new_request_id, retry_after, whole_body};
 
 use crate::access::Unauthenticated;
+use crate::account::Account;
 use crate::async_answer::AsyncAnswer;
-use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::relay::{InSession, Whole};
 
@@ -89,15 +89,15 @@ pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> R
     response
 }
 
-/// An answer that came to the internal port; it belongs to the session until it has left, and so does its record.
+/// An answer that came to the internal port; it belongs to the session until it has left, and so does its account.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     (cors, origin): (&Cors, Option<&HeaderValue>),
     session: Option<InSession>,
-    record: Record,
+    account: Account,
 ) -> Response<Body> {
     let length = answer.body.len();
-    let mut response = Response::new(Whole::new(answer.body, session, record).boxed_unsync());
+    let mut response = Response::new(Whole::new(answer.body, session, account).boxed_unsync());
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     if length > 0 {

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use crate::head;
 use crate::time_limits::Awaited;
-use crate::upstream::Place;
+use crate::upstream::StreamPermit;
 
 /// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -37,13 +37,13 @@ pub(crate) struct RequestBody {
     /// Until when the first byte is held back.
     continue_by: Option<Pin<Box<Sleep>>>,
     /// The stream that is open until the body has been sent.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<StreamPermit>>,
 }
 
 /// How far a body has come: what the two sides of the exchange share.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    state: Mutex<State>,
+    state: Mutex<BodyProgress>,
     /// To be woken when the service wants the body.
     wanted: AtomicWaker,
     /// What the definition sets: none of it may come after the body.
@@ -51,14 +51,14 @@ pub(crate) struct Upload {
 }
 
 #[derive(Debug)]
-struct State {
+struct BodyProgress {
     client: ClientBody,
     /// How many bytes may still come.
     left: u64,
     turn: u32,
     /// How many frames have been read.
     frames: usize,
-    kept: Kept,
+    kept: KeptBody,
     moved: Instant,
     /// Whether it is the client that lets the service wait.
     client_silent: bool,
@@ -69,7 +69,7 @@ struct State {
 
 /// What has been read of a body.
 #[derive(Debug)]
-enum Kept {
+enum KeptBody {
     /// Nothing is kept: some of it is gone.
     No,
     /// Nothing has been read.
@@ -112,12 +112,12 @@ impl RequestBody {
         if client.is_end_stream() {
             return Self::empty();
         }
-        let state = State {
+        let state = BodyProgress {
             client,
             left: max.unwrap_or(u64::MAX),
             turn: 0,
             frames: 0,
-            kept: Kept::Untouched,
+            kept: KeptBody::Untouched,
             moved: Instant::now(),
             client_silent: false,
             ended: false,
@@ -133,7 +133,7 @@ impl RequestBody {
     pub(crate) fn again(upload: Option<&Arc<Upload>>) -> Option<Self> {
         let Some(upload) = upload else { return Some(Self::empty()) };
         let mut state = upload.state.lock();
-        if matches!(state.kept, Kept::No) || state.fault.is_some() {
+        if matches!(state.kept, KeptBody::No) || state.fault.is_some() {
             return None;
         }
         state.turn += 1;
@@ -153,7 +153,7 @@ impl RequestBody {
     }
 
     /// Keeps a stream's place until all has been sent.
-    pub(crate) fn occupy(&mut self, place: Option<Arc<Place>>) {
+    pub(crate) fn occupy(&mut self, place: Option<Arc<StreamPermit>>) {
         if self.upload.is_some() {
             self.place = place;
         }
@@ -186,17 +186,18 @@ impl Upload {
     /// Keeps what is read from now on, as long as there is little of it, and little in `memory` all together.
     pub(crate) fn keep(self: &Arc<Self>, memory: &Arc<Memory>) {
         let mut state = self.state.lock();
-        if matches!(state.kept, Kept::Untouched) {
+        if matches!(state.kept, KeptBody::Untouched) {
             let upload = Arc::downgrade(self);
-            let evict = move || _ = upload.upgrade().inspect(|upload| upload.state.lock().kept = Kept::No);
+            let evict =
+                move || _ = upload.upgrade().inspect(|upload| upload.state.lock().kept = KeptBody::No);
             let counted = memory.hold(0, evict);
-            state.kept = Kept::Yes { frames: Vec::new(), bytes: 0, counted };
+            state.kept = KeptBody::Yes { frames: Vec::new(), bytes: 0, counted };
         }
     }
 
     /// An answer has begun: the request is not sent again.
     pub(crate) fn answered(&self) {
-        self.state.lock().kept = Kept::No;
+        self.state.lock().kept = KeptBody::No;
     }
 
     /// The service wants the body.
@@ -206,7 +207,7 @@ impl Upload {
     }
 }
 
-impl State {
+impl BodyProgress {
     /// Reads what comes next from the client. Returns the memory too where it has become too full.
     fn read(&mut self, set: &[HeaderName], cx: &mut Context<'_>) -> (Polled, Option<Arc<Memory>>) {
         let polled = Pin::new(&mut self.client).poll_frame(cx).map(|frame| {
@@ -242,7 +243,7 @@ impl State {
     }
 }
 
-impl Kept {
+impl KeptBody {
     fn frames(&self) -> &[KeptFrame] {
         match self {
             Self::No | Self::Untouched => &[],

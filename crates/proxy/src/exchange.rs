@@ -16,15 +16,15 @@ use listener::{Answer, ClientBody, Peer, RawQuery};
 use telemetry::TraceContext;
 use tokio::time::timeout_at;
 
-use crate::access::Tokens;
+use crate::access::AdmittedTokens;
+use crate::account::Account;
 use crate::answer;
 use crate::body::RequestBody;
 use crate::definition::ResponseFrom;
 use crate::head;
 use crate::in_flight::{InFlight, Over};
-use crate::informational::Client;
+use crate::informational::Recipient;
 use crate::proxy::Proxy;
-use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::relay::{InSession, Relay, Whole};
 use crate::table::{Destination, Route};
@@ -50,7 +50,7 @@ pub(crate) struct Exchange<'a> {
 pub(crate) struct Prepared {
     request: Request<RequestBody>,
     /// Who gets informational answers.
-    client: Option<Client>,
+    client: Option<Recipient>,
     /// What the client wants to upgrade to.
     wanted: Option<HeaderValue>,
     /// How it is answered asynchronously, if it is.
@@ -67,13 +67,13 @@ impl Exchange<'_> {
         path: &str,
         body: ClientBody,
         trace: TraceContext,
-        record: &mut Record,
+        account: &mut Account,
     ) -> Result<Prepared, Rejection> {
         let Self { proxy, route, peer, .. } = *self;
         let withholds_credentials = self.is_for_stranger(&head);
         let (tokens, session) = self.admit(&mut head)?.unzip();
-        if let Some(name) = tokens.as_ref().and_then(Tokens::session) {
-            record.in_session(name);
+        if let Some(name) = tokens.as_ref().and_then(AdmittedTokens::session) {
+            account.in_session(name);
         }
         self.check(tokens.as_ref(), &body)?;
         let expected = match route.endpoint.response_from {
@@ -82,7 +82,7 @@ impl Exchange<'_> {
         };
         let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
         let has_begun_here = trace.parent_id.is_none();
-        head::trace(&mut head.headers, &record.asks(&trace), has_begun_here);
+        head::trace(&mut head.headers, &account.asks(&trace), has_begun_here);
         self.complete(&mut head, tokens.as_ref());
         if let Some(raw) = head.extensions.remove::<RawQuery>() {
             let target = target(path, Some(raw.as_bytes()), expected.as_ref());
@@ -99,7 +99,7 @@ impl Exchange<'_> {
         if !request.body().is_empty() && request.headers().contains_key(EXPECT) {
             request.body_mut().hold();
         }
-        let client = gate.map(|gate| Client {
+        let client = gate.map(|gate| Recipient {
             gate,
             in_flight: session.as_ref().map(|session| session.in_flight.clone()),
             endpoint: route.endpoint.clone(),
@@ -108,7 +108,7 @@ impl Exchange<'_> {
     }
 
     /// Enters a request into its sessions, where the endpoint wants one.
-    fn admit(&self, head: &mut Parts) -> Result<Option<(Tokens, InSession)>, Rejection> {
+    fn admit(&self, head: &mut Parts) -> Result<Option<(AdmittedTokens, InSession)>, Rejection> {
         let Some(sources) = &self.route.token_sources else { return Ok(None) };
         if sources.cookie.is_some() && self.is_lured(sources, head) {
             return Err(Rejection::ForeignPage);
@@ -141,13 +141,13 @@ impl Exchange<'_> {
     }
 
     /// All that can be said against a request before a service has seen it.
-    fn check(&self, tokens: Option<&Tokens>, body: &ClientBody) -> Result<(), Rejection> {
+    fn check(&self, tokens: Option<&AdmittedTokens>, body: &ClientBody) -> Result<(), Rejection> {
         let endpoint = &self.route.endpoint;
         if tokens.is_some_and(|tokens| !tokens.satisfy(&endpoint.claims)) {
             return Err(Rejection::Forbidden);
         }
         if let Some(limiter) = &self.route.limiter {
-            let session = tokens.and_then(Tokens::session);
+            let session = tokens.and_then(AdmittedTokens::session);
             let checked = limiter.check(self.peer.address.ip(), session);
             checked.map_err(|retry_after| Rejection::TooMany(retry_after.0))?;
         }
@@ -159,7 +159,7 @@ impl Exchange<'_> {
     }
 
     /// What the definition adds to the head.
-    fn complete(&self, head: &mut Parts, tokens: Option<&Tokens>) {
+    fn complete(&self, head: &mut Parts, tokens: Option<&AdmittedTokens>) {
         let endpoint = &self.route.endpoint;
         for (name, _) in &endpoint.forward_claims {
             head.headers.remove(name);
@@ -182,7 +182,7 @@ impl Exchange<'_> {
         session.map_or(Ok(()), |session| begin(&session.in_flight)).map_err(|_| Rejection::Killed)
     }
 
-    pub(crate) async fn run(&self, prepared: Prepared, record: &mut Record) -> Result<Answer, Rejection> {
+    pub(crate) async fn run(&self, prepared: Prepared, account: &mut Account) -> Result<Answer, Rejection> {
         let Prepared { request, client, wanted, expected, session, withholds_credentials } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = match endpoint.timeout {
@@ -198,12 +198,12 @@ impl Exchange<'_> {
                     let sent = upstream
                         .send(request, client.as_ref(), limits, &config.services, &config.memory)
                         .await;
-                    let answered = sent.map_err(|failed| told(record, failed))?;
-                    self.answer(upstream, answered, wanted, expected, session, record).await?
+                    let answered = sent.map_err(|failed| told(account, failed))?;
+                    self.answer(upstream, answered, wanted, expected, session, account).await?
                 }
                 // Boxed: few requests go this way.
                 Destination::Other(target) => {
-                    Box::pin(self.ask(&**target, request, limits, expected, session, record)).await?
+                    Box::pin(self.ask(&**target, request, limits, expected, session, account)).await?
                 }
             };
             if let Answer::Response(response) = &mut answer
@@ -227,7 +227,7 @@ impl Exchange<'_> {
         limits: TimeLimits,
         expected: Option<Expected>,
         session: Option<InSession>,
-        record: &mut Record,
+        account: &mut Account,
     ) -> Result<Answer, Rejection> {
         let upload = request.body().upload();
         // A 100 never comes from it.
@@ -239,32 +239,32 @@ impl Exchange<'_> {
             let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
             let (until, now) = (limits.until(awaited), Instant::now());
             if until <= now {
-                return Err(told(record, Failed::silent(awaited)));
+                return Err(told(account, Failed::silent(awaited)));
             }
             if let Ok(result) = timeout_at(until.min(now + step).into(), &mut sending).await {
                 break result;
             }
         };
         let fault = upload.and_then(|upload| upload.fault());
-        let mut response = result.map_err(|error| told(record, Failed::of_target(&error, fault)))?;
+        let mut response = result.map_err(|error| told(account, Failed::of_target(&error, fault)))?;
         match (response.status(), expected) {
             (StatusCode::ACCEPTED, Some(expected)) => {
-                return self.answer_later(ready(()), expected, session, record).await;
+                return self.answer_later(ready(()), expected, session, account).await;
             }
             (status, _) if status.is_informational() => {
                 let error = TargetError::Unreachable(format!("its answer has the status {status}"));
-                return Err(told(record, Failed::of_target(&error, None)));
+                return Err(told(account, Failed::of_target(&error, None)));
             }
             _ => {}
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
-        record.answered(response.status());
+        account.answered(response.status());
         if let Some(gate) = &self.peer.gate {
             gate.count(response.body().len(), &self.proxy.config.memory);
         }
-        let record = record.take();
-        Ok(Answer::Response(response.map(|body| Whole::new(body, session, record).boxed_unsync())))
+        let account = account.take();
+        Ok(Answer::Response(response.map(|body| Whole::new(body, session, account).boxed_unsync())))
     }
 
     /// Waits for an answer that comes to the internal port, while `reading` reads what the service has answered.
@@ -273,7 +273,7 @@ impl Exchange<'_> {
         reading: impl Future<Output = ()>,
         expected: Expected,
         session: Option<InSession>,
-        record: &mut Record,
+        account: &mut Account,
     ) -> Result<Answer, Rejection> {
         let mut answering = pin!(expected.answer());
         let answer = tokio::select! {
@@ -282,12 +282,12 @@ impl Exchange<'_> {
         };
         let answer = answer.map_err(|_| Rejection::NoAnswer)?;
         self.begins(session.as_ref(), InFlight::answers)?;
-        record.answered(answer.status);
+        account.answered(answer.status);
         if let Some(gate) = &self.peer.gate {
             gate.count(answer.body.len(), &self.proxy.config.memory);
         }
         let cors = (&self.proxy.config.cors, self.origin);
-        Ok(Answer::Response(answer::asynchronous(answer, cors, session, record.take())))
+        Ok(Answer::Response(answer::asynchronous(answer, cors, session, account.take())))
     }
 
     async fn answer(
@@ -297,48 +297,49 @@ impl Exchange<'_> {
         wanted: Option<HeaderValue>,
         expected: Option<Expected>,
         session: Option<InSession>,
-        record: &mut Record,
+        account: &mut Account,
     ) -> Result<Answer, Rejection> {
         let Answered { mut response, link, server } = answered;
         let idle = self.proxy.config.services.idle;
-        record.heard(response.status(), upstream.server(server));
+        account.heard(response.status(), upstream.server(server));
         match (response.status(), wanted, expected) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(_), _) => {
                 let (service, early) = link.into_tunnel().ok_or(Rejection::Unreachable)?;
                 self.begins(session.as_ref(), InFlight::becomes_tunnel)?;
-                record.answered(StatusCode::SWITCHING_PROTOCOLS);
-                return Ok(tunnel::open(&response, service, early, session, record.take()));
+                account.answered(StatusCode::SWITCHING_PROTOCOLS);
+                return Ok(tunnel::open(&response, service, early, session, account.take()));
             }
             // Nobody has asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
                 let failed = upstream.is_invalid(server, "a 101 that nobody has asked for");
-                return Err(told(record, failed));
+                return Err(told(account, failed));
             }
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let from = (upstream.clone(), server);
-                let accepted = Relay::new(response.into_body(), link, from, idle, None, Record::default());
+                let accepted = Relay::new(response.into_body(), link, from, idle, None, Account::default());
                 // Boxed: most answers do not come this way.
-                return Box::pin(self.answer_later(accepted.discard(), expected, session, record)).await;
+                return Box::pin(self.answer_later(accepted.discard(), expected, session, account)).await;
             }
             _ => {}
         }
         if let Err(fault) = head::one_body_end(&mut response) {
-            return Err(told(record, upstream.is_invalid(server, fault)));
+            return Err(told(account, upstream.is_invalid(server, fault)));
         }
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
-        record.answered(response.status());
-        let (upstream, record) = (upstream.clone(), record.take());
+        account.answered(response.status());
+        let (upstream, account) = (upstream.clone(), account.take());
         Ok(Answer::Response(
-            response
-                .map(|body| Relay::new(body, link, (upstream, server), idle, session, record).boxed_unsync()),
+            response.map(|body| {
+                Relay::new(body, link, (upstream, server), idle, session, account).boxed_unsync()
+            }),
         ))
     }
 }
 
 /// Notes why a service has failed; returns what the client is told of it.
-fn told(record: &mut Record, failed: Failed) -> Rejection {
-    record.failed(failed.reason.as_ref());
+fn told(account: &mut Account, failed: Failed) -> Rejection {
+    account.failed(failed.reason.as_ref());
     failed.rejection
 }
 

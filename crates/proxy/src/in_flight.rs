@@ -16,12 +16,12 @@ use session::{Connection, Ending, Told};
 pub(crate) struct InFlight {
     /// Keeps back the rest of the answer; over HTTP/2 that of its stream; none in tests.
     gate: Option<Gate>,
-    state: Mutex<State>,
+    state: Mutex<Flight>,
 }
 
 #[derive(Debug)]
-struct State {
-    stage: Stage,
+struct Flight {
+    stage: Progress,
     waker: Option<Waker>,
     last_payload: Option<Instant>,
     /// Held until the client is rid of us.
@@ -29,7 +29,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Progress {
     /// Nothing of an answer has been handed to the client.
     Waiting,
     /// Its answer is on its way.
@@ -58,7 +58,7 @@ impl From<Over> for Cancelled {
 
 impl InFlight {
     pub(crate) fn new(gate: Option<Gate>) -> Self {
-        let state = State { stage: Stage::Waiting, waker: None, last_payload: None, ending: None };
+        let state = Flight { stage: Progress::Waiting, waker: None, last_payload: None, ending: None };
         Self { gate, state: Mutex::new(state) }
     }
 
@@ -75,17 +75,17 @@ impl InFlight {
 
     /// From here on there is an answer to keep back.
     pub(crate) fn answers(&self) -> Result<(), Over> {
-        self.begin(Stage::Answering)
+        self.begin(Progress::Answering)
     }
 
     /// From here on there is a tunnel to cut.
     pub(crate) fn becomes_tunnel(&self) -> Result<(), Over> {
-        self.begin(Stage::Tunnel)
+        self.begin(Progress::Tunnel)
     }
 
-    fn begin(&self, stage: Stage) -> Result<(), Over> {
+    fn begin(&self, stage: Progress) -> Result<(), Over> {
         let mut state = self.state.lock();
-        if state.stage == Stage::Over {
+        if state.stage == Progress::Over {
             return Err(Over);
         }
         state.stage = stage;
@@ -99,7 +99,7 @@ impl InFlight {
     /// A payload is about to be handed on.
     pub(crate) fn payload(&self) -> Result<(), Over> {
         let mut state = self.state.lock();
-        if state.stage == Stage::Over {
+        if state.stage == Progress::Over {
             return Err(Over);
         }
         state.last_payload = Some(Instant::now());
@@ -109,7 +109,7 @@ impl InFlight {
     /// Hands an informational answer on, unless the session has ended. What has not left is kept back when it ends.
     pub(crate) fn interim(&self, head: Vec<u8>) {
         let mut state = self.state.lock();
-        if state.stage == Stage::Waiting
+        if state.stage == Progress::Waiting
             && let Some(gate) = &self.gate
         {
             state.last_payload = Some(Instant::now());
@@ -126,13 +126,13 @@ impl InFlight {
 
     /// Whether the session has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        self.state.lock().stage == Stage::Over
+        self.state.lock().stage == Progress::Over
     }
 
     /// Whether the session has ended; wakes the task when it does.
     pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
         let mut state = self.state.lock();
-        if state.stage == Stage::Over {
+        if state.stage == Progress::Over {
             return true;
         }
         if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
@@ -149,15 +149,15 @@ impl Connection for InFlight {
         let silenced = || self.gate.as_ref().is_none_or(Gate::silence);
         let mut told = Told { last_payload: state.last_payload, ..Told::default() };
         match state.stage {
-            Stage::Waiting => {
+            Progress::Waiting => {
                 told.requests = 1;
                 self.gate.as_ref().inspect(|gate| gate.retract());
             }
-            Stage::Answering => told.requests = u64::from(silenced()),
-            Stage::Tunnel => told.ended = silenced(),
-            Stage::Over => return Told::default(),
+            Progress::Answering => told.requests = u64::from(silenced()),
+            Progress::Tunnel => told.ended = silenced(),
+            Progress::Over => return Told::default(),
         }
-        state.stage = Stage::Over;
+        state.stage = Progress::Over;
         state.ending = Some(ending.clone());
         state.waker.take().inspect(Waker::wake_by_ref);
         told

@@ -19,14 +19,14 @@ const MOST: usize = 16;
 
 /// Where a request's informational answers go.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct Recipient {
     pub(crate) gate: Gate,
     /// `None`: the request belongs to no session.
     pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) endpoint: Arc<Endpoint>,
 }
 
-impl Client {
+impl Recipient {
     fn pass(&self, status: StatusCode, mut headers: HeaderMap) {
         head::informational(&mut headers, &self.endpoint.response_headers);
         let head = encode(status, &headers);
@@ -41,13 +41,13 @@ impl Client {
 /// everything else for the client.
 pub(crate) struct Watcher {
     upload: Option<Arc<Upload>>,
-    client: Option<Client>,
+    client: Option<Recipient>,
     passed: AtomicUsize,
 }
 
 impl Watcher {
     /// `None` if nobody would hear of it.
-    pub(crate) fn new(request: &Request<RequestBody>, client: Option<&Client>) -> Option<Self> {
+    pub(crate) fn new(request: &Request<RequestBody>, client: Option<&Recipient>) -> Option<Self> {
         let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
         let is_heard = upload.is_some() || client.is_some();
         is_heard.then(|| Self { upload, client: client.cloned(), passed: AtomicUsize::new(0) })

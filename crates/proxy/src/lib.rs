@@ -5,6 +5,7 @@
 //! (auth).
 
 mod access;
+mod account;
 mod answer;
 mod apis;
 mod async_answer;
@@ -19,7 +20,6 @@ mod limit;
 mod metrics;
 mod path;
 mod proxy;
-mod record;
 mod rejection;
 mod relay;
 mod routes;
@@ -42,9 +42,9 @@ pub use definition::{
 pub use fault::{Fault, Warning};
 pub use metrics::Metrics;
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
-pub use proxy::{Config, Proxy};
+pub use proxy::{Collaborators, Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
-pub use target::{Sent, Target, TargetError, TargetMaker};
+pub use target::{Target, TargetError, TargetFuture, TargetMaker};
 pub use time_limits::TimeLimits;
 pub use upstream::ServiceLimits;
-pub use waiting::{DeliverError, Expected, Full, TimedOut, Waiting, WaitingConfig};
+pub use waiting::{DeliverError, Expected, TimedOut, TooManyWaiting, Waiting, WaitingConfig};

@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use session::SessionName;
 
-use self::store::Store;
+use self::store::BucketStore;
 use crate::definition::{RateLimit, RateLimitBy};
 
 /// The most keys that have a bucket of their own: about 10 MB of them. All keys beyond share one.
@@ -31,7 +31,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 ///
 /// It knows at most 100,000 keys. Those whose buckets are full again, as those of new keys are, are shed from time to
 /// time; while there are too many others, all new keys together have one bucket of the same size.
-pub(crate) struct Limiter(Buckets<DefaultClock>);
+pub(crate) struct Limiter(KeyedLimiter<DefaultClock>);
 
 /// Too many requests: 429, and another may come after so many seconds, at least one (RFC 9110, section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,16 +40,16 @@ pub(crate) struct RetryAfter(pub(crate) u64);
 
 /// Who is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+enum LimitedParty {
     V4(Ipv4Addr),
     /// The first 64 bits: a single host has the rest to choose from (RFC 4291, section 2.5.1).
     V6(u64),
     Session(SessionName),
 }
 
-struct Buckets<C: Clock> {
+struct KeyedLimiter<C: Clock> {
     by: RateLimitBy,
-    limiter: RateLimiter<Key, Store<Key>, C, NoOpMiddleware<C::Instant>>,
+    limiter: RateLimiter<LimitedParty, BucketStore<LimitedParty>, C, NoOpMiddleware<C::Instant>>,
     /// When keys were last shed.
     shed: Mutex<C::Instant>,
     shed_every: Duration,
@@ -58,7 +58,7 @@ struct Buckets<C: Clock> {
 impl Limiter {
     /// All buckets are full.
     pub(crate) fn new(limit: RateLimit) -> Self {
-        Self(Buckets::new(limit, MOST_KEYS, DefaultClock::default()))
+        Self(KeyedLimiter::new(limit, MOST_KEYS, DefaultClock::default()))
     }
 
     /// Counts a request from this address, with a token of this session.
@@ -70,7 +70,7 @@ impl Limiter {
     }
 }
 
-impl Key {
+impl LimitedParty {
     fn new(by: RateLimitBy, address: IpAddr, session: Option<&SessionName>) -> Self {
         match (by, session, address.to_canonical()) {
             (RateLimitBy::Session, Some(session), _) => Self::Session(session.clone()),
@@ -80,7 +80,7 @@ impl Key {
     }
 }
 
-impl<C: Clock> Buckets<C> {
+impl<C: Clock> KeyedLimiter<C> {
     fn new(limit: RateLimit, most_keys: usize, clock: C) -> Self {
         let within = limit.within.min(LONGEST);
         let pace = (within / limit.requests.get()).max(Duration::from_nanos(1));
@@ -88,7 +88,7 @@ impl<C: Clock> Buckets<C> {
         let shed = Mutex::new(clock.now());
         Self {
             by: limit.by,
-            limiter: RateLimiter::new(quota, Store::new(most_keys), clock),
+            limiter: RateLimiter::new(quota, BucketStore::new(most_keys), clock),
             shed,
             // After this time a bucket that is not used is full. A second or more, so that shedding costs little.
             shed_every: within.clamp(Duration::from_secs(1), Duration::from_secs(60)),
@@ -99,7 +99,7 @@ impl<C: Clock> Buckets<C> {
         if self.limiter.len() >= FEW_KEYS {
             self.shed();
         }
-        self.limiter.check_key(&Key::new(self.by, address, session)).map_err(|until| {
+        self.limiter.check_key(&LimitedParty::new(self.by, address, session)).map_err(|until| {
             let wait = until.wait_time_from(self.limiter.clock().now());
             RetryAfter((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
         })

@@ -138,7 +138,7 @@ struct ByCacheResult {
 }
 
 metric::families! {
-    struct Families {
+    struct ProxyFamilies {
         /// Requests, by what became of them
         requests: Family<ByRequest, Counter> = "rig_proxy_requests_total";
         /// From the head of a request to the end of its answer, or to the 101 of an upgrade
@@ -159,7 +159,7 @@ metric::families! {
 
 /// The metrics of the proxy.
 pub struct Metrics {
-    families: Families,
+    families: ProxyFamilies,
     endpoints: RwLock<HashMap<EndpointLabels, Arc<ProxyEndpoint>>>,
     /// Endpoints beyond the limit.
     other: Arc<ProxyEndpoint>,
@@ -193,8 +193,8 @@ impl Metrics {
 
     /// Registers every family; nothing is counted yet.
     pub fn register(registry: &mut Registry) -> Self {
-        let families = Families::register(registry);
-        let Families { requests, durations, in_flight, token_cache, .. } = families.clone();
+        let families = ProxyFamilies::register(registry);
+        let ProxyFamilies { requests, durations, in_flight, token_cache, .. } = families.clone();
         let endpoint_families = EndpointFamilies { requests, durations, in_flight };
         let unmatched = |method: &str| {
             let none: Arc<str> = NONE.into();

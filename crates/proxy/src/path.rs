@@ -33,14 +33,14 @@ pub struct Pattern {
 /// What a service gets instead of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replacement {
-    path: Vec<Part>,
+    path: Vec<ReplacementPart>,
     /// With its `?`; captures stay single values there.
-    query: Vec<Part>,
+    query: Vec<ReplacementPart>,
 }
 
 /// A piece of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum ReplacementPart {
     Text(String),
     Capture(usize),
 }
@@ -109,7 +109,7 @@ impl Pattern {
         for part in
             replacement.iter().flat_map(|replacement| replacement.path.iter().chain(&replacement.query))
         {
-            if let Part::Capture(number) = part
+            if let ReplacementPart::Capture(number) = part
                 && *number > captures
             {
                 return Err(PatternError::Capture(*number, captures));
@@ -152,9 +152,11 @@ impl Pattern {
             view.texts().find_map(|text| Some(Captured { view, text, captures: regex.captures(text)? }))
         });
         let value = |part| match part {
-            &Part::Capture(0) => view.served(),
-            Part::Capture(number) => captured.as_ref().map_or("", |captured| captured.part(*number)),
-            Part::Text(text) => text,
+            &ReplacementPart::Capture(0) => view.served(),
+            ReplacementPart::Capture(number) => {
+                captured.as_ref().map_or("", |captured| captured.part(*number))
+            }
+            ReplacementPart::Text(text) => text,
         };
         let mut rewritten = String::with_capacity(view.served().len() + 16);
         path.iter().for_each(|part| rewritten.push_str(value(part)));
@@ -168,9 +170,11 @@ impl Pattern {
         }
         for part in query {
             match part {
-                Part::Text(text) => rewritten.push_str(text),
+                ReplacementPart::Text(text) => rewritten.push_str(text),
                 // It must not begin another parameter.
-                Part::Capture(_) => rewritten.push_str(&value(part).replace('&', "%26").replace(';', "%3B")),
+                ReplacementPart::Capture(_) => {
+                    rewritten.push_str(&value(part).replace('&', "%26").replace(';', "%3B"))
+                }
             }
         }
         Ok(Cow::Owned(rewritten))
@@ -210,7 +214,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn parts(replacement: &str) -> Vec<Part> {
+fn parts(replacement: &str) -> Vec<ReplacementPart> {
     let mut parts = Vec::new();
     let mut text = String::new();
     let mut chars = replacement.chars();
@@ -222,16 +226,16 @@ fn parts(replacement: &str) -> Vec<Part> {
         match chars.next() {
             Some(digit) if digit.is_ascii_digit() => {
                 if !text.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut text)));
+                    parts.push(ReplacementPart::Text(std::mem::take(&mut text)));
                 }
-                parts.push(Part::Capture(digit as usize - '0' as usize));
+                parts.push(ReplacementPart::Capture(digit as usize - '0' as usize));
             }
             Some('\\') | None => text.push('\\'),
             Some(other) => text.extend(['\\', other]),
         }
     }
     if !text.is_empty() {
-        parts.push(Part::Text(text));
+        parts.push(ReplacementPart::Text(text));
     }
     parts
 }

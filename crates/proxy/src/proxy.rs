@@ -12,13 +12,13 @@ use session::Sessions;
 use telemetry::{Report, Reporter, TraceContext};
 
 use crate::access::Access;
+use crate::account::Account;
 use crate::answer;
 use crate::apis::Apis;
 use crate::exchange::{Exchange, Prepared};
 use crate::head;
 use crate::metrics::{Metrics, ProxyEndpoint};
 use crate::path::PathView;
-use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::table::Route;
 use crate::upstream::ServiceLimits;
@@ -40,6 +40,22 @@ pub struct Config {
     pub memory: Arc<Memory>,
 }
 
+/// What a proxy works with.
+pub struct Collaborators {
+    /// The definitions that are served.
+    pub apis: Arc<Apis>,
+    /// Requests that wait for an asynchronous answer.
+    pub waiting: Arc<Waiting>,
+    /// Verifies the tokens of requests.
+    pub verifier: Arc<Verifier>,
+    /// Knows which sessions are revoked; requests in flight are registered there.
+    pub sessions: Sessions,
+    /// What the proxy counts.
+    pub metrics: Arc<Metrics>,
+    /// Writes the request log and the spans.
+    pub reporter: Arc<Reporter>,
+}
+
 /// The proxy of a node.
 pub struct Proxy {
     pub(crate) config: Config,
@@ -51,16 +67,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for these APIs.
-    pub fn new(
-        config: Config,
-        apis: Arc<Apis>,
-        waiting: Arc<Waiting>,
-        verifier: Arc<Verifier>,
-        sessions: Sessions,
-        metrics: Arc<Metrics>,
-        reporter: Arc<Reporter>,
-    ) -> Self {
+    /// A proxy that has no connections yet.
+    pub fn new(config: Config, collaborators: Collaborators) -> Self {
+        let Collaborators { apis, waiting, verifier, sessions, metrics, reporter } = collaborators;
         metrics.watch(&apis, &waiting);
         let access = Access::new(verifier, sessions, metrics.clone());
         Self { config, apis, waiting, access, metrics, reporter }
@@ -90,15 +99,15 @@ impl Proxy {
         let origin = Cors::asking(request.headers()).cloned();
         let origin = origin.as_ref();
         // What comes before the service is asked is done there, so that its leftovers are not carried along here.
-        let (route, prepared, mut record) = match self.begin(request, &peer, origin) {
+        let (route, prepared, mut account) = match self.begin(request, &peer, origin) {
             Ok(begun) => begun,
             Err(answer) => return *answer,
         };
         let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
         // Boxed: the listener moves the future of a request about before it runs.
-        match Box::pin(exchange.run(prepared, &mut record)).await {
+        match Box::pin(exchange.run(prepared, &mut account)).await {
             Ok(answer) => answer,
-            Err(refusal) => self.refuse(refusal, record, origin),
+            Err(refusal) => self.refuse(refusal, account, origin),
         }
     }
 
@@ -108,13 +117,13 @@ impl Proxy {
         request: Request<ClientBody>,
         peer: &Peer,
         origin: Option<&HeaderValue>,
-    ) -> Result<(Arc<Route>, Prepared, Record), Box<Answer>> {
+    ) -> Result<(Arc<Route>, Prepared, Account), Box<Answer>> {
         let (head, body) = request.into_parts();
         let target = head.uri.clone();
         let trace = self.reporter.trace(&head.headers);
         let unmatched = || {
             let counters = self.metrics.unmatched(head.method.as_str());
-            self.record(counters, &head, peer, trace)
+            self.account(counters, &head, peer, trace)
         };
         // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
@@ -136,23 +145,29 @@ impl Proxy {
             }
             Err(refusal) => return Err(Box::new(self.refuse(Rejection::Path(refusal), unmatched(), origin))),
         };
-        let mut record = self.record(route.counters(&self.metrics), &head, peer, trace);
+        let mut account = self.account(route.counters(&self.metrics), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
-            return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), record)));
+            return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), account)));
         }
         let exchange = Exchange { proxy: self, route: &route, peer, origin };
         let prepared = match route.pattern.rewrite(&path) {
-            Ok(path) => exchange.prepare(head, &path, body, trace, &mut record),
+            Ok(path) => exchange.prepare(head, &path, body, trace, &mut account),
             Err(refusal) => Err(Rejection::Path(refusal)),
         };
         match prepared {
-            Ok(prepared) => Ok((route, prepared, record)),
-            Err(refusal) => Err(Box::new(self.refuse(refusal, record, origin))),
+            Ok(prepared) => Ok((route, prepared, account)),
+            Err(refusal) => Err(Box::new(self.refuse(refusal, account, origin))),
         }
     }
 
-    fn record(&self, counters: Arc<ProxyEndpoint>, head: &Parts, peer: &Peer, trace: TraceContext) -> Record {
-        let mut record = Record::new(counters.clone());
+    fn account(
+        &self,
+        counters: Arc<ProxyEndpoint>,
+        head: &Parts,
+        peer: &Peer,
+        trace: TraceContext,
+    ) -> Account {
+        let mut account = Account::new(counters.clone());
         if self.reporter.wants(&trace) {
             let report = Report {
                 method: head.method.clone(),
@@ -171,20 +186,20 @@ impl Proxy {
                 took: Duration::ZERO,
                 call: None,
             };
-            record.tell(self.reporter.clone(), report);
+            account.tell(self.reporter.clone(), report);
         }
-        record
+        account
     }
 
-    fn preflight(&self, asked: &HeaderMap, methods: &[Method], mut record: Record) -> Answer {
+    fn preflight(&self, asked: &HeaderMap, methods: &[Method], mut account: Account) -> Answer {
         let answer = answer::preflight(asked, methods, &self.config.cors);
-        record.answered(answer.status());
-        record.whole();
+        account.answered(answer.status());
+        account.whole();
         Answer::Response(answer)
     }
 
-    fn refuse(&self, refusal: Rejection, record: Record, origin: Option<&HeaderValue>) -> Answer {
-        record.refused(&refusal);
+    fn refuse(&self, refusal: Rejection, account: Account, origin: Option<&HeaderValue>) -> Answer {
+        account.refused(&refusal);
         Answer::Response(refusal.answer(&self.config.cors, origin))
     }
 }

@@ -11,9 +11,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use listener::BoxError;
 use session::Registration;
 
+use crate::account::Account;
 use crate::head;
 use crate::in_flight::{Cancelled, InFlight, Over};
-use crate::record::Record;
 use crate::upstream::{AnswerBody, Link, Upstream};
 
 /// Bytes of a body that are read and thrown away, at the most.
@@ -31,7 +31,7 @@ pub(crate) struct Relay {
     /// All of it has come.
     ended: bool,
     session: UntilSent,
-    record: Record,
+    account: Account,
 }
 
 /// A request's place in its sessions.
@@ -71,11 +71,11 @@ impl Relay {
         (upstream, server): (Arc<Upstream>, usize),
         idle: Duration,
         session: Option<InSession>,
-        record: Record,
+        account: Account,
     ) -> Self {
         link.moved(idle);
         let session = UntilSent(session);
-        Self { body, link: Some(link), upstream, server, idle, ended: false, session, record }
+        Self { body, link: Some(link), upstream, server, idle, ended: false, session, account }
     }
 
     /// Reads what nobody wants, so that the connection can be used again; of a long body only the beginning.
@@ -112,7 +112,7 @@ impl Body for Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Err(over) = this.session.check(cx) {
-            this.record.killed();
+            this.account.killed();
             return Poll::Ready(Some(Err(Cancelled::from(over).into())));
         }
         let Some(link) = &mut this.link else { return Poll::Ready(None) };
@@ -127,18 +127,18 @@ impl Body for Relay {
                 if let Some(session) = &this.session.0
                     && let Err(over) = session.in_flight.payload()
                 {
-                    this.record.killed();
+                    this.account.killed();
                     return Poll::Ready(Some(Err(Cancelled::from(over).into())));
                 }
             }
             Poll::Ready(Some(Err(_))) => {
-                this.record.failed(Some(&this.upstream.broke_off(this.server)));
-                this.record.broken();
+                this.account.failed(Some(&this.upstream.broke_off(this.server)));
+                this.account.broken();
                 this.link = None;
             }
             Poll::Ready(None) => {
                 this.ended = true;
-                this.record.whole();
+                this.account.whole();
                 this.give_back();
             }
         }
@@ -157,9 +157,9 @@ impl Body for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if self.has_ended() {
-            self.record.whole();
+            self.account.whole();
         } else if self.session.0.as_ref().is_some_and(|session| session.in_flight.has_ended()) {
-            self.record.killed();
+            self.account.killed();
         }
         self.give_back();
     }
@@ -169,12 +169,12 @@ impl Drop for Relay {
 pub(crate) struct Whole {
     body: Full<Bytes>,
     session: UntilSent,
-    record: Record,
+    account: Account,
 }
 
 impl Whole {
-    pub(crate) fn new(body: Bytes, session: Option<InSession>, record: Record) -> Self {
-        Self { body: Full::new(body), session: UntilSent(session), record }
+    pub(crate) fn new(body: Bytes, session: Option<InSession>, account: Account) -> Self {
+        Self { body: Full::new(body), session: UntilSent(session), account }
     }
 }
 
@@ -187,7 +187,7 @@ impl Body for Whole {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Err(over) = self.session.check(cx) {
-            self.record.killed();
+            self.account.killed();
             return Poll::Ready(Some(Err(Cancelled::from(over).into())));
         }
         Pin::new(&mut self.body).poll_frame(cx).map_err(|never| match never {})
@@ -205,7 +205,7 @@ impl Body for Whole {
 impl Drop for Whole {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
-            self.record.whole();
+            self.account.whole();
         }
     }
 }

@@ -17,7 +17,7 @@ use http::Method;
 use memchr::{memchr_iter, memrchr};
 
 use crate::path::{PathRefusal, PathRules, PathView, Pattern, Rule, fold};
-use group::Group;
+use group::CandidateGroup;
 
 /// The most overlaps that are told.
 const MOST_OVERLAPS: usize = 100;
@@ -48,7 +48,7 @@ pub struct Routes<T> {
 /// The endpoints of one method.
 #[derive(Debug, Default)]
 struct Set {
-    groups: HashMap<Box<str>, Group>,
+    groups: HashMap<Box<str>, CandidateGroup>,
     /// The most slashes in a key of `groups`.
     depth: usize,
 }
@@ -86,7 +86,7 @@ impl<T: Routed> Routes<T> {
         let by_method = members.into_iter().map(|(method, groups)| {
             let depth = groups.keys().map(|key| slashes(key)).max().unwrap_or(0);
             let groups = groups.into_iter().map(|(key, numbers)| {
-                let group = Group::new(key.len(), numbers, &endpoints);
+                let group = CandidateGroup::new(key.len(), numbers, &endpoints);
                 (key, group)
             });
             (method, Set { groups: groups.collect(), depth })
@@ -176,7 +176,7 @@ impl Set {
     /// The groups that a path can belong to, the most specific first. A pattern of a group whose key is longer begins with
     /// that key, one of a group whose key is shorter has something variable before its next slash: so all of the first
     /// begin with more than any of the second.
-    fn groups_of<'a>(&'a self, folded: &'a str) -> impl Iterator<Item = &'a Group> {
+    fn groups_of<'a>(&'a self, folded: &'a str) -> impl Iterator<Item = &'a CandidateGroup> {
         let deepest = memchr_iter(b'/', folded.as_bytes()).take(self.depth).last().map_or(0, |at| at + 1);
         let ends = successors(Some(deepest), |end| {
             let before = end.checked_sub(1)?;

@@ -27,11 +27,11 @@ pub trait Target: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Fails if the request was not taken.
-    fn send(&self, request: Request<Body>, limits: TimeLimits) -> Sent<'_>;
+    fn send(&self, request: Request<Body>, limits: TimeLimits) -> TargetFuture<'_>;
 }
 
 /// What [`Target::send`] returns.
-pub type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TargetError>> + Send + 'a>>;
+pub type TargetFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TargetError>> + Send + 'a>>;
 
 /// Why a target gives no answer. The client learns the status; the text is for the request log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

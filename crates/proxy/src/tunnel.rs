@@ -7,8 +7,8 @@ use http::Response;
 use listener::{Answer, Raw};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
+use crate::account::Account;
 use crate::informational;
-use crate::record::Record;
 use crate::relay::InSession;
 use crate::upstream::Io;
 
@@ -18,11 +18,11 @@ pub(crate) fn open<B>(
     service: Io,
     early: Bytes,
     session: Option<InSession>,
-    mut record: Record,
+    mut account: Account,
 ) -> Answer {
     let mut head = informational::encode(answer.status(), answer.headers());
     head.extend_from_slice(&early);
-    record.upgraded();
+    account.upgraded();
     Answer::Takeover(Box::new(move |raw: Raw| {
         tokio::spawn(async move {
             let killed = async {
@@ -33,8 +33,8 @@ pub(crate) fn open<B>(
             };
             tokio::select! {
                 // However it ends, it has ended.
-                _ = run(raw, service, &head) => record.whole(),
-                () = killed => record.killed(),
+                _ = run(raw, service, &head) => account.whole(),
+                () = killed => account.killed(),
             }
         });
     }))

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::body::{BodyFault, RequestBody, Upload};
 use crate::definition::{TargetConfig, UpstreamConfig};
-use crate::informational::{Client, Watcher};
+use crate::informational::{Recipient, Watcher};
 use crate::metrics::Metrics;
 use crate::rejection::Rejection;
 use crate::target::TargetError;
@@ -34,12 +34,12 @@ use crate::time_limits::{Awaited, TimeLimits};
 use balance::Balancer;
 pub(crate) use connect::Io;
 use copy::Copy;
-pub(crate) use failure::{Failure, Kind};
+pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{AnswerBody, Link, SendError};
 pub(crate) use respelling::RawTarget;
 use server::Server;
-pub(crate) use streams::Place;
-use tls::Tls;
+pub(crate) use streams::StreamPermit;
+use tls::ClientTls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
 /// A request that has not reached any server for so long does not look for another one.
@@ -92,7 +92,7 @@ impl Failed {
         match awaited {
             Awaited::Client(_) => Self { rejection: Rejection::ClientSilent, reason: None },
             Awaited::Service(_) | Awaited::Answer(_) => {
-                let reason = Some(Failure::new(Kind::Silent, ""));
+                let reason = Some(Failure::new(FailureKind::Silent, ""));
                 Self { rejection: Rejection::ServiceSilent, reason }
             }
         }
@@ -104,8 +104,8 @@ impl Failed {
             return Self { rejection, reason: None };
         }
         let (rejection, kind) = match error {
-            TargetError::Unreachable(_) => (Rejection::Unreachable, Kind::Connect),
-            TargetError::Busy(_) => (Rejection::Busy, Kind::Busy),
+            TargetError::Unreachable(_) => (Rejection::Unreachable, FailureKind::Connect),
+            TargetError::Busy(_) => (Rejection::Busy, FailureKind::Busy),
         };
         Self { rejection, reason: Some(Failure::new(kind, error)) }
     }
@@ -119,7 +119,7 @@ pub(crate) struct Upstream {
     pub(crate) config: UpstreamConfig,
     servers: Vec<Server>,
     balancer: Balancer,
-    tls: Option<Tls>,
+    tls: Option<ClientTls>,
     /// Ask the servers whether they are well; they end with this.
     checks: OnceLock<JoinSet<()>>,
 }
@@ -144,7 +144,7 @@ impl Upstream {
         system: &SystemRoots,
     ) -> Result<Self, TlsFault> {
         let is_https = config.targets.iter().any(|target| target.scheme == Scheme::HTTPS);
-        let tls = is_https.then(|| Tls::load(&config.tls, config.http2, system)).transpose()?;
+        let tls = is_https.then(|| ClientTls::load(&config.tls, config.http2, system)).transpose()?;
         Ok(Self {
             api: api.clone(),
             config: config.clone(),
@@ -178,7 +178,7 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
-        client: Option<&Client>,
+        client: Option<&Recipient>,
         time_limits: TimeLimits,
         limits: &ServiceLimits,
         memory: &Arc<Memory>,
@@ -198,10 +198,10 @@ impl Upstream {
                 Ok(link) => link,
                 Err(failure) => {
                     self.complain(server, &failure);
-                    if failure.kind == Kind::Exhausted {
+                    if failure.kind == FailureKind::Exhausted {
                         return Err(Failed { rejection: Rejection::Exhausted, reason: Some(failure) });
                     }
-                    if failure.kind != Kind::Busy {
+                    if failure.kind != FailureKind::Busy {
                         self.failed(at);
                     }
                     reason = Some(failure);
@@ -233,7 +233,7 @@ impl Upstream {
                     return Ok(Answered { response, link, server: at });
                 }
                 Ok(_) => {
-                    let failure = Failure::new(Kind::Head, link::HEAD_LIMITS);
+                    let failure = Failure::new(FailureKind::Head, link::HEAD_LIMITS);
                     return Err(self.give_up(at, &SendError::Garbage(failure), upload.as_deref()));
                 }
                 Err(SendError::NotSent(unsent)) if resent < most => {
@@ -270,7 +270,7 @@ impl Upstream {
             }
         }
         let rejection = match &reason {
-            Some(failure) if failure.kind == Kind::Busy => Rejection::Busy,
+            Some(failure) if failure.kind == FailureKind::Busy => Rejection::Busy,
             _ => Rejection::Unreachable,
         };
         Err(Failed { rejection, reason })
@@ -280,13 +280,13 @@ impl Upstream {
     fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
         let rejection = rejection(error, upload);
         if rejection == Rejection::NoRoom {
-            return Failed { rejection, reason: Some(Failure::new(Kind::NoRoom, "")) };
+            return Failed { rejection, reason: Some(Failure::new(FailureKind::NoRoom, "")) };
         }
         let reason = match error {
             _ if upload.and_then(Upload::fault).is_some() => None,
             SendError::ClientSilent => None,
-            SendError::ServiceSilent => Some(Failure::new(Kind::Silent, "")),
-            SendError::NotSent(_) => Some(Failure::new(Kind::Closed, "nothing was sent")),
+            SendError::ServiceSilent => Some(Failure::new(FailureKind::Silent, "")),
+            SendError::NotSent(_) => Some(Failure::new(FailureKind::Closed, "nothing was sent")),
             SendError::Unprocessed(failure) | SendError::Closed(failure) | SendError::Garbage(failure) => {
                 Some(failure.clone())
             }
@@ -307,14 +307,14 @@ impl Upstream {
 
     /// Notes that the body of an answer has broken off; returns why, for the request log.
     pub(crate) fn broke_off(&self, at: usize) -> Failure {
-        let failure = Failure::new(Kind::Body, "");
+        let failure = Failure::new(FailureKind::Body, "");
         self.complain(&self.servers[at], &failure);
         failure
     }
 
     /// Notes that an answer cannot be passed on; returns what the client is told.
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
-        let failure = Failure::new(Kind::Protocol, detail);
+        let failure = Failure::new(FailureKind::Protocol, detail);
         self.complain(&self.servers[at], &failure);
         Failed { rejection: Rejection::Unreachable, reason: Some(failure) }
     }

@@ -50,7 +50,7 @@ pub struct Expected {
 /// No more requests may wait at once; the next is answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests wait for an asynchronous answer.")]
-pub struct Full;
+pub struct TooManyWaiting;
 
 /// No answer came in time: 504.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,12 +99,12 @@ impl Waiting {
     ///
     /// # Errors
     /// As many wait as may.
-    pub fn expect(self: &Arc<Self>) -> Result<Expected, Full> {
+    pub fn expect(self: &Arc<Self>) -> Result<Expected, TooManyWaiting> {
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut requests = self.requests.lock();
             if requests.waiting.len() >= self.config.most {
-                return Err(Full);
+                return Err(TooManyWaiting);
             }
             let number = requests.next;
             requests.next += 1;

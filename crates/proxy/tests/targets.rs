@@ -13,8 +13,8 @@ use listener::{Answer, App, Body, ClientBody, Limits, Listener, Peer, Places, Wh
 use memory::Memory;
 use metric::Registry;
 use rig_proxy::{
-    Apis, AsyncAnswer, Config, Definitions, MemoryStore, Metrics, Proxy, Sent, ServiceLimits, Target,
-    TargetError, TimeLimits, Waiting, WaitingConfig,
+    Apis, AsyncAnswer, Collaborators, Config, Definitions, MemoryStore, Metrics, Proxy, ServiceLimits,
+    Target, TargetError, TargetFuture, TimeLimits, Waiting, WaitingConfig,
 };
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
@@ -36,7 +36,7 @@ impl Target for Broker {
         "broker"
     }
 
-    fn send(&self, request: Request<Body>, _: TimeLimits) -> Sent<'_> {
+    fn send(&self, request: Request<Body>, _: TimeLimits) -> TargetFuture<'_> {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let unreachable = |error: &dyn ToString| TargetError::Unreachable(error.to_string());
@@ -123,16 +123,16 @@ impl World {
         let seal = Seal::new(None, Purpose::Correlation, Incarnation::unnamed());
         let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal));
         let mut registry = Registry::default();
-        let proxy = Proxy::new(
-            config,
-            Arc::new(apis.expect("it can be served").0),
-            waiting.clone(),
-            Arc::new(Verifier::new(&tokens).expect("no key")),
-            Sessions::new(session::Config::default(), MemoryLog::default())
-                .expect("there is nothing to load"),
-            Arc::new(Metrics::register(&mut registry)),
-            Arc::new(Reporter::new(false, None)),
-        );
+        let sessions = Sessions::new(session::Config::default(), MemoryLog::default());
+        let collaborators = Collaborators {
+            apis: Arc::new(apis.expect("it can be served").0),
+            waiting: waiting.clone(),
+            verifier: Arc::new(Verifier::new(&tokens).expect("no key")),
+            sessions: sessions.expect("there is nothing to load"),
+            metrics: Arc::new(Metrics::register(&mut registry)),
+            reporter: Arc::new(Reporter::new(false, None)),
+        };
+        let proxy = Proxy::new(config, collaborators);
         let listener = Listener::bind(listener::Config {
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,

@@ -13,7 +13,7 @@ use journal::Journal;
 use listener::{App, Listener, Places, Tls, WhenFull};
 use metric::Registry;
 use node::{Node, Tasks};
-use proxy::{Apis, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
+use proxy::{Apis, Collaborators, Definitions, FileStore, MemoryStore, Proxy, Store, Waiting};
 use session::{MemoryLog, Sessions};
 use telemetry::{Reporter, Spans, start_logging};
 use tokio::sync::watch;
@@ -100,12 +100,14 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     });
     let proxy = Proxy::new(
         settings.proxy,
-        apis.clone(),
-        waiting.clone(),
-        settings.verifier.clone(),
-        sessions.clone(),
-        Arc::new(proxy::Metrics::register(&mut registry)),
-        reporter,
+        Collaborators {
+            apis: apis.clone(),
+            waiting: waiting.clone(),
+            verifier: settings.verifier.clone(),
+            sessions: sessions.clone(),
+            metrics: Arc::new(proxy::Metrics::register(&mut registry)),
+            reporter,
+        },
     );
     let proxy = Arc::new(proxy);
     let canary = Metrics::register(&mut registry);

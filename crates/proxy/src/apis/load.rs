@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::definitions::{check_bounds, list};
 use super::served::Served;
 use super::store::{Revision, Store, StoreError};
-use super::stored::Stored;
+use super::stored::StoredApis;
 use super::{Apis, Definitions, Standing, Variables, by_id, now};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
@@ -73,7 +73,7 @@ impl Apis {
         let stand = |api: &Arc<Api>| Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
         let mut standing: BTreeMap<_, _> = of_file.iter().map(|api| (api.id.clone(), stand(api))).collect();
         let (name, saved) = (store.name(), store.load()?);
-        let stored = Stored::read(&name, saved.as_ref())?;
+        let stored = StoredApis::read(&name, saved.as_ref())?;
         let mut warnings = overlay(&mut standing, stored, &name, &variables)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
@@ -102,7 +102,7 @@ impl Apis {
 /// that of the store.
 pub(super) fn overlay(
     standing: &mut BTreeMap<Arc<str>, Standing>,
-    stored: Stored,
+    stored: StoredApis,
     name: &str,
     variables: &Variables,
 ) -> Result<Vec<Warning>, LoadError> {

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use super::definitions::{check_bounds, list};
 use super::load::overlay;
 use super::store::{Revision, Saved, StoreError};
-use super::stored::Stored;
+use super::stored::StoredApis;
 use super::{Apis, ChangeError, LoadError, Standing, now};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
@@ -72,7 +72,7 @@ impl Apis {
                 Err(error @ (ChangeError::Faults(_) | ChangeError::Store(_))) => return Err(error),
             };
             let (table, of_table) = self.compile(&standing).map_err(ChangeError::Faults)?;
-            let bytes = Stored::over(&file, &standing).to_bytes();
+            let bytes = StoredApis::over(&file, &standing).to_bytes();
             let revision = match self.store.save(&bytes, before.revision) {
                 Ok(revision) => revision,
                 Err(StoreError::Conflict { .. }) => {
@@ -127,7 +127,7 @@ impl Apis {
             LoadError::Store(error) => error,
             error => StoreError::Unusable { name: name.clone(), reason: error.to_string() },
         };
-        let stored = Stored::read(&name, Some(saved))?;
+        let stored = StoredApis::read(&name, Some(saved))?;
         let now = now();
         let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
             let same = before

@@ -16,21 +16,21 @@ pub(super) const FORMAT: u64 = 1;
 /// What the internal port changed.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stored {
+pub(super) struct StoredApis {
     format: u64,
-    pub(super) apis: BTreeMap<String, Entry>,
+    pub(super) apis: BTreeMap<String, StoredApi>,
 }
 
 /// A definition that was changed, or without a document one of the file that was deleted.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct StoredApi {
     pub(super) document: Option<Map<String, Value>>,
     pub(super) ref_number: u64,
     pub(super) timestamp: String,
 }
 
-impl Stored {
+impl StoredApis {
     /// What makes a set of definitions of those of the file.
     pub(super) fn over(file: &BTreeMap<Arc<str>, Arc<Api>>, standing: &BTreeMap<Arc<str>, Standing>) -> Self {
         // One that was changed and changed back stays stored: its number goes on.
@@ -38,7 +38,7 @@ impl Stored {
             standing.ref_number > 0 || file.get(*id).map(|api| &api.document) != Some(&standing.api.document)
         });
         let changed = changed.map(|(id, standing)| {
-            let entry = Entry {
+            let entry = StoredApi {
                 document: Some(standing.api.document.clone()),
                 ref_number: standing.ref_number,
                 timestamp: standing.timestamp.clone(),
@@ -48,14 +48,14 @@ impl Stored {
         let deleted = file
             .keys()
             .filter(|id| !standing.contains_key(*id))
-            .map(|id| (id.to_string(), Entry { document: None, ref_number: 0, timestamp: super::now() }));
+            .map(|id| (id.to_string(), StoredApi { document: None, ref_number: 0, timestamp: super::now() }));
         Self { format: FORMAT, apis: changed.chain(deleted).collect() }
     }
 
     /// Reads what a store holds; nothing if it holds none.
     ///
     /// # Errors
-    /// Fails if the bytes are not what [`Stored::to_bytes`] writes. `name` is that of the store.
+    /// Fails if the bytes are not what [`StoredApis::to_bytes`] writes. `name` is that of the store.
     pub(super) fn read(name: &str, saved: Option<&Saved>) -> Result<Self, StoreError> {
         let Some(Saved { bytes, .. }) = saved else {
             return Ok(Self { format: FORMAT, apis: BTreeMap::new() });

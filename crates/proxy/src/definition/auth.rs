@@ -3,7 +3,7 @@
 use ::auth::TokenSources;
 use http::HeaderName;
 
-use super::members::Members;
+use super::members::MemberReader;
 
 /// The longest name of a header, parameter or cookie, in bytes.
 const MAX_NAME: usize = 255;
@@ -22,7 +22,7 @@ pub(super) enum AuthType {
     Wrong,
 }
 
-pub(super) fn auth_type(api: &Members<'_>) -> AuthType {
+pub(super) fn auth_type(api: &MemberReader<'_>) -> AuthType {
     match api.value("auth_type").and_then(|value| value.as_str()) {
         Some("none") => AuthType::None,
         Some("jwt") => AuthType::Jwt,
@@ -33,7 +33,7 @@ pub(super) fn auth_type(api: &Members<'_>) -> AuthType {
     }
 }
 
-pub(super) fn sources(auth: &Members<'_>) -> TokenSources {
+pub(super) fn sources(auth: &MemberReader<'_>) -> TokenSources {
     auth.only(&["use_header", "header_name", "use_query", "query_name", "use_cookie", "cookie_name"]);
     let header = named(auth, "use_header", "header_name").and_then(|name| {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
@@ -55,7 +55,7 @@ pub(super) fn sources(auth: &Members<'_>) -> TokenSources {
 }
 
 /// The name of a place, where the place is used.
-fn named<'a>(auth: &Members<'a>, switch: &str, name: &str) -> Option<&'a str> {
+fn named<'a>(auth: &MemberReader<'a>, switch: &str, name: &str) -> Option<&'a str> {
     let used = auth.flag(switch, false);
     match auth.value(name) {
         None => {}

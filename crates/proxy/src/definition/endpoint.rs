@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
 use super::auth::{AuthType, ONLY_JWT};
-use super::members::Members;
+use super::members::MemberReader;
 use super::parse::MAX_ID;
 use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
 use crate::path::Pattern;
@@ -69,7 +69,7 @@ const OF_THE_HOP: &[&str] = &[
 const BROKERS: [&str; 3] = ["kafka", "kinesis", "nats"];
 
 pub(super) fn read(
-    members: &Members<'_>,
+    members: &MemberReader<'_>,
     added: &[(HeaderName, HeaderValue)],
     auth_type: AuthType,
 ) -> Option<Endpoint> {
@@ -118,7 +118,7 @@ pub(super) fn read(
 }
 
 /// In upper case, as all methods of the registry are (RFC 9110, section 16.1.1): definitions may have any case (RIG).
-fn read_method(members: &Members<'_>, text: &str) -> Option<Method> {
+fn read_method(members: &MemberReader<'_>, text: &str) -> Option<Method> {
     let method = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
     method.map_err(|_| members.fault("method", "must be a method (RFC 9110)")).ok()
 }
@@ -129,7 +129,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// `target`, `topic` and `schema`: RIG's rules, and what is not here yet.
-fn target(members: &Members<'_>) {
+fn target(members: &MemberReader<'_>) {
     let target = members.text("target", MAX_ID);
     match target {
         Some(broker) if BROKERS.contains(&broker) => {
@@ -146,7 +146,7 @@ fn target(members: &Members<'_>) {
     }
 }
 
-fn response_from(members: &Members<'_>) -> ResponseFrom {
+fn response_from(members: &MemberReader<'_>) -> ResponseFrom {
     match members.text("response_from", MAX_ID) {
         None | Some("http") => ResponseFrom::Http,
         Some("http_async") => ResponseFrom::HttpAsync,
@@ -167,10 +167,10 @@ fn not_yet(broker: &str) -> String {
 }
 
 /// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG, but `Host` is always the target.
-pub(super) fn added_headers(version: &Members<'_>) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn added_headers(version: &MemberReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(map) = version.object("transform_request_headers") else { return Vec::new() };
     let pointer = version.pointer("transform_request_headers");
-    let transform = Members::new(map, &pointer, version.group(), version.findings());
+    let transform = MemberReader::new(map, &pointer, version.group(), version.findings());
     transform.only(&["add_headers"]);
     let headers = entries(&transform, "add_headers").into_iter().filter_map(|(name, value)| {
         let header = header(&transform, "add_headers", name, &[])?;
@@ -195,7 +195,7 @@ fn overruled(header: &HeaderName) -> Option<&'static str> {
 }
 
 /// The members of an object that maps names, if they are not too many.
-fn entries<'a>(members: &Members<'a>, list: &str) -> Vec<(&'a String, &'a Value)> {
+fn entries<'a>(members: &MemberReader<'a>, list: &str) -> Vec<(&'a String, &'a Value)> {
     let map: Option<&'a Map<String, Value>> = members.object(list);
     if map.is_some_and(|map| map.len() > MAX_LIST) {
         members.fault(list, format!("must have at most {MAX_LIST} members"));
@@ -204,7 +204,7 @@ fn entries<'a>(members: &Members<'a>, list: &str) -> Vec<(&'a String, &'a Value)
     map.into_iter().flatten().collect()
 }
 
-fn header(members: &Members<'_>, list: &str, name: &str, barred: &[&str]) -> Option<HeaderName> {
+fn header(members: &MemberReader<'_>, list: &str, name: &str, barred: &[&str]) -> Option<HeaderName> {
     let reason = match HeaderName::from_bytes(name.as_bytes()) {
         Ok(header) if OF_THE_HOP.contains(&header.as_str()) || barred.contains(&header.as_str()) => {
             "must not be set: the gateway decides about it"
@@ -216,7 +216,7 @@ fn header(members: &Members<'_>, list: &str, name: &str, barred: &[&str]) -> Opt
     None
 }
 
-fn header_value(members: &Members<'_>, list: &str, name: &str, value: &Value) -> Option<HeaderValue> {
+fn header_value(members: &MemberReader<'_>, list: &str, name: &str, value: &Value) -> Option<HeaderValue> {
     let header = value.as_str().filter(|text| text.len() <= MAX_HEADER);
     let header = header.and_then(|text| HeaderValue::from_str(text).ok());
     if header.is_none() {
@@ -229,7 +229,7 @@ fn header_value(members: &Members<'_>, list: &str, name: &str, value: &Value) ->
     header
 }
 
-fn claims(members: &Members<'_>, secured: bool) -> Vec<RequiredClaim> {
+fn claims(members: &MemberReader<'_>, secured: bool) -> Vec<RequiredClaim> {
     needs_secured(members, "claims", secured);
     let claims = entries(members, "claims").into_iter().filter_map(|(pointer, value)| {
         let place = || child(&members.pointer("claims"), pointer);
@@ -246,7 +246,7 @@ fn claims(members: &Members<'_>, secured: bool) -> Vec<RequiredClaim> {
     claims.collect()
 }
 
-fn forward_claims(members: &Members<'_>, secured: bool) -> Vec<(HeaderName, String)> {
+fn forward_claims(members: &MemberReader<'_>, secured: bool) -> Vec<(HeaderName, String)> {
     needs_secured(members, "forward_claims", secured);
     let claims = entries(members, "forward_claims").into_iter().filter_map(|(name, pointer)| {
         let header = header(members, "forward_claims", name, &["host", "forwarded", "via"])?;
@@ -260,7 +260,7 @@ fn forward_claims(members: &Members<'_>, secured: bool) -> Vec<(HeaderName, Stri
     claims.collect()
 }
 
-fn needs_secured(members: &Members<'_>, list: &str, secured: bool) {
+fn needs_secured(members: &MemberReader<'_>, list: &str, secured: bool) {
     if members.value(list).is_some() && !secured {
         members.fault(list, "must not be there without secured: true");
     }
@@ -272,10 +272,10 @@ fn is_pointer(text: &str) -> bool {
     text.starts_with('/') && text.len() <= MAX_PATTERN && escapes
 }
 
-fn rate_limit(members: &Members<'_>) -> Option<RateLimit> {
+fn rate_limit(members: &MemberReader<'_>) -> Option<RateLimit> {
     let map = members.object("rate_limit")?;
     let pointer = members.pointer("rate_limit");
-    let limit = Members::new(map, &pointer, members.group(), members.findings());
+    let limit = MemberReader::new(map, &pointer, members.group(), members.findings());
     limit.only(&["requests", "within_ms", "by"]);
     for name in ["requests", "within_ms"] {
         if limit.value(name).is_none() {
@@ -295,7 +295,7 @@ fn rate_limit(members: &Members<'_>) -> Option<RateLimit> {
     Some(RateLimit { requests: requests?, within: within?, by })
 }
 
-fn response_headers(members: &Members<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
+fn response_headers(members: &MemberReader<'_>) -> Vec<(HeaderName, Option<HeaderValue>)> {
     let headers = entries(members, "response_headers").into_iter().filter_map(|(name, value)| {
         let header = header(members, "response_headers", name, &[])?;
         if value.is_null() {

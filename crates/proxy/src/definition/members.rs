@@ -44,14 +44,14 @@ impl Findings {
 
 /// One object, and where it is.
 #[derive(Clone, Copy)]
-pub(super) struct Members<'a> {
+pub(super) struct MemberReader<'a> {
     map: &'a Map<String, Value>,
     pointer: &'a str,
     group: &'a str,
     findings: &'a Findings,
 }
 
-impl<'a> Members<'a> {
+impl<'a> MemberReader<'a> {
     pub(super) fn new(
         map: &'a Map<String, Value>,
         pointer: &'a str,

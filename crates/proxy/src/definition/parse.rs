@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::auth::TokenSources;
 use serde_json::{Map, Value, json};
 
-use super::members::{Findings, Members};
+use super::members::{Findings, MemberReader};
 use super::{Api, Endpoint, auth, endpoint, proxy};
 use crate::fault::{Fault, Warning};
 
@@ -93,7 +93,7 @@ fn read(
     findings: &Findings,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Option<Api> {
-    let top = Members::new(document, "", "api", findings);
+    let top = MemberReader::new(document, "", "api", findings);
     top.only(MEMBERS);
     let id = top.needed_text("id", MAX_ID);
     if id.is_some_and(|id| id.chars().any(char::is_control)) {
@@ -109,14 +109,17 @@ fn read(
         Some(Value::Object(map)) if map.is_empty() => absent(&top, "proxy"),
         Some(_) => top.object("proxy"),
     };
-    let proxy = proxy.map(|map| Members::new(map, "/proxy", "api", findings));
+    let proxy = proxy.map(|map| MemberReader::new(map, "/proxy", "api", findings));
     let upstream = proxy.as_ref().and_then(|proxy| proxy::read(proxy, environment));
     // Faults of an API without a name are told as those of the document.
     let owner = id.unwrap_or("api");
-    let auth_type = auth::auth_type(&Members::new(document, "", owner, findings));
-    let sources = top.object("auth").map(|map| auth::sources(&Members::new(map, "/auth", owner, findings)));
+    let auth_type = auth::auth_type(&MemberReader::new(document, "", owner, findings));
+    let sources =
+        top.object("auth").map(|map| auth::sources(&MemberReader::new(map, "/auth", owner, findings)));
     let endpoints = version(&top)
-        .map(|map| endpoints(&Members::new(map, "/version_data/default", "api", findings), owner, auth_type))
+        .map(|map| {
+            endpoints(&MemberReader::new(map, "/version_data/default", "api", findings), owner, auth_type)
+        })
         .unwrap_or_default();
     let secured = endpoints.iter().any(|endpoint| endpoint.secured);
     let nowhere = TokenSources::default();
@@ -134,13 +137,13 @@ fn read(
     })
 }
 
-fn absent<'a>(top: &Members<'a>, name: &str) -> Option<&'a Map<String, Value>> {
+fn absent<'a>(top: &MemberReader<'a>, name: &str) -> Option<&'a Map<String, Value>> {
     top.fault(name, "must be present");
     None
 }
 
 /// The one version that is served.
-fn version<'a>(top: &Members<'a>) -> Option<&'a Map<String, Value>> {
+fn version<'a>(top: &MemberReader<'a>) -> Option<&'a Map<String, Value>> {
     if top.value("version_data").is_none() {
         return absent(top, "version_data");
     }
@@ -150,7 +153,7 @@ fn version<'a>(top: &Members<'a>) -> Option<&'a Map<String, Value>> {
         top.fault("version_data", "must have at least one version, e.g. default");
         return None;
     }
-    let versions = Members::new(versions, "/version_data", "api", top.findings());
+    let versions = MemberReader::new(versions, "/version_data", "api", top.findings());
     for other in versions.map().keys().filter(|name| *name != "default") {
         versions.warn(other, "is not served: only the version default is, as in RIG");
     }
@@ -160,7 +163,7 @@ fn version<'a>(top: &Members<'a>) -> Option<&'a Map<String, Value>> {
     versions.object("default")
 }
 
-fn endpoints(version: &Members<'_>, owner: &str, auth_type: auth::AuthType) -> Vec<Endpoint> {
+fn endpoints(version: &MemberReader<'_>, owner: &str, auth_type: auth::AuthType) -> Vec<Endpoint> {
     version.only(&["endpoints", "transform_request_headers"]);
     let added = endpoint::added_headers(version);
     let Some(list) = version.value("endpoints").and_then(Value::as_array) else {
@@ -181,7 +184,7 @@ fn endpoints(version: &Members<'_>, owner: &str, auth_type: auth::AuthType) -> V
         };
         let id = map.get("id").and_then(Value::as_str).unwrap_or_default();
         let group = format!("{owner}/{}", id.chars().take(MAX_ID).collect::<String>());
-        let members = Members::new(map, &pointer, &group, version.findings());
+        let members = MemberReader::new(map, &pointer, &group, version.findings());
         if !id.is_empty() && !ids.insert(id) {
             members.fault("id", "must be unique");
         }

@@ -8,7 +8,7 @@ use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 use serde_json::Value;
 
-use super::members::Members;
+use super::members::MemberReader;
 use super::{Ejection, HealthCheck, TargetConfig, TlsFiles, UpstreamConfig, tls};
 use crate::path::{PathRules, Rule};
 
@@ -41,7 +41,7 @@ const MEMBERS: &[&str] = &[
 ];
 
 pub(super) fn read(
-    proxy: &Members<'_>,
+    proxy: &MemberReader<'_>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Option<UpstreamConfig> {
     proxy.only(MEMBERS);
@@ -51,13 +51,13 @@ pub(super) fn read(
         None => rig_target(proxy, environment).map(|target| vec![target]),
     };
     let tls = within("tls").map_or_else(TlsFiles::default, |(map, pointer)| {
-        tls::read(&Members::new(map, &pointer, proxy.group(), proxy.findings()))
+        tls::read(&MemberReader::new(map, &pointer, proxy.group(), proxy.findings()))
     });
     let health_check = within("health_check").and_then(|(map, pointer)| {
-        health_check(&Members::new(map, &pointer, proxy.group(), proxy.findings()))
+        health_check(&MemberReader::new(map, &pointer, proxy.group(), proxy.findings()))
     });
     let ejection = within("eject")
-        .map(|(map, pointer)| eject(&Members::new(map, &pointer, proxy.group(), proxy.findings())));
+        .map(|(map, pointer)| eject(&MemberReader::new(map, &pointer, proxy.group(), proxy.findings())));
     let http2 = proxy.flag("http2", false);
     let targets = targets?;
     if tls != TlsFiles::default() && targets.iter().all(|target| target.scheme == Scheme::HTTP) {
@@ -67,7 +67,7 @@ pub(super) fn read(
 }
 
 /// How the service reads paths.
-pub(super) fn path_rules(proxy: &Members<'_>) -> PathRules {
+pub(super) fn path_rules(proxy: &MemberReader<'_>) -> PathRules {
     let rule = |name: &str, default| {
         let Some(value) = proxy.value(name) else { return default };
         let known = Rule::WORDS.into_iter().find(|(word, _)| value == word);
@@ -88,7 +88,10 @@ pub(super) fn path_rules(proxy: &Members<'_>) -> PathRules {
 }
 
 /// RIG's one target: `target_url`, or the variable that it names, and `port`.
-fn rig_target(proxy: &Members<'_>, environment: &dyn Fn(&str) -> Option<String>) -> Option<TargetConfig> {
+fn rig_target(
+    proxy: &MemberReader<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<TargetConfig> {
     let url = proxy.needed_text("target_url", MAX_URL);
     let port = match proxy.value("port") {
         None => {
@@ -113,7 +116,7 @@ fn rig_target(proxy: &Members<'_>, environment: &dyn Fn(&str) -> Option<String>)
         Some(_) => Err("must not have a port: port names it"),
     });
     match target {
-        Ok(Target { scheme, host, .. }) => {
+        Ok(ServiceUrl { scheme, host, .. }) => {
             let port = u16::try_from(port?).ok()?;
             Some(TargetConfig { scheme, host, port, weight: 1 })
         }
@@ -124,7 +127,7 @@ fn rig_target(proxy: &Members<'_>, environment: &dyn Fn(&str) -> Option<String>)
     }
 }
 
-fn targets(proxy: &Members<'_>, list: &Value) -> Option<Vec<TargetConfig>> {
+fn targets(proxy: &MemberReader<'_>, list: &Value) -> Option<Vec<TargetConfig>> {
     for name in ["target_url", "port", "use_env"] {
         if proxy.value(name).is_some() {
             proxy.fault(name, "must not stand beside targets");
@@ -148,7 +151,7 @@ fn targets(proxy: &Members<'_>, list: &Value) -> Option<Vec<TargetConfig>> {
                 proxy.fault_at(pointer, "targets", "must be object");
                 return None;
             };
-            one_of(&Members::new(map, &pointer, proxy.group(), proxy.findings()))
+            one_of(&MemberReader::new(map, &pointer, proxy.group(), proxy.findings()))
         })
         .collect();
     if !targets.is_empty() && targets.iter().all(|target| target.weight == 0) {
@@ -157,14 +160,14 @@ fn targets(proxy: &Members<'_>, list: &Value) -> Option<Vec<TargetConfig>> {
     Some(targets)
 }
 
-fn one_of(target: &Members<'_>) -> Option<TargetConfig> {
+fn one_of(target: &MemberReader<'_>) -> Option<TargetConfig> {
     target.only(&["url", "weight"]);
     let weight = target.small("weight", 1, 0..=65_535);
     let url = target.needed_text("url", MAX_URL)?;
     let parsed =
         if url.contains("://") { parse_target(url) } else { Err("must begin with http:// or https://") };
     match parsed {
-        Ok(Target { scheme, host, port }) => {
+        Ok(ServiceUrl { scheme, host, port }) => {
             let standard = if scheme == Scheme::HTTPS { 443 } else { 80 };
             Some(TargetConfig { scheme, host, port: port.unwrap_or(standard), weight })
         }
@@ -175,14 +178,14 @@ fn one_of(target: &Members<'_>) -> Option<TargetConfig> {
     }
 }
 
-struct Target {
+struct ServiceUrl {
     scheme: Scheme,
     host: String,
     port: Option<u16>,
 }
 
 /// Reads `host`, `http://host` and `https://host:port`.
-fn parse_target(url: &str) -> Result<Target, &'static str> {
+fn parse_target(url: &str) -> Result<ServiceUrl, &'static str> {
     let scheme = match url.split_once("://") {
         None => Scheme::HTTP,
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Scheme::HTTP,
@@ -216,7 +219,7 @@ fn parse_target(url: &str) -> Result<Target, &'static str> {
             Ok(port) => Some(port),
         },
     };
-    Ok(Target { scheme, host: host.to_owned(), port })
+    Ok(ServiceUrl { scheme, host: host.to_owned(), port })
 }
 
 fn is_name(host: &str) -> bool {
@@ -224,7 +227,7 @@ fn is_name(host: &str) -> bool {
     (1..=253).contains(&host.len()) && host.bytes().all(name)
 }
 
-fn health_check(check: &Members<'_>) -> Option<HealthCheck> {
+fn health_check(check: &MemberReader<'_>) -> Option<HealthCheck> {
     check.only(&["path", "interval_ms", "timeout_ms", "healthy_after", "unhealthy_after"]);
     let milliseconds =
         |name: &str, default, range| Duration::from_millis(check.number(name, range).unwrap_or(default));
@@ -240,7 +243,7 @@ fn health_check(check: &Members<'_>) -> Option<HealthCheck> {
     Some(HealthCheck { path: path.to_owned(), interval, timeout, healthy_after, unhealthy_after })
 }
 
-fn eject(eject: &Members<'_>) -> Ejection {
+fn eject(eject: &MemberReader<'_>) -> Ejection {
     eject.only(&["after_failures", "for_ms"]);
     let time = Duration::from_millis(eject.number("for_ms", 1..=DAY).unwrap_or(10_000));
     Ejection { after: eject.small("after_failures", 5, 1..=1_000_000), time }

@@ -6,12 +6,12 @@ use document::{MAX_KEYS, read_file};
 use pem::{CertificateError, KeyError};
 
 use super::TlsFiles;
-use super::members::Members;
+use super::members::MemberReader;
 
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4096;
 
-pub(super) fn read(tls: &Members<'_>) -> TlsFiles {
+pub(super) fn read(tls: &MemberReader<'_>) -> TlsFiles {
     tls.only(&["ca_file", "cert_file", "key_file"]);
     let ca = file(tls, "ca_file", |text| {
         pem::authorities(text).map(|found| found.warnings).map_err(no_certificate)
@@ -29,7 +29,7 @@ pub(super) fn read(tls: &Members<'_>) -> TlsFiles {
 
 /// A file that `check` finds good; it tells warnings, or what is wrong.
 fn file(
-    tls: &Members<'_>,
+    tls: &MemberReader<'_>,
     name: &str,
     check: impl Fn(&[u8]) -> Result<Vec<String>, String>,
 ) -> Option<PathBuf> {

@@ -10,35 +10,35 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::Mutex;
 
 /// Buckets by key. A bucket is the time at which it is full, since the start of the limiter.
-pub(super) struct Store<K> {
-    buckets: Mutex<Buckets<K>>,
+pub(super) struct BucketStore<K> {
+    buckets: Mutex<FillTimes<K>>,
     most: usize,
     /// How many keys there are: read for each request, so without the lock.
     len: AtomicUsize,
 }
 
-struct Buckets<K> {
+struct FillTimes<K> {
     own: HashMap<K, Nanos>,
     /// That of all keys without one of their own.
     shared: Option<Nanos>,
 }
 
-impl<K> Store<K> {
+impl<K> BucketStore<K> {
     /// For at most so many keys.
     pub(super) fn new(most: usize) -> Self {
-        let buckets = Buckets { own: HashMap::new(), shared: None };
+        let buckets = FillTimes { own: HashMap::new(), shared: None };
         Self { buckets: Mutex::new(buckets), most, len: AtomicUsize::new(0) }
     }
 }
 
 #[cfg(test)]
-impl<K> Store<K> {
+impl<K> BucketStore<K> {
     pub(super) fn capacity(&self) -> usize {
         self.buckets.lock().own.capacity()
     }
 }
 
-impl<K: Clone + Eq + Hash> StateStore for Store<K> {
+impl<K: Clone + Eq + Hash> StateStore for BucketStore<K> {
     type Key = K;
 
     fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
@@ -63,7 +63,7 @@ impl<K: Clone + Eq + Hash> StateStore for Store<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> ShrinkableKeyedStateStore<K> for Store<K> {
+impl<K: Clone + Eq + Hash> ShrinkableKeyedStateStore<K> for BucketStore<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         let mut buckets = self.buckets.lock();
         buckets.own.retain(|_, full_at| *full_at > drop_below);

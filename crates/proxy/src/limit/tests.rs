@@ -11,7 +11,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Limit {
-    buckets: Buckets<FakeRelativeClock>,
+    buckets: KeyedLimiter<FakeRelativeClock>,
     clock: FakeRelativeClock,
 }
 
@@ -23,7 +23,7 @@ impl Limit {
     fn with_keys(requests: u32, within: Duration, by: RateLimitBy, most: usize) -> Self {
         let clock = FakeRelativeClock::default();
         let limit = RateLimit { requests: NonZeroU32::new(requests).unwrap(), within, by };
-        Self { buckets: Buckets::new(limit, most, clock.clone()), clock }
+        Self { buckets: KeyedLimiter::new(limit, most, clock.clone()), clock }
     }
 
     fn ask(&self, address: &str) -> Result<(), RetryAfter> {

@@ -8,22 +8,22 @@ use crate::path::Shape;
 
 /// Numbers of endpoints, the most specific first, by what the rest of their paths begins or ends with.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct CandidateGroup {
     /// Bytes that all their paths begin with.
     begun: usize,
-    by_beginning: Buckets,
-    by_end: Buckets,
+    by_beginning: ByLiteral,
+    by_end: ByLiteral,
     others: Candidates,
 }
 
 /// Numbers by a text of one of these lengths.
 #[derive(Debug, Default)]
-struct Buckets {
+struct ByLiteral {
     lengths: Vec<usize>,
     candidates: HashMap<Box<str>, Candidates>,
 }
 
-impl Buckets {
+impl ByLiteral {
     fn new<'s>(numbers: HashMap<&'s str, Vec<usize>>, shape: &impl Fn(usize) -> &'s Shape) -> Self {
         let mut lengths: Vec<_> = numbers.keys().map(|text| text.len()).collect();
         lengths.sort_unstable();
@@ -34,7 +34,7 @@ impl Buckets {
     }
 }
 
-impl Group {
+impl CandidateGroup {
     /// Of these endpoints, whose paths have the first `begun` bytes in common.
     pub(super) fn new<T: Routed>(begun: usize, numbers: Vec<usize>, endpoints: &[T]) -> Self {
         let shape = |number: usize| endpoints[number].pattern().shape();
@@ -49,8 +49,8 @@ impl Group {
         }
         Self {
             begun,
-            by_beginning: Buckets::new(by_beginning, &shape),
-            by_end: Buckets::new(by_end, &shape),
+            by_beginning: ByLiteral::new(by_beginning, &shape),
+            by_end: ByLiteral::new(by_end, &shape),
             others: Candidates::new(others, &shape),
         }
     }

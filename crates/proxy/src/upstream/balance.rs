@@ -36,20 +36,20 @@ struct Several {
     left_out: AtomicU64,
     /// Those for which a success is news.
     failing: AtomicU64,
-    standings: Mutex<Box<[Standing]>>,
+    standings: Mutex<Box<[Fitness]>>,
 }
 
 /// What is known of a server.
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct Fitness {
     /// What its health check says.
     well: bool,
-    trust: Trust,
+    trust: TrackRecord,
 }
 
 /// What requests have shown of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
+enum TrackRecord {
     /// It gets its share; so many failures in a row.
     Full(u32),
     /// It gets nothing until then.
@@ -99,7 +99,7 @@ impl Several {
     fn new(config: &UpstreamConfig) -> Self {
         let weights: Box<[u32]> = config.targets.iter().map(|target| target.weight).collect();
         let weighted = weights.iter().enumerate().filter(|(_, weight)| **weight > 0);
-        let standings = vec![Standing { well: true, trust: Trust::Full(0) }; weights.len()];
+        let standings = vec![Fitness { well: true, trust: TrackRecord::Full(0) }; weights.len()];
         Self {
             weighted: weighted.fold(0, |set, (at, _)| set | 1 << at),
             total: weights.iter().copied().map(u64::from).sum(),
@@ -131,9 +131,9 @@ impl Several {
                 .fold(0, |set, at| set | 1 << at);
         let Some(at) = self.choose(good) else { return self.choose(left) };
         if let Some(ejection) = &self.ejection
-            && !matches!(standings[at].trust, Trust::Full(_))
+            && !matches!(standings[at].trust, TrackRecord::Full(_))
         {
-            standings[at].trust = Trust::Trial(now + ejection.time);
+            standings[at].trust = TrackRecord::Trial(now + ejection.time);
         }
         Some(at)
     }
@@ -160,14 +160,14 @@ impl Several {
             return false;
         }
         self.change(at, |standing| match standing.trust {
-            Trust::Full(_) => {
-                standing.trust = Trust::Full(0);
+            TrackRecord::Full(_) => {
+                standing.trust = TrackRecord::Full(0);
                 false
             }
             // An answer to what was asked before.
-            Trust::Ejected(_) => false,
-            Trust::Trial(_) => {
-                standing.trust = Trust::Full(0);
+            TrackRecord::Ejected(_) => false,
+            TrackRecord::Trial(_) => {
+                standing.trust = TrackRecord::Full(0);
                 true
             }
         })
@@ -176,18 +176,18 @@ impl Several {
     fn failed(&self, at: usize) -> bool {
         let Some(ejection) = self.ejection else { return false };
         self.change(at, |standing| {
-            let ejected = Trust::Ejected(Instant::now() + ejection.time);
+            let ejected = TrackRecord::Ejected(Instant::now() + ejection.time);
             match standing.trust {
-                Trust::Full(failures) if failures + 1 < ejection.after => {
-                    standing.trust = Trust::Full(failures + 1);
+                TrackRecord::Full(failures) if failures + 1 < ejection.after => {
+                    standing.trust = TrackRecord::Full(failures + 1);
                     false
                 }
-                Trust::Full(_) => {
+                TrackRecord::Full(_) => {
                     standing.trust = ejected;
                     true
                 }
-                Trust::Ejected(_) => false,
-                Trust::Trial(_) => {
+                TrackRecord::Ejected(_) => false,
+                TrackRecord::Trial(_) => {
                     standing.trust = ejected;
                     false
                 }
@@ -196,23 +196,23 @@ impl Several {
     }
 
     #[cold]
-    fn change<T>(&self, at: usize, change: impl FnOnce(&mut Standing) -> T) -> T {
+    fn change<T>(&self, at: usize, change: impl FnOnce(&mut Fitness) -> T) -> T {
         let mut standings = self.standings.lock();
         let result = change(&mut standings[at]);
-        let Standing { well, trust } = standings[at];
-        set(&self.left_out, at, !well || !matches!(trust, Trust::Full(_)));
-        set(&self.failing, at, trust != Trust::Full(0));
+        let Fitness { well, trust } = standings[at];
+        set(&self.left_out, at, !well || !matches!(trust, TrackRecord::Full(_)));
+        set(&self.failing, at, trust != TrackRecord::Full(0));
         result
     }
 }
 
-impl Standing {
+impl Fitness {
     /// Whether one that is left out may get a request all the same.
     fn may_be_tried(&self, now: Instant) -> bool {
         let Self { well, trust } = *self;
         well && match trust {
-            Trust::Full(_) => true,
-            Trust::Ejected(until) | Trust::Trial(until) => until <= now,
+            TrackRecord::Full(_) => true,
+            TrackRecord::Ejected(until) | TrackRecord::Trial(until) => until <= now,
         }
     }
 }

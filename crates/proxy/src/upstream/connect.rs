@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, FailureKind};
 use super::respelling::Slot;
 use crate::definition::TargetConfig;
 
@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_secs(20);
 
 /// A connection, and the descriptor it takes from those of clients.
 pub(crate) struct Io {
-    stream: Stream,
+    stream: ClearOrTls,
     pub(super) slot: Slot,
     /// The server takes no more bytes. What it has sent before that may still be read: the answer to a request that it
     /// has not read to its end, or the GOAWAY before it has closed.
@@ -41,7 +41,7 @@ pub(crate) struct Io {
     _descriptor: Descriptor,
 }
 
-enum Stream {
+enum ClearOrTls {
     Clear(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -54,28 +54,29 @@ impl Io {
         within: Duration,
         idle: Duration,
     ) -> Result<Self, Failure> {
-        let exhausted = || Failure::new(Kind::Exhausted, "a connection takes one from those of clients");
+        let exhausted =
+            || Failure::new(FailureKind::Exhausted, "a connection takes one from those of clients");
         let descriptor = Descriptor::take().ok_or_else(exhausted)?;
         let tcp = reach(target, within, idle).await?;
         let Some(tls) = tls else {
-            return Ok(Self::new(Stream::Clear(tcp), descriptor));
+            return Ok(Self::new(ClearOrTls::Clear(tcp), descriptor));
         };
-        let failed = |error: io::Error| Failure::of(Kind::Tls, &error);
-        let name =
-            ServerName::try_from(target.host.clone()).map_err(|error| Failure::of(Kind::Tls, &error))?;
+        let failed = |error: io::Error| Failure::of(FailureKind::Tls, &error);
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|error| Failure::of(FailureKind::Tls, &error))?;
         let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await.map_err(failed)?;
-        Ok(Self::new(Stream::Tls(Box::new(stream)), descriptor))
+        Ok(Self::new(ClearOrTls::Tls(Box::new(stream)), descriptor))
     }
 
-    fn new(stream: Stream, descriptor: Descriptor) -> Self {
+    fn new(stream: ClearOrTls, descriptor: Descriptor) -> Self {
         Self { stream, slot: Slot::default(), is_deaf: false, is_silent: false, _descriptor: descriptor }
     }
 
     /// Whether the server has chosen HTTP/2 (RFC 7301).
     pub(super) fn has_chosen_http2(&self) -> bool {
         match &self.stream {
-            Stream::Clear(_) => false,
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            ClearOrTls::Clear(_) => false,
+            ClearOrTls::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
@@ -84,18 +85,20 @@ impl Io {
 async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + within;
     let resolved = lookup_host((&*target.host, target.port)).await;
-    let mut addresses = resolved.map_err(|error| failure(Kind::Name, &error, &error))?.peekable();
-    let mut last = Failure::new(Kind::Name, "no address");
+    let mut addresses = resolved.map_err(|error| failure(FailureKind::Name, &error, &error))?.peekable();
+    let mut last = Failure::new(FailureKind::Name, "no address");
     while let Some(address) = addresses.next() {
         let left = deadline.saturating_duration_since(Instant::now());
         let step = if addresses.peek().is_some() { left / 2 } else { left };
         match timeout(step, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => match set_up(&tcp, idle) {
                 Ok(()) => return Ok(tcp),
-                Err(error) => last = Failure::of(Kind::Connect, &error),
+                Err(error) => last = Failure::of(FailureKind::Connect, &error),
             },
-            Ok(Err(error)) => last = failure(Kind::Connect, &error, format_args!("{address}: {error}")),
-            Err(_) => last = Failure::new(Kind::ConnectTimeout, address),
+            Ok(Err(error)) => {
+                last = failure(FailureKind::Connect, &error, format_args!("{address}: {error}"))
+            }
+            Err(_) => last = Failure::new(FailureKind::ConnectTimeout, address),
         }
     }
     Err(last)
@@ -116,19 +119,19 @@ fn set_up(tcp: &TcpStream, idle: Duration) -> io::Result<()> {
 }
 
 /// A failure of this kind, unless no descriptor is left.
-fn failure(kind: Kind, error: &io::Error, detail: impl fmt::Display) -> Failure {
+fn failure(kind: FailureKind, error: &io::Error, detail: impl fmt::Display) -> Failure {
     let is_exhausted = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
-    Failure::new(if is_exhausted { Kind::Exhausted } else { kind }, detail)
+    Failure::new(if is_exhausted { FailureKind::Exhausted } else { kind }, detail)
 }
 
 macro_rules! each {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self {
-            Stream::Clear($stream) => {
+            ClearOrTls::Clear($stream) => {
                 let $stream = Pin::new($stream);
                 $call
             }
-            Stream::Tls($stream) => {
+            ClearOrTls::Tls($stream) => {
                 let $stream = Pin::new(&mut **$stream);
                 $call
             }
@@ -160,7 +163,7 @@ impl Io {
     fn poll_out(
         &mut self,
         length: usize,
-        write: impl FnOnce(&mut Stream, &Slot) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(&mut ClearOrTls, &Slot) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if self.discards() {
             return Poll::Ready(Ok(length));
@@ -184,7 +187,7 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush =
-            |stream: &mut Stream, _: &Slot| each!(stream, stream => stream.poll_flush(cx)).map_ok(|()| 0);
+            |stream: &mut ClearOrTls, _: &Slot| each!(stream, stream => stream.poll_flush(cx)).map_ok(|()| 0);
         self.poll_out(0, flush).map_ok(|_| ())
     }
 
@@ -203,8 +206,8 @@ impl AsyncWrite for Io {
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
-            Stream::Clear(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            ClearOrTls::Clear(stream) => stream.is_write_vectored(),
+            ClearOrTls::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }

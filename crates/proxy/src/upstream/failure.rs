@@ -15,7 +15,7 @@ const DETAIL: usize = 200;
 
 /// What kind of failure it is. Lines of one kind share a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// The name has no address.
     Name,
     /// Nobody listens, or the network is in the way.
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Body,
 }
 
-impl Kind {
+impl FailureKind {
     const ALL: usize = 13;
 
     const fn text(self) -> &'static str {
@@ -69,19 +69,19 @@ impl Kind {
 /// Why a service gave no answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FailureKind,
     detail: Arc<str>,
 }
 
 impl Failure {
-    pub(crate) fn new(kind: Kind, detail: impl fmt::Display) -> Self {
+    pub(crate) fn new(kind: FailureKind, detail: impl fmt::Display) -> Self {
         let mut detail = detail.to_string();
         detail.truncate(detail.floor_char_boundary(DETAIL));
         Self { kind, detail: detail.into() }
     }
 
     /// With everything that an error says of its causes.
-    pub(crate) fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -105,7 +105,7 @@ impl fmt::Display for Failure {
 
 /// Limits the log lines about one target.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<[Complaint; Kind::ALL]>);
+pub(super) struct Complaints(Mutex<[Complaint; FailureKind::ALL]>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Complaint {
@@ -115,7 +115,7 @@ struct Complaint {
 
 impl Complaints {
     /// Returns whether a line is due at `now`, with the number of failures of this kind since the last one.
-    pub(super) fn due(&self, kind: Kind, now: Instant) -> Option<u64> {
+    pub(super) fn due(&self, kind: FailureKind, now: Instant) -> Option<u64> {
         let mut complaints = self.0.lock();
         let complaint = &mut complaints[kind as usize];
         if complaint.last.is_some_and(|last| now.duration_since(last) < EVERY) {
@@ -134,17 +134,17 @@ mod tests {
     #[test]
     fn f17_lines_of_one_kind_are_bounded_and_the_next_says_how_many_were_suppressed() {
         let (complaints, now) = (Complaints::default(), Instant::now());
-        assert_eq!(complaints.due(Kind::Connect, now), Some(0));
-        assert_eq!(complaints.due(Kind::Tls, now), Some(0), "another kind has its own rate");
-        assert_eq!(complaints.due(Kind::Connect, now + EVERY / 2), None);
-        assert_eq!(complaints.due(Kind::Connect, now + EVERY / 2), None);
-        assert_eq!(complaints.due(Kind::Connect, now + EVERY), Some(2));
-        assert_eq!(complaints.due(Kind::Body, now), Some(0), "the last kind has its place");
+        assert_eq!(complaints.due(FailureKind::Connect, now), Some(0));
+        assert_eq!(complaints.due(FailureKind::Tls, now), Some(0), "another kind has its own rate");
+        assert_eq!(complaints.due(FailureKind::Connect, now + EVERY / 2), None);
+        assert_eq!(complaints.due(FailureKind::Connect, now + EVERY / 2), None);
+        assert_eq!(complaints.due(FailureKind::Connect, now + EVERY), Some(2));
+        assert_eq!(complaints.due(FailureKind::Body, now), Some(0), "the last kind has its place");
     }
 
     #[test]
     fn f17_a_detail_is_bounded() {
-        let failure = Failure::new(Kind::Protocol, "ü".repeat(500));
+        let failure = Failure::new(FailureKind::Protocol, "ü".repeat(500));
         assert!(failure.to_string().len() < DETAIL + 50);
     }
 }

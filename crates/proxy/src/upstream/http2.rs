@@ -16,7 +16,7 @@ use hyper::body::{Body, Frame};
 
 use super::ServiceLimits;
 use super::connect::Io;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, FailureKind};
 use super::link::{Broken, HEAD_LIMITS, SendError};
 use crate::body::RequestBody;
 use crate::informational::Watcher;
@@ -46,7 +46,7 @@ const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/
 pub(super) struct Http2(SendRequest<Bytes>);
 
 /// Waits for an answer to begin.
-pub(super) struct Answering {
+pub(super) struct PendingAnswer {
     answer: ResponseFuture,
     watcher: Option<Watcher>,
 }
@@ -66,7 +66,7 @@ impl Http2 {
     /// # Errors
     /// The connection has ended before that.
     pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
-        let failed = |error: h2::Error| Failure::of(Kind::Connect, &error);
+        let failed = |error: h2::Error| Failure::of(FailureKind::Connect, &error);
         let (sender, mut connection) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(UNHEARD)
@@ -81,7 +81,7 @@ impl Http2 {
             .map_err(failed)?;
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(failed(error))),
-            Poll::Ready(Ok(())) => Poll::Ready(Err(Failure::new(Kind::Protocol, NO_SETTINGS))),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(Failure::new(FailureKind::Protocol, NO_SETTINGS))),
             Poll::Pending if connection.max_concurrent_send_streams() == UNHEARD => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(())),
         })
@@ -110,7 +110,7 @@ impl Http2 {
         &mut self,
         request: Request<RequestBody>,
         watcher: Option<Watcher>,
-    ) -> Result<(Answering, Option<Sending>), SendError> {
+    ) -> Result<(PendingAnswer, Option<Sending>), SendError> {
         if self.is_closed() {
             return Err(SendError::NotSent(Box::new(request)));
         }
@@ -127,16 +127,16 @@ impl Http2 {
             self.0.send_request(Request::from_parts(head, ()), has_ended).map_err(|error| {
                 // Nothing was sent where the connection has just ended.
                 match error.is_io() || error.is_go_away() {
-                    true => SendError::Unprocessed(Failure::of(Kind::Closed, &error)),
-                    false => SendError::Garbage(Failure::of(Kind::Protocol, &error)),
+                    true => SendError::Unprocessed(Failure::of(FailureKind::Closed, &error)),
+                    false => SendError::Garbage(Failure::of(FailureKind::Protocol, &error)),
                 }
             })?;
         let sending = (!has_ended).then(|| Sending { stream, body, rest: Bytes::new() });
-        Ok((Answering { answer, watcher }, sending))
+        Ok((PendingAnswer { answer, watcher }, sending))
     }
 }
 
-impl Future for Answering {
+impl Future for PendingAnswer {
     type Output = Result<Response<RecvStream>, SendError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -221,15 +221,15 @@ impl From<&h2::Error> for SendError {
         // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its connection.
         let is_unprocessed = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
         match (error.is_remote(), error.is_library()) {
-            (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(Kind::Closed, error)),
+            (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(FailureKind::Closed, error)),
             // h2 has no other error for a head that is too large.
             (_, true) if error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR) => Self::Garbage(
-                Failure::new(Kind::Protocol, format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}")),
+                Failure::new(FailureKind::Protocol, format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}")),
             ),
-            (_, true) => Self::Garbage(Failure::of(Kind::Protocol, error)),
+            (_, true) => Self::Garbage(Failure::of(FailureKind::Protocol, error)),
             // The service may have processed some of it.
-            (true, _) if error.is_reset() => Self::Garbage(Failure::of(Kind::Reset, error)),
-            _ => Self::Closed(Failure::of(Kind::Closed, error)),
+            (true, _) if error.is_reset() => Self::Garbage(Failure::of(FailureKind::Reset, error)),
+            _ => Self::Closed(Failure::of(FailureKind::Closed, error)),
         }
     }
 }

@@ -24,10 +24,10 @@ use tokio::time::Sleep;
 
 use super::ServiceLimits;
 use super::connect::Io;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, FailureKind};
 use super::http2::{self, Http2, Sending};
 use super::respelling::Slot;
-use super::streams::Place;
+use super::streams::StreamPermit;
 use crate::body::RequestBody;
 use crate::informational::Watcher;
 use crate::time_limits::{Awaited, TimeLimits};
@@ -38,8 +38,8 @@ const READ_BUFFER: usize = 64 << 10;
 
 /// One exchange at a time with a service.
 pub(crate) struct Link {
-    sender: Sender,
-    driver: Driver,
+    sender: RequestSender,
+    driver: Pump,
     /// Kept from one exchange to the next: a timer that only ever moves on costs nothing.
     silence: Pin<Box<Sleep>>,
     /// Whether it has not been used before.
@@ -49,14 +49,14 @@ pub(crate) struct Link {
     /// When it is too old for another exchange.
     until: Instant,
     /// Its place on a shared HTTP/2 connection.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<StreamPermit>>,
     /// Counts an HTTP/2 connection that is not shared.
     pub(super) unshared: Option<Arc<()>>,
     /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
     stray: bool,
 }
 
-enum Sender {
+enum RequestSender {
     /// The slot is that of its [`Io`].
     Http1(http1::SendRequest<RequestBody>, Slot),
     Http2(Http2),
@@ -64,7 +64,7 @@ enum Sender {
 
 /// Moves the bytes of an exchange.
 #[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole, and most are of HTTP/1")]
-enum Driver {
+enum Pump {
     /// All bytes of an HTTP/1 connection.
     Http1 {
         connection: http1::Connection<TokioIo<Io>, RequestBody>,
@@ -111,17 +111,17 @@ impl Link {
             .max_buf_size(READ_BUFFER.max(limits.head));
         let slot = io.slot.clone();
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
-        let driver = Driver::Http1 { connection, over: false };
-        Ok(Self::new(Sender::Http1(sender, slot), driver, Instant::now() + limits.connection_age))
+        let driver = Pump::Http1 { connection, over: false };
+        Ok(Self::new(RequestSender::Http1(sender, slot), driver, Instant::now() + limits.connection_age))
     }
 
     /// An exchange over an HTTP/2 connection, which is shared where it has a place on it.
-    pub(super) fn http2(sender: Http2, place: Option<Place>) -> Self {
-        let link = Self::new(Sender::Http2(sender), Driver::Http2(None), Instant::now());
+    pub(super) fn http2(sender: Http2, place: Option<StreamPermit>) -> Self {
+        let link = Self::new(RequestSender::Http2(sender), Pump::Http2(None), Instant::now());
         Self { place: place.map(Arc::new), ..link }
     }
 
-    fn new(sender: Sender, driver: Driver, until: Instant) -> Self {
+    fn new(sender: RequestSender, driver: Pump, until: Instant) -> Self {
         Self {
             sender,
             driver,
@@ -139,9 +139,9 @@ impl Link {
     /// request until the service allows a stream.
     pub(super) fn share(
         mut self: Box<Self>,
-        place: impl FnOnce(Http2) -> Option<Place>,
+        place: impl FnOnce(Http2) -> Option<StreamPermit>,
     ) -> Option<Box<Self>> {
-        if let Sender::Http2(sender) = &self.sender {
+        if let RequestSender::Http2(sender) = &self.sender {
             self.place = Some(Arc::new(place(sender.clone())?));
         }
         Some(self)
@@ -157,20 +157,20 @@ impl Link {
     /// Whether the service lets a new connection take a request at all.
     pub(super) fn takes_a_request(&self) -> bool {
         match &self.sender {
-            Sender::Http1(..) => true,
-            Sender::Http2(sender) => sender.limit() > 0,
+            RequestSender::Http1(..) => true,
+            RequestSender::Http2(sender) => sender.limit() > 0,
         }
     }
 
     /// Whether requests carry their whole URI, and no `Host`.
     pub(crate) fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::Http2(_))
+        matches!(self.sender, RequestSender::Http2(_))
     }
 
     /// Whether another exchange can begin: not where the service has hung up, may send what nobody has asked for, or
     /// may have another address by now.
     pub(super) fn is_ready(&mut self) -> bool {
-        let Sender::Http1(sender, slot) = &self.sender else { return false };
+        let RequestSender::Http1(sender, slot) = &self.sender else { return false };
         !self.stray
             && slot.is_sent()
             && Instant::now() < self.until
@@ -192,16 +192,16 @@ impl Link {
         let step = limits.step(upload.is_some());
         silence.as_mut().reset((sent + step).into());
         let mut answer = pin!(match sender {
-            Sender::Http1(sender, slot) => {
+            RequestSender::Http1(sender, slot) => {
                 slot.put(&request);
                 if let Some(watcher) = watcher {
                     watcher.attach(&mut request);
                 }
                 Either::Left(sender.try_send_request(request))
             }
-            Sender::Http2(http2) => {
+            RequestSender::Http2(http2) => {
                 let (answer, sending) = http2.send(request, watcher)?;
-                *driver = Driver::Http2(sending);
+                *driver = Pump::Http2(sending);
                 Either::Right(answer)
             }
         });
@@ -223,7 +223,7 @@ impl Link {
                 return answered;
             }
             if over {
-                return Poll::Ready(Err(SendError::Closed(Failure::new(Kind::Closed, ""))));
+                return Poll::Ready(Err(SendError::Closed(Failure::new(FailureKind::Closed, ""))));
             }
             // Whatever the service sends: its time counts.
             while Pin::new(&mut unconstrained(silence.as_mut())).poll(cx).is_ready() {
@@ -250,7 +250,7 @@ impl Link {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut polled = Pin::new(&mut *body).poll_frame(cx);
-        if polled.is_pending() && matches!(self.driver, Driver::Http1 { .. }) {
+        if polled.is_pending() && matches!(self.driver, Pump::Http1 { .. }) {
             self.driver.poll(cx);
             polled = Pin::new(body).poll_frame(cx);
         }
@@ -268,7 +268,7 @@ impl Link {
 
     /// The socket of a connection that has been upgraded, and what was read from it too early.
     pub(crate) fn into_tunnel(self) -> Option<(Io, Bytes)> {
-        let Driver::Http1 { connection, .. } = self.driver else { return None };
+        let Pump::Http1 { connection, .. } = self.driver else { return None };
         let parts = connection.into_parts();
         Some((parts.io.into_inner(), parts.read_buf))
     }
@@ -288,7 +288,7 @@ fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
 #[error("the answer of the service is broken off")]
 pub(crate) struct Broken;
 
-impl Driver {
+impl Pump {
     /// Moves bytes; whether its connection has come to its end.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
@@ -348,12 +348,12 @@ impl Body for AnswerBody {
 impl From<&hyper::Error> for SendError {
     fn from(error: &hyper::Error) -> Self {
         if error.is_parse_too_large() {
-            return Self::Garbage(Failure::new(Kind::Head, HEAD_LIMITS));
+            return Self::Garbage(Failure::new(FailureKind::Head, HEAD_LIMITS));
         }
         if error.is_parse() {
-            return Self::Garbage(Failure::of(Kind::Protocol, error));
+            return Self::Garbage(Failure::of(FailureKind::Protocol, error));
         }
-        Self::Closed(Failure::of(Kind::Closed, error))
+        Self::Closed(Failure::of(FailureKind::Closed, error))
     }
 }
 

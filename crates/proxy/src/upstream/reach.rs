@@ -6,12 +6,12 @@ use http::uri::Scheme;
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
 use super::connect::Io;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, FailureKind};
 use super::http2::Http2;
 use super::link::Link;
 use super::server::Server;
 use super::streams::{RECHECK, Streams};
-use super::tls::Tls;
+use super::tls::ClientTls;
 use super::{ServiceLimits, Upstream};
 
 /// How long making a connection may take, name resolution and TLS included, or waiting for a stream of another one.
@@ -51,7 +51,8 @@ impl Upstream {
     /// waits for one that ends.
     async fn stream(&self, server: &Server, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
         let streams = &server.pool.streams;
-        let busy = || Failure::new(Kind::Busy, "every HTTP/2 stream that the service allows is in use");
+        let busy =
+            || Failure::new(FailureKind::Busy, "every HTTP/2 stream that the service allows is in use");
         let deadline = TokioInstant::now() + CONNECT;
         loop {
             let attempts = streams.attempts();
@@ -94,7 +95,8 @@ impl Upstream {
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
         let connecting = async {
-            let tls = self.tls.as_ref().filter(|_| server.config.scheme == Scheme::HTTPS).map(Tls::config);
+            let tls =
+                self.tls.as_ref().filter(|_| server.config.scheme == Scheme::HTTPS).map(ClientTls::config);
             let io = Io::connect(&server.config, tls.as_ref(), CONNECT, limits.idle).await?;
             let http2 = match tls {
                 Some(_) => io.has_chosen_http2(),
@@ -102,7 +104,7 @@ impl Upstream {
             };
             if !http2 {
                 let link = Link::http1(io, limits).await;
-                return link.map_err(|error| Failure::of(Kind::Connect, &error));
+                return link.map_err(|error| Failure::of(FailureKind::Connect, &error));
             }
             Ok(Link::http2(Http2::open(io, limits).await?, None))
         };
@@ -113,7 +115,7 @@ impl Upstream {
                 link.epoch = epoch;
                 Box::new(link)
             }),
-            Err(_) => Err(Failure::new(Kind::ConnectTimeout, "")),
+            Err(_) => Err(Failure::new(FailureKind::ConnectTimeout, "")),
         }
     }
 }

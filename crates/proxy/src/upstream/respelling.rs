@@ -25,10 +25,10 @@ impl RawTarget {
 /// How far the head of a request has come, which the two ends of a connection share: [`Link`](super::Link) has one to
 /// send, and [`Io`](super::Io) sends it.
 #[derive(Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Head>>);
+pub(super) struct Slot(Arc<Mutex<NextHead>>);
 
 #[derive(Default)]
-enum Head {
+enum NextHead {
     /// It has begun to leave, or none is due.
     #[default]
     Sent,
@@ -51,12 +51,12 @@ struct Respelling {
 impl Slot {
     /// The head of this request is the next.
     pub(super) fn put<B>(&self, request: &Request<B>) {
-        *self.0.lock() = Respelling::of(request).map_or(Head::Plain, Head::Respelled);
+        *self.0.lock() = Respelling::of(request).map_or(NextHead::Plain, NextHead::Respelled);
     }
 
     /// Whether none is due. An answer may come before the head of its request has been sent.
     pub(super) fn is_sent(&self) -> bool {
-        matches!(*self.0.lock(), Head::Sent)
+        matches!(*self.0.lock(), NextHead::Sent)
     }
 
     /// Sends pieces that hyper writes. Returns how much of them has been sent.
@@ -72,14 +72,14 @@ impl Slot {
         let mut head = self.0.lock();
         let sent = match (&mut *head, pieces) {
             // A head comes in one piece.
-            (Head::Respelled(respelling), [head, ..]) => {
+            (NextHead::Respelled(respelling), [head, ..]) => {
                 respelling.poll_send(cx, head, |cx, bytes| socket.as_mut().poll_write(cx, bytes))
             }
             (_, [piece]) => socket.poll_write(cx, piece),
             (_, pieces) => socket.poll_write_vectored(cx, pieces),
         };
         if let Poll::Ready(Ok(_)) = sent {
-            *head = Head::Sent;
+            *head = NextHead::Sent;
         }
         sent
     }

@@ -22,7 +22,7 @@ pub(super) const RECHECK: Duration = Duration::from_millis(100);
 /// The connections to a server.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    open: Mutex<Vec<Arc<Connection>>>,
+    open: Mutex<Vec<Arc<SharedConnection>>>,
     /// Held while a connection is being opened.
     opening: tokio::sync::Mutex<()>,
     /// Attempts to open one that have ended, and the last failure with the number of its attempt.
@@ -36,7 +36,7 @@ pub(super) struct Streams {
 }
 
 /// One shared connection.
-pub(super) struct Connection {
+pub(super) struct SharedConnection {
     sender: Http2,
     /// Streams that are open.
     streams: AtomicUsize,
@@ -47,12 +47,12 @@ pub(super) struct Connection {
 }
 
 /// One stream's place on a connection; free again when dropped.
-pub(crate) struct Place {
-    connection: Arc<Connection>,
+pub(crate) struct StreamPermit {
+    connection: Arc<SharedConnection>,
     freed: Arc<Notify>,
 }
 
-impl Connection {
+impl SharedConnection {
     fn limit(&self) -> usize {
         self.sender.limit().min(self.learned.load(Ordering::Relaxed))
     }
@@ -61,7 +61,7 @@ impl Connection {
 impl Streams {
     /// A place on a connection with room; `None` if another connection is needed. Connections that are closed, going
     /// away or too old are forgotten: what is open on them goes on.
-    pub(super) fn take(&self) -> Option<(Http2, Place)> {
+    pub(super) fn take(&self) -> Option<(Http2, StreamPermit)> {
         let mut open = self.open.lock();
         let now = Instant::now();
         open.retain(|connection| {
@@ -70,8 +70,9 @@ impl Streams {
                 && connection.learned.load(Ordering::Relaxed) > 0
         });
         // Places are taken under this lock only, so a limit is never exceeded.
-        let room =
-            |connection: &&Arc<Connection>| connection.streams.load(Ordering::Relaxed) < connection.limit();
+        let room = |connection: &&Arc<SharedConnection>| {
+            connection.streams.load(Ordering::Relaxed) < connection.limit()
+        };
         let connection = open.iter().find(room)?.clone();
         Some((connection.sender.clone(), self.place(connection)))
     }
@@ -83,8 +84,8 @@ impl Streams {
         sender: Http2,
         until: Instant,
         is_current: impl FnOnce() -> bool,
-    ) -> Option<Place> {
-        let connection = Arc::new(Connection {
+    ) -> Option<StreamPermit> {
+        let connection = Arc::new(SharedConnection {
             sender,
             streams: AtomicUsize::new(0),
             learned: AtomicUsize::new(usize::MAX),
@@ -100,9 +101,9 @@ impl Streams {
         place
     }
 
-    fn place(&self, connection: Arc<Connection>) -> Place {
+    fn place(&self, connection: Arc<SharedConnection>) -> StreamPermit {
         connection.streams.fetch_add(1, Ordering::Relaxed);
-        Place { connection, freed: self.freed.clone() }
+        StreamPermit { connection, freed: self.freed.clone() }
     }
 
     /// Whether another connection may be opened: not beyond [`MOST`], and not where the newest takes no stream at all,
@@ -171,7 +172,7 @@ impl Streams {
     }
 }
 
-impl Place {
+impl StreamPermit {
     /// The server has refused this stream: from now on the connection gets fewer, and none where this was its only one.
     pub(super) fn refused(&self) {
         let taken = self.connection.streams.load(Ordering::Relaxed).saturating_sub(1);
@@ -179,21 +180,21 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.connection.streams.fetch_sub(1, Ordering::Relaxed);
         self.freed.notify_one();
     }
 }
 
-impl std::fmt::Debug for Connection {
+impl std::fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("streams", &self.streams).finish_non_exhaustive()
+        f.debug_struct("SharedConnection").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for StreamPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
+        f.debug_struct("StreamPermit").finish_non_exhaustive()
     }
 }

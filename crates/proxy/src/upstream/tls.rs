@@ -59,14 +59,14 @@ impl SystemRoots {
 
 /// The credentials of connections to the servers of an API, read again where their files change.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct ClientTls {
     files: TlsFiles,
     http2: bool,
     config: ArcSwap<ClientConfig>,
     watched: Mutex<Watched>,
 }
 
-impl Tls {
+impl ClientTls {
     /// # Errors
     /// A file cannot be read or used, or nobody would be trusted.
     pub(super) fn load(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Self, TlsFault> {

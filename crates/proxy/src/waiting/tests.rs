@@ -90,12 +90,12 @@ async fn whoever_leaves_is_forgotten() {
 async fn so_many_wait_and_no_more() {
     let waiting = waiting(2);
     let (one, two) = (waiting.expect().unwrap(), waiting.expect().unwrap());
-    assert_eq!(waiting.expect().err(), Some(Full));
+    assert_eq!(waiting.expect().err(), Some(TooManyWaiting));
     waiting.deliver(one.token(), answer("")).unwrap();
     let three = waiting.expect().expect("an answered request makes room");
     drop(two);
     let _four = waiting.expect().expect("so does one that has left");
-    assert_eq!(waiting.expect().err(), Some(Full));
+    assert_eq!(waiting.expect().err(), Some(TooManyWaiting));
     assert_eq!(three.answer().await, Err(TimedOut));
     assert!(waiting.expect().is_ok(), "and one that has timed out");
 }

@@ -16,10 +16,10 @@ use crate::upstream::Failure;
 /// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
 /// request, and counts nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Record(Option<Request>);
+pub(crate) struct Account(Option<Ongoing>);
 
 #[derive(Debug)]
-struct Request {
+struct Ongoing {
     counters: Arc<ProxyEndpoint>,
     began: Instant,
     /// How long it took, where that is not until now.
@@ -27,27 +27,27 @@ struct Request {
     /// Without an end of its own, it is its client who has left.
     outcome: ProxyStatus,
     /// Where somebody wants to know.
-    told: Option<Box<Told>>,
+    told: Option<Box<PendingReport>>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct PendingReport {
     to: Arc<Reporter>,
     report: Report,
 }
 
-impl Record {
+impl Account {
     /// A request has come.
     pub(crate) fn new(counters: Arc<ProxyEndpoint>) -> Self {
         counters.begun();
         let outcome = ProxyStatus::ClientClosed;
-        Self(Some(Request { counters, began: Instant::now(), took: None, outcome, told: None }))
+        Self(Some(Ongoing { counters, began: Instant::now(), took: None, outcome, told: None }))
     }
 
     /// Tells somebody of it when it has ended.
     pub(crate) fn tell(&mut self, to: Arc<Reporter>, report: Report) {
         if let Some(request) = &mut self.0 {
-            request.told = Some(Box::new(Told { to, report }));
+            request.told = Some(Box::new(PendingReport { to, report }));
         }
     }
 
@@ -140,13 +140,13 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for Account {
     fn drop(&mut self) {
-        let Some(Request { counters, began, took, outcome, told }) = self.0.take() else { return };
+        let Some(Ongoing { counters, began, took, outcome, told }) = self.0.take() else { return };
         let elapsed = began.elapsed();
         counters.ended(outcome, took.unwrap_or(elapsed));
         if let Some(told) = told {
-            let Told { to, mut report } = *told;
+            let PendingReport { to, mut report } = *told;
             report.took = elapsed;
             report.outcome = outcome.as_str();
             report.failed = outcome.is_failure(report.status);

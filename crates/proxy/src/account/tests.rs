@@ -14,9 +14,9 @@ impl Registered {
     }
 }
 
-/// A record of a request without endpoint.
-fn of(metrics: &Registered) -> Record {
-    Record::new(metrics.0.unmatched("GET"))
+/// A account of a request without endpoint.
+fn of(metrics: &Registered) -> Account {
+    Account::new(metrics.0.unmatched("GET"))
 }
 
 /// The statuses that were counted, each with its count, and what is in flight.
@@ -37,10 +37,10 @@ fn counted(metrics: &Registered) -> Vec<String> {
 #[test]
 fn a_request_is_counted_once_when_it_ends() {
     let metrics = Registered::new();
-    let mut record = of(&metrics);
+    let mut account = of(&metrics);
     assert_eq!(counted(&metrics), ["in flight 1"]);
-    let mut passed_on = record.take();
-    drop(record);
+    let mut passed_on = account.take();
+    drop(account);
     assert_eq!(counted(&metrics), ["in flight 1"], "what is left counts nothing");
     passed_on.whole();
     assert_eq!(counted(&metrics), ["in flight 1"]);
@@ -58,15 +58,15 @@ fn without_another_end_the_client_has_left() {
 #[test]
 fn the_first_end_counts() {
     let metrics = Registered::new();
-    let mut record = of(&metrics);
-    record.killed();
-    record.broken();
-    record.whole();
-    drop(record);
-    let mut record = of(&metrics);
-    record.broken();
-    record.killed();
-    drop(record);
+    let mut account = of(&metrics);
+    account.killed();
+    account.broken();
+    account.whole();
+    drop(account);
+    let mut account = of(&metrics);
+    account.broken();
+    account.killed();
+    drop(account);
     assert_eq!(counted(&metrics), ["broken 1", "killed 1", "in flight 0"]);
 }
 
@@ -95,12 +95,12 @@ fn every_refusal_has_its_word() {
 #[test]
 fn an_upgrade_takes_as_long_as_its_101() {
     let metrics = Registered::new();
-    let mut record = of(&metrics);
-    record.upgraded();
-    let took = record.0.as_ref().unwrap().took;
+    let mut account = of(&metrics);
+    account.upgraded();
+    let took = account.0.as_ref().unwrap().took;
     std::hint::black_box(&metrics);
-    record.whole();
-    assert!(took.is_some() && record.0.as_ref().unwrap().took == took);
-    drop(record);
+    account.whole();
+    assert!(took.is_some() && account.0.as_ref().unwrap().took == took);
+    drop(account);
     assert_eq!(counted(&metrics), ["ok 1", "in flight 0"]);
 }
