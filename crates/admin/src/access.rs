@@ -15,12 +15,12 @@ use crate::wording::Turned;
 pub struct ApiToken(Box<[u8]>);
 
 impl ApiToken {
-    /// The token that callers must present.
+    /// Creates the token that callers must present.
     pub fn new(token: &str) -> Self {
         Self(token.as_bytes().into())
     }
 
-    /// Compares in a time that does not tell how much of the token was right.
+    /// Compares in a time that does not reveal how much of the token was right.
     fn admits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(token, &self.0).is_ok()
@@ -33,7 +33,7 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// Lets a request through that may look at health and readiness, or presents the token (RFC 6750, section 2.1).
+/// Passes on requests for health and readiness, and those with the token (RFC 6750, section 2.1).
 pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Request, next: Next) -> Response {
     let open = matches!(request.uri().path().trim_end_matches('/'), "/health" | "/readyz");
     let admitted = token.is_none_or(|token| {

@@ -1,5 +1,5 @@
-//! Errors of `/v2` and `/v3`, and of every path outside of `/v4`, in RIG's words: the one place that gives them a
-//! status.
+//! Errors of `/v2` and `/v3`, and of every path outside of `/v4`, in RIG's words: the one place
+//! that gives them a status.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

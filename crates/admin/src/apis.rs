@@ -23,10 +23,10 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(one, update, delete))
 }
 
-/// Warnings of one change that are logged.
+/// Limit of the warnings of one change that are logged.
 const LOGGED: usize = 20;
 
-/// What RIG checks, and so what its clients know.
+/// The members that RIG checks, so that its clients know its texts about them.
 const CHECKED_BY_RIG: [&str; 15] = [
     "auth_type",
     "default",
@@ -45,7 +45,7 @@ const CHECKED_BY_RIG: [&str; 15] = [
     "version_data",
 ];
 
-/// RIG's words for what is wrong.
+/// RIG's texts about wrong members.
 const WORDS_OF_RIG: [&str; 7] = [
     "must be integer",
     "must be list",
@@ -73,7 +73,8 @@ impl Shown {
     }
 }
 
-/// All definitions, by id. The gateway adds `node_name`, `ref_number` (how often one was changed) and `timestamp`.
+/// All definitions, by id. The gateway adds `node_name`, `ref_number` (the number of changes) and
+/// `timestamp`.
 #[utoipa::path(
     get,
     path = "/apis",
@@ -98,7 +99,7 @@ pub(crate) async fn list(State(port): State<Port>) -> Result<Response, RigError>
     request_body = Object,
     responses(
         (status = 201, description = "It is served"),
-        (status = 400, description = "It is wrong: each fault, by what it belongs to", body = Object),
+        (status = 400, description = "It is invalid: all faults, by what they belong to", body = Object),
         (status = 409, description = "Its id is taken"),
         (status = 415, description = "The body is neither JSON nor a form"),
         (status = 503, description = "It could not be stored, and is not served"),
@@ -123,7 +124,7 @@ pub(crate) async fn create(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The definition", body = Object),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "No definition has this id"),
     )
 )]
 pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Result<Response, RigError> {
@@ -131,18 +132,19 @@ pub(crate) async fn one(State(port): State<Port>, Path(id): Path<String>) -> Res
     Ok(Json(Shown::of(api, &port.node_name)).into_response())
 }
 
-/// Replaces members of a definition. `proxy` and `version_data` must be there; others that are not stay as they are.
+/// Replaces members of a definition. `proxy` and `version_data` are required; other members that
+/// are missing stay as they are.
 #[utoipa::path(
     put,
     path = "/apis/{id}",
     tag = "APIs (RIG)",
     operation_id = "update_api",
-    params(("id" = String, Path, description = "Its id; another one in the body means nothing")),
+    params(("id" = String, Path, description = "Its id; an `id` in the body is ignored")),
     request_body = Object,
     responses(
         (status = 200, description = "The change is served"),
-        (status = 400, description = "It is wrong: each fault, by what it belongs to", body = Object),
-        (status = 404, description = "There is none of this id"),
+        (status = 400, description = "It is invalid: all faults, by what they belong to", body = Object),
+        (status = 404, description = "No definition has this id"),
         (status = 415, description = "The body is neither JSON nor a form"),
         (status = 503, description = "It could not be stored, and is not served"),
     )
@@ -167,8 +169,8 @@ pub(crate) async fn update(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "It is not served any more"),
-        (status = 404, description = "There is none of this id"),
-        (status = 503, description = "That could not be stored, and it is still served"),
+        (status = 404, description = "No definition has this id"),
+        (status = 503, description = "The removal could not be stored; it is still served"),
     )
 )]
 pub(crate) async fn delete(State(port): State<Port>, Path(id): Path<String>) -> Result<StatusCode, RigError> {
@@ -202,7 +204,7 @@ impl From<ChangeError> for RigError {
     }
 }
 
-/// Faults as RIG tells them. Where it has no words for one, the pointer stands behind it.
+/// Returns faults in RIG's form. A text that is not RIG's is followed by the pointer.
 fn by_group(faults: &[Fault]) -> BTreeMap<&str, Vec<Value>> {
     let mut groups: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for Fault { pointer, group, field, reason } in faults {

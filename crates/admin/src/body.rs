@@ -1,4 +1,5 @@
-//! Request bodies: read whole, within bounds, before a handler of v2 and v3 sees them; never with a coding.
+//! Request bodies: read whole, within limits, before a handler of v2 and v3 gets them; never with a
+//! coding.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +18,16 @@ use memory::Memory;
 use crate::answer::RigError;
 use crate::wording::Turned;
 
-/// What the bodies of all callers may take together, at least; a few of the largest always have room. Where they are more,
-/// the largest goes first, so that a revocation gets through.
+/// Lower bound of the memory for the bodies of all callers; a few of the largest always have room.
+/// Beyond it, the largest is evicted, so that a revocation gets through.
 const TOGETHER: usize = 64 << 20;
 
-/// How large a body may be, and how long it may take.
+/// The limits of a body: size and time.
 #[derive(Clone)]
 pub(crate) struct Bounds {
     most: usize,
     within: Duration,
-    /// A room of their own: what clients let wait is no reason to refuse an operator.
+    /// Separate from the memory of clients: their load is no reason to refuse an operator.
     memory: Arc<Memory>,
 }
 
@@ -35,13 +36,13 @@ impl Bounds {
         Self { most, within, memory: Memory::new(most.saturating_mul(4).max(TOGETHER)) }
     }
 
-    /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
+    /// Reads a body whole. The second value counts its bytes until it is dropped.
     pub(crate) async fn read(&self, body: AxumBody) -> Result<(Bytes, Option<Counted>), BodyError> {
         read_counted(body, self.most, self.within, &self.memory).await
     }
 }
 
-/// Reads the body for the handler.
+/// Reads the body before the handler runs.
 pub(crate) async fn read(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match bounds.read(body).await {

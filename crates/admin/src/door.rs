@@ -1,8 +1,8 @@
-//! Keeps web pages out of the internal port, whatever they ask for (d18 by another door).
+//! Keeps web pages out of the internal port, whatever they request (another side of d18).
 //!
-//! The browser of an operator reaches ports that its pages cannot, and sends what any page wants sent there. So what
-//! counts here is which page asks, and by which name: a page whose name was pointed at this port (DNS rebinding) has, in
-//! the eyes of the browser, the same origin as the port.
+//! The browser of an operator reaches ports that web pages cannot, and sends there what any page
+//! asks it to. So the requesting page counts here, and the name that it uses: a page whose name was
+//! made to resolve to this port (DNS rebinding) has, for the browser, the same origin as the port.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,12 +17,13 @@ use crate::turned_away::TurnedAway;
 /// The page of the Swagger UI, in every spelling of its path.
 const PAGE: [&str; 3] = ["/swagger-ui", "/swagger-ui/", "/swagger-ui/index.html"];
 
-/// The media types that a page can post to any server without asking it first (Fetch Standard, section 2.2.2).
+/// The media types that a page can post to any server without asking it first (Fetch Standard,
+/// section 2.2.2).
 const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
-/// Decides who may knock at all.
+/// Decides which requests are looked at at all.
 pub(crate) struct Door {
-    /// `HOST`, if names count; `None` if callers show a token, which no page has.
+    /// `HOST`, if names count; `None` if callers present a token, which no page has.
     host: Option<Box<str>>,
     metrics: Metrics,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Door {
 static LOG: Pace = Pace::new();
 
 impl Door {
-    /// `host` is the value of `HOST`; `guarded` says that callers must show a token.
+    /// `host` is the value of `HOST`; `guarded` means that callers must present a token.
     pub(crate) fn new(host: &str, guarded: bool, metrics: Metrics) -> Self {
         Self { host: (!guarded).then(|| host.trim_end_matches('.').into()), metrics }
     }
@@ -62,8 +63,9 @@ impl Door {
     }
 }
 
-/// Whether no page elsewhere can have this name: it names this machine to itself, or the operator has given it. `local`
-/// is the address that the connection came to: an address in place of a name cannot be pointed elsewhere.
+/// Returns whether no page elsewhere can have this name: it names this machine to itself, or is the
+/// operator's `HOST`. `local` is the address that the connection came to: an address in place of a
+/// name cannot be made to resolve elsewhere.
 fn is_of_this_port(host: &[u8], given: &str, local: IpAddr) -> bool {
     let Ok(name) = str::from_utf8(split_port(host).0) else { return false };
     let address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
@@ -79,8 +81,8 @@ fn is_of_this_port(host: &[u8], given: &str, local: IpAddr) -> bool {
     is_localhost || (!name.is_empty() && name.eq_ignore_ascii_case(given))
 }
 
-/// Whether the user opens the page of the Swagger UI by a link: that changes nothing, and shows nothing to the page with
-/// the link.
+/// Returns whether the user opens the page of the Swagger UI by a link: this changes nothing, and
+/// reveals nothing to the page with the link.
 fn opens_the_page<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);

@@ -1,8 +1,9 @@
 //! The internal port: what operators and services see of the gateway (RIG: port 4010).
 //!
-//! The room turns HTTP requests into calls on the session, connection and proxy rooms. It knows who may ask (a bearer
-//! token) and how the answers look; it decides nothing about sessions and counts nothing itself. `/v4` is ours; `/v2` and `/v3` are
-//! RIG's, thin over the same [`node::Node`].
+//! The room turns HTTP requests into calls on [`node::Node`] and the proxy. It knows who may call
+//! (a bearer token) and the form of the answers; it decides nothing about sessions. `/v4` is the
+//! gateway's own API; `/v2` and `/v3` are RIG's, thin over the same node. Each file of endpoints
+//! brings its routes and their OpenAPI.
 
 mod access;
 mod answer;

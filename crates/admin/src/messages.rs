@@ -23,7 +23,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     tag = "Messages (RIG)",
     request_body(content = Object, content_type = "application/cloudevents+json"),
     responses(
-        (status = 202, description = "The event is on its way; the body is the event"),
+        (status = 202, description = "The event is accepted; the body is the event"),
         (status = 400, description = "The body is not a CloudEvent; the text names the attribute"),
         (status = 413, description = "An event is larger than MAX_EVENT_BYTES; none of the batch is published"),
         (status = 415, description = "A content mode or format that is not supported"),

@@ -13,8 +13,7 @@ struct ByInternalRefusal {
 metric::families! {
     /// The metrics of the internal port.
     pub(crate) struct Metrics {
-        /// Requests that the internal port refused for the web page or the host name that they came
-        /// with
+        /// Requests that the internal port refused for their web page or host name
         refused: Family<ByInternalRefusal, Counter> = "rig_internal_requests_refused_total";
     }
 }

@@ -6,7 +6,7 @@ use utoipa::openapi::OpenApi as Document;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Reactive Interaction Gateway: internal API",
-    description = "Everything under `/v3` answers under `/v2` as well, where `/v2` has nothing of its own."
+    description = "Every endpoint under `/v3` exists under `/v2` as well, unless `/v2` has its own."
 ))]
 struct Internal;
 

@@ -1,4 +1,4 @@
-//! What the body of a request says, as RIG reads it.
+//! Members of request bodies, as RIG reads them.
 
 use document::JsonError;
 use http::header::CONTENT_TYPE;
@@ -6,21 +6,22 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-/// Why a body is not read.
+/// Why a body cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// It is neither JSON nor a form.
     MediaType,
-    /// It is not what it is announced as.
+    /// It does not have the form of its media type.
     Malformed,
-    /// It says something twice: where.
+    /// A member is given twice: where.
     Duplicate(String),
 }
 
-/// The members of a body. A body without a type, and JSON that is no object, have none (RIG).
+/// Returns the members of a body. A body without a type, and JSON that is not an object, have none
+/// (RIG).
 ///
 /// # Errors
-/// The body is not what it is announced as, is neither JSON nor a form, or has a member twice.
+/// Fails if the body is neither JSON nor a form, is malformed, or has a member twice.
 pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Unread> {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Map::new()) };
     match essence(content_type).to_ascii_lowercase().as_slice() {
@@ -36,12 +37,12 @@ pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
     }
 }
 
-/// The media type without its parameters, whatever bytes these hold.
+/// Returns the media type without its parameters, whatever bytes these contain.
 pub(crate) fn essence(content_type: &HeaderValue) -> &[u8] {
     content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// The fields of a form, each given once.
+/// Returns the fields of a form, each given once.
 fn form(body: &[u8]) -> Result<Map<String, Value>, Unread> {
     let mut fields = Map::new();
     for (key, value) in form_urlencoded::parse(body) {

@@ -11,11 +11,11 @@ use session::Sessions;
 
 use crate::body;
 
-/// The rooms behind the internal port, and what the operator has decided about it.
+/// The rooms behind the internal port, and its configuration.
 #[derive(Clone)]
 pub(crate) struct Port {
     pub(crate) node: Node,
-    /// For names and selectors; what changes a session goes through `node`.
+    /// For names and selectors; changes of sessions go through `node`.
     pub(crate) sessions: Sessions,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) waiting: Arc<Waiting>,
@@ -24,6 +24,6 @@ pub(crate) struct Port {
     pub(crate) bodies: body::Bounds,
     pub(crate) extension_names: ExtensionNames,
     pub(crate) durable: bool,
-    /// All that the node counts.
+    /// All metrics of the node.
     pub(crate) registry: Arc<Registry>,
 }

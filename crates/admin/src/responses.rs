@@ -1,7 +1,8 @@
-//! `responses`: a service answers a proxied request that waits for it (RIG: `response_from: http_async`).
+//! `responses`: a service answers a proxied request that waits for it (RIG: `response_from:
+//! http_async`).
 //!
-//! In v3 the answer is the request itself: two headers say for whom and with which status, the rest is the client's. In v2 it
-//! is a CloudEvent that says so in its member `rig`.
+//! In v3 the answer is the request itself: two headers contain the waiting request and the status,
+//! the rest is passed on to the client. In v2 it is a CloudEvent with both in its member `rig`.
 
 mod headers;
 
@@ -35,7 +36,8 @@ pub(crate) fn router_v2() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(answer_by_event))
 }
 
-/// What is wrong with an answer. RIG's words come first; where it has none for the place, it stands in parentheses.
+/// What is wrong with an answer. RIG's words come first; details that RIG does not report follow in
+/// parentheses.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ResponseFault {
     #[error("{{:error, :not_a_cloud_event}} ({0})")]
@@ -48,7 +50,7 @@ enum ResponseFault {
     NotAnInteger(String),
 }
 
-/// For whom an answer is, and what it is.
+/// An answer, and the request that it is for.
 #[derive(Debug, PartialEq, Eq)]
 struct Correlated {
     token: String,
@@ -57,21 +59,22 @@ struct Correlated {
 
 /// Answers a waiting request with this one's body and headers.
 ///
-/// On to the client go Content-Type, Content-Encoding, Content-Language, Cache-Control, Set-Cookie, Location, ETag,
-/// Last-Modified, Vary, and those that begin with X- but for X-Forwarded-*, X-Real-IP and X-Request-ID.
+/// Passed on to the client are Content-Type, Content-Encoding, Content-Language, Cache-Control,
+/// Set-Cookie, Location, ETag, Last-Modified, Vary, and headers that begin with X-, except
+/// X-Forwarded-*, X-Real-IP and X-Request-ID.
 #[utoipa::path(
     post,
     path = "/responses",
     tag = "Responses (RIG)",
     params(
-        ("rig-correlation" = String, Header, description = "What the service got in its query as `correlation`"),
+        ("rig-correlation" = String, Header, description = "The value of `correlation` in the query that the service got"),
         ("rig-response-code" = u16, Header, description = "The status for the client, from 200 to 599"),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The body, verbatim"),
     responses(
-        (status = 202, description = "The request has its answer", body = String),
+        (status = 202, description = "The request is answered", body = String),
         (status = 400, description = "A header is missing or wrong; the text names it", body = String),
-        (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
+        (status = 410, description = "The request was answered before, has timed out, or its client has gone", body = String),
     )
 )]
 pub(crate) async fn answer(
@@ -84,17 +87,18 @@ pub(crate) async fn answer(
 
 /// Answers a waiting request with a CloudEvent, which is the body that the client gets.
 ///
-/// Its member `rig` holds `correlation`, what the service got in its query under that name, and perhaps
-/// `response_code`, the status for the client: 200 to 599, 200 where it is missing.
+/// Its member `rig` contains `correlation`, the value of that parameter in the query that the
+/// service got, and optionally `response_code`, the status for the client: 200 to 599, 200 by
+/// default.
 #[utoipa::path(
     post,
     path = "/responses",
     tag = "Responses (RIG)",
     request_body(content = Object, content_type = "application/cloudevents+json"),
     responses(
-        (status = 202, description = "The request has its answer", body = String),
-        (status = 400, description = "The body is no CloudEvent or has no good `rig` in it; the text says why", body = String),
-        (status = 410, description = "The request was answered before, has timed out, or its client has left", body = String),
+        (status = 202, description = "The request is answered", body = String),
+        (status = 400, description = "The body is not a CloudEvent, or its `rig` is invalid; the text says why", body = String),
+        (status = 410, description = "The request was answered before, has timed out, or its client has gone", body = String),
     )
 )]
 pub(crate) async fn answer_by_event(State(port): State<Port>, body: Bytes) -> Result<Response, RigError> {
@@ -139,7 +143,7 @@ fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, ResponseFa
 }
 
 fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
-    /// What is read of the event beside its envelope.
+    /// The member that is read beside the envelope of the event.
     #[derive(Deserialize)]
     struct RigMember<'a> {
         #[serde(borrow)]
@@ -170,7 +174,7 @@ fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
     Ok(Correlated { token, answer })
 }
 
-/// A final status: an integer, or a text that is one.
+/// Parses a final status: an integer, or a string with one.
 fn status(field: &'static str, code: &Value) -> Result<StatusCode, ResponseFault> {
     let integer = match code {
         Value::String(text) => text.parse::<i128>().ok(),
@@ -185,7 +189,7 @@ fn status(field: &'static str, code: &Value) -> Result<StatusCode, ResponseFault
         .ok_or(ResponseFault::Wrong(field, "a status from 200 to 599"))
 }
 
-/// RFC 9110, section 15: some answers have no content, whatever came along with them.
+/// Drops the body of answers that have none by their status (RFC 9110, section 15).
 fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> AsyncAnswer {
     let none =
         [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);

@@ -37,19 +37,20 @@ const DOCUMENT: &str = "/openapi.json";
 /// What an operator decides about the internal port.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The token that callers must present; without one, everybody who reaches the port by a name of its own is let in.
+    /// The token that callers must present; without one, everyone who reaches the port by one of
+    /// its names is let in.
     pub token: Option<ApiToken>,
-    /// The largest request body, in bytes.
+    /// Limit of a request body, in bytes.
     pub max_body: usize,
-    /// How long a request body may take to arrive.
+    /// Time limit for a request body to arrive.
     pub body_timeout: Duration,
     /// Which names extensions of events may have.
     pub extension_names: ExtensionNames,
-    /// Whether revocations survive a restart: what receipts say of it.
+    /// Whether revocations survive a restart, as receipts report.
     pub durable: bool,
     /// The name of the host (`HOST`), by which callers without a token may address the port.
     pub host: String,
-    /// Whether `/metrics` answers (RIG: `PROMETHEUS_METRICS_ENABLED`).
+    /// Whether `/metrics` exists (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
 }
 
@@ -72,7 +73,7 @@ pub struct Parts {
     pub waiting: Arc<Waiting>,
     /// The definitions that are served.
     pub apis: Arc<Apis>,
-    /// Holds what all other rooms count.
+    /// The metrics of all other rooms.
     pub registry: Registry,
 }
 
@@ -122,7 +123,7 @@ impl App for Admin {
                 response
             }
         };
-        // RIG does not tell a wrong method from a wrong path, and what is not found allows nothing.
+        // RIG does not distinguish a wrong method from a wrong path, and a 404 allows no method.
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);
         }
@@ -136,15 +137,15 @@ impl App for Admin {
     }
 }
 
-/// All routes, with their document.
+/// Returns all routes, with their document.
 fn routes(bodies: &body::Bounds, metrics: bool) -> OpenApiRouter<Port> {
     let api = || session_blacklist::router().merge(messages::router()).merge(apis::router());
     let plain = middleware::from_fn(body::refuse_coded);
     let whole = middleware::from_fn_with_state(bodies.clone(), body::read);
-    // The document says that v2 has what v3 has: listed are those that differ.
+    // The document says that v2 has the endpoints of v3: only those that differ are listed.
     let (as_in_v3, _) = api().split_for_parts();
     let v2 = OpenApiRouter::from(as_in_v3).merge(responses::router_v2()).route_layer(plain.clone());
-    // The coding of an answer goes on to the client, with its header.
+    // The coding of an answer is passed on to the client, with its header.
     let v3 = api().route_layer(plain).merge(responses::router());
     let router = OpenApiRouter::with_openapi(openapi::base())
         .merge(health::router())

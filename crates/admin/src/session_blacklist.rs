@@ -1,4 +1,5 @@
-//! `session-blacklist`: make a session illegal to use for a while, and ask whether one is (RIG, v2 and v3).
+//! `session-blacklist`: revokes a session for some time, and reports whether one is revoked (RIG,
+//! v2 and v3).
 
 use std::time::Duration;
 
@@ -34,12 +35,13 @@ pub(crate) struct BlacklistRequest {
     /// The name of the session: the value of the claim that `JWT_SESSION_FIELD` points to.
     #[schema(rename = "sessionId")]
     session_id: String,
-    /// For how many seconds; a numeric string is taken too. At least the remaining life of the session's tokens.
+    /// For how many seconds; a numeric string is accepted too. At least the remaining life of the
+    /// session's tokens.
     #[schema(rename = "validityInSeconds")]
     validity_in_seconds: u64,
 }
 
-/// What is wrong with a request, in RIG's words where it has some.
+/// What is wrong with a request, in RIG's words if it has any.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum BlacklistFault {
     #[error("Missing value for {0:?}")]
@@ -60,7 +62,8 @@ impl From<BlacklistFault> for RigError {
     }
 }
 
-/// Blacklists a session: it becomes illegal to use, and its connections are terminated before the answer.
+/// Blacklists a session: it becomes illegal to use, and its connections are terminated before the
+/// answer.
 #[utoipa::path(
     post,
     path = "/session-blacklist",
@@ -83,7 +86,7 @@ pub(crate) async fn add(
     let (name, validity) = parse(&params(&headers, &body)?)?;
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
-    // RIG asks nobody whether tokens outlive it.
+    // RIG does not check whether tokens outlive the revocation.
     match port.node.revoke(Revocation::blacklist(&name, validity), true).await {
         Ok(_) => Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()),
         Err(error) => {
@@ -93,7 +96,7 @@ pub(crate) async fn add(
     }
 }
 
-/// Says whether a session is blacklisted.
+/// Reports whether a session is blacklisted.
 #[utoipa::path(
     get,
     path = "/session-blacklist/{sessionId}",
@@ -136,7 +139,7 @@ fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Blackli
     Ok((name, Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))))
 }
 
-/// A value as RIG shows it in its texts; long ones are cut.
+/// Returns a value as RIG writes it in its texts; long ones are cut off.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "nil".to_owned(),

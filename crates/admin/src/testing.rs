@@ -10,7 +10,7 @@ use session::{MemoryLog, Sessions};
 
 use crate::{Admin, Config, Parts};
 
-/// The largest body that it takes.
+/// Limit of a body.
 pub(crate) const MAX_BODY: usize = 1000;
 
 pub(crate) fn no_apis() -> Arc<Apis> {

@@ -1,15 +1,14 @@
-//! `/v4`: revocations, sessions and definitions of APIs, for operators and services that want to know what became of
-//! them.
+//! `/v4`: revocations with receipts, sessions, and definitions of APIs, for operators and services.
 //!
 //! | file | what it knows |
 //! | --- | --- |
 //! | `revocations`, `sessions`, `apis` | the endpoints |
-//! | `request`, `fields` | what a body asks for, and all that is wrong with it |
+//! | `request`, `fields` | the content of a body, and everything that is wrong with it |
 //! | `query` | parameters and names in the URL |
-//! | `order` | from what was asked for to a revocation |
-//! | `receipt`, `page` | what is answered |
+//! | `order` | resolves a request to a revocation |
+//! | `receipt`, `page` | answers |
 //! | `time` | instants as text |
-//! | `problem` | what is answered where that is not possible |
+//! | `problem` | errors |
 
 mod apis;
 mod fields;
@@ -33,7 +32,7 @@ use crate::body::refuse_coded;
 use crate::port::Port;
 use problem::Problem;
 
-/// The endpoints below `/v4`, with their document.
+/// Returns the endpoints below `/v4`, with their document.
 pub(crate) fn router() -> OpenApiRouter<Port> {
     let endpoints = apis::router().merge(revocations::router()).merge(sessions::router());
     let (router, document) = endpoints.route_layer(from_fn(refuse_coded)).split_for_parts();
@@ -46,7 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     router
 }
 
-/// Answers are good for the moment only, and tell who is connected.
+/// Forbids storing answers: they are about the present, and reveal who is connected.
 async fn not_stored(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

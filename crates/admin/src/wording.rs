@@ -1,4 +1,5 @@
-//! How a request is refused before a handler sees it: `/v4` has its own words, every other path has RIG's.
+//! How a request is refused before a handler sees it: `/v4` has its own words, every other path has
+//! RIG's.
 
 use axum::response::{IntoResponse, Response};
 

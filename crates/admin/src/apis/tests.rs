@@ -1,4 +1,5 @@
-//! Requests of RIG's clients and the answers of RIG, and what is answered to all definitions at once.
+//! Requests of RIG's clients and the answers of RIG, and what is answered to all definitions at
+//! once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Which headers of a service's answer are meant for the client (d28: RIG copies all, its own `Host` among them).
+//! Selects the headers of a service's answer that are for the client (d28: RIG copies all,
+//! including its own `Host`).
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
@@ -6,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// They say something about an answer, and nothing about the request that brings it.
+/// Headers about an answer, not about the request that carries it.
 const MEANT: [HeaderName; 9] = [
     CACHE_CONTROL,
     CONTENT_ENCODING,
@@ -19,10 +20,10 @@ const MEANT: [HeaderName; 9] = [
     VARY,
 ];
 
-/// What those in between add, about the request: they begin with X- as well.
+/// Headers that intermediaries add about the request; they begin with X- as well.
 const NOT_MEANT: [&str; 2] = ["x-request-id", "x-real-ip"];
 
-/// The headers that go on to the client, in their order where there are several of a name.
+/// Returns the headers for the client; several of one name keep their order.
 pub(super) fn for_the_client(given: &HeaderMap) -> HeaderMap {
     let values = given.iter().filter(|(name, _)| is_meant(name) && !is_of_the_connection(given, name));
     values.map(|(name, value)| (name.clone(), value.clone())).fold(
@@ -40,7 +41,7 @@ fn is_meant(name: &HeaderName) -> bool {
     own || MEANT.contains(name)
 }
 
-/// Whether the header ends with this connection (RFC 9110, section 7.6.1).
+/// Returns whether the header is for this connection only (RFC 9110, section 7.6.1).
 fn is_of_the_connection(given: &HeaderMap, name: &HeaderName) -> bool {
     let lines = given.get_all(CONNECTION).into_iter();
     let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

@@ -21,22 +21,22 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(list, replace))
 }
 
-/// What became of a list of definitions, or would.
+/// The result of replacing all definitions, or of the dry run.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Replaced {
-    /// Whether nothing was changed: only asked for.
+    /// Whether nothing was changed.
     dry_run: bool,
-    /// Each API that is not as it was, by id.
+    /// Each API that differs from before, by id.
     #[schema(value_type = Vec<Object>, example = json!([
         { "id": "users", "what": "changed", "pointers": ["/proxy/port"] }, { "id": "old", "what": "removed" }
     ]))]
     differences: Vec<Difference>,
-    /// What is allowed, but is probably not what was meant.
+    /// What is valid, but probably not intended.
     warnings: Vec<String>,
 }
 
-/// All definitions, by id: a list that `PUT` and `PROXY_CONFIG_FILE` take.
+/// All definitions, by id: a list that `PUT` and `PROXY_CONFIG_FILE` accept.
 #[utoipa::path(
     get,
     path = "/apis",
@@ -53,17 +53,17 @@ pub(crate) async fn list(State(port): State<Port>) -> Result<Response, Problem> 
     Ok(list.await?)
 }
 
-/// Makes a list of definitions those that are served: all of it, or nothing where one of them is wrong.
+/// Replaces all definitions by this list: all of it, or nothing if one of them is invalid.
 #[utoipa::path(
     put,
     path = "/apis",
     tag = "APIs",
     operation_id = "replace_apis",
-    params(("dry_run" = Option<bool>, Query, description = "Only say what it would change")),
+    params(("dry_run" = Option<bool>, Query, description = "Only reports what it would change")),
     request_body = Vec<Object>,
     responses(
         (status = 200, description = "They are served; or the dry run", body = Replaced),
-        (status = 400, description = "Not JSON, or a definition is wrong: `errors` names every fault", body = ProblemDocument),
+        (status = 400, description = "Not JSON, or a definition is invalid: `errors` lists all faults", body = ProblemDocument),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument),
         (status = 413, description = "The body is too large", body = ProblemDocument),
         (status = 415, description = "The body is not announced as JSON", body = ProblemDocument),

@@ -1,4 +1,4 @@
-//! The members of a JSON object, taken one by one, with all that is wrong with them.
+//! The members of a JSON object, taken one by one, and everything that is wrong with them.
 
 use document::JsonError;
 use http::HeaderMap;
@@ -9,28 +9,29 @@ use serde_json::error::Category;
 use super::problem::{InvalidPlace, Problem};
 use crate::params::essence;
 
-/// Most faults that are told.
+/// Limit of the faults that are reported.
 const MOST: usize = 20;
 
-/// Most characters of an unknown name that are repeated.
+/// Limit of the characters of an unknown name that an error repeats.
 const SHOWN: usize = 64;
 
-/// Members that nobody has taken yet, and the faults found so far.
+/// The members not taken yet, and the faults found so far.
 #[derive(Debug)]
 pub(crate) struct Fields {
     given: Vec<(String, Value)>,
     faults: Vec<InvalidPlace>,
 }
 
-/// RFC 8259: the type has no parameters; some clients send a charset.
+/// Returns whether the body is announced as JSON. The type has no parameters (RFC 8259); some
+/// clients send a charset.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"))
 }
 
-/// The JSON of a body.
+/// Parses a body.
 ///
 /// # Errors
-/// It is not JSON (RFC 8259), or has a member twice.
+/// Fails if it is not JSON (RFC 8259), or has a member twice.
 pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
     document::from_slice(body).map_err(|error| match error {
         JsonError::Duplicate { pointer, line, column } => Problem::fault(InvalidPlace {
@@ -38,7 +39,7 @@ pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
             parameter: None,
             detail: format!("given more than once (line {line}, column {column})"),
         }),
-        // Without the library's words: they repeat what was found.
+        // Without the library's text, which repeats parts of the body.
         JsonError::Syntax(error) => Problem::NotJson(match error.classify() {
             Category::Eof if body.iter().all(u8::is_ascii_whitespace) => "it is empty".to_owned(),
             Category::Eof => "it ends too early".to_owned(),
@@ -48,13 +49,13 @@ pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
 }
 
 impl Fields {
-    /// The members of a body.
+    /// Parses the members of a body.
     ///
     /// # Errors
-    /// It is not JSON, has a member twice, or is no object.
+    /// Fails if it is not JSON, has a member twice, or is not an object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let no_object = || Problem::fault(InvalidPlace::of_body("allowed: a JSON object"));
-        // However deep it is: nobody reads it.
+        // Refused without parsing, however deep it is.
         if body.trim_ascii_start().starts_with(b"[") {
             return Err(no_object());
         }
@@ -66,12 +67,12 @@ impl Fields {
         Ok(Self { given: given.into_iter().take(2 * MOST).collect(), faults })
     }
 
-    /// Whether the member is there and not taken.
+    /// Returns whether the member is given and not taken yet.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.given.iter().any(|(given, _)| given == name)
     }
 
-    /// What `parse` makes of a member. It says what is wrong, if anything is.
+    /// Takes a member as `parse` reads it; an error of `parse` is noted as a fault.
     pub(crate) fn take<T>(
         &mut self,
         name: &str,
@@ -92,7 +93,7 @@ impl Fields {
         self.faults.push(InvalidPlace::of_body(detail));
     }
 
-    /// All faults; members that nobody has taken are unknown.
+    /// Returns all faults; members that were not taken are unknown.
     pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
         let unknown =
             self.given.iter().map(|(name, _)| InvalidPlace::of_member(&cut(name), "unknown member"));

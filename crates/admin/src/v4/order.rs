@@ -1,4 +1,5 @@
-//! From what was asked for to a revocation of this node: tokens verified, claims known, an id of its own.
+//! Resolves a request to a revocation of this node: verifies the token, checks the claim, gives an
+//! id.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,22 +10,23 @@ use uuid::Uuid;
 use super::problem::{InvalidPlace, Problem, TokenFault};
 use super::request::{Issued, Lasts, Requested, Whom};
 
-/// How much the time of day may have been corrected between two requests for the same.
+/// How much the clock may have been corrected between two requests for the same revocation.
 const SAME_END: Duration = Duration::from_secs(2);
 
 /// A revocation that can be carried out.
 pub(crate) struct Resolved {
     pub(crate) revocation: Revocation,
     pub(crate) forced: bool,
-    /// The same revocation, where it was accepted before.
+    /// The record of the same revocation, if it was accepted before.
     pub(crate) known: Option<Box<Record>>,
 }
 
 impl Resolved {
-    /// Looks up what the request names. Blocks for as long as the log does.
+    /// Looks up what the request refers to. Blocks while the log does.
     ///
     /// # Errors
-    /// The token is not valid, tokens are not revoked by this claim, or another revocation has this id.
+    /// Fails if the token is not valid, tokens cannot be revoked by this claim, or another
+    /// revocation has this id.
     pub(crate) fn new(
         asked: Requested,
         sessions: &Sessions,
@@ -42,13 +44,14 @@ impl Resolved {
             Mode::Disconnect => Duration::ZERO,
         };
         let kept = match &asked.id {
-            // A log that cannot be read now decides when it is written: whoever is to be out must not wait for it.
+            // If the log cannot be read now, the conflict is found when it is written: the
+            // revocation must not wait.
             Some(id) => sessions.log().find(id).unwrap_or_default(),
             None => None,
         };
         let issued_up_to = asked.issued.map(|issued| match (issued, &kept) {
             (Issued::UpTo(second), _) => second,
-            // Said again, it means the same moment.
+            // A repeated request means the same time.
             (Issued::Now, Some(record)) if record.revocation.issued_up_to.is_some() => {
                 record.revocation.issued_up_to.unwrap_or_default()
             }
@@ -71,7 +74,7 @@ impl Resolved {
     }
 }
 
-/// Whose tokens, and how long the one that was shown is good.
+/// Returns the selector, and for how long the token in the request is valid.
 fn selected(
     whom: Whom,
     sessions: &Sessions,
@@ -89,7 +92,7 @@ fn selected(
             let wrong = |fault: TokenFault| Problem::Token(fault);
             let claims = verifier.verify(token.trim()).map_err(|error| wrong(error.into()))?;
             let name = sessions.from_claims(&claims.map).map_err(|error| wrong(error.into()))?;
-            // `expires_at` is in whole seconds, and the last one has begun.
+            // `expires_at` is in whole seconds, rounded down.
             let end = Duration::from_secs(claims.expires_at).saturating_add(Duration::from_secs(1));
             let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
             Ok((name.into(), end.saturating_add(verifier.leeway()).saturating_sub(since)))
@@ -101,7 +104,7 @@ fn new_id() -> RevocationId {
     RevocationId::new(&Uuid::new_v4().to_string()).expect("a UUID is short and has no control characters")
 }
 
-/// Whether both ask for the same, and for the same time or until the same time.
+/// Returns whether both are the same revocation, with the same validity or the same end.
 fn is_repeated(record: &Record, revocation: &Revocation) -> bool {
     let lasts = revocation.validity == record.revocation.validity
         || revocation.validity.abs_diff(record.left) <= SAME_END

@@ -5,16 +5,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::problem::InvalidPlace;
 use super::query::Parameters;
 
-/// Entries of a page where nobody says.
+/// Entries of a page by default.
 const DEFAULT_LIMIT: usize = 100;
 
 /// Entries of the largest page.
 pub(crate) const MAX_LIMIT: usize = 1000;
 
-/// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
+/// Escapes everything but unreserved characters (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// How many entries a page may have: the parameter `limit`.
+/// Takes the parameter `limit`: how many entries a page may have.
 pub(crate) fn limit(query: &mut Parameters) -> usize {
     let Some(text) = query.take("limit") else { return DEFAULT_LIMIT };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
@@ -24,17 +24,17 @@ pub(crate) fn limit(query: &mut Parameters) -> usize {
     })
 }
 
-/// The URL of the page behind this one.
+/// Returns the URL of the next page.
 pub(crate) fn next(path: &str, limit: usize, parameter: &str, cursor: &str) -> String {
     format!("{path}?limit={limit}&{parameter}={}", escaped(cursor))
 }
 
-/// A text as one segment of a path, or as a value in a query.
+/// Escapes a text as one segment of a path, or as a value in a query.
 pub(crate) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Cuts what is beyond the page; returns the last entry of the page where something is.
+/// Removes the entries beyond the page; returns the last entry of the page if any were removed.
 pub(crate) fn cut<T>(entries: &mut Vec<T>, limit: usize) -> Option<&T> {
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -1,4 +1,5 @@
-//! Errors of `/v4` as problem details (RFC 9457): the one place that turns facts into statuses and words.
+//! Errors of `/v4` as problem details (RFC 9457): the one place that gives them a status and a
+//! text.
 
 use auth::TokenError;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use crate::turned_away::TurnedAway;
 /// The media type of a problem.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// Where one thing is wrong, and what.
+/// One place where a request is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Fault)]
 pub(crate) struct InvalidPlace {
@@ -27,28 +28,28 @@ pub(crate) struct InvalidPlace {
     /// The parameter of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameter: Option<String>,
-    /// What is wrong, or what is allowed.
+    /// What is wrong, or what is expected.
     pub(crate) detail: String,
 }
 
 impl InvalidPlace {
-    /// A fault of a member of the body.
+    /// Creates a fault of a member of the body.
     pub(crate) fn of_member(name: &str, detail: impl Into<String>) -> Self {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         Self { pointer: Some(pointer), parameter: None, detail: detail.into() }
     }
 
-    /// A fault of the body as a whole.
+    /// Creates a fault of the body as a whole.
     pub(crate) fn of_body(detail: impl Into<String>) -> Self {
         Self { pointer: Some(String::new()), parameter: None, detail: detail.into() }
     }
 
-    /// A fault of a parameter in the path or the query.
+    /// Creates a fault of a parameter in the path or the query.
     pub(crate) fn of_parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: None, parameter: Some(name.into()), detail: detail.into() }
     }
 
-    /// The place and what is wrong there, in one line.
+    /// Returns the place and what is wrong there, in one line.
     fn shown(&self) -> String {
         let place = self.parameter.as_deref().or(self.pointer.as_deref()).unwrap_or_default();
         let place = place.strip_prefix('/').unwrap_or(place);
@@ -56,7 +57,7 @@ impl InvalidPlace {
     }
 }
 
-/// What is wrong with a token that was to be revoked.
+/// What is wrong with the token in a request to revoke it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenFault {
     /// It is not valid.
@@ -67,12 +68,12 @@ pub(crate) enum TokenFault {
     NoSession(#[from] ClaimError),
 }
 
-/// Why a request is not answered as it hoped.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// There is no such thing.
+    /// Nothing of this name exists.
     NotFound(&'static str),
-    /// The path is right, the method is not.
+    /// The path has no such method.
     Method,
     /// The body is not announced as JSON.
     MediaType,
@@ -84,13 +85,13 @@ pub(crate) enum Problem {
     NotJson(String),
     /// Members or parameters are wrong.
     Faults(Vec<InvalidPlace>),
-    /// The token in the body is of no use.
+    /// The token in the body is not valid, or names no session.
     Token(TokenFault),
     /// The revocation is refused, or is not recorded.
     Revoke(RevokeError),
     /// The log cannot be read.
     Unreadable(LogError),
-    /// It is not certain that the log has forgotten a revocation.
+    /// It is not certain that the log recorded the lift.
     NotLifted(LogError),
     /// Definitions of APIs could not be stored.
     NotStored(StoreError),
@@ -114,7 +115,7 @@ impl From<NotRevoked> for Problem {
     }
 }
 
-/// A problem, as it is written.
+/// A problem in JSON.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem, example = json!({
@@ -123,9 +124,9 @@ impl From<NotRevoked> for Problem {
     "neededInSeconds": 3599
 }))]
 pub(crate) struct ProblemDocument {
-    /// What kind of problem: `about:blank` where the status says it all, else one of `urn:rig:problem:` followed by
-    /// `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`, `validity-too-short`, `not-recorded`,
-    /// `not-stored`.
+    /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
+    /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
+    /// `validity-too-short`, `not-recorded` or `not-stored`.
     r#type: String,
     /// The status in words.
     title: String,
@@ -133,10 +134,10 @@ pub(crate) struct ProblemDocument {
     status: u16,
     /// What is wrong with this request.
     detail: String,
-    /// Every single fault, where there are several places.
+    /// All faults, if the request is wrong in several places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<InvalidPlace>,
-    /// The validity that would be enough, where it is too short.
+    /// The validity that would be sufficient, if the given one is too short.
     #[serde(skip_serializing_if = "Option::is_none")]
     needed_in_seconds: Option<u64>,
 }
@@ -151,7 +152,7 @@ impl Problem {
     /// The answer at a path that does not exist.
     pub(crate) const NOTHING_HERE: Self = Self::NotFound("there is nothing at this path");
 
-    /// One fault.
+    /// Creates a problem with one fault.
     pub(crate) fn fault(fault: InvalidPlace) -> Self {
         Self::Faults(vec![fault])
     }
@@ -222,7 +223,7 @@ impl Problem {
         }
     }
 
-    /// The problem as it is written.
+    /// Returns the problem in JSON.
     pub(crate) fn document(&self) -> ProblemDocument {
         let status = self.status();
         let errors = match self {

@@ -6,21 +6,21 @@ use http::Uri;
 
 use super::problem::{InvalidPlace, Problem};
 
-/// The parameters of a query. Each may be given once; those that nobody takes are faults, for a misspelt `dry_run` must
-/// not be carried out.
+/// The parameters of a query. Each may be given once; unknown ones are faults, so that a request
+/// with a misspelt `dry_run` is not carried out.
 pub(crate) struct Parameters {
     given: Vec<(String, String)>,
     faults: Vec<InvalidPlace>,
 }
 
-/// Most parameters that are looked at.
+/// Limit of the parameters that are read.
 const MOST: usize = 16;
 
-/// Most bytes of a parameter's name that are repeated.
+/// Limit of the characters of an unknown name that an error repeats.
 const SHOWN: usize = 64;
 
 impl Parameters {
-    /// The parameters of a URL.
+    /// Parses the parameters of a URL.
     pub(crate) fn of(uri: &Uri) -> Self {
         Self::parse(uri.query())
     }
@@ -37,13 +37,13 @@ impl Parameters {
         parsed
     }
 
-    /// The value of a parameter, where it is given.
+    /// Takes the value of a parameter; `None` if it is not given.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.given.iter().position(|(given, _)| given == name)?;
         Some(self.given.swap_remove(at).1)
     }
 
-    /// The value of a parameter that `parse` understands.
+    /// Takes the value of a parameter as `parse` reads it; an error of `parse` is noted as a fault.
     pub(crate) fn take_as<T>(
         &mut self,
         name: &'static str,
@@ -53,7 +53,7 @@ impl Parameters {
         parse(&text).map_err(|detail| self.fault(InvalidPlace::of_parameter(name, detail))).ok()
     }
 
-    /// Whether the request is only to say what it would do.
+    /// Takes `dry_run`: whether the request only reports what it would do.
     pub(crate) fn dry_run(&mut self) -> bool {
         let given = self.take_as("dry_run", |text| match text {
             "true" => Ok(true),
@@ -63,7 +63,7 @@ impl Parameters {
         given.unwrap_or(false)
     }
 
-    /// A text about the request: who, or why.
+    /// Takes a text about the request: who, or why.
     pub(crate) fn remark(&mut self, name: &'static str) -> Option<String> {
         self.take_as(name, |text| super::request::remark(text).map(str::to_owned))
     }
@@ -73,7 +73,7 @@ impl Parameters {
         self.faults.push(fault);
     }
 
-    /// All faults that were found.
+    /// Returns all faults; parameters that were not taken are unknown.
     pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
         let unknown =
             self.given.iter().map(|(name, _)| InvalidPlace::of_parameter(cut(name), "unknown parameter"));
@@ -81,8 +81,10 @@ impl Parameters {
         self.faults
     }
 
+    /// Checks that every parameter was taken and valid.
+    ///
     /// # Errors
-    /// A parameter is wrong, or unknown.
+    /// Fails if a parameter is wrong or unknown.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         let faults = self.faults();
         if faults.is_empty() { Ok(()) } else { Err(Problem::Faults(faults)) }
@@ -93,13 +95,13 @@ fn cut(name: &str) -> String {
     name.chars().take(SHOWN).collect()
 }
 
-/// The name in a path, unescaped.
+/// The name in a path, decoded.
 pub(crate) type PathName = Result<Path<String>, PathRejection>;
 
-/// What the name in a path names.
+/// Parses the name in a path.
 ///
 /// # Errors
-/// It is not UTF-8, or `parse` refuses it.
+/// Fails if it is not UTF-8, or `parse` refuses it.
 pub(crate) fn named<T, E: ToString>(
     name: PathName,
     parameter: &'static str,

@@ -1,4 +1,4 @@
-//! A revocation and what it has done, as it is written.
+//! Revocations and their results in JSON.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,12 @@ use super::time;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Whose {
-    /// Those of a session.
+    /// Tokens of a session.
     Session {
         /// Its name.
         session: String,
     },
-    /// Those with this value of a claim.
+    /// Tokens with this value of a claim.
     Claim {
         /// The JSON Pointer of the claim.
         claim: String,
@@ -28,7 +28,7 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    /// The selector as it is written.
+    /// Returns a selector in JSON.
     pub(crate) fn of(selector: &Selector) -> Self {
         let value = selector.value().to_string();
         match selector.claim() {
@@ -38,7 +38,7 @@ impl Whose {
     }
 }
 
-/// The receipt of a revocation: what was asked for, and what it has done on this node.
+/// The receipt of a revocation: the request, and what it did on this node.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Receipt)]
@@ -47,7 +47,7 @@ pub(crate) struct ReceiptDocument {
     id: String,
     /// Whose tokens.
     selector: Whose,
-    /// Only tokens issued up to this second since 1970; null: all.
+    /// Only tokens issued up to this second since 1970; null for all.
     issued_up_to: Option<u64>,
     /// `revoke` or `disconnect`.
     #[schema(value_type = String)]
@@ -58,26 +58,26 @@ pub(crate) struct ReceiptDocument {
     reason: Option<String>,
     /// When it was accepted.
     accepted_at: Option<String>,
-    /// When it ends by itself, in the time of day of now: it counts down on a clock that nobody sets. Null: never, beyond
-    /// the year 9999, or there is nothing to end (`disconnect`).
+    /// When it expires, by the present time of day: it counts down on a clock that cannot be set.
+    /// Null if it never expires, expires after the year 9999, or only disconnected (`disconnect`).
     ends_at: Option<String>,
-    /// Seconds until then. Null: never, or there is nothing to end.
+    /// Seconds until it expires. Null if it never expires, or only disconnected.
     remaining_seconds: Option<u64>,
-    /// When the last of its connections had been told. Nothing was written to any of them from then on. Null, and
-    /// those below as well: under way.
+    /// When the last of its connections was terminated. Nothing but the farewell was written to any
+    /// of them afterwards. Null, as are the results below, while it is in progress.
     applied_at: Option<String>,
-    /// Connections that it ended.
+    /// Connections that it terminated.
     connections_terminated: Option<u64>,
-    /// Requests that it cut short, such as parked polls.
+    /// Requests that it aborted, such as waiting polls.
     requests_cut: Option<u64>,
-    /// When the last event was handed to one of those connections; null: never.
+    /// When the last event was handed to one of those connections; null if never.
     last_payload_at: Option<String>,
     /// Whether it survives a restart of the gateway.
     durable: bool,
 }
 
 impl ReceiptDocument {
-    /// The receipt of a record, seen now.
+    /// Returns the receipt of a record at the time `now`.
     pub(crate) fn of(record: Record, node: &NodeName, durable: bool, now: SystemTime) -> Self {
         let receipt = record.receipt(node);
         let Record { revocation, accepted_at, left, .. } = record;
@@ -101,49 +101,50 @@ impl ReceiptDocument {
     }
 }
 
-/// Revocations, the youngest first.
+/// Revocations, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RevocationPage {
-    /// Those in force, and those that disconnected in the last 24 hours.
+    /// Revocations in force, and those that only disconnected, of the last 24 hours.
     pub(crate) revocations: Vec<ReceiptDocument>,
-    /// The URL of the next page, where there is one.
+    /// The URL of the next page; null on the last one.
     pub(crate) next: Option<String>,
 }
 
-/// What a revocation would do. Nothing has happened.
+/// What a revocation would do. Nothing was changed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DryRun {
     /// Always true.
     pub(crate) dry_run: bool,
-    /// Connections that it would end.
+    /// Connections that it would terminate.
     pub(crate) connections: usize,
-    /// How long the last of their tokens is good; null: there is none, or tokens do not end.
+    /// For how many seconds the last of their tokens is valid; null if there is none, or tokens do
+    /// not expire.
     pub(crate) last_token_seconds: Option<u64>,
-    /// Whether it was accepted before, so that nothing would happen.
+    /// Whether it was accepted before, so that it would have no effect.
     pub(crate) known: bool,
-    /// Why it would be refused; null: it would not.
+    /// Why it would be refused; null if it would be accepted.
     pub(crate) refused: Option<Problem>,
 }
 
-/// What is answered to a request to end sessions.
+/// The answer to a request to revoke or to disconnect.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Answer)]
 pub(crate) enum ReceiptOrDryRun {
-    /// What it has done.
+    /// What it did.
     Receipt(Box<ReceiptDocument>),
     /// What it would do.
     DryRun(DryRun),
 }
 
-/// What lifting would do. Nothing has happened.
+/// What lifting would do. Nothing was changed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LiftDryRun {
     /// Always true.
     pub(crate) dry_run: bool,
-    /// What would be lifted.
+    /// The revocation that would be lifted.
     pub(crate) revocation: ReceiptDocument,
 }
 

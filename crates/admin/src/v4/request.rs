@@ -1,4 +1,5 @@
-//! What a request to revoke asks for. Nothing is looked up here: the same bytes are right or wrong at every gateway.
+//! Parses a request to revoke. Nothing is looked up here: the same bytes are valid or invalid at
+//! every gateway.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +11,17 @@ use super::fields::Fields;
 use super::problem::Problem;
 use super::time;
 
-/// The longest id that a caller can choose, in bytes.
+/// Limit of an id chosen by a caller, in bytes.
 const MAX_ID: usize = 128;
 
-/// The longest text about a revocation, in bytes.
+/// Limit of a text about a revocation, in bytes.
 const MAX_REMARK: usize = 1000;
 
-/// The longest validity: JSON numbers are exact up to here (RFC 8259, section 6).
+/// Limit of a validity: JSON numbers are exact up to here (RFC 8259, section 6).
 const MAX_SECONDS: u64 = (1 << 53) - 1;
 
-/// Whose tokens to revoke (`session`, or `claim` with `value`, or `jwt`: one of these), for how long, and why.
+/// Whose tokens to revoke (`session`, or `claim` with `value`, or `jwt`: one of these), for how
+/// long, and why.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -31,27 +33,29 @@ const MAX_SECONDS: u64 = (1 << 53) - 1;
                       "reason": "stolen laptop", "by": "bob" })
 )]
 pub(crate) struct RevocationRequest {
-    /// Names the revocation: 1 to 128 letters, digits and `.` `_` `:` `-`. Asking twice with one id does it once. A
-    /// UUID where it is missing.
+    /// The id of the revocation: 1 to 128 letters, digits and `.` `_` `:` `-`. A repeated request
+    /// with the same id has no further effect. A UUID by default.
     id: Option<String>,
-    /// All tokens of this session: the value of the claim that `JWT_SESSION_FIELD` points to. An integer is its
-    /// decimal digits.
+    /// All tokens of this session: the value of the claim that `JWT_SESSION_FIELD` points to. An
+    /// integer is its decimal digits.
     session: Option<String>,
-    /// All tokens with the `value` of this claim: a JSON Pointer that `REVOCATION_CLAIMS` (or `JWT_SESSION_FIELD`)
-    /// names, such as `/sub`.
+    /// All tokens with the `value` of this claim: a JSON Pointer that `REVOCATION_CLAIMS` (or
+    /// `JWT_SESSION_FIELD`) names, such as `/sub`.
     claim: Option<String>,
-    /// The value of the claim, a text or an integer.
+    /// The value of the claim, a string or an integer.
     value: Option<String>,
-    /// The session of this token, which must be valid, for at least as long as the token is good.
+    /// The session of this token, which must be valid, for at least as long as the token is valid.
     jwt: Option<String>,
-    /// Only tokens issued (`iat`) up to this time: seconds since 1970, RFC 3339, or `now`. Tokens without `iat` count
-    /// as older. Missing: all tokens.
+    /// Only tokens issued (`iat`) up to this time: seconds since 1970, RFC 3339, or `now`. Tokens
+    /// without `iat` count as older. All tokens by default.
     #[schema(rename = "issuedUpTo")]
     issued_up_to: Option<String>,
-    /// `revoke` (refuse the tokens, and terminate their connections) or `disconnect` (terminate only).
+    /// `revoke` (refuses the tokens, and terminates their connections) or `disconnect` (terminates
+    /// only).
     #[schema(default = "revoke")]
     mode: Option<String>,
-    /// For how many seconds; a numeric string is taken too. This or `until` is needed to revoke without a `jwt`.
+    /// For how many seconds; a numeric string is accepted too. This or `until` is required to
+    /// revoke without a `jwt`.
     #[schema(rename = "validityInSeconds", minimum = 1)]
     validity_in_seconds: Option<u64>,
     /// Until when: RFC 3339, in the future.
@@ -60,7 +64,8 @@ pub(crate) struct RevocationRequest {
     reason: Option<String>,
     /// Who asks, likewise.
     by: Option<String>,
-    /// Also where it ends before the token of an open connection does, which then opens connections again.
+    /// Accepts a revocation that expires before the token of an open connection, which can then
+    /// open connections again.
     #[schema(default = false)]
     force: Option<bool>,
 }
@@ -79,22 +84,22 @@ pub(crate) enum Whom {
 /// Up to when the tokens were issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Issued {
-    /// Until the request is handled.
+    /// Up to the time when the request is handled.
     Now,
-    /// Until this second since 1970.
+    /// Up to this second since 1970.
     UpTo(u64),
 }
 
-/// For how long.
+/// The validity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lasts {
-    /// So long, from now on.
+    /// For this time, from now on.
     For(Duration),
-    /// Until then.
+    /// Until this time.
     Until(SystemTime),
 }
 
-/// A request that is right in itself.
+/// A valid request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Requested {
     pub(crate) id: Option<RevocationId>,
@@ -108,10 +113,10 @@ pub(crate) struct Requested {
 }
 
 impl Requested {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Reports everything that is wrong with it.
     pub(crate) fn parse(body: &[u8], now: SystemTime) -> Result<Self, Problem> {
         let mut fields = Fields::parse(body)?;
         let id = fields.take("id", |id| chosen_id(&text(id)?));
@@ -140,7 +145,7 @@ fn text(value: Value) -> Result<String, String> {
     }
 }
 
-/// A text, or the decimal digits of a whole number, as claims are read.
+/// Parses a name: a string, or an integer as its decimal digits, as claims are read.
 fn name(value: Value) -> Result<SessionName, String> {
     SessionName::try_from(&value).map_err(|error| match error {
         NameError::Type | NameError::Fraction => "allowed: a text or an integer".to_owned(),
@@ -155,17 +160,17 @@ fn chosen_id(text: &str) -> Result<RevocationId, String> {
     id.ok_or_else(|| format!("allowed: 1 to {MAX_ID} letters, digits and . _ : -"))
 }
 
-/// A text about a revocation, where it is one line of a reasonable length.
+/// Checks that a text about a revocation is one line of limited length.
 ///
 /// # Errors
-/// What is allowed.
+/// Says what is expected.
 pub(crate) fn remark(text: &str) -> Result<&str, String> {
     let fits = text.len() <= MAX_REMARK && !text.chars().any(char::is_control);
     fits.then_some(text)
         .ok_or_else(|| format!("allowed: up to {MAX_REMARK} bytes without control characters"))
 }
 
-/// One of the three ways to say whose tokens are meant. `None`: a fault was noted.
+/// Takes one of the three ways to select tokens. `None` if a fault was noted.
 fn whom(fields: &mut Fields) -> Option<Whom> {
     let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|name| fields.has(name)).collect();
     let has_value = fields.has("value");
@@ -201,7 +206,7 @@ fn issued(value: Value) -> Result<Issued, String> {
         _ => None,
     };
     match known {
-        // No token is younger, whenever it was issued: what is meant is milliseconds.
+        // Every token is older than that: milliseconds are meant.
         Some(Issued::UpTo(second)) if second >= u64::from(u32::MAX) => {
             Err("allowed: a time before 2106; a number is in seconds, not in milliseconds".to_owned())
         }
@@ -210,7 +215,7 @@ fn issued(value: Value) -> Result<Issued, String> {
     }
 }
 
-/// `None`: a fault was noted.
+/// Takes the mode. `None` if a fault was noted.
 fn mode(fields: &mut Fields) -> Option<Mode> {
     if !fields.has("mode") {
         return Some(Mode::Revoke);
@@ -222,7 +227,7 @@ fn mode(fields: &mut Fields) -> Option<Mode> {
     })
 }
 
-/// `by_token`: the token says how long, where nobody else does.
+/// Takes the validity. `by_token` means that the token in the request gives it by default.
 fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTime) -> Option<Lasts> {
     let given: Vec<_> = ["validityInSeconds", "until"].into_iter().filter(|name| fields.has(name)).collect();
     let validity = fields.take("validityInSeconds", validity).map(Lasts::For);

@@ -1,4 +1,4 @@
-//! `/v4/revocations`: revoke, ask what became of it, lift.
+//! `/v4/revocations`: revokes, returns receipts, lifts.
 
 use std::time::SystemTime;
 
@@ -30,7 +30,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
 
 impl Port {
-    /// The receipt of a record.
+    /// Returns the receipt of a record.
     pub(super) fn receipt(&self, record: Record) -> ReceiptDocument {
         ReceiptDocument::of(record, self.node.name(), self.durable, SystemTime::now())
     }
@@ -40,27 +40,28 @@ impl Port {
     }
 }
 
-/// Revokes tokens: their connections are terminated before the answer, and nothing is written to them after it.
+/// Revokes tokens: their connections are terminated before the answer, and nothing is written to
+/// them after it.
 #[utoipa::path(
     post,
     path = "/revocations",
     tag = "Revocations",
     request_body = RevocationRequest,
-    params(("dry_run" = Option<bool>, Query, description = "Only say what it would do")),
+    params(("dry_run" = Option<bool>, Query, description = "Only reports what it would do")),
     responses(
         (status = 201, description = "In force, and carried out", body = ReceiptDocument,
-         headers(("location" = String, description = "Where the receipt is"))),
-        (status = 200, description = "The same was accepted before under this id: its receipt; or the dry run",
+         headers(("location" = String, description = "The URL of the receipt"))),
+        (status = 200, description = "The receipt of the same revocation, accepted before under this id; or the dry run",
          body = ReceiptOrDryRun),
-        (status = 400, description = "Not JSON, or a member is wrong: `errors` names every one", body = ProblemDocument),
+        (status = 400, description = "Not JSON, or members are wrong: `errors` lists all of them", body = ProblemDocument),
         (status = 401, description = "The token of the internal port is missing", body = ProblemDocument),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument),
         (status = 409, description = "Another revocation has this id, or there are too many", body = ProblemDocument),
         (status = 413, description = "The body is too large", body = ProblemDocument),
         (status = 415, description = "The body is not announced as JSON", body = ProblemDocument),
-        (status = 422, description = "It ends before the token of an open connection does (`neededInSeconds`); or \
-                                      the `jwt` is not valid", body = ProblemDocument),
-        (status = 503, description = "In force until the process ends, but not recorded", body = ProblemDocument),
+        (status = 422, description = "It would expire before the token of an open connection \
+                                      (`neededInSeconds`); or the `jwt` is not valid", body = ProblemDocument),
+        (status = 503, description = "In force until the process exits, but not recorded", body = ProblemDocument),
     )
 )]
 pub(crate) async fn revoke(
@@ -97,7 +98,7 @@ pub(crate) async fn revoke(
 }
 
 impl Port {
-    /// Carries an order out, and answers with its receipt.
+    /// Carries a revocation out, and returns its receipt.
     pub(super) async fn end(&self, order: Resolved, done: StatusCode) -> Result<Response, Problem> {
         match self.node.revoke(order.revocation, order.forced).await? {
             Outcome::Done(record) => {
@@ -109,7 +110,7 @@ impl Port {
     }
 }
 
-/// Answers with what an order would do.
+/// Returns what a revocation would do.
 pub(super) async fn would_do(port: &Port, order: Resolved) -> Result<Response, Problem> {
     let node = port.node.clone();
     let would = aside(move || {
@@ -127,15 +128,15 @@ pub(super) async fn would_do(port: &Port, order: Resolved) -> Result<Response, P
     Ok(Json(would.await?).into_response())
 }
 
-/// All revocations in force, the youngest first.
+/// All revocations in force, the newest first.
 #[utoipa::path(
     get,
     path = "/revocations",
     tag = "Revocations",
     operation_id = "list_revocations",
     params(
-        ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 where it is missing"),
-        ("before" = Option<String>, Query, description = "From `next` of another page; means nothing else"),
+        ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 by default"),
+        ("before" = Option<String>, Query, description = "From `next` of another page; its value has no other meaning"),
     ),
     responses(
         (status = 200, description = "A page", body = RevocationPage),
@@ -168,8 +169,8 @@ pub(crate) async fn list(
     operation_id = "revocation",
     params(("id" = String, Path, description = "The id of the revocation")),
     responses(
-        (status = 200, description = "What was asked for, and what it has done", body = ReceiptDocument),
-        (status = 404, description = "There is no revocation of this id, or it has ended", body = ProblemDocument),
+        (status = 200, description = "The request, and what it did", body = ReceiptDocument),
+        (status = 404, description = "There is no revocation of this id, or it has expired", body = ProblemDocument),
     )
 )]
 pub(crate) async fn one(
@@ -186,7 +187,7 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
     port.node.record(id).await.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
 }
 
-/// Lifts a revocation: its tokens are good again, unless another revocation is about them.
+/// Lifts a revocation: its tokens are valid again, unless another revocation selects them.
 #[utoipa::path(
     delete,
     path = "/revocations/{id}",
@@ -194,12 +195,12 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
     params(
         ("id" = String, Path, description = "The id of the revocation"),
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),
-        ("dry_run" = Option<bool>, Query, description = "Only say what it would do"),
+        ("dry_run" = Option<bool>, Query, description = "Only reports what it would do"),
     ),
     responses(
         (status = 204, description = "Lifted"),
         (status = 200, description = "The dry run: what would be lifted", body = LiftDryRun),
-        (status = 404, description = "There is no revocation of this id, or it has ended", body = ProblemDocument),
+        (status = 404, description = "There is no revocation of this id, or it has expired", body = ProblemDocument),
         (status = 503, description = "It could not be recorded: it stays in force", body = ProblemDocument),
     )
 )]

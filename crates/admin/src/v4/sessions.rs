@@ -1,4 +1,4 @@
-//! `/v4/sessions`: who is connected, and ending that.
+//! `/v4/sessions`: lists sessions and their connections, and disconnects them.
 
 use std::time::SystemTime;
 
@@ -37,14 +37,14 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
 pub(crate) struct SessionEntry {
     /// Its name.
     name: String,
-    /// How many connections it has.
+    /// Its number of connections.
     connection_count: usize,
     /// When the oldest of them was opened.
     since: Option<String>,
-    /// How they are held: `sse`, `websocket`, `longpolling`.
+    /// Their transports: `sse`, `websocket`, `longpolling`.
     #[schema(value_type = Vec<String>)]
     transports: Vec<&'static str>,
-    /// Whether it is illegal to use, whatever the token: its connections are about to be told.
+    /// Whether it is revoked, whatever the token: its connections are about to be terminated.
     revoked: bool,
 }
 
@@ -66,7 +66,7 @@ impl SessionEntry {
 pub(crate) struct SessionList {
     /// In the order of their names, byte by byte.
     sessions: Vec<SessionEntry>,
-    /// The URL of the next page, where there is one.
+    /// The URL of the next page; null on the last one.
     next: Option<String>,
 }
 
@@ -76,13 +76,13 @@ pub(crate) struct SessionList {
 pub(crate) struct SessionDetail {
     /// Its name.
     name: String,
-    /// Whether it is illegal to use, whatever the token.
+    /// Whether it is revoked, whatever the token.
     revoked: bool,
-    /// How many connections it has.
+    /// Its number of connections.
     connection_count: usize,
     /// The connections of this page, the oldest first.
     connections: Vec<ConnectionDetail>,
-    /// The URL of the next page, where there is one.
+    /// The URL of the next page; null on the last one.
     next: Option<String>,
 }
 
@@ -97,18 +97,18 @@ pub(crate) struct ConnectionDetail {
     transport: &'static str,
     /// When it was opened.
     since: Option<String>,
-    /// From where: address and port.
+    /// Address and port of the client.
     remote_address: String,
-    /// What the client says it is, cut to 200 bytes.
+    /// The client's `User-Agent`, cut off after 200 bytes.
     user_agent: Option<String>,
-    /// When the token ends that ends first; null: there is none, or tokens do not end.
+    /// When the first of its tokens expires; null if it has none, or tokens do not expire.
     token_expires_at: Option<String>,
-    /// Its subscriptions, those derived from its tokens included.
+    /// Its subscriptions, including those derived from its tokens.
     #[schema(value_type = Vec<Object>)]
     subscriptions: Box<RawValue>,
-    /// Events taken for the client.
+    /// Events accepted for the client.
     delivered: u32,
-    /// Events thrown away because the client was too slow, or gone.
+    /// Events dropped because the client was too slow, or gone.
     dropped: u32,
 }
 
@@ -137,8 +137,8 @@ impl ConnectionDetail {
     tag = "Sessions",
     operation_id = "list_sessions",
     params(
-        ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 where it is missing"),
-        ("after" = Option<String>, Query, description = "Only sessions whose names come behind this one"),
+        ("limit" = Option<usize>, Query, description = "Entries of a page, 1 to 1000; 100 by default"),
+        ("after" = Option<String>, Query, description = "Only sessions with names after this one"),
     ),
     responses(
         (status = 200, description = "A page", body = SessionList),
@@ -169,8 +169,8 @@ pub(crate) async fn list(
     operation_id = "session",
     params(
         ("name" = String, Path, description = "The name of the session"),
-        ("limit" = Option<usize>, Query, description = "Connections of a page, 1 to 1000; 100 where it is missing"),
-        ("after" = Option<u64>, Query, description = "Only connections with a higher number than this"),
+        ("limit" = Option<usize>, Query, description = "Connections of a page, 1 to 1000; 100 by default"),
+        ("after" = Option<u64>, Query, description = "Only connections with a higher number"),
     ),
     responses(
         (status = 200, description = "The session", body = SessionDetail),
@@ -203,7 +203,7 @@ pub(crate) async fn one(
     .await?
 }
 
-/// Disconnects a session: its connections are terminated before the answer. Its tokens stay good.
+/// Disconnects a session: its connections are terminated before the answer. Its tokens stay valid.
 #[utoipa::path(
     delete,
     path = "/sessions/{name}",
@@ -212,10 +212,10 @@ pub(crate) async fn one(
         ("name" = String, Path, description = "The name of the session"),
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),
         ("reason" = Option<String>, Query, description = "Why, up to 1000 bytes"),
-        ("dry_run" = Option<bool>, Query, description = "Only say what it would do"),
+        ("dry_run" = Option<bool>, Query, description = "Only reports what it would do"),
     ),
     responses(
-        (status = 200, description = "What it has done; or the dry run", body = ReceiptOrDryRun),
+        (status = 200, description = "What it did; or the dry run", body = ReceiptOrDryRun),
         (status = 400, description = "A parameter is wrong", body = ProblemDocument),
         (status = 503, description = "Done, but not recorded", body = ProblemDocument),
     )

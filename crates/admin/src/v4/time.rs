@@ -1,18 +1,18 @@
-//! Instants as texts: RFC 3339.
+//! Times as text (RFC 3339).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// The instant, in UTC with microseconds; `None`: beyond the year 9999.
+/// Returns the time in UTC with microseconds; `None` beyond the year 9999.
 pub(crate) fn shown(at: SystemTime) -> Option<String> {
     let at = Timestamp::try_from(at).ok()?;
     Some(format!("{at:.6}"))
 }
 
-/// The instant that a text names (RFC 3339, section 5.6), not before 1970.
+/// Parses a time (RFC 3339, section 5.6), not before 1970.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
-    // The library reads ISO 8601 and more, such as `2030-01-01 00:00Z` and `2030-01-01T00Z[UTC]`.
+    // The library accepts ISO 8601 and more, such as `2030-01-01 00:00Z` and `2030-01-01T00Z[UTC]`.
     let bytes = text.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     let is_date_time = (20..=40).contains(&bytes.len())
@@ -24,17 +24,17 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(since)
 }
 
-/// `Z`, or hours and minutes.
+/// Returns whether the text has an offset: `Z`, or hours and minutes.
 fn has_offset(text: &[u8]) -> bool {
     matches!(text, [.., b'Z' | b'z'] | [.., b'+' | b'-', _, _, b':', _, _])
 }
 
-/// Whole seconds, the last one begun: what is left is not told to be less than it is.
+/// Returns whole seconds, rounded up: the remaining time is never shown as less than it is.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
