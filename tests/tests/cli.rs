@@ -175,9 +175,9 @@ fn exit_codes_mean_what_help_says() {
         assert_eq!((ended, told.as_str()), (Some(code), said), "{line}");
     };
     check("session nobody", 3, "the session has no connections, and is not revoked");
-    check("lift nothing", 3, "there is no revocation of this id, or it has ended");
-    check("lift nothing --dry-run", 3, "there is no revocation of this id, or it has ended");
-    check("sessions --limit 0", 2, "limit: allowed: 1 to 1000");
+    check("lift nothing", 3, "there is no revocation of this id, or it has expired");
+    check("lift nothing --dry-run", 3, "there is no revocation of this id, or it has expired");
+    check("sessions --limit 0", 2, "limit: expected 1 to 1000");
     check(
         "revoke --session s1 --for 0",
         2,
@@ -186,7 +186,7 @@ fn exit_codes_mean_what_help_says() {
     check(
         "revoke --session s1 --until tomorrow",
         2,
-        "until: allowed: an RFC 3339 date and time, with its offset",
+        "until: expected an RFC 3339 date and time, with its offset",
     );
     check(
         "revoke --claim /role=x --for 1m",

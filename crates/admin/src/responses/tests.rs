@@ -17,7 +17,7 @@ const COOKIE: &str = "test-cookie";
 const SENT: &str = "202 message sent to correlated reverse proxy request";
 const GONE: &str = "410 Nobody waits for this answer: the request was answered before, has timed out, or its client has left.";
 
-/// Of a new node each time, under one cookie.
+/// Returns a seal of a new node each time, with the same cookie.
 fn seal() -> Seal {
     Seal::new(Some(COOKIE), Purpose::Correlation, Incarnation::unnamed())
 }

@@ -54,7 +54,7 @@ impl Fields {
     /// # Errors
     /// Fails if it is not JSON, has a member twice, or is not an object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let no_object = || Problem::fault(InvalidPlace::of_body("allowed: a JSON object"));
+        let no_object = || Problem::fault(InvalidPlace::of_body("expected a JSON object"));
         // Refused without parsing, however deep it is.
         if body.trim_ascii_start().starts_with(b"[") {
             return Err(no_object());
@@ -128,10 +128,10 @@ mod tests {
             (b"{\"a\":\"\xff\"}", "the body is not JSON: line 1, column 7"),
             (b"{'a':1}", "the body is not JSON: line 1, column 2"),
             (b"hidden", "the body is not JSON: line 1, column 1"),
-            (b"\"hidden\"", "allowed: a JSON object"),
-            (b"[]", "allowed: a JSON object"),
-            (b"null", "allowed: a JSON object"),
-            (b"7", "allowed: a JSON object"),
+            (b"\"hidden\"", "expected a JSON object"),
+            (b"[]", "expected a JSON object"),
+            (b"null", "expected a JSON object"),
+            (b"7", "expected a JSON object"),
         ] {
             assert_eq!(problem(body), expected, "{}", String::from_utf8_lossy(body));
         }

@@ -19,7 +19,7 @@ pub(crate) fn limit(query: &mut Parameters) -> usize {
     let Some(text) = query.take("limit") else { return DEFAULT_LIMIT };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.unwrap_or_else(|| {
-        query.fault(InvalidPlace::of_parameter("limit", format!("allowed: 1 to {MAX_LIMIT}")));
+        query.fault(InvalidPlace::of_parameter("limit", format!("expected 1 to {MAX_LIMIT}")));
         DEFAULT_LIMIT
     })
 }

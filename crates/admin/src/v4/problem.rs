@@ -202,7 +202,7 @@ impl Problem {
         match self {
             Self::NotFound(what) => (*what).to_owned(),
             Self::Method => "the allow header names the methods of this path".to_owned(),
-            Self::MediaType => "needed: a body of content-type application/json".to_owned(),
+            Self::MediaType => "expected a body of content-type application/json".to_owned(),
             Self::Coded => listener::CODED.to_owned(),
             Self::Body(error) => error.to_string(),
             Self::NotJson(place) => format!("the body is not JSON: {place}"),
@@ -217,7 +217,7 @@ impl Problem {
             Self::Unreadable(_) => "the revocation log cannot be read".to_owned(),
             Self::NotLifted(_) => "the revocation log could not record it: it stays in force".to_owned(),
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
-            Self::Unauthorized => "needed: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
+            Self::Unauthorized => "missing: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
             Self::TurnedAway(reason) => reason.to_string(),
             Self::Failed => "the gateway could not do it; its log says why".to_owned(),
         }

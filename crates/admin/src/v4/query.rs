@@ -58,7 +58,7 @@ impl Parameters {
         let given = self.take_as("dry_run", |text| match text {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err("allowed: true or false".to_owned()),
+            _ => Err("expected true or false".to_owned()),
         });
         given.unwrap_or(false)
     }

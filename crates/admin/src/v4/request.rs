@@ -127,7 +127,7 @@ impl Requested {
         let lasts = lasts(&mut fields, mode, by_token, now);
         let reason = fields.take("reason", |reason| remark(&text(reason)?).map(str::to_owned));
         let by = fields.take("by", |by| remark(&text(by)?).map(str::to_owned));
-        let force = fields.take("force", |force| force.as_bool().ok_or("allowed: true or false".to_owned()));
+        let force = fields.take("force", |force| force.as_bool().ok_or("expected true or false".to_owned()));
         let (faults, mode) = (fields.faults(), mode.unwrap_or(Mode::Revoke));
         match whom {
             Some(whom) if faults.is_empty() => {
@@ -141,14 +141,14 @@ impl Requested {
 fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
-        _ => Err("allowed: a text".to_owned()),
+        _ => Err("expected a string".to_owned()),
     }
 }
 
 /// Parses a name: a string, or an integer as its decimal digits, as claims are read.
 fn name(value: Value) -> Result<SessionName, String> {
     SessionName::try_from(&value).map_err(|error| match error {
-        NameError::Type | NameError::Fraction => "allowed: a text or an integer".to_owned(),
+        NameError::Type | NameError::Fraction => "expected a string or an integer".to_owned(),
         error => error.to_string(),
     })
 }
@@ -157,7 +157,7 @@ fn chosen_id(text: &str) -> Result<RevocationId, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     let fits = text.len() <= MAX_ID && text.bytes().all(allowed);
     let id = fits.then(|| RevocationId::new(text).ok()).flatten();
-    id.ok_or_else(|| format!("allowed: 1 to {MAX_ID} letters, digits and . _ : -"))
+    id.ok_or_else(|| format!("expected 1 to {MAX_ID} letters, digits and . _ : -"))
 }
 
 /// Checks that a text about a revocation is one line of limited length.
@@ -167,7 +167,7 @@ fn chosen_id(text: &str) -> Result<RevocationId, String> {
 pub(crate) fn remark(text: &str) -> Result<&str, String> {
     let fits = text.len() <= MAX_REMARK && !text.chars().any(char::is_control);
     fits.then_some(text)
-        .ok_or_else(|| format!("allowed: up to {MAX_REMARK} bytes without control characters"))
+        .ok_or_else(|| format!("expected up to {MAX_REMARK} bytes without control characters"))
 }
 
 /// Takes one of the three ways to select tokens. `None` if a fault was noted.
@@ -179,9 +179,9 @@ fn whom(fields: &mut Fields) -> Option<Whom> {
     let value = fields.take("value", name);
     let jwt = fields.take("jwt", text).map(Whom::Jwt);
     match given[..] {
-        [] if has_value => fields.fault("claim", "needed: the JSON Pointer of a claim, such as /sub"),
-        [] => fields.fault_of_all("needed: session, or claim and value, or jwt"),
-        ["claim"] if !has_value => fields.fault("value", "needed: the value of the claim"),
+        [] if has_value => fields.fault("claim", "missing: the JSON Pointer of a claim, such as /sub"),
+        [] => fields.fault_of_all("missing: session, or claim and value, or jwt"),
+        ["claim"] if !has_value => fields.fault("value", "missing: the value of the claim"),
         ["claim"] => {}
         [one] if has_value => fields.fault("value", format!("{one} is given: only a claim has a value")),
         [_] => {}
@@ -208,10 +208,10 @@ fn issued(value: Value) -> Result<Issued, String> {
     match known {
         // Every token is older than that: milliseconds are meant.
         Some(Issued::UpTo(second)) if second >= u64::from(u32::MAX) => {
-            Err("allowed: a time before 2106; a number is in seconds, not in milliseconds".to_owned())
+            Err("expected a time before 2106; a number is in seconds, not in milliseconds".to_owned())
         }
         Some(known) => Ok(known),
-        None => Err("allowed: whole seconds since 1970, an RFC 3339 date and time, or \"now\"".to_owned()),
+        None => Err("expected whole seconds since 1970, an RFC 3339 date and time, or \"now\"".to_owned()),
     }
 }
 
@@ -223,7 +223,7 @@ fn mode(fields: &mut Fields) -> Option<Mode> {
     fields.take("mode", |mode| match mode.as_str() {
         Some("revoke") => Ok(Mode::Revoke),
         Some("disconnect") => Ok(Mode::Disconnect),
-        _ => Err("allowed: \"revoke\" or \"disconnect\"".to_owned()),
+        _ => Err("expected \"revoke\" or \"disconnect\"".to_owned()),
     })
 }
 
@@ -232,8 +232,8 @@ fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTim
     let given: Vec<_> = ["validityInSeconds", "until"].into_iter().filter(|name| fields.has(name)).collect();
     let validity = fields.take("validityInSeconds", validity).map(Lasts::For);
     let until = fields.take("until", |until| {
-        let at = time::parse(&text(until)?).ok_or("allowed: an RFC 3339 date and time, with its offset")?;
-        if at > now { Ok(Lasts::Until(at)) } else { Err("allowed: an instant in the future".to_owned()) }
+        let at = time::parse(&text(until)?).ok_or("expected an RFC 3339 date and time, with its offset")?;
+        if at > now { Ok(Lasts::Until(at)) } else { Err("expected a time in the future".to_owned()) }
     });
     match (mode, &given[..]) {
         (Some(Mode::Disconnect), names) => {
@@ -243,7 +243,7 @@ fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTim
         }
         (_, [_, other]) => fields.fault(other, "validityInSeconds is given as well: one or the other"),
         (Some(Mode::Revoke), []) if !by_token => {
-            fields.fault("validityInSeconds", "needed: how long the revocation lasts, here or as until");
+            fields.fault("validityInSeconds", "missing: the validity, here or as until");
         }
         _ => {}
     }
@@ -257,7 +257,7 @@ fn validity(value: Value) -> Result<Duration, String> {
         _ => None,
     };
     let seconds = seconds.filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("allowed: whole seconds from 1 to {MAX_SECONDS}"))
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected whole seconds from 1 to {MAX_SECONDS}"))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(list, revoke)).routes(routes!(one, lift))
 }
 
-const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has ended");
+const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has expired");
 
 impl Port {
     /// Returns the receipt of a record.
@@ -150,7 +150,7 @@ pub(crate) async fn list(
     let mut query = Parameters::of(&uri);
     let limit = page::limit(&mut query);
     let before = query.take_as("before", |text| {
-        text.parse::<Seq>().map_err(|_| "allowed: what next of another page says".to_owned())
+        text.parse::<Seq>().map_err(|_| "expected the value from next of another page".to_owned())
     });
     query.finish()?;
     let records = port.node.records(before, limit + 1).await;

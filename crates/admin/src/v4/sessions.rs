@@ -185,7 +185,7 @@ pub(crate) async fn one(
     let mut query = Parameters::of(&uri);
     let limit = page::limit(&mut query);
     let after = query.take_as("after", |text| {
-        text.parse::<u64>().map_err(|_| "allowed: the number of a connection".to_owned())
+        text.parse::<u64>().map_err(|_| "expected the number of a connection".to_owned())
     });
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;

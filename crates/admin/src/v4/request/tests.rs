@@ -78,12 +78,12 @@ fn values_may_be_written_in_several_ways() {
 
 #[test]
 fn each_fault_names_its_member() {
-    let validity = "allowed: whole seconds from 1 to 9007199254740991";
-    let until = "allowed: an RFC 3339 date and time, with its offset";
-    let issued = r#"allowed: whole seconds since 1970, an RFC 3339 date and time, or "now""#;
-    let too_late = "allowed: a time before 2106; a number is in seconds, not in milliseconds";
-    let id = "allowed: 1 to 128 letters, digits and . _ : -";
-    let remark = "allowed: up to 1000 bytes without control characters";
+    let validity = "expected whole seconds from 1 to 9007199254740991";
+    let until = "expected an RFC 3339 date and time, with its offset";
+    let issued = r#"expected whole seconds since 1970, an RFC 3339 date and time, or "now""#;
+    let too_late = "expected a time before 2106; a number is in seconds, not in milliseconds";
+    let id = "expected 1 to 128 letters, digits and . _ : -";
+    let remark = "expected up to 1000 bytes without control characters";
     let long = format!("{:?}", "x".repeat(1001));
     let longest_name = format!("{:?}", "x".repeat(1025));
     let table: &[(&str, &str, &str)] = &[
@@ -99,10 +99,10 @@ fn each_fault_names_its_member() {
         ("validityInSeconds", "null", validity),
         ("validityInSeconds", "true", validity),
         ("validityInSeconds", "[1]", validity),
-        ("until", "1800000001", "allowed: a text"),
+        ("until", "1800000001", "expected a string"),
         ("until", r#""tomorrow""#, until),
         ("until", r#""2030-01-01T00:00:00""#, until),
-        ("until", r#""2027-01-15T08:00:00Z""#, "allowed: an instant in the future"),
+        ("until", r#""2027-01-15T08:00:00Z""#, "expected a time in the future"),
         ("issuedUpTo", "-1", issued),
         ("issuedUpTo", "1.5", issued),
         ("issuedUpTo", r#""Now""#, issued),
@@ -116,21 +116,21 @@ fn each_fault_names_its_member() {
         ("id", r#""session-blacklist/x""#, id),
         ("id", r#""é""#, id),
         ("id", &long, id),
-        ("id", "7", "allowed: a text"),
+        ("id", "7", "expected a string"),
         ("session", r#""""#, "it is empty"),
         ("session", &longest_name, "it is longer than 1024 bytes"),
-        ("session", "1.5", "allowed: a text or an integer"),
-        ("session", "null", "allowed: a text or an integer"),
-        ("session", r#"["s"]"#, "allowed: a text or an integer"),
-        ("mode", r#""Revoke""#, r#"allowed: "revoke" or "disconnect""#),
-        ("mode", "1", r#"allowed: "revoke" or "disconnect""#),
+        ("session", "1.5", "expected a string or an integer"),
+        ("session", "null", "expected a string or an integer"),
+        ("session", r#"["s"]"#, "expected a string or an integer"),
+        ("mode", r#""Revoke""#, r#"expected "revoke" or "disconnect""#),
+        ("mode", "1", r#"expected "revoke" or "disconnect""#),
         ("reason", &long, remark),
         ("reason", r#""a\u0000b""#, remark),
         ("by", r#""a\nb""#, remark),
         ("by", r#""\u009b31m""#, remark),
-        ("by", "{}", "allowed: a text"),
-        ("force", r#""true""#, "allowed: true or false"),
-        ("force", "1", "allowed: true or false"),
+        ("by", "{}", "expected a string"),
+        ("force", r#""true""#, "expected true or false"),
+        ("force", "1", "expected true or false"),
         ("Session", r#""s""#, "unknown member"),
         ("a/b", "1", "unknown member"),
     ];
@@ -149,16 +149,16 @@ fn each_fault_names_its_member() {
 
 #[test]
 fn members_must_fit_each_other() {
-    let needed = "/validityInSeconds: needed: how long the revocation lasts, here or as until";
+    let needed = "/validityInSeconds: missing: the validity, here or as until";
     for (body, expected) in [
-        ("{}", ": needed: session, or claim and value, or jwt"),
-        (r#"{"validityInSeconds":1}"#, ": needed: session, or claim and value, or jwt"),
+        ("{}", ": missing: session, or claim and value, or jwt"),
+        (r#"{"validityInSeconds":1}"#, ": missing: session, or claim and value, or jwt"),
         (r#"{"session":"s"}"#, needed),
         (r#"{"session":"s","mode":"revoke"}"#, needed),
-        (r#"{"claim":"/sub","validityInSeconds":1}"#, "/value: needed: the value of the claim"),
+        (r#"{"claim":"/sub","validityInSeconds":1}"#, "/value: missing: the value of the claim"),
         (
             r#"{"value":"a","validityInSeconds":1}"#,
-            "/claim: needed: the JSON Pointer of a claim, such as /sub",
+            "/claim: missing: the JSON Pointer of a claim, such as /sub",
         ),
         (
             r#"{"session":"s","value":"a","validityInSeconds":1}"#,
@@ -194,9 +194,9 @@ fn all_faults_are_told_at_once() {
     let told = faults(r#"{"session":"","validityInSeconds":0,"force":1,"nonsense":{},"by":"\u0007"}"#);
     insta::assert_snapshot!(told, @r"
     /session: it is empty
-    /validityInSeconds: allowed: whole seconds from 1 to 9007199254740991
-    /by: allowed: up to 1000 bytes without control characters
-    /force: allowed: true or false
+    /validityInSeconds: expected whole seconds from 1 to 9007199254740991
+    /by: expected up to 1000 bytes without control characters
+    /force: expected true or false
     /nonsense: unknown member
     ");
 }
