@@ -1,4 +1,4 @@
-//! Answers: small whole bodies, and the headers that all of them carry.
+//! Answers: short whole bodies, and the headers that all of them have.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -8,10 +8,10 @@ use listener::{Body, NO_STORE, retry_after, whole_body};
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
 
-/// Headers of an answer that is not unusual.
+/// Number of headers of a usual answer.
 const HEADERS: usize = 6;
 
-/// A whole answer.
+/// Returns an answer with a whole body.
 pub(crate) fn answer(
     status: StatusCode,
     content_type: &'static str,
@@ -22,7 +22,7 @@ pub(crate) fn answer(
     response
 }
 
-/// An error, or another short text. A 503 says when to come back (RFC 9110, section 15.6.4).
+/// Returns an error, or another short text. A 503 says when to retry (RFC 9110, section 15.6.4).
 pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response<Body> {
     let mut response = answer(status, TEXT, text.to_string());
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -31,7 +31,7 @@ pub(crate) fn text(status: StatusCode, text: impl std::fmt::Display) -> Response
     response
 }
 
-/// An answer without a body.
+/// Returns an answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     whole(status, Bytes::new())
 }
@@ -39,18 +39,18 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(whole_body(body));
     *response.status_mut() = status;
-    // Room for what every answer carries, and what hyper adds.
+    // Room for the headers of every answer, and those that hyper adds.
     response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
 }
 
-/// No such path, or no such method there (RIG).
+/// Returns the answer for a path, or a method there, that does not exist (RIG).
 pub(crate) fn not_found() -> Response<Body> {
     answer(StatusCode::NOT_FOUND, JSON, r#"{"message":"Not Found"}"#)
 }
 
-/// A method that the resource does not know (RFC 9110, section 15.5.6).
+/// Returns the answer for a method that the resource does not support (RFC 9110, section 15.5.6).
 pub(crate) fn method_not_allowed(allow: &'static str) -> Response<Body> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));

@@ -1,4 +1,4 @@
-//! What the three transports have in common when a client connects.
+//! The checks before a client connects, the same for all three transports.
 
 use std::borrow::Cow;
 
@@ -18,13 +18,13 @@ use crate::error::{ConnectError, ForeignPage, ListError};
 use crate::identity::VerifiedTokens;
 use crate::port::{Incoming, Shared};
 
-/// The list of subscriptions in the query of a request that connects.
+/// Returns the list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
     auth::parameters(query, "subscriptions").last()
 }
 
 impl Shared {
-    /// Every check before a connection is opened, the slow ones included.
+    /// Makes all checks before a connection is opened, including the slow ones.
     pub(crate) async fn prepare(
         &self,
         asked: &Incoming,
@@ -38,7 +38,7 @@ impl Shared {
         prepared
     }
 
-    /// Makes sure that a request has no body; an empty one is none, however it is framed.
+    /// Makes sure that a request has no body; an empty one counts as none, however it is framed.
     pub(crate) async fn without_body(&self, asked: &mut Incoming) -> Result<(), ConnectError> {
         let body = asked.request.body_mut();
         if !body.is_end_stream() {
@@ -73,8 +73,8 @@ impl Shared {
         };
         let check = &self.config.subscription_check;
         let identity = VerifiedTokens::verify(&credentials, &self.verifier, &self.sessions, check)?;
-        // RIG asks only where the client names subscriptions; those of the token itself need no permission. A token that
-        // the gateway cannot read needs it anyway.
+        // RIG asks only if the client names subscriptions; those of the token itself need no
+        // permission. A token that the gateway cannot read needs it in any case.
         let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));
         if let Some(json) = named.filter(|_| check.is_asked()) {
             let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
@@ -100,7 +100,7 @@ impl Shared {
         Ok(Opening { subjects: identity.subjects, subscriptions, client })
     }
 
-    /// Why a connection was not opened after all: what the checks could not know yet.
+    /// Counts and returns why a connection was not opened, although the checks passed.
     pub(crate) fn refused(&self, error: OpenError) -> ConnectError {
         let error = match error {
             OpenError::ShuttingDown => ConnectError::ShuttingDown,
@@ -111,13 +111,13 @@ impl Shared {
     }
 }
 
-/// What a streaming connection writes to, once HTTP is done with it.
+/// Returns the socket of a streaming connection, once HTTP is done with it.
 pub(crate) fn socket(stream: Watched, permit: Permit) -> Socket {
     let (tcp, tls) = stream.into_parts();
     Socket::new(tcp, tls, permit)
 }
 
-/// The list in the query; RIG's long polling takes the object of the PUT body there too.
+/// Parses the list in the query; RIG's long polling also accepts the object of the PUT body.
 fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<Subscription>, ListError> {
     let mut value = document::from_str(json)?;
     if let Some(list) = value.get_mut("subscriptions") {
@@ -129,8 +129,9 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
     Ok(Subscription::parse_list(&value, extractors)?)
 }
 
-/// What the external check sees as authorization: the tokens that were verified. Those of query and cookie take the place
-/// of the header, since browsers cannot set headers on an EventSource or a WebSocket. Without a token, the header as it is.
+/// Returns the authorization for the external check: the tokens that were verified. Those of query
+/// and cookie replace the header, since browsers cannot set headers on an EventSource or a
+/// WebSocket. Without a token, the header is passed on unchanged.
 pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
     let is_as_it_is = match credentials {
         [] => true,
@@ -145,7 +146,8 @@ pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>])
     HeaderValue::from_str(&tokens.join(", ")).ok()
 }
 
-/// What the client says it is, as far as an operator wants to read it. What is not UTF-8 is replaced.
+/// Returns the `User-Agent` of the client, cut off after a limit. Bytes that are not UTF-8 are
+/// replaced.
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
     let text = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
     Some(text[..text.floor_char_boundary(Client::USER_AGENT)].into())

@@ -1,4 +1,5 @@
-//! Every error of the inbound port, and the one place where it becomes a status, a text and a metric label.
+//! All errors of the inbound port, and the one place that gives them a status, a text and a metric
+//! label.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use subscription::SubscriptionError;
 
 use crate::answer::text;
 
-/// A token that opens nothing.
+/// A token is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
     #[error("could not decode JWT: {0}")]
@@ -24,7 +25,7 @@ pub(crate) enum IdentityError {
     SessionBlacklisted(Option<SessionName>),
 }
 
-/// A page of another origin has its visitor's browser send a cookie.
+/// A page of another origin made its visitor's browser send a cookie.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "refused: the token came only by cookie, and from a web page of another origin (Origin, Sec-Fetch-Site), or by a \
@@ -32,7 +33,7 @@ pub(crate) enum IdentityError {
 )]
 pub(crate) struct ForeignPage;
 
-/// A list of subscriptions that cannot be taken.
+/// A list of subscriptions is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
     #[error("Failed to decode subscription list: {0}")]
@@ -45,10 +46,10 @@ pub(crate) enum ListError {
     Subscription(#[from] SubscriptionError),
 }
 
-/// A client that gets no connection.
+/// A client gets no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// Another one may be opened after this time.
+    /// The rate limit is reached; the next connection may be opened after this time.
     #[error("Reached maximum number of connections")]
     Rate(Duration),
     #[error("a request that opens a connection has no body")]
@@ -119,17 +120,19 @@ impl ConnectError {
         }
     }
 
-    /// The answer over HTTP. Whoever may come again is told when (RFC 9110, section 10.2.3).
+    /// Returns the answer over HTTP. If a retry may succeed, it says when (RFC 9110, section
+    /// 10.2.3).
     pub(crate) fn answer(&self) -> Response<Body> {
         let mut response = text(self.status(), self);
-        // The text of a 503 has it already. Rounded up: a client that comes a moment too early is refused again.
+        // The text of a 503 has it already. Rounded up: a client that comes a moment too early is
+        // refused again.
         if let Self::Rate(wait) = self {
             retry_after(response.headers_mut(), wait.as_secs() + 1);
         }
         response
     }
 
-    /// What a WebSocket client reads in the close frame (RIG).
+    /// Returns the text for the close frame of a WebSocket (RIG).
     pub(crate) fn close_reason(&self) -> String {
         match self {
             Self::List(error @ ListError::Json(_)) => error.to_string(),
@@ -138,14 +141,13 @@ impl ConnectError {
     }
 }
 
-/// A request body that cannot be read.
 impl From<BodyError> for SetError {
     fn from(error: BodyError) -> Self {
         Self::Body(error)
     }
 }
 
-/// Subscriptions of a connection that are not replaced.
+/// The subscriptions of a connection are not replaced.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
     #[error("Invalid connection token.")]
@@ -176,7 +178,7 @@ pub(crate) enum SetError {
     ForeignPage(#[from] ForeignPage),
 }
 
-/// What the checks could not know: the sessions as they are when the connection is bound to them.
+/// Fails for the state of the sessions when the connection is bound to them, after all checks.
 impl From<BindError> for SetError {
     fn from(error: BindError) -> Self {
         match error {
@@ -217,7 +219,7 @@ impl SetError {
     }
 }
 
-/// An event that is not taken.
+/// An event is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
     #[error("{0}")]

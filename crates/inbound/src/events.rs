@@ -36,7 +36,8 @@ async fn try_submit(shared: &Shared, asked: Incoming) -> Result<Bytes, SubmitErr
         let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
         let check = &shared.config.submission_check;
         let sessions = &shared.sessions;
-        // A service knows nothing of revocations: what the gateway refuses is not asked about.
+        // A service does not know revocations, so it is not asked about a token that the gateway
+        // refuses.
         let identity = VerifiedTokens::verify(&credentials, &shared.verifier, sessions, check);
         let identity = identity.map_err(|_| SubmitError::Denied)?;
         let authorization = authorization(&parts.headers, &credentials);
@@ -47,7 +48,7 @@ async fn try_submit(shared: &Shared, asked: Incoming) -> Result<Bytes, SubmitErr
             token_valid: identity.is_known(),
         };
         shared.decide(check, &request, counted).await?.map_err(|_| SubmitError::Denied)?;
-        // Revoked while the service was thinking.
+        // Revoked while the service decided.
         if identity.subjects.iter().any(|subject| sessions.bars(subject)) {
             return Err(SubmitError::Denied);
         }

@@ -1,4 +1,4 @@
-//! Who asks: the tokens of a request, as claims and sessions.
+//! The identity of a caller: the tokens of a request, as claims and sessions.
 
 use auth::{Check, Claims, Credential, TokenError, Verifier, is_opaque};
 use session::{Sessions, Subject};
@@ -10,18 +10,20 @@ use crate::error::IdentityError;
 #[derive(Debug, Default)]
 pub(crate) struct VerifiedTokens {
     claims: Vec<Claims>,
-    /// What each token says of whom it belongs to; one without the session claim belongs to no session (RIG).
+    /// The subject of each token; a token without the session claim belongs to no session (RIG).
     pub(crate) subjects: Vec<Subject>,
-    /// Whether there is a token that only the service of the check can judge. It says nothing here: it names no session.
+    /// Whether there is a token that only the service of the check can read. Here it names no
+    /// session.
     pub(crate) has_opaque: bool,
 }
 
 impl VerifiedTokens {
-    /// Verifies every token, the same one once; one bad token spoils the request.
+    /// Verifies every token, repeated ones once; one bad token refuses the request.
     ///
-    /// Where a service decides, a token that the gateway cannot read is that service's to judge (RIG).
+    /// If a service decides, it decides on tokens that the gateway cannot read (RIG).
     ///
-    /// The look at the blacklist gives an early answer. The one that counts is made when the connection is bound.
+    /// Looking for revocations here is only an early answer. The check that counts is made when the
+    /// connection is bound.
     pub(crate) fn verify(
         credentials: &[Credential<'_>],
         verifier: &Verifier,
@@ -50,12 +52,12 @@ impl VerifiedTokens {
         Ok(identity)
     }
 
-    /// The subscriptions that the tokens themselves bring (RIG: `jwt` in the extractors).
+    /// Returns the subscriptions that the tokens themselves contain (RIG: `jwt` in the extractors).
     pub(crate) fn subscriptions(&self, extractors: &Extractors) -> Vec<Subscription> {
         self.claims.iter().flat_map(|claims| extractors.subscriptions_for(&claims.map)).collect()
     }
 
-    /// Whether at least one valid token was presented.
+    /// Returns whether at least one valid token was presented.
     pub(crate) fn is_known(&self) -> bool {
         !self.claims.is_empty()
     }

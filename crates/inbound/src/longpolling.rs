@@ -1,4 +1,5 @@
-//! `GET /_rig/v1/connection/longpolling`: the first request opens a connection, the later ones poll it.
+//! `GET /_rig/v1/connection/longpolling`: the first request opens a connection, the later ones poll
+//! it.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ async fn respond(
     body: Result<(), ConnectError>,
 ) -> Result<Response<Body>, ConnectError> {
     let mut cookies = PollCookies::new(asked.request.headers(), sender, asked.peer.secure);
-    // Where no origin is named, each page has connections of its own.
+    // If `CORS` names no origin, each page has its own connections.
     let is_foreign = match sender {
         Sender::Page(_) if shared.config.cors.is_any() => false,
         sender => !shared.config.cors.trusts(sender),
@@ -40,8 +41,8 @@ async fn respond(
         shared.metrics.refused(RefusalReason::Origin);
         return Err(ForeignPage.into());
     }
-    // A token of an earlier life of the node, or of none, begins anew: its cookie is HttpOnly, the client could not
-    // get rid of it.
+    // A connection token of an earlier life of the node, or an invalid one, opens a new connection:
+    // its cookie is HttpOnly, so the page cannot delete it.
     if let Some(connection) = cookies.find(&shared.hub) {
         return Ok(poll(shared, asked, &connection, &cookies).await);
     }
@@ -52,7 +53,7 @@ async fn respond(
     Ok(response)
 }
 
-/// The socket of an answer, through the listener.
+/// The answer to a poll on its way to the socket, through the listener.
 struct OnItsWay(Gate);
 
 impl InFlight for OnItsWay {
@@ -80,7 +81,7 @@ async fn poll(
     match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
             if let Some(gate) = &asked.peer.gate {
-                // It waits for a client that may never read it.
+                // The answer is queued for a client that may never read it.
                 gate.count(batch.body.len(), &shared.hub.config().memory);
             }
             let mut response = answer(StatusCode::OK, JSON, batch.body);

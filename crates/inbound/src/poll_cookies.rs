@@ -1,7 +1,9 @@
-//! The cookies of long polling (RIG), which name a connection and the events that its page has got.
+//! The cookies of long polling (RIG), which name a connection and the last event that its page
+//! received.
 //!
-//! Browsers send them whichever page asks, so a connection token is bound to the origin of the page that opened the
-//! connection: another page cannot poll with it, and gets cookies under names of its own where these are taken.
+//! Browsers send them whichever page asks, so a connection token is bound to the origin of the page
+//! that opened the connection: another page cannot poll with it, and gets cookies under other names
+//! if these are taken.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,17 +20,18 @@ pub(crate) const FIRST_EVENT: &str = "first_event";
 const CONNECTION_TOKEN: &str = "connection_token";
 const LAST_EVENT_ID: &str = "last_event_id";
 
-/// The most bytes of an origin that the name of a cookie repeats.
+/// Limit of the bytes of an origin in the name of a cookie.
 const MAX_SUFFIX: usize = 100;
 
 /// The cookies of one page.
 pub(crate) struct PollCookies<'r> {
     headers: &'r HeaderMap,
-    /// What connection tokens are bound to: the origin of the page; empty for the gateway's own and for plain clients.
+    /// The origin that connection tokens are bound to; empty for the gateway's own and for plain
+    /// clients.
     page: &'r [u8],
-    /// What the names end with; empty for RIG's names.
+    /// The end of the names; empty for RIG's names.
     suffix: String,
-    /// What a browser needs to send them with the requests of pages of other sites, which works over TLS only.
+    /// The attributes with which browsers send them for pages of other sites too; over TLS only.
     attributes: &'static str,
 }
 
@@ -43,13 +46,13 @@ impl<'r> PollCookies<'r> {
         Self { headers, page, suffix: String::new(), attributes }
     }
 
-    /// Whether the request names any connection, whoever's.
+    /// Returns whether the request names any connection, of any page.
     pub(crate) fn name_any(&self) -> bool {
         cookies(self.headers, CONNECTION_TOKEN).next().is_some()
     }
 
-    /// Returns the connection of this page. From here on the names are those under which it was found or, if there is
-    /// none, under which a new one is kept without touching another page's.
+    /// Returns the connection of this page. Afterwards the names are those under which it was
+    /// found, or, if there is none, those that leave another page's cookies untouched.
     pub(crate) fn find(&mut self, hub: &Hub) -> Option<Arc<Connection>> {
         let find = |name: &str| {
             let tokens = cookies(self.headers, name).filter_map(|token| std::str::from_utf8(token).ok());
@@ -68,13 +71,13 @@ impl<'r> PollCookies<'r> {
         found
     }
 
-    /// Returns which events the page has got.
+    /// Returns the cursor of the events that the page has received.
     pub(crate) fn cursor(&self) -> Option<Cursor> {
         cookies(self.headers, &format!("{LAST_EVENT_ID}{}", self.suffix)).find_map(cursor)
     }
 
-    /// Sets both. RIG's `last_event_id` is the id that the publisher gave the newest event; here a cursor is in its place,
-    /// in RIG's quotes, for the ids of publishers are neither unique nor in any order.
+    /// Sets both cookies. RIG's `last_event_id` is the publisher's id of the newest event; here it
+    /// is a cursor, in RIG's quotes, because ids of publishers are neither unique nor ordered.
     pub(crate) fn set(
         &self,
         hub: &Hub,
@@ -101,7 +104,8 @@ impl<'r> PollCookies<'r> {
     }
 }
 
-/// The cursor in a cookie. What is none of ours counts as if the page knew no event.
+/// Returns the cursor in a cookie. `None` if it is not one of the gateway's: then the page has
+/// received no event.
 fn cursor(value: &[u8]) -> Option<Cursor> {
     Cursor::parse(percent_decode(value).decode_utf8().ok()?.trim_matches('"'))
 }

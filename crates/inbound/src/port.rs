@@ -39,11 +39,11 @@ pub struct Config {
 
 /// What the inbound port works on.
 pub struct Parts {
-    /// What publishes, and says whom the node lets in.
+    /// Publishes, and knows whether the node admits clients.
     pub node: Node,
     /// The connections of `node`, for opening and polling them.
     pub hub: Arc<Hub>,
-    /// The sessions of `node`, for the names in tokens.
+    /// The sessions of `node`, for the subjects of tokens.
     pub sessions: Sessions,
     /// Verifies tokens.
     pub verifier: Arc<Verifier>,
@@ -63,9 +63,9 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) extractors: Arc<subscription::Extractors>,
-    /// Where requests that connect carry their tokens.
+    /// Where requests that connect may carry tokens.
     pub(crate) token_sources: TokenSources,
-    /// Where all others do.
+    /// Where all other requests may carry tokens.
     pub(crate) authorization: TokenSources,
     pub(crate) proxy: Arc<Proxy>,
     /// The metrics of the listeners: they and this port turn clients away.
@@ -74,32 +74,33 @@ pub(crate) struct Shared {
     pub(crate) sse_headers: HeaderMap,
 }
 
-/// One request, and where it came from.
+/// A request, and where it came from.
 pub(crate) struct Incoming {
     pub(crate) request: Request<ClientBody>,
     pub(crate) peer: Peer,
 }
 
 impl Incoming {
-    /// Which page has sent it.
+    /// Returns which page sent it.
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender::of(self.request.uri(), self.request.headers(), self.peer.secure)
     }
 
-    /// Its `Origin`, for the answer.
+    /// Returns its `Origin`, for the answer.
     pub(crate) fn origin(&self) -> Option<HeaderValue> {
         Cors::asking(self.request.headers()).cloned()
     }
 }
 
 impl Shared {
-    /// Reads a body whole; what is returned beside it counts its bytes for as long as it is kept.
+    /// Reads a body whole. The second value counts its bytes until it is dropped.
     pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<Counted>), BodyError> {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
     }
 
-    /// Asks a check about a request. While a service decides, the body waits for that, however it has come.
+    /// Makes a check about a request. While a service decides, the bytes of the body are counted,
+    /// however it arrived.
     pub(crate) async fn decide(
         &self,
         check: &Check,
@@ -126,7 +127,7 @@ impl Shared {
         self.with_cors(asked.origin().as_ref(), response)
     }
 
-    /// Lets pages read an answer. `origin` is that of the request.
+    /// Adds the headers that let pages read an answer. `origin` is that of the request.
     pub(crate) fn with_cors(
         &self,
         origin: Option<&HeaderValue>,
@@ -136,8 +137,8 @@ impl Shared {
         response
     }
 
-    /// Whether the tokens of a request count for the page that has sent it. A browser adds cookies by itself, whichever
-    /// page asks; for all other tokens the page must know them.
+    /// Returns whether the tokens of a request count for the page that sent it. A browser adds
+    /// cookies by itself, whichever page asks; any other token must be known to the page.
     pub(crate) fn trusts<'r>(
         &self,
         credentials: &[Credential<'_>],

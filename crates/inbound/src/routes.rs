@@ -1,4 +1,4 @@
-//! The routes of the inbound port, and what every answer carries.
+//! The routes of the inbound port, and the headers of every answer.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::{events, longpolling, sse, subscriptions, websocket};
 #[derive(Clone)]
 pub struct Inbound(Arc<Shared>);
 
-/// The headers of a request for a stream: what `EventSource` and its substitutes send, which reconnect by themselves.
+/// The headers of a request for a stream: those of `EventSource` and its replacements, which
+/// reconnect by themselves.
 const STREAM_HEADERS: &str = "content-type,authorization,last-event-id,cache-control";
 
 impl Inbound {
@@ -97,7 +98,7 @@ impl App for Inbound {
             return self.0.proxy.call(request, peer).await;
         }
         let id = given_request_id(request.headers());
-        // Boxed: a proxied request need not carry this.
+        // Boxed, so that the future of a proxied request is smaller.
         match Box::pin(self.route(Incoming { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(new_request_id);
@@ -121,7 +122,7 @@ impl App for Inbound {
     }
 }
 
-/// Fails as soon as the node is about to leave: load balancers ask here.
+/// Returns the health for load balancers: fails as soon as the node is about to shut down.
 fn health(shared: &Shared) -> Response<Body> {
     if shared.node.is_ready() {
         answer(StatusCode::OK, TEXT, "OK")
@@ -130,7 +131,7 @@ fn health(shared: &Shared) -> Response<Body> {
     }
 }
 
-/// Whether a path is the gateway's own.
+/// Returns whether a path is the gateway's own.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix("/_rig").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -49,7 +49,7 @@ async fn open(shared: &Shared, mut asked: Incoming) -> Result<Answer, ConnectErr
     })))
 }
 
-/// The head of a stream without the stream.
+/// Returns the head of a stream without the stream.
 pub(crate) fn head(shared: &Shared, asked: &Incoming) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().clone_from(&headers_for(shared, asked));
@@ -66,13 +66,13 @@ fn headers_for<'s>(shared: &'s Shared, asked: &Incoming) -> Cow<'s, HeaderMap> {
     }
 }
 
-/// Of every stream.
+/// Returns the headers of every stream.
 pub(crate) fn headers(cors: &Cors, origin: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     cors.allow(origin, &mut headers);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    // Asks nginx and those who follow it not to hold the stream back.
+    // Asks nginx, and proxies that honour its header, not to buffer the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     headers
 }

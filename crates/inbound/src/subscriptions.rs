@@ -13,7 +13,8 @@ use crate::error::{ForeignPage, SetError};
 use crate::identity::VerifiedTokens;
 use crate::port::{Incoming, Shared};
 
-/// The connection token in the path of this endpoint. Any transport's path takes any token (RIG).
+/// Returns the connection token in the path of this endpoint. Every transport's path accepts every
+/// token (RIG).
 pub(crate) fn connection_token(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/_rig/v1/connection/")?.strip_suffix("/subscriptions")?;
     let (transport, token) = rest.split_once('/')?;
@@ -69,15 +70,15 @@ async fn try_replace(shared: &Shared, asked: Incoming, token: &str) -> Result<()
     Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
 }
 
-/// Whether this is the media type of a request, whatever its parameters.
+/// Returns whether a request has this media type, whatever its parameters.
 fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }
 
-/// Whether the client can take what this endpoint answers with (RIG: 406 where it cannot). An element that is not ASCII is no
-/// media range: it counts as absent.
+/// Checks that the client accepts the media type of this endpoint (RIG: 406 otherwise). An element
+/// that is not ASCII is not a media range and is ignored.
 fn accepts_anything_of_ours(headers: &HeaderMap) -> Result<(), SetError> {
     let lines = headers.get_all(ACCEPT).iter();
     let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

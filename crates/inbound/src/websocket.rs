@@ -24,7 +24,8 @@ pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Answer {
             let response = text(error.status(), error);
             Answer::Response(shared.with_cors(asked.origin().as_ref(), response))
         }
-        // RIG tells a client what is wrong in the close frame: browsers hide the answer to a failed handshake.
+        // RIG tells a client what is wrong in the close frame: browsers hide the answer to a failed
+        // handshake.
         Err(error) => {
             let reason = error.close_reason();
             Answer::Takeover(Box::new(move |raw: Raw| {
