@@ -2,7 +2,7 @@
 //! and the cookie counts only where there is no other.
 #![no_main]
 
-use auth::{Place, TokenSources, bearer_tokens, cookies};
+use auth::{TokenPlace, TokenSources, bearer_tokens, cookies};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
@@ -24,18 +24,18 @@ fuzz_target!(|input: &str| {
     let all: Vec<_> = in_proportion(input.as_bytes(), || sources.credentials(&headers, query).collect());
     assert!(all.iter().all(|credential| !credential.token.is_empty()));
     let rank = |place| match place {
-        Place::Header => 0,
-        Place::Query => 1,
-        Place::Cookie => 2,
+        TokenPlace::Header => 0,
+        TokenPlace::Query => 1,
+        TokenPlace::Cookie => 2,
     };
     assert!(all.is_sorted_by_key(|credential| rank(credential.place)));
     let of = |place| all.iter().filter(move |credential| credential.place == place);
-    for (token, found) in bearer_tokens(&headers, &AUTHORIZATION).zip(of(Place::Header)) {
+    for (token, found) in bearer_tokens(&headers, &AUTHORIZATION).zip(of(TokenPlace::Header)) {
         assert!(token == found.token && token.trim_ascii() == token);
     }
-    assert_eq!(bearer_tokens(&headers, &AUTHORIZATION).count(), of(Place::Header).count());
-    match all.iter().any(|credential| credential.place != Place::Cookie) {
-        true => assert_eq!(of(Place::Cookie).count(), 0),
-        false => assert!(of(Place::Cookie).count() <= cookies(&headers, "jwt").count()),
+    assert_eq!(bearer_tokens(&headers, &AUTHORIZATION).count(), of(TokenPlace::Header).count());
+    match all.iter().any(|credential| credential.place != TokenPlace::Cookie) {
+        true => assert_eq!(of(TokenPlace::Cookie).count(), 0),
+        false => assert!(of(TokenPlace::Cookie).count() <= cookies(&headers, "jwt").count()),
     }
 });

@@ -16,7 +16,7 @@ use subscription::Subscription;
 use crate::answer::JSON;
 use crate::error::{ConnectError, ForeignPage, ListError};
 use crate::identity::VerifiedTokens;
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
 /// Returns the list of subscriptions in the query of a request that connects.
 fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
@@ -27,7 +27,7 @@ impl Shared {
     /// Makes all checks before a connection is opened, including the slow ones.
     pub(crate) async fn prepare(
         &self,
-        asked: &Incoming,
+        asked: &InboundRequest,
         transport: Transport,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
@@ -39,7 +39,7 @@ impl Shared {
     }
 
     /// Makes sure that a request has no body; an empty one counts as none, however it is framed.
-    pub(crate) async fn without_body(&self, asked: &mut Incoming) -> Result<(), ConnectError> {
+    pub(crate) async fn without_body(&self, asked: &mut InboundRequest) -> Result<(), ConnectError> {
         let body = asked.request.body_mut();
         if !body.is_end_stream() {
             read_body(body, 0, self.config.body_timeout).await?;
@@ -49,11 +49,11 @@ impl Shared {
 
     async fn try_prepare(
         &self,
-        asked: &Incoming,
+        asked: &InboundRequest,
         transport: Transport,
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
-        let Incoming { request, peer } = asked;
+        let InboundRequest { request, peer } = asked;
         if self.node.admission() >= Admission::ClosedForNew {
             return Err(ConnectError::ShuttingDown);
         }

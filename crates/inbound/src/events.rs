@@ -10,9 +10,9 @@ use crate::answer::{JSON, answer, text};
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SubmitError};
 use crate::identity::VerifiedTokens;
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
-pub(crate) async fn submit(shared: &Shared, asked: Incoming) -> Response<Body> {
+pub(crate) async fn submit(shared: &Shared, asked: InboundRequest) -> Response<Body> {
     let origin = asked.origin();
     let response = match try_submit(shared, asked).await {
         Ok(accepted) => answer(StatusCode::ACCEPTED, JSON, accepted),
@@ -22,7 +22,7 @@ pub(crate) async fn submit(shared: &Shared, asked: Incoming) -> Response<Body> {
 }
 
 /// Publishes the events of a request and returns them as JSON: one as it is, a batch as a list.
-async fn try_submit(shared: &Shared, asked: Incoming) -> Result<Bytes, SubmitError> {
+async fn try_submit(shared: &Shared, asked: InboundRequest) -> Result<Bytes, SubmitError> {
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
     let (body, counted) = shared.read(body).await?;

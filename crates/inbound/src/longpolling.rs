@@ -11,9 +11,9 @@ use listener::{Body, Gate, RefusalReason};
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
 use crate::poll_cookies::{FIRST_EVENT, PollCookies};
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
-pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Response<Body> {
+pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
     let sender = asked.sender();
     let mut response = match respond(shared, &asked, sender, body).await {
@@ -27,7 +27,7 @@ pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Response<Bo
 
 async fn respond(
     shared: &Shared,
-    asked: &Incoming,
+    asked: &InboundRequest,
     sender: Sender<'_>,
     body: Result<(), ConnectError>,
 ) -> Result<Response<Body>, ConnectError> {
@@ -72,7 +72,7 @@ impl InFlight for OnItsWay {
 
 async fn poll(
     shared: &Shared,
-    asked: &Incoming,
+    asked: &InboundRequest,
     connection: &Arc<Connection>,
     cookies: &PollCookies<'_>,
 ) -> Response<Body> {
@@ -104,7 +104,7 @@ async fn poll(
     }
 }
 
-pub(crate) fn preflight(shared: &Shared, asked: &Incoming) -> Response<Body> {
+pub(crate) fn preflight(shared: &Shared, asked: &InboundRequest) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     Cors::preflight(
         asked.request.headers(),

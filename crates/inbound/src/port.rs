@@ -75,12 +75,12 @@ pub(crate) struct Shared {
 }
 
 /// A request, and where it came from.
-pub(crate) struct Incoming {
+pub(crate) struct InboundRequest {
     pub(crate) request: Request<ClientBody>,
     pub(crate) peer: Peer,
 }
 
-impl Incoming {
+impl InboundRequest {
     /// Returns which page sent it.
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender::of(self.request.uri(), self.request.headers(), self.peer.secure)
@@ -117,7 +117,7 @@ impl Shared {
 
     pub(crate) fn preflight(
         &self,
-        asked: &Incoming,
+        asked: &InboundRequest,
         methods: &'static str,
         names: &'static str,
     ) -> Response<Body> {

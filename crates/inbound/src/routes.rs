@@ -10,7 +10,7 @@ use hyper::body::Body as _;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
-use crate::port::{Config, Incoming, Parts, Shared};
+use crate::port::{Config, InboundRequest, Parts, Shared};
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
 /// The inbound port of a node. Cloning is cheap: all clones are the same port.
@@ -49,7 +49,7 @@ impl Inbound {
         }))
     }
 
-    async fn route(&self, asked: Incoming) -> Answer {
+    async fn route(&self, asked: InboundRequest) -> Answer {
         if listener::is_coded(asked.request.headers()) && !asked.request.body().is_end_stream() {
             let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, listener::CODED);
             response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -99,7 +99,7 @@ impl App for Inbound {
         }
         let id = given_request_id(request.headers());
         // Boxed, so that the future of a proxied request is smaller.
-        match Box::pin(self.route(Incoming { request, peer })).await {
+        match Box::pin(self.route(InboundRequest { request, peer })).await {
             Answer::Response(mut response) => {
                 let id = id.unwrap_or_else(new_request_id);
                 tracing::debug!(

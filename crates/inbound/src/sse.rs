@@ -14,9 +14,9 @@ use listener::{Answer, Body, Raw};
 use crate::answer::empty;
 use crate::connect::socket;
 use crate::error::ConnectError;
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
-pub(crate) async fn connect(shared: &Shared, asked: Incoming) -> Answer {
+pub(crate) async fn connect(shared: &Shared, asked: InboundRequest) -> Answer {
     let origin = asked.origin();
     match open(shared, asked).await {
         Ok(answer) => answer,
@@ -24,7 +24,7 @@ pub(crate) async fn connect(shared: &Shared, asked: Incoming) -> Answer {
     }
 }
 
-async fn open(shared: &Shared, mut asked: Incoming) -> Result<Answer, ConnectError> {
+async fn open(shared: &Shared, mut asked: InboundRequest) -> Result<Answer, ConnectError> {
     let body = shared.without_body(&mut asked).await;
     let opening = shared.prepare(&asked, Transport::Sse, body).await?;
     let headers = headers_for(shared, &asked);
@@ -50,14 +50,14 @@ async fn open(shared: &Shared, mut asked: Incoming) -> Result<Answer, ConnectErr
 }
 
 /// Returns the head of a stream without the stream.
-pub(crate) fn head(shared: &Shared, asked: &Incoming) -> Response<Body> {
+pub(crate) fn head(shared: &Shared, asked: &InboundRequest) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().clone_from(&headers_for(shared, asked));
     response
 }
 
 /// Returns the headers of a stream for the page of this origin.
-fn headers_for<'s>(shared: &'s Shared, asked: &Incoming) -> Cow<'s, HeaderMap> {
+fn headers_for<'s>(shared: &'s Shared, asked: &InboundRequest) -> Cow<'s, HeaderMap> {
     let cors = &shared.config.cors;
     if cors.depends_on_origin() {
         Cow::Owned(headers(cors, asked.origin().as_ref()))

@@ -11,7 +11,7 @@ use crate::answer::{empty, text};
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
 use crate::identity::VerifiedTokens;
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
 /// Returns the connection token in the path of this endpoint. Every transport's path accepts every
 /// token (RIG).
@@ -22,7 +22,7 @@ pub(crate) fn connection_token(path: &str) -> Option<String> {
     known.then(|| percent_decode_str(token).decode_utf8_lossy().into_owned())
 }
 
-pub(crate) async fn replace(shared: &Shared, asked: Incoming, token: &str) -> Response<Body> {
+pub(crate) async fn replace(shared: &Shared, asked: InboundRequest, token: &str) -> Response<Body> {
     let origin = asked.origin();
     let response = match try_replace(shared, asked, token).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
@@ -31,7 +31,7 @@ pub(crate) async fn replace(shared: &Shared, asked: Incoming, token: &str) -> Re
     shared.with_cors(origin.as_ref(), response)
 }
 
-async fn try_replace(shared: &Shared, asked: Incoming, token: &str) -> Result<(), SetError> {
+async fn try_replace(shared: &Shared, asked: InboundRequest, token: &str) -> Result<(), SetError> {
     let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();

@@ -8,9 +8,9 @@ use listener::{Answer, Raw};
 use crate::answer::{empty, text};
 use crate::connect::socket;
 use crate::error::ConnectError;
-use crate::port::{Incoming, Shared};
+use crate::port::{InboundRequest, Shared};
 
-pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Answer {
+pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answer {
     let accept = match Accept::new(asked.request.headers()) {
         Ok(accept) if asked.peer.takeover => accept,
         // HTTP/2 has no upgrade of this kind (RFC 9113, section 8.6).
@@ -36,7 +36,7 @@ pub(crate) async fn connect(shared: &Shared, mut asked: Incoming) -> Answer {
     }
 }
 
-async fn open(shared: &Shared, asked: &mut Incoming, accept: &Accept) -> Result<Answer, ConnectError> {
+async fn open(shared: &Shared, asked: &mut InboundRequest, accept: &Accept) -> Result<Answer, ConnectError> {
     let body = shared.without_body(asked).await;
     let opening = shared.prepare(asked, Transport::WebSocket, body).await?;
     let connection =

@@ -24,7 +24,7 @@ use crate::port::Port;
 
 /// The endpoints of revocations.
 pub(crate) fn router() -> OpenApiRouter<Port> {
-    OpenApiRouter::new().routes(routes!(list, revoke)).routes(routes!(one, lift))
+    OpenApiRouter::new().routes(routes!(revoke, list)).routes(routes!(one, lift))
 }
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has expired");
