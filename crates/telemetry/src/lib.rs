@@ -8,12 +8,14 @@ mod logging;
 mod metrics;
 mod process;
 mod report;
+mod reporter;
 mod spans;
 mod trace_context;
 
 pub use exposition::Exposition;
 pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
 pub use metrics::register;
-pub use report::{EndpointNames, Report, Reporter, ServiceCall, address_text};
+pub use report::{EndpointNames, Report, ServiceCall, address_text};
+pub use reporter::Reporter;
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};
