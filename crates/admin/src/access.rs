@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
 
-use crate::wording::Turned;
+use crate::wording::Unhandled;
 
 /// The bearer token of the internal port (`API_TOKEN`).
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Requ
     if open || admitted {
         return next.run(request).await;
     }
-    Turned::Unauthorized.answer(request.uri().path())
+    Unhandled::Unauthorized.answer(request.uri().path())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use listener::{BodyError, Counted, is_coded, read_counted};
 use memory::Memory;
 
 use crate::answer::RigError;
-use crate::wording::Turned;
+use crate::wording::Unhandled;
 
 /// Lower bound of the memory for the bodies of all callers; a few of the largest always have room.
 /// Beyond it, the largest is evicted, so that a revocation gets through.
@@ -56,7 +56,7 @@ pub(crate) async fn refuse_coded(OriginalUri(uri): OriginalUri, request: Request
     if !is_coded(request.headers()) || request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let mut response = Turned::Coded.answer(uri.path());
+    let mut response = Unhandled::Coded.answer(uri.path());
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     response
 }

@@ -28,7 +28,7 @@ use crate::access::{self, ApiToken};
 use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::port::Port;
-use crate::wording::Turned;
+use crate::wording::Unhandled;
 use crate::{apis, body, health, messages, openapi, responses, scrape, session_blacklist, v4};
 
 /// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
@@ -115,7 +115,7 @@ impl App for Admin {
     async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let id = given_request_id(request.headers());
         let mut response = match self.door.refusal(&request, &peer) {
-            Some(reason) => Turned::Away(reason).answer(request.uri().path()),
+            Some(reason) => Unhandled::Away(reason).answer(request.uri().path()),
             None => {
                 let routed = self.router.clone().oneshot(request.map(AxumBody::new));
                 let answered: Result<Response, Infallible> = routed.await;
@@ -156,7 +156,7 @@ fn routes(bodies: &body::Bounds, metrics: bool) -> OpenApiRouter<Port> {
 }
 
 async fn not_found(OriginalUri(uri): OriginalUri) -> Response {
-    Turned::NotFound.answer(uri.path())
+    Unhandled::NotFound.answer(uri.path())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::v4::problem::Problem;
 
 /// Why a request gets to no handler.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Turned {
+pub(crate) enum Unhandled {
     /// Nothing is at its path.
     NotFound,
     /// It does not present the token of the internal port.
@@ -20,7 +20,7 @@ pub(crate) enum Turned {
     Coded,
 }
 
-impl Turned {
+impl Unhandled {
     /// Returns the answer at this path.
     pub(crate) fn answer(self, path: &str) -> Response {
         match is_v4(path) {
