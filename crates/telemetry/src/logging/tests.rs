@@ -147,7 +147,7 @@ fn requests_are_told_of_at_every_level() {
     assert_eq!(lines.text().lines().count(), 1);
 }
 
-/// Where a panic is told of: in the log, as one line, not on standard error by itself.
+/// A panic is reported in the log, as one line, and not on standard error directly.
 #[test]
 fn f02_a_panic_is_a_log_line() {
     let before = std::panic::take_hook();

@@ -2,7 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::*;
 
-/// A log whose reader decides about each write: takes so many bytes of it, or fails.
+/// A log whose reader decides about each write: accepts some bytes of it, or fails.
 struct Played {
     writes: SyncSender<Vec<u8>>,
     answers: Receiver<io::Result<usize>>,
