@@ -17,7 +17,8 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, 
 /// The longest id that a client may give its request, in bytes (RIG).
 const MAX_REQUEST_ID: usize = 200;
 
-/// Returns the id that the client gave its request; `None` without one, or if it is empty or too long.
+/// Returns the id that the client gave its request; `None` without one, or if it is empty or too
+/// long.
 pub fn given_request_id(request: &HeaderMap) -> Option<HeaderValue> {
     request.get(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len())).cloned()
 }
@@ -29,8 +30,8 @@ pub fn new_request_id() -> HeaderValue {
     HeaderValue::from_str(id).expect("a UUID is a header value")
 }
 
-/// Says after how many seconds a client may come again, to pages of other origins too (RFC 9110, section 10.2.3; Fetch
-/// Standard, section 3.3.3).
+/// Says after how many seconds a client may come again, to pages of other origins too (RFC 9110,
+/// section 10.2.3; Fetch Standard, section 3.3.3).
 pub fn retry_after(headers: &mut HeaderMap, seconds: u64) {
     headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));

@@ -1,5 +1,6 @@
-//! What it costs to find the endpoint of a request among 10 to 10,000: `route_cost`. Each line is a kind of pattern, with
-//! the time to compile all of them and tell their overlaps, and nanoseconds for each path that is found, and that is not.
+//! What it costs to find the endpoint of a request among 10 to 10,000: `route_cost`. Each line is a
+//! kind of pattern, with the time to compile all of them and tell their overlaps, and nanoseconds
+//! for each path that is found, and that is not.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ const TIME: Duration = Duration::from_millis(200);
 /// Paths that are asked for in turn.
 const PATHS: usize = 256;
 
-/// A kind of pattern: its name, a pattern and a path of it, where `#` is the number of the endpoint.
+/// A kind of pattern: its name, a pattern and a path of it, where `#` is the number of the
+/// endpoint.
 const KINDS: [(&str, &str, &str); 8] = [
     ("literal", "/api/v1/thing#", "/api/v1/thing#"),
     ("beginning", "/service-#/items/[^/]+", "/service-#/items/abc%20d"),

@@ -1,7 +1,9 @@
-//! Who may use an endpoint: the tokens of a request, their claims, and the place of the request in its sessions.
+//! Who may use an endpoint: the tokens of a request, their claims, and the place of the request in
+//! its sessions.
 //!
-//! A token that was verified once is not verified again, but its end is looked at for every request. Whether its session
-//! is legal is never remembered: the request enters the registry of sessions, and that refuses it.
+//! A token that was verified once is not verified again, but its end is looked at for every
+//! request. Whether its session is legal is never remembered: the request enters the registry of
+//! sessions, and that refuses it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +22,8 @@ use crate::in_flight::InFlight;
 use crate::metrics::{Metrics, TokenCacheResult};
 use crate::relay::InSession;
 
-/// What verified tokens may take, in bytes of their texts; with their claims it is about four times as much.
+/// What verified tokens may take, in bytes of their texts; with their claims it is about four times
+/// as much.
 const CACHE_BYTES: u64 = 8 << 20;
 
 /// Number of tokens that the cache is laid out for.
@@ -81,8 +84,8 @@ impl Access {
         Self { verifier, sessions, verified, metrics }
     }
 
-    /// Enters a request into the sessions of its tokens. Nobody knows which of several a service reads, so all must be
-    /// valid (RFC 6750, section 2); a cookie that did not count is not handed on.
+    /// Enters a request into the sessions of its tokens. The service may read any of several, so
+    /// all must be valid (RFC 6750, section 2); a cookie that did not count is not handed on.
     ///
     /// # Errors
     /// There is no token, or one of them is not valid or not of a legal session.
@@ -155,7 +158,7 @@ impl AdmittedTokens {
         self.first.subject.session()
     }
 
-    /// Whether each token satisfies what is required: nobody knows which of them the service reads.
+    /// Whether each token satisfies what is required: the service may read any of them.
     pub(crate) fn satisfy(&self, required: &[RequiredClaim]) -> bool {
         [&self.first].into_iter().chain(&self.others).all(|token| token.satisfies(required))
     }
@@ -167,8 +170,8 @@ impl AdmittedTokens {
 }
 
 impl Token {
-    /// Whether the claims say all that is required: the value itself, or a list that contains it. Numbers are equal by
-    /// value, and exactly.
+    /// Whether the claims say all that is required: the value itself, or a list that contains it.
+    /// Numbers are equal by value, and exactly.
     fn satisfies(&self, required: &[RequiredClaim]) -> bool {
         required.iter().all(|RequiredClaim { pointer, value }| match self.claims.pointer(pointer) {
             Some(Value::Array(list)) if list.iter().any(|claim| json::equal(claim, value)) => true,
@@ -176,8 +179,8 @@ impl Token {
         })
     }
 
-    /// Hands claims to the service: texts as they are, all else as JSON. A claim that is not there, or cannot stand in a
-    /// header, is not handed over.
+    /// Hands claims to the service: texts as they are, all else as JSON. A claim that is not there,
+    /// or cannot stand in a header, is not handed over.
     fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
         for (name, pointer) in claims {
             let value = self.claims.pointer(pointer).and_then(|claim| match claim {

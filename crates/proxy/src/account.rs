@@ -13,8 +13,8 @@ use crate::metrics::{ProxyEndpoint, ProxyStatus};
 use crate::rejection::Rejection;
 use crate::upstream::Failure;
 
-/// Accompanies a request from its route to the last byte of its answer; counted once, when dropped. The default is of no
-/// request, and counts nothing.
+/// Accompanies a request from its route to the last byte of its answer; counted once, when dropped.
+/// The default is of no request, and counts nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Account(Option<Ongoing>);
 
@@ -58,7 +58,7 @@ impl Account {
         }
     }
 
-    /// A service is about to be asked: returns the span that it is told of.
+    /// Notes that a service is about to be asked. Returns the span to name in that request.
     pub(crate) fn asks(&mut self, trace: &TraceContext) -> TraceContext {
         let told = self.0.as_mut().and_then(|request| request.told.as_mut());
         let Some(told) = told.filter(|told| told.to.exports(trace)) else { return *trace };
@@ -83,7 +83,7 @@ impl Account {
         }
     }
 
-    /// The client is about to be told this status.
+    /// Notes the status that the client is about to get.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         if let Some(report) = self.report() {
             report.status = Some(status);

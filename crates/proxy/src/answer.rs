@@ -44,8 +44,9 @@ impl Rejection {
 
     /// Returns the answer to a request with this `Origin`.
     ///
-    /// RIG adds no CORS headers to `NotFound`, `Unreachable` and `ServiceSilent`. They are added here if there is an
-    /// `Origin`: without them a page cannot tell such an answer from a broken network.
+    /// RIG adds no CORS headers to `NotFound`, `Unreachable` and `ServiceSilent`. They are added
+    /// here if there is an `Origin`: without them a page cannot tell such an answer from a broken
+    /// network.
     pub(crate) fn answer(&self, cors: &Cors, origin: Option<&HeaderValue>) -> Response<Body> {
         let mut response = whole(self.status(), self.text());
         let headers = response.headers_mut();
@@ -89,7 +90,8 @@ pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> R
     response
 }
 
-/// An answer that came to the internal port; it belongs to the session until it has left, and so does its account.
+/// An answer that came to the internal port; it belongs to the session until it has left, and so
+/// does its account.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     (cors, origin): (&Cors, Option<&HeaderValue>),
@@ -110,7 +112,8 @@ pub(crate) fn asynchronous(
     response
 }
 
-/// Says what is wrong with a token (RFC 6750, section 3), for pages too. RIG's body says the same of all tokens.
+/// Says what is wrong with a token (RFC 6750, section 3), for pages too. RIG's body says the same
+/// of all tokens.
 fn challenge(headers: &mut HeaderMap, reason: &str) {
     // The description may have no other characters (same section); a name of a claim may.
     let is_allowed = |char: &char| matches!(char, ' '..='~') && !matches!(char, '"' | '\\');

@@ -1,8 +1,10 @@
-//! The definitions of the node: those of its file, overlaid by what the internal port changed, which a store keeps.
+//! The definitions of the node: those of its file, overlaid by what the internal port changed,
+//! which a store keeps.
 //!
-//! What is stored about an id, a definition or that it was deleted, wins over the file's definition of that id. Every
-//! change is checked, compiled together with all others, stored, and only then served. No lock is held while it is
-//! stored: a change that finds another one in the store is made again, of what that one has left.
+//! What is stored about an id, a definition or that it was deleted, wins over the file's definition
+//! of that id. Every change is checked, compiled together with all others, stored, and only then
+//! served. No lock is held while it is stored: a change that finds another one in the store is made
+//! again, of what that one has left.
 
 mod definitions;
 mod difference;
@@ -85,8 +87,9 @@ impl fmt::Debug for Apis {
 }
 
 impl Apis {
-    /// Makes every later change warn of definitions that take cookies: under `CORS=*` no page of another origin may use
-    /// them. Returns the warnings of those that stand and are not the file's.
+    /// Makes every later change warn of definitions that take cookies: under `CORS=*` no page of
+    /// another origin may use them. Returns the warnings of those that stand and are not the
+    /// file's.
     pub fn warn_of_cookies(&mut self) -> Vec<Warning> {
         self.warns_of_cookies = true;
         let served = self.served.load();
@@ -115,11 +118,12 @@ impl Apis {
         })
     }
 
-    /// Replaces the top-level members of a definition that `body` has. The id stays. May wait for a disk.
+    /// Replaces the top-level members of a definition that `body` has. The id stays. May wait for a
+    /// disk.
     ///
     /// # Errors
-    /// Fails if there is none, the result is wrong (RIG wants `proxy` and `version_data` in the body too), or it cannot
-    /// be stored.
+    /// Fails if there is none, the result is wrong (RIG wants `proxy` and `version_data` in the
+    /// body too), or it cannot be stored.
     pub fn merge(&self, id: &str, body: &Map<String, Value>) -> Result<Vec<Warning>, ChangeError> {
         self.change(|served| {
             let before = served.standing.get(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
@@ -153,8 +157,8 @@ impl Apis {
         deleted.map(drop)
     }
 
-    /// Makes a list of documents the definitions of the node: all of it or nothing. With `dry_run`, only says what
-    /// would change. May wait for a disk.
+    /// Makes a list of documents the definitions of the node: all of it or nothing. With `dry_run`,
+    /// only says what would change. May wait for a disk.
     ///
     /// # Errors
     /// Fails if one of them is wrong, or they cannot be stored.
@@ -193,8 +197,8 @@ impl Apis {
         Ok((differences, warnings))
     }
 
-    /// Makes what the file has by now the definitions of the file. What the internal port has changed stays as it is.
-    /// May wait for a disk.
+    /// Makes what the file has by now the definitions of the file. What the internal port has
+    /// changed stays as it is. May wait for a disk.
     ///
     /// # Errors
     /// Fails if they cannot be served together, or stored.
@@ -222,7 +226,8 @@ impl Apis {
         })
     }
 
-    /// Reads the files that definitions name again if one has changed, or if it is `forced`. May wait for a disk.
+    /// Reads the files that definitions name again if one has changed, or if it is `forced`. May
+    /// wait for a disk.
     pub fn refresh_files(&self, forced: bool) {
         self.table().upstreams().for_each(|(_, upstream)| upstream.refresh(forced));
     }

@@ -18,11 +18,13 @@ use crate::head;
 use crate::time_limits::Awaited;
 use crate::upstream::StreamPermit;
 
-/// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section 10.1.1).
+/// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section
+/// 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// Bytes of a body that are kept until its answer begins, so that the request can be sent again. A service takes 65,535
-/// bytes before it says anything (RFC 9113, section 6.9.2); the piece that goes beyond them has been read as well.
+/// Bytes of a body that are kept until its answer begins, so that the request can be sent again. A
+/// service takes 65,535 bytes before it says anything (RFC 9113, section 6.9.2); the piece that
+/// goes beyond them has been read as well.
 const KEPT: usize = 192 << 10;
 
 /// The body of a request. It is read as fast as the service takes it.
@@ -91,7 +93,8 @@ pub(crate) enum BodyFault {
     TooLarge,
     #[error("the request body is broken off")]
     Broken,
-    /// No fault of the client: the request is being sent again, and this sending of it is over.
+    /// No fault of the client: the request is being sent again, and this sending of it is
+    /// abandoned.
     #[error("the request is sent again")]
     SentAgain,
     /// What was kept of it had to go while it was being sent again.
@@ -107,7 +110,8 @@ impl RequestBody {
         Self { upload: None, turn: 0, yielded: 0, continue_by: None, place: None }
     }
 
-    /// The body of a client's request of at most so many bytes; `set` is what its trailers cannot say.
+    /// The body of a client's request of at most `max` bytes; `set` is what its trailers cannot
+    /// say.
     pub(crate) fn new(client: ClientBody, max: Option<u64>, set: &Arc<[HeaderName]>) -> Self {
         if client.is_end_stream() {
             return Self::empty();
@@ -128,8 +132,8 @@ impl RequestBody {
         Self { upload: Some(Arc::new(upload)), ..Self::empty() }
     }
 
-    /// The same body from its beginning, for another sending; the one before yields nothing any more. `None` if a part
-    /// of it is gone.
+    /// The same body from its beginning, for another sending; the one before yields nothing any
+    /// more. `None` if a part of it is gone.
     pub(crate) fn again(upload: Option<&Arc<Upload>>) -> Option<Self> {
         let Some(upload) = upload else { return Some(Self::empty()) };
         let mut state = upload.state.lock();
@@ -147,7 +151,7 @@ impl RequestBody {
         self.upload.is_none()
     }
 
-    /// How far it has come, where there is one.
+    /// How far it has come; `None` without a body.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         self.upload.clone()
     }
@@ -159,7 +163,8 @@ impl RequestBody {
         }
     }
 
-    /// Holds it back until the service asks for it: the client does so too, and may never have to send it.
+    /// Holds it back until the service asks for it: the client does so too, and may never have to
+    /// send it.
     pub(crate) fn hold(&mut self) {
         if self.upload.is_some() {
             self.continue_by = Some(Box::pin(tokio::time::sleep(CONTINUE)));
@@ -183,7 +188,8 @@ impl Upload {
         self.state.lock().fault
     }
 
-    /// Keeps what is read from now on, as long as there is little of it, and little in `memory` all together.
+    /// Keeps what is read from now on, as long as there is little of it, and little in `memory` all
+    /// together.
     pub(crate) fn keep(self: &Arc<Self>, memory: &Arc<Memory>) {
         let mut state = self.state.lock();
         if matches!(state.kept, KeptBody::Untouched) {

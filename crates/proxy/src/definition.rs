@@ -43,7 +43,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// What there is to warn of where every page may read answers (`CORS=*`): then none may use cookies.
+    /// What there is to warn of where every page may read answers (`CORS=*`): then none may use
+    /// cookies.
     pub fn warning_of_cookie(&self) -> Option<Warning> {
         self.token_sources.as_ref()?.cookie.as_ref()?;
         let text = "/auth/use_cookie: under CORS=*, the cookie counts only for pages of the gateway's own origin; CORS names \
@@ -71,8 +72,8 @@ pub struct Endpoint {
     pub response_from: ResponseFrom,
     /// What claims must say: by JSON Pointer, a value, or a list that contains it.
     pub claims: Vec<RequiredClaim>,
-    /// Claims that are handed to the service: a header for each JSON Pointer. What a client sends under such a name is
-    /// dropped.
+    /// Claims that are handed to the service: a header for each JSON Pointer. What a client sends
+    /// under such a name is dropped.
     pub forward_claims: Vec<(HeaderName, String)>,
     /// How long the service may be silent: zero for no limit; `None`: as the node is configured.
     pub timeout: Option<Duration>,
@@ -124,7 +125,7 @@ impl ResponseFrom {
 /// How often an endpoint may be asked, by each session or address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// So many requests …
+    /// Limit of the requests …
     pub requests: std::num::NonZeroU32,
     /// … within this time, and as many at once.
     pub within: Duration,
@@ -187,17 +188,17 @@ pub struct HealthCheck {
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// So many good answers make a target well …
+    /// Number of good answers in a row that make a target well …
     pub healthy_after: u32,
-    /// … and so many bad ones unwell.
+    /// … and of bad ones that make it unwell.
     pub unhealthy_after: u32,
 }
 
 /// Leaves out a target after failures in a row: no connection, no answer, or 502 to 504.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
-    /// So many.
+    /// The number of failures.
     pub after: u32,
-    /// For so long.
+    /// How long it is left out.
     pub time: Duration,
 }

@@ -1,4 +1,5 @@
-//! One request at one endpoint: what is known before the service is asked, the asking, and what becomes of the answer.
+//! One request at one endpoint: what is known before the service is asked, the asking, and what
+//! becomes of the answer.
 
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -34,7 +35,7 @@ use crate::tunnel;
 use crate::upstream::{Answered, Failed, RawTarget, Upstream};
 use crate::waiting::Expected;
 
-/// How long is waited for an answer where there is no limit.
+/// How long to wait for an answer without a limit.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One request to one endpoint.
@@ -118,8 +119,9 @@ impl Exchange<'_> {
         admitted.map(Some).map_err(Rejection::Unauthenticated)
     }
 
-    /// Whether all that would let a request in is a cookie, which browsers send whichever page asks, and the page is none
-    /// whose requests may change anything. Answers to its other requests it cannot read.
+    /// Whether all that would let a request in is a cookie, which browsers send whichever page
+    /// asks, and the page is none whose requests may change anything. Answers to its other requests
+    /// it cannot read.
     fn is_lured(&self, sources: &TokenSources, head: &Parts) -> bool {
         let opens_socket = head::opens_websocket(head);
         if head.method.is_safe() && !opens_socket {
@@ -132,7 +134,8 @@ impl Exchange<'_> {
         first.is_some_and(|first| first.place == TokenPlace::Cookie) && !trusted
     }
 
-    /// Whether the endpoint takes cookies, and the page that asks may not use them, whatever its service says.
+    /// Whether the endpoint takes cookies, and the page that asks may not use them, whatever its
+    /// service says.
     fn is_for_stranger(&self, head: &Parts) -> bool {
         let cors = &self.proxy.config.cors;
         let takes_cookies = self.route.token_sources.as_ref().is_some_and(|sources| sources.cookie.is_some());
@@ -267,7 +270,8 @@ impl Exchange<'_> {
         Ok(Answer::Response(response.map(|body| Whole::new(body, session, account).boxed_unsync())))
     }
 
-    /// Waits for an answer that comes to the internal port, while `reading` reads what the service has answered.
+    /// Waits for an answer that comes to the internal port, while `reading` reads what the service
+    /// has answered.
     async fn answer_later(
         &self,
         reading: impl Future<Output = ()>,
@@ -309,7 +313,7 @@ impl Exchange<'_> {
                 account.answered(StatusCode::SWITCHING_PROTOCOLS);
                 return Ok(tunnel::open(&response, service, early, session, account.take()));
             }
-            // Nobody has asked for it.
+            // The client has not asked for it.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
                 let failed = upstream.is_invalid(server, "a 101 that nobody has asked for");
                 return Err(told(account, failed));
@@ -337,14 +341,14 @@ impl Exchange<'_> {
     }
 }
 
-/// Notes why a service has failed; returns what the client is told of it.
+/// Notes why a service has failed; returns how the client is refused.
 fn told(account: &mut Account, failed: Failed) -> Rejection {
     account.failed(failed.reason.as_ref());
     failed.rejection
 }
 
-/// The target of the request to a service: the query as it came (d27), behind one that the path may have by now, and how
-/// it can be answered asynchronously.
+/// The target of the request to a service: the query as it came (d27), behind one that the path may
+/// have by now, and how it can be answered asynchronously.
 fn target(path: &str, query: Option<&[u8]>, expected: Option<&Expected>) -> Vec<u8> {
     let mut target = Vec::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
     target.extend_from_slice(path.as_bytes());

@@ -19,7 +19,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How the gateway names itself, with the protocol that a message came by (RFC 9110, section 7.6.3).
+/// How the gateway names itself, with the protocol that a message came by (RFC 9110, section
+/// 7.6.3).
 fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_10 => "1.0 rig",
@@ -28,8 +29,8 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
-/// What `Connection` cannot take away: it is meant for the service, and often comes from a proxy before this one (RFC 9110,
-/// section 7.6.1: a sender must not name it there).
+/// What `Connection` cannot take away: it is meant for the service, and often comes from a proxy
+/// before this one (RFC 9110, section 7.6.1: a sender must not name it there).
 static END_TO_END: [HeaderName; 10] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -43,8 +44,8 @@ static END_TO_END: [HeaderName; 10] = [
     X_FORWARDED_PROTO,
 ];
 
-/// What must not come after a body: framing, routing, and what says who asks or how to read the body (RFC 9110, section
-/// 6.5.1).
+/// What must not come after a body: framing, routing, and what says who asks or how to read the
+/// body (RFC 9110, section 6.5.1).
 static NEVER_TRAILERS: [HeaderName; 18] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -66,10 +67,11 @@ static NEVER_TRAILERS: [HeaderName; 18] = [
     UPGRADE,
 ];
 
-/// Turns the head of a client's request into one for a service; returns the protocol that it wants to upgrade to, which
-/// stays in it.
+/// Turns the head of a client's request into one for a service; returns the protocol that it wants
+/// to upgrade to, which stays in it.
 pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Option<HeaderValue> {
-    // The body would have to be over before the other protocol begins (RFC 9110, section 7.8); nobody needs that.
+    // The whole body would have to be sent before the other protocol begins (RFC 9110, section
+    // 7.8); no client needs that.
     let wanted = wanted_upgrade(head).filter(|_| peer.takeover && !has_body);
     let takes_trailers = has_token(&head.headers, &TE, "trailers");
     let host = match head.headers.get(HOST) {
@@ -102,7 +104,7 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     let scheme = if peer.secure { "https" } else { "http" };
     let mut chain = Vec::with_capacity(48);
     let mut host = host;
-    // Nobody else has left any of these.
+    // Nothing else has left any of these.
     if peer.trusted.is_some() {
         host = headers.get(X_FORWARDED_HOST).cloned().or(host);
         for before in headers.get_all(X_FORWARDED_FOR) {
@@ -121,13 +123,14 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     wanted
 }
 
-/// Whether a client wants to open a WebSocket (RFC 6455, section 4.1), as pages do without being asked for more than their
-/// `Origin`.
+/// Whether a client wants to open a WebSocket (RFC 6455, section 4.1), as pages do without being
+/// asked for more than their `Origin`.
 pub(crate) fn opens_websocket(head: &Parts) -> bool {
     has_token(&head.headers, &CONNECTION, "upgrade") && has_token(&head.headers, &UPGRADE, "websocket")
 }
 
-/// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about another one.
+/// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about
+/// another one.
 pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_here: bool) {
     headers.insert(TRACEPARENT, context.traceparent());
     if has_begun_here {
@@ -135,19 +138,22 @@ pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_h
     }
 }
 
-/// An answer does not say in one way where its body ends. The text says of which field that is to blame.
+/// An answer does not say in one way where its body ends. The text says of which field that is to
+/// blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyEnd {
     /// It is coded in a way that is not undone here (RFC 9112, section 6.1).
     #[error("Transfer-Encoding must be chunked")]
     Coding,
-    /// What it says of its length is neither one number nor the same one several times (RFC 9110, section 8.6).
+    /// What it says of its length is neither one number nor the same one several times (RFC 9110,
+    /// section 8.6).
     #[error("Content-Length must be one decimal number")]
     Length,
 }
 
-/// Leaves one length of those that an answer announces, in its shortest form: whoever comes after us cannot read it in
-/// another way. Answers to `HEAD` and 304 count too; where `Transfer-Encoding` decides, none is left.
+/// Leaves one length of those that an answer announces, in its shortest form: whoever comes after
+/// us cannot read it in another way. Answers to `HEAD` and 304 count too; where `Transfer-Encoding`
+/// decides, none is left.
 ///
 /// # Errors
 /// Somebody could read it in two ways.
@@ -163,7 +169,8 @@ pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let Some(first) = lengths.next() else { return Ok(()) };
-    // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it does not count.
+    // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it does
+    // not count.
     if has_none || coding.is_some() {
         headers.remove(CONTENT_LENGTH);
         return Ok(());
@@ -196,8 +203,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
 }
 
-/// How many proxies an `OPTIONS` may still pass (RFC 9110, section 7.6.2); `None` for other methods and values that are
-/// no number. A number beyond 64 bits counts as the largest.
+/// How many proxies an `OPTIONS` may still pass (RFC 9110, section 7.6.2); `None` for other methods
+/// and values that are no number. A number beyond 64 bits counts as the largest.
 pub(crate) fn hops_left(head: &Parts) -> Option<u64> {
     if head.method != Method::OPTIONS {
         return None;
@@ -208,8 +215,8 @@ pub(crate) fn hops_left(head: &Parts) -> Option<u64> {
     is_number.then(|| decimal(digits).unwrap_or(u64::MAX))
 }
 
-/// Makes an informational answer one for a client (RFC 9110, section 15.2). It has no body, so nothing of it says how long
-/// one is; of what the definition sets, only what it takes away counts.
+/// Makes an informational answer one for a client (RFC 9110, section 15.2). It has no body, so
+/// nothing of it says how long one is; of what the definition sets, only what it takes away counts.
 pub(crate) fn informational(headers: &mut HeaderMap, set: &[(HeaderName, Option<HeaderValue>)]) {
     drop_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
@@ -237,8 +244,8 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
     if head.version != Version::HTTP_11 || !has_token(&head.headers, &CONNECTION, "upgrade") {
         return None;
     }
-    // It is no longer part of HTTP/2 (RFC 9113, section 3.1). A service that still takes it would take every request that
-    // follows, past all that is checked here.
+    // It is no longer part of HTTP/2 (RFC 9113, section 3.1). A service that still takes it would
+    // take every request that follows, past all that is checked here.
     let mut protocols =
         head.headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
     let is_http_or_tls = |protocol: &[u8]| {
@@ -264,7 +271,8 @@ pub(crate) fn for_trailers(trailers: &mut HeaderMap, set: &[HeaderName]) {
     drop_twins(trailers, set.iter());
 }
 
-/// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC 3875, section 4.1.18).
+/// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC
+/// 3875, section 4.1.18).
 pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = &'a HeaderName> + Clone) {
     let normal = |name: &HeaderName| name.as_str().replace('_', "-");
     // A definition may name one with `_` itself: then that with `-` is the twin.
@@ -281,8 +289,8 @@ pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = 
     }
 }
 
-/// Drops what is meant for one connection only: what `Connection` names, and what is so without a name (RFC 9110,
-/// section 7.6.1).
+/// Drops what is meant for one connection only: what `Connection` names, and what is so without a
+/// name (RFC 9110, section 7.6.1).
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let usual = |value: &HeaderValue| [&b"keep-alive"[..], b"close", b"upgrade"].contains(&value.as_bytes());
     if !headers.get_all(CONNECTION).iter().all(usual) {
@@ -297,7 +305,8 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    // Most heads have one of them at the most: a look at each name costs less than a search for each of these.
+    // Most heads have at most one of them: a look at each name costs less than a search for each of
+    // these.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
@@ -365,7 +374,8 @@ fn forwarded(peer: &Peer, host: Option<&HeaderValue>, scheme: &str) -> HeaderVal
     header_value(value)
 }
 
-/// An address as a text; those of IPv4 quicker than by the standard library, since every request has two.
+/// An address as a text; those of IPv4 quicker than by the standard library, since every request
+/// has two.
 fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return write!(text, "{address}").expect("a Vec takes everything");
@@ -384,7 +394,7 @@ fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Of bytes that come from header values and addresses.
+/// Makes a header value of bytes that come from header values and addresses.
 fn header_value(bytes: Vec<u8>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(bytes)).expect("made of what a header may hold")
 }

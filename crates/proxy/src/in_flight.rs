@@ -45,7 +45,8 @@ enum Progress {
 #[error("the session has ended")]
 pub(crate) struct Over;
 
-/// As the error of a body: over HTTP/2 the stream ends with CANCEL, which clients of gRPC report as CANCELLED.
+/// As the error of a body: over HTTP/2 the stream ends with CANCEL, which clients of gRPC report as
+/// CANCELLED.
 #[derive(Debug, thiserror::Error)]
 #[error("the session has ended")]
 pub(crate) struct Cancelled(#[source] h2::Error);
@@ -62,7 +63,7 @@ impl InFlight {
         Self { gate, state: Mutex::new(state) }
     }
 
-    /// Runs `work` until it is done or the session ends, whichever comes first.
+    /// Runs `work` until it is done or the session is terminated, whichever comes first.
     pub(crate) async fn or_over<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -106,7 +107,8 @@ impl InFlight {
         Ok(())
     }
 
-    /// Hands an informational answer on, unless the session has ended. What has not left is kept back when it ends.
+    /// Hands an informational answer on, unless the session is terminated. What has not left by
+    /// then is kept back.
     pub(crate) fn interim(&self, head: Vec<u8>) {
         let mut state = self.state.lock();
         if state.stage == Progress::Waiting

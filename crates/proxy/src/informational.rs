@@ -1,6 +1,7 @@
 //! Informational answers (1xx) on their way to the client (RFC 9110, section 15.2).
 //!
-//! They pass from services of both versions to clients over HTTP/1.1: hyper does not send them over HTTP/2.
+//! They pass from services of both versions to clients over HTTP/1.1: hyper does not send them over
+//! HTTP/2.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,8 +38,8 @@ impl Recipient {
     }
 }
 
-/// Hears what comes before the answer to one sending of a request: a 100 is for its body if the client expects one,
-/// everything else for the client.
+/// Hears what comes before the answer to one sending of a request: a 100 is for its body if the
+/// client expects one, everything else for the client.
 pub(crate) struct Watcher {
     upload: Option<Arc<Upload>>,
     client: Option<Recipient>,
@@ -46,7 +47,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// `None` if nobody would hear of it.
+    /// `None` if neither body nor client would get any of it.
     pub(crate) fn new(request: &Request<RequestBody>, client: Option<&Recipient>) -> Option<Self> {
         let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
         let is_heard = upload.is_some() || client.is_some();
@@ -58,7 +59,8 @@ impl Watcher {
             // The client gets one of our own when its body is read.
             self.upload.as_ref().inspect(|upload| upload.is_wanted());
         } else if status == StatusCode::SWITCHING_PROTOCOLS {
-            // HTTP/2 has none (RFC 9113, section 8.6); behind it, a client over HTTP/1.1 would take the answer for something else.
+            // HTTP/2 has none (RFC 9113, section 8.6); behind it, a client over HTTP/1.1 would take
+            // the answer for something else.
             tracing::debug!("a 101 over HTTP/2 is dropped");
         } else if let Some(client) = &self.client
             && self.passed.fetch_add(1, Ordering::Relaxed) < MOST

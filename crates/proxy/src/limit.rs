@@ -1,7 +1,7 @@
 //! Rate limits: how often each session or address may ask an endpoint.
 //!
-//! A key has a bucket that holds as many requests as the limit allows, and fills up evenly within its time (GCRA). So all
-//! may come at once, and after that no more than the limit's pace.
+//! A key has a bucket that holds as many requests as the limit allows, and fills up evenly within
+//! its time (GCRA). So all may come at once, and after that no more than the limit's pace.
 
 mod store;
 
@@ -29,11 +29,13 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Counts the requests to one endpoint.
 ///
-/// It knows at most 100,000 keys. Those whose buckets are full again, as those of new keys are, are shed from time to
-/// time; while there are too many others, all new keys together have one bucket of the same size.
+/// It knows at most 100,000 keys. Those whose buckets are full again, as those of new keys are, are
+/// shed from time to time; while there are too many others, all new keys together have one bucket
+/// of the same size.
 pub(crate) struct Limiter(KeyedLimiter<DefaultClock>);
 
-/// Too many requests: 429, and another may come after so many seconds, at least one (RFC 9110, section 10.2.3).
+/// Too many requests: 429, and another may come after this many seconds, at least one (RFC 9110,
+/// section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests; another may come in {0} s.")]
 pub(crate) struct RetryAfter(pub(crate) u64);
@@ -90,7 +92,8 @@ impl<C: Clock> KeyedLimiter<C> {
             by: limit.by,
             limiter: RateLimiter::new(quota, BucketStore::new(most_keys), clock),
             shed,
-            // After this time a bucket that is not used is full. A second or more, so that shedding costs little.
+            // After this time a bucket that is not used is full. A second or more, so that shedding
+            // costs little.
             shed_every: within.clamp(Duration::from_secs(1), Duration::from_secs(60)),
         }
     }

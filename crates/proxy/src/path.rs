@@ -85,15 +85,16 @@ impl PatternError {
 }
 
 impl Pattern {
-    /// Compiles a regular expression for whole paths, caseless and Unicode (RIG), as [`PathView`] shows them. In the
-    /// replacement, `\0` is the whole path, `\1` to `\9` are captures (one that took no part is empty), and `\\` is a
-    /// backslash.
+    /// Compiles a regular expression for whole paths, caseless and Unicode (RIG), as [`PathView`]
+    /// shows them. In the replacement, `\0` is the whole path, `\1` to `\9` are captures (one that
+    /// took no part is empty), and `\\` is a backslash.
     ///
     /// # Errors
-    /// It is no regular expression, or larger than 1 MiB when compiled; the replacement names what is not captured.
+    /// It is no regular expression, or larger than 1 MiB when compiled; the replacement names what
+    /// is not captured.
     pub fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
-        // By itself: what closes the group around it and opens another would be taken together with that. As it was written:
-        // its faults have their places there.
+        // By itself: what closes the group around it and opens another would be taken together with
+        // that. As it was written: its faults have their places there.
         Parser::new().parse(path_regex).map_err(PatternError::syntax)?;
         let path_regex = spelling::respelled(path_regex).unwrap_or_else(|| path_regex.to_owned());
         let hir = Parser::new().parse(&path_regex).map_err(PatternError::syntax)?;
@@ -140,7 +141,8 @@ impl Pattern {
         self.names_parameters
     }
 
-    /// The path that the service gets, in its normal form: captures go into it as the path has them (d27).
+    /// The path that the service gets, in its normal form: captures go into it as the path has them
+    /// (d27).
     ///
     /// # Errors
     /// Put together, some service may read dot segments in it, or it is no path.

@@ -30,13 +30,14 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// What an operator decides about the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which pages may read the proxy's own answers, and use the cookies of their users (RIG: `CORS`).
+    /// Which pages may read the proxy's own answers, and use the cookies of their users (RIG:
+    /// `CORS`).
     pub cors: Cors,
     /// How long a service may take to begin its answer (RIG: `PROXY_RECV_TIMEOUT`).
     pub answer_timeout: Duration,
     /// The connections to services, and how large the heads of their answers may be.
     pub services: ServiceLimits,
-    /// Counts what waits for slow services and clients.
+    /// Counts the bytes that are queued for slow services and clients.
     pub memory: Arc<Memory>,
 }
 
@@ -75,8 +76,8 @@ impl Proxy {
         Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Serves definitions that others change in the store, closes connections to services that are not needed, and
-    /// starts the health checks of new services. Never returns.
+    /// Serves definitions that others change in the store, closes connections to services that are
+    /// not needed, and starts the health checks of new services. Never returns.
     pub async fn keep(&self) {
         tokio::join!(self.apis.clone().follow(), self.sweep());
     }
@@ -98,7 +99,8 @@ impl Proxy {
     pub async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let origin = Cors::asking(request.headers()).cloned();
         let origin = origin.as_ref();
-        // What comes before the service is asked is done there, so that its leftovers are not carried along here.
+        // What comes before the service is asked is done there, so that its leftovers are not
+        // carried along here.
         let (route, prepared, mut account) = match self.begin(request, &peer, origin) {
             Ok(begun) => begun,
             Err(answer) => return *answer,
@@ -111,7 +113,8 @@ impl Proxy {
         }
     }
 
-    /// Finds the endpoint of a request, and does all that is done without waiting; or answers it at once.
+    /// Finds the endpoint of a request, and does all that is done without waiting; or answers it at
+    /// once.
     fn begin(
         &self,
         request: Request<ClientBody>,

@@ -1,4 +1,5 @@
-//! Why the proxy answers a request itself, with which status, and how that is counted. Its words are in `answer.rs`.
+//! Why the proxy answers a request itself, with which status, and how that is counted. Its words
+//! are in `answer.rs`.
 
 use http::StatusCode;
 
@@ -21,7 +22,7 @@ pub(crate) enum Rejection {
     Forbidden,
     /// A page of another origin has its visitor's browser send a cookie.
     ForeignPage,
-    /// Asked too often; another request may come after so many seconds.
+    /// Asked too often; another request may come after this many seconds.
     TooMany(u64),
     /// The body is larger than the endpoint takes.
     TooLarge,

@@ -16,11 +16,11 @@ use crate::head;
 use crate::in_flight::{Cancelled, InFlight, Over};
 use crate::upstream::{AnswerBody, Link, Upstream};
 
-/// Bytes of a body that are read and thrown away, at the most.
+/// Limit of the bytes of a body that are read and thrown away.
 const DISCARDED: usize = 64 << 10;
 
-/// The body of an answer. It is read as fast as the client takes it; dropped, it gives the connection to the service back
-/// for the next exchange, or closes it.
+/// The body of an answer. It is read as fast as the client takes it; dropped, it gives the
+/// connection to the service back for the next exchange, or closes it.
 pub(crate) struct Relay {
     body: AnswerBody,
     /// Taken when the body has ended.
@@ -42,11 +42,12 @@ pub(crate) struct InSession {
     pub(crate) _others: Vec<Registration>,
 }
 
-/// A place in a session that outlasts the body of an answer: what has been handed on may not have left.
+/// A place in a session that outlasts the body of an answer: what has been handed on may not have
+/// left.
 pub(crate) struct UntilSent(pub(crate) Option<InSession>);
 
 impl UntilSent {
-    /// Whether the session goes on; wakes the task when it ends.
+    /// Fails if the session is terminated; wakes the task when it is.
     fn check(&self, cx: &Context<'_>) -> Result<(), Over> {
         match &self.0 {
             Some(session) if session.in_flight.is_over(cx) => Err(Over),
@@ -78,7 +79,8 @@ impl Relay {
         Self { body, link: Some(link), upstream, server, idle, ended: false, session, account }
     }
 
-    /// Reads what nobody wants, so that the connection can be used again; of a long body only the beginning.
+    /// Reads a body and drops it, so that the connection can be used again; of a long body only the
+    /// beginning.
     pub(crate) async fn discard(mut self) {
         let mut left = DISCARDED;
         while let Some(Ok(frame)) = self.frame().await {

@@ -1,8 +1,9 @@
 //! Which endpoint a request is for, among any number of them.
 //!
-//! A pattern says how all its paths begin and end. Patterns are sorted by whole segments of their beginning, so that a path
-//! has to be looked up once for each of its segments; then by what else they begin or end with. What is left is tried, the
-//! most specific pattern first. The cost depends on the path, not on the number of endpoints.
+//! A pattern says how all its paths begin and end. Patterns are sorted by whole segments of their
+//! beginning, so that a path has to be looked up once for each of its segments; then by what else
+//! they begin or end with. What is left is tried, the most specific pattern first. The cost depends
+//! on the path, not on the number of endpoints.
 
 mod filter;
 mod group;
@@ -19,10 +20,10 @@ use memchr::{memchr_iter, memrchr};
 use crate::path::{PathRefusal, PathRules, PathView, Pattern, Rule, fold};
 use group::CandidateGroup;
 
-/// The most overlaps that are told.
+/// Limit of the overlaps that are reported.
 const MOST_OVERLAPS: usize = 100;
 
-/// How often a pattern is tried, at the most, to find overlaps: some milliseconds.
+/// Limit of how often a pattern is tried to find overlaps: some milliseconds.
 const MOST_TRIES: usize = 100_000;
 
 /// What a request can be for.
@@ -37,8 +38,9 @@ pub trait Routed {
     }
 }
 
-/// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have the longest fixed
-/// beginning; then one without anything variable; then the one with the most fixed characters; then the first.
+/// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have
+/// the longest fixed beginning; then one without anything variable; then the one with the most
+/// fixed characters; then the first.
 #[derive(Debug)]
 pub struct Routes<T> {
     endpoints: Vec<T>,
@@ -126,8 +128,8 @@ impl<T: Routed> Routes<T> {
         methods
     }
 
-    /// Endpoints of one method that cover a path together, as far as an example of each shows; some of them, if there are
-    /// many.
+    /// Endpoints of one method that cover a path together, as far as an example of each shows; some
+    /// of them, if there are many.
     pub fn overlaps(&self) -> Vec<Overlap<'_, T>> {
         let mut pairs = BTreeSet::new();
         let mut overlaps = Vec::new();
@@ -173,9 +175,9 @@ impl Set {
         self.groups_of(folded).find_map(|group| group.find(folded, &mut is_match))
     }
 
-    /// The groups that a path can belong to, the most specific first. A pattern of a group whose key is longer begins with
-    /// that key, one of a group whose key is shorter has something variable before its next slash: so all of the first
-    /// begin with more than any of the second.
+    /// The groups that a path can belong to, the most specific first. A pattern of a group whose
+    /// key is longer begins with that key, one of a group whose key is shorter has something
+    /// variable before its next slash: so all of the first begin with more than any of the second.
     fn groups_of<'a>(&'a self, folded: &'a str) -> impl Iterator<Item = &'a CandidateGroup> {
         let deepest = memchr_iter(b'/', folded.as_bytes()).take(self.depth).last().map_or(0, |at| at + 1);
         let ends = successors(Some(deepest), |end| {
@@ -187,7 +189,8 @@ impl Set {
     }
 }
 
-/// What groups the paths of an endpoint: its fixed beginning up to the last slash, or the whole path.
+/// What groups the paths of an endpoint: its fixed beginning up to the last slash, or the whole
+/// path.
 fn segments<T: Routed>(endpoint: &T) -> &str {
     let shape = endpoint.pattern().shape();
     match shape.is_exact {

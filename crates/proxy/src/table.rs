@@ -1,4 +1,5 @@
-//! What is served: every active endpoint with all that a request to it needs, compiled from the definitions at once.
+//! What is served: every active endpoint with all that a request to it needs, compiled from the
+//! definitions at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,8 @@ use crate::routes::{Overlap, Routed, Routes};
 use crate::target::{Target, TargetMaker};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
-/// The routes and upstreams of one set of definitions. Never changed: another set makes another table.
+/// The routes and upstreams of one set of definitions. Never changed: another set makes another
+/// table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     routes: Routes<Arc<Route>>,
@@ -35,7 +37,8 @@ pub(crate) struct Route {
     /// Where its token is, if one is required.
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
-    /// The headers of which a service must see one value: those that the definition sets, and that of the token.
+    /// The headers of which a service must see one value: those that the definition sets, and that
+    /// of the token.
     pub(crate) set: Arc<[HeaderName]>,
     pub(crate) destination: Destination,
     /// Looked up by the first request.
@@ -44,9 +47,9 @@ pub(crate) struct Route {
 
 /// The target of a route.
 ///
-/// HTTP services are not behind the trait object, since all but few requests are for them: a trait object would cost
-/// each of these a second allocation, of a future that holds every state of an exchange. Their answers are streams,
-/// too, each with the connection that it comes over.
+/// HTTP services are not behind the trait object, since all but few requests are for them: a trait
+/// object would cost each of these a second allocation, of a future that holds every state of an
+/// exchange. Their answers are streams, too, each with the connection that it comes over.
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {
     Http(Arc<Upstream>),
@@ -54,8 +57,9 @@ pub(crate) enum Destination {
 }
 
 impl Table {
-    /// Compiles the definitions. Upstreams and limits that have not changed are taken over from the table before, with
-    /// their connections and counts. `make` gives endpoints that have no HTTP service their target.
+    /// Compiles the definitions. Upstreams and limits that have not changed are taken over from the
+    /// table before, with their connections and counts. `make` gives endpoints that have no HTTP
+    /// service their target.
     ///
     /// # Errors
     /// What cannot be served: with the pointer of each fault inside the document of its API.

@@ -12,18 +12,22 @@ use listener::Body;
 use crate::definition::{Api, Endpoint};
 use crate::time_limits::TimeLimits;
 
-/// Answers requests of endpoints in another way than an HTTP service does, such as a broker of messages.
+/// Answers requests of endpoints in another way than an HTTP service does, such as a broker of
+/// messages.
 ///
-/// Its answers are small and whole: they are not paced, and nothing of them is counted before they are complete.
+/// Its answers are small and whole: they are not paced, and nothing of them is counted before they
+/// are complete.
 pub trait Target: fmt::Debug + Send + Sync {
     /// The value of the label `target` in the metrics of its endpoints, such as `kafka`.
     fn label(&self) -> &'static str;
 
-    /// Sends a request, and waits for the answer. The body of the request yields what has been checked against the
-    /// endpoint's limit; an error in it means that the request is not whole and must not be taken.
+    /// Sends a request, and waits for the answer. The body of the request yields what has been
+    /// checked against the endpoint's limit; an error in it means that the request is not whole and
+    /// must not be taken.
     ///
-    /// The caller stops waiting when one of `limits` is exceeded or the session is revoked: it drops the future.
-    /// With `response_from: http_async`, an answer of 202 says that another one will come to the internal port.
+    /// The caller stops waiting when one of `limits` is exceeded or the session is revoked: it
+    /// drops the future. With `response_from: http_async`, an answer of 202 says that another one
+    /// will come to the internal port.
     ///
     /// # Errors
     /// Fails if the request was not taken.

@@ -1,4 +1,5 @@
-//! An upgraded connection (RFC 9110, section 7.8): bytes in both directions, until one side or the session ends.
+//! An upgraded connection (RFC 9110, section 7.8): bytes in both directions, until one side or the
+//! session ends.
 
 use std::future::pending;
 
@@ -32,7 +33,7 @@ pub(crate) fn open<B>(
                 }
             };
             tokio::select! {
-                // However it ends, it has ended.
+                // However it is closed, all of it was sent.
                 _ = run(raw, service, &head) => account.whole(),
                 () = killed => account.killed(),
             }

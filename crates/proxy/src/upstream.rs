@@ -42,16 +42,17 @@ pub(crate) use streams::StreamPermit;
 use tls::ClientTls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
-/// A request that has not reached any server for so long does not look for another one.
+/// How long a request looks for a server that it can reach.
 const SEARCH: Duration = Duration::from_secs(8);
 
 /// How often a request that the service has not processed is sent again.
 const RESENDS: u32 = 16;
 
-/// Every so many resends, a request has an HTTP/2 connection of its own.
+/// Each time after this number of resends, a request has an HTTP/2 connection of its own.
 const UNSHARED: u32 = 4;
 
-/// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without end.
+/// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without
+/// end.
 const RESENDS_AT_ONCE: u32 = 3;
 
 /// What an operator decides about the connections to services and their answers.
@@ -78,7 +79,7 @@ impl Default for ServiceLimits {
     }
 }
 
-/// No answer: what the client is told, and why.
+/// Why there is no answer, and how the client is refused.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) rejection: Rejection,
@@ -98,7 +99,8 @@ impl Failed {
         }
     }
 
-    /// A target has failed that is no HTTP service; what is wrong with the request's body comes first.
+    /// A target has failed that is no HTTP service; what is wrong with the request's body comes
+    /// first.
     pub(crate) fn of_target(error: &TargetError, fault: Option<BodyFault>) -> Self {
         if let Some(rejection) = fault.and_then(of_body) {
             return Self { rejection, reason: None };
@@ -134,7 +136,8 @@ pub(crate) struct Answered {
 }
 
 impl Upstream {
-    /// The servers of this API, and nothing of their connections yet. Reads the files for HTTPS where there is some.
+    /// The servers of this API, without connections yet. Reads the files for HTTPS if a server
+    /// needs them.
     ///
     /// # Errors
     /// These files cannot be used.
@@ -155,7 +158,8 @@ impl Upstream {
         })
     }
 
-    /// Begins to ask the servers whether they are well, where the definition wants it, until this is dropped.
+    /// Begins to ask the servers whether they are well, where the definition wants it, until this
+    /// is dropped.
     pub(crate) fn watch(self: &Arc<Self>, limits: &ServiceLimits) {
         let Some(check) = &self.config.health_check else { return };
         self.checks.get_or_init(|| {
@@ -164,17 +168,18 @@ impl Upstream {
         });
     }
 
-    /// Sends a request to one of the servers, to another one where it cannot be reached, and waits for the head of the
-    /// answer. It is sent again
-    /// - where nothing of it was sent, or the service says that it has not processed it, and its body is still
-    ///   in hand: whatever its method (RFC 9113, section 8.7);
-    /// - where it is idempotent and has no body, and a server has closed a connection that was kept, or a new one while
-    ///   there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
+    /// Sends a request to one of the servers, to another one where it cannot be reached, and waits
+    /// for the head of the answer. It is sent again
+    /// - where nothing of it was sent, or the service says that it has not processed it, and its
+    ///   body is still in hand: whatever its method (RFC 9113, section 8.7);
+    /// - where it is idempotent and has no body, and a server has closed a connection that was
+    ///   kept, or a new one while there is another server (RFC 9110, section 9.2.2; RFC 9112,
+    ///   section 9.3.1).
     ///
     /// `client` gets what comes before the answer; `memory` counts what is kept of the body.
     ///
     /// # Errors
-    /// What the client is told, and why.
+    /// Fails with how the client is refused, and why.
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
@@ -186,13 +191,15 @@ impl Upstream {
         let upload = request.body().upload();
         let replayable = request.body().is_empty() && request.method().is_idempotent();
         let (mut tried, mut searched, mut resent) = (0u64, Duration::ZERO, 0u32);
-        // One connection that was closed is bad luck; a request must not go through all that are kept.
+        // One connection that was closed is bad luck; a request must not go through all that are
+        // kept.
         let mut only_new = false;
         let mut reason = None;
         while let Some(at) = self.balancer.pick(tried) {
             let server = &self.servers[at];
             let began = Instant::now();
-            // Others may have taken all that a shared connection is good for: a new one is good for one exchange at least.
+            // Others may have taken all that a shared connection is good for: a new one is good for
+            // one exchange at least.
             let is_unlucky = resent > 0 && resent.is_multiple_of(UNSHARED);
             let mut link = match self.link(server, only_new || is_unlucky, limits).await {
                 Ok(link) => link,
@@ -312,14 +319,14 @@ impl Upstream {
         failure
     }
 
-    /// Notes that an answer cannot be passed on; returns what the client is told.
+    /// Notes that an answer cannot be passed on; returns how the client is refused.
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(FailureKind::Protocol, detail);
         self.complain(&self.servers[at], &failure);
         Failed { rejection: Rejection::Unreachable, reason: Some(failure) }
     }
 
-    /// Takes note of an answer: it may say that there is nobody behind it.
+    /// Takes note of an answer: it may come from a gateway in front of a service that is down.
     fn answered(&self, at: usize, status: StatusCode) {
         match status {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
@@ -353,20 +360,20 @@ impl Upstream {
         &self.servers[at].config
     }
 
-    /// Takes a connection back when an exchange is over.
+    /// Takes a connection back after an exchange.
     pub(crate) fn keep(&self, link: Box<Link>, server: usize) {
         self.servers[server].pool.put(link);
     }
 
-    /// Reads the files of HTTPS again where one has changed, or where it is `forced`. From then on, requests go over
-    /// connections that are made with what they hold. May wait for a disk.
+    /// Reads the files of HTTPS again where one has changed, or where it is `forced`. From then on,
+    /// requests go over connections that are made with what they hold. May wait for a disk.
     pub(crate) fn refresh(&self, forced: bool) {
         if self.tls.as_ref().is_some_and(|tls| tls.refresh(&self.api, forced)) {
             self.servers.iter().for_each(|server| server.pool.renew());
         }
     }
 
-    /// Closes connections that nobody needs.
+    /// Closes connections that are not needed.
     pub(crate) fn sweep(&self) {
         self.servers.iter().for_each(|server| server.pool.sweep());
     }
@@ -387,7 +394,7 @@ impl Upstream {
     }
 }
 
-/// What the client is told; what is wrong with its body comes first.
+/// Returns how the client is refused; what is wrong with its body comes first.
 fn rejection(error: &SendError, upload: Option<&Upload>) -> Rejection {
     if let Some(rejection) = upload.and_then(Upload::fault).and_then(of_body) {
         return rejection;
@@ -401,7 +408,7 @@ fn rejection(error: &SendError, upload: Option<&Upload>) -> Rejection {
     }
 }
 
-/// What the client is told of a body that is not whole; `None` if the request is sent again.
+/// Returns how a client is refused whose body is not whole; `None` if the request is sent again.
 fn of_body(fault: BodyFault) -> Option<Rejection> {
     match fault {
         BodyFault::TooLarge => Some(Rejection::TooLarge),

@@ -1,7 +1,9 @@
-//! Requests that wait for an answer which comes in another request (RIG: `response_from: http_async`).
+//! Requests that wait for an answer which comes in another request (RIG: `response_from:
+//! http_async`).
 //!
-//! It knows who waits, for how long, and by which token an answer finds its way. It does not know HTTP requests, on
-//! either side: what brings an answer is the internal port's business, what becomes of it the forwarding's.
+//! It knows who waits, for how long, and by which token an answer finds its way. It does not know
+//! HTTP requests, on either side: what brings an answer is the internal port's business, what
+//! becomes of it the forwarding's.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +19,8 @@ use crate::async_answer::AsyncAnswer;
 /// What an operator decides about asynchronous answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitingConfig {
-    /// How long a request waits for its answer, from the service's 202 on (RIG: `PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT`).
+    /// How long a request waits for its answer, from the service's 202 on (RIG:
+    /// `PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT`).
     pub timeout: Duration,
     /// The most requests that wait at once.
     pub most: usize,
@@ -38,7 +41,7 @@ struct Requests {
     waiting: HashMap<u64, oneshot::Sender<AsyncAnswer>>,
 }
 
-/// A request that waits for its answer, until it is dropped: then nobody's answer is for it any more.
+/// A request that waits for its answer, until it is dropped: then no answer reaches it any more.
 #[must_use]
 pub struct Expected {
     waiting: Arc<Waiting>,
@@ -57,7 +60,7 @@ pub struct TooManyWaiting;
 #[error("No asynchronous answer came in time.")]
 pub struct TimedOut;
 
-/// Why an answer reaches nobody. Texts in braces are RIG's.
+/// Why an answer reaches no request. Texts in braces are RIG's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     /// The token is not URL-safe Base64 (RFC 4648, section 5).
@@ -90,12 +93,13 @@ impl Default for WaitingConfig {
 }
 
 impl Waiting {
-    /// Nobody waits yet.
+    /// No request waits yet.
     pub fn new(config: WaitingConfig, seal: Seal) -> Self {
         Self { config, seal, requests: Mutex::default() }
     }
 
-    /// Announces a request that will wait. Its answer may come at once, even before the service has sent its 202.
+    /// Announces a request that will wait. Its answer may come at once, even before the service has
+    /// sent its 202.
     ///
     /// # Errors
     /// As many wait as may.
@@ -114,7 +118,8 @@ impl Waiting {
         Ok(Expected { waiting: self.clone(), number, token: self.seal.seal(number), answer })
     }
 
-    /// Hands an answer to the request that waits for it. Of several answers to one request, one arrives.
+    /// Hands an answer to the request that waits for it. Of several answers to one request, one
+    /// arrives.
     ///
     /// # Errors
     /// The token is none, or its request does not wait.
@@ -133,7 +138,7 @@ impl Waiting {
         self.requests.lock().waiting.len()
     }
 
-    /// Whether nobody waits.
+    /// True if no request waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -161,7 +166,7 @@ impl Expected {
         if self.waiting.take(self.number).is_some() {
             return Err(TimedOut);
         }
-        // Somebody was told that the answer is delivered, or is just about to be: it is the answer.
+        // A caller of `deliver` has succeeded, or is just about to: it is the answer.
         (&mut self.answer).await.map_err(|_| TimedOut)
     }
 }

@@ -95,7 +95,7 @@ impl World {
             "id": "api",
             "name": "api",
             "version_data": {"default": {"endpoints": endpoints}},
-            // Nobody listens there.
+            // No process listens there.
             "proxy": {"target_url": "http://127.0.0.1", "port": 1},
         }]);
         let (definitions, _) = Definitions::parse(&definition, &|_| None).expect("a definition");

@@ -8,9 +8,9 @@ const LIFE: usize = 5;
 
 /// One life of a node, from its start to its end. What it numbers is numbered anew in the next one.
 ///
-/// Both parts are short, so that a token stays short. Of a hundred nodes, two have the same four bytes once in a
-/// million clusters: tokens of one are then taken for those of an earlier life of the other. Two lives of a node
-/// have the same five bytes once in 10¹² restarts.
+/// Both parts are short, so that a token stays short. Of a hundred nodes, two have the same four
+/// bytes once in a million clusters: tokens of one are then taken for those of an earlier life of
+/// the other. Two lives of a node have the same five bytes once in 10¹² restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation {
     node: [u8; NODE],
@@ -32,7 +32,8 @@ impl Incarnation {
         Self { node: random(), life: random() }
     }
 
-    /// True if both are lives of the same node: if they are not equal, one of them is over.
+    /// True if both are lives of the same node: if they are not equal, one of them is an earlier
+    /// one.
     pub fn is_same_node(self, other: Self) -> bool {
         self.node == other.node
     }

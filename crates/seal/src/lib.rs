@@ -1,11 +1,14 @@
-//! Sealed tokens: texts that name something on a node by its number, and reveal nothing to their holder.
+//! Sealed tokens: texts that name something on a node by its number, and reveal nothing to their
+//! holder.
 //!
-//! The room knows keys, purposes and which node sealed a token. It does not know what the numbers count. A token of
-//! another node, or of an earlier life of this one, opens as well if the nodes share a cookie: its
-//! [`Incarnation`] says whose it is, and the caller decides whether it is refused or forwarded.
+//! The room knows keys, purposes and which node sealed a token. It does not know what the numbers
+//! count. A token of another node, or of an earlier life of this one, opens as well if the nodes
+//! share a cookie: its [`Incarnation`] says whose it is, and the caller decides whether it is
+//! refused or forwarded.
 //!
-//! A token is 60 characters of URL-safe Base64 (RFC 4648, section 5) without padding, so it fits a path, a query and
-//! a cookie as it is. It holds 45 bytes: a nonce of 12, the sealed node (4), life (5) and number (8), and a tag of 16.
+//! A token is 60 characters of URL-safe Base64 (RFC 4648, section 5) without padding, so it fits a
+//! path, a query and a cookie as it is. It holds 45 bytes: a nonce of 12, the sealed node (4), life
+//! (5) and number (8), and a tag of 16.
 
 mod incarnation;
 
@@ -34,7 +37,8 @@ pub enum Purpose {
     Correlation,
 }
 
-/// A key (AES-256-GCM, NIST SP 800-38D) for tokens of one purpose, and the node in whose name it seals.
+/// A key (AES-256-GCM, NIST SP 800-38D) for tokens of one purpose, and the node in whose name it
+/// seals.
 pub struct Seal {
     key: RandomizedNonceKey,
     purpose: Purpose,
@@ -62,8 +66,8 @@ pub enum BrokenSeal {
 }
 
 impl Seal {
-    /// A seal with a key derived from the cookie that the nodes share (RIG: `NODE_COOKIE`), or with a random key
-    /// without one (d13).
+    /// A seal with a key derived from the cookie that the nodes share (RIG: `NODE_COOKIE`), or with
+    /// a random key without one (d13).
     pub fn new(cookie: Option<&str>, purpose: Purpose, node: Incarnation) -> Self {
         let mut secret = [0; 32];
         match cookie {
@@ -90,7 +94,8 @@ impl Seal {
         self.seal_for(number, b"")
     }
 
-    /// Returns a new token that opens only together with these bytes, such as the origin of the page that it is for.
+    /// Returns a new token that opens only together with these bytes, such as the origin of the
+    /// page that it is for.
     pub fn seal_for(&self, number: u64, bound_to: &[u8]) -> String {
         let mut sealed = [0; Incarnation::BYTES + NUMBER];
         let (node, rest) = sealed.split_at_mut(Incarnation::BYTES);
@@ -114,7 +119,8 @@ impl Seal {
     /// Opens a token that is bound to these bytes.
     ///
     /// # Errors
-    /// Fails for any text that was not sealed under the same cookie for the same purpose and these bytes.
+    /// Fails for any text that was not sealed under the same cookie for the same purpose and these
+    /// bytes.
     pub fn open_for(&self, token: &str, bound_to: &[u8]) -> Result<Opened, BrokenSeal> {
         if token.len() > MAX_TOKEN {
             return Err(BrokenSeal::Forged);

@@ -1,7 +1,8 @@
-//! Whom the gateway trusts where it is the client of TLS: at services, external checks, collectors, other gateways.
+//! Whom the gateway trusts where it is the client of TLS: at services, external checks, collectors,
+//! other gateways.
 //!
-//! The room knows the authorities of the system, and with which provider and which versions clients speak TLS. It does
-//! not know whom they talk to, and opens no socket.
+//! The room knows the authorities of the system, and with which provider and which versions clients
+//! speak TLS. It does not know whom they talk to, and opens no socket.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ pub fn system_roots() -> RootCertStore {
     roots
 }
 
-/// Begins the configuration of a client that trusts these authorities. Without any, every handshake fails.
+/// Begins the configuration of a client that trusts these authorities. Without any, every handshake
+/// fails.
 pub fn client(roots: impl Into<Arc<RootCertStore>>) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()

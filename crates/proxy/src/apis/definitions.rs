@@ -15,7 +15,7 @@ pub(super) const MAX_APIS: usize = 10_000;
 /// Endpoints of all definitions together.
 pub(super) const MAX_ENDPOINTS: usize = 100_000;
 
-/// So many faults are told of one list.
+/// Limit of the faults that are reported for one list.
 const MAX_FAULTS: usize = 1000;
 
 /// Definitions, each of which is right.
@@ -31,7 +31,8 @@ impl Definitions {
         indexed.filter_map(|(index, api)| Some(Warning(format!("/{index}{}", api.warning_of_cookie()?.0))))
     }
 
-    /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the variables that `use_env` asks for.
+    /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the
+    /// variables that `use_env` asks for.
     ///
     /// # Errors
     /// All that is wrong, up to a thousand faults; their pointers begin with the index.
@@ -86,7 +87,8 @@ pub(super) fn all_indexed(faults: Vec<Fault>, apis: &[Arc<Api>]) -> Vec<Fault> {
     faults.into_iter().map(indexed).collect()
 }
 
-/// Whether a fault is of this API: its group is the id, or ends with the id of an endpoint behind it.
+/// Whether a fault is of this API: its group is the id, or ends with the id of an endpoint behind
+/// it.
 fn is_of(fault: &Fault, api: &Api) -> bool {
     let Some(rest) = fault.group.strip_prefix(&*api.id) else { return false };
     let is_endpoint = |id: &str| api.endpoints.iter().any(|endpoint| *endpoint.id == *id);

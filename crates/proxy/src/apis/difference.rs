@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// So many pointers are told of one API.
+/// Limit of the pointers that are reported for one API.
 const MAX_POINTERS: usize = 20;
 
 /// One API that is not the same in both lists.

@@ -13,7 +13,8 @@ use super::store::{Changes, Revision, Saved, Store, StoreError};
 /// The revision of a file that an earlier process has left: revisions are counted anew in each.
 const FOUND: Revision = Revision(1);
 
-/// Keeps definitions as `apis.json` in a folder that is there, and is this process's own (`DATA_DIR`).
+/// Keeps definitions as `apis.json` in a folder that is there, and is this process's own
+/// (`DATA_DIR`).
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
@@ -29,7 +30,7 @@ impl FileStore {
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let new = self.path.with_extension("new");
-        // Targets may be internal names, and headers may be secrets: nobody else reads them.
+        // Targets may be internal names, and headers may be secrets: no other user may read them.
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -43,12 +43,13 @@ fn lines(faults: &[Fault], line: impl Fn(&Fault) -> String) -> String {
 }
 
 impl Apis {
-    /// Loads the definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store. Returns warnings of
-    /// that, and of what is probably not what was meant. `variables` gives the environment variables that definitions
-    /// name (`use_env`).
+    /// Loads the definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store.
+    /// Returns warnings of that, and of what is probably not what was meant. `variables` gives the
+    /// environment variables that definitions name (`use_env`).
     ///
     /// # Errors
-    /// Fails if the store cannot be read, a definition in it is not valid any more, or they cannot be served together.
+    /// Fails if the store cannot be read, a definition in it is not valid any more, or they cannot
+    /// be served together.
     pub fn load(
         file: Definitions,
         store: Box<dyn Store>,
@@ -57,7 +58,8 @@ impl Apis {
         Self::load_with_targets(file, store, variables, Box::new(|_, _| None))
     }
 
-    /// Does the same for a node whose endpoints may have other targets than HTTP services: `targets` makes these.
+    /// Does the same for a node whose endpoints may have other targets than HTTP services:
+    /// `targets` makes these.
     ///
     /// # Errors
     /// As [`Apis::load`].
@@ -98,8 +100,8 @@ impl Apis {
     }
 }
 
-/// Lays what is stored over the definitions of the file, and warns of each that is not the file's any more. `name` is
-/// that of the store.
+/// Lays what is stored over the definitions of the file, and warns of each that is not the file's
+/// any more. `name` is that of the store.
 pub(super) fn overlay(
     standing: &mut BTreeMap<Arc<str>, Standing>,
     stored: StoredApis,

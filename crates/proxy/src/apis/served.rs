@@ -15,7 +15,8 @@ use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
 
-/// How often a change is made again because another one was stored first. Each time, one of the others has succeeded.
+/// How often a change is made again because another one was stored first. Each time, one of the
+/// others has succeeded.
 const ATTEMPTS: usize = 100;
 
 /// The definitions that are served. Never changed: another set replaces it.
@@ -51,8 +52,8 @@ impl Served {
 }
 
 impl Apis {
-    /// Edits the definitions: compiles, stores and serves what `edit` makes of them. If something else was stored
-    /// meanwhile, here or by another node, `edit` is called again with that.
+    /// Edits the definitions: compiles, stores and serves what `edit` makes of them. If something
+    /// else was stored meanwhile, here or by another node, `edit` is called again with that.
     pub(super) fn change(
         &self,
         mut edit: impl FnMut(&Served) -> Result<Edited, ChangeError>,
@@ -89,8 +90,8 @@ impl Apis {
         Err(StoreError::Conflict { name: self.store.name() }.into())
     }
 
-    /// Checks what `edit` makes of the definitions, and changes nothing. Returns what it would warn of, without the
-    /// warnings of the table.
+    /// Checks what `edit` makes of the definitions, and changes nothing. Returns what it would warn
+    /// of, without the warnings of the table.
     pub(super) fn try_out(
         &self,
         edit: &mut dyn FnMut(&Served) -> Result<Edited, ChangeError>,
@@ -112,8 +113,9 @@ impl Apis {
         self.reload(&saved).map(drop)
     }
 
-    /// Serves what was saved in the store, by another node for instance, if it is newer than what is served. Returns
-    /// what the compiled definitions warn of and did not before. May wait for a disk.
+    /// Serves what was saved in the store, by another node for instance, if it is newer than what
+    /// is served. Returns what the compiled definitions warn of and did not before. May wait for a
+    /// disk.
     ///
     /// # Errors
     /// Fails if it is damaged, or cannot be served by this node. What was served before stays.

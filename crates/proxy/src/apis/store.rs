@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::stored::FORMAT;
 
-/// Keeps bytes over a restart. Several nodes, or several [`Apis`](super::Apis) of one process, may share a store.
+/// Keeps bytes over a restart. Several nodes, or several [`Apis`](super::Apis) of one process, may
+/// share a store.
 pub trait Store: Send + Sync {
     /// Returns what was saved last; `None` if nothing ever was. May wait for a disk or a network.
     ///
@@ -17,17 +18,18 @@ pub trait Store: Send + Sync {
     /// Fails if it cannot be read.
     fn load(&self) -> Result<Option<Saved>, StoreError>;
 
-    /// Saves these bytes in place of those of the revision `over`, and returns the revision of the new ones. On
-    /// success they survive the end of the process. On an error those before do, or these, and never a part of them.
-    /// May wait for a disk or a network.
+    /// Saves these bytes in place of those of the revision `over`, and returns the revision of the
+    /// new ones. On success they survive the end of the process. On an error those before do, or
+    /// these, and never a part of them. May wait for a disk or a network.
     ///
     /// # Errors
-    /// Fails with [`StoreError::Conflict`] if another revision than `over` was saved last, and with another error if
-    /// the bytes may not be kept.
+    /// Fails with [`StoreError::Conflict`] if another revision than `over` was saved last, and with
+    /// another error if the bytes may not be kept.
     fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError>;
 
-    /// Returns what others save from now on. Of several changes, those in between may be missing; what this store
-    /// saves itself may be among them. The stream never ends as long as the store lives.
+    /// Returns what others save from now on. Of several changes, those in between may be missing;
+    /// what this store saves itself may be among them. The stream never ends as long as the store
+    /// lives.
     fn changes(&self) -> Changes;
 
     /// Names the store in errors: the path of a file.
@@ -46,7 +48,8 @@ pub struct Saved {
     pub revision: Revision,
 }
 
-/// Numbers what a store saves: a later revision is greater. The default is that of a store in which nothing was saved.
+/// Numbers what a store saves: a later revision is greater. The default is that of a store in which
+/// nothing was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 

@@ -55,7 +55,8 @@ impl StoredApis {
     /// Reads what a store holds; nothing if it holds none.
     ///
     /// # Errors
-    /// Fails if the bytes are not what [`StoredApis::to_bytes`] writes. `name` is that of the store.
+    /// Fails if the bytes are not what [`StoredApis::to_bytes`] writes. `name` is that of the
+    /// store.
     pub(super) fn read(name: &str, saved: Option<&Saved>) -> Result<Self, StoreError> {
         let Some(Saved { bytes, .. }) = saved else {
             return Ok(Self { format: FORMAT, apis: BTreeMap::new() });

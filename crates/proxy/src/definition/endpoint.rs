@@ -50,7 +50,8 @@ const MEMBERS: &[&str] = &[
     "response_headers",
 ];
 
-/// Names that belong to one hop or to the framing of a message (RFC 9110, section 7.6.1; RFC 9112, section 6).
+/// Names that belong to one hop or to the framing of a message (RFC 9110, section 7.6.1; RFC 9112,
+/// section 6).
 const OF_THE_HOP: &[&str] = &[
     "connection",
     "content-length",
@@ -117,13 +118,15 @@ pub(super) fn read(
     id.map(|_| endpoint)
 }
 
-/// In upper case, as all methods of the registry are (RFC 9110, section 16.1.1): definitions may have any case (RIG).
+/// In upper case, as all methods of the registry are (RFC 9110, section 16.1.1): definitions may
+/// have any case (RIG).
 fn read_method(members: &MemberReader<'_>, text: &str) -> Option<Method> {
     let method = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
     method.map_err(|_| members.fault("method", "must be a method (RFC 9110)")).ok()
 }
 
-/// A path as it stands in a request line, with captures in it. Whatever else would end up in one is refused here.
+/// A path as it stands in a request line, with captures in it. Whatever else would end up in one is
+/// refused here.
 fn is_path(text: &str) -> bool {
     text.starts_with(['/', '\\']) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
@@ -166,7 +169,8 @@ fn not_yet(broker: &str) -> String {
     format!("{broker} is not in this version yet: only http is")
 }
 
-/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG, but `Host` is always the target.
+/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG, but `Host`
+/// is always the target.
 pub(super) fn added_headers(version: &MemberReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(map) = version.object("transform_request_headers") else { return Vec::new() };
     let pointer = version.pointer("transform_request_headers");

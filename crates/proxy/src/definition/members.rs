@@ -1,5 +1,5 @@
-//! The members of one object of a definition: each read with its type and bounds, each fault and each unknown member
-//! noted with its pointer.
+//! The members of one object of a definition: each read with its type and bounds, each fault and
+//! each unknown member noted with its pointer.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::fault::{Fault, Warning};
 
-/// So many faults are told of one document: nobody reads more, and an answer stays small.
+/// Limit of the faults that are reported for one document: an answer stays small.
 const MAX_FAULTS: usize = 1000;
 
 /// How close an unknown name must be to a known one to be taken for it (Jaro-Winkler).
@@ -87,7 +87,7 @@ impl<'a> MemberReader<'a> {
         self.fault_at(self.pointer(name), name, reason);
     }
 
-    /// A fault further inside than the member that it is told under.
+    /// Reports a fault further inside than the member that it is reported under.
     pub(super) fn fault_at(&self, pointer: String, name: &str, reason: impl Into<String>) {
         self.findings.fault(Fault {
             pointer,
@@ -163,7 +163,7 @@ impl<'a> MemberReader<'a> {
         object
     }
 
-    /// Warns of every member that nobody reads.
+    /// Warns of every member without a meaning.
     pub(super) fn only(&self, known: &[&str]) {
         for name in self.map.keys().filter(|name| !known.contains(&name.as_str())) {
             let close = known

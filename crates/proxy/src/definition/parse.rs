@@ -111,7 +111,7 @@ fn read(
     };
     let proxy = proxy.map(|map| MemberReader::new(map, "/proxy", "api", findings));
     let upstream = proxy.as_ref().and_then(|proxy| proxy::read(proxy, environment));
-    // Faults of an API without a name are told as those of the document.
+    // Faults of an API without a name are reported as those of the document.
     let owner = id.unwrap_or("api");
     let auth_type = auth::auth_type(&MemberReader::new(document, "", owner, findings));
     let sources =

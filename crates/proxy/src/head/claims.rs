@@ -114,7 +114,8 @@ fn is_named(name: &str) -> bool {
     }
 }
 
-/// Whether one of [`NAMES`] begins with these letters: most headers are none of them, and one look says so.
+/// Whether one of [`NAMES`] begins with these letters: most headers are none of them, and one look
+/// says so.
 fn is_beginning(first: u8, second: u8) -> bool {
     SECOND_LETTERS[usize::from(first)] & 1 << (second & 31) != 0
 }

@@ -1,4 +1,5 @@
-//! Where the buckets of a rate limit are kept: a map with a bound, and one more bucket for all that does not fit.
+//! Where the buckets of a rate limit are kept: a map with a bound, and one more bucket for all that
+//! does not fit.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -24,7 +25,7 @@ struct FillTimes<K> {
 }
 
 impl<K> BucketStore<K> {
-    /// For at most so many keys.
+    /// A store for at most `most` keys.
     pub(super) fn new(most: usize) -> Self {
         let buckets = FillTimes { own: HashMap::new(), shared: None };
         Self { buckets: Mutex::new(buckets), most, len: AtomicUsize::new(0) }

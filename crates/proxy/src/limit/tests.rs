@@ -169,8 +169,8 @@ fn the_limiter_of_the_room_runs_on_the_clock_of_the_machine() {
 }
 
 proptest! {
-    /// However the requests fall: in no stretch of time do more come through than a full bucket and the pace allow, and
-    /// whoever waits as told comes through.
+    /// However the requests fall: in no stretch of time do more come through than a full bucket and
+    /// the pace allow, and whoever waits as told comes through.
     #[test]
     fn no_more_than_the_limit(
         requests in 1_u32..20,

@@ -5,7 +5,8 @@ use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 /// The longest example, in bytes.
 const LONGEST: usize = 1000;
 
-/// The most texts that are kept of what has to be in a path; and the most that one of them may be instead of another.
+/// The most texts that are kept of what has to be in a path; and the most that one of them may be
+/// instead of another.
 const MOST_TEXTS: usize = 32;
 
 /// What is known of the paths of a pattern, folded: see [`fold`].
@@ -13,7 +14,7 @@ const MOST_TEXTS: usize = 32;
 pub(crate) struct Shape {
     /// How each of them begins.
     pub(crate) prefix: String,
-    /// How each of them ends.
+    /// The end of each of them.
     pub(crate) suffix: String,
     /// What is somewhere in each of them: of each list, one text.
     pub(crate) contained: Vec<Vec<String>>,
@@ -28,7 +29,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Of a pattern without its anchors, parsed with its case: folding makes up for that.
+    /// The shape of a pattern without its anchors, parsed with its case: folding makes up for that.
     pub(super) fn of(hir: &Hir) -> Self {
         let (prefix, is_exact) = edge(hir, false);
         let (suffix, _) = edge(hir, true);
@@ -91,8 +92,9 @@ impl First {
     }
 }
 
-/// The text in which all letters that differ in case only, and are ASCII in one of them, are the same lower-case letter.
-/// Two signs beyond ASCII are such letters: the long s and the Kelvin sign (Unicode, CaseFolding.txt, C and S).
+/// The text in which all letters that differ in case only, and are ASCII in one of them, are the
+/// same lower-case letter. Two signs beyond ASCII are such letters: the long s and the Kelvin sign
+/// (Unicode, CaseFolding.txt, C and S).
 pub(crate) fn fold(text: &str) -> std::borrow::Cow<'_, str> {
     if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return text.into();

@@ -176,7 +176,8 @@ impl<'a> PathView<'a> {
     }
 }
 
-/// A path as somebody reads it who makes these changes to it, and cuts the ends of segments by `cut`.
+/// A path as somebody reads it who makes these changes to it, and cuts the ends of segments by
+/// `cut`.
 fn reading(path: &str, changes: u8, cut: fn(&str) -> &str) -> String {
     let mut text = path.to_owned();
     if changes & SLASH != 0 {

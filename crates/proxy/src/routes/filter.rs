@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 
 use crate::path::Shape;
 
-/// So many patterns are tried one after the other.
+/// Up to this number, patterns are tried one after the other.
 const FEW: usize = 8;
 
 /// Numbers of endpoints, the most specific first.
@@ -14,7 +14,7 @@ const FEW: usize = 8;
 pub(super) struct Candidates {
     /// Those that are always tried.
     always: Vec<usize>,
-    /// Of many, those that have to contain what is rare among them.
+    /// If many, those that have to contain what is rare among them.
     by_text: Option<ByText>,
 }
 
@@ -47,7 +47,7 @@ impl Candidates {
         let (texts, of_text): (Vec<_>, Vec<_>) = by_text.into_iter().unzip();
         match AhoCorasick::new(texts) {
             Ok(automaton) => Self { always, by_text: Some(ByText { automaton, numbers: of_text }) },
-            // Of more than 2 GiB.
+            // The automaton would take more than 2 GiB.
             Err(_) => Self { always: numbers, by_text: None },
         }
     }

@@ -6,7 +6,8 @@ use super::Routed;
 use super::filter::Candidates;
 use crate::path::Shape;
 
-/// Numbers of endpoints, the most specific first, by what the rest of their paths begins or ends with.
+/// Numbers of endpoints, the most specific first, by what the rest of their paths begins or ends
+/// with.
 #[derive(Debug)]
 pub(super) struct CandidateGroup {
     /// Bytes that all their paths begin with.
@@ -35,7 +36,7 @@ impl ByLiteral {
 }
 
 impl CandidateGroup {
-    /// Of these endpoints, whose paths have the first `begun` bytes in common.
+    /// Groups these endpoints, whose paths have the first `begun` bytes in common.
     pub(super) fn new<T: Routed>(begun: usize, numbers: Vec<usize>, endpoints: &[T]) -> Self {
         let shape = |number: usize| endpoints[number].pattern().shape();
         let (mut by_beginning, mut by_end) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());

@@ -1,8 +1,8 @@
 //! Which server of an API gets a request: by weight, and by how each has done.
 //!
-//! One server alone is always the one. Among several, those that their health check finds unwell and those that are
-//! ejected after failures in a row are left out. Where none would remain, all are tried: the opinion is probably wrong, and
-//! if it is not, nothing is lost.
+//! One server alone is always the one. Among several, those that their health check finds unwell
+//! and those that are ejected after failures in a row are left out. Where none would remain, all
+//! are tried: the opinion is probably wrong, and if it is not, nothing is lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::definition::{Ejection, UpstreamConfig};
 
-/// How far the point moves with each request: the golden ratio of its range. So the points of every stretch of requests lie
-/// evenly, without any memory of who got how many.
+/// How far the point moves with each request: the golden ratio of its range. So the points of every
+/// stretch of requests lie evenly, without any memory of who got how many.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Chooses among the servers of an API. A server is known by its place in the definition.
@@ -50,11 +50,12 @@ struct Fitness {
 /// What requests have shown of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TrackRecord {
-    /// It gets its share; so many failures in a row.
+    /// It gets its share. Counts its failures in a row.
     Full(u32),
     /// It gets nothing until then.
     Ejected(Instant),
-    /// It has got one request to show that it is back. Where nothing is heard of that until then, another one.
+    /// It has got one request to show that it is back. Where nothing is heard of that until then,
+    /// another one.
     Trial(Instant),
 }
 

@@ -13,14 +13,15 @@ use crate::body::RequestBody;
 use crate::definition::HealthCheck;
 use crate::time_limits::TimeLimits;
 
-/// How much shorter or longer than it is configured a pause may be: so checks of many nodes do not come at once.
+/// How much shorter or longer than it is configured a pause may be: so checks of many nodes do not
+/// come at once.
 const JITTER: f64 = 0.1;
 
 /// What the answers so far say of a server: it is well until they say otherwise.
 #[derive(Debug)]
 struct Opinion {
     well: bool,
-    /// So many answers in a row say the opposite.
+    /// Counts the answers in a row that say the opposite.
     against: u32,
 }
 
@@ -132,7 +133,7 @@ mod tests {
         let target = |weight| TargetConfig {
             scheme: Scheme::HTTP,
             host: "127.0.0.1".to_owned(),
-            // Nobody's (RFC 6335, section 6).
+            // A reserved port (RFC 6335, section 6).
             port: 0,
             weight,
         };

@@ -25,16 +25,16 @@ use crate::definition::TargetConfig;
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// How long a server may be silent until it is asked, by TCP, whether it is still there; and half of the time after which a
-/// server that does not acknowledge what was sent is given up.
+/// How long a server may be silent until it is asked, by TCP, whether it is still there; and half
+/// of the time after which a server that does not acknowledge what was sent is given up.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// A connection, and the descriptor it takes from those of clients.
 pub(crate) struct Io {
     stream: ClearOrTls,
     pub(super) slot: Slot,
-    /// The server takes no more bytes. What it has sent before that may still be read: the answer to a request that it
-    /// has not read to its end, or the GOAWAY before it has closed.
+    /// The server takes no more bytes. What it has sent before that may still be read: the answer
+    /// to a request that it has not read to its end, or the GOAWAY before it has closed.
     is_deaf: bool,
     /// It sends no more either.
     is_silent: bool,
@@ -47,7 +47,8 @@ enum ClearOrTls {
 }
 
 impl Io {
-    /// Connects to a server `within` a time; without `tls`, in clear. It may take no bytes for as long as `idle`. Its name is resolved each time, so a service that moves is found.
+    /// Connects to a server `within` a time; without `tls`, in clear. It may take no bytes for as
+    /// long as `idle`. Its name is resolved each time, so a service that moves is found.
     pub(super) async fn connect(
         target: &TargetConfig,
         tls: Option<&Arc<ClientConfig>>,
@@ -81,7 +82,8 @@ impl Io {
     }
 }
 
-/// Tries each address of a server. One that does not answer leaves half of the time that is left to those after it.
+/// Tries each address of a server. One that does not answer leaves half of the time that is left to
+/// those after it.
 async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + within;
     let resolved = lookup_host((&*target.host, target.port)).await;
@@ -104,11 +106,13 @@ async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Resul
     Err(last)
 }
 
-/// Sends at once, and notices a server that is gone without a word: HTTP/2 streams may be silent for hours, and services
-/// take PINGs of HTTP/2 for an attack where they come more often than every few minutes (gRPC's `too_many_pings`).
+/// Sends at once, and notices a server that is gone without a word: HTTP/2 streams may be silent
+/// for hours, and services take PINGs of HTTP/2 for an attack where they come more often than every
+/// few minutes (gRPC's `too_many_pings`).
 ///
-/// `TCP_USER_TIMEOUT` also ends a connection whose server is there and takes no bytes (Linux 5.11), so it is never shorter
-/// than what is allowed for that; it counts instead of the number of keepalive probes (tcp(7)).
+/// `TCP_USER_TIMEOUT` also aborts a connection whose server is there and takes no bytes (Linux
+/// 5.11), so it is never shorter than what is allowed for that; it counts instead of the number of
+/// keepalive probes (tcp(7)).
 fn set_up(tcp: &TcpStream, idle: Duration) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
@@ -153,13 +157,15 @@ impl AsyncRead for Io {
 }
 
 impl Io {
-    /// Whether what is written is discarded, since the server takes nothing more and may have something to say.
+    /// Whether what is written is discarded, since the server takes nothing more and may have
+    /// something to say.
     fn discards(&self) -> bool {
         self.is_deaf && !self.is_silent
     }
 
-    /// Writes; what a server refuses once the head of its request is out counts as written, as long as it may have an
-    /// answer to read: whoever drives the connection gives up where a write fails, and reads no more.
+    /// Writes; what a server refuses once the head of its request is out counts as written, as long
+    /// as it may have an answer to read: whoever drives the connection gives up where a write
+    /// fails, and reads no more.
     fn poll_out(
         &mut self,
         length: usize,

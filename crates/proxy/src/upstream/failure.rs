@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// One line per target and kind of failure in this time; the next line says how many were suppressed.
+/// One line per target and kind of failure in this time; the next line says how many were
+/// suppressed.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Bytes of the detail: a service chooses some of them (the debug data of GOAWAY).
@@ -18,7 +19,7 @@ const DETAIL: usize = 200;
 pub(crate) enum FailureKind {
     /// The name has no address.
     Name,
-    /// Nobody listens, or the network is in the way.
+    /// No process listens, or the network is in the way.
     Connect,
     /// The handshake of TLS failed.
     Tls,
@@ -28,7 +29,8 @@ pub(crate) enum FailureKind {
     Exhausted,
     /// As many HTTP/2 streams are open as the service and this gateway allow.
     Busy,
-    /// What was kept of the request had to go: too many bytes wait in memory. The service is not to blame.
+    /// What was kept of the request had to go: too many bytes wait in memory. The service is not to
+    /// blame.
     NoRoom,
     /// The connection ended before an answer.
     Closed,
@@ -114,7 +116,8 @@ struct Complaint {
 }
 
 impl Complaints {
-    /// Returns whether a line is due at `now`, with the number of failures of this kind since the last one.
+    /// Returns whether a line is due at `now`, with the number of failures of this kind since the
+    /// last one.
     pub(super) fn due(&self, kind: FailureKind, now: Instant) -> Option<u64> {
         let mut complaints = self.0.lock();
         let complaint = &mut complaints[kind as usize];

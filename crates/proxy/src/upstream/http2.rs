@@ -1,7 +1,8 @@
-//! HTTP/2 to a service (RFC 9113): a connection that many exchanges share, and the stream of one of them.
+//! HTTP/2 to a service (RFC 9113): a connection that many exchanges share, and the stream of one of
+//! them.
 //!
-//! It is driven through `h2` and not through hyper's client, since only the stream itself can tell whether the service has
-//! processed its request: the last stream of a GOAWAY, REFUSED_STREAM.
+//! It is driven through `h2` and not through hyper's client, since only the stream itself can tell
+//! whether the service has processed its request: the last stream of a GOAWAY, REFUSED_STREAM.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,21 +22,25 @@ use super::link::{Broken, HEAD_LIMITS, SendError};
 use crate::body::RequestBody;
 use crate::informational::Watcher;
 
-/// The limit of streams of a service that has not said anything yet; without a limit, h2 tells the largest number.
+/// The limit of streams of a service that has not said anything yet; without a limit, h2 tells the
+/// largest number.
 const UNHEARD: usize = usize::MAX - 1;
 
-/// What a service may send of one answer before it is read, in bytes (RFC 9113, section 5.2). As much is in memory for a
-/// client that does not read.
+/// What a service may send of one answer before it is read, in bytes (RFC 9113, section 5.2). As
+/// much is in memory for a client that does not read.
 const STREAM_WINDOW: u32 = 256 << 10;
 
-/// The same for all streams of a connection: so much that clients which do not read never hold up the others on it.
+/// The same for all streams of a connection: so much that clients which do not read never hold up
+/// the others on it.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// What small frames of answers that are not read may cost beyond their bytes, in bytes for each connection.
+/// What small frames of answers that are not read may cost beyond their bytes, in bytes for each
+/// connection.
 const SMALL_FRAMES: usize = 16 << 20;
 
-/// How many streams that were reset are remembered, so that what still comes on them is known for that. Clients that leave
-/// reset theirs, and a connection that took what comes late for a fault would end with the streams of all others.
+/// How many streams that were reset are remembered, so that what still comes on them is known for
+/// that. Clients that leave reset theirs, and a connection that took what comes late for a fault
+/// would end with the streams of all others.
 const RESET: usize = 4096;
 
 /// An HTTP/2 connection begins with SETTINGS (RFC 9113, section 3.4).
@@ -60,8 +65,8 @@ pub(super) struct Sending {
 }
 
 impl Http2 {
-    /// Opens a connection, waits for what the service says of its limits, and drives it until it ends. Requests that are
-    /// sent earlier are refused where the service allows fewer at once.
+    /// Opens a connection, waits for what the service says of its limits, and drives it until it is
+    /// closed. Requests that are sent earlier are refused where the service allows fewer at once.
     ///
     /// # Errors
     /// The connection has ended before that.
@@ -86,7 +91,7 @@ impl Http2 {
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await?;
-        // Whoever has a stream on it sees how it ends; nobody else needs to.
+        // Whoever has a stream on it sees why it is closed; no other part needs to.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self(sender))
     }
@@ -96,13 +101,14 @@ impl Http2 {
         self.0.current_max_send_streams()
     }
 
-    /// Whether no other stream can be opened: it has ended, or the service has said that it goes away.
+    /// Whether no other stream can be opened: it has ended, or the service has said that it goes
+    /// away.
     pub(super) fn is_closed(&self) -> bool {
         // A clone has no stream of its own that it would wait for.
         matches!(self.0.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
-    /// Opens a stream for a request. Returns its answer, and its body where there is one.
+    /// Opens a stream for a request. Returns its answer, and its body if it has one.
     ///
     /// # Errors
     /// No stream can be opened: nothing was sent.
@@ -151,7 +157,8 @@ impl Future for PendingAnswer {
 }
 
 impl Sending {
-    /// Sends as much as the service takes; ready when all has been sent, or the stream has ended. Its answer tells how.
+    /// Sends as much as the service takes; ready when all has been sent, or the stream has ended.
+    /// Its answer tells how.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.rest.is_empty() {
@@ -187,7 +194,8 @@ impl Sending {
         self.stream.reserve_capacity(self.rest.len());
         loop {
             match self.stream.capacity() {
-                // Ready each time that there is more room, which another stream may have taken by then.
+                // Ready each time that there is more room, which another stream may have taken by
+                // then.
                 0 => match ready!(self.stream.poll_capacity(cx)) {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return Poll::Ready(None),
@@ -218,7 +226,8 @@ pub(super) fn poll_frame(
 
 impl From<&h2::Error> for SendError {
     fn from(error: &h2::Error) -> Self {
-        // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its connection.
+        // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its
+        // connection.
         let is_unprocessed = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
         match (error.is_remote(), error.is_library()) {
             (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(FailureKind::Closed, error)),

@@ -1,8 +1,8 @@
 //! One connection to a service, and one exchange at a time on it.
 //!
-//! An HTTP/1 connection has no task of its own: whoever waits for its answer moves its bytes. So an exchange costs no
-//! switch between tasks, and a client that goes away takes the connection with it. An HTTP/2 connection is shared, and has
-//! a task.
+//! An HTTP/1 connection has no task of its own: whoever waits for its answer moves its bytes. So an
+//! exchange costs no switch between tasks, and a client that goes away takes the connection with
+//! it. An HTTP/2 connection is shared, and has a task.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -32,8 +32,8 @@ use crate::body::RequestBody;
 use crate::informational::Watcher;
 use crate::time_limits::{Awaited, TimeLimits};
 
-/// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400 KiB, which it would
-/// hold for each client that is slow.
+/// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400
+/// KiB, which it would hold for each client that is slow.
 const READ_BUFFER: usize = 64 << 10;
 
 /// One exchange at a time with a service.
@@ -52,7 +52,8 @@ pub(crate) struct Link {
     place: Option<Arc<StreamPermit>>,
     /// Counts an HTTP/2 connection that is not shared.
     pub(super) unshared: Option<Arc<()>>,
-    /// An answer without a body has announced one: what comes next on it may be no answer to what is asked next.
+    /// An answer without a body has announced one: what comes next on it may be no answer to what
+    /// is asked next.
     stray: bool,
 }
 
@@ -71,9 +72,11 @@ enum Pump {
         /// It has ended, and must not be polled.
         over: bool,
     },
-    /// The body of an HTTP/2 request, until its answer begins. The connection has a task of its own.
+    /// The body of an HTTP/2 request, until its answer begins. The connection has a task of its
+    /// own.
     Http2(Option<Sending>),
-    /// The rest of that body, in a task: the client may send all of it before it reads any of the answer.
+    /// The rest of that body, in a task: the client may send all of it before it reads any of the
+    /// answer.
     Task { _ends_with_this: JoinSet<()> },
 }
 
@@ -135,8 +138,8 @@ impl Link {
         }
     }
 
-    /// Makes the exchange of a new HTTP/2 connection one of many. `None` where it has no place: hyper would keep its
-    /// request until the service allows a stream.
+    /// Makes the exchange of a new HTTP/2 connection one of many. `None` where it has no place:
+    /// hyper would keep its request until the service allows a stream.
     pub(super) fn share(
         mut self: Box<Self>,
         place: impl FnOnce(Http2) -> Option<StreamPermit>,
@@ -167,8 +170,8 @@ impl Link {
         matches!(self.sender, RequestSender::Http2(_))
     }
 
-    /// Whether another exchange can begin: not where the service has hung up, may send what nobody has asked for, or
-    /// may have another address by now.
+    /// Whether another exchange can begin: not where the service has hung up, may send what was not
+    /// asked for, or may have another address by now.
     pub(super) fn is_ready(&mut self) -> bool {
         let RequestSender::Http1(sender, slot) = &self.sender else { return false };
         !self.stray
@@ -274,8 +277,9 @@ impl Link {
     }
 }
 
-/// Whether a body is announced with a status that has none (RFC 9110, section 8.6; RFC 9112, section 6.1). hyper takes the
-/// answer to end with its head; a service that sends the body all the same would answer the next request with it.
+/// Whether a body is announced with a status that has none (RFC 9110, section 8.6; RFC 9112,
+/// section 6.1). hyper takes the answer to end with its head; a service that sends the body all the
+/// same would answer the next request with it.
 fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
     let headers = answer.headers();
     answer.status() == StatusCode::NO_CONTENT

@@ -14,12 +14,13 @@ use super::streams::{RECHECK, Streams};
 use super::tls::ClientTls;
 use super::{ServiceLimits, Upstream};
 
-/// How long making a connection may take, name resolution and TLS included, or waiting for a stream of another one.
+/// How long making a connection may take, name resolution and TLS included, or waiting for a stream
+/// of another one.
 const CONNECT: Duration = Duration::from_secs(5);
 
 impl Upstream {
-    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new one; with `only_new` one
-    /// that nobody has used or shares.
+    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new
+    /// one; with `only_new` one that is neither used nor shared.
     pub(super) async fn link(
         &self,
         server: &Server,
@@ -47,8 +48,8 @@ impl Upstream {
         }
     }
 
-    /// A stream of an HTTP/2 connection, of a new one where all others are full. Where none can be opened either, it
-    /// waits for one that ends.
+    /// A stream of an HTTP/2 connection, of a new one where all others are full. Where none can be
+    /// opened either, it waits for one that is closed.
     async fn stream(&self, server: &Server, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
         let streams = &server.pool.streams;
         let busy =

@@ -1,5 +1,6 @@
-//! A request's target as its client has sent it, over HTTP/1: a `Uri` cannot hold every byte that clients send, so hyper
-//! writes it percent-encoded, and what it writes is replaced on its way to the socket.
+//! A request's target as its client has sent it, over HTTP/1: a `Uri` cannot hold every byte that
+//! clients send, so hyper writes it percent-encoded, and what it writes is replaced on its way to
+//! the socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +11,8 @@ use http::Request;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-/// The target of a request, byte for byte. An extension of a request whose URI has some of it percent-encoded.
+/// The target of a request, byte for byte. An extension of a request whose URI has some of it
+/// percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawTarget(Arc<[u8]>);
 
@@ -22,8 +24,8 @@ impl RawTarget {
     }
 }
 
-/// How far the head of a request has come, which the two ends of a connection share: [`Link`](super::Link) has one to
-/// send, and [`Io`](super::Io) sends it.
+/// How far the head of a request has come, which the two ends of a connection share:
+/// [`Link`](super::Link) has one to send, and [`Io`](super::Io) sends it.
 #[derive(Clone, Default)]
 pub(super) struct Slot(Arc<Mutex<NextHead>>);
 
@@ -95,8 +97,8 @@ impl Respelling {
         Some(Box::new(Self { from, to, sent: 0, piece: None }))
     }
 
-    /// Sends a piece that hyper writes, which begins with the request line; is called with the same one until it is ready.
-    /// Returns how much of it has been sent.
+    /// Sends a piece that hyper writes, which begins with the request line; is called with the same
+    /// one until it is ready. Returns how much of it has been sent.
     ///
     /// # Errors
     /// The socket's own; and if the piece does not begin with the request line.
@@ -138,7 +140,7 @@ mod tests {
         request
     }
 
-    /// What arrives of a piece at a socket that takes so many bytes, and then is full for once.
+    /// What arrives of a piece at a socket that takes this many bytes, and then is full for once.
     fn sent(respelling: &mut Respelling, piece: &[u8], room: usize) -> io::Result<(usize, Vec<u8>)> {
         let (mut arrived, mut is_full) = (Vec::new(), false);
         let mut cx = Context::from_waker(Waker::noop());

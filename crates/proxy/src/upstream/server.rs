@@ -20,7 +20,7 @@ pub(super) struct Server {
     pub(super) authority: Authority,
     host: HeaderValue,
     pub(super) pool: Pool,
-    /// How often it was left out because it failed, and nobody has counted it yet.
+    /// How often it was left out because it failed, and was not counted yet.
     pub(super) ejections: AtomicU64,
     pub(super) complaints: Complaints,
 }
@@ -58,7 +58,8 @@ impl Server {
             *request.version_mut() = Version::HTTP_2;
         } else {
             request.headers_mut().insert(HOST, self.host.clone());
-            // hyper sends no body of unknown length with these methods, unless it is told to (d27).
+            // hyper sends no body of unknown length with these methods, unless a header says so
+            // (d27).
             if matches!(*request.method(), Method::GET | Method::HEAD)
                 && request.body().size_hint().exact().is_none()
             {

@@ -1,7 +1,8 @@
 //! The HTTP/2 connections to a server, and who may open another stream on them.
 //!
-//! A connection takes as many streams as its server allows (RFC 9113, section 5.1.2). When all are taken, another
-//! connection is opened, one at a time: a crowd that arrives together shares what the first of it opens.
+//! A connection takes as many streams as its server allows (RFC 9113, section 5.1.2). When all are
+//! taken, another connection is opened, one at a time: a crowd that arrives together shares what
+//! the first of it opens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -59,8 +60,8 @@ impl SharedConnection {
 }
 
 impl Streams {
-    /// A place on a connection with room; `None` if another connection is needed. Connections that are closed, going
-    /// away or too old are forgotten: what is open on them goes on.
+    /// A place on a connection with room; `None` if another connection is needed. Connections that
+    /// are closed, going away or too old are forgotten: what is open on them goes on.
     pub(super) fn take(&self) -> Option<(Http2, StreamPermit)> {
         let mut open = self.open.lock();
         let now = Instant::now();
@@ -77,8 +78,8 @@ impl Streams {
         Some((connection.sender.clone(), self.place(connection)))
     }
 
-    /// Takes a place on a new connection, and adds the connection if it `is_current`: made with the credentials of now.
-    /// `None` where the server takes no stream on it yet.
+    /// Takes a place on a new connection, and adds the connection if it `is_current`: made with the
+    /// credentials of now. `None` where the server takes no stream on it yet.
     pub(super) fn add(
         &self,
         sender: Http2,
@@ -106,14 +107,15 @@ impl Streams {
         StreamPermit { connection, freed: self.freed.clone() }
     }
 
-    /// Whether another connection may be opened: not beyond [`MOST`], and not where the newest takes no stream at all,
-    /// since the next one would not either.
+    /// Whether another connection may be opened: not beyond [`MOST`], and not where the newest
+    /// takes no stream at all, since the next one would not either.
     pub(super) fn may_open(&self) -> bool {
         let open = self.open.lock();
         open.len() < MOST && open.last().is_none_or(|newest| newest.limit() > 0)
     }
 
-    /// What a connection that is not shared has to hold; `None` if there are [`MOST`] of them already.
+    /// What a connection that is not shared has to hold; `None` if there are [`MOST`] of them
+    /// already.
     pub(super) fn unshared(&self) -> Option<Arc<()>> {
         (Arc::strong_count(&self.unshared) <= MOST).then(|| self.unshared.clone())
     }
@@ -135,7 +137,8 @@ impl Streams {
         self.freed.notify_one();
     }
 
-    /// The failure of an attempt that has ended after so many: whoever waited for it shares it.
+    /// Returns the last failure if it is of an attempt after this number of them: whoever waited for
+    /// it shares it.
     pub(super) fn failure_after(&self, attempts: u64) -> Option<Failure> {
         self.failure
             .lock()
@@ -173,7 +176,8 @@ impl Streams {
 }
 
 impl StreamPermit {
-    /// The server has refused this stream: from now on the connection gets fewer, and none where this was its only one.
+    /// The server has refused this stream: from now on the connection gets fewer, and none if this
+    /// was its only one.
     pub(super) fn refused(&self) {
         let taken = self.connection.streams.load(Ordering::Relaxed).saturating_sub(1);
         self.connection.learned.fetch_min(taken, Ordering::Relaxed);

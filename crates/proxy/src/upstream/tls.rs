@@ -28,7 +28,7 @@ pub(crate) enum TlsFault {
     /// The gateway's own certificate cannot be used, or not with this key.
     #[error("{}: cannot be used with {}: {source}", key.display(), certificate.display())]
     Identity { certificate: PathBuf, key: PathBuf, source: rustls::Error },
-    /// Nobody is trusted.
+    /// No authority is trusted.
     #[error("must be present: the system has no certificates that are trusted")]
     NoSystem,
 }
@@ -44,7 +44,8 @@ impl TlsFault {
     }
 }
 
-/// The authorities that the system trusts, read once for many upstreams, and only for one that needs them.
+/// The authorities that the system trusts, read once for many upstreams, and only for one that
+/// needs them.
 #[derive(Debug, Default)]
 pub(crate) struct SystemRoots(OnceCell<Arc<RootCertStore>>);
 
@@ -68,7 +69,7 @@ pub(super) struct ClientTls {
 
 impl ClientTls {
     /// # Errors
-    /// A file cannot be read or used, or nobody would be trusted.
+    /// Fails if a file cannot be read or used, or no authority would be trusted.
     pub(super) fn load(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Self, TlsFault> {
         let paths = files.ca.iter().chain(files.client.iter().flat_map(|(chain, key)| [chain, key]));
         // Before they are read: a change meanwhile is seen by `refresh`.
@@ -82,8 +83,8 @@ impl ClientTls {
         self.config.load_full()
     }
 
-    /// Reads the files again where one has changed, or where it is `forced`; whether there are new credentials. What cannot
-    /// be used leaves the old ones in force. May wait for a disk.
+    /// Reads the files again where one has changed, or where it is `forced`; whether there are new
+    /// credentials. What cannot be used leaves the old ones in force. May wait for a disk.
     pub(super) fn refresh(&self, api: &str, forced: bool) -> bool {
         if self.files == TlsFiles::default() {
             return false;

@@ -112,7 +112,7 @@ fn neither_text_tells_the_token() {
 async fn an_answer_on_its_way_beats_the_timeout() {
     let waiting = waiting(10);
     let expected = waiting.expect().unwrap();
-    // So far has `deliver` come: nobody else can answer.
+    // So far has `deliver` come: no other call can answer.
     let sender = waiting.take(expected.number).unwrap();
     let task = tokio::spawn(expected.answer());
     tokio::task::yield_now().await;
@@ -143,8 +143,8 @@ impl Meeting {
     }
 }
 
-/// Answers and the timeout at once, on two threads, again and again. What the callers were told must be what the
-/// requests got.
+/// Answers and the timeout at once, on two threads, again and again. What the callers have learned
+/// must be what the requests got.
 #[test]
 fn answers_and_timeout_race_and_one_wins() {
     const ROUNDS: usize = 20_000;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::definition::{Ejection, HealthCheck, RateLimit, RateLimitBy};
 
-/// Of every type, with all that numbers and texts can be.
+/// Values of every type, with all that numbers and texts can be.
 fn values() -> Vec<Value> {
     let long = "x".repeat(10_000);
     vec![
@@ -105,7 +105,7 @@ fn every_other_member_has_its_type() {
     ] {
         assert_eq!(allowed(&base, &pointer), expected, "{pointer}");
     }
-    // Of an object that needs no member, all that is in it without meaning is a warning.
+    // In an object that needs no member, each member without meaning is a warning.
     for pointer in ["/proxy/tls", "/proxy/eject"] {
         assert_eq!(allowed(&base, pointer), ["{}", r#"{"":1}"#, r#"{"x":[]}"#], "{pointer}");
     }

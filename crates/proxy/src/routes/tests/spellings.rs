@@ -121,7 +121,8 @@ fn f04_a_path_with_two_readings_is_refused() {
     }
 }
 
-/// A service may cut parameters and merge slashes, and take three dots for a name, or not decode what it looks at.
+/// A service may cut parameters and merge slashes, and take three dots for a name, or not decode
+/// what it looks at.
 #[test]
 fn f04_a_service_may_cut_one_segment_and_not_the_next() {
     let routes = of_get(&["/[^/]+", "/.*"]);

@@ -26,7 +26,7 @@ fn balancer(weights: &[u32], after: Option<u32>) -> Balancer {
     })
 }
 
-/// How many of so many requests each server gets.
+/// How many of `requests` each server gets.
 fn shares(balancer: &Balancer, servers: usize, requests: usize) -> Vec<usize> {
     let mut shares = vec![0; servers];
     (0..requests).for_each(|_| shares[balancer.pick(0).unwrap()] += 1);
