@@ -88,7 +88,7 @@ impl Access {
     /// all must be valid (RFC 6750, section 2); a cookie that did not count is not handed on.
     ///
     /// # Errors
-    /// There is no token, or one of them is not valid or not of a legal session.
+    /// Fails if there is no token, or one of them is not valid or not of a legal session.
     pub(crate) fn admit(
         &self,
         sources: &TokenSources,

@@ -98,7 +98,7 @@ impl Endpoint {
 pub struct RequiredClaim {
     /// Where it is (RFC 6901).
     pub pointer: String,
-    /// What it is, or contains where it is a list.
+    /// What it is, or contains if it is a list.
     pub value: Value,
 }
 

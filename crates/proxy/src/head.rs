@@ -156,7 +156,7 @@ pub(crate) enum BodyEnd {
 /// decides, none is left.
 ///
 /// # Errors
-/// Somebody could read it in two ways.
+/// Fails if it can be read in two ways.
 pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     let has_none = answer.status() == StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();

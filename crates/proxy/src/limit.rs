@@ -66,7 +66,7 @@ impl Limiter {
     /// Counts a request from this address, with a token of this session.
     ///
     /// # Errors
-    /// It is one too many, and does not count.
+    /// Fails if it is one too many; it does not count then.
     pub(crate) fn check(&self, address: IpAddr, session: Option<&SessionName>) -> Result<(), RetryAfter> {
         self.0.check(address, session)
     }

@@ -90,8 +90,8 @@ impl Pattern {
     /// took no part is empty), and `\\` is a backslash.
     ///
     /// # Errors
-    /// It is no regular expression, or larger than 1 MiB when compiled; the replacement names what
-    /// is not captured.
+    /// Fails if it is no regular expression, or larger than 1 MiB when compiled; the replacement
+    /// names what is not captured.
     pub fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
         // By itself: what closes the group around it and opens another would be taken together with
         // that. As it was written: its faults have their places there.
@@ -145,7 +145,7 @@ impl Pattern {
     /// (d27).
     ///
     /// # Errors
-    /// Put together, some service may read dot segments in it, or it is no path.
+    /// Fails if some service may read dot segments in the result, or it is no path.
     pub fn rewrite<'a>(&self, view: &PathView<'a>) -> Result<Cow<'a, str>, PathRefusal> {
         let Some(Replacement { path, query }) = &self.replacement else {
             return Ok(Cow::Borrowed(view.served()));

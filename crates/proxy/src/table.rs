@@ -62,7 +62,8 @@ impl Table {
     /// service their target.
     ///
     /// # Errors
-    /// What cannot be served: with the pointer of each fault inside the document of its API.
+    /// Fails with what cannot be served, and the pointer of each fault inside the document of its
+    /// API.
     pub(crate) fn build(
         apis: &[Arc<Api>],
         before: &Self,

@@ -140,7 +140,7 @@ impl Upstream {
     /// needs them.
     ///
     /// # Errors
-    /// These files cannot be used.
+    /// Fails if these files cannot be used.
     pub(crate) fn new(
         api: &Arc<str>,
         config: &UpstreamConfig,
@@ -365,7 +365,7 @@ impl Upstream {
         self.servers[server].pool.put(link);
     }
 
-    /// Reads the files of HTTPS again where one has changed, or where it is `forced`. From then on,
+    /// Reads the files of HTTPS again if one has changed, or if it is `forced`. From then on,
     /// requests go over connections that are made with what they hold. May wait for a disk.
     pub(crate) fn refresh(&self, forced: bool) {
         if self.tls.as_ref().is_some_and(|tls| tls.refresh(&self.api, forced)) {

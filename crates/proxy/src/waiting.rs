@@ -102,7 +102,7 @@ impl Waiting {
     /// sent its 202.
     ///
     /// # Errors
-    /// As many wait as may.
+    /// Fails if the limit of waiting requests is reached.
     pub fn expect(self: &Arc<Self>) -> Result<Expected, TooManyWaiting> {
         let (sender, answer) = oneshot::channel();
         let number = {
@@ -122,7 +122,7 @@ impl Waiting {
     /// arrives.
     ///
     /// # Errors
-    /// The token is none, or its request does not wait.
+    /// Fails if it is not a token, or its request does not wait.
     pub fn deliver(&self, token: &str, answer: AsyncAnswer) -> Result<(), DeliverError> {
         let opened = self.seal.open(token)?;
         // Numbers of requests repeat after a restart, and on other nodes.
@@ -157,7 +157,7 @@ impl Expected {
     /// Waits for the answer. Cancelled, the request is forgotten.
     ///
     /// # Errors
-    /// None came in time.
+    /// Fails if none came in time.
     pub async fn answer(mut self) -> Result<AsyncAnswer, TimedOut> {
         let timeout = self.waiting.config.timeout;
         if let Ok(answer) = tokio::time::timeout(timeout, &mut self.answer).await {

@@ -35,7 +35,7 @@ impl Definitions {
     /// variables that `use_env` asks for.
     ///
     /// # Errors
-    /// All that is wrong, up to a thousand faults; their pointers begin with the index.
+    /// Fails with all that is wrong, up to a thousand faults; their pointers begin with the index.
     pub fn parse(
         list: &Value,
         environment: &dyn Fn(&str) -> Option<String>,

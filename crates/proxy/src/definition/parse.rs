@@ -36,7 +36,7 @@ impl Api {
     /// Reads a definition. `environment` gives the variables that `use_env` asks for.
     ///
     /// # Errors
-    /// All that is wrong with it, up to a thousand faults.
+    /// Fails with all that is wrong with it, up to a thousand faults.
     pub fn parse(
         document: &Value,
         environment: &dyn Fn(&str) -> Option<String>,

@@ -51,7 +51,8 @@ fn file(
 /// What a PEM file has.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is too large: what is wrong with it, in words.
+/// Fails if it cannot be read, is no regular file, or is too large: with what is wrong with it, in
+/// words.
 pub(crate) fn text(path: &Path) -> Result<Vec<u8>, String> {
     read_file(path, MAX_KEYS).map_err(|error| format!("cannot be read: {error}"))
 }

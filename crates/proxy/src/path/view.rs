@@ -125,7 +125,7 @@ impl<'a> PathView<'a> {
     /// the same endpoint.
     ///
     /// # Errors
-    /// The rules refuse it, or it can be read in two ways.
+    /// Fails if the rules refuse it, or it can be read in two ways.
     pub(crate) fn check(
         &self,
         rules: PathRules,

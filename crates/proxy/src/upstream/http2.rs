@@ -69,7 +69,7 @@ impl Http2 {
     /// closed. Requests that are sent earlier are refused where the service allows fewer at once.
     ///
     /// # Errors
-    /// The connection has ended before that.
+    /// Fails if the connection is closed before that.
     pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
         let failed = |error: h2::Error| Failure::of(FailureKind::Connect, &error);
         let (sender, mut connection) = Builder::new()
@@ -111,7 +111,7 @@ impl Http2 {
     /// Opens a stream for a request. Returns its answer, and its body if it has one.
     ///
     /// # Errors
-    /// No stream can be opened: nothing was sent.
+    /// Fails if no stream can be opened: nothing was sent.
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,

@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Pool {
     /// The last to come is the first to go: those that are not needed grow old.
     idle: Mutex<Vec<(Box<Link>, Instant)>>,
-    /// The HTTP/2 connections, where it is spoken.
+    /// The HTTP/2 connections, if the server speaks it.
     pub(super) streams: Streams,
     /// How often the credentials of new connections have changed.
     epoch: AtomicU32,

@@ -64,7 +64,7 @@ impl Slot {
     /// Sends pieces that hyper writes. Returns how much of them has been sent.
     ///
     /// # Errors
-    /// The socket's own; and if a head does not begin with its request line.
+    /// Fails with the socket's error, and if a head does not begin with its request line.
     pub(super) fn poll_send<S: AsyncWrite>(
         &self,
         cx: &mut Context<'_>,
@@ -101,7 +101,7 @@ impl Respelling {
     /// one until it is ready. Returns how much of it has been sent.
     ///
     /// # Errors
-    /// The socket's own; and if the piece does not begin with the request line.
+    /// Fails with the socket's error, and if the piece does not begin with the request line.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,

@@ -137,8 +137,8 @@ impl Streams {
         self.freed.notify_one();
     }
 
-    /// Returns the last failure if it is of an attempt after this number of them: whoever waited for
-    /// it shares it.
+    /// Returns the last failure if it is of an attempt after this number of them: whoever waited
+    /// for it shares it.
     pub(super) fn failure_after(&self, attempts: u64) -> Option<Failure> {
         self.failure
             .lock()

@@ -51,7 +51,7 @@ pub(crate) struct SystemRoots(OnceCell<Arc<RootCertStore>>);
 
 impl SystemRoots {
     /// # Errors
-    /// There are none.
+    /// Fails if the system has none.
     fn get(&self) -> Result<Arc<RootCertStore>, TlsFault> {
         let roots = self.0.get_or_init(|| Arc::new(trust::system_roots()));
         if roots.is_empty() { Err(TlsFault::NoSystem) } else { Ok(roots.clone()) }
@@ -83,7 +83,7 @@ impl ClientTls {
         self.config.load_full()
     }
 
-    /// Reads the files again where one has changed, or where it is `forced`; whether there are new
+    /// Reads the files again if one has changed, or if it is `forced`; whether there are new
     /// credentials. What cannot be used leaves the old ones in force. May wait for a disk.
     pub(super) fn refresh(&self, api: &str, forced: bool) -> bool {
         if self.files == TlsFiles::default() {
