@@ -1,7 +1,9 @@
-//! The descriptors that clients may take: a bound for the whole process, as the limit of open files is one.
+//! The descriptors that clients may take: a bound for the whole process, as the limit of open files
+//! is one.
 //!
-//! What lies above the bound is the reserve of the internal port, the log, and files. The sockets of the inbound ports count,
-//! and so do connections that are opened on behalf of a client: to a service, or to the one that decides what clients may do.
+//! What lies above the bound is the reserve of the internal port, the log, and files. The sockets
+//! of the inbound ports count, and so do connections that are opened on behalf of a client: to a
+//! service, or to the one that decides what clients may do.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,4 +1,5 @@
-//! Reading files that operators name, so that none of them can hold the reader up or fill the memory.
+//! Reading files that operators name, so that none of them can hold the reader up or fill the
+//! memory.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Error, ErrorKind, Read};
@@ -10,12 +11,14 @@ use rustix::fs::OFlags;
 /// The largest file of JSON or TOML, in bytes.
 pub const MAX_DOCUMENT: u64 = 16 << 20;
 
-/// The largest file of certificates or keys, in bytes: a bundle of all public authorities is a quarter of it.
+/// The largest file of certificates or keys, in bytes: a bundle of all public authorities is a
+/// quarter of it.
 pub const MAX_KEYS: u64 = 1 << 20;
 
 /// Opens a regular file, links followed.
 ///
-/// Never waits for a writer: pipes, sockets and devices are refused, also where one takes the file's place meanwhile.
+/// Never waits for a writer: pipes, sockets and devices are refused, also where one takes the
+/// file's place meanwhile.
 ///
 /// # Errors
 /// It cannot be opened, or is no regular file.

@@ -1,7 +1,8 @@
 //! JSON in which no object has a member twice.
 //!
-//! RFC 8259, section 4, leaves open which of two members of the same name counts. Where a document decides who gets in,
-//! whoever reviews it may read the other one than the gateway does: such a document is refused.
+//! RFC 8259, section 4, leaves open which of two members of the same name counts. Where a document
+//! decides who gets in, whoever reviews it may read the other one than the gateway does: such a
+//! document is refused.
 
 use std::cell::RefCell;
 use std::fmt;

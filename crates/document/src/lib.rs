@@ -1,7 +1,7 @@
 //! What operators write: JSON, and files, which change.
 //!
-//! The room knows the form of a document, where it is broken, and when it has to be read again. It does not know what a document means: that is known
-//! by the room that reads it.
+//! The room knows the form of a document, where it is broken, and when it has to be read again. It
+//! does not know what a document means: that is known by the room that reads it.
 
 mod file;
 mod json;

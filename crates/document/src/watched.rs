@@ -15,13 +15,15 @@ pub struct Watched {
     fault: Option<String>,
 }
 
-/// What tells one state of a file from another, links followed: device, inode, size, and the times of the last change of
-/// the content and of the inode. So a link that is turned elsewhere (Kubernetes: `..data`), a file that is renamed over
-/// another and one that is written in place are all seen, also where the time of the content is set back.
+/// What tells one state of a file from another, links followed: device, inode, size, and the times
+/// of the last change of the content and of the inode. So a link that is turned elsewhere
+/// (Kubernetes: `..data`), a file that is renamed over another and one that is written in place are
+/// all seen, also where the time of the content is set back.
 type Stamp = [i64; 7];
 
 impl Watched {
-    /// Takes note of the files as they are. To be called before they are read: what changes meanwhile is then seen later.
+    /// Takes note of the files as they are. To be called before they are read: what changes
+    /// meanwhile is then seen later.
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files = files.into_iter().map(|path| (path, None)).collect();
         let mut watched = Self { files, fault: None };
@@ -29,8 +31,9 @@ impl Watched {
         watched
     }
 
-    /// Reads the files again where one has changed, where they could not be used last time (they may have been half
-    /// written), or where it is `forced`. `None`: nothing has changed, or the fault is known.
+    /// Reads the files again where one has changed, where they could not be used last time (they
+    /// may have been half written), or where it is `forced`. `None`: nothing has changed, or the
+    /// fault is known.
     pub fn refresh<T, E: Display>(
         &mut self,
         forced: bool,

@@ -106,7 +106,8 @@ impl Attribute<'_> {
         }
     }
 
-    /// What 1.0 would refuse in an extension: its type system has strings, booleans and 32-bit integers in JSON.
+    /// What 1.0 would refuse in an extension: its type system has strings, booleans and 32-bit
+    /// integers in JSON.
     fn extension_fault(&self, name: &str, names: ExtensionNames) -> Option<EventError> {
         let is_conventional = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if name.is_empty() || (names == ExtensionNames::Conventional && !name.bytes().all(is_conventional)) {
@@ -247,9 +248,10 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
     }
 }
 
-/// JSON that was checked and thrown away, without building anything. Unlike serde's `IgnoredAny` it refuses what
-/// `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and numbers that readers would take for infinite (RFC 7493, section 2.2), so that
-/// nobody meets them later in an event that was accepted.
+/// JSON that was checked and thrown away, without building anything. Unlike serde's `IgnoredAny` it
+/// refuses what `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and
+/// numbers that readers would take for infinite (RFC 7493, section 2.2), so that nobody meets them
+/// later in an event that was accepted.
 pub(crate) struct Skimmed {
     null: bool,
 }

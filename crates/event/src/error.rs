@@ -1,4 +1,5 @@
-//! What can be wrong with an event. Every text names the attribute; none repeats more of the input than a name.
+//! What can be wrong with an event. Every text names the attribute; none repeats more of the input
+//! than a name.
 
 use std::borrow::Cow;
 
@@ -122,7 +123,8 @@ pub enum EventError {
     },
 }
 
-/// A name that came from outside, made fit for an error text: shortened, and without control characters.
+/// A name that came from outside, made fit for an error text: shortened, and without control
+/// characters.
 pub(crate) fn shown(name: &str) -> Cow<'static, str> {
     const LIMIT: usize = 64;
     let mut shown: String = name.chars().take(LIMIT).flat_map(char::escape_debug).collect();

@@ -15,7 +15,8 @@ use crate::error::EventError;
 use crate::rules::{self, Envelope};
 use crate::version::Version;
 
-/// A CloudEvent: the attributes that routing needs, and the whole event as JSON. A clone costs one reference count.
+/// A CloudEvent: the attributes that routing needs, and the whole event as JSON. A clone costs one
+/// reference count.
 #[derive(Clone)]
 pub struct Event(Arc<Inner>);
 
@@ -28,9 +29,9 @@ impl Event {
     /// Reads one event in structured mode. The JSON is kept as it is, byte for byte.
     ///
     /// # Errors
-    /// When the bytes are not one JSON object (with nothing after it), an attribute is given twice, or the
-    /// attributes break the rules of the event's version. RIG demands version, type and id; CloudEvents 1.0 is held
-    /// to its specification in full.
+    /// When the bytes are not one JSON object (with nothing after it), an attribute is given twice,
+    /// or the attributes break the rules of the event's version. RIG demands version, type and id;
+    /// CloudEvents 1.0 is held to its specification in full.
     pub fn from_json(json: Bytes) -> Result<Self, EventError> {
         Self::from_json_with(json, ExtensionNames::Conventional)
     }
@@ -44,9 +45,9 @@ impl Event {
         Ok(Self(Arc::new(Inner { envelope, json })))
     }
 
-    /// Reads a batch: a JSON list of events, all of one version (CloudEvents JSON format, section 4). Each event's
-    /// JSON is its exact slice of the list, in memory of its own: a slow receiver of one event must not keep a whole
-    /// batch alive.
+    /// Reads a batch: a JSON list of events, all of one version (CloudEvents JSON format, section
+    /// 4). Each event's JSON is its exact slice of the list, in memory of its own: a slow receiver
+    /// of one event must not keep a whole batch alive.
     ///
     /// # Errors
     /// As [`Event::from_json`], with the index of the event; one bad event refuses the batch.
@@ -69,8 +70,9 @@ impl Event {
         }
     }
 
-    /// One of RIG's own events: version 0.2, source `rig`, a new UUID, the time of now in microseconds. The members
-    /// come in RIG's order; without data there is no `data` member. The type needs no escapes in JSON.
+    /// One of RIG's own events: version 0.2, source `rig`, a new UUID, the time of now in
+    /// microseconds. The members come in RIG's order; without data there is no `data` member. The
+    /// type needs no escapes in JSON.
     pub fn of_rig(event_type: &'static str, data: Option<&RawValue>) -> Self {
         let mut buffer = Uuid::encode_buffer();
         let id = &*Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
@@ -121,8 +123,8 @@ impl Event {
         self.0.envelope.version
     }
 
-    /// The event in CloudEvents' JSON format: the very bytes that came in, where they came in structured. They may
-    /// hold line breaks.
+    /// The event in CloudEvents' JSON format: the very bytes that came in, where they came in
+    /// structured. They may hold line breaks.
     pub fn json(&self) -> &Bytes {
         &self.0.json
     }
@@ -164,7 +166,8 @@ fn read(text: &str, names: ExtensionNames) -> Result<Envelope, EventError> {
     rules::envelope(Document::read(text, names)?)
 }
 
-/// Collects a batch's events one by one, so that a list of a million numbers is refused at its first.
+/// Collects a batch's events one by one, so that a list of a million numbers is refused at its
+/// first.
 #[derive(Default)]
 struct Batch {
     names: ExtensionNames,

@@ -1,4 +1,5 @@
-//! The HTTP binding of CloudEvents: which of the three content modes a request uses, and what is in it.
+//! The HTTP binding of CloudEvents: which of the three content modes a request uses, and what is in
+//! it.
 //!
 //! | `content-type` | `ce-specversion` | mode |
 //! | --- | --- | --- |
@@ -96,8 +97,8 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in it, and any other event as
-    /// it is.
+    /// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in
+    /// it, and any other event as it is.
     pub fn accepted(&self) -> Bytes {
         match &self.events[..] {
             [event] if !self.is_batch => event.json().clone(),
@@ -112,7 +113,8 @@ impl Submission {
 /// Reads the events of a request.
 ///
 /// # Errors
-/// When the headers fit no mode, or what they announce is not there. Either all events are good or none is returned.
+/// When the headers fit no mode, or what they announce is not there. Either all events are good or
+/// none is returned.
 pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Submission, DecodeError> {
     let content_type = content_type(headers)?;
     let binary = headers.contains_key("ce-specversion");
@@ -144,7 +146,8 @@ fn structured(body: Bytes, names: ExtensionNames) -> Result<Event, DecodeError> 
     Event::from_json_with(unmarked(body), names).map_err(DecodeError::BadBody)
 }
 
-/// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding, section 3).
+/// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding,
+/// section 3).
 fn is_event_format(essence: &str) -> bool {
     let rest = essence.strip_prefix("application/cloudevents");
     let rest = rest.map(|rest| rest.strip_prefix("-batch").unwrap_or(rest));

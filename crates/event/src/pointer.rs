@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-/// Longest pointer, in bytes. A document is at most 128 levels deep, so that a longer one points nowhere anyway.
+/// Longest pointer, in bytes. A document is at most 128 levels deep, so that a longer one points
+/// nowhere anyway.
 const MAX_POINTER: usize = 4096;
 
 /// A JSON Pointer (RFC 6901) in its string form: where in a document a value is.
@@ -57,8 +58,9 @@ impl Pointer {
         Ok(Self { text: text.into(), tokens: tokens.collect() })
     }
 
-    /// The value that the pointer points to; `None` where there is none, whatever the reason. Indices are decimal
-    /// without leading zeros; `-`, the element after the last, is never there (section 4).
+    /// The value that the pointer points to; `None` where there is none, whatever the reason.
+    /// Indices are decimal without leading zeros; `-`, the element after the last, is never there
+    /// (section 4).
     pub fn resolve<'v>(&self, document: &'v Value) -> Option<&'v Value> {
         self.tokens.iter().try_fold(document, |value, token| match value {
             Value::Object(members) => members.get(&**token),

@@ -23,15 +23,16 @@ struct Node {
     below: Vec<usize>,
     /// By name, sorted.
     members: Vec<(Box<str>, Node)>,
-    /// Those of `members` that are indices of a list too, with their position there; sorted by index.
+    /// Those of `members` that are indices of a list too, with their position there; sorted by
+    /// index.
     indices: Vec<(usize, usize)>,
 }
 
 type Found<'j> = [Option<&'j str>];
 
 impl PointerTree {
-    /// Compiles the pointers; their order is the order of the results. The same pointer may come twice. `None` holds a
-    /// place where nothing is ever found.
+    /// Compiles the pointers; their order is the order of the results. The same pointer may come
+    /// twice. `None` holds a place where nothing is ever found.
     pub fn new<'a, P: Into<Option<&'a Pointer>>>(pointers: impl IntoIterator<Item = P>) -> Self {
         let mut root = Node::default();
         let mut count = 0;
@@ -53,9 +54,10 @@ impl PointerTree {
         Self { root, pointers: count }
     }
 
-    /// What each pointer points to in this document, as it is written there: a number keeps its digits. Where
-    /// [`Pointer::resolve`] would find it: of duplicate members the last counts. `None` where there is nothing, the way leads through a string or a number, or the text is not
-    /// JSON at all; never an error.
+    /// What each pointer points to in this document, as it is written there: a number keeps its
+    /// digits. Where [`Pointer::resolve`] would find it: of duplicate members the last counts.
+    /// `None` where there is nothing, the way leads through a string or a number, or the text is
+    /// not JSON at all; never an error.
     pub fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         let mut found = vec![None; self.pointers];
         if self.pointers == 0 {
@@ -125,7 +127,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
         if self.node.members.is_empty() {
             return Ok(());
         }
-        // Read again for the pointers below, as often as the longest of them has tokens at the most.
+        // Read again for the pointers below, as often as the longest of them has tokens at the
+        // most.
         let mut deserializer = serde_json::Deserializer::from_str(value.get());
         deserializer.deserialize_any(self).map_err(serde::de::Error::custom)
     }

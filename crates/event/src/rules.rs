@@ -1,5 +1,5 @@
-//! What each version of CloudEvents demands. The versions that RIG takes (0.1, 0.2; and 0.3 between them) are held to
-//! what RIG demands: version, type and id. 1.0 is held to its specification.
+//! What each version of CloudEvents demands. The versions that RIG takes (0.1, 0.2; and 0.3 between
+//! them) are held to what RIG demands: version, type and id. 1.0 is held to its specification.
 
 use std::borrow::Cow;
 use std::io;
@@ -18,7 +18,8 @@ pub const MAX_ID: usize = 1024;
 /// Longest `source`, in bytes: a URI, and few programs take longer ones.
 pub const MAX_SOURCE: usize = 8192;
 
-/// What routing needs. Copied out of the JSON, so that an event outlives its read buffer only by its own bytes.
+/// What routing needs. Copied out of the JSON, so that an event outlives its read buffer only by
+/// its own bytes.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) version: Version,
@@ -61,8 +62,8 @@ fn version(document: &Document<'_>) -> Result<Version, EventError> {
     }
 }
 
-/// RIG's rules. Unlike RIG, a type or id that is a number, null or empty is refused: it could never be subscribed
-/// to, or told apart.
+/// RIG's rules. Unlike RIG, a type or id that is a number, null or empty is refused: it could never
+/// be subscribed to, or told apart.
 fn lenient<'a>(
     version: Version,
     (type_name, event_type): (&'static str, Option<Attribute<'a>>),
@@ -83,8 +84,8 @@ fn lenient<'a>(
     })
 }
 
-/// CloudEvents 1.0.2, "Context Attributes" and the JSON event format. A null attribute is an attribute left out
-/// (JSON format, section 2.2).
+/// CloudEvents 1.0.2, "Context Attributes" and the JSON event format. A null attribute is an
+/// attribute left out (JSON format, section 2.2).
 fn strict(document: Document<'_>) -> Result<Envelope, EventError> {
     let id = required("id", MAX_ID, present(document.id))?;
     let event_type = required("type", MAX_TYPE, present(document.event_type))?;

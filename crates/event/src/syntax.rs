@@ -8,8 +8,8 @@ pub(crate) use media_type::{MediaType, is_media_type, unquote};
 pub(crate) use time::is_time;
 pub(crate) use uri::{is_absolute_uri, is_uri_reference};
 
-/// CloudEvents 1.0.2, type system, String: no control characters (C0, DEL, C1) and no noncharacters. Surrogates
-/// cannot occur in a `str`.
+/// CloudEvents 1.0.2, type system, String: no control characters (C0, DEL, C1) and no
+/// noncharacters. Surrogates cannot occur in a `str`.
 pub(crate) fn is_attribute_text(text: &str) -> bool {
     // Nearly always, and several bytes at once.
     let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7F).contains(&byte));

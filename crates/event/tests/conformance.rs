@@ -1,5 +1,5 @@
-//! Vectors: events and batches with the verdict they must get. Our own always run; CloudEvents' own run with the
-//! feature `foreign-vectors`.
+//! Vectors: events and batches with the verdict they must get. Our own always run; CloudEvents' own
+//! run with the feature `foreign-vectors`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -8,7 +8,8 @@ use rig_event::{Event, ExtensionNames};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A file of vectors. An event is kept as the text it is: duplicate members are part of what is tested.
+/// A file of vectors. An event is kept as the text it is: duplicate members are part of what is
+/// tested.
 #[derive(Deserialize)]
 struct Vectors<'a> {
     expect: &'a str,
@@ -81,7 +82,8 @@ fn invalid_batches_are_refused_and_the_error_names_why() {
     run(include_str!("vectors/invalid-batches.json"), batch, 3);
 }
 
-/// CloudEvents' own: `format/json/*.json` of the conformance repository, in the folder that CLOUDEVENTS_VECTORS names.
+/// CloudEvents' own: `format/json/*.json` of the conformance repository, in the folder that
+/// CLOUDEVENTS_VECTORS names.
 #[cfg(feature = "foreign-vectors")]
 #[test]
 fn the_vectors_of_cloudevents_get_their_verdicts() {

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::number::Normal;
 
-/// A value to look up by. Two are equal as JSON values are: `1` equals `1.0`, not `"1"`; the order of an object's members
-/// does not count. Ordered only so that equal conjunctions can be found by sorting.
+/// A value to look up by. Two are equal as JSON values are: `1` equals `1.0`, not `"1"`; the order
+/// of an object's members does not count. Ordered only so that equal conjunctions can be found by
+/// sorting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A boolean.
@@ -38,8 +39,8 @@ impl Key {
         })
     }
 
-    /// The key of a value that is still JSON, without space around it; `None` for null, and for what is not JSON after
-    /// all.
+    /// The key of a value that is still JSON, without space around it; `None` for null, and for
+    /// what is not JSON after all.
     pub fn of_json(json: &str) -> Option<Self> {
         match json.as_bytes() {
             [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
@@ -75,8 +76,8 @@ pub fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Members sorted by name, numbers as [`Key`] tells them apart. It is written into one buffer: deep nesting must not
-/// cost a copy for each level.
+/// Members sorted by name, numbers as [`Key`] tells them apart. It is written into one buffer: deep
+/// nesting must not cost a copy for each level.
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),

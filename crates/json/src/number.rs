@@ -63,7 +63,8 @@ impl Normal {
     }
 }
 
-/// A whole number, however it is written (`60`, `60.0`, `6e1`); `None` if it has a fraction or more than 64 bits.
+/// A whole number, however it is written (`60`, `60.0`, `6e1`); `None` if it has a fraction or more
+/// than 64 bits.
 pub fn whole(number: &Number) -> Option<i64> {
     match Normal::of(number.as_str()) {
         Normal::Integer(integer) => Some(integer),

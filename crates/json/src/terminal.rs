@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Escapes every character of a line of text that ends a line, controls a terminal (C0, DEL, C1), or
-/// changes the order in which text is shown (bidirectional controls).
+/// Escapes every character of a line of text that ends a line, controls a terminal (C0, DEL, C1),
+/// or changes the order in which text is shown (bidirectional controls).
 pub fn escape_text(line: &str) -> Cow<'_, str> {
     escape(line, |letter, escaped| match letter {
         '\n' => escaped.push_str("\\n"),

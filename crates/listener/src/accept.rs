@@ -88,14 +88,16 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Serves until `leave` is true, then ends idle connections and returns when the others are done.
+    /// Serves until `leave` is true, then ends idle connections and returns when the others are
+    /// done.
     ///
     /// Sockets that the application has taken over are its own and not waited for.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
         let Self { tcp, config } = self;
         let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
-        // Nothing is sent: each connection holds an end, and when all are dropped, the other end hears of it.
+        // Nothing is sent: each connection holds an end, and when all are dropped, the other end
+        // hears of it.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
         let mut reserve = File::open("/dev/null").ok();
         let leaving = leave.clone();
@@ -215,7 +217,8 @@ async fn dispatch<A: App>(
     }
 }
 
-/// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing sensible in time.
+/// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing
+/// sensible in time.
 async fn prepare(
     tcp: TcpStream,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
@@ -240,7 +243,8 @@ async fn speaks_clear(tcp: &TcpStream) -> bool {
     tcp.peek(&mut first).await.is_ok_and(|n| n > 0 && first[0].is_ascii_alphabetic())
 }
 
-/// Looks at the first bytes without taking them. A preface whose end does not come `within` that time is none.
+/// Looks at the first bytes without taking them. A preface whose end does not come `within` that
+/// time is none.
 async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     let mut first = [0; 24];
     let mut until = None;
@@ -271,8 +275,8 @@ fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     }
 }
 
-/// Out of descriptors, the port makes room if it does so at all, or gives up its reserve for a moment, so that the client
-/// hears why; the loop lives on.
+/// Out of descriptors, the port makes room if it does so at all, or gives up its reserve for a
+/// moment, so that the client hears why; the loop lives on.
 async fn turn_away(
     tcp: &TcpListener,
     reserve: &mut Option<File>,

@@ -8,8 +8,9 @@ use futures_util::task::AtomicWaker;
 
 /// Polls, and polls again where it was woken meanwhile.
 ///
-/// hyper wakes its own task twice for each body of a request. A runtime puts a task that wakes itself behind the others
-/// and calls another thread for help: system calls and a switch of threads for nothing, more than the request costs.
+/// hyper wakes its own task twice for each body of a request. A runtime puts a task that wakes
+/// itself behind the others and calls another thread for help: system calls and a switch of threads
+/// for nothing, more than the request costs.
 pub(crate) struct Again {
     own: Arc<Own>,
     waker: Waker,

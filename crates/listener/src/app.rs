@@ -16,8 +16,8 @@ pub trait App: Clone + Send + Sync + Unpin + 'static {
     /// Answers a request. [`Answer::Takeover`] is allowed only where `peer.takeover` says so.
     fn call(&self, request: Request<ClientBody>, peer: Peer) -> impl Future<Output = Answer> + Send;
 
-    /// Adds what all answers of the port carry to one that the listener gives itself; `request` are the headers of the
-    /// request, `None` if it could not be read.
+    /// Adds what all answers of the port carry to one that the listener gives itself; `request` are
+    /// the headers of the request, `None` if it could not be read.
     fn complete(&self, _request: Option<&HeaderMap>, _response: &mut Response<Body>) {}
 }
 

@@ -49,17 +49,19 @@ impl BodyError {
     }
 }
 
-/// How many bytes of a body that is too large are read and discarded before it is refused, so that an HTTP/1 connection can
-/// be used again.
+/// How many bytes of a body that is too large are read and discarded before it is refused, so that
+/// an HTTP/1 connection can be used again.
 const DISCARDED: usize = 256 << 10;
 
 /// How long that may take.
 const DISCARDING: Duration = Duration::from_secs(1);
 
-/// Why a request with a coded body is refused, with 415 and `accept-encoding: identity` (RFC 9110, section 15.5.16).
+/// Why a request with a coded body is refused, with 415 and `accept-encoding: identity` (RFC 9110,
+/// section 15.5.16).
 pub const CODED: &str = "The request body has a content-encoding; bodies are taken without one.";
 
-/// Whether a body must be decoded before it means what its type says (RFC 9110, section 8.4). `identity` changes nothing.
+/// Whether a body must be decoded before it means what its type says (RFC 9110, section 8.4).
+/// `identity` changes nothing.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|value| {
         let plain = |coding: &[u8]| {
@@ -123,8 +125,8 @@ impl Counted {
     }
 }
 
-/// Reads a body of up to `max` bytes from a client. One that does not come at once waits in `memory`, and goes on being
-/// counted there until [`Counted`] is dropped.
+/// Reads a body of up to `max` bytes from a client. One that does not come at once waits in
+/// `memory`, and goes on being counted there until [`Counted`] is dropped.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -187,8 +189,8 @@ async fn piece<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) -> Resu
     Ok(None)
 }
 
-/// Throws away what is left of a small body. A large one is not touched: to read it would ask its client for it (RFC 9110,
-/// section 10.1.1).
+/// Throws away what is left of a small body. A large one is not touched: to read it would ask its
+/// client for it (RFC 9110, section 10.1.1).
 async fn discard<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) {
     if body.size_hint().lower() > DISCARDED as u64 {
         return;

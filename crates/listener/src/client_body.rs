@@ -14,10 +14,11 @@ use crate::gate::Gate;
 
 /// The body of a client's request.
 ///
-/// Over HTTP/2, h2 resets a stream with NO_ERROR when its request is answered and its body dropped. Clients must not
-/// discard the answer for that (RFC 9113, section 8.1), but curl, Node and others do so where they are still sending. So
-/// what is left of a body is read and discarded first, within the limits of the close in stages of HTTP/1; not where the
-/// answer was cut, since the reset is what is wanted then.
+/// Over HTTP/2, h2 resets a stream with NO_ERROR when its request is answered and its body dropped.
+/// Clients must not discard the answer for that (RFC 9113, section 8.1), but curl, Node and others
+/// do so where they are still sending. So what is left of a body is read and discarded first,
+/// within the limits of the close in stages of HTTP/1; not where the answer was cut, since the
+/// reset is what is wanted then.
 #[derive(Debug)]
 pub struct ClientBody {
     /// `None` once it has been handed over to be discarded.
@@ -72,8 +73,8 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and discards what comes, until the body or patience ends. The stream counts among those of its connection
-/// meanwhile.
+/// Reads and discards what comes, until the body or patience ends. The stream counts among those of
+/// its connection meanwhile.
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, patience: Patience) {
     let end = Instant::now() + patience.total;
     let mut left = patience.bytes;

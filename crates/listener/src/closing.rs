@@ -1,6 +1,6 @@
-//! Closing in stages (RFC 9112, section 9.6): a socket that is closed while bytes of the client are unread is reset, and the
-//! reset can destroy the answer before the client reads it. So the sending side is closed first, and what still comes is
-//! read and thrown away until the client closes.
+//! Closing in stages (RFC 9112, section 9.6): a socket that is closed while bytes of the client are
+//! unread is reset, and the reset can destroy the answer before the client reads it. So the sending
+//! side is closed first, and what still comes is read and thrown away until the client closes.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -20,9 +20,10 @@ pub(crate) struct Patience {
     pub(crate) total: Duration,
 }
 
-/// Limits after an early answer: before the socket is closed (HTTP/1) or the stream is reset (HTTP/2). Many clients read the
-/// answer only after they have sent their whole body. 256 MiB is 16 times the default of `MAX_BODY_BYTES`, 30 s are enough
-/// for 20 MB at 6 Mbit/s, and a client that pauses for 5 s has probably left. The socket counts as the client's meanwhile.
+/// Limits after an early answer: before the socket is closed (HTTP/1) or the stream is reset
+/// (HTTP/2). Many clients read the answer only after they have sent their whole body. 256 MiB is 16
+/// times the default of `MAX_BODY_BYTES`, 30 s are enough for 20 MB at 6 Mbit/s, and a client that
+/// pauses for 5 s has probably left. The socket counts as the client's meanwhile.
 pub(crate) const ANSWERED: Patience =
     Patience { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
 
@@ -33,13 +34,15 @@ pub(crate) const REFUSED: Patience =
 /// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
 
-/// Sends an answer as far as the socket has room for it, without waiting, and closes the sending side.
+/// Sends an answer as far as the socket has room for it, without waiting, and closes the sending
+/// side.
 pub(crate) fn send_last(tcp: &TcpStream, answer: &[u8]) {
     let _ = SockRef::from(tcp).send(answer);
     let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
 }
 
-/// Reads and throws away what comes, until the client closes or patience ends. The sending side must be closed already.
+/// Reads and throws away what comes, until the client closes or patience ends. The sending side
+/// must be closed already.
 pub(crate) async fn discard(tcp: &TcpStream, patience: Patience) {
     let end = Instant::now() + patience.total;
     let mut left = patience.bytes;

@@ -1,9 +1,10 @@
 //! Request smuggling: what two servers could read in two ways is refused, never passed on.
 //!
-//! hyper repairs some of it and does not say so: of `Content-Length` beside `Transfer-Encoding` nothing is left in the head
-//! that the application sees, nor of a repeated `Content-Length`, nor of lines that end in a bare LF. So the bytes are
-//! followed here as they come, message by message, beside hyper. As long as all is well-formed there is only one way to
-//! follow them; with the first doubt it ends, and so does the connection.
+//! hyper repairs some of it and does not say so: of `Content-Length` beside `Transfer-Encoding`
+//! nothing is left in the head that the application sees, nor of a repeated `Content-Length`, nor
+//! of lines that end in a bare LF. So the bytes are followed here as they come, message by message,
+//! beside hyper. As long as all is well-formed there is only one way to follow them; with the first
+//! doubt it ends, and so does the connection.
 
 mod rules;
 mod target;
@@ -21,8 +22,8 @@ pub(crate) use rules::fault;
 pub use target::RawQuery;
 use target::Target;
 
-/// What is kept of a line that comes in pieces. No line that matters is longer: some sign their chunks by extensions of about
-/// 90 bytes.
+/// What is kept of a line that comes in pieces. No line that matters is longer: some sign their
+/// chunks by extensions of about 90 bytes.
 const KEPT: usize = 256;
 
 /// A length or a coding that takes more is padded.
@@ -34,13 +35,16 @@ pub(crate) enum Fault {
     /// RFC 9112, section 6.1: a server may refuse it, and it "ought to be handled as an error".
     #[error("Content-Length and Transfer-Encoding must not stand beside each other.")]
     BothLengths,
-    /// RFC 9110, section 8.6: a list or a repetition may be refused. RFC 9112, section 6.3, 5: an invalid one must be.
+    /// RFC 9110, section 8.6: a list or a repetition may be refused. RFC 9112, section 6.3, 5: an
+    /// invalid one must be.
     #[error("Content-Length must stand once, and be a decimal number below 2^63.")]
     ContentLength,
-    /// RFC 9112, section 6.1: no coding but `chunked` is known here, and that may be applied only once.
+    /// RFC 9112, section 6.1: no coding but `chunked` is known here, and that may be applied only
+    /// once.
     #[error("Transfer-Encoding must stand once, and be chunked.")]
     TransferEncoding,
-    /// RFC 9112, section 2.2: a bare LF may be taken for the end of a line, but some take it for a part of a value.
+    /// RFC 9112, section 2.2: a bare LF may be taken for the end of a line, but some take it for a
+    /// part of a value.
     #[error("Lines must end with CR and LF.")]
     LineEnd,
     /// RFC 9112, section 7.1.
@@ -49,10 +53,12 @@ pub(crate) enum Fault {
     /// Services that take `_` for `-` read another name in it.
     #[error("A header name must not be that of a length with _ for -.")]
     Disguised,
-    /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid one is answered with 400.
+    /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid
+    /// one is answered with 400.
     #[error("Host must stand once, and name a host.")]
     Host,
-    /// RFC 9112, section 3.2.2 lets the target count; whoever stands before us may have let `Host` count.
+    /// RFC 9112, section 3.2.2 lets the target count; whoever stands before us may have let `Host`
+    /// count.
     #[error("Host must be the host of the request's target.")]
     OtherHost,
     /// RFC 9112, section 3.2; RFC 9110, section 4.2.4 for user information.
@@ -76,7 +82,8 @@ pub(crate) struct Framing {
     heads: u32,
     /// Heads that it has handed over.
     handed: u64,
-    /// What is kept of the targets of heads that it has not: which head it is, counted from the first.
+    /// What is kept of the targets of heads that it has not: which head it is, counted from the
+    /// first.
     queries: VecDeque<(u64, RawQuery)>,
     head: Head,
     /// From here on nothing is followed.
@@ -108,8 +115,9 @@ struct Head {
 }
 
 impl Framing {
-    /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless there is something wrong with
-    /// a body. A fault of a head is told when hyper hands that head over.
+    /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless
+    /// there is something wrong with a body. A fault of a head is told when hyper hands that head
+    /// over.
     ///
     /// # Errors
     /// There was something wrong with a body.
@@ -201,7 +209,8 @@ impl Framing {
         self.heads > 0
     }
 
-    /// Percent-encodes what must not stand in a target as it is, in what was read last and begins at `from`.
+    /// Percent-encodes what must not stand in a target as it is, in what was read last and begins
+    /// at `from`.
     pub(crate) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
         self.target.encode(read, from);
     }
@@ -216,10 +225,12 @@ impl Framing {
         self.target.and_rest(read)
     }
 
-    /// hyper hands over the next head. Returns its query where the parser was not given that as it is.
+    /// hyper hands over the next head. Returns its query where the parser was not given that as it
+    /// is.
     ///
     /// # Errors
-    /// What is wrong with it. A head that was not seen here is one that hyper has read in another way.
+    /// What is wrong with it. A head that was not seen here is one that hyper has read in another
+    /// way.
     pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, Fault> {
         self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(Fault::LineEnd))?;
         let head = self.handed;
@@ -282,7 +293,8 @@ impl Framing {
 }
 
 impl Head {
-    /// Takes in a field. What hyper refuses itself, such as a space before the colon, is not looked for.
+    /// Takes in a field. What hyper refuses itself, such as a space before the colon, is not looked
+    /// for.
     fn read(&mut self, line: &[u8]) -> Result<(), Fault> {
         let Some(colon) = memchr(b':', line) else { return Ok(()) };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -290,7 +302,8 @@ impl Head {
             if self.length.is_some() || line.len() >= PADDED {
                 return Err(Fault::ContentLength);
             }
-            // hyper takes the largest two for codings of its own, and would not say what is wrong with them.
+            // hyper takes the largest two for codings of its own, and would not say what is wrong
+            // with them.
             let length = decimal(value).filter(|length| i64::try_from(*length).is_ok());
             self.length = Some(length.ok_or(Fault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -310,8 +323,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The size of a chunk, in at most 16 digits; extensions are ignored, but they are text, and do not go on and on (RFC 9112,
-/// section 7.1.1).
+/// The size of a chunk, in at most 16 digits; extensions are ignored, but they are text, and do not
+/// go on and on (RFC 9112, section 7.1.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = line.split_at(digits);

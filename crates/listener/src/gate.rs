@@ -1,4 +1,5 @@
-//! The last word over the bytes of an answer: until they have left, the application can keep them back.
+//! The last word over the bytes of an answer: until they have left, the application can keep them
+//! back.
 
 use std::any::Any;
 use std::fmt;
@@ -14,11 +15,12 @@ use memory::Memory;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-/// Says of an answer with payload whether it may still be written. Clones are the same gate; each socket has one, since
-/// HTTP/1 answers one request after the other, and over HTTP/2 each stream.
+/// Says of an answer with payload whether it may still be written. Clones are the same gate; each
+/// socket has one, since HTTP/1 answers one request after the other, and over HTTP/2 each stream.
 ///
-/// Over HTTP/2 the task of the stream is dropped, which resets it, also where the client takes no bytes and nobody would ask
-/// for the rest of the answer. The last two pieces that hyper has taken of an answer are out of reach.
+/// Over HTTP/2 the task of the stream is dropped, which resets it, also where the client takes no
+/// bytes and nobody would ask for the rest of the answer. The last two pieces that hyper has taken
+/// of an answer are out of reach.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
@@ -29,7 +31,8 @@ struct State {
     held: Vec<Box<dyn Any + Send>>,
     /// Informational answers that leave before anything else is written.
     interim: Option<Box<Interim>>,
-    /// The last write did not go through: what comes next on the socket belongs to an earlier answer.
+    /// The last write did not go through: what comes next on the socket belongs to an earlier
+    /// answer.
     stuck: bool,
     linger: Option<Box<Linger>>,
 }
@@ -54,7 +57,8 @@ pub(crate) struct Interim {
 /// An answer of so many bytes mostly finds room in the socket, and is not counted among what waits.
 const SMALL: usize = 16 << 10;
 
-/// The most bytes of informational answers that wait; what comes on top is dropped, as it may be (RFC 8297, section 2).
+/// The most bytes of informational answers that wait; what comes on top is dropped, as it may be
+/// (RFC 8297, section 2).
 const INTERIM: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +86,8 @@ impl Gate {
         self.0.lock().held.push(Box::new(what));
     }
 
-    /// Begins an answer, and counts its bytes in `memory` until it has left; where it has to go, its socket or stream goes with
-    /// it. Small ones are not counted.
+    /// Begins an answer, and counts its bytes in `memory` until it has left; where it has to go,
+    /// its socket or stream goes with it. Small ones are not counted.
     pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
         if bytes > SMALL {
             self.begin();
@@ -92,8 +96,8 @@ impl Gate {
         }
     }
 
-    /// Ends the socket or the stream, unless all payload has left it: when this returns, no more of it is handed on. Returns
-    /// whether there was any.
+    /// Ends the socket or the stream, unless all payload has left it: when this returns, no more of
+    /// it is handed on. Returns whether there was any.
     pub fn silence(&self) -> bool {
         let mut state = self.0.lock();
         let silenced = state.payload == Payload::OnItsWay;
@@ -104,8 +108,8 @@ impl Gate {
         silenced
     }
 
-    /// Writes an informational answer before the answer to the request of this moment. It is dropped where an earlier
-    /// answer has not left yet.
+    /// Writes an informational answer before the answer to the request of this moment. It is
+    /// dropped where an earlier answer has not left yet.
     pub fn interim(&self, head: Vec<u8>) {
         let mut state = self.0.lock();
         if state.payload == Payload::Silenced || state.stuck {
@@ -117,8 +121,8 @@ impl Gate {
         }
     }
 
-    /// Takes informational answers back: when this returns, no more of them is written. Where a part of one has left, the
-    /// socket ends.
+    /// Takes informational answers back: when this returns, no more of them is written. Where a
+    /// part of one has left, the socket ends.
     pub fn retract(&self) {
         let mut state = self.0.lock();
         if state.interim.take().is_some_and(|interim| interim.written > 0) {
@@ -127,13 +131,15 @@ impl Gate {
         }
     }
 
-    /// Sets how long the stream of an answer may last once it is about to end: a client that takes no bytes would keep it.
-    /// For HTTP/2. `has_begun` says whether it is about to end, and wakes its task when that begins.
+    /// Sets how long the stream of an answer may last once it is about to end: a client that takes
+    /// no bytes would keep it. For HTTP/2. `has_begun` says whether it is about to end, and wakes
+    /// its task when that begins.
     pub fn end_within(&self, within: Duration, has_begun: impl Fn(&Context<'_>) -> bool + Send + 'static) {
         self.0.lock().linger = Some(Box::new(Linger { within, has_begun: Box::new(has_begun), end: None }));
     }
 
-    /// Runs the task of an HTTP/2 stream until it is done, or has to go; then it is dropped, and h2 resets the stream.
+    /// Runs the task of an HTTP/2 stream until it is done, or has to go; then it is dropped, and h2
+    /// resets the stream.
     pub(crate) async fn drive(self, stream: impl Future<Output = ()>) {
         // Dropped after the stream, also where that panics: what is held may hold this gate.
         let _flushed = Flushed(&self);

@@ -1,4 +1,5 @@
-//! HTTP/1: hyper parses and answers; a socket that the application takes over is taken back from it.
+//! HTTP/1: hyper parses and answers; a socket that the application takes over is taken back from
+//! it.
 
 mod driver;
 mod responder;

@@ -25,34 +25,38 @@ use crate::peer::Origin;
 use crate::refusal;
 use crate::stream::{Seen, Stream, Watched};
 
-// The limits of one connection. `max_header_list` below is the limit of a request's head; frames are at most 16 KiB and the
-// windows 1 MiB, which are hyper's defaults.
+// The limits of one connection. `max_header_list` below is the limit of a request's head; frames
+// are at most 16 KiB and the windows 1 MiB, which are hyper's defaults.
 
-/// Streams that may be open at once (`SETTINGS_MAX_CONCURRENT_STREAMS`): browsers use up to 100, and expect at least that
-/// (RFC 9113, section 5.1.2).
+/// Streams that may be open at once (`SETTINGS_MAX_CONCURRENT_STREAMS`): browsers use up to 100,
+/// and expect at least that (RFC 9113, section 5.1.2).
 const STREAMS: u32 = 256;
 
-/// Streams that the client has reset before the gateway took them up; one more ends the connection (ENHANCE_YOUR_CALM).
+/// Streams that the client has reset before the gateway took them up; one more ends the connection
+/// (ENHANCE_YOUR_CALM).
 ///
-/// A client that cancels all it has asked for resets up to [`STREAMS`] of them, and its requests and resets may arrive in
-/// one read: hyper's default of 20 would end its connection with all other streams on it. Streams that are reset no longer
-/// count as open, so a flood (CVE-2023-44487) is stopped by this limit: it at most doubles the heads that a connection may
-/// have in memory. nginx and Go draw the line at twice and four times the streams.
+/// A client that cancels all it has asked for resets up to [`STREAMS`] of them, and its requests
+/// and resets may arrive in one read: hyper's default of 20 would end its connection with all other
+/// streams on it. Streams that are reset no longer count as open, so a flood (CVE-2023-44487) is
+/// stopped by this limit: it at most doubles the heads that a connection may have in memory. nginx
+/// and Go draw the line at twice and four times the streams.
 const CANCELLED: usize = STREAMS as usize;
 
-/// Streams that the gateway itself resets because of errors of the client, in the life of the connection; one more ends it
-/// (RUSTSEC-2024-0003). hyper's default, far above what a proxy in front with a few broken clients gets to.
+/// Streams that the gateway itself resets because of errors of the client, in the life of the
+/// connection; one more ends it (RUSTSEC-2024-0003). hyper's default, far above what a proxy in
+/// front with a few broken clients gets to.
 const ERRORS: usize = 1024;
 
-/// With fewer bytes of a stream in h2 than this, hyper hands it the next piece of an answer, and takes another one. So there is
-/// one piece in h2 and one in hyper, which a kill cannot keep back, and which do not count among what waits. hyper's default is
-/// 400 KiB.
+/// With fewer bytes of a stream in h2 than this, hyper hands it the next piece of an answer, and
+/// takes another one. So there is one piece in h2 and one in hyper, which a kill cannot keep back,
+/// and which do not count among what waits. hyper's default is 400 KiB.
 const SEND_BUFFER: usize = 1;
 
 /// The bytes of a piece, at the most: those of a frame.
 const PIECE: usize = 16 << 10;
 
-/// How often a silent connection is asked whether it is still there, and how long it may take to say so.
+/// How often a silent connection is asked whether it is still there, and how long it may take to
+/// say so.
 const PING: Duration = Duration::from_secs(30);
 
 /// Serves one connection until it closes.
@@ -111,7 +115,8 @@ pub(crate) async fn serve<A: App>(
     let _ = connection.await;
 }
 
-/// The body of an answer in pieces of at most [`PIECE`] bytes: hyper hands a frame on as a whole, and is done with the last one.
+/// The body of an answer in pieces of at most [`PIECE`] bytes: hyper hands a frame on as a whole,
+/// and is done with the last one.
 struct Pieces {
     body: Body,
     rest: Bytes,
@@ -155,8 +160,8 @@ impl hyper::body::Body for Pieces {
     }
 }
 
-/// Spawns the tasks of a connection's streams, each behind the gate of its own. hyper spawns the task of a stream right after
-/// it has called the service for its request.
+/// Spawns the tasks of a connection's streams, each behind the gate of its own. hyper spawns the
+/// task of a stream right after it has called the service for its request.
 #[derive(Clone, Default)]
 struct GatedTasks(Arc<Mutex<Option<Gate>>>);
 
@@ -179,8 +184,8 @@ where
     }
 }
 
-/// What h2 takes before it answers 431 itself: more than our limits, so that ours speak first. Each field counts for 32 bytes
-/// more than it has (RFC 9113, section 6.5.2).
+/// What h2 takes before it answers 431 itself: more than our limits, so that ours speak first. Each
+/// field counts for 32 bytes more than it has (RFC 9113, section 6.5.2).
 fn max_header_list(limits: &Limits) -> u32 {
     const OVERHEAD: usize = 32;
     const SLACK: usize = 16 << 10;

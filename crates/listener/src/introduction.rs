@@ -61,7 +61,8 @@ impl NotIntroduced {
 }
 
 impl Arrived {
-    /// Reads for whom a trusted balancer connects. The host itself may connect without being one, but for nobody else.
+    /// Reads for whom a trusted balancer connects. The host itself may connect without being one,
+    /// but for nobody else.
     pub(crate) async fn introduce(
         &mut self,
         app: &impl App,

@@ -24,11 +24,13 @@ pub struct Limits {
     pub header_fields: usize,
     /// For a head that has begun; longer is 408.
     pub head_timeout: Duration,
-    /// Between two requests, and for a client that reads nothing of its answer; longer closes the connection.
+    /// Between two requests, and for a client that reads nothing of its answer; longer closes the
+    /// connection.
     pub keep_alive: Duration,
     /// Connections in total; more are answered 503.
     pub connections: usize,
-    /// Whether `connections` is less than the operator wants, because the process may not open enough files.
+    /// Whether `connections` is less than the operator wants, because the process may not open
+    /// enough files.
     pub lowered: bool,
     /// Connections that were refused and are read from for a moment, so that their clients see why.
     pub refusals: usize,
@@ -58,7 +60,8 @@ pub enum WhenFull {
     /// Newcomers are refused.
     #[default]
     Refuse,
-    /// The connection that can be missed best is closed; newcomers are refused only if requests of all are worked on.
+    /// The connection that can be missed best is closed; newcomers are refused only if requests of
+    /// all are worked on.
     Evict,
 }
 
@@ -109,8 +112,9 @@ struct Extra {
 pub(crate) struct Refused(Arc<Places>);
 
 impl Places {
-    /// Places within `limits`. The sockets of ports that refuse newcomers count among the descriptors of clients
-    /// ([`descriptors`]); those of ports that evict have a reserve of their own.
+    /// Places within `limits`. The sockets of ports that refuse newcomers count among the
+    /// descriptors of clients ([`descriptors`]); those of ports that evict have a reserve of their
+    /// own.
     pub fn new(limits: Limits, when_full: WhenFull, metrics: Arc<Metrics>) -> Arc<Self> {
         let (taken, occupants, refusing) = Default::default();
         Arc::new(Self { limits, when_full, metrics, taken, occupants, refusing })

@@ -1,7 +1,8 @@
 //! The connections of a port that makes room for newcomers, and which of them has to leave.
 //!
-//! On the internal port nobody may be kept out by connections that ask for nothing: unfinished heads and handshakes, idle
-//! sockets, answers that nobody reads. Such a connection is evicted; one whose request is being worked on never is.
+//! On the internal port nobody may be kept out by connections that ask for nothing: unfinished
+//! heads and handshakes, idle sockets, answers that nobody reads. Such a connection is evicted; one
+//! whose request is being worked on never is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How long a new connection has for its first request before it can be evicted. Without that, a flood of connections would
-/// evict each other and the operator before any of them is read.
+/// How long a new connection has for its first request before it can be evicted. Without that, a
+/// flood of connections would evict each other and the operator before any of them is read.
 const YOUNG: Duration = Duration::from_millis(10);
 
 /// The connections of one port. As many as the port takes, so a list will do.

@@ -1,4 +1,5 @@
-//! A bounded rate of log lines about what clients do: one a second is enough to know, and no flood fills the log.
+//! A bounded rate of log lines about what clients do: one a second is enough to know, and no flood
+//! fills the log.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;

@@ -31,11 +31,12 @@ impl Origin {
     }
 }
 
-/// Who sent a request, and how. This is all that is believed about a client; logs, limits and services get it from here.
+/// Who sent a request, and how. This is all that is believed about a client; logs, limits and
+/// services get it from here.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The client's address: the one that the connection came from or, where that is a trusted proxy, the one that it tells.
-    /// Port 0 where it tells none.
+    /// The client's address: the one that the connection came from or, where that is a trusted
+    /// proxy, the one that it tells. Port 0 where it tells none.
     pub address: SocketAddr,
     /// The address that the connection came from, by the PROXY protocol where that is on.
     pub hop: SocketAddr,
@@ -47,7 +48,8 @@ pub struct Peer {
     pub trusted: Option<TrustedProxies>,
     /// Whether the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
-    /// Keeps back the rest of an answer: one gate for each socket over HTTP/1, for each stream over HTTP/2. `None` in tests.
+    /// Keeps back the rest of an answer: one gate for each socket over HTTP/1, for each stream over
+    /// HTTP/2. `None` in tests.
     pub gate: Option<Gate>,
 }
 

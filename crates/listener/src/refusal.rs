@@ -22,7 +22,8 @@ use crate::stream::Watched;
 /// After an answer with it, the connection is closed.
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Methods that a server need not know all, but must name where it refuses another (RFC 9110, section 15.5.6).
+/// Methods that a server need not know all, but must name where it refuses another (RFC 9110,
+/// section 15.5.6).
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 static LOG: Pace = Pace::new();
@@ -42,9 +43,9 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     response
 }
 
-/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section 5), or is not what a head
-/// should be; `followed` is what the framing of an HTTP/1 message says. The path of one
-/// that is not refused is in its normal form.
+/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section
+/// 5), or is not what a head should be; `followed` is what the framing of an HTTP/1 message says.
+/// The path of one that is not refused is in its normal form.
 pub(crate) fn of_head<B>(
     request: &mut Request<B>,
     limits: &Limits,
@@ -77,7 +78,8 @@ pub(crate) fn of_head<B>(
 /// normal form of its path.
 fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
     let response = match *request.method() {
-        // It would give back what proxies have added (RFC 9110, section 9.3.8). RIG: without a text.
+        // It would give back what proxies have added (RFC 9110, section 9.3.8). RIG: without a
+        // text.
         Method::TRACE => empty(StatusCode::NOT_IMPLEMENTED),
         Method::CONNECT => {
             let reason = format!("The method {} is not supported.", request.method());
@@ -220,7 +222,8 @@ pub(crate) enum Unreadable {
 }
 
 impl Unreadable {
-    /// What was wrong with a head that hyper would have answered with this status. `is_full`: it has filled the buffer.
+    /// What was wrong with a head that hyper would have answered with this status. `is_full`: it
+    /// has filled the buffer.
     pub(crate) fn new(status: StatusCode, error: hyper::Error, framing: &Framing, is_full: bool) -> Self {
         match status {
             _ if let Some(fault) = framing.fault_of_next() => Self::Ambiguous(fault),
@@ -251,7 +254,8 @@ impl Unreadable {
         }
     }
 
-    /// Sends the answer, after which the connection is to be closed. A client that does not take it at once may not get all.
+    /// Sends the answer, after which the connection is to be closed. A client that does not take it
+    /// at once may not get all.
     pub(crate) async fn send(
         self,
         app: &impl App,

@@ -1,5 +1,5 @@
-//! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and when the last
-//! write was blocked. An application that takes the socket over gets it as it is.
+//! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and
+//! when the last write was blocked. An application that takes the socket over gets it as it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub(crate) struct Seen {
     pub(crate) blocked: AtomicBool,
     /// One before it did.
     pub(crate) written: AtomicBool,
-    /// A request was answered since the driver looked: one that is answered at once is over before it can see it.
+    /// A request was answered since the driver looked: one that is answered at once is over before
+    /// it can see it.
     pub(crate) answered: AtomicBool,
     /// What may be written.
     pub(crate) gate: Gate,
@@ -62,8 +63,8 @@ impl Seen {
         self.asked.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether what is written now is an answer of hyper's own, to a head that it could not parse. It is kept back: it has no
-    /// text, and nothing of what our answers carry.
+    /// Whether what is written now is an answer of hyper's own, to a head that it could not parse.
+    /// It is kept back: it has no text, and nothing of what our answers carry.
     fn is_own(&self, bytes: &[u8]) -> bool {
         if self.writing.load(Ordering::Relaxed)
             || self.asked.load(Ordering::Relaxed) > 0
@@ -125,7 +126,8 @@ impl Watched {
         }
     }
 
-    /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is written to them.
+    /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is
+    /// written to them.
     pub fn into_parts(self) -> (TcpStream, Option<Box<ServerConnection>>) {
         match self.stream {
             Stream::Clear(tcp) => (tcp, None),
@@ -158,8 +160,8 @@ macro_rules! each {
     };
 }
 
-/// Whether a read says that the client sends nothing more. Over TLS it may not have said goodbye: behind a whole request
-/// nothing can have been cut off.
+/// Whether a read says that the client sends nothing more. Over TLS it may not have said goodbye:
+/// behind a whole request nothing can have been cut off.
 fn has_ended(polled: &Poll<io::Result<()>>) -> bool {
     match polled {
         Poll::Ready(Ok(())) => true,
@@ -206,8 +208,8 @@ impl AsyncRead for Watched {
             && has_ended(&polled)
             && framing.as_ref().is_some_and(|framing| framing.is_whole())
         {
-            // hyper would take its client for gone (RFC 9112, section 9.6: it may be the end of its requests alone). The
-            // driver closes when all is answered.
+            // hyper would take its client for gone (RFC 9112, section 9.6: it may be the end of its
+            // requests alone). The driver closes when all is answered.
             drop(guard);
             if seen.is_asked() {
                 seen.half_closed.store(true, Ordering::Relaxed);
@@ -250,7 +252,8 @@ impl AsyncWrite for Watched {
             }
             flushed
         });
-        // hyper flushes when it has written everything: TLS may hold records that the client has no room for.
+        // hyper flushes when it has written everything: TLS may hold records that the client has no
+        // room for.
         seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() && seen.asked.load(Ordering::Relaxed) == 0 {
             seen.writing.store(false, Ordering::Relaxed);

@@ -72,8 +72,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key, which may be an encrypted PKCS#8 one; with warnings of what clients will
-    /// probably not accept.
+    /// Reads a certificate chain and its key, which may be an encrypted PKCS#8 one; with warnings
+    /// of what clients will probably not accept.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
@@ -95,8 +95,9 @@ impl Tls {
         Ok((Self(Arc::new(Identity { files, provider, current, watched })), warnings))
     }
 
-    /// Reads the files again where one has changed, or where it is `forced`. New handshakes use what they hold; open
-    /// connections go on. What cannot be used leaves the old certificate in force. May wait for a disk.
+    /// Reads the files again where one has changed, or where it is `forced`. New handshakes use
+    /// what they hold; open connections go on. What cannot be used leaves the old certificate in
+    /// force. May wait for a disk.
     pub fn refresh(&self, forced: bool) {
         let Identity { files, provider, current, watched } = &*self.0;
         match watched.lock().refresh(forced, || files.read(provider)) {

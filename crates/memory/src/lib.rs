@@ -1,10 +1,13 @@
-//! The bytes that a group of holders keeps in memory, all together, and which of them have to go when they are too many.
+//! The bytes that a group of holders keeps in memory, all together, and which of them have to go
+//! when they are too many.
 //!
-//! Each outbox and each body has a bound of its own. That is no bound for the process, since nobody limits how many clients
-//! are slow at once: so all of them together have one as well, and at that bound the fullest goes first. The room knows
-//! neither connections nor bodies, only how much they hold, and how to make them let go.
+//! Each outbox and each body has a bound of its own. That is no bound for the process, since nobody
+//! limits how many clients are slow at once: so all of them together have one as well, and at that
+//! bound the fullest goes first. The room knows neither connections nor bodies, only how much they
+//! hold, and how to make them let go.
 //!
-//! Bytes that several clients wait for are counted for each of them, though they are in memory once.
+//! Bytes that several clients wait for are counted for each of them, though they are in memory
+//! once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +31,8 @@ type Source = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
 /// The bytes that wait, and their bound.
 pub struct Memory {
     bound: usize,
-    /// Below zero for a moment where less is noted before the more that it follows: both are noted without a lock.
+    /// Below zero for a moment where less is noted before the more that it follows: both are noted
+    /// without a lock.
     waiting: AtomicIsize,
     evicted: AtomicU64,
     /// Those that are too many to be listed here, such as connections.
@@ -70,8 +74,8 @@ impl Memory {
         let _ = self.source.set(Box::new(source));
     }
 
-    /// Notes that somebody holds another number of bytes now. Whoever holds no locks must call [`Memory::make_room`] if this
-    /// returns true: there are too many.
+    /// Notes that somebody holds another number of bytes now. Whoever holds no locks must call
+    /// [`Memory::make_room`] if this returns true: there are too many.
     #[must_use]
     pub fn change(&self, before: usize, after: usize) -> bool {
         let more = after.wrapping_sub(before).cast_signed();
@@ -90,8 +94,9 @@ impl Memory {
         held
     }
 
-    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than evicting them. One caller
-    /// does it at a time; whoever comes meanwhile makes that one look again.
+    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than
+    /// evicting them. One caller does it at a time; whoever comes meanwhile makes that one look
+    /// again.
     pub fn make_room(&self) {
         if self.calls.fetch_add(1, AcqRel) > 0 {
             return;
@@ -153,8 +158,8 @@ impl Held {
         }
     }
 
-    /// Holds more, for a caller that holds a lock which the eviction takes too. Whoever holds no locks must call
-    /// [`Memory::make_room`] if this returns the memory: there are too many bytes.
+    /// Holds more, for a caller that holds a lock which the eviction takes too. Whoever holds no
+    /// locks must call [`Memory::make_room`] if this returns the memory: there are too many bytes.
     #[must_use]
     pub fn add_locked(&self, bytes: usize) -> Option<Arc<Memory>> {
         self.share.bytes.fetch_add(bytes, Relaxed);
@@ -198,7 +203,8 @@ impl Holder for Share {
     }
 
     fn evict(&self) {
-        // At once, though the bytes are freed only when the owner gets to it: otherwise others would go in vain.
+        // At once, though the bytes are freed only when the owner gets to it: otherwise others
+        // would go in vain.
         self.let_go();
         (self.evict)();
     }

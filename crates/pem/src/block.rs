@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// A line outside of blocks that is so long and nothing but Base64 belongs to a block that has lost its first line.
+/// A line outside of blocks that is so long and nothing but Base64 belongs to a block that has lost
+/// its first line.
 const STRAY: usize = 60;
 
 /// Most characters of a label that an error repeats.
@@ -37,7 +38,8 @@ pub(crate) struct Block {
     pub(crate) cipher: Option<String>,
 }
 
-/// Reads all blocks. Text around them explains them (RFC 7468, section 2), as long as it looks like no part of one.
+/// Reads all blocks. Text around them explains them (RFC 7468, section 2), as long as it looks like
+/// no part of one.
 ///
 /// # Errors
 /// A block is damaged or cut off, or a line outside looks like a part of one.

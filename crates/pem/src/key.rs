@@ -41,7 +41,8 @@ const CONVERT: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc makes one that is re
 /// Reads the one private key. Certificates and parameters may stand beside it.
 ///
 /// # Errors
-/// There is none or more than one, a block is damaged, or the key is encrypted and `passphrase` does not open it.
+/// There is none or more than one, a block is damaged, or the key is encrypted and `passphrase`
+/// does not open it.
 pub fn private_key(pem: &[u8], passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyError> {
     let mut found: Option<Block> = None;
     for block in blocks(pem)? {

@@ -1,4 +1,5 @@
-//! Extractors: which fields of an event, and which claims of a token, constraints speak of (RIG: `EXTRACTORS`).
+//! Extractors: which fields of an event, and which claims of a token, constraints speak of (RIG:
+//! `EXTRACTORS`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,8 +16,8 @@ mod parse;
 
 pub use parse::{ExtractorsError, Mistake};
 
-/// The extractors of all event types, which can be replaced at any time. Without any, subscriptions select by event type
-/// alone.
+/// The extractors of all event types, which can be replaced at any time. Without any, subscriptions
+/// select by event type alone.
 #[derive(Default)]
 pub struct Extractors {
     types: ArcSwap<Types>,
@@ -27,8 +28,8 @@ pub struct Extractors {
 /// The fields of each event type.
 pub(crate) type Types = BTreeMap<String, TypeExtractors>;
 
-/// The fields of one event type. A field keeps its position as long as the process runs, because the index files
-/// constraints by it; those that have gone keep theirs too.
+/// The fields of one event type. A field keeps its position as long as the process runs, because
+/// the index files constraints by it; those that have gone keep theirs too.
 pub(crate) struct TypeExtractors {
     fields: Vec<Field>,
     /// Finds the values of all fields in one pass; in the order of `fields`.
@@ -44,8 +45,9 @@ struct Field {
 }
 
 impl Extractors {
-    /// Reads the document: `{eventType: {field: {"stable_field_index": n, "event": {"json_pointer": "/data/name"},
-    /// "jwt": {"json_pointer": "/username"}}}}`. Index and event pointer are required, the indices of a type unique.
+    /// Reads the document: `{eventType: {field: {"stable_field_index": n, "event": {"json_pointer":
+    /// "/data/name"}, "jwt": {"json_pointer": "/username"}}}}`. Index and event pointer are
+    /// required, the indices of a type unique.
     ///
     /// # Errors
     /// All mistakes at once, each with its path. An unknown member is one.
@@ -54,9 +56,10 @@ impl Extractors {
         Ok(Self { types, replacing: Mutex::default() })
     }
 
-    /// Puts those of another document in their place, for events and subscriptions that come from now on. The constraints
-    /// of open subscriptions follow their field by its name: they go by its new pointer, and match nothing while there is
-    /// no such field. Returns the fields that have gone, as `type: field`.
+    /// Puts those of another document in their place, for events and subscriptions that come from
+    /// now on. The constraints of open subscriptions follow their field by its name: they go by its
+    /// new pointer, and match nothing while there is no such field. Returns the fields that have
+    /// gone, as `type: field`.
     ///
     /// # Errors
     /// As [`Self::from_json`]; then nothing changes.
@@ -77,8 +80,9 @@ impl Extractors {
         Ok(gone)
     }
 
-    /// The subscriptions that these claims bring (RIG): for each event type with `jwt` pointers found in them, one that
-    /// demands the values of all those claims. A null claim is none. By event type, in alphabetical order.
+    /// The subscriptions that these claims bring (RIG): for each event type with `jwt` pointers
+    /// found in them, one that demands the values of all those claims. A null claim is none. By
+    /// event type, in alphabetical order.
     pub fn subscriptions_for(&self, claims: &Map<String, Value>) -> Vec<Subscription> {
         let types = self.current();
         if types.values().all(|of_type| of_type.fields.iter().all(|field| field.jwt.is_none())) {
@@ -119,7 +123,8 @@ impl TypeExtractors {
         Self::new(fields)
     }
 
-    /// The position of a field among the values that [`Self::extract`] returns; `None` where there is no such field now.
+    /// The position of a field among the values that [`Self::extract`] returns; `None` where there
+    /// is no such field now.
     pub(crate) fn position(&self, field: &str) -> Option<usize> {
         self.fields.iter().position(|known| known.name == field && known.event.is_some())
     }

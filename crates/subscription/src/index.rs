@@ -22,11 +22,12 @@ pub use interest::Interest;
 
 use of_type::TypeIndex;
 
-/// All subscriptions, by event type, field and value. `S` is what the caller knows a subscriber by; it is cloned under
-/// a lock, so a clone should be cheap and must not call back. It is never dropped under one.
+/// All subscriptions, by event type, field and value. `S` is what the caller knows a subscriber by;
+/// it is cloned under a lock, so a clone should be cheap and must not call back. It is never
+/// dropped under one.
 ///
-/// No lock is held while another is taken, nor while JSON is read. The lock of all types is held for a hash look-up;
-/// each type has a lock of its own.
+/// No lock is held while another is taken, nor while JSON is read. The lock of all types is held
+/// for a hash look-up; each type has a lock of its own.
 pub struct Index<S> {
     extractors: Arc<Extractors>,
     types: RwLock<HashMap<Arc<str>, Arc<TypeIndex<S>>>>,
@@ -46,15 +47,16 @@ impl<S: Clone> Index<S> {
         })
     }
 
-    /// The subscribers of an event, each once, in no order. An event of a type that nobody subscribed to costs a
-    /// look-up; its JSON is read only where somebody waits for a value.
+    /// The subscribers of an event, each once, in no order. An event of a type that nobody
+    /// subscribed to costs a look-up; its JSON is read only where somebody waits for a value.
     pub fn matches(&self, event: &Event) -> Vec<S> {
         let of_type = self.types.read().get(event.event_type()).cloned();
         let Some(of_type) = of_type else { return Vec::new() };
         if let Some(found) = of_type.unconstrained_only() {
             return found;
         }
-        // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after it sees all.
+        // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after
+        // it sees all.
         let values: Vec<Option<Key>> = match self.extractors.current().get(event.event_type()) {
             Some(extractors) => extractors
                 .extract(event.json())

@@ -1,8 +1,9 @@
-//! Who wants which event: extractors, constraints, and the index that leads an event to its subscribers.
+//! Who wants which event: extractors, constraints, and the index that leads an event to its
+//! subscribers.
 //!
-//! The room knows event types, fields of events, claims of tokens, and which values of them somebody waits for. It
-//! knows no connections (a subscriber is whatever the caller puts in), verifies no tokens, asks nobody whether a
-//! subscription is allowed, and does no I/O.
+//! The room knows event types, fields of events, claims of tokens, and which values of them
+//! somebody waits for. It knows no connections (a subscriber is whatever the caller puts in),
+//! verifies no tokens, asks nobody whether a subscription is allowed, and does no I/O.
 
 mod extractors;
 mod index;

@@ -19,13 +19,15 @@ pub const MAX_SUBSCRIPTIONS: usize = 200;
 pub const MAX_CLAUSES: usize = 1000;
 /// Longest event type, in bytes: no event has a longer one.
 pub const MAX_EVENT_TYPE: usize = event::MAX_TYPE;
-/// Longest value of a constraint, in bytes of JSON. Values are ids and names; the index keeps each of them.
+/// Longest value of a constraint, in bytes of JSON. Values are ids and names; the index keeps each
+/// of them.
 pub const MAX_VALUE: usize = 4096;
 
 /// Fields and the values they must all have.
 pub(crate) type Clause = BTreeMap<String, Value>;
 
-/// What a client wants to receive. Serialises as RIG writes it: `{"eventType": …, "oneOf": [{field: value}]}`.
+/// What a client wants to receive. Serialises as RIG writes it: `{"eventType": …, "oneOf": [{field:
+/// value}]}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Subscription {
     #[serde(rename = "eventType")]
@@ -41,13 +43,14 @@ impl Subscription {
         Self { event_type: event_type.to_owned(), one_of }
     }
 
-    /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also taken (RIG): `event_type`, `one_of`,
-    /// `constraints`. The same subscription may come twice.
+    /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also taken (RIG):
+    /// `event_type`, `one_of`, `constraints`. The same subscription may come twice.
     ///
     /// # Errors
-    /// Names the first subscription that is wrong, and what of it. A field that the extractors of the type do not
-    /// define, and a null, match nothing: they are errors, where RIG takes them for "any". So is a member of the
-    /// subscription that nobody knows: a misspelt `oneOf` would match everything.
+    /// Names the first subscription that is wrong, and what of it. A field that the extractors of
+    /// the type do not define, and a null, match nothing: they are errors, where RIG takes them for
+    /// "any". So is a member of the subscription that nobody knows: a misspelt `oneOf` would match
+    /// everything.
     pub fn parse_list(list: &Value, extractors: &Extractors) -> Result<Vec<Self>, SubscriptionError> {
         let list = list.as_array().ok_or(SubscriptionError::NotAList)?;
         if list.len() > MAX_SUBSCRIPTIONS {
@@ -107,7 +110,8 @@ impl Subscription {
 const EVENT_TYPE_NAMES: &[&str] = &["eventType", "event_type"];
 const ONE_OF_NAMES: &[&str] = &["oneOf", "one_of", "constraints"];
 
-/// The member under any of its names; under two of them at once it would be unclear which one counts.
+/// The member under any of its names; under two of them at once it would be unclear which one
+/// counts.
 fn one_name<'v>(members: &'v Map<String, Value>, names: &[&'static str]) -> Result<Option<&'v Value>, Fault> {
     let mut given = names.iter().filter(|name| members.contains_key(**name));
     match (given.next(), given.next()) {

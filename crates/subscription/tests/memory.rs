@@ -1,4 +1,5 @@
-//! What a connection with one value of its own costs in the index. The only test of this file: it measures the process.
+//! What a connection with one value of its own costs in the index. The only test of this file: it
+//! measures the process.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! Binary mode: attributes in `ce-` headers, the body is `data`. What comes out is the event in JSON format, members
-//! sorted by name, as RIG makes it.
+//! Binary mode: attributes in `ce-` headers, the body is `data`. What comes out is the event in
+//! JSON format, members sorted by name, as RIG makes it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ use crate::event::Event;
 use crate::syntax::{MediaType, unquote};
 use crate::version::Version;
 
-/// Attributes of 0.2 and 0.3 that are strings whatever they look like; an extension that looks like JSON is JSON.
+/// Attributes of 0.2 and 0.3 that are strings whatever they look like; an extension that looks like
+/// JSON is JSON.
 const STRINGS: [&str; 8] =
     ["datacontentencoding", "id", "schemaurl", "source", "specversion", "subject", "time", "type"];
 
@@ -107,7 +108,8 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     rest.is_empty().then(|| Cow::Owned(decoded.into_owned()))
 }
 
-/// HTTP binding 0.2, section 3.1.3.2, as RIG reads it: an extension's value is JSON, or else a string.
+/// HTTP binding 0.2, section 3.1.3.2, as RIG reads it: an extension's value is JSON, or else a
+/// string.
 fn lenient<'a>(name: &str, text: &'a str) -> Member<'a> {
     if STRINGS.contains(&name) {
         return Member::Text(text.into());
@@ -115,8 +117,9 @@ fn lenient<'a>(name: &str, text: &'a str) -> Member<'a> {
     serde_json::from_str(text).map_or(Member::Text(text.into()), Member::Json)
 }
 
-/// Nothing, where the body is empty. JSON as it came, where the content type says JSON or says nothing and it is JSON
-/// (the JSON format takes data without a type for JSON). Otherwise a string, and Base64 where it cannot be one.
+/// Nothing, where the body is empty. JSON as it came, where the content type says JSON or says
+/// nothing and it is JSON (the JSON format takes data without a type for JSON). Otherwise a string,
+/// and Base64 where it cannot be one.
 fn add_data<'a>(
     members: &mut Members<'a>,
     version: Version,
@@ -144,8 +147,8 @@ fn add_data<'a>(
     if version == Version::V1_0 {
         members.insert("data_base64", base64);
     } else {
-        // 0.3, section "datacontentencoding". 0.2 has no such attribute: there it is an extension of that name, for
-        // nothing else would tell Base64 from text.
+        // 0.3, section "datacontentencoding". 0.2 has no such attribute: there it is an extension
+        // of that name, for nothing else would tell Base64 from text.
         members.insert("data", base64);
         members.insert("datacontentencoding", Member::Text("base64".into()));
     }

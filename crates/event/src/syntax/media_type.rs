@@ -33,7 +33,8 @@ impl MediaType {
         rest.is_empty().then(|| Self { essence: essence.to_ascii_lowercase(), charset })
     }
 
-    /// `application/json`, `text/json`, or anything with the suffix `+json` (RFC 6839, section 3.1).
+    /// `application/json`, `text/json`, or anything with the suffix `+json` (RFC 6839, section
+    /// 3.1).
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.essence.as_str(), "application/json" | "text/json") || self.essence.ends_with("+json")
     }
@@ -63,8 +64,8 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     Some((name, value, after))
 }
 
-/// The rest of a quoted string after its opening quote (RFC 9110, section 5.6.4): its value, and what follows the
-/// closing quote. None without a closing quote.
+/// The rest of a quoted string after its opening quote (RFC 9110, section 5.6.4): its value, and
+/// what follows the closing quote. None without a closing quote.
 pub(crate) fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = quoted.char_indices();

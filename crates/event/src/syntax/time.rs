@@ -1,4 +1,5 @@
-//! Timestamps: RFC 3339, section 5.6. Only checked, never converted: clients get the text that came in.
+//! Timestamps: RFC 3339, section 5.6. Only checked, never converted: clients get the text that came
+//! in.
 
 /// Is this a `date-time`?
 pub(crate) fn is_time(text: &str) -> bool {

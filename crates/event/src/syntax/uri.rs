@@ -9,13 +9,14 @@ pub(crate) fn is_uri_reference(text: &str) -> bool {
     }
 }
 
-/// Has this a scheme, and is it a URI (section 3)? A fragment is let through, which section 4.3 would not: schemas
-/// are commonly named with one.
+/// Has this a scheme, and is it a URI (section 3)? A fragment is let through, which section 4.3
+/// would not: schemas are commonly named with one.
 pub(crate) fn is_absolute_uri(text: &str) -> bool {
     split_scheme(text).0.is_some() && is_uri_reference(text)
 }
 
-/// A colon before any `/`, `?` or `#` ends a scheme; a relative path must not have one there (section 4.2).
+/// A colon before any `/`, `?` or `#` ends a scheme; a relative path must not have one there
+/// (section 4.2).
 fn split_scheme(text: &str) -> (Option<&str>, &str) {
     match text.find([':', '/', '?', '#']) {
         Some(at) if text.as_bytes()[at] == b':' => (Some(&text[..at]), &text[at + 1..]),

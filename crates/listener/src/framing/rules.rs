@@ -61,8 +61,9 @@ fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<Fault> {
     }
 }
 
-/// Whether that can be a host, with or without a port (RFC 3986, section 3.2.2); `,` and `;` are left out, since some read a
-/// list. Nothing at all is one too: a target without a host has it (RFC 9112, section 3.2).
+/// Whether that can be a host, with or without a port (RFC 3986, section 3.2.2); `,` and `;` are
+/// left out, since some read a list. Nothing at all is one too: a target without a host has it (RFC
+/// 9112, section 3.2).
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),

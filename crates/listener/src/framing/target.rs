@@ -1,6 +1,6 @@
-//! Targets as clients send them: `"`, `<` and `>` stand in many queries as they are, and so do backticks and bytes beyond
-//! ASCII, though RFC 3986 has none of them. The parser would refuse them, so it gets them percent-encoded; a [`RawQuery`]
-//! keeps what the client has sent.
+//! Targets as clients send them: `"`, `<` and `>` stand in many queries as they are, and so do
+//! backticks and bytes beyond ASCII, though RFC 3986 has none of them. The parser would refuse
+//! them, so it gets them percent-encoded; a [`RawQuery`] keeps what the client has sent.
 
 use std::mem::take;
 
@@ -10,8 +10,9 @@ use tokio::io::ReadBuf;
 
 use crate::path::push_triplet;
 
-/// The query of a request as its client has sent it, without the `?`. An extension of a request whose URI has some of it
-/// percent-encoded, because a URI cannot hold it. No byte of it is a space or a control.
+/// The query of a request as its client has sent it, without the `?`. An extension of a request
+/// whose URI has some of it percent-encoded, because a URI cannot hold it. No byte of it is a space
+/// or a control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawQuery(Bytes);
 
@@ -21,7 +22,8 @@ impl RawQuery {
         &self.0
     }
 
-    /// Whether this is the query that the parser was given: what was followed beside it is what it has read.
+    /// Whether this is the query that the parser was given: what was followed beside it is what it
+    /// has read.
     pub(crate) fn is_of(&self, query: Option<&str>) -> bool {
         let mut encoded = Vec::with_capacity(self.0.len() + 16);
         for byte in &self.0 {
@@ -68,11 +70,13 @@ impl Target {
             && memchr3(b'"', b'<', b'>', piece).is_none()
             && memchr(b'`', piece).is_none()
             && piece.is_ascii();
-        // Most lines come whole, and have nothing of that. Another piece looks from its first byte on.
+        // Most lines come whole, and have nothing of that. Another piece looks from its first byte
+        // on.
         if is_plain && piece.ends_with(b"\r") {
             return;
         }
-        // A character of a path may be cut in two where the piece begins or ends; that alone is not wrong.
+        // A character of a path may be cut in two where the piece begins or ends; that alone is not
+        // wrong.
         let is_rest = |byte: &&u8| self.part == Part::Path && (0x80..0xC0).contains(*byte);
         let begin = piece.iter().take(3).take_while(is_rest).count();
         let end = memchr(b'?', piece).unwrap_or(piece.len());
@@ -154,7 +158,8 @@ mod tests {
     use super::*;
     use crate::framing::Framing;
 
-    /// What the parser gets of bytes that come in pieces of so many, into a buffer with so much room.
+    /// What the parser gets of bytes that come in pieces of so many, into a buffer with so much
+    /// room.
     fn parsed(bytes: &[u8], piece: usize, room: usize) -> String {
         follow(&mut Framing::default(), bytes, piece, room)
     }
@@ -215,7 +220,8 @@ mod tests {
     }
 
     proptest! {
-        /// Requests behind one another, each of which may be the next one's beginning in the same piece.
+        /// Requests behind one another, each of which may be the next one's beginning in the same
+        /// piece.
         #[test]
         fn f47_each_head_has_the_query_that_its_client_has_sent(
             queries in prop::collection::vec(query(), 1..6),

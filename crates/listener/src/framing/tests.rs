@@ -6,7 +6,8 @@ use http::{Request, Version};
 use super::rules::fault;
 use super::*;
 
-/// Follows the bytes in pieces of every length; returns how many heads came before the fault, which is the same for all.
+/// Follows the bytes in pieces of every length; returns how many heads came before the fault, which
+/// is the same for all.
 fn followed(bytes: &[u8]) -> (u32, Option<Fault>) {
     let whole = in_pieces(bytes, bytes.len());
     for length in 1..bytes.len() {

@@ -140,8 +140,8 @@ impl Deadline<'_> {
         if restarts {
             self.due = Instant::now() + limit;
         }
-        // The timer may fire before `due`, and is set again then: to reset it for every request would
-        // cost more.
+        // The timer may fire before `due`, and is set again then: to reset it for every request
+        // would cost more.
         if self.due < self.timer.deadline() {
             self.timer.as_mut().reset(self.due);
         }

@@ -21,8 +21,8 @@ pub struct Interest<S> {
 }
 
 impl<S: Clone> Index<S> {
-    /// Enters the subscriptions of a new subscriber. When this returns, every event that matches them finds it; so it
-    /// is until the returned hold is dropped.
+    /// Enters the subscriptions of a new subscriber. When this returns, every event that matches
+    /// them finds it; so it is until the returned hold is dropped.
     pub fn subscribe(self: &Arc<Self>, subscriber: S, subscriptions: &[Subscription]) -> Interest<S> {
         let mut interest = Interest {
             index: self.clone(),
@@ -37,8 +37,9 @@ impl<S: Clone> Index<S> {
 }
 
 impl<S: Clone> Interest<S> {
-    /// Replaces the subscriptions. The types change one after the other, each at once: an event that both the old and
-    /// the new subscriptions match is never missed (d21), and never found twice.
+    /// Replaces the subscriptions. The types change one after the other, each at once: an event
+    /// that both the old and the new subscriptions match is never missed (d21), and never found
+    /// twice.
     pub fn replace(&mut self, subscriptions: &[Subscription]) {
         self.count(subscriptions.len());
         let index = self.index.clone();

@@ -18,12 +18,14 @@ pub(super) struct TypeIndex<S> {
 }
 
 struct Filed<S> {
-    /// Nobody was left, and it is out of the index or about to be: nothing may be filed here any more.
+    /// Nobody was left, and it is out of the index or about to be: nothing may be filed here any
+    /// more.
     retired: bool,
     /// Those that want every event. They have nothing in `by_value`.
     everything: HashMap<Owner, S>,
-    /// Those that want values: for each field, by its position, the values waited for in it; as far as somebody has waited
-    /// for one. The keys are shared with the places, so that a value is kept once.
+    /// Those that want values: for each field, by its position, the values waited for in it; as far
+    /// as somebody has waited for one. The keys are shared with the places, so that a value is kept
+    /// once.
     by_value: Vec<HashMap<Arc<Key>, Bucket<S>>>,
 }
 
@@ -87,8 +89,8 @@ impl<S> TypeIndex<S> {
 }
 
 impl<S: Clone> TypeIndex<S> {
-    /// Puts what is wanted in place of the old entries of the same owner, with no moment between the two (d21). `None`
-    /// where this type has retired: there are no old entries then.
+    /// Puts what is wanted in place of the old entries of the same owner, with no moment between
+    /// the two (d21). `None` where this type has retired: there are no old entries then.
     pub(super) fn exchange<'p>(
         &self,
         owner: Owner,
@@ -150,7 +152,8 @@ impl<S> Filed<S> {
         self.everything.is_empty() && self.by_value.iter().all(HashMap::is_empty)
     }
 
-    /// Files a conjunction under the value that the fewest others want, so that the fewest events come upon it.
+    /// Files a conjunction under the value that the fewest others want, so that the fewest events
+    /// come upon it.
     fn file(&mut self, id: EntryId, subscriber: S, mut clause: Conjunction) -> Place {
         let fields = clause.iter().map(|(field, _)| *field as usize + 1).max().unwrap_or(0);
         if fields > self.by_value.len() {

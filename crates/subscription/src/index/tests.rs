@@ -32,9 +32,9 @@ fn greeting(data: &Value) -> Event {
     event("greeting", data)
 }
 
-/// RIG's extractors and events as they were observed; of its answers, those that are right. It takes unknown fields and
-/// null for "any" (errors here, see `subscription::tests`), finds no objects, and loses event 8, which kills its filter
-/// (d20).
+/// RIG's extractors and events as they were observed; of its answers, those that are right. It
+/// takes unknown fields and null for "any" (errors here, see `subscription::tests`), finds no
+/// objects, and loses event 8, which kills its filter (d20).
 #[test]
 fn rigs_table_of_matches() {
     let events = [
@@ -96,7 +96,8 @@ fn d20_data_of_another_shape_leaves_the_filter_alive() {
     }
 }
 
-/// Refreshing, widening and narrowing: an event that the old and the new subscriptions match is found, once.
+/// Refreshing, widening and narrowing: an event that the old and the new subscriptions match is
+/// found, once.
 #[test]
 fn d21_replacing_leaves_no_gap() {
     let index = Index::new(extractors());
@@ -123,7 +124,8 @@ fn d21_replacing_leaves_no_gap() {
     assert_eq!(index.subscriptions(), 1);
 }
 
-/// Comings and goings make types come and go; a subscriber that has come is found whatever the others do.
+/// Comings and goings make types come and go; a subscriber that has come is found whatever the
+/// others do.
 #[test]
 fn who_subscribed_is_found_while_others_leave() {
     let index = Index::new(extractors());

@@ -48,8 +48,8 @@ pub(super) fn by_type<'s>(
     types
 }
 
-/// `None` where it can match nothing. A constraint that these extractors do not know must not fall away: what is left
-/// would match more than was asked for.
+/// `None` where it can match nothing. A constraint that these extractors do not know must not fall
+/// away: what is left would match more than was asked for.
 fn conjunction(clause: &Clause, event_type: &str, extractors: &Types) -> Option<Conjunction> {
     let fields = extractors.get(event_type)?;
     let mut conjunction = clause

@@ -1,4 +1,5 @@
-//! What can be wrong with a list of subscriptions, in RIG's words where it has some, each with its place.
+//! What can be wrong with a list of subscriptions, in RIG's words where it has some, each with its
+//! place.
 
 use super::{MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE};
 
@@ -30,8 +31,8 @@ pub enum SubscriptionError {
     },
 }
 
-/// What is wrong with one subscription. `clause` counts the members of `oneOf` from 0; names are cut to a readable
-/// length.
+/// What is wrong with one subscription. `clause` counts the members of `oneOf` from 0; names are
+/// cut to a readable length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Not an object.
