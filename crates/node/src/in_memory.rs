@@ -121,17 +121,14 @@ impl Network {
         self.0.changed.notify_waiters();
     }
 
-    /// Takes the next message for a node.
+    /// Takes the next message for a node, which has handled the one before.
     async fn next(&self, name: &NodeName) -> Message {
+        self.change(name, |link| link.busy = false);
         loop {
             let changed = self.0.changed.notified();
-            if let Some(link) = self.0.traffic.lock().links.get_mut(name) {
-                link.busy = false;
-                if let Some(message) = link.take() {
-                    return message;
-                }
+            if let Some(message) = self.0.traffic.lock().links.get_mut(name).and_then(Link::take) {
+                return message;
             }
-            self.0.changed.notify_waiters();
             changed.await;
         }
     }
