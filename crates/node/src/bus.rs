@@ -23,7 +23,7 @@ pub trait Bus: Send + Sync + 'static {
     fn announce(&self, operation: Operation) -> BoxFuture<'_, ()>;
 
     /// Passes what the other nodes send to `node`: events to [`Node::publish`] with
-    /// [`Origin::Peer`](crate::Origin::Peer), operations to [`Node::apply`], receipts to
+    /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::apply`], receipts to
     /// [`Node::receive_receipt`]. Never returns.
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()>;
 }

@@ -19,13 +19,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::bus::{Bus, Offered};
 use crate::lease::Lease;
 use crate::node::{Cluster, Node};
-use crate::publish::Origin;
+use crate::publish::EventOrigin;
 
 /// Connects nodes. Clones are the same network.
 #[derive(Clone)]
-pub struct Network(Arc<Shared>);
+pub struct Network(Arc<Wiring>);
 
-struct Shared {
+struct Wiring {
     traffic: Mutex<Traffic>,
     /// Something has changed that a bus or a test may wait for.
     changed: Notify,
@@ -34,7 +34,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Traffic {
-    links: BTreeMap<NodeName, Link>,
+    inboxes: BTreeMap<NodeName, Inbox>,
     /// The position of the last operation.
     last: u64,
     /// Operations that were announced, and which nodes have acknowledged them.
@@ -45,7 +45,7 @@ struct Traffic {
 
 /// What is on its way to a node.
 #[derive(Default)]
-struct Link {
+struct Inbox {
     queue: VecDeque<Message>,
     /// A message has been taken from the queue, and is being handled.
     busy: bool,
@@ -63,14 +63,14 @@ enum Message {
 impl Default for Network {
     fn default() -> Self {
         let traffic = Mutex::default();
-        Self(Arc::new(Shared { traffic, changed: Notify::new(), began: Instant::now() }))
+        Self(Arc::new(Wiring { traffic, changed: Notify::new(), began: Instant::now() }))
     }
 }
 
 impl Network {
     /// Adds a node of this name, with a lease of this duration.
     pub fn join(&self, name: &NodeName, lease: Duration) -> Cluster {
-        self.0.traffic.lock().links.insert(name.clone(), Link::default());
+        self.0.traffic.lock().inboxes.insert(name.clone(), Inbox::default());
         let began = self.0.began;
         let fence = Fence::new(move || began.elapsed());
         let (network, name) = (self.clone(), name.clone());
@@ -80,29 +80,29 @@ impl Network {
 
     /// Cuts a node off: operations for it wait, events for it are lost, and its lease is not renewed.
     pub fn cut(&self, name: &NodeName) {
-        self.change(name, |link| link.cut = true);
+        self.change(name, |inbox| inbox.cut = true);
     }
 
     /// Connects a node again.
     pub fn connect(&self, name: &NodeName) {
-        self.change(name, |link| link.cut = false);
+        self.change(name, |inbox| inbox.cut = false);
     }
 
     /// Holds back the messages for a node.
     pub fn hold(&self, name: &NodeName) {
-        self.change(name, |link| link.budget = Some(0));
+        self.change(name, |inbox| inbox.budget = Some(0));
     }
 
     /// Lets the next `messages` for a node through; `None`: all, from now on.
     pub fn let_through(&self, name: &NodeName, messages: Option<usize>) {
-        self.change(name, |link| link.budget = messages);
+        self.change(name, |inbox| inbox.budget = messages);
     }
 
     /// Waits until every message that is let through has been handled.
     pub async fn settle(&self) {
         loop {
             let changed = self.0.changed.notified();
-            if self.0.traffic.lock().links.values().all(Link::is_settled) {
+            if self.0.traffic.lock().inboxes.values().all(Inbox::is_settled) {
                 return;
             }
             changed.await;
@@ -114,19 +114,19 @@ impl Network {
         self.0.traffic.lock().offered
     }
 
-    fn change(&self, name: &NodeName, change: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.0.traffic.lock().links.get_mut(name) {
-            change(link);
+    fn change(&self, name: &NodeName, change: impl FnOnce(&mut Inbox)) {
+        if let Some(inbox) = self.0.traffic.lock().inboxes.get_mut(name) {
+            change(inbox);
         }
         self.0.changed.notify_waiters();
     }
 
     /// Takes the next message for a node, which has handled the one before.
     async fn next(&self, name: &NodeName) -> Message {
-        self.change(name, |link| link.busy = false);
+        self.change(name, |inbox| inbox.busy = false);
         loop {
             let changed = self.0.changed.notified();
-            if let Some(message) = self.0.traffic.lock().links.get_mut(name).and_then(Link::take) {
+            if let Some(message) = self.0.traffic.lock().inboxes.get_mut(name).and_then(Inbox::take) {
                 return message;
             }
             changed.await;
@@ -139,7 +139,7 @@ impl Network {
     }
 }
 
-impl Link {
+impl Inbox {
     fn is_settled(&self) -> bool {
         !self.busy && (self.queue.is_empty() || self.cut || self.budget == Some(0))
     }
@@ -165,10 +165,10 @@ impl Bus for MemoryBus {
     fn offer(&self, event: &Event) -> Offered {
         let mut traffic = self.network.0.traffic.lock();
         traffic.offered += 1;
-        let is_cut = traffic.links.get(&self.name).is_none_or(|link| link.cut);
-        for (name, link) in &mut traffic.links {
-            if *name != self.name && !link.cut && !is_cut {
-                link.queue.push_back(Message::Event(event.clone()));
+        let is_cut = traffic.inboxes.get(&self.name).is_none_or(|inbox| inbox.cut);
+        for (name, inbox) in &mut traffic.inboxes {
+            if *name != self.name && !inbox.cut && !is_cut {
+                inbox.queue.push_back(Message::Event(event.clone()));
             }
         }
         drop(traffic);
@@ -180,11 +180,11 @@ impl Bus for MemoryBus {
         let mut traffic = self.network.0.traffic.lock();
         traffic.last += 1;
         let position = Position(traffic.last);
-        let is_cut = traffic.links.get(&self.name).is_none_or(|link| link.cut);
-        for (name, link) in &mut traffic.links {
+        let is_cut = traffic.inboxes.get(&self.name).is_none_or(|inbox| inbox.cut);
+        for (name, inbox) in &mut traffic.inboxes {
             if *name != self.name {
                 let (from, operation) = (self.name.clone(), operation.clone());
-                link.queue.push_back(Message::Operation { position, from, operation });
+                inbox.queue.push_back(Message::Operation { position, from, operation });
             }
         }
         drop(traffic);
@@ -203,7 +203,7 @@ impl Bus for MemoryBus {
         async move {
             loop {
                 match self.network.next(&self.name).await {
-                    Message::Event(event) => _ = node.publish(event, Origin::Peer).await,
+                    Message::Event(event) => _ = node.publish(event, EventOrigin::Peer).await,
                     Message::Operation { position, from, operation } => {
                         self.apply(&node, position, from, operation).await;
                     }
@@ -226,8 +226,8 @@ impl MemoryBus {
         let traffic = self.network.0.traffic.lock();
         let acknowledged = traffic.acknowledged.get(&position);
         let has = |name| acknowledged.is_some_and(|nodes| nodes.contains(name));
-        let mut others = traffic.links.iter().filter(|(name, _)| **name != self.name);
-        others.all(|(name, link)| has(name) || link.cut || link.budget.is_some())
+        let mut others = traffic.inboxes.iter().filter(|(name, _)| **name != self.name);
+        others.all(|(name, inbox)| has(name) || inbox.cut || inbox.budget.is_some())
     }
 
     async fn apply(&self, node: &Node, position: Position, from: NodeName, operation: Operation) {
@@ -236,9 +236,9 @@ impl MemoryBus {
             Operation::Lift { id, .. } => id.clone(),
         };
         match node.apply(operation, position).await {
-            Ok(receipt) => self.network.change(&from, |link| {
+            Ok(receipt) => self.network.change(&from, |inbox| {
                 let from = self.name.clone();
-                link.queue.push_back(Message::Acknowledgement { position, from, id, receipt });
+                inbox.queue.push_back(Message::Acknowledgement { position, from, id, receipt });
             }),
             Err(error) => tracing::error!(%error, "an operation of another node was not recorded"),
         }
@@ -266,7 +266,8 @@ impl Lease for MemoryLease {
                 // Before the node is found to know everything: the lease covers what it knew then.
                 let asked = self.network.0.began.elapsed();
                 let traffic = self.network.0.traffic.lock();
-                if traffic.links.get(&self.name).is_some_and(|link| !link.cut && link.knows_everything()) {
+                if traffic.inboxes.get(&self.name).is_some_and(|inbox| !inbox.cut && inbox.knows_everything())
+                {
                     self.fence.extend(asked + self.duration);
                 }
             }
@@ -275,7 +276,7 @@ impl Lease for MemoryLease {
     }
 }
 
-impl Link {
+impl Inbox {
     fn knows_everything(&self) -> bool {
         !self.busy && !self.queue.iter().any(|message| matches!(message, Message::Operation { .. }))
     }

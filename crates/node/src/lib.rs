@@ -25,6 +25,6 @@ pub use forecast::Forecast;
 pub use lease::Lease;
 pub use listing::{SessionPage, SessionSummary};
 pub use node::{Cluster, Node};
-pub use publish::Origin;
+pub use publish::EventOrigin;
 pub use revoke::{NotRevoked, Outcome};
 pub use tasks::{Stopped, Tasks};

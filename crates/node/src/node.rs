@@ -11,9 +11,9 @@ use crate::lease::Lease;
 
 /// A node of the gateway. Clones are the same node.
 #[derive(Clone)]
-pub struct Node(Arc<Inner>);
+pub struct Node(Arc<Rooms>);
 
-struct Inner {
+struct Rooms {
     sessions: Sessions,
     hub: Arc<Hub>,
     cluster: Option<Cluster>,
@@ -30,7 +30,7 @@ pub struct Cluster {
 impl Node {
     /// Returns a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
-        Self(Arc::new(Inner { sessions, hub, cluster }))
+        Self(Arc::new(Rooms { sessions, hub, cluster }))
     }
 
     /// Returns the name under which this node's receipts are stored.

@@ -10,7 +10,7 @@ use crate::node::Node;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum EventOrigin {
     /// It was published at this node.
     Here,
     /// It was published at another node. It is not offered to the others again.
@@ -27,7 +27,7 @@ impl Node {
         let accepted = submission.accepted();
         TooLarge::check(&submission.events, self.hub().config().max_event_bytes)?;
         for event in submission.events {
-            self.publish(event, Origin::Here).await;
+            self.publish(event, EventOrigin::Here).await;
         }
         Ok(accepted)
     }
@@ -37,8 +37,8 @@ impl Node {
     ///
     /// Waits while too much is under way. The event may still be on its way when this returns; events
     /// that are published one after the other keep their order.
-    pub async fn publish(&self, event: Event, origin: Origin) -> usize {
-        if origin == Origin::Here
+    pub async fn publish(&self, event: Event, origin: EventOrigin) -> usize {
+        if origin == EventOrigin::Here
             && let Some(bus) = self.bus()
             && bus.offer(&event) == Offered::Full
         {

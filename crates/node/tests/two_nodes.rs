@@ -7,7 +7,7 @@ use bytes::Bytes;
 use connection::{Client, Connection, Hub, OpenError, Opening};
 use event::Event;
 use rig_node::in_memory::Network;
-use rig_node::{Admission, Node, Origin, Outcome, Tasks};
+use rig_node::{Admission, EventOrigin, Node, Outcome, Tasks};
 use seal::{Incarnation, Purpose, Seal};
 use session::{Config, Log, MemoryLog, NodeName, Record, Revocation, RevocationId, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
@@ -68,7 +68,7 @@ impl Member {
     }
 
     async fn publish(&self, number: usize) -> usize {
-        self.node.publish(event(number), Origin::Here).await
+        self.node.publish(event(number), EventOrigin::Here).await
     }
 }
 

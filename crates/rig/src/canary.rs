@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use connection::{Connection, Hub};
 use event::Event;
-use node::{Node, Origin, Outcome};
+use node::{EventOrigin, Node, Outcome};
 use serde_json::{Value, json};
 use session::{Revocation, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
@@ -165,7 +165,7 @@ async fn publish(node: &Node, run: &str, begun: &AtomicU64, revoked_at: &AtomicU
     loop {
         let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
         let json = json!({ "specversion": "0.2", "type": EVENT_TYPE, "source": "rig", "id": format!("{run}/{number}") });
-        node.publish(Event::from_json(json.to_string().into())?, Origin::Here).await;
+        node.publish(Event::from_json(json.to_string().into())?, EventOrigin::Here).await;
         if number > revoked_at.load(Ordering::SeqCst).saturating_add(AFTERWARDS) {
             return Ok(());
         }
