@@ -56,7 +56,7 @@ struct CommandLine {
 #[derive(Debug, Args)]
 struct Programs {
     /// The gateway's binary.
-    #[arg(long, global = true, default_value = "target/release/rig")]
+    #[arg(long, global = true, default_value = "target/dist/rig")]
     rig: PathBuf,
     /// The nginx binary; the module nchan is loaded from its modules folder.
     #[arg(long, global = true, default_value = "/usr/sbin/nginx")]

@@ -29,7 +29,7 @@ fn the_tour_shows_what_it_says() {
     let commands = tour()
         .replace("localhost:4000", &gateway.inbound().to_string())
         .replace("localhost:4010", &gateway.internal().to_string())
-        .replace("target/release/rig", &Gateway::binary().to_string_lossy())
+        .replace("target/quick/rig", &Gateway::binary().to_string_lossy())
         .replace(connects, and_waits)
         .replace(service, &and_listens)
         .replace("\"port\":8000", &format!("\"port\":{port}"));

@@ -39,7 +39,7 @@ fn a_user_is_logged_out_everywhere_while_a_tab_watches() {
                  until grep -q subscriptions_set \"$STREAM\"; do kill -0 $!; done";
     let commands = instead(&commands, phone, waits)
         .replace("localhost:4000", &gateway.inbound().to_string())
-        .replace("target/release/rig", &Gateway::binary().to_string_lossy());
+        .replace("target/quick/rig", &Gateway::binary().to_string_lossy());
     for name in ["tab", "stream"] {
         std::fs::write(folder.join(name), "").expect("a temporary file");
     }

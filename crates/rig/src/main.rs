@@ -24,6 +24,7 @@ use settings::{Environment, Flags, Given, Mistakes, Settings};
 use telemetry::print_error;
 
 /// Smaller than the system allocator by a fifth at ten thousand connections.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
