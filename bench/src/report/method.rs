@@ -12,9 +12,9 @@ pub(super) fn section(results: &Results) -> String {
     format!(
         "## How it is measured\n\n\
          ```sh\nscripts/bench --rounds {}   # builds, installs the peers (Debian, npm), then runs this, and `rig-bench proxy`:\n\
-         target/release/rig-bench table --rounds {} --connections {} --many {} --settle {} --starts {} --subscribers {} \
+         target/dist/rig-bench table --rounds {} --connections {} --many {} --settle {} --starts {} --subscribers {} \
          --events {} --subscriptions {} --revoked {} --bystanders {} --in-memory {} --on-disk {} --churn {}{}\n\
-         target/release/rig-bench report   # the page and the plots again, from raw.json\n```\n\n\
+         target/dist/rig-bench report   # the page and the plots again, from raw.json\n```\n\n\
          Single runs: `rig-bench idle`, `start`, `connect`, `fanout`, `sustained`, `filter`, `publish`, `slow`, `revoke`, \
          `sessions`, `journal`, `churn`; `--server` names the system.\n\n\
          - Each run starts a server of its own. The runs of the gateway, nginx and the floor take turns, A B A B; Pushpin and \
