@@ -1,4 +1,5 @@
-//! Clients at little cost: requests are written as they are, of answers only the heads are read, events are counted.
+//! Clients at little cost: requests are written as they are, of answers only the heads are read,
+//! events are counted.
 
 mod crowd;
 mod entrance;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-/// Stands once in every event and nowhere else in what a server sends: not in base64url, UUIDs, chunk sizes, dates,
-/// nor in the length of a WebSocket frame that is [`SIZE`] long.
+/// Stands once in every event and nowhere else in what a server sends: not in base64url, UUIDs,
+/// chunk sizes, dates, nor in the length of a WebSocket frame that is [`SIZE`] long.
 const MARK: u8 = b'^';
 
 /// Bytes of every event.

@@ -1,11 +1,13 @@
-//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside its peers and beside
-//! the floor, a program that makes one write for each delivery and nothing else; the end of a session with thousands of
-//! connections; millions of revocations, in memory and on disk.
+//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside
+//! its peers and beside the floor, a program that makes one write for each delivery and nothing
+//! else; the end of a session with thousands of connections; millions of revocations, in memory and
+//! on disk.
 //!
-//! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of clients at little cost.
-//! Knows nothing of the gateway's inside: what it does is what any client does. Only the filter and the table of
-//! revocations are measured in this process, with those rooms as the libraries that they are. Everything is on the loopback
-//! interface and bounded in count and time; only processes started here are ended.
+//! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of
+//! clients at little cost. Knows nothing of the gateway's inside: what it does is what any client
+//! does. Only the filter and the table of revocations are measured in this process, with those
+//! rooms as the libraries that they are. Everything is on the loopback interface and bounded in
+//! count and time; only processes started here are ended.
 
 mod client;
 mod event;
@@ -84,7 +86,8 @@ enum Transport {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything below but the proxy, repeated and in turns with the peers; written as a page, plots and raw numbers.
+    /// Everything below but the proxy, repeated and in turns with the peers; written as a page,
+    /// plots and raw numbers.
     Table {
         /// The folder for table.md, raw.json and the plots.
         #[arg(long, default_value = "docs/performance")]
@@ -98,8 +101,9 @@ enum Command {
         #[arg(default_value = "docs/performance")]
         out: PathBuf,
     },
-    /// CPU time of a proxied request, in turns with nginx and haproxy before the same service, and the end of a session
-    /// with downloads and upgraded connections; written as proxy.md and proxy.json.
+    /// CPU time of a proxied request, in turns with nginx and haproxy before the same service, and
+    /// the end of a session with downloads and upgraded connections; written as proxy.md and
+    /// proxy.json.
     Proxy {
         /// The folder for both.
         #[arg(long, default_value = "docs/performance")]
@@ -107,8 +111,8 @@ enum Command {
         #[command(flatten)]
         plan: proxy::Plan,
     },
-    /// Measures CPU time, instructions and memory of two builds of the gateway, interleaved; writes beside.md and
-    /// beside.json.
+    /// Measures CPU time, instructions and memory of two builds of the gateway, interleaved; writes
+    /// beside.md and beside.json.
     Beside {
         /// The folder for both.
         #[arg(long, default_value = "docs/performance")]
@@ -128,16 +132,19 @@ enum Command {
     },
     /// CPU time of a connect with a token of its own, and of leaving.
     Connect(connect::Plan),
-    /// CPU time of a delivery: every event goes to all subscribers; the next follows when all have it.
+    /// CPU time of a delivery: every event goes to all subscribers; the next follows when all have
+    /// it.
     Fanout(fanout::Plan),
-    /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes them.
+    /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes
+    /// them.
     Sustained(sustained::Plan),
     /// CPU time to find the one subscriber of an event among many that constrain the same field.
     Filter {
         #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         subscriptions: u64,
     },
-    /// CPU time of an event that nobody waits for: every publisher sends the next when its last is answered.
+    /// CPU time of an event that nobody waits for: every publisher sends the next when its last is
+    /// answered.
     Publish(publish::Plan),
     /// What some readers that are too slow do to all others.
     Slow(slow::Plan),

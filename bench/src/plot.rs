@@ -1,7 +1,8 @@
 //! Plots as SVG: lines over a number, and bars with their names.
 //!
-//! Knows how a chart looks, nothing of what is measured. The same values give the same bytes. Text is set in the
-//! reader's own sans-serif font, so its width is not known here: there is room for a wide one.
+//! Knows how a chart looks, nothing of what is measured. The same values give the same bytes. Text
+//! is set in the reader's own sans-serif font, so its width is not known here: there is room for a
+//! wide one.
 
 mod bars;
 mod frame;

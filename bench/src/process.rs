@@ -150,8 +150,8 @@ fn field(status: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Field of that number as proc_pid_stat(5) counts them, from the fourth on. The second is a name in parentheses that
-/// may hold anything.
+/// Field of that number as proc_pid_stat(5) counts them, from the fourth on. The second is a name
+/// in parentheses that may hold anything.
 fn stat_field(stat: &str, number: usize) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(number - 3)?.parse().ok()

@@ -147,7 +147,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    /// Where it says how many clients it has; of the gateway, its internal port; of Pushpin, its control port.
+    /// Where it says how many clients it has; of the gateway, its internal port; of Pushpin, its
+    /// control port.
     pub(crate) status: SocketAddr,
 }
 
@@ -167,7 +168,8 @@ impl Door {
     pub(crate) fn request(self, path: &str) -> Vec<u8> {
         let headers = match self.transport {
             Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
-            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it always.
+            // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it
+            // always.
             Transport::Ws => {
                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

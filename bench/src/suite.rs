@@ -1,4 +1,5 @@
-//! The whole measurement: all scenarios, repeated, the systems in turns; then the page and the plots.
+//! The whole measurement: all scenarios, repeated, the systems in turns; then the page and the
+//! plots.
 
 use std::fs;
 use std::path::Path;

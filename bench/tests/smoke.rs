@@ -1,5 +1,5 @@
-//! The benchmark itself: some seconds of every scenario, with the gateway and the floor alone; and the page that is in
-//! the documents.
+//! The benchmark itself: some seconds of every scenario, with the gateway and the floor alone; and
+//! the page that is in the documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A definition of an API, or a list of them: each is taken, or refused with faults that name their places in short
-//! texts; one that is taken is shown as one that means the same.
+//! A definition of an API, or a list of them: each is taken, or refused with faults that name their
+//! places in short texts; one that is taken is shown as one that means the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! The first bytes of a connection from a balancer: nothing of what follows the header is read, what was read is the same
-//! header again, and less of it is none.
+//! The first bytes of a connection from a balancer: nothing of what follows the header is read,
+//! what was read is the same header again, and less of it is none.
 #![no_main]
 
 use std::pin::pin;

@@ -1,6 +1,6 @@
-//! A path on the first line, patterns after it, each with its replacement behind a space: each is taken, or refused in
-//! one short line; the endpoint that is found is one that matches, and none is found only where none matches; whoever
-//! decodes the path finds the same.
+//! A path on the first line, patterns after it, each with its replacement behind a space: each is
+//! taken, or refused in one short line; the endpoint that is found is one that matches, and none is
+//! found only where none matches; whoever decodes the path finds the same.
 #![no_main]
 
 use http::Method;

@@ -1,5 +1,6 @@
-//! A document of extractors on the first line, a list of subscriptions after it: each is taken, or refused in a short
-//! text; a list that is taken is written as one that means the same, can be filed, and leaves nothing behind.
+//! A document of extractors on the first line, a list of subscriptions after it: each is taken, or
+//! refused in a short text; a list that is taken is written as one that means the same, can be
+//! filed, and leaves nothing behind.
 #![no_main]
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Any text as a token, with keys of every kind: it opens nothing. Then a header on the first line and claims after it,
-//! under a good signature: what is accepted has the pinned algorithm and time left, and names a session or says why not.
+//! Any text as a token, with keys of every kind: it opens nothing. Then a header on the first line
+//! and claims after it, under a good signature: what is accepted has the pinned algorithm and time
+//! left, and names a session or says why not.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
-//! What a WebSocket client sends after the handshake: the first byte says in which pieces it arrives. However it is cut,
-//! the same messages come of it, the answers are no longer than what was sent and a close frame, and it ends with one of
-//! the codes of RFC 6455.
+//! What a WebSocket client sends after the handshake: the first byte says in which pieces it
+//! arrives. However it is cut, the same messages come of it, the answers are no longer than what
+//! was sent and a close frame, and it ends with one of the codes of RFC 6455.
 #![no_main]
 
 use connection::websocket::{Incoming, Protocol, ProtocolError};

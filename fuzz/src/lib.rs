@@ -5,14 +5,15 @@ use tikv_jemalloc_ctl::thread;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Bytes that may be allocated for a byte of input, freed ones included. JSON as `Value` in a growing list takes some
-/// hundred; what grows with the square of its input is beyond at a few KiB.
+/// Bytes that may be allocated for a byte of input, freed ones included. JSON as `Value` in a
+/// growing list takes some hundred; what grows with the square of its input is beyond at a few KiB.
 const FOR_EACH_BYTE: u64 = 2048;
 
 /// Bytes that may be allocated for no input at all.
 const FOR_ANY_INPUT: u64 = 256 << 10;
 
-/// Does the work of an input, and fails where it allocates more than in proportion to the input's length.
+/// Does the work of an input, and fails where it allocates more than in proportion to the input's
+/// length.
 ///
 /// # Panics
 /// Where it does.

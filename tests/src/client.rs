@@ -181,10 +181,11 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
-    /// The answer in one line: status, the headers a client can build on in alphabetical order, body.
+    /// The answer in one line: status, the headers a client can build on in alphabetical order,
+    /// body.
     ///
-    /// Not shown: `cache-control` where it says what it says on every answer that is good for a moment only, and
-    /// `connection` where it says nothing of upgrades.
+    /// Not shown: `cache-control` where it says what it says on every answer that is good for a
+    /// moment only, and `connection` where it says nothing of upgrades.
     pub fn shown(&self) -> String {
         let mut headers: Vec<_> = self
             .headers
@@ -207,8 +208,8 @@ impl Response {
     }
 }
 
-/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, where [`trailers`] follow, or where the
-/// stream breaks off.
+/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, where [`trailers`]
+/// follow, or where the stream breaks off.
 pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
     let size = wire.until(b"\r\n")?;
     let size = std::str::from_utf8(&size).expect("a chunk size").trim();
@@ -221,7 +222,8 @@ pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
     Some(data)
 }
 
-/// The fields after the last chunk, names in lower case, and the empty line after them; nothing where the stream breaks off.
+/// The fields after the last chunk, names in lower case, and the empty line after them; nothing
+/// where the stream breaks off.
 pub(crate) fn trailers(wire: &mut Wire) -> Option<Vec<(String, String)>> {
     let mut trailers = Vec::new();
     loop {

@@ -57,7 +57,8 @@ impl Gateway {
         Self::start_command(Command::new(Self::binary()), settings)
     }
 
-    /// Starts a gateway that may open no more than so many files and sockets, with [`KEY`] as its secret.
+    /// Starts a gateway that may open no more than so many files and sockets, with [`KEY`] as its
+    /// secret.
     ///
     /// # Panics
     /// Where it does not come up.
@@ -67,7 +68,8 @@ impl Gateway {
         Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
     }
 
-    /// Starts a gateway by another program: its arguments, to which the gateway's path is added. With [`KEY`] as its secret.
+    /// Starts a gateway by another program: its arguments, to which the gateway's path is added.
+    /// With [`KEY`] as its secret.
     ///
     /// # Panics
     /// Where it does not come up.
@@ -134,7 +136,8 @@ impl Gateway {
         self.ports["internal"]
     }
 
-    /// A port by the name under which it is announced: `inbound`, `internal`, `inbound_tls`, `internal_tls`.
+    /// A port by the name under which it is announced: `inbound`, `internal`, `inbound_tls`,
+    /// `internal_tls`.
     ///
     /// # Panics
     /// Where it is not open.

@@ -1,4 +1,5 @@
-//! HTTP/2 by prior knowledge (RFC 9113), frame by frame: header lists go out exactly as the test wrote them.
+//! HTTP/2 by prior knowledge (RFC 9113), frame by frame: header lists go out exactly as the test
+//! wrote them.
 
 pub mod raw;
 
@@ -31,8 +32,8 @@ impl Http2 {
         http2
     }
 
-    /// Sends a request with these header fields, pseudo-headers too, and what comes of it in words: the status, `RESET` or
-    /// `GOAWAY`.
+    /// Sends a request with these header fields, pseudo-headers too, and what comes of it in words:
+    /// the status, `RESET` or `GOAWAY`.
     pub fn ask(&mut self, fields: &[(&str, &str)], body: Option<&str>) -> String {
         let mut block = Vec::new();
         for (name, value) in fields {
@@ -89,8 +90,8 @@ fn string(block: &mut Vec<u8>, text: &str) {
     block.extend(bytes);
 }
 
-/// The status at the beginning of a header block: one of the static table (RFC 7541, appendix A), or a literal with an
-/// indexed name.
+/// The status at the beginning of a header block: one of the static table (RFC 7541, appendix A),
+/// or a literal with an indexed name.
 fn status(block: &[u8]) -> String {
     match block {
         // Servers may first say how large their table is.

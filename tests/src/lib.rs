@@ -1,7 +1,9 @@
-//! The harness of the black-box tests: it starts the gateway's binary on free ports and speaks to it byte by byte.
+//! The harness of the black-box tests: it starts the gateway's binary on free ports and speaks to
+//! it byte by byte.
 //!
-//! It knows the protocols from outside only: nothing of the gateway's code is used here, so a mistake there cannot hide
-//! behind the same mistake here. Everything blocks, with a deadline; a test is one thread that tells a story.
+//! It knows the protocols from outside only: nothing of the gateway's code is used here, so a
+//! mistake there cannot hide behind the same mistake here. Everything blocks, with a deadline; a
+//! test is one thread that tells a story.
 
 mod apis;
 mod client;

@@ -59,7 +59,8 @@ impl LongPolling {
         response
     }
 
-    /// Polls twice, for the first two events, and returns the connection token that the first one carries.
+    /// Polls twice, for the first two events, and returns the connection token that the first one
+    /// carries.
     ///
     /// # Panics
     /// Where they do not come.

@@ -10,8 +10,8 @@ use crate::wire::DEADLINE;
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Starts it and waits until it listens there. `None` if it ends before, for instance because another program has
-    /// taken the port.
+    /// Starts it and waits until it listens there. `None` if it ends before, for instance because
+    /// another program has taken the port.
     ///
     /// # Panics
     /// Where it is not installed; Debian has servers in `/usr/sbin`, which is searched too.

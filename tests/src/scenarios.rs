@@ -14,7 +14,8 @@ pub struct Scenarios {
 }
 
 impl Scenarios {
-    /// Compares an answer, with ids, times and connection tokens redacted. `…` in the expectation stands for any text.
+    /// Compares an answer, with ids, times and connection tokens redacted. `…` in the expectation
+    /// stands for any text.
     pub fn check(&mut self, name: &str, response: &Response, expected: impl AsRef<str>) {
         self.check_text(name, &response.shown(), expected);
     }
@@ -58,7 +59,8 @@ static REDACTIONS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
     ]
 });
 
-/// The text with what differs from run to run replaced: UUIDs, RIG's times, connection tokens, cursors.
+/// The text with what differs from run to run replaced: UUIDs, RIG's times, connection tokens,
+/// cursors.
 pub fn redacted(text: &str) -> String {
     REDACTIONS
         .iter()

@@ -51,7 +51,8 @@ impl Sse {
         Ok(Self { wire, head, text: String::new(), ended: false })
     }
 
-    /// The next event or comment as it is on the wire, without the empty line; nothing after an orderly end.
+    /// The next event or comment as it is on the wire, without the empty line; nothing after an
+    /// orderly end.
     ///
     /// # Panics
     /// Where the stream breaks off in the middle.

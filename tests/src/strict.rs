@@ -1,6 +1,8 @@
-//! Requests as a service must see them: by the letter of RFC 9112, with nothing that another could read in another way.
+//! Requests as a service must see them: by the letter of RFC 9112, with nothing that another could
+//! read in another way.
 
-/// The requests that these bytes are, read by the letter; an error where one of them could be read in another way.
+/// The requests that these bytes are, read by the letter; an error where one of them could be read
+/// in another way.
 ///
 /// # Errors
 /// What is wrong with them.

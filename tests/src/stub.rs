@@ -1,4 +1,5 @@
-//! A service that the gateway asks: it tells the test what it was asked and answers when the test says what.
+//! A service that the gateway asks: it tells the test what it was asked and answers when the test
+//! says what.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};

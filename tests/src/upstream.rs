@@ -1,4 +1,5 @@
-//! Services behind the proxy: one that tells what it was asked, and one that misbehaves as the test wants.
+//! Services behind the proxy: one that tells what it was asked, and one that misbehaves as the test
+//! wants.
 
 mod echo;
 mod raw;
@@ -16,10 +17,10 @@ use crate::wire::{DEADLINE, Wire};
 
 /// A service that answers each request with what it has seen of it, as JSON.
 ///
-/// The last parts of a path ask for more: `/status/NNN` for a status, `/redirect` for a `Location`, `/empty` for a 204,
-/// `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for so many bytes, `/endless` for a
-/// word every 20 ms, `/slow` for no answer at all, and
-/// `/upgrade` for a 101 after which all bytes come back.
+/// The last parts of a path ask for more: `/status/NNN` for a status, `/redirect` for a `Location`,
+/// `/empty` for a 204, `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for so
+/// many bytes, `/endless` for a word every 20 ms, `/slow` for no answer at all, and `/upgrade` for
+/// a 101 after which all bytes come back.
 pub struct Upstream {
     address: SocketAddr,
     received: Receiver<Received>,
@@ -126,7 +127,8 @@ impl Received {
         Some(Self { method, target, headers, body: Vec::new(), trailers: Vec::new() })
     }
 
-    /// Reads the body that the head announces: nothing where there are two ways to read it (RFC 9112, section 6.3).
+    /// Reads the body that the head announces: nothing where there are two ways to read it (RFC
+    /// 9112, section 6.3).
     pub fn read_body(&mut self, wire: &mut Wire) -> Option<()> {
         if self.all("transfer-encoding").chain(self.all("content-length")).nth(1).is_some() {
             return None;

@@ -147,7 +147,8 @@ impl WebSocket {
         self.wire.send(frame.bytes());
     }
 
-    /// The next frame in words, redacted: `TEXT …`, `PING …`, `CLOSE 1000 …`; `END` where the socket is closed.
+    /// The next frame in words, redacted: `TEXT …`, `PING …`, `CLOSE 1000 …`; `END` where the
+    /// socket is closed.
     ///
     /// # Panics
     /// Where the frame is one that a server must not send (RFC 6455, section 5.1).

@@ -104,7 +104,8 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).ok()
     }
 
-    /// Sends zeros until the peer takes none for half a second, or so many were sent; returns how many it took.
+    /// Sends zeros until the peer takes none for half a second, or so many were sent; returns how
+    /// many it took.
     ///
     /// # Panics
     /// Where the socket refuses its options.
@@ -129,7 +130,8 @@ impl Wire {
         socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// Sends these bytes again and again until none has gone out for so long, or the peer has hung up; how many went out.
+    /// Sends these bytes again and again until none has gone out for so long, or the peer has hung
+    /// up; how many went out.
     ///
     /// # Panics
     /// Where the socket refuses its options.
@@ -148,7 +150,8 @@ impl Wire {
         drop(self.stream.shutdown(Shutdown::Write));
     }
 
-    /// From here on, all that is read has to come before this moment, however many reads that takes.
+    /// From here on, all that is read has to come before this moment, however many reads that
+    /// takes.
     #[must_use]
     pub fn ends_by(self, end: Instant) -> Self {
         Self { end: Some(end), ..self }
@@ -230,7 +233,8 @@ impl Wire {
         n - left
     }
 
-    /// All that comes until the peer closes; [`Self::ends_by`] bounds it where the peer may go on without end.
+    /// All that comes until the peer closes; [`Self::ends_by`] bounds it where the peer may go on
+    /// without end.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.buffer)

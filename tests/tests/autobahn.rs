@@ -1,4 +1,5 @@
-//! The Autobahn cases of WebSocket conformance, run by kosoku against an echo server over the gateway's own protocol.
+//! The Autobahn cases of WebSocket conformance, run by kosoku against an echo server over the
+//! gateway's own protocol.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,8 @@ fn no_case_fails() {
     assert!(of("OK").len() >= 240, "{} cases passed", of("OK").len());
 }
 
-/// Sections 12 and 13 try permessage-deflate (RFC 7692); twelve of their cases fail by a mistake of kosoku's own.
+/// Sections 12 and 13 try permessage-deflate (RFC 7692); twelve of their cases fail by a mistake of
+/// kosoku's own.
 fn is_of_compression(id: &str) -> bool {
     id.starts_with("12.") || id.starts_with("13.")
 }

@@ -149,7 +149,8 @@ fn twice_is_as_good_as_once() {
     assert_eq!(gateway.ask(&request).status, 400);
 }
 
-/// What the kernel has taken is on its way; what the gateway still has of the answer must stay with it.
+/// What the kernel has taken is on its way; what the gateway still has of the answer must stay with
+/// it.
 #[test]
 fn a_slow_reader_of_a_poll_gets_no_more_of_it_after_the_kill() {
     let gateway = Gateway::start(&[("OUTBOX_BYTES", "64MiB")]);
@@ -168,7 +169,8 @@ fn a_slow_reader_of_a_poll_gets_no_more_of_it_after_the_kill() {
     let body = r#"{"session": "s1", "validityInSeconds": 7200}"#;
     let receipt = gateway.ask_internal(&Request::post_json("/v4/revocations", body));
     assert_eq!(receipt.json()["requestsCut"], 1, "{}", receipt.text());
-    // The largest send buffer of a socket, by default, and what it takes on the other side, are far below.
+    // The largest send buffer of a socket, by default, and what it takes on the other side, are far
+    // below.
     let got = slow.rest().len();
     assert!(got < 12_000_000, "{got} bytes");
     fast.send(client.request().bytes(gateway.inbound()));

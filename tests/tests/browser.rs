@@ -1,4 +1,5 @@
-//! A real browser, cross-origin: the page is in `tests/browser`, its packages come with `npm ci` (scripts/test).
+//! A real browser, cross-origin: the page is in `tests/browser`, its packages come with `npm ci`
+//! (scripts/test).
 
 use std::path::Path;
 use std::process::Command;
@@ -46,8 +47,8 @@ fn a_page_of_another_origin_connects_receives_and_is_thrown_out() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The lines of one transport, with the message of the subscription before that of its effect: an answer and an event
-/// come on two sockets.
+/// The lines of one transport, with the message of the subscription before that of its effect: an
+/// answer and an event come on two sockets.
 fn ordered(lines: &str, transport: &str) -> String {
     let mut lines: Vec<_> =
         lines.lines().filter(|line| line.starts_with(&format!("{transport}: "))).collect();

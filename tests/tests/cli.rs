@@ -1,4 +1,5 @@
-//! The command line of an operator: `rig sessions`, `session`, `revoke`, `lift`, `revocations`, `completions`.
+//! The command line of an operator: `rig sessions`, `session`, `revoke`, `lift`, `revocations`,
+//! `completions`.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -29,7 +29,8 @@ fn checked(variables: &[(&str, &str)]) -> (bool, String) {
     (output.status.success(), told(&output))
 }
 
-/// An open endpoint of a definition, which a second member of its name closes, or the other way round.
+/// An open endpoint of a definition, which a second member of its name closes, or the other way
+/// round.
 const TWICE: &str = r#"{"id":"b","name":"n","auth_type":"jwt","auth":{"use_header":true,"header_name":"Authorization"},
 "version_data":{"default":{"endpoints":[{"id":"e","path_regex":"/e","method":"GET","secured":true,"secur\u0065d":false}]}},
 "proxy":{"target_url":"http://127.0.0.1","port":5555}}"#;

@@ -1,4 +1,5 @@
-//! Several credentials in one request, and those of others beside ours: what was verified is what counts.
+//! Several credentials in one request, and those of others beside ours: what was verified is what
+//! counts.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -13,7 +14,8 @@ fn forged() -> String {
     signed(&claims("admin", "admin"), Algorithm::HS256, &key)
 }
 
-/// A service behind `/secure`, with this `auth`, and a gateway whose own tokens may come in the cookie `token`.
+/// A service behind `/secure`, with this `auth`, and a gateway whose own tokens may come in the
+/// cookie `token`.
 fn behind(auth: Value, endpoint: Value) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let mut secured = json!({"id": "s", "path_regex": "/secure", "method": "GET", "secured": true});

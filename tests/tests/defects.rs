@@ -1,5 +1,5 @@
-//! The defects of RIG 3.0.0 that a client or an operator can see, each under its number: sessions, subscriptions, bounds.
-//! `defects_of_access.rs` has those of tokens and of the internal port.
+//! The defects of RIG 3.0.0 that a client or an operator can see, each under its number: sessions,
+//! subscriptions, bounds. `defects_of_access.rs` has those of tokens and of the internal port.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -262,8 +262,8 @@ fn d10_a_parked_poll_of_a_killed_session_is_answered_at_once() {
     killed_while_parked(&gateway, 2);
 }
 
-/// Kills a session while so many polls of it are parked; returns the client that polled. A poll may also come after the
-/// kill, and is told so: then the next session is tried.
+/// Kills a session while so many polls of it are parked; returns the client that polled. A poll may
+/// also come after the kill, and is told so: then the next session is tried.
 fn killed_while_parked(gateway: &Gateway, count: usize) -> LongPolling {
     for round in 0..50 {
         let session = format!("s{round}");

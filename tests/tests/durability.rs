@@ -1,4 +1,5 @@
-//! What was revoked stays revoked: over a restart, over `kill -9` at any instant, whatever the time of day says.
+//! What was revoked stays revoked: over a restart, over `kill -9` at any instant, whatever the time
+//! of day says.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -67,7 +68,8 @@ fn is_acknowledged(gateway: &Gateway, name: &str) -> bool {
     answered.is_ok() && &status == b"HTTP/1.1 201"
 }
 
-/// Revokes sessions from several sockets until the gateway is dead; returns those that were acknowledged.
+/// Revokes sessions from several sockets until the gateway is dead; returns those that were
+/// acknowledged.
 fn revoke_until(gateway: &Gateway, round: u32, acknowledged: u64) -> Vec<String> {
     let enough = AtomicBool::new(false);
     let count = AtomicU64::new(0);
@@ -105,7 +107,8 @@ fn d07_kill_9_at_any_instant_loses_no_acknowledged_revocation() {
     let mut checked = 0;
     for round in 0..300 {
         let mut gateway = Gateway::start(&settings);
-        // The first thing that is accepted: one of the round before. Then all of that round, and some of all others.
+        // The first thing that is accepted: one of the round before. Then all of that round, and
+        // some of all others.
         let (old, last) = acknowledged.split_at(acknowledged.len().saturating_sub(20));
         for name in last.iter().rev() {
             assert!(is_refused(&gateway, name), "round {round}: {name} was acknowledged and is forgotten");
@@ -225,7 +228,8 @@ fn on_a_full_disk_the_session_is_out_and_the_caller_knows_that_it_may_not_last()
     }
 }
 
-/// What nobody can look up later was not done: a revocation is acknowledged with its line in the audit log, or not at all.
+/// What nobody can look up later was not done: a revocation is acknowledged with its line in the
+/// audit log, or not at all.
 #[test]
 fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
     let folder = Folder::new();
@@ -237,7 +241,8 @@ fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
         let body = json!({ "session": session, "id": session, "validityInSeconds": 600, "reason": reason });
         gateway.ask_internal(&Request::post_json("/v4/revocations", body.to_string()))
     };
-    // Each is lifted again, so that the revocation log uses its pages again, and the audit log grows alone.
+    // Each is lifted again, so that the revocation log uses its pages again, and the audit log
+    // grows alone.
     let refused = (0..400).find_map(|n| match revoke(n) {
         answer if answer.status == 201 => {
             let lifted = gateway.ask_internal(&Request::new("DELETE", format!("/v4/revocations/s{n}")));

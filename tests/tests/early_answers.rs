@@ -27,7 +27,8 @@ fetch(url, { method, body, headers: { "content-type": type, authorization: "Bear
   .catch((error) => console.log(String(error.cause ?? error)));
 "#;
 
-/// The same over HTTP/2. Node itself resets a stream where more than `maxSessionMemory` waits to be sent.
+/// The same over HTTP/2. Node itself resets a stream where more than `maxSessionMemory` waits to be
+/// sent.
 const NODE_HTTP2: &str = r#"
 const [url, type] = process.argv.slice(1);
 const { origin, pathname } = new URL(url);
@@ -100,8 +101,8 @@ fn early() -> SocketAddr {
     address
 }
 
-/// A service that answers as soon as it has seen the head of a request, and closes with the rest unread: the system
-/// resets the connection then.
+/// A service that answers as soon as it has seen the head of a request, and closes with the rest
+/// unread: the system resets the connection then.
 fn impatient() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -223,7 +224,8 @@ fn f08_node_sees_why_its_body_is_refused_over_http2() {
     }
 }
 
-/// What is left of the body is read first: some clients discard the answer where RST_STREAM follows it.
+/// What is left of the body is read first: some clients discard the answer where RST_STREAM follows
+/// it.
 #[test]
 fn f08_over_http2_the_rest_of_a_body_is_read_and_the_stream_ends_without_a_reset() {
     let place = Place::new();
@@ -235,7 +237,8 @@ fn f08_over_http2_the_rest_of_a_body_is_read_and_the_stream_ends_without_a_reset
             client.data(1, FRAME);
         }
         client.frame(kind::DATA, flag::END_STREAM, 1, []);
-        // The stream is closed by both sides, so a reset would have come before the answer to the PING.
+        // The stream is closed by both sides, so a reset would have come before the answer to the
+        // PING.
         let outcome = client.outcome(&[1]);
         assert_eq!((outcome.alive, &outcome.resets[..], outcome.goaway), (true, &[][..], None), "{path}");
     }

@@ -27,7 +27,8 @@ fn of_length(length: usize) -> String {
     greeting("1", &"x".repeat(length - greeting("1", "").len()))
 }
 
-/// The bytes of JSON of a greeting on one line that takes `limit` bytes as an event of a chunked stream.
+/// The bytes of JSON of a greeting on one line that takes `limit` bytes as an event of a chunked
+/// stream.
 fn longest(limit: usize) -> usize {
     let chunk = |json: usize| {
         let body = "event: greeting\ndata: \n\n".len() + json;

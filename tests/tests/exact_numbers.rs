@@ -1,5 +1,5 @@
-//! Numbers are compared by value and exactly: in constraints, in the claims that bring subscriptions, and in those that
-//! an endpoint requires. They are shown as they were written.
+//! Numbers are compared by value and exactly: in constraints, in the claims that bring
+//! subscriptions, and in those that an endpoint requires. They are shown as they were written.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,5 @@
-//! Files that settings name and that change while the gateway runs: extractors, and what is no file any more.
+//! Files that settings name and that change while the gateway runs: extractors, and what is no file
+//! any more.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Clients that end their sending side behind their requests, and wait for the answers (`nc -N`, some HTTP/1.0 clients).
+//! Clients that end their sending side behind their requests, and wait for the answers (`nc -N`,
+//! some HTTP/1.0 clients).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,4 +1,5 @@
-//! What a killed session can still receive and send over HTTP/2, whatever its client does about windows and its socket.
+//! What a killed session can still receive and send over HTTP/2, whatever its client does about
+//! windows and its socket.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -7,8 +8,8 @@ use serde_json::json;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-/// A client over HTTP/2 that takes no bytes cannot keep what its session has begun: neither its stream, nor what it sends to
-/// the service.
+/// A client over HTTP/2 that takes no bytes cannot keep what its session has begun: neither its
+/// stream, nor what it sends to the service.
 #[test]
 fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
     for http2 in [true, false] {
@@ -51,7 +52,8 @@ fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
     }
 }
 
-/// An answer that comes to the gateway in one piece goes to h2 in small ones: what it has not taken can be kept back.
+/// An answer that comes to the gateway in one piece goes to h2 in small ones: what it has not taken
+/// can be kept back.
 #[test]
 fn f03_a_whole_answer_is_cut_while_its_client_takes_little() {
     let service = RawUpstream::by_hand();
@@ -123,8 +125,8 @@ fn f03_the_answer_to_a_poll_is_cut_while_its_client_takes_little() {
     is_cut(&gateway, client);
 }
 
-/// The socket is full, and the client does not read: of what it is sent then, h2 takes no more than the piece that it writes
-/// and the next one. What waits in the outbox goes with the session.
+/// The socket is full, and the client does not read: of what it is sent then, h2 takes no more than
+/// the piece that it writes and the next one. What waits in the outbox goes with the session.
 #[test]
 fn f03_a_client_that_does_not_read_gets_at_most_two_events_behind_the_kill() {
     const EVENTS: usize = 20;

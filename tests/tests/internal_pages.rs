@@ -34,7 +34,8 @@ impl Ways {
         Self { gateway, _certificate: folder, ways }
     }
 
-    /// Status and body of the same request on each of the ways. `{own}` in an argument is the origin of the port.
+    /// Status and body of the same request on each of the ways. `{own}` in an argument is the
+    /// origin of the port.
     fn ask(&self, path: &str, arguments: &[&str]) -> Vec<String> {
         let ask = |(version, base): &(&[&str], String)| {
             let arguments = arguments.iter().map(|argument| argument.replace("{own}", base));
@@ -122,7 +123,8 @@ fn f61_a_page_of_another_origin_is_refused_on_every_route() {
 fn f61_nothing_is_revoked_by_a_form() {
     let ways = Ways::start(&[]);
     let post = |id: &str, said: &[&str], content_type: &str, status: u16| {
-        // An answer to what is not read yet may be lost over HTTP/2: what is refused has no body here.
+        // An answer to what is not read yet may be lost over HTTP/2: what is refused has no body
+        // here.
         let body = if status == 201 { format!("sessionId={id}&validityInSeconds=60") } else { String::new() };
         let content_type = format!("Content-Type: {content_type}");
         let arguments = [said, &["-X", "POST", "-H", &content_type, "-d", &body]].concat();

@@ -1,5 +1,5 @@
-//! Events of version 1.0 that break CloudEvents by the letter: refused, unless the operator takes the names of their
-//! extensions as they are.
+//! Events of version 1.0 that break CloudEvents by the letter: refused, unless the operator takes
+//! the names of their extensions as they are.
 
 use rig_tests::*;
 

@@ -1,4 +1,5 @@
-//! The log is not what the gateway is for: whatever becomes of standard error, it serves, revokes and leaves.
+//! The log is not what the gateway is for: whatever becomes of standard error, it serves, revokes
+//! and leaves.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Makes a line of the log as long as a few thousand bytes, so that few requests fill what there is of buffers.
+/// Makes a line of the log as long as a few thousand bytes, so that few requests fill what there is
+/// of buffers.
 const LONG: usize = 7000;
 
 /// More than the pipe and the gateway's queue hold, in requests of such a length.
@@ -23,7 +25,8 @@ struct Node {
 }
 
 impl Node {
-    /// Starts it by a shell that does `redirect` to its descriptors, with standard error as a pipe before that.
+    /// Starts it by a shell that does `redirect` to its descriptors, with standard error as a pipe
+    /// before that.
     fn start(redirect: &str, settings: &[(&str, &str)]) -> Self {
         let script = format!("exec \"$0\" {redirect}");
         Self::start_by(&["/bin/sh", "-c", &script], settings)
@@ -170,7 +173,8 @@ fn f02_a_log_whose_reader_has_gone_stops_nothing() {
 
 #[test]
 fn f02_a_log_without_space_stops_nothing() {
-    // A full device, a file at its limit (SIGXFSZ), descriptors that are closed or cannot be written to.
+    // A full device, a file at its limit (SIGXFSZ), descriptors that are closed or cannot be
+    // written to.
     let places = ["2>/dev/full", ">/dev/full 2>&1", "2>&-", ">&- 2>&-", "2</dev/null", "2>/dev/null"];
     for place in places {
         let mut node = Node::start(place, &[]);
@@ -192,7 +196,8 @@ fn f01_a_fifo_that_nobody_reads_yet_stops_nothing() {
     let folder = Folder::new();
     let fifo = folder.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is installed").success());
-    // Opened for both, since opening a FIFO to write alone waits for a reader, before the gateway begins.
+    // Opened for both, since opening a FIFO to write alone waits for a reader, before the gateway
+    // begins.
     let mut node = Node::start(&format!("2<>{fifo}"), &[]);
     node.make_lines(MANY);
     node.serves_and_revokes("a-session");
@@ -211,7 +216,8 @@ fn f02_a_reader_that_wants_one_line_only_stops_nothing() {
     node.leaves_in_time();
 }
 
-/// Otherwise the log would be written into the first file or socket that is opened: a client, or the revocation log.
+/// Otherwise the log would be written into the first file or socket that is opened: a client, or
+/// the revocation log.
 #[test]
 fn f02_descriptors_that_are_closed_at_the_start_are_not_given_to_sockets() {
     for closed in [&[2][..], &[1, 2], &[0, 1, 2]] {
@@ -245,7 +251,8 @@ os.execv(sys.argv[1], sys.argv[1:])";
     node.leaves_in_time();
 }
 
-/// Whoever starts the gateway may share a descriptor that does not block, as Node.js does with pipes.
+/// Whoever starts the gateway may share a descriptor that does not block, as Node.js does with
+/// pipes.
 #[test]
 fn f01_a_pipe_that_does_not_block_loses_nothing_that_has_room() {
     let script = "import os, sys

@@ -131,8 +131,8 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<(String, String)> {
     range.map(|n| ("/a".to_owned(), n.to_string())).collect()
 }
 
-/// A client behind by more than its mailbox keeps gets all that is kept, be its cursor older than that or none at all; the
-/// next poll goes on from there.
+/// A client behind by more than its mailbox keeps gets all that is kept, be its cursor older than
+/// that or none at all; the next poll goes on from there.
 fn catches_up(mut client: LongPolling, kept: &[(String, String)], gateway: &Gateway) {
     for forged in ["0", "\"first_event\"", "", "18446744073709551615"] {
         assert_eq!(got(&with_cursor(&client, forged).start().answer()), kept, "{forged}");

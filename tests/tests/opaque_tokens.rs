@@ -14,7 +14,8 @@ fn start() -> (Stub, Gateway) {
     (stub, gateway)
 }
 
-/// The three transports: where they connect, and what they say of one that may and of one that may not.
+/// The three transports: where they connect, and what they say of one that may and of one that may
+/// not.
 const TRANSPORTS: [(&str, &str, &str); 3] = [
     ("sse", "200", "400 Subscription denied (not authorized)."),
     ("longpolling", "200", "400 Subscription denied (not authorized)."),

@@ -1,4 +1,5 @@
-//! What a session holds goes with it, and what fills the gateway on a client's behalf leaves the operator's reserve alone.
+//! What a session holds goes with it, and what fills the gateway on a client's behalf leaves the
+//! operator's reserve alone.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

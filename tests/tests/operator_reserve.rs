@@ -1,4 +1,5 @@
-//! Whoever floods the gateway can be thrown out: descriptors and answers of the internal port do not depend on clients.
+//! Whoever floods the gateway can be thrown out: descriptors and answers of the internal port do
+//! not depend on clients.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Pages of other origins at the inbound port: what they may read, and what a cookie of their visitor is worth there.
+//! Pages of other origins at the inbound port: what they may read, and what a cookie of their
+//! visitor is worth there.
 
 use std::process::Command;
 
@@ -287,7 +288,8 @@ fn f43_each_page_polls_its_own_connection() {
     let opened = ask("http://a.test", "");
     assert_eq!(opened.header("access-control-allow-origin"), Some("http://a.test"));
     let of_a = cookies(&opened);
-    // The jar is the same, the page is another: it reads nothing of the first one, and takes nothing from it.
+    // The jar is the same, the page is another: it reads nothing of the first one, and takes
+    // nothing from it.
     let other = ask("http://b.test", &of_a);
     assert_eq!((other.status, other.text().as_str()), (200, r#""ok""#));
     let both = format!("{of_a}; {}", cookies(&other));

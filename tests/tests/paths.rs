@@ -1,4 +1,5 @@
-//! One view of a path: what chooses and checks the endpoint is what the service gets, however the client spells it.
+//! One view of a path: what chooses and checks the endpoint is what the service gets, however the
+//! client spells it.
 
 use rig_tests::*;
 use serde_json::{Value, json};

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rig_tests::{Gateway, RawUpstream, Received, Request, Response, Script, Wire, api, eventually};
 use serde_json::{Value, json};
 
-/// A service that answers each request with a status that the test sets, and its health checks with another.
+/// A service that answers each request with a status that the test sets, and its health checks with
+/// another.
 struct Service {
     address: SocketAddr,
     status: Arc<AtomicUsize>,

@@ -1,4 +1,5 @@
-//! Services and clients that fail, are slow, or leave: each has its answer, and the counters add up.
+//! Services and clients that fail, are slow, or leave: each has its answer, and the counters add
+//! up.
 
 use std::time::Duration;
 

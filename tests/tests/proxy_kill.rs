@@ -123,7 +123,8 @@ fn d10_a_kill_cuts_downloads_and_tunnels_of_its_session_alone() {
     assert_eq!(gateway.ask(&of("alice")).status, 401);
 }
 
-/// What was sent before the answer may be read after it. What the service has sent after it may not.
+/// What was sent before the answer may be read after it. What the service has sent after it may
+/// not.
 #[test]
 fn nothing_is_written_after_the_answer_to_the_revocation() {
     let service = endless(Duration::from_micros(200));
@@ -151,8 +152,8 @@ fn nothing_is_written_after_the_answer_to_the_revocation() {
     }
 }
 
-/// The rest of an answer that the service has sent whole waits in the gateway for a client that does not read: it is
-/// still the session's.
+/// The rest of an answer that the service has sent whole waits in the gateway for a client that
+/// does not read: it is still the session's.
 #[test]
 fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
     let service = Upstream::start();

@@ -10,7 +10,8 @@ const MIB: u64 = 1 << 20;
 
 fn start() -> (Nginx, Gateway) {
     let nginx = Nginx::start();
-    // These tests are about memory; how long one nginx takes for a thousand is the machine's affair.
+    // These tests are about memory; how long one nginx takes for a thousand is the machine's
+    // affair.
     let apis = pass_all(nginx.address());
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("PROXY_RECV_TIMEOUT", "60000")]);
     nginx.serve("small", 1 << 16);

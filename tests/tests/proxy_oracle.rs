@@ -1,5 +1,6 @@
-//! The reverse proxy against what RIG 3.0.0 answered to the same requests, with the same definitions before the same service.
-//! Where ours differs on purpose, `docs/compatibility.md` says so.
+//! The reverse proxy against what RIG 3.0.0 answered to the same requests, with the same
+//! definitions before the same service. Where ours differs on purpose, `docs/compatibility.md` says
+//! so.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;

@@ -86,7 +86,8 @@ impl Authority {
         Self::acceptor((certificate, key), &["http/1.1"], None)
     }
 
-    /// What a service for `localhost` shows; clients must show one of `clients` where that is given.
+    /// What a service for `localhost` shows; clients must show one of `clients` where that is
+    /// given.
     fn server(&self, protocols: &[&str], clients: Option<&Self>) -> TlsAcceptor {
         Self::acceptor(self.certify("localhost"), protocols, clients)
     }

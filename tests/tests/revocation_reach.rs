@@ -1,4 +1,5 @@
-//! Every token that is let in can be revoked: whatever its `iat` says, and by every claim that is configured.
+//! Every token that is let in can be revoked: whatever its `iat` says, and by every claim that is
+//! configured.
 
 use std::process::Command;
 

@@ -171,7 +171,8 @@ fn f14_a_client_of_http_1_0_gets_none_and_no_client_gets_them_without_end() {
     assert_eq!(hints, 16);
 }
 
-/// What belongs to a session is not handed to it any more, an informational answer as little as a body.
+/// What belongs to a session is not handed to it any more, an informational answer as little as a
+/// body.
 #[test]
 fn f14_a_killed_session_gets_no_informational_answer() {
     let upstream = RawUpstream::by_hand();

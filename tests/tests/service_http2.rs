@@ -1,4 +1,5 @@
-//! Services that speak HTTP/2 by the letter: how many streams they allow, what they refuse, when they go away.
+//! Services that speak HTTP/2 by the letter: how many streams they allow, what they refuse, when
+//! they go away.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ fn start(more: &[(&str, &str)]) -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A service that opens a stream for each request, never ends it, and allows so many on each connection; the number of
-/// streams of each connection, and how often a limit was exceeded.
+/// A service that opens a stream for each request, never ends it, and allows so many on each
+/// connection; the number of streams of each connection, and how often a limit was exceeded.
 fn holds_streams(upstream: RawUpstream, allowed: u32) -> Arc<AtomicUsize> {
     let exceeded = Arc::<AtomicUsize>::default();
     let counted = exceeded.clone();
@@ -87,7 +88,8 @@ fn f10_a_stream_that_ends_makes_room_for_another() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// A limit of 0 says "later": the request waits for another one, and no other connection is opened in vain.
+/// A limit of 0 says "later": the request waits for another one, and no other connection is opened
+/// in vain.
 #[test]
 fn f10_a_limit_that_is_raised_lets_the_next_request_through() {
     let (upstream, gateway) = start(&[]);
@@ -144,7 +146,8 @@ fn f10_a_service_that_allows_no_stream_at_first_is_waited_for() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// What the service has not processed is sent again on another connection, whatever its method, with its body.
+/// What the service has not processed is sent again on another connection, whatever its method,
+/// with its body.
 #[test]
 fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
     for (request, body) in [

@@ -33,8 +33,8 @@ fn f11_nginx_goes_away_after_every_fifth_request() {
     all_are_answered(nginx.address());
 }
 
-/// A crowd on connections that are good for one request, or for five with two at once: most requests meet a GOAWAY, and
-/// some of them several.
+/// A crowd on connections that are good for one request, or for five with two at once: most
+/// requests meet a GOAWAY, and some of them several.
 #[test]
 fn f11_a_crowd_of_posts_at_a_service_that_goes_away_all_the_time() {
     for limits in ["keepalive_requests 1;", "keepalive_requests 5; http2_max_concurrent_streams 2;"] {

@@ -1,4 +1,5 @@
-//! Single streams of services over HTTP/2: how they end, what comes before their answers, and that they leave others alone.
+//! Single streams of services over HTTP/2: how they end, what comes before their answers, and that
+//! they leave others alone.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -22,7 +23,8 @@ fn status(code: &str) -> Vec<u8> {
     block
 }
 
-/// h2 takes many answers to requests that were taken back for a fault of the service, and ends the connection for it.
+/// h2 takes many answers to requests that were taken back for a fault of the service, and ends the
+/// connection for it.
 #[test]
 fn f10_clients_that_leave_do_not_end_the_streams_of_others() {
     let (upstream, gateway) = start();
@@ -62,7 +64,8 @@ fn f14_informational_answers_pass() {
     assert_eq!(Response::read(&mut client, false).text(), "done");
 }
 
-/// HTTP/2 has no 101 (RFC 9113, section 8.6); clients over HTTP/1.1 would take what follows for another protocol.
+/// HTTP/2 has no 101 (RFC 9113, section 8.6); clients over HTTP/1.1 would take what follows for
+/// another protocol.
 #[test]
 fn f14_a_101_does_not_pass() {
     let (upstream, gateway) = start();
@@ -75,7 +78,8 @@ fn f14_a_101_does_not_pass() {
     assert!(matches!(answer.status, 200 | 502), "{}", answer.shown());
 }
 
-/// The service has given up this one request; its connection is fine, and the request may have been processed.
+/// The service has given up this one request; its connection is fine, and the request may have been
+/// processed.
 #[test]
 fn f11_a_request_that_is_reset_is_not_sent_again() {
     let (upstream, gateway) = start();
@@ -93,7 +97,8 @@ fn f11_a_request_that_is_reset_is_not_sent_again() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// RFC 9113, section 8.1: a service that has answered may ask for the rest of the request not to be sent.
+/// RFC 9113, section 8.1: a service that has answered may ask for the rest of the request not to be
+/// sent.
 #[test]
 fn f08_an_answer_counts_though_the_stream_is_reset_behind_it() {
     let (upstream, gateway) = start();
@@ -143,7 +148,8 @@ fn a_body_goes_on_while_nobody_reads_the_answer() {
     assert_eq!(data.map(|frame| frame.payload.len()).sum::<usize>(), 900_000);
 }
 
-/// An idempotent request that makes the service close its connection does not go through all that others share.
+/// An idempotent request that makes the service close its connection does not go through all that
+/// others share.
 #[test]
 fn f11_a_request_takes_two_connections_with_it_at_the_most() {
     let (upstream, gateway) = start();

@@ -1,4 +1,5 @@
-//! The tour of docs/sessions.md, word for word, but for the ports and the folder of the binary; its browser tab is one.
+//! The tour of docs/sessions.md, word for word, but for the ports and the folder of the binary; its
+//! browser tab is one.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +27,8 @@ fn a_user_is_logged_out_everywhere_while_a_tab_watches() {
     assert!(browser.join("node_modules/playwright-core").exists(), "npm ci --prefix {}", browser.display());
     let gateway = Gateway::start(&[("JWT_SECRET_KEY", "a-secret-only-for-trying-it-out")]);
     let folder = Folder::new();
-    // The reader opens the URL, and goes on when the page says that it is connected; likewise for the phone.
+    // The reader opens the URL, and goes on when the page says that it is connected; likewise for
+    // the phone.
     let opens = format!(
         "node tests/browser/watch.js \"file://$PWD/docs/watch.html?gateway=http://{}#$LAPTOP\" > \"$TAB\" &\n\
          until grep -q connected \"$TAB\"; do kill -0 $!; done",

@@ -49,8 +49,8 @@ fn expect_orderly_end(sse: &mut Sse) {
     assert_eq!(sse.raw(), None);
 }
 
-/// A poll cannot be seen to be parked from outside; another request on a fresh socket, which is read after it, has come
-/// back by then.
+/// A poll cannot be seen to be parked from outside; another request on a fresh socket, which is
+/// read after it, has come back by then.
 fn await_parked(gateway: &Gateway) {
     for _ in 0..20 {
         assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);

@@ -1,5 +1,6 @@
-//! Requests that two servers could read in two ways (RFC 9112, section 11.2), and those that only look so. Behind the proxy is
-//! a service that keeps every byte: it must see nothing, or exactly the well-formed requests of the table.
+//! Requests that two servers could read in two ways (RFC 9112, section 11.2), and those that only
+//! look so. Behind the proxy is a service that keeps every byte: it must see nothing, or exactly
+//! the well-formed requests of the table.
 
 use rig_tests::*;
 use serde_json::json;
@@ -8,14 +9,16 @@ use serde_json::json;
 enum Outcome {
     /// This answer, and the connection is closed. The service sees nothing.
     Refused(u16),
-    /// This answer of the gateway's own. The connection may go on, but nothing of the request is taken for another one.
+    /// This answer of the gateway's own. The connection may go on, but nothing of the request is
+    /// taken for another one.
     Answered(u16),
-    /// The service sees the beginning of one request, which never becomes whole. The client gets this answer, or a closed
-    /// connection.
+    /// The service sees the beginning of one request, which never becomes whole. The client gets
+    /// this answer, or a closed connection.
     Broken(u16),
     /// The service sees these requests, as request line and body, and no other.
     Forwarded(&'static [(&'static str, &'static str)]),
-    /// The service sees these requests; the one after them gets this answer, and the connection is closed.
+    /// The service sees these requests; the one after them gets this answer, and the connection is
+    /// closed.
     Then(&'static [(&'static str, &'static str)], u16),
 }
 

@@ -1,9 +1,10 @@
-//! Requests of HTTP/2 that become others when they are written as HTTP/1.1 (H2.CL, H2.TE, fields with line ends): none comes
-//! to the service but as what it is.
+//! Requests of HTTP/2 that become others when they are written as HTTP/1.1 (H2.CL, H2.TE, fields
+//! with line ends): none comes to the service but as what it is.
 
 use rig_tests::*;
 
-/// Fields that every request has, then those of the case; body; what comes of it; what the service sees.
+/// Fields that every request has, then those of the case; body; what comes of it; what the service
+/// sees.
 type Case =
     (&'static [(&'static str, &'static str)], Option<&'static str>, &'static str, &'static [&'static str]);
 

@@ -1,4 +1,5 @@
-//! The settings of OpenTelemetry do what its specification says, or are refused; nothing is ignored in silence.
+//! The settings of OpenTelemetry do what its specification says, or are refused; nothing is ignored
+//! in silence.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;

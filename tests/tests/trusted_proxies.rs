@@ -1,4 +1,5 @@
-//! Who is believed about a client: proxies that the operator names, by headers or by the PROXY protocol, and nobody else.
+//! Who is believed about a client: proxies that the operator names, by headers or by the PROXY
+//! protocol, and nobody else.
 
 use rig_tests::*;
 use serde_json::{Value, json};
@@ -181,7 +182,8 @@ fn f07_a_trusted_proxy_is_believed() {
     assert!(log.contains("192.0.2.1"), "{log}");
 }
 
-/// What the service sees as `Forwarded`, for these first bytes of a connection; `None`: the connection was closed.
+/// What the service sees as `Forwarded`, for these first bytes of a connection; `None`: the
+/// connection was closed.
 fn through(gateway: &Gateway, upstream: &Upstream, header: &[u8]) -> Option<String> {
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(header);

@@ -1,4 +1,5 @@
-//! What waits for all slow clients together has a bound (`WAITING_BYTES`), and at it the fullest connection goes first.
+//! What waits for all slow clients together has a bound (`WAITING_BYTES`), and at it the fullest
+//! connection goes first.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -62,7 +63,8 @@ fn event(kind: &str, id: u32) -> String {
     event.to_string()
 }
 
-/// Publishes events until the crowd has lost streams of every transport; the first of all must be the fullest.
+/// Publishes events until the crowd has lost streams of every transport; the first of all must be
+/// the fullest.
 fn flood(gateway: &Gateway, fullest: &mut Slow, good: &mut Sse) {
     let mut first_is_gone = false;
     for id in 0.. {

@@ -74,7 +74,8 @@ fn what_a_client_sends() {
         websocket.send(&frame);
         all.check_text(name, websocket.receive().trim_end(), expected);
     }
-    // An unasked pong means nothing (RFC 6455, section 5.5.3): the next answer is the one to the ping.
+    // An unasked pong means nothing (RFC 6455, section 5.5.3): the next answer is the one to the
+    // ping.
     let mut websocket = WebSocket::connect(gateway.inbound(), "");
     websocket.welcome();
     websocket.send(&Frame::new(Opcode::Pong, "abc"));

@@ -52,8 +52,9 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Connects that many clients, each with a session of its own, and waits until each is subscribed. The first
-    /// event they get must hold the bytes of `first`. `arrivals` hears of every event.
+    /// Connects that many clients, each with a session of its own, and waits until each is
+    /// subscribed. The first event they get must hold the bytes of `first`. `arrivals` hears of
+    /// every event.
     ///
     /// # Errors
     /// One of them is refused, or they take too long.
@@ -102,7 +103,8 @@ impl Crowd {
     /// # Errors
     /// A connection is lost, or it takes too long.
     pub(crate) async fn receive(&self, events: u64) -> anyhow::Result<()> {
-        // Set before the count is looked at: a reader that passes it afterwards notifies, and a notification waits.
+        // Set before the count is looked at: a reader that passes it afterwards notifies, and a
+        // notification waits.
         self.received.wanted.store(events, Ordering::SeqCst);
         let arrived = async {
             while self.events() < events {
@@ -136,13 +138,15 @@ impl Crowd {
 
     /// Closes all connections.
     pub(crate) async fn leave(mut self) {
-        // Aborting alone closes nothing before the runtime gets to run, and ending the server keeps it from that.
+        // Aborting alone closes nothing before the runtime gets to run, and ending the server keeps
+        // it from that.
         self.readers.shutdown().await;
     }
 }
 
 impl Received {
-    /// Counts the events in these bytes, which come after `known` others; returns how many they are.
+    /// Counts the events in these bytes, which come after `known` others; returns how many they
+    /// are.
     pub(super) fn count(&self, bytes: &[u8], known: u32) -> u32 {
         self.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         let new = event::count(bytes);

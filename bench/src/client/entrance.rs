@@ -24,8 +24,8 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Connects the clients of these numbers and waits until each is subscribed. The first event that they get must
-    /// hold the bytes of `first`.
+    /// Connects the clients of these numbers and waits until each is subscribed. The first event
+    /// that they get must hold the bytes of `first`.
     ///
     /// # Errors
     /// One of them is refused, they take too long, or the gateway has no such variant.

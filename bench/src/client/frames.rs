@@ -1,5 +1,5 @@
-//! As much of WebSocket as a client needs that only counts: where frames begin, and what to answer to a ping, be it
-//! WebSocket's own or that of Engine.IO, which is below Socket.IO.
+//! As much of WebSocket as a client needs that only counts: where frames begin, and what to answer
+//! to a ping, be it WebSocket's own or that of Engine.IO, which is below Socket.IO.
 
 /// The longest header of a frame from a server, which is never masked (RFC 6455, section 5.2).
 const HEADER: usize = 10;
@@ -8,7 +8,8 @@ const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 const TEXT: u8 = 0x1;
 
-/// Engine.IO's ping and pong are texts (Engine.IO protocol 4). No other server here sends a text of one byte.
+/// Engine.IO's ping and pong are texts (Engine.IO protocol 4). No other server here sends a text of
+/// one byte.
 const ENGINE_PING: &[u8] = b"2";
 const ENGINE_PONG: &[u8] = b"3";
 
@@ -82,8 +83,8 @@ impl Frames {
     }
 }
 
-/// Masked, as all frames from clients are (RFC 6455, section 5.3), with a key that changes nothing. The payload of a
-/// control frame is at most 125 bytes; what is longer is no ping.
+/// Masked, as all frames from clients are (RFC 6455, section 5.3), with a key that changes nothing.
+/// The payload of a control frame is at most 125 bytes; what is longer is no ping.
 fn short(opcode: u8, payload: &[u8], frames: &mut Vec<u8>) {
     if let Ok(length @ 0..=125) = u8::try_from(payload.len()) {
         frames.extend_from_slice(&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0]);

@@ -23,8 +23,8 @@ struct Stream {
     events: u32,
 }
 
-/// Connects the clients of these numbers and waits until each is subscribed. What is returned counts their events until
-/// the connection ends; the first event must hold the bytes of `first`.
+/// Connects the clients of these numbers and waits until each is subscribed. What is returned
+/// counts their events until the connection ends; the first event must hold the bytes of `first`.
 ///
 /// # Errors
 /// The connection or one of the streams is refused.

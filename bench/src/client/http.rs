@@ -114,7 +114,8 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
 
-/// One connection that publishes events, one after the other. Connects anew where the server closes it after each.
+/// One connection that publishes events, one after the other. Connects anew where the server closes
+/// it after each.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     address: SocketAddr,

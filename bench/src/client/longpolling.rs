@@ -26,8 +26,8 @@ struct Poller {
     events: u32,
 }
 
-/// Connects client `number` and polls until it is subscribed. What is returned polls on and counts the events until the
-/// connection ends; the first event must hold the bytes of `first`.
+/// Connects client `number` and polls until it is subscribed. What is returned polls on and counts
+/// the events until the connection ends; the first event must hold the bytes of `first`.
 ///
 /// # Errors
 /// It is refused.

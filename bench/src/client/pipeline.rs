@@ -13,8 +13,8 @@ use super::http::read_answer;
 /// For everything to be sent and answered.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Sends the requests over one connection, one every `pace`, or as fast as the server takes them; returns when all are
-/// answered.
+/// Sends the requests over one connection, one every `pace`, or as fast as the server takes them;
+/// returns when all are answered.
 ///
 /// # Errors
 /// One of them is not accepted, or it takes too long.

@@ -29,7 +29,8 @@ pub(super) struct Subscriber<S = TcpStream> {
 }
 
 impl Subscriber {
-    /// Connects with this request and waits for the greeting; `number` spreads the clients over addresses.
+    /// Connects with this request and waits for the greeting; `number` spreads the clients over
+    /// addresses.
     ///
     /// # Errors
     /// It is refused.
@@ -143,7 +144,8 @@ pub(crate) async fn visit(server: &Server, transport: Transport, number: u32) ->
     client.read_one().await
 }
 
-/// Sends the request and reads up to the greeting; returns what has come after the head of the answer.
+/// Sends the request and reads up to the greeting; returns what has come after the head of the
+/// answer.
 ///
 /// # Errors
 /// It is refused.

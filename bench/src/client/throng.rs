@@ -51,7 +51,8 @@ impl Throng {
         Ok(throng)
     }
 
-    /// Whether all connections have ended, or the clients have failed, which [`Throng::ends`] tells.
+    /// Whether all connections have ended, or the clients have failed, which [`Throng::ends`]
+    /// tells.
     pub(crate) fn is_over(&mut self) -> bool {
         !matches!(self.closed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }

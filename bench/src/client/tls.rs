@@ -28,9 +28,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 /// Either.
 pub(super) type Line = Box<dyn Duplex>;
 
-/// Connects client `number` in clear; the number spreads the clients over addresses. They are other ones for each port
-/// of a server: the kernel keeps the ports of an earlier run for a minute, and would look for a free one ever longer.
-/// `receive_buffer`: bytes, where it is not for the kernel to choose.
+/// Connects client `number` in clear; the number spreads the clients over addresses. They are other
+/// ones for each port of a server: the kernel keeps the ports of an earlier run for a minute, and
+/// would look for a free one ever longer. `receive_buffer`: bytes, where it is not for the kernel
+/// to choose.
 ///
 /// # Errors
 /// The server cannot be reached.
@@ -49,8 +50,8 @@ pub(super) async fn dial(
     Ok(socket.connect(address).await?)
 }
 
-/// Writes all of it, and leaves nothing of it with TLS: that keeps what did not go through at once, as where a task has
-/// had its share of the time.
+/// Writes all of it, and leaves nothing of it with TLS: that keeps what did not go through at once,
+/// as where a task has had its share of the time.
 ///
 /// # Errors
 /// The connection is lost.

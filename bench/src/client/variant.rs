@@ -31,7 +31,8 @@ pub(crate) struct Variant {
     /// Over TLS.
     #[arg(long)]
     pub(crate) tls: bool,
-    /// Over HTTP/2, with so many clients on each connection; by prior knowledge where it is in clear.
+    /// Over HTTP/2, with so many clients on each connection; by prior knowledge where it is in
+    /// clear.
     #[arg(long, value_name = "STREAMS", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) http2: Option<u32>,
 }

@@ -1,7 +1,8 @@
 //! Two builds of the gateway in turns: what a change costs.
 //!
-//! Each round measures both builds back to back, and rounds alternate which build comes first. Ratios compare values of
-//! one round, so that a machine that slows down over time does not look like a change of the code.
+//! Each round measures both builds back to back, and rounds alternate which build comes first.
+//! Ratios compare values of one round, so that a machine that slows down over time does not look
+//! like a change of the code.
 
 mod instructions;
 

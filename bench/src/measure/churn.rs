@@ -1,4 +1,5 @@
-//! Whether the server grows while clients come and go: each connects in a session of its own, gets an event and leaves.
+//! Whether the server grows while clients come and go: each connects in a session of its own, gets
+//! an event and leaves.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};

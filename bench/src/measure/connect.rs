@@ -1,4 +1,5 @@
-//! What a client costs that connects with a token of its own and is subscribed; and what it costs that it leaves.
+//! What a client costs that connects with a token of its own and is subscribed; and what it costs
+//! that it leaves.
 
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,8 @@ pub(crate) struct Connect {
     pub(crate) server: Product,
     pub(crate) transport: Transport,
     pub(crate) connections: u32,
-    /// CPU time of all threads of all processes of the server for each connect: from the TCP connection until the client
-    /// is told that it is subscribed.
+    /// CPU time of all threads of all processes of the server for each connect: from the TCP
+    /// connection until the client is told that it is subscribed.
     pub(crate) connect_microseconds: f64,
     /// The part of it spent inside the kernel, 0 to 1.
     pub(crate) connect_system_part: f64,

@@ -1,4 +1,5 @@
-//! What the delivery of one event to one subscriber costs, and how long one event takes to reach all.
+//! What the delivery of one event to one subscriber costs, and how long one event takes to reach
+//! all.
 
 use std::time::Instant;
 
@@ -51,7 +52,8 @@ pub(crate) struct Fanout {
     /// On the wire, with all framing of HTTP or WebSocket.
     pub(crate) bytes_per_delivery: f64,
     pub(crate) seconds: f64,
-    /// From the publisher's first byte until the last subscriber has the event and the publisher its answer.
+    /// From the publisher's first byte until the last subscriber has the event and the publisher
+    /// its answer.
     pub(crate) to_all_p50_milliseconds: f64,
     pub(crate) to_all_p99_milliseconds: f64,
 }

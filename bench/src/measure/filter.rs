@@ -1,5 +1,5 @@
-//! What it costs to find the one subscriber of an event among many that wait for other values of the same field. In
-//! this process, with the gateway's own library and allocator.
+//! What it costs to find the one subscriber of an event among many that wait for other values of
+//! the same field. In this process, with the gateway's own library and allocator.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

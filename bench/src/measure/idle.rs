@@ -21,8 +21,8 @@ pub(crate) use suite::{sweep, variants};
 /// Between the start and the first measurement.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The most connections of one server and one client: what the limit of 19,000 descriptors leaves, with some for what
-/// else they have open.
+/// The most connections of one server and one client: what the limit of 19,000 descriptors leaves,
+/// with some for what else they have open.
 pub(crate) const MOST: u32 = 18_950;
 
 /// What to measure.

@@ -1,4 +1,5 @@
-//! The durable log in this process: revocations accepted in a second, and the time to load them at the start.
+//! The durable log in this process: revocations accepted in a second, and the time to load them at
+//! the start.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The end of a crowd: how long it takes until all connections of one session are closed, and what others notice of it.
+//! The end of a crowd: how long it takes until all connections of one session are closed, and what
+//! others notice of it.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ const FIRST: u32 = 1_000_000;
 /// Between two events to the bystanders.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Between the last connect and the first of these events: what connecting has left to do is none of theirs.
+/// Between the last connect and the first of these events: what connecting has left to do is none
+/// of theirs.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Events before each revocation, to compare with.
@@ -59,10 +61,12 @@ pub(crate) struct Revoke {
     pub(crate) last_closed_milliseconds: Spread,
     /// Of each round: to the answer.
     pub(crate) answered_milliseconds: Spread,
-    /// Of all rounds together: from the time for an event to a bystander having it, while nobody was revoked.
+    /// Of all rounds together: from the time for an event to a bystander having it, while nobody
+    /// was revoked.
     pub(crate) before_p50_milliseconds: f64,
     pub(crate) before_p99_milliseconds: f64,
-    /// The same of the events whose time was between the request and the end of the last connection.
+    /// The same of the events whose time was between the request and the end of the last
+    /// connection.
     pub(crate) during_p50_milliseconds: f64,
     pub(crate) during_p99_milliseconds: f64,
     /// `during_p99` by `before_p99`.
@@ -83,7 +87,8 @@ pub(crate) struct Round {
 /// Measures.
 ///
 /// # Errors
-/// The server fails, a bystander loses its connection or an event, or payload was written after a kill.
+/// The server fails, a bystander loses its connection or an event, or payload was written after a
+/// kill.
 pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Revoke> {
     let Plan { transport, connections, bystanders, rounds } = plan;
     let server = launch.start(Product::Rig)?;
@@ -174,7 +179,8 @@ impl Stage<'_> {
         Ok(Times { closed, answered, before, during, events_during })
     }
 
-    /// Publishes the next event when it is time for it. Where the last one took longer, this one is late, and that counts.
+    /// Publishes the next event when it is time for it. Where the last one took longer, this one is
+    /// late, and that counts.
     async fn publish(&mut self, pace: &mut Interval) -> anyhow::Result<()> {
         let due = pace.tick().await;
         let number = u32::try_from(self.due.len())?;

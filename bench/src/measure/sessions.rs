@@ -1,4 +1,5 @@
-//! The blacklist in this process, without a gateway around it: its memory, and what looking at it costs.
+//! The blacklist in this process, without a gateway around it: its memory, and what looking at it
+//! costs.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

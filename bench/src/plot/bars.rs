@@ -33,7 +33,8 @@ pub(crate) struct Bar {
     pub(crate) value: Spread,
 }
 
-/// A chart of these bars from the top down, as SVG. The label, with the unit, is that of the values' axis.
+/// A chart of these bars from the top down, as SVG. The label, with the unit, is that of the
+/// values' axis.
 ///
 /// # Errors
 /// There is no bar, or a value cannot be drawn. The error names the chart and the bar.

@@ -20,8 +20,8 @@ const TICK: u32 = 4;
 pub(super) struct Frame<'a>(ChartContext<'a, SVGBackend<'a>, Cartesian2d<Scale, Scale>>);
 
 impl<'a> Frame<'a> {
-    /// Draws the axes into an area, each with its label; an axis of names has none. At the right some pixels stay
-    /// free.
+    /// Draws the axes into an area, each with its label; an axis of names has none. At the right
+    /// some pixels stay free.
     ///
     /// # Errors
     /// The drawing fails.

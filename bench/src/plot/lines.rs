@@ -50,7 +50,8 @@ pub(crate) struct Line {
 /// The chart as SVG.
 ///
 /// # Errors
-/// There is no line, a line has no points, or a value cannot be drawn. The error names the chart and the line.
+/// There is no line, a line has no points, or a value cannot be drawn. The error names the chart
+/// and the line.
 pub(crate) fn lines(chart: &Chart, lines: &[Line]) -> anyhow::Result<String> {
     drawn(chart, lines).with_context(|| format!("chart {:?}", chart.title))
 }

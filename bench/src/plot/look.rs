@@ -1,5 +1,5 @@
-//! Colours and marks. The colours are those of Okabe and Ito, which people tell apart who do not see all colours; lines
-//! differ in their marks too.
+//! Colours and marks. The colours are those of Okabe and Ito, which people tell apart who do not
+//! see all colours; lines differ in their marks too.
 
 use plotters::element::{Circle, Polygon};
 use plotters::style::{Color, RGBColor};

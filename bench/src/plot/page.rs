@@ -65,8 +65,8 @@ impl Entry<'_> {
     }
 }
 
-/// A whole picture with a chart of this height. The chart is drawn by its own piece of code, which gets the sheet and, as
-/// a part of it, the room for the chart.
+/// A whole picture with a chart of this height. The chart is drawn by its own piece of code, which
+/// gets the sheet and, as a part of it, the room for the chart.
 ///
 /// # Errors
 /// That code's.

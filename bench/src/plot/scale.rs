@@ -13,8 +13,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// From a little before the least of these values, or from zero where zero is near, to a little above the most;
-    /// with at most as many ticks.
+    /// From a little before the least of these values, or from zero where zero is near, to a little
+    /// above the most; with at most as many ticks.
     pub(super) fn linear(values: impl IntoIterator<Item = f64>, ticks: u32) -> Self {
         let (least, most) = ends(values);
         let beyond = match most - least {

@@ -1,5 +1,5 @@
-//! What the page asks of the results: the middle and the spread of all runs of one thing, and ratios of runs of the
-//! same round.
+//! What the page asks of the results: the middle and the spread of all runs of one thing, and
+//! ratios of runs of the same round.
 
 use crate::Transport;
 use crate::client::Variant;

@@ -8,7 +8,8 @@ use crate::server::Product;
 use crate::stats::Spread;
 use crate::suite::Results;
 
-/// The most that the resident set may grow while clients come and go, in percent: what it moves by itself.
+/// The most that the resident set may grow while clients come and go, in percent: what it moves by
+/// itself.
 const GROWTH: f64 = 2.0;
 
 /// By how much a time may differ between few and many to be called flat.

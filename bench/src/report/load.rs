@@ -1,4 +1,5 @@
-//! What is said of connects, of events for few or nobody, of slow readers, and of clients that come and go.
+//! What is said of connects, of events for few or nobody, of slow readers, and of clients that come
+//! and go.
 
 use super::{cell, label, line, name};
 use crate::Transport;

@@ -43,7 +43,8 @@ impl Child {
         self
     }
 
-    /// The same before a service, which stands for the application: what it takes is not the server's.
+    /// The same before a service, which stands for the application: what it takes is not the
+    /// server's.
     pub(super) fn before(mut self, service: Self) -> Self {
         self.service = Some(Box::new(service));
         self

@@ -40,7 +40,8 @@ impl Counted {
         self.control("--zero")
     }
 
-    /// Instructions of all threads outside the kernel since [`reset`](Self::reset). Counts anew from here.
+    /// Instructions of all threads outside the kernel since [`reset`](Self::reset). Counts anew
+    /// from here.
     ///
     /// # Errors
     /// The gateway is gone, or callgrind has written nothing that is understood here.

@@ -13,7 +13,8 @@ use super::place::{Folder, free_address};
 pub(crate) struct Identity {
     folder: Folder,
     pub(crate) certificate: CertificateDer<'static>,
-    /// Where the gateway is to listen. Another process can take the port before it does; then its start fails.
+    /// Where the gateway is to listen. Another process can take the port before it does; then its
+    /// start fails.
     pub(crate) address: SocketAddr,
 }
 

@@ -45,18 +45,20 @@ fn spawn(nginx: &Path, folder: Folder, configuration: &str, address: SocketAddr)
     let file = folder.write("nginx.conf", configuration)?;
     let mut command = Command::new(nginx);
     command.arg("-p").arg(&*folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));
-    // Standard error is the error log until that is open: what stands there keeps nginx from its start.
+    // Standard error is the error log until that is open: what stands there keeps nginx from its
+    // start.
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = Child::spawn(&mut command, Some(folder))?;
     child.wait_for(address)?;
     Ok(child)
 }
 
-/// nginx closes connections that wait for a request as soon as less than a sixteenth of `worker_connections` is free: a
-/// few more than descriptors let all descriptors be used.
+/// nginx closes connections that wait for a request as soon as less than a sixteenth of
+/// `worker_connections` is free: a few more than descriptors let all descriptors be used.
 ///
-/// What is not needed to run at all is left at its default, but for the heartbeats, which are those of the gateway.
-/// (nchan then keeps ten messages for those who come late. Its deliveries cost the same with its storage off.)
+/// What is not needed to run at all is left at its default, but for the heartbeats, which are those
+/// of the gateway. (nchan then keeps ten messages for those who come late. Its deliveries cost the
+/// same with its storage off.)
 pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> String {
     let folder = folder.display();
     format!(

@@ -1,4 +1,5 @@
-//! Pushpin: its runner with condure, the proxy and the handler, zurl, and an application that lets all subscribe.
+//! Pushpin: its runner with condure, the proxy and the handler, zurl, and an application that lets
+//! all subscribe.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -47,8 +48,8 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     Ok(Server { product: Product::Pushpin, child, address, status: control })
 }
 
-/// Its front listens before the processes behind it know the routes, and before each of its threads is connected to
-/// them: several clients in turn meet all threads.
+/// Its front listens before the processes behind it know the routes, and before each of its threads
+/// is connected to them: several clients in turn meet all threads.
 fn takes_subscribers(address: SocketAddr) -> bool {
     let subscribe = |_| -> std::io::Result<Option<TcpStream>> {
         let mut stream = TcpStream::connect(address)?;
@@ -72,7 +73,8 @@ fn quiet(program: &str, configuration: &Path) -> Command {
     command
 }
 
-/// The defaults, but for the limit of 2,500 deliveries a second, the number of clients, and a log of each publication.
+/// The defaults, but for the limit of 2,500 deliveries a second, the number of clients, and a log
+/// of each publication.
 fn configuration(folder: &str, address: SocketAddr, control: SocketAddr) -> String {
     let (host, port) = (control.ip(), control.port());
     format!(

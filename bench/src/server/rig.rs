@@ -43,7 +43,8 @@ struct Line {
 }
 
 impl Line {
-    /// Whether to show the line to whoever measures: a server that complains measures something else.
+    /// Whether to show the line to whoever measures: a server that complains measures something
+    /// else.
     fn is_trouble(line: &str) -> bool {
         // What is no JSON is not of the log but of the program's end.
         serde_json::from_str(line).map_or(true, |line: Self| matches!(line.level.as_str(), "WARN" | "ERROR"))

@@ -12,7 +12,8 @@ pub(super) const WS: &str = "/socket.io/?EIO=4&transport=websocket";
 pub(super) const EVENTS: &str = "/events";
 const STATUS: &str = "/status";
 
-/// What the client says first, to enter the namespace, and what the server answers (Socket.IO protocol 5).
+/// What the client says first, to enter the namespace, and what the server answers (Socket.IO
+/// protocol 5).
 pub(super) const HELLO: &[u8] = b"40";
 pub(super) const GREETING: &[u8] = b"40{";
 

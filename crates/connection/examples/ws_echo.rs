@@ -1,4 +1,5 @@
-//! A WebSocket echo server over the gateway's own protocol layer, for the Autobahn cases: `ws_echo PORT`.
+//! A WebSocket echo server over the gateway's own protocol layer, for the Autobahn cases: `ws_echo
+//! PORT`.
 
 use std::error::Error;
 use std::io::{Read, Write};

@@ -1,8 +1,8 @@
 //! The pace at which connections that have been silenced are closed.
 //!
-//! To silence a connection costs next to nothing. To say farewell to its client, and to take the socket down, are a dozen
-//! system calls of two machines: thousands at once would keep everybody else waiting. So a few are closed at once, and
-//! the rest in small groups, one after the other.
+//! To silence a connection costs next to nothing. To say farewell to its client, and to take the
+//! socket down, are a dozen system calls of two machines: thousands at once would keep everybody
+//! else waiting. So a few are closed at once, and the rest in small groups, one after the other.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -18,7 +18,8 @@ use crate::connection::ConnectionId;
 /// Between two groups.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Connections of a group, for each processor. Measured with `rig-bench revoke`: with twice as many, others notice.
+/// Connections of a group, for each processor. Measured with `rig-bench revoke`: with twice as
+/// many, others notice.
 const AT_ONCE: usize = 16;
 
 /// Connections that wait to be closed: their ids, as nobody but their owner keeps them alive.

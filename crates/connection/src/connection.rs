@@ -77,9 +77,11 @@ impl Connection {
         Self { id, hub, client, since, outlet, ties: Mutex::default() }
     }
 
-    /// Hands an event to the client: written at once where nothing waits before it, queued where the client is slow.
+    /// Hands an event to the client: written at once where nothing waits before it, queued where
+    /// the client is slow.
     ///
-    /// Does nothing once the connection is ending. A client whose outbox is full is cut off; it blocks nobody.
+    /// Does nothing once the connection is ending. A client whose outbox is full is cut off; it
+    /// blocks nobody.
     pub fn deliver(&self, frame: &Frame) {
         self.deliver_all(&[frame]);
     }
@@ -123,7 +125,8 @@ impl Connection {
         self.write(|writer, socket| writer.push(frames, kind, socket, limit)).unwrap_or(Pushed::Refused)
     }
 
-    /// Does something with the writer of a stream, and counts the bytes that wait for it in another number then.
+    /// Does something with the writer of a stream, and counts the bytes that wait for it in another
+    /// number then.
     #[inline(always)] // into `push`: it is called for every event of every client
     fn write<T>(&self, act: impl FnOnce(&mut Writer, Option<&Socket>) -> T) -> Option<T> {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return None };

@@ -61,8 +61,8 @@ impl Frame {
 
 /// One event of the stream (WHATWG HTML, section 9.2.5) inside one HTTP/1.1 chunk.
 ///
-/// The JSON travels as it is: each of its lines becomes a `data` line. A line break inside the event type would
-/// begin a field of its own and is replaced by a space.
+/// The JSON travels as it is: each of its lines becomes a `data` line. A line break inside the
+/// event type would begin a field of its own and is replaced by a space.
 fn sse_chunk(event_type: &str, json: &[u8]) -> Bytes {
     let mut chunk = Vec::with_capacity(SIZE_LINE + event_type.len() + json.len() + 64);
     chunk.resize(SIZE_LINE, 0);
@@ -90,7 +90,8 @@ fn sse_chunk_len(event_type: &str, json: &[u8]) -> usize {
     digits + b"\r\n\r\n".len() + body
 }
 
-/// Iterates over the lines of a JSON text, without their ends. A break at the end of the text begins no further line.
+/// Iterates over the lines of a JSON text, without their ends. A break at the end of the text
+/// begins no further line.
 fn lines(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(json);
     iter::from_fn(move || {
@@ -164,8 +165,9 @@ pub(crate) fn end_of_stream(encoding: Encoding) -> Bytes {
     }
 }
 
-/// Ends an SSE stream in order and asks its client to come back in a while, between one second and `spread` later, so
-/// that not all come at once (WHATWG HTML, section 9.2.6: `retry`, in milliseconds).
+/// Ends an SSE stream in order and asks its client to come back in a while, between one second and
+/// `spread` later, so that not all come at once (WHATWG HTML, section 9.2.6: `retry`, in
+/// milliseconds).
 pub(crate) fn retry_later(encoding: Encoding, spread: Duration) -> Bytes {
     let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
     let wait = 1000 + RandomState::new().hash_one(0) % spread;
@@ -182,7 +184,8 @@ pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 
-/// A whole WebSocket message in one frame; frames from a server are not masked (RFC 6455, section 5.1).
+/// A whole WebSocket message in one frame; frames from a server are not masked (RFC 6455, section
+/// 5.1).
 pub(crate) fn websocket_frame(opcode: u8, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(payload.len() + 10);
     frame.put_u8(0x80 | opcode);
@@ -201,7 +204,8 @@ pub(crate) fn websocket_frame(opcode: u8, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// A close frame; the reason is cut to the 123 bytes a control frame can carry (RFC 6455, section 5.5).
+/// A close frame; the reason is cut to the 123 bytes a control frame can carry (RFC 6455, section
+/// 5.5).
 pub(crate) fn close_frame(code: u16, reason: &str) -> Bytes {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {

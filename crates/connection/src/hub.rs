@@ -89,7 +89,8 @@ pub enum OpenError {
     ShuttingDown,
 }
 
-/// The token was not made by this node since it started, is bound to something else, or is not a token at all.
+/// The token was not made by this node since it started, is bound to something else, or is not a
+/// token at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid connection token.")]
 pub struct InvalidToken;
@@ -155,8 +156,8 @@ impl Hub {
         hub
     }
 
-    /// Opens an SSE connection. Over HTTP/1.1 the stream is `chunked` and begins with `head`; elsewhere HTTP frames
-    /// the stream itself.
+    /// Opens an SSE connection. Over HTTP/1.1 the stream is `chunked` and begins with `head`;
+    /// elsewhere HTTP frames the stream itself.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing is left of a connection that was refused.
@@ -202,7 +203,8 @@ impl Hub {
         let connection = Arc::new(Connection::new(self.clone(), id, opening.client, outlet));
         self.metrics.opened(connection.transport());
         self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
-        // Checked after the insert: either `drain` finds the connection, or this finds the node closed.
+        // Checked after the insert: either `drain` finds the connection, or this finds the node
+        // closed.
         self.check_admission()?;
         let token = format!(r#"{{"connection_token":"{}"}}"#, self.seal.seal(id.number()));
         let token = serde_json::value::RawValue::from_string(token).expect("base64 needs no escapes");
@@ -265,8 +267,8 @@ impl Hub {
 
     /// Sends an event to every connection that wants it; returns how many those are.
     ///
-    /// Events published one after the other arrive in that order. Where many want it, it may still be on its way when
-    /// this returns; where too much is, this waits.
+    /// Events published one after the other arrive in that order. Where many want it, it may still
+    /// be on its way when this returns; where too much is, this waits.
     pub async fn publish(&self, event: Event) -> usize {
         self.metrics.event_received();
         let receivers = self.index.matches(&event);

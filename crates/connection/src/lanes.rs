@@ -1,10 +1,10 @@
-//! The way of events to their receivers: each in the order in which they came, several in one write where they come
-//! faster than they leave.
+//! The way of events to their receivers: each in the order in which they came, several in one write
+//! where they come faster than they leave.
 //!
-//! A connection belongs to one of the lanes, and a lane has one deliverer at a time; so the events of one connection
-//! stay in order, and the lanes share the work. While a lane delivers, events queue up behind it. It takes up what
-//! has queued together, and each connection gets its part of that in one vectored write: what a delivery costs falls
-//! as the load rises.
+//! A connection belongs to one of the lanes, and a lane has one deliverer at a time; so the events
+//! of one connection stay in order, and the lanes share the work. While a lane delivers, events
+//! queue up behind it. It takes up what has queued together, and each connection gets its part of
+//! that in one vectored write: what a delivery costs falls as the load rises.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -24,15 +24,17 @@ use crate::writer::FRAMES_AT_ONCE;
 /// Receivers that whoever publishes delivers to itself; for more there is a task.
 const FEW: usize = 128;
 
-/// Connections that the task writes to before others get their turn on its thread: some two milliseconds of work. Each
-/// turn costs: the scheduler wakes another thread for it, and the lane may go on there, with cold caches.
+/// Connections that the task writes to before others get their turn on its thread: some two
+/// milliseconds of work. Each turn costs: the scheduler wakes another thread for it, and the lane
+/// may go on there, with cold caches.
 const AT_ONCE: usize = 512;
 
-/// Bytes of events, and of the lists of their receivers, that may be under way. Whoever publishes more waits.
+/// Bytes of events, and of the lists of their receivers, that may be under way. Whoever publishes
+/// more waits.
 const UNDER_WAY: usize = 16 << 20;
 
-/// Bytes of events that are taken up together. More in one write saves nothing, and a slow reader should get time
-/// between them.
+/// Bytes of events that are taken up together. More in one write saves nothing, and a slow reader
+/// should get time between them.
 const BYTES_AT_ONCE: usize = 64 << 10;
 
 /// Deliveries that are taken up together: what is noted for each is 16 bytes.
@@ -76,8 +78,9 @@ impl Lanes {
         }
     }
 
-    /// Sends an event on its way to its receivers. A connection gets events of calls that follow each other in
-    /// their order. Few receivers have it when this returns, unless others are before them; for many it may be under way.
+    /// Sends an event on its way to its receivers. A connection gets events of calls that follow
+    /// each other in their order. Few receivers have it when this returns, unless others are before
+    /// them; for many it may be under way.
     ///
     /// Waits while too much is under way.
     pub(crate) async fn send(&self, event: Event, receivers: Vec<Weak<Connection>>) {
@@ -117,8 +120,9 @@ impl Lanes {
     }
 }
 
-/// Which of so many lanes a connection has: its address never changes. Connections lie at equal distances, so neighbours would
-/// share a lane where the distance and the number of lanes have a factor in common; the upper bits of the product do not.
+/// Which of so many lanes a connection has: its address never changes. Connections lie at equal
+/// distances, so neighbours would share a lane where the distance and the number of lanes have a
+/// factor in common; the upper bits of the product do not.
 fn lane_of(address: usize, lanes: usize) -> usize {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     ((address as u64).wrapping_mul(GOLDEN) >> 32) as usize % lanes
@@ -172,7 +176,8 @@ impl Lane {
     }
 }
 
-/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what waits is left to a task.
+/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what waits is left to
+/// a task.
 struct Busy<'a>(&'a Arc<Lane>);
 
 impl Drop for Busy<'_> {
@@ -207,8 +212,9 @@ async fn deliver(loads: &[Load]) {
     }
 }
 
-/// Those of the same receiver stand together, in the order of the loads. The receivers come in the order of memory, which is
-/// about the order in which they connected, in the kernel too: what lies side by side is fetched sooner.
+/// Those of the same receiver stand together, in the order of the loads. The receivers come in the
+/// order of memory, which is about the order in which they connected, in the kernel too: what lies
+/// side by side is fetched sooner.
 fn shares(loads: &[Load]) -> Vec<Share> {
     let mut shares = Vec::with_capacity(loads.iter().map(|load| load.receivers.len()).sum());
     for (load, number) in loads.iter().zip(0..) {

@@ -18,10 +18,12 @@ use crate::transport::CloseReason;
 /// How many events a mailbox keeps (RIG).
 const EVENTS: usize = 200;
 
-/// Says which events of a mailbox its client has got. Every event has the one after that of the event before it,
-/// whatever its publisher calls it: two sources may give the same id, and one source may give it twice.
+/// Says which events of a mailbox its client has got. Every event has the one after that of the
+/// event before it, whatever its publisher calls it: two sources may give the same id, and one
+/// source may give it twice.
 ///
-/// A mailbox counts from a random number, so that the cursor of another mailbox is not mistaken for one of its own.
+/// A mailbox counts from a random number, so that the cursor of another mailbox is not mistaken for
+/// one of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -73,7 +75,8 @@ struct State {
 pub trait InFlight: Send + Sync {
     /// It has events in it.
     fn begin(&self);
-    /// Keeps back what has not left; when this returns, no more of it is written. Returns whether there was any.
+    /// Keeps back what has not left; when this returns, no more of it is written. Returns whether
+    /// there was any.
     fn silence(&self) -> bool;
     /// Whether nothing of it is on its way any more.
     fn is_over(&self) -> bool;
@@ -197,7 +200,8 @@ impl Mailbox {
         self.arrived.notify_waiters();
     }
 
-    /// Marks a mailbox that nobody has polled for `idle`; returns whether it is over for any reason, or idle.
+    /// Marks a mailbox that nobody has polled for `idle`; returns whether it is over for any
+    /// reason, or idle.
     pub(crate) fn is_abandoned(&self, idle: Duration, killed_for: Duration) -> bool {
         let mut state = self.state.lock();
         match state.close_reason {
@@ -227,11 +231,11 @@ impl Mailbox {
         self.state.lock().late
     }
 
-    /// The events after `known`, as soon as there are any, or none after `wait`. With a cursor that is missing, of another
-    /// mailbox, or older than all events that are kept, it is all of these.
+    /// The events after `known`, as soon as there are any, or none after `wait`. With a cursor that
+    /// is missing, of another mailbox, or older than all events that are kept, it is all of these.
     ///
-    /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not left of `answer`; polls
-    /// after that fail.
+    /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not
+    /// left of `answer`; polls after that fail.
     pub(crate) async fn poll(
         &self,
         known: Option<Cursor>,
@@ -288,8 +292,8 @@ impl State {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
         let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
-        // A client with an older cursor has seen none of the events that are kept; those between were dropped. RIG gives it
-        // none at all (compatibility.md).
+        // A client with an older cursor has seen none of the events that are kept; those between
+        // were dropped. RIG gives it none at all (compatibility.md).
         let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
         if start == self.events.len() && !even_empty && !over {
             return None;

@@ -1,4 +1,5 @@
-//! The bytes that wait for a slow reader: a bounded queue, and how far its first entry has been written.
+//! The bytes that wait for a slow reader: a bounded queue, and how far its first entry has been
+//! written.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

@@ -1,4 +1,5 @@
-//! What every connection takes, beside the classes of size that the allocator rounds up to: a byte more can cost 64.
+//! What every connection takes, beside the classes of size that the allocator rounds up to: a byte
+//! more can cost 64.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ const COUNTS: usize = 2 * size_of::<usize>();
 /// What a socket takes; in a debug build it is more.
 const SOCKET: usize = 32;
 
-/// What the runtime keeps of a task beside its future; all together is rounded up to a multiple of 128.
+/// What the runtime keeps of a task beside its future; all together is rounded up to a multiple of
+/// 128.
 const TASK: usize = 104;
 
 #[test]

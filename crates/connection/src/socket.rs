@@ -1,4 +1,5 @@
-//! The socket of a streaming connection once HTTP is done with it: plain TCP, or TLS over it, never blocking.
+//! The socket of a streaming connection once HTTP is done with it: plain TCP, or TLS over it, never
+//! blocking.
 
 use std::any::Any;
 use std::io::{self, IoSlice, Read, Write};
@@ -23,7 +24,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Takes over a socket; `tls` is the state of a finished handshake, `permit` is dropped with the socket.
+    /// Takes over a socket; `tls` is the state of a finished handshake, `permit` is dropped with
+    /// the socket.
     pub fn new(tcp: TcpStream, tls: Option<Box<ServerConnection>>, permit: impl Any + Send + Sync) -> Self {
         let tls = tls.map(|session| Box::new(Mutex::new(*session)));
         Self { tcp, tls, _permit: Box::new(permit) }
@@ -61,7 +63,8 @@ impl Socket {
         if let Some(tls) = &self.tls {
             let mut tls = tls.lock();
             tls.send_close_notify();
-            // A peer that reads nothing gets no close_notify; the shutdown below is what ends the stream.
+            // A peer that reads nothing gets no close_notify; the shutdown below is what ends the
+            // stream.
             let _ = tls.write_tls(&mut Nonblocking(&self.tcp));
         }
         // Fails only where the peer has reset the connection: then it is ended.
@@ -103,8 +106,9 @@ impl Sink for Socket {
     }
 }
 
-/// Sends bytes by the call that costs least: `send` is shorter than `writev`, and rustix makes it without the C library,
-/// in which every write of a program with threads is a point where a thread can be cancelled.
+/// Sends bytes by the call that costs least: `send` is shorter than `writev`, and rustix makes it
+/// without the C library, in which every write of a program with threads is a point where a thread
+/// can be cancelled.
 fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     tcp.try_io(Interest::WRITABLE, || Ok(rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL)?))
 }

@@ -1,4 +1,5 @@
-//! Server-Sent Events: the head of the stream, the task that owns its socket, and the body for HTTP/2.
+//! Server-Sent Events: the head of the stream, the task that owns its socket, and the body for
+//! HTTP/2.
 
 use std::future::poll_fn;
 use std::io::{ErrorKind, Write};
@@ -23,7 +24,8 @@ pub const FAREWELL: Duration = Duration::from_secs(5);
 /// Bytes of a head that is not unusually long.
 pub(crate) const HEAD: usize = 320;
 
-/// The response head of a stream over HTTP/1: `chunked` for HTTP/1.1, ended by closing for HTTP/1.0.
+/// The response head of a stream over HTTP/1: `chunked` for HTTP/1.1, ended by closing for
+/// HTTP/1.0.
 pub fn sse_head(headers: &HeaderMap, chunked: bool) -> Bytes {
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -46,7 +48,8 @@ pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 impl Connection {
-    /// Owns an SSE connection until it ends. The client sends nothing any more; what it sends is dropped.
+    /// Owns an SSE connection until it ends. The client sends nothing any more; what it sends is
+    /// dropped.
     pub fn run_sse(self: Arc<Self>, socket: Socket) -> impl Future<Output = ()> + Send {
         self.attach(socket);
         run(self, |_, _| {})
@@ -60,9 +63,11 @@ struct Owned<R> {
     received: R,
 }
 
-/// Moves bytes until the connection is over: out of the outbox as the socket takes them, in to `received`.
+/// Moves bytes until the connection is over: out of the outbox as the socket takes them, in to
+/// `received`.
 ///
-/// There is one of these for each connection, so it keeps nothing from one turn to the next but who owns what.
+/// There is one of these for each connection, so it keeps nothing from one turn to the next but who
+/// owns what.
 pub(crate) fn run<R>(connection: Arc<Connection>, received: R) -> impl Future<Output = ()> + Send
 where
     R: FnMut(&Connection, &[u8]) + Send,
@@ -114,10 +119,12 @@ fn read(connection: &Connection, socket: &Socket, received: impl FnOnce(&[u8])) 
     }
 }
 
-/// Sends the last bytes, ends the sending side, and waits for the client to close: closing first, with unread bytes
-/// in the socket, would reset the connection and could take the farewell with it (RFC 9112, section 9.6).
+/// Sends the last bytes, ends the sending side, and waits for the client to close: closing first,
+/// with unread bytes in the socket, would reset the connection and could take the farewell with it
+/// (RFC 9112, section 9.6).
 pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Context<'_>) -> Next) {
-    // At the deadline the client has had its time; whatever is left of the farewell goes with the socket.
+    // At the deadline the client has had its time; whatever is left of the farewell goes with the
+    // socket.
     let _ = timeout(FAREWELL, async {
         let flushed = poll_fn(|cx| {
             loop {
@@ -144,7 +151,8 @@ pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Con
     .await;
 }
 
-/// The stream as the body of an HTTP/2 response. It owns its connection: the client's reset drops both.
+/// The stream as the body of an HTTP/2 response. It owns its connection: the client's reset drops
+/// both.
 pub struct SseBody(Arc<Connection>);
 
 /// The stream was cut: HTTP/2 resets it.
@@ -152,7 +160,8 @@ pub struct SseBody(Arc<Connection>);
 #[error("stream cut: {}", .reason.as_str())]
 pub struct Cut {
     reason: CloseReason,
-    /// Says so to hyper: the gateway has not failed, it has given the stream up (RFC 9113, section 7).
+    /// Says so to hyper: the gateway has not failed, it has given the stream up (RFC 9113, section
+    /// 7).
     source: h2::Error,
 }
 

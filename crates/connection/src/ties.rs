@@ -1,4 +1,5 @@
-//! What the rest of the node holds of a connection: its places in the registry, one for each token, and in the index.
+//! What the rest of the node holds of a connection: its places in the registry, one for each token,
+//! and in the index.
 
 use std::sync::{Arc, Weak};
 
@@ -41,8 +42,8 @@ pub enum BindError {
 impl Connection {
     /// Binds the connection to its tokens, announces it and its subscriptions, and lets events in.
     ///
-    /// Every token is checked against the blacklist as it is bound; a connection that cannot be bound to all of them
-    /// is refused (invariant 2).
+    /// Every token is checked against the blacklist as it is bound; a connection that cannot be
+    /// bound to all of them is refused (invariant 2).
     pub(crate) fn begin(
         self: &Arc<Self>,
         subjects: &[Subject],
@@ -57,8 +58,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Replaces the subscriptions, and binds the connection to further tokens beside those it has (RIG: `PUT
-    /// …/subscriptions`). A token of the same user renews those that end earlier: the connection lives on with it.
+    /// Replaces the subscriptions, and binds the connection to further tokens beside those it has
+    /// (RIG: `PUT …/subscriptions`). A token of the same user renews those that end earlier: the
+    /// connection lives on with it.
     ///
     /// # Errors
     /// See [`BindError`]; the subscriptions stay as they were.

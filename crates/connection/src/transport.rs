@@ -35,7 +35,8 @@ metric::labels! {
 }
 
 impl CloseReason {
-    /// Returns whether the client has lost its session, so that it must not receive anything any more.
+    /// Returns whether the client has lost its session, so that it must not receive anything any
+    /// more.
     pub const fn is_end_of_session(self) -> bool {
         matches!(self, Self::SessionKilled | Self::SessionDisconnected | Self::TokenExpired)
     }

@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455): the handshake, the protocol without I/O, and the task that owns a connection's socket.
+//! WebSocket (RFC 6455): the handshake, the protocol without I/O, and the task that owns a
+//! connection's socket.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use crate::writer::Writer;
 /// What the gateway says to a client that sends data (RIG).
 const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way communication.";
 
-/// The subprotocol that is spoken: each message is an event in JSON (CloudEvents, WebSockets protocol binding, section
-/// 1.3). A client that names none gets the same.
+/// The subprotocol that is spoken: each message is an event in JSON (CloudEvents, WebSockets
+/// protocol binding, section 1.3). A client that names none gets the same.
 const SUBPROTOCOL: &str = "cloudevents.json";
 
-/// The largest message a client of the gateway may send before it is told that it may send none, in bytes.
+/// The largest message a client of the gateway may send before it is told that it may send none, in
+/// bytes.
 const CLIENT_MESSAGE: usize = 64 << 10;
 
 /// Bytes read from a client at once; it has nothing to say, and every connection has such a buffer.
@@ -50,7 +52,8 @@ pub enum HandshakeError {
     /// The key is missing or not 16 bytes in base64 (RFC 6455, section 4.2.1).
     #[error("expected a header sec-websocket-key of 16 bytes in base64")]
     Key,
-    /// No subprotocol that it offers is spoken here. Browsers fail a handshake that chooses none of what they offer.
+    /// No subprotocol that it offers is spoken here. Browsers fail a handshake that chooses none of
+    /// what they offer.
     #[error(
         "none of the subprotocols in sec-websocket-protocol is known here; known: {SUBPROTOCOL}, or no header at all"
     )]
@@ -111,8 +114,8 @@ impl Accept {
     }
 }
 
-/// Iterates over the elements of a header that is a list, in all of its fields. Empty ones do not count (RFC 9110, section
-/// 5.6.1.2).
+/// Iterates over the elements of a header that is a list, in all of its fields. Empty ones do not
+/// count (RFC 9110, section 5.6.1.2).
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     let elements = values.flat_map(|value| value.split(|byte| *byte == b','));
@@ -169,7 +172,8 @@ impl Protocol {
         self.inner.get_mut().input.extend_from_slice(bytes);
     }
 
-    /// The next message of what was fed; `None` where more bytes are needed. Pings are answered on the way.
+    /// The next message of what was fed; `None` where more bytes are needed. Pings are answered on
+    /// the way.
     ///
     /// # Errors
     /// The client broke the protocol.
@@ -180,7 +184,8 @@ impl Protocol {
                 Ok(Message::Binary(bytes)) => break Ok(Some(Incoming::Binary(bytes))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 Ok(Message::Close(close)) => {
-                    // A code that may not be sent is answered as what it is, an error (RFC 6455, section 7.4).
+                    // A code that may not be sent is answered as what it is, an error (RFC 6455,
+                    // section 7.4).
                     let code =
                         close.map(|close| if close.code.is_allowed() { close.code.into() } else { 1002 });
                     break Ok(Some(Incoming::Closed(code)));
@@ -192,7 +197,8 @@ impl Protocol {
                 Err(error) => break Err(ProtocolError::from(error)),
             }
         };
-        // Queues pongs and the answer to a close into the pipe, which never fails; a finished close is no error here.
+        // Queues pongs and the answer to a close into the pipe, which never fails; a finished close
+        // is no error here.
         let _ = self.inner.flush();
         incoming
     }
@@ -288,7 +294,8 @@ impl Connection {
     }
 }
 
-/// Accepts a handshake only to tell the client, in the close frame, why there is no connection for it (RIG).
+/// Accepts a handshake only to tell the client, in the close frame, why there is no connection for
+/// it (RIG).
 pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
     let mut writer = Writer::new(accept.head());
     writer.end(CloseReason::Protocol, close_frame(1000, reason), false, Some(&socket));

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use crate::connection::Connection;
 use crate::hub::interval;
 
-/// Connections by the moment of their next heartbeat. A connection stays in its slot: one turn is one interval.
+/// Connections by the moment of their next heartbeat. A connection stays in its slot: one turn is
+/// one interval.
 pub(crate) struct Wheel {
     slots: Vec<Mutex<Vec<Weak<Connection>>>>,
     now: AtomicUsize,
@@ -41,7 +42,8 @@ impl Wheel {
         loop {
             ticks.tick().await;
             let slot = (self.now.load(Ordering::Relaxed) + 1) % self.slots.len();
-            // The slot is swept before connections are added to it, so that a new one waits a whole turn.
+            // The slot is swept before connections are added to it, so that a new one waits a whole
+            // turn.
             self.sweep(slot).await;
             self.now.store(slot, Ordering::Relaxed);
         }

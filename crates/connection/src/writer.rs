@@ -1,8 +1,9 @@
 //! The writing side of a streaming connection, as a state machine behind one small lock.
 //!
-//! `push` and `end` are called with the lock held, so after `end` has returned no payload byte is written: what was
-//! queued is gone, and what is half written is cut rather than completed ("nothing after the kill" in ARCHITECTURE.md).
-//! It writes directly where nothing waits, and queues only what the socket did not take.
+//! `push` and `end` are called with the lock held, so after `end` has returned no payload byte is
+//! written: what was queued is gone, and what is half written is cut rather than completed
+//! ("nothing after the kill" in ARCHITECTURE.md). It writes directly where nothing waits, and
+//! queues only what the socket did not take.
 
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
@@ -19,7 +20,8 @@ use crate::transport::CloseReason;
 
 /// Where bytes go: a socket, or a stand-in in tests. Never blocks.
 pub(crate) trait Sink {
-    /// Takes as many bytes as it can, at least one; [`io::ErrorKind::WouldBlock`] where it can take none.
+    /// Takes as many bytes as it can, at least one; [`io::ErrorKind::WouldBlock`] where it can take
+    /// none.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Sends what it holds back (TLS records); whether all is sent.
     fn try_flush(&self) -> io::Result<bool>;
@@ -48,7 +50,8 @@ pub(crate) struct Tally {
     pub(crate) delivered: u32,
     /// Thrown away: they waited when the connection ended, or found no room.
     pub(crate) dropped: u32,
-    /// Written although the connection was silenced. Always zero, or "nothing after the kill" is broken.
+    /// Written although the connection was silenced. Always zero, or "nothing after the kill" is
+    /// broken.
     pub(crate) late: u32,
 }
 
@@ -107,9 +110,11 @@ impl Writer {
         }
     }
 
-    /// Writes frames, all in one call where nothing waits before them, and queues what the socket does not take.
+    /// Writes frames, all in one call where nothing waits before them, and queues what the socket
+    /// does not take.
     ///
-    /// The outbox holds up to `limit` bytes; a frame larger than that is taken where nothing waits before it.
+    /// The outbox holds up to `limit` bytes; a frame larger than that is taken where nothing waits
+    /// before it.
     pub(crate) fn push(
         &mut self,
         frames: &[impl Borrow<Bytes>],
@@ -187,8 +192,9 @@ impl Writer {
         }
     }
 
-    /// Ends the stream with `farewell`. With `discard`, what waits is dropped first, also where the stream is ending
-    /// already, and a frame that has left only in part is not completed: the connection is cut without a farewell.
+    /// Ends the stream with `farewell`. With `discard`, what waits is dropped first, also where the
+    /// stream is ending already, and a frame that has left only in part is not completed: the
+    /// connection is cut without a farewell.
     ///
     /// The farewell waits until the next [`Writer::flush`], or [`Writer::go_on`].
     ///
@@ -276,7 +282,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The next piece for a body that pulls (HTTP/2): a frame, the end, or an error where the stream was cut.
+    /// The next piece for a body that pulls (HTTP/2): a frame, the end, or an error where the
+    /// stream was cut.
     pub(crate) fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
         if let Some((frame, kind)) = self.outbox.pop() {
             self.note_written(kind == Kind::Payload);
@@ -316,7 +323,8 @@ impl Writer {
         self.phase == Phase::Open && self.outbox.is_empty()
     }
 
-    /// Keeps the revocation that has ended the connection for as long as there is a client; the first one counts.
+    /// Keeps the revocation that has ended the connection for as long as there is a client; the
+    /// first one counts.
     pub(crate) fn hold(&mut self, ending: &Arc<Ending>) {
         self.ending.get_or_insert_with(|| ending.clone());
     }

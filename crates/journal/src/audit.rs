@@ -1,8 +1,9 @@
 //! The audit log: a JSON line for each thing asked for, each bound to the one before it.
 //!
-//! A line ends with `,"hash":"…"}`, where the hash is the SHA-256 of all that stands before that in the line, and
-//! `prev` is the hash of the line before. Changing, removing or inserting a line breaks the chain at the next one.
-//! Lines may be moved away from the front (to an archive, by the day): the chain goes on, and the files verify in order.
+//! A line ends with `,"hash":"…"}`, where the hash is the SHA-256 of all that stands before that in
+//! the line, and `prev` is the hash of the line before. Changing, removing or inserting a line
+//! breaks the chain at the next one. Lines may be moved away from the front (to an archive, by the
+//! day): the chain goes on, and the files verify in order.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -97,8 +98,8 @@ struct Links {
 const HASH: &str = ",\"hash\":\"";
 
 impl Audit {
-    /// Opens the log behind `known`, the last line that a commit knows of. A line that is only half there, because the
-    /// process ended in the middle, is taken away: nobody was told of it.
+    /// Opens the log behind `known`, the last line that a commit knows of. A line that is only half
+    /// there, because the process ended in the middle, is taken away: nobody was told of it.
     pub(crate) fn open(mut file: File, known: Head, key: Option<&str>) -> io::Result<Self> {
         let whole = length_of_whole_lines(&mut file)?;
         if whole < file.metadata()?.len() {
@@ -141,7 +142,8 @@ impl Audit {
         self.head = Head { seq: self.head.seq + 1, hash };
     }
 
-    /// Returns when all lines are on disk. Where that fails, they are as if they had not been added.
+    /// Returns when all lines are on disk. Where that fails, they are as if they had not been
+    /// added.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
@@ -328,9 +330,10 @@ impl Verified {
 
 /// Checks every line of an audit log, and that each follows the one before it.
 ///
-/// That no lines are missing at the end, and that the chain was not made anew, shows only in comparison with a head that
-/// was kept elsewhere: `known`, such as [`committed_audit_head`](crate::committed_audit_head). A log that ends before it
-/// is complete for all that can be told, where `goes_on` says that there is another one.
+/// That no lines are missing at the end, and that the chain was not made anew, shows only in
+/// comparison with a head that was kept elsewhere: `known`, such as
+/// [`committed_audit_head`](crate::committed_audit_head). A log that ends before it is complete for
+/// all that can be told, where `goes_on` says that there is another one.
 ///
 /// # Errors
 /// The first line that is wrong.

@@ -1,4 +1,5 @@
-//! The clock of a folder: milliseconds for which it has counted down, over all processes that had it open.
+//! The clock of a folder: milliseconds for which it has counted down, over all processes that had
+//! it open.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -25,7 +26,8 @@ pub(crate) trait Machine: Send + Sync + 'static {
 pub(crate) struct Here;
 
 impl Machine for Here {
-    /// Where the kernel does not say, every process is a boot of its own: then no time counts between two of them.
+    /// Where the kernel does not say, every process is a boot of its own: then no time counts
+    /// between two of them.
     fn boot(&self) -> String {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         boot.map_or_else(
@@ -47,8 +49,8 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Goes on from the last stamp. In the same run of the kernel all time since has counted; in another, none is known
-    /// for certain.
+    /// Goes on from the last stamp. In the same run of the kernel all time since has counted; in
+    /// another, none is known for certain.
     pub(crate) fn resume(last: Option<Stamp>, machine: impl Machine) -> Self {
         let (boot, uptime) = (machine.boot(), machine.uptime());
         let folder = last.map_or(0, |last| match last.boot == boot {

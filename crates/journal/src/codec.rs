@@ -1,4 +1,5 @@
-//! How a revocation stands in the log: a row of plain columns, of which this file alone knows the order.
+//! How a revocation stands in the log: a row of plain columns, of which this file alone knows the
+//! order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,9 +10,10 @@ use session::{
     Seq,
 };
 
-/// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id, by, reason, extends.
-/// Times in milliseconds: `ends` on the folder's clock, `accepted at` since 1970. Another column is another table (its
-/// type is part of the file), another [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
+/// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id,
+/// by, reason, extends. Times in milliseconds: `ends` on the folder's clock, `accepted at` since
+/// 1970. Another column is another table (its type is part of the file), another
+/// [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
 pub(crate) type Row = (
     &'static str,
     &'static str,
@@ -86,8 +88,8 @@ pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
     row.7
 }
 
-/// Returns the entry that a node applies when it starts; `None` if the revocation has expired or only
-/// disconnected.
+/// Returns the entry that a node applies when it starts; `None` if the revocation has expired or
+/// only disconnected.
 pub(crate) fn entry(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Entry>, RowError> {
     if row.3 || expires_of(row) <= now {
         return Ok(None);

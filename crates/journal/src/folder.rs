@@ -1,4 +1,5 @@
-//! The folder: made with tight permissions, opened by one process at a time, and never taken for empty by mistake.
+//! The folder: made with tight permissions, opened by one process at a time, and never taken for
+//! empty by mistake.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -114,8 +115,8 @@ impl Folder {
         self.0.join("audit.log")
     }
 
-    /// Opens the store. One that is not there is made under another name by `fill`, and takes its own once it is whole:
-    /// an empty file is never a store that has just been made.
+    /// Opens the store. One that is not there is made under another name by `fill`, and takes its
+    /// own once it is whole: an empty file is never a store that has just been made.
     pub(crate) fn store(
         &self,
         fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
@@ -141,8 +142,8 @@ impl Folder {
 /// A file below this size is never worth compacting, in bytes.
 const SMALL: u64 = 64 << 20;
 
-/// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only at the start, when
-/// nobody waits for a commit; meanwhile the room is used again.
+/// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only
+/// at the start, when nobody waits for a commit; meanwhile the room is used again.
 pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
     let size = fs::metadata(path).map_or(0, |file| file.size());
     if size < SMALL {
@@ -159,11 +160,13 @@ pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, Op
     Ok(store)
 }
 
-/// The last audit line that the revocation log of a folder knows of; `None` where it is in use, or cannot tell.
+/// The last audit line that the revocation log of a folder knows of; `None` where it is in use, or
+/// cannot tell.
 pub fn committed_audit_head(folder: &Path) -> Option<Head> {
     let path = folder.join("revocations.redb");
     fs::metadata(&path).ok().filter(|file| file.is_file())?;
-    // A store that is damaged can make the library panic where it is opened without checking every page.
+    // A store that is damaged can make the library panic where it is opened without checking every
+    // page.
     catch_unwind(|| {
         let store = Builder::new().set_cache_size(CACHE).open_read_only(&path).ok()?;
         store::audit_head(&store).ok().filter(|head| head.seq > 0)

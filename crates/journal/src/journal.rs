@@ -48,7 +48,8 @@ impl Journal {
         Self::with_commits_of(config, AT_ONCE)
     }
 
-    /// As [`Journal::open`], with so many revocations in one commit at the most; to see what committing together gives.
+    /// As [`Journal::open`], with so many revocations in one commit at the most; to see what
+    /// committing together gives.
     ///
     /// # Errors
     /// As [`Journal::open`].

@@ -107,7 +107,8 @@ impl Writer {
 
     /// Writes a batch and answers for it; returns whether there is more to forget.
     fn commit(&mut self, batch: Vec<Task>) -> bool {
-        // A panic of the store, on a file that changes under it, is an error like any other: this thread goes on.
+        // A panic of the store, on a file that changes under it, is an error like any other: this
+        // thread goes on.
         let committed = catch_unwind(AssertUnwindSafe(|| self.try_commit(&batch)));
         match committed.unwrap_or(Err(CommitFailed::Panic)) {
             Ok((answers, forgotten)) => {

@@ -1,7 +1,7 @@
 //! Several nodes in one process: a bus and a lease in memory, for tests.
 //!
-//! The network keeps the promises of [`Bus`] and [`Lease`], and lets a test break what a real network
-//! breaks: a node can be [cut off](Network::cut), and messages to it can be held back and
+//! The network keeps the promises of [`Bus`] and [`Lease`], and lets a test break what a real
+//! network breaks: a node can be [cut off](Network::cut), and messages to it can be held back and
 //! [let through](Network::let_through) one by one, so that a test decides how they interleave.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -78,7 +78,8 @@ impl Network {
         Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease) }
     }
 
-    /// Cuts a node off: operations for it wait, events for it are lost, and its lease is not renewed.
+    /// Cuts a node off: operations for it wait, events for it are lost, and its lease is not
+    /// renewed.
     pub fn cut(&self, name: &NodeName) {
         self.change(name, |inbox| inbox.cut = true);
     }

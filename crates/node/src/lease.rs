@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use session::Fence;
 
-/// The right of a node to let sessions receive data, for a limited time. Renewed as long as the node
-/// hears of every revocation.
+/// The right of a node to let sessions receive data, for a limited time. Renewed as long as the
+/// node hears of every revocation.
 ///
 /// A node that is cut off from the others cannot renew its lease. So the others know by when it has
 /// stopped serving sessions that they revoke meanwhile.

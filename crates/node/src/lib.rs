@@ -1,9 +1,10 @@
 //! What a node of the gateway does, once, for all that ask for it.
 //!
-//! A [`Node`] revokes and lifts, publishes events, lists sessions, and runs what must always run. The
-//! ports that operators and services use (inbound, admin), the canary and other nodes all come here,
-//! so every revocation and every event takes the same way. The room knows no HTTP and no sockets: it
-//! is handed sessions and connections, and peers behind the ports [`Bus`] and [`Lease`].
+//! A [`Node`] revokes and lifts, publishes events, lists sessions, and runs what must always run.
+//! The ports that operators and services use (inbound, admin), the canary and other nodes all come
+//! here, so every revocation and every event takes the same way. The room knows no HTTP and no
+//! sockets: it is handed sessions and connections, and peers behind the ports [`Bus`] and
+//! [`Lease`].
 
 mod bus;
 mod forecast;

@@ -84,8 +84,8 @@ impl Node {
         Some(SessionPage { revoked, connection_count, connections })
     }
 
-    /// Returns the connections that are not being terminated. One that is receives nothing more, and
-    /// lingers until its client has closed.
+    /// Returns the connections that are not being terminated. One that is receives nothing more,
+    /// and lingers until its client has closed.
     fn open_connections(&self) -> impl Iterator<Item = Arc<Connection>> {
         self.hub().all().filter(|connection| connection.close_reason().is_none())
     }

@@ -18,11 +18,12 @@ pub enum EventOrigin {
 }
 
 impl Node {
-    /// Publishes the events of a request, in their order, and returns the answer to their publisher:
-    /// the event, or for a batch a list.
+    /// Publishes the events of a request, in their order, and returns the answer to their
+    /// publisher: the event, or for a batch a list.
     ///
     /// # Errors
-    /// Fails if an event does not fit into the empty outbox of a slow client. None is published then.
+    /// Fails if an event does not fit into the empty outbox of a slow client. None is published
+    /// then.
     pub async fn submit(&self, submission: Submission) -> Result<Bytes, TooLarge> {
         let accepted = submission.accepted();
         TooLarge::check(&submission.events, self.hub().config().max_event_bytes)?;
@@ -35,8 +36,8 @@ impl Node {
     /// Sends an event to every connection that subscribed to it, and to the other nodes if it comes
     /// from here. Returns the number of this node's connections that receive it.
     ///
-    /// Waits while too much is under way. The event may still be on its way when this returns; events
-    /// that are published one after the other keep their order.
+    /// Waits while too much is under way. The event may still be on its way when this returns;
+    /// events that are published one after the other keep their order.
     pub async fn publish(&self, event: Event, origin: EventOrigin) -> usize {
         if origin == EventOrigin::Here
             && let Some(bus) = self.bus()

@@ -34,15 +34,15 @@ pub enum NotRevoked {
 const TERMINATED_AT_ONCE: usize = 256;
 
 impl Node {
-    /// Records a revocation and terminates its connections. When this returns, nothing is written to
-    /// any of them any more, and the other nodes have applied it as far as the bus waits for them.
-    /// `forced`: also if tokens of open connections outlive it.
+    /// Records a revocation and terminates its connections. When this returns, nothing is written
+    /// to any of them any more, and the other nodes have applied it as far as the bus waits for
+    /// them. `forced`: also if tokens of open connections outlive it.
     ///
     /// Runs in a task of its own: a caller that stops waiting does not stop it.
     ///
     /// # Errors
-    /// See [`NotRevoked`]; nothing has happened, except for [`RevokeError::Log`]: then it is in force
-    /// until the process exits.
+    /// See [`NotRevoked`]; nothing has happened, except for [`RevokeError::Log`]: then it is in
+    /// force until the process exits.
     pub async fn revoke(&self, revocation: Revocation, forced: bool) -> Result<Outcome, NotRevoked> {
         let node = self.clone();
         let outcome = tokio::spawn(async move { node.revoke_whole(revocation, forced).await }).await?;

@@ -9,8 +9,8 @@ use crate::node::Node;
 use crate::revoke::terminate;
 use crate::tasks::Tasks;
 
-/// How often the node looks for tokens that have expired. Their connections are terminated that much
-/// later at most, and a tick of the session room more.
+/// How often the node looks for tokens that have expired. Their connections are terminated that
+/// much later at most, and a tick of the session room more.
 const SWEEP: Duration = Duration::from_millis(100);
 
 /// Under which name a node that shuts down restricts its admission.

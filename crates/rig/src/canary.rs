@@ -1,5 +1,5 @@
-//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes it as an operator would, and
-//! counts what its client sees.
+//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes it as an
+//! operator would, and counts what its client sees.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -131,7 +131,8 @@ async fn run(
     Ok(CanaryResult::Ok)
 }
 
-/// The node's side of the connection, found as a client's `PUT` finds it: by the token in the first event.
+/// The node's side of the connection, found as a client's `PUT` finds it: by the token in the first
+/// event.
 async fn connected(hub: &Hub, stream: &mut BufReader<TcpStream>) -> anyhow::Result<Arc<Connection>> {
     loop {
         let line = next_line(stream).await?.context("the stream ended before it began")?;

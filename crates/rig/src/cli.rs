@@ -1,4 +1,5 @@
-//! The command line, built from the table of settings: what to do, and the flags that were given for it.
+//! The command line, built from the table of settings: what to do, and the flags that were given
+//! for it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ pub(crate) enum Asked {
 
 /// Reads a command line, whose first argument is the name of the program.
 ///
-/// Mistakes do not end the reading: each is noted and its argument put aside, so that all are told at once, together
-/// with those of the other sources.
+/// Mistakes do not end the reading: each is noted and its argument put aside, so that all are told
+/// at once, together with those of the other sources.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Asked {
     // With their places, which stay when others are put aside.
     let mut arguments: Vec<_> = arguments.into_iter().enumerate().collect();
@@ -118,7 +119,8 @@ fn settings() -> impl Iterator<Item = Arg> {
     })
 }
 
-/// A flag that takes any text, any number of times: what is wrong with it is found with all the rest.
+/// A flag that takes any text, any number of times: what is wrong with it is found with all the
+/// rest.
 fn flag(id: &'static str) -> Arg {
     Arg::new(id).long(id).action(ArgAction::Append).value_parser(OsStringValueParser::new())
 }
@@ -180,8 +182,8 @@ fn collect_config(matches: &ArgMatches, flags: &mut Flags) {
     }
 }
 
-/// What is wrong, and which argument to put aside. Texts that are not flags are not repeated: one may be the second
-/// half of a secret.
+/// What is wrong, and which argument to put aside. Texts that are not flags are not repeated: one
+/// may be the second half of a secret.
 fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Option<usize>) {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

@@ -14,8 +14,8 @@ pub(crate) struct LeaveSignals {
 }
 
 impl LeaveSignals {
-    /// Takes the signals over: from now on they do not end the process by themselves. Neither does a file that has reached
-    /// its greatest size (SIGXFSZ): whoever writes it gets an error.
+    /// Takes the signals over: from now on they do not end the process by themselves. Neither does
+    /// a file that has reached its greatest size (SIGXFSZ): whoever writes it gets an error.
     ///
     /// # Errors
     /// The system does not let them be taken over.
@@ -32,7 +32,8 @@ impl LeaveSignals {
         }
     }
 
-    /// Waits for so long (`SHUTDOWN_DELAY`), or until the next of them: whoever asks again does not want to wait.
+    /// Waits for so long (`SHUTDOWN_DELAY`), or until the next of them: whoever asks again does not
+    /// want to wait.
     pub(crate) async fn stay(&mut self, delay: Duration) {
         tokio::select! {
             () = sleep(delay) => {}

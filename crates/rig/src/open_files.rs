@@ -1,17 +1,19 @@
 //! How many descriptors clients may take, so that some are left for those who operate the gateway.
 //!
-//! Whoever floods the inbound port must not be able to keep the internal port, the log of revocations, or files from working:
-//! these have a reserve. What is left over is for clients and for connections to services on their behalf.
+//! Whoever floods the inbound port must not be able to keep the internal port, the log of
+//! revocations, or files from working: these have a reserve. What is left over is for clients and
+//! for connections to services on their behalf.
 
 use anyhow::bail;
 use listener::Limits;
 use rlimit::Resource;
 
-/// Descriptors that the process opens for itself beside its ports: the runtime, signals, the logs of the data folder; two
-/// connections to the collector of traces, and that of the canary.
+/// Descriptors that the process opens for itself beside its ports: the runtime, signals, the logs
+/// of the data folder; two connections to the collector of traces, and that of the canary.
 const OWN: usize = 12;
 
-/// Per port: the socket that listens, and a file that is given up where no other descriptor is left.
+/// Per port: the socket that listens, and a file that is given up where no other descriptor is
+/// left.
 const OF_PORT: usize = 2;
 
 /// The fewest clients for which it is worth starting.
@@ -30,7 +32,8 @@ struct OpenFilesPlan {
     pool: usize,
 }
 
-/// Raises the limit of open files as far as the system allows, and lowers the limits of connections to what it leaves.
+/// Raises the limit of open files as far as the system allows, and lowers the limits of connections
+/// to what it leaves.
 ///
 /// # Errors
 /// The limit is too low to serve anybody.
@@ -75,10 +78,12 @@ fn open_now() -> usize {
 }
 
 impl OpenFilesPlan {
-    /// Shares out `limit` descriptors, of which `own` are the gateway's own; `None` if that is too few.
+    /// Shares out `limit` descriptors, of which `own` are the gateway's own; `None` if that is too
+    /// few.
     fn new(limit: usize, own: usize, clients: usize, internal: usize) -> Option<Self> {
         let internal = internal.min((limit / 12).max(4));
-        // The audit log and `apis.json` are replaced, certificates and definitions read again, names of services looked up.
+        // The audit log and `apis.json` are replaced, certificates and definitions read again,
+        // names of services looked up.
         let files = (limit / 20).clamp(3, 64);
         let refusals = (limit / 64).clamp(1, 32);
         let services = (limit / 48).clamp(1, 1024);

@@ -1,4 +1,5 @@
-//! `rig sessions`, `revoke` and their like: what an operator asks a running gateway for, over its internal API.
+//! `rig sessions`, `revoke` and their like: what an operator asks a running gateway for, over its
+//! internal API.
 //!
 //! | file | what it knows |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! What is read again while the node runs: the files that settings and definitions name, every few seconds where they
-//! change, and all at once on SIGHUP.
+//! What is read again while the node runs: the files that settings and definitions name, every few
+//! seconds where they change, and all at once on SIGHUP.
 
 use std::future::poll_fn;
 use std::io;

@@ -26,7 +26,8 @@ use crate::reload::{ReadLevel, Reload, Signals, Sources};
 use crate::settings::{self, Ports, Settings};
 use crate::{canary, open_files};
 
-/// How long the last traces may take to the collector, and after them what still runs beside the requests.
+/// How long the last traces may take to the collector, and after them what still runs beside the
+/// requests.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves until a signal. `log_level` reads that setting again.
@@ -53,7 +54,8 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
 async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
-    // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without it.
+    // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without
+    // it.
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
     // Behind the log: what opens that has the folder to itself.

@@ -1,7 +1,9 @@
-//! What an operator decides: from flags, environment, file and defaults to values that are known to be valid.
+//! What an operator decides: from flags, environment, file and defaults to values that are known to
+//! be valid.
 //!
-//! [`Given`] says what was written where, [`Settings`] what it means: the configuration of every room. Both come from
-//! one [`table`]. All mistakes are found before anything is reported, and nothing is opened here: only files are read.
+//! [`Given`] says what was written where, [`Settings`] what it means: the configuration of every
+//! room. Both come from one [`table`]. All mistakes are found before anything is reported, and
+//! nothing is opened here: only files are read.
 
 mod access;
 mod apis;

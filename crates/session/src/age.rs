@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Tokens of any age.
 pub(crate) const ALL: u32 = u32::MAX;
 
-/// How far the clock of an issuer may be ahead without its tokens becoming ageless, at least, in seconds.
+/// How far the clock of an issuer may be ahead without its tokens becoming ageless, at least, in
+/// seconds.
 const SKEW: u32 = 60;
 
-/// A moment at which tokens are looked at, in the seconds since 1970 that `iat` counts (RFC 7519, section 4.1.6).
+/// A moment at which tokens are looked at, in the seconds since 1970 that `iat` counts (RFC 7519,
+/// section 4.1.6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     now: u32,
@@ -30,10 +32,10 @@ impl Moment {
 
     /// Returns the earliest second in which a token with this `iat` can have been issued.
     ///
-    /// A token that somebody holds was issued before now. Where it says otherwise, the clock of its issuer is ahead; where
-    /// that is more than clocks may be, it says nothing, and the token counts as older than all, like one without `iat`. So
-    /// a token never outruns a revocation by its `iat`, and a newer login gets through as soon as both clocks agree that
-    /// it is newer.
+    /// A token that somebody holds was issued before now. Where it says otherwise, the clock of its
+    /// issuer is ahead; where that is more than clocks may be, it says nothing, and the token
+    /// counts as older than all, like one without `iat`. So a token never outruns a revocation by
+    /// its `iat`, and a newer login gets through as soon as both clocks agree that it is newer.
     pub(crate) fn earliest(self, issued_at: u32) -> u32 {
         match issued_at.checked_sub(self.now) {
             None | Some(0) => issued_at,

@@ -6,8 +6,8 @@ use crate::clock::Tick;
 use crate::revocation::Seq;
 use crate::selector::Fingerprint;
 
-/// A part of the blacklist. Several revocations of the same selector stand beside each other, so that lifting one gives
-/// back nothing of another.
+/// A part of the blacklist. Several revocations of the same selector stand beside each other, so
+/// that lifting one gives back nothing of another.
 #[derive(Default)]
 pub(crate) struct Barred(HashTable<Entry>);
 
@@ -39,7 +39,8 @@ impl Barred {
         found.map(|entry| entry.remove()).is_ok()
     }
 
-    /// Whether a token of this age is illegal to use. [`ALL`](crate::age::ALL): whether every token is.
+    /// Whether a token of this age is illegal to use. [`ALL`](crate::age::ALL): whether every token
+    /// is.
     pub(crate) fn bars(&self, fingerprint: Fingerprint, issued_at: u32, now: Tick) -> bool {
         let bars = |entry: &Entry| {
             entry.fingerprint == fingerprint && entry.is_live(now) && issued_at <= entry.issued_up_to
@@ -146,14 +147,16 @@ mod tests {
         ]
     }
 
-    /// Fingerprints that crowd: a third of them has the same home, and others the slots behind it and in front of it.
+    /// Fingerprints that crowd: a third of them has the same home, and others the slots behind it
+    /// and in front of it.
     fn crowd() -> Vec<Fingerprint> {
         let home = |n: u64| [0, 0, 1, 7, u64::MAX, u64::MAX - 1][n as usize % 6];
         (0..24).map(|n| Fingerprint::of_parts(n, home(n))).collect()
     }
 
     proptest! {
-        /// Whatever is inserted, removed and swept in whatever order, the table says what a plain map says.
+        /// Whatever is inserted, removed and swept in whatever order, the table says what a plain
+        /// map says.
         #[test]
         fn agrees_with_a_map(steps in prop::collection::vec(step(), 1..200)) {
             let prints = crowd();

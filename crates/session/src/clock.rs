@@ -1,4 +1,5 @@
-//! Time: the monotonic clock on which everything counts down (d08), in ticks, and the time of day that tokens speak of.
+//! Time: the monotonic clock on which everything counts down (d08), in ticks, and the time of day
+//! that tokens speak of.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +8,8 @@ pub trait Clock: Send + Sync + 'static {
     /// The moment now; never goes back.
     fn now(&self) -> Instant;
 
-    /// The time of day, in which tokens say when they end. Read once for each token; may be set by anybody.
+    /// The time of day, in which tokens say when they end. Read once for each token; may be set by
+    /// anybody.
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -22,11 +24,13 @@ impl Clock for Monotonic {
     }
 }
 
-/// A moment in [`TICK`]s since the sessions were made. Four bytes, because there are ten million of them.
+/// A moment in [`TICK`]s since the sessions were made. Four bytes, because there are ten million of
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u32);
 
-/// A tenth of a second, in milliseconds: a revocation may last that much longer than asked for, never shorter.
+/// A tenth of a second, in milliseconds: a revocation may last that much longer than asked for,
+/// never shorter.
 const TICK: u128 = 100;
 
 impl Tick {

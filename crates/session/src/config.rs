@@ -1,5 +1,5 @@
-//! Which claim names the session (RIG: `JWT_SESSION_FIELD`), which others tokens can be revoked by, and what their end
-//! means to connections.
+//! Which claim names the session (RIG: `JWT_SESSION_FIELD`), which others tokens can be revoked by,
+//! and what their end means to connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,8 +75,8 @@ impl Config {
     /// A configuration with this claim, a JSON Pointer (RFC 6901).
     ///
     /// # Errors
-    /// The pointer is empty (that is all claims, and no name), does not begin with `/`, or has a `~` that escapes
-    /// nothing.
+    /// The pointer is empty (that is all claims, and no name), does not begin with `/`, or has a
+    /// `~` that escapes nothing.
     pub fn new(jwt_session_field: &str) -> Result<Self, PointerError> {
         let pointer = Pointer::parse(jwt_session_field)?;
         Ok(Self {
@@ -166,7 +166,8 @@ impl Config {
     /// What else these claims can be selected by. A claim that is null is not there.
     ///
     /// # Errors
-    /// A claim is there and cannot be asked for: a token that is out of reach of revocations is not let in.
+    /// A claim is there and cannot be asked for: a token that is out of reach of revocations is not
+    /// let in.
     pub(crate) fn revocable_claims<'c>(
         &'c self,
         claims: &'c Map<String, Value>,
@@ -185,10 +186,12 @@ impl Config {
         self.jwt_session_field.as_str()
     }
 
-    /// The session that these claims name: a text, or a whole number, which names the session of its decimal digits (d09).
+    /// The session that these claims name: a text, or a whole number, which names the session of
+    /// its decimal digits (d09).
     ///
     /// # Errors
-    /// The claim is missing or null; or it is neither a text nor a whole number, empty, or too long.
+    /// The claim is missing or null; or it is neither a text nor a whole number, empty, or too
+    /// long.
     pub fn session_name(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
         let field = || self.jwt_session_field().to_owned();
         let claim = present(&self.jwt_session_field, claims);

@@ -6,24 +6,26 @@ use std::time::{Duration, Instant};
 
 /// What belongs to a session and ends with it.
 ///
-/// The registry holds it weakly: whoever opened the connection owns it, and keeps its [`Registration`] with it, so that
-/// the two are dropped together.
+/// The registry holds it weakly: whoever opened the connection owns it, and keeps its
+/// [`Registration`] with it, so that the two are dropped together.
 ///
 /// [`Registration`]: crate::Registration
 pub trait Connection: Send + Sync {
-    /// The session is no longer legal: terminate, and send nothing more. Says what there was to end.
+    /// The session is no longer legal: terminate, and send nothing more. Says what there was to
+    /// end.
     ///
-    /// When this has returned, the revocation counts as carried out for this connection. Called outside every lock of
-    /// this room, by the thread that revokes, so it may drop registrations; it must not block, and must not revoke a
-    /// session itself. Called once for a revocation of each of its sessions, and once for each of several revocations
-    /// at the same time: the second call does nothing but wait until the first has had its effect. A panic ends this
-    /// call only.
+    /// When this has returned, the revocation counts as carried out for this connection. Called
+    /// outside every lock of this room, by the thread that revokes, so it may drop registrations;
+    /// it must not block, and must not revoke a session itself. Called once for a revocation of
+    /// each of its sessions, and once for each of several revocations at the same time: the second
+    /// call does nothing but wait until the first has had its effect. A panic ends this call only.
     ///
-    /// Holding on to `ending` until the client is really gone makes its [duration](Ending) count up to there.
+    /// Holding on to `ending` until the client is really gone makes its [duration](Ending) count up
+    /// to there.
     fn session_killed(&self, ending: &Arc<Ending>) -> Told;
 
-    /// The token ends in this time, and the connection with it, unless it is renewed. Called at least once; under the
-    /// same rules.
+    /// The token ends in this time, and the connection with it, unless it is renewed. Called at
+    /// least once; under the same rules.
     fn session_expiring(&self, left: Duration) {
         let _ = left;
     }
@@ -40,7 +42,8 @@ pub enum Cause {
     Expired,
 }
 
-/// The end of the connections of one revocation. When the last who holds it lets go, all are closed.
+/// The end of the connections of one revocation. When the last who holds it lets go, all are
+/// closed.
 pub struct Ending {
     cause: Cause,
     since: Instant,

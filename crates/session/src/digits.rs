@@ -2,8 +2,9 @@
 
 use crate::name::{NameError, SessionName};
 
-/// Returns the digits of a whole number, without leading zeros and with a sign where it is negative: `1000` for `1e3`, `100`
-/// for `100.0`, `0` for `-0`. Of any size: they are taken from the text (RFC 8259, section 6).
+/// Returns the digits of a whole number, without leading zeros and with a sign where it is
+/// negative: `1000` for `1e3`, `100` for `100.0`, `0` for `-0`. Of any size: they are taken from
+/// the text (RFC 8259, section 6).
 ///
 /// # Errors
 /// The number has a fraction, or more digits than a name may have.

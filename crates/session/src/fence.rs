@@ -20,9 +20,9 @@ struct Deadline {
 }
 
 impl Fence {
-    /// Returns a fence that is closed until it is [extended](Fence::extend). `clock` returns the time
-    /// since some fixed moment. It must never go back, and must not stand still while the machine
-    /// sleeps (`CLOCK_BOOTTIME`).
+    /// Returns a fence that is closed until it is [extended](Fence::extend). `clock` returns the
+    /// time since some fixed moment. It must never go back, and must not stand still while the
+    /// machine sleeps (`CLOCK_BOOTTIME`).
     pub fn new(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(Deadline { until: AtomicU64::new(0), clock: Box::new(clock) })))
     }

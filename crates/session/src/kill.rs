@@ -12,18 +12,20 @@ use crate::selector::Key;
 use crate::sessions::Sessions;
 use crate::shard::Revoked;
 
-/// A revocation that is in force, and whose connections are being told. Dropping it tells those that are left.
+/// A revocation that is in force, and whose connections are being told. Dropping it tells those
+/// that are left.
 ///
-/// A caller with thousands of connections to end, and others to serve meanwhile, tells some with [`Kill::step`], lets
-/// others run, and goes on.
+/// A caller with thousands of connections to end, and others to serve meanwhile, tells some with
+/// [`Kill::step`], lets others run, and goes on.
 #[must_use = "dropping a kill carries it out"]
 pub struct Kill {
     sessions: Sessions,
     key: Key,
     ending: Option<Arc<Ending>>,
     taken: Option<Arc<Members>>,
-    /// Connections that have not been told yet, the next one last. Those of earlier revocations that are still being carried
-    /// out come first: they must not send anything either once this revocation has returned.
+    /// Connections that have not been told yet, the next one last. Those of earlier revocations
+    /// that are still being carried out come first: they must not send anything either once this
+    /// revocation has returned.
     queue: Vec<Weak<dyn Connection>>,
     seq: Option<Seq>,
     connections: u64,
@@ -85,7 +87,8 @@ impl Kill {
         let Some(ending) = &self.ending else { return false };
         let from = self.queue.len().saturating_sub(most);
         for connection in self.queue.drain(from..).rev().filter_map(|connection| connection.upgrade()) {
-            // The connection moves in, for its own drop may panic too. The panic hook has reported it: on to the next.
+            // The connection moves in, for its own drop may panic too. The panic hook has reported
+            // it: on to the next.
             let told = catch_unwind(AssertUnwindSafe(move || connection.session_killed(ending)));
             let told = told.unwrap_or(Told::ended());
             self.connections += u64::from(told.ended);

@@ -1,11 +1,12 @@
 //! RIG.Session: sessions that can be made illegal to use.
 //!
-//! A session is named by a claim of the user's JWT. All connections made with that JWT belong to it. Blacklisting a
-//! session for some time makes it illegal to use and terminates its established connections.
+//! A session is named by a claim of the user's JWT. All connections made with that JWT belong to
+//! it. Blacklisting a session for some time makes it illegal to use and terminates its established
+//! connections.
 //!
-//! The room knows names, the blacklist and the registry of connections. It knows no sockets, no HTTP and no tokens: it is
-//! handed verified claims, and tells a [`Connection`] that its session is over. It stands alone, so that any other
-//! service can use it:
+//! The room knows names, the blacklist and the registry of connections. It knows no sockets, no
+//! HTTP and no tokens: it is handed verified claims, and tells a [`Connection`] that its session is
+//! over. It stands alone, so that any other service can use it:
 //!
 //! ```
 //! use std::sync::{Arc, Weak};
@@ -48,19 +49,22 @@
 //! | `from_claims` | [`Sessions::from_claims`] |
 //! | `register_connection` | [`Sessions::register_connection`] |
 //!
-//! Beyond RIG, a [`Revocation`] can select by another claim than the session's, only tokens issued up to some time, and
-//! only disconnect; it has an id, can be asked for and [lifted](Sessions::lift). A [`Subject`] is what a token says
-//! of all that; a connection registered with it also ends when its token does, unless it is
-//! [renewed](Registration::renew).
+//! Beyond RIG, a [`Revocation`] can select by another claim than the session's, only tokens issued
+//! up to some time, and only disconnect; it has an id, can be asked for and
+//! [lifted](Sessions::lift). A [`Subject`] is what a token says of all that; a connection
+//! registered with it also ends when its token does, unless it is [renewed](Registration::renew).
 //!
-//! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a registration and a
-//! revocation of the same session, either the registration is refused or the connection is told. **Nothing after:** when
-//! a revocation has returned, every connection has been told, even where another revocation was ahead of it. **One apply
-//! path:** whatever ends a session goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for a log
-//! that others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always also takes the connections out.
+//! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a
+//! registration and a revocation of the same session, either the registration is refused or the
+//! connection is told. **Nothing after:** when a revocation has returned, every connection has been
+//! told, even where another revocation was ahead of it. **One apply path:** whatever ends a session
+//! goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for a log that
+//! others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always also takes
+//! the connections out.
 //!
-//! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends a revocation. Call
-//! [`Sessions::sweep`] about ten times a second: it ends what has expired, and forgets it.
+//! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends
+//! a revocation. Call [`Sessions::sweep`] about ten times a second: it ends what has expired, and
+//! forgets it.
 
 mod age;
 mod barred;

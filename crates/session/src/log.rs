@@ -83,7 +83,8 @@ pub trait Log: Send + Sync + 'static {
     /// operations of other nodes are stored.
     ///
     /// # Errors
-    /// Fails if the log cannot be read. No session can be checked then, and nothing may be registered.
+    /// Fails if the log cannot be read. No session can be checked then, and nothing may be
+    /// registered.
     fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError>;
 
     /// Stores a revocation; returns once it is stored.

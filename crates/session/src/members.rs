@@ -43,8 +43,9 @@ impl Tokens {
 
 /// The members of a session, at least one, under the ids of their registrations.
 ///
-/// Most sessions have one connection; those cost no list. A session that is shared by a crowd (one token in a public
-/// page) is a tree, so that leaving it does not become slower with the number of those who stay.
+/// Most sessions have one connection; those cost no list. A session that is shared by a crowd (one
+/// token in a public page) is a tree, so that leaving it does not become slower with the number of
+/// those who stay.
 pub(crate) enum Members {
     One(Id, Member),
     #[expect(clippy::box_collection, reason = "makes the session with one connection smaller")]

@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use crate::digits::whole;
 
-/// What names a session: the value of the session claim. Not empty, at most [`SessionName::MAX`] bytes.
+/// What names a session: the value of the session claim. Not empty, at most [`SessionName::MAX`]
+/// bytes.
 ///
-/// A clone shares the text. `Display` shows it; `Debug` does not, so that a claim's value gets into no log by accident.
+/// A clone shares the text. `Display` shows it; `Debug` does not, so that a claim's value gets into
+/// no log by accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionName(Arc<str>);
 
@@ -32,8 +34,8 @@ pub enum NameError {
 }
 
 impl SessionName {
-    /// The longest name, in bytes. Real ones are UUIDs and user names; names are kept for as long as they are
-    /// blacklisted, so they must not be as long as a request may be.
+    /// The longest name, in bytes. Real ones are UUIDs and user names; names are kept for as long
+    /// as they are blacklisted, so they must not be as long as a request may be.
     pub const MAX: usize = 1024;
 
     /// The text.

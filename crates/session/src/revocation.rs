@@ -16,19 +16,21 @@ pub struct Revocation {
     pub id: RevocationId,
     /// Whose tokens.
     pub selector: Selector,
-    /// Only those issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since 1970). A token without `iat`
-    /// counts as older, and so does one that would have been issued in the future. `None`: all tokens.
+    /// Only those issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since 1970). A
+    /// token without `iat` counts as older, and so does one that would have been issued in the
+    /// future. `None`: all tokens.
     pub issued_up_to: Option<u64>,
     /// Refuse and terminate, or terminate only.
     pub mode: Mode,
-    /// For how long, counted from the moment it is accepted. Of no meaning where [`Mode::Disconnect`].
+    /// For how long, counted from the moment it is accepted. Of no meaning where
+    /// [`Mode::Disconnect`].
     pub validity: Duration,
     /// Who asked for it, where the caller says so.
     pub by: Option<String>,
     /// Why, where the caller says so.
     pub reason: Option<String>,
-    /// Where the id is known: make that revocation last at least this long (RIG's blacklist, whose entries have no
-    /// ids), instead of answering with what it has done.
+    /// Where the id is known: make that revocation last at least this long (RIG's blacklist, whose
+    /// entries have no ids), instead of answering with what it has done.
     pub extends: bool,
 }
 
@@ -145,9 +147,11 @@ impl Record {
 /// What a revocation has done on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// When the last of its connections had been told: from then on nothing was written to any of them.
+    /// When the last of its connections had been told: from then on nothing was written to any of
+    /// them.
     pub applied_at: SystemTime,
-    /// Connections that it ended. Of several revocations at the same time, each connection is counted by one.
+    /// Connections that it ended. Of several revocations at the same time, each connection is
+    /// counted by one.
     pub connections: u64,
     /// Requests that it cut short, such as parked polls.
     pub requests: u64,

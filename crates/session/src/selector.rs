@@ -18,7 +18,8 @@ pub enum Selector {
     Session(SessionName),
     /// All tokens with this value of a claim.
     Claim {
-        /// The JSON Pointer of the claim, one of [`Config::revocation_claims`](crate::Config::revocation_claims).
+        /// The JSON Pointer of the claim, one of
+        /// [`Config::revocation_claims`](crate::Config::revocation_claims).
         claim: Arc<str>,
         /// The claim's value; an integer is its decimal digits.
         value: SessionName,
@@ -54,12 +55,13 @@ impl fmt::Debug for Selector {
     }
 }
 
-/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key nobody outside knows. Of the two
-/// bits that are left one is always set, so that an `Option` of it is no larger; the other is [`SESSION`].
+/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key nobody
+/// outside knows. Of the two bits that are left one is always set, so that an `Option` of it is no
+/// larger; the other is [`SESSION`].
 ///
-/// Two values that share one would share their revocations. Among ten million entries the chance that a given token
-/// meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; nobody can aim for it without the key, which is new in every
-/// process.
+/// Two values that share one would share their revocations. Among ten million entries the chance
+/// that a given token meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; nobody can aim for it
+/// without the key, which is new in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     high: NonZeroU64,
@@ -112,8 +114,8 @@ impl Fingerprints {
     }
 }
 
-/// Under which registrations and revocations of a selector meet. Sessions are told from claims so that they can be
-/// counted.
+/// Under which registrations and revocations of a selector meet. Sessions are told from claims so
+/// that they can be counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(Fingerprint);
 

@@ -64,8 +64,8 @@ pub(crate) struct Inner {
     closed: OnceLock<Closed>,
 }
 
-/// Parts of the registry, each behind a lock of its own: many more than there are threads to meet at one, and each
-/// small enough to be swept or to grow without being noticed.
+/// Parts of the registry, each behind a lock of its own: many more than there are threads to meet
+/// at one, and each small enough to be swept or to grow without being noticed.
 pub(crate) const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 256 };
 
 impl Sessions {
@@ -106,7 +106,8 @@ impl Sessions {
         let mut unknown = false;
         let position = self.0.log.load(&mut |mut entry| {
             if let Entry::Revoked { revocation, .. } = &mut entry {
-                // The configuration may have changed: a claim may now name the session, or be unknown.
+                // The configuration may have changed: a claim may now name the session, or be
+                // unknown.
                 match self.0.config.current(revocation.selector.clone()) {
                     Ok(selector) => revocation.selector = selector,
                     Err(_) => return unknown = true,
@@ -128,8 +129,8 @@ impl Sessions {
         Self::new(config, MemoryLog::new()).expect("there is nothing to load")
     }
 
-    /// Calls back when all connections of a revocation are closed, with the time that took since it was asked for.
-    /// Only the first call counts.
+    /// Calls back when all connections of a revocation are closed, with the time that took since it
+    /// was asked for. Only the first call counts.
     pub fn on_closed(&self, closed: impl Fn(Duration) + Send + Sync + 'static) {
         // A second observer would be a mistake of the program, and is ignored as documented.
         let _ = self.0.closed.set(Arc::new(closed));
@@ -148,15 +149,17 @@ impl Sessions {
         self.0.config.session_name(claims)
     }
 
-    /// Makes a session illegal to use for this time, and terminates its connections: all have been told when it returns.
+    /// Makes a session illegal to use for this time, and terminates its connections: all have been
+    /// told when it returns.
     ///
-    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count means for ever. Of several
-    /// revocations of a session the one that lasts longest counts: a later, shorter one takes nothing back. Blocks for
-    /// as long as the log does.
+    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count means
+    /// for ever. Of several revocations of a session the one that lasts longest counts: a later,
+    /// shorter one takes nothing back. Blocks for as long as the log does.
     ///
     /// # Errors
-    /// The log did not keep the revocation. It is in force all the same, on this node and until the process ends: who
-    /// was to be thrown out is out, and the caller knows that it may not last. Trying again is harmless.
+    /// The log did not keep the revocation. It is in force all the same, on this node and until the
+    /// process ends: who was to be thrown out is out, and the caller knows that it may not last.
+    /// Trying again is harmless.
     pub fn blacklist(&self, name: &SessionName, validity: Duration) -> Result<u64, LogError> {
         if validity.is_zero() {
             return Ok(0);
@@ -185,14 +188,15 @@ impl Sessions {
         self.shard(key).lock().bars(key, ALL, self.now())
     }
 
-    /// Whether a token is illegal to use now. Good for an early answer; the one that counts is given by
-    /// [`Sessions::register`].
+    /// Whether a token is illegal to use now. Good for an early answer; the one that counts is
+    /// given by [`Sessions::register`].
     pub fn bars(&self, subject: &Subject) -> bool {
         let (now, age) = (self.now(), self.moment().earliest(subject.issued_at));
         subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, age, now))
     }
 
-    /// Associates a connection with a session, which begins with its first connection. Dropping the guard undoes it.
+    /// Associates a connection with a session, which begins with its first connection. Dropping the
+    /// guard undoes it.
     ///
     /// # Errors
     /// The session is blacklisted; the connection must not be let in.
@@ -204,7 +208,8 @@ impl Sessions {
         self.register(&self.subject_of_session(name), connection)
     }
 
-    /// Associates a connection with all that its token can be selected by. Dropping the guard undoes it.
+    /// Associates a connection with all that its token can be selected by. Dropping the guard
+    /// undoes it.
     ///
     /// # Errors
     /// The token is barred by one of those; the connection must not be let in.
@@ -217,9 +222,9 @@ impl Sessions {
         Registration::new(self.clone(), subject, id, connection)
     }
 
-    /// Takes out the connections whose tokens have ended, warns those whose tokens end soon, and forgets what has
-    /// expired, a shard at a time; for a caller with a timer, about ten times a second. The connections are ended by the
-    /// [`Kill`]s that it returns.
+    /// Takes out the connections whose tokens have ended, warns those whose tokens end soon, and
+    /// forgets what has expired, a shard at a time; for a caller with a timer, about ten times a
+    /// second. The connections are ended by the [`Kill`]s that it returns.
     #[must_use = "dropping a kill carries it out"]
     pub fn sweep(&self) -> Vec<Kill> {
         let now = self.now();

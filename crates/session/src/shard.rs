@@ -1,4 +1,5 @@
-//! A part of the sessions, behind one lock: which tokens are barred, and which connections there are to each.
+//! A part of the sessions, behind one lock: which tokens are barred, and which connections there
+//! are to each.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, VecDeque};
@@ -68,7 +69,8 @@ pub(crate) struct Due {
 }
 
 impl Shard {
-    /// Enters a connection, unless its token of this age is barred: both under the one lock of this shard.
+    /// Enters a connection, unless its token of this age is barred: both under the one lock of this
+    /// shard.
     pub(crate) fn register(
         &mut self,
         key: Key,
@@ -115,7 +117,8 @@ impl Shard {
         }
     }
 
-    /// Makes a registration last longer. Returns whether it was there: a revocation may have taken it out.
+    /// Makes a registration last longer. Returns whether it was there: a revocation may have taken
+    /// it out.
     pub(crate) fn renew(&mut self, key: Key, id: Id, expires: Tick, warning: Option<u32>) -> bool {
         if let Some(warning) = warning {
             self.forget_due(key, id, warning);
@@ -158,9 +161,11 @@ impl Shard {
         due
     }
 
-    /// Records a revocation and takes out the connections it is about: both under the one lock of this shard.
+    /// Records a revocation and takes out the connections it is about: both under the one lock of
+    /// this shard.
     ///
-    /// A revocation never shortens one that is in force. One whose time is up already is not recorded.
+    /// A revocation never shortens one that is in force. One whose time is up already is not
+    /// recorded.
     pub(crate) fn revoke(&mut self, key: Key, order: &Order, now: Tick) -> Revoked {
         let fingerprint = key.fingerprint();
         let ending = self.ending.iter().filter(|(ending, _)| *ending == fingerprint);
@@ -210,7 +215,8 @@ impl Shard {
         self.barred.bars(key.fingerprint(), age, now)
     }
 
-    /// Returns the greatest `iat` of the connections whose issuer's clock is ahead, 0 where there is none.
+    /// Returns the greatest `iat` of the connections whose issuer's clock is ahead, 0 where there
+    /// is none.
     pub(crate) fn youngest_skewed(&mut self, key: Key, moment: Moment) -> u32 {
         let members = self.registry(key).get(&key.fingerprint());
         let issued = members.into_iter().flat_map(Members::iter).map(|member| member.issued_at);
@@ -222,7 +228,8 @@ impl Shard {
         self.barred.count(key.fingerprint(), now)
     }
 
-    /// The connections that a revocation would take out: how many, and when the last of their tokens ends.
+    /// The connections that a revocation would take out: how many, and when the last of their
+    /// tokens ends.
     pub(crate) fn affected(&mut self, key: Key, tokens: Tokens) -> (usize, Option<Tick>) {
         let members = self.registry(key).get(&key.fingerprint());
         let meant = members.into_iter().flat_map(Members::iter).filter(|member| tokens.include(member));
@@ -284,8 +291,8 @@ fn warned_at(expires: Tick, warning: u32) -> Tick {
     if expires == Tick::NEVER { expires } else { Tick(expires.0.saturating_sub(warning)) }
 }
 
-/// Gives memory back after a storm. What it leaves is far from both the next growth and the next shrinking, so that
-/// coming and going at a steady number moves nothing.
+/// Gives memory back after a storm. What it leaves is far from both the next growth and the next
+/// shrinking, so that coming and going at a steady number moves nothing.
 fn shrink(registry: &mut Registry) {
     if registry.capacity() > 64 && registry.len() < registry.capacity() / 8 {
         registry.shrink_to(registry.len() * 2);

@@ -15,7 +15,8 @@ use crate::name::SessionName;
 use crate::selector::{Fingerprint, Key};
 use crate::sessions::Sessions;
 
-/// A token, as far as the registry needs it: its session, what else it can be revoked by, its age and its end.
+/// A token, as far as the registry needs it: its session, what else it can be revoked by, its age
+/// and its end.
 #[derive(Clone)]
 pub struct Subject {
     session: Option<SessionName>,
@@ -26,8 +27,9 @@ pub struct Subject {
 }
 
 impl Sessions {
-    /// Reads verified claims: the session, the claims that can be revoked by, `sub`, `iat` and `exp` (RFC 7519,
-    /// section 4.1). A token without the session claim belongs to no session (RIG).
+    /// Reads verified claims: the session, the claims that can be revoked by, `sub`, `iat` and
+    /// `exp` (RFC 7519, section 4.1). A token without the session claim belongs to no session
+    /// (RIG).
     ///
     /// # Errors
     /// A claim is there and cannot be a name.
@@ -57,7 +59,8 @@ impl Sessions {
         Subject { session: Some(name.clone()), keys, user: None, issued_at: 0, expires: Tick::NEVER }
     }
 
-    /// When a token with this `exp` ends, on the monotonic clock: what is left of it is read off the wall clock once.
+    /// When a token with this `exp` ends, on the monotonic clock: what is left of it is read off
+    /// the wall clock once.
     fn expiry(&self, exp: Option<f64>) -> Tick {
         let (Expiry::Ends { leeway, .. }, Some(exp)) = (self.config().expiry(), exp) else {
             return Tick::NEVER;
@@ -158,13 +161,14 @@ impl Registration {
         self.session.as_ref()
     }
 
-    /// Whether both tokens can be held by one connection: they name the same user (`sub`), or both name none (RIG).
+    /// Whether both tokens can be held by one connection: they name the same user (`sub`), or both
+    /// name none (RIG).
     pub fn goes_with(&self, subject: &Subject) -> bool {
         self.user == subject.user
     }
 
-    /// Whether both tokens are of the same user, so that one renews the other. Of tokens that name none, those of one
-    /// session are.
+    /// Whether both tokens are of the same user, so that one renews the other. Of tokens that name
+    /// none, those of one session are.
     pub fn is_of_user(&self, subject: &Subject) -> bool {
         match (self.user, subject.user) {
             (None, None) => self.session.is_some() && self.session == subject.session,
@@ -182,7 +186,8 @@ impl Registration {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
     }
 
-    /// How long the token is good, or one that has renewed it; `None`: for ever, or it does not matter.
+    /// How long the token is good, or one that has renewed it; `None`: for ever, or it does not
+    /// matter.
     pub fn left(&self) -> Option<Duration> {
         (self.expires != Tick::NEVER).then(|| self.expires.time().saturating_sub(self.sessions.now().time()))
     }

@@ -16,7 +16,8 @@ use rig_session::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A connection as the gateway has it: deliveries and the kill take the same small lock of its writer.
+/// A connection as the gateway has it: deliveries and the kill take the same small lock of its
+/// writer.
 struct Client(Mutex<Writer>);
 
 #[derive(Clone, Copy, Default)]

@@ -252,8 +252,8 @@ impl RawHttp2 {
         Self { wire: self.wire.ends_by(end), ..self }
     }
 
-    /// What becomes of the case: sends a PING, and reads until it is answered and these streams are answered or reset,
-    /// or until the connection ends.
+    /// What becomes of the case: sends a PING, and reads until it is answered and these streams are
+    /// answered or reset, or until the connection ends.
     pub fn outcome(mut self, streams: &[u32]) -> Outcome {
         self.frame(kind::PING, 0, 0, LAST);
         loop {
@@ -261,7 +261,8 @@ impl RawHttp2 {
             let over = |stream: &u32| {
                 outcome.answered.contains(stream) || outcome.resets.iter().any(|(reset, _)| reset == stream)
             };
-            // What follows a GOAWAY may be a reset by the system, for bytes that were not read any more.
+            // What follows a GOAWAY may be a reset by the system, for bytes that were not read any
+            // more.
             if outcome.goaway.is_some() || outcome.alive && streams.iter().all(over) {
                 return outcome;
             }
@@ -298,7 +299,8 @@ fn code(payload: &[u8]) -> &'static str {
     code.and_then(|code| CODES.get(usize::try_from(code).ok()?).copied()).unwrap_or("unknown")
 }
 
-/// The header block of a GET: indexed fields where the static table has them (RFC 7541, appendix A), no Huffman code.
+/// The header block of a GET: indexed fields where the static table has them (RFC 7541, appendix
+/// A), no Huffman code.
 pub fn get(path: &str) -> Vec<u8> {
     request(&[0x82, 0x86], path)
 }
@@ -318,7 +320,8 @@ pub fn request(fields: &[u8], path: &str) -> Vec<u8> {
     block
 }
 
-/// The field `authorization` with a value that is longer than 127 bytes (RFC 7541, sections 5.1 and 6.2.2).
+/// The field `authorization` with a value that is longer than 127 bytes (RFC 7541, sections 5.1 and
+/// 6.2.2).
 ///
 /// # Panics
 /// Where the value is shorter.

@@ -16,8 +16,9 @@ use crate::wire::{DEADLINE, Record, Wire};
 pub enum Script {
     /// It is answered with these bytes, and the connection is kept.
     Answers(Vec<u8>),
-    /// It is answered with these bytes, and the connection is closed: after a whole answer, one that was kept; after a part
-    /// of a body, a service that dies; after nothing, one that closes early; after garbage, one that is none.
+    /// It is answered with these bytes, and the connection is closed: after a whole answer, one
+    /// that was kept; after a part of a body, a service that dies; after nothing, one that closes
+    /// early; after garbage, one that is none.
     AnswersAndCloses(Vec<u8>),
     /// It is answered with these bytes, and the connection is reset.
     AnswersAndResets(Vec<u8>),
@@ -58,7 +59,8 @@ impl RawUpstream {
         Self { ended, ..upstream }
     }
 
-    /// Listens on a free port until the test ends, and leaves all else to the test: [`RawUpstream::accept`].
+    /// Listens on a free port until the test ends, and leaves all else to the test:
+    /// [`RawUpstream::accept`].
     ///
     /// # Panics
     /// Where there is no free port.

@@ -22,8 +22,8 @@ pub(crate) enum Expect {
 pub(crate) type Case = (&'static str, fn(&mut RawHttp2, &str), Expect);
 
 pub(crate) const PROTOCOL: &[&str] = &["PROTOCOL_ERROR"];
-// The HTTP/2 library names some errors of the connection PROTOCOL_ERROR for which the RFCs have names of their own. The
-// connection ends all the same; docs/compatibility.md says so.
+// The HTTP/2 library names some errors of the connection PROTOCOL_ERROR for which the RFCs have
+// names of their own. The connection ends all the same; docs/compatibility.md says so.
 pub(crate) const SIZE: &[&str] = &["FRAME_SIZE_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const FLOW: &[&str] = &["FLOW_CONTROL_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const COMPRESSION: &[&str] = &["COMPRESSION_ERROR", "PROTOCOL_ERROR"];
@@ -53,8 +53,9 @@ impl Expect {
             Connection(codes) => goaway.is_some_and(|code| codes.contains(&code)),
             Stream(codes) => {
                 let reset = resets.iter().find(|(stream, _)| *stream == 1).map(|(_, code)| *code);
-                // The gateway may have answered before the frame came, and want no more of the request (RFC 9113, section 8.1).
-                // What comes on a stream that it has reset itself is ignored (section 5.1).
+                // The gateway may have answered before the frame came, and want no more of the
+                // request (RFC 9113, section 8.1). What comes on a stream that it has reset itself
+                // is ignored (section 5.1).
                 let was_early = reset == Some("NO_ERROR") && answered.contains(&1);
                 was_early || goaway.or(reset).is_some_and(|code| codes.contains(&code))
             }

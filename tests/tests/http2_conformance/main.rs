@@ -1,8 +1,9 @@
-//! HTTP/2 by the letter: cases after RFC 9113 and RFC 7541, frame by frame, against a path of the gateway's own and
-//! against a proxied one.
+//! HTTP/2 by the letter: cases after RFC 9113 and RFC 7541, frame by frame, against a path of the
+//! gateway's own and against a proxied one.
 //!
-//! A case says which reaction its section demands. Where a section asks for an error of the stream, one of the connection
-//! is allowed too (RFC 9113, section 5.4.2 with 5.4: an endpoint may treat the former as the latter).
+//! A case says which reaction its section demands. Where a section asks for an error of the stream,
+//! one of the connection is allowed too (RFC 9113, section 5.4.2 with 5.4: an endpoint may treat
+//! the former as the latter).
 
 mod expect;
 mod frames;
@@ -26,7 +27,8 @@ fn start() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Runs all cases against a path of the gateway's own and a proxied one, and says which did not hold.
+/// Runs all cases against a path of the gateway's own and a proxied one, and says which did not
+/// hold.
 fn run(cases: &[Case]) {
     let (_upstream, gateway) = start();
     let mut failed = Vec::new();
@@ -113,7 +115,8 @@ fn more_streams_than_allowed() {
     assert_eq!((outcome.goaway, &outcome.resets[..]), (None, &[(last, "REFUSED_STREAM")][..]));
 }
 
-/// RFC 9113, section 6.9.2: no byte more than the window, which SETTINGS change also for streams that are open.
+/// RFC 9113, section 6.9.2: no byte more than the window, which SETTINGS change also for streams
+/// that are open.
 #[test]
 fn windows_of_the_client_are_kept() {
     let (_upstream, gateway) = start();
@@ -139,7 +142,8 @@ fn windows_of_the_client_are_kept() {
     }
 }
 
-/// Streams that are opened and reset at once cost the gateway no more than it allows (CVE-2023-44487).
+/// Streams that are opened and reset at once cost the gateway no more than it allows
+/// (CVE-2023-44487).
 #[test]
 fn a_flood_of_resets_ends_its_connection_and_hurts_nobody_else() {
     let (upstream, gateway) = start();

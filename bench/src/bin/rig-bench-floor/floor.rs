@@ -21,7 +21,8 @@ const READ: usize = 64 * 1024;
 pub(crate) struct Floor {
     listener: TcpListener,
     epoll: OwnedFd,
-    /// At the number of their descriptor, of which the kernel always gives the smallest that is free.
+    /// At the number of their descriptor, of which the kernel always gives the smallest that is
+    /// free.
     clients: Vec<Option<Client>>,
     buffer: Vec<u8>,
 }

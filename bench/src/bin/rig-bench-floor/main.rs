@@ -1,7 +1,8 @@
 //! The floor: what anything costs that makes one write for each delivery.
 //!
-//! One thread, one epoll. It knows only what it cannot do without: who has subscribed, over which transport, and the
-//! ready frame of an event, which it writes once to each. No sessions, no filters, no heartbeats, no deadlines.
+//! One thread, one epoll. It knows only what it cannot do without: who has subscribed, over which
+//! transport, and the ready frame of an event, which it writes once to each. No sessions, no
+//! filters, no heartbeats, no deadlines.
 
 mod client;
 mod floor;

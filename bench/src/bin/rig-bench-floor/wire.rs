@@ -1,4 +1,5 @@
-//! The bytes: requests as the load generator writes them, and answers and frames as the gateway writes them.
+//! The bytes: requests as the load generator writes them, and answers and frames as the gateway
+//! writes them.
 
 use std::fmt::Write;
 
@@ -9,7 +10,8 @@ pub(crate) const SSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
     Transfer-Encoding: chunked\r\n\r\n";
 
-/// The end of the handshake, for the key of RFC 6455's example, which is the one that the load generator sends.
+/// The end of the handshake, for the key of RFC 6455's example, which is the one that the load
+/// generator sends.
 pub(crate) const WEBSOCKET: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -70,7 +72,8 @@ impl Frames {
         let mut size = String::new();
         write!(size, "{:x}", before.len() + event.len() + after.len())?;
         let sse = [size.as_bytes(), b"\r\n", before, event, after, b"\r\n"].concat();
-        // RFC 6455, section 5.2: a whole text that is not masked; 126 says that the length has two bytes.
+        // RFC 6455, section 5.2: a whole text that is not masked; 126 says that the length has two
+        // bytes.
         let length = u16::try_from(event.len()).context("the length of an event")?;
         let header = match length {
             0..126 => vec![0x81, length as u8],

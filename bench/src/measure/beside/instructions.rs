@@ -1,7 +1,7 @@
 //! Instructions of an operation outside the kernel, counted by callgrind.
 //!
-//! A count does not depend on what else the machine does. The gateway has one worker thread; clients are in this process,
-//! which is not counted.
+//! A count does not depend on what else the machine does. The gateway has one worker thread;
+//! clients are in this process, which is not counted.
 
 use anyhow::Context;
 
@@ -18,7 +18,8 @@ const SUBSCRIBERS: u32 = 100;
 /// Operations before the count begins.
 const WARM_UP: u32 = 100;
 
-/// Instructions for each of `operations` connects, deliveries, events without subscribers and proxied requests.
+/// Instructions for each of `operations` connects, deliveries, events without subscribers and
+/// proxied requests.
 ///
 /// # Errors
 /// valgrind cannot be run, or a client is refused.

@@ -13,11 +13,12 @@ use crate::event;
 use crate::process::Memory;
 use crate::server::{Launch, Population, Product, Server};
 
-/// Measures the gateway, in as many processes as the connections need. Memory and population are those of all of them
-/// together; the event is published to each, and must reach all clients.
+/// Measures the gateway, in as many processes as the connections need. Memory and population are
+/// those of all of them together; the event is published to each, and must reach all clients.
 ///
 /// # Errors
-/// A server or a process of clients fails, or not all clients are connected, subscribed and in a session of their own.
+/// A server or a process of clients fails, or not all clients are connected, subscribed and in a
+/// session of their own.
 pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     anyhow::ensure!(plan.server == Product::Rig, "only the gateway runs in several processes");
     anyhow::ensure!(

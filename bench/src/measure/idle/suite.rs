@@ -4,7 +4,8 @@ use super::{Idle, MOST, Plan, run};
 use crate::client::{Variant, Way};
 use crate::server::{Launch, Product};
 
-/// How many connections, one after the other. The last is the most that the limit of descriptors leaves.
+/// How many connections, one after the other. The last is the most that the limit of descriptors
+/// leaves.
 const NUMBERS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, MOST];
 
 /// The servers of each number.

@@ -65,7 +65,8 @@ async fn received(connection: &Connection) -> Vec<(usize, usize)> {
     received
 }
 
-/// Four publish at once, to all and to few; everybody gets everything, once, each source's events in its order.
+/// Four publish at once, to all and to few; everybody gets everything, once, each source's events
+/// in its order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn events_of_a_source_stay_in_order_and_none_is_lost() {
     const EVENTS: usize = 300;

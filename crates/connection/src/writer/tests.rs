@@ -220,7 +220,8 @@ enum Step {
 }
 
 proptest! {
-    /// Over any pace of reading: before the kill the frames come in order and whole, after it no payload byte.
+    /// Over any pace of reading: before the kill the frames come in order and whole, after it no
+    /// payload byte.
     #[test]
     fn nothing_after_the_kill(steps in prop::collection::vec(prop_oneof![
         prop::collection::vec(0u8..10, 1..5).prop_map(Step::Push), (0usize..20).prop_map(Step::Room),

@@ -35,7 +35,8 @@ fn new_disk() -> Disk {
     disk
 }
 
-/// Several threads revoke and lift until the disk is gone. Returns the names that must be there, and those that must not.
+/// Several threads revoke and lift until the disk is gone. Returns the names that must be there,
+/// and those that must not.
 fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut kept, mut lifted) = (BTreeSet::new(), BTreeSet::new());
     let threads = std::thread::scope(|scope| {

@@ -54,8 +54,8 @@ impl Disk {
         self.0.lock().calls_left = None;
     }
 
-    /// What is found after the power was gone: all that was synced; of the rest, any part, in sectors, also the later
-    /// without the earlier.
+    /// What is found after the power was gone: all that was synced; of the rest, any part, in
+    /// sectors, also the later without the earlier.
     pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
         let state = self.0.lock();
         let mut found = state.synced.clone();

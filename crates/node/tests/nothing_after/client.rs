@@ -46,8 +46,9 @@ pub(crate) enum What {
     NoPayload,
 }
 
-/// Two ends of a socket whose buffers are as small as the kernel allows. They are of the local kind: what was sent has
-/// arrived when the call returns, so that the same case gives the same bytes. TCP moves them when it likes.
+/// Two ends of a socket whose buffers are as small as the kernel allows. They are of the local
+/// kind: what was sent has arrived when the call returns, so that the same case gives the same
+/// bytes. TCP moves them when it likes.
 pub(crate) fn narrow_pair() -> (TcpStream, TcpStream) {
     let (near, far) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets");
     near.set_send_buffer_size(1).expect("the smallest buffer");

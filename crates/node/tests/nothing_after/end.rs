@@ -35,8 +35,9 @@ impl World {
         assert_eq!((counts.sessions, counts.connections), (0, 0), "registrations are left");
     }
 
-    /// The node begins to leave, which sends what waits, and then both users are revoked, which must not; before anybody
-    /// else gets a turn, so that even parked polls have an event to be answered with and have not been.
+    /// The node begins to leave, which sends what waits, and then both users are revoked, which
+    /// must not; before anybody else gets a turn, so that even parked polls have an event to be
+    /// answered with and have not been.
     async fn node_leaves(&mut self) {
         self.poll_all().await;
         self.publish(0, false).await;

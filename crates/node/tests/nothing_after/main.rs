@@ -1,13 +1,16 @@
-//! Nothing after the kill, over random interleavings: clients of all transports connect, read slowly or not at all,
-//! renew their tokens and leave; events are published; sessions and users are revoked, in one go or in steps between
-//! which everything else goes on; revocations are lifted; tokens end; at last the node leaves.
+//! Nothing after the kill, over random interleavings: clients of all transports connect, read
+//! slowly or not at all, renew their tokens and leave; events are published; sessions and users are
+//! revoked, in one go or in steps between which everything else goes on; revocations are lifted;
+//! tokens end; at last the node leaves.
 //!
-//! Beside it runs a model of a page. What it says must be so: who is refused; that whoever is revoked is out when the
-//! revocation returns; that no byte of an event is written to it from then on, be it a new event, one that waited, or
-//! the rest of one; and that everybody else stays and gets everything, in order.
+//! Beside it runs a model of a page. What it says must be so: who is refused; that whoever is
+//! revoked is out when the revocation returns; that no byte of an event is written to it from then
+//! on, be it a new event, one that waited, or the rest of one; and that everybody else stays and
+//! gets everything, in order.
 //!
-//! Time is paused, and the sockets are such that the same case always gives the same bytes. `NOTHING_AFTER_SEED` draws
-//! other cases, `NOTHING_AFTER_CASES` another number of them; a failure shrinks to the fewest steps that show it.
+//! Time is paused, and the sockets are such that the same case always gives the same bytes.
+//! `NOTHING_AFTER_SEED` draws other cases, `NOTHING_AFTER_CASES` another number of them; a failure
+//! shrinks to the fewest steps that show it.
 
 mod client;
 mod end;

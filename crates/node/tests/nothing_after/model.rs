@@ -1,4 +1,5 @@
-//! What must hold, in the simplest words: who may come in, who must be out, and what each may have been sent.
+//! What must hold, in the simplest words: who may come in, who must be out, and what each may have
+//! been sent.
 
 use crate::plan::{Token, Who};
 
@@ -147,7 +148,8 @@ impl Model {
 }
 
 impl Member {
-    /// All tokens of a connection are of one user, so that each lasts as long as the one that lasts longest.
+    /// All tokens of a connection are of one user, so that each lasts as long as the one that lasts
+    /// longest.
     fn add(&mut self, token: Token, now: Tick) {
         let ends = token.life.map(|seconds| now + Tick::from(seconds) * 10);
         self.ends = if self.tokens.is_empty() { ends } else { self.ends.zip(ends).map(|(a, b)| a.max(b)) };

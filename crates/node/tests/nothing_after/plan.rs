@@ -103,7 +103,8 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
-    /// At the end, the node leaves first and revokes everybody then, instead of the other way round.
+    /// At the end, the node leaves first and revokes everybody then, instead of the other way
+    /// round.
     pub(crate) leaves_first: bool,
 }
 

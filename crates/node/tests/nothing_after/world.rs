@@ -1,4 +1,5 @@
-//! A hub with its clients, beside the model of what must hold. Time is paused: it passes when a step says so.
+//! A hub with its clients, beside the model of what must hold. Time is paused: it passes when a
+//! step says so.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -148,7 +149,8 @@ impl World {
         self.sessions.subject(&claims).expect("the claims are names")
     }
 
-    /// Asks for a revocation; from then on it is in force. What there is to carry out is at the end of `kills`.
+    /// Asks for a revocation; from then on it is in force. What there is to carry out is at the end
+    /// of `kills`.
     pub(crate) fn begin(&mut self, revocation: Revocation, who: Who) {
         let issued_up_to = revocation.issued_up_to.map(|second| second as u8);
         match self.sessions.accept(&revocation, true).expect("the log in memory keeps all") {
@@ -171,7 +173,8 @@ impl World {
         }
     }
 
-    /// Carries the rest of a revocation out. When that has returned, nothing may reach its connections any more.
+    /// Carries the rest of a revocation out. When that has returned, nothing may reach its
+    /// connections any more.
     pub(crate) fn finish(&mut self, which: usize, dropped: bool) {
         let Begun { kill, revocation, ending, ended } = self.kills.remove(which);
         let receipt = if dropped {
@@ -200,7 +203,8 @@ impl World {
         }
     }
 
-    /// Looks who has lost its session just now, and notes how much had been written to it; returns how many.
+    /// Looks who has lost its session just now, and notes how much had been written to it; returns
+    /// how many.
     pub(crate) fn look(&mut self) -> u64 {
         let mut ended = 0;
         for (n, client) in self.clients.iter_mut().enumerate() {

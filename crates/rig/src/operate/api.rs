@@ -70,7 +70,8 @@ impl Answer {
 }
 
 impl Api {
-    /// The API that the line names, or the environment, or that of this host. `None`: the mistakes say why.
+    /// The API that the line names, or the environment, or that of this host. `None`: the mistakes
+    /// say why.
     pub(super) fn new(line: &mut Line<'_>, token: &str) -> Option<Self> {
         let url =
             line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(allowed));

@@ -15,7 +15,8 @@ use crate::settings::parse_time;
 /// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The longest token that is read from standard input, in bytes: the gateway looks at none that is longer.
+/// The longest token that is read from standard input, in bytes: the gateway looks at none that is
+/// longer.
 const MAX_TOKEN: u64 = 16 << 10;
 
 /// The longest name that is sent along unasked, in bytes.
@@ -97,8 +98,8 @@ impl Call {
         }
     }
 
-    /// The same call, with the token that stands on standard input where the line says `--jwt -`, or with what the file
-    /// holds that the line names.
+    /// The same call, with the token that stands on standard input where the line says `--jwt -`,
+    /// or with what the file holds that the line names.
     ///
     /// # Errors
     /// Standard input or the file cannot be read, or standard input is longer than a token.

@@ -109,7 +109,8 @@ fn cursor_name(cursor: &str) -> &'static str {
     if cursor == "before" { "CURSOR" } else { "NAME" }
 }
 
-/// A flag with a value. It takes any text, any number of times: what is wrong is found with all the rest.
+/// A flag with a value. It takes any text, any number of times: what is wrong is found with all the
+/// rest.
 fn flag(id: &'static str, value: &'static str, help: impl Into<clap::builder::StyledStr>) -> Arg {
     let arg = Arg::new(id).long(id).value_name(value).help(help.into());
     arg.action(ArgAction::Append).value_parser(OsStringValueParser::new())

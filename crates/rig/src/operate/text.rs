@@ -1,9 +1,11 @@
-//! Letters that a terminal must not see: they move its cursor, colour what follows, or turn the direction of words.
+//! Letters that a terminal must not see: they move its cursor, colour what follows, or turn the
+//! direction of words.
 
 use std::fmt::Write;
 
-/// Control characters (Unicode category Cc), line and paragraph separators, and what changes the direction of text or
-/// is invisible (Unicode Bidirectional Algorithm, section 2; U+200B to U+200F, U+FEFF).
+/// Control characters (Unicode category Cc), line and paragraph separators, and what changes the
+/// direction of text or is invisible (Unicode Bidirectional Algorithm, section 2; U+200B to U+200F,
+/// U+FEFF).
 fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -22,8 +24,8 @@ pub(super) fn safe(text: &str) -> String {
     })
 }
 
-/// The JSON with such letters as `\u001b`: in texts that means the same, and elsewhere they are not allowed. Spaces
-/// between values stay.
+/// The JSON with such letters as `\u001b`: in texts that means the same, and elsewhere they are not
+/// allowed. Spaces between values stay.
 pub(super) fn safe_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut shown, letter| {
         if is_unsafe(letter) && !matches!(letter, '\n' | '\r' | '\t') {

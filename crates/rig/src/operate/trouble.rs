@@ -11,8 +11,8 @@ use super::text::safe;
 
 /// The gateway cannot be reached, failed, or is none.
 const FAILED: u8 = 1;
-/// `rig apis diff`: there are differences. What is [`FAILED`] elsewhere is [`USAGE`] there, as of other programs that
-/// compare.
+/// `rig apis diff`: there are differences. What is [`FAILED`] elsewhere is [`USAGE`] there, as of
+/// other programs that compare.
 const DIFFERENT: u8 = 1;
 /// A value is wrong.
 const USAGE: u8 = 2;

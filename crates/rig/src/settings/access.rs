@@ -58,7 +58,8 @@ fn read_key(reader: &mut Reader) -> Option<KeySource> {
     source
 }
 
-/// Which claims name the session and select tokens, and what the end of a token means to its connections.
+/// Which claims name the session and select tokens, and what the end of a token means to its
+/// connections.
 pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
     let named = reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok());
     let claims = reader.fallible("REVOCATION_CLAIMS", |text, kind| {
@@ -110,7 +111,8 @@ pub(super) fn read_check(reader: &mut Reader, name: &str, within: Duration) -> C
     reader.value(name, |text, _| Check::parse(text, within).ok())
 }
 
-/// The file that a setting names, where it has no JSON itself, as it is now. To be called before it is read.
+/// The file that a setting names, where it has no JSON itself, as it is now. To be called before it
+/// is read.
 pub(super) fn file_of(reader: &mut Reader, name: &str) -> Option<NamedFile> {
     let path = reader.text(name).filter(|text| !is_json(text)).map(PathBuf::from)?;
     Some((path.clone(), Watched::new([path])))

@@ -17,7 +17,8 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The definitions, from the setting itself or from the file that it names. Each fault is a mistake of its own.
+/// The definitions, from the setting itself or from the file that it names. Each fault is a mistake
+/// of its own.
 pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> (Definitions, Option<NamedFile>) {
     let file = file_of(reader, NAME);
     let json = reader.optional(NAME, |text, kind| json_or_file(text, &kind));

@@ -132,7 +132,8 @@ impl Given {
     fn read_environment(&mut self, environment: &Environment) {
         for setting in table::all() {
             match environment.get(OsStr::new(setting.name)) {
-                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`. OpenTelemetry knows no empty values.
+                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`.
+                // OpenTelemetry knows no empty values.
                 Some(value)
                     if value.is_empty()
                         && (setting.default.is_empty() || setting.name.starts_with("OTEL_")) => {}
@@ -166,7 +167,8 @@ impl Given {
             Ok(table) => table,
             Err(error) => {
                 let name = error.span().map_or_else(String::new, |span| line_of(&text, span.start));
-                // Only the message: the error's own display quotes the line, and with it perhaps a secret.
+                // Only the message: the error's own display quotes the line, and with it perhaps a
+                // secret.
                 let reason = format!("not TOML: {}", error.message());
                 return self.mistakes.push(Mistake { source, name, value: None, reason });
             }

@@ -83,7 +83,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// `500ms`, `10s`, `5m`, `1h`, `1d`, or bare seconds. `None` where it is nothing of the sort, or does not fit.
+/// `500ms`, `10s`, `5m`, `1h`, `1d`, or bare seconds. `None` where it is nothing of the sort, or
+/// does not fit.
 pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     time_in(text, SECOND)
 }

@@ -14,7 +14,8 @@ pub(super) fn read_waiting_bytes(reader: &mut Reader) -> usize {
     usize::try_from(given.unwrap_or_else(|| available() / 2)).unwrap_or(usize::MAX)
 }
 
-/// The bytes that one event may take of the `outbox` of each reader: all of them, if nothing is set.
+/// The bytes that one event may take of the `outbox` of each reader: all of them, if nothing is
+/// set.
 pub(super) fn read_max_event(reader: &mut Reader, outbox: usize) -> usize {
     let Some(given) = optional_bytes(reader, "MAX_EVENT_BYTES") else { return outbox };
     let given = usize::try_from(given).unwrap_or(usize::MAX);
@@ -32,7 +33,8 @@ fn optional_bytes(reader: &mut Reader, name: &str) -> Option<u64> {
     })
 }
 
-/// The memory that this process may use: that of its container, where it is in one, or of the machine.
+/// The memory that this process may use: that of its container, where it is in one, or of the
+/// machine.
 fn available() -> u64 {
     let container = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|max| max.trim().parse().ok());
     let machine = read_to_string("/proc/meminfo").ok().as_deref().and_then(total);

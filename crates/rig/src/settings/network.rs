@@ -38,7 +38,8 @@ pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     Some(tls)
 }
 
-/// Which setting an unusable identity is the mistake of. `Read` comes from a file that went away just now.
+/// Which setting an unusable identity is the mistake of. `Read` comes from a file that went away
+/// just now.
 fn tls_setting(error: &TlsError) -> &'static str {
     match error {
         TlsError::Certificate { .. } | TlsError::Read { .. } => "HTTPS_CERTFILE",
@@ -136,7 +137,8 @@ pub(super) fn read_api_limits(reader: &mut Reader, limits: Limits) -> Limits {
     Limits { connections: reader.number("MAX_API_CONNECTIONS"), connections_per_address: 0, ..limits }
 }
 
-/// The pages that may read answers. With a token cookie they must be named: browsers send it whichever page asks.
+/// The pages that may read answers. With a token cookie they must be named: browsers send it
+/// whichever page asks.
 pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
     let before = reader.mistakes();
     let (cors, with_slash) = reader.fallible("CORS", |text, kind| {

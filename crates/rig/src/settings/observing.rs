@@ -85,7 +85,8 @@ pub(super) fn read_spans(reader: &mut Reader) -> Option<SpansConfig> {
     (!off).then_some(config)
 }
 
-/// How many spans may wait, and how many are sent together: never more than may wait (OpenTelemetry, "Batch Span Processor").
+/// How many spans may wait, and how many are sent together: never more than may wait
+/// (OpenTelemetry, "Batch Span Processor").
 fn read_batches(reader: &mut Reader) -> (usize, usize) {
     const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
     let queue: usize = reader.number("OTEL_BSP_MAX_QUEUE_SIZE");
@@ -97,7 +98,8 @@ fn read_batches(reader: &mut Reader) -> (usize, usize) {
     (queue, batch.min(queue))
 }
 
-/// Only one protocol is spoken. If nothing is exported, another one is no mistake: it may be that of other programs.
+/// Only one protocol is spoken. If nothing is exported, another one is no mistake: it may be that
+/// of other programs.
 fn read_protocol(reader: &mut Reader, off: bool) {
     let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     let name = if reader.is_set(names[0]) { names[0] } else { names[1] };
@@ -123,7 +125,8 @@ fn headers(text: &str, kind: &Kind) -> Result<HashMap<String, String>, String> {
     if pairs.iter().all(valid) { Ok(pairs.into_iter().collect()) } else { Err(format!("allowed: {kind}")) }
 }
 
-/// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the W3C).
+/// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the
+/// W3C).
 fn attributes(text: &str, kind: &Kind) -> Result<Vec<(String, String)>, String> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;

@@ -8,8 +8,8 @@ use super::given::Given;
 use super::kind::{self, Kind};
 use super::table::{self, Setting};
 
-/// Reads values by the name of their setting. A value that is wrong is noted and replaced by its default, so that
-/// the reading goes on; what was read is thrown away then.
+/// Reads values by the name of their setting. A value that is wrong is noted and replaced by its
+/// default, so that the reading goes on; what was read is thrown away then.
 pub(super) struct Reader {
     pub(super) given: Given,
     #[cfg(test)]
@@ -59,12 +59,14 @@ impl Reader {
         self.value(name, |text, _| kind::parse_switch(text))
     }
 
-    /// One of the words of the row, in any case, or another name that `parse` knows for one. It gets the word in lower case.
+    /// One of the words of the row, in any case, or another name that `parse` knows for one. It
+    /// gets the word in lower case.
     pub(super) fn word<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         self.value(name, |text, _| parse(&text.to_ascii_lowercase()))
     }
 
-    /// The row `specific` if it is set, else `general`: OpenTelemetry has some settings for traces alone.
+    /// The row `specific` if it is set, else `general`: OpenTelemetry has some settings for traces
+    /// alone.
     pub(super) fn either<T>(
         &mut self,
         [specific, general]: [&str; 2],
@@ -88,7 +90,8 @@ impl Reader {
         self.optional(name, |text, _| Ok(text.to_owned()))
     }
 
-    /// What `parse` makes of the text, where there is one. It says what is wrong in words, if anything is.
+    /// What `parse` makes of the text, where there is one. It says what is wrong in words, if
+    /// anything is.
     pub(super) fn optional<T>(
         &mut self,
         name: &str,

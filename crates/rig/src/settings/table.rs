@@ -1,5 +1,5 @@
-//! The table of all settings. Flags, environment variables, keys of the file, help, defaults and bounds come from
-//! here and from nowhere else.
+//! The table of all settings. Flags, environment variables, keys of the file, help, defaults and
+//! bounds come from here and from nowhere else.
 
 mod gone;
 mod traces;

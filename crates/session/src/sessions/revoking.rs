@@ -40,7 +40,8 @@ pub enum RevokeError {
     /// There are [`Sessions::MOST`] live revocations of this selector already.
     #[error("{} revocations of the same tokens are in force already; lift one", Sessions::MOST)]
     TooMany,
-    /// The log did not keep it. It is in force all the same, on this node and until the process ends.
+    /// The log did not keep it. It is in force all the same, on this node and until the process
+    /// ends.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -58,8 +59,8 @@ impl Sessions {
     /// How many live revocations one selector can have.
     pub const MOST: usize = 64;
 
-    /// Accepts a revocation and carries it out: all connections have been told when it returns. Blocks for as long as
-    /// the log does. `forced`: also where tokens outlive it.
+    /// Accepts a revocation and carries it out: all connections have been told when it returns.
+    /// Blocks for as long as the log does. `forced`: also where tokens outlive it.
     ///
     /// Returns what it has done; `None` where another call is still doing that.
     ///
@@ -72,8 +73,8 @@ impl Sessions {
         })
     }
 
-    /// Accepts a revocation: once it is kept, it is in force, and nobody it is about is let in. The [`Kill`] ends those
-    /// who are in. Blocks for as long as the log does.
+    /// Accepts a revocation: once it is kept, it is in force, and nobody it is about is let in. The
+    /// [`Kill`] ends those who are in. Blocks for as long as the log does.
     ///
     /// # Errors
     /// As [`Sessions::revoke`].
@@ -86,7 +87,8 @@ impl Sessions {
                 self.lift_unrecorded(&revocation.id);
                 Ok(Accepted::Begun(kill))
             }
-            // It is in force already. Connections that it has taken out may not have been notified yet.
+            // It is in force already. Connections that it has taken out may not have been notified
+            // yet.
             Ok(Appended::Known(record)) if revocation.extends => {
                 let in_force = Revocation { validity: record.left, ..record.revocation };
                 let kill = self.apply_since(&in_force, record.seq, None, asked);
@@ -129,8 +131,9 @@ impl Sessions {
         self.apply_until(revocation, seq, replaces, asked, until).without_receipt()
     }
 
-    /// Stores an operation of another node in the log and puts its effect in force under its number.
-    /// Blocks for as long as the log does. Operations on the same id must come in their order.
+    /// Stores an operation of another node in the log and puts its effect in force under its
+    /// number. Blocks for as long as the log does. Operations on the same id must come in their
+    /// order.
     ///
     /// Returns the record's number if the operation has changed anything; the caller stores the
     /// receipt under it.
@@ -178,12 +181,12 @@ impl Sessions {
         }
     }
 
-    /// Puts an entry of the log into effect, whoever asked for it: an operator, the log at the start,
-    /// another node. The log is not told.
+    /// Puts an entry of the log into effect, whoever asked for it: an operator, the log at the
+    /// start, another node. The log is not told.
     ///
     /// A revocation with no validity left, because it was long on its way, still terminates the
-    /// connections. A connection that panics when it is notified does not keep the others from being
-    /// notified. The [`Kill`] of a lift does nothing.
+    /// connections. A connection that panics when it is notified does not keep the others from
+    /// being notified. The [`Kill`] of a lift does nothing.
     pub fn apply(&self, entry: &Entry) -> Kill {
         let now = self.0.clock.now();
         match entry {
@@ -231,8 +234,9 @@ impl Sessions {
         Kill::new(self.clone(), key, revoked, Ending::new(cause, since, closed), of.map(|(seq, _)| seq))
     }
 
-    /// Takes a revocation back before its time: its tokens are good again, unless another revocation is about them.
-    /// Returns what it was; `None` where there is no such revocation. Blocks for as long as the log does.
+    /// Takes a revocation back before its time: its tokens are good again, unless another
+    /// revocation is about them. Returns what it was; `None` where there is no such revocation.
+    /// Blocks for as long as the log does.
     ///
     /// # Errors
     /// It is not certain that the log has forgotten it. It stays in force.
@@ -263,9 +267,9 @@ impl Sessions {
         Affected { connections, last_token: last.map(left) }
     }
 
-    /// Returns now as the bound of a revocation, in seconds since 1970: all tokens were issued before that somebody holds,
-    /// and tokens that open connections have been opened with are not good again when a clock that is behind theirs has
-    /// caught up.
+    /// Returns now as the bound of a revocation, in seconds since 1970: all tokens were issued
+    /// before that somebody holds, and tokens that open connections have been opened with are not
+    /// good again when a clock that is behind theirs has caught up.
     pub fn issued_up_to_now(&self, selector: &Selector) -> u64 {
         let (key, moment) = (self.0.fingerprints.of_selector(selector), self.moment());
         moment.now().max(self.shard(key).lock().youngest_skewed(key, moment)).into()
@@ -276,7 +280,8 @@ impl Sessions {
     }
 }
 
-/// A revocation in force that the log does not hold: it failed to store it, or has not stored it yet.
+/// A revocation in force that the log does not hold: it failed to store it, or has not stored it
+/// yet.
 pub(crate) struct Unrecorded {
     seq: Seq,
     until: Tick,

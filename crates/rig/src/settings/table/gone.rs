@@ -68,14 +68,16 @@ pub(crate) const GONE: &[(&str, &str)] = &[
 const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger and collectors that hand on to Zipkin take OTLP";
 const RATE_LIMIT: &str = "rate_limit of the endpoints of an API";
 
-/// Whether OpenTelemetry reads such a variable for something that the gateway does not do. Who sets it expects that.
+/// Whether OpenTelemetry reads such a variable for something that the gateway does not do. Who sets
+/// it expects that.
 pub(crate) fn is_foreign(name: &str, value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_ascii_lowercase();
     let harmless = match name {
         "OTEL_LOGS_EXPORTER" => value == "none",
         // `/metrics` is there all the same.
         "OTEL_METRICS_EXPORTER" => matches!(&*value, "none" | "prometheus"),
-        // Trace context is always propagated, and `baggage` goes on like any header: a list without the first asks for less.
+        // Trace context is always propagated, and `baggage` goes on like any header: a list without
+        // the first asks for less.
         "OTEL_PROPAGATORS" => {
             let words: Vec<_> = value.split(',').map(str::trim).collect();
             words.contains(&"tracecontext")

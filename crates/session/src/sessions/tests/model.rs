@@ -1,4 +1,5 @@
-//! Whatever happens in whatever order, the registry agrees with a model that keeps lists and scans them.
+//! Whatever happens in whatever order, the registry agrees with a model that keeps lists and scans
+//! them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +43,8 @@ struct Place {
 #[derive(Default)]
 struct Model {
     now: u64,
-    /// By session, and whether it came from elsewhere: revocations of different origin stand beside each other.
+    /// By session, and whether it came from elsewhere: revocations of different origin stand beside
+    /// each other.
     until: HashMap<(u8, bool), u64>,
     ever: u64,
     places: Vec<Place>,
