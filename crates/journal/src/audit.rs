@@ -33,10 +33,10 @@ impl Default for Head {
 /// The log of a folder, open for appending.
 pub(crate) struct Audit {
     file: File,
-    /// Of the lines that are on disk, and how long the file is with them.
+    /// The last line that is on disk, and the length of the file with it.
     synced: Head,
     length: u64,
-    /// Of all lines.
+    /// The last line, on disk or not.
     head: Head,
     /// With it, values are hashed.
     key: Option<hmac::Key>,
@@ -99,7 +99,7 @@ const HASH: &str = ",\"hash\":\"";
 
 impl Audit {
     /// Opens the log behind `known`, the last line that a commit knows of. A line that is only half
-    /// there, because the process ended in the middle, is taken away: nobody was told of it.
+    /// there, because the process exited in the middle, is removed: it was never acknowledged.
     pub(crate) fn open(mut file: File, known: Head, key: Option<&str>) -> io::Result<Self> {
         let whole = length_of_whole_lines(&mut file)?;
         if whole < file.metadata()?.len() {
@@ -218,7 +218,7 @@ impl Audit {
     }
 }
 
-/// Where the last line feed is; 0 where there is none.
+/// Where the last line feed is; 0 if there is none.
 fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut block = [0; 4096];
@@ -322,7 +322,7 @@ impl Verified {
         (self.first + self.lines).saturating_sub(1)
     }
 
-    /// Whether it goes on where the other ends.
+    /// Returns `true` if it continues where the other stops.
     pub fn follows(&self, earlier: &Self) -> bool {
         self.first == earlier.last() + 1 && self.begins_after == earlier.head
     }
@@ -332,8 +332,8 @@ impl Verified {
 ///
 /// That no lines are missing at the end, and that the chain was not made anew, shows only in
 /// comparison with a head that was kept elsewhere: `known`, such as
-/// [`committed_audit_head`](crate::committed_audit_head). A log that ends before it is complete for
-/// all that can be told, where `goes_on` says that there is another one.
+/// [`committed_audit_head`](crate::committed_audit_head). A log that stops before it is complete
+/// for all that can be known, if `goes_on` says that there is another one.
 ///
 /// # Errors
 /// The first line that is wrong.

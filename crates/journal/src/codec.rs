@@ -10,8 +10,8 @@ use session::{
     Seq,
 };
 
-/// claim ("" is the session), value, issued up to, disconnects, ends, accepted at, validity, id,
-/// by, reason, extends. Times in milliseconds: `ends` on the folder's clock, `accepted at` since
+/// claim ("" is the session), value, issued up to, disconnects, expires, accepted at, validity, id,
+/// by, reason, extends. Times in milliseconds: `expires` on the folder's clock, `accepted at` since
 /// 1970. Another column is another table (its type is part of the file), another
 /// [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
 pub(crate) type Row = (
@@ -49,7 +49,7 @@ pub(crate) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new(
 /// Texts about the log itself.
 pub(crate) const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 
-/// The end of what never ends.
+/// The expiry of what never expires.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A row that no version of this program has written.
@@ -144,7 +144,7 @@ fn left(ends: u64, now: u64) -> Duration {
     if ends == NEVER { Duration::MAX } else { Duration::from_millis(ends.saturating_sub(now)) }
 }
 
-/// Rounded up: no revocation ends before it was promised to.
+/// Rounded up: no revocation expires before it was promised to.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
 }

@@ -143,7 +143,7 @@ impl Folder {
 const SMALL: u64 = 64 << 20;
 
 /// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only
-/// at the start, when nobody waits for a commit; meanwhile the room is used again.
+/// at the start, when no caller waits for a commit; until then the space is reused.
 pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
     let size = fs::metadata(path).map_or(0, |file| file.size());
     if size < SMALL {
@@ -183,7 +183,7 @@ pub(crate) fn open_store(path: &Path) -> Result<Database, OpenError> {
     builder.create_with_backend(backend).map_err(|error| OpenError::of_store(path, error))
 }
 
-/// A file that nobody else can read, made where it is missing.
+/// Opens a file that no other user can read; creates it if it is missing.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -48,7 +48,7 @@ impl Journal {
         Self::with_commits_of(config, AT_ONCE)
     }
 
-    /// As [`Journal::open`], with so many revocations in one commit at the most; to see what
+    /// As [`Journal::open`], with a limit of revocations in one commit; to measure what
     /// committing together gives.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Log for Journal {
 }
 
 impl Drop for Journal {
-    /// Writes what waits.
+    /// Writes what is queued.
     fn drop(&mut self) {
         self.tasks = None;
         if let Some(writer) = self.writer.take() {

@@ -276,7 +276,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Forgets up to `most` revocations that are over; returns how many those were.
+    /// Removes up to `most` expired revocations; returns how many.
     pub(crate) fn expire(&mut self, most: usize) -> Result<usize, StoreError> {
         let mut over = Vec::new();
         for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(most) {
@@ -307,7 +307,7 @@ impl Tables<'_> {
         let Some(row) = self.revocations.remove(seq)? else { return Ok(()) };
         let row = row.value();
         self.expiries.remove((codec::expires_of(&row), seq))?;
-        // A later revocation may have taken the id, since this one was over.
+        // A later revocation may have taken the id, since this one had expired.
         let id = codec::id_of(&row);
         if self.ids.get(id)?.is_some_and(|named| named.value() == seq) {
             self.ids.remove(id)?;

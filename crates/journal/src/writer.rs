@@ -1,4 +1,5 @@
-//! The one thread that writes: what waits when it begins a commit goes into that commit together.
+//! The one thread that writes. Everything that is queued when it begins a commit goes into that
+//! commit.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,14 +48,14 @@ pub(crate) struct Writer {
     pub(crate) reopen: Reopen,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<Clock>,
-    /// Tasks in one commit at the most.
+    /// The limit of tasks in one commit.
     pub(crate) at_once: usize,
 }
 
-/// For so long receipts wait for a commit that is made for something else.
+/// How long receipts wait to go with another commit before they force one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Without anything to write, so often the clock is noted and what is over forgotten.
+/// How often the clock is stored and expired revocations are removed if there is nothing to write.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Revocations forgotten in one commit, so that it stays short.
@@ -81,12 +82,12 @@ enum Answer {
 }
 
 impl Writer {
-    /// Writes until nobody can ask for anything any more.
+    /// Writes until every sender is dropped.
     pub(crate) fn run(mut self, tasks: &Receiver<Task>) {
         let mut behind = false;
         let mut last = Instant::now();
         loop {
-            // What is over is forgotten in many short commits, with new tasks between them.
+            // Expired revocations are removed in many short commits, with new tasks between them.
             let wait = if behind { Duration::ZERO } else { PATIENCE };
             let mut batch = Vec::new();
             match tasks.recv_timeout(wait) {

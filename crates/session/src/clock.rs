@@ -34,10 +34,10 @@ pub(crate) struct Tick(pub(crate) u32);
 const TICK: u128 = 100;
 
 impl Tick {
-    /// Later than anything else: thirteen years and more are for ever.
+    /// Later than anything else: thirteen years and more never expire.
     pub(crate) const NEVER: Self = Self(u32::MAX);
 
-    /// The tick that is over once this time has passed.
+    /// The first tick that begins no earlier than this time.
     pub(crate) fn after(time: Duration) -> Self {
         Self::of(time.as_nanos().div_ceil(TICK * 1_000_000))
     }

@@ -20,12 +20,12 @@ pub struct Config {
     node: NodeName,
 }
 
-/// What happens to a connection whose token ends.
+/// What happens to a connection whose token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// It ends with its token (d05).
+    /// It is terminated with its token (d05).
     Ends {
-        /// How long before, the connection is told.
+        /// How long before that the connection is warned.
         warning: Duration,
         /// How much longer than its `exp` a token is taken for good, because clocks differ.
         leeway: Duration,
@@ -124,7 +124,7 @@ impl Config {
         &self.node
     }
 
-    /// What happens to a connection whose token ends.
+    /// What happens to a connection whose token expires.
     pub fn expiry(&self) -> Expiry {
         self.expiry
     }

@@ -1,24 +1,25 @@
-//! What a session ends: the other side of the registry.
+//! What is terminated with a session: the other side of the registry.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What belongs to a session and ends with it.
+/// What belongs to a session and is terminated with it.
 ///
 /// The registry holds it weakly: whoever opened the connection owns it, and keeps its
 /// [`Registration`] with it, so that the two are dropped together.
 ///
 /// [`Registration`]: crate::Registration
 pub trait Connection: Send + Sync {
-    /// The session is no longer legal: terminate, and send nothing more. Says what there was to
-    /// end.
+    /// The session is no longer legal: terminates the connection, and sends nothing more. Returns
+    /// what was terminated.
     ///
     /// When this has returned, the revocation counts as carried out for this connection. Called
     /// outside every lock of this room, by the thread that revokes, so it may drop registrations;
     /// it must not block, and must not revoke a session itself. Called once for a revocation of
     /// each of its sessions, and once for each of several revocations at the same time: the second
-    /// call does nothing but wait until the first has had its effect. A panic ends this call only.
+    /// call does nothing but wait until the first has had its effect. A panic affects this call
+    /// only.
     ///
     /// Holding on to `ending` until the client is really gone makes its [duration](Ending) count up
     /// to there.
@@ -31,7 +32,7 @@ pub trait Connection: Send + Sync {
     }
 }
 
-/// Why a session ends.
+/// Why connections are terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It was revoked: its tokens are refused from now on.
@@ -50,7 +51,7 @@ pub struct Ending {
     closed: Option<Closed>,
 }
 
-/// Is told how long an [`Ending`] took, from the moment the revocation was asked for.
+/// Receives how long an [`Ending`] took, from the moment the revocation was asked for.
 pub(crate) type Closed = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl Ending {
@@ -78,10 +79,10 @@ impl fmt::Debug for Ending {
     }
 }
 
-/// What there was to end.
+/// What notifying one connection has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Whether this call ended the connection; it may have been ending before.
+    /// `true` if this call terminated the connection; `false` if it was shutting down already.
     pub ended: bool,
     /// Requests cut short.
     pub requests: u64,
@@ -90,7 +91,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// A connection that this call ended, of which nothing else is known.
+    /// Returns the result of a call that terminated the connection, and did nothing else.
     pub fn ended() -> Self {
         Self { ended: true, ..Self::default() }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// The deadline of a node's lease. After it, another node may have revoked a session without this
 /// node knowing. Clones are the same fence.
 ///
-/// The fence of a node without peers ([`Fence::default`]) is always open: nobody else can revoke a
-/// session of it.
+/// The fence of a node without peers ([`Fence::default`]) is always open: no other node can revoke
+/// a session of it.
 #[derive(Clone, Default)]
 pub struct Fence(Option<Arc<Deadline>>);
 

@@ -1,4 +1,4 @@
-//! Telling the connections that a revocation has taken out, in as many steps as the caller likes.
+//! Notifies the connections that a revocation has taken out, in as many steps as the caller likes.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use crate::selector::Key;
 use crate::sessions::Sessions;
 use crate::shard::Revoked;
 
-/// A revocation that is in force, and whose connections are being told. Dropping it tells those
-/// that are left.
+/// A revocation that is in force, and whose connections are being notified. Dropping it notifies
+/// those that are left.
 ///
 /// A caller with thousands of connections to end, and others to serve meanwhile, tells some with
 /// [`Kill::step`], lets others run, and goes on.
@@ -23,7 +23,7 @@ pub struct Kill {
     key: Key,
     ending: Option<Arc<Ending>>,
     taken: Option<Arc<Members>>,
-    /// Connections that have not been told yet, the next one last. Those of earlier revocations
+    /// Connections that have not been notified yet, in reverse order. Those of earlier revocations
     /// that are still being carried out come first: they must not send anything either once this
     /// revocation has returned.
     queue: Vec<Weak<dyn Connection>>,
@@ -82,7 +82,7 @@ impl Kill {
         self
     }
 
-    /// Tells up to `most` connections; returns whether there are more.
+    /// Notifies up to `most` connections; returns `true` if there are more.
     pub fn step(&mut self, most: usize) -> bool {
         let Some(ending) = &self.ending else { return false };
         let from = self.queue.len().saturating_sub(most);
@@ -98,7 +98,7 @@ impl Kill {
         !self.queue.is_empty()
     }
 
-    /// Tells all that are left; when it returns, nothing is written to any of them any more.
+    /// Notifies all that are left. When this returns, nothing is written to any of them any more.
     pub fn finish(mut self) -> Receipt {
         self.complete()
     }

@@ -6,7 +6,7 @@
 //!
 //! The room knows names, the blacklist and the registry of connections. It knows no sockets, no
 //! HTTP and no tokens: it is handed verified claims, and tells a [`Connection`] that its session is
-//! over. It stands alone, so that any other service can use it:
+//! revoked. It stands alone, so that any other service can use it:
 //!
 //! ```
 //! use std::sync::{Arc, Weak};
@@ -28,12 +28,14 @@
 //! let claims = serde_json::json!({ "sub": "alice", "jti": "alice-laptop" });
 //! let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
 //!
-//! // The connection belongs to whoever opened it; the registry only knows it. Dropping the guard unregisters it.
+//! // The connection belongs to whoever opened it; the registry holds it weakly.
+//! // Dropping the guard unregisters it.
 //! let socket = Arc::new(Socket::default());
 //! let weak: Weak<Socket> = Arc::downgrade(&socket);
 //! let registration = sessions.register_connection(&name, weak).unwrap();
 //!
-//! // The user is thrown out: the connection has been told when the call returns, and a new one is refused.
+//! // The user is thrown out: the connection is terminated when the call
+//! // returns, and a new one is refused.
 //! sessions.blacklist(&name, Duration::from_secs(60)).unwrap();
 //! assert!(socket.killed.load(Ordering::SeqCst));
 //! assert!(sessions.is_blacklisted(&name));
@@ -52,19 +54,20 @@
 //! Beyond RIG, a [`Revocation`] can select by another claim than the session's, only tokens issued
 //! up to some time, and only disconnect; it has an id, can be asked for and
 //! [lifted](Sessions::lift). A [`Subject`] is what a token says of all that; a connection
-//! registered with it also ends when its token does, unless it is [renewed](Registration::renew).
+//! registered with it is also terminated when its token expires, unless it is
+//! [renewed](Registration::renew).
 //!
 //! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a
 //! registration and a revocation of the same session, either the registration is refused or the
-//! connection is told. **Nothing after:** when a revocation has returned, every connection has been
-//! told, even where another revocation was ahead of it. **One apply path:** whatever ends a session
-//! goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for a log that
-//! others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always also takes
-//! the connections out.
+//! connection is notified. **Nothing after:** when a revocation has returned, every connection has
+//! been notified, even if another revocation was ahead of it. **One apply path:** whatever makes a
+//! session illegal goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for
+//! a log that others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always
+//! also takes the connections out.
 //!
-//! Validities count down on the monotonic clock: setting the time of day neither prolongs nor ends
-//! a revocation. Call [`Sessions::sweep`] about ten times a second: it ends what has expired, and
-//! forgets it.
+//! Validities count down on the monotonic clock: setting the time of day neither prolongs nor
+//! shortens a revocation. Call [`Sessions::sweep`] about ten times a second: it terminates what has
+//! expired, and forgets it.
 
 mod age;
 mod barred;

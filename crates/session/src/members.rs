@@ -16,7 +16,7 @@ pub(crate) struct Member {
     pub(crate) connection: Weak<dyn Connection>,
     /// When the token says that it was issued, in seconds since 1970; zero where it does not say.
     pub(crate) issued_at: u32,
-    /// When the token ends.
+    /// When the token expires.
     pub(crate) expires: Tick,
 }
 

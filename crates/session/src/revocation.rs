@@ -1,4 +1,4 @@
-//! What is asked for when a session is to end, and what became of it.
+//! What an operator asks for to terminate sessions, and what it has done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::name::SessionName;
 use crate::node_name::NodeName;
 use crate::selector::Selector;
 
-/// Ends the connections of some tokens and, for a while, makes the tokens illegal to use.
+/// Terminates the connections of some tokens and, for a while, makes the tokens illegal to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// Names it, so that it can be asked for and lifted, and so that asking twice does it once.
@@ -147,10 +147,10 @@ impl Record {
 /// What a revocation has done on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// When the last of its connections had been told: from then on nothing was written to any of
-    /// them.
+    /// When the last of its connections had been notified: from then on nothing was written to any
+    /// of them.
     pub applied_at: SystemTime,
-    /// Connections that it ended. Of several revocations at the same time, each connection is
+    /// Connections that it terminated. Of several revocations at the same time, each connection is
     /// counted by one.
     pub connections: u64,
     /// Requests that it cut short, such as parked polls.

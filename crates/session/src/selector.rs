@@ -55,13 +55,13 @@ impl fmt::Debug for Selector {
     }
 }
 
-/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key nobody
+/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key no client
 /// outside knows. Of the two bits that are left one is always set, so that an `Option` of it is no
 /// larger; the other is [`SESSION`].
 ///
 /// Two values that share one would share their revocations. Among ten million entries the chance
-/// that a given token meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; nobody can aim for it
-/// without the key, which is new in every process.
+/// that a given token meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; without the key it cannot be
+/// aimed for without the key, which is new in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     high: NonZeroU64,
@@ -103,7 +103,7 @@ impl Fingerprints {
         }
     }
 
-    /// A pointer holds no byte that is not of UTF-8, so that where it ends is certain.
+    /// A pointer holds no byte that is not of UTF-8, so that its last byte is certain.
     fn of(&self, claim: &str, value: &str, mark: u64) -> Fingerprint {
         let mut hasher = self.0;
         hasher.write(claim.as_bytes());
@@ -114,8 +114,8 @@ impl Fingerprints {
     }
 }
 
-/// Under which registrations and revocations of a selector meet. Sessions are told from claims so
-/// that they can be counted.
+/// Under which registrations and revocations of a selector meet. The separator keeps sessions and
+/// claims apart, so that they can be counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(Fingerprint);
 

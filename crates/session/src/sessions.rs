@@ -150,10 +150,10 @@ impl Sessions {
     }
 
     /// Makes a session illegal to use for this time, and terminates its connections: all have been
-    /// told when it returns.
+    /// notified when it returns.
     ///
-    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count means
-    /// for ever. Of several revocations of a session the one that lasts longest counts: a later,
+    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count never
+    /// expires. Of several revocations of a session the one that lasts longest counts: a later,
     /// shorter one takes nothing back. Blocks for as long as the log does.
     ///
     /// # Errors
@@ -287,13 +287,14 @@ impl Sessions {
         Moment::new(self.0.clock.wall(), leeway)
     }
 
-    /// The tick that is over after this time.
+    /// Returns the tick at which this time has passed.
     pub(crate) fn tick_after(&self, time: Duration) -> Tick {
         let now = self.0.clock.now().saturating_duration_since(self.0.origin);
         now.checked_add(time).map_or(Tick::NEVER, Tick::after)
     }
 
-    /// How many ticks before its end a connection is told; `None` where tokens do not end.
+    /// Returns how many ticks before its token expires a connection is warned; `None` if tokens do
+    /// not expire.
     pub(crate) fn warning(&self) -> Option<u32> {
         match self.0.config.expiry() {
             Expiry::Ends { warning, .. } => Some(Tick::within(warning).0),

@@ -23,7 +23,7 @@ pub(crate) struct Shard {
     claims: Registry,
     /// All members of all sessions.
     connections: usize,
-    /// When to look at which registration: shortly before its token ends, and when it does.
+    /// When to check which registration: shortly before its token expires, and when it does.
     due: BTreeMap<(Tick, Id), Key>,
     /// The last that were lifted or replaced: whoever is about to apply one comes too late.
     lifted: VecDeque<Seq>,
@@ -62,9 +62,9 @@ pub(crate) struct Revoked {
 /// Registrations whose time has come.
 #[derive(Default)]
 pub(crate) struct Due {
-    /// Whose tokens have ended.
+    /// Whose tokens have expired.
     pub(crate) over: Vec<Key>,
-    /// Whose tokens end soon, and when.
+    /// Whose tokens expire soon, and when.
     pub(crate) soon: Vec<(Weak<dyn Connection>, Tick)>,
 }
 
@@ -195,7 +195,7 @@ impl Shard {
         taken
     }
 
-    /// The connections that a revocation took out have all been told.
+    /// The connections that a revocation took out have all been notified.
     pub(crate) fn told(&mut self, taken: &Arc<Members>) {
         self.ending.retain(|(_, ending)| !Arc::ptr_eq(ending, taken));
         self.ending.shrink_to(8);
@@ -215,8 +215,8 @@ impl Shard {
         self.barred.bars(key.fingerprint(), age, now)
     }
 
-    /// Returns the greatest `iat` of the connections whose issuer's clock is ahead, 0 where there
-    /// is none.
+    /// Returns the greatest `iat` of the connections whose issuer's clock is ahead, 0 if there
+    /// are none.
     pub(crate) fn youngest_skewed(&mut self, key: Key, moment: Moment) -> u32 {
         let members = self.registry(key).get(&key.fingerprint());
         let issued = members.into_iter().flat_map(Members::iter).map(|member| member.issued_at);
@@ -286,7 +286,7 @@ fn weight(key: Key) -> usize {
     usize::from(key.is_session())
 }
 
-/// When a token that ends then is spoken of.
+/// Returns when the connection of a token that expires then is warned.
 fn warned_at(expires: Tick, warning: u32) -> Tick {
     if expires == Tick::NEVER { expires } else { Tick(expires.0.saturating_sub(warning)) }
 }

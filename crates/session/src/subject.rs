@@ -59,7 +59,7 @@ impl Sessions {
         Subject { session: Some(name.clone()), keys, user: None, issued_at: 0, expires: Tick::NEVER }
     }
 
-    /// When a token with this `exp` ends, on the monotonic clock: what is left of it is read off
+    /// When a token with this `exp` expires, on the monotonic clock: what is left of it is read off
     /// the wall clock once.
     fn expiry(&self, exp: Option<f64>) -> Tick {
         let (Expiry::Ends { leeway, .. }, Some(exp)) = (self.config().expiry(), exp) else {
@@ -94,9 +94,9 @@ pub struct Registration {
     user: Option<Fingerprint>,
     issued_at: u32,
     id: Id,
-    /// When the token itself ends.
+    /// When the token itself expires.
     token_ends: Tick,
-    /// When the connection ends, because of this token and those that have renewed it.
+    /// When the connection is terminated, because of this token and those that have renewed it.
     expires: Tick,
 }
 
@@ -140,10 +140,10 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Makes the registration last as long as this token does, where it ends before.
+    /// Makes the registration last as long as this token does, if it would expire before.
     ///
     /// # Errors
-    /// A revocation, or the end of the old token, came first: the connection ends.
+    /// A revocation, or the expiry of the old token, came first: the connection is terminated.
     pub fn renew(&mut self, newer: &Self) -> Result<(), Ended> {
         self.expires = self.expires.max(newer.expires);
         let warning = self.sessions.warning();
@@ -186,8 +186,8 @@ impl Registration {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
     }
 
-    /// How long the token is good, or one that has renewed it; `None`: for ever, or it does not
-    /// matter.
+    /// How long the token is good, or one that has renewed it; `None`: it never expires, or does
+    /// not matter.
     pub fn left(&self) -> Option<Duration> {
         (self.expires != Tick::NEVER).then(|| self.expires.time().saturating_sub(self.sessions.now().time()))
     }

@@ -1,4 +1,4 @@
-//! The audit log: what it says, and that nobody changes it unseen.
+//! The audit log: what it says, and that a change of it is noticed.
 
 use std::fs;
 

@@ -18,7 +18,7 @@ struct State {
     synced: Vec<u8>,
     /// What has been done since.
     since: Vec<Change>,
-    /// Calls until the process is dead or the disk full; `None`: for ever.
+    /// Calls until the process dies or the disk is full; `None` for no limit.
     calls_left: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ impl Random {
 }
 
 impl Disk {
-    /// From so many calls on, all fail.
+    /// After this many calls, all fail.
     pub(super) fn fail_after(&self, calls: usize) {
         self.0.lock().calls_left = Some(calls);
     }

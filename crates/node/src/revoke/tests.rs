@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Stores nothing before it is told to.
+/// Stores nothing before `go` says so.
 struct SlowLog {
     go: Mutex<Receiver<()>>,
     kept: MemoryLog,

@@ -75,7 +75,7 @@ impl Client {
     /// A masked close frame without a code (RFC 6455, section 5.5.1).
     pub(crate) fn say_close(&mut self) {
         if let Some(wire) = &mut self.wire {
-            // The gateway may be gone: then there is nobody to say it to.
+            // The gateway may be gone: then nothing can be sent.
             let _ = wire.write_all(&[0x88, 0x80, 0, 0, 0, 0]);
         }
     }

@@ -35,7 +35,7 @@ impl World {
         assert_eq!((counts.sessions, counts.connections), (0, 0), "registrations are left");
     }
 
-    /// The node begins to leave, which sends what waits, and then both users are revoked, which
+    /// The node begins to leave, which sends what is queued, and then both users are revoked, which
     /// must not; before anybody else gets a turn, so that even parked polls have an event to be
     /// answered with and have not been.
     async fn node_leaves(&mut self) {
@@ -92,7 +92,8 @@ impl World {
         self.settle().await;
     }
 
-    /// Who is open has got everything, who is not has seen the end, and nobody else is registered.
+    /// Who is open has got everything, who is not has seen the end, and no other connection is
+    /// registered.
     fn compare(&mut self) {
         self.look();
         for (n, client) in self.clients.iter().enumerate() {

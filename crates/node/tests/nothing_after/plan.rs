@@ -87,7 +87,8 @@ pub(crate) enum Step {
     Leave {
         client: Which,
     },
-    /// The client sends a close frame (WebSocket), and may go on without reading what waits for it.
+    /// The client sends a close frame (WebSocket), and may go on without reading what is queued for
+    /// it.
     SayClose {
         client: Which,
     },
@@ -95,7 +96,7 @@ pub(crate) enum Step {
     Advance {
         ticks: u8,
     },
-    /// Others get their turn, once.
+    /// Yields once.
     Yield,
 }
 

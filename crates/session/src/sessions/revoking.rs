@@ -19,7 +19,7 @@ use crate::shard::{Bar, Order};
 #[derive(Debug)]
 #[must_use = "dropping a kill carries it out"]
 pub enum Accepted {
-    /// It is recorded and in force; its connections are still to be told.
+    /// It is recorded and in force; its connections are still to be notified.
     Begun(Kill),
     /// It was accepted before, and this is what it has done.
     Before(Box<Record>),
@@ -59,7 +59,7 @@ impl Sessions {
     /// How many live revocations one selector can have.
     pub const MOST: usize = 64;
 
-    /// Accepts a revocation and carries it out: all connections have been told when it returns.
+    /// Accepts a revocation and carries it out: all connections have been notified when it returns.
     /// Blocks for as long as the log does. `forced`: also where tokens outlive it.
     ///
     /// Returns what it has done; `None` where another call is still doing that.
@@ -73,8 +73,8 @@ impl Sessions {
         })
     }
 
-    /// Accepts a revocation: once it is kept, it is in force, and nobody it is about is let in. The
-    /// [`Kill`] ends those who are in. Blocks for as long as the log does.
+    /// Accepts a revocation: once it is stored, it is in force, and no token that it selects is let
+    /// in. The [`Kill`] terminates those that are in. Blocks for as long as the log does.
     ///
     /// # Errors
     /// As [`Sessions::revoke`].
@@ -234,8 +234,8 @@ impl Sessions {
         Kill::new(self.clone(), key, revoked, Ending::new(cause, since, closed), of.map(|(seq, _)| seq))
     }
 
-    /// Takes a revocation back before its time: its tokens are good again, unless another
-    /// revocation is about them. Returns what it was; `None` where there is no such revocation.
+    /// Lifts a revocation: its tokens are good again, unless another
+    /// revocation is about them. Returns what it was; `None` if there is no such revocation.
     /// Blocks for as long as the log does.
     ///
     /// # Errors

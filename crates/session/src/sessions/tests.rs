@@ -40,7 +40,7 @@ impl Clock for Hand {
     }
 }
 
-/// Counts how often it was told.
+/// Counts how often it was notified.
 #[derive(Default)]
 struct Client {
     killed: AtomicUsize,
@@ -293,7 +293,7 @@ fn a_connection_of_two_sessions_is_told_by_either() {
     assert_eq!(sessions.counts().connections, 0);
 }
 
-/// A connection that drops its registrations when it is told, as one does that ends at once.
+/// A connection that drops its registrations when it is notified, as one does that closes at once.
 #[derive(Default)]
 struct EndsAtOnce(Mutex<Vec<Registration>>);
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A log that outlives its sessions, and fails to keep more as long as it is told to.
+/// A log that outlives its sessions, and fails to store more while `fails` is set.
 #[derive(Clone, Default)]
 pub(super) struct Kept {
     log: Arc<MemoryLog>,

@@ -48,7 +48,7 @@ struct Model {
     until: HashMap<(u8, bool), u64>,
     ever: u64,
     places: Vec<Place>,
-    /// How often each connection should have been told.
+    /// How often each connection should have been notified.
     told: Vec<(Arc<Client>, usize)>,
 }
 
