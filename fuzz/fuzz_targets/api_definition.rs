@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use proxy::{Api, Definitions, difference};
 use serde_json::Value;
 
-/// Faults that are told of a document.
+/// Faults that are reported for a document.
 const MOST_FAULTS: usize = 1000;
 
 /// The longest reason: a pattern that is wrong is repeated in it, some times.

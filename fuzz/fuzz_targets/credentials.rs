@@ -1,5 +1,5 @@
 //! The headers and the query that may carry tokens, one a line: tokens come in the order of their
-//! places, none is empty, and the cookie counts only where there is no other.
+//! places, none is empty, and the cookie counts only if there is no other.
 #![no_main]
 
 use auth::{TokenPlace, TokenSources, bearer_tokens, cookies};

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// many, others notice.
 const AT_ONCE: usize = 16;
 
-/// Connections that wait to be closed: their ids, as nobody but their owner keeps them alive.
+/// Connections that are queued to be closed: their ids, as only their owner keeps them alive.
 pub(crate) struct Closing {
     state: Mutex<State>,
     busy: Notify,
@@ -55,7 +55,7 @@ impl Closing {
         now
     }
 
-    /// Closes those that wait, for ever.
+    /// Closes those that are queued. Never returns.
     pub(crate) async fn run(&self, close: impl Fn(ConnectionId)) {
         loop {
             self.busy.notified().await;

@@ -1,4 +1,4 @@
-//! What a client holds open, seen from inside: where its events go, and how it ends.
+//! What a client holds open, seen from inside: where its events go, and how it is closed.
 
 use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
@@ -81,7 +81,7 @@ impl Connection {
     /// the client is slow.
     ///
     /// Does nothing once the connection is ending. A client whose outbox is full is cut off; it
-    /// blocks nobody.
+    /// blocks no other client.
     pub fn deliver(&self, frame: &Frame) {
         self.deliver_all(&[frame]);
     }
@@ -150,7 +150,8 @@ impl Connection {
         }
     }
 
-    /// Terminates the connection because its session is over: nothing that waits is sent any more.
+    /// Terminates the connection because its session was revoked or its token expired: queued
+    /// payload is dropped.
     fn kill(&self, farewell: &Farewell) -> Told {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => {
@@ -187,7 +188,7 @@ impl Connection {
         self.write(|writer, socket| writer.go_on(socket));
     }
 
-    /// Ends the connection in order, because the node is leaving.
+    /// Drains the connection, because the node shuts down.
     pub(crate) fn leave(&self) {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => mailbox.leave(),
@@ -209,7 +210,7 @@ impl Connection {
         });
     }
 
-    /// Ends the connection without another byte.
+    /// Closes the connection without another byte.
     pub(crate) fn cut(&self, reason: CloseReason) {
         self.write(|writer, socket| writer.cut(reason, socket));
     }
@@ -230,7 +231,7 @@ impl Connection {
         }
     }
 
-    /// Writes what waits and says what to wait for; wakes `cx` when that changes.
+    /// Writes what is queued and returns what to wait for; wakes `cx` when that changes.
     pub(crate) fn flush(&self, cx: &Context<'_>) -> Next {
         let flushed = self.write(|writer, socket| {
             let socket = socket?;
@@ -311,7 +312,7 @@ impl Connection {
     }
 }
 
-/// What a client is told when its session is over.
+/// What a client receives last when its session was revoked or its token expired.
 struct Farewell {
     reason: CloseReason,
     /// The type of the last event (SSE, long polling).
@@ -333,7 +334,7 @@ fn farewell(cause: Cause) -> Farewell {
 impl session::Connection for Connection {
     fn session_killed(&self, ending: &Arc<Ending>) -> Told {
         let told = self.kill(&farewell(ending.cause()));
-        // A mailbox has no socket to close: whoever comes to it later is told, and that is all.
+        // A mailbox has no socket to close: the next poll gets the farewell, and that is all.
         if told.ended
             && let Outlet::Stream { writer, .. } = &self.outlet
         {

@@ -35,7 +35,8 @@ pub struct Description {
     pub client: Client,
     /// The sessions of its tokens.
     pub sessions: Vec<SessionName>,
-    /// How long the token is good that ends first; `None`: no token, or tokens do not end.
+    /// How long the token is good that expires first; `None` if there is none, or if tokens do not
+    /// expire.
     pub token_left: Option<Duration>,
     /// Its subscriptions, a JSON list.
     pub subscriptions: Box<str>,

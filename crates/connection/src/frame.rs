@@ -14,7 +14,8 @@ use memchr::memchr2;
 pub(crate) enum Encoding {
     /// Server-Sent Events in HTTP/1.1 chunks (RFC 9112, section 7.1).
     SseChunked,
-    /// Server-Sent Events as they are: HTTP/2 frames the body itself, HTTP/1.0 ends it by closing.
+    /// Server-Sent Events as they are: HTTP/2 frames the body itself, HTTP/1.0 marks its end by
+    /// closing.
     SsePlain,
     /// WebSocket text frames (RFC 6455, section 5.2).
     WebSocket,
@@ -129,7 +130,8 @@ impl TooLarge {
     }
 }
 
-/// Writes the size line into the room left for it, ends the chunk and cuts off what was not needed.
+/// Writes the size line into the room left for it, closes the chunk and cuts off what was not
+/// needed.
 fn close_chunk(mut chunk: Vec<u8>) -> Bytes {
     let (mut start, mut size) = (SIZE_LINE - 2, chunk.len() - SIZE_LINE);
     chunk[start..SIZE_LINE].copy_from_slice(b"\r\n");

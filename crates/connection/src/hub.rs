@@ -60,10 +60,11 @@ impl Default for Config {
     }
 }
 
-/// How long a killed long-polling client is told so before its connection is forgotten.
+/// How long the polls of a terminated long-polling connection get its farewell before it is
+/// forgotten.
 const TOMBSTONE: Duration = Duration::from_secs(60);
 
-/// How often the hub looks for mailboxes that nobody polls.
+/// How often the hub looks for mailboxes that no client polls.
 const SWEEP: Duration = Duration::from_secs(1);
 
 const SHARDS: usize = 32;
@@ -293,7 +294,7 @@ impl Hub {
         );
     }
 
-    /// Clears away mailboxes that nobody polls, and at once those that were emptied, for ever.
+    /// Removes mailboxes that no client polls, and at once those that were emptied. Never returns.
     async fn clear_mailboxes(&self) {
         let mut ticks = interval(SWEEP);
         loop {

@@ -24,7 +24,7 @@ use crate::writer::FRAMES_AT_ONCE;
 /// Receivers that whoever publishes delivers to itself; for more there is a task.
 const FEW: usize = 128;
 
-/// Connections that the task writes to before others get their turn on its thread: some two
+/// Connections that the task writes to before it yields: some two
 /// milliseconds of work. Each turn costs: the scheduler wakes another thread for it, and the lane
 /// may go on there, with cold caches.
 const AT_ONCE: usize = 512;
@@ -120,7 +120,7 @@ impl Lanes {
     }
 }
 
-/// Which of so many lanes a connection has: its address never changes. Connections lie at equal
+/// Returns which lane a connection has: its address never changes. Connections lie at equal
 /// distances, so neighbours would share a lane where the distance and the number of lanes have a
 /// factor in common; the upper bits of the product do not.
 fn lane_of(address: usize, lanes: usize) -> usize {
@@ -146,9 +146,9 @@ impl Lane {
         }
     }
 
-    /// Leaves what waits to a task; without any, nobody is busy any more.
+    /// Leaves what is queued to a task; if nothing is, the lane is idle.
     fn go_on(self: &Arc<Self>, state: &mut State) {
-        // Without a runtime there is nobody left to deliver to.
+        // Without a runtime no client is left.
         let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
         state.busy = runtime.is_some();
         runtime.inspect(|runtime| drop(runtime.spawn(self.clone().run())));
@@ -176,8 +176,8 @@ impl Lane {
     }
 }
 
-/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what waits is left to
-/// a task.
+/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what is queued is left
+/// to a task.
 struct Busy<'a>(&'a Arc<Lane>);
 
 impl Drop for Busy<'_> {
@@ -188,7 +188,7 @@ impl Drop for Busy<'_> {
 
 /// One of the loads for one of its receivers.
 struct Share {
-    /// Of the connection.
+    /// The connection's.
     address: usize,
     load: u32,
     receiver: u32,

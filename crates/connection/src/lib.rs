@@ -1,9 +1,9 @@
 //! The connections of frontends: Server-Sent Events, WebSocket and long polling.
 //!
 //! A [`Connection`] is what a client holds open. The room knows how an event becomes bytes
-//! ([`Frame`]), how much may wait for a slow reader, and how a connection ends; it owns the socket
-//! once the HTTP request is done. It knows neither URLs nor tokens of users nor why a session is
-//! blacklisted: it is opened by the inbound room and killed by the session room.
+//! ([`Frame`]), how much may wait for a slow reader, and how a connection is closed; it owns the
+//! socket once the HTTP request is done. It knows neither URLs nor tokens of users nor why a
+//! session is blacklisted: it is opened by the inbound room and killed by the session room.
 //!
 //! Who owns what: the task that reads from the client (or, for long polling, the [`Hub`]) owns the
 //! `Connection`. All others (the session registry, the subscription index, the heartbeat wheel)

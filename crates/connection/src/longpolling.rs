@@ -45,7 +45,7 @@ impl fmt::Display for Cursor {
 pub(crate) struct Mailbox {
     state: Mutex<State>,
     arrived: Notify,
-    /// Bytes it keeps at the most.
+    /// The limit of bytes it keeps.
     limit: usize,
 }
 
@@ -64,7 +64,7 @@ struct State {
     in_flight: Vec<Arc<dyn InFlight>>,
     delivered: u32,
     dropped: u32,
-    /// Events handed over although the session was over. Always zero, or "nothing after the
+    /// Events handed over although the session was revoked. Always zero, or "nothing after the
     /// kill" is broken.
     late: u32,
     /// When a poll was last answered with an event.
@@ -99,10 +99,10 @@ pub struct Batch {
 /// The poll cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
-    /// The session of the connection is over, and the client has been told so.
+    /// The session of the connection was revoked, and the client has got the farewell.
     #[error("Session killed.")]
     SessionKilled,
-    /// The token of the connection has ended, and the client has been told so.
+    /// The token of the connection has expired, and the client has got the farewell.
     #[error("Session expired.")]
     SessionExpired,
     /// The connection is of another transport.
@@ -182,7 +182,7 @@ impl Mailbox {
         (std::mem::replace(&mut state.counted, now), now)
     }
 
-    /// Forgets all events, and ends the connection: its client has to open another one.
+    /// Drops all events, and closes the connection: its client has to open another one.
     pub(crate) fn empty(&self, reason: CloseReason) {
         let mut state = self.state.lock();
         state.close_reason.get_or_insert(reason);
@@ -200,12 +200,12 @@ impl Mailbox {
         self.arrived.notify_waiters();
     }
 
-    /// Marks a mailbox that nobody has polled for `idle`; returns whether it is over for any
+    /// Marks a mailbox that was not polled for `idle`; returns `true` if it is abandoned for any
     /// reason, or idle.
     pub(crate) fn is_abandoned(&self, idle: Duration, killed_for: Duration) -> bool {
         let mut state = self.state.lock();
         match state.close_reason {
-            // Nobody is told anything of it: whoever comes to it later opens another connection.
+            // No client is notified: the next poll opens another connection.
             Some(CloseReason::Memory) => true,
             Some(_) => state.last_poll.elapsed() >= killed_for,
             None if state.last_poll.elapsed() >= idle => {

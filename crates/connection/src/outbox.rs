@@ -6,7 +6,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-/// What bytes are to a session: whether they may still leave once it is over.
+/// What bytes are to a session: whether they may still leave once it is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The response head.

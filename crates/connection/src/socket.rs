@@ -58,7 +58,8 @@ impl Socket {
         }
     }
 
-    /// Ends the sending direction, so that the peer sees the end of the stream after the last byte.
+    /// Shuts the sending direction down, so that the peer sees the end of the stream after the last
+    /// byte.
     pub(crate) fn end(&self) {
         if let Some(tls) = &self.tls {
             let mut tls = tls.lock();

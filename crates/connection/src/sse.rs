@@ -48,8 +48,8 @@ pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 impl Connection {
-    /// Owns an SSE connection until it ends. The client sends nothing any more; what it sends is
-    /// dropped.
+    /// Owns an SSE connection until it is closed. The client sends nothing any more; what it sends
+    /// is dropped.
     pub fn run_sse(self: Arc<Self>, socket: Socket) -> impl Future<Output = ()> + Send {
         self.attach(socket);
         run(self, |_, _| {})
@@ -63,7 +63,7 @@ struct Owned<R> {
     received: R,
 }
 
-/// Moves bytes until the connection is over: out of the outbox as the socket takes them, in to
+/// Moves bytes until the connection is closed: out of the outbox as the socket takes them, in to
 /// `received`.
 ///
 /// There is one of these for each connection, so it keeps nothing from one turn to the next but who

@@ -27,7 +27,7 @@ const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way commun
 /// protocol binding, section 1.3). A client that names none gets the same.
 const SUBPROTOCOL: &str = "cloudevents.json";
 
-/// The largest message a client of the gateway may send before it is told that it may send none, in
+/// The largest message a client of the gateway may send before it learns that it may send none, in
 /// bytes.
 const CLIENT_MESSAGE: usize = 64 << 10;
 
@@ -260,7 +260,7 @@ pub fn closing_frame(code: u16, reason: &str) -> Bytes {
 }
 
 impl Connection {
-    /// Owns a WebSocket connection until it ends; `read` is what the client has sent already.
+    /// Owns a WebSocket connection until it is closed; `read` is what the client has sent already.
     pub fn run_websocket(self: Arc<Self>, socket: Socket, read: Bytes) -> impl Future<Output = ()> + Send {
         self.attach(socket);
         let mut protocol = Protocol::new(CLIENT_MESSAGE, READ_BUFFER);

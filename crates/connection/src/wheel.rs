@@ -20,7 +20,7 @@ pub(crate) struct Wheel {
 /// How finely a turn is divided: an interval of 15 s gives slots of 250 ms.
 const SLOTS: u32 = 60;
 
-/// Heartbeats sent before others get their turn on the thread.
+/// Heartbeats sent before the wheel yields.
 const AT_ONCE: usize = 256;
 
 impl Wheel {
@@ -34,7 +34,7 @@ impl Wheel {
         self.slots[self.now.load(Ordering::Relaxed)].lock().push(connection);
     }
 
-    /// Turns for ever.
+    /// Turns the wheel. Never returns.
     pub(crate) async fn run(&self) {
         let mut ticks = interval(self.tick);
         // The first tick of an interval is immediate.

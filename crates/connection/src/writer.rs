@@ -192,9 +192,9 @@ impl Writer {
         }
     }
 
-    /// Ends the stream with `farewell`. With `discard`, what waits is dropped first, also where the
-    /// stream is ending already, and a frame that has left only in part is not completed: the
-    /// connection is cut without a farewell.
+    /// Closes the stream with `farewell`. With `discard`, queued payload is dropped first, also
+    /// where the stream is ending already, and a frame that has left only in part is not completed:
+    /// the connection is cut without a farewell.
     ///
     /// The farewell waits until the next [`Writer::flush`], or [`Writer::go_on`].
     ///
@@ -219,7 +219,7 @@ impl Writer {
         true
     }
 
-    /// Sends what waits, and lets the owner of the socket go on with it.
+    /// Sends what is queued, and wakes the owner of the socket.
     pub(crate) fn go_on(&mut self, sink: Option<&impl Sink>) {
         if let Some(sink) = sink {
             self.flush(sink);
@@ -241,7 +241,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the connection without another byte.
+    /// Closes the connection without another byte.
     pub(crate) fn cut(&mut self, reason: CloseReason, sink: Option<&impl Sink>) {
         if let Phase::Cut(_) = self.phase {
             return;
@@ -255,7 +255,7 @@ impl Writer {
         self.wake();
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes what is queued, as far as the socket takes it.
     pub(crate) fn flush(&mut self, sink: &impl Sink) -> Next {
         if let Err(error) = self.drain(sink)
             && error.kind() != io::ErrorKind::WouldBlock

@@ -250,8 +250,8 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
 
 /// JSON that was checked and thrown away, without building anything. Unlike serde's `IgnoredAny` it
 /// refuses what `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and
-/// numbers that readers would take for infinite (RFC 7493, section 2.2), so that nobody meets them
-/// later in an event that was accepted.
+/// numbers that readers would take for infinite (RFC 7493, section 2.2), so that no reader meets
+/// them later in an event that was accepted.
 pub(crate) struct Skimmed {
     null: bool,
 }

@@ -58,7 +58,7 @@ impl Pointer {
         Ok(Self { text: text.into(), tokens: tokens.collect() })
     }
 
-    /// The value that the pointer points to; `None` where there is none, whatever the reason.
+    /// The value that the pointer points to; `None` if there is none, whatever the reason.
     /// Indices are decimal without leading zeros; `-`, the element after the last, is never there
     /// (section 4).
     pub fn resolve<'v>(&self, document: &'v Value) -> Option<&'v Value> {

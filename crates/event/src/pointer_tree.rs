@@ -56,7 +56,7 @@ impl PointerTree {
 
     /// What each pointer points to in this document, as it is written there: a number keeps its
     /// digits. Where [`Pointer::resolve`] would find it: of duplicate members the last counts.
-    /// `None` where there is nothing, the way leads through a string or a number, or the text is
+    /// `None` if there is nothing, the way leads through a string or a number, or the text is
     /// not JSON at all; never an error.
     pub fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         let mut found = vec![None; self.pointers];
@@ -127,8 +127,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
         if self.node.members.is_empty() {
             return Ok(());
         }
-        // Read again for the pointers below, as often as the longest of them has tokens at the
-        // most.
+        // Read again for the pointers below, at most once for each token of the longest of
+        // them.
         let mut deserializer = serde_json::Deserializer::from_str(value.get());
         deserializer.deserialize_any(self).map_err(serde::de::Error::custom)
     }

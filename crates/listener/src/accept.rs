@@ -88,7 +88,7 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Serves until `leave` is true, then ends idle connections and returns when the others are
+    /// Serves until `leave` is true, then closes idle connections and returns when the others are
     /// done.
     ///
     /// Sockets that the application has taken over are its own and not waited for.
@@ -124,7 +124,7 @@ impl Listener {
                 Ok(permit) => permit,
                 Err(why) => {
                     places.metrics().refused(why);
-                    // Over HTTPS there is nobody yet whom to tell.
+                    // Over HTTPS no answer can be sent yet.
                     if acceptor.is_none() {
                         refuse(tcp_stream, &refusal::no_place(&app, why).await, &places);
                     }
@@ -134,7 +134,7 @@ impl Listener {
             let (app, acceptor, leaving) = (app.clone(), acceptor.clone(), leaving.clone());
             let (open_end, limits, occupant) = (open.clone(), places.limits(), permit.occupant());
             let balancers = config.proxy_protocol.then(|| config.proxies.clone());
-            // Boxed: the task of a connection that is taken over ends, and its memory with it.
+            // Boxed: the task of a connection that is taken over returns, and frees its memory.
             tokio::spawn(Box::pin(async move {
                 let _open = open_end;
                 let arrived = Arrived { tcp: tcp_stream, origin, permit };

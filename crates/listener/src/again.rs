@@ -21,14 +21,14 @@ struct Own {
     task: AtomicWaker,
 }
 
-/// Nobody polls: a wake-up goes to the task.
+/// It is not being polled: a wake-up goes to the task.
 const WAITING: u8 = 0;
 /// A wake-up is noted.
 const POLLING: u8 = 1;
 /// A wake-up was noted, or the task was woken.
 const WOKEN: u8 = 2;
 
-/// Polls in a row before others get their turn on the thread.
+/// Polls in a row before the task yields.
 const ROUNDS: usize = 4;
 
 impl Again {
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// Polls something that wakes itself so many times; how often it was polled.
+    /// Polls something that wakes itself `times` times; returns how often it was polled.
     fn poll(again: &Again, task: &Arc<Task>, mut wakes: usize) -> usize {
         let mut polls = 0;
         let waker = Waker::from(task.clone());

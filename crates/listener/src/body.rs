@@ -103,7 +103,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts so many bytes.
+    /// Counts these bytes.
     pub fn new(bytes: usize, memory: &Arc<Memory>) -> Self {
         let evicted = Arc::new(Notify::new());
         let held = memory.hold(bytes, {

@@ -1,5 +1,5 @@
-//! Who is believed about the client of a request: proxies that the operator trusts, and nobody
-//! else.
+//! Who is believed about the client of a request: proxies that the operator trusts, and no other
+//! peer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct TrustedProxies(Arc<[IpNet]>);
 /// What a trusted proxy says about the client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The client's address; port 0 where nobody says.
+    /// The client's address; port 0 if no proxy says.
     pub(crate) address: SocketAddr,
     /// Whether the client uses TLS, where somebody says so.
     pub(crate) secure: Option<bool>,
@@ -31,7 +31,7 @@ impl TrustedProxies {
         Self(networks.into_iter().collect())
     }
 
-    /// Whether nobody is trusted.
+    /// Returns `true` if no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

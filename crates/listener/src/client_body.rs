@@ -1,4 +1,4 @@
-//! The body of a client's request, and what happens to the rest of it that nobody reads.
+//! The body of a client's request, and what happens to the rest of it that is not read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -80,7 +80,7 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, patience: Patience)
     let mut left = patience.bytes;
     while left > 0 {
         let now = Instant::now();
-        // A timeout asks first whether there is a frame: where there always is one, it never ends.
+        // A timeout asks first whether there is a frame: if there always is one, it never fires.
         if now >= end {
             return;
         }

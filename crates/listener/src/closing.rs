@@ -41,8 +41,8 @@ pub(crate) fn send_last(tcp: &TcpStream, answer: &[u8]) {
     let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
 }
 
-/// Reads and throws away what comes, until the client closes or patience ends. The sending side
-/// must be closed already.
+/// Reads and discards what comes, until the client closes or the limits are reached. The sending
+/// side must be closed already.
 pub(crate) async fn discard(tcp: &TcpStream, patience: Patience) {
     let end = Instant::now() + patience.total;
     let mut left = patience.bytes;

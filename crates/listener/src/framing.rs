@@ -4,7 +4,7 @@
 //! nothing is left in the head that the application sees, nor of a repeated `Content-Length`, nor
 //! of lines that end in a bare LF. So the bytes are followed here as they come, message by message,
 //! beside hyper. As long as all is well-formed there is only one way to follow them; with the first
-//! doubt it ends, and so does the connection.
+//! doubt it is refused, and the connection is closed.
 
 mod rules;
 mod target;
@@ -98,10 +98,10 @@ enum State {
     #[default]
     RequestLine,
     Field,
-    /// So many bytes of a body.
+    /// This many bytes of a body.
     Body(u64),
     ChunkSize,
-    /// So many bytes of a chunk.
+    /// This many bytes of a chunk.
     Chunk(u64),
     ChunkEnd,
     Trailer,
@@ -116,8 +116,8 @@ struct Head {
 
 impl Framing {
     /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless
-    /// there is something wrong with a body. A fault of a head is told when hyper hands that head
-    /// over.
+    /// there is something wrong with a body. A fault of a head is answered when hyper hands that
+    /// head over.
     ///
     /// # Errors
     /// There was something wrong with a body.

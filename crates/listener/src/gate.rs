@@ -19,8 +19,8 @@ use tokio::time::Sleep;
 /// socket has one, since HTTP/1 answers one request after the other, and over HTTP/2 each stream.
 ///
 /// Over HTTP/2 the task of the stream is dropped, which resets it, also where the client takes no
-/// bytes and nobody would ask for the rest of the answer. The last two pieces that hyper has taken
-/// of an answer are out of reach.
+/// bytes and hyper would not ask for the rest of the answer. The last two pieces that hyper has
+/// taken of an answer are out of reach.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
@@ -54,7 +54,7 @@ pub(crate) struct Interim {
     written: usize,
 }
 
-/// An answer of so many bytes mostly finds room in the socket, and is not counted among what waits.
+/// An answer up to this size mostly fits into the socket's buffer, and is not counted as queued.
 const SMALL: usize = 16 << 10;
 
 /// The most bytes of informational answers that wait; what comes on top is dropped, as it may be
@@ -96,8 +96,8 @@ impl Gate {
         }
     }
 
-    /// Ends the socket or the stream, unless all payload has left it: when this returns, no more of
-    /// it is handed on. Returns whether there was any.
+    /// Closes the socket or resets the stream, unless all payload has left it: when this returns,
+    /// no more of it is handed on. Returns whether there was any.
     pub fn silence(&self) -> bool {
         let mut state = self.0.lock();
         let silenced = state.payload == Payload::OnItsWay;
@@ -122,7 +122,7 @@ impl Gate {
     }
 
     /// Takes informational answers back: when this returns, no more of them is written. Where a
-    /// part of one has left, the socket ends.
+    /// part of one has left, the socket is closed.
     pub fn retract(&self) {
         let mut state = self.0.lock();
         if state.interim.take().is_some_and(|interim| interim.written > 0) {
@@ -220,7 +220,7 @@ impl Interim {
         &self.bytes[self.written..]
     }
 
-    /// So many bytes more have been written.
+    /// More bytes have been written.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.written += bytes;
     }

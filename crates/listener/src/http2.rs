@@ -32,8 +32,8 @@ use crate::stream::{Seen, Stream, Watched};
 /// and expect at least that (RFC 9113, section 5.1.2).
 const STREAMS: u32 = 256;
 
-/// Streams that the client has reset before the gateway took them up; one more ends the connection
-/// (ENHANCE_YOUR_CALM).
+/// Streams that the client has reset before the gateway took them up; one more closes the
+/// connection (ENHANCE_YOUR_CALM).
 ///
 /// A client that cancels all it has asked for resets up to [`STREAMS`] of them, and its requests
 /// and resets may arrive in one read: hyper's default of 20 would end its connection with all other
@@ -43,16 +43,16 @@ const STREAMS: u32 = 256;
 const CANCELLED: usize = STREAMS as usize;
 
 /// Streams that the gateway itself resets because of errors of the client, in the life of the
-/// connection; one more ends it (RUSTSEC-2024-0003). hyper's default, far above what a proxy in
+/// connection; one more closes it (RUSTSEC-2024-0003). hyper's default, far above what a proxy in
 /// front with a few broken clients gets to.
 const ERRORS: usize = 1024;
 
 /// With fewer bytes of a stream in h2 than this, hyper hands it the next piece of an answer, and
 /// takes another one. So there is one piece in h2 and one in hyper, which a kill cannot keep back,
-/// and which do not count among what waits. hyper's default is 400 KiB.
+/// and which do not count as queued. hyper's default is 400 KiB.
 const SEND_BUFFER: usize = 1;
 
-/// The bytes of a piece, at the most: those of a frame.
+/// The limit of a piece, in bytes: that of a frame.
 const PIECE: usize = 16 << 10;
 
 /// How often a silent connection is asked whether it is still there, and how long it may take to
@@ -111,7 +111,7 @@ pub(crate) async fn serve<A: App>(
         _ = connection.as_mut() => return,
         _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
     }
-    // Fails only where the client is gone: then it is over.
+    // Fails only if the client is gone.
     let _ = connection.await;
 }
 

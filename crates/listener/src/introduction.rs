@@ -62,7 +62,7 @@ impl NotIntroduced {
 
 impl Arrived {
     /// Reads for whom a trusted balancer connects. The host itself may connect without being one,
-    /// but for nobody else.
+    /// but for no other client.
     pub(crate) async fn introduce(
         &mut self,
         app: &impl App,

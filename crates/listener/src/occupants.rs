@@ -1,7 +1,7 @@
 //! The connections of a port that makes room for newcomers, and which of them has to leave.
 //!
-//! On the internal port nobody may be kept out by connections that ask for nothing: unfinished
-//! heads and handshakes, idle sockets, answers that nobody reads. Such a connection is evicted; one
+//! On the internal port no operator may be kept out by connections that ask for nothing: unfinished
+//! heads and handshakes, idle sockets, answers that are not read. Such a connection is evicted; one
 //! whose request is being worked on never is.
 
 use std::sync::Arc;

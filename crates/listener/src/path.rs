@@ -79,7 +79,7 @@ pub fn normal_encoding(path: &str) -> Result<Cow<'_, str>, PathFault> {
     })
 }
 
-/// Removes dot segments (RFC 3986, section 5.2.4). Borrows where there are none.
+/// Removes dot segments (RFC 3986, section 5.2.4). Borrows if there are none.
 pub fn without_dots(path: &str) -> Cow<'_, str> {
     let is_dots = |segment: &str| matches!(segment, "." | "..");
     let may_have_dots = path.starts_with('/') && memmem::find(path.as_bytes(), b"/.").is_some();

@@ -183,7 +183,7 @@ pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
     encode(app, response).await
 }
 
-/// What is told to a client that speaks HTTP in clear on a port of HTTPS.
+/// What is answered to a client that speaks HTTP in clear on a port of HTTPS.
 pub(crate) async fn in_clear(app: &impl App) -> Vec<u8> {
     let response = text(StatusCode::BAD_REQUEST, "This port speaks HTTPS, and the request came in clear.");
     encode(app, response).await

@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) blocked: AtomicBool,
     /// One before it did.
     pub(crate) written: AtomicBool,
-    /// A request was answered since the driver looked: one that is answered at once is over before
+    /// A request was answered since the driver looked: one that is answered at once is done before
     /// it can see it.
     pub(crate) answered: AtomicBool,
     /// What may be written.
@@ -113,7 +113,7 @@ impl Watched {
         &self.seen.gate
     }
 
-    /// Closes in stages; `is_unread`: the client may still be sending what nobody reads.
+    /// Closes in stages; `is_unread`: the client may still be sending what is not read.
     pub(crate) async fn close(mut self, is_unread: bool) {
         let closed = timeout(closing::ANSWERED.silence, self.shutdown()).await;
         if is_unread && matches!(closed, Ok(Ok(()))) {

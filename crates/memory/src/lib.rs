@@ -1,10 +1,10 @@
 //! The bytes that a group of holders keeps in memory, all together, and which of them have to go
 //! when they are too many.
 //!
-//! Each outbox and each body has a bound of its own. That is no bound for the process, since nobody
-//! limits how many clients are slow at once: so all of them together have one as well, and at that
-//! bound the fullest goes first. The room knows neither connections nor bodies, only how much they
-//! hold, and how to make them let go.
+//! Each outbox and each body has a bound of its own. That is no bound for the process, since
+//! nothing limits how many clients are slow at once: so all of them together have one as well, and
+//! at that bound the fullest goes first. The room knows neither connections nor bodies, only how
+//! much they hold, and how to make them let go.
 //!
 //! Bytes that several clients wait for are counted for each of them, though they are in memory
 //! once.

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// A line outside of blocks that is so long and nothing but Base64 belongs to a block that has lost
-/// its first line.
+/// A line outside of blocks that is at least this long and nothing but Base64 belongs to a block
+/// that has lost its first line.
 const STRAY: usize = 60;
 
 /// Most characters of a label that an error repeats.

@@ -46,7 +46,7 @@ pub struct Chain {
 pub struct Authorities {
     /// Those of the file that can be used.
     pub roots: RootCertStore,
-    /// Those that cannot, and those whose time is over, each with its line.
+    /// Those that cannot, and those that have expired, each with its line.
     pub warnings: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ fn verdict(
     }
 }
 
-/// A certificate whose time is over or has not come: of its faults, that is found first.
+/// A certificate that has expired or is not valid yet: this is the first of its faults to be found.
 fn out_of_time((line, certificate): &Located, now: UnixTime) -> Option<String> {
     match verdict(certificate, &RootCertStore::empty(), &[], now)? {
         Verdict::Expired | Verdict::ExpiredContext { .. } => {

@@ -123,8 +123,8 @@ impl TypeExtractors {
         Self::new(fields)
     }
 
-    /// The position of a field among the values that [`Self::extract`] returns; `None` where there
-    /// is no such field now.
+    /// The position of a field among the values that [`Self::extract`] returns; `None` if there is
+    /// no such field now.
     pub(crate) fn position(&self, field: &str) -> Option<usize> {
         self.fields.iter().position(|known| known.name == field && known.event.is_some())
     }

@@ -47,7 +47,7 @@ impl<S: Clone> Index<S> {
         })
     }
 
-    /// The subscribers of an event, each once, in no order. An event of a type that nobody
+    /// The subscribers of an event, each once, in no order. An event of a type that no connection
     /// subscribed to costs a look-up; its JSON is read only where somebody waits for a value.
     pub fn matches(&self, event: &Event) -> Vec<S> {
         let of_type = self.types.read().get(event.event_type()).cloned();

@@ -3,7 +3,7 @@
 //!
 //! The room knows event types, fields of events, claims of tokens, and which values of them
 //! somebody waits for. It knows no connections (a subscriber is whatever the caller puts in),
-//! verifies no tokens, asks nobody whether a subscription is allowed, and does no I/O.
+//! verifies no tokens, does not ask whether a subscription is allowed, and does no I/O.
 
 mod extractors;
 mod index;

@@ -13,9 +13,9 @@ mod tests;
 
 pub use error::{Fault, SubscriptionError};
 
-/// Subscriptions in one list at the most. A frontend has a handful.
+/// The limit of subscriptions in one list. A frontend has a handful.
 pub const MAX_SUBSCRIPTIONS: usize = 200;
-/// Clauses in one list at the most, over all its subscriptions. Each costs the index an entry.
+/// The limit of clauses in one list, over all its subscriptions. Each costs the index an entry.
 pub const MAX_CLAUSES: usize = 1000;
 /// Longest event type, in bytes: no event has a longer one.
 pub const MAX_EVENT_TYPE: usize = event::MAX_TYPE;
@@ -49,7 +49,7 @@ impl Subscription {
     /// # Errors
     /// Names the first subscription that is wrong, and what of it. A field that the extractors of
     /// the type do not define, and a null, match nothing: they are errors, where RIG takes them for
-    /// "any". So is a member of the subscription that nobody knows: a misspelt `oneOf` would match
+    /// "any". So is an unknown member of the subscription: a misspelt `oneOf` would match
     /// everything.
     pub fn parse_list(list: &Value, extractors: &Extractors) -> Result<Vec<Self>, SubscriptionError> {
         let list = list.as_array().ok_or(SubscriptionError::NotAList)?;

@@ -104,7 +104,7 @@ fn subscribe(connection: &Arc<Connection>, types: &[&str]) {
     connection.set_subscriptions(&[], &subscriptions).unwrap();
 }
 
-/// A load with so many bytes for so many receivers that are gone.
+/// Returns a load of this size for this number of receivers that are gone.
 fn load(room: &Arc<Semaphore>, bytes: usize, receivers: usize) -> Load {
     let room = room.clone().try_acquire_owned().unwrap();
     let sent = Arc::new(Sent { frame: Frame::new(event("t", 0, 0, &"x".repeat(bytes))), _room: room });

@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use crate::framing::Framing;
 
-    /// What the parser gets of bytes that come in pieces of so many, into a buffer with so much
-    /// room.
+    /// Returns what the parser gets of bytes that come in pieces of this size, into a buffer with
+    /// this room.
     fn parsed(bytes: &[u8], piece: usize, room: usize) -> String {
         follow(&mut Framing::default(), bytes, piece, room)
     }

@@ -1,4 +1,4 @@
-//! The document of extractors, read so that all its mistakes are told at once.
+//! The document of extractors, read so that all its mistakes are reported together.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ impl Reader {
         for (name, field) in self.named(path, fields) {
             drafts.extend(self.field(&child(path, name), name, field));
         }
-        // Stable: of two with the same index, the one that comes later in the document is told.
+        // Stable: of two with the same index, the one that comes later in the document is reported.
         drafts.sort_by_key(|draft| draft.index);
         for pair in drafts.windows(2).filter(|pair| pair[0].index == pair[1].index) {
             self.mistakes.push(Mistake::SameIndex {
@@ -103,7 +103,7 @@ impl Reader {
         TypeExtractors::new(drafts.into_iter().map(field).collect())
     }
 
-    /// `None` where there is no index to go by.
+    /// `None` if there is no index.
     fn field<'v>(&mut self, path: &str, name: &'v str, field: &Value) -> Option<Draft<'v>> {
         let members = self.object(path, field)?;
         self.only(path, members, &["stable_field_index", "event", "jwt"], "stable_field_index, event, jwt");

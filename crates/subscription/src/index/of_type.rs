@@ -18,8 +18,8 @@ pub(super) struct TypeIndex<S> {
 }
 
 struct Filed<S> {
-    /// Nobody was left, and it is out of the index or about to be: nothing may be filed here any
-    /// more.
+    /// No connection was left, and it is out of the index or about to be: nothing may be filed here
+    /// any more.
     retired: bool,
     /// Those that want every event. They have nothing in `by_value`.
     everything: HashMap<Owner, S>,
@@ -39,7 +39,7 @@ enum Bucket<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct EntryId {
     owner: Owner,
-    /// Tells the conjunctions of one owner apart; [`ONLY`] where there is but one.
+    /// Distinguishes the conjunctions of one owner; [`ONLY`] if there is one only.
     slot: u32,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Exchanged<S> {
     pub(super) places: Vec<Place>,
     /// Subscribers as the old entries held them, for the caller to drop outside the lock.
     pub(super) gone: Vec<S>,
-    /// Nobody is left; the index must forget this type.
+    /// No connection is left; the index must forget this type.
     pub(super) retired: bool,
 }
 
