@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 use hyper::body::Body as _;
-use listener::{BodyError, Counted, is_coded, read_counted};
+use listener::{BodyError, CountedBody, is_coded, read_counted};
 use memory::Memory;
 
 use crate::answer::RigError;
@@ -37,7 +37,7 @@ impl Bounds {
     }
 
     /// Reads a body whole. The second value counts its bytes until it is dropped.
-    pub(crate) async fn read(&self, body: AxumBody) -> Result<(Bytes, Option<Counted>), BodyError> {
+    pub(crate) async fn read(&self, body: AxumBody) -> Result<(Bytes, Option<CountedBody>), BodyError> {
         read_counted(body, self.most, self.within, &self.memory).await
     }
 }

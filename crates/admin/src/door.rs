@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use auth::{Sender, hosts, split_port};
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request};
-use listener::{Pace, Peer};
+use listener::{LogLimiter, Peer};
 
 use crate::metrics::Metrics;
 use crate::turned_away::TurnedAway;
@@ -28,7 +28,7 @@ pub(crate) struct Door {
     metrics: Metrics,
 }
 
-static LOG: Pace = Pace::new();
+static LOG: LogLimiter = LogLimiter::new();
 
 impl Door {
     /// `host` is the value of `HOST`; `guarded` means that callers must present a token.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use document::{JsonError, Watched};
+use document::{JsonError, WatchedFiles};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, crypto, decode_header};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ pub struct Verifier {
     /// How often the key was replaced.
     generation: AtomicU64,
     /// The key's file, its algorithms, and when it changed.
-    file: Option<(KeySource, Algorithms, Mutex<Watched>)>,
+    file: Option<(KeySource, Algorithms, Mutex<WatchedFiles>)>,
     algorithms: Vec<Algorithm>,
     issuer: Option<String>,
     audience: Vec<String>,
@@ -102,9 +102,11 @@ impl Verifier {
     pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
         let file = config.key.as_ref().and_then(|source| match source {
             // Before the key is read: `refresh` then sees a change meanwhile.
-            KeySource::File(path) => {
-                Some((source.clone(), config.algorithms.clone(), Mutex::new(Watched::new([path.clone()]))))
-            }
+            KeySource::File(path) => Some((
+                source.clone(),
+                config.algorithms.clone(),
+                Mutex::new(WatchedFiles::new([path.clone()])),
+            )),
             KeySource::Text(_) => None,
         });
         let key = config.key.as_ref().map(|source| key::load(source, &config.algorithms)).transpose()?;

@@ -38,7 +38,7 @@ pub fn from_slice(json: &[u8]) -> Result<Value, JsonError> {
     let json = json::without_mark(json);
     let duplicate = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let reader = Reader { place: Place::Top, duplicate: &duplicate };
+    let reader = UniqueReader { place: DocumentPath::Top, duplicate: &duplicate };
     let read = reader.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     read.map_err(|error| match duplicate.take() {
         Some(pointer) => JsonError::Duplicate { pointer, line: error.line(), column: error.column() },
@@ -55,13 +55,13 @@ pub fn from_str(json: &str) -> Result<Value, JsonError> {
 }
 
 /// Where the reader is. Kept on the stack: a pointer is only written where something is wrong.
-enum Place<'p> {
+enum DocumentPath<'p> {
     Top,
-    Member(&'p Place<'p>, &'p str),
-    Item(&'p Place<'p>, usize),
+    Member(&'p DocumentPath<'p>, &'p str),
+    Item(&'p DocumentPath<'p>, usize),
 }
 
-impl Place<'_> {
+impl DocumentPath<'_> {
     fn pointer(&self) -> String {
         match self {
             Self::Top => String::new(),
@@ -71,13 +71,13 @@ impl Place<'_> {
     }
 }
 
-struct Reader<'p> {
-    place: Place<'p>,
+struct UniqueReader<'p> {
+    place: DocumentPath<'p>,
     /// The pointer of the first member that was there already.
     duplicate: &'p RefCell<Option<String>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -85,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for UniqueReader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +118,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        let below = |index| Reader { place: Place::Item(&self.place, index), duplicate: self.duplicate };
+        let below =
+            |index| UniqueReader { place: DocumentPath::Item(&self.place, index), duplicate: self.duplicate };
         while let Some(item) = items.next_element_seed(below(list.len()))? {
             list.push(item);
         }
@@ -132,13 +133,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 let number = members.next_value::<String>()?.parse().map_err(A::Error::custom)?;
                 return Ok(Value::Number(number));
             }
-            let place = Place::Member(&self.place, &name);
+            let place = DocumentPath::Member(&self.place, &name);
             // Before the value is read: the error then has the line and column of the name.
             if object.contains_key(&name) {
                 *self.duplicate.borrow_mut() = Some(place.pointer());
                 return Err(A::Error::custom("given more than once"));
             }
-            let value = members.next_value_seed(Reader { place, duplicate: self.duplicate })?;
+            let value = members.next_value_seed(UniqueReader { place, duplicate: self.duplicate })?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))

@@ -11,4 +11,4 @@ mod watched;
 pub use file::{MAX_DOCUMENT, MAX_KEYS, is_utf16, open_file, read_file, read_text};
 pub use json::{JsonError, from_slice, from_str};
 pub use pointer::child;
-pub use watched::Watched;
+pub use watched::WatchedFiles;

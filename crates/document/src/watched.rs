@@ -9,8 +9,8 @@ use std::path::PathBuf;
 ///
 /// Only looks at them when it is asked to, and reads nothing itself.
 #[derive(Debug)]
-pub struct Watched {
-    files: Vec<(PathBuf, Option<Stamp>)>,
+pub struct WatchedFiles {
+    files: Vec<(PathBuf, Option<FileState>)>,
     /// Why they could not be used when they were read last.
     fault: Option<String>,
 }
@@ -19,9 +19,9 @@ pub struct Watched {
 /// of the last change of the content and of the inode. So a link that is turned elsewhere
 /// (Kubernetes: `..data`), a file that is renamed over another and one that is written in place are
 /// all seen, also where the time of the content is set back.
-type Stamp = [i64; 7];
+type FileState = [i64; 7];
 
-impl Watched {
+impl WatchedFiles {
     /// Takes note of the files as they are. To be called before they are read: what changes
     /// meanwhile is then seen later.
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -59,14 +59,14 @@ impl Watched {
     /// Takes note of the files; whether one has changed since it was done last.
     fn look(&mut self) -> bool {
         let mut changed = false;
-        for (path, stamp) in &mut self.files {
+        for (path, state) in &mut self.files {
             let now = fs::metadata(path).ok().map(|file| {
                 let (device, inode) = (file.dev().cast_signed(), file.ino().cast_signed());
                 let (content, change) =
                     ([file.mtime(), file.mtime_nsec()], [file.ctime(), file.ctime_nsec()]);
                 [device, inode, file.size().cast_signed(), content[0], content[1], change[0], change[1]]
             });
-            changed |= std::mem::replace(stamp, now) != now;
+            changed |= std::mem::replace(state, now) != now;
         }
         changed
     }
@@ -96,7 +96,7 @@ mod tests {
         let folder = folder("ways");
         let path = folder.join("file");
         fs::write(&path, "a\n").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         assert_eq!(watched.refresh(false, || read(&path)), None);
         fs::write(&path, "bb\n").unwrap();
         assert_eq!(watched.refresh(false, || read(&path)), Some(Ok("bb\n".to_owned())));
@@ -121,7 +121,7 @@ mod tests {
         symlink("..1", folder.join("..data")).unwrap();
         symlink("..data/file", folder.join("file")).unwrap();
         let path = folder.join("file");
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         symlink("..2", folder.join("..tmp")).unwrap();
         fs::rename(folder.join("..tmp"), folder.join("..data")).unwrap();
         assert_eq!(watched.refresh(false, || read(&path)), Some(Ok("two\n".to_owned())));
@@ -133,7 +133,7 @@ mod tests {
         let folder = folder("faults");
         let path = folder.join("file");
         fs::write(&path, "a\n").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         fs::write(&path, "b").unwrap();
         assert_eq!(watched.refresh(false, || read(&path)), Some(Err("half written".to_owned())));
         assert_eq!(watched.refresh(false, || read(&path)), None);

@@ -56,7 +56,7 @@ pub(crate) enum Attribute<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn read(text: &'a str, names: ExtensionNames) -> Result<Self, EventError> {
-        let mut reader = Reader::default();
+        let mut reader = AttributeReader::default();
         reader.document.names = names;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = deserializer.deserialize_any(&mut reader).and_then(|()| deserializer.end());
@@ -150,14 +150,14 @@ pub(crate) fn kind_of(text: &str) -> &'static str {
 }
 
 #[derive(Default)]
-struct Reader<'a> {
+struct AttributeReader<'a> {
     document: Document<'a>,
     extensions: HashSet<Cow<'a, str>>,
     saw_data: bool,
     duplicate: Option<Cow<'static, str>>,
 }
 
-impl<'a> Visitor<'a> for &mut Reader<'a> {
+impl<'a> Visitor<'a> for &mut AttributeReader<'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,7 +165,7 @@ impl<'a> Visitor<'a> for &mut Reader<'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(Name(name)) = members.next_key()? {
+        while let Some(MemberName(name)) = members.next_key()? {
             let known = if name == "data" {
                 self.document.has_data = !members.next_value::<Skimmed>()?.null;
                 std::mem::replace(&mut self.saw_data, true)
@@ -187,21 +187,21 @@ impl<'a> Visitor<'a> for &mut Reader<'a> {
 }
 
 /// A member's name, borrowed where the JSON has no escapes in it.
-struct Name<'a>(Cow<'a, str>);
+struct MemberName<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
         impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
+            type Value = MemberName<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<MemberName<'de>, E> {
+                Ok(MemberName(Cow::Borrowed(name)))
             }
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
+            fn visit_str<E>(self, name: &str) -> Result<MemberName<'de>, E> {
+                Ok(MemberName(Cow::Owned(name.to_owned())))
             }
         }
         deserializer.deserialize_str(NameVisitor)

@@ -18,9 +18,9 @@ use crate::version::Version;
 /// A CloudEvent: the attributes that routing needs, and the whole event as JSON. A clone costs one
 /// reference count.
 #[derive(Clone)]
-pub struct Event(Arc<Inner>);
+pub struct Event(Arc<Contents>);
 
-struct Inner {
+struct Contents {
     envelope: Envelope,
     json: Bytes,
 }
@@ -42,7 +42,7 @@ impl Event {
     /// As [`Event::from_json`].
     pub fn from_json_with(json: Bytes, names: ExtensionNames) -> Result<Self, EventError> {
         let envelope = read(document::text(&json)?, names)?;
-        Ok(Self(Arc::new(Inner { envelope, json })))
+        Ok(Self(Arc::new(Contents { envelope, json })))
     }
 
     /// Reads a batch: a JSON list of events, all of one version (CloudEvents JSON format, section
@@ -57,7 +57,7 @@ impl Event {
     )]
     pub fn batch_from_json(json: Bytes, names: ExtensionNames) -> Result<Vec<Self>, EventError> {
         let text = document::text(&json)?;
-        let mut batch = Batch { names, ..Batch::default() };
+        let mut batch = BatchReader { names, ..BatchReader::default() };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = deserializer.deserialize_any(&mut batch).and_then(|()| deserializer.end());
         match (batch.fault, parsed) {
@@ -100,7 +100,7 @@ impl Event {
         .concat();
         let envelope =
             Envelope { version, event_type: event_type.into(), id: id.into(), source: Some(source.into()) };
-        Self(Arc::new(Inner { envelope, json: json.into() }))
+        Self(Arc::new(Contents { envelope, json: json.into() }))
     }
 
     /// `type` (0.1: `eventType`): never empty.
@@ -169,13 +169,13 @@ fn read(text: &str, names: ExtensionNames) -> Result<Envelope, EventError> {
 /// Collects a batch's events one by one, so that a list of a million numbers is refused at its
 /// first.
 #[derive(Default)]
-struct Batch {
+struct BatchReader {
     names: ExtensionNames,
     events: Vec<Event>,
     fault: Option<EventError>,
 }
 
-impl Batch {
+impl BatchReader {
     fn push(&mut self, json: &str) -> Result<(), EventError> {
         let index = self.events.len();
         let envelope =
@@ -185,12 +185,12 @@ impl Batch {
             return Err(EventError::MixedVersions { index, first, found: envelope.version });
         }
         let json = Bytes::copy_from_slice(json.as_bytes());
-        self.events.push(Event(Arc::new(Inner { envelope, json })));
+        self.events.push(Event(Arc::new(Contents { envelope, json })));
         Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for &mut Batch {
+impl<'de> Visitor<'de> for &mut BatchReader {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

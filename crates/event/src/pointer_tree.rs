@@ -10,19 +10,19 @@ use crate::pointer::{Pointer, index};
 /// A set of pointers, compiled so that a document is read once for all of them.
 #[derive(Clone, Debug)]
 pub struct PointerTree {
-    root: Node,
+    root: TreeNode,
     pointers: usize,
 }
 
 /// A place in the documents that at least one pointer goes to or through.
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct TreeNode {
     /// The pointers that end here, as positions in the result.
     ends: Vec<usize>,
     /// All pointers that end here or below.
     below: Vec<usize>,
     /// By name, sorted.
-    members: Vec<(Box<str>, Node)>,
+    members: Vec<(Box<str>, TreeNode)>,
     /// Those of `members` that are indices of a list too, with their position there; sorted by
     /// index.
     indices: Vec<(usize, usize)>,
@@ -34,7 +34,7 @@ impl PointerTree {
     /// Compiles the pointers; their order is the order of the results. The same pointer may come
     /// twice. `None` holds a place where nothing is ever found.
     pub fn new<'a, P: Into<Option<&'a Pointer>>>(pointers: impl IntoIterator<Item = P>) -> Self {
-        let mut root = Node::default();
+        let mut root = TreeNode::default();
         let mut count = 0;
         for pointer in pointers {
             let Some(pointer) = pointer.into() else {
@@ -72,7 +72,7 @@ impl PointerTree {
     }
 }
 
-impl Node {
+impl TreeNode {
     fn member(&mut self, name: &str) -> &mut Self {
         let at = match self.position(name) {
             Ok(at) => at,
@@ -99,12 +99,12 @@ impl Node {
 
 /// The pass over the document, at one node.
 struct Walk<'a, 'j> {
-    node: &'a Node,
+    node: &'a TreeNode,
     found: &'a mut Found<'j>,
 }
 
 impl<'j> Walk<'_, 'j> {
-    fn descend<'w>(&'w mut self, node: &'w Node) -> Walk<'w, 'j> {
+    fn descend<'w>(&'w mut self, node: &'w TreeNode) -> Walk<'w, 'j> {
         // An earlier member of the same name found something else: the last one counts.
         for end in &node.below {
             self.found[*end] = None;
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
-        while let Some(position) = object.next_key_seed(Member(self.node))? {
+        while let Some(position) = object.next_key_seed(MemberSeed(self.node))? {
             match position {
                 Some(at) => object.next_value_seed(self.descend(&self.node.members[at].1))?,
                 None => {
@@ -193,9 +193,9 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 }
 
 /// Finds a member's name among the node's, without keeping it.
-struct Member<'a>(&'a Node);
+struct MemberSeed<'a>(&'a TreeNode);
 
-impl<'de> DeserializeSeed<'de> for Member<'_> {
+impl<'de> DeserializeSeed<'de> for MemberSeed<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -203,7 +203,7 @@ impl<'de> DeserializeSeed<'de> for Member<'_> {
     }
 }
 
-impl Visitor<'_> for Member<'_> {
+impl Visitor<'_> for MemberSeed<'_> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

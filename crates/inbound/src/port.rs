@@ -10,7 +10,7 @@ use connection::{Hub, Transport};
 use event::ExtensionNames;
 use governor::DefaultDirectRateLimiter;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use listener::{Body, BodyError, ClientBody, Counted, Metrics, Peer, read_counted};
+use listener::{Body, BodyError, ClientBody, CountedBody, Metrics, Peer, read_counted};
 use node::Node;
 use proxy::Proxy;
 use session::Sessions;
@@ -94,7 +94,7 @@ impl InboundRequest {
 
 impl Shared {
     /// Reads a body whole. The second value counts its bytes until it is dropped.
-    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<Counted>), BodyError> {
+    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<CountedBody>), BodyError> {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
     }
@@ -105,13 +105,13 @@ impl Shared {
         &self,
         check: &Check,
         request: &CheckRequest<'_>,
-        counted: Option<Counted>,
+        counted: Option<CountedBody>,
     ) -> Result<Result<(), Denied>, BodyError> {
         if !check.is_external() {
             return Ok(check.allows(request).await);
         }
         let memory = &self.hub.config().memory;
-        let counted = counted.unwrap_or_else(|| Counted::new(request.body.len(), memory));
+        let counted = counted.unwrap_or_else(|| CountedBody::new(request.body.len(), memory));
         counted.during(check.allows(request)).await
     }
 

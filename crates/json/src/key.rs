@@ -10,7 +10,7 @@ use crate::number::Normal;
 /// of an object's members does not count. Ordered only so that equal conjunctions can be found by
 /// sorting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum ValueKey {
     /// A boolean.
     Bool(bool),
     /// A whole number of 64 bits.
@@ -23,7 +23,7 @@ pub enum Key {
     Composite(Box<str>),
 }
 
-impl Key {
+impl ValueKey {
     /// The key of a value; `None` for null, which equals nothing.
     pub fn of(value: Value) -> Option<Self> {
         Some(match value {
@@ -76,8 +76,8 @@ pub fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Members sorted by name, numbers as [`Key`] tells them apart. It is written into one buffer: deep
-/// nesting must not cost a copy for each level.
+/// Members sorted by name, numbers as [`ValueKey`] tells them apart. It is written into one buffer:
+/// deep nesting must not cost a copy for each level.
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
@@ -119,10 +119,10 @@ mod tests {
     use super::*;
 
     fn equal(left: Value, right: Value) -> bool {
-        let equal = Key::of(left.clone()) == Key::of(right.clone());
+        let equal = ValueKey::of(left.clone()) == ValueKey::of(right.clone());
         assert_eq!(super::equal(&left, &right), equal, "{left} {right}");
         for value in [left, right] {
-            assert_eq!(Key::of_json(&value.to_string()), Key::of(value.clone()), "{value}");
+            assert_eq!(ValueKey::of_json(&value.to_string()), ValueKey::of(value.clone()), "{value}");
         }
         equal
     }
@@ -165,10 +165,10 @@ mod tests {
         for text in
             [r#""a""#, r#""""#, r#""\u0061\n\\""#, r#""é""#, r#""\ud83d\ude00""#, "true", "null", "[ ]", "{}"]
         {
-            assert_eq!(Key::of_json(text), Key::of(parsed(text)), "{text}");
+            assert_eq!(ValueKey::of_json(text), ValueKey::of(parsed(text)), "{text}");
         }
         for broken in [r#""\ud800""#, "", "tru", "[1", "\"", &"[".repeat(1000)] {
-            assert_eq!(Key::of_json(broken), None, "{broken}");
+            assert_eq!(ValueKey::of_json(broken), None, "{broken}");
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
                 assert_eq!(equal(left.clone(), right.clone()), at == other, "{left} {right}");
             }
         }
-        assert_eq!(Key::of(json!(null)), None);
+        assert_eq!(ValueKey::of(json!(null)), None);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
     proptest! {
         #[test]
         fn keys_are_equal_where_values_are(left in value(), right in value()) {
-            prop_assert_eq!(Key::of(json!([left])) == Key::of(json!([right])), same(&left, &right));
+            prop_assert_eq!(ValueKey::of(json!([left])) == ValueKey::of(json!([right])), same(&left, &right));
         }
     }
 }

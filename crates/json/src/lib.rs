@@ -8,7 +8,7 @@ mod key;
 mod number;
 mod terminal;
 
-pub use key::{Key, equal};
+pub use key::{ValueKey, equal};
 pub use number::whole;
 pub use terminal::{escape_json, escape_text};
 

@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
+use crate::balancer::Arrived;
 use crate::client::TrustedProxies;
-use crate::introduction::Arrived;
-use crate::limits::{Full, Limits, Permit, Places};
+use crate::limits::{Limits, NoPlace, Permit, Places};
+use crate::log_limiter::LogLimiter;
 use crate::metrics::RefusalReason;
-use crate::pace::Pace;
 use crate::peer::Origin;
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -55,7 +55,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For the TLS handshake, and for the first bytes in clear.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-static LOG: Pace = Pace::new();
+static LOG: LogLimiter = LogLimiter::new();
 
 /// How often is looked whether the rest of a preface has come.
 const PREFACE_POLL: Duration = Duration::from_millis(5);
@@ -159,13 +159,13 @@ async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, 
     loop {
         return match places.take(address) {
             Ok(permit) => Ok(permit),
-            Err(Full::Later(wait)) => {
+            Err(NoPlace::Later(wait)) => {
                 sleep(wait).await;
                 continue;
             }
-            Err(Full::Total) => Err(RefusalReason::Connections),
-            Err(Full::Descriptors) => Err(RefusalReason::Descriptors),
-            Err(Full::Address) => Err(RefusalReason::ConnectionsPerAddress),
+            Err(NoPlace::Total) => Err(RefusalReason::Connections),
+            Err(NoPlace::Descriptors) => Err(RefusalReason::Descriptors),
+            Err(NoPlace::Address) => Err(RefusalReason::ConnectionsPerAddress),
         };
     }
 }
@@ -180,7 +180,7 @@ async fn serve_one<A: App>(
     leaving: watch::Receiver<bool>,
 ) {
     if let Some(balancers) = balancers
-        && let Err(error) = arrived.introduce(&app, &balancers, &limits).await
+        && let Err(error) = arrived.read_balancer_header(&app, &balancers, &limits).await
     {
         error.note(&arrived);
         return;

@@ -97,12 +97,12 @@ where
 }
 
 /// A body that waits in memory, counted there until this is dropped.
-pub struct Counted {
+pub struct CountedBody {
     held: Held,
     evicted: Arc<Notify>,
 }
 
-impl Counted {
+impl CountedBody {
     /// Counts these bytes.
     pub fn new(bytes: usize, memory: &Arc<Memory>) -> Self {
         let evicted = Arc::new(Notify::new());
@@ -126,7 +126,7 @@ impl Counted {
 }
 
 /// Reads a body of up to `max` bytes from a client. One that does not come at once waits in
-/// `memory`, and goes on being counted there until [`Counted`] is dropped.
+/// `memory`, and goes on being counted there until [`CountedBody`] is dropped.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -135,7 +135,7 @@ pub async fn read_counted<B>(
     max: usize,
     within: Duration,
     memory: &Arc<Memory>,
-) -> Result<(Bytes, Option<Counted>), BodyError>
+) -> Result<(Bytes, Option<CountedBody>), BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -156,7 +156,7 @@ async fn collect<B>(
     body: &mut B,
     max: usize,
     memory: &Arc<Memory>,
-) -> Result<(Bytes, Option<Counted>), BodyError>
+) -> Result<(Bytes, Option<CountedBody>), BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -165,7 +165,7 @@ where
     if body.is_end_stream() && first.len() <= max {
         return Ok((first, None));
     }
-    let counted = Counted::new(0, memory);
+    let counted = CountedBody::new(0, memory);
     let mut all = BytesMut::new();
     let mut next = Some(first);
     while let Some(bytes) = next {

@@ -18,7 +18,7 @@ pub struct TrustedProxies(Arc<[IpNet]>);
 
 /// What a trusted proxy says about the client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Client {
+pub(crate) struct ForwardedClient {
     /// The client's address; port 0 if no proxy says.
     pub(crate) address: SocketAddr,
     /// Whether the client uses TLS, where somebody says so.
@@ -47,25 +47,27 @@ impl TrustedProxies {
     ///
     /// Where `Forwarded` and `X-Forwarded-For` name different clients, one of them is not the
     /// proxy's: neither counts.
-    pub(crate) fn client(&self, headers: &HeaderMap, hop: SocketAddr) -> Client {
+    pub(crate) fn client(&self, headers: &HeaderMap, hop: SocketAddr) -> ForwardedClient {
         let told = |chain: Vec<Hop>| (!chain.is_empty()).then(|| self.last_untrusted(&chain, hop));
         let client = match (told(x_forwarded(headers)), told(forwarded(headers))) {
-            (Some(one), Some(other)) if one.address.ip() == other.address.ip() => Client {
+            (Some(one), Some(other)) if one.address.ip() == other.address.ip() => ForwardedClient {
                 address: one.address,
                 secure: if one.secure == other.secure { one.secure } else { one.secure.xor(other.secure) },
             },
-            (Some(_), Some(_)) => Client { address: hop, secure: None },
+            (Some(_), Some(_)) => ForwardedClient { address: hop, secure: None },
             (Some(client), None) | (None, Some(client)) => client,
-            (None, None) => Client { address: real_ip(headers).unwrap_or(hop), secure: proto_alone(headers) },
+            (None, None) => {
+                ForwardedClient { address: real_ip(headers).unwrap_or(hop), secure: proto_alone(headers) }
+            }
         };
-        Client { address: canonical(client.address), ..client }
+        ForwardedClient { address: canonical(client.address), ..client }
     }
 
-    fn last_untrusted(&self, chain: &[Hop], hop: SocketAddr) -> Client {
-        let mut client = Client { address: hop, secure: None };
+    fn last_untrusted(&self, chain: &[Hop], hop: SocketAddr) -> ForwardedClient {
+        let mut client = ForwardedClient { address: hop, secure: None };
         for hop in chain.iter().rev() {
             let Some(address) = hop.address else { break };
-            client = Client { address, secure: hop.secure.or(client.secure) };
+            client = ForwardedClient { address, secure: hop.secure.or(client.secure) };
             if !self.contains(address.ip()) {
                 break;
             }
@@ -189,7 +191,8 @@ mod tests {
 
     fn client(fields: &[(&'static str, &'static str)]) -> (String, Option<bool>) {
         let trusted = TrustedProxies::new(["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
-        let Client { address, secure } = trusted.client(&headers(fields), "10.0.0.1:5".parse().unwrap());
+        let ForwardedClient { address, secure } =
+            trusted.client(&headers(fields), "10.0.0.1:5".parse().unwrap());
         (address.to_string(), secure)
     }
 

@@ -9,7 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::closing::{self, Patience};
+use crate::closing::{self, DiscardLimits};
 use crate::gate::Gate;
 
 /// The body of a client's request.
@@ -73,18 +73,18 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and discards what comes, until the body or patience ends. The stream counts among those of
+/// Reads and discards what comes, until the body ends or a limit is reached. The stream counts among those of
 /// its connection meanwhile.
-async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, patience: Patience) {
-    let end = Instant::now() + patience.total;
-    let mut left = patience.bytes;
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: DiscardLimits) {
+    let end = Instant::now() + limits.total;
+    let mut left = limits.bytes;
     while left > 0 {
         let now = Instant::now();
         // A timeout asks first whether there is a frame: if there always is one, it never fires.
         if now >= end {
             return;
         }
-        let until = end.min(now + patience.silence);
+        let until = end.min(now + limits.silence);
         let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
         left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
         // Frames that are there already are read without a wait; others want the thread too.
@@ -114,15 +114,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f08_what_is_discarded_has_bounds() {
         const SECOND: Duration = Duration::from_secs(1);
-        let patience = Patience { bytes: 1000, silence: 5 * SECOND, total: 30 * SECOND };
+        let limits = DiscardLimits { bytes: 1000, silence: 5 * SECOND, total: 30 * SECOND };
         for (piece, pause, expected) in [
             (100, Duration::from_millis(1), Duration::ZERO),
-            (1, SECOND, patience.total),
-            (0, SECOND, patience.total),
-            (100, 60 * SECOND, patience.silence),
+            (1, SECOND, limits.total),
+            (0, SECOND, limits.total),
+            (100, 60 * SECOND, limits.silence),
         ] {
             let began = Instant::now();
-            discard(endless(piece, pause), patience).await;
+            discard(endless(piece, pause), limits).await;
             let took = began.elapsed();
             assert!(took.abs_diff(expected) < SECOND, "{piece} bytes every {pause:?}: {took:?}");
         }
@@ -133,13 +133,13 @@ mod tests {
     async fn f08_empty_frames_that_are_always_there_have_a_bound_and_starve_nobody() {
         const TOTAL: Duration = Duration::from_millis(50);
         const WITHOUT_BOUND: Duration = Duration::from_secs(5);
-        let patience = Patience { bytes: 1000, silence: TOTAL, total: TOTAL };
+        let limits = DiscardLimits { bytes: 1000, silence: TOTAL, total: TOTAL };
         let began = Instant::now();
         let frames = std::iter::from_fn(|| {
             (began.elapsed() < WITHOUT_BOUND).then(|| Ok::<_, Infallible>(Frame::data(Bytes::new())))
         });
         let other = tokio::spawn(async move { began.elapsed() });
-        discard(StreamBody::new(stream::iter(frames)), patience).await;
+        discard(StreamBody::new(stream::iter(frames)), limits).await;
         let took = began.elapsed();
         assert!((TOTAL..WITHOUT_BOUND / 2).contains(&took), "{took:?}");
         assert!(other.is_finished(), "it had the thread in between");

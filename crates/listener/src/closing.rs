@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Limits of what is read and discarded after an answer, in bytes and in time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct DiscardLimits {
     /// Bytes that are thrown away.
     pub(crate) bytes: usize,
     /// In which nothing comes.
@@ -24,12 +24,12 @@ pub(crate) struct Patience {
 /// (HTTP/2). Many clients read the answer only after they have sent their whole body. 256 MiB is 16
 /// times the default of `MAX_BODY_BYTES`, 30 s are enough for 20 MB at 6 Mbit/s, and a client that
 /// pauses for 5 s has probably left. The socket counts as the client's meanwhile.
-pub(crate) const ANSWERED: Patience =
-    Patience { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
+pub(crate) const ANSWERED: DiscardLimits =
+    DiscardLimits { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
 
 /// After a refusal without a place: just enough for a head that is on its way.
-pub(crate) const REFUSED: Patience =
-    Patience { bytes: 64 << 10, silence: Duration::from_millis(500), total: Duration::from_secs(1) };
+pub(crate) const REFUSED: DiscardLimits =
+    DiscardLimits { bytes: 64 << 10, silence: Duration::from_millis(500), total: Duration::from_secs(1) };
 
 /// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
@@ -43,11 +43,11 @@ pub(crate) fn send_last(tcp: &TcpStream, answer: &[u8]) {
 
 /// Reads and discards what comes, until the client closes or the limits are reached. The sending
 /// side must be closed already.
-pub(crate) async fn discard(tcp: &TcpStream, patience: Patience) {
-    let end = Instant::now() + patience.total;
-    let mut left = patience.bytes;
+pub(crate) async fn discard(tcp: &TcpStream, limits: DiscardLimits) {
+    let end = Instant::now() + limits.total;
+    let mut left = limits.bytes;
     while left > 0 {
-        let until = end.min(Instant::now() + patience.silence);
+        let until = end.min(Instant::now() + limits.silence);
         match timeout_at(until, tcp.readable()).await {
             // There may be bytes at all times.
             Ok(Ok(())) if Instant::now() < end => {}

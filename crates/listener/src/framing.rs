@@ -20,7 +20,7 @@ use tokio::io::ReadBuf;
 use crate::path::PathFault;
 pub(crate) use rules::fault;
 pub use target::RawQuery;
-use target::Target;
+use target::RequestLine;
 
 /// What is kept of a line that comes in pieces. No line that matters is longer: some sign their
 /// chunks by extensions of about 90 bytes.
@@ -31,7 +31,7 @@ const PADDED: usize = 64;
 
 /// What is wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum MessageFault {
     /// RFC 9112, section 6.1: a server may refuse it, and it "ought to be handled as an error".
     #[error("Content-Length and Transfer-Encoding must not stand beside each other.")]
     BothLengths,
@@ -75,7 +75,7 @@ pub(crate) enum Fault {
 /// Follows the bytes of an HTTP/1 connection from one request to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Framing {
-    state: State,
+    part: MessagePart,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// Heads that are well-formed, and that hyper has not handed over yet.
@@ -87,14 +87,14 @@ pub(crate) struct Framing {
     queries: VecDeque<(u64, RawQuery)>,
     head: Head,
     /// From here on nothing is followed.
-    fault: Option<Fault>,
+    fault: Option<MessageFault>,
     /// The fault is one of a body.
     broken: bool,
-    target: Target,
+    request_line: RequestLine,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum State {
+enum MessagePart {
     #[default]
     RequestLine,
     Field,
@@ -121,29 +121,29 @@ impl Framing {
     ///
     /// # Errors
     /// There was something wrong with a body.
-    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, MessageFault> {
         let mut rest = bytes;
         while !rest.is_empty() && self.fault.is_none() {
-            if let State::Body(left) | State::Chunk(left) = &mut self.state {
+            if let MessagePart::Body(left) | MessagePart::Chunk(left) = &mut self.part {
                 let step = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                 *left -= step as u64;
                 rest = &rest[step..];
-                self.state = match self.state {
-                    State::Body(0) => State::RequestLine,
-                    State::Chunk(0) => State::ChunkEnd,
-                    state => state,
+                self.part = match self.part {
+                    MessagePart::Body(0) => MessagePart::RequestLine,
+                    MessagePart::Chunk(0) => MessagePart::ChunkEnd,
+                    part => part,
                 };
                 continue;
             }
             let end = memchr(b'\n', rest);
-            if let State::RequestLine = self.state {
-                self.target.follow(bytes.len() - rest.len(), &rest[..end.unwrap_or(rest.len())]);
+            if let MessagePart::RequestLine = self.part {
+                self.request_line.follow(bytes.len() - rest.len(), &rest[..end.unwrap_or(rest.len())]);
             }
             let Some(end) = end else {
                 self.keep(rest);
                 break;
             };
-            let in_body = !matches!(self.state, State::RequestLine | State::Field);
+            let in_body = !matches!(self.part, MessagePart::RequestLine | MessagePart::Field);
             let ended = if self.line.is_empty() {
                 self.end_line(&rest[..end])
             } else {
@@ -166,32 +166,36 @@ impl Framing {
     ///
     /// # Errors
     /// There is something wrong with the body.
-    pub(crate) fn go_on(&self) -> Result<(), Fault> {
+    pub(crate) fn go_on(&self) -> Result<(), MessageFault> {
         self.fault.filter(|_| self.broken).map_or(Ok(()), Err)
     }
 
     /// Whether a head has begun whose end has not come.
     pub(crate) fn is_in_head(&self) -> bool {
-        match self.state {
-            State::RequestLine => !self.line.is_empty(),
-            State::Field => true,
-            State::Body(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailer => false,
+        match self.part {
+            MessagePart::RequestLine => !self.line.is_empty(),
+            MessagePart::Field => true,
+            MessagePart::Body(_)
+            | MessagePart::ChunkSize
+            | MessagePart::Chunk(_)
+            | MessagePart::ChunkEnd
+            | MessagePart::Trailer => false,
         }
     }
 
     /// Whether the line of a request has begun whose end has not come.
     pub(crate) fn is_in_request_line(&self) -> bool {
-        matches!(self.state, State::RequestLine) && self.is_in_head()
+        matches!(self.part, MessagePart::RequestLine) && self.is_in_head()
     }
 
     /// What is wrong with the head that hyper reads next.
-    pub(crate) fn fault_of_next(&self) -> Option<Fault> {
+    pub(crate) fn fault_of_next(&self) -> Option<MessageFault> {
         self.fault.filter(|_| !self.broken && !self.has_heads())
     }
 
     /// Whether a body has begun whose end has not come.
     pub(crate) fn is_in_body(&self) -> bool {
-        !matches!(self.state, State::RequestLine | State::Field)
+        !matches!(self.part, MessagePart::RequestLine | MessagePart::Field)
     }
 
     /// Whether all that has come belongs to requests that hyper has handed over whole.
@@ -212,17 +216,17 @@ impl Framing {
     /// Percent-encodes what must not stand in a target as it is, in what was read last and begins
     /// at `from`.
     pub(crate) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
-        self.target.encode(read, from);
+        self.request_line.encode(read, from);
     }
 
     /// Hands over what had no room; whether there was anything.
     pub(crate) fn give_rest(&mut self, into: &mut ReadBuf<'_>) -> bool {
-        self.target.give_rest(into)
+        self.request_line.give_rest(into)
     }
 
     /// These bytes, and behind them what had no room.
     pub(crate) fn and_rest(self, read: Bytes) -> Bytes {
-        self.target.and_rest(read)
+        self.request_line.and_rest(read)
     }
 
     /// hyper hands over the next head. Returns its query where the parser was not given that as it
@@ -231,8 +235,8 @@ impl Framing {
     /// # Errors
     /// What is wrong with it. A head that was not seen here is one that hyper has read in another
     /// way.
-    pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, Fault> {
-        self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(Fault::LineEnd))?;
+    pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, MessageFault> {
+        self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(MessageFault::LineEnd))?;
         let head = self.handed;
         self.handed += 1;
         let query = self.queries.pop_front_if(|(of, _)| *of == head);
@@ -250,43 +254,45 @@ impl Framing {
         }
     }
 
-    fn end_line(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let line = line.strip_suffix(b"\r").ok_or(Fault::LineEnd)?;
-        self.state = match self.state {
+    fn end_line(&mut self, line: &[u8]) -> Result<(), MessageFault> {
+        let line = line.strip_suffix(b"\r").ok_or(MessageFault::LineEnd)?;
+        self.part = match self.part {
             // RFC 9112, section 2.2: empty lines before a request are ignored.
-            State::RequestLine if line.is_empty() => {
-                self.target.end();
-                State::RequestLine
+            MessagePart::RequestLine if line.is_empty() => {
+                self.request_line.end();
+                MessagePart::RequestLine
             }
-            State::RequestLine => {
+            MessagePart::RequestLine => {
                 self.head = Head::default();
                 let head = self.handed + u64::from(self.heads);
-                self.queries.extend(self.target.end().map(|query| (head, query)));
-                State::Field
+                self.queries.extend(self.request_line.end().map(|query| (head, query)));
+                MessagePart::Field
             }
-            State::Field if line.is_empty() => {
+            MessagePart::Field if line.is_empty() => {
                 self.heads += 1;
                 match self.head {
-                    Head { chunked: true, .. } => State::ChunkSize,
-                    Head { length: Some(length @ 1..), .. } => State::Body(length),
-                    _ => State::RequestLine,
+                    Head { chunked: true, .. } => MessagePart::ChunkSize,
+                    Head { length: Some(length @ 1..), .. } => MessagePart::Body(length),
+                    _ => MessagePart::RequestLine,
                 }
             }
-            State::Field => {
+            MessagePart::Field => {
                 // Most fields are neither: one byte says so.
                 if matches!(line[0] | 0x20, b'c' | b't') {
                     self.head.read(line)?;
                 }
-                State::Field
+                MessagePart::Field
             }
-            State::ChunkSize => match chunk_size(line)? {
-                0 => State::Trailer,
-                size => State::Chunk(size),
+            MessagePart::ChunkSize => match chunk_size(line)? {
+                0 => MessagePart::Trailer,
+                size => MessagePart::Chunk(size),
             },
-            State::ChunkEnd if line.is_empty() => State::ChunkSize,
-            State::Trailer if line.is_empty() => State::RequestLine,
-            State::Trailer => State::Trailer,
-            State::ChunkEnd | State::Body(_) | State::Chunk(_) => return Err(Fault::Chunk),
+            MessagePart::ChunkEnd if line.is_empty() => MessagePart::ChunkSize,
+            MessagePart::Trailer if line.is_empty() => MessagePart::RequestLine,
+            MessagePart::Trailer => MessagePart::Trailer,
+            MessagePart::ChunkEnd | MessagePart::Body(_) | MessagePart::Chunk(_) => {
+                return Err(MessageFault::Chunk);
+            }
         };
         Ok(())
     }
@@ -295,24 +301,24 @@ impl Framing {
 impl Head {
     /// Takes in a field. What hyper refuses itself, such as a space before the colon, is not looked
     /// for.
-    fn read(&mut self, line: &[u8]) -> Result<(), Fault> {
+    fn read(&mut self, line: &[u8]) -> Result<(), MessageFault> {
         let Some(colon) = memchr(b':', line) else { return Ok(()) };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
             if self.length.is_some() || line.len() >= PADDED {
-                return Err(Fault::ContentLength);
+                return Err(MessageFault::ContentLength);
             }
             // hyper takes the largest two for codings of its own, and would not say what is wrong
             // with them.
             let length = decimal(value).filter(|length| i64::try_from(*length).is_ok());
-            self.length = Some(length.ok_or(Fault::ContentLength)?);
+            self.length = Some(length.ok_or(MessageFault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") || line.len() >= PADDED {
-                return Err(Fault::TransferEncoding);
+                return Err(MessageFault::TransferEncoding);
             }
             self.chunked = true;
         }
-        if self.chunked && self.length.is_some() { Err(Fault::BothLengths) } else { Ok(()) }
+        if self.chunked && self.length.is_some() { Err(MessageFault::BothLengths) } else { Ok(()) }
     }
 }
 
@@ -325,14 +331,14 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// The size of a chunk, in at most 16 digits; extensions are ignored, but they are text, and do not
 /// go on and on (RFC 9112, section 7.1.1).
-fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
+fn chunk_size(line: &[u8]) -> Result<u64, MessageFault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = line.split_at(digits);
     let is_text = !extensions.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
     let begins = matches!(extensions.first(), None | Some(b' ' | b'\t' | b';'));
     if digits > 16 || line.len() >= KEPT || !begins || !is_text {
-        return Err(Fault::Chunk);
+        return Err(MessageFault::Chunk);
     }
-    let size = std::str::from_utf8(size).map_err(|_| Fault::Chunk)?;
-    u64::from_str_radix(size, 16).map_err(|_| Fault::Chunk)
+    let size = std::str::from_utf8(size).map_err(|_| MessageFault::Chunk)?;
+    u64::from_str_radix(size, 16).map_err(|_| MessageFault::Chunk)
 }

@@ -22,10 +22,10 @@ use tokio::time::Sleep;
 /// bytes and hyper would not ask for the rest of the answer. The last two pieces that hyper has
 /// taken of an answer are out of reach.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<Mutex<State>>);
+pub struct Gate(Arc<Mutex<GateState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct GateState {
     payload: Payload,
     driver: Option<Waker>,
     held: Vec<Box<dyn Any + Send>>,

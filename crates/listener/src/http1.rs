@@ -17,7 +17,7 @@ use crate::framing::Framing;
 use crate::limits::{Limits, Permit};
 use crate::peer::Origin;
 use crate::refusal::Unreadable;
-use crate::stream::{Seen, Stream, Watched};
+use crate::stream::{Stream, StreamTraffic, Watched};
 use driver::{End, WaitsFor};
 use responder::Responder;
 
@@ -37,27 +37,34 @@ pub(crate) async fn serve<A: App>(
     leaving: watch::Receiver<bool>,
 ) {
     let framing = Mutex::new(Some(Framing::default()));
-    let seen = Arc::new(Seen { framing, occupant: permit.occupant(), ..Seen::default() });
+    let traffic =
+        Arc::new(StreamTraffic { framing, occupant: permit.occupant(), ..StreamTraffic::default() });
     let address = origin.hop;
-    let peer = origin.peer(matches!(stream, Stream::Tls(_)), true, Some(seen.gate.clone()));
-    let responder =
-        Responder { app: app.clone(), seen: seen.clone(), places: permit.places(), peer, address, limits };
+    let peer = origin.peer(matches!(stream, Stream::Tls(_)), true, Some(traffic.gate.clone()));
+    let responder = Responder {
+        app: app.clone(),
+        traffic: traffic.clone(),
+        places: permit.places(),
+        peer,
+        address,
+        limits,
+    };
     let service = service_fn(move |request| Box::pin(responder.answer(request)));
-    let io = TokioIo::new(Watched { stream, seen: seen.clone() });
+    let io = TokioIo::new(Watched { stream, traffic: traffic.clone() });
     let mut connection = builder(&limits).serve_connection(io, service);
 
-    let end = driver::drive(&mut connection, &seen, &limits, leaving).await;
+    let end = driver::drive(&mut connection, &traffic, &limits, leaving).await;
     let parts = connection.into_parts();
     let mut watched = parts.io.into_inner();
-    seen.gate.closed();
-    let framing = seen.framing.lock().take().unwrap_or_default();
+    traffic.gate.closed();
+    let framing = traffic.framing.lock().take().unwrap_or_default();
     let unreadable = match end {
         End::Takeover(takeover) => {
             let read = framing.and_rest(parts.read_buf);
             return takeover(Raw { stream: watched, read, permit });
         }
         End::Timeout(WaitsFor::Head) => Unreadable::Late,
-        End::Closed(Err(error)) if let Some(status) = seen.refused_by_hyper() => {
+        End::Closed(Err(error)) if let Some(status) = traffic.refused_by_hyper() => {
             Unreadable::new(status, error, &framing, parts.read_buf.len() >= largest_head(&limits))
         }
         // A client that has read nothing gets no more time.

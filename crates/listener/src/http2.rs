@@ -23,7 +23,7 @@ use crate::limits::{Limits, Permit};
 use crate::occupants::Occupant;
 use crate::peer::Origin;
 use crate::refusal;
-use crate::stream::{Seen, Stream, Watched};
+use crate::stream::{Stream, StreamTraffic, Watched};
 
 // The limits of one connection. `max_header_list` below is the limit of a request's head; frames
 // are at most 16 KiB and the windows 1 MiB, which are hyper's defaults.
@@ -95,7 +95,7 @@ pub(crate) async fn serve<A: App>(
             Ok::<_, Infallible>(response.map(Pieces::new))
         }
     });
-    let io = TokioIo::new(Watched { stream, seen: Arc::new(Seen::default()) });
+    let io = TokioIo::new(Watched { stream, traffic: Arc::new(StreamTraffic::default()) });
     let connection = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)

@@ -5,8 +5,8 @@
 //! then nothing of HTTP remains in memory.
 
 mod accept;
-mod again;
 mod app;
+mod balancer;
 mod body;
 mod client;
 mod client_body;
@@ -15,30 +15,30 @@ mod framing;
 mod gate;
 mod http1;
 mod http2;
-mod introduction;
 mod limits;
+mod log_limiter;
 mod metrics;
 mod occupants;
 mod own_answer;
-mod pace;
 mod path;
 mod peer;
 pub mod proxy_protocol;
 mod refusal;
+mod repoll;
 mod stream;
 mod tls;
 
 pub use accept::{Config, Listener};
 pub use app::{Answer, App, Raw, Takeover};
-pub use body::{Body, BodyError, BoxError, CODED, Counted, is_coded, read_body, read_counted};
+pub use body::{Body, BodyError, BoxError, CODED, CountedBody, is_coded, read_body, read_counted};
 pub use client::TrustedProxies;
 pub use client_body::ClientBody;
 pub use framing::RawQuery;
 pub use gate::Gate;
 pub use limits::{Limits, Permit, Places, WhenFull};
+pub use log_limiter::LogLimiter;
 pub use metrics::{Metrics, RefusalReason};
 pub use own_answer::{NO_STORE, REQUEST_ID, given_request_id, new_request_id, retry_after, whole_body};
-pub use pace::Pace;
 pub use path::{PathFault, is_unreserved, normal_encoding, normal_path, push_triplet, triplet, without_dots};
 pub use peer::Peer;
 pub use stream::Watched;

@@ -11,7 +11,7 @@ use descriptors::Descriptor;
 use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
-use crate::occupants::{Occupant, Occupants, Room};
+use crate::occupants::{Eviction, Occupant, Occupants};
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub enum WhenFull {
 
 /// Why there was no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+pub(crate) enum NoPlace {
     Total,
     Address,
     Descriptors,
@@ -129,7 +129,7 @@ impl Places {
     }
 
     /// A place for a connection; of a client address where that is known already.
-    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
+    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, NoPlace> {
         let mut taken = self.taken.lock();
         if taken.total >= self.limits.connections {
             self.make_room()?;
@@ -137,7 +137,7 @@ impl Places {
         let evicts = self.when_full == WhenFull::Evict;
         let descriptor = match evicts {
             true => None,
-            false => Some(Descriptor::take().ok_or(Full::Descriptors)?),
+            false => Some(Descriptor::take().ok_or(NoPlace::Descriptors)?),
         };
         let most = self.limits.connections_per_address;
         let address = address.filter(|_| most > 0);
@@ -154,14 +154,14 @@ impl Places {
     }
 
     /// Makes room for one more, where the port does so.
-    pub(crate) fn make_room(&self) -> Result<(), Full> {
+    pub(crate) fn make_room(&self) -> Result<(), NoPlace> {
         match self.when_full {
-            WhenFull::Refuse if self.limits.lowered => Err(Full::Descriptors),
-            WhenFull::Refuse => Err(Full::Total),
+            WhenFull::Refuse if self.limits.lowered => Err(NoPlace::Descriptors),
+            WhenFull::Refuse => Err(NoPlace::Total),
             WhenFull::Evict => match self.occupants.evict() {
-                Room::Made => Ok(()),
-                Room::Later(wait) => Err(Full::Later(wait)),
-                Room::None => Err(Full::Total),
+                Eviction::Made => Ok(()),
+                Eviction::Later(wait) => Err(NoPlace::Later(wait)),
+                Eviction::None => Err(NoPlace::Total),
             },
         }
     }
@@ -175,10 +175,10 @@ impl Places {
 }
 
 impl Taken {
-    fn count(&mut self, address: IpAddr, most: usize) -> Result<(), Full> {
+    fn count(&mut self, address: IpAddr, most: usize) -> Result<(), NoPlace> {
         let of_address = self.by_address.entry(address).or_default();
         if *of_address >= most {
-            return Err(Full::Address);
+            return Err(NoPlace::Address);
         }
         *of_address += 1;
         Ok(())
@@ -187,7 +187,7 @@ impl Taken {
 
 impl Permit {
     /// The connection turns out to be one of this client address.
-    pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), Full> {
+    pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), NoPlace> {
         let most = self.places.limits.connections_per_address;
         if most > 0 && self.extra.as_ref().is_none_or(|extra| extra.address.is_none()) {
             self.places.taken.lock().count(address, most)?;
@@ -245,9 +245,9 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let places = Places::new(limits, WhenFull::Refuse, metrics.clone());
         let one = places.take(Some([127, 0, 0, 1].into())).ok();
-        assert_eq!(places.take(Some([127, 0, 0, 1].into())).err(), Some(Full::Address));
+        assert_eq!(places.take(Some([127, 0, 0, 1].into())).err(), Some(NoPlace::Address));
         let _two = places.take(Some([127, 0, 0, 2].into())).ok();
-        assert_eq!(places.take(Some([127, 0, 0, 3].into())).err(), Some(Full::Total));
+        assert_eq!(places.take(Some([127, 0, 0, 3].into())).err(), Some(NoPlace::Total));
         drop(one);
         assert_eq!(metrics.tcp_connections.get(), 1);
         let mut unknown = Places::new(limits, WhenFull::Refuse, Arc::default()).take(None).unwrap();

@@ -38,7 +38,7 @@ struct Last {
 
 /// Whether there is room now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum Eviction {
     /// One has left.
     Made,
     /// All that could leave are new; the first of them can be evicted after this time.
@@ -48,7 +48,7 @@ pub(crate) enum Room {
 }
 
 /// A request that the application works on.
-pub(crate) struct Call<'a>(&'a Occupant);
+pub(crate) struct BusyGuard<'a>(&'a Occupant);
 
 impl Occupants {
     pub(crate) fn enter(&self) -> Arc<Occupant> {
@@ -71,28 +71,28 @@ impl Occupants {
     }
 
     /// Evicts the connection that can be missed best.
-    pub(crate) fn evict(&self) -> Room {
+    pub(crate) fn evict(&self) -> Eviction {
         let occupants = self.0.lock();
         let idle = occupants.iter().filter(|occupant| occupant.is_idle());
         let Some((occupant, last)) = idle.map(|one| (one, *one.last.lock())).min_by_key(|(_, last)| *last)
         else {
-            return Room::None;
+            return Eviction::None;
         };
         let young = YOUNG.saturating_sub(last.since.elapsed());
         if !last.was_answered && !young.is_zero() {
-            return Room::Later(young);
+            return Eviction::Later(young);
         }
         occupant.evicted.store(true, Ordering::Relaxed);
         occupant.leave.notify_one();
-        Room::Made
+        Eviction::Made
     }
 }
 
 impl Occupant {
     /// Keeps the connection from being evicted until the call is dropped.
-    pub(crate) fn call(&self) -> Call<'_> {
+    pub(crate) fn call(&self) -> BusyGuard<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Call(self)
+        BusyGuard(self)
     }
 
     /// Returns when the connection has to leave.
@@ -105,7 +105,7 @@ impl Occupant {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         *self.0.last.lock() = Last { was_answered: true, since: Instant::now() };
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
@@ -126,7 +126,7 @@ mod tests {
     fn f03_who_asks_for_nothing_leaves_first_and_who_is_served_stays() {
         const SECOND: Duration = Duration::from_secs(1);
         let occupants = Occupants::default();
-        assert_eq!(occupants.evict(), Room::None);
+        assert_eq!(occupants.evict(), Eviction::None);
         let busy = aged(&occupants, 9 * SECOND);
         let _call = busy.call();
         let idle = aged(&occupants, 8 * SECOND);
@@ -135,13 +135,13 @@ mod tests {
         let more_silent = aged(&occupants, 3 * SECOND);
         let new = occupants.enter();
         for (occupant, name) in [(&more_silent, "more silent"), (&silent, "silent")] {
-            assert_eq!(occupants.evict(), Room::Made);
+            assert_eq!(occupants.evict(), Eviction::Made);
             assert!(occupant.evicted.load(Ordering::Relaxed), "{name}");
         }
-        assert!(matches!(occupants.evict(), Room::Later(_)), "the new one has a moment");
+        assert!(matches!(occupants.evict(), Eviction::Later(_)), "the new one has a moment");
         occupants.leave(&new);
-        assert_eq!(occupants.evict(), Room::Made);
+        assert_eq!(occupants.evict(), Eviction::Made);
         assert!(idle.evicted.load(Ordering::Relaxed));
-        assert_eq!(occupants.evict(), Room::None);
+        assert_eq!(occupants.evict(), Eviction::None);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::HeaderMap;
 
-use crate::client::{Client, TrustedProxies};
+use crate::client::{ForwardedClient, TrustedProxies};
 use crate::gate::Gate;
 
 /// Where a connection comes from.
@@ -58,7 +58,7 @@ impl Peer {
     pub(crate) fn of_request(&self, headers: &HeaderMap) -> Self {
         let mut peer = self.clone();
         if let Some(proxies) = &self.trusted {
-            let Client { address, secure } = proxies.client(headers, self.hop);
+            let ForwardedClient { address, secure } = proxies.client(headers, self.hop);
             peer.address = address;
             peer.secure = secure.unwrap_or(self.secure);
         }

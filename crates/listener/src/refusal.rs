@@ -11,11 +11,11 @@ use tokio::io::AsyncWriteExt;
 
 use crate::app::App;
 use crate::body::Body;
-use crate::framing::{self, Fault, Framing, RawQuery};
+use crate::framing::{self, Framing, MessageFault, RawQuery};
 use crate::limits::{Limits, Places};
+use crate::log_limiter::LogLimiter;
 use crate::metrics::RefusalReason;
 use crate::own_answer::{retry_after, whole_body};
-use crate::pace::Pace;
 use crate::path::{self, PathFault};
 use crate::stream::Watched;
 
@@ -26,7 +26,7 @@ pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// section 15.5.6).
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-static LOG: Pace = Pace::new();
+static LOG: LogLimiter = LogLimiter::new();
 
 /// A status alone.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
@@ -49,11 +49,11 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
 pub(crate) fn of_head<B>(
     request: &mut Request<B>,
     limits: &Limits,
-    followed: Result<Option<RawQuery>, Fault>,
+    followed: Result<Option<RawQuery>, MessageFault>,
 ) -> Option<Response<Body>> {
     let raw = match followed {
         Ok(raw) if raw.as_ref().is_none_or(|raw| raw.is_of(request.uri().query())) => raw,
-        followed => return Some(answer(followed.err().unwrap_or(Fault::Target), request.version())),
+        followed => return Some(answer(followed.err().unwrap_or(MessageFault::Target), request.version())),
     };
     let mut target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if let Some(raw) = raw {
@@ -63,11 +63,11 @@ pub(crate) fn of_head<B>(
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let too_large = if target > limits.request_line {
-        TooLarge::Target
+        HeadLimit::Target
     } else if headers > limits.headers {
-        TooLarge::Bytes
+        HeadLimit::Bytes
     } else if request.headers().len() > limits.header_fields {
-        TooLarge::Fields
+        HeadLimit::Fields
     } else {
         return of_fields(request);
     };
@@ -88,7 +88,8 @@ fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
             response
         }
         _ => {
-            let fault = framing::fault(request).or_else(|| path::normalize(request).err().map(Fault::Path));
+            let fault =
+                framing::fault(request).or_else(|| path::normalize(request).err().map(MessageFault::Path));
             return fault.map(|fault| answer(fault, request.version()));
         }
     };
@@ -96,23 +97,23 @@ fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
 }
 
 /// The answer to a request with this fault, after which the connection is closed.
-fn answer(fault: Fault, version: Version) -> Response<Body> {
+fn answer(fault: MessageFault, version: Version) -> Response<Body> {
     closing_http1(text(status(fault), fault.to_string()), version)
 }
 
-fn status(fault: Fault) -> StatusCode {
+fn status(fault: MessageFault) -> StatusCode {
     match fault {
-        Fault::Expect => StatusCode::EXPECTATION_FAILED,
-        Fault::BothLengths
-        | Fault::ContentLength
-        | Fault::TransferEncoding
-        | Fault::LineEnd
-        | Fault::Chunk
-        | Fault::Disguised
-        | Fault::Host
-        | Fault::OtherHost
-        | Fault::Target
-        | Fault::Path(PathFault::Percent | PathFault::Overlong) => StatusCode::BAD_REQUEST,
+        MessageFault::Expect => StatusCode::EXPECTATION_FAILED,
+        MessageFault::BothLengths
+        | MessageFault::ContentLength
+        | MessageFault::TransferEncoding
+        | MessageFault::LineEnd
+        | MessageFault::Chunk
+        | MessageFault::Disguised
+        | MessageFault::Host
+        | MessageFault::OtherHost
+        | MessageFault::Target
+        | MessageFault::Path(PathFault::Percent | PathFault::Overlong) => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -134,13 +135,13 @@ pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reas
 
 /// Which limit a head exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TooLarge {
+pub(crate) enum HeadLimit {
     Target,
     Bytes,
     Fields,
 }
 
-impl TooLarge {
+impl HeadLimit {
     /// Names the limit, and the setting of it.
     fn answer(self, limits: &Limits) -> Response<Body> {
         let Limits { request_line, headers, header_fields, .. } = limits;
@@ -217,8 +218,8 @@ pub(crate) enum Unreadable {
     /// hyper could not parse it.
     Malformed(hyper::Error),
     /// It can be read in two ways, and hyper could not parse it either.
-    Ambiguous(Fault),
-    TooLarge(TooLarge),
+    Ambiguous(MessageFault),
+    TooLarge(HeadLimit),
 }
 
 impl Unreadable {
@@ -227,11 +228,11 @@ impl Unreadable {
     pub(crate) fn new(status: StatusCode, error: hyper::Error, framing: &Framing, is_full: bool) -> Self {
         match status {
             _ if let Some(fault) = framing.fault_of_next() => Self::Ambiguous(fault),
-            StatusCode::URI_TOO_LONG => Self::TooLarge(TooLarge::Target),
+            StatusCode::URI_TOO_LONG => Self::TooLarge(HeadLimit::Target),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::TooLarge(match is_full {
-                true if framing.is_in_request_line() => TooLarge::Target,
-                true => TooLarge::Bytes,
-                false => TooLarge::Fields,
+                true if framing.is_in_request_line() => HeadLimit::Target,
+                true => HeadLimit::Bytes,
+                false => HeadLimit::Fields,
             }),
             _ => Self::Malformed(error),
         }

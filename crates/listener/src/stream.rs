@@ -29,7 +29,7 @@ pub(crate) enum Stream {
 
 /// What the driver sees of the bytes that hyper moves, and of what they say.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct StreamTraffic {
     /// Bytes have come since the last answer.
     pub(crate) read: AtomicBool,
     /// The last write did not go through.
@@ -57,7 +57,7 @@ pub(crate) struct Seen {
     pub(crate) occupant: Option<Arc<Occupant>>,
 }
 
-impl Seen {
+impl StreamTraffic {
     /// Whether all that the application has answered has left.
     pub(crate) fn is_flushed(&self) -> bool {
         self.asked.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
@@ -104,13 +104,13 @@ impl Seen {
 /// A stream that notes what happens to it, and writes what its [`Gate`] lets pass.
 pub struct Watched {
     pub(crate) stream: Stream,
-    pub(crate) seen: Arc<Seen>,
+    pub(crate) traffic: Arc<StreamTraffic>,
 }
 
 impl Watched {
     /// What keeps back its writes.
     pub fn gate(&self) -> &Gate {
-        &self.seen.gate
+        &self.traffic.gate
     }
 
     /// Closes in stages; `is_unread`: the client may still be sending what is not read.
@@ -191,8 +191,8 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, seen } = &mut *self;
-        let mut guard = seen.framing.lock();
+        let Self { stream, traffic } = &mut *self;
+        let mut guard = traffic.framing.lock();
         let mut framing = guard.as_mut();
         let broken = |fault| io::Error::new(io::ErrorKind::InvalidData, fault);
         if let Some(framing) = &mut framing {
@@ -211,14 +211,14 @@ impl AsyncRead for Watched {
             // hyper would take its client for gone (RFC 9112, section 9.6: it may be the end of its
             // requests alone). The driver closes when all is answered.
             drop(guard);
-            if seen.is_asked() {
-                seen.half_closed.store(true, Ordering::Relaxed);
+            if traffic.is_asked() {
+                traffic.half_closed.store(true, Ordering::Relaxed);
                 return Poll::Pending;
             }
             return polled;
         }
         if into.filled().len() > before {
-            seen.read.store(true, Ordering::Relaxed);
+            traffic.read.store(true, Ordering::Relaxed);
             if let Some(framing) = framing {
                 let followed = framing.follow(&into.filled()[before..]);
                 into.set_filled(before + followed.unwrap_or_default());
@@ -232,19 +232,19 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, seen } = &mut *self;
-        if seen.is_own(bytes) {
+        let Self { stream, traffic } = &mut *self;
+        if traffic.is_own(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        seen.note(seen.gate.pass(|interim| {
+        traffic.note(traffic.gate.pass(|interim| {
             ready!(send_interim(stream, interim, cx))?;
             each!(stream, stream => stream.poll_write(cx, bytes))
         }))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, seen } = &mut *self;
-        let polled = seen.gate.pass(|interim| {
+        let Self { stream, traffic } = &mut *self;
+        let polled = traffic.gate.pass(|interim| {
             ready!(send_interim(stream, interim, cx))?;
             let flushed = each!(stream, stream => stream.poll_flush(cx));
             if flushed.is_ready() {
@@ -254,17 +254,17 @@ impl AsyncWrite for Watched {
         });
         // hyper flushes when it has written everything: TLS may hold records that the client has no
         // room for.
-        seen.blocked.store(polled.is_pending(), Ordering::Relaxed);
-        if polled.is_ready() && seen.asked.load(Ordering::Relaxed) == 0 {
-            seen.writing.store(false, Ordering::Relaxed);
+        traffic.blocked.store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_ready() && traffic.asked.load(Ordering::Relaxed) == 0 {
+            traffic.writing.store(false, Ordering::Relaxed);
         }
         polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, seen } = &mut *self;
+        let Self { stream, traffic } = &mut *self;
         // TLS sends what it has kept before it says goodbye.
-        seen.gate.pass(|_| each!(stream, stream => stream.poll_shutdown(cx)))
+        traffic.gate.pass(|_| each!(stream, stream => stream.poll_shutdown(cx)))
     }
 
     fn poll_write_vectored(
@@ -272,11 +272,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, seen } = &mut *self;
-        if slices.first().is_some_and(|first| seen.is_own(first)) {
+        let Self { stream, traffic } = &mut *self;
+        if slices.first().is_some_and(|first| traffic.is_own(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        seen.note(seen.gate.pass(|interim| {
+        traffic.note(traffic.gate.pass(|interim| {
             ready!(send_interim(stream, interim, cx))?;
             each!(stream, stream => stream.poll_write_vectored(cx, slices))
         }))
@@ -322,7 +322,7 @@ mod tests {
             TlsAcceptor::from(Arc::new(server.unwrap())).accept(accepted),
             TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), tcp),
         );
-        (Watched { stream: Stream::Tls(Box::new(server.unwrap())), seen: Arc::default() }, client.unwrap())
+        (Watched { stream: Stream::Tls(Box::new(server.unwrap())), traffic: Arc::default() }, client.unwrap())
     }
 
     #[tokio::test]
@@ -336,10 +336,10 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        assert!(server.seen.blocked.load(Ordering::Relaxed), "after {written} bytes");
+        assert!(server.traffic.blocked.load(Ordering::Relaxed), "after {written} bytes");
         let mut read = vec![0; written];
         let (flushed, got) = tokio::join!(server.flush(), client.read_exact(&mut read));
         assert!(flushed.is_ok() && got.is_ok());
-        assert!(!server.seen.blocked.load(Ordering::Relaxed));
+        assert!(!server.traffic.blocked.load(Ordering::Relaxed));
     }
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use document::{MAX_KEYS, Watched, read_file};
+use document::{MAX_KEYS, WatchedFiles, read_file};
 use parking_lot::{Mutex, RwLock};
-use pem::{CertificateError, KeyError};
+use pem::{CertificateError, PrivateKeyError};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,14 +14,14 @@ use tokio_rustls::TlsAcceptor;
 
 /// A TLS identity that can be exchanged; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Tls(Arc<Identity>);
+pub struct Tls(Arc<ReloadableIdentity>);
 
 #[derive(Debug)]
-struct Identity {
+struct ReloadableIdentity {
     files: Files,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
-    watched: Mutex<Watched>,
+    watched: Mutex<WatchedFiles>,
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: KeyError,
+        source: PrivateKeyError,
     },
     /// The key is encrypted and there is no passphrase, or not the right one.
     #[error("{}: the key is encrypted and HTTPS_KEYFILE_PASS does not open it", .0.display())]
@@ -89,17 +89,17 @@ impl Tls {
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
         // Before they are read: a change meanwhile is seen by `refresh`.
-        let watched = Mutex::new(Watched::new([files.certificates.clone(), files.key.clone()]));
+        let watched = Mutex::new(WatchedFiles::new([files.certificates.clone(), files.key.clone()]));
         let (current, warnings) = files.read(&provider)?;
         let current = RwLock::new(Arc::new(current));
-        Ok((Self(Arc::new(Identity { files, provider, current, watched })), warnings))
+        Ok((Self(Arc::new(ReloadableIdentity { files, provider, current, watched })), warnings))
     }
 
     /// Reads the files again where one has changed, or where it is `forced`. New handshakes use
     /// what they hold; open connections go on. What cannot be used leaves the old certificate in
     /// force. May wait for a disk.
     pub fn refresh(&self, forced: bool) {
-        let Identity { files, provider, current, watched } = &*self.0;
+        let ReloadableIdentity { files, provider, current, watched } = &*self.0;
         match watched.lock().refresh(forced, || files.read(provider)) {
             Some(Ok((fresh, warnings))) => {
                 *current.write() = Arc::new(fresh);
@@ -124,7 +124,7 @@ impl Tls {
     }
 }
 
-impl ResolvesServerCert for Identity {
+impl ResolvesServerCert for ReloadableIdentity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.read().clone())
     }
@@ -139,7 +139,7 @@ impl Files {
         let path = &self.key;
         let key =
             pem::private_key(&read(path)?, self.passphrase.as_deref()).map_err(|source| match source {
-                KeyError::Locked { .. } => TlsError::Passphrase(path.clone()),
+                PrivateKeyError::Locked { .. } => TlsError::Passphrase(path.clone()),
                 source => TlsError::Key { path: path.clone(), source },
             })?;
         let certified = CertifiedKey::from_der(chain.certificates, key, provider);

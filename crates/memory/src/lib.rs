@@ -26,7 +26,7 @@ pub trait Holder: Send + Sync {
 }
 
 /// Lists those who hold bytes.
-type Source = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
+type Lister = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
 
 /// The bytes that wait, and their bound.
 pub struct Memory {
@@ -36,8 +36,8 @@ pub struct Memory {
     waiting: AtomicIsize,
     evicted: AtomicU64,
     /// Those that are too many to be listed here, such as connections.
-    source: OnceLock<Source>,
-    held: Mutex<HashMap<u64, Arc<Share>>>,
+    source: OnceLock<Lister>,
+    held: Mutex<HashMap<u64, Arc<Holding>>>,
     next: AtomicU64,
     /// Calls of [`Memory::make_room`] that have not been served yet.
     calls: AtomicUsize,
@@ -45,11 +45,11 @@ pub struct Memory {
 
 /// Bytes that are held until this is dropped.
 pub struct Held {
-    share: Arc<Share>,
+    share: Arc<Holding>,
     id: u64,
 }
 
-struct Share {
+struct Holding {
     memory: Arc<Memory>,
     bytes: AtomicUsize,
     evict: Box<dyn Fn() + Send + Sync>,
@@ -86,7 +86,7 @@ impl Memory {
     /// Holds bytes until [`Held`] is dropped, or `evict` is called since they must go.
     pub fn hold(self: &Arc<Self>, bytes: usize, evict: impl Fn() + Send + Sync + 'static) -> Held {
         let (memory, bytes_now) = (self.clone(), AtomicUsize::new(0));
-        let share = Arc::new(Share { memory, bytes: bytes_now, evict: Box::new(evict) });
+        let share = Arc::new(Holding { memory, bytes: bytes_now, evict: Box::new(evict) });
         let id = self.next.fetch_add(1, Relaxed);
         self.held.lock().insert(id, share.clone());
         let held = Held { share, id };
@@ -191,13 +191,13 @@ impl Drop for Held {
     }
 }
 
-impl Share {
+impl Holding {
     fn let_go(&self) {
         let _ = self.memory.change(self.bytes.swap(0, Relaxed), 0);
     }
 }
 
-impl Holder for Share {
+impl Holder for Holding {
     fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }

@@ -8,7 +8,7 @@ use crate::block::{Block, PemError, blocks, shown};
 
 /// Why a file gives no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum PrivateKeyError {
     /// It has none.
     #[error("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")]
     None,
@@ -43,7 +43,7 @@ const CONVERT: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc makes one that is re
 /// # Errors
 /// There is none or more than one, a block is damaged, or the key is encrypted and `passphrase`
 /// does not open it.
-pub fn private_key(pem: &[u8], passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyError> {
+pub fn private_key(pem: &[u8], passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     let mut found: Option<Block> = None;
     for block in blocks(pem)? {
         match block.label.as_str() {
@@ -61,10 +61,10 @@ pub fn private_key(pem: &[u8], passphrase: Option<&str>) -> Result<PrivateKeyDer
             }
         }
     }
-    opened(found.ok_or(KeyError::None)?, passphrase)
+    opened(found.ok_or(PrivateKeyError::None)?, passphrase)
 }
 
-fn opened(block: Block, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyError> {
+fn opened(block: Block, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     let Block { label, line, der, cipher } = block;
     if let Some(cipher) = cipher {
         let form =
@@ -79,13 +79,17 @@ fn opened(block: Block, passphrase: Option<&str>) -> Result<PrivateKeyDer<'stati
     })
 }
 
-fn decrypted(der: &[u8], line: usize, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyError> {
+fn decrypted(
+    der: &[u8],
+    line: usize,
+    passphrase: Option<&str>,
+) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     let unsupported = || {
         let text = format!("the key is encrypted by {}, which is not supported; {CONVERT}", method(der));
-        KeyError::from(PemError::new(line, text))
+        PrivateKeyError::from(PemError::new(line, text))
     };
     let encrypted = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| unsupported())?;
-    let passphrase = passphrase.ok_or(KeyError::Locked { line })?;
+    let passphrase = passphrase.ok_or(PrivateKeyError::Locked { line })?;
     match encrypted.decrypt(passphrase) {
         Ok(key) => Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()),
         Err(pkcs8::Error::EncryptedPrivateKey(
@@ -93,7 +97,7 @@ fn decrypted(der: &[u8], line: usize, passphrase: Option<&str>) -> Result<Privat
             | pkcs5::Error::UnsupportedAlgorithm { .. }
             | pkcs5::Error::AlgorithmParametersInvalid { .. },
         )) => Err(unsupported()),
-        Err(_) => Err(KeyError::Locked { line }),
+        Err(_) => Err(PrivateKeyError::Locked { line }),
     }
 }
 

@@ -10,4 +10,4 @@ mod key;
 
 pub use block::{PemError, check};
 pub use certificate::{Authorities, CertificateError, Chain, authorities, chain};
-pub use key::{KeyError, private_key};
+pub use key::{PrivateKeyError, private_key};

@@ -27,7 +27,7 @@ use std::time::Duration;
 use ::memory::Memory;
 use admin::ApiToken;
 use auth::Verifier;
-use document::Watched;
+use document::WatchedFiles;
 use event::ExtensionNames;
 use listener::{Limits, Tls, TrustedProxies};
 use proxy::{Definitions, ServiceLimits, WaitingConfig};
@@ -45,7 +45,7 @@ pub(crate) use network::Ports;
 use reader::Reader;
 
 /// A file that a setting names, as it was before it was read.
-pub(crate) type NamedFile = (PathBuf, Watched);
+pub(crate) type NamedFile = (PathBuf, WatchedFiles);
 
 /// All settings, parsed.
 pub(crate) struct Settings {

@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::name::{NameError, SessionName};
 use crate::node_name::NodeName;
-use crate::pointer::{Pointer, PointerError};
+use crate::pointer::{ClaimPointer, ClaimPointerError};
 use crate::selector::Selector;
 
 /// The configuration of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    jwt_session_field: Pointer,
-    revocation_claims: Vec<(Pointer, Arc<str>)>,
+    jwt_session_field: ClaimPointer,
+    revocation_claims: Vec<(ClaimPointer, Arc<str>)>,
     expiry: Expiry,
     node: NodeName,
 }
@@ -77,8 +77,8 @@ impl Config {
     /// # Errors
     /// The pointer is empty (that is all claims, and no name), does not begin with `/`, or has a
     /// `~` that escapes nothing.
-    pub fn new(jwt_session_field: &str) -> Result<Self, PointerError> {
-        let pointer = Pointer::parse(jwt_session_field)?;
+    pub fn new(jwt_session_field: &str) -> Result<Self, ClaimPointerError> {
+        let pointer = ClaimPointer::parse(jwt_session_field)?;
         Ok(Self {
             jwt_session_field: pointer,
             revocation_claims: Vec::new(),
@@ -94,9 +94,9 @@ impl Config {
     pub fn with_revocation_claims<'p>(
         mut self,
         pointers: impl IntoIterator<Item = &'p str>,
-    ) -> Result<Self, PointerError> {
+    ) -> Result<Self, ClaimPointerError> {
         for text in pointers {
-            let pointer = Pointer::parse(text)?;
+            let pointer = ClaimPointer::parse(text)?;
             // Tokens are selected by their session anyway.
             let known = pointer == self.jwt_session_field
                 || self.revocation_claims.iter().any(|(known, _)| *known == pointer);
@@ -201,7 +201,7 @@ impl Config {
 }
 
 /// The claim at a pointer, unless it is null: that is as good as not there.
-fn present<'c>(pointer: &Pointer, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+fn present<'c>(pointer: &ClaimPointer, claims: &'c Map<String, Value>) -> Option<&'c Value> {
     pointer.resolve(claims).filter(|claim| !claim.is_null())
 }
 

@@ -99,7 +99,7 @@ pub use kill::Kill;
 pub use log::{Appended, DISCONNECT_KEPT, Entry, Log, LogError, MemoryLog, Operation, Position};
 pub use name::{NameError, SessionName};
 pub use node_name::NodeName;
-pub use pointer::PointerError;
+pub use pointer::ClaimPointerError;
 pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
 pub use selector::Selector;
 pub use sessions::{Accepted, Affected, Counts, RevokeError, Sessions};

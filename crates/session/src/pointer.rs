@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// A pointer into claims. Its first token is kept without escapes: claims are a map and no value,
 /// so that `serde_json` resolves only what follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pointer {
+pub(crate) struct ClaimPointer {
     text: String,
     first: String,
     /// Where in the text the second token begins, with its slash.
@@ -15,14 +15,14 @@ pub(crate) struct Pointer {
 /// The value is not a JSON Pointer to a claim (RFC 6901, section 3).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not allowed; allowed: a JSON Pointer to a claim, such as /jti (RFC 6901)")]
-pub struct PointerError {
+pub struct ClaimPointerError {
     /// The value.
     pub value: String,
 }
 
-impl Pointer {
-    pub(crate) fn parse(text: &str) -> Result<Self, PointerError> {
-        let refused = || PointerError { value: text.to_owned() };
+impl ClaimPointer {
+    pub(crate) fn parse(text: &str) -> Result<Self, ClaimPointerError> {
+        let refused = || ClaimPointerError { value: text.to_owned() };
         let tokens = text.strip_prefix('/').ok_or_else(refused)?;
         let rest = 1 + tokens.find('/').unwrap_or(tokens.len());
         let mut tokens = tokens.split('/').map(|token| unescape(token).ok_or_else(refused));
@@ -88,16 +88,16 @@ mod tests {
             ("/m~0n", json!(8)),
         ];
         for (pointer, value) in examples {
-            assert_eq!(Pointer::parse(pointer).unwrap().resolve(&document()), Some(&value), "{pointer}");
+            assert_eq!(ClaimPointer::parse(pointer).unwrap().resolve(&document()), Some(&value), "{pointer}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_not_found() {
         for pointer in ["/bar", "/foo/2", "/foo/-", "/foo/00", "/foo/01", "/foo/+1", "/foo/", "/m~0n/x"] {
-            assert_eq!(Pointer::parse(pointer).unwrap().resolve(&document()), None, "{pointer}");
+            assert_eq!(ClaimPointer::parse(pointer).unwrap().resolve(&document()), None, "{pointer}");
         }
-        assert_eq!(Pointer::parse("/foo/99999999999999999999").unwrap().resolve(&document()), None);
+        assert_eq!(ClaimPointer::parse("/foo/99999999999999999999").unwrap().resolve(&document()), None);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn an_error_names_the_value() {
         for wrong in ["", "jti", "#/jti", "/~", "/a~2", "/a~é", "/ok/~"] {
-            let error = Pointer::parse(wrong).unwrap_err();
+            let error = ClaimPointer::parse(wrong).unwrap_err();
             assert_eq!(error.value, wrong);
             assert!(error.to_string().contains(&format!("{wrong:?}")), "{error}");
         }

@@ -14,7 +14,7 @@ use crate::subscription::{Clause, Subscription};
 
 mod parse;
 
-pub use parse::{ExtractorsError, Mistake};
+pub use parse::{ExtractorMistake, ExtractorsError};
 
 /// The extractors of all event types, which can be replaced at any time. Without any, subscriptions
 /// select by event type alone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use event::Event;
-use json::Key;
+use json::ValueKey;
 use parking_lot::RwLock;
 
 use crate::extractors::Extractors;
@@ -57,11 +57,11 @@ impl<S: Clone> Index<S> {
         }
         // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after
         // it sees all.
-        let values: Vec<Option<Key>> = match self.extractors.current().get(event.event_type()) {
+        let values: Vec<Option<ValueKey>> = match self.extractors.current().get(event.event_type()) {
             Some(extractors) => extractors
                 .extract(event.json())
                 .into_iter()
-                .map(|value| value.and_then(Key::of_json))
+                .map(|value| value.and_then(ValueKey::of_json))
                 .collect(),
             None => Vec::new(),
         };

@@ -9,8 +9,9 @@ mod extractors;
 mod index;
 mod subscription;
 
-pub use extractors::{Extractors, ExtractorsError, Mistake};
+pub use extractors::{ExtractorMistake, Extractors, ExtractorsError};
 pub use index::{Index, Interest};
 pub use subscription::{
-    Fault, MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE, Subscription, SubscriptionError,
+    MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE, Subscription, SubscriptionError,
+    SubscriptionFault,
 };

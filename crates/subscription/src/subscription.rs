@@ -11,7 +11,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Fault, SubscriptionError};
+pub use error::{SubscriptionError, SubscriptionFault};
 
 /// The limit of subscriptions in one list. A frontend has a handful.
 pub const MAX_SUBSCRIPTIONS: usize = 200;
@@ -79,26 +79,27 @@ impl Subscription {
         &self.one_of
     }
 
-    fn parse(value: &Value, types: &Types) -> Result<Self, Fault> {
-        let members = value.as_object().ok_or(Fault::NotAMap)?;
-        let event_type = one_name(members, EVENT_TYPE_NAMES)?.ok_or(Fault::NoEventType)?;
+    fn parse(value: &Value, types: &Types) -> Result<Self, SubscriptionFault> {
+        let members = value.as_object().ok_or(SubscriptionFault::NotAMap)?;
+        let event_type = one_name(members, EVENT_TYPE_NAMES)?.ok_or(SubscriptionFault::NoEventType)?;
         let one_of = one_name(members, ONE_OF_NAMES)?;
-        let event_type = event_type.as_str().filter(|text| !text.is_empty()).ok_or(Fault::EmptyEventType)?;
+        let event_type =
+            event_type.as_str().filter(|text| !text.is_empty()).ok_or(SubscriptionFault::EmptyEventType)?;
         if event_type.len() > MAX_EVENT_TYPE {
-            return Err(Fault::LongEventType { length: event_type.len() });
+            return Err(SubscriptionFault::LongEventType { length: event_type.len() });
         }
         let unknown = members.keys().find(|name| {
             !EVENT_TYPE_NAMES.contains(&name.as_str()) && !ONE_OF_NAMES.contains(&name.as_str())
         });
         if let Some(name) = unknown {
-            return Err(Fault::UnknownMember { name: error::shown(name) });
+            return Err(SubscriptionFault::UnknownMember { name: error::shown(name) });
         }
         let clauses = match one_of {
             None => &[],
-            Some(list) => list.as_array().ok_or(Fault::ClausesNotAList)?.as_slice(),
+            Some(list) => list.as_array().ok_or(SubscriptionFault::ClausesNotAList)?.as_slice(),
         };
         if clauses.len() > MAX_CLAUSES {
-            return Err(Fault::ManyClauses { given: clauses.len() });
+            return Err(SubscriptionFault::ManyClauses { given: clauses.len() });
         }
         let fields = types.get(event_type);
         let parse = |(at, clause)| parse_clause(at, clause, fields);
@@ -112,29 +113,36 @@ const ONE_OF_NAMES: &[&str] = &["oneOf", "one_of", "constraints"];
 
 /// The member under any of its names; under two of them at once it would be unclear which one
 /// counts.
-fn one_name<'v>(members: &'v Map<String, Value>, names: &[&'static str]) -> Result<Option<&'v Value>, Fault> {
+fn one_name<'v>(
+    members: &'v Map<String, Value>,
+    names: &[&'static str],
+) -> Result<Option<&'v Value>, SubscriptionFault> {
     let mut given = names.iter().filter(|name| members.contains_key(**name));
     match (given.next(), given.next()) {
-        (Some(first), Some(second)) => Err(Fault::Twice { first, second }),
+        (Some(first), Some(second)) => Err(SubscriptionFault::Twice { first, second }),
         (first, _) => Ok(first.and_then(|name| members.get(*name))),
     }
 }
 
-fn parse_clause(at: usize, clause: &Value, fields: Option<&TypeExtractors>) -> Result<Clause, Fault> {
-    let clause = clause.as_object().ok_or(Fault::ClauseNotAMap { clause: at })?;
+fn parse_clause(
+    at: usize,
+    clause: &Value,
+    fields: Option<&TypeExtractors>,
+) -> Result<Clause, SubscriptionFault> {
+    let clause = clause.as_object().ok_or(SubscriptionFault::ClauseNotAMap { clause: at })?;
     let mut parsed = Clause::new();
     for (field, value) in clause {
         if field.is_empty() {
-            return Err(Fault::EmptyField { clause: at });
+            return Err(SubscriptionFault::EmptyField { clause: at });
         }
         if fields.is_none_or(|fields| fields.position(field).is_none()) {
-            return Err(Fault::UnknownField { clause: at, field: error::shown(field) });
+            return Err(SubscriptionFault::UnknownField { clause: at, field: error::shown(field) });
         }
         if value.is_null() {
-            return Err(Fault::NullValue { clause: at, field: error::shown(field) });
+            return Err(SubscriptionFault::NullValue { clause: at, field: error::shown(field) });
         }
         if !fits(value) {
-            return Err(Fault::LongValue { clause: at, field: error::shown(field) });
+            return Err(SubscriptionFault::LongValue { clause: at, field: error::shown(field) });
         }
         parsed.insert(field.clone(), value.clone());
     }
@@ -143,8 +151,8 @@ fn parse_clause(at: usize, clause: &Value, fields: Option<&TypeExtractors>) -> R
 
 /// Whether the value is within [`MAX_VALUE`]; writes no more of it than that.
 fn fits(value: &Value) -> bool {
-    struct Room(usize);
-    impl std::io::Write for Room {
+    struct ByteBudget(usize);
+    impl std::io::Write for ByteBudget {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
             Ok(bytes.len())
@@ -153,5 +161,5 @@ fn fits(value: &Value) -> bool {
             Ok(())
         }
     }
-    serde_json::to_writer(Room(MAX_VALUE), value).is_ok()
+    serde_json::to_writer(ByteBudget(MAX_VALUE), value).is_ok()
 }

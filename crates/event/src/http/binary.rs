@@ -27,13 +27,13 @@ const STRINGS: [&str; 8] =
 /// A member of the JSON event.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Member<'a> {
+enum JsonMember<'a> {
     Text(Cow<'a, str>),
     Json(Value),
     Raw(&'a RawValue),
 }
 
-type Members<'a> = BTreeMap<&'a str, Member<'a>>;
+type JsonMembers<'a> = BTreeMap<&'a str, JsonMember<'a>>;
 
 pub(super) fn decode(
     headers: &HeaderMap,
@@ -48,8 +48,8 @@ pub(super) fn decode(
         match version {
             // RIG leaves out what a JSON event would say anyway.
             Version::V0_2 if parsed.essence == "application/json" => {}
-            Version::V0_2 => drop(members.insert("contenttype", Member::Text(text.into()))),
-            _ => drop(members.insert("datacontenttype", Member::Text(text.into()))),
+            Version::V0_2 => drop(members.insert("contenttype", JsonMember::Text(text.into()))),
+            _ => drop(members.insert("datacontenttype", JsonMember::Text(text.into()))),
         }
     }
     let json = serde_json::to_vec(&members).expect("names are strings and the members JSON");
@@ -70,8 +70,8 @@ fn version(headers: &HeaderMap) -> Result<Version, DecodeError> {
     }
 }
 
-fn attributes(headers: &HeaderMap, version: Version) -> Result<Members<'_>, DecodeError> {
-    let mut members = Members::new();
+fn attributes(headers: &HeaderMap, version: Version) -> Result<JsonMembers<'_>, DecodeError> {
+    let mut members = JsonMembers::new();
     for (header, value) in headers {
         let Some(name) = header.as_str().strip_prefix("ce-") else { continue };
         let bad = |problem| DecodeError::BadHeader { name: shown(header.as_str()).into_owned(), problem };
@@ -86,7 +86,7 @@ fn attributes(headers: &HeaderMap, version: Version) -> Result<Members<'_>, Deco
         }
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad("is not UTF-8"))?;
         let member = match version {
-            Version::V1_0 => Member::Text(unescaped(text).ok_or_else(|| bad(MALFORMED))?),
+            Version::V1_0 => JsonMember::Text(unescaped(text).ok_or_else(|| bad(MALFORMED))?),
             _ => lenient(name, text),
         };
         if members.insert(name, member).is_some() {
@@ -110,18 +110,18 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
 
 /// HTTP binding 0.2, section 3.1.3.2, as RIG reads it: an extension's value is JSON, or else a
 /// string.
-fn lenient<'a>(name: &str, text: &'a str) -> Member<'a> {
+fn lenient<'a>(name: &str, text: &'a str) -> JsonMember<'a> {
     if STRINGS.contains(&name) {
-        return Member::Text(text.into());
+        return JsonMember::Text(text.into());
     }
-    serde_json::from_str(text).map_or(Member::Text(text.into()), Member::Json)
+    serde_json::from_str(text).map_or(JsonMember::Text(text.into()), JsonMember::Json)
 }
 
 /// Nothing, where the body is empty. JSON as it came, where the content type says JSON or says
 /// nothing and it is JSON (the JSON format takes data without a type for JSON). Otherwise a string,
 /// and Base64 where it cannot be one.
 fn add_data<'a>(
-    members: &mut Members<'a>,
+    members: &mut JsonMembers<'a>,
     version: Version,
     content_type: Option<&MediaType>,
     body: &'a [u8],
@@ -135,22 +135,22 @@ fn add_data<'a>(
         None => json(body).ok(),
     };
     if let Some(json) = json {
-        members.insert("data", Member::Raw(json));
+        members.insert("data", JsonMember::Raw(json));
         return Ok(());
     }
     let utf8 = content_type.is_none_or(MediaType::is_utf8);
     if let Some(text) = std::str::from_utf8(body).ok().filter(|_| utf8) {
-        members.insert("data", Member::Text(text.into()));
+        members.insert("data", JsonMember::Text(text.into()));
         return Ok(());
     }
-    let base64 = Member::Text(STANDARD.encode(body).into());
+    let base64 = JsonMember::Text(STANDARD.encode(body).into());
     if version == Version::V1_0 {
         members.insert("data_base64", base64);
     } else {
         // 0.3, section "datacontentencoding". 0.2 has no such attribute: there it is an extension
         // of that name, for nothing else would tell Base64 from text.
         members.insert("data", base64);
-        members.insert("datacontentencoding", Member::Text("base64".into()));
+        members.insert("datacontentencoding", JsonMember::Text("base64".into()));
     }
     Ok(())
 }

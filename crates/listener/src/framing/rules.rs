@@ -4,18 +4,18 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Uri, Version};
 
-use super::Fault;
+use super::MessageFault;
 /// What is wrong with a head that hyper has read.
-pub(crate) fn fault<B>(request: &Request<B>) -> Option<Fault> {
+pub(crate) fn fault<B>(request: &Request<B>) -> Option<MessageFault> {
     let (uri, headers, version) = (request.uri(), request.headers(), request.version());
     let length = || length(headers);
     target(uri, request.method()).or_else(|| host(uri, headers, version)).or_else(length).or_else(|| {
         let expected = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        (!headers.get_all(EXPECT).iter().all(expected)).then_some(Fault::Expect)
+        (!headers.get_all(EXPECT).iter().all(expected)).then_some(MessageFault::Expect)
     })
 }
 
-fn target(uri: &Uri, method: &Method) -> Option<Fault> {
+fn target(uri: &Uri, method: &Method) -> Option<MessageFault> {
     let known = match (uri.scheme(), uri.authority()) {
         // RFC 9112, sections 3.2.1 and 3.2.4.
         (None, None) => uri.path().starts_with('/') || (method == Method::OPTIONS && uri.path() == "*"),
@@ -27,35 +27,35 @@ fn target(uri: &Uri, method: &Method) -> Option<Fault> {
         }
         _ => false,
     };
-    (!known).then_some(Fault::Target)
+    (!known).then_some(MessageFault::Target)
 }
 
 /// RFC 9110, section 8.6: over HTTP/2 hyper hands over all that there are.
-fn length(headers: &HeaderMap) -> Option<Fault> {
+fn length(headers: &HeaderMap) -> Option<MessageFault> {
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Some(Fault::ContentLength);
+        return Some(MessageFault::ContentLength);
     }
     let disguised = |name: &HeaderName| {
         let name = name.as_str();
         name.contains('_')
             && ["content-length", "transfer-encoding"].contains(&name.replace('_', "-").as_str())
     };
-    headers.keys().any(disguised).then_some(Fault::Disguised)
+    headers.keys().any(disguised).then_some(MessageFault::Disguised)
 }
 
-fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<Fault> {
+fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<MessageFault> {
     let mut values = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
     match (values.next(), uri.authority(), version) {
         // RFC 9113, section 8.3.1: `:authority` stands for it. HTTP/1.0 did not have it.
         (None, Some(_), Version::HTTP_2) | (None, _, Version::HTTP_10 | Version::HTTP_09) => None,
-        (None, ..) => Some(Fault::Host),
-        (Some(_), ..) if values.next().is_some() => Some(Fault::Host),
-        (Some(host), ..) if !is_host(host) => Some(Fault::Host),
+        (None, ..) => Some(MessageFault::Host),
+        (Some(_), ..) if values.next().is_some() => Some(MessageFault::Host),
+        (Some(host), ..) if !is_host(host) => Some(MessageFault::Host),
         (Some(host), Some(authority), _) => {
             let default: &[u8] = if uri.scheme() == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
             let [host, authority] =
                 [host, authority.as_str().as_bytes()].map(|host| host.strip_suffix(default).unwrap_or(host));
-            (!host.eq_ignore_ascii_case(authority)).then_some(Fault::OtherHost)
+            (!host.eq_ignore_ascii_case(authority)).then_some(MessageFault::OtherHost)
         }
         (Some(_), None, _) => None,
     }

@@ -40,8 +40,8 @@ const fn is_odd(byte: u8) -> bool {
 
 /// What is known of the request line that is being read.
 #[derive(Debug, Default)]
-pub(super) struct Target {
-    part: Part,
+pub(super) struct RequestLine {
+    part: LinePart,
     /// Where bytes to encode stand in what was read last.
     odd: Vec<usize>,
     /// Encoded bytes that found no room.
@@ -53,7 +53,7 @@ pub(super) struct Target {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Part {
+enum LinePart {
     #[default]
     Method,
     Path,
@@ -63,10 +63,10 @@ enum Part {
     Version,
 }
 
-impl Target {
+impl RequestLine {
     /// Goes through a piece of a request line that stands at `at` in what was read.
     pub(super) fn follow(&mut self, at: usize, piece: &[u8]) {
-        let is_plain = self.part == Part::Method
+        let is_plain = self.part == LinePart::Method
             && memchr3(b'"', b'<', b'>', piece).is_none()
             && memchr(b'`', piece).is_none()
             && piece.is_ascii();
@@ -77,26 +77,26 @@ impl Target {
         }
         // A character of a path may be cut in two where the piece begins or ends; that alone is not
         // wrong.
-        let is_rest = |byte: &&u8| self.part == Part::Path && (0x80..0xC0).contains(*byte);
+        let is_rest = |byte: &&u8| self.part == LinePart::Path && (0x80..0xC0).contains(*byte);
         let begin = piece.iter().take(3).take_while(is_rest).count();
         let end = memchr(b'?', piece).unwrap_or(piece.len());
         let is_text = std::str::from_utf8(&piece[begin..end])
             .map_or_else(|error| error.error_len().is_none() && end == piece.len(), |_| true);
         for (offset, byte) in piece.iter().enumerate().skip(begin) {
             self.part = match (self.part, byte) {
-                (Part::Method, b' ') => Part::Path,
-                (Part::Path, b'?') => {
-                    self.part = Part::Query;
+                (LinePart::Method, b' ') => LinePart::Path,
+                (LinePart::Path, b'?') => {
+                    self.part = LinePart::Query;
                     continue;
                 }
-                (Part::Path | Part::Query, b'#') => Part::Fragment,
-                (Part::Path | Part::Query | Part::Fragment, b' ') => Part::Version,
+                (LinePart::Path | LinePart::Query, b'#') => LinePart::Fragment,
+                (LinePart::Path | LinePart::Query | LinePart::Fragment, b' ') => LinePart::Version,
                 (part, _) => part,
             };
             let is_odd = match self.part {
-                Part::Method | Part::Fragment | Part::Version => false,
-                Part::Path => matches!(byte, b'<' | b'>' | b'`') || (!is_text && !byte.is_ascii()),
-                Part::Query => {
+                LinePart::Method | LinePart::Fragment | LinePart::Version => false,
+                LinePart::Path => matches!(byte, b'<' | b'>' | b'`') || (!is_text && !byte.is_ascii()),
+                LinePart::Query => {
                     self.query.push(*byte);
                     let is_odd = is_odd(*byte);
                     self.is_respelled |= is_odd;
@@ -111,7 +111,7 @@ impl Target {
 
     /// The line has come to its end. Returns its query if some of that is encoded.
     pub(super) fn end(&mut self) -> Option<RawQuery> {
-        self.part = Part::Method;
+        self.part = LinePart::Method;
         let query = take(&mut self.query);
         take(&mut self.is_respelled).then(|| RawQuery(query.into()))
     }

@@ -8,7 +8,7 @@ use super::*;
 
 /// Follows the bytes in pieces of every length; returns how many heads came before the fault, which
 /// is the same for all.
-fn followed(bytes: &[u8]) -> (u32, Option<Fault>) {
+fn followed(bytes: &[u8]) -> (u32, Option<MessageFault>) {
     let whole = in_pieces(bytes, bytes.len());
     for length in 1..bytes.len() {
         assert_eq!(
@@ -21,7 +21,7 @@ fn followed(bytes: &[u8]) -> (u32, Option<Fault>) {
     whole
 }
 
-fn in_pieces(bytes: &[u8], length: usize) -> (u32, Option<Fault>) {
+fn in_pieces(bytes: &[u8], length: usize) -> (u32, Option<MessageFault>) {
     let mut framing = Framing::default();
     for piece in bytes.chunks(length) {
         if framing.follow(piece) != Ok(piece.len()) {
@@ -62,30 +62,30 @@ fn messages_follow_one_another() {
 fn what_can_be_read_in_two_ways_is_a_fault() {
     let pad = " ".repeat(100);
     for (fields, fault) in [
-        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Fault::BothLengths),
-        ("transfer-encoding: chunked\r\ncontent-length: 5\r\n", Fault::BothLengths),
-        ("Content-Length: 5\r\nContent-Length: 5\r\n", Fault::ContentLength),
-        ("Content-Length: 5, 5\r\n", Fault::ContentLength),
-        ("Content-Length: +5\r\n", Fault::ContentLength),
-        ("Content-Length:\r\n", Fault::ContentLength),
-        ("Content-Length: 0x5\r\n", Fault::ContentLength),
-        ("Content-Length: 18446744073709551616\r\n", Fault::ContentLength),
-        (&format!("Content-Length: {pad}5\r\n"), Fault::ContentLength),
-        ("Transfer-Encoding: chunked, chunked\r\n", Fault::TransferEncoding),
-        ("Transfer-Encoding: gzip, chunked\r\n", Fault::TransferEncoding),
-        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", Fault::TransferEncoding),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Fault::TransferEncoding),
-        ("Transfer-Encoding: \u{b}chunked\r\n", Fault::TransferEncoding),
-        ("X: y\n", Fault::LineEnd),
-        ("X: y\nContent-Length: 5\r\n", Fault::LineEnd),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", MessageFault::BothLengths),
+        ("transfer-encoding: chunked\r\ncontent-length: 5\r\n", MessageFault::BothLengths),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", MessageFault::ContentLength),
+        ("Content-Length: 5, 5\r\n", MessageFault::ContentLength),
+        ("Content-Length: +5\r\n", MessageFault::ContentLength),
+        ("Content-Length:\r\n", MessageFault::ContentLength),
+        ("Content-Length: 0x5\r\n", MessageFault::ContentLength),
+        ("Content-Length: 18446744073709551616\r\n", MessageFault::ContentLength),
+        (&format!("Content-Length: {pad}5\r\n"), MessageFault::ContentLength),
+        ("Transfer-Encoding: chunked, chunked\r\n", MessageFault::TransferEncoding),
+        ("Transfer-Encoding: gzip, chunked\r\n", MessageFault::TransferEncoding),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", MessageFault::TransferEncoding),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", MessageFault::TransferEncoding),
+        ("Transfer-Encoding: \u{b}chunked\r\n", MessageFault::TransferEncoding),
+        ("X: y\n", MessageFault::LineEnd),
+        ("X: y\nContent-Length: 5\r\n", MessageFault::LineEnd),
     ] {
         let (heads, found) = followed(&with(fields, "GET / HTTP/1.1\r\n\r\n"));
         assert_eq!((heads, found), (0, Some(fault)), "{fields}");
     }
-    assert_eq!(followed(b"GET / HTTP/1.1\nHost: a\r\n\r\n"), (0, Some(Fault::LineEnd)));
+    assert_eq!(followed(b"GET / HTTP/1.1\nHost: a\r\n\r\n"), (0, Some(MessageFault::LineEnd)));
     assert_eq!(
         followed(&with("", "GET / HTTP/1.1\n\n")),
-        (1, Some(Fault::LineEnd)),
+        (1, Some(MessageFault::LineEnd)),
         "the first head is none of its"
     );
 }
@@ -110,7 +110,7 @@ fn a_body_that_is_not_chunked_as_it_should_be_ends_the_connection() {
     ] {
         let (heads, found) = followed(&with("Transfer-Encoding: chunked\r\n", body));
         assert_eq!(heads, 1, "{body:?}");
-        assert!(matches!(found, Some(Fault::Chunk | Fault::LineEnd)), "{body:?}: {found:?}");
+        assert!(matches!(found, Some(MessageFault::Chunk | MessageFault::LineEnd)), "{body:?}: {found:?}");
     }
 }
 
@@ -121,18 +121,18 @@ fn names_that_become_those_of_lengths_are_refused() {
             names.iter().fold(Request::builder().header(HOST, "a"), |head, name| head.header(*name, "5"));
         fault(&request.body(()).unwrap())
     };
-    assert_eq!(told(&["content_length"]), Some(Fault::Disguised));
-    assert_eq!(told(&["Transfer_Encoding"]), Some(Fault::Disguised));
+    assert_eq!(told(&["content_length"]), Some(MessageFault::Disguised));
+    assert_eq!(told(&["Transfer_Encoding"]), Some(MessageFault::Disguised));
     assert_eq!(told(&["x_y", "content-length"]), None);
-    assert_eq!(told(&["content-length", "content-length"]), Some(Fault::ContentLength), "HTTP/2");
+    assert_eq!(told(&["content-length", "content-length"]), Some(MessageFault::ContentLength), "HTTP/2");
 }
 
 #[test]
 fn a_head_that_was_not_seen_is_refused() {
-    assert_eq!(Framing::default().next_head(), Err(Fault::LineEnd));
+    assert_eq!(Framing::default().next_head(), Err(MessageFault::LineEnd));
 }
 
-fn told(uri: &str, version: Version, hosts: &[&str]) -> Option<Fault> {
+fn told(uri: &str, version: Version, hosts: &[&str]) -> Option<MessageFault> {
     let mut request = Request::builder().uri(uri).version(version);
     for host in hosts {
         request = request.header(HOST, *host);
@@ -149,21 +149,21 @@ fn a_request_names_one_host() {
     for host in
         ["a b", "a,b", "a/b", "a@b", "a:b", ":80", "a:123456", "[::1", "::1", "a?", "a#", "a\\b", "[a]x"]
     {
-        assert_eq!(http1("/", &[host]), Some(Fault::Host), "{host}");
+        assert_eq!(http1("/", &[host]), Some(MessageFault::Host), "{host}");
     }
-    assert_eq!(http1("/", &[]), Some(Fault::Host));
-    assert_eq!(http1("/", &["a", "a"]), Some(Fault::Host));
+    assert_eq!(http1("/", &[]), Some(MessageFault::Host));
+    assert_eq!(http1("/", &["a", "a"]), Some(MessageFault::Host));
     assert_eq!(told("/", Version::HTTP_10, &[]), None);
-    assert_eq!(told("/", Version::HTTP_10, &["a", "b"]), Some(Fault::Host));
+    assert_eq!(told("/", Version::HTTP_10, &["a", "b"]), Some(MessageFault::Host));
     assert_eq!(http1("http://a/x", &["A:80"]), None);
     assert_eq!(http1("https://a:443/x", &["a"]), None);
-    assert_eq!(http1("https://a:80/x", &["a"]), Some(Fault::OtherHost));
-    assert_eq!(http1("http://a/x", &["b"]), Some(Fault::OtherHost));
-    assert_eq!(http1("http://u@a/x", &["a"]), Some(Fault::Target));
-    assert_eq!(http1("ftp://a/x", &["a"]), Some(Fault::Target));
-    assert_eq!(http1("a:80", &["a"]), Some(Fault::Target));
-    assert_eq!(http1("*", &["a"]), Some(Fault::Target));
+    assert_eq!(http1("https://a:80/x", &["a"]), Some(MessageFault::OtherHost));
+    assert_eq!(http1("http://a/x", &["b"]), Some(MessageFault::OtherHost));
+    assert_eq!(http1("http://u@a/x", &["a"]), Some(MessageFault::Target));
+    assert_eq!(http1("ftp://a/x", &["a"]), Some(MessageFault::Target));
+    assert_eq!(http1("a:80", &["a"]), Some(MessageFault::Target));
+    assert_eq!(http1("*", &["a"]), Some(MessageFault::Target));
     assert_eq!(told("http://a/x", Version::HTTP_2, &[]), None);
-    assert_eq!(told("http://a/x", Version::HTTP_2, &["b"]), Some(Fault::OtherHost));
-    assert_eq!(told("/x", Version::HTTP_2, &[]), Some(Fault::Host));
+    assert_eq!(told("http://a/x", Version::HTTP_2, &["b"]), Some(MessageFault::OtherHost));
+    assert_eq!(told("/x", Version::HTTP_2, &[]), Some(MessageFault::Host));
 }

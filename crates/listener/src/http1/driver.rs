@@ -16,11 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::responder::Answering;
-use crate::again::Again;
+use super::responder::AnswerInProgress;
 use crate::app::Takeover;
 use crate::limits::Limits;
-use crate::stream::{Seen, Watched};
+use crate::repoll::Repoll;
+use crate::stream::{StreamTraffic, Watched};
 
 /// What the driver waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,25 +47,26 @@ pub(super) enum End {
 /// Once `leaving` is true, it closes as soon as no request is in progress.
 pub(super) async fn drive<S>(
     connection: &mut http1::Connection<TokioIo<Watched>, S>,
-    seen: &Seen,
+    traffic: &StreamTraffic,
     limits: &Limits,
     mut leaving: watch::Receiver<bool>,
 ) -> End
 where
-    S: Service<Request<Incoming>, Response = Response<Answering>, Error = Infallible, Future: Unpin> + Unpin,
+    S: Service<Request<Incoming>, Response = Response<AnswerInProgress>, Error = Infallible, Future: Unpin>
+        + Unpin,
 {
     let due = Instant::now() + limits.keep_alive;
     let timer = pin!(sleep_until(due));
     let leave = pin!(async move { _ = leaving.wait_for(|leaving| *leaving).await });
     let deadline = Deadline { limits, waits_for: WaitsFor::Idle, due, timer };
-    let mut driver = Driver { connection, seen, again: Again::new(), leave: Some(leave), deadline };
+    let mut driver = Driver { connection, traffic, repoll: Repoll::new(), leave: Some(leave), deadline };
     poll_fn(|cx| driver.poll(cx)).await
 }
 
 struct Driver<'a, S: HttpService<Incoming>, L> {
     connection: &'a mut http1::Connection<TokioIo<Watched>, S>,
-    seen: &'a Seen,
-    again: Again,
+    traffic: &'a StreamTraffic,
+    repoll: Repoll,
     /// Resolves when the listener leaves; `None` once it has.
     leave: Option<Pin<&'a mut L>>,
     deadline: Deadline<'a>,
@@ -73,7 +74,8 @@ struct Driver<'a, S: HttpService<Incoming>, L> {
 
 impl<S, L> Driver<'_, S, L>
 where
-    S: Service<Request<Incoming>, Response = Response<Answering>, Error = Infallible, Future: Unpin> + Unpin,
+    S: Service<Request<Incoming>, Response = Response<AnswerInProgress>, Error = Infallible, Future: Unpin>
+        + Unpin,
     L: Future<Output = ()>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -81,14 +83,14 @@ where
         if let Poll::Ready(closed) = self.poll_connection(cx) {
             return Poll::Ready(End::Closed(closed));
         }
-        let seen = self.seen;
-        if seen.gate.watch(cx) || seen.is_done() {
+        let traffic = self.traffic;
+        if traffic.gate.watch(cx) || traffic.is_done() {
             return Poll::Ready(End::Closed(Ok(())));
         }
         if let Some(takeover) = self.takeover() {
             return Poll::Ready(End::Takeover(takeover));
         }
-        self.deadline.poll(seen, cx).map(End::Timeout)
+        self.deadline.poll(traffic, cx).map(End::Timeout)
     }
 
     /// Shuts hyper down gracefully when the listener leaves.
@@ -102,11 +104,11 @@ where
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.again.poll(cx, |cx| {
+        self.repoll.poll(cx, |cx| {
             let polled = self.connection.poll_without_shutdown(cx);
             // At once: a client that has read the whole answer may be revoked the next moment.
-            if polled.is_pending() && self.seen.is_flushed() {
-                self.seen.gate.flushed();
+            if polled.is_pending() && self.traffic.is_flushed() {
+                self.traffic.gate.flushed();
             }
             polled
         })
@@ -115,7 +117,7 @@ where
     /// Returns what the application wants to do with the socket, if it may have it now.
     fn takeover(&self) -> Option<Takeover> {
         // An earlier answer that has not left yet would be lost with hyper's buffer.
-        if self.seen.blocked.load(Ordering::Relaxed) { None } else { self.seen.takeover.lock().take() }
+        if self.traffic.blocked.load(Ordering::Relaxed) { None } else { self.traffic.takeover.lock().take() }
     }
 }
 
@@ -129,8 +131,8 @@ struct Deadline<'a> {
 
 impl Deadline<'_> {
     /// Ready when the client was too slow, with what it should have done.
-    fn poll(&mut self, seen: &Seen, cx: &mut Context<'_>) -> Poll<WaitsFor> {
-        let restarts = self.observe(seen);
+    fn poll(&mut self, traffic: &StreamTraffic, cx: &mut Context<'_>) -> Poll<WaitsFor> {
+        let restarts = self.observe(traffic);
         let limit = match self.waits_for {
             // The application has limits of its own.
             WaitsFor::Answer => return Poll::Pending,
@@ -155,20 +157,20 @@ impl Deadline<'_> {
     }
 
     /// Notes what has happened since the last call. Returns whether the client's time starts anew.
-    fn observe(&mut self, seen: &Seen) -> bool {
-        let before = mem::replace(&mut self.waits_for, WaitsFor::of(seen));
-        let has_read = seen.written.swap(false, Ordering::Relaxed) && self.waits_for == WaitsFor::Reader;
-        let answered = seen.answered.swap(false, Ordering::Relaxed);
+    fn observe(&mut self, traffic: &StreamTraffic) -> bool {
+        let before = mem::replace(&mut self.waits_for, WaitsFor::of(traffic));
+        let has_read = traffic.written.swap(false, Ordering::Relaxed) && self.waits_for == WaitsFor::Reader;
+        let answered = traffic.answered.swap(false, Ordering::Relaxed);
         self.waits_for != before || has_read || answered
     }
 }
 
 impl WaitsFor {
-    fn of(seen: &Seen) -> Self {
-        if seen.blocked.load(Ordering::Relaxed) {
+    fn of(traffic: &StreamTraffic) -> Self {
+        if traffic.blocked.load(Ordering::Relaxed) {
             return Self::Reader;
         }
-        match (seen.asked.load(Ordering::Relaxed), seen.read.load(Ordering::Relaxed)) {
+        match (traffic.asked.load(Ordering::Relaxed), traffic.read.load(Ordering::Relaxed)) {
             (0, false) => Self::Idle,
             (0, true) => Self::Head,
             _ => Self::Answer,

@@ -21,12 +21,12 @@ use crate::limits::{Limits, Places};
 use crate::occupants::Occupant;
 use crate::peer::Peer;
 use crate::refusal::{self, CLOSE};
-use crate::stream::Seen;
+use crate::stream::StreamTraffic;
 
 /// Answers the requests of one connection.
 pub(super) struct Responder<A> {
     pub(super) app: A,
-    pub(super) seen: Arc<Seen>,
+    pub(super) traffic: Arc<StreamTraffic>,
     pub(super) peer: Peer,
     pub(super) places: Arc<Places>,
     pub(super) address: SocketAddr,
@@ -39,15 +39,15 @@ impl<A: App> Responder<A> {
     pub(super) fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Answering>, Infallible>> + use<A> {
-        let Self { app, seen, peer, places, address, limits } = self;
+    ) -> impl Future<Output = Result<Response<AnswerInProgress>, Infallible>> + use<A> {
+        let Self { app, traffic, peer, places, address, limits } = self;
         let (app, places, address, limits) = (app.clone(), places.clone(), *address, *limits);
-        let (unanswered, peer) = (Unanswered::new(seen.clone()), peer.of_request(request.headers()));
+        let (unanswered, peer) = (Unanswered::new(traffic.clone()), peer.of_request(request.headers()));
         let mut request = request.map(ClientBody::http1);
         async move {
-            let seen = &*unanswered.0;
-            let framing = seen.framing.lock().as_mut().map_or(Ok(None), Framing::next_head);
-            let call = seen.occupant.as_deref().map(Occupant::call);
+            let traffic = &*unanswered.0;
+            let framing = traffic.framing.lock().as_mut().map_or(Ok(None), Framing::next_head);
+            let call = traffic.occupant.as_deref().map(Occupant::call);
             let mut response = match refusal::of_head(&mut request, &limits, framing) {
                 Some(mut response) => {
                     refusal::note(&places, address, response.status(), "see the answer");
@@ -57,22 +57,22 @@ impl<A: App> Responder<A> {
                 None => match app.call(request, peer).await {
                     Answer::Response(response) => response,
                     Answer::Takeover(takeover) => {
-                        *seen.takeover.lock() = Some(takeover);
+                        *traffic.takeover.lock() = Some(takeover);
                         pending().await
                     }
                 },
             };
-            note_answered(seen, &mut response);
+            note_answered(traffic, &mut response);
             drop(call);
-            seen.answered.store(true, Ordering::Relaxed);
-            Ok(response.map(|body| Answering { body, _unanswered: unanswered }))
+            traffic.answered.store(true, Ordering::Relaxed);
+            Ok(response.map(|body| AnswerInProgress { body, _unanswered: unanswered }))
         }
     }
 }
 
 /// Notes that hyper gets this answer, before it has got it.
-fn note_answered(seen: &Seen, response: &mut Response<Body>) {
-    let (is_in_head, is_in_body) = match &*seen.framing.lock() {
+fn note_answered(traffic: &StreamTraffic, response: &mut Response<Body>) {
+    let (is_in_head, is_in_body) = match &*traffic.framing.lock() {
         // A body that has begun may be that of the next request already.
         Some(framing) => (framing.is_in_head(), framing.is_in_body() && !framing.has_heads()),
         None => (false, false),
@@ -84,17 +84,17 @@ fn note_answered(seen: &Seen, response: &mut Response<Body>) {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
     // A part of the next request may have come together with this one.
-    seen.read.store(is_in_head, Ordering::Relaxed);
-    seen.writing.store(true, Ordering::Relaxed);
+    traffic.read.store(is_in_head, Ordering::Relaxed);
+    traffic.writing.store(true, Ordering::Relaxed);
 }
 
 /// Counts a request until its answer has been handed to hyper whole.
-struct Unanswered(Arc<Seen>);
+struct Unanswered(Arc<StreamTraffic>);
 
 impl Unanswered {
-    fn new(seen: Arc<Seen>) -> Self {
-        seen.asked.fetch_add(1, Ordering::Relaxed);
-        Self(seen)
+    fn new(traffic: Arc<StreamTraffic>) -> Self {
+        traffic.asked.fetch_add(1, Ordering::Relaxed);
+        Self(traffic)
     }
 }
 
@@ -105,12 +105,12 @@ impl Drop for Unanswered {
 }
 
 /// The body of an answer; hyper drops it once it has taken all of it.
-pub(super) struct Answering {
+pub(super) struct AnswerInProgress {
     body: Body,
     _unanswered: Unanswered,
 }
 
-impl hyper::body::Body for Answering {
+impl hyper::body::Body for AnswerInProgress {
     type Data = Bytes;
     type Error = BoxError;
 

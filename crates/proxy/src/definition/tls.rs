@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use document::{MAX_KEYS, read_file};
-use pem::{CertificateError, KeyError};
+use pem::{CertificateError, PrivateKeyError};
 
 use super::TlsFiles;
 use super::members::MemberReader;
@@ -64,10 +64,10 @@ fn no_certificate(error: CertificateError) -> String {
     }
 }
 
-fn no_key(error: KeyError) -> String {
+fn no_key(error: PrivateKeyError) -> String {
     match error {
-        KeyError::None => "must have a private key as PEM".to_owned(),
-        KeyError::Pem(error) => format!("must be PEM: {error}"),
-        KeyError::Locked { line } => format!("must not be encrypted (line {line})"),
+        PrivateKeyError::None => "must have a private key as PEM".to_owned(),
+        PrivateKeyError::Pem(error) => format!("must be PEM: {error}"),
+        PrivateKeyError::Locked { line } => format!("must not be encrypted (line {line})"),
     }
 }

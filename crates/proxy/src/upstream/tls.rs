@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use document::Watched;
+use document::WatchedFiles;
 use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -64,7 +64,7 @@ pub(super) struct ClientTls {
     files: TlsFiles,
     http2: bool,
     config: ArcSwap<ClientConfig>,
-    watched: Mutex<Watched>,
+    watched: Mutex<WatchedFiles>,
 }
 
 impl ClientTls {
@@ -73,7 +73,7 @@ impl ClientTls {
     pub(super) fn load(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Self, TlsFault> {
         let paths = files.ca.iter().chain(files.client.iter().flat_map(|(chain, key)| [chain, key]));
         // Before they are read: a change meanwhile is seen by `refresh`.
-        let watched = Mutex::new(Watched::new(paths.cloned()));
+        let watched = Mutex::new(WatchedFiles::new(paths.cloned()));
         let config = ArcSwap::new(client_config(files, http2, system)?);
         Ok(Self { files: files.clone(), http2, config, watched })
     }

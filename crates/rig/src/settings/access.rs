@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
-use document::Watched;
+use document::WatchedFiles;
 use session::{Expiry, NodeName};
 use subscription::Extractors;
 
@@ -115,7 +115,7 @@ pub(super) fn read_check(reader: &mut Reader, name: &str, within: Duration) -> C
 /// is read.
 pub(super) fn file_of(reader: &mut Reader, name: &str) -> Option<NamedFile> {
     let path = reader.text(name).filter(|text| !is_json(text)).map(PathBuf::from)?;
-    Some((path.clone(), Watched::new([path])))
+    Some((path.clone(), WatchedFiles::new([path])))
 }
 
 /// The extractors, from the setting itself or from the file it names.

@@ -10,12 +10,12 @@ use super::{Field, TypeExtractors, Types};
 
 /// Every mistake of a document of extractors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; "))]
-pub struct ExtractorsError(Vec<Mistake>);
+#[error("{}", .0.iter().map(ExtractorMistake::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ExtractorsError(Vec<ExtractorMistake>);
 
 impl ExtractorsError {
     /// The mistakes, by event type; at least one.
-    pub fn mistakes(&self) -> &[Mistake] {
+    pub fn mistakes(&self) -> &[ExtractorMistake] {
         &self.0
     }
 }
@@ -23,7 +23,7 @@ impl ExtractorsError {
 /// One mistake. `path` is the JSON Pointer of its place in the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "path and name mean the same in all")]
-pub enum Mistake {
+pub enum ExtractorMistake {
     /// Not JSON at all; where, is in the text.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -57,11 +57,13 @@ pub enum Mistake {
 pub(super) fn read(text: &str) -> Result<Types, ExtractorsError> {
     let document = document::from_str(text).map_err(|error| {
         ExtractorsError(vec![match error {
-            JsonError::Duplicate { pointer, line, column } => Mistake::Twice { path: pointer, line, column },
-            JsonError::Syntax(error) => Mistake::NotJson(error.to_string()),
+            JsonError::Duplicate { pointer, line, column } => {
+                ExtractorMistake::Twice { path: pointer, line, column }
+            }
+            JsonError::Syntax(error) => ExtractorMistake::NotJson(error.to_string()),
         }])
     })?;
-    let mut reader = Reader::default();
+    let mut reader = ExtractorsReader::default();
     let mut types = BTreeMap::new();
     for (event_type, fields) in reader.named("", &document) {
         let of_type = reader.of_type(&child("", event_type), fields);
@@ -79,11 +81,11 @@ struct Draft<'v> {
 }
 
 #[derive(Default)]
-struct Reader {
-    mistakes: Vec<Mistake>,
+struct ExtractorsReader {
+    mistakes: Vec<ExtractorMistake>,
 }
 
-impl Reader {
+impl ExtractorsReader {
     fn of_type(&mut self, path: &str, fields: &Value) -> TypeExtractors {
         let mut drafts: Vec<Draft<'_>> = Vec::new();
         for (name, field) in self.named(path, fields) {
@@ -92,7 +94,7 @@ impl Reader {
         // Stable: of two with the same index, the one that comes later in the document is reported.
         drafts.sort_by_key(|draft| draft.index);
         for pair in drafts.windows(2).filter(|pair| pair[0].index == pair[1].index) {
-            self.mistakes.push(Mistake::SameIndex {
+            self.mistakes.push(ExtractorMistake::SameIndex {
                 path: format!("{}/stable_field_index", child(path, pair[1].name)),
                 index: pair[1].index,
                 other: child(path, pair[0].name),
@@ -109,7 +111,7 @@ impl Reader {
         self.only(path, members, &["stable_field_index", "event", "jwt"], "stable_field_index, event, jwt");
         let index = members.get("stable_field_index").and_then(Value::as_u64);
         if index.is_none() {
-            self.mistakes.push(Mistake::NotAnIndex { path: format!("{path}/stable_field_index") });
+            self.mistakes.push(ExtractorMistake::NotAnIndex { path: format!("{path}/stable_field_index") });
         }
         let event = self.pointer(&format!("{path}/event"), members.get("event"));
         let jwt = members.get("jwt").and_then(|jwt| self.pointer(&format!("{path}/jwt"), Some(jwt)));
@@ -128,31 +130,34 @@ impl Reader {
         let path = format!("{path}/json_pointer");
         let Some(text) = members.and_then(|members| members.get("json_pointer")).and_then(Value::as_str)
         else {
-            self.mistakes.push(Mistake::NotAPointer { path });
+            self.mistakes.push(ExtractorMistake::NotAPointer { path });
             return None;
         };
-        Pointer::parse(text).map_err(|error| self.mistakes.push(Mistake::BadPointer { path, error })).ok()
+        Pointer::parse(text)
+            .map_err(|error| self.mistakes.push(ExtractorMistake::BadPointer { path, error }))
+            .ok()
     }
 
     /// The members of an object whose names the operator chooses; none of them may be empty.
     fn named<'v>(&mut self, path: &str, value: &'v Value) -> Vec<(&'v String, &'v Value)> {
         let members: Vec<_> = self.object(path, value).into_iter().flatten().collect();
         if members.iter().any(|(name, _)| name.is_empty()) {
-            self.mistakes.push(Mistake::NoName { path: child(path, "") });
+            self.mistakes.push(ExtractorMistake::NoName { path: child(path, "") });
         }
         members
     }
 
     fn object<'v>(&mut self, path: &str, value: &'v Value) -> Option<&'v Map<String, Value>> {
         if !value.is_object() {
-            self.mistakes.push(Mistake::NotAnObject { path: path.to_owned() });
+            self.mistakes.push(ExtractorMistake::NotAnObject { path: path.to_owned() });
         }
         value.as_object()
     }
 
     fn only(&mut self, path: &str, members: &Map<String, Value>, known: &[&str], allowed: &'static str) {
         let unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
-        self.mistakes.extend(unknown.map(|name| Mistake::Unknown { path: child(path, name), allowed }));
+        self.mistakes
+            .extend(unknown.map(|name| ExtractorMistake::Unknown { path: child(path, name), allowed }));
     }
 }
 
@@ -161,7 +166,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<String> {
-        read(text).err().unwrap().mistakes().iter().map(Mistake::to_string).collect()
+        read(text).err().unwrap().mistakes().iter().map(ExtractorMistake::to_string).collect()
     }
 
     #[test]

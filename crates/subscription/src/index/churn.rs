@@ -19,7 +19,7 @@ fn extractors() -> Extractors {
 
 /// What happens to the subscriber with this number.
 #[derive(Clone, Debug)]
-enum Step {
+enum ChurnStep {
     Set(usize, Value),
     Leave(usize),
     Event(&'static str, Value),
@@ -50,12 +50,12 @@ fn list() -> impl Strategy<Value = Value> {
     prop::collection::vec(one, 0..4).prop_map(Value::from)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ChurnStep> {
     let data = prop_oneof![6 => fields(0..4), 1 => Just(json!("text")), 1 => Just(json!({"name": null}))];
     prop_oneof![
-        3 => (0..SUBSCRIBERS, list()).prop_map(|(who, list)| Step::Set(who, list)),
-        1 => (0..SUBSCRIBERS).prop_map(Step::Leave),
-        3 => (prop_oneof![Just("a"), Just("b"), Just("c")], data).prop_map(|(name, data)| Step::Event(name, data)),
+        3 => (0..SUBSCRIBERS, list()).prop_map(|(who, list)| ChurnStep::Set(who, list)),
+        1 => (0..SUBSCRIBERS).prop_map(ChurnStep::Leave),
+        3 => (prop_oneof![Just("a"), Just("b"), Just("c")], data).prop_map(|(name, data)| ChurnStep::Event(name, data)),
     ]
 }
 
@@ -88,7 +88,7 @@ proptest! {
         let mut lists = vec![json!([]); SUBSCRIBERS];
         for step in steps {
             match step {
-                Step::Set(who, list) => {
+                ChurnStep::Set(who, list) => {
                     let parsed = Subscription::parse_list(&list, index.extractors()).unwrap();
                     match &mut interests[who] {
                         Some(interest) => interest.replace(&parsed),
@@ -96,11 +96,11 @@ proptest! {
                     }
                     lists[who] = list;
                 }
-                Step::Leave(who) => {
+                ChurnStep::Leave(who) => {
                     interests[who] = None;
                     lists[who] = json!([]);
                 }
-                Step::Event(event_type, data) => {
+                ChurnStep::Event(event_type, data) => {
                     let json = json!({"specversion": "0.2", "type": event_type, "id": "1", "data": data});
                     let mut found = index.matches(&Event::from_json(json.to_string().into()).unwrap());
                     found.sort_unstable();

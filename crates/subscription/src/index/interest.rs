@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Index;
-use super::of_type::{Owner, Place, TypeIndex};
+use super::of_type::{FilingPlace, Owner, TypeIndex};
 use super::wanted::{self, Wanted};
 use crate::subscription::Subscription;
 
@@ -17,7 +17,7 @@ pub struct Interest<S> {
     /// How many there are, as they were given.
     subscriptions: usize,
     /// Those of one type stand together.
-    places: Box<[(Arc<TypeIndex<S>>, Place)]>,
+    places: Box<[(Arc<TypeIndex<S>>, FilingPlace)]>,
 }
 
 impl<S: Clone> Index<S> {
@@ -54,7 +54,12 @@ impl<S: Clone> Interest<S> {
         self.places = places.into();
     }
 
-    fn exchange(&self, event_type: &str, wanted: &Wanted, places: &mut Vec<(Arc<TypeIndex<S>>, Place)>) {
+    fn exchange(
+        &self,
+        event_type: &str,
+        wanted: &Wanted,
+        places: &mut Vec<(Arc<TypeIndex<S>>, FilingPlace)>,
+    ) {
         let exchanged = loop {
             let of_type = self.index.of_type(event_type);
             let old =
@@ -77,7 +82,7 @@ impl<S: Clone> Interest<S> {
 
 impl<S> Interest<S> {
     /// Takes out places that are all of one type.
-    fn remove(&self, of_type: &[(Arc<TypeIndex<S>>, Place)]) {
+    fn remove(&self, of_type: &[(Arc<TypeIndex<S>>, FilingPlace)]) {
         let Some((index, _)) = of_type.first() else { return };
         let exchanged = index.remove(self.owner, of_type.iter().map(|(_, place)| place));
         drop(exchanged.gone);
@@ -101,6 +106,9 @@ impl<S> Drop for Interest<S> {
     }
 }
 
-fn same_type<S>((left, _): &(Arc<TypeIndex<S>>, Place), (right, _): &(Arc<TypeIndex<S>>, Place)) -> bool {
+fn same_type<S>(
+    (left, _): &(Arc<TypeIndex<S>>, FilingPlace),
+    (right, _): &(Arc<TypeIndex<S>>, FilingPlace),
+) -> bool {
     Arc::ptr_eq(left, right)
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use json::Key;
+use json::ValueKey;
 use parking_lot::RwLock;
 
 use super::shrink;
@@ -26,18 +26,18 @@ struct Filed<S> {
     /// Those that want values: for each field, by its position, the values waited for in it; as far
     /// as somebody has waited for one. The keys are shared with the places, so that a value is kept
     /// once.
-    by_value: Vec<HashMap<Arc<Key>, Bucket<S>>>,
+    by_value: Vec<HashMap<Arc<ValueKey>, Bucket<S>>>,
 }
 
 /// Those filed under one value. Most values are somebody's own, and cost no map.
 #[expect(clippy::box_collection, reason = "a map in here would make each of the many buckets of one larger")]
 enum Bucket<S> {
-    One(EntryId, Entry<S>),
-    Many(Box<HashMap<EntryId, Entry<S>>>),
+    One(FilingId, Filing<S>),
+    Many(Box<HashMap<FilingId, Filing<S>>>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct EntryId {
+struct FilingId {
     owner: Owner,
     /// Distinguishes the conjunctions of one owner; [`ONLY`] if there is one only.
     slot: u32,
@@ -47,23 +47,23 @@ struct EntryId {
 const ONLY: u32 = u32::MAX;
 
 /// A conjunction, filed under one of its values.
-struct Entry<S> {
+struct Filing<S> {
     subscriber: S,
     /// What else must match.
-    rest: Box<[(FieldAt, Key)]>,
+    rest: Box<[(FieldAt, ValueKey)]>,
 }
 
 /// Where something is filed, so that it can be taken out again.
-pub(super) enum Place {
+pub(super) enum FilingPlace {
     Everything,
-    Value { key: Arc<Key>, field: FieldAt, slot: u32 },
+    Value { key: Arc<ValueKey>, field: FieldAt, slot: u32 },
 }
 
 /// What an exchange did.
 pub(super) struct Exchanged<S> {
     /// Where the new subscriptions are filed.
-    pub(super) places: Vec<Place>,
-    /// Subscribers as the old entries held them, for the caller to drop outside the lock.
+    pub(super) places: Vec<FilingPlace>,
+    /// Subscribers as the old filings held them, for the caller to drop outside the lock.
     pub(super) gone: Vec<S>,
     /// No connection is left; the index must forget this type.
     pub(super) retired: bool,
@@ -79,8 +79,12 @@ impl<S> TypeIndex<S> {
         &self.name
     }
 
-    /// Takes the old entries of an owner out.
-    pub(super) fn remove<'p>(&self, owner: Owner, old: impl Iterator<Item = &'p Place>) -> Exchanged<S> {
+    /// Takes the old filings of an owner out.
+    pub(super) fn remove<'p>(
+        &self,
+        owner: Owner,
+        old: impl Iterator<Item = &'p FilingPlace>,
+    ) -> Exchanged<S> {
         let mut filed = self.filed.write();
         let gone = old.filter_map(|place| filed.take(owner, place)).collect();
         filed.retired = filed.is_empty();
@@ -89,13 +93,13 @@ impl<S> TypeIndex<S> {
 }
 
 impl<S: Clone> TypeIndex<S> {
-    /// Puts what is wanted in place of the old entries of the same owner, with no moment between
-    /// the two (d21). `None` where this type has retired: there are no old entries then.
+    /// Puts what is wanted in place of the old filings of the same owner, with no moment between
+    /// the two (d21). `None` where this type has retired: there are no old filings then.
     pub(super) fn exchange<'p>(
         &self,
         owner: Owner,
         subscriber: &S,
-        old: impl Iterator<Item = &'p Place>,
+        old: impl Iterator<Item = &'p FilingPlace>,
         wanted: &Wanted,
     ) -> Option<Exchanged<S>> {
         let mut filed = self.filed.write();
@@ -106,12 +110,12 @@ impl<S: Clone> TypeIndex<S> {
         let places = match wanted {
             Wanted::Everything => {
                 filed.everything.insert(owner, subscriber.clone());
-                vec![Place::Everything]
+                vec![FilingPlace::Everything]
             }
             Wanted::OneOf(clauses) => {
                 let only = clauses.len() == 1;
                 let file = |(at, clause): (u32, &Conjunction)| {
-                    let id = EntryId { owner, slot: if only { ONLY } else { at } };
+                    let id = FilingId { owner, slot: if only { ONLY } else { at } };
                     filed.file(id, subscriber.clone(), clause.clone())
                 };
                 (0..).zip(clauses).map(file).collect()
@@ -129,16 +133,16 @@ impl<S: Clone> TypeIndex<S> {
     }
 
     /// The subscribers of an event with these values, each once. A null or absent value is `None`.
-    pub(super) fn matching(&self, values: &[Option<Key>]) -> Vec<S> {
+    pub(super) fn matching(&self, values: &[Option<ValueKey>]) -> Vec<S> {
         let filed = self.filed.read();
         let mut found: Vec<S> = filed.everything.values().cloned().collect();
         let mut seen = HashSet::new();
         for (buckets, value) in filed.by_value.iter().zip(values) {
             let bucket = value.as_ref().and_then(|value| buckets.get(value));
             bucket.into_iter().for_each(|bucket| {
-                bucket.each(|id, entry| {
-                    if entry.matches(values) && (id.slot == ONLY || seen.insert(id.owner)) {
-                        found.push(entry.subscriber.clone());
+                bucket.each(|id, filing| {
+                    if filing.matches(values) && (id.slot == ONLY || seen.insert(id.owner)) {
+                        found.push(filing.subscriber.clone());
                     }
                 });
             });
@@ -154,40 +158,41 @@ impl<S> Filed<S> {
 
     /// Files a conjunction under the value that the fewest others want, so that the fewest events
     /// come upon it.
-    fn file(&mut self, id: EntryId, subscriber: S, mut clause: Conjunction) -> Place {
+    fn file(&mut self, id: FilingId, subscriber: S, mut clause: Conjunction) -> FilingPlace {
         let fields = clause.iter().map(|(field, _)| *field as usize + 1).max().unwrap_or(0);
         if fields > self.by_value.len() {
             self.by_value.resize_with(fields, HashMap::new);
         }
-        let crowd =
-            |(field, key): &(FieldAt, Key)| self.by_value[*field as usize].get(key).map_or(0, Bucket::len);
+        let crowd = |(field, key): &(FieldAt, ValueKey)| {
+            self.by_value[*field as usize].get(key).map_or(0, Bucket::len)
+        };
         let best = (0..clause.len()).min_by_key(|at| crowd(&clause[*at]));
         let (field, key) = clause.swap_remove(best.expect("a conjunction is never empty"));
-        let entry = Entry { subscriber, rest: clause.into() };
+        let filing = Filing { subscriber, rest: clause.into() };
         let buckets = &mut self.by_value[field as usize];
         let key = match buckets.remove_entry(&key) {
             Some((key, bucket)) => {
-                buckets.insert(key.clone(), bucket.with(id, entry));
+                buckets.insert(key.clone(), bucket.with(id, filing));
                 key
             }
             None => {
                 let key = Arc::new(key);
-                buckets.insert(key.clone(), Bucket::One(id, entry));
+                buckets.insert(key.clone(), Bucket::One(id, filing));
                 key
             }
         };
-        Place::Value { key, field, slot: id.slot }
+        FilingPlace::Value { key, field, slot: id.slot }
     }
 
-    fn take(&mut self, owner: Owner, place: &Place) -> Option<S> {
-        let Place::Value { key, field, slot } = place else {
+    fn take(&mut self, owner: Owner, place: &FilingPlace) -> Option<S> {
+        let FilingPlace::Value { key, field, slot } = place else {
             let gone = self.everything.remove(&owner);
             shrink(&mut self.everything);
             return gone;
         };
         let buckets = &mut self.by_value[*field as usize];
         let (key, bucket) = buckets.remove_entry(key)?;
-        let (gone, left) = bucket.without(EntryId { owner, slot: *slot });
+        let (gone, left) = bucket.without(FilingId { owner, slot: *slot });
         match left {
             Some(left) => {
                 buckets.insert(key, left);
@@ -202,45 +207,45 @@ impl<S> Bucket<S> {
     fn len(&self) -> usize {
         match self {
             Self::One(..) => 1,
-            Self::Many(entries) => entries.len(),
+            Self::Many(filings) => filings.len(),
         }
     }
 
-    fn with(self, id: EntryId, entry: Entry<S>) -> Self {
+    fn with(self, id: FilingId, filing: Filing<S>) -> Self {
         match self {
-            Self::One(first, other) => Self::Many(Box::new(HashMap::from([(first, other), (id, entry)]))),
-            Self::Many(mut entries) => {
-                entries.insert(id, entry);
-                Self::Many(entries)
+            Self::One(first, other) => Self::Many(Box::new(HashMap::from([(first, other), (id, filing)]))),
+            Self::Many(mut filings) => {
+                filings.insert(id, filing);
+                Self::Many(filings)
             }
         }
     }
 
-    fn without(self, id: EntryId) -> (Option<S>, Option<Self>) {
+    fn without(self, id: FilingId) -> (Option<S>, Option<Self>) {
         match self {
-            Self::One(only, entry) if only == id => (Some(entry.subscriber), None),
+            Self::One(only, filing) if only == id => (Some(filing.subscriber), None),
             Self::One(..) => (None, Some(self)),
-            Self::Many(mut entries) => {
-                let gone = entries.remove(&id).map(|entry| entry.subscriber);
-                if entries.len() > 1 {
-                    shrink(&mut entries);
-                    return (gone, Some(Self::Many(entries)));
+            Self::Many(mut filings) => {
+                let gone = filings.remove(&id).map(|filing| filing.subscriber);
+                if filings.len() > 1 {
+                    shrink(&mut filings);
+                    return (gone, Some(Self::Many(filings)));
                 }
-                (gone, entries.into_iter().next().map(|(id, entry)| Self::One(id, entry)))
+                (gone, filings.into_iter().next().map(|(id, filing)| Self::One(id, filing)))
             }
         }
     }
 
-    fn each(&self, mut visit: impl FnMut(&EntryId, &Entry<S>)) {
+    fn each(&self, mut visit: impl FnMut(&FilingId, &Filing<S>)) {
         match self {
-            Self::One(id, entry) => visit(id, entry),
-            Self::Many(entries) => entries.iter().for_each(|(id, entry)| visit(id, entry)),
+            Self::One(id, filing) => visit(id, filing),
+            Self::Many(filings) => filings.iter().for_each(|(id, filing)| visit(id, filing)),
         }
     }
 }
 
-impl<S> Entry<S> {
-    fn matches(&self, values: &[Option<Key>]) -> bool {
+impl<S> Filing<S> {
+    fn matches(&self, values: &[Option<ValueKey>]) -> bool {
         // A field may be newer than the extractors that the values are from.
         let value = |field: &FieldAt| values.get(*field as usize).and_then(Option::as_ref);
         self.rest.iter().all(|(field, wanted)| value(field) == Some(wanted))
@@ -264,7 +269,7 @@ impl<S> TypeIndex<S> {
         let filed = self.filed.read();
         let buckets = filed.by_value.iter().flat_map(HashMap::values).map(|bucket| match bucket {
             Bucket::One(..) => 1,
-            Bucket::Many(entries) => entries.capacity(),
+            Bucket::Many(filings) => filings.capacity(),
         });
         filed.everything.capacity()
             + filed.by_value.iter().map(HashMap::capacity).sum::<usize>()

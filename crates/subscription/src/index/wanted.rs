@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use json::Key;
+use json::ValueKey;
 
 use crate::extractors::{Extractors, Types};
 use crate::subscription::{Clause, Subscription};
@@ -11,7 +11,7 @@ use crate::subscription::{Clause, Subscription};
 pub(super) type FieldAt = u32;
 
 /// Values that must all be there; never empty.
-pub(super) type Conjunction = Vec<(FieldAt, Key)>;
+pub(super) type Conjunction = Vec<(FieldAt, ValueKey)>;
 
 /// What one subscriber wants of one event type.
 #[derive(Debug, PartialEq)]
@@ -56,7 +56,7 @@ fn conjunction(clause: &Clause, event_type: &str, extractors: &Types) -> Option<
         .iter()
         .map(|(field, value)| {
             let at = FieldAt::try_from(fields.position(field)?).ok()?;
-            Some((at, Key::of(value.clone())?))
+            Some((at, ValueKey::of(value.clone())?))
         })
         .collect::<Option<Conjunction>>()?;
     conjunction.sort_unstable();

@@ -27,14 +27,14 @@ pub enum SubscriptionError {
         /// Its place in the list, from 0.
         index: usize,
         /// What is wrong. Boxed: errors travel far, and are rare.
-        fault: Box<Fault>,
+        fault: Box<SubscriptionFault>,
     },
 }
 
 /// What is wrong with one subscription. `clause` counts the members of `oneOf` from 0; names are
 /// cut to a readable length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum SubscriptionFault {
     /// Not an object.
     #[error("not a map")]
     NotAMap,
@@ -111,7 +111,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl SubscriptionFault {
     /// Where in the subscription, as the end of a path.
     fn place(&self) -> String {
         match self {

@@ -118,7 +118,7 @@ fn what_a_client_can_make_us_keep_is_bounded() {
         Err(SubscriptionError::TooMany { given: MAX_SUBSCRIPTIONS + 1 })
     );
     assert_eq!(parse(&greetings(11, 100)), Err(SubscriptionError::TooManyClauses { index: 10 }));
-    let fault = Box::new(Fault::ManyClauses { given: MAX_CLAUSES + 1 });
+    let fault = Box::new(SubscriptionFault::ManyClauses { given: MAX_CLAUSES + 1 });
     assert_eq!(parse(&greetings(1, MAX_CLAUSES + 1)), Err(SubscriptionError::Invalid { index: 0, fault }));
 
     let named = |value: Value| json!([{"eventType": "greeting", "oneOf": [{"name": value}]}]);

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 /// Lets one line a second through.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct LogLimiter {
     /// The second in which the next line may be written.
     next: AtomicU64,
 }
 
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
-impl Pace {
+impl LogLimiter {
     /// A pace at which the first line is let through.
     pub const fn new() -> Self {
         Self { next: AtomicU64::new(0) }

@@ -11,12 +11,12 @@ use futures_util::task::AtomicWaker;
 /// hyper wakes its own task twice for each body of a request. A runtime puts a task that wakes
 /// itself behind the others and calls another thread for help: system calls and a switch of threads
 /// for nothing, more than the request costs.
-pub(crate) struct Again {
-    own: Arc<Own>,
+pub(crate) struct Repoll {
+    own: Arc<SelfWaker>,
     waker: Waker,
 }
 
-struct Own {
+struct SelfWaker {
     state: AtomicU8,
     task: AtomicWaker,
 }
@@ -31,9 +31,9 @@ const WOKEN: u8 = 2;
 /// Polls in a row before the task yields.
 const ROUNDS: usize = 4;
 
-impl Again {
+impl Repoll {
     pub(crate) fn new() -> Self {
-        let own = Arc::new(Own { state: AtomicU8::new(WAITING), task: AtomicWaker::new() });
+        let own = Arc::new(SelfWaker { state: AtomicU8::new(WAITING), task: AtomicWaker::new() });
         Self { waker: own.clone().into(), own }
     }
 
@@ -57,14 +57,14 @@ impl Again {
     }
 }
 
-impl Own {
+impl SelfWaker {
     /// From now on wake-ups go to the task; false where one has come before.
     fn rest(&self) -> bool {
         self.state.compare_exchange(POLLING, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 
-impl Wake for Own {
+impl Wake for SelfWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -91,11 +91,11 @@ mod tests {
         }
     }
 
-    /// Polls something that wakes itself `times` times; returns how often it was polled.
-    fn poll(again: &Again, task: &Arc<Task>, mut wakes: usize) -> usize {
+    /// Polls something that wakes itself `wakes` times; returns how often it was polled.
+    fn poll(repoll: &Repoll, task: &Arc<Task>, mut wakes: usize) -> usize {
         let mut polls = 0;
         let waker = Waker::from(task.clone());
-        let polled = again.poll(&Context::from_waker(&waker), |cx| {
+        let polled = repoll.poll(&Context::from_waker(&waker), |cx| {
             polls += 1;
             if wakes > 0 {
                 wakes -= 1;
@@ -114,20 +114,20 @@ mod tests {
 
     #[test]
     fn what_wakes_itself_goes_on_at_once_and_what_does_so_for_ever_lets_others_go_first() {
-        let (again, task) = (Again::new(), Arc::new(Task::default()));
-        assert_eq!((poll(&again, &task, 0), woken(&task)), (1, 0));
-        assert_eq!((poll(&again, &task, 2), woken(&task)), (3, 0));
-        assert_eq!((poll(&again, &task, usize::MAX), woken(&task)), (ROUNDS, 1));
-        assert_eq!((poll(&again, &task, 0), woken(&task)), (1, 0));
+        let (repoll, task) = (Repoll::new(), Arc::new(Task::default()));
+        assert_eq!((poll(&repoll, &task, 0), woken(&task)), (1, 0));
+        assert_eq!((poll(&repoll, &task, 2), woken(&task)), (3, 0));
+        assert_eq!((poll(&repoll, &task, usize::MAX), woken(&task)), (ROUNDS, 1));
+        assert_eq!((poll(&repoll, &task, 0), woken(&task)), (1, 0));
     }
 
     #[test]
     fn between_two_polls_the_task_is_woken_once() {
-        let (again, task) = (Again::new(), Arc::new(Task::default()));
+        let (repoll, task) = (Repoll::new(), Arc::new(Task::default()));
         for _ in 0..2 {
-            poll(&again, &task, 1);
-            again.waker.wake_by_ref();
-            again.waker.wake_by_ref();
+            poll(&repoll, &task, 1);
+            repoll.waker.wake_by_ref();
+            repoll.waker.wake_by_ref();
             assert_eq!(woken(&task), 1);
         }
     }

@@ -10,13 +10,13 @@ use crate::app::App;
 use crate::client::{TrustedProxies, canonical};
 use crate::closing;
 use crate::limits::{Limits, Permit};
+use crate::log_limiter::LogLimiter;
 use crate::metrics::RefusalReason;
-use crate::pace::Pace;
 use crate::peer::Origin;
 use crate::proxy_protocol::{self, Header};
 use crate::refusal;
 
-static LOG: Pace = Pace::new();
+static LOG: LogLimiter = LogLimiter::new();
 
 /// A connection of which nothing has been read.
 pub(crate) struct Arrived {
@@ -27,7 +27,7 @@ pub(crate) struct Arrived {
 
 /// Why a connection is closed before its first request.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotIntroduced {
+pub(crate) enum BalancerError {
     /// Closed before its first byte, as health checks of balancers are.
     #[error("closed at once")]
     Closed,
@@ -41,7 +41,7 @@ pub(crate) enum NotIntroduced {
     Full,
 }
 
-impl NotIntroduced {
+impl BalancerError {
     /// Counts and logs it, except health checks.
     pub(crate) fn note(&self, arrived: &Arrived) {
         let refusal = match self {
@@ -63,25 +63,25 @@ impl NotIntroduced {
 impl Arrived {
     /// Reads for whom a trusted balancer connects. The host itself may connect without being one,
     /// but for no other client.
-    pub(crate) async fn introduce(
+    pub(crate) async fn read_balancer_header(
         &mut self,
         app: &impl App,
         balancers: &TrustedProxies,
         limits: &Limits,
-    ) -> Result<(), NotIntroduced> {
+    ) -> Result<(), BalancerError> {
         let is_trusted = self.origin.trusted.is_some();
         if !is_trusted && !self.origin.hop.ip().to_canonical().is_loopback() {
-            return Err(NotIntroduced::Untrusted);
+            return Err(BalancerError::Untrusted);
         }
         let header = async {
             if self.tcp.peek(&mut [0]).await? == 0 {
-                return Err(NotIntroduced::Closed);
+                return Err(BalancerError::Closed);
             }
             Ok(proxy_protocol::read(&mut self.tcp).await?)
         };
         match timeout(limits.head_timeout, header).await?? {
             Header::Local => Ok(()),
-            Header::Proxied { .. } if !is_trusted => Err(NotIntroduced::Untrusted),
+            Header::Proxied { .. } if !is_trusted => Err(BalancerError::Untrusted),
             Header::Proxied { source, secure } => {
                 self.origin =
                     Origin { secure, ..Origin::new(canonical(source), self.origin.local, balancers) };
@@ -90,7 +90,7 @@ impl Arrived {
                         &self.tcp,
                         &refusal::no_place(app, RefusalReason::ConnectionsPerAddress).await,
                     );
-                    return Err(NotIntroduced::Full);
+                    return Err(BalancerError::Full);
                 }
                 Ok(())
             }
