@@ -152,67 +152,77 @@ impl Connection {
 
     /// Terminates the connection because its session was revoked or its token expired: queued
     /// payload is dropped.
-    fn kill(&self, farewell: &Farewell) -> Told {
+    fn terminate(&self, farewell: &Farewell) -> Told {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => {
-                let told = mailbox.kill(farewell.reason, Event::of_rig(farewell.event, None));
+                let told = mailbox.terminate(farewell.reason, Event::of_rig(farewell.event, None));
                 self.settle(mailbox.settle());
                 told
             }
             Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
-                self.silence(farewell.reason, frame::close_frame(1000, farewell.close))
+                self.terminate_stream(farewell.reason, frame::close_frame(1000, farewell.close))
             }
             Outlet::Stream { encoding, .. } => {
                 let last = Frame::new(Event::of_rig(farewell.event, None));
                 let last = last.bytes(*encoding);
                 let last = [&last[..], &frame::end_of_stream(*encoding)].concat();
-                self.silence(farewell.reason, last.into())
+                self.terminate_stream(farewell.reason, last.into())
             }
         }
     }
 
-    fn silence(&self, reason: CloseReason, farewell: Bytes) -> Told {
-        let silenced = self.write(|writer, socket| {
-            let ended = writer.end(reason, farewell, true, socket);
+    fn terminate_stream(&self, reason: CloseReason, farewell: Bytes) -> Told {
+        let terminated = self.write(|writer, socket| {
+            let ended = writer.terminate(reason, farewell, socket);
             (ended, writer.last_payload())
         });
-        let Some((ended, last_payload)) = silenced else { return Told::default() };
+        let Some((ended, last_payload)) = terminated else { return Told::default() };
         if ended && self.hub.closing().now_or_later(self.id) {
-            self.close();
+            self.send_farewell();
         }
         Told { ended, requests: 0, last_payload }
     }
 
-    /// Goes on with an end that has begun: sends the farewell, and wakes the owner of the socket.
-    pub(crate) fn close(&self) {
-        self.write(|writer, socket| writer.go_on(socket));
+    /// Sends the farewell of a connection that was terminated, and wakes the owner of the socket.
+    pub(crate) fn send_farewell(&self) {
+        self.write(|writer, socket| writer.send_farewell(socket));
     }
 
     /// Drains the connection, because the node shuts down.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn drain(&self) {
         match &self.outlet {
-            Outlet::Mailbox(mailbox) => mailbox.leave(),
+            Outlet::Mailbox(mailbox) => mailbox.drain(),
             Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
-                self.end(CloseReason::Shutdown, frame::close_frame(1001, "Going away."), false);
+                self.drain_with(CloseReason::Shutdown, frame::close_frame(1001, "Going away."));
             }
             Outlet::Stream { encoding, .. } => {
                 let farewell = frame::retry_later(*encoding, self.hub.config().reconnect_spread);
-                self.end(CloseReason::Shutdown, farewell, false);
+                self.drain_with(CloseReason::Shutdown, farewell);
             }
         }
     }
 
-    pub(crate) fn end(&self, reason: CloseReason, farewell: Bytes, discard: bool) {
+    /// Terminates a stream with a farewell of its own, at once.
+    pub(crate) fn terminate_with(&self, reason: CloseReason, farewell: Bytes) {
         self.write(|writer, socket| {
-            if writer.end(reason, farewell, discard, socket) {
-                writer.go_on(socket);
+            if writer.terminate(reason, farewell, socket) {
+                writer.send_farewell(socket);
+            }
+        });
+    }
+
+    /// Drains a stream with a farewell of its own.
+    pub(crate) fn drain_with(&self, reason: CloseReason, farewell: Bytes) {
+        self.write(|writer, socket| {
+            if writer.drain(reason, farewell) {
+                writer.send_farewell(socket);
             }
         });
     }
 
     /// Closes the connection without another byte.
-    pub(crate) fn cut(&self, reason: CloseReason) {
-        self.write(|writer, socket| writer.cut(reason, socket));
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        self.write(|writer, socket| writer.abort(reason, socket));
     }
 
     /// Gives a stream its socket; from now on deliveries write directly.
@@ -333,7 +343,7 @@ fn farewell(cause: Cause) -> Farewell {
 
 impl session::Connection for Connection {
     fn session_killed(&self, ending: &Arc<Ending>) -> Told {
-        let told = self.kill(&farewell(ending.cause()));
+        let told = self.terminate(&farewell(ending.cause()));
         // A mailbox has no socket to close: the next poll gets the farewell, and that is all.
         if told.ended
             && let Outlet::Stream { writer, .. } = &self.outlet
@@ -359,7 +369,7 @@ impl Holder for Connection {
     }
 
     fn evict(&self) {
-        self.cut(CloseReason::Memory);
+        self.abort(CloseReason::Memory);
         if let Outlet::Mailbox(mailbox) = &self.outlet {
             mailbox.empty(CloseReason::Memory);
             self.settle(mailbox.settle());

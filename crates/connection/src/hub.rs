@@ -288,7 +288,7 @@ impl Hub {
             self.wheel.run(),
             self.closing.run(|id| {
                 // A connection that is not found has closed by itself.
-                self.connection(id).inspect(|connection| connection.close());
+                self.connection(id).inspect(|connection| connection.send_farewell());
             }),
             self.clear_mailboxes(),
         );
@@ -338,14 +338,14 @@ impl Hub {
             tracing::warn!(bytes = self.lanes.under_way(), "events were still under way at the deadline");
         }
         for connection in self.all() {
-            connection.leave();
+            connection.drain();
         }
         self.mailboxes.lock().clear();
         while self.all().next().is_some() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         for connection in self.all() {
-            connection.cut(CloseReason::Shutdown);
+            connection.abort(CloseReason::Shutdown);
         }
     }
 

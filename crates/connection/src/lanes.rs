@@ -137,7 +137,7 @@ impl Lane {
         state.busy = true;
         if load.receivers.len() > FEW {
             state.waiting.push_back(load);
-            return self.go_on(&mut state);
+            return self.resume(&mut state);
         }
         drop(state);
         let _busy = Busy(self);
@@ -147,7 +147,7 @@ impl Lane {
     }
 
     /// Leaves what is queued to a task; if nothing is, the lane is idle.
-    fn go_on(self: &Arc<Self>, state: &mut State) {
+    fn resume(self: &Arc<Self>, state: &mut State) {
         // Without a runtime no client is left.
         let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
         state.busy = runtime.is_some();
@@ -182,7 +182,7 @@ struct Busy<'a>(&'a Arc<Lane>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.go_on(&mut self.0.0.lock());
+        self.0.resume(&mut self.0.0.lock());
     }
 }
 

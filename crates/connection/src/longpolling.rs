@@ -149,7 +149,7 @@ impl Mailbox {
     }
 
     /// Forgets all events; a poll that waits is answered with `last` alone.
-    pub(crate) fn kill(&self, reason: CloseReason, last: Event) -> Told {
+    pub(crate) fn terminate(&self, reason: CloseReason, last: Event) -> Told {
         let mut state = self.state.lock();
         // Also of a mailbox that was ending: what is left in it is not handed over any more.
         let ended = state.close_reason.is_none();
@@ -195,7 +195,7 @@ impl Mailbox {
     }
 
     /// Answers the polls that wait; the events stay until the mailbox is gone.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn drain(&self) {
         self.state.lock().close_reason.get_or_insert(CloseReason::Shutdown);
         self.arrived.notify_waiters();
     }

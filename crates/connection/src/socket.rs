@@ -60,7 +60,7 @@ impl Socket {
 
     /// Shuts the sending direction down, so that the peer sees the end of the stream after the last
     /// byte.
-    pub(crate) fn end(&self) {
+    pub(crate) fn shut_down_sending(&self) {
         if let Some(tls) = &self.tls {
             let mut tls = tls.lock();
             tls.send_close_notify();
@@ -101,7 +101,7 @@ impl Sink for Socket {
         }
     }
 
-    fn cut(&self) {
+    fn abort(&self) {
         // Fails only where the peer has reset the connection: then it is cut.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }

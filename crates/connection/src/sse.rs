@@ -105,17 +105,17 @@ impl Connection {
         if let Some(socket) = self.socket() {
             say_farewell(socket, |cx| self.flush(cx)).await;
         }
-        self.cut(CloseReason::Client);
+        self.abort(CloseReason::Client);
     }
 }
 
 fn read(connection: &Connection, socket: &Socket, received: impl FnOnce(&[u8])) {
     let mut buffer = [0; 4096];
     match socket.try_read(&mut buffer) {
-        Ok(0) => connection.cut(CloseReason::Client),
+        Ok(0) => connection.abort(CloseReason::Client),
         Ok(n) => received(&buffer[..n]),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-        Err(_) => connection.cut(CloseReason::Client),
+        Err(_) => connection.abort(CloseReason::Client),
     }
 }
 
@@ -138,7 +138,7 @@ pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Con
         if flushed == Next::Over {
             return;
         }
-        socket.end();
+        socket.shut_down_sending();
         let mut sink = [0; 1024];
         while poll_fn(|cx| socket.poll_readable(cx)).await.is_ok() {
             match socket.try_read(&mut sink) {

@@ -282,13 +282,13 @@ impl Connection {
             // RIG repeats the code and keeps the reason to itself.
             Ok(Some(Incoming::Closed(code))) => {
                 let answer = code.map_or(Bytes::from_static(&[0x88, 0]), |code| close_frame(code, ""));
-                self.end(CloseReason::Client, answer, false);
+                self.drain_with(CloseReason::Client, answer);
             }
             Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) => {
-                self.end(CloseReason::Protocol, close_frame(1000, ONE_WAY), false);
+                self.drain_with(CloseReason::Protocol, close_frame(1000, ONE_WAY));
             }
             Err(error) => {
-                self.end(CloseReason::Protocol, close_frame(error.code, &error.reason), true);
+                self.terminate_with(CloseReason::Protocol, close_frame(error.code, &error.reason));
             }
         }
     }
@@ -298,7 +298,7 @@ impl Connection {
 /// it (RIG).
 pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
     let mut writer = Writer::new(accept.head());
-    writer.end(CloseReason::Protocol, close_frame(1000, reason), false, Some(&socket));
+    writer.drain(CloseReason::Protocol, close_frame(1000, reason));
     sse::say_farewell(&socket, |_| writer.flush(&socket)).await;
 }
 

@@ -1,7 +1,7 @@
 //! The writing side of a streaming connection, as a state machine behind one small lock.
 //!
-//! `push` and `end` are called with the lock held, so after `end` has returned no payload byte is
-//! written: what was queued is gone, and what is half written is cut rather than completed
+//! `push`, `terminate` and `drain` are called with the lock held, so after `terminate` has returned no payload byte is
+//! written: what was queued is gone, and a frame that is half written is aborted rather than completed
 //! ("nothing after the kill" in ARCHITECTURE.md). It writes directly where nothing waits, and
 //! queues only what the socket did not take.
 
@@ -26,7 +26,7 @@ pub(crate) trait Sink {
     /// Sends what it holds back (TLS records); whether all is sent.
     fn try_flush(&self) -> io::Result<bool>;
     /// Ends both directions at once; what it holds back is not sent any more.
-    fn cut(&self);
+    fn abort(&self);
 }
 
 /// The writer of one connection.
@@ -59,9 +59,9 @@ pub(crate) struct Tally {
 enum Phase {
     Open,
     /// The farewell is queued; nothing else gets in any more.
-    Ending(CloseReason),
+    Closing(CloseReason),
     /// Over; the socket is shut.
-    Cut(CloseReason),
+    Aborted(CloseReason),
 }
 
 /// What became of a frame.
@@ -136,7 +136,7 @@ impl Writer {
             if !self.outbox.is_empty() && self.outbox.bytes() + frame.len() > limit {
                 let lost = if kind == Kind::Payload { frames.len() - number } else { 0 };
                 self.tally.dropped = self.tally.dropped.saturating_add(lost as u32);
-                self.cut(CloseReason::OutboxOverflow, sink);
+                self.abort(CloseReason::OutboxOverflow, sink);
                 return Pushed::Overflow;
             }
             self.tally.delivered = self.tally.delivered.saturating_add(u32::from(kind == Kind::Payload));
@@ -178,7 +178,7 @@ impl Writer {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(0),
             Err(_) => {
-                self.cut(CloseReason::Client, Some(sink));
+                self.abort(CloseReason::Client, Some(sink));
                 None
             }
         }
@@ -192,43 +192,51 @@ impl Writer {
         }
     }
 
-    /// Closes the stream with `farewell`. With `discard`, queued payload is dropped first, also
-    /// where the stream is ending already, and a frame that has left only in part is not completed:
-    /// the connection is cut without a farewell.
+    /// Terminates the stream: drops queued payload, also if the stream is being drained already, and
+    /// queues `farewell`. A frame that was written in part is not completed: the connection is
+    /// aborted without a farewell.
     ///
-    /// The farewell waits until the next [`Writer::flush`], or [`Writer::go_on`].
+    /// The farewell waits until the next [`Writer::flush`] or [`Writer::send_farewell`].
     ///
-    /// Returns false where the connection was ending before.
-    pub(crate) fn end(
+    /// Returns `false` if the stream was closing before.
+    pub(crate) fn terminate(
         &mut self,
         reason: CloseReason,
         farewell: Bytes,
-        discard: bool,
         sink: Option<&impl Sink>,
     ) -> bool {
-        let ending = self.phase != Phase::Open;
-        if discard && self.silence(sink).is_err() {
-            self.cut(reason, sink);
-            return !ending;
+        let closing = self.phase != Phase::Open;
+        if self.discard_payload(sink).is_err() {
+            self.abort(reason, sink);
+            return !closing;
         }
-        if ending {
+        self.drain(reason, farewell)
+    }
+
+    /// Drains the stream: queues `farewell` behind what is queued.
+    ///
+    /// The farewell waits until the next [`Writer::flush`] or [`Writer::send_farewell`].
+    ///
+    /// Returns `false` if the stream was closing before.
+    pub(crate) fn drain(&mut self, reason: CloseReason, farewell: Bytes) -> bool {
+        if self.phase != Phase::Open {
             return false;
         }
         self.outbox.push(farewell, Kind::Control, 0);
-        self.phase = Phase::Ending(reason);
+        self.phase = Phase::Closing(reason);
         true
     }
 
     /// Sends what is queued, and wakes the owner of the socket.
-    pub(crate) fn go_on(&mut self, sink: Option<&impl Sink>) {
+    pub(crate) fn send_farewell(&mut self, sink: Option<&impl Sink>) {
         if let Some(sink) = sink {
             self.flush(sink);
         }
         self.wake();
     }
 
-    /// Drops the payload that waits. Fails where some of it is half gone.
-    fn silence(&mut self, sink: Option<&impl Sink>) -> Result<(), HalfSent> {
+    /// Drops queued payload. Fails if a frame was written in part.
+    fn discard_payload(&mut self, sink: Option<&impl Sink>) -> Result<(), HalfSent> {
         self.silenced = true;
         let held_back = || sink.is_some_and(|sink| !matches!(sink.try_flush(), Ok(true)));
         match self.outbox.first() {
@@ -242,36 +250,36 @@ impl Writer {
     }
 
     /// Closes the connection without another byte.
-    pub(crate) fn cut(&mut self, reason: CloseReason, sink: Option<&impl Sink>) {
-        if let Phase::Cut(_) = self.phase {
+    pub(crate) fn abort(&mut self, reason: CloseReason, sink: Option<&impl Sink>) {
+        if let Phase::Aborted(_) = self.phase {
             return;
         }
         let reason = self.reason().unwrap_or(reason);
         self.tally.dropped = self.tally.dropped.saturating_add(self.outbox.clear() as u32);
-        self.phase = Phase::Cut(reason);
+        self.phase = Phase::Aborted(reason);
         if let Some(sink) = sink {
-            sink.cut();
+            sink.abort();
         }
         self.wake();
     }
 
     /// Writes what is queued, as far as the socket takes it.
     pub(crate) fn flush(&mut self, sink: &impl Sink) -> Next {
-        if let Err(error) = self.drain(sink)
+        if let Err(error) = self.write_queued(sink)
             && error.kind() != io::ErrorKind::WouldBlock
         {
-            self.cut(CloseReason::Client, Some(sink));
+            self.abort(CloseReason::Client, Some(sink));
         }
         let flushed = self.outbox.is_empty() && matches!(sink.try_flush(), Ok(true));
         match self.phase {
             Phase::Open if flushed => Next::Read,
             Phase::Open => Next::Write,
-            Phase::Ending(_) => Next::Farewell { flushed },
-            Phase::Cut(_) => Next::Over,
+            Phase::Closing(_) => Next::Farewell { flushed },
+            Phase::Aborted(_) => Next::Over,
         }
     }
 
-    fn drain(&mut self, sink: &impl Sink) -> io::Result<()> {
+    fn write_queued(&mut self, sink: &impl Sink) -> io::Result<()> {
         while !self.outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
             let filled = self.outbox.slices(&mut slices);
@@ -294,8 +302,8 @@ impl Writer {
                 self.wait(cx);
                 Poll::Pending
             }
-            Phase::Ending(_) => Poll::Ready(Ok(None)),
-            Phase::Cut(reason) => Poll::Ready(Err(reason)),
+            Phase::Closing(_) => Poll::Ready(Ok(None)),
+            Phase::Aborted(reason) => Poll::Ready(Err(reason)),
         }
     }
 
@@ -343,7 +351,7 @@ impl Writer {
     pub(crate) fn reason(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Open => None,
-            Phase::Ending(reason) | Phase::Cut(reason) => Some(reason),
+            Phase::Closing(reason) | Phase::Aborted(reason) => Some(reason),
         }
     }
 }

@@ -185,7 +185,7 @@ async fn d06_a_kill_answers_the_parked_poll_and_refuses_the_next() {
     });
     tokio::task::yield_now().await;
     let killed = Instant::now();
-    mailbox.kill(CloseReason::SessionKilled, event("killed"));
+    mailbox.terminate(CloseReason::SessionKilled, event("killed"));
     mailbox.put(&event("late"));
     let batch = parked.await.unwrap().unwrap();
     assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
@@ -206,19 +206,19 @@ async fn a_kill_counts_the_polls_it_answers_and_what_it_throws_away() {
     let gone = tokio::time::timeout(Duration::from_millis(1), mailbox.poll(all(&mailbox), WAIT, None)).await;
     assert!(gone.is_err(), "its client has gone away");
     let killed = Instant::now();
-    let told = mailbox.kill(CloseReason::SessionKilled, event("killed"));
+    let told = mailbox.terminate(CloseReason::SessionKilled, event("killed"));
     assert_eq!((told.ended, told.requests, told.last_payload.is_some()), (true, 1, true));
     assert_eq!(ids(&parked.await.unwrap().unwrap()), ["killed"]);
     assert_eq!(killed.elapsed(), Duration::ZERO, "the kill wakes the poll");
     assert_eq!((mailbox.counts(), mailbox.late()), ((1, 1), 0));
-    assert!(!mailbox.kill(CloseReason::SessionKilled, event("again")).ended);
+    assert!(!mailbox.terminate(CloseReason::SessionKilled, event("again")).ended);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_empties_a_mailbox_that_was_ending() {
     let mailbox = Mailbox::new(1 << 20);
     mailbox.put(&event("a"));
-    mailbox.leave();
-    assert!(!mailbox.kill(CloseReason::TokenExpired, event("expired")).ended);
+    mailbox.drain();
+    assert!(!mailbox.terminate(CloseReason::TokenExpired, event("expired")).ended);
     assert_eq!(mailbox.poll(None, WAIT, None).await, Err(PollError::SessionExpired));
 }

@@ -41,7 +41,7 @@ impl Sink for Wire {
         Ok(true)
     }
 
-    fn cut(&self) {
+    fn abort(&self) {
         self.cut.set(true);
     }
 }
@@ -54,10 +54,16 @@ fn open(wire: &Wire) -> Writer {
     writer
 }
 
-fn end(writer: &mut Writer, reason: CloseReason, farewell: Bytes, discard: bool, wire: &Wire) -> bool {
-    let ended = writer.end(reason, farewell, discard, Some(wire));
-    writer.go_on(Some(wire));
-    ended
+fn terminate(writer: &mut Writer, farewell: &'static [u8], wire: &Wire) -> bool {
+    let terminated = writer.terminate(CloseReason::SessionKilled, Bytes::from_static(farewell), Some(wire));
+    writer.send_farewell(Some(wire));
+    terminated
+}
+
+fn drain(writer: &mut Writer, farewell: &'static [u8], wire: &Wire) -> bool {
+    let drained = writer.drain(CloseReason::Shutdown, Bytes::from_static(farewell));
+    writer.send_farewell(Some(wire));
+    drained
 }
 
 #[test]
@@ -65,7 +71,7 @@ fn a_kill_discards_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
-    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Farewell { flushed: true });
     assert_eq!(wire.text(), "head;killed");
@@ -80,10 +86,10 @@ fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     wire.room.set(100);
-    assert!(writer.end(CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, Some(&wire)));
+    assert!(writer.terminate(CloseReason::SessionKilled, Bytes::from_static(b"killed"), Some(&wire)));
     let late = writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), LIMIT);
     assert_eq!((late, wire.text().as_str()), (Pushed::Refused, "head;"));
-    writer.go_on(Some(&wire));
+    writer.send_farewell(Some(&wire));
     assert_eq!(wire.text(), "head;killed");
 }
 
@@ -92,7 +98,7 @@ fn a_kill_never_completes_a_frame() {
     let wire = Wire::with_room(8);
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
-    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Over);
     assert_eq!(wire.text(), "head;pay");
@@ -104,8 +110,8 @@ fn a_kill_discards_what_waits_for_an_orderly_end() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
-    end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
-    assert!(!end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire));
+    drain(&mut writer, b"bye", &wire);
+    assert!(!terminate(&mut writer, b"killed", &wire));
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;bye");
@@ -118,7 +124,7 @@ fn a_kill_completes_a_heartbeat() {
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), LIMIT);
     writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
-    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;::killed");
@@ -129,7 +135,7 @@ fn a_kill_before_the_head_still_sends_the_head() {
     let wire = Wire::with_room(0);
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), 100);
-    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;killed");
@@ -140,7 +146,7 @@ fn an_orderly_end_sends_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     writer.push(&[Bytes::from_static(b"payload;")], Kind::Payload, Some(&wire), LIMIT);
-    end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"bye"), false, &wire);
+    drain(&mut writer, b"bye", &wire);
     wire.room.set(100);
     writer.flush(&wire);
     assert_eq!(wire.text(), "head;payload;bye");
@@ -204,7 +210,7 @@ fn a_kill_never_completes_one_of_several_frames_and_discards_the_others() {
     let mut writer = open(&wire);
     wire.room.set(6);
     writer.push(&frames(&["one;", "two;", "six;"]), Kind::Payload, Some(&wire), 100);
-    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"killed"), true, &wire);
+    terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
     assert_eq!(writer.flush(&wire), Next::Over);
     assert_eq!(wire.text(), "head;one;tw");
@@ -248,13 +254,13 @@ proptest! {
                     }
                 }
                 Step::Leave => {
-                    if end(&mut writer, CloseReason::Shutdown, Bytes::from_static(b"L"), false, &wire) {
+                    if drain(&mut writer, b"L", &wire) {
                         sent.push('L');
                     }
                 }
                 Step::Kill => {
                     let before = wire.text();
-                    end(&mut writer, CloseReason::SessionKilled, Bytes::from_static(b"K"), true, &wire);
+                    terminate(&mut writer, b"K", &wire);
                     at_kill.get_or_insert(before);
                 }
             }
