@@ -20,7 +20,7 @@ pub fn definition(id: &str, name: &str) -> Value {
 /// Every definition of a gateway, as `id=name`.
 ///
 /// # Panics
-/// Where there is no list of them.
+/// If there is no list of them.
 pub fn api_names(gateway: &Gateway) -> Vec<String> {
     let list = gateway.ask_internal(&Request::get("/v4/apis")).json();
     let name = |api: &Value| {

@@ -57,8 +57,8 @@ impl Gateway {
         Self::start_command(Command::new(Self::binary()), settings)
     }
 
-    /// Starts a gateway that may open no more than so many files and sockets, with [`KEY`] as its
-    /// secret.
+    /// Starts a gateway that may open no more than this number of files and sockets, with [`KEY`]
+    /// as its secret.
     ///
     /// # Panics
     /// Where it does not come up.
@@ -155,7 +155,7 @@ impl Gateway {
         self.log.lock().join("\n")
     }
 
-    /// Ends it, and returns all it has ever logged.
+    /// Stops it, and returns all it has ever logged.
     ///
     /// # Panics
     /// Where it does not end.
@@ -198,7 +198,7 @@ impl Gateway {
     /// The value of one line of the metrics, 0 where it is not there.
     ///
     /// # Panics
-    /// Where there are no metrics.
+    /// If there are no metrics.
     pub fn metric(&self, name_and_labels: &str) -> f64 {
         let response = self.ask_internal(&Request::get("/metrics"));
         assert_eq!(response.status, 200, "{}", response.text());
@@ -213,7 +213,7 @@ impl Gateway {
     /// The sum over all lines of a metric that have these labels.
     ///
     /// # Panics
-    /// Where there are no metrics.
+    /// If there are no metrics.
     pub fn metric_sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let response = self.ask_internal(&Request::get("/metrics"));
         assert_eq!(response.status, 200, "{}", response.text());
@@ -249,7 +249,7 @@ impl Gateway {
     /// Asks it to end (SIGTERM).
     ///
     /// # Panics
-    /// Where there is no `kill`.
+    /// If there is no `kill`.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
@@ -257,7 +257,7 @@ impl Gateway {
     /// Sends it a signal, by its name without SIG.
     ///
     /// # Panics
-    /// Where there is no `kill`.
+    /// If there is no `kill`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill is installed").success());

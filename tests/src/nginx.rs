@@ -75,7 +75,7 @@ impl Nginx {
     /// A file of that many bytes, all zero, which takes no room; its path in a URL is its name.
     ///
     /// # Panics
-    /// Where there is no room for its name.
+    /// If there is no room for its name.
     pub fn serve(&self, name: &str, bytes: u64) {
         let file = std::fs::File::create(self.folder.path().join("www").join(name)).expect("a file");
         file.set_len(bytes).expect("a sparse file");

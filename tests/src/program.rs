@@ -10,7 +10,7 @@ use crate::wire::DEADLINE;
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Starts it and waits until it listens there. `None` if it ends before, for instance because
+    /// Starts it and waits until it listens there. `None` if it exits before, for instance because
     /// another program has taken the port.
     ///
     /// # Panics

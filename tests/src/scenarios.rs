@@ -1,4 +1,4 @@
-//! Many small exchanges in one test: each is compared, all mismatches are told together.
+//! Many small exchanges in one test: each is compared, all mismatches are reported together.
 
 use std::sync::LazyLock;
 

@@ -25,7 +25,7 @@ impl Stub {
     /// Listens on a free port until the test ends.
     ///
     /// # Panics
-    /// Where there is no free port.
+    /// If there is no free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");

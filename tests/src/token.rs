@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The `JWT_SECRET_KEY` of most tests.
 pub const KEY: &str = "a-test-secret-of-thirty-two-bytes";
 
-/// The time so many seconds from now, as tokens count it.
+/// The time this many seconds from now, as tokens count it.
 pub fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
     now as i64 + seconds

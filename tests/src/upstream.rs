@@ -18,7 +18,7 @@ use crate::wire::{DEADLINE, Wire};
 /// A service that answers each request with what it has seen of it, as JSON.
 ///
 /// The last parts of a path ask for more: `/status/NNN` for a status, `/redirect` for a `Location`,
-/// `/empty` for a 204, `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for so
+/// `/empty` for a 204, `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for this
 /// many bytes, `/endless` for a word every 20 ms, `/slow` for no answer at all, and `/upgrade` for
 /// a 101 after which all bytes come back.
 pub struct Upstream {
@@ -41,10 +41,10 @@ pub struct Received {
     pub trailers: Vec<(String, String)>,
 }
 
-/// Where nobody listens.
+/// If no server listens.
 ///
 /// # Panics
-/// Where there is no free port.
+/// If there is no free port.
 pub fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
@@ -67,7 +67,7 @@ impl Upstream {
     /// Listens on a free port until the test ends.
     ///
     /// # Panics
-    /// Where there is no free port.
+    /// If there is no free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -106,7 +106,7 @@ impl Upstream {
 }
 
 impl Received {
-    /// Reads one request; nothing where the connection ends before it, or what comes is none.
+    /// Reads one request; `None` if the connection is closed before it, or what comes is none.
     pub fn read(wire: &mut Wire) -> Option<Self> {
         let mut received = Self::read_head(wire)?;
         if received.header("expect").is_some() {
@@ -127,7 +127,7 @@ impl Received {
         Some(Self { method, target, headers, body: Vec::new(), trailers: Vec::new() })
     }
 
-    /// Reads the body that the head announces: nothing where there are two ways to read it (RFC
+    /// Reads the body that the head announces: nothing if there are two ways to read it (RFC
     /// 9112, section 6.3).
     pub fn read_body(&mut self, wire: &mut Wire) -> Option<()> {
         if self.all("transfer-encoding").chain(self.all("content-length")).nth(1).is_some() {

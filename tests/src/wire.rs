@@ -42,7 +42,7 @@ impl Wire {
     /// Connects.
     ///
     /// # Panics
-    /// Where nobody listens.
+    /// If no server listens.
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect_timeout(&address, DEADLINE).expect("the gateway accepts"))
     }
@@ -50,7 +50,7 @@ impl Wire {
     /// Connects with a receive buffer that is as small as the system allows.
     ///
     /// # Panics
-    /// Where nobody listens.
+    /// If no server listens.
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -104,7 +104,7 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).ok()
     }
 
-    /// Sends zeros until the peer takes none for half a second, or so many were sent; returns how
+    /// Sends zeros until the peer takes none for half a second, or this many were sent; returns how
     /// many it took.
     ///
     /// # Panics
@@ -130,8 +130,8 @@ impl Wire {
         socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// Sends these bytes again and again until none has gone out for so long, or the peer has hung
-    /// up; how many went out.
+    /// Sends these bytes again and again until none has gone out for this time, or the peer has
+    /// hung up; how many went out.
     ///
     /// # Panics
     /// Where the socket refuses its options.
@@ -220,7 +220,8 @@ impl Wire {
         Some(std::mem::take(&mut self.buffer))
     }
 
-    /// Reads so many bytes and forgets them; how many there were before the end of the stream.
+    /// Reads this many bytes and drops them; returns how many there were before the end of the
+    /// stream.
     pub fn skip(&mut self, n: u64) -> u64 {
         let mut left = n;
         while left > 0

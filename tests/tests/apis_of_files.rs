@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use rig_tests::*;
 use serde_json::json;
 
-/// Ends a gateway without a warning.
+/// Stops a gateway without a warning.
 fn kill(mut gateway: Gateway) {
     gateway.signal("KILL");
     gateway.exit_status();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// Ends the echo server with the test.
+/// Stops the echo server with the test.
 struct Echo(Child);
 
 impl Drop for Echo {

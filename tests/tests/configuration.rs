@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Runs the program with this environment only, and ends it where it begins to serve.
+/// Runs the program with this environment only, and stops it if it begins to serve.
 fn rig(words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
     let mut command = Command::new("/usr/bin/timeout");
     command.arg("10").arg(Gateway::binary()).args(words).env_clear().envs(variables.iter().copied());

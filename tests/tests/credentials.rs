@@ -62,7 +62,7 @@ fn values(received: &Received, name: &str) -> Vec<String> {
     named.map(|(_, value)| value.clone()).collect()
 }
 
-/// A request with two tokens: what is told of it, its query, and its header fields.
+/// A request with two tokens: what is answered to it, its query, and its header fields.
 type Two = (&'static str, String, Vec<(&'static str, String)>);
 
 /// Every pair of places, and twice in one, with the bad token in front and behind.

@@ -262,8 +262,8 @@ fn d10_a_parked_poll_of_a_killed_session_is_answered_at_once() {
     killed_while_parked(&gateway, 2);
 }
 
-/// Kills a session while so many polls of it are parked; returns the client that polled. A poll may
-/// also come after the kill, and is told so: then the next session is tried.
+/// Revokes a session while this many polls of it are parked; returns the client that polled. A poll
+/// may also come after the kill, and gets the farewell: then the next session is tried.
 fn killed_while_parked(gateway: &Gateway, count: usize) -> LongPolling {
     for round in 0..50 {
         let session = format!("s{round}");

@@ -228,7 +228,7 @@ fn on_a_full_disk_the_session_is_out_and_the_caller_knows_that_it_may_not_last()
     }
 }
 
-/// What nobody can look up later was not done: a revocation is acknowledged with its line in the
+/// What cannot be looked up later was not done: a revocation is acknowledged with its line in the
 /// audit log, or not at all.
 #[test]
 fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {

@@ -22,7 +22,7 @@ fn binary(path: &str, content_type: &str, data: &[u8]) -> Request {
     request.header("ce-type", "greeting").header("ce-source", "/o").header("ce-id", "1")
 }
 
-/// An event of version 0.2 whose JSON has so many bytes.
+/// An event of version 0.2 whose JSON has this many bytes.
 fn of_length(length: usize) -> String {
     greeting("1", &"x".repeat(length - greeting("1", "").len()))
 }

@@ -1,4 +1,4 @@
-//! `POST /_rig/v1/events`, as RIG 3.0.0 has it, and CloudEvents 1.0 where RIG ends.
+//! `POST /_rig/v1/events`, as RIG 3.0.0 has it, and CloudEvents 1.0, which RIG does not know.
 
 use rig_tests::*;
 

@@ -62,7 +62,7 @@ fn f12_extractors_change_with_their_file_and_open_subscriptions_follow_their_fie
     greet(&gateway, "old", json!({ "name": "bob" }));
     greet(&gateway, "new", json!({ "nick": "bob" }));
     assert_eq!(next_id(&mut open), "new");
-    // A damaged file leaves them; one without the field is told.
+    // A damaged file leaves them; one without the field is reported.
     write(&file, "{");
     logged(&gateway, "extractors not reloaded, the old ones stay");
     greet(&gateway, "still", json!({ "nick": "bob" }));

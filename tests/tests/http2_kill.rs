@@ -126,7 +126,8 @@ fn f03_the_answer_to_a_poll_is_cut_while_its_client_takes_little() {
 }
 
 /// The socket is full, and the client does not read: of what it is sent then, h2 takes no more than
-/// the piece that it writes and the next one. What waits in the outbox goes with the session.
+/// the piece that it writes and the next one. What is queued in the outbox is dropped with the
+/// session.
 #[test]
 fn f03_a_client_that_does_not_read_gets_at_most_two_events_behind_the_kill() {
     const EVENTS: usize = 20;

@@ -1,4 +1,4 @@
-//! The internal port and web pages: the browser of an operator is nobody's deputy.
+//! The internal port and web pages: the browser of an operator does not act for other pages.
 
 use std::process::Command;
 

@@ -13,7 +13,7 @@ fn f70_level_and_form_are_taken_in_any_case() {
     let mut gateway = std::process::Command::new(Gateway::binary())
         .env_clear()
         .envs([("LOG_FMT", "erlang"), ("LOG_LEVEL", "notice"), ("DATA_DIR", "memory")])
-        // Nobody has this address: the start ends here.
+        // No machine has this address: the start fails here.
         .envs([("INBOUND_BIND", "192.0.2.1"), ("API_HTTP_PORT", "0")])
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -70,7 +70,7 @@ fn f46_an_odd_parameter_hides_no_media_type() {
                 Response::read(&mut ask(gateway.internal(), &typed("POST", path, &body), latin), false);
             assert_eq!(answer.status, 201, "{path}: {}", answer.text());
         }
-        // Of an event it becomes an attribute, which is ASCII: the refusal names the header.
+        // In an event it becomes an attribute, which is ASCII: the refusal names the header.
         let event = typed("POST", "/_rig/v1/events", &greeting("1", "bob"));
         let answer = Response::read(&mut ask(gateway.inbound(), &event, latin), false);
         assert_eq!(answer.status, 400);
@@ -83,7 +83,7 @@ fn f46_an_odd_user_agent_is_shown() {
     let gateway = Gateway::start(&[]);
     for (odd, latin) in ODD {
         let target = format!("/_rig/v1/connection/sse?jwt={}", token_of("s"));
-        // Of UTF-8, the 200th byte is the first of a character.
+        // In UTF-8, the 200th byte is the first of a character.
         let request = Request::get(target).header("User-Agent", format!("{odd}{}", "\u{e9}".repeat(150)));
         let mut sse = Sse::over(ask(gateway.inbound(), &request, latin)).expect("a stream");
         sse.welcome();

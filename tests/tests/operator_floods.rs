@@ -29,13 +29,13 @@ fn operate(gateway: &Gateway, what: &str) {
 /// One thing that a session holds open.
 enum Held {
     Wire(Wire),
-    /// A poll, and when its answer must have come: well before it ends by itself.
+    /// A poll, and when its answer must have come: well before it is answered by itself.
     Poll(Poll, Instant),
     /// A connection, and its streams.
     Http2(RawHttp2, Vec<u32>),
 }
 
-/// A poll ends by itself a second later.
+/// A poll is answered by itself a second later.
 const POLL_WAIT: Duration = Duration::from_secs(4);
 
 /// Within this time of the revocation, everything has ended.

@@ -59,7 +59,7 @@ fn target(address: SocketAddr, weight: u32) -> Value {
     json!({"url": format!("http://{address}"), "weight": weight})
 }
 
-/// An address where nobody listens.
+/// An address on which no server listens.
 fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")

@@ -14,7 +14,7 @@ fn start() -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Waits until so many requests with these labels have ended.
+/// Waits until this many requests with these labels have finished.
 fn await_count(gateway: &Gateway, labels: &[(&str, &str)], count: f64) {
     eventually(&format!("{count} requests of {labels:?}"), || {
         (gateway.metric_sum("rig_proxy_requests_total", labels) == count).then_some(())

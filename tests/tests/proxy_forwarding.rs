@@ -405,7 +405,7 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
     let (service, gateway) = by_hand(&["GET", "POST"]);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst";
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
-    // An answer that nobody has asked for.
+    // An answer that was not asked for.
     let mut client = Request::get("/x").start(gateway.inbound());
     let mut wire = service.accept();
     assert!(Received::read(&mut wire).is_some());

@@ -1,4 +1,4 @@
-//! Every request to the proxy is counted, once, whichever way it ends.
+//! Every request to the proxy is counted, once, whatever becomes of it.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -63,7 +63,7 @@ fn definitions(address: SocketAddr) -> Value {
         {
             "id": "gone", "name": "gone",
             "version_data": { "default": { "endpoints": [endpoint("gone", json!({}))] } },
-            // A port that nobody listens on: it is bound, and no more.
+            // A port that no server listens on: it is only bound.
             "proxy": { "target_url": "127.0.0.1", "port": 1 },
         },
     ])

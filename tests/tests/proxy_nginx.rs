@@ -111,7 +111,7 @@ fn a_thousand_slow_clients() {
     });
 }
 
-/// Says so when it is dropped, also by a failure: nobody waits for ever for what has failed.
+/// Says so when it is dropped, also by a failure: no thread waits forever for what has failed.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {

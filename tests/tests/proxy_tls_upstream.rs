@@ -130,7 +130,7 @@ impl Service {
         Self::with_streams(tls, None)
     }
 
-    /// Over HTTP/2 it allows so many streams on each connection.
+    /// Over HTTP/2 it allows this many streams on each connection.
     fn with_streams(tls: Option<TlsAcceptor>, streams: Option<u32>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -459,7 +459,8 @@ fn a_connection_that_a_service_has_said_goodbye_on_costs_no_request() {
 /// Within how long a file is read again.
 const SOON: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Waits until files have been read again so many times, and checks that it did not take too long.
+/// Waits until files have been read again this many times, and checks that it did not take too
+/// long.
 fn await_reload(gateway: &Gateway, times: usize) {
     let began = std::time::Instant::now();
     eventually("the new credentials", || {

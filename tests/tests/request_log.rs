@@ -1,4 +1,4 @@
-//! `REQUEST_LOG=console`: what is told of each proxied request.
+//! `REQUEST_LOG=console`: what is logged of each proxied request.
 
 use rig_tests::*;
 use serde_json::{Value, json};

@@ -22,7 +22,7 @@ fn start(more: &[(&str, &str)]) -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A service that opens a stream for each request, never ends it, and allows so many on each
+/// A service that opens a stream for each request, never finishes it, and allows this many on each
 /// connection; the number of streams of each connection, and how often a limit was exceeded.
 fn holds_streams(upstream: RawUpstream, allowed: u32) -> Arc<AtomicUsize> {
     let exceeded = Arc::<AtomicUsize>::default();

@@ -23,8 +23,8 @@ fn status(code: &str) -> Vec<u8> {
     block
 }
 
-/// h2 takes many answers to requests that were taken back for a fault of the service, and ends the
-/// connection for it.
+/// h2 takes many answers to requests that were taken back for a fault of the service, and closes
+/// the connection for it.
 #[test]
 fn f10_clients_that_leave_do_not_end_the_streams_of_others() {
     let (upstream, gateway) = start();

@@ -1,4 +1,4 @@
-//! SIGTERM: everybody is told, nothing breaks off, exit code 0.
+//! SIGTERM: every client gets its farewell, nothing breaks off, exit code 0.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn every_client_sees_an_orderly_end() {
     assert!(idle.rest().is_empty());
     drop((sse, websocket));
     assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
-    // Nobody has to be waited for.
+    // No client has to be waited for.
     assert!(asked.elapsed() < Duration::from_secs(3), "after {:?}", asked.elapsed());
 }
 

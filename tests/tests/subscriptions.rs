@@ -33,7 +33,7 @@ impl Story {
         self.gateway.ask(request)
     }
 
-    /// The list that the client is told.
+    /// The list that the client gets.
     fn set(&mut self) -> String {
         let event: serde_json::Value = serde_json::from_str(&self.sse.next_data()).expect("JSON");
         assert_eq!(event["type"], "rig.subscriptions_set");

@@ -239,7 +239,7 @@ fn over_http_2_the_endpoints_and_their_bounds_are_the_same() {
         ("/_rig/v1/events".into(), [&json[..], &[&large]].concat(), "413"),
         ("/_rig/v1/connection/longpolling".into(), vec![], "200"),
         ("/_rig/v1/connection/sse?jwt=garbage".into(), vec![], "400"),
-        // A WebSocket over HTTP/2 would be an extended CONNECT (RFC 8441), which nobody asked for.
+        // A WebSocket over HTTP/2 would be an extended CONNECT (RFC 8441), which was not asked for.
         ("/_rig/v1/connection/ws".into(), vec![], "426"),
         (format!("/{}", "x".repeat(9_000)), vec![], "414"),
         ("/_rig/health".into(), vec!["--header", &header], "431"),

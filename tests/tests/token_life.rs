@@ -1,4 +1,5 @@
-//! A connection ends when its token does (d05), unless a newer token of the same user renews it.
+//! A connection is terminated when its token expires (d05), unless a newer token of the same user
+//! renews it.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;

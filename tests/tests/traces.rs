@@ -1,4 +1,4 @@
-//! Traces go on through the proxy, and to a collector where there is one.
+//! Traces go on through the proxy, and to a collector if there is one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
@@ -95,7 +95,7 @@ fn a_collector_gets_two_spans_of_a_request() {
     let token = token_of("a-secret-session");
     gateway.ask(&traced(&format!("/open/status/201?jwt={token}")));
     gateway.ask(&traced("/secured/x"));
-    // What has not been sent is sent before the gateway ends.
+    // What has not been sent is sent before the gateway exits.
     gateway.end();
     let spans = received.recv_timeout(DEADLINE).unwrap();
     let seen = upstream.next();

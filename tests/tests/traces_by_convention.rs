@@ -76,7 +76,7 @@ fn f31_what_cannot_be_obeyed_is_refused() {
             .envs([("INBOUND_PORT", "0"), ("API_HTTP_PORT", "0"), ("DATA_DIR", "memory"), (name, value)])
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
             .env("SHUTDOWN_GRACE_PERIOD", "0")
-            // A binary that takes it would serve for ever.
+            // A binary that takes it would never stop serving.
             .env("INBOUND_BIND", "192.0.2.1")
             .output()
             .expect("the binary is there");

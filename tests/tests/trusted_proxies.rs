@@ -1,5 +1,5 @@
 //! Who is believed about a client: proxies that the operator names, by headers or by the PROXY
-//! protocol, and nobody else.
+//! protocol, and no other source.
 
 use rig_tests::*;
 use serde_json::{Value, json};

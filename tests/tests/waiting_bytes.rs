@@ -1,5 +1,5 @@
-//! What waits for all slow clients together has a bound (`WAITING_BYTES`), and at it the fullest
-//! connection goes first.
+//! What is queued for all slow clients together has a limit (`WAITING_BYTES`), and at it the
+//! fullest connection goes first.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -120,7 +120,7 @@ fn f03_at_the_bound_of_all_that_waits_the_fullest_goes_first() {
     }
 }
 
-/// What is kept so that a request can be sent again is given up first: nobody notices.
+/// What is kept so that a request can be sent again is given up first: no client notices.
 #[test]
 fn f03_copies_of_bodies_count_and_are_let_go() {
     const CLIENTS: usize = 20;

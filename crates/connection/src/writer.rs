@@ -1,9 +1,9 @@
 //! The writing side of a streaming connection, as a state machine behind one small lock.
 //!
-//! `push`, `terminate` and `drain` are called with the lock held, so after `terminate` has returned no payload byte is
-//! written: what was queued is gone, and a frame that is half written is aborted rather than completed
-//! ("nothing after the kill" in ARCHITECTURE.md). It writes directly where nothing waits, and
-//! queues only what the socket did not take.
+//! `push`, `terminate` and `drain` are called with the lock held, so after `terminate` has returned
+//! no payload byte is written: what was queued is gone, and a frame that is half written is aborted
+//! rather than completed ("nothing after the kill" in ARCHITECTURE.md). It writes directly where
+//! nothing waits, and queues only what the socket did not take.
 
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
@@ -192,8 +192,8 @@ impl Writer {
         }
     }
 
-    /// Terminates the stream: drops queued payload, also if the stream is being drained already, and
-    /// queues `farewell`. A frame that was written in part is not completed: the connection is
+    /// Terminates the stream: drops queued payload, also if the stream is being drained already,
+    /// and queues `farewell`. A frame that was written in part is not completed: the connection is
     /// aborted without a farewell.
     ///
     /// The farewell waits until the next [`Writer::flush`] or [`Writer::send_farewell`].

@@ -73,8 +73,8 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and discards what comes, until the body ends or a limit is reached. The stream counts among those of
-/// its connection meanwhile.
+/// Reads and discards what comes, until the body ends or a limit is reached. The stream counts
+/// among those of its connection meanwhile.
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: DiscardLimits) {
     let end = Instant::now() + limits.total;
     let mut left = limits.bytes;

@@ -43,7 +43,7 @@ pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
     let told = match known {
         Some(_) => "as the revocation log beside it knows it",
         None => {
-            "whether lines are missing at its end cannot be told: no revocation log beside it, or it is in use"
+            "whether lines are missing at its end cannot be known: no revocation log beside it, or it is in use"
         }
     };
     let mut before: Option<journal::Verified> = None;

@@ -43,8 +43,8 @@ pub(crate) enum Asked {
 
 /// Reads a command line, whose first argument is the name of the program.
 ///
-/// Mistakes do not end the reading: each is noted and its argument put aside, so that all are told
-/// at once, together with those of the other sources.
+/// Mistakes do not stop the reading: each is noted and its argument put aside, so that all are
+/// reported at once, together with those of the other sources.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Asked {
     // With their places, which stay when others are put aside.
     let mut arguments: Vec<_> = arguments.into_iter().enumerate().collect();

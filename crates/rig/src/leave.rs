@@ -32,7 +32,7 @@ impl LeaveSignals {
         }
     }
 
-    /// Waits for so long (`SHUTDOWN_DELAY`), or until the next of them: whoever asks again does not
+    /// Waits for this time (`SHUTDOWN_DELAY`), or until the next of them: who asks again does not
     /// want to wait.
     pub(crate) async fn stay(&mut self, delay: Duration) {
         tokio::select! {

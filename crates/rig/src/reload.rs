@@ -23,7 +23,7 @@ use crate::settings::{Mistakes, NamedFile, definitions_in};
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Signals that would end the process if nobody took them, and mean nothing here.
+/// Signals that would kill the process if they were not taken over, and mean nothing here.
 const IGNORED: [(&str, Number); 4] =
     [("SIGUSR1", Number::USR1), ("SIGUSR2", Number::USR2), ("SIGALRM", Number::ALARM), ("SIGIO", Number::IO)];
 
@@ -73,7 +73,7 @@ pub(crate) struct Sources {
     pub(crate) extractors: Option<NamedFile>,
     /// What it is read into.
     pub(crate) extractors_in_use: Arc<Extractors>,
-    /// The certificate of the ports, where there is one.
+    /// The certificate of the ports, if there is one.
     pub(crate) tls: Option<Tls>,
     /// The key of tokens.
     pub(crate) verifier: Arc<Verifier>,
@@ -89,7 +89,7 @@ impl Reload {
         Self(Arc::new(Mutex::new(sources)))
     }
 
-    /// Runs for ever.
+    /// Never returns.
     pub(crate) async fn keep(self, Signals { mut hang_up, mut ignored }: Signals) {
         let mut ticks = tokio::time::interval(EVERY);
         loop {

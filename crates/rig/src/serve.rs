@@ -54,8 +54,8 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
 async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
-    // Before anything listens: nobody waits at a port for a log to load, and nobody gets in without
-    // it.
+    // Before anything listens: no client waits at a port for a log to load, and none gets in
+    // without it.
     let folder = settings.data.as_ref().map(|data| data.folder.clone());
     let sessions = load_sessions(settings.session, settings.data)?;
     // Behind the log: what opens that has the folder to itself.

@@ -81,19 +81,19 @@ pub(crate) struct Settings {
     pub(crate) apis: Definitions,
     /// The file that they are from, as it was before it was read.
     pub(crate) apis_file: Option<NamedFile>,
-    /// Of the connections of frontends.
+    /// Settings of the connections of frontends.
     pub(crate) connections: connection::Config,
     /// Seals the tokens of connections.
     pub(crate) connection_tokens: Seal,
     /// Seals the tokens of requests that wait for an asynchronous answer.
     pub(crate) correlation_tokens: Seal,
-    /// Of those requests.
+    /// Settings of those requests.
     pub(crate) waiting: WaitingConfig,
-    /// Of the proxy.
+    /// Settings of the proxy.
     pub(crate) proxy: proxy::Config,
-    /// Of the inbound port.
+    /// Settings of the inbound port.
     pub(crate) inbound: inbound::Config,
-    /// Of the internal port.
+    /// Settings of the internal port.
     pub(crate) admin: admin::Config,
     /// The least severe lines to log.
     pub(crate) log_level: Level,

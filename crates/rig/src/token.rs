@@ -21,7 +21,7 @@ const ONCE: [(&str, &str, &str); 5] = [
     ("secret-env", "NAME", "The environment variable that holds what to sign with"),
 ];
 
-/// How long a token is valid where nobody says: one hour.
+/// How long a token is valid by default: one hour.
 const EXPIRES_IN: Duration = Duration::from_secs(3600);
 
 /// The longest validity that can be asked for: a hundred years.

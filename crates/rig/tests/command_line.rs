@@ -1,4 +1,4 @@
-//! The program as an operator calls it: what it prints where, and how it ends.
+//! The program as an operator calls it: what it prints where, and its exit code.
 
 use std::process::{Command, Output};
 

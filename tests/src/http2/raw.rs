@@ -132,7 +132,7 @@ impl RawHttp2 {
         self.until(|frame| frame.kind == kind::HEADERS).map(|head| head.stream)
     }
 
-    /// Answers with a status of 200 and this body, or with the head alone where there is none.
+    /// Answers with a status of 200 and this body, or with the head alone if there is none.
     pub fn answer(&mut self, stream: u32, body: Option<&str>) {
         self.frame(kind::HEADERS, flag::END_HEADERS, stream, [0x88]);
         if let Some(body) = body {
@@ -160,7 +160,7 @@ impl RawHttp2 {
     /// Sends DATA as soon as the windows of the other side allow it (RFC 9113, section 5.2).
     ///
     /// # Panics
-    /// Where the connection ends before they do.
+    /// If the connection is closed before they are.
     pub fn data(&mut self, stream: u32, payload: &[u8]) {
         let length = i64::try_from(payload.len()).expect("a small frame");
         while self.window_of(0).min(self.window_of(stream)) < length {
@@ -253,7 +253,7 @@ impl RawHttp2 {
     }
 
     /// What becomes of the case: sends a PING, and reads until it is answered and these streams are
-    /// answered or reset, or until the connection ends.
+    /// answered or reset, or until the connection is closed.
     pub fn outcome(mut self, streams: &[u32]) -> Outcome {
         self.frame(kind::PING, 0, 0, LAST);
         loop {

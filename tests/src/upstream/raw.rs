@@ -1,4 +1,4 @@
-//! A service that writes exactly the bytes it is told to, and keeps all that it reads.
+//! A service that writes exactly the bytes it is given, and keeps all that it reads.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl RawUpstream {
     /// Listens on a free port until the test ends, and does what the script says.
     ///
     /// # Panics
-    /// Where there is no free port.
+    /// If there is no free port.
     pub fn start(script: &Script) -> Self {
         let (script, ended) = (script.clone(), Arc::<AtomicUsize>::default());
         let counted = ended.clone();
@@ -63,7 +63,7 @@ impl RawUpstream {
     /// [`RawUpstream::accept`].
     ///
     /// # Panics
-    /// Where there is no free port.
+    /// If there is no free port.
     pub fn by_hand() -> Self {
         let (sender, connections) = channel();
         let upstream = Self::listen(move |wire| drop(sender.send(wire)));

@@ -12,7 +12,7 @@ pub(crate) enum Expect {
     Connection(&'static [&'static str]),
     /// Stream 1 is reset with one of these codes, or the connection ends with one.
     Stream(&'static [&'static str]),
-    /// The connection ends, with or without a GOAWAY.
+    /// The connection is closed, with or without a GOAWAY.
     Closes,
     /// Whatever it is: the connection goes on, or ends with this code.
     AnswersOr(&'static [u32], &'static str),
@@ -23,7 +23,7 @@ pub(crate) type Case = (&'static str, fn(&mut RawHttp2, &str), Expect);
 
 pub(crate) const PROTOCOL: &[&str] = &["PROTOCOL_ERROR"];
 // The HTTP/2 library names some errors of the connection PROTOCOL_ERROR for which the RFCs have
-// names of their own. The connection ends all the same; docs/compatibility.md says so.
+// names of their own. The connection is closed all the same; docs/compatibility.md says so.
 pub(crate) const SIZE: &[&str] = &["FRAME_SIZE_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const FLOW: &[&str] = &["FLOW_CONTROL_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const COMPRESSION: &[&str] = &["COMPRESSION_ERROR", "PROTOCOL_ERROR"];

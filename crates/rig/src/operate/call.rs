@@ -31,7 +31,7 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     /// Path and query, below the API.
     pub(super) path: String,
-    /// The body, where there is one.
+    /// The body, if there is one.
     pub(super) body: Option<Body>,
 }
 

@@ -119,7 +119,7 @@ fn revoked(json: &Value, before: bool, took: Duration) -> String {
     };
     let until = match (disconnects, &json["endsAt"]) {
         (true, _) => String::new(),
-        (false, Value::Null) => ", for ever".to_owned(),
+        (false, Value::Null) => ", forever".to_owned(),
         (false, at) => format!(", until {}", instant(at)),
     };
     let kept =

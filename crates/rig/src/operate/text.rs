@@ -37,7 +37,7 @@ pub(super) fn safe_json(json: &str) -> String {
     })
 }
 
-/// The text, cut to so many letters.
+/// The text, cut to this many letters.
 pub(super) fn cut(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((at, _)) => format!("{}…", &text[..at]),

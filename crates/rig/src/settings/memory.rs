@@ -1,4 +1,4 @@
-//! How much of the memory may be taken by what waits for slow clients.
+//! How much of the memory may be taken by what is queued for slow clients.
 
 use std::fs::read_to_string;
 

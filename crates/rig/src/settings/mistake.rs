@@ -17,7 +17,7 @@ pub(crate) enum Source {
     Environment,
     /// A key of the settings file.
     File(PathBuf),
-    /// Nobody gave one.
+    /// It was not given.
     Default,
 }
 

@@ -132,7 +132,7 @@ pub(super) fn read_limits(reader: &mut Reader) -> Limits {
     }
 }
 
-/// Those of the internal port: nobody is kept out by what others do from the same address.
+/// Those of the internal port: no operator is kept out by what others do from the same address.
 pub(super) fn read_api_limits(reader: &mut Reader, limits: Limits) -> Limits {
     Limits { connections: reader.number("MAX_API_CONNECTIONS"), connections_per_address: 0, ..limits }
 }

@@ -1,4 +1,4 @@
-//! Who is told what becomes of requests.
+//! Where it is reported what becomes of requests.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::reader::Reader;
 /// Where the collector is, by the base of its paths.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// Where a collector is if nobody says (OTLP exporter specification).
+/// Where a collector is by default (OTLP exporter specification).
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318/v1/traces";
 
 /// Where it takes traces.

@@ -85,12 +85,12 @@ impl Reader {
         })
     }
 
-    /// Any text, where there is one.
+    /// Any text, if there is one.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.optional(name, |text, _| Ok(text.to_owned()))
     }
 
-    /// What `parse` makes of the text, where there is one. It says what is wrong in words, if
+    /// What `parse` makes of the text, if there is one. It says what is wrong in words, if
     /// anything is.
     pub(super) fn optional<T>(
         &mut self,
@@ -130,7 +130,7 @@ impl Reader {
         self.given.is_set(setting)
     }
 
-    /// Whether somebody has set it: the value is not the default that nobody has asked for.
+    /// Returns `true` if it was set: the value is not merely the default.
     pub(super) fn is_named(&mut self, name: &str) -> bool {
         let setting = self.row(name);
         self.given.is_named(setting)
@@ -168,7 +168,8 @@ impl Reader {
     }
 }
 
-/// Why a file cannot be read. A relative path is told as it was tried: RIG looked for it elsewhere.
+/// Why a file cannot be read. A relative path is shown as it was tried: RIG looked for it
+/// elsewhere.
 pub(super) fn unreadable(path: &str, error: &std::io::Error) -> String {
     match std::env::current_dir() {
         Ok(folder) if Path::new(path).is_relative() => {

@@ -15,7 +15,7 @@ use super::kind::{GIB, KIB, Kind, MIB};
 pub(crate) struct Setting {
     /// The environment variable. The flag and the key of the file derive from it.
     pub(crate) name: &'static str,
-    /// Read like any other value where nobody gave one. Empty: not set.
+    /// Read like any other value if none is given. Empty: not set.
     pub(crate) default: &'static str,
     /// What it takes.
     pub(crate) kind: Kind,
@@ -67,7 +67,7 @@ const fn millis(least: u64, most: u64) -> Kind {
     Kind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
-/// Of a setting that is RIG's: a bare number means milliseconds.
+/// For a setting that is RIG's: a bare number means milliseconds.
 const fn rig_millis(least: u64, most: u64) -> Kind {
     Kind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
@@ -229,7 +229,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "TOKEN_EXPIRY_WARNING",
                 "30s",
                 millis(0, DAY),
-                "How long before its token ends a connection is told; a newer token renews it",
+                "How long before its token expires a connection is warned; a newer token renews it",
             ),
             setting(
                 "DATA_DIR",
@@ -381,7 +381,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 "REQUEST_LOG",
                 "",
                 text("PLACES", "console; kafka is not in this version yet"),
-                "Where each proxied request is told of, by commas; console: a line in the log, at every LOG_LEVEL",
+                "Where each proxied request is reported, separated by commas; console: a line in the log, at every LOG_LEVEL",
             ),
         ],
     },

@@ -269,7 +269,7 @@ fn two_ports_cannot_be_the_same() {
     assert!(parse(&["--inbound-bind", "127.0.0.2", "--api-http-port", "4000"], &[]).is_ok());
 }
 
-/// A key of nobody, encrypted with the passphrase `right` (openssl pkcs8 -topk8 -v2 aes-256-cbc).
+/// A test key, encrypted with the passphrase `right` (openssl pkcs8 -topk8 -v2 aes-256-cbc).
 const LOCKED: &str = "\
 -----BEGIN ENCRYPTED PRIVATE KEY-----
 MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjqxwNzkB25dgICCAAw

@@ -43,7 +43,7 @@ fn a_revocation_is_in_force() {
     receipt["connectionsTerminated"] = 1.into();
     assert_eq!(
         shown(REVOKE, 201, &receipt),
-        "in force; 1 connection terminated in 12 ms\nr1: /sub=alice, for ever; a restart of the gateway forgets it\n"
+        "in force; 1 connection terminated in 12 ms\nr1: /sub=alice, forever; a restart of the gateway forgets it\n"
     );
     receipt["mode"] = "disconnect".into();
     receipt["selector"] = json!({"session": "s"});

@@ -1,4 +1,4 @@
-//! Variables of RIG and of OpenTelemetry that have no effect here: who sets them is told so.
+//! Variables of RIG and of OpenTelemetry that have no effect here: setting them is a warning.
 
 use std::ffi::OsStr;
 

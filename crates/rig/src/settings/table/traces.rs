@@ -94,7 +94,7 @@ pub(super) const GROUP: Group = Group {
             "OTEL_BSP_SCHEDULE_DELAY",
             "5s",
             rig_millis(1, HOUR),
-            "How often spans are sent where there are fewer",
+            "How often spans are sent if there are fewer",
         ),
     ],
 };
