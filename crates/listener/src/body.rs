@@ -1,5 +1,4 @@
-//! Bodies: the type of those that the gateway sends, and reading one of a request whole, within
-//! bounds.
+//! The type of response bodies, and functions that read a whole request body within bounds.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -32,13 +31,13 @@ pub enum BodyError {
     /// It ended early, or its framing is wrong.
     #[error("The request body is broken off.")]
     Broken,
-    /// Too many bytes wait in memory, and it was the largest.
+    /// Too many bytes of requests are in memory, and this was the largest body.
     #[error("Too many bytes of requests wait in memory.")]
     NoRoom,
 }
 
 impl BodyError {
-    /// The status to answer with.
+    /// Returns the status to answer with.
     pub fn status(self) -> StatusCode {
         match self {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -60,7 +59,7 @@ const DISCARDING: Duration = Duration::from_secs(1);
 /// section 15.5.16).
 pub const CODED: &str = "The request body has a content-encoding; bodies are taken without one.";
 
-/// Whether a body must be decoded before it means what its type says (RFC 9110, section 8.4).
+/// Returns `true` if a body must be decoded before it has its content type (RFC 9110, section 8.4).
 /// `identity` changes nothing.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|value| {
@@ -113,10 +112,10 @@ impl CountedBody {
         Self { held, evicted }
     }
 
-    /// Does something that the body waits for, unless the body has to go meanwhile.
+    /// Runs `work` while the body waits for it, until the body is evicted.
     ///
     /// # Errors
-    /// It has to go: whoever has it must let go of it.
+    /// Fails if the body is evicted: its holder must drop it.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, BodyError> {
         tokio::select! {
             () = self.evicted.notified() => Err(BodyError::NoRoom),
@@ -125,8 +124,8 @@ impl CountedBody {
     }
 }
 
-/// Reads a body of up to `max` bytes from a client. One that does not come at once waits in
-/// `memory`, and goes on being counted there until [`CountedBody`] is dropped.
+/// Reads a body of up to `max` bytes from a client. A body that does not arrive at once is counted
+/// in `memory` until its [`CountedBody`] is dropped.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -161,7 +160,7 @@ where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let Some(first) = piece(body).await? else { return Ok((Bytes::new(), None)) };
-    // Most bodies come in one piece: they do not wait, and cost nothing more.
+    // Most bodies arrive in one piece and need not be counted.
     if body.is_end_stream() && first.len() <= max {
         return Ok((first, None));
     }
@@ -179,7 +178,7 @@ where
     Ok((all.freeze(), Some(counted)))
 }
 
-/// The next bytes; `None` at the end.
+/// Returns the next bytes; `None` at the end.
 async fn piece<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, BodyError> {
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() {
@@ -189,8 +188,8 @@ async fn piece<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) -> Resu
     Ok(None)
 }
 
-/// Throws away what is left of a small body. A large one is not touched: to read it would ask its
-/// client for it (RFC 9110, section 10.1.1).
+/// Discards the rest of a small body. A large one is not read: that would ask the client to send it
+/// (RFC 9110, section 10.1.1).
 async fn discard<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) {
     if body.size_hint().lower() > DISCARDED as u64 {
         return;
@@ -204,6 +203,6 @@ async fn discard<B: hyper::body::Body<Data = Bytes> + Unpin>(body: &mut B) {
             }
         }
     };
-    // Whoever takes longer is refused all the same.
+    // A client that takes longer is refused all the same.
     let _ = timeout(DISCARDING, reading).await;
 }

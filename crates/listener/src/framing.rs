@@ -1,10 +1,11 @@
-//! Request smuggling: what two servers could read in two ways is refused, never passed on.
+//! Protects from request smuggling: a request that two servers could read differently is refused,
+//! never passed on.
 //!
-//! hyper repairs some of it and does not say so: of `Content-Length` beside `Transfer-Encoding`
-//! nothing is left in the head that the application sees, nor of a repeated `Content-Length`, nor
-//! of lines that end in a bare LF. So the bytes are followed here as they come, message by message,
-//! beside hyper. As long as all is well-formed there is only one way to follow them; with the first
-//! doubt it is refused, and the connection is closed.
+//! hyper repairs some of these requests silently. The head that the application sees shows neither
+//! a `Content-Length` beside `Transfer-Encoding`, nor a repeated `Content-Length`, nor lines that
+//! end in a bare LF. So this module parses the incoming bytes itself, message by message, beside
+//! hyper. Well-formed bytes can be read in only one way; at the first ambiguity the request is
+//! refused and the connection closed.
 
 mod rules;
 mod target;
@@ -22,14 +23,14 @@ pub(crate) use rules::fault;
 pub use target::RawQuery;
 use target::RequestLine;
 
-/// What is kept of a line that comes in pieces. No line that matters is longer: some sign their
-/// chunks by extensions of about 90 bytes.
+/// Bytes that are kept of a line that arrives in pieces. No line that matters is longer: some
+/// clients sign their chunks with extensions of about 90 bytes.
 const KEPT: usize = 256;
 
-/// A length or a coding that takes more is padded.
+/// A longer length or coding is padded.
 const PADDED: usize = 64;
 
-/// What is wrong with a request.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MessageFault {
     /// RFC 9112, section 6.1: a server may refuse it, and it "ought to be handled as an error".
@@ -50,15 +51,14 @@ pub(crate) enum MessageFault {
     /// RFC 9112, section 7.1.
     #[error("The request body is not chunked as it should be.")]
     Chunk,
-    /// Services that take `_` for `-` read another name in it.
+    /// Services that treat `_` as `-` read another name in it.
     #[error("A header name must not be that of a length with _ for -.")]
     Disguised,
     /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid
     /// one is answered with 400.
     #[error("Host must stand once, and name a host.")]
     Host,
-    /// RFC 9112, section 3.2.2 lets the target count; whoever stands before us may have let `Host`
-    /// count.
+    /// RFC 9112, section 3.2.2 prefers the target; a proxy in front of us may have used `Host`.
     #[error("Host must be the host of the request's target.")]
     OtherHost,
     /// RFC 9112, section 3.2; RFC 9110, section 4.2.4 for user information.
@@ -76,19 +76,19 @@ pub(crate) enum MessageFault {
 #[derive(Debug, Default)]
 pub(crate) struct Framing {
     part: MessagePart,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    /// Heads that are well-formed, and that hyper has not handed over yet.
+    /// Well-formed heads that hyper has not handed over yet.
     heads: u32,
-    /// Heads that it has handed over.
+    /// Heads that hyper has handed over.
     handed: u64,
-    /// What is kept of the targets of heads that it has not: which head it is, counted from the
-    /// first.
+    /// Queries of heads that hyper has not handed over, each with the number of its head on this
+    /// connection.
     queries: VecDeque<(u64, RawQuery)>,
     head: Head,
-    /// From here on nothing is followed.
+    /// The first fault; no bytes are parsed after it.
     fault: Option<MessageFault>,
-    /// The fault is one of a body.
+    /// The fault is in a body.
     broken: bool,
     request_line: RequestLine,
 }
@@ -107,7 +107,7 @@ enum MessagePart {
     Trailer,
 }
 
-/// What a head says of the length of its body.
+/// What a head says about the length of its body.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     length: Option<u64>,
@@ -115,12 +115,11 @@ struct Head {
 }
 
 impl Framing {
-    /// Goes through bytes that have come. Returns how many of them hyper may have: all, unless
-    /// there is something wrong with a body. A fault of a head is answered when hyper hands that
-    /// head over.
+    /// Parses incoming bytes. Returns how many of them hyper may have: all, unless a body is
+    /// malformed. A fault in a head is answered when hyper hands that head over.
     ///
     /// # Errors
-    /// There was something wrong with a body.
+    /// Fails if a body was malformed before.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, MessageFault> {
         let mut rest = bytes;
         while !rest.is_empty() && self.fault.is_none() {
@@ -162,15 +161,15 @@ impl Framing {
         if followed == 0 { self.go_on().map(|()| 0) } else { Ok(followed) }
     }
 
-    /// Whether hyper may read on.
+    /// Checks that hyper may read on.
     ///
     /// # Errors
-    /// There is something wrong with the body.
+    /// Fails if the body is malformed.
     pub(crate) fn go_on(&self) -> Result<(), MessageFault> {
         self.fault.filter(|_| self.broken).map_or(Ok(()), Err)
     }
 
-    /// Whether a head has begun whose end has not come.
+    /// Returns `true` if a head has begun and is not complete.
     pub(crate) fn is_in_head(&self) -> bool {
         match self.part {
             MessagePart::RequestLine => !self.line.is_empty(),
@@ -183,58 +182,58 @@ impl Framing {
         }
     }
 
-    /// Whether the line of a request has begun whose end has not come.
+    /// Returns `true` if a request line has begun and is not complete.
     pub(crate) fn is_in_request_line(&self) -> bool {
         matches!(self.part, MessagePart::RequestLine) && self.is_in_head()
     }
 
-    /// What is wrong with the head that hyper reads next.
+    /// Returns the fault of the head that hyper reads next.
     pub(crate) fn fault_of_next(&self) -> Option<MessageFault> {
         self.fault.filter(|_| !self.broken && !self.has_heads())
     }
 
-    /// Whether a body has begun whose end has not come.
+    /// Returns `true` if a body has begun and is not complete.
     pub(crate) fn is_in_body(&self) -> bool {
         !matches!(self.part, MessagePart::RequestLine | MessagePart::Field)
     }
 
-    /// Whether all that has come belongs to requests that hyper has handed over whole.
+    /// Returns `true` if all bytes so far belong to requests that hyper has handed over completely.
     pub(crate) fn is_between(&self) -> bool {
         self.is_whole() && !self.has_heads()
     }
 
-    /// Whether every request that has begun has come whole.
+    /// Returns `true` if every request that has begun is complete.
     pub(crate) fn is_whole(&self) -> bool {
         !self.is_in_head() && !self.is_in_body() && self.fault.is_none()
     }
 
-    /// Whether there are heads that hyper has not handed over yet.
+    /// Returns `true` if there are heads that hyper has not handed over yet.
     pub(crate) fn has_heads(&self) -> bool {
         self.heads > 0
     }
 
-    /// Percent-encodes what must not stand in a target as it is, in what was read last and begins
-    /// at `from`.
+    /// Percent-encodes the characters that a target must not contain, in the bytes read last, which
+    /// begin at `from`.
     pub(crate) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
         self.request_line.encode(read, from);
     }
 
-    /// Hands over what had no room; whether there was anything.
+    /// Hands over bytes that did not fit before. Returns `true` if there were any.
     pub(crate) fn give_rest(&mut self, into: &mut ReadBuf<'_>) -> bool {
         self.request_line.give_rest(into)
     }
 
-    /// These bytes, and behind them what had no room.
+    /// Returns `read`, followed by the bytes that did not fit before.
     pub(crate) fn and_rest(self, read: Bytes) -> Bytes {
         self.request_line.and_rest(read)
     }
 
-    /// hyper hands over the next head. Returns its query where the parser was not given that as it
-    /// is.
+    /// Notes that hyper hands over the next head. Returns its original query if the parser got a
+    /// changed one.
     ///
     /// # Errors
-    /// What is wrong with it. A head that was not seen here is one that hyper has read in another
-    /// way.
+    /// Fails with the fault of the head. A head that was not seen here is one that hyper has read in
+    /// another way.
     pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, MessageFault> {
         self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(MessageFault::LineEnd))?;
         let head = self.handed;
@@ -277,7 +276,7 @@ impl Framing {
                 }
             }
             MessagePart::Field => {
-                // Most fields are neither: one byte says so.
+                // The first byte rules out most fields.
                 if matches!(line[0] | 0x20, b'c' | b't') {
                     self.head.read(line)?;
                 }
@@ -299,8 +298,8 @@ impl Framing {
 }
 
 impl Head {
-    /// Takes in a field. What hyper refuses itself, such as a space before the colon, is not looked
-    /// for.
+    /// Reads a field. Does not check for what hyper refuses itself, such as a space before the
+    /// colon.
     fn read(&mut self, line: &[u8]) -> Result<(), MessageFault> {
         let Some(colon) = memchr(b':', line) else { return Ok(()) };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -308,8 +307,8 @@ impl Head {
             if self.length.is_some() || line.len() >= PADDED {
                 return Err(MessageFault::ContentLength);
             }
-            // hyper takes the largest two for codings of its own, and would not say what is wrong
-            // with them.
+            // hyper uses the largest two values for codings of its own, and would not say what is
+            // wrong with them.
             let length = decimal(value).filter(|length| i64::try_from(*length).is_ok());
             self.length = Some(length.ok_or(MessageFault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -329,8 +328,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The size of a chunk, in at most 16 digits; extensions are ignored, but they are text, and do not
-/// go on and on (RFC 9112, section 7.1.1).
+/// Parses the size of a chunk, in at most 16 digits. Extensions are ignored, but must be text of
+/// bounded length (RFC 9112, section 7.1.1).
 fn chunk_size(line: &[u8]) -> Result<u64, MessageFault> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = line.split_at(digits);

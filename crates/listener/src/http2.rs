@@ -55,8 +55,8 @@ const SEND_BUFFER: usize = 1;
 /// The limit of a piece, in bytes: that of a frame.
 const PIECE: usize = 16 << 10;
 
-/// How often a silent connection is asked whether it is still there, and how long it may take to
-/// say so.
+/// The interval between pings on a silent connection, and the time that a client may take to answer
+/// one.
 const PING: Duration = Duration::from_secs(30);
 
 /// Serves one connection until it closes.
@@ -166,7 +166,7 @@ impl hyper::body::Body for Pieces {
 struct GatedTasks(Arc<Mutex<Option<Gate>>>);
 
 impl GatedTasks {
-    /// The gate of the stream whose task comes next.
+    /// Returns the gate of the stream whose task comes next.
     fn announce(&self) -> Gate {
         let gate = Gate::default();
         *self.0.lock() = Some(gate.clone());
@@ -184,8 +184,8 @@ where
     }
 }
 
-/// What h2 takes before it answers 431 itself: more than our limits, so that ours speak first. Each
-/// field counts for 32 bytes more than it has (RFC 9113, section 6.5.2).
+/// Returns the head size above which h2 answers 431 itself: more than our limits, so that ours
+/// apply first. Each field counts for 32 bytes more than its length (RFC 9113, section 6.5.2).
 fn max_header_list(limits: &Limits) -> u32 {
     const OVERHEAD: usize = 32;
     const SLACK: usize = 16 << 10;

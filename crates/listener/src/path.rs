@@ -1,7 +1,7 @@
 //! The normal form of a path: one spelling for all that mean the same (RFC 3986, section 6.2.2).
 //!
-//! It is made once, before anything looks at the path. So what chooses the endpoint, what is
-//! checked, what is logged and what a service gets cannot be different spellings.
+//! A path is normalized once, before anything looks at it. So the path that is routed, checked,
+//! logged and sent to a service has one spelling.
 
 use std::borrow::Cow;
 
@@ -22,13 +22,12 @@ pub enum PathFault {
 }
 
 /// Decodes unreserved characters, writes all other percent-encodings with upper-case digits, and
-/// then removes dot segments (RFC 3986, sections 6.2.2.1 to 6.2.2.3). Borrows where nothing
-/// changes.
+/// then removes dot segments (RFC 3986, sections 6.2.2.1 to 6.2.2.3). Borrows if nothing changes.
 ///
 /// # Errors
-/// The path contains what no server should read.
+/// Fails if the path has no normal form.
 pub fn normal_path(path: &str) -> Result<Cow<'_, str>, PathFault> {
-    // Nearly every path: nothing in it can be spelt otherwise.
+    // Nearly every path has nothing to normalize.
     if !path.bytes().any(|byte| matches!(byte, b'%' | b'.')) {
         return Ok(Cow::Borrowed(path));
     }
@@ -47,7 +46,7 @@ pub fn normal_path(path: &str) -> Result<Cow<'_, str>, PathFault> {
 /// Decodes unreserved characters, and writes all other percent-encodings with upper-case digits.
 ///
 /// # Errors
-/// As [`normal_path`].
+/// Fails as [`normal_path`] does.
 pub fn normal_encoding(path: &str) -> Result<Cow<'_, str>, PathFault> {
     let bytes = path.as_bytes();
     let Some(first) = memchr(b'%', bytes) else { return Ok(Cow::Borrowed(path)) };
@@ -103,7 +102,7 @@ pub fn without_dots(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", segments.join("/")))
 }
 
-/// The byte whose two digits `rest` begins with, and what follows them.
+/// Returns the byte whose two digits `rest` begins with, and what follows them.
 pub fn triplet(rest: &[u8]) -> Option<(u8, &[u8])> {
     let [high, low, after @ ..] = rest else { return None };
     let digit = |digit: &u8| char::from(*digit).to_digit(16);
@@ -117,13 +116,13 @@ pub fn push_triplet(into: &mut Vec<u8>, byte: u8) {
     into.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
 }
 
-/// RFC 3986, section 2.3.
+/// Returns `true` for unreserved characters (RFC 3986, section 2.3).
 pub const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether two bytes begin a longer UTF-8 sequence than their character needs (RFC 3629, section
-/// 3).
+/// Returns `true` if two bytes begin a longer UTF-8 sequence than their character needs (RFC 3629,
+/// section 3).
 fn is_overlong(lead: u8, next: u8) -> bool {
     match lead {
         0xc0 | 0xc1 => (0x80..0xc0).contains(&next),

@@ -1,8 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: who connects, told by a load balancer before the first
-//! byte of the client (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
+//! The PROXY protocol, versions 1 and 2: a load balancer names its client before the first byte of
+//! the client (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 //!
-//! What is read is only what belongs to the header, within [`LONGEST`] bytes; the caller bounds the
-//! time.
+//! Only the header is read, up to [`LONGEST`] bytes; the caller bounds the time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,8 +9,8 @@ use std::str::{self, FromStr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest header of version 2, with all it may add; 16 KiB of additions are far more than any
-/// sender makes.
+/// The longest header of version 2, additions included; 16 KiB of additions are far more than any
+/// sender uses.
 const LONGEST: usize = 16 << 10;
 
 /// The longest line of version 1, with its end (section 2.1).
@@ -20,14 +19,14 @@ const LONGEST_LINE: usize = 107;
 /// How version 2 begins (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The addition that tells about TLS, and its bit for a client that uses it (section 2.2.6).
+/// The addition about TLS, and its bit for a client that uses TLS (section 2.2.6).
 const TLV_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The balancer connects for itself, or does not tell for whom.
+    /// The balancer connects for itself, or does not name a client.
     Local,
     /// It connects for a client.
     Proxied {
@@ -41,7 +40,7 @@ pub enum Header {
 /// Reads a header, and nothing of what follows it.
 ///
 /// # Errors
-/// What comes is none, or the stream ends in it.
+/// Fails if the bytes are not a header, or the stream ends within it.
 pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
     let mut first = [0; SIGNATURE.len()];
     stream.read_exact(&mut first).await?;
@@ -50,7 +49,7 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Header> {
 
 async fn read_line(stream: &mut (impl AsyncRead + Unpin), first: [u8; 12]) -> io::Result<Header> {
     let mut line = first.to_vec();
-    // Byte by byte: what follows is not ours.
+    // Byte by byte, since what follows belongs to the client.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LONGEST_LINE || !line.starts_with(b"PROXY ") {
             return Err(invalid());
@@ -77,7 +76,7 @@ fn parse_line(line: &str) -> Option<Header> {
     words.next().is_none().then_some(Header::Proxied { source, secure: false })
 }
 
-/// The first of two addresses, of which the second is the one that the client has connected to.
+/// Parses two addresses: of the client, and the one it has connected to. Returns the first.
 fn pair<'a, A: FromStr>(words: &mut impl Iterator<Item = &'a str>) -> Option<A> {
     let [source, destination] = [words.next()?, words.next()?].map(|word| word.parse().ok());
     destination.and(source)
@@ -113,8 +112,8 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
             let (source, rest) = rest.split_first_chunk::<16>()?;
             (Ipv6Addr::from(*source).into(), rest.get(16..)?)
         }
-        // Not told, a Unix socket, or what is not known yet: as if it came from the balancer
-        // (section 2.2).
+        // Unspecified, a Unix socket, or an unknown family: treated as the balancer's own (section
+        // 2.2).
         _ => return Some(Header::Local),
     };
     let (port, rest) = rest.split_first_chunk::<2>()?;
@@ -122,7 +121,7 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
     Some(Header::Proxied { source, secure: uses_tls(rest.get(2..)?)? })
 }
 
-/// Goes through the additions (TLV); `None`: they are not whole.
+/// Searches the additions (TLV) for TLS; `None` if they are incomplete.
 fn uses_tls(mut additions: &[u8]) -> Option<bool> {
     let mut uses_tls = false;
     while let Some((kind, rest)) = additions.split_first() {
@@ -144,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read, and how many bytes are left.
+    /// Returns the header, and how many bytes are left.
     fn parsed(bytes: &[u8]) -> Option<(Header, usize)> {
         let mut rest = bytes;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -27,44 +27,44 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What the driver sees of the bytes that hyper moves, and of what they say.
+/// The state of a stream that the driver reads: which bytes hyper has moved, and what they mean.
 #[derive(Default)]
 pub(crate) struct StreamTraffic {
-    /// Bytes have come since the last answer.
+    /// Bytes have arrived since the last answer.
     pub(crate) read: AtomicBool,
-    /// The last write did not go through.
+    /// The last write was blocked.
     pub(crate) blocked: AtomicBool,
-    /// One before it did.
+    /// An earlier write went through.
     pub(crate) written: AtomicBool,
-    /// A request was answered since the driver looked: one that is answered at once is done before
-    /// it can see it.
+    /// A request has been answered since the driver last looked. A request that is answered at once
+    /// is finished before the driver could see it in progress.
     pub(crate) answered: AtomicBool,
-    /// What may be written.
+    /// Decides what may be written.
     pub(crate) gate: Gate,
-    /// Follows what comes, as long as it is HTTP/1.
+    /// Follows the incoming bytes while they are HTTP/1.
     pub(crate) framing: Mutex<Option<Framing>>,
-    /// The client has ended its sending side behind a whole request, and may still read.
+    /// The client has closed its sending side after a complete request, and may still read.
     pub(crate) half_closed: AtomicBool,
-    /// Requests whose answer has not been handed to hyper whole.
+    /// Requests whose answer has not been handed to hyper completely.
     pub(crate) asked: AtomicUsize,
     /// The application wants the socket.
     pub(crate) takeover: Mutex<Option<Takeover>>,
-    /// An answer of the application's is with hyper, in part at least.
+    /// hyper holds an answer of the application, or a part of one.
     pub(crate) writing: AtomicBool,
-    /// The status of an answer of hyper's own, which is not sent; 0 if there is none.
+    /// The status of an answer that hyper made itself, which is not sent; 0 if there is none.
     pub(crate) own: AtomicU16,
-    /// The connection, where it can be evicted.
+    /// The connection, if it can be evicted.
     pub(crate) occupant: Option<Arc<Occupant>>,
 }
 
 impl StreamTraffic {
-    /// Whether all that the application has answered has left.
+    /// Returns `true` if every answer of the application has been written to the socket.
     pub(crate) fn is_flushed(&self) -> bool {
         self.asked.load(Ordering::Relaxed) == 0 && !self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether what is written now is an answer of hyper's own, to a head that it could not parse.
-    /// It is kept back: it has no text, and nothing of what our answers carry.
+    /// Returns `true` if `bytes` are an answer that hyper made itself, to a head that it could not
+    /// parse. Such an answer is not sent: it has no text, and none of the fields of our answers.
     fn is_own(&self, bytes: &[u8]) -> bool {
         if self.writing.load(Ordering::Relaxed)
             || self.asked.load(Ordering::Relaxed) > 0
@@ -77,17 +77,17 @@ impl StreamTraffic {
         true
     }
 
-    /// What hyper wanted to answer to a head that it could not parse.
+    /// Returns the status that hyper wanted to answer to a head that it could not parse.
     pub(crate) fn refused_by_hyper(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.own.load(Ordering::Relaxed)).ok()
     }
 
-    /// Whether the client sends nothing more, and has all that it has asked for.
+    /// Returns `true` if the client sends nothing more and has received every answer.
     pub(crate) fn is_done(&self) -> bool {
         self.half_closed.load(Ordering::Relaxed) && self.is_flushed() && !self.is_asked()
     }
 
-    /// Whether a request waits for its answer, or to be read by hyper.
+    /// Returns `true` if a request has no answer yet, or has not been read by hyper yet.
     fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed) > 0 || self.framing.lock().as_ref().is_some_and(Framing::has_heads)
     }
@@ -108,12 +108,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// What keeps back its writes.
+    /// Returns the gate that can hold back its writes.
     pub fn gate(&self) -> &Gate {
         &self.traffic.gate
     }
 
-    /// Closes in stages; `is_unread`: the client may still be sending what is not read.
+    /// Closes in stages. `is_unread` means that the client may still be sending bytes that nothing
+    /// has read.
     pub(crate) async fn close(mut self, is_unread: bool) {
         let closed = timeout(closing::ANSWERED.silence, self.shutdown()).await;
         if is_unread && matches!(closed, Ok(Ok(()))) {
@@ -126,8 +127,8 @@ impl Watched {
         }
     }
 
-    /// The socket, and the TLS session over it with its handshake done. No gate keeps back what is
-    /// written to them.
+    /// Returns the socket, and the TLS session over it with its handshake done. No gate holds back
+    /// what is written to them.
     pub fn into_parts(self) -> (TcpStream, Option<Box<ServerConnection>>) {
         match self.stream {
             Stream::Clear(tcp) => (tcp, None),
@@ -160,8 +161,8 @@ macro_rules! each {
     };
 }
 
-/// Whether a read says that the client sends nothing more. Over TLS it may not have said goodbye:
-/// behind a whole request nothing can have been cut off.
+/// Returns `true` if a read says that the client sends nothing more. Over TLS the client need not
+/// have sent `close_notify`: after a complete request nothing can have been cut off.
 fn has_ended(polled: &Poll<io::Result<()>>) -> bool {
     match polled {
         Poll::Ready(Ok(())) => true,
@@ -208,8 +209,8 @@ impl AsyncRead for Watched {
             && has_ended(&polled)
             && framing.as_ref().is_some_and(|framing| framing.is_whole())
         {
-            // hyper would take its client for gone (RFC 9112, section 9.6: it may be the end of its
-            // requests alone). The driver closes when all is answered.
+            // hyper would take the client for gone, but it may only have finished sending requests
+            // (RFC 9112, section 9.6). The driver closes once every request is answered.
             drop(guard);
             if traffic.is_asked() {
                 traffic.half_closed.store(true, Ordering::Relaxed);
@@ -252,8 +253,8 @@ impl AsyncWrite for Watched {
             }
             flushed
         });
-        // hyper flushes when it has written everything: TLS may hold records that the client has no
-        // room for.
+        // hyper flushes after it has written everything. TLS may still hold records that do not fit
+        // into the socket's buffer.
         traffic.blocked.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() && traffic.asked.load(Ordering::Relaxed) == 0 {
             traffic.writing.store(false, Ordering::Relaxed);
@@ -263,7 +264,7 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, traffic } = &mut *self;
-        // TLS sends what it has kept before it says goodbye.
+        // TLS sends its buffered records before `close_notify`.
         traffic.gate.pass(|_| each!(stream, stream => stream.poll_shutdown(cx)))
     }
 
@@ -303,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream of the listener's with a finished handshake, and its client.
+    /// Returns a stream of the listener with a finished handshake, and its client.
     async fn connected() -> (Watched, client::TlsStream<TcpStream>) {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
         let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
