@@ -32,11 +32,11 @@ pub struct Config {
     pub address: SocketAddr,
     /// The identity, for HTTPS.
     pub tls: Option<Tls>,
-    /// The bounds, and who is counted against them.
+    /// The limits, and the connections that count towards them.
     pub places: Arc<Places>,
-    /// Whose word about clients counts.
+    /// The proxies that are believed about their clients.
     pub proxies: TrustedProxies,
-    /// Whether each connection begins with a header of the PROXY protocol.
+    /// If `true`, each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
 }
 
@@ -57,7 +57,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 static LOG: LogLimiter = LogLimiter::new();
 
-/// How often is looked whether the rest of a preface has come.
+/// How often to check if the rest of a preface has arrived.
 const PREFACE_POLL: Duration = Duration::from_millis(5);
 
 /// How HTTP/2 by prior knowledge begins (RFC 9113, section 3.4).
@@ -67,23 +67,23 @@ impl Listener {
     /// Binds the port; nothing is accepted yet.
     ///
     /// # Errors
-    /// The address is taken or not of this host.
+    /// Fails if the address is in use or not one of this host.
     pub fn bind(config: Config) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(config.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&config.address.into())?;
-        // Those that are accepted inherit both.
+        // Accepted sockets inherit both options.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         socket.listen(BACKLOG)?;
         Ok(Self { tcp: TcpListener::from_std(socket.into())?, config })
     }
 
-    /// The address in use.
+    /// Returns the address in use.
     ///
     /// # Errors
-    /// The socket is gone.
+    /// Fails if the socket is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
@@ -91,13 +91,13 @@ impl Listener {
     /// Serves until `leave` is true, then closes idle connections and returns when the others are
     /// done.
     ///
-    /// Sockets that the application has taken over are its own and not waited for.
+    /// Does not wait for sockets that the application has taken over.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
         let Self { tcp, config } = self;
         let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
-        // Nothing is sent: each connection holds an end, and when all are dropped, the other end
-        // hears of it.
+        // Nothing is sent: each connection holds a sender, and the receiver resolves once all are
+        // dropped.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
         let mut reserve = File::open("/dev/null").ok();
         let leaving = leave.clone();
@@ -116,10 +116,10 @@ impl Listener {
                     continue;
                 }
             };
-            // Fails only where the client is gone already: then it is nowhere.
+            // Fails only if the client is gone already; the address is not used then.
             let local = tcp_stream.local_addr().unwrap_or(config.address);
             let origin = Origin::new(address, local, &config.proxies);
-            // Behind a proxy there are many clients.
+            // A trusted proxy has many clients: their addresses are limited, not its own.
             let permit = match place(&places, origin.trusted.is_none().then(|| address.ip())).await {
                 Ok(permit) => permit,
                 Err(why) => {
@@ -154,7 +154,7 @@ impl Listener {
     }
 }
 
-/// A place for a new connection, or why there is none.
+/// Takes a place for a new connection. Fails with the reason for a refusal.
 async fn place(places: &Arc<Places>, address: Option<IpAddr>) -> Result<Permit, RefusalReason> {
     loop {
         return match places.take(address) {
@@ -217,8 +217,7 @@ async fn dispatch<A: App>(
     }
 }
 
-/// Prepares a socket and finds out what is spoken on it; `None` where the client says nothing
-/// sensible in time.
+/// Prepares a socket and detects its protocol; `None` if the client sends nothing valid in time.
 async fn prepare(
     tcp: TcpStream,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
@@ -237,14 +236,14 @@ async fn prepare(
     }
 }
 
-/// Whether a method is the first that comes, and no TLS: looks at it without taking it.
+/// Returns `true` if the first bytes are a method instead of TLS. Only peeks at them.
 async fn speaks_clear(tcp: &TcpStream) -> bool {
     let mut first = [0];
     tcp.peek(&mut first).await.is_ok_and(|n| n > 0 && first[0].is_ascii_alphabetic())
 }
 
-/// Looks at the first bytes without taking them. A preface whose end does not come `within` that
-/// time is none.
+/// Returns `true` if the first bytes are the preface of HTTP/2. Only peeks at them. A preface that
+/// is not complete `within` that time does not count.
 async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     let mut first = [0; 24];
     let mut until = None;
@@ -259,12 +258,12 @@ async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
         if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + within) {
             return Ok(false);
         }
-        // Peek is ready as long as bytes wait.
+        // `peek` is ready while bytes are unread.
         sleep(PREFACE_POLL).await;
     }
 }
 
-/// Answers at once or not at all, and without a place among the connections.
+/// Answers at once or not at all; takes no place among the connections.
 fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     closing::send_last(&tcp, answer);
     if let Some(refused) = places.refused() {
@@ -275,8 +274,8 @@ fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     }
 }
 
-/// Out of descriptors, the port makes room if it does so at all, or gives up its reserve for a
-/// moment, so that the client hears why; the loop lives on.
+/// Handles a lack of descriptors, so that the loop goes on: a port that evicts makes room; another
+/// one frees its reserve for a moment, to tell the client why it is refused.
 async fn turn_away(
     tcp: &TcpListener,
     reserve: &mut Option<File>,

@@ -1,5 +1,4 @@
-//! Who is believed about the client of a request: proxies that the operator trusts, and no other
-//! peer.
+//! Finds the client of a request. Only proxies that the operator trusts are believed about it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,12 +20,12 @@ pub struct TrustedProxies(Arc<[IpNet]>);
 pub(crate) struct ForwardedClient {
     /// The client's address; port 0 if no proxy says.
     pub(crate) address: SocketAddr,
-    /// Whether the client uses TLS, where somebody says so.
+    /// `true` if the client uses TLS; `None` if no proxy says.
     pub(crate) secure: Option<bool>,
 }
 
 impl TrustedProxies {
-    /// Trusts what comes from these networks.
+    /// Trusts proxies in these networks.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         Self(networks.into_iter().collect())
     }
@@ -36,17 +35,17 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
-    /// Whether this is the address of a trusted proxy.
+    /// Returns `true` if this is the address of a trusted proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who has sent a request that came from the trusted proxy `hop`: the last address of the chain
-    /// that is not one of a trusted proxy itself. What stands before it may be anybody's invention.
+    /// Returns the client of a request that came from the trusted proxy `hop`: the last address of
+    /// the chain that is not a trusted proxy itself. Addresses before it may be forged.
     ///
-    /// Where `Forwarded` and `X-Forwarded-For` name different clients, one of them is not the
-    /// proxy's: neither counts.
+    /// If `Forwarded` and `X-Forwarded-For` name different clients, one of them was not set by the
+    /// proxy, so neither is used.
     pub(crate) fn client(&self, headers: &HeaderMap, hop: SocketAddr) -> ForwardedClient {
         let told = |chain: Vec<Hop>| (!chain.is_empty()).then(|| self.last_untrusted(&chain, hop));
         let client = match (told(x_forwarded(headers)), told(forwarded(headers))) {
@@ -79,12 +78,13 @@ impl TrustedProxies {
 /// One sender of a request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hop {
-    /// `None`: it is not told, or hidden.
+    /// `None` if it is missing or obfuscated.
     address: Option<SocketAddr>,
     secure: Option<bool>,
 }
 
-/// `X-Forwarded-For`, and what `X-Forwarded-Proto` says of each: as many values, or one for all.
+/// Returns the hops of `X-Forwarded-For`, each with its `X-Forwarded-Proto`, which has as many
+/// values or one for all.
 fn x_forwarded(headers: &HeaderMap) -> Vec<Hop> {
     let protos: Vec<_> = values(headers, &X_FORWARDED_PROTO).collect();
     let addresses: Vec<_> = values(headers, &X_FORWARDED_FOR).collect();
@@ -99,7 +99,7 @@ fn x_forwarded(headers: &HeaderMap) -> Vec<Hop> {
     addresses.iter().enumerate().map(hop).collect()
 }
 
-/// The elements of `Forwarded` (RFC 7239, section 4).
+/// Returns the elements of `Forwarded` (RFC 7239, section 4).
 fn forwarded(headers: &HeaderMap) -> Vec<Hop> {
     let lines = headers.get_all(FORWARDED).iter().map(|value| value.as_bytes());
     lines
@@ -120,7 +120,7 @@ fn forwarded(headers: &HeaderMap) -> Vec<Hop> {
         .collect()
 }
 
-/// Where it stands alone, as some proxies have it.
+/// Returns `X-Real-IP`, the only such header that some proxies send.
 fn real_ip(headers: &HeaderMap) -> Option<SocketAddr> {
     values(headers, &X_REAL_IP).last().and_then(node)
 }
@@ -129,13 +129,13 @@ fn proto_alone(headers: &HeaderMap) -> Option<bool> {
     values(headers, &X_FORWARDED_PROTO).last().and_then(is_secure)
 }
 
-/// The members of a list, of all its lines.
+/// Returns the members of a list, from all its lines.
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).iter();
     lines.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The parts of a text between separators that are not in quotes.
+/// Splits a text at the separators that are not in quotes.
 fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |byte| {
@@ -150,7 +150,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// An address, with or without a port, IPv6 with or without brackets.
+/// Parses an address, with or without a port, IPv6 with or without brackets.
 fn node(text: &[u8]) -> Option<SocketAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -169,7 +169,7 @@ fn is_secure(proto: &[u8]) -> Option<bool> {
     }
 }
 
-/// IPv4 as IPv4, also where it came by IPv6 (RFC 4291, section 2.5.5.2).
+/// Converts IPv4-mapped IPv6 addresses to IPv4 (RFC 4291, section 2.5.5.2).
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

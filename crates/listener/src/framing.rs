@@ -232,8 +232,8 @@ impl Framing {
     /// changed one.
     ///
     /// # Errors
-    /// Fails with the fault of the head. A head that was not seen here is one that hyper has read in
-    /// another way.
+    /// Fails with the fault of the head. A head that was not seen here is one that hyper has read
+    /// in another way.
     pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, MessageFault> {
         self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(MessageFault::LineEnd))?;
         let head = self.handed;

@@ -1,5 +1,5 @@
-//! The last word over the bytes of an answer: until they have left, the application can keep them
-//! back.
+//! Controls the bytes of an answer: until they are written to the socket, the application can hold
+//! them back.
 
 use std::any::Any;
 use std::fmt;
@@ -15,12 +15,12 @@ use memory::Memory;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-/// Says of an answer with payload whether it may still be written. Clones are the same gate; each
+/// Decides if an answer with payload may still be written. Clones are the same gate; each
 /// socket has one, since HTTP/1 answers one request after the other, and over HTTP/2 each stream.
 ///
-/// Over HTTP/2 the task of the stream is dropped, which resets it, also where the client takes no
-/// bytes and hyper would not ask for the rest of the answer. The last two pieces that hyper has
-/// taken of an answer are out of reach.
+/// Over HTTP/2, closing the gate drops the task of the stream, which resets it, even if the client
+/// reads nothing and hyper does not ask for the rest of the answer. The last two pieces that hyper
+/// has taken cannot be held back.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<GateState>>);
 
@@ -44,7 +44,7 @@ struct Linger {
     end: Option<Pin<Box<Sleep>>>,
 }
 
-/// Lets go of what a gate holds when it is dropped.
+/// Releases what a gate holds when it is dropped.
 struct Flushed<'a>(&'a Gate);
 
 /// Bytes that wait for the socket, or for the TLS session under it.
@@ -66,14 +66,14 @@ enum Payload {
     /// No answer with payload is being written.
     #[default]
     None,
-    /// One is, or is about to be.
+    /// An answer with payload is being written, or is about to be.
     OnItsWay,
-    /// One was; the rest of it is not written, and nothing after it.
+    /// An answer with payload was cut off: neither the rest of it nor anything after it is written.
     Silenced,
 }
 
 impl Gate {
-    /// The answer to the request of this moment has payload.
+    /// Notes that the answer to the current request has payload.
     pub fn begin(&self) {
         let mut state = self.0.lock();
         if state.payload == Payload::None {
@@ -81,13 +81,13 @@ impl Gate {
         }
     }
 
-    /// Keeps something until all that was answered has left the socket, or the socket is closed.
+    /// Keeps `what` until every answer is written to the socket, or the socket is closed.
     pub fn hold(&self, what: impl Any + Send) {
         self.0.lock().held.push(Box::new(what));
     }
 
-    /// Begins an answer, and counts its bytes in `memory` until it has left; where it has to go,
-    /// its socket or stream goes with it. Small ones are not counted.
+    /// Begins an answer, and counts its bytes in `memory` until it is written; if the answer is
+    /// evicted, its socket is closed or its stream reset. Small answers are not counted.
     pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
         if bytes > SMALL {
             self.begin();
@@ -159,17 +159,17 @@ impl Gate {
         .await;
     }
 
-    /// Whether the answer was kept back.
+    /// Returns `true` if the answer was cut off.
     pub(crate) fn is_silenced(&self) -> bool {
         self.0.lock().payload == Payload::Silenced
     }
 
-    /// Whether no payload is on its way.
+    /// Returns `true` if no payload is being written.
     pub fn is_idle(&self) -> bool {
         self.0.lock().payload != Payload::OnItsWay
     }
 
-    /// All that the application has answered has left.
+    /// Notes that every answer of the application is written.
     pub(crate) fn flushed(&self) {
         let mut state = self.0.lock();
         if state.payload == Payload::OnItsWay {
@@ -177,7 +177,7 @@ impl Gate {
             state.driver = None;
         }
         let left = take(&mut state.held);
-        // What is dropped may want the gate.
+        // The dropped value may lock the gate.
         drop(state);
         drop(left);
     }
@@ -188,7 +188,7 @@ impl Gate {
         drop(left);
     }
 
-    /// Whom to wake when the gate is closed; whether it is.
+    /// Registers the task to wake when the gate closes. Returns `true` if it is closed.
     pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {
         let mut state = self.0.lock();
         if state.payload == Payload::OnItsWay {
@@ -199,7 +199,7 @@ impl Gate {
 
     /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs.
     ///
-    /// `write` sends first what it is handed.
+    /// `write` must first send the bytes that it is given.
     pub(crate) fn pass<T>(
         &self,
         write: impl FnOnce(&mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
@@ -215,19 +215,19 @@ impl Gate {
 }
 
 impl Interim {
-    /// What has not been written of it.
+    /// Returns the bytes that are not written yet.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// More bytes have been written.
+    /// Notes that more bytes have been written.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.written += bytes;
     }
 }
 
 impl Linger {
-    /// Ready when the stream has had its time.
+    /// Resolves when the time of the stream has run out.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.end.is_none() && !(self.has_begun)(cx) {
             return Poll::Pending;

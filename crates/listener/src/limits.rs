@@ -1,4 +1,4 @@
-//! How many connections, how large a head, how long a wait.
+//! Limits of connections, heads and times.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -57,11 +57,11 @@ impl Default for Limits {
 /// What a port does when all of its places are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Newcomers are refused.
+    /// Refuses newcomers.
     #[default]
     Refuse,
-    /// The connection that can be missed best is closed; newcomers are refused only if requests of
-    /// all are worked on.
+    /// Evicts the least useful connection; refuses newcomers only if every connection has a request
+    /// in progress.
     Evict,
 }
 
@@ -95,16 +95,16 @@ struct Taken {
 /// One connection's place; free again when dropped.
 pub struct Permit {
     places: Arc<Places>,
-    /// Boxed: elsewhere every connection would pay for it.
+    /// Boxed, so that connections without it pay only a pointer.
     extra: Option<Box<Extra>>,
 }
 
 /// What only some ports need to know of their connections.
 #[derive(Default)]
 struct Extra {
-    /// Where connections of one address are limited.
+    /// `Some` if connections per address are limited.
     address: Option<IpAddr>,
-    /// Where connections can be evicted.
+    /// `Some` if connections can be evicted.
     occupant: Option<Arc<Occupant>>,
 }
 
@@ -112,7 +112,7 @@ struct Extra {
 pub(crate) struct Refused(Arc<Places>);
 
 impl Places {
-    /// Places within `limits`. The sockets of ports that refuse newcomers count among the
+    /// Creates places within `limits`. The sockets of ports that refuse newcomers count among the
     /// descriptors of clients ([`descriptors`]); those of ports that evict have a reserve of their
     /// own.
     pub fn new(limits: Limits, when_full: WhenFull, metrics: Arc<Metrics>) -> Arc<Self> {
@@ -128,7 +128,7 @@ impl Places {
         &self.metrics
     }
 
-    /// A place for a connection; of a client address where that is known already.
+    /// Takes a place for a connection, with its client's address if that is known already.
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, NoPlace> {
         let mut taken = self.taken.lock();
         if taken.total >= self.limits.connections {
@@ -148,12 +148,12 @@ impl Places {
         self.metrics.tcp_connections.inc();
         let occupant = evicts.then(|| self.occupants.enter());
         let extra = (address.is_some() || evicts).then(|| Box::new(Extra { address, occupant }));
-        // The permit stands for it: a field would weigh on every connection.
+        // The permit frees it when dropped: a field would cost memory for every connection.
         std::mem::forget(descriptor);
         Ok(Permit { places: self.clone(), extra })
     }
 
-    /// Makes room for one more, where the port does so.
+    /// Makes room for one more connection, if the port evicts.
     pub(crate) fn make_room(&self) -> Result<(), NoPlace> {
         match self.when_full {
             WhenFull::Refuse if self.limits.lowered => Err(NoPlace::Descriptors),
@@ -166,7 +166,7 @@ impl Places {
         }
     }
 
-    /// A place to go on reading from a socket that was refused; `None` if too many are read from.
+    /// Takes a place to go on reading from a refused socket; `None` if too many are being read.
     pub(crate) fn refused(self: &Arc<Self>) -> Option<Refused> {
         let most = self.limits.refusals;
         let taken = self.refusing.fetch_update(Relaxed, Relaxed, |taken| (taken < most).then(|| taken + 1));
@@ -186,7 +186,7 @@ impl Taken {
 }
 
 impl Permit {
-    /// The connection turns out to be one of this client address.
+    /// Counts the connection for this client address, which became known later.
     pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), NoPlace> {
         let most = self.places.limits.connections_per_address;
         if most > 0 && self.extra.as_ref().is_none_or(|extra| extra.address.is_none()) {
@@ -196,12 +196,12 @@ impl Permit {
         Ok(())
     }
 
-    /// Whose place it is.
+    /// Returns the places that this one belongs to.
     pub(crate) fn places(&self) -> Arc<Places> {
         self.places.clone()
     }
 
-    /// The connection, where it can be evicted.
+    /// Returns the connection, if it can be evicted.
     pub(crate) fn occupant(&self) -> Option<Arc<Occupant>> {
         self.extra.as_ref()?.occupant.clone()
     }

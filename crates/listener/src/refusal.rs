@@ -1,4 +1,4 @@
-//! What the listener answers itself: to heads that are too large, too slow, or no heads.
+//! The listener's own answers: to heads that are too large, too slow, or malformed.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -28,14 +28,14 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 
 static LOG: LogLimiter = LogLimiter::new();
 
-/// A status alone.
+/// Returns an answer with a status only.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response
 }
 
-/// A status with its reason as text.
+/// Returns an answer with a status, and its reason as text.
 pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(whole_body(text));
     *response.status_mut() = status;
@@ -43,9 +43,9 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     response
 }
 
-/// The answer to a head that is larger than allowed (RFC 9110, section 15.5.15; RFC 6585, section
-/// 5), or is not what a head should be; `followed` is what the framing of an HTTP/1 message says.
-/// The path of one that is not refused is in its normal form.
+/// Returns the answer to a head that is too large (RFC 9110, section 15.5.15; RFC 6585, section 5)
+/// or malformed; `followed` is the result of the framing of an HTTP/1 message. `None` if the head
+/// is accepted; its path is then in normal form.
 pub(crate) fn of_head<B>(
     request: &mut Request<B>,
     limits: &Limits,
@@ -74,12 +74,12 @@ pub(crate) fn of_head<B>(
     Some(closing_http1(too_large.answer(limits), request.version()))
 }
 
-/// The answer to a request that is refused whatever is asked for. A request that is not gets the
-/// normal form of its path.
+/// Returns the answer to a request that is refused whatever its target; otherwise `None`, and gives
+/// the request the normal form of its path.
 fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
     let response = match *request.method() {
-        // It would give back what proxies have added (RFC 9110, section 9.3.8). RIG: without a
-        // text.
+        // TRACE would send back what proxies have added (RFC 9110, section 9.3.8). RIG answers
+        // without a text.
         Method::TRACE => empty(StatusCode::NOT_IMPLEMENTED),
         Method::CONNECT => {
             let reason = format!("The method {} is not supported.", request.method());
@@ -96,7 +96,7 @@ fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
     Some(closing_http1(response, request.version()))
 }
 
-/// The answer to a request with this fault, after which the connection is closed.
+/// Returns the answer to a request with this fault. The connection is closed after it.
 fn answer(fault: MessageFault, version: Version) -> Response<Body> {
     closing_http1(text(status(fault), fault.to_string()), version)
 }
@@ -133,7 +133,7 @@ pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reas
     }
 }
 
-/// Which limit a head exceeds.
+/// The limit that a head exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadLimit {
     Target,
@@ -142,7 +142,7 @@ pub(crate) enum HeadLimit {
 }
 
 impl HeadLimit {
-    /// Names the limit, and the setting of it.
+    /// Returns the answer, which names the limit and its setting.
     fn answer(self, limits: &Limits) -> Response<Body> {
         let Limits { request_line, headers, header_fields, .. } = limits;
         match self {
@@ -162,7 +162,7 @@ impl HeadLimit {
     }
 }
 
-/// The answer to a connection beyond a limit, as bytes of HTTP/1.1.
+/// Returns the answer to a connection beyond a limit, as bytes of HTTP/1.1.
 pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
     let mut response = match why {
         RefusalReason::ConnectionsPerAddress => {
@@ -184,13 +184,14 @@ pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
     encode(app, response).await
 }
 
-/// What is answered to a client that speaks HTTP in clear on a port of HTTPS.
+/// Returns the answer to a client that speaks HTTP in clear on an HTTPS port.
 pub(crate) async fn in_clear(app: &impl App) -> Vec<u8> {
     let response = text(StatusCode::BAD_REQUEST, "This port speaks HTTPS, and the request came in clear.");
     encode(app, response).await
 }
 
-/// An answer to what is no request, as bytes of HTTP/1.1: after it the connection is to be closed.
+/// Encodes an answer that no request belongs to, as bytes of HTTP/1.1. The connection must be
+/// closed after it.
 async fn encode(app: &impl App, mut response: Response<Body>) -> Vec<u8> {
     app.complete(None, &mut response);
     let (mut head, body) = response.into_parts();
@@ -223,8 +224,8 @@ pub(crate) enum Unreadable {
 }
 
 impl Unreadable {
-    /// What was wrong with a head that hyper would have answered with this status. `is_full`: it
-    /// has filled the buffer.
+    /// Classifies a head that hyper would have answered with this status. `is_full` means that the
+    /// head has filled the buffer.
     pub(crate) fn new(status: StatusCode, error: hyper::Error, framing: &Framing, is_full: bool) -> Self {
         match status {
             _ if let Some(fault) = framing.fault_of_next() => Self::Ambiguous(fault),
@@ -255,8 +256,8 @@ impl Unreadable {
         }
     }
 
-    /// Sends the answer, after which the connection is to be closed. A client that does not take it
-    /// at once may not get all.
+    /// Sends the answer. The connection must be closed after it. A client that does not read it at
+    /// once may receive only a part.
     pub(crate) async fn send(
         self,
         app: &impl App,
@@ -271,7 +272,7 @@ impl Unreadable {
             Self::TooLarge(_) => "the head is too large".to_owned(),
         };
         note(places, client, response.status(), &reason);
-        // Fails only where the client is gone.
+        // Fails only if the client is gone.
         let _ = to.write_all(&encode(app, response).await).await;
     }
 }
