@@ -1,4 +1,4 @@
-//! What answers requests.
+//! The application that answers requests.
 
 use std::future::Future;
 
@@ -13,11 +13,11 @@ use crate::stream::Watched;
 
 /// The application behind a listener.
 pub trait App: Clone + Send + Sync + Unpin + 'static {
-    /// Answers a request. [`Answer::Takeover`] is allowed only where `peer.takeover` says so.
+    /// Answers a request. [`Answer::Takeover`] is allowed only if `peer.takeover` is `true`.
     fn call(&self, request: Request<ClientBody>, peer: Peer) -> impl Future<Output = Answer> + Send;
 
-    /// Adds what all answers of the port carry to one that the listener gives itself; `request` are
-    /// the headers of the request, `None` if it could not be read.
+    /// Adds the headers that all answers of the port have to an answer of the listener. `request`
+    /// are the headers of the request, `None` if it could not be read.
     fn complete(&self, _request: Option<&HeaderMap>, _response: &mut Response<Body>) {}
 }
 

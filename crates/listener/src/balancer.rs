@@ -1,4 +1,4 @@
-//! For whom a balancer connects: the header of the PROXY protocol, and whose header counts.
+//! The PROXY protocol header that names a balancer's client, and which peers may send one.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use crate::refusal;
 
 static LOG: LogLimiter = LogLimiter::new();
 
-/// A connection of which nothing has been read.
+/// A connection before its first byte is read.
 pub(crate) struct Arrived {
     pub(crate) tcp: TcpStream,
     pub(crate) origin: Origin,
@@ -61,8 +61,8 @@ impl BalancerError {
 }
 
 impl Arrived {
-    /// Reads for whom a trusted balancer connects. The host itself may connect without being one,
-    /// but for no other client.
+    /// Reads the client of a trusted balancer. The host itself may connect without being trusted,
+    /// but not for another client.
     pub(crate) async fn read_balancer_header(
         &mut self,
         app: &impl App,

@@ -21,9 +21,9 @@ use crate::gate::Gate;
 /// reset is what is wanted then.
 #[derive(Debug)]
 pub struct ClientBody {
-    /// `None` once it has been handed over to be discarded.
+    /// `None` once the rest is being discarded.
     incoming: Option<Incoming>,
-    /// That of its stream, over HTTP/2.
+    /// The gate of its stream, over HTTP/2.
     gate: Option<Gate>,
 }
 
@@ -73,8 +73,8 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and discards what comes, until the body ends or a limit is reached. The stream counts
-/// among those of its connection meanwhile.
+/// Reads and discards the rest of a body, until it ends or a limit is reached. The stream counts as
+/// open meanwhile.
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: DiscardLimits) {
     let end = Instant::now() + limits.total;
     let mut left = limits.bytes;
@@ -87,7 +87,7 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: DiscardLimi
         let until = end.min(now + limits.silence);
         let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
         left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        // Frames that are there already are read without a wait; others want the thread too.
+        // Frames that are there already are read without a wait, so yield to other tasks.
         tokio::task::coop::consume_budget().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Closing in stages (RFC 9112, section 9.6): a socket that is closed while bytes of the client are
 //! unread is reset, and the reset can destroy the answer before the client reads it. So the sending
-//! side is closed first, and what still comes is read and thrown away until the client closes.
+//! side is closed first, and the remaining bytes are read and discarded until the client closes.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout_at};
 /// Limits of what is read and discarded after an answer, in bytes and in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiscardLimits {
-    /// Bytes that are thrown away.
+    /// Bytes that are discarded.
     pub(crate) bytes: usize,
-    /// In which nothing comes.
+    /// The longest time without a byte.
     pub(crate) silence: Duration,
-    /// All together.
+    /// The longest time in total.
     pub(crate) total: Duration,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn discard(tcp: &TcpStream, limits: DiscardLimits) {
     while left > 0 {
         let until = end.min(Instant::now() + limits.silence);
         match timeout_at(until, tcp.readable()).await {
-            // There may be bytes at all times.
+            // The client may send without a pause, so `end` is checked as well.
             Ok(Ok(())) if Instant::now() < end => {}
             _ => return,
         }

@@ -1,5 +1,5 @@
-//! A bounded rate of log lines about what clients do: one a second is enough to know, and no flood
-//! fills the log.
+//! Limits log lines about clients to one a second: enough to notice a problem, and no flood fills
+//! the log.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -16,12 +16,12 @@ pub struct LogLimiter {
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
 impl LogLimiter {
-    /// A pace at which the first line is let through.
+    /// Creates a limiter that lets the first line through.
     pub const fn new() -> Self {
         Self { next: AtomicU64::new(0) }
     }
 
-    /// Whether a line may be written now.
+    /// Returns `true` if a line may be written now.
     pub fn allows(&self) -> bool {
         let now = BEGIN.get_or_init(Instant::now).elapsed().as_secs();
         let next = self.next.load(Relaxed);

@@ -1,4 +1,4 @@
-//! The connections of a port that makes room for newcomers, and which of them has to leave.
+//! The connections of a port that makes room for newcomers, and the choice of the one to evict.
 //!
 //! On the internal port no operator may be kept out by connections that ask for nothing: unfinished
 //! heads and handshakes, idle sockets, answers that are not read. Such a connection is evicted; one
@@ -15,14 +15,14 @@ use tokio::sync::Notify;
 /// flood of connections would evict each other and the operator before any of them is read.
 const YOUNG: Duration = Duration::from_millis(10);
 
-/// The connections of one port. As many as the port takes, so a list will do.
+/// The connections of one port. Their number is limited, so a list will do.
 #[derive(Debug, Default)]
 pub(crate) struct Occupants(Mutex<Vec<Arc<Occupant>>>);
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Occupant {
-    /// Requests that the application works on.
+    /// Requests in progress in the application.
     calls: AtomicUsize,
     last: Mutex<Last>,
     evicted: AtomicBool,
@@ -36,18 +36,18 @@ struct Last {
     since: Instant,
 }
 
-/// Whether there is room now.
+/// The result of an attempt to make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
-    /// One has left.
+    /// One connection was evicted.
     Made,
-    /// All that could leave are new; the first of them can be evicted after this time.
+    /// Every idle connection is new; the first of them can be evicted after this time.
     Later(Duration),
-    /// The application works on requests of all of them.
+    /// Every connection has a request in progress.
     None,
 }
 
-/// A request that the application works on.
+/// A request in progress in the application.
 pub(crate) struct BusyGuard<'a>(&'a Occupant);
 
 impl Occupants {
@@ -70,7 +70,7 @@ impl Occupants {
         }
     }
 
-    /// Evicts the connection that can be missed best.
+    /// Evicts the least useful connection.
     pub(crate) fn evict(&self) -> Eviction {
         let occupants = self.0.lock();
         let idle = occupants.iter().filter(|occupant| occupant.is_idle());
@@ -89,13 +89,13 @@ impl Occupants {
 }
 
 impl Occupant {
-    /// Keeps the connection from being evicted until the call is dropped.
+    /// Keeps the connection from being evicted until the guard is dropped.
     pub(crate) fn call(&self) -> BusyGuard<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         BusyGuard(self)
     }
 
-    /// Returns when the connection has to leave.
+    /// Returns when the connection is evicted.
     pub(crate) async fn evicted(&self) {
         self.leave.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What answers that the gateway gives itself have in common, on both ports.
+//! The parts that the gateway's own answers share on both ports.
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, RETRY_AFTER};
@@ -30,14 +30,14 @@ pub fn new_request_id() -> HeaderValue {
     HeaderValue::from_str(id).expect("a UUID is a header value")
 }
 
-/// Says after how many seconds a client may come again, to pages of other origins too (RFC 9110,
-/// section 10.2.3; Fetch Standard, section 3.3.3).
+/// Sets after how many seconds a client may retry, readable by pages of other origins too (RFC
+/// 9110, section 10.2.3; Fetch Standard, section 3.3.3).
 pub fn retry_after(headers: &mut HeaderMap, seconds: u64) {
     headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
 }
 
-/// A body that is there as a whole.
+/// Returns a body of these bytes.
 pub fn whole_body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }

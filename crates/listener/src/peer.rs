@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and who has sent a request on it.
+//! The peer of a connection, and the client of a request on it.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::gate::Gate;
 pub(crate) struct Origin {
     pub(crate) hop: SocketAddr,
     pub(crate) local: SocketAddr,
-    /// A balancer tells that its client uses TLS.
+    /// A balancer says that its client uses TLS.
     pub(crate) secure: bool,
     /// Where `hop` is a trusted proxy, all of them.
     pub(crate) trusted: Option<TrustedProxies>,
@@ -24,37 +24,37 @@ impl Origin {
         Self { hop, local, secure: false, trusted }
     }
 
-    /// The peer of its requests, as far as they say nothing else.
+    /// Returns the peer of its requests, unless their headers name another client.
     pub(crate) fn peer(self, tls: bool, takeover: bool, gate: Option<Gate>) -> Peer {
         let Self { hop, local, secure, trusted } = self;
         Peer { address: hop, hop, local, secure: secure || tls, trusted, takeover, gate }
     }
 }
 
-/// Who sent a request, and how. This is all that is believed about a client; logs, limits and
-/// services get it from here.
+/// The client of a request, and how it connects. Logs, limits and services know clients only from
+/// here.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The client's address: the one that the connection came from or, where that is a trusted
-    /// proxy, the one that it tells. Port 0 where it tells none.
+    /// The client's address: the one that the connection came from or, if that is a trusted proxy,
+    /// the one that the proxy names. Port 0 if the proxy names none.
     pub address: SocketAddr,
-    /// The address that the connection came from, by the PROXY protocol where that is on.
+    /// The address that the connection came from, by the PROXY protocol if that is on.
     pub hop: SocketAddr,
     /// The address it came to.
     pub local: SocketAddr,
-    /// Whether the client uses TLS, with the gateway or with a trusted proxy that tells so.
+    /// `true` if the client uses TLS, with the gateway or, by its word, with a trusted proxy.
     pub secure: bool,
     /// Where `hop` is a trusted proxy, all of them.
     pub trusted: Option<TrustedProxies>,
-    /// Whether the socket can be taken over: HTTP/1 only.
+    /// `true` if the socket can be taken over: HTTP/1 only.
     pub takeover: bool,
-    /// Keeps back the rest of an answer: one gate for each socket over HTTP/1, for each stream over
+    /// Holds back the rest of an answer: one gate for each socket over HTTP/1, for each stream over
     /// HTTP/2. `None` in tests.
     pub gate: Option<Gate>,
 }
 
 impl Peer {
-    /// The peer of a request with these headers.
+    /// Returns the peer of a request with these headers.
     pub(crate) fn of_request(&self, headers: &HeaderMap) -> Self {
         let mut peer = self.clone();
         if let Some(proxies) = &self.trusted {

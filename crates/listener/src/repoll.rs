@@ -1,4 +1,4 @@
-//! Wake-ups that a task gives itself: it goes on at once, and the scheduler need not know.
+//! Handles wake-ups that a task gives itself: it is polled again at once, without the scheduler.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Polls, and polls again where it was woken meanwhile.
+/// Polls, and polls again if it was woken meanwhile.
 ///
-/// hyper wakes its own task twice for each body of a request. A runtime puts a task that wakes
-/// itself behind the others and calls another thread for help: system calls and a switch of threads
-/// for nothing, more than the request costs.
+/// hyper wakes its own task twice for each body of a request. The runtime puts a task that wakes
+/// itself at the end of the queue and wakes another thread to help: useless system calls and a
+/// thread switch, which cost more than the request.
 pub(crate) struct Repoll {
     own: Arc<SelfWaker>,
     waker: Waker,
@@ -58,7 +58,7 @@ impl Repoll {
 }
 
 impl SelfWaker {
-    /// From now on wake-ups go to the task; false where one has come before.
+    /// Directs wake-ups to the task from now on. Returns `false` if one has come before.
     fn rest(&self) -> bool {
         self.state.compare_exchange(POLLING, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }

@@ -1,4 +1,4 @@
-//! TLS: certificate and key from files, exchanged while running.
+//! TLS: certificate and key from files, reloaded while the process runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-/// A TLS identity that can be exchanged; clones are the same one.
+/// A TLS identity that can be reloaded; clones share it.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<ReloadableIdentity>);
 
@@ -72,11 +72,11 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key, which may be an encrypted PKCS#8 one; with warnings
-    /// of what clients will probably not accept.
+    /// Reads a certificate chain and its key, which may be encrypted PKCS#8. Also returns warnings
+    /// about what clients will probably not accept.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
+    /// Fails with the file and what is wrong with it.
     pub fn load(
         certificates: &Path,
         key: &Path,
@@ -95,9 +95,9 @@ impl Tls {
         Ok((Self(Arc::new(ReloadableIdentity { files, provider, current, watched })), warnings))
     }
 
-    /// Reads the files again where one has changed, or where it is `forced`. New handshakes use
-    /// what they hold; open connections go on. What cannot be used leaves the old certificate in
-    /// force. May wait for a disk.
+    /// Reads the files again if one has changed, or if `forced`. New handshakes use their content;
+    /// open connections go on. If a file cannot be used, the old certificate stays in force. May
+    /// block on a disk.
     pub fn refresh(&self, forced: bool) {
         let ReloadableIdentity { files, provider, current, watched } = &*self.0;
         match watched.lock().refresh(forced, || files.read(provider)) {

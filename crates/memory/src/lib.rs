@@ -1,10 +1,10 @@
-//! The bytes that a group of holders keeps in memory, all together, and which of them have to go
-//! when they are too many.
+//! Counts the bytes that a group of holders keeps in memory, and evicts holders when the total
+//! reaches a bound.
 //!
-//! Each outbox and each body has a bound of its own. That is no bound for the process, since
-//! nothing limits how many clients are slow at once: so all of them together have one as well, and
-//! at that bound the fullest goes first. The room knows neither connections nor bodies, only how
-//! much they hold, and how to make them let go.
+//! Each outbox and each body has a bound of its own. That does not bound the process, since nothing
+//! limits how many clients are slow at once. So their total has a bound as well, and the fullest
+//! holder is evicted first. The room knows neither connections nor bodies, only how much they hold
+//! and how to evict them.
 //!
 //! Bytes that several clients wait for are counted for each of them, though they are in memory
 //! once.
@@ -17,29 +17,29 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-/// Somebody who holds bytes for a client.
+/// Holds bytes for a client.
 pub trait Holder: Send + Sync {
-    /// How many bytes it holds now.
+    /// Returns how many bytes it holds now.
     fn bytes(&self) -> usize;
-    /// Makes it let go of all of them.
+    /// Makes it free all of them.
     fn evict(&self);
 }
 
-/// Lists those who hold bytes.
+/// Lists the holders.
 type Lister = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
 
 /// The bytes that wait, and their bound.
 pub struct Memory {
     bound: usize,
-    /// Below zero for a moment where less is noted before the more that it follows: both are noted
-    /// without a lock.
+    /// Below zero for a moment if a decrease is noted before the increase that it follows: neither
+    /// takes a lock.
     waiting: AtomicIsize,
     evicted: AtomicU64,
     /// Those that are too many to be listed here, such as connections.
     source: OnceLock<Lister>,
     held: Mutex<HashMap<u64, Arc<Holding>>>,
     next: AtomicU64,
-    /// Calls of [`Memory::make_room`] that have not been served yet.
+    /// Calls of [`Memory::make_room`] that are not served yet.
     calls: AtomicUsize,
 }
 
@@ -56,7 +56,7 @@ struct Holding {
 }
 
 impl Memory {
-    /// Nothing waits yet; at most `bound` bytes may.
+    /// Creates a memory with a bound of `bound` bytes.
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self {
             bound: bound.min(isize::MAX.unsigned_abs()),
@@ -69,13 +69,14 @@ impl Memory {
         })
     }
 
-    /// Sets who lists those that tell of their bytes by [`Memory::change`]; the first call counts.
+    /// Sets the list of holders that report their bytes by [`Memory::change`]. Only the first call
+    /// has an effect.
     pub fn holders(&self, source: impl Fn() -> Vec<Arc<dyn Holder>> + Send + Sync + 'static) {
         let _ = self.source.set(Box::new(source));
     }
 
-    /// Notes that somebody holds another number of bytes now. Whoever holds no locks must call
-    /// [`Memory::make_room`] if this returns true: there are too many.
+    /// Notes that a holder has more or fewer bytes now. If this returns `true`, there are too many:
+    /// the caller must call [`Memory::make_room`] once it holds no locks.
     #[must_use]
     pub fn change(&self, before: usize, after: usize) -> bool {
         let more = after.wrapping_sub(before).cast_signed();
@@ -83,7 +84,7 @@ impl Memory {
         more > 0 && waiting > self.bound.cast_signed()
     }
 
-    /// Holds bytes until [`Held`] is dropped, or `evict` is called since they must go.
+    /// Holds bytes until [`Held`] is dropped, or `evict` is called to free them.
     pub fn hold(self: &Arc<Self>, bytes: usize, evict: impl Fn() + Send + Sync + 'static) -> Held {
         let (memory, bytes_now) = (self.clone(), AtomicUsize::new(0));
         let share = Arc::new(Holding { memory, bytes: bytes_now, evict: Box::new(evict) });
@@ -94,8 +95,8 @@ impl Memory {
         held
     }
 
-    /// Evicts the fullest until an eighth of the bound is free: looking for them costs more than
-    /// evicting them. One caller does it at a time; whoever comes meanwhile makes that one look
+    /// Evicts the fullest holders until an eighth of the bound is free: finding them costs more
+    /// than evicting them. One caller does it at a time; a call meanwhile makes that one look
     /// again.
     pub fn make_room(&self) {
         if self.calls.fetch_add(1, AcqRel) > 0 {
@@ -110,7 +111,7 @@ impl Memory {
         }
     }
 
-    /// Evicts the fullest of those that hold something at the moment.
+    /// Evicts the fullest of the current holders.
     fn evict(&self) {
         let enough = self.bound - self.bound / 8;
         let mut holders = self.source.get().map_or_else(Vec::new, |source| source());
@@ -139,27 +140,28 @@ impl Memory {
         }
     }
 
-    /// How many bytes wait.
+    /// Returns how many bytes wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed).max(0).unsigned_abs()
     }
 
-    /// How many had to go so far.
+    /// Returns how many evictions there were so far.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Relaxed)
     }
 }
 
 impl Held {
-    /// Holds more.
+    /// Holds more bytes.
     pub fn add(&self, bytes: usize) {
         if let Some(memory) = self.add_locked(bytes) {
             memory.make_room();
         }
     }
 
-    /// Holds more, for a caller that holds a lock which the eviction takes too. Whoever holds no
-    /// locks must call [`Memory::make_room`] if this returns the memory: there are too many bytes.
+    /// Holds more bytes, for a caller that holds a lock which the eviction takes too. If this
+    /// returns the memory, there are too many: call [`Memory::make_room`] once that lock is
+    /// released.
     #[must_use]
     pub fn add_locked(&self, bytes: usize) -> Option<Arc<Memory>> {
         self.share.bytes.fetch_add(bytes, Relaxed);
@@ -186,7 +188,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.share.let_go();
         let listed = self.share.memory.held.lock().remove(&self.id);
-        // Outside of the lock: what its eviction holds may come back here.
+        // Outside of the lock: dropping its `evict` may call back into this.
         drop(listed);
     }
 }
@@ -203,8 +205,8 @@ impl Holder for Holding {
     }
 
     fn evict(&self) {
-        // At once, though the bytes are freed only when the owner gets to it: otherwise others
-        // would go in vain.
+        // Counted at once, though the owner frees the bytes only later: otherwise other holders
+        // would be evicted in vain.
         self.let_go();
         (self.evict)();
     }

@@ -1,11 +1,11 @@
-//! What the head of a request must be, as hyper has read it.
+//! Rules for the head of a request that hyper has parsed.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::MessageFault;
-/// What is wrong with a head that hyper has read.
+/// Returns the first rule that a head breaks.
 pub(crate) fn fault<B>(request: &Request<B>) -> Option<MessageFault> {
     let (uri, headers, version) = (request.uri(), request.headers(), request.version());
     let length = || length(headers);
@@ -30,7 +30,7 @@ fn target(uri: &Uri, method: &Method) -> Option<MessageFault> {
     (!known).then_some(MessageFault::Target)
 }
 
-/// RFC 9110, section 8.6: over HTTP/2 hyper hands over all that there are.
+/// Checks `Content-Length` (RFC 9110, section 8.6): over HTTP/2 hyper hands over every one.
 fn length(headers: &HeaderMap) -> Option<MessageFault> {
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Some(MessageFault::ContentLength);
@@ -61,9 +61,9 @@ fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<MessageFault
     }
 }
 
-/// Whether that can be a host, with or without a port (RFC 3986, section 3.2.2); `,` and `;` are
-/// left out, since some read a list. Nothing at all is one too: a target without a host has it (RFC
-/// 9112, section 3.2).
+/// Returns `true` if `value` can be a host, with or without a port (RFC 3986, section 3.2.2). `,`
+/// and `;` are refused, since some servers read a list. An empty value is allowed: a target without
+/// a host has it (RFC 9112, section 3.2).
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),

@@ -1,6 +1,6 @@
-//! Targets as clients send them: `"`, `<` and `>` stand in many queries as they are, and so do
-//! backticks and bytes beyond ASCII, though RFC 3986 has none of them. The parser would refuse
-//! them, so it gets them percent-encoded; a [`RawQuery`] keeps what the client has sent.
+//! Targets as clients send them. Many queries contain `"`, `<`, `>`, backticks and bytes beyond
+//! ASCII unencoded, though RFC 3986 allows none of them. The parser would refuse them, so it gets
+//! them percent-encoded; a [`RawQuery`] keeps the query that the client has sent.
 
 use std::mem::take;
 
@@ -22,8 +22,8 @@ impl RawQuery {
         &self.0
     }
 
-    /// Whether this is the query that the parser was given: what was followed beside it is what it
-    /// has read.
+    /// Returns `true` if this is the query that the parser was given, so that both have read the
+    /// same request.
     pub(crate) fn is_of(&self, query: Option<&str>) -> bool {
         let mut encoded = Vec::with_capacity(self.0.len() + 16);
         for byte in &self.0 {
@@ -33,22 +33,22 @@ impl RawQuery {
     }
 }
 
-/// Whether a byte of a query is percent-encoded before it is parsed.
+/// Returns `true` if a byte of a query is percent-encoded before it is parsed.
 const fn is_odd(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>') || !byte.is_ascii()
 }
 
-/// What is known of the request line that is being read.
+/// The state of the request line that is being read.
 #[derive(Debug, Default)]
 pub(super) struct RequestLine {
     part: LinePart,
-    /// Where bytes to encode stand in what was read last.
+    /// Positions of bytes to encode in the bytes read last.
     odd: Vec<usize>,
-    /// Encoded bytes that found no room.
+    /// Encoded bytes that did not fit into the buffer.
     rest: Vec<u8>,
-    /// The query as it comes, unless its line was plain and came whole.
+    /// The query as it arrives, unless its line was plain and arrived at once.
     query: Vec<u8>,
-    /// Some of the query is encoded.
+    /// A part of the query is encoded.
     is_respelled: bool,
 }
 
@@ -64,14 +64,14 @@ enum LinePart {
 }
 
 impl RequestLine {
-    /// Goes through a piece of a request line that stands at `at` in what was read.
+    /// Parses a piece of a request line, at position `at` of the bytes read last.
     pub(super) fn follow(&mut self, at: usize, piece: &[u8]) {
         let is_plain = self.part == LinePart::Method
             && memchr3(b'"', b'<', b'>', piece).is_none()
             && memchr(b'`', piece).is_none()
             && piece.is_ascii();
-        // Most lines come whole, and have nothing of that. Another piece looks from its first byte
-        // on.
+        // Most lines arrive at once and have nothing to encode. Other pieces are parsed from their
+        // first byte.
         if is_plain && piece.ends_with(b"\r") {
             return;
         }
@@ -109,7 +109,7 @@ impl RequestLine {
         }
     }
 
-    /// The line has come to its end. Returns its query if some of that is encoded.
+    /// Finishes the line. Returns its query if a part of it is encoded.
     pub(super) fn end(&mut self) -> Option<RawQuery> {
         self.part = LinePart::Method;
         let query = take(&mut self.query);

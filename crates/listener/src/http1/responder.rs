@@ -1,4 +1,4 @@
-//! What hyper calls for each request of an HTTP/1 connection.
+//! The service that hyper calls for each request of an HTTP/1 connection.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -70,7 +70,7 @@ impl<A: App> Responder<A> {
     }
 }
 
-/// Notes that hyper gets this answer, before it has got it.
+/// Notes that hyper gets this answer; called just before.
 fn note_answered(traffic: &StreamTraffic, response: &mut Response<Body>) {
     let (is_in_head, is_in_body) = match &*traffic.framing.lock() {
         // A body that has begun may be that of the next request already.
@@ -88,7 +88,7 @@ fn note_answered(traffic: &StreamTraffic, response: &mut Response<Body>) {
     traffic.writing.store(true, Ordering::Relaxed);
 }
 
-/// Counts a request until its answer has been handed to hyper whole.
+/// Counts a request until its answer has been handed to hyper completely.
 struct Unanswered(Arc<StreamTraffic>);
 
 impl Unanswered {
