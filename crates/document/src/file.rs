@@ -1,5 +1,4 @@
-//! Reading files that operators name, so that none of them can hold the reader up or fill the
-//! memory.
+//! Reads files that operators name, so that none of them can block the reader or fill the memory.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Error, ErrorKind, Read};
@@ -17,17 +16,17 @@ pub const MAX_KEYS: u64 = 1 << 20;
 
 /// Opens a regular file, links followed.
 ///
-/// Never waits for a writer: pipes, sockets and devices are refused, also where one takes the
-/// file's place meanwhile.
+/// Never waits for a writer: pipes, sockets and devices are refused, even if one replaces the file
+/// meanwhile.
 ///
 /// # Errors
-/// It cannot be opened, or is no regular file.
+/// Fails if the file cannot be opened, or is not a regular file.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let regular = |found: &Metadata| match found.is_file() {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::InvalidInput, "not a regular file")),
     };
-    // Before it is opened: opening a device may do something.
+    // Checked before it is opened: opening a device may have an effect.
     regular(&std::fs::metadata(path)?)?;
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -38,7 +37,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open_file`], or the file is larger.
+/// Fails as [`open_file`] does, or if the file is larger.
 pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -51,7 +50,7 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// Reads a regular file of text, without its byte order mark.
 ///
 /// # Errors
-/// As [`read_file`] with [`MAX_DOCUMENT`], or the file is not UTF-8.
+/// Fails as [`read_file`] does with [`MAX_DOCUMENT`], or if the file is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let bytes = read_file(path, MAX_DOCUMENT)?;
     if is_utf16(&bytes) {
@@ -64,7 +63,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Whether a text begins with the byte order mark of UTF-16.
+/// Returns `true` if a text begins with the byte order mark of UTF-16.
 pub fn is_utf16(text: &[u8]) -> bool {
     text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff")
 }

@@ -1,8 +1,8 @@
 //! JSON in which no object has a member twice.
 //!
-//! RFC 8259, section 4, leaves open which of two members of the same name counts. Where a document
-//! decides who gets in, whoever reviews it may read the other one than the gateway does: such a
-//! document is refused.
+//! RFC 8259, section 4, leaves open which of two members of the same name counts. A reviewer could
+//! read one of them and the gateway the other, in a document that decides who gets access. So such
+//! a document is refused.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::pointer::child;
 
-/// A document that is not taken.
+/// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// It is not JSON (RFC 8259).
@@ -33,7 +33,7 @@ pub enum JsonError {
 /// Reads a document.
 ///
 /// # Errors
-/// It is not JSON, or one of its objects has a member twice, escapes resolved.
+/// Fails if the text is not JSON, or one of its objects has a member twice, escapes resolved.
 pub fn from_slice(json: &[u8]) -> Result<Value, JsonError> {
     let json = json::without_mark(json);
     let duplicate = RefCell::new(None);
@@ -49,12 +49,12 @@ pub fn from_slice(json: &[u8]) -> Result<Value, JsonError> {
 /// Reads a document, as [`from_slice`] does.
 ///
 /// # Errors
-/// As [`from_slice`].
+/// Fails as [`from_slice`] does.
 pub fn from_str(json: &str) -> Result<Value, JsonError> {
     from_slice(json.as_bytes())
 }
 
-/// Where the reader is. Kept on the stack: a pointer is only written where something is wrong.
+/// Where the reader is. Kept on the stack: a pointer is written only for an error.
 enum DocumentPath<'p> {
     Top,
     Member(&'p DocumentPath<'p>, &'p str),
@@ -73,7 +73,7 @@ impl DocumentPath<'_> {
 
 struct UniqueReader<'p> {
     place: DocumentPath<'p>,
-    /// The pointer of the first member that was there already.
+    /// The pointer of the first duplicate member.
     duplicate: &'p RefCell<Option<String>>,
 }
 
@@ -134,7 +134,8 @@ impl<'de> Visitor<'de> for UniqueReader<'_> {
                 return Ok(Value::Number(number));
             }
             let place = DocumentPath::Member(&self.place, &name);
-            // Before the value is read: the error then has the line and column of the name.
+            // Checked before the value is read, so that the error has the line and column of the
+            // name.
             if object.contains_key(&name) {
                 *self.duplicate.borrow_mut() = Some(place.pointer());
                 return Err(A::Error::custom("given more than once"));

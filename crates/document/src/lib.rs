@@ -1,7 +1,7 @@
-//! What operators write: JSON, and files, which change.
+//! The JSON documents and files that operators write and change.
 //!
-//! The room knows the form of a document, where it is broken, and when it has to be read again. It
-//! does not know what a document means: that is known by the room that reads it.
+//! The room knows the form of a document, where it is broken, and when it must be read again. It
+//! does not know what a document means: the room that reads it does.
 
 mod file;
 mod json;

@@ -5,25 +5,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Files that are read together, as they were when they were read last.
+/// A group of files, with the state that they had when they were last read.
 ///
-/// Only looks at them when it is asked to, and reads nothing itself.
+/// Checks the files only when it is called, and does not read them itself.
 #[derive(Debug)]
 pub struct WatchedFiles {
     files: Vec<(PathBuf, Option<FileState>)>,
-    /// Why they could not be used when they were read last.
+    /// Why the files could not be used when they were last read.
     fault: Option<String>,
 }
 
-/// What tells one state of a file from another, links followed: device, inode, size, and the times
-/// of the last change of the content and of the inode. So a link that is turned elsewhere
-/// (Kubernetes: `..data`), a file that is renamed over another and one that is written in place are
-/// all seen, also where the time of the content is set back.
+/// Identifies the state of a file, links followed: device, inode, size, and the times of the last
+/// change of the content and of the inode. So it notices a link with a new target (Kubernetes:
+/// `..data`), a file renamed over another one, and a file written in place, even if the time of the
+/// content is set back.
 type FileState = [i64; 7];
 
 impl WatchedFiles {
-    /// Takes note of the files as they are. To be called before they are read: what changes
-    /// meanwhile is then seen later.
+    /// Notes the state of the files. Must be called before they are read, so that a change
+    /// meanwhile is noticed later.
     pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files = files.into_iter().map(|path| (path, None)).collect();
         let mut watched = Self { files, fault: None };
@@ -31,9 +31,8 @@ impl WatchedFiles {
         watched
     }
 
-    /// Reads the files again where one has changed, where they could not be used last time (they
-    /// may have been half written), or where it is `forced`. `None`: nothing has changed, or the
-    /// fault is known.
+    /// Reads the files again if one has changed, if they could not be used last time (they may have
+    /// been half written), or if `forced`. `None` if nothing has changed, or the fault is known.
     pub fn refresh<T, E: Display>(
         &mut self,
         forced: bool,
@@ -56,7 +55,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Takes note of the files; whether one has changed since it was done last.
+    /// Notes the state of the files. Returns `true` if one has changed since the last call.
     fn look(&mut self) -> bool {
         let mut changed = false;
         for (path, state) in &mut self.files {

@@ -24,7 +24,7 @@ pub enum ValueKey {
 }
 
 impl ValueKey {
-    /// The key of a value; `None` for null, which equals nothing.
+    /// Returns the key of a value; `None` for null, which equals nothing.
     pub fn of(value: Value) -> Option<Self> {
         Some(match value {
             Value::Null => return None,
@@ -39,8 +39,8 @@ impl ValueKey {
         })
     }
 
-    /// The key of a value that is still JSON, without space around it; `None` for null, and for
-    /// what is not JSON after all.
+    /// Returns the key of a value in JSON text, without space around it; `None` for null, and for
+    /// text that is not JSON.
     pub fn of_json(json: &str) -> Option<Self> {
         match json.as_bytes() {
             [b'"', text @ .., b'"'] if !text.contains(&b'\\') => {
@@ -59,7 +59,7 @@ impl ValueKey {
     }
 }
 
-/// Whether two values are equal, as their keys are; null equals null.
+/// Returns `true` if two values have equal keys; null equals null.
 pub fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {
@@ -76,8 +76,8 @@ pub fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Members sorted by name, numbers as [`ValueKey`] tells them apart. It is written into one buffer:
-/// deep nesting must not cost a copy for each level.
+/// Writes the canonical form: members sorted by name, numbers as [`ValueKey`] distinguishes them.
+/// Into one buffer, since deep nesting must not cost a copy for each level.
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
@@ -106,7 +106,7 @@ fn write_canonical(value: &Value, out: &mut String) {
     }
 }
 
-/// With its length in front, so that no text can look like structure.
+/// Writes a text after its length, so that no text can look like structure.
 fn write_text(text: &str, out: &mut String) {
     write!(out, "{}:{text}", text.len()).expect("a String takes everything");
 }

@@ -12,8 +12,8 @@ pub use key::{ValueKey, equal};
 pub use number::whole;
 pub use terminal::{escape_json, escape_text};
 
-/// A document without the byte order mark that some editors and clients put before UTF-8. A reader
-/// may ignore it (RFC 8259, section 8.1).
+/// Returns a document without the byte order mark that some editors and clients put before UTF-8. A
+/// reader may ignore it (RFC 8259, section 8.1).
 pub fn without_mark(document: &[u8]) -> &[u8] {
     document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document)
 }

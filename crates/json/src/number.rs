@@ -19,7 +19,7 @@ const DIGITS: usize = 19;
 impl Normal {
     /// Reads a number of JSON (RFC 8259, section 6).
     ///
-    /// Takes two spellings for different numbers where an exponent is beyond 128 bits.
+    /// If an exponent is beyond 128 bits, different spellings are different numbers.
     pub(crate) fn of(text: &str) -> Self {
         if let Ok(integer) = text.parse() {
             return Self::Integer(integer);
@@ -45,7 +45,7 @@ impl Normal {
         }
     }
 
-    /// The integer that the digits and their power of ten make, where it fits.
+    /// Returns the integer of these digits and their power of ten, if it fits.
     fn integer(sign: &str, digits: &str, power: i128) -> Option<i64> {
         let zeros = usize::try_from(power).ok()?;
         if digits.len().checked_add(zeros)? > DIGITS {
@@ -63,8 +63,8 @@ impl Normal {
     }
 }
 
-/// A whole number, however it is written (`60`, `60.0`, `6e1`); `None` if it has a fraction or more
-/// than 64 bits.
+/// Returns a whole number, however it is written (`60`, `60.0`, `6e1`); `None` if it has a fraction
+/// or more than 64 bits.
 pub fn whole(number: &Number) -> Option<i64> {
     match Normal::of(number.as_str()) {
         Normal::Integer(integer) => Some(integer),

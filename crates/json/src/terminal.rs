@@ -1,4 +1,4 @@
-//! Escapes what would make one line of a log two, or command the terminal that shows it.
+//! Escapes characters that would split a log line, or control the terminal that shows it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -31,12 +31,12 @@ fn escape(line: &str, write_escape: impl Fn(char, &mut String)) -> Cow<'_, str> 
     Cow::Owned(escaped)
 }
 
-/// Whether a character that has to be escaped can begin with this byte of UTF-8.
+/// Returns `true` if a character that must be escaped can begin with this byte of UTF-8.
 fn suspicious(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, 0x7f | 0xc2 | 0xd8 | 0xe2)
 }
 
-/// Whether a character ends a line, controls a terminal, or changes the order of text.
+/// Returns `true` if a character ends a line, controls a terminal, or changes the order of text.
 fn commands(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,4 +1,4 @@
-//! Extractors: which fields of an event, and which claims of a token, constraints speak of (RIG:
+//! Extractors: the fields of events and claims of tokens that constraints can name (RIG:
 //! `EXTRACTORS`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,15 +21,15 @@ pub use parse::{ExtractorMistake, ExtractorsError};
 #[derive(Default)]
 pub struct Extractors {
     types: ArcSwap<Types>,
-    /// One replacement at a time: each goes by the positions of the one before.
+    /// Serializes replacements: each builds on the positions of the one before.
     replacing: Mutex<()>,
 }
 
 /// The fields of each event type.
 pub(crate) type Types = BTreeMap<String, TypeExtractors>;
 
-/// The fields of one event type. A field keeps its position as long as the process runs, because
-/// the index files constraints by it; those that have gone keep theirs too.
+/// The fields of one event type. A field keeps its position while the process runs, because the
+/// index files constraints by it; removed fields keep theirs too.
 pub(crate) struct TypeExtractors {
     fields: Vec<Field>,
     /// Finds the values of all fields in one pass; in the order of `fields`.
@@ -38,7 +38,8 @@ pub(crate) struct TypeExtractors {
 
 struct Field {
     name: String,
-    /// Where the value is in an event; `None`: the field has gone, and has no value in any event.
+    /// Where the value is in an event; `None` if the field was removed, and has no value in any
+    /// event.
     event: Option<Pointer>,
     /// The claim whose value the field must have for events that its bearer receives unasked.
     jwt: Option<Pointer>,
@@ -50,19 +51,19 @@ impl Extractors {
     /// required, the indices of a type unique.
     ///
     /// # Errors
-    /// All mistakes at once, each with its path. An unknown member is one.
+    /// Fails with all mistakes at once, each with its path. An unknown member is one.
     pub fn from_json(document: &str) -> Result<Self, ExtractorsError> {
         let types = ArcSwap::from_pointee(parse::read(document)?);
         Ok(Self { types, replacing: Mutex::default() })
     }
 
-    /// Puts those of another document in their place, for events and subscriptions that come from
-    /// now on. The constraints of open subscriptions follow their field by its name: they go by its
-    /// new pointer, and match nothing while there is no such field. Returns the fields that have
-    /// gone, as `type: field`.
+    /// Replaces the extractors with those of another document, for events and subscriptions from
+    /// now on. The constraints of open subscriptions follow their field by its name: they use its
+    /// new pointer, and match nothing while there is no such field. Returns the removed fields, as
+    /// `type: field`.
     ///
     /// # Errors
-    /// As [`Self::from_json`]; then nothing changes.
+    /// Fails as [`Self::from_json`] does; then nothing changes.
     pub fn replace(&self, document: &str) -> Result<Vec<String>, ExtractorsError> {
         let mut fresh = parse::read(document)?;
         let _replacing = self.replacing.lock();
@@ -80,9 +81,9 @@ impl Extractors {
         Ok(gone)
     }
 
-    /// The subscriptions that these claims bring (RIG): for each event type with `jwt` pointers
-    /// found in them, one that demands the values of all those claims. A null claim is none. By
-    /// event type, in alphabetical order.
+    /// Returns the subscriptions that these claims bring (RIG): for each event type whose `jwt`
+    /// pointers find claims, one that demands the values of all those claims. A null claim counts
+    /// as absent. Sorted by event type.
     pub fn subscriptions_for(&self, claims: &Map<String, Value>) -> Vec<Subscription> {
         let types = self.current();
         if types.values().all(|of_type| of_type.fields.iter().all(|field| field.jwt.is_none())) {
@@ -96,7 +97,7 @@ impl Extractors {
         brought.collect()
     }
 
-    /// Those in force.
+    /// Returns the extractors in force.
     pub(crate) fn current(&self) -> Guard<Arc<Types>> {
         self.types.load()
     }
@@ -108,7 +109,7 @@ impl TypeExtractors {
         Self { fields, tree }
     }
 
-    /// The same fields, each where one of its name is in `old`; new ones behind them.
+    /// Returns the same fields, each at the position of its name in `old`; new ones follow.
     fn in_the_places_of(self, old: &Self) -> Self {
         let gone = |field: &Field| Field { name: field.name.clone(), event: None, jwt: None };
         let mut fields: Vec<Field> = old.fields.iter().map(gone).collect();
@@ -123,13 +124,13 @@ impl TypeExtractors {
         Self::new(fields)
     }
 
-    /// The position of a field among the values that [`Self::extract`] returns; `None` if there is
-    /// no such field now.
+    /// Returns the position of a field among the values that [`Self::extract`] returns; `None` if
+    /// there is no such field now.
     pub(crate) fn position(&self, field: &str) -> Option<usize> {
         self.fields.iter().position(|known| known.name == field && known.event.is_some())
     }
 
-    /// The value of each field in an event's JSON, as it is written there.
+    /// Returns the value of each field in an event's JSON, as it is written there.
     pub(crate) fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         self.tree.extract(json)
     }

@@ -72,7 +72,7 @@ pub(super) fn read(text: &str) -> Result<Types, ExtractorsError> {
     if reader.mistakes.is_empty() { Ok(types) } else { Err(ExtractorsError(reader.mistakes)) }
 }
 
-/// One field; what is not there was a mistake.
+/// One field; a missing part was reported as a mistake.
 struct Draft<'v> {
     name: &'v str,
     index: u64,
@@ -118,7 +118,7 @@ impl ExtractorsReader {
         Some(Draft { name, index: index?, event, jwt })
     }
 
-    /// The pointer in `{"json_pointer": …}`.
+    /// Reads the pointer in `{"json_pointer": …}`.
     fn pointer(&mut self, path: &str, holder: Option<&Value>) -> Option<Pointer> {
         let members = match holder {
             Some(holder) => Some(self.object(path, holder)?),
@@ -138,7 +138,7 @@ impl ExtractorsReader {
             .ok()
     }
 
-    /// The members of an object whose names the operator chooses; none of them may be empty.
+    /// Reads the members of an object whose names the operator chooses; no name may be empty.
     fn named<'v>(&mut self, path: &str, value: &'v Value) -> Vec<(&'v String, &'v Value)> {
         let members: Vec<_> = self.object(path, value).into_iter().flatten().collect();
         if members.iter().any(|(name, _)| name.is_empty()) {

@@ -14,15 +14,15 @@ pub struct Interest<S> {
     index: Arc<Index<S>>,
     owner: Owner,
     subscriber: S,
-    /// How many there are, as they were given.
+    /// The number of subscriptions, as they were given.
     subscriptions: usize,
-    /// Those of one type stand together.
+    /// Places of the same type are adjacent.
     places: Box<[(Arc<TypeIndex<S>>, FilingPlace)]>,
 }
 
 impl<S: Clone> Index<S> {
-    /// Enters the subscriptions of a new subscriber. When this returns, every event that matches
-    /// them finds it; so it is until the returned hold is dropped.
+    /// Enters the subscriptions of a new subscriber. From when this returns until the returned
+    /// value is dropped, every event that matches them finds the subscriber.
     pub fn subscribe(self: &Arc<Self>, subscriber: S, subscriptions: &[Subscription]) -> Interest<S> {
         let mut interest = Interest {
             index: self.clone(),
@@ -66,7 +66,7 @@ impl<S: Clone> Interest<S> {
                 self.places.iter().filter(|(place, _)| Arc::ptr_eq(place, &of_type)).map(|(_, place)| place);
             match of_type.exchange(self.owner, &self.subscriber, old, wanted) {
                 Some(exchanged) => break (of_type, exchanged),
-                // The last of its subscribers has just left, and may not have come to this yet.
+                // The last subscriber of the type has just left, and may not have called this yet.
                 None => self.index.forget(&of_type),
             }
         };
@@ -81,7 +81,7 @@ impl<S: Clone> Interest<S> {
 }
 
 impl<S> Interest<S> {
-    /// Takes out places that are all of one type.
+    /// Removes places that are all of one type.
     fn remove(&self, of_type: &[(Arc<TypeIndex<S>>, FilingPlace)]) {
         let Some((index, _)) = of_type.first() else { return };
         let exchanged = index.remove(self.owner, of_type.iter().map(|(_, place)| place));

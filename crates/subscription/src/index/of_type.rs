@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::shrink;
 use super::wanted::{Conjunction, FieldAt, Wanted};
 
-/// Tells one subscriber of the index from another.
+/// Identifies a subscriber of the index.
 pub(super) type Owner = u64;
 
 pub(super) struct TypeIndex<S> {
@@ -18,10 +18,10 @@ pub(super) struct TypeIndex<S> {
 }
 
 struct Filed<S> {
-    /// No connection was left, and it is out of the index or about to be: nothing may be filed here
-    /// any more.
+    /// The last subscriber has left, and the type is out of the index or about to be: nothing may
+    /// be filed here any more.
     retired: bool,
-    /// Those that want every event. They have nothing in `by_value`.
+    /// Subscribers that want every event. They have nothing in `by_value`.
     everything: HashMap<Owner, S>,
     /// Those that want values: for each field, by its position, the values waited for in it; as far
     /// as somebody has waited for one. The keys are shared with the places, so that a value is kept
@@ -43,29 +43,29 @@ struct FilingId {
     slot: u32,
 }
 
-/// Whoever is found by its only conjunction is found once.
+/// The slot of an owner's only conjunction: it cannot be found twice.
 const ONLY: u32 = u32::MAX;
 
 /// A conjunction, filed under one of its values.
 struct Filing<S> {
     subscriber: S,
-    /// What else must match.
+    /// The other values that must match.
     rest: Box<[(FieldAt, ValueKey)]>,
 }
 
-/// Where something is filed, so that it can be taken out again.
+/// Where a conjunction is filed, so that it can be removed again.
 pub(super) enum FilingPlace {
     Everything,
     Value { key: Arc<ValueKey>, field: FieldAt, slot: u32 },
 }
 
-/// What an exchange did.
+/// The result of an exchange.
 pub(super) struct Exchanged<S> {
     /// Where the new subscriptions are filed.
     pub(super) places: Vec<FilingPlace>,
     /// Subscribers as the old filings held them, for the caller to drop outside the lock.
     pub(super) gone: Vec<S>,
-    /// No connection is left; the index must forget this type.
+    /// No subscriber is left; the index must forget this type.
     pub(super) retired: bool,
 }
 
@@ -79,7 +79,7 @@ impl<S> TypeIndex<S> {
         &self.name
     }
 
-    /// Takes the old filings of an owner out.
+    /// Removes the old filings of an owner.
     pub(super) fn remove<'p>(
         &self,
         owner: Owner,
@@ -93,8 +93,8 @@ impl<S> TypeIndex<S> {
 }
 
 impl<S: Clone> TypeIndex<S> {
-    /// Puts what is wanted in place of the old filings of the same owner, with no moment between
-    /// the two (d21). `None` where this type has retired: there are no old filings then.
+    /// Replaces the old filings of an owner in one step, so that no event falls in between (d21).
+    /// `None` if this type has retired: there are no old filings then.
     pub(super) fn exchange<'p>(
         &self,
         owner: Owner,
@@ -125,14 +125,15 @@ impl<S: Clone> TypeIndex<S> {
         Some(Exchanged { places, gone, retired: filed.retired })
     }
 
-    /// All subscribers, if none of them waits for a value; else `None`.
+    /// Returns all subscribers if none of them waits for a value; `None` otherwise.
     pub(super) fn unconstrained_only(&self) -> Option<Vec<S>> {
         let filed = self.filed.read();
         let only = filed.by_value.iter().all(HashMap::is_empty);
         only.then(|| filed.everything.values().cloned().collect())
     }
 
-    /// The subscribers of an event with these values, each once. A null or absent value is `None`.
+    /// Returns the subscribers of an event with these values, each once. A null or absent value is
+    /// `None`.
     pub(super) fn matching(&self, values: &[Option<ValueKey>]) -> Vec<S> {
         let filed = self.filed.read();
         let mut found: Vec<S> = filed.everything.values().cloned().collect();
@@ -156,8 +157,8 @@ impl<S> Filed<S> {
         self.everything.is_empty() && self.by_value.iter().all(HashMap::is_empty)
     }
 
-    /// Files a conjunction under the value that the fewest others want, so that the fewest events
-    /// come upon it.
+    /// Files a conjunction under its rarest value in the index, so that the fewest events have to
+    /// check it.
     fn file(&mut self, id: FilingId, subscriber: S, mut clause: Conjunction) -> FilingPlace {
         let fields = clause.iter().map(|(field, _)| *field as usize + 1).max().unwrap_or(0);
         if fields > self.by_value.len() {
@@ -252,7 +253,7 @@ impl<S> Filing<S> {
     }
 }
 
-/// What tests look at.
+/// Accessors for tests.
 #[cfg(test)]
 impl<S> TypeIndex<S> {
     pub(super) fn is_free(&self) -> bool {
@@ -264,7 +265,7 @@ impl<S> TypeIndex<S> {
         filed.by_value.iter().flat_map(HashMap::values).map(Bucket::len).max().unwrap_or(0)
     }
 
-    /// Entries that the maps have memory for.
+    /// Returns the number of entries that the maps have memory for.
     pub(super) fn room(&self) -> usize {
         let filed = self.filed.read();
         let buckets = filed.by_value.iter().flat_map(HashMap::values).map(|bucket| match bucket {

@@ -1,4 +1,4 @@
-//! Subscriptions as the index files them: by event type, without what is said twice.
+//! Subscriptions as the index files them: by event type, without duplicates.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::subscription::{Clause, Subscription};
 /// The position of a field among the extractors of its type.
 pub(super) type FieldAt = u32;
 
-/// Values that must all be there; never empty.
+/// Values that must all match; never empty.
 pub(super) type Conjunction = Vec<(FieldAt, ValueKey)>;
 
-/// What one subscriber wants of one event type.
+/// The events of one type that a subscriber wants.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
     Everything,
-    /// Events that match one of these; each is there once.
+    /// Events that match one of these, without duplicates.
     OneOf(Vec<Conjunction>),
 }
 
-/// What these subscriptions want, by event type.
+/// Groups what these subscriptions want by event type.
 pub(super) fn by_type<'s>(
     subscriptions: &'s [Subscription],
     extractors: &Extractors,
@@ -48,8 +48,8 @@ pub(super) fn by_type<'s>(
     types
 }
 
-/// `None` where it can match nothing. A constraint that these extractors do not know must not fall
-/// away: what is left would match more than was asked for.
+/// `None` if the clause can match nothing. A constraint that these extractors do not know must not
+/// be dropped: the rest would match more than the client asked for.
 fn conjunction(clause: &Clause, event_type: &str, extractors: &Types) -> Option<Conjunction> {
     let fields = extractors.get(event_type)?;
     let mut conjunction = clause

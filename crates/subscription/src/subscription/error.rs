@@ -112,7 +112,7 @@ pub enum SubscriptionFault {
 }
 
 impl SubscriptionFault {
-    /// Where in the subscription, as the end of a path.
+    /// Returns the place in the subscription, as the end of a path.
     fn place(&self) -> String {
         match self {
             Self::NoEventType | Self::EmptyEventType | Self::LongEventType { .. } => "/eventType".to_owned(),
@@ -127,7 +127,7 @@ impl SubscriptionFault {
     }
 }
 
-/// A client's word as errors repeat it: long enough to find it, short enough to answer with.
+/// Shortens a client's word for an error: long enough to find it, short enough to answer with.
 pub(super) fn shown(name: &str) -> String {
     const CHARACTERS: usize = 64;
     match name.char_indices().nth(CHARACTERS) {
