@@ -1,5 +1,5 @@
-//! The descriptors that clients may take: a bound for the whole process, as the limit of open files
-//! is one.
+//! The descriptors that clients may take: bounded for the whole process, like the limit of open
+//! files.
 //!
 //! What lies above the bound is the reserve of the internal port, the log, and files. The sockets
 //! of the inbound ports count, and so do connections that are opened on behalf of a client: to a
@@ -8,7 +8,7 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// All that clients may take. No bound until [`bound`] sets one.
+/// The bound of descriptors for clients. None until [`bound`] sets one.
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -25,7 +25,8 @@ pub fn bound(most: usize) {
     MOST.store(most, Relaxed);
 }
 
-/// Whether so few descriptors are free that connections to services should not be kept for later.
+/// Returns `true` if so few descriptors are free that idle connections to services should be
+/// closed.
 pub fn are_scarce() -> bool {
     let most = MOST.load(Relaxed);
     TAKEN.load(Relaxed) >= most - most / SPARE

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{EventError, shown};
 
-/// The members of an event, before anybody knows its version: `specversion` may come last.
+/// The members of an event, before its version is known: `specversion` may come last.
 #[derive(Default)]
 pub(crate) struct Document<'a> {
     pub(crate) specversion: Option<Attribute<'a>>,
@@ -73,7 +73,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The slot of a member that the rules know by name.
+    /// Returns the slot of a member that the rules know by name.
     fn slot(&mut self, name: &str) -> Option<&mut Option<Attribute<'a>>> {
         Some(match name {
             "specversion" => &mut self.specversion,
@@ -94,7 +94,7 @@ impl<'a> Document<'a> {
 }
 
 impl Attribute<'_> {
-    /// For error texts.
+    /// Names the kind of the value, for error texts.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -106,8 +106,8 @@ impl Attribute<'_> {
         }
     }
 
-    /// What 1.0 would refuse in an extension: its type system has strings, booleans and 32-bit
-    /// integers in JSON.
+    /// Returns what 1.0 would refuse in an extension: its type system has strings, booleans and
+    /// 32-bit integers in JSON.
     fn extension_fault(&self, name: &str, names: ExtensionNames) -> Option<EventError> {
         let is_conventional = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if name.is_empty() || (names == ExtensionNames::Conventional && !name.bytes().all(is_conventional)) {
@@ -129,7 +129,7 @@ impl Attribute<'_> {
     }
 }
 
-/// The JSON text, or why it is none.
+/// Returns the JSON as text. Fails if it is not UTF-8 or empty.
 pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
     if json.is_empty() {
         return Err(EventError::Empty);
@@ -137,7 +137,7 @@ pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
     std::str::from_utf8(json).map_err(|error| EventError::NotUtf8 { at: error.valid_up_to() })
 }
 
-/// What a JSON text is, by its first character.
+/// Names the kind of a JSON text, by its first character.
 pub(crate) fn kind_of(text: &str) -> &'static str {
     match text.trim_start().bytes().next() {
         Some(b'{') => "an object",
@@ -186,7 +186,7 @@ impl<'a> Visitor<'a> for &mut AttributeReader<'a> {
     }
 }
 
-/// A member's name, borrowed where the JSON has no escapes in it.
+/// A member's name, borrowed if it has no escapes in the JSON.
 struct MemberName<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for MemberName<'de> {
@@ -248,7 +248,7 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
     }
 }
 
-/// JSON that was checked and thrown away, without building anything. Unlike serde's `IgnoredAny` it
+/// JSON that was checked and discarded, without building anything. Unlike serde's `IgnoredAny` it
 /// refuses what `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and
 /// numbers that readers would take for infinite (RFC 7493, section 2.2), so that no reader meets
 /// them later in an event that was accepted.
@@ -311,7 +311,7 @@ fn skim_map<'de, A: MapAccess<'de>>(mut object: A) -> Result<bool, A::Error> {
     Ok(number)
 }
 
-/// A name that was checked and thrown away.
+/// A name that was checked and discarded.
 struct SkimmedName {
     is_number: bool,
 }

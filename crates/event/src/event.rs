@@ -29,14 +29,14 @@ impl Event {
     /// Reads one event in structured mode. The JSON is kept as it is, byte for byte.
     ///
     /// # Errors
-    /// When the bytes are not one JSON object (with nothing after it), an attribute is given twice,
-    /// or the attributes break the rules of the event's version. RIG demands version, type and id;
-    /// CloudEvents 1.0 is held to its specification in full.
+    /// Fails if the bytes are not one JSON object (with nothing after it), an attribute is given
+    /// twice, or the attributes break the rules of the event's version. RIG demands version, type
+    /// and id; CloudEvents 1.0 is held to its specification in full.
     pub fn from_json(json: Bytes) -> Result<Self, EventError> {
         Self::from_json_with(json, ExtensionNames::Conventional)
     }
 
-    /// The same, with other names of extensions.
+    /// Reads one event as [`Event::from_json`] does, with other names of extensions.
     ///
     /// # Errors
     /// As [`Event::from_json`].
@@ -50,7 +50,8 @@ impl Event {
     /// of one event must not keep a whole batch alive.
     ///
     /// # Errors
-    /// As [`Event::from_json`], with the index of the event; one bad event refuses the batch.
+    /// Fails as [`Event::from_json`] does, with the index of the event; one bad event refuses the
+    /// batch.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "as from_json; how the slices are kept is no caller's business"
@@ -70,7 +71,7 @@ impl Event {
         }
     }
 
-    /// One of RIG's own events: version 0.2, source `rig`, a new UUID, the time of now in
+    /// Creates one of RIG's own events: version 0.2, source `rig`, a new UUID, the current time in
     /// microseconds. The members come in RIG's order; without data there is no `data` member. The
     /// type needs no escapes in JSON.
     pub fn of_rig(event_type: &'static str, data: Option<&RawValue>) -> Self {
@@ -123,14 +124,14 @@ impl Event {
         self.0.envelope.version
     }
 
-    /// The event in CloudEvents' JSON format: the very bytes that came in, where they came in
-    /// structured. They may hold line breaks.
+    /// Returns the event in CloudEvents' JSON format: the original bytes, if they came in
+    /// structured mode. They may contain line breaks.
     pub fn json(&self) -> &Bytes {
         &self.0.json
     }
 }
 
-/// Shows the envelope; data is none of a log's business.
+/// Shows the envelope only: data must not get into a log.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
@@ -142,7 +143,7 @@ impl fmt::Debug for Event {
     }
 }
 
-/// As RIG writes it: `2026-11-23T15:14:02.915266+00:00`.
+/// Formats a time as RIG does: `2026-11-23T15:14:02.915266+00:00`.
 fn time_of(now: Timestamp) -> String {
     let now = Offset::UTC.to_datetime(now);
     let mut text = String::from("0000-00-00T00:00:00.000000+00:00").into_bytes();

@@ -21,7 +21,7 @@ use crate::error::{EventError, shown};
 use crate::event::Event;
 use crate::syntax::MediaType;
 
-/// Why a request carries no event that can be taken. The text is fit to be the answer's body.
+/// Why a request is refused as an event. The text is fit to be the answer's body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// An event format other than JSON.
@@ -97,8 +97,8 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// What was taken, as the answer to its publisher shows it: a batch as a list, whatever is in
-    /// it, and any other event as it is.
+    /// Returns what was accepted, for the answer to the publisher: a batch as a list, whatever its
+    /// length, and any other event as it is.
     pub fn accepted(&self) -> Bytes {
         match &self.events[..] {
             [event] if !self.is_batch => event.json().clone(),
@@ -113,8 +113,8 @@ impl Submission {
 /// Reads the events of a request.
 ///
 /// # Errors
-/// When the headers fit no mode, or what they announce is not there. Either all events are good or
-/// none is returned.
+/// Fails if the headers fit no mode, or the body is not what they announce. Returns either all
+/// events or none.
 pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Submission, DecodeError> {
     let content_type = content_type(headers)?;
     let binary = headers.contains_key("ce-specversion");
@@ -136,7 +136,8 @@ pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result
     Ok(Submission { events: vec![event?], is_batch: false })
 }
 
-/// JSON without the byte order mark that some clients put before it (RFC 8259, section 8.1).
+/// Returns JSON without the byte order mark that some clients put before it (RFC 8259, section
+/// 8.1).
 pub fn unmarked(json: Bytes) -> Bytes {
     let start = json.len() - json::without_mark(&json).len();
     json.slice(start..)
@@ -154,7 +155,7 @@ fn is_event_format(essence: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
-/// The content type, parsed and as it was written.
+/// Returns the content type, parsed and as it was written.
 fn content_type(headers: &HeaderMap) -> Result<Option<(MediaType, &str)>, DecodeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let Some(value) = values.next() else { return Ok(None) };

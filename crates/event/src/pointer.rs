@@ -40,7 +40,7 @@ impl Pointer {
     /// Parses the string form; the URI fragment form (`#/a`, section 6) is not taken.
     ///
     /// # Errors
-    /// As [`PointerError`] says.
+    /// Fails as [`PointerError`] says.
     pub fn parse(text: &str) -> Result<Self, PointerError> {
         if text.len() > MAX_POINTER {
             return Err(PointerError::TooLong { length: text.len() });
@@ -58,7 +58,7 @@ impl Pointer {
         Ok(Self { text: text.into(), tokens: tokens.collect() })
     }
 
-    /// The value that the pointer points to; `None` if there is none, whatever the reason.
+    /// Returns the value that the pointer points to; `None` if there is none, whatever the reason.
     /// Indices are decimal without leading zeros; `-`, the element after the last, is never there
     /// (section 4).
     pub fn resolve<'v>(&self, document: &'v Value) -> Option<&'v Value> {
@@ -69,12 +69,12 @@ impl Pointer {
         })
     }
 
-    /// The pointer as it was written.
+    /// Returns the pointer as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The unescaped reference tokens.
+    /// Returns the unescaped reference tokens.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().map(|token| &**token)
     }

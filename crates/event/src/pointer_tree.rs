@@ -54,10 +54,10 @@ impl PointerTree {
         Self { root, pointers: count }
     }
 
-    /// What each pointer points to in this document, as it is written there: a number keeps its
-    /// digits. Where [`Pointer::resolve`] would find it: of duplicate members the last counts.
-    /// `None` if there is nothing, the way leads through a string or a number, or the text is
-    /// not JSON at all; never an error.
+    /// Returns what each pointer points to in this document, as it is written there: a number keeps
+    /// its digits. Finds the same values as [`Pointer::resolve`]: the last of duplicate members
+    /// counts. `None` if there is no value, the path leads through a string or a number, or the
+    /// text is not JSON; never an error.
     pub fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         let mut found = vec![None; self.pointers];
         if self.pointers == 0 {

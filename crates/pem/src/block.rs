@@ -26,15 +26,15 @@ impl PemError {
     }
 }
 
-/// What stands between a BEGIN and an END line.
+/// The content between a BEGIN and an END line.
 pub(crate) struct Block {
     /// The words behind BEGIN.
     pub(crate) label: String,
     /// The line of BEGIN, from 1.
     pub(crate) line: usize,
-    /// What is encoded; of one DER element, unless it is encrypted.
+    /// The decoded bytes: one DER element, unless they are encrypted.
     pub(crate) der: Vec<u8>,
-    /// It is encrypted in OpenSSL's older form: by this cipher (RFC 1421, section 4.6.1.3).
+    /// The cipher, if the block is encrypted in OpenSSL's older form (RFC 1421, section 4.6.1.3).
     pub(crate) cipher: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Block {
 /// no part of one.
 ///
 /// # Errors
-/// A block is damaged or cut off, or a line outside looks like a part of one.
+/// Fails if a block is damaged or cut off, or a line outside looks like a part of one.
 pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
     if pem.starts_with(b"\xff\xfe") || pem.starts_with(b"\xfe\xff") {
         return Err(PemError::new(1, "UTF-16; PEM is ASCII"));
@@ -71,10 +71,10 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
     }
 }
 
-/// Looks whether all of a text is PEM, whatever is in its blocks.
+/// Checks that all of a text is PEM, whatever its blocks hold.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Fails with what is wrong with it.
 pub fn check(pem: &[u8]) -> Result<(), PemError> {
     blocks(pem).map(drop)
 }
@@ -99,7 +99,7 @@ impl<'t> Boundary<'t> {
     }
 }
 
-/// What is wrong with a line that is in no block, if anything is.
+/// Checks a line outside of blocks. Fails with what is wrong with it.
 fn outside(text: &[u8]) -> Result<(), &'static str> {
     if text.starts_with(b"\xef\xbb\xbf") {
         return Err("a byte order mark; PEM is ASCII");
@@ -121,7 +121,7 @@ fn is_base64(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/=".contains(byte)
 }
 
-/// A block whose END has not come yet.
+/// A block before its END line.
 struct Open {
     label: String,
     line: usize,
@@ -135,7 +135,7 @@ impl Open {
         Self { label: label.to_owned(), line, base64: Vec::new(), encrypted: false, cipher: None }
     }
 
-    /// A line of it: Base64 or, before that in a key, a header (RFC 1421, section 4.6).
+    /// Adds a line: Base64 or, before that in a key, a header (RFC 1421, section 4.6).
     fn push(&mut self, text: &[u8]) -> Result<(), String> {
         if text.contains(&b':') && self.base64.is_empty() && self.label.ends_with("PRIVATE KEY") {
             let text = String::from_utf8_lossy(text);
@@ -173,7 +173,7 @@ impl Open {
     }
 }
 
-/// Whether this is one element of DER, and all of it (X.690, section 8.1).
+/// Returns `true` if this is exactly one DER element (X.690, section 8.1).
 fn is_one_element(der: &[u8]) -> bool {
     let Some(&[_, first]) = der.first_chunk() else { return false };
     let rest = &der[2..];
@@ -188,7 +188,7 @@ fn is_one_element(der: &[u8]) -> bool {
     }
 }
 
-/// A label or a name, as errors repeat it.
+/// Shortens a label or a name for an error.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN).filter(|char| !char.is_control()).collect()
 }

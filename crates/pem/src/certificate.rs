@@ -41,12 +41,12 @@ pub struct Chain {
     pub warnings: Vec<String>,
 }
 
-/// Whom to trust.
+/// The authorities to trust.
 #[derive(Debug)]
 pub struct Authorities {
-    /// Those of the file that can be used.
+    /// The certificates of the file that can be used.
     pub roots: RootCertStore,
-    /// Those that cannot, and those that have expired, each with its line.
+    /// Certificates that cannot be used or have expired, each with its line.
     pub warnings: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ type Located = (usize, CertificateDer<'static>);
 /// Reads a chain, the certificate of the server or client first (RFC 8446, section 4.4.2).
 ///
 /// # Errors
-/// There is none, or a block is damaged or no certificate.
+/// Fails if there is no certificate, or a block is damaged or not a certificate.
 pub fn chain(pem: &[u8]) -> Result<Chain, CertificateError> {
     let located = certificates(pem)?;
     for (line, certificate) in &located {
@@ -72,7 +72,7 @@ pub fn chain(pem: &[u8]) -> Result<Chain, CertificateError> {
 /// Reads the certificates of authorities. A bundle may have some that cannot be used.
 ///
 /// # Errors
-/// There is none, or a block is damaged.
+/// Fails if there is no certificate, or a block is damaged.
 pub fn authorities(pem: &[u8]) -> Result<Authorities, CertificateError> {
     let (mut roots, mut warnings, now) = (RootCertStore::empty(), Vec::new(), now());
     for one in certificates(pem)? {
@@ -108,7 +108,7 @@ fn now() -> UnixTime {
     UnixTime::since_unix_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// What the verifier of rustls finds first.
+/// Returns the first fault that the verifier of rustls finds.
 fn verdict(
     certificate: &CertificateDer<'_>,
     roots: &RootCertStore,
@@ -136,7 +136,7 @@ fn out_of_time((line, certificate): &Located, now: UnixTime) -> Option<String> {
     }
 }
 
-/// The first certificate that is not vouched for by the next one.
+/// Finds the first certificate that the next one does not vouch for.
 fn broken_link(chain: &[Located], now: UnixTime) -> Option<String> {
     let name = |certificate, of: fn(&EndEntityCert<'_>) -> Vec<u8>| {
         EndEntityCert::try_from(certificate).ok().map(|parsed| of(&parsed))

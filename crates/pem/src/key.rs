@@ -35,14 +35,14 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     ("1.2.840.113549.1.5.10", "PBE-SHA1-DES"),
 ];
 
-/// How to have a key in a form that is read.
+/// How to convert a key to a supported form.
 const CONVERT: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc makes one that is read";
 
 /// Reads the one private key. Certificates and parameters may stand beside it.
 ///
 /// # Errors
-/// There is none or more than one, a block is damaged, or the key is encrypted and `passphrase`
-/// does not open it.
+/// Fails if there is no key or more than one, a block is damaged, or the key is encrypted and
+/// `passphrase` does not open it.
 pub fn private_key(pem: &[u8], passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     let mut found: Option<Block> = None;
     for block in blocks(pem)? {
@@ -101,7 +101,7 @@ fn decrypted(
     }
 }
 
-/// How a key is encrypted, by an object identifier in the description that comes first.
+/// Names how a key is encrypted, by an object identifier in the description that comes first.
 fn method(der: &[u8]) -> &'static str {
     let description = &der[..der.len().min(200)];
     let has = |part: &[u8]| description.windows(part.len()).any(|window| window == part);

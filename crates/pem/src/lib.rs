@@ -1,8 +1,8 @@
-//! Certificates and private keys as PEM (RFC 7468), read strictly: what is damaged is an error with
+//! Certificates and private keys as PEM (RFC 7468), read strictly: a damaged block is an error with
 //! its line, never skipped.
 //!
-//! The room knows what stands in the text of a file. It does not know what a certificate is for,
-//! and opens no file.
+//! The room knows the text of a file. It does not know what a certificate is for, and opens no
+//! file.
 
 mod block;
 mod certificate;

@@ -1,4 +1,5 @@
-//! From an event to its subscribers, at a cost that follows the receivers and not the subscribers.
+//! Finds the subscribers of an event, at a cost that grows with its receivers, not with all
+//! subscribers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,13 +32,13 @@ use of_type::TypeIndex;
 pub struct Index<S> {
     extractors: Arc<Extractors>,
     types: RwLock<HashMap<Arc<str>, Arc<TypeIndex<S>>>>,
-    /// Tells subscribers apart, whatever `S` is.
+    /// Identifies subscribers, whatever `S` is.
     next_owner: AtomicU64,
     subscriptions: AtomicUsize,
 }
 
 impl<S: Clone> Index<S> {
-    /// An index without subscriptions.
+    /// Creates an index without subscriptions.
     pub fn new(extractors: Arc<Extractors>) -> Arc<Self> {
         Arc::new(Self {
             extractors,
@@ -47,16 +48,17 @@ impl<S: Clone> Index<S> {
         })
     }
 
-    /// The subscribers of an event, each once, in no order. An event of a type that no connection
-    /// subscribed to costs a look-up; its JSON is read only where somebody waits for a value.
+    /// Returns the subscribers of an event, each once, in no order. An event of a type that no
+    /// connection subscribed to costs a look-up; its JSON is read only if a subscriber waits for a
+    /// value.
     pub fn matches(&self, event: &Event) -> Vec<S> {
         let of_type = self.types.read().get(event.event_type()).cloned();
         let Some(of_type) = of_type else { return Vec::new() };
         if let Some(found) = of_type.unconstrained_only() {
             return found;
         }
-        // Read without a lock. What was subscribed meanwhile is matched as well: the look-up after
-        // it sees all.
+        // Read without a lock. Subscriptions made meanwhile are matched as well, since the look-up
+        // follows.
         let values: Vec<Option<ValueKey>> = match self.extractors.current().get(event.event_type()) {
             Some(extractors) => extractors
                 .extract(event.json())
@@ -70,17 +72,17 @@ impl<S: Clone> Index<S> {
 }
 
 impl<S> Index<S> {
-    /// How many subscriptions there are now, as they were given, repetitions included.
+    /// Returns the number of current subscriptions, as they were given, duplicates included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
-    /// The extractors that constraints go by.
+    /// Returns the extractors that constraints use.
     pub fn extractors(&self) -> &Arc<Extractors> {
         &self.extractors
     }
 
-    /// The index of a type, made if there is none.
+    /// Returns the index of a type; creates it if there is none.
     fn of_type(&self, event_type: &str) -> Arc<TypeIndex<S>> {
         if let Some(of_type) = self.types.read().get(event_type) {
             return of_type.clone();
@@ -95,7 +97,7 @@ impl<S> Index<S> {
         of_type
     }
 
-    /// Takes a type out that retired; not the one that may have come in its place.
+    /// Removes a retired type, but not one that has replaced it.
     fn forget(&self, retired: &Arc<TypeIndex<S>>) {
         let mut types = self.types.write();
         if types.get(retired.name()).is_some_and(|of_type| Arc::ptr_eq(of_type, retired)) {
@@ -105,7 +107,7 @@ impl<S> Index<S> {
     }
 }
 
-/// Gives memory back after a crowd has left. Rarely enough that it costs each removal O(1).
+/// Frees memory after many have left. Runs rarely enough to cost each removal O(1).
 fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
     const SMALL: usize = 64;
     if map.capacity() > SMALL && map.len() < map.capacity() / 8 {

@@ -38,19 +38,18 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// One that is known to be right.
+    /// Creates a subscription that is known to be valid.
     pub(crate) fn new(event_type: &str, one_of: Vec<Clause>) -> Self {
         Self { event_type: event_type.to_owned(), one_of }
     }
 
-    /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also taken (RIG):
+    /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also accepted (RIG):
     /// `event_type`, `one_of`, `constraints`. The same subscription may come twice.
     ///
     /// # Errors
-    /// Names the first subscription that is wrong, and what of it. A field that the extractors of
-    /// the type do not define, and a null, match nothing: they are errors, where RIG takes them for
-    /// "any". So is an unknown member of the subscription: a misspelt `oneOf` would match
-    /// everything.
+    /// Fails with the first invalid subscription and its fault. A field that the extractors of the
+    /// type do not define, and a null, match nothing: they are errors, while RIG treats them as
+    /// "any". An unknown member is an error too: a misspelt `oneOf` would match everything.
     pub fn parse_list(list: &Value, extractors: &Extractors) -> Result<Vec<Self>, SubscriptionError> {
         let list = list.as_array().ok_or(SubscriptionError::NotAList)?;
         if list.len() > MAX_SUBSCRIPTIONS {
@@ -70,7 +69,7 @@ impl Subscription {
         list.iter().enumerate().map(parse).collect()
     }
 
-    /// The event type; never empty.
+    /// Returns the event type; never empty.
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
@@ -111,8 +110,8 @@ impl Subscription {
 const EVENT_TYPE_NAMES: &[&str] = &["eventType", "event_type"];
 const ONE_OF_NAMES: &[&str] = &["oneOf", "one_of", "constraints"];
 
-/// The member under any of its names; under two of them at once it would be unclear which one
-/// counts.
+/// Returns the member under any of its names. Fails if two of them are given: it would be unclear
+/// which one counts.
 fn one_name<'v>(
     members: &'v Map<String, Value>,
     names: &[&'static str],
@@ -149,7 +148,7 @@ fn parse_clause(
     Ok(parsed)
 }
 
-/// Whether the value is within [`MAX_VALUE`]; writes no more of it than that.
+/// Returns `true` if the value is within [`MAX_VALUE`]; writes no more of it than that.
 fn fits(value: &Value) -> bool {
     struct ByteBudget(usize);
     impl std::io::Write for ByteBudget {
