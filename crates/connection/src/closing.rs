@@ -24,12 +24,12 @@ const AT_ONCE: usize = 16;
 
 /// Connections that are queued to be closed: their ids, as only their owner keeps them alive.
 pub(crate) struct Closing {
-    state: Mutex<State>,
+    state: Mutex<Turn>,
     busy: Notify,
     at_once: usize,
 }
 
-struct State {
+struct Turn {
     waiting: VecDeque<ConnectionId>,
     /// How many more can be closed before the next pause.
     left: usize,
@@ -38,7 +38,7 @@ struct State {
 impl Closing {
     pub(crate) fn new() -> Self {
         let at_once = AT_ONCE * available_parallelism().map_or(1, NonZero::get);
-        let state = State { waiting: VecDeque::new(), left: at_once };
+        let state = Turn { waiting: VecDeque::new(), left: at_once };
         Self { state: Mutex::new(state), busy: Notify::new(), at_once }
     }
 

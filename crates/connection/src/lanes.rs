@@ -47,10 +47,10 @@ pub(crate) struct Lanes {
 }
 
 #[derive(Default)]
-struct Lane(Mutex<State>);
+struct Lane(Mutex<LaneQueue>);
 
 #[derive(Default)]
-struct State {
+struct LaneQueue {
     waiting: VecDeque<Load>,
     /// Somebody delivers.
     busy: bool,
@@ -147,7 +147,7 @@ impl Lane {
     }
 
     /// Leaves what is queued to a task; if nothing is, the lane is idle.
-    fn resume(self: &Arc<Self>, state: &mut State) {
+    fn resume(self: &Arc<Self>, state: &mut LaneQueue) {
         // Without a runtime no client is left.
         let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
         state.busy = runtime.is_some();

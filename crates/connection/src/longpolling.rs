@@ -43,13 +43,13 @@ impl fmt::Display for Cursor {
 
 /// The events of one long-polling client.
 pub(crate) struct Mailbox {
-    state: Mutex<State>,
+    state: Mutex<MailboxState>,
     arrived: Notify,
     /// The limit of bytes it keeps.
     limit: usize,
 }
 
-struct State {
+struct MailboxState {
     events: VecDeque<Event>,
     bytes: usize,
     /// The cursor before the oldest event that is kept.
@@ -112,7 +112,7 @@ pub enum PollError {
 
 impl Mailbox {
     pub(crate) fn new(limit: usize) -> Self {
-        let state = State {
+        let state = MailboxState {
             events: VecDeque::new(),
             bytes: 0,
             // Half of the numbers are left to count with.
@@ -281,7 +281,7 @@ impl Drop for Parked<'_> {
     }
 }
 
-impl State {
+impl MailboxState {
     /// What to answer now; with `even_empty`, an answer without events counts.
     fn batch_after(
         &mut self,

@@ -43,12 +43,12 @@ impl Machine for Here {
 }
 
 /// The folder's clock, running.
-pub(crate) struct Clock {
+pub(crate) struct FolderClock {
     machine: Box<dyn Machine>,
     from: Stamp,
 }
 
-impl Clock {
+impl FolderClock {
     /// Goes on from the last stamp. In the same run of the kernel all time since has counted; in
     /// another, none is known for certain.
     pub(crate) fn resume(last: Option<Stamp>, machine: impl Machine) -> Self {
@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn d08_time_goes_on_while_the_process_is_down() {
-        let clock = Clock::resume(last(), Fake("a", 1700));
+        let clock = FolderClock::resume(last(), Fake("a", 1700));
         assert_eq!(clock.now(), 750);
         assert_eq!(clock.stamp(), Stamp { boot: "a".into(), uptime: 1700, folder: 750 });
     }
 
     #[test]
     fn d08_no_time_is_taken_for_granted_after_the_machine_was_down() {
-        assert_eq!(Clock::resume(last(), Fake("b", 999_999)).now(), 50);
-        assert_eq!(Clock::resume(None, Fake("b", 5)).now(), 0);
+        assert_eq!(FolderClock::resume(last(), Fake("b", 999_999)).now(), 50);
+        assert_eq!(FolderClock::resume(None, Fake("b", 5)).now(), 0);
     }
 
     #[test]

@@ -15,17 +15,17 @@ use session::{
 };
 
 use crate::audit::Audit;
-use crate::clock::{Clock, Here};
+use crate::clock::{FolderClock, Here};
 use crate::codec;
 use crate::folder::{Config, Folder, OpenError, compacted, open_store, private_file};
-use crate::store::{self, FORMAT, StoreError};
-use crate::writer::{Receipts, Reopen, Shared, Task, Writer};
+use crate::store::{self, FORMAT, RedbError};
+use crate::writer::{Committer, Receipts, Reopen, SharedStore, Task};
 
 /// Keeps revocations in a folder.
 pub struct Journal {
-    store: Shared,
+    store: SharedStore,
     receipts: Receipts,
-    clock: Arc<Clock>,
+    clock: Arc<FolderClock>,
     tasks: Option<SyncSender<Task>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -59,8 +59,7 @@ impl Journal {
         let opened = folder.store(store::fill)?;
         let audit = folder.audit();
         let file = private_file(&audit).map_err(OpenError::io(&audit))?;
-        let damaged =
-            |error: StoreError| OpenError::Damaged { path: path.clone(), reason: error.to_string() };
+        let damaged = |error: RedbError| OpenError::Damaged { path: path.clone(), reason: error.to_string() };
         match store::format(&opened).map_err(damaged)? {
             FORMAT => {}
             1 => store::upgrade(&opened, &config.node).map_err(damaged)?,
@@ -71,7 +70,7 @@ impl Journal {
         let mut log = Audit::open(file, head, config.audit_key.as_deref()).map_err(OpenError::io(&audit))?;
         log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
         log.sync().map_err(OpenError::io(&audit))?;
-        let clock = Clock::resume(store::stamp(&opened).map_err(damaged)?, Here);
+        let clock = FolderClock::resume(store::stamp(&opened).map_err(damaged)?, Here);
         let reopen: Reopen = Box::new(move || open_store(&path));
         Self::start(opened, reopen, log, clock, at_once)
     }
@@ -80,14 +79,14 @@ impl Journal {
         opened: Database,
         reopen: Reopen,
         audit: Audit,
-        clock: Clock,
+        clock: FolderClock,
         at_once: usize,
     ) -> Result<Self, OpenError> {
         let clock = Arc::new(clock);
-        let store: Shared = Arc::new(RwLock::new(Some(opened)));
+        let store: SharedStore = Arc::new(RwLock::new(Some(opened)));
         let receipts = Receipts::default();
         let (tasks, queue) = sync_channel(WAITING);
-        let writer = Writer {
+        let writer = Committer {
             store: store.clone(),
             receipts: receipts.clone(),
             reopen,
@@ -114,7 +113,7 @@ impl Journal {
     /// between the two looks, they may have been missed in both, and both are repeated.
     fn read_records(
         &self,
-        read: impl Fn(&Database, u64) -> Result<Vec<Record>, StoreError>,
+        read: impl Fn(&Database, u64) -> Result<Vec<Record>, RedbError>,
     ) -> Result<Vec<Record>, LogError> {
         loop {
             let commits = self.receipts.lock().commits;
@@ -136,7 +135,7 @@ impl Journal {
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, StoreError>) -> Result<T, LogError> {
+    fn read<T>(&self, read: impl FnOnce(&Database, u64) -> Result<T, RedbError>) -> Result<T, LogError> {
         let store = self.store.read();
         let store = store.as_ref().ok_or_else(|| LogError("it is closed after an error".into()))?;
         read(store, self.clock.now()).map_err(|error| LogError(error.into()))

@@ -14,7 +14,7 @@ pub(crate) const FORMAT: u64 = 2;
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub(crate) enum RedbError {
     #[error("{0}")]
     Store(#[from] redb::Error),
     #[error("{0}")]
@@ -24,7 +24,7 @@ pub(crate) enum StoreError {
 /// Each of the store's many error types is one to us.
 macro_rules! from_store {
     ($($error:ident)+) => {$(
-        impl From<redb::$error> for StoreError {
+        impl From<redb::$error> for RedbError {
             fn from(error: redb::$error) -> Self {
                 Self::Store(error.into())
             }
@@ -47,12 +47,12 @@ pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
 }
 
 /// The format of a store; 0 where it has none.
-pub(crate) fn format(store: &Database) -> Result<u64, StoreError> {
+pub(crate) fn format(store: &Database) -> Result<u64, RedbError> {
     Ok(store.begin_read()?.open_table(NUMBERS)?.get("format")?.map_or(0, |format| format.value()))
 }
 
 /// Brings a store of format 1 to this one: its receipts become those of `node`.
-pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), StoreError> {
+pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), RedbError> {
     let write = store.begin_write()?;
     {
         let mut receipts = write.open_table(RECEIPTS)?;
@@ -67,16 +67,16 @@ pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), StoreErro
 }
 
 /// Where the folder's clock stood at the last commit.
-pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, StoreError> {
+pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, RedbError> {
     let read = store.begin_read()?;
     let (texts, numbers) = (read.open_table(TEXTS)?, read.open_table(NUMBERS)?);
     let Some(boot) = texts.get("boot")? else { return Ok(None) };
-    let number = |name| Ok::<_, StoreError>(numbers.get(name)?.map_or(0, |number| number.value()));
+    let number = |name| Ok::<_, RedbError>(numbers.get(name)?.map_or(0, |number| number.value()));
     Ok(Some(Stamp { boot: boot.value().to_owned(), uptime: number("uptime")?, folder: number("folder")? }))
 }
 
 /// The last line of the audit log that was written before the last commit.
-pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, StoreError> {
+pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, RedbError> {
     let read = store.begin_read()?;
     let seq = read.open_table(NUMBERS)?.get("audit")?.map_or(0, |seq| seq.value());
     let hash = read.open_table(TEXTS)?.get("audit")?.map(|hash| hash.value().to_owned());
@@ -84,7 +84,7 @@ pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, StoreErr
 }
 
 /// Passes all revocations in force to `each`; returns the position that was stored last.
-pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> Result<Position, StoreError> {
+pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> Result<Position, RedbError> {
     let read = store.begin_read()?;
     for row in read.open_table(REVOCATIONS)?.iter()? {
         let (seq, row) = row?;
@@ -97,7 +97,7 @@ pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> R
 }
 
 /// A revocation by its id.
-pub(crate) fn find(store: &Database, id: &RevocationId, now: u64) -> Result<Option<Record>, StoreError> {
+pub(crate) fn find(store: &Database, id: &RevocationId, now: u64) -> Result<Option<Record>, RedbError> {
     let read = store.begin_read()?;
     let Some(seq) = read.open_table(IDS)?.get(id.as_str())? else { return Ok(None) };
     record_of(&read.open_table(REVOCATIONS)?, &read.open_table(RECEIPTS)?, seq.value(), now)
@@ -109,7 +109,7 @@ pub(crate) fn page(
     before: Option<Seq>,
     limit: usize,
     now: u64,
-) -> Result<Vec<Record>, StoreError> {
+) -> Result<Vec<Record>, RedbError> {
     let read = store.begin_read()?;
     let (revocations, receipts) = (read.open_table(REVOCATIONS)?, read.open_table(RECEIPTS)?);
     let mut page = Vec::new();
@@ -130,7 +130,7 @@ fn record_of(
     receipts: &impl ReadableTable<(Seq, &'static str), ReceiptRow>,
     seq: Seq,
     now: u64,
-) -> Result<Option<Record>, StoreError> {
+) -> Result<Option<Record>, RedbError> {
     let Some(row) = revocations.get(seq)? else { return Ok(None) };
     if codec::expires_of(&row.value()) <= now {
         return Ok(None);
@@ -141,7 +141,7 @@ fn record_of(
 fn with_receipts(
     mut record: Record,
     receipts: &impl ReadableTable<(Seq, &'static str), ReceiptRow>,
-) -> Result<Record, StoreError> {
+) -> Result<Record, RedbError> {
     for row in receipts.range((record.seq, "")..(record.seq + 1, ""))? {
         let (key, receipt) = row?;
         record.receipts.extend([codec::receipt(key.value().1, receipt.value())]);
@@ -165,11 +165,11 @@ pub(crate) struct Tables<'c> {
 }
 
 impl Commit {
-    pub(crate) fn begin(store: &Database) -> Result<Self, StoreError> {
+    pub(crate) fn begin(store: &Database) -> Result<Self, RedbError> {
         Ok(Self(store.begin_write()?))
     }
 
-    pub(crate) fn tables(&self, now: u64, wall: u64) -> Result<Tables<'_>, StoreError> {
+    pub(crate) fn tables(&self, now: u64, wall: u64) -> Result<Tables<'_>, RedbError> {
         Ok(Tables {
             revocations: self.0.open_table(REVOCATIONS)?,
             receipts: self.0.open_table(RECEIPTS)?,
@@ -183,14 +183,14 @@ impl Commit {
     }
 
     /// Returns once it is on disk.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
+    pub(crate) fn finish(self) -> Result<(), RedbError> {
         Ok(self.0.commit()?)
     }
 }
 
 impl Tables<'_> {
     /// See [`session::Log::append`].
-    pub(crate) fn append(&mut self, revocation: &Revocation) -> Result<Appended, StoreError> {
+    pub(crate) fn append(&mut self, revocation: &Revocation) -> Result<Appended, RedbError> {
         let known = self.find(&revocation.id)?;
         if let Some(known) = &known {
             if !known.revocation.is_same(revocation) {
@@ -205,7 +205,7 @@ impl Tables<'_> {
     }
 
     /// Stores a revocation of another node; see [`session::Log::record`].
-    pub(crate) fn adopt(&mut self, revocation: &Revocation) -> Result<Option<Entry>, StoreError> {
+    pub(crate) fn adopt(&mut self, revocation: &Revocation) -> Result<Option<Entry>, RedbError> {
         let known = self.find(&revocation.id)?;
         if let Some(known) = &known
             && known.revocation.is_same(revocation)
@@ -235,7 +235,7 @@ impl Tables<'_> {
         &mut self,
         known: Option<Record>,
         revocation: &Revocation,
-    ) -> Result<(Seq, Option<Seq>), StoreError> {
+    ) -> Result<(Seq, Option<Seq>), RedbError> {
         let replaces = known.map(|known| known.seq);
         if let Some(replaces) = replaces {
             self.remove(replaces)?;
@@ -252,7 +252,7 @@ impl Tables<'_> {
     }
 
     /// Stores the position of the last operation of another node. Never moves it back.
-    pub(crate) fn advance(&mut self, position: Position) -> Result<(), StoreError> {
+    pub(crate) fn advance(&mut self, position: Position) -> Result<(), RedbError> {
         if position.0 > self.number("position")? {
             self.numbers.insert("position", position.0)?;
         }
@@ -260,7 +260,7 @@ impl Tables<'_> {
     }
 
     /// See [`session::Log::lift`].
-    pub(crate) fn lift(&mut self, id: &RevocationId) -> Result<Option<Record>, StoreError> {
+    pub(crate) fn lift(&mut self, id: &RevocationId) -> Result<Option<Record>, RedbError> {
         let known = self.find(id)?;
         if let Some(known) = &known {
             self.remove(known.seq)?;
@@ -269,7 +269,7 @@ impl Tables<'_> {
     }
 
     /// Keeps a receipt, unless its revocation is gone.
-    pub(crate) fn receipt(&mut self, seq: Seq, node: &NodeName, receipt: &Receipt) -> Result<(), StoreError> {
+    pub(crate) fn receipt(&mut self, seq: Seq, node: &NodeName, receipt: &Receipt) -> Result<(), RedbError> {
         if self.revocations.get(seq)?.is_some() {
             self.receipts.insert((seq, node.as_str()), codec::receipt_row(receipt))?;
         }
@@ -277,7 +277,7 @@ impl Tables<'_> {
     }
 
     /// Removes up to `most` expired revocations; returns how many.
-    pub(crate) fn expire(&mut self, most: usize) -> Result<usize, StoreError> {
+    pub(crate) fn expire(&mut self, most: usize) -> Result<usize, RedbError> {
         let mut over = Vec::new();
         for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(most) {
             over.push(end?.0.value().1);
@@ -289,7 +289,7 @@ impl Tables<'_> {
     }
 
     /// Notes where the clock and the audit log stand.
-    pub(crate) fn note(&mut self, stamp: &Stamp, audit: &Head) -> Result<(), StoreError> {
+    pub(crate) fn note(&mut self, stamp: &Stamp, audit: &Head) -> Result<(), RedbError> {
         self.texts.insert("boot", stamp.boot.as_str())?;
         self.numbers.insert("uptime", stamp.uptime)?;
         self.numbers.insert("folder", stamp.folder)?;
@@ -298,12 +298,12 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn find(&self, id: &RevocationId) -> Result<Option<Record>, StoreError> {
+    fn find(&self, id: &RevocationId) -> Result<Option<Record>, RedbError> {
         let Some(seq) = self.ids.get(id.as_str())?.map(|seq| seq.value()) else { return Ok(None) };
         record_of(&self.revocations, &self.receipts, seq, self.now)
     }
 
-    fn remove(&mut self, seq: Seq) -> Result<(), StoreError> {
+    fn remove(&mut self, seq: Seq) -> Result<(), RedbError> {
         let Some(row) = self.revocations.remove(seq)? else { return Ok(()) };
         let row = row.value();
         self.expiries.remove((codec::expires_of(&row), seq))?;
@@ -316,7 +316,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn number(&self, name: &str) -> Result<u64, StoreError> {
+    fn number(&self, name: &str) -> Result<u64, RedbError> {
         Ok(self.numbers.get(name)?.map_or(0, |number| number.value()))
     }
 }

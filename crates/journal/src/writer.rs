@@ -14,10 +14,10 @@ use session::{
 };
 
 use crate::audit::{Action, Audit};
-use crate::clock::Clock;
+use crate::clock::FolderClock;
 use crate::codec;
 use crate::folder::OpenError;
-use crate::store::{Commit, StoreError, Tables};
+use crate::store::{Commit, RedbError, Tables};
 
 /// What a thread asks the writer for.
 pub(crate) enum Task {
@@ -30,7 +30,7 @@ pub(crate) enum Task {
 pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
 
 /// The store, as readers see it; none while it could not be opened again after an error.
-pub(crate) type Shared = Arc<RwLock<Option<Database>>>;
+pub(crate) type SharedStore = Arc<RwLock<Option<Database>>>;
 
 /// Receipts that are not in the store yet. They go with the next commit.
 #[derive(Default)]
@@ -42,12 +42,12 @@ pub(crate) struct Unstored {
 
 pub(crate) type Receipts = Arc<Mutex<Unstored>>;
 
-pub(crate) struct Writer {
-    pub(crate) store: Shared,
+pub(crate) struct Committer {
+    pub(crate) store: SharedStore,
     pub(crate) receipts: Receipts,
     pub(crate) reopen: Reopen,
     pub(crate) audit: Audit,
-    pub(crate) clock: Arc<Clock>,
+    pub(crate) clock: Arc<FolderClock>,
     /// The limit of tasks in one commit.
     pub(crate) at_once: usize,
 }
@@ -65,7 +65,7 @@ const FORGOTTEN_AT_ONCE: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 enum CommitFailed {
     #[error("{0}")]
-    Store(#[from] StoreError),
+    Store(#[from] RedbError),
     #[error("audit.log: {0}")]
     Audit(#[from] std::io::Error),
     #[error("the store gave up")]
@@ -75,13 +75,13 @@ enum CommitFailed {
 }
 
 /// The answer to a task, for when it is on disk.
-enum Answer {
+enum CommitAnswer {
     Appended(Appended),
     Lifted(Option<Record>),
     Recorded(Option<Entry>),
 }
 
-impl Writer {
+impl Committer {
     /// Writes until every sender is dropped.
     pub(crate) fn run(mut self, tasks: &Receiver<Task>) {
         let mut behind = false;
@@ -130,7 +130,7 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, batch: &[Task]) -> Result<(Vec<Answer>, usize), CommitFailed> {
+    fn try_commit(&mut self, batch: &[Task]) -> Result<(Vec<CommitAnswer>, usize), CommitFailed> {
         if self.store.read().is_none() {
             *self.store.write() = Some((self.reopen)()?);
         }
@@ -162,25 +162,30 @@ impl Writer {
 }
 
 impl Task {
-    fn carry_out(&self, tables: &mut Tables<'_>, audit: &mut Audit, wall: u64) -> Result<Answer, StoreError> {
+    fn carry_out(
+        &self,
+        tables: &mut Tables<'_>,
+        audit: &mut Audit,
+        wall: u64,
+    ) -> Result<CommitAnswer, RedbError> {
         Ok(match self {
             Self::Append(revocation, _) => {
                 let appended = tables.append(revocation)?;
                 if matches!(appended, Appended::New { .. }) {
                     audit.add(wall, &audit.entry(Action::Revoke, revocation, revocation.by.as_deref()));
                 }
-                Answer::Appended(appended)
+                CommitAnswer::Appended(appended)
             }
             Self::Lift(id, by, _) => {
                 let lifted = tables.lift(id)?;
                 if let Some(record) = &lifted {
                     audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by.as_deref()));
                 }
-                Answer::Lifted(lifted)
+                CommitAnswer::Lifted(lifted)
             }
             Self::Record(operation, position, _) => {
                 tables.advance(*position)?;
-                Answer::Recorded(match operation {
+                CommitAnswer::Recorded(match operation {
                     Operation::Revoke(revocation) => {
                         let entry = tables.adopt(revocation)?;
                         if entry.is_some() {
@@ -201,11 +206,11 @@ impl Task {
     }
 
     /// A caller that has gone does not want to know.
-    fn answer(self, answer: Answer) {
+    fn answer(self, answer: CommitAnswer) {
         match (self, answer) {
-            (Self::Append(_, caller), Answer::Appended(appended)) => drop(caller.send(Ok(appended))),
-            (Self::Lift(_, _, caller), Answer::Lifted(record)) => drop(caller.send(Ok(record))),
-            (Self::Record(_, _, caller), Answer::Recorded(entry)) => drop(caller.send(Ok(entry))),
+            (Self::Append(_, caller), CommitAnswer::Appended(appended)) => drop(caller.send(Ok(appended))),
+            (Self::Lift(_, _, caller), CommitAnswer::Lifted(record)) => drop(caller.send(Ok(record))),
+            (Self::Record(_, _, caller), CommitAnswer::Recorded(entry)) => drop(caller.send(Ok(entry))),
             _ => unreachable!("each task has its own kind of answer"),
         }
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 /// The fence of a node without peers ([`Fence::default`]) is always open: no other node can revoke
 /// a session of it.
 #[derive(Clone, Default)]
-pub struct Fence(Option<Arc<Deadline>>);
+pub struct Fence(Option<Arc<LeaseDeadline>>);
 
-struct Deadline {
+struct LeaseDeadline {
     /// In nanoseconds on `clock`.
     until: AtomicU64,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -24,7 +24,7 @@ impl Fence {
     /// time since some fixed moment. It must never go back, and must not stand still while the
     /// machine sleeps (`CLOCK_BOOTTIME`).
     pub fn new(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(Deadline { until: AtomicU64::new(0), clock: Box::new(clock) })))
+        Self(Some(Arc::new(LeaseDeadline { until: AtomicU64::new(0), clock: Box::new(clock) })))
     }
 
     /// Moves the deadline to `until` on the fence's clock. Never moves it back.

@@ -42,10 +42,10 @@ pub fn run<P: Place>(cases: u32) {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Asked),
+    Append(Ask),
     Lift(u8),
     /// Another node has revoked.
-    RecordRevoke(Asked, u64),
+    RecordRevoke(Ask, u64),
     /// Another node has lifted.
     RecordLift(u8, u64),
     Receipt(u8, u8),
@@ -55,7 +55,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct Ask {
     id: u8,
     issued_up_to: Option<u64>,
     minutes: u32,
@@ -66,7 +66,7 @@ struct Asked {
 fn step() -> impl Strategy<Value = Step> {
     let id = 0u8..4;
     let asked = (id.clone(), prop::option::of(0u64..2), 1u32..4, any::<bool>(), prop::bool::weighted(0.2));
-    let asked = asked.prop_map(|(id, issued_up_to, minutes, extends, disconnects)| Asked {
+    let asked = asked.prop_map(|(id, issued_up_to, minutes, extends, disconnects)| Ask {
         id,
         issued_up_to,
         minutes,
@@ -85,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-impl Asked {
+impl Ask {
     /// `number` makes the validity unlike that of every other step.
     fn revocation(&self, number: usize) -> Revocation {
         let name = format!("session {}", self.id);

@@ -8,7 +8,7 @@ use super::disk::{Disk, Random};
 use super::*;
 use crate::OpenError;
 use crate::audit::{Audit, Head};
-use crate::clock::{Clock, Here};
+use crate::clock::{FolderClock, Here};
 use crate::folder::private_file;
 use crate::store;
 
@@ -25,7 +25,7 @@ fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
     let file = private_file(&folder.path().join("audit.log")).unwrap();
     let audit = Audit::open(file, Head::default(), None).unwrap();
     let disk = disk.clone();
-    let clock = Clock::resume(store::stamp(&store).unwrap(), Here);
+    let clock = FolderClock::resume(store::stamp(&store).unwrap(), Here);
     Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, 8).unwrap()
 }
 
