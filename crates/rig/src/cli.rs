@@ -24,7 +24,7 @@ const WIDEST: usize = 110;
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Invocation {
     /// Serve until a signal.
     Serve(Flags),
     /// Say whether the settings are valid.
@@ -45,14 +45,14 @@ pub(crate) enum Asked {
 ///
 /// Mistakes do not stop the reading: each is noted and its argument put aside, so that all are
 /// reported at once, together with those of the other sources.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Asked {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     // With their places, which stay when others are put aside.
     let mut arguments: Vec<_> = arguments.into_iter().enumerate().collect();
     let mut mistakes = Vec::new();
     let matches = loop {
         match command().try_get_matches_from(arguments.iter().map(|(_, argument)| argument)) {
             Ok(matches) => break matches,
-            Err(error) if !error.use_stderr() => return Asked::Print(error),
+            Err(error) if !error.use_stderr() => return Invocation::Print(error),
             Err(error) => {
                 let (mistake, index) = explain(&error, &arguments);
                 mistakes.push(mistake);
@@ -132,13 +132,13 @@ fn help(setting: &Setting) -> String {
     format!("{help}. Allowed: {kind}{secret} [default: {default}] [env: {name}]")
 }
 
-fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
+fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Invocation {
     let mut flags = Flags { mistakes, ..Flags::default() };
     collect(matches, &mut flags);
     match matches.subcommand() {
         Some(("check", matches)) => {
             collect(matches, &mut flags);
-            Asked::Check(flags)
+            Invocation::Check(flags)
         }
         Some((command, matches)) => {
             for (name, _) in std::mem::take(&mut flags.settings) {
@@ -150,16 +150,16 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Asked {
             }
             collect_config(matches.subcommand().map_or(matches, |(_, matches)| matches), &mut flags);
             match operate::Request::from_matches(command, matches) {
-                Some(request) => Asked::Operate(flags, request),
-                None if command == "audit" => Asked::Audit(flags, audit::files(matches)),
+                Some(request) => Invocation::Operate(flags, request),
+                None if command == "audit" => Invocation::Audit(flags, audit::files(matches)),
                 None if command == "completions" => {
                     let shells = matches.get_many::<OsString>("shell").unwrap_or_default();
-                    Asked::Completions(flags, shells.cloned().collect())
+                    Invocation::Completions(flags, shells.cloned().collect())
                 }
-                None => Asked::Token(flags, token::Request::from_matches(matches)),
+                None => Invocation::Token(flags, token::Request::from_matches(matches)),
             }
         }
-        None => Asked::Serve(flags),
+        None => Invocation::Serve(flags),
     }
 }
 
@@ -245,19 +245,19 @@ fn mistake(name: String, reason: &str) -> Mistake {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Asked {
+    fn parse(line: &str) -> Invocation {
         super::parse(line.split(' ').map(OsString::from))
     }
 
     fn mistakes(line: &str) -> Vec<String> {
         match parse(line) {
-            Asked::Serve(flags) | Asked::Check(flags) | Asked::Token(flags, _) => {
+            Invocation::Serve(flags) | Invocation::Check(flags) | Invocation::Token(flags, _) => {
                 flags.mistakes.iter().map(Mistake::to_string).collect()
             }
-            Asked::Operate(flags, _) | Asked::Audit(flags, _) | Asked::Completions(flags, _) => {
-                flags.mistakes.iter().map(Mistake::to_string).collect()
-            }
-            Asked::Print(_) => panic!("help"),
+            Invocation::Operate(flags, _)
+            | Invocation::Audit(flags, _)
+            | Invocation::Completions(flags, _) => flags.mistakes.iter().map(Mistake::to_string).collect(),
+            Invocation::Print(_) => panic!("help"),
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn flags_may_stand_before_and_behind_the_subcommand() {
-        let Asked::Check(flags) = parse("rig --inbound-port 1 check --api-http-port=2 --config a.toml")
+        let Invocation::Check(flags) = parse("rig --inbound-port 1 check --api-http-port=2 --config a.toml")
         else {
             panic!("not check");
         };
@@ -313,10 +313,14 @@ mod tests {
 
     #[test]
     fn help_and_version_are_printed() {
-        assert!(matches!(parse("rig --help"), Asked::Print(error) if error.kind() == ErrorKind::DisplayHelp));
-        assert!(matches!(parse("rig -V"), Asked::Print(error) if error.kind() == ErrorKind::DisplayVersion));
         assert!(
-            matches!(parse("rig check -h"), Asked::Print(error) if error.kind() == ErrorKind::DisplayHelp)
+            matches!(parse("rig --help"), Invocation::Print(error) if error.kind() == ErrorKind::DisplayHelp)
+        );
+        assert!(
+            matches!(parse("rig -V"), Invocation::Print(error) if error.kind() == ErrorKind::DisplayVersion)
+        );
+        assert!(
+            matches!(parse("rig check -h"), Invocation::Print(error) if error.kind() == ErrorKind::DisplayHelp)
         );
     }
 
@@ -331,7 +335,7 @@ mod tests {
         flag --host: needs a value
         flag --config: given more than once
         "#);
-        let Asked::Serve(flags) = parse(line) else { panic!("not serve") };
+        let Invocation::Serve(flags) = parse(line) else { panic!("not serve") };
         assert_eq!(flags.settings, [("CORS", "*".into())]);
     }
 
@@ -340,7 +344,7 @@ mod tests {
         let told = mistakes("rig --api-token two words --api-tokne=hidden --node-coookie hidden").join("\n");
         assert!(!told.contains("words") && !told.contains("hidden"), "{told}");
         assert_eq!(told.lines().count(), 3, "{told}");
-        let Asked::Serve(flags) = parse("rig --jwt-secret-key -----BEGIN") else { panic!("not serve") };
+        let Invocation::Serve(flags) = parse("rig --jwt-secret-key -----BEGIN") else { panic!("not serve") };
         assert_eq!(flags.settings, [("JWT_SECRET_KEY", "-----BEGIN".into())]);
         assert_eq!(flags.mistakes, []);
     }

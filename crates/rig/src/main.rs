@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cli::Asked;
+use cli::Invocation;
 use settings::{Environment, Flags, Given, Mistakes, Settings};
 use telemetry::print_error;
 
@@ -34,22 +34,22 @@ const MISTAKES: u8 = 2;
 fn main() -> ExitCode {
     let environment: Environment = std::env::vars_os().collect();
     let done = match cli::parse(std::env::args_os()) {
-        Asked::Print(help) => help.print().map_err(Into::into),
-        Asked::Serve(flags) => serve(flags, &environment),
-        Asked::Check(flags) => check(flags, &environment),
-        Asked::Token(flags, request) => token(&request, flags, &environment),
-        Asked::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
-        Asked::Audit(flags, files) => audit(&files, flags, &environment),
-        Asked::Completions(flags, shell) => completions(&shell, flags, &environment),
+        Invocation::Print(help) => help.print().map_err(Into::into),
+        Invocation::Serve(flags) => serve(flags, &environment),
+        Invocation::Check(flags) => check(flags, &environment),
+        Invocation::Token(flags, request) => token(&request, flags, &environment),
+        Invocation::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
+        Invocation::Audit(flags, files) => audit(&files, flags, &environment),
+        Invocation::Completions(flags, shell) => completions(&shell, flags, &environment),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Mistakes(mistakes)) => {
+        Err(ExitError::Mistakes(mistakes)) => {
             print_error(&mistakes.to_string());
             ExitCode::from(MISTAKES)
         }
-        Err(Failure::Trouble(trouble)) => ExitCode::from(trouble.told()),
-        Err(Failure::Other(error)) => {
+        Err(ExitError::Trouble(trouble)) => ExitCode::from(trouble.told()),
+        Err(ExitError::Other(error)) => {
             print_error(&format!("{error:#}\n"));
             ExitCode::FAILURE
         }
@@ -57,38 +57,38 @@ fn main() -> ExitCode {
 }
 
 /// Why the program ends without having done what was asked.
-enum Failure {
+enum ExitError {
     Mistakes(Mistakes),
     Trouble(operate::Trouble),
     Other(anyhow::Error),
 }
 
-impl From<Mistakes> for Failure {
+impl From<Mistakes> for ExitError {
     fn from(mistakes: Mistakes) -> Self {
         Self::Mistakes(mistakes)
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for ExitError {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for ExitError {
     fn from(error: std::io::Error) -> Self {
         Self::Other(error.into())
     }
 }
 
-fn serve(flags: Flags, environment: &Environment) -> Result<(), Failure> {
+fn serve(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     let settings = Settings::parse(Given::gather(flags.clone(), environment))?;
     let environment = environment.clone();
     serve::run(settings, move || settings::log_level(Given::gather(flags.clone(), &environment)))?;
     Ok(())
 }
 
-fn check(flags: Flags, environment: &Environment) -> Result<(), Failure> {
+fn check(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     let given = Given::gather(flags, environment);
     let effective = given.to_string();
     let settings = Settings::parse(given)?;
@@ -99,19 +99,19 @@ fn check(flags: Flags, environment: &Environment) -> Result<(), Failure> {
     Ok(())
 }
 
-fn token(request: &token::Request, flags: Flags, environment: &Environment) -> Result<(), Failure> {
+fn token(request: &token::Request, flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let token = request.mint(Given::gather(flags, environment), environment, now)?;
     writeln!(std::io::stdout(), "{token}")?;
     Ok(())
 }
 
-fn audit(files: &[PathBuf], flags: Flags, environment: &Environment) -> Result<(), Failure> {
+fn audit(files: &[PathBuf], flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     audit::verify(files, &Given::gather(flags, environment).read()?)?;
     Ok(())
 }
 
-fn completions(shells: &[OsString], flags: Flags, environment: &Environment) -> Result<(), Failure> {
+fn completions(shells: &[OsString], flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     let script = completions::script(shells, Given::gather(flags, environment))?;
     std::io::stdout().write_all(&script)?;
     Ok(())

@@ -29,10 +29,10 @@ use clap::ArgMatches;
 
 use telemetry::print_error;
 
-use crate::Failure;
+use crate::ExitError;
 use crate::settings::{Environment, Given, Mistakes};
 
-use api::Api;
+use api::InternalPort;
 use call::Call;
 pub(crate) use commands::{NAMES, commands};
 use line::Line;
@@ -60,10 +60,10 @@ impl Request {
     ///
     /// # Errors
     /// The line or the settings file is wrong, the gateway cannot be reached, or it refuses.
-    pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), Failure> {
+    pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), ExitError> {
         let mut line = Line::new(&self.matches, environment);
         let call = Call::new(self.command, &mut line);
-        let api = Api::new(&mut line, given.value_of("API_TOKEN"));
+        let api = InternalPort::new(&mut line, given.value_of("API_TOKEN"));
         let json = line.switch("json");
         let mut mistakes = given.into_mistakes();
         mistakes.append(&mut line.mistakes);
@@ -95,7 +95,7 @@ fn print(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-impl From<Trouble> for Failure {
+impl From<Trouble> for ExitError {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
     }

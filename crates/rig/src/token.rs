@@ -235,7 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::{self, Asked};
+    use crate::cli::{self, Invocation};
     use crate::settings::{Flags, Settings};
 
     const NOW: u64 = 1_800_000_000;
@@ -244,7 +244,7 @@ mod tests {
         let environment: Environment =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let line = ["rig", "token"].iter().chain(arguments).map(OsString::from);
-        let Asked::Token(flags, request) = cli::parse(line) else { panic!("not token") };
+        let Invocation::Token(flags, request) = cli::parse(line) else { panic!("not token") };
         let given = Given::gather(flags, &environment);
         request.mint(given, &environment, NOW).map_err(|mistakes| mistakes.to_string())
     }

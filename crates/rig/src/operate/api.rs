@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::call::{Body, Call};
+use super::call::{Call, RequestBody};
 use super::commands::{API_VARIABLE, DEFAULT_API};
 use super::line::Line;
 use super::text;
@@ -28,14 +28,14 @@ const WITHIN: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 64 << 20;
 
 /// An API, and how to get in.
-pub(super) struct Api {
+pub(super) struct InternalPort {
     url: Uri,
     authorization: Option<HeaderValue>,
 }
 
 /// What the API answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiAnswer {
     /// The status of HTTP.
     pub(super) status: u16,
     /// Whether it is a problem of the API (RFC 9457).
@@ -46,7 +46,7 @@ pub(super) struct Answer {
     pub(super) json: Value,
 }
 
-impl Answer {
+impl ApiAnswer {
     /// An answer with this body.
     pub(super) fn new(status: u16, is_problem: bool, body: Bytes) -> Self {
         let json = serde_json::from_slice(&body).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Answer {
     }
 }
 
-impl Api {
+impl InternalPort {
     /// The API that the line names, or the environment, or that of this host. `None`: the mistakes
     /// say why.
     pub(super) fn new(line: &mut Line<'_>, token: &str) -> Option<Self> {
@@ -91,7 +91,7 @@ impl Api {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn send(&self, call: &Call) -> Result<Answer, Trouble> {
+    pub(super) fn send(&self, call: &Call) -> Result<ApiAnswer, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let answer = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
             runtime.block_on(async {
@@ -103,7 +103,7 @@ impl Api {
         answer.map_err(|error| Trouble::failed(format!("{}: {error:#}", self.shown())))
     }
 
-    async fn ask(&self, call: &Call) -> anyhow::Result<Answer> {
+    async fn ask(&self, call: &Call) -> anyhow::Result<ApiAnswer> {
         let request = self.request(call)?;
         let response = if self.url.scheme_str() == Some("https") {
             let roots = trust::system_roots();
@@ -120,7 +120,7 @@ impl Api {
             response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("the answer breaks off: {error}"))?;
-        Ok(Answer::new(status, is_problem, body.to_bytes()))
+        Ok(ApiAnswer::new(status, is_problem, body.to_bytes()))
     }
 
     fn request(&self, call: &Call) -> anyhow::Result<Request<Full<Bytes>>> {
@@ -133,9 +133,9 @@ impl Api {
             .build()?;
         let body = match &call.body {
             None => None,
-            Some(Body::Bytes(bytes)) => Some(bytes.clone()),
-            Some(Body::Members(members)) => Some(serde_json::to_vec(members)?),
-            Some(Body::File(path)) => anyhow::bail!("{} was not read", path.display()),
+            Some(RequestBody::Bytes(bytes)) => Some(bytes.clone()),
+            Some(RequestBody::Members(members)) => Some(serde_json::to_vec(members)?),
+            Some(RequestBody::File(path)) => anyhow::bail!("{} was not read", path.display()),
         };
         let mut request = Request::builder().method(call.method).uri(uri).header(ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {
@@ -192,9 +192,12 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_not_printed_as_json() {
-        assert_eq!(Answer::new(200, false, "<html>".into()).json_text(), "");
-        assert!(!Answer::new(200, false, "<html>".into()).is_readable());
-        assert_eq!(Answer::new(204, false, Bytes::new()).json_text(), "");
-        assert_eq!(Answer::new(200, false, "{\"a\":\"\u{9b}\"}".into()).json_text(), "{\"a\":\"\\u009b\"}\n");
+        assert_eq!(ApiAnswer::new(200, false, "<html>".into()).json_text(), "");
+        assert!(!ApiAnswer::new(200, false, "<html>".into()).is_readable());
+        assert_eq!(ApiAnswer::new(204, false, Bytes::new()).json_text(), "");
+        assert_eq!(
+            ApiAnswer::new(200, false, "{\"a\":\"\u{9b}\"}".into()).json_text(),
+            "{\"a\":\"\\u009b\"}\n"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::call::{Body, Call, What};
+use super::call::{Call, RequestBody, What};
 use super::line::Line;
 use super::text::{safe, safe_json};
 
@@ -20,7 +20,7 @@ pub(super) fn call(command: &str, line: &mut Line<'_>) -> Option<Call> {
         _ => (What::Import, line.switch("dry-run")),
     };
     let path = if dry_run { "/v4/apis?dry_run=true" } else { "/v4/apis" };
-    let body = Some(Body::File(PathBuf::from(file?)));
+    let body = Some(RequestBody::File(PathBuf::from(file?)));
     Some(Call { what, method: "PUT", path: path.to_owned(), body })
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::apis;
 use super::line::Line;
 use super::trouble::Trouble;
-use crate::Failure;
+use crate::ExitError;
 use crate::settings::parse_time;
 
 /// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
@@ -32,12 +32,12 @@ pub(super) struct Call {
     /// Path and query, below the API.
     pub(super) path: String,
     /// The body, if there is one.
-    pub(super) body: Option<Body>,
+    pub(super) body: Option<RequestBody>,
 }
 
 /// What is sent as JSON.
 #[derive(Debug, PartialEq)]
-pub(super) enum Body {
+pub(super) enum RequestBody {
     /// These members.
     Members(Map<String, Value>),
     /// What a file holds; `-` is standard input.
@@ -91,8 +91,10 @@ impl Call {
             _ => {
                 let (mut query, dry_run) = (Query::default(), line.switch("dry-run"));
                 query.add("dry_run", dry_run.then(|| "true".to_owned()));
-                let (path, body) =
-                    (query.behind("/v4/revocations".to_owned()), Some(Body::Members(revocation(line))));
+                let (path, body) = (
+                    query.behind("/v4/revocations".to_owned()),
+                    Some(RequestBody::Members(revocation(line))),
+                );
                 Some(Self { what: What::Revoke { dry_run }, method: "POST", path, body })
             }
         }
@@ -103,18 +105,18 @@ impl Call {
     ///
     /// # Errors
     /// Standard input or the file cannot be read, or standard input is longer than a token.
-    pub(super) fn with_contents(mut self) -> Result<Self, Failure> {
+    pub(super) fn with_contents(mut self) -> Result<Self, ExitError> {
         match &mut self.body {
-            Some(Body::Members(members)) => {
+            Some(RequestBody::Members(members)) => {
                 if let Some(jwt) = members.get_mut("jwt").filter(|jwt| *jwt == "-") {
                     *jwt = token()?.into();
                 }
             }
-            Some(Body::File(path)) => {
+            Some(RequestBody::File(path)) => {
                 let unreadable = |error| Trouble::of_file(path, &error);
-                self.body = Some(Body::Bytes(contents(path).map_err(unreadable)?));
+                self.body = Some(RequestBody::Bytes(contents(path).map_err(unreadable)?));
             }
-            Some(Body::Bytes(_)) | None => {}
+            Some(RequestBody::Bytes(_)) | None => {}
         }
         Ok(self)
     }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::api::Answer;
+use super::api::ApiAnswer;
 use super::apis;
 use super::call::{Call, What};
-use super::table::Table;
+use super::table::TextTable;
 use super::text::{cut, safe};
 
 /// Letters of a user agent, a reason or a list of types that are shown.
 const LONGEST: usize = 40;
 
 /// The answer, in lines. `took`: how long it was waited for.
-pub(super) fn answer(call: &Call, answer: &Answer, took: Duration) -> String {
+pub(super) fn answer(call: &Call, answer: &ApiAnswer, took: Duration) -> String {
     let json = &answer.json;
     match &call.what {
         What::Sessions => sessions(json),
@@ -30,7 +30,7 @@ pub(super) fn answer(call: &Call, answer: &Answer, took: Duration) -> String {
 }
 
 fn sessions(json: &Value) -> String {
-    let mut table = Table::new(&["SESSION", "CONNECTIONS", "SINCE", "TRANSPORTS", "REVOKED"]);
+    let mut table = TextTable::new(&["SESSION", "CONNECTIONS", "SINCE", "TRANSPORTS", "REVOKED"]);
     for session in list(&json["sessions"]) {
         let transports: Vec<_> = list(&session["transports"]).map(text).collect();
         table.row(vec![
@@ -46,7 +46,7 @@ fn sessions(json: &Value) -> String {
 }
 
 fn session(json: &Value) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "CONNECTION",
         "TRANSPORT",
         "SINCE",
@@ -80,7 +80,7 @@ fn session(json: &Value) -> String {
 
 fn revocations(json: &Value) -> String {
     let mut table =
-        Table::new(&["REVOCATION", "WHOSE", "MODE", "LEFT", "TERMINATED", "ACCEPTED", "BY", "REASON"]);
+        TextTable::new(&["REVOCATION", "WHOSE", "MODE", "LEFT", "TERMINATED", "ACCEPTED", "BY", "REASON"]);
     for one in list(&json["revocations"]) {
         table.row(vec![
             text(&one["id"]),

@@ -3,11 +3,11 @@
 use super::text::safe;
 
 /// A table; each row has a cell for each heading.
-pub(super) struct Table {
+pub(super) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table without rows.
     pub(super) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&["NAME", "N"]);
+        let mut table = TextTable::new(&["NAME", "N"]);
         table.row(vec!["é".into(), "1".into()]);
         table.row(vec!["a\nlonger".into(), String::new()]);
         assert_eq!(table.shown(), "NAME          N\né             1\na\\u{a}longer\n");

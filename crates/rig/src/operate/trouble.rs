@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::api::{Answer, Api};
+use super::api::{ApiAnswer, InternalPort};
 use super::apis;
 use super::call::What;
 use super::text::safe;
@@ -37,7 +37,7 @@ impl Trouble {
     }
 
     /// What a dry run says that the gateway would refuse; `None`: nothing.
-    pub(super) fn of_dry_run(answer: &Answer) -> Option<Self> {
+    pub(super) fn of_dry_run(answer: &ApiAnswer) -> Option<Self> {
         let refused = &answer.json["refused"];
         (!refused.is_null()).then(|| Self::refused(refused))
     }
@@ -48,7 +48,7 @@ impl Trouble {
     }
 
     /// What a comparison has found; `None`: no difference, or nothing was compared.
-    pub(super) fn of_comparison(what: &What, answer: &Answer) -> Option<Self> {
+    pub(super) fn of_comparison(what: &What, answer: &ApiAnswer) -> Option<Self> {
         let text = match apis::differing(&answer.json) {
             1 => "1 API differs".to_owned(),
             count => format!("{count} APIs differ"),
@@ -72,7 +72,7 @@ impl Trouble {
     }
 
     /// What is wrong with an answer; `None`: nothing.
-    pub(super) fn of(answer: &Answer, api: &Api) -> Option<Self> {
+    pub(super) fn of(answer: &ApiAnswer, api: &InternalPort) -> Option<Self> {
         let detail = answer.json["detail"].as_str().filter(|_| answer.is_problem).unwrap_or_default();
         let told = |code, text: String| Some(Self { code, text: safe(&text) });
         match answer.status {

@@ -10,7 +10,7 @@ use session::{Expiry, NodeName};
 use subscription::Extractors;
 
 use super::NamedFile;
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::reader::{Reader, unreadable};
 
 /// The verifier of tokens, with its key loaded.
@@ -134,7 +134,7 @@ pub(super) fn is_json(text: &str) -> bool {
 }
 
 /// The text itself where it begins like JSON, else that of the file it names.
-pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
+pub(super) fn json_or_file(text: &str, kind: &ValueKind) -> Result<String, String> {
     if is_json(text) {
         return Ok(text.to_owned());
     }
@@ -142,7 +142,7 @@ pub(super) fn json_or_file(text: &str, kind: &Kind) -> Result<String, String> {
         .map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))
 }
 
-pub(super) fn list(text: &str, kind: &Kind) -> Result<Vec<String>, String> {
+pub(super) fn list(text: &str, kind: &ValueKind) -> Result<Vec<String>, String> {
     let parts: Vec<_> = text.split(',').map(|part| part.trim().to_owned()).collect();
     if parts.iter().any(String::is_empty) { Err(format!("allowed: {kind}")) } else { Ok(parts) }
 }

@@ -27,14 +27,14 @@ pub(crate) struct Flags {
 
 /// A value as it was written, and where.
 #[derive(Clone, Debug)]
-struct Raw {
+struct GivenText {
     value: String,
     source: Source,
 }
 
 /// The values that somebody gave, and the mistakes found on the way to them.
 pub(crate) struct Given {
-    values: HashMap<&'static str, Raw>,
+    values: HashMap<&'static str, GivenText>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) warnings: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Given {
     fn put(&mut self, setting: &'static Setting, source: Source, value: &OsStr) {
         match value.to_str() {
             Some(value) => {
-                self.values.insert(setting.name, Raw { value: value.to_owned(), source });
+                self.values.insert(setting.name, GivenText { value: value.to_owned(), source });
             }
             None => {
                 let shown = value.to_string_lossy().into_owned();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// A TCP port.
     Port,
     /// The IP address to bind.
@@ -42,7 +42,7 @@ const MINUTE: u128 = 60 * SECOND;
 const HOUR: u128 = 60 * MINUTE;
 const DAY: u128 = 24 * HOUR;
 
-impl Kind {
+impl ValueKind {
     /// What stands for the value in the help.
     pub(crate) fn placeholder(&self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl Kind {
 }
 
 /// Says what is allowed.
-impl fmt::Display for Kind {
+impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Port => f.write_str("a port from 0 (any free one) to 65535"),
@@ -95,10 +95,10 @@ fn parse_millis(text: &str) -> Option<Duration> {
 }
 
 /// A time between the bounds of its kind.
-pub(super) fn parse_time_of(text: &str, kind: Kind) -> Option<Duration> {
+pub(super) fn parse_time_of(text: &str, kind: ValueKind) -> Option<Duration> {
     match kind {
-        Kind::Time { least, most } => parse_time(text).filter(|time| (least..=most).contains(time)),
-        Kind::Millis { least, most } => parse_millis(text).filter(|time| (least..=most).contains(time)),
+        ValueKind::Time { least, most } => parse_time(text).filter(|time| (least..=most).contains(time)),
+        ValueKind::Millis { least, most } => parse_millis(text).filter(|time| (least..=most).contains(time)),
         _ => None,
     }
 }
@@ -207,9 +207,9 @@ mod tests {
 
     #[test]
     fn what_is_allowed_is_said_in_the_largest_unit() {
-        let time = Kind::Time { least: Duration::ZERO, most: Duration::from_secs(5400) };
+        let time = ValueKind::Time { least: Duration::ZERO, most: Duration::from_secs(5400) };
         assert_eq!(time.to_string(), "a time from 0 to 90m, such as 500ms, 10s, 1h or bare seconds");
-        let bytes = Kind::Bytes { least: 100, most: 3 * MIB };
+        let bytes = ValueKind::Bytes { least: 100, most: 3 * MIB };
         let allowed = "a number of bytes from 100 to 3MiB, such as 16384, 16KiB or 1MiB";
         assert_eq!(bytes.to_string(), allowed);
     }

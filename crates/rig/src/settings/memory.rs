@@ -2,7 +2,7 @@
 
 use std::fs::read_to_string;
 
-use super::kind::{Kind, parse_bytes};
+use super::kind::{ValueKind, parse_bytes};
 use super::reader::Reader;
 
 /// Where the system does not say how much memory there is.
@@ -27,7 +27,7 @@ pub(super) fn read_max_event(reader: &mut Reader, outbox: usize) -> usize {
 
 fn optional_bytes(reader: &mut Reader, name: &str) -> Option<u64> {
     reader.optional(name, |text, kind| {
-        let Kind::Bytes { least, most } = kind else { unreachable!("the row is one of bytes") };
+        let ValueKind::Bytes { least, most } = kind else { unreachable!("the row is one of bytes") };
         let bytes = parse_bytes(text).filter(|bytes| (least..=most).contains(bytes));
         bytes.ok_or_else(|| format!("allowed: {kind}"))
     })

@@ -6,7 +6,7 @@ use auth::Cors;
 use ipnet::IpNet;
 use listener::{Limits, Tls, TlsError, TrustedProxies};
 
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::mistake::quoted;
 use super::reader::Reader;
 
@@ -107,7 +107,7 @@ pub(super) fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
 }
 
 /// An address, or a network without bits beyond its length, which are mostly a mistake.
-fn network(text: &str, kind: &Kind) -> Result<IpNet, String> {
+fn network(text: &str, kind: &ValueKind) -> Result<IpNet, String> {
     let network: IpNet = match text.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().into(),
         Err(_) => text.parse().map_err(|_| format!("{text:?} is no network; allowed: {kind}"))?,
@@ -156,7 +156,7 @@ pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
 }
 
 /// RFC 6750, section 2.1 (`b64token`), and long enough not to be guessed.
-pub(super) fn bearer_token(text: &str, kind: &Kind) -> Result<String, String> {
+pub(super) fn bearer_token(text: &str, kind: &ValueKind) -> Result<String, String> {
     let body = text.trim_end_matches('=');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     if text.len() >= 16 && !body.is_empty() && body.bytes().all(allowed) {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn bearer_tokens_can_stand_in_a_header_and_are_long() {
-        let kind = Kind::Switch;
+        let kind = ValueKind::Switch;
         for good in ["0123456789abcdef", "abcdefghij+/-._~=="] {
             assert!(bearer_token(good, &kind).is_ok(), "{good}");
         }

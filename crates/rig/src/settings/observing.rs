@@ -8,7 +8,7 @@ use telemetry::{Sampler, SpansConfig};
 use tracing::Level;
 
 use super::access::list;
-use super::kind::{Kind, parse_time_of};
+use super::kind::{ValueKind, parse_time_of};
 use super::reader::Reader;
 
 /// Where the collector is, by the base of its paths.
@@ -109,7 +109,7 @@ fn read_protocol(reader: &mut Reader, off: bool) {
     }
 }
 
-fn url(text: &str, kind: &Kind) -> Result<Uri, String> {
+fn url(text: &str, kind: &ValueKind) -> Result<Uri, String> {
     let url: Option<Uri> = text.parse().ok();
     url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")))
         .filter(|url| url.host().is_some_and(|host| !host.is_empty()))
@@ -117,7 +117,7 @@ fn url(text: &str, kind: &Kind) -> Result<Uri, String> {
 }
 
 /// The headers of `name=value` by commas.
-fn headers(text: &str, kind: &Kind) -> Result<HashMap<String, String>, String> {
+fn headers(text: &str, kind: &ValueKind) -> Result<HashMap<String, String>, String> {
     let pairs = attributes(text, kind)?;
     let valid = |(name, value): &(String, String)| {
         HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok()
@@ -127,7 +127,7 @@ fn headers(text: &str, kind: &Kind) -> Result<HashMap<String, String>, String> {
 
 /// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the
 /// W3C).
-fn attributes(text: &str, kind: &Kind) -> Result<Vec<(String, String)>, String> {
+fn attributes(text: &str, kind: &ValueKind) -> Result<Vec<(String, String)>, String> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
         let value = percent_decode_str(value.trim()).decode_utf8().ok()?;

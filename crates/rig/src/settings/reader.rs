@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::given::Given;
-use super::kind::{self, Kind};
+use super::kind::{self, ValueKind};
 use super::table::{self, Setting};
 
 /// Reads values by the name of their setting. A value that is wrong is noted and replaced by its
@@ -39,7 +39,7 @@ impl Reader {
 
     pub(super) fn bytes(&mut self, name: &str) -> usize {
         self.value(name, |text, kind| match kind {
-            Kind::Bytes { least, most } => kind::parse_bytes(text)
+            ValueKind::Bytes { least, most } => kind::parse_bytes(text)
                 .filter(|bytes| (least..=most).contains(bytes))
                 .and_then(|bytes| bytes.try_into().ok()),
             _ => None,
@@ -48,7 +48,7 @@ impl Reader {
 
     pub(super) fn number<N: TryFrom<u64>>(&mut self, name: &str) -> N {
         self.value(name, |text, kind| match kind {
-            Kind::Number { least, most } => kind::parse_number(text)
+            ValueKind::Number { least, most } => kind::parse_number(text)
                 .filter(|number| (least..=most).contains(number))
                 .and_then(|number| number.try_into().ok()),
             _ => None,
@@ -70,9 +70,9 @@ impl Reader {
     pub(super) fn either<T>(
         &mut self,
         [specific, general]: [&str; 2],
-        parse: impl Fn(&str, Kind) -> Option<T>,
+        parse: impl Fn(&str, ValueKind) -> Option<T>,
     ) -> T {
-        let parse = |text: &str, kind: Kind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}"));
+        let parse = |text: &str, kind: ValueKind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}"));
         let in_general = self.fallible(general, parse);
         self.optional(specific, parse).unwrap_or(in_general)
     }
@@ -95,7 +95,7 @@ impl Reader {
     pub(super) fn optional<T>(
         &mut self,
         name: &str,
-        parse: impl FnOnce(&str, Kind) -> Result<T, String>,
+        parse: impl FnOnce(&str, ValueKind) -> Result<T, String>,
     ) -> Option<T> {
         let setting = self.row(name);
         if !self.given.is_set(setting) {
@@ -111,12 +111,16 @@ impl Reader {
     }
 
     /// What `parse` makes of the text or, where that is nothing, of the default.
-    pub(super) fn value<T>(&mut self, name: &str, parse: impl Fn(&str, Kind) -> Option<T>) -> T {
+    pub(super) fn value<T>(&mut self, name: &str, parse: impl Fn(&str, ValueKind) -> Option<T>) -> T {
         self.fallible(name, |text, kind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}")))
     }
 
     /// Like [`Reader::value`], for a `parse` that says what is wrong.
-    pub(super) fn fallible<T>(&mut self, name: &str, parse: impl Fn(&str, Kind) -> Result<T, String>) -> T {
+    pub(super) fn fallible<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str, ValueKind) -> Result<T, String>,
+    ) -> T {
         let setting = self.row(name);
         parse(self.given.value(setting), setting.kind).unwrap_or_else(|reason| {
             self.given.mistake(setting, reason);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub(crate) use gone::{GONE, is_foreign};
 
-use super::kind::{GIB, KIB, Kind, MIB};
+use super::kind::{GIB, KIB, MIB, ValueKind};
 
 /// One setting.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Setting {
     /// Read like any other value if none is given. Empty: not set.
     pub(crate) default: &'static str,
     /// What it takes.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     /// What it does, in a sentence without full stop.
     pub(crate) help: &'static str,
     /// Its value is never shown.
@@ -51,39 +51,40 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|group| group.settings)
 }
 
-const fn setting(name: &'static str, default: &'static str, kind: Kind, help: &'static str) -> Setting {
+const fn setting(name: &'static str, default: &'static str, kind: ValueKind, help: &'static str) -> Setting {
     Setting { name, default, kind, help, secret: false }
 }
 
-const fn secret(name: &'static str, kind: Kind, help: &'static str) -> Setting {
+const fn secret(name: &'static str, kind: ValueKind, help: &'static str) -> Setting {
     Setting { name, default: "", kind, help, secret: true }
 }
 
-const fn text(placeholder: &'static str, allowed: &'static str) -> Kind {
-    Kind::Text { placeholder, allowed }
+const fn text(placeholder: &'static str, allowed: &'static str) -> ValueKind {
+    ValueKind::Text { placeholder, allowed }
 }
 
-const fn millis(least: u64, most: u64) -> Kind {
-    Kind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+const fn millis(least: u64, most: u64) -> ValueKind {
+    ValueKind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
 /// For a setting that is RIG's: a bare number means milliseconds.
-const fn rig_millis(least: u64, most: u64) -> Kind {
-    Kind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+const fn rig_millis(least: u64, most: u64) -> ValueKind {
+    ValueKind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
-const fn bytes(least: u64, most: u64) -> Kind {
-    Kind::Bytes { least, most }
+const fn bytes(least: u64, most: u64) -> ValueKind {
+    ValueKind::Bytes { least, most }
 }
 
-const fn number(least: u64, most: u64) -> Kind {
-    Kind::Number { least, most }
+const fn number(least: u64, most: u64) -> ValueKind {
+    ValueKind::Number { least, most }
 }
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 
-const CHECK: Kind = text("CHECK", "no_check, jwt_validation, or the http:// or https:// URL of a service");
+const CHECK: ValueKind =
+    text("CHECK", "no_check, jwt_validation, or the http:// or https:// URL of a service");
 
 /// The settings of this version.
 pub(crate) const GROUPS: &[Group] = &[
@@ -96,25 +97,25 @@ pub(crate) const GROUPS: &[Group] = &[
                 text("NAME", "a host name"),
                 "The name of this host, for information only",
             ),
-            setting("INBOUND_BIND", "0.0.0.0", Kind::Address, "The address that frontends connect to"),
-            setting("INBOUND_PORT", "4000", Kind::Port, "The port of frontends: HTTP"),
+            setting("INBOUND_BIND", "0.0.0.0", ValueKind::Address, "The address that frontends connect to"),
+            setting("INBOUND_PORT", "4000", ValueKind::Port, "The port of frontends: HTTP"),
             setting(
                 "INBOUND_HTTPS_PORT",
                 "4001",
-                Kind::Port,
+                ValueKind::Port,
                 "The port of frontends: HTTPS, where a certificate is set",
             ),
             setting(
                 "API_BIND",
                 "",
-                Kind::Address,
+                ValueKind::Address,
                 "The address of the internal port; not set: 127.0.0.1 without API_TOKEN, 0.0.0.0 with it",
             ),
-            setting("API_HTTP_PORT", "4010", Kind::Port, "The internal port: HTTP"),
+            setting("API_HTTP_PORT", "4010", ValueKind::Port, "The internal port: HTTP"),
             setting(
                 "API_HTTPS_PORT",
                 "4011",
-                Kind::Port,
+                ValueKind::Port,
                 "The internal port: HTTPS, where a certificate is set",
             ),
             secret(
@@ -145,7 +146,7 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "PROXY_PROTOCOL",
                 "off",
-                Kind::Word(&["off", "on"]),
+                ValueKind::Word(&["off", "on"]),
                 "Whether connections to the inbound ports begin with the PROXY protocol (version 1 or 2), from TRUSTED_PROXIES only",
             ),
         ],
@@ -153,8 +154,8 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         heading: "TLS",
         settings: &[
-            setting("HTTPS_CERTFILE", "", Kind::File, "The certificate chain, as PEM; turns HTTPS on"),
-            setting("HTTPS_KEYFILE", "", Kind::File, "The private key of the certificate, as PEM"),
+            setting("HTTPS_CERTFILE", "", ValueKind::File, "The certificate chain, as PEM; turns HTTPS on"),
+            setting("HTTPS_KEYFILE", "", ValueKind::File, "The private key of the certificate, as PEM"),
             secret(
                 "HTTPS_KEYFILE_PASS",
                 text("TEXT", "any text"),
@@ -176,7 +177,7 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "JWT_SECRET_KEY_FILE",
                 "",
-                Kind::File,
+                ValueKind::File,
                 "A file with the key of tokens, in place of JWT_SECRET_KEY",
             ),
             setting(
@@ -222,7 +223,7 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "TOKEN_EXPIRY",
                 "close",
-                Kind::Word(&["close", "ignore"]),
+                ValueKind::Word(&["close", "ignore"]),
                 "What happens to a connection whose token ends: close ends it, ignore lets it go on (RIG)",
             ),
             setting(
@@ -275,7 +276,7 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "EVENTS_LENIENT",
                 "false",
-                Kind::Switch,
+                ValueKind::Switch,
                 "Whether extensions of events of version 1.0 may have other names than lower-case letters and digits, such as trace_id",
             ),
         ],
@@ -453,19 +454,19 @@ pub(crate) const GROUPS: &[Group] = &[
             setting(
                 "LOG_LEVEL",
                 "warn",
-                Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+                ValueKind::Word(&["error", "warn", "info", "debug", "trace"]),
                 "The least severe lines to log; the names of Erlang's logger, such as warning, are taken too",
             ),
             setting(
                 "LOG_FMT",
                 "",
-                Kind::Word(&["text", "json", "gcl"]),
+                ValueKind::Word(&["text", "json", "gcl"]),
                 "The form of log lines; not set, or erlang: text",
             ),
             setting(
                 "PROMETHEUS_METRICS_ENABLED",
                 "true",
-                Kind::Switch,
+                ValueKind::Switch,
                 "Whether the internal port answers /metrics",
             ),
             setting(

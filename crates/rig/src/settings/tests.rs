@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use telemetry::Sampler;
 
 use super::*;
-use crate::cli::{self, Asked};
+use crate::cli::{self, Invocation};
 
 /// A directory of its own, removed at the end of the test.
 struct Folder(PathBuf);
@@ -46,7 +46,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 fn gather(arguments: &[&str], environment: &Environment) -> Given {
     let line = ["rig"].iter().chain(arguments).map(OsString::from);
-    let Asked::Serve(flags) = cli::parse(line) else { panic!("not serve") };
+    let Invocation::Serve(flags) = cli::parse(line) else { panic!("not serve") };
     Given::gather(flags, environment)
 }
 

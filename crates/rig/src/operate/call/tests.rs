@@ -19,9 +19,9 @@ fn call(arguments: &[&str], user: &str) -> Result<Call, String> {
     if mistakes.is_empty() { Ok(call.unwrap()) } else { Err(mistakes.join("\n")) }
 }
 
-fn members(body: Body) -> Value {
+fn members(body: RequestBody) -> Value {
     match body {
-        Body::Members(members) => Value::Object(members),
+        RequestBody::Members(members) => Value::Object(members),
         other => panic!("{other:?}"),
     }
 }
@@ -147,7 +147,7 @@ fn definitions_go_to_a_file_and_come_from_one() {
     assert_eq!(asked(&["apis", "export"]), ("GET /v4/apis".into(), Value::Null));
     let import = |arguments: &[&str]| {
         let call = call(arguments, "bob").unwrap();
-        assert_eq!(call.body, Some(Body::File("f.json".into())));
+        assert_eq!(call.body, Some(RequestBody::File("f.json".into())));
         (call.what, format!("{} {}", call.method, call.path))
     };
     let dry_run = "PUT /v4/apis?dry_run=true".to_owned();

@@ -6,7 +6,7 @@ use super::*;
 fn shown(what: What, status: u16, json: &Value) -> String {
     let call = Call { what, method: "GET", path: String::new(), body: None };
     let body = Bytes::from(serde_json::to_vec(json).unwrap());
-    super::answer(&call, &Answer::new(status, false, body), Duration::from_millis(12))
+    super::answer(&call, &ApiAnswer::new(status, false, body), Duration::from_millis(12))
 }
 
 const REVOKE: What = What::Revoke { dry_run: false };

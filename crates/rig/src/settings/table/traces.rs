@@ -2,26 +2,31 @@
 
 use telemetry::Sampler;
 
-use super::{Group, HOUR, Kind, number, rig_millis, secret, setting, text};
+use super::{Group, HOUR, ValueKind, number, rig_millis, secret, setting, text};
 
-const PROTOCOL: Kind = text(
+const PROTOCOL: ValueKind = text(
     "WORD",
     "http/protobuf; grpc and http/json are not spoken: give the collector's port for OTLP over HTTP, mostly 4318",
 );
 
-const HEADERS: Kind = text("HEADERS", "name=value by commas, values percent-encoded");
+const HEADERS: ValueKind = text("HEADERS", "name=value by commas, values percent-encoded");
 
-const COMPRESSION: Kind = Kind::Word(&["none", "gzip"]);
+const COMPRESSION: ValueKind = ValueKind::Word(&["none", "gzip"]);
 
 /// What stands under the heading.
 pub(super) const GROUP: Group = Group {
     heading: "Traces",
     settings: &[
-        setting("OTEL_SDK_DISABLED", "false", Kind::Switch, "Exports no traces, whatever the others say"),
+        setting(
+            "OTEL_SDK_DISABLED",
+            "false",
+            ValueKind::Switch,
+            "Exports no traces, whatever the others say",
+        ),
         setting(
             "OTEL_TRACES_EXPORTER",
             "",
-            Kind::Word(&["otlp", "none"]),
+            ValueKind::Word(&["otlp", "none"]),
             "otlp exports traces, to http://localhost:4318 if no endpoint is set; none exports none; not set: otlp if an endpoint is set",
         ),
         setting(
@@ -74,7 +79,7 @@ pub(super) const GROUP: Group = Group {
         setting(
             "OTEL_TRACES_SAMPLER",
             "parentbased_always_on",
-            Kind::Word(Sampler::NAMES),
+            ValueKind::Word(Sampler::NAMES),
             "Which traces are recorded; with parentbased_, those that the caller records, and of others this",
         ),
         setting(
