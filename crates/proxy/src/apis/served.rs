@@ -84,8 +84,12 @@ impl Apis {
             };
             warnings.extend(new_warnings(&before, &of_table));
             let of_table = of_table.into_iter().map(|warning| warning.0).collect();
-            self.serve(Served { file, standing, warnings: of_table, revision }, table);
-            return Ok(warnings);
+            let same_file = Arc::ptr_eq(&file, &before.file);
+            let served = self.serve(Served { file, standing, warnings: of_table, revision }, table);
+            // The store does not hold the file: what was read from it meanwhile is over the old one.
+            if served || same_file {
+                return Ok(warnings);
+            }
         }
         Err(StoreError::Conflict { name: self.store.name() }.into())
     }
@@ -146,7 +150,7 @@ impl Apis {
         let warnings = new_warnings(&before, &of_table).collect();
         let of_table = of_table.into_iter().map(|warning| warning.0).collect();
         let (file, revision) = (before.file.clone(), saved.revision);
-        self.serve(Served { file, standing, warnings: of_table, revision }, table);
+        self.serve_read(Served { file, standing, warnings: of_table, revision }, table);
         Ok(warnings)
     }
 
@@ -189,8 +193,21 @@ impl Apis {
         Table::build(&list(standing), &self.table(), &self.targets)
     }
 
-    /// Serves this, unless something newer is served already.
-    fn serve(&self, served: Served, table: Table) {
+    /// Serves this, unless something newer is served already; returns `true` if it does. Of the same
+    /// revision, what this node has changed replaces what it has read back from the store meanwhile,
+    /// and [`Apis::reload`] reads no revision that is served already.
+    fn serve(&self, served: Served, table: Table) -> bool {
+        let _replacing = self.replacing.lock();
+        let is_newer = served.revision >= self.served.load().revision;
+        if is_newer {
+            self.served.store(Arc::new(served));
+            self.table.store(Arc::new(table));
+        }
+        is_newer
+    }
+
+    /// Serves what was read from the store, unless that revision is served already.
+    fn serve_read(&self, served: Served, table: Table) {
         let _replacing = self.replacing.lock();
         if served.revision > self.served.load().revision {
             self.served.store(Arc::new(served));

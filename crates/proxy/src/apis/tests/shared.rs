@@ -1,6 +1,6 @@
 //! Several nodes over one store.
 
-use std::sync::mpsc;
+use std::sync::{Weak, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -154,4 +154,45 @@ fn no_lock_is_held_while_a_change_is_stored() {
     });
     assert_eq!(standing(&apis), ["other=n (0)", "slow=n (0)"]);
     assert_eq!(enters.try_iter().count(), 1);
+}
+
+/// Lets the node read back what it has just stored, before it serves it.
+struct ReadBack {
+    store: MemoryStore,
+    node: Arc<Mutex<Weak<Apis>>>,
+}
+
+impl Store for ReadBack {
+    fn load(&self) -> Result<Option<Saved>, StoreError> {
+        self.store.load()
+    }
+
+    fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
+        let revision = self.store.save(bytes, over)?;
+        if let Some(apis) = self.node.lock().upgrade() {
+            apis.reload(&self.store.load()?.expect("it has just been saved"))?;
+        }
+        Ok(revision)
+    }
+
+    fn changes(&self) -> Changes {
+        self.store.changes()
+    }
+
+    fn name(&self) -> String {
+        "read back".to_owned()
+    }
+}
+
+#[test]
+fn a_new_file_is_served_even_if_the_store_is_read_before_it_is() {
+    let node = Arc::new(Mutex::new(Weak::new()));
+    let store = ReadBack { store: MemoryStore::default(), node: node.clone() };
+    let (apis, _) = Apis::load(Definitions::default(), Box::new(store), |_| None).unwrap();
+    let apis = Arc::new(apis);
+    *node.lock() = Arc::downgrade(&apis);
+    apis.create(&document("posted", "n")).unwrap();
+    let (file, _) = Definitions::parse(&json!([document("of-file", "n")]), &|_| None).unwrap();
+    apis.replace_file(file).unwrap();
+    assert_eq!(standing(&apis), ["of-file=n (0)", "posted=n (0)"]);
 }
