@@ -45,6 +45,21 @@ impl Served {
         Edited { file: self.file.clone(), standing: self.standing.clone(), warnings }
     }
 
+    /// Returns the definitions of the file alone: those that are served as they are, and the others
+    /// anew.
+    fn of_file_alone(&self) -> BTreeMap<Arc<str>, Standing> {
+        let now = now();
+        let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
+            let same = self
+                .standing
+                .get(id)
+                .filter(|same| same.ref_number == 0 && same.api.document == api.document);
+            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+            (id.clone(), same.cloned().unwrap_or_else(fresh))
+        };
+        self.file.iter().map(of_file).collect()
+    }
+
     /// True if a definition is the one of the file.
     pub(super) fn is_of_file(&self, standing: &Standing) -> bool {
         self.file.get(&standing.api.id).is_some_and(|api| api.document == standing.api.document)
@@ -85,8 +100,10 @@ impl Apis {
             warnings.extend(new_warnings(&before, &of_table));
             let of_table = of_table.into_iter().map(|warning| warning.0).collect();
             let same_file = Arc::ptr_eq(&file, &before.file);
-            let served = self.serve(Served { file, standing, warnings: of_table, revision }, table);
-            // The store does not hold the file: what was read from it meanwhile is over the old one.
+            let served = Served { file, standing, warnings: of_table, revision };
+            let served = self.serve(served, table, &before);
+            // If something else is served by now, it was read from the store after this was saved,
+            // and holds this change. The store does not hold the file, though.
             if served || same_file {
                 return Ok(warnings);
             }
@@ -124,34 +141,30 @@ impl Apis {
     /// # Errors
     /// Fails if it is damaged, or cannot be served by this node. What was served before stays.
     pub fn reload(&self, saved: &Saved) -> Result<Vec<Warning>, StoreError> {
-        let before = self.served.load_full();
-        if saved.revision <= before.revision {
-            return Ok(Vec::new());
-        }
         let name = self.store.name();
         let unusable = |error: LoadError| match error {
             LoadError::Store(error) => error,
             error => StoreError::Unusable { name: name.clone(), reason: error.to_string() },
         };
-        let stored = StoredApis::read(&name, Some(saved))?;
-        let now = now();
-        let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
-            let same = before
-                .standing
-                .get(id)
-                .filter(|same| same.ref_number == 0 && same.api.document == api.document);
-            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
-            (id.clone(), same.cloned().unwrap_or_else(fresh))
-        };
-        let mut standing = before.file.iter().map(of_file).collect();
-        overlay(&mut standing, stored, &name, &self.variables).map_err(unusable)?;
-        let compiled = self.compile(&standing);
-        let (table, of_table) = compiled.map_err(|faults| unusable(LoadError::Together(faults)))?;
-        let warnings = new_warnings(&before, &of_table).collect();
-        let of_table = of_table.into_iter().map(|warning| warning.0).collect();
-        let (file, revision) = (before.file.clone(), saved.revision);
-        self.serve_read(Served { file, standing, warnings: of_table, revision }, table);
-        Ok(warnings)
+        loop {
+            let before = self.served.load_full();
+            if saved.revision <= before.revision {
+                return Ok(Vec::new());
+            }
+            let mut standing = before.of_file_alone();
+            let stored = StoredApis::read(&name, Some(saved))?;
+            overlay(&mut standing, stored, &name, &self.variables).map_err(unusable)?;
+            let compiled = self.compile(&standing);
+            let (table, of_table) = compiled.map_err(|faults| unusable(LoadError::Together(faults)))?;
+            let warnings = new_warnings(&before, &of_table).collect();
+            let of_table = of_table.into_iter().map(|warning| warning.0).collect();
+            let (file, revision) = (before.file.clone(), saved.revision);
+            let served = Served { file, standing, warnings: of_table, revision };
+            // Made again if something else is served by now: its file may be another one.
+            if self.serve(served, table, &before) {
+                return Ok(warnings);
+            }
+        }
     }
 
     /// Serves what others change in the store, for as long as the store lives.
@@ -193,26 +206,15 @@ impl Apis {
         Table::build(&list(standing), &self.table(), &self.targets)
     }
 
-    /// Serves this, unless something newer is served already; returns `true` if it does. Of the same
-    /// revision, what this node has changed replaces what it has read back from the store meanwhile,
-    /// and [`Apis::reload`] reads no revision that is served already.
-    fn serve(&self, served: Served, table: Table) -> bool {
+    /// Serves this if `over`, which it was made of, is still served; returns `true` if so.
+    fn serve(&self, served: Served, table: Table, over: &Arc<Served>) -> bool {
         let _replacing = self.replacing.lock();
-        let is_newer = served.revision >= self.served.load().revision;
-        if is_newer {
+        let replaces = Arc::ptr_eq(&self.served.load(), over);
+        if replaces {
             self.served.store(Arc::new(served));
             self.table.store(Arc::new(table));
         }
-        is_newer
-    }
-
-    /// Serves what was read from the store, unless that revision is served already.
-    fn serve_read(&self, served: Served, table: Table) {
-        let _replacing = self.replacing.lock();
-        if served.revision > self.served.load().revision {
-            self.served.store(Arc::new(served));
-            self.table.store(Arc::new(table));
-        }
+        replaces
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several nodes over one store.
 
-use std::sync::{Weak, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -156,21 +156,25 @@ fn no_lock_is_held_while_a_change_is_stored() {
     assert_eq!(enters.try_iter().count(), 1);
 }
 
-/// Lets the node read back what it has just stored, before it serves it.
-struct ReadBack {
+/// What happens between the next save and the node that makes it.
+type AfterSave = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Runs `after_save` once, before the node hears that it has saved.
+struct Interrupted {
     store: MemoryStore,
-    node: Arc<Mutex<Weak<Apis>>>,
+    after_save: AfterSave,
 }
 
-impl Store for ReadBack {
+impl Store for Interrupted {
     fn load(&self) -> Result<Option<Saved>, StoreError> {
         self.store.load()
     }
 
     fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
         let revision = self.store.save(bytes, over)?;
-        if let Some(apis) = self.node.lock().upgrade() {
-            apis.reload(&self.store.load()?.expect("it has just been saved"))?;
+        let after_save = self.after_save.lock().take();
+        if let Some(after_save) = after_save {
+            after_save();
         }
         Ok(revision)
     }
@@ -180,19 +184,62 @@ impl Store for ReadBack {
     }
 
     fn name(&self) -> String {
-        "read back".to_owned()
+        "interrupted".to_owned()
     }
+}
+
+fn file_of(id: &str) -> Definitions {
+    Definitions::parse(&json!([document(id, "n")]), &|_| None).unwrap().0
 }
 
 #[test]
 fn a_new_file_is_served_even_if_the_store_is_read_before_it_is() {
-    let node = Arc::new(Mutex::new(Weak::new()));
-    let store = ReadBack { store: MemoryStore::default(), node: node.clone() };
-    let (apis, _) = Apis::load(Definitions::default(), Box::new(store), |_| None).unwrap();
+    let (store, after_save) = (MemoryStore::default(), AfterSave::default());
+    let interrupted = Interrupted { store: store.clone(), after_save: after_save.clone() };
+    let (apis, _) = Apis::load(Definitions::default(), Box::new(interrupted), |_| None).unwrap();
     let apis = Arc::new(apis);
-    *node.lock() = Arc::downgrade(&apis);
     apis.create(&document("posted", "n")).unwrap();
-    let (file, _) = Definitions::parse(&json!([document("of-file", "n")]), &|_| None).unwrap();
-    apis.replace_file(file).unwrap();
+    *after_save.lock() = Some(Box::new({
+        let apis = apis.clone();
+        move || _ = apis.reload(&store.load().unwrap().unwrap()).unwrap()
+    }));
+    apis.replace_file(file_of("of-file")).unwrap();
     assert_eq!(standing(&apis), ["of-file=n (0)", "posted=n (0)"]);
+}
+
+#[test]
+fn a_new_file_is_served_even_if_a_later_revision_is_being_read() {
+    let (store, after_save) = (MemoryStore::default(), AfterSave::default());
+    let interrupted = Interrupted { store: store.clone(), after_save: after_save.clone() };
+    // Reading the other node's definition waits at its variable, the first time.
+    let ((entered, enters), (lets, go_on)) = (mpsc::channel(), mpsc::channel::<()>());
+    let first = Mutex::new(Some((entered, go_on)));
+    let variables = move |_: &str| {
+        if let Some((entered, go_on)) = first.lock().take() {
+            entered.send(()).unwrap();
+            go_on.recv().unwrap();
+        }
+        Some("localhost".to_owned())
+    };
+    let (apis, _) = Apis::load(Definitions::default(), Box::new(interrupted), variables).unwrap();
+    let apis = Arc::new(apis);
+    let (reader, reading) = mpsc::channel();
+    *after_save.lock() = Some(Box::new({
+        let apis = apis.clone();
+        move || {
+            let mut named = document("other", "n");
+            named["proxy"]["use_env"] = true.into();
+            named["proxy"]["target_url"] = "OTHER_HOST".into();
+            let given = |_: &str| Some("localhost".to_owned());
+            let (other, _) = Apis::load(Definitions::default(), Box::new(store.clone()), given).unwrap();
+            other.create(&named).unwrap();
+            let latest = store.load().unwrap().unwrap();
+            reader.send(thread::spawn(move || _ = apis.reload(&latest).unwrap())).unwrap();
+            enters.recv().unwrap();
+        }
+    }));
+    apis.replace_file(file_of("of-file")).unwrap();
+    lets.send(()).unwrap();
+    reading.recv().unwrap().join().unwrap();
+    assert_eq!(standing(&apis), ["of-file=n (0)", "other=n (0)"]);
 }
