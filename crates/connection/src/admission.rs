@@ -17,6 +17,16 @@ pub enum Admission {
     ClosedForNew,
 }
 
+impl Admission {
+    /// Returns `true` if a new client is let in.
+    pub const fn lets_in(self) -> bool {
+        match self {
+            Self::Open | Self::Unready => true,
+            Self::ClosedForNew => false,
+        }
+    }
+}
+
 /// The admission of a node. Several holders can restrict it, each under its name; the strictest
 /// counts.
 #[derive(Default)]

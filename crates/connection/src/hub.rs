@@ -15,7 +15,7 @@ use subscription::{Extractors, Index, Subscription};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admission::{Admission, Admissions};
+use crate::admission::Admissions;
 use crate::closing::Closing;
 use crate::connection::{Connection, ConnectionId, Outlet};
 use crate::description::Client;
@@ -216,10 +216,7 @@ impl Hub {
     }
 
     fn check_admission(&self) -> Result<(), OpenError> {
-        match self.admissions.now() {
-            Admission::Open | Admission::Unready => Ok(()),
-            Admission::ClosedForNew => Err(OpenError::ShuttingDown),
-        }
+        if self.admissions.now().lets_in() { Ok(()) } else { Err(OpenError::ShuttingDown) }
     }
 
     /// The connection that a token names; `None` where it has ended.
@@ -331,7 +328,7 @@ impl Hub {
 
     /// Drains every connection: delivers what was published, sends the farewell and closes. Returns
     /// when all are closed; aborts those that are left at the deadline. The node must be
-    /// [closed for new connections](Admission::ClosedForNew) before.
+    /// [closed for new connections](crate::Admission::ClosedForNew) before.
     pub async fn drain(&self, deadline: Instant) {
         // At the deadline there is nothing better to do than to go on.
         if timeout_at(deadline, self.lanes.settled()).await.is_err() {

@@ -10,7 +10,6 @@ use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 use listener::{Permit, Watched, read_body};
-use node::Admission;
 use subscription::Subscription;
 
 use crate::answer::JSON;
@@ -54,7 +53,7 @@ impl Shared {
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
         let InboundRequest { request, peer } = asked;
-        if self.node.admission() >= Admission::ClosedForNew {
+        if !self.node.admission().lets_in() {
             return Err(ConnectError::ShuttingDown);
         }
         self.connects

@@ -149,7 +149,7 @@ impl Log for Journal {
 
     fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
         Ok(match self.ask(|answer| Task::Append(revocation.clone(), answer))? {
-            Appended::Known(record) => {
+            Appended::Known(record) if record.receipts.is_empty() => {
                 let completed = self.find(&revocation.id)?.filter(|found| found.seq == record.seq);
                 Appended::Known(completed.map_or(record, Box::new))
             }

@@ -50,12 +50,12 @@ impl Node {
                 if is_full {
                     continue;
                 }
-                let summary = all.entry(name.as_str().to_owned()).or_insert_with(|| SessionSummary {
-                    connections: 0,
-                    since: connection.since(),
-                    transports: BTreeSet::new(),
-                    revoked: self.is_blacklisted(name),
-                });
+                if !all.contains_key(name.as_str()) {
+                    let (since, transports) = (connection.since(), BTreeSet::new());
+                    let summary = SessionSummary { connections: 0, since, transports, revoked: false };
+                    all.insert(name.as_str().to_owned(), summary);
+                }
+                let summary = all.get_mut(name.as_str()).expect("it has just been inserted");
                 summary.connections += 1;
                 summary.since = summary.since.min(connection.since());
                 summary.transports.insert(connection.transport().as_str());
@@ -63,6 +63,10 @@ impl Node {
                     all.pop_last();
                 }
             }
+        }
+        // Only for those that are returned.
+        for (name, summary) in &mut all {
+            summary.revoked = name.parse().is_ok_and(|name| self.is_blacklisted(&name));
         }
         all
     }

@@ -132,7 +132,7 @@ async fn a_session_that_is_lifted_at_a_is_let_in_at_b() {
     assert!(a.lift("s").await.is_none() && b.lift("s").await.is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_extended_at_a_lasts_at_b() {
     let (_network, a, b) = two_nodes().await;
     b.blacklist("s", MINUTE).await;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::connection::{Connection, Ending, Told};
+use crate::connection::{Cause, Connection, Ending, Told};
 use crate::members::Members;
 use crate::revocation::{Receipt, Seq};
 use crate::selector::Key;
@@ -63,17 +63,9 @@ impl Kill {
 
     /// Returns a kill without connections.
     pub(crate) fn nothing(sessions: Sessions, key: Key) -> Self {
-        Self {
-            sessions,
-            key,
-            ending: None,
-            taken: None,
-            queue: Vec::new(),
-            seq: None,
-            connections: 0,
-            requests: 0,
-            last_payload: None,
-        }
+        let ending = Ending::new(Cause::Revoked, sessions.clock().now(), None);
+        let found = Revoked { new: false, taken: None, ending: Vec::new() };
+        Self::new(sessions, key, found, ending, None)
     }
 
     /// Returns the same kill, which stores no receipt.

@@ -193,11 +193,7 @@ impl Sessions {
             Entry::Revoked { seq, revocation, replaces } => {
                 self.apply_since(revocation, *seq, *replaces, now)
             }
-            Entry::Lifted { of, selector } => {
-                let key = self.0.fingerprints.of_selector(selector);
-                self.shard(key).lock().lift(key, *of);
-                Kill::nothing(self.clone(), key)
-            }
+            Entry::Lifted { of, selector } => Kill::nothing(self.clone(), self.take_back(selector, *of)),
         }
     }
 
@@ -243,17 +239,22 @@ impl Sessions {
     pub fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
         let lifted = self.0.log.lift(id, by)?;
         if let Some(record) = &lifted {
-            let (of, selector) = (record.seq, record.revocation.selector.clone());
-            self.apply(&Entry::Lifted { of, selector }).finish();
+            self.take_back(&record.revocation.selector, record.seq);
         }
         Ok(lifted.or(self.lift_unrecorded(id)))
+    }
+
+    /// Removes an entry from the blacklist, also if it is still to come. Returns where it is.
+    fn take_back(&self, selector: &Selector, seq: Seq) -> Key {
+        let key = self.0.fingerprints.of_selector(selector);
+        self.shard(key).lock().lift(key, seq);
+        key
     }
 
     /// Lifts a revocation that is in force without being in the log.
     fn lift_unrecorded(&self, id: &RevocationId) -> Option<Record> {
         let Unrecorded { seq, revocation, .. } = self.0.unrecorded_by_id.lock().remove(id)?;
-        let key = self.0.fingerprints.of_selector(&revocation.selector);
-        self.shard(key).lock().lift(key, seq);
+        self.take_back(&revocation.selector, seq);
         let (accepted_at, left) = (self.0.clock.wall(), revocation.validity);
         Some(Record { seq, revocation, accepted_at, left, receipts: BTreeMap::new() })
     }
