@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::fields::{is_json, json};
+use super::fields::{json, json_body};
 use super::problem::{InvalidPlace, Problem, ProblemDocument};
 use super::query::Parameters;
 use crate::aside::aside;
@@ -78,10 +78,7 @@ pub(crate) async fn replace(
     let mut query = Parameters::of(&uri);
     let dry_run = query.dry_run();
     query.finish()?;
-    if !is_json(request.headers()) {
-        return Err(Problem::MediaType);
-    }
-    let (body, _counted) = port.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
+    let (body, _counted) = json_body(&port, request).await?;
     aside(move || {
         let documents = json(&body)?;
         let (differences, warnings) = port.apis.replace_all(&documents, dry_run)?;

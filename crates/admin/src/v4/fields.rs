@@ -1,13 +1,16 @@
 //! The members of a JSON object, taken one by one, and everything that is wrong with them.
 
+use axum::extract::Request;
+use bytes::Bytes;
 use document::JsonError;
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use listener::CountedBody;
 use serde_json::Value;
 use serde_json::error::Category;
 
 use super::problem::{InvalidPlace, Problem};
 use crate::params::essence;
+use crate::port::Port;
 
 /// Limit of the faults that are reported.
 const MOST: usize = 20;
@@ -22,10 +25,23 @@ pub(crate) struct Fields {
     faults: Vec<InvalidPlace>,
 }
 
-/// Returns whether the body is announced as JSON. The type has no parameters (RFC 8259); some
-/// clients send a charset.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"))
+/// Reads the body of a request whole. The second value counts its bytes until it is dropped.
+///
+/// # Errors
+/// Fails if the body is not announced as JSON, or cannot be read.
+pub(super) async fn json_body(
+    port: &Port,
+    request: Request,
+) -> Result<(Bytes, Option<CountedBody>), Problem> {
+    // The type has no parameters (RFC 8259); some clients send a charset.
+    let is_json = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|given| essence(given).eq_ignore_ascii_case(b"application/json"));
+    if !is_json {
+        return Err(Problem::MediaType);
+    }
+    port.bodies.read(request.into_body()).await.map_err(Problem::Body)
 }
 
 /// Parses a body.

@@ -12,7 +12,7 @@ use session::{Record, RevocationId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::fields::is_json;
+use super::fields::json_body;
 use super::order::Resolved;
 use super::problem::{Problem, ProblemDocument};
 use super::query::{Parameters, PathName, named};
@@ -72,10 +72,7 @@ pub(crate) async fn revoke(
     let mut query = Parameters::of(&uri);
     let dry_run = query.dry_run();
     query.finish()?;
-    if !is_json(request.headers()) {
-        return Err(Problem::MediaType);
-    }
-    let (body, _counted) = port.bodies.read(request.into_body()).await.map_err(Problem::Body)?;
+    let (body, _counted) = json_body(&port, request).await?;
     let order = aside({
         let port = port.clone();
         move || {
