@@ -143,7 +143,7 @@ enum Command {
         #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         subscriptions: u64,
     },
-    /// CPU time of an event that nobody waits for: every publisher sends the next when its last is
+    /// CPU time of an event without subscribers: every publisher sends the next when its last is
     /// answered.
     Publish(publish::Plan),
     /// What some readers that are too slow do to all others.

@@ -54,15 +54,15 @@ pub(crate) struct Revoke {
     pub(crate) connections: u32,
     pub(crate) bystanders: u32,
     pub(crate) rounds: Vec<Round>,
-    /// Of all rounds together: from the request to the end of a connection, as its client sees it.
+    /// All rounds together: from the request to the end of a connection, as its client sees it.
     pub(crate) closed_p50_milliseconds: f64,
     pub(crate) closed_p99_milliseconds: f64,
-    /// Of each round: to the end of the last connection.
+    /// Each round: to the end of the last connection.
     pub(crate) last_closed_milliseconds: Spread,
-    /// Of each round: to the answer.
+    /// Each round: to the answer.
     pub(crate) answered_milliseconds: Spread,
-    /// Of all rounds together: from the time for an event to a bystander having it, while nobody
-    /// was revoked.
+    /// All rounds together: from the time for an event to a bystander having it, while no session
+    /// is being revoked.
     pub(crate) before_p50_milliseconds: f64,
     pub(crate) before_p99_milliseconds: f64,
     /// The same of the events whose time was between the request and the end of the last
