@@ -1,8 +1,8 @@
-//! The pace at which connections that have been silenced are closed.
+//! The pace at which terminated connections are closed.
 //!
-//! To silence a connection costs next to nothing. To say farewell to its client, and to take the
-//! socket down, are a dozen system calls of two machines: thousands at once would keep everybody
-//! else waiting. So a few are closed at once, and the rest in small groups, one after the other.
+//! Terminating a connection costs next to nothing. Sending its farewell and shutting its socket
+//! down take a dozen system calls on two machines: doing that for thousands at once would delay all
+//! other clients. So a few are closed at once, and the rest in small groups, one after the other.
 
 use std::collections::VecDeque;
 use std::num::NonZero;

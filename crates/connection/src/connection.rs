@@ -9,7 +9,7 @@ use bytes::Bytes;
 use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
-use session::{Cause, Ending, Told};
+use session::{Cause, Ending, Notified};
 
 use crate::description::Client;
 use crate::frame::{self, Encoding, Frame};
@@ -152,12 +152,12 @@ impl Connection {
 
     /// Terminates the connection because its session was revoked or its token expired: queued
     /// payload is dropped.
-    fn terminate(&self, farewell: &Farewell) -> Told {
+    fn terminate(&self, farewell: &Farewell) -> Notified {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => {
-                let told = mailbox.terminate(farewell.reason, Event::of_rig(farewell.event, None));
+                let notified = mailbox.terminate(farewell.reason, Event::of_rig(farewell.event, None));
                 self.settle(mailbox.settle());
-                told
+                notified
             }
             Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
                 self.terminate_stream(farewell.reason, frame::close_frame(1000, farewell.close))
@@ -171,16 +171,16 @@ impl Connection {
         }
     }
 
-    fn terminate_stream(&self, reason: CloseReason, farewell: Bytes) -> Told {
+    fn terminate_stream(&self, reason: CloseReason, farewell: Bytes) -> Notified {
         let terminated = self.write(|writer, socket| {
             let ended = writer.terminate(reason, farewell, socket);
             (ended, writer.last_payload())
         });
-        let Some((ended, last_payload)) = terminated else { return Told::default() };
+        let Some((ended, last_payload)) = terminated else { return Notified::default() };
         if ended && self.hub.closing().now_or_later(self.id) {
             self.send_farewell();
         }
-        Told { ended, requests: 0, last_payload }
+        Notified { ended, requests: 0, last_payload }
     }
 
     /// Sends the farewell of a connection that was terminated, and wakes the owner of the socket.
@@ -342,15 +342,15 @@ fn farewell(cause: Cause) -> Farewell {
 }
 
 impl session::Connection for Connection {
-    fn session_killed(&self, ending: &Arc<Ending>) -> Told {
-        let told = self.terminate(&farewell(ending.cause()));
+    fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
+        let notified = self.terminate(&farewell(ending.cause()));
         // A mailbox has no socket to close: the next poll gets the farewell, and that is all.
-        if told.ended
+        if notified.ended
             && let Outlet::Stream { writer, .. } = &self.outlet
         {
             writer.lock().hold(ending);
         }
-        told
+        notified
     }
 
     fn session_expiring(&self, left: Duration) {

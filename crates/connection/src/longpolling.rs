@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
 use parking_lot::Mutex;
-use session::Told;
+use session::Notified;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -77,7 +77,7 @@ pub trait InFlight: Send + Sync {
     fn begin(&self);
     /// Keeps back what has not left; when this returns, no more of it is written. Returns whether
     /// there was any.
-    fn silence(&self) -> bool;
+    fn withhold(&self) -> bool;
     /// Whether nothing of it is on its way any more.
     fn is_over(&self) -> bool;
 }
@@ -149,7 +149,7 @@ impl Mailbox {
     }
 
     /// Forgets all events; a poll that waits is answered with `last` alone.
-    pub(crate) fn terminate(&self, reason: CloseReason, last: Event) -> Told {
+    pub(crate) fn terminate(&self, reason: CloseReason, last: Event) -> Notified {
         let mut state = self.state.lock();
         // Also of a mailbox that was ending: what is left in it is not handed over any more.
         let ended = state.close_reason.is_none();
@@ -162,12 +162,12 @@ impl Mailbox {
             state.last_poll = Instant::now();
             state.events.push_back(last);
         }
-        let cut = state.in_flight.drain(..).filter(|answer| answer.silence()).count() as u64;
-        let requests = cut + if ended { state.parked } else { 0 };
-        let told = Told { ended, requests, last_payload: state.last_payload };
+        let withheld = state.in_flight.drain(..).filter(|answer| answer.withhold()).count() as u64;
+        let requests = withheld + if ended { state.parked } else { 0 };
+        let notified = Notified { ended, requests, last_payload: state.last_payload };
         drop(state);
         self.arrived.notify_waiters();
-        told
+        notified
     }
 
     /// How many bytes it holds.
@@ -324,7 +324,7 @@ impl MailboxState {
             self.last_payload = Some(std::time::Instant::now());
             self.in_flight.retain(|answer| !answer.is_over());
             if self.in_flight.len() >= IN_FLIGHT {
-                self.in_flight.remove(0).silence();
+                self.in_flight.remove(0).withhold();
             }
             // Under the lock that a kill takes: it finds the answer, or comes before the events.
             self.in_flight.extend(answer.inspect(|answer| answer.begin()).cloned());

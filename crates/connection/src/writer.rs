@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     phase: Phase,
     waker: Option<Waker>,
     /// Payload must not leave any more.
-    silenced: bool,
+    terminated: bool,
     tally: Tally,
     /// When the last byte of an event was handed to the socket.
     last_payload: Option<Moment>,
@@ -50,7 +50,7 @@ pub(crate) struct Tally {
     pub(crate) delivered: u32,
     /// Thrown away: they waited when the connection ended, or found no room.
     pub(crate) dropped: u32,
-    /// Written although the connection was silenced. Always zero, or "nothing after the kill" is
+    /// Written although the connection was terminated. Always zero, or "nothing after the kill" is
     /// broken.
     pub(crate) late: u32,
 }
@@ -103,7 +103,7 @@ impl Writer {
             outbox,
             phase: Phase::Open,
             waker: None,
-            silenced: false,
+            terminated: false,
             tally: Tally::default(),
             last_payload: None,
             ending: None,
@@ -188,7 +188,7 @@ impl Writer {
     fn note_written(&mut self, payload: bool) {
         if payload {
             self.last_payload = Some(Moment::now());
-            self.tally.late += u32::from(self.silenced);
+            self.tally.late += u32::from(self.terminated);
         }
     }
 
@@ -237,7 +237,7 @@ impl Writer {
 
     /// Drops queued payload. Fails if a frame was written in part.
     fn discard_payload(&mut self, sink: Option<&impl Sink>) -> Result<(), HalfSent> {
-        self.silenced = true;
+        self.terminated = true;
         let held_back = || sink.is_some_and(|sink| !matches!(sink.try_flush(), Ok(true)));
         match self.outbox.first() {
             // It is not payload, and a farewell without it would be none.

@@ -61,8 +61,8 @@ impl InFlight for OnItsWay {
         self.0.begin();
     }
 
-    fn silence(&self) -> bool {
-        self.0.silence()
+    fn withhold(&self) -> bool {
+        self.0.withhold()
     }
 
     fn is_over(&self) -> bool {

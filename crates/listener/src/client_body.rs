@@ -63,7 +63,7 @@ impl Body for ClientBody {
 impl Drop for ClientBody {
     fn drop(&mut self) {
         // Without a runtime, the process is ending.
-        if self.gate.as_ref().is_some_and(|gate| !gate.is_silenced())
+        if self.gate.as_ref().is_some_and(|gate| !gate.is_withheld())
             && !self.is_end_stream()
             && let Some(incoming) = self.incoming.take()
             && let Ok(runtime) = Handle::try_current()

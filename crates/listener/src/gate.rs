@@ -69,7 +69,7 @@ enum Payload {
     /// An answer with payload is being written, or is about to be.
     OnItsWay,
     /// An answer with payload was cut off: neither the rest of it nor anything after it is written.
-    Silenced,
+    Withheld,
 }
 
 impl Gate {
@@ -91,28 +91,28 @@ impl Gate {
     pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
         if bytes > SMALL {
             self.begin();
-            let cut = self.clone();
-            self.hold(memory.hold(bytes, move || _ = cut.silence()));
+            let gate = self.clone();
+            self.hold(memory.hold(bytes, move || _ = gate.withhold()));
         }
     }
 
     /// Closes the socket or resets the stream, unless all payload has left it: when this returns,
     /// no more of it is handed on. Returns whether there was any.
-    pub fn silence(&self) -> bool {
+    pub fn withhold(&self) -> bool {
         let mut state = self.0.lock();
-        let silenced = state.payload == Payload::OnItsWay;
-        if silenced {
-            state.payload = Payload::Silenced;
+        let withheld = state.payload == Payload::OnItsWay;
+        if withheld {
+            state.payload = Payload::Withheld;
             state.driver.take().inspect(Waker::wake_by_ref);
         }
-        silenced
+        withheld
     }
 
     /// Writes an informational answer before the answer to the request of this moment. It is
     /// dropped where an earlier answer has not left yet.
     pub fn interim(&self, head: Vec<u8>) {
         let mut state = self.0.lock();
-        if state.payload == Payload::Silenced || state.stuck {
+        if state.payload == Payload::Withheld || state.stuck {
             return;
         }
         let interim = state.interim.get_or_insert_default();
@@ -126,7 +126,7 @@ impl Gate {
     pub fn retract(&self) {
         let mut state = self.0.lock();
         if state.interim.take().is_some_and(|interim| interim.written > 0) {
-            state.payload = Payload::Silenced;
+            state.payload = Payload::Withheld;
             state.driver.take().inspect(Waker::wake_by_ref);
         }
     }
@@ -153,15 +153,15 @@ impl Gate {
             let Some(linger) = &mut linger else { return Poll::Pending };
             ready!(linger.poll(cx));
             // Before the stream is dropped: what is left of its request is not read then.
-            self.0.lock().payload = Payload::Silenced;
+            self.0.lock().payload = Payload::Withheld;
             Poll::Ready(())
         })
         .await;
     }
 
     /// Returns `true` if the answer was cut off.
-    pub(crate) fn is_silenced(&self) -> bool {
-        self.0.lock().payload == Payload::Silenced
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.0.lock().payload == Payload::Withheld
     }
 
     /// Returns `true` if no payload is being written.
@@ -194,7 +194,7 @@ impl Gate {
         if state.payload == Payload::OnItsWay {
             state.driver = Some(cx.waker().clone());
         }
-        state.payload == Payload::Silenced
+        state.payload == Payload::Withheld
     }
 
     /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs.
@@ -205,7 +205,7 @@ impl Gate {
         write: impl FnOnce(&mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.0.lock();
-        if state.payload == Payload::Silenced {
+        if state.payload == Payload::Withheld {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = write(&mut state.interim);
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&kept), 1);
         gate.begin();
         gate.hold(kept.clone());
-        gate.silence();
+        gate.withhold();
         assert_eq!(Arc::strong_count(&kept), 2, "the socket is still open");
         gate.closed();
         assert_eq!(Arc::strong_count(&kept), 1);
@@ -316,14 +316,14 @@ mod tests {
     #[test]
     fn what_is_on_its_way_can_be_kept_back_and_what_has_left_is_let_alone() {
         let gate = Gate::default();
-        assert!(!gate.silence() && writes(&gate), "there is nothing to keep back");
+        assert!(!gate.withhold() && writes(&gate), "there is nothing to keep back");
         gate.begin();
         assert!(writes(&gate) && !gate.is_idle());
         gate.flushed();
-        assert!(!gate.silence() && writes(&gate) && gate.is_idle());
+        assert!(!gate.withhold() && writes(&gate) && gate.is_idle());
         gate.begin();
-        assert!(gate.silence());
-        assert!(!writes(&gate) && gate.is_idle() && !gate.silence());
+        assert!(gate.withhold());
+        assert!(!writes(&gate) && gate.is_idle() && !gate.withhold());
         gate.begin();
         gate.flushed();
         assert!(!writes(&gate), "for good");

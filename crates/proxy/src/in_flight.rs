@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use listener::Gate;
 use parking_lot::Mutex;
-use session::{Connection, Ending, Told};
+use session::{Connection, Ending, Notified};
 
 /// A proxied request of a session, from its verified token to the last byte of its answer.
 #[derive(Debug)]
@@ -145,24 +145,24 @@ impl InFlight {
 }
 
 impl Connection for InFlight {
-    fn session_killed(&self, ending: &Arc<Ending>) -> Told {
+    fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
         let mut state = self.state.lock();
         // All of an answer may have left before: then there is nothing to end.
-        let silenced = || self.gate.as_ref().is_none_or(Gate::silence);
-        let mut told = Told { last_payload: state.last_payload, ..Told::default() };
+        let withheld = || self.gate.as_ref().is_none_or(Gate::withhold);
+        let mut notified = Notified { last_payload: state.last_payload, ..Notified::default() };
         match state.stage {
             Progress::Waiting => {
-                told.requests = 1;
+                notified.requests = 1;
                 self.gate.as_ref().inspect(|gate| gate.retract());
             }
-            Progress::Answering => told.requests = u64::from(silenced()),
-            Progress::Tunnel => told.ended = silenced(),
-            Progress::Over => return Told::default(),
+            Progress::Answering => notified.requests = u64::from(withheld()),
+            Progress::Tunnel => notified.ended = withheld(),
+            Progress::Over => return Notified::default(),
         }
         state.stage = Progress::Over;
         state.ending = Some(ending.clone());
         state.waker.take().inspect(Waker::wake_by_ref);
-        told
+        notified
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
         in_flight.payload().unwrap();
         assert!(!gate.is_idle());
         kill();
-        assert!(gate.is_idle(), "silenced");
+        assert!(gate.is_idle(), "withheld");
         assert_eq!(in_flight.payload(), Err(Over));
     }
 

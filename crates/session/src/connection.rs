@@ -23,7 +23,7 @@ pub trait Connection: Send + Sync {
     ///
     /// Holding on to `ending` until the client is really gone makes its [duration](Ending) count up
     /// to there.
-    fn session_killed(&self, ending: &Arc<Ending>) -> Told;
+    fn session_killed(&self, ending: &Arc<Ending>) -> Notified;
 
     /// The token ends in this time, and the connection with it, unless it is renewed. Called at
     /// least once; under the same rules.
@@ -81,7 +81,7 @@ impl fmt::Debug for Ending {
 
 /// What notifying one connection has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Notified {
     /// `true` if this call terminated the connection; `false` if it was shutting down already.
     pub ended: bool,
     /// Requests cut short.
@@ -90,7 +90,7 @@ pub struct Told {
     pub last_payload: Option<Instant>,
 }
 
-impl Told {
+impl Notified {
     /// Returns the result of a call that terminated the connection, and did nothing else.
     pub fn ended() -> Self {
         Self { ended: true, ..Self::default() }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::connection::{Cause, Connection, Ending, Told};
+use crate::connection::{Cause, Connection, Ending, Notified};
 use crate::members::Members;
 use crate::revocation::{Receipt, Seq};
 use crate::selector::Key;
@@ -81,11 +81,11 @@ impl Kill {
         for connection in self.queue.drain(from..).rev().filter_map(|connection| connection.upgrade()) {
             // The connection moves in, for its own drop may panic too. The panic hook has reported
             // it: on to the next.
-            let told = catch_unwind(AssertUnwindSafe(move || connection.session_killed(ending)));
-            let told = told.unwrap_or(Told::ended());
-            self.connections += u64::from(told.ended);
-            self.requests += told.requests;
-            self.last_payload = self.last_payload.max(told.last_payload);
+            let notified = catch_unwind(AssertUnwindSafe(move || connection.session_killed(ending)));
+            let notified = notified.unwrap_or(Notified::ended());
+            self.connections += u64::from(notified.ended);
+            self.requests += notified.requests;
+            self.last_payload = self.last_payload.max(notified.last_payload);
         }
         !self.queue.is_empty()
     }
@@ -98,7 +98,7 @@ impl Kill {
     fn complete(&mut self) -> Receipt {
         while self.step(usize::MAX) {}
         if let Some(taken) = self.taken.take() {
-            self.sessions.shard(self.key).lock().told(&taken);
+            self.sessions.shard(self.key).lock().notified(&taken);
         }
         let (now, wall) = (self.sessions.clock().now(), self.sessions.clock().wall());
         let last_payload_at =

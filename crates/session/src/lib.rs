@@ -12,15 +12,15 @@
 //! use std::sync::{Arc, Weak};
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! use std::time::Duration;
-//! use rig_session::{Config, Connection, Ending, Sessions, Told};
+//! use rig_session::{Config, Connection, Ending, Sessions, Notified};
 //!
 //! #[derive(Default)]
 //! struct Socket { killed: AtomicBool }
 //!
 //! impl Connection for Socket {
-//!     fn session_killed(&self, _ending: &Arc<Ending>) -> Told {
+//!     fn session_killed(&self, _ending: &Arc<Ending>) -> Notified {
 //!         self.killed.store(true, Ordering::SeqCst);
-//!         Told::ended()
+//!         Notified::ended()
 //!     }
 //! }
 //!
@@ -93,7 +93,7 @@ mod sync;
 
 pub use clock::Clock;
 pub use config::{ClaimError, Config, Expiry, SelectorError};
-pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Told};
+pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Notified};
 pub use fence::Fence;
 pub use kill::Kill;
 pub use log::{Appended, DISCONNECT_KEPT, Entry, Log, LogError, MemoryLog, Operation, Position};

@@ -129,14 +129,14 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::connection::{Ending, Told};
+    use crate::connection::{Ending, Notified};
     use crate::selector::Fingerprint;
 
     struct Deaf;
 
     impl Connection for Deaf {
-        fn session_killed(&self, _: &Arc<Ending>) -> Told {
-            Told::default()
+        fn session_killed(&self, _: &Arc<Ending>) -> Notified {
+            Notified::default()
         }
     }
 

@@ -53,9 +53,9 @@ pub(crate) struct Bar {
 pub(crate) struct Revoked {
     /// Whether all of the selector's tokens were legal before, and are not now.
     pub(crate) new: bool,
-    /// The connections it has taken out. They are ending until [`Shard::told`].
+    /// The connections it has taken out. They are ending until [`Shard::notified`].
     pub(crate) taken: Option<Arc<Members>>,
-    /// Those that other revocations have taken out, and may not have told yet.
+    /// Those that other revocations have taken out, and may not have notified yet.
     pub(crate) ending: Vec<Arc<Members>>,
 }
 
@@ -196,7 +196,7 @@ impl Shard {
     }
 
     /// The connections that a revocation took out have all been notified.
-    pub(crate) fn told(&mut self, taken: &Arc<Members>) {
+    pub(crate) fn notified(&mut self, taken: &Arc<Members>) {
         self.ending.retain(|(_, ending)| !Arc::ptr_eq(ending, taken));
         self.ending.shrink_to(8);
     }

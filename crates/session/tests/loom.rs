@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread::{self, JoinHandle};
 use rig_session::{
-    Blacklisted, Clock, Config, Connection, Ending, Expiry, MemoryLog, Registration, Revocation,
-    RevocationId, SessionName, Sessions, Subject, Told,
+    Blacklisted, Clock, Config, Connection, Ending, Expiry, MemoryLog, Notified, Registration, Revocation,
+    RevocationId, SessionName, Sessions, Subject,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -58,9 +58,9 @@ impl Client {
 }
 
 impl Connection for Client {
-    fn session_killed(&self, _: &Arc<Ending>) -> Told {
+    fn session_killed(&self, _: &Arc<Ending>) -> Notified {
         self.lock().killed = true;
-        Told::ended()
+        Notified::ended()
     }
 }
 

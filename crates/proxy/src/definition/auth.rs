@@ -18,7 +18,7 @@ pub(super) enum AuthType {
     None,
     /// JSON Web Tokens.
     Jwt,
-    /// Told as a fault of the API already.
+    /// Notified as a fault of the API already.
     Wrong,
 }
 

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::*;
-use crate::connection::{Ended, Ending, Told};
+use crate::connection::{Ended, Ending, Notified};
 use crate::log::{Appended, Operation};
 use crate::node_name::NodeName;
 use crate::revocation::{Mode, Receipt, Record, RevocationId};
@@ -58,10 +58,10 @@ impl Client {
 }
 
 impl Connection for Client {
-    fn session_killed(&self, _: &Arc<Ending>) -> Told {
+    fn session_killed(&self, _: &Arc<Ending>) -> Notified {
         match self.killed.fetch_add(1, Ordering::SeqCst) {
-            0 => Told::ended(),
-            _ => Told::default(),
+            0 => Notified::ended(),
+            _ => Notified::default(),
         }
     }
 
@@ -231,8 +231,8 @@ fn d11_nothing_is_left_of_sessions_that_are_over() {
 fn d11_nothing_is_left_of_sessions_that_were_revoked() {
     struct Other;
     impl Connection for Other {
-        fn session_killed(&self, _: &Arc<Ending>) -> Told {
-            Told::ended()
+        fn session_killed(&self, _: &Arc<Ending>) -> Notified {
+            Notified::ended()
         }
     }
     let (sessions, hand) = sessions();
@@ -298,9 +298,9 @@ fn a_connection_of_two_sessions_is_told_by_either() {
 struct EndsAtOnce(Mutex<Vec<Registration>>);
 
 impl Connection for EndsAtOnce {
-    fn session_killed(&self, _: &Arc<Ending>) -> Told {
+    fn session_killed(&self, _: &Arc<Ending>) -> Notified {
         self.0.lock().clear();
-        Told::ended()
+        Notified::ended()
     }
 }
 
@@ -321,7 +321,7 @@ fn a_connection_may_drop_its_registrations_when_it_is_told() {
 fn a_panic_of_one_connection_spares_no_other() {
     struct Panics;
     impl Connection for Panics {
-        fn session_killed(&self, _: &Arc<Ending>) -> Told {
+        fn session_killed(&self, _: &Arc<Ending>) -> Notified {
             panic!("a broken connection");
         }
     }

@@ -40,8 +40,8 @@ fn a_user_is_revoked_with_all_sessions() {
     let (nobody, _nobody) = connect(&sessions, json!({})).unwrap();
     let receipt = sessions.revoke(&of_user("r", MINUTE), true).unwrap().unwrap();
     assert_eq!(receipt.connections, 2);
-    let told = [&laptop, &phone, &bob, &nobody].map(|client| client.times());
-    assert_eq!(told, [1, 1, 0, 0]);
+    let notified = [&laptop, &phone, &bob, &nobody].map(|client| client.times());
+    assert_eq!(notified, [1, 1, 0, 0]);
     assert!(connect(&sessions, json!({"sub": "alice", "jti": "new"})).is_err());
     assert!(connect(&sessions, json!({"sub": "alice"})).is_err(), "a token without a session too");
     assert!(connect(&sessions, json!({"sub": "bob", "jti": "alice"})).is_ok(), "a session is not a user");
@@ -276,9 +276,9 @@ fn a_storm_of_tokens_leaves_nothing_to_look_at() {
 fn the_time_to_kill_runs_until_the_last_connection_is_closed() {
     struct Slow(Mutex<Option<Arc<Ending>>>);
     impl Connection for Slow {
-        fn session_killed(&self, ending: &Arc<Ending>) -> Told {
+        fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
             *self.0.lock() = Some(ending.clone());
-            Told { ended: true, requests: 2, last_payload: Some(Instant::now()) }
+            Notified { ended: true, requests: 2, last_payload: Some(Instant::now()) }
         }
     }
     let sessions = Sessions::in_memory(config());
