@@ -44,36 +44,80 @@ struct Seen {
     ended: Instant,
 }
 
-/// The gateway that the canary runs in.
-pub(crate) struct Gateway {
+/// The canary, and the gateway that it lives in.
+pub(crate) struct Canary {
     pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
     pub(crate) sessions: Sessions,
+    pub(crate) metrics: Metrics,
+    /// Where the inbound port listens.
+    pub(crate) inbound: SocketAddr,
+    /// Whether connections to that port begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
+    /// Time between two runs.
+    pub(crate) every: Duration,
 }
 
-/// Runs once in `every`. Never returns.
-pub(crate) async fn sing(
-    gateway: Gateway,
-    metrics: Metrics,
-    inbound: SocketAddr,
-    proxy_protocol: bool,
-    every: Duration,
-) {
-    let mut ticks = interval(every);
-    loop {
-        ticks.tick().await;
-        let run = timeout(LONGEST, run(&gateway, &metrics, reachable(inbound), proxy_protocol)).await;
-        let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
-            Ok(result) => result,
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "the canary could not finish");
-                CanaryResult::Failed
+impl Canary {
+    /// Runs again and again. Never returns.
+    pub(crate) async fn sing(self) {
+        let mut ticks = interval(self.every);
+        loop {
+            ticks.tick().await;
+            let run = timeout(LONGEST, self.run()).await;
+            let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
+                Ok(result) => result,
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "the canary could not finish");
+                    CanaryResult::Failed
+                }
+            };
+            if matches!(result, CanaryResult::LatePayload | CanaryResult::NotKilled) {
+                tracing::error!(result = result.as_str(), "a revoked connection was not silenced");
             }
-        };
-        if matches!(result, CanaryResult::LatePayload | CanaryResult::NotKilled) {
-            tracing::error!(result = result.as_str(), "a revoked connection was not silenced");
+            self.metrics.ran(result);
         }
-        metrics.ran(result);
+    }
+
+    async fn run(&self) -> anyhow::Result<CanaryResult> {
+        let mut stream =
+            BufReader::new(TcpStream::connect(reachable(self.inbound)).await.context("its own port")?);
+        if self.proxy_protocol {
+            stream.write_all(b"PROXY UNKNOWN\r\n").await?;
+        }
+        let request =
+            "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let connection = connected(&self.hub, &mut stream).await?;
+        // Whoever else publishes events of its type does not know it.
+        let run = uuid::Uuid::new_v4().to_string();
+        let name: SessionName = format!("rig.canary/{run}").parse()?;
+        bind(&self.sessions, &connection, &name)?;
+        drop(connection);
+
+        let begun = AtomicU64::new(0);
+        let revoked_at = AtomicU64::new(u64::MAX);
+        let publishing = publish(&self.node, &run, &begun, &revoked_at);
+        let revoking = async {
+            // Not before events flow.
+            while begun.load(Ordering::SeqCst) < 3 {
+                tokio::time::sleep(PACE).await;
+            }
+            let asked = Instant::now();
+            revoke(&self.node, &name).await?;
+            // An event that is begun from here on has a higher number.
+            revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
+            anyhow::Ok(asked)
+        };
+        let (asked, seen, ()) = tokio::try_join!(revoking, watch(stream, &run), publishing)?;
+        if seen.last > revoked_at.into_inner() {
+            return Ok(CanaryResult::LatePayload);
+        }
+        if !seen.killed || !self.node.is_blacklisted(&name) {
+            return Ok(CanaryResult::NotKilled);
+        }
+        self.metrics.time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
+        Ok(CanaryResult::Ok)
     }
 }
 
@@ -85,50 +129,6 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listening.port())
-}
-
-async fn run(
-    gateway: &Gateway,
-    metrics: &Metrics,
-    address: SocketAddr,
-    proxy_protocol: bool,
-) -> anyhow::Result<CanaryResult> {
-    let mut stream = BufReader::new(TcpStream::connect(address).await.context("its own port")?);
-    if proxy_protocol {
-        stream.write_all(b"PROXY UNKNOWN\r\n").await?;
-    }
-    let request = "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
-    stream.write_all(request.as_bytes()).await?;
-    let connection = connected(&gateway.hub, &mut stream).await?;
-    // Whoever else publishes events of its type does not know it.
-    let run = uuid::Uuid::new_v4().to_string();
-    let name: SessionName = format!("rig.canary/{run}").parse()?;
-    bind(&gateway.sessions, &connection, &name)?;
-    drop(connection);
-
-    let begun = AtomicU64::new(0);
-    let revoked_at = AtomicU64::new(u64::MAX);
-    let publishing = publish(&gateway.node, &run, &begun, &revoked_at);
-    let revoking = async {
-        // Not before events flow.
-        while begun.load(Ordering::SeqCst) < 3 {
-            tokio::time::sleep(PACE).await;
-        }
-        let asked = Instant::now();
-        revoke(&gateway.node, &name).await?;
-        // An event that is begun from here on has a higher number.
-        revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
-        anyhow::Ok(asked)
-    };
-    let (asked, seen, ()) = tokio::try_join!(revoking, watch(stream, &run), publishing)?;
-    if seen.last > revoked_at.into_inner() {
-        return Ok(CanaryResult::LatePayload);
-    }
-    if !seen.killed || !gateway.node.is_blacklisted(&name) {
-        return Ok(CanaryResult::NotKilled);
-    }
-    metrics.time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
-    Ok(CanaryResult::Ok)
 }
 
 /// The node's side of the connection, found as a client's `PUT` finds it: by the token in the first

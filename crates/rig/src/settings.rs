@@ -14,101 +14,84 @@ mod mistake;
 mod network;
 mod observing;
 mod reader;
+mod rooms;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::memory::Memory;
 use admin::ApiToken;
-use auth::Verifier;
 use document::WatchedFiles;
-use event::ExtensionNames;
-use listener::{Limits, Tls, TrustedProxies};
-use proxy::{Definitions, ServiceLimits, WaitingConfig};
-use seal::{Incarnation, Purpose, Seal};
+use proxy::Definitions;
 use session::NodeName;
-use subscription::Extractors;
-use telemetry::{LogFormat, SpansConfig};
+use telemetry::LogFormat;
 use tracing::Level;
 
 pub(crate) use apis::{definitions_in, variable};
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::parse_time;
 pub(crate) use mistake::{Mistake, Mistakes, Source};
-pub(crate) use network::Ports;
+pub(crate) use network::{PortSettings, Ports};
 use reader::Reader;
+use rooms::Intake;
+pub(crate) use rooms::RoomSettings;
 
 /// A file that a setting names, as it was before it was read.
 pub(crate) type NamedFile = (PathBuf, WatchedFiles);
 
-/// All settings, parsed.
+/// All settings, parsed, by the step of the start that takes them.
 pub(crate) struct Settings {
     /// The name of this host, for information.
     pub(crate) host: String,
-    /// Where frontends connect to.
-    pub(crate) inbound_ports: Ports,
-    /// Where the internal port is.
-    pub(crate) api_ports: Ports,
-    /// Whose word about clients counts.
-    pub(crate) proxies: TrustedProxies,
-    /// Whether connections of frontends begin with a header of the PROXY protocol.
-    pub(crate) proxy_protocol: bool,
-    /// The identity of both; `None`: no HTTPS.
-    pub(crate) tls: Option<Tls>,
-    /// The bounds of sockets and heads, of the port of frontends.
-    pub(crate) limits: Limits,
-    /// The same, of the internal port.
-    pub(crate) api_limits: Limits,
-    /// Which claims name the session and select tokens, and what the end of a token means.
-    pub(crate) session: session::Config,
-    /// Where revocations are kept over a restart; `None`: in memory only.
-    pub(crate) data: Option<journal::Config>,
-    /// How often the node revokes a connection of its own.
-    pub(crate) canary: Option<Duration>,
-    /// Verifies tokens.
-    pub(crate) verifier: Arc<Verifier>,
-    /// The fields of events that subscriptions can select by.
-    pub(crate) extractors: Arc<Extractors>,
-    /// The file that they are from, as it was before it was read.
-    pub(crate) extractors_file: Option<NamedFile>,
-    /// The APIs that requests are forwarded to, as the file has them.
-    pub(crate) apis: Definitions,
-    /// The file that they are from, as it was before it was read.
-    pub(crate) apis_file: Option<NamedFile>,
-    /// Settings of the connections of frontends.
-    pub(crate) connections: connection::Config,
-    /// Seals the tokens of connections.
-    pub(crate) connection_tokens: Seal,
-    /// Seals the tokens of requests that wait for an asynchronous answer.
-    pub(crate) correlation_tokens: Seal,
-    /// Settings of those requests.
-    pub(crate) waiting: WaitingConfig,
-    /// Settings of the proxy.
-    pub(crate) proxy: proxy::Config,
-    /// Settings of the inbound port.
-    pub(crate) inbound: inbound::Config,
-    /// Settings of the internal port.
-    pub(crate) admin: admin::Config,
     /// The least severe lines to log.
     pub(crate) log_level: Level,
     /// Their form.
     pub(crate) log_format: LogFormat,
-    /// Whether each proxied request is a line in the log.
-    pub(crate) request_log: bool,
-    /// How traces are exported; `None`: they are not.
-    pub(crate) spans: Option<SpansConfig>,
+    /// What is loaded before anything listens.
+    pub(crate) stored: StoredSettings,
+    /// What is bound.
+    pub(crate) ports: PortSettings,
+    /// What is built.
+    pub(crate) rooms: RoomSettings,
+    /// The files that are read again while the node runs.
+    pub(crate) files: SettingFiles,
+    /// How often the node revokes a connection of its own.
+    pub(crate) canary: Option<Duration>,
+    /// How the node leaves.
+    pub(crate) shutdown: ShutdownSettings,
+    /// What to tell the operator in the log; no mistakes.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What an earlier life of the node has left, and what it is loaded with.
+pub(crate) struct StoredSettings {
+    /// Which claims name the session and select tokens, and what the end of a token means.
+    pub(crate) session: session::Config,
+    /// Where revocations are kept over a restart; `None`: in memory only.
+    pub(crate) data: Option<journal::Config>,
+    /// The APIs that requests are forwarded to, as the file has them.
+    pub(crate) apis: Definitions,
+}
+
+/// Files that settings name, as they were before they were read.
+pub(crate) struct SettingFiles {
+    /// The file of `PROXY_CONFIG_FILE`, if it is one.
+    pub(crate) definitions: Option<NamedFile>,
+    /// The file of `EXTRACTORS`, if it is one.
+    pub(crate) extractors: Option<NamedFile>,
+}
+
+/// How long the node takes to leave.
+#[derive(Clone, Copy)]
+pub(crate) struct ShutdownSettings {
     /// Between SIGTERM and the end of the ports.
     pub(crate) delay: Duration,
     /// For open requests after that.
     pub(crate) grace: Duration,
-    /// What to tell the operator in the log; no mistakes.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// Shows nothing: it holds secrets.
@@ -140,102 +123,58 @@ impl Settings {
         Mistakes(reader.given.mistakes).into_result().map(|()| settings)
     }
 
+    /// Reads group by group. The order is that in which mistakes are reported.
     fn read(reader: &mut Reader) -> Self {
         let limits = network::read_limits(reader);
         let api_token = reader.optional("API_TOKEN", |text, kind| network::bearer_token(text, &kind));
-        let tls = network::read_tls(reader);
-        let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
-        let (inbound_ports, api_ports) = network::read_ports(reader, api_token.is_some(), has_tls);
-        let (proxies, proxy_protocol) = network::read_proxies(reader);
-        let max_body = reader.bytes("MAX_BODY_BYTES");
-        let body_timeout = reader.time("BODY_TIMEOUT");
+        let ports = PortSettings::read(reader, limits, api_token.is_some());
+        let intake = Intake::read(reader);
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
-        let node_name = NodeName::from(&*host);
-        let data = access::read_data(reader, node_name.clone());
-        let durable = data.is_some();
-        let node_cookie = reader.text("NODE_COOKIE");
-        let node = Incarnation::unnamed();
-        let seal = |purpose| Seal::new(node_cookie.as_deref(), purpose, node);
+        let node = NodeName::from(&*host);
+        let data = access::read_data(reader, node.clone());
+        let seals = rooms::read_seals(reader);
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
-        let (apis, apis_file) = apis::read_apis(reader, &cors);
+        let (apis, definitions) = apis::read_apis(reader, &cors);
         let (extractors, extractors_file) = access::read_extractors(reader);
-        let check_timeout = reader.time("CHECK_TIMEOUT");
-        let outbox_bytes = reader.bytes("OUTBOX_BYTES");
         let memory = Memory::new(memory::read_waiting_bytes(reader));
-        let extension_names = match reader.switch("EVENTS_LENIENT") {
-            true => ExtensionNames::Any,
-            false => ExtensionNames::Conventional,
-        };
-        Self {
-            host: host.clone(),
-            inbound_ports,
-            api_ports,
-            tls,
-            proxies,
-            proxy_protocol,
-            api_limits: network::read_api_limits(reader, limits),
-            limits,
-            session: access::read_sessions(reader).with_node(node_name),
-            data,
-            canary: Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero()),
+        let connections = rooms::read_connections(reader, &memory);
+        let session = access::read_sessions(reader).with_node(node);
+        let stored = StoredSettings { session, data, apis };
+        let canary = Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero());
+        let rooms = RoomSettings {
             verifier: access::read_verifier(reader),
             extractors,
-            extractors_file,
-            apis,
-            apis_file,
-            connections: connection::Config {
-                heartbeat: reader.time("HEARTBEAT_INTERVAL"),
-                outbox_bytes,
-                max_event_bytes: memory::read_max_event(reader, outbox_bytes),
-                memory: memory.clone(),
-                longpolling_idle: reader.time("LONGPOLLING_IDLE_TIMEOUT"),
-                reconnect_spread: reader.time("RECONNECT_SPREAD"),
-                ..connection::Config::default()
-            },
-            connection_tokens: seal(Purpose::Connection),
-            correlation_tokens: seal(Purpose::Correlation),
-            waiting: WaitingConfig {
-                timeout: reader.time("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT"),
-                ..WaitingConfig::default()
-            },
-            proxy: proxy::Config {
-                cors: cors.clone(),
-                answer_timeout: reader.time("PROXY_RECV_TIMEOUT"),
-                services: ServiceLimits {
-                    connection_age: reader.time("PROXY_CONNECTION_AGE"),
-                    idle: reader.time("PROXY_IDLE_TIMEOUT"),
-                    fields: reader.number("PROXY_ANSWER_HEADERS"),
-                    head: reader.bytes("PROXY_ANSWER_HEADER_BYTES"),
-                },
-                memory,
-            },
-            inbound: inbound::Config {
-                cors,
-                connects_per_minute: NonZeroU32::new(reader.number("MAX_CONNECTIONS_PER_MINUTE"))
-                    .expect("the bound of the row is 1"),
-                max_body,
-                body_timeout,
-                extension_names,
-                cookie,
-                subscription_check: access::read_check(reader, "SUBSCRIPTION_CHECK", check_timeout),
-                submission_check: access::read_check(reader, "SUBMISSION_CHECK", check_timeout),
-            },
+            connections,
+            seals,
+            waiting: rooms::read_waiting(reader),
+            proxy: rooms::read_proxy(reader, &cors, memory),
+            inbound: rooms::read_inbound(reader, intake, cors, cookie),
             admin: admin::Config {
                 token: api_token.as_deref().map(ApiToken::new),
-                max_body,
-                body_timeout,
-                extension_names,
-                durable,
-                host,
+                max_body: intake.max_body,
+                body_timeout: intake.body_timeout,
+                extension_names: intake.extension_names,
+                durable: stored.data.is_some(),
+                host: host.clone(),
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },
-            log_level: reader.word("LOG_LEVEL", observing::log_level),
-            log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             request_log: observing::read_request_log(reader),
             spans: observing::read_spans(reader),
-            delay: reader.time("SHUTDOWN_DELAY"),
-            grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
+        };
+        Self {
+            host,
+            log_level: reader.word("LOG_LEVEL", observing::log_level),
+            log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
+            stored,
+            ports,
+            rooms,
+            files: SettingFiles { definitions, extractors: extractors_file },
+            canary,
+            shutdown: ShutdownSettings {
+                delay: reader.time("SHUTDOWN_DELAY"),
+                grace: reader.time("SHUTDOWN_GRACE_PERIOD"),
+            },
             warnings: Vec::new(),
         }
     }

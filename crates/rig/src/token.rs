@@ -283,7 +283,7 @@ mod tests {
             let token = mint(&["--claim", "sub=alice", "--expires-in", "36500d"], &variables).unwrap();
             let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
             let settings = Settings::parse(Given::gather(Flags::default(), &environment)).unwrap();
-            settings.verifier.verify(&token).map(|claims| claims.map["sub"].clone())
+            settings.rooms.verifier.verify(&token).map(|claims| claims.map["sub"].clone())
         });
         std::fs::remove_file(&secret_file).unwrap();
         assert_eq!(minted, [Ok(json!("alice")), Ok(json!("alice"))]);

@@ -19,8 +19,45 @@ pub(crate) struct Ports {
     pub(crate) https: SocketAddr,
 }
 
+/// What the ports are bound with.
+pub(crate) struct PortSettings {
+    /// Where frontends connect to.
+    pub(crate) inbound: Ports,
+    /// Where the internal port is.
+    pub(crate) internal: Ports,
+    /// The identity of both; `None`: no HTTPS.
+    pub(crate) tls: Option<Tls>,
+    /// Whose word about clients counts.
+    pub(crate) proxies: TrustedProxies,
+    /// Whether connections of frontends begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
+    /// The bounds of sockets and heads, of the port of frontends.
+    pub(crate) inbound_limits: Limits,
+    /// The same, of the internal port.
+    pub(crate) internal_limits: Limits,
+}
+
+impl PortSettings {
+    /// Reads all but the `limits` of both ports. `guarded`: the internal port wants a token.
+    pub(super) fn read(reader: &mut Reader, limits: Limits, guarded: bool) -> Self {
+        let tls = read_tls(reader);
+        let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
+        let (inbound, internal) = read_addresses(reader, guarded, has_tls);
+        let (proxies, proxy_protocol) = read_proxies(reader);
+        Self {
+            inbound,
+            internal,
+            tls,
+            proxies,
+            proxy_protocol,
+            inbound_limits: limits,
+            internal_limits: read_internal_limits(reader, limits),
+        }
+    }
+}
+
 /// Certificate and key, loaded; `None`: no HTTPS.
-pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
+fn read_tls(reader: &mut Reader) -> Option<Tls> {
     match ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].map(|name| reader.is_set(name)) {
         [true, false] => reader.mistake("HTTPS_KEYFILE", "HTTPS_CERTFILE is set: both or neither"),
         [false, true] => reader.mistake("HTTPS_CERTFILE", "HTTPS_KEYFILE is set: both or neither"),
@@ -49,7 +86,7 @@ fn tls_setting(error: &TlsError) -> &'static str {
 }
 
 /// The port of frontends and the internal port. `guarded`: the internal port wants a token (d18).
-pub(super) fn read_ports(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
+fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
     let chosen = reader
         .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("allowed: {kind}")));
     let default = if guarded { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
@@ -86,7 +123,7 @@ fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
 }
 
 /// `TRUSTED_PROXIES` and `PROXY_PROTOCOL`.
-pub(super) fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
+fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
     let networks = reader.optional("TRUSTED_PROXIES", |text, kind| {
         text.split(',').map(|one| network(one.trim(), &kind)).collect::<Result<Vec<_>, _>>()
     });
@@ -133,7 +170,7 @@ pub(super) fn read_limits(reader: &mut Reader) -> Limits {
 }
 
 /// Those of the internal port: no operator is kept out by what others do from the same address.
-pub(super) fn read_api_limits(reader: &mut Reader, limits: Limits) -> Limits {
+fn read_internal_limits(reader: &mut Reader, limits: Limits) -> Limits {
     Limits { connections: reader.number("MAX_API_CONNECTIONS"), connections_per_address: 0, ..limits }
 }
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use listener::Limits;
 use telemetry::Sampler;
 
 use super::*;
@@ -61,11 +62,11 @@ fn every_row_is_read_and_every_default_is_valid() {
     let settings = Settings::read(&mut reader);
     assert_eq!(reader.given.mistakes, []);
     assert_eq!(reader.read, table::all().map(|setting| setting.name).collect());
-    assert_eq!(settings.inbound_ports.http, "0.0.0.0:4000".parse().unwrap());
-    assert_eq!(settings.api_ports.http, "127.0.0.1:4010".parse().unwrap());
+    assert_eq!(settings.ports.inbound.http, "0.0.0.0:4000".parse().unwrap());
+    assert_eq!(settings.ports.internal.http, "127.0.0.1:4010".parse().unwrap());
     assert_eq!(settings.log_level, Level::WARN);
-    assert_eq!(settings.connections.outbox_bytes, 1 << 20);
-    assert_eq!(settings.limits, Limits::default(), "the table and the listener say the same");
+    assert_eq!(settings.rooms.connections.outbox_bytes, 1 << 20);
+    assert_eq!(settings.ports.inbound_limits, Limits::default(), "the table and the listener say the same");
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn flags_win_over_environment_over_file_over_default() {
     let variables =
         [("RIG_CONFIG", file.as_str()), ("INBOUND_PORT", "3"), ("API_HTTP_PORT", "4"), ("JWT_ISSUER", "")];
     let settings = parse(&["--inbound-port", "5"], &variables).unwrap();
-    let ports = [settings.inbound_ports.http, settings.api_ports.http, settings.inbound_ports.https]
+    let ports = [settings.ports.inbound.http, settings.ports.internal.http, settings.ports.inbound.https]
         .map(|address| address.port());
     assert_eq!(ports, [5, 4, 4001]);
     assert_eq!(settings.host, "file");
@@ -228,7 +229,7 @@ fn parts_that_this_version_lacks_are_warnings() {
 fn d18_the_internal_port_is_on_loopback_unless_a_token_guards_it() {
     let address = |variables: &[(&str, &str)]| {
         let settings = parse(&[], variables).unwrap();
-        (settings.api_ports.http.to_string(), settings.warnings.len())
+        (settings.ports.internal.http.to_string(), settings.warnings.len())
     };
     let token = ("API_TOKEN", "0123456789abcdef");
     assert_eq!(address(&[]), ("127.0.0.1:4010".into(), 0));
@@ -248,7 +249,9 @@ fn certificate_and_key_come_together() {
     assert_eq!(told, "default HTTPS_KEYFILE = \"\": HTTPS_CERTFILE is set: both or neither\n");
     let told = parse(&["--https-keyfile", &key], &[]).unwrap_err();
     assert_eq!(told, "default HTTPS_CERTFILE = \"\": HTTPS_KEYFILE is set: both or neither\n");
-    assert!(parse(&[], &[("HTTPS_CERTFILE", &certificate), ("HTTPS_KEYFILE", &key)]).unwrap().tls.is_some());
+    assert!(
+        parse(&[], &[("HTTPS_CERTFILE", &certificate), ("HTTPS_KEYFILE", &key)]).unwrap().ports.tls.is_some()
+    );
     let folder_as_file = folder.0.to_str().unwrap();
     let told = parse(&[], &[("HTTPS_CERTFILE", folder_as_file), ("HTTPS_KEYFILE", &key)]).unwrap_err();
     assert_eq!(
@@ -416,7 +419,8 @@ fn each_fault_of_a_definition_is_a_line_with_its_pointer() {
 
 #[test]
 fn requests_are_told_of_where_that_can_be_done() {
-    let log = |places: &str| parse(&[], &[("REQUEST_LOG", places)]).map(|settings| settings.request_log);
+    let log =
+        |places: &str| parse(&[], &[("REQUEST_LOG", places)]).map(|settings| settings.rooms.request_log);
     assert_eq!((log(""), log("console")), (Ok(false), Ok(true)));
     for places in ["kafka", "console,kafka", "console,", "konsole"] {
         let told = log(places).unwrap_err();
@@ -427,7 +431,7 @@ fn requests_are_told_of_where_that_can_be_done() {
 #[test]
 fn traces_go_to_a_collector_where_there_is_one() {
     let (base, whole) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    let spans = |variables: &[(&str, &str)]| parse(&[], variables).map(|settings| settings.spans);
+    let spans = |variables: &[(&str, &str)]| parse(&[], variables).map(|settings| settings.rooms.spans);
     assert!(spans(&[]).unwrap().is_none());
     for (variables, endpoint) in [
         (&[(base, "http://otel:4318")][..], "http://otel:4318/v1/traces"),

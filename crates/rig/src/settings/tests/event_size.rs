@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn f56_an_event_fits_an_outbox() {
     let sizes = |variables: &[(&str, &str)]| {
-        parse(&[], variables)
-            .map(|settings| (settings.connections.outbox_bytes, settings.connections.max_event_bytes))
+        parse(&[], variables).map(|settings| {
+            (settings.rooms.connections.outbox_bytes, settings.rooms.connections.max_event_bytes)
+        })
     };
     assert_eq!(sizes(&[]), Ok((1 << 20, 1 << 20)));
     assert_eq!(sizes(&[("OUTBOX_BYTES", "4KiB")]), Ok((4096, 4096)));

@@ -93,7 +93,7 @@ fn f31_a_batch_is_no_larger_than_the_queue() {
         let given: Vec<_> =
             [endpoint].into_iter().chain(sizes.into_iter().filter(|(_, n)| !n.is_empty())).collect();
         let settings = parse(&[], &given).unwrap();
-        let spans = settings.spans.unwrap();
+        let spans = settings.rooms.spans.unwrap();
         (spans.queue, spans.batch, settings.warnings.join("\n"))
     };
     let told = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE = 20 is lowered to 10, which is OTEL_BSP_MAX_QUEUE_SIZE";
@@ -108,7 +108,7 @@ fn f31_a_batch_is_no_larger_than_the_queue() {
 fn f31_the_settings_of_opentelemetry_are_obeyed_or_refused() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318");
     let spans = |variables: &[(&str, &str)]| {
-        parse(&[], &[&[endpoint], variables].concat()).map(|settings| settings.spans)
+        parse(&[], &[&[endpoint], variables].concat()).map(|settings| settings.rooms.spans)
     };
     for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
         assert!(spans(&[off]).unwrap().is_none(), "{off:?}");
@@ -118,7 +118,7 @@ fn f31_the_settings_of_opentelemetry_are_obeyed_or_refused() {
     for on in [("OTEL_SDK_DISABLED", "false"), ("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_EXPORTER", "OTLP")] {
         assert!(spans(&[on]).unwrap().is_some(), "{on:?}");
     }
-    let by_default = parse(&[], &[("OTEL_TRACES_EXPORTER", "otlp")]).unwrap().spans.unwrap();
+    let by_default = parse(&[], &[("OTEL_TRACES_EXPORTER", "otlp")]).unwrap().rooms.spans.unwrap();
     assert_eq!(by_default.endpoint, "http://localhost:4318/v1/traces");
     for (name, wrong) in [
         ("OTEL_TRACES_EXPORTER", "zipkin"),

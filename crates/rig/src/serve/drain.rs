@@ -1,0 +1,87 @@
+//! While the node serves, and how it leaves.
+
+use std::time::Duration;
+
+use node::Tasks;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
+
+use super::FLUSH;
+use super::gateway::Gateway;
+use super::ports::BoundPorts;
+use crate::leave::LeaveSignals;
+use crate::settings::ShutdownSettings;
+
+/// A gateway whose ports are served. Dropping it aborts all that runs.
+pub(super) struct Serving {
+    gateway: Gateway,
+    /// What runs beside the requests.
+    tasks: Tasks,
+    ports: JoinSet<()>,
+    /// Tells the ports to close.
+    leave: watch::Sender<bool>,
+}
+
+impl Serving {
+    /// Lets clients in.
+    pub(super) fn start(gateway: Gateway, ports: BoundPorts, tasks: Tasks) -> Self {
+        let (leave, leaving) = watch::channel(false);
+        let ports = ports.serve(&gateway.inbound, &gateway.admin, &leaving);
+        Self { gateway, tasks, ports, leave }
+    }
+
+    /// Waits for a signal to leave, and then for the delay, in which all is still served.
+    ///
+    /// # Errors
+    /// Fails if a background task stops: better no node than one on which tokens never expire.
+    pub(super) async fn until_leaving(
+        &mut self,
+        signals: &mut LeaveSignals,
+        ShutdownSettings { delay, grace }: ShutdownSettings,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            () = signals.next() => {}
+            stopped = self.tasks.stopped() => return Err(stopped.into()),
+        }
+        tracing::info!(?delay, ?grace, "leaving");
+        self.gateway.node.announce_shutdown();
+        tokio::select! {
+            () = signals.stay(delay) => Ok(()),
+            stopped = self.tasks.stopped() => Err(stopped.into()),
+        }
+    }
+
+    /// Closes the ports and drains their connections, for as long as `grace` or until another
+    /// signal, then sends the last traces.
+    ///
+    /// # Errors
+    /// Fails if sending the traces panics.
+    pub(super) async fn drain(mut self, signals: &mut LeaveSignals, grace: Duration) -> anyhow::Result<()> {
+        let node = &self.gateway.node;
+        let ports = &mut self.ports;
+        let deadline = Instant::now() + grace;
+        self.leave.send_replace(true);
+        let drained = async {
+            node.shut_down(deadline).await;
+            timeout_at(deadline, async { while ports.join_next().await.is_some() {} }).await.is_ok()
+        };
+        let drained = tokio::select! {
+            drained = drained => drained,
+            () = signals.next() => {
+                tracing::info!("another signal ends the grace period");
+                // What is still open gets its farewell, and is closed.
+                node.shut_down(Instant::now()).await;
+                while ports.try_join_next().is_some() {}
+                ports.is_empty()
+            }
+        };
+        if !drained {
+            tracing::warn!("requests were still open at the end of the grace period");
+        }
+        if let Some(spans) = self.gateway.spans.take() {
+            spawn_blocking(move || spans.shut_down(FLUSH)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! The rooms, joined.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admin::Admin;
+use connection::Hub;
+use inbound::Inbound;
+use metric::Registry;
+use node::{Node, Tasks};
+use proxy::{Collaborators, Proxy, Waiting};
+use session::Sessions;
+use telemetry::{Reporter, Spans};
+
+use super::load::Loaded;
+use super::ports::BoundPorts;
+use crate::canary::Canary;
+use crate::metrics::Metrics;
+use crate::settings::RoomSettings;
+
+/// All that was built, and is not bound to a port yet.
+pub(super) struct Gateway {
+    pub(super) node: Node,
+    /// What the ports of frontends serve.
+    pub(super) inbound: Inbound,
+    /// What the internal ports serve.
+    pub(super) admin: Admin,
+    /// How traces are exported; `None`: they are not.
+    pub(super) spans: Option<Arc<Spans>>,
+    proxy: Arc<Proxy>,
+    hub: Arc<Hub>,
+    sessions: Sessions,
+    canary: Metrics,
+}
+
+impl Gateway {
+    /// Builds each room from its settings and the rooms below it. Their metrics join those of the
+    /// ports (`listening`) in the registry.
+    ///
+    /// # Errors
+    /// Fails if traces cannot be exported.
+    pub(super) fn build(
+        settings: RoomSettings,
+        Loaded { sessions, apis }: Loaded,
+        listening: Arc<listener::Metrics>,
+        mut registry: Registry,
+    ) -> anyhow::Result<Self> {
+        let hub = Hub::new(
+            settings.connections,
+            sessions.clone(),
+            settings.extractors.clone(),
+            settings.seals.connections,
+            Arc::new(connection::Metrics::register(&mut registry)),
+            Arc::default(),
+        );
+        let node = Node::new(sessions.clone(), hub.clone(), None);
+        let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
+        let waiting = Arc::new(Waiting::new(settings.waiting, settings.seals.correlations));
+        let proxy = Arc::new(Proxy::new(
+            settings.proxy,
+            Collaborators {
+                apis: apis.clone(),
+                waiting: waiting.clone(),
+                verifier: settings.verifier.clone(),
+                sessions: sessions.clone(),
+                metrics: Arc::new(proxy::Metrics::register(&mut registry)),
+                reporter: Arc::new(Reporter::new(settings.request_log, spans.clone())),
+            },
+        ));
+        let canary = Metrics::register(&mut registry);
+        let admin = Admin::new(
+            settings.admin,
+            admin::Parts {
+                node: node.clone(),
+                sessions: sessions.clone(),
+                verifier: settings.verifier.clone(),
+                waiting,
+                apis,
+                registry,
+            },
+        );
+        let inbound = Inbound::new(
+            settings.inbound,
+            inbound::Parts {
+                node: node.clone(),
+                hub: hub.clone(),
+                sessions: sessions.clone(),
+                verifier: settings.verifier,
+                extractors: settings.extractors,
+                proxy: proxy.clone(),
+                listening,
+            },
+        );
+        Ok(Self { node, proxy, inbound, admin, spans, hub, sessions, canary })
+    }
+
+    /// Spawns what the rooms do beside the requests.
+    pub(super) fn spawn(&self, tasks: &mut Tasks) {
+        self.node.spawn(tasks);
+        let proxy = self.proxy.clone();
+        tasks.spawn("proxy", async move { proxy.keep().await });
+    }
+
+    /// Returns a canary that connects to the inbound port.
+    ///
+    /// # Errors
+    /// Fails if the address of the port is not known.
+    pub(super) fn canary(&self, ports: &BoundPorts, every: Duration) -> io::Result<Canary> {
+        Ok(Canary {
+            node: self.node.clone(),
+            hub: self.hub.clone(),
+            sessions: self.sessions.clone(),
+            metrics: self.canary.clone(),
+            inbound: ports.inbound_address()?,
+            proxy_protocol: ports.proxy_protocol,
+            every,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! The ports: bound before anything is built, served once all is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use listener::{App, Listener, Metrics, Places, WhenFull};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::settings::{PortSettings, Ports};
+
+/// The ports of frontends and the internal ports.
+pub(super) struct BoundPorts {
+    inbound: BoundPair,
+    internal: BoundPair,
+    /// Whether connections to the inbound ports begin with a header of the PROXY protocol.
+    pub(super) proxy_protocol: bool,
+}
+
+/// HTTP, and HTTPS if there is a certificate.
+struct BoundPair {
+    http: Listener,
+    https: Option<Listener>,
+}
+
+impl BoundPorts {
+    /// Binds all ports. From then on clients can connect, and wait.
+    ///
+    /// # Errors
+    /// Fails if one of them cannot be bound.
+    pub(super) fn bind(settings: &PortSettings, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let clients = Places::new(settings.inbound_limits, WhenFull::Refuse, metrics.clone());
+        let callers = Places::new(settings.internal_limits, WhenFull::Evict, metrics.clone());
+        let bind_pair =
+            |[http, https]: [&'static str; 2], ports: Ports, places: Arc<Places>, proxy_protocol| {
+                let bind = |name, address, tls| {
+                    let (places, proxies) = (places.clone(), settings.proxies.clone());
+                    bind(name, listener::Config { address, tls, places, proxies, proxy_protocol })
+                };
+                let http = bind(http, ports.http, None)?;
+                let https =
+                    settings.tls.clone().map(|tls| bind(https, ports.https, Some(tls))).transpose()?;
+                anyhow::Ok(BoundPair { http, https })
+            };
+        let proxy_protocol = settings.proxy_protocol;
+        Ok(Self {
+            inbound: bind_pair(["inbound", "inbound_tls"], settings.inbound, clients, proxy_protocol)?,
+            internal: bind_pair(["internal", "internal_tls"], settings.internal, callers, false)?,
+            proxy_protocol,
+        })
+    }
+
+    /// Returns where the inbound port for HTTP listens.
+    ///
+    /// # Errors
+    /// Fails if the system does not say.
+    pub(super) fn inbound_address(&self) -> io::Result<SocketAddr> {
+        self.inbound.http.local_addr()
+    }
+
+    /// Serves `inbound` and `internal`, each port in a task of its own. Once it is `leaving`, the
+    /// tasks return as soon as their connections are closed.
+    pub(super) fn serve(
+        self,
+        inbound: &impl App,
+        internal: &impl App,
+        leaving: &watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        self.inbound.serve(&mut serving, inbound, leaving);
+        self.internal.serve(&mut serving, internal, leaving);
+        serving
+    }
+}
+
+impl BoundPair {
+    fn serve(self, serving: &mut JoinSet<()>, app: &impl App, leaving: &watch::Receiver<bool>) {
+        for listener in std::iter::once(self.http).chain(self.https) {
+            serving.spawn(listener.serve(app.clone(), leaving.clone()));
+        }
+    }
+}
+
+fn bind(name: &'static str, config: listener::Config) -> anyhow::Result<Listener> {
+    let address = config.address;
+    let listener =
+        Listener::bind(config).with_context(|| format!("the {name} port cannot listen on {address}"))?;
+    let address = listener.local_addr()?.to_string();
+    tracing::info!(target: "rig::startup", port_name = name, address, "listening");
+    Ok(listener)
+}
