@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rig_connection::websocket::{Accept, Incoming, Protocol, binary_frame, closing_frame, text_frame};
+use rig_connection::websocket::{Accept, Incoming, Protocol, binary_frame, close_frame, text_frame};
 
 /// The largest message of the Autobahn cases is 16 MiB.
 const MAX_MESSAGE: usize = 32 << 20;
@@ -43,7 +43,7 @@ fn echo(mut stream: TcpStream) -> Result<(), Box<dyn Error>> {
                 Ok(Some(Incoming::Binary(bytes))) => stream.write_all(&binary_frame(&bytes))?,
                 Ok(Some(Incoming::Closed(_))) => return Ok(()),
                 Err(error) => {
-                    stream.write_all(&closing_frame(error.code, &error.reason))?;
+                    stream.write_all(&close_frame(error.code, &error.reason))?;
                     return Ok(());
                 }
             }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::connection::ConnectionId;
+use crate::id::ConnectionId;
 
 /// Between two groups.
 const PAUSE: Duration = Duration::from_millis(1);

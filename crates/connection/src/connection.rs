@@ -9,11 +9,14 @@ use bytes::Bytes;
 use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
-use session::{Cause, Ending, Notified};
+use session::{Ending, Notified};
 
-use crate::description::Client;
-use crate::frame::{self, Encoding, Frame};
-use crate::hub::Hub;
+use crate::client::Client;
+use crate::commons::Commons;
+use crate::encoding::Encoding;
+use crate::farewell::{Farewell, reconnect_delay};
+use crate::frame::Frame;
+use crate::id::ConnectionId;
 use crate::longpolling::Mailbox;
 use crate::outbox::Kind;
 use crate::socket::Socket;
@@ -21,30 +24,10 @@ use crate::ties::Ties;
 use crate::transport::{CloseReason, Transport};
 use crate::writer::{Next, Pushed, Writer};
 
-/// Names a connection on this node, for as long as the node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    pub(crate) const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-
-    /// Spreads connections over `n` shards.
-    pub(crate) const fn shard(self, n: usize) -> usize {
-        self.0 as usize % n
-    }
-}
-
 /// One client's connection. Dropping it undoes all of its registrations.
 pub struct Connection {
     id: ConnectionId,
-    hub: Arc<Hub>,
+    commons: Arc<Commons<Self>>,
     client: Client,
     /// When it was opened, in microseconds since 1970.
     since: u64,
@@ -68,13 +51,13 @@ impl Outlet {
 }
 
 impl Connection {
-    pub(crate) fn new(hub: Arc<Hub>, id: ConnectionId, client: Client, outlet: Outlet) -> Self {
+    pub(crate) fn new(commons: Arc<Commons<Self>>, id: ConnectionId, client: Client, outlet: Outlet) -> Self {
         let since = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64;
         if let Outlet::Stream { writer, .. } = &outlet {
             // The head of the stream. Whoever writes next makes room, if that is needed.
-            let _ = hub.config().memory.change(0, writer.lock().waiting());
+            let _ = commons.config.memory.change(0, writer.lock().waiting());
         }
-        Self { id, hub, client, since, outlet, ties: Mutex::default() }
+        Self { id, commons, client, since, outlet, ties: Mutex::default() }
     }
 
     /// Hands an event to the client: written at once where nothing waits before it, queued where
@@ -113,15 +96,15 @@ impl Connection {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {
             if writer.is_idle() {
-                let beat = frame::heartbeat(*encoding);
-                writer.push(&[beat], Kind::Control, socket, self.hub.config().outbox_bytes);
+                let heartbeat = &encoding.framing().heartbeat;
+                writer.push(&[heartbeat], Kind::Control, socket, self.commons.config.outbox_bytes);
             }
         });
     }
 
     /// Queues or writes bytes.
     pub(crate) fn push(&self, frames: &[impl Borrow<Bytes>], kind: Kind) -> Pushed {
-        let limit = self.hub.config().outbox_bytes;
+        let limit = self.commons.config.outbox_bytes;
         self.write(|writer, socket| writer.push(frames, kind, socket, limit)).unwrap_or(Pushed::Refused)
     }
 
@@ -144,7 +127,7 @@ impl Connection {
     /// Counts a change of the bytes that wait. Most events leave at once, and change nothing.
     #[cold]
     fn settle(&self, (before, after): (usize, usize)) {
-        let memory = &self.hub.config().memory;
+        let memory = &self.commons.config.memory;
         if before != after && memory.change(before, after) {
             memory.make_room();
         }
@@ -159,14 +142,8 @@ impl Connection {
                 self.settle(mailbox.settle());
                 notified
             }
-            Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
-                self.terminate_stream(farewell.reason, frame::close_frame(1000, farewell.close))
-            }
             Outlet::Stream { encoding, .. } => {
-                let last = Frame::new(Event::of_rig(farewell.event, None));
-                let last = last.bytes(*encoding);
-                let last = [&last[..], &frame::end_of_stream(*encoding)].concat();
-                self.terminate_stream(farewell.reason, last.into())
+                self.terminate_stream(farewell.reason, (encoding.framing().farewell)(farewell))
             }
         }
     }
@@ -177,7 +154,7 @@ impl Connection {
             (ended, writer.last_payload())
         });
         let Some((ended, last_payload)) = terminated else { return Notified::default() };
-        if ended && self.hub.closing().now_or_later(self.id) {
+        if ended && self.commons.closing.now_or_later(self.id) {
             self.send_farewell();
         }
         Notified { ended, requests: 0, last_payload }
@@ -192,12 +169,9 @@ impl Connection {
     pub(crate) fn drain(&self) {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => mailbox.drain(),
-            Outlet::Stream { encoding: Encoding::WebSocket, .. } => {
-                self.drain_with(CloseReason::Shutdown, frame::close_frame(1001, "Going away."));
-            }
             Outlet::Stream { encoding, .. } => {
-                let farewell = frame::retry_later(*encoding, self.hub.config().reconnect_spread);
-                self.drain_with(CloseReason::Shutdown, farewell);
+                let delay = reconnect_delay(self.commons.config.reconnect_spread);
+                self.drain_with(CloseReason::Shutdown, (encoding.framing().going_away)(delay));
             }
         }
     }
@@ -282,8 +256,8 @@ impl Connection {
         &self.ties
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    pub(crate) fn commons(&self) -> &Commons<Self> {
+        &self.commons
     }
 
     pub(crate) fn outlet(&self) -> &Outlet {
@@ -308,8 +282,7 @@ impl Connection {
     pub fn transport(&self) -> Transport {
         match &self.outlet {
             Outlet::Mailbox(_) => Transport::LongPolling,
-            Outlet::Stream { encoding: Encoding::WebSocket, .. } => Transport::WebSocket,
-            Outlet::Stream { .. } => Transport::Sse,
+            Outlet::Stream { encoding, .. } => encoding.framing().transport,
         }
     }
 
@@ -322,28 +295,9 @@ impl Connection {
     }
 }
 
-/// What a client receives last when its session was revoked or its token expired.
-struct Farewell {
-    reason: CloseReason,
-    /// The type of the last event (SSE, long polling).
-    event: &'static str,
-    /// The reason in the close frame (WebSocket).
-    close: &'static str,
-}
-
-/// RIG's words; those for the end of a token follow them.
-fn farewell(cause: Cause) -> Farewell {
-    let (reason, event, close) = match cause {
-        Cause::Revoked => (CloseReason::SessionKilled, "rig.session_killed", "Session killed."),
-        Cause::Disconnected => (CloseReason::SessionDisconnected, "rig.session_killed", "Session killed."),
-        Cause::Expired => (CloseReason::TokenExpired, "rig.session_expired", "Session expired."),
-    };
-    Farewell { reason, event, close }
-}
-
 impl session::Connection for Connection {
     fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
-        let notified = self.terminate(&farewell(ending.cause()));
+        let notified = self.terminate(&Farewell::of(ending.cause()));
         // A mailbox has no socket to close: the next poll gets the farewell, and that is all.
         if notified.ended
             && let Outlet::Stream { writer, .. } = &self.outlet
@@ -373,7 +327,7 @@ impl Holder for Connection {
         if let Outlet::Mailbox(mailbox) = &self.outlet {
             mailbox.empty(CloseReason::Memory);
             self.settle(mailbox.settle());
-            self.hub.mailbox_emptied();
+            self.commons.emptied.notify_one();
         }
     }
 }
@@ -388,7 +342,8 @@ impl Drop for Connection {
             }
             Outlet::Mailbox(mailbox) => (mailbox.late(), mailbox.settle().0),
         };
-        let _ = self.hub.config().memory.change(waiting, 0);
-        self.hub.forget(self.id, self.transport(), reason, late.into());
+        let _ = self.commons.config.memory.change(waiting, 0);
+        self.commons.directory.remove(self.id);
+        self.commons.metrics.closed(self.transport(), reason, late.into());
     }
 }

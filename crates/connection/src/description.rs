@@ -1,26 +1,12 @@
 //! What an operator can know of a connection.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use session::{Registration, SessionName};
 
+use crate::client::Client;
 use crate::connection::{Connection, Outlet};
 use crate::transport::Transport;
-
-/// Who opened a connection.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// Where it came from.
-    pub address: SocketAddr,
-    /// What it says it is: its `User-Agent`, cut to [`Client::USER_AGENT`] bytes.
-    pub user_agent: Option<Box<str>>,
-}
-
-impl Client {
-    /// The longest user agent that is kept, in bytes.
-    pub const USER_AGENT: usize = 200;
-}
 
 /// A connection, as it is at a moment.
 #[derive(Clone, Debug)]

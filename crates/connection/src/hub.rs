@@ -1,13 +1,13 @@
 //! All connections of a node: opening them, finding them, and the way of an event to them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use event::Event;
-use memory::{Holder, Memory};
+use memory::Holder;
 use parking_lot::Mutex;
 use seal::Seal;
 use session::{Sessions, Subject};
@@ -16,49 +16,20 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Admissions;
+use crate::client::Client;
 use crate::closing::Closing;
-use crate::connection::{Connection, ConnectionId, Outlet};
-use crate::description::Client;
-use crate::frame::Encoding;
+use crate::commons::Commons;
+use crate::config::Config;
+use crate::connection::{Connection, Outlet};
+use crate::directory::Directory;
+use crate::encoding::Encoding;
+use crate::id::ConnectionId;
 use crate::lanes::Lanes;
 use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
 use crate::metrics::Metrics;
 use crate::ties::BindError;
-use crate::transport::{CloseReason, Transport};
-use crate::wheel::Wheel;
-
-/// What an operator decides about connections.
-#[derive(Clone)]
-pub struct Config {
-    /// Time between two heartbeats (RIG: 15 s).
-    pub heartbeat: Duration,
-    /// Bytes that may wait for one slow reader before it is cut off.
-    pub outbox_bytes: usize,
-    /// The most bytes that an event from outside may take of those.
-    pub max_event_bytes: usize,
-    /// Where bytes that wait for all slow readers are counted.
-    pub memory: Arc<Memory>,
-    /// How long a poll waits for an event (RIG: 5 s).
-    pub poll_wait: Duration,
-    /// How long a long-polling connection lives without a poll (RIG: 1 h).
-    pub longpolling_idle: Duration,
-    /// Over how long a time clients are asked to spread their reconnects when the node leaves.
-    pub reconnect_spread: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(15),
-            outbox_bytes: 1 << 20,
-            max_event_bytes: 1 << 20,
-            memory: Memory::new(usize::MAX),
-            poll_wait: Duration::from_secs(5),
-            longpolling_idle: Duration::from_secs(3600),
-            reconnect_spread: Duration::from_secs(10),
-        }
-    }
-}
+use crate::transport::CloseReason;
+use crate::wheel::{Wheel, interval};
 
 /// How long the polls of a terminated long-polling connection get its farewell before it is
 /// forgotten.
@@ -66,8 +37,6 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 
 /// How often the hub looks for mailboxes that no client polls.
 const SWEEP: Duration = Duration::from_secs(1);
-
-const SHARDS: usize = 32;
 
 /// A connection about to be opened, after every slow check.
 pub struct Opening {
@@ -98,20 +67,13 @@ pub struct InvalidToken;
 
 /// The connections of this node.
 pub struct Hub {
-    config: Config,
-    sessions: Sessions,
-    index: Arc<Index<Weak<Connection>>>,
+    commons: Arc<Commons<Connection>>,
     seal: Seal,
-    metrics: Arc<Metrics>,
     lanes: Arc<Lanes>,
     wheel: Wheel,
-    closing: Closing,
     next_id: AtomicU64,
-    connections: [Mutex<HashMap<ConnectionId, Weak<Connection>>>; SHARDS],
     /// Long-polling connections have no task to own them.
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
-    /// A mailbox has been emptied for want of memory.
-    emptied: Notify,
     admissions: Arc<Admissions>,
 }
 
@@ -125,71 +87,56 @@ impl Hub {
         metrics: Arc<Metrics>,
         admissions: Arc<Admissions>,
     ) -> Arc<Self> {
-        let lanes = Arc::new(Lanes::new());
-        let index = Index::new(extractors);
-        metrics.watch(&sessions, &lanes, &config.memory, {
-            let index = index.clone();
-            move || index.subscriptions()
-        });
-        let memory = config.memory.clone();
-        let hub = Arc::new(Self {
-            lanes,
-            wheel: Wheel::new(config.heartbeat),
-            closing: Closing::new(),
+        let (lanes, wheel) = (Arc::new(Lanes::new()), Wheel::new(config.heartbeat));
+        let commons = Arc::new(Commons {
             config,
             sessions,
-            index,
-            seal,
+            index: Index::new(extractors),
             metrics,
-            next_id: AtomicU64::new(1),
-            connections: std::array::from_fn(|_| Mutex::default()),
-            mailboxes: Mutex::default(),
+            directory: Directory::new(),
+            closing: Closing::new(),
             emptied: Notify::new(),
-            admissions,
         });
-        memory.holders({
-            let hub = Arc::downgrade(&hub);
+        let Commons { metrics, sessions, index, config, .. } = &*commons;
+        let (index, deliveries) = (index.clone(), lanes.clone());
+        metrics.watch(
+            sessions,
+            &config.memory,
+            move || index.subscriptions(),
+            move || deliveries.under_way(),
+        );
+        config.memory.holders({
+            let commons = Arc::downgrade(&commons);
             move || {
-                let hub = hub.upgrade();
-                hub.iter().flat_map(|hub| hub.all()).map(|connection| connection as Arc<dyn Holder>).collect()
+                let commons = commons.upgrade();
+                let all = commons.iter().flat_map(|commons| commons.directory.all());
+                all.map(|connection| connection as Arc<dyn Holder>).collect()
             }
         });
-        hub
+        let mailboxes = Mutex::default();
+        Arc::new(Self { commons, seal, lanes, wheel, next_id: AtomicU64::new(1), mailboxes, admissions })
     }
 
-    /// Opens an SSE connection. Over HTTP/1.1 the stream is `chunked` and begins with `head`;
-    /// elsewhere HTTP frames the stream itself.
+    /// Opens a stream of this encoding that begins with `head`: the response head, where the
+    /// gateway writes it itself.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing is left of a connection that was refused.
-    pub fn open_sse(
-        self: &Arc<Self>,
+    pub fn open_stream(
+        &self,
         opening: Opening,
+        encoding: Encoding,
         head: Bytes,
-        chunked: bool,
     ) -> Result<Arc<Connection>, OpenError> {
-        let encoding = if chunked { Encoding::SseChunked } else { Encoding::SsePlain };
         self.open(opening, Outlet::stream(encoding, head))
-    }
-
-    /// Opens a WebSocket connection that begins with `head`, the answer to the handshake.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing is left of a connection that was refused.
-    pub fn open_websocket(
-        self: &Arc<Self>,
-        opening: Opening,
-        head: Bytes,
-    ) -> Result<Arc<Connection>, OpenError> {
-        self.open(opening, Outlet::stream(Encoding::WebSocket, head))
     }
 
     /// Opens a long-polling connection, which the hub owns until it is idle or killed.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing is left of a connection that was refused.
-    pub fn open_longpolling(self: &Arc<Self>, opening: Opening) -> Result<Arc<Connection>, OpenError> {
-        let mailbox = Mailbox::new(self.config.outbox_bytes);
+    pub fn open_longpolling(&self, opening: Opening) -> Result<Arc<Connection>, OpenError> {
+        let mailbox = Mailbox::new(self.commons.config.outbox_bytes);
         let connection = self.open(opening, Outlet::Mailbox(Box::new(mailbox)))?;
         let mut mailboxes = self.mailboxes.lock();
         // Checked under the lock: either `drain` removes this one, or this finds the node closed.
@@ -199,11 +146,11 @@ impl Hub {
         Ok(connection)
     }
 
-    fn open(self: &Arc<Self>, opening: Opening, outlet: Outlet) -> Result<Arc<Connection>, OpenError> {
+    fn open(&self, opening: Opening, outlet: Outlet) -> Result<Arc<Connection>, OpenError> {
         let id = ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let connection = Arc::new(Connection::new(self.clone(), id, opening.client, outlet));
-        self.metrics.opened(connection.transport());
-        self.connections[id.shard(SHARDS)].lock().insert(id, Arc::downgrade(&connection));
+        let connection = Arc::new(Connection::new(self.commons.clone(), id, opening.client, outlet));
+        self.commons.metrics.opened(connection.transport());
+        self.commons.directory.insert(id, &connection);
         // Checked after the insert: either `drain` finds the connection, or this finds the node
         // closed.
         self.check_admission()?;
@@ -237,11 +184,7 @@ impl Hub {
         if opened.node != self.seal.node() {
             return Err(InvalidToken);
         }
-        Ok(self.connection(ConnectionId::new(opened.number)))
-    }
-
-    fn connection(&self, id: ConnectionId) -> Option<Arc<Connection>> {
-        self.connections[id.shard(SHARDS)].lock().get(&id).and_then(Weak::upgrade)
+        Ok(self.commons.directory.get(ConnectionId::new(opened.number)))
     }
 
     /// A fresh token for a connection, bound to these bytes.
@@ -260,7 +203,7 @@ impl Hub {
         answer: Option<Arc<dyn InFlight>>,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll(known, self.config.poll_wait, answer).await
+        mailbox.poll(known, self.commons.config.poll_wait, answer).await
     }
 
     /// Sends an event to every connection that wants it; returns how many those are.
@@ -268,11 +211,11 @@ impl Hub {
     /// Events published one after the other arrive in that order. Where many want it, it may still
     /// be on its way when this returns; where too much is, this waits.
     pub async fn publish(&self, event: Event) -> usize {
-        self.metrics.event_received();
-        let receivers = self.index.matches(&event);
+        self.commons.metrics.event_received();
+        let receivers = self.commons.index.matches(&event);
         let count = receivers.len();
         if count > 0 {
-            self.metrics.event_forwarded(event.event_type(), count);
+            self.commons.metrics.event_forwarded(event.event_type(), count);
             self.lanes.send(event, receivers).await;
         }
         count
@@ -283,9 +226,9 @@ impl Hub {
     pub async fn run(&self) {
         tokio::join!(
             self.wheel.run(),
-            self.closing.run(|id| {
+            self.commons.closing.run(|id| {
                 // A connection that is not found has closed by itself.
-                self.connection(id).inspect(|connection| connection.send_farewell());
+                self.commons.directory.get(id).inspect(|connection| connection.send_farewell());
             }),
             self.clear_mailboxes(),
         );
@@ -297,19 +240,14 @@ impl Hub {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = self.emptied.notified() => {}
+                () = self.commons.emptied.notified() => {}
             }
             self.sweep_mailboxes();
         }
     }
 
-    /// A mailbox was emptied: it goes as soon as the caller holds no locks any more.
-    pub(crate) fn mailbox_emptied(&self) {
-        self.emptied.notify_one();
-    }
-
     fn sweep_mailboxes(&self) {
-        let idle = self.config.longpolling_idle;
+        let idle = self.commons.config.longpolling_idle;
         let mut over = Vec::new();
         self.mailboxes.lock().retain(|_, connection| {
             let mailbox = connection.mailbox().expect("only long-polling connections are kept here");
@@ -348,9 +286,7 @@ impl Hub {
 
     /// All connections, in no order. Those that come meanwhile may be missing.
     pub fn all(&self) -> impl Iterator<Item = Arc<Connection>> {
-        self.connections
-            .iter()
-            .flat_map(|shard| shard.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>())
+        self.commons.directory.all()
     }
 
     /// Returns whom the node lets in.
@@ -358,43 +294,13 @@ impl Hub {
         &self.admissions
     }
 
-    /// A connection is gone; `late` payloads were written to it after its session was revoked.
-    pub(crate) fn forget(&self, id: ConnectionId, transport: Transport, reason: CloseReason, late: u64) {
-        let mut shard = self.connections[id.shard(SHARDS)].lock();
-        shard.remove(&id);
-        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 4 {
-            shard.shrink_to_fit();
-        }
-        drop(shard);
-        self.metrics.closed(transport, reason, late);
-    }
-
     #[cfg(test)]
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
 
-    pub(crate) fn closing(&self) -> &Closing {
-        &self.closing
-    }
-
-    pub(crate) fn index(&self) -> &Arc<Index<Weak<Connection>>> {
-        &self.index
-    }
-
-    pub(crate) fn sessions(&self) -> &Sessions {
-        &self.sessions
-    }
-
     /// What the operator decided.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.commons.config
     }
-}
-
-/// Ticks that are late rather than many at once, where the node is busy; the first is immediate.
-pub(crate) fn interval(period: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    ticks
 }

@@ -11,7 +11,6 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use session::Sessions;
 
-use crate::lanes::Lanes;
 use crate::transport::{CloseReason, Transport};
 
 /// An event type as a label, from a bounded set.
@@ -123,9 +122,9 @@ impl Metrics {
     pub(crate) fn watch(
         &self,
         sessions: &Sessions,
-        lanes: &Arc<Lanes>,
         memory: &Arc<Memory>,
         subscriptions: impl Fn() -> usize + Send + Sync + 'static,
+        under_way: impl Fn() -> usize + Send + Sync + 'static,
     ) {
         let families = &self.families;
         let time_to_kill = families.time_to_kill.clone();
@@ -143,8 +142,7 @@ impl Metrics {
             move |gauges| _ = gauges.get_or_create(&BLACKLIST).set(sessions.counts().blacklisted_ever as i64)
         });
         families.subscriptions.sample_with(move |gauge| _ = gauge.set(subscriptions() as i64));
-        let lanes = lanes.clone();
-        families.under_way.sample_with(move |gauge| _ = gauge.set(lanes.under_way() as i64));
+        families.under_way.sample_with(move |gauge| _ = gauge.set(under_way() as i64));
         let waiting = memory.clone();
         families.waiting_bytes.sample_with(move |gauge| _ = gauge.set(waiting.waiting() as i64));
         let memory = memory.clone();

@@ -31,7 +31,7 @@ fn a_connection_is_small() {
 
 #[test]
 fn a_task_is_small() {
-    let sse = size_of_output(Connection::run_sse);
+    let sse = size_of_output(Connection::run_one_way);
     assert!(TASK + sse <= 128, "{sse}");
     let websocket =
         size_of_output(|connection, socket| Connection::run_websocket(connection, socket, Bytes::new()));

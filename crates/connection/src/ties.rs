@@ -54,7 +54,7 @@ impl Connection {
         ties.tokens = self.bind(subjects)?;
         self.deliver(&Frame::new(welcome));
         self.announce(&mut ties, subscriptions);
-        ties.interest = Some(self.hub().index().subscribe(Arc::downgrade(self), subscriptions));
+        ties.interest = Some(self.commons().index.subscribe(Arc::downgrade(self), subscriptions));
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Connection {
         let mut tokens = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let weak: Weak<Self> = Arc::downgrade(self);
-            let registered = self.hub().sessions().register(subject, weak);
+            let registered = self.commons().sessions.register(subject, weak);
             tokens.push(registered.map_err(|_| BindError::SessionBlacklisted(subject.session().cloned()))?);
         }
         Ok(tokens)
@@ -98,7 +98,7 @@ impl Connection {
         subjects: &[Subject],
     ) -> Result<(), BindError> {
         // Where tokens do not end, they are not renewed either: then any token is taken (RIG).
-        let renews = self.hub().sessions().config().expiry() != Expiry::Ignored && !tokens.is_empty();
+        let renews = self.commons().sessions.config().expiry() != Expiry::Ignored && !tokens.is_empty();
         let is_known = |subject: &Subject| tokens.iter().any(|token| token.goes_with(subject));
         if renews && !subjects.iter().all(is_known) {
             return Err(BindError::OtherUser);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::connection::Connection;
-use crate::hub::interval;
 
 /// Connections by the moment of their next heartbeat. A connection stays in its slot: one turn is
 /// one interval.
@@ -63,4 +62,11 @@ impl Wheel {
         connections.shrink_to_fit();
         self.slots[slot].lock().append(&mut connections);
     }
+}
+
+/// Returns ticks of which the first is immediate. A tick that is late delays those after it.
+pub(crate) fn interval(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }

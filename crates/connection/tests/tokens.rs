@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rig_connection::{Client, Config, Connection, Hub, InvalidToken, Metrics, Opening};
+use rig_connection::{Client, Config, Connection, Encoding, Hub, InvalidToken, Metrics, Opening};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
 
@@ -22,7 +22,7 @@ fn hub(node: Incarnation) -> Arc<Hub> {
 fn open(hub: &Arc<Hub>) -> Arc<Connection> {
     let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
     let opening = Opening { subjects: Vec::new(), client, subscriptions: Vec::new() };
-    hub.open_sse(opening, Default::default(), false).expect("the hub is open")
+    hub.open_stream(opening, Encoding::SsePlain, Default::default()).expect("the hub is open")
 }
 
 #[tokio::test]

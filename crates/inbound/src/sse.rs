@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use auth::Cors;
 use bytes::Bytes;
-use connection::{FAREWELL, SseBody, Transport, sse_head};
+use connection::{Encoding, FAREWELL, SseBody, Transport, sse_head};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -29,8 +29,10 @@ async fn open(shared: &Shared, mut asked: InboundRequest) -> Result<Answer, Conn
     let opening = shared.prepare(&asked, Transport::Sse, body).await?;
     let headers = headers_for(shared, &asked);
     if !asked.peer.takeover {
-        let connection =
-            shared.hub.open_sse(opening, Bytes::new(), false).map_err(|error| shared.refused(error))?;
+        let connection = shared
+            .hub
+            .open_stream(opening, Encoding::SsePlain, Bytes::new())
+            .map_err(|error| shared.refused(error))?;
         if let Some(gate) = &asked.peer.gate {
             let ending = Arc::downgrade(&connection);
             gate.end_within(FAREWELL, move |cx| {
@@ -43,9 +45,11 @@ async fn open(shared: &Shared, mut asked: InboundRequest) -> Result<Answer, Conn
     }
     let chunked = asked.request.version() >= Version::HTTP_11;
     let head = sse_head(&headers, chunked);
-    let connection = shared.hub.open_sse(opening, head, chunked).map_err(|error| shared.refused(error))?;
+    let encoding = if chunked { Encoding::SseChunked } else { Encoding::SsePlain };
+    let connection =
+        shared.hub.open_stream(opening, encoding, head).map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
-        tokio::spawn(connection.run_sse(socket(raw.stream, raw.permit)));
+        tokio::spawn(connection.run_one_way(socket(raw.stream, raw.permit)));
     })))
 }
 

@@ -1,6 +1,6 @@
 //! `GET /_rig/v1/connection/ws`.
 
-use connection::{Accept, Transport};
+use connection::{Accept, Encoding, Transport};
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use listener::{Answer, Raw};
@@ -39,8 +39,10 @@ pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answe
 async fn open(shared: &Shared, asked: &mut InboundRequest, accept: &Accept) -> Result<Answer, ConnectError> {
     let body = shared.without_body(asked).await;
     let opening = shared.prepare(asked, Transport::WebSocket, body).await?;
-    let connection =
-        shared.hub.open_websocket(opening, accept.head()).map_err(|error| shared.refused(error))?;
+    let connection = shared
+        .hub
+        .open_stream(opening, Encoding::WebSocket, accept.head())
+        .map_err(|error| shared.refused(error))?;
     Ok(Answer::Takeover(Box::new(move |raw: Raw| {
         let socket = socket(raw.stream, raw.permit);
         tokio::spawn(connection.run_websocket(socket, raw.read));

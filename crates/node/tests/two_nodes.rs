@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use connection::{Client, Connection, Hub, OpenError, Opening};
+use connection::{Client, Connection, Encoding, Hub, OpenError, Opening};
 use event::Event;
 use rig_node::in_memory::Network;
 use rig_node::{Admission, EventOrigin, Node, Outcome, Tasks};
@@ -53,7 +53,7 @@ impl Member {
             subscriptions: Subscription::parse_list(&subscriptions, &Extractors::default())
                 .expect("it is a list of subscriptions"),
         };
-        self.hub.open_sse(opening, Bytes::new(), false)
+        self.hub.open_stream(opening, Encoding::SsePlain, Bytes::new())
     }
 
     async fn blacklist(&self, session: &str, validity: Duration) -> Record {

@@ -13,8 +13,10 @@ use session::{MemoryLog, Sessions};
 use subscription::{Extractors, Subscription};
 
 use super::*;
-use crate::description::Client;
-use crate::hub::{Config, Hub, Opening};
+use crate::client::Client;
+use crate::config::Config;
+use crate::encoding::Encoding;
+use crate::hub::{Hub, Opening};
 use crate::metrics::Metrics;
 
 /// More than are delivered to at once.
@@ -38,7 +40,7 @@ fn connections(hub: &Arc<Hub>, count: usize, event_type: &str) -> Vec<Arc<Connec
     let open = || {
         let client = Client { address: ([127, 0, 0, 1], 1).into(), user_agent: None };
         let opening = Opening { subjects: Vec::new(), client, subscriptions: subscriptions.clone() };
-        hub.open_sse(opening, Default::default(), false).unwrap()
+        hub.open_stream(opening, Encoding::SsePlain, Default::default()).unwrap()
     };
     repeat_with(open).take(count).collect()
 }

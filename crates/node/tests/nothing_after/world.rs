@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use connection::{Connection, Hub, Metrics, OpenError, Opening, Socket};
+use connection::{Connection, Encoding, Hub, Metrics, OpenError, Opening, Socket};
 use event::Event;
 use rig_node::{Node, Tasks};
 use seal::{Incarnation, Purpose, Seal};
@@ -113,8 +113,8 @@ impl World {
         };
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
         let opened = match transport {
-            Transport::Sse => self.hub.open_sse(opening, head, true),
-            Transport::WebSocket => self.hub.open_websocket(opening, head),
+            Transport::Sse => self.hub.open_stream(opening, Encoding::SseChunked, head),
+            Transport::WebSocket => self.hub.open_stream(opening, Encoding::WebSocket, head),
             Transport::LongPolling => self.hub.open_longpolling(opening),
         };
         let refused = token.is_some_and(|token| self.model.refuses(&token));
@@ -260,7 +260,7 @@ fn own(connection: Arc<Connection>, transport: Transport) -> Option<std::net::Tc
     let near = tokio::net::TcpStream::from_std(near).expect("a socket that does not block");
     let socket = Socket::new(near, None, ());
     match transport {
-        Transport::Sse => drop(tokio::spawn(connection.run_sse(socket))),
+        Transport::Sse => drop(tokio::spawn(connection.run_one_way(socket))),
         _ => drop(tokio::spawn(connection.run_websocket(socket, Bytes::new()))),
     }
     Some(far)

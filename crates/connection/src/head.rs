@@ -1,0 +1,20 @@
+//! Response heads that the gateway writes itself, where hyper hands the socket over.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+
+/// Bytes of a head that is not unusually long.
+pub(crate) const CAPACITY: usize = 320;
+
+/// Header lines, and the date that RFC 9110 (section 6.6.1) wants of a server with a clock.
+pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    write!(head, "date: {}\r\n", httpdate::HttpDate::from(SystemTime::now())).expect("there is room");
+}

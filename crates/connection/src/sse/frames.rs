@@ -1,0 +1,184 @@
+//! Server-Sent Events as bytes (WHATWG HTML, section 9.2).
+
+use std::iter;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use event::Event;
+use memchr::memchr2;
+
+use crate::farewell::Farewell;
+use crate::framing::Framing;
+use crate::transport::Transport;
+
+/// A stream in HTTP/1.1 chunks (RFC 9112, section 7.1). The last chunk closes it.
+pub(crate) static CHUNKED: Framing = Framing {
+    transport: Transport::Sse,
+    encode: |event| chunk(room(event), |text| write_event(text, event.event_type(), event.json())),
+    heartbeat: Bytes::from_static(b"D\r\n: heartbeat\n\n\r\n"),
+    farewell: |farewell| {
+        let last = (CHUNKED.encode)(&last_event(farewell));
+        [&last[..], LAST_CHUNK].concat().into()
+    },
+    going_away: |delay| {
+        let last = chunk(32, |text| write_retry(text, delay));
+        [&last[..], LAST_CHUNK].concat().into()
+    },
+};
+
+/// A stream that is framed by others: over HTTP/2, or until the connection closes.
+pub(crate) static PLAIN: Framing = Framing {
+    transport: Transport::Sse,
+    encode: |event| {
+        let mut text = Vec::with_capacity(room(event));
+        write_event(&mut text, event.event_type(), event.json());
+        text.into()
+    },
+    heartbeat: Bytes::from_static(b": heartbeat\n\n"),
+    farewell: |farewell| (PLAIN.encode)(&last_event(farewell)),
+    going_away: |delay| {
+        let mut text = Vec::new();
+        write_retry(&mut text, delay);
+        text.into()
+    },
+};
+
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Room for the size line in front of a chunk: 16 hexadecimal digits, CR, LF.
+const SIZE_LINE: usize = 18;
+
+/// Returns room enough for most events: those of few lines.
+fn room(event: &Event) -> usize {
+    event.event_type().len() + event.json().len() + 64
+}
+
+fn last_event(farewell: &Farewell) -> Event {
+    Event::of_rig(farewell.event, None)
+}
+
+/// Writes one event of the stream (WHATWG HTML, section 9.2.5).
+///
+/// The JSON travels as it is: each of its lines becomes a `data` line. A line break inside the
+/// event type would begin a field of its own and is replaced by a space.
+fn write_event(text: &mut Vec<u8>, event_type: &str, json: &[u8]) {
+    text.put_slice(b"event: ");
+    let start = text.len();
+    text.put_slice(event_type.as_bytes());
+    for byte in text[start..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        *byte = b' ';
+    }
+    text.put_u8(b'\n');
+    for line in lines(json) {
+        text.put_slice(b"data: ");
+        text.put_slice(line);
+        text.put_u8(b'\n');
+    }
+    text.put_u8(b'\n');
+}
+
+/// Writes how long the client should wait before it reconnects (WHATWG HTML, section 9.2.6:
+/// `retry`, in milliseconds).
+fn write_retry(text: &mut Vec<u8>, delay: Duration) {
+    text.put_slice(format!("retry: {}\n\n", delay.as_millis()).as_bytes());
+}
+
+/// Iterates over the lines of a JSON text, without their ends. A break at the end of the text
+/// begins no further line.
+fn lines(json: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(json);
+    iter::from_fn(move || {
+        let text = rest?;
+        let Some(at) = memchr2(b'\r', b'\n', text) else {
+            rest = None;
+            return Some(text);
+        };
+        let end = if text[at..].starts_with(b"\r\n") { at + 2 } else { at + 1 };
+        rest = Some(&text[end..]).filter(|rest| !rest.is_empty());
+        Some(&text[..at])
+    })
+}
+
+/// Makes a chunk of what `write` writes, for which there is room for `size` bytes: the size line is written into the
+/// room left for it, and what was not needed of that room is cut off.
+fn chunk(size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut chunk = Vec::with_capacity(SIZE_LINE + size + b"\r\n".len());
+    chunk.resize(SIZE_LINE, 0);
+    write(&mut chunk);
+    let (mut start, mut size) = (SIZE_LINE - 2, chunk.len() - SIZE_LINE);
+    chunk[start..SIZE_LINE].copy_from_slice(b"\r\n");
+    while size > 0 {
+        start -= 1;
+        chunk[start] = b"0123456789ABCDEF"[size % 16];
+        size /= 16;
+    }
+    chunk.put_slice(b"\r\n");
+    Bytes::from(chunk).slice(start..)
+}
+
+/// Returns the length of the chunk of an event. No other transport makes more of it.
+pub(crate) fn chunk_len(event_type: &str, json: &[u8]) -> usize {
+    let data: usize = lines(json).map(|line| b"data: \n".len() + line.len()).sum();
+    let body = b"event: \n\n".len() + event_type.len() + data;
+    let digits = body.ilog2() as usize / 4 + 1;
+    digits + b"\r\n\r\n".len() + body
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::websocket::frames;
+
+    fn event(json: &'static str) -> Event {
+        Event::from_json(Bytes::from_static(json.as_bytes())).expect("a valid event")
+    }
+
+    fn chunk_of(event_type: &str, json: &[u8]) -> Bytes {
+        chunk(0, |text| write_event(text, event_type, json))
+    }
+
+    #[test]
+    fn a_chunk_is_what_rig_writes() {
+        let event = event(
+            r#"{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "1", "data": {"name": "bob"}}"#,
+        );
+        assert_eq!(
+            &(CHUNKED.encode)(&event)[..],
+            b"76\r\nevent: greeting\ndata: {\"specversion\": \"0.2\", \"type\": \"greeting\", \"source\": \"/o\", \"id\": \"1\", \"data\": {\"name\": \"bob\"}}\n\n\r\n"
+        );
+    }
+
+    #[test]
+    fn every_line_of_the_json_is_a_data_line() {
+        let event = event("{\"specversion\":\"0.2\",\n \"type\":\"t\",\r\n\r\"id\":\"1\"}");
+        assert_eq!(
+            std::str::from_utf8(&(PLAIN.encode)(&event)).unwrap(),
+            "event: t\ndata: {\"specversion\":\"0.2\",\ndata:  \"type\":\"t\",\ndata: \ndata: \"id\":\"1\"}\n\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_length_is_known_before_the_encoding(event_type in "[a-z\r\n]{1,300}", json in "[a\r\n]{1,600}") {
+            let chunk = chunk_of(&event_type, json.as_bytes());
+            prop_assert_eq!(chunk_len(&event_type, json.as_bytes()), chunk.len());
+            prop_assert!(frames::message(frames::TEXT, json.as_bytes()).len() < chunk.len());
+        }
+    }
+
+    #[test]
+    fn a_line_break_in_the_type_begins_no_field() {
+        let mut text = Vec::new();
+        write_event(&mut text, "a\r\ndata: forged", b"{}");
+        assert_eq!(text, b"event: a  data: forged\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_drained_stream_says_when_to_reconnect() {
+        let delay = Duration::from_secs(1);
+        assert_eq!(&(PLAIN.going_away)(delay)[..], b"retry: 1000\n\n");
+        assert_eq!(&(CHUNKED.going_away)(delay)[..], b"D\r\nretry: 1000\n\n\r\n0\r\n\r\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! The opening handshake of a WebSocket (RFC 6455, section 4).
+
+use bytes::Bytes;
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tungstenite::handshake::derive_accept_key;
+
+use crate::head;
+use crate::socket::Socket;
+use crate::stream::say_farewell;
+use crate::transport::CloseReason;
+use crate::websocket::frames::{NORMAL, close_frame};
+use crate::writer::Writer;
+
+/// The subprotocol that is spoken: each message is an event in JSON (CloudEvents, WebSockets
+/// protocol binding, section 1.3). A client that names none gets the same.
+const SUBPROTOCOL: &str = "cloudevents.json";
+
+/// A handshake that can be accepted.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    head: Bytes,
+}
+
+/// The request does not open a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// It does not ask for an upgrade to `websocket` (RFC 6455, section 4.2.1).
+    #[error("expected the headers connection: upgrade and upgrade: websocket")]
+    NoUpgrade,
+    /// Another version than 13 (RFC 6455, section 4.4).
+    #[error("expected the header sec-websocket-version: 13")]
+    Version,
+    /// The key is missing or not 16 bytes in base64 (RFC 6455, section 4.2.1).
+    #[error("expected a header sec-websocket-key of 16 bytes in base64")]
+    Key,
+    /// No subprotocol that it offers is spoken here. Browsers fail a handshake that chooses none of
+    /// what they offer.
+    #[error(
+        "none of the subprotocols in sec-websocket-protocol is known here; known: {SUBPROTOCOL}, or no header at all"
+    )]
+    Subprotocol,
+}
+
+impl HandshakeError {
+    /// The status to answer with.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl Accept {
+    /// Checks the headers of a GET request over HTTP/1.1.
+    ///
+    /// # Errors
+    /// Says which header is wrong.
+    pub fn new(headers: &HeaderMap) -> Result<Self, HandshakeError> {
+        let has_token =
+            |name, token: &str| elements(headers, name).any(|one| one.eq_ignore_ascii_case(token.as_bytes()));
+        if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
+            return Err(HandshakeError::NoUpgrade);
+        }
+        let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?.as_bytes();
+        if key.len() != 24 || !key.ends_with(b"==") {
+            return Err(HandshakeError::Key);
+        }
+        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Err(HandshakeError::Version);
+        }
+        let mut offered = elements(headers, SEC_WEBSOCKET_PROTOCOL).peekable();
+        let chosen = offered.peek().is_some();
+        if chosen && !offered.any(|protocol| protocol == SUBPROTOCOL.as_bytes()) {
+            return Err(HandshakeError::Subprotocol);
+        }
+        let accept = derive_accept_key(key);
+        let mut head = Vec::with_capacity(head::CAPACITY);
+        head.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nsec-websocket-accept: ",
+        );
+        head.extend_from_slice(accept.as_bytes());
+        head.extend_from_slice(b"\r\nupgrade: websocket\r\n");
+        if chosen {
+            head.extend_from_slice(format!("sec-websocket-protocol: {SUBPROTOCOL}\r\n").as_bytes());
+        }
+        head::write_headers(&mut head, &HeaderMap::new());
+        head.extend_from_slice(b"\r\n");
+        Ok(Self { head: head.into() })
+    }
+
+    /// The answer to the handshake.
+    pub fn head(&self) -> Bytes {
+        self.head.clone()
+    }
+}
+
+/// Iterates over the elements of a header that is a list, in all of its fields. Empty ones do not
+/// count (RFC 9110, section 5.6.1.2).
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let elements = values.flat_map(|value| value.split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// Accepts a handshake only to tell the client, in the close frame, why there is no connection for
+/// it (RIG).
+pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
+    let mut writer = Writer::new(accept.head());
+    writer.drain(CloseReason::Protocol, close_frame(NORMAL, reason));
+    say_farewell(&socket, |_| writer.flush(&socket)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_names_the_header_that_is_wrong() {
+        let mut headers = HeaderMap::new();
+        let status =
+            |headers: &HeaderMap| Accept::new(headers).map(|_| ()).map_err(|e| (e, e.status().as_u16()));
+        assert_eq!(status(&headers), Err((HandshakeError::NoUpgrade, 426)));
+        headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
+        headers.insert(UPGRADE, "WebSocket".parse().unwrap());
+        assert_eq!(status(&headers), Err((HandshakeError::Key, 400)));
+        headers.insert(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
+        assert_eq!(status(&headers), Err((HandshakeError::Version, 426)));
+        headers.insert(SEC_WEBSOCKET_VERSION, "13".parse().unwrap());
+        let head = Accept::new(&headers).unwrap().head();
+        // The example of RFC 6455, section 1.3.
+        assert!(
+            std::str::from_utf8(&head)
+                .unwrap()
+                .contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+        );
+    }
+}
