@@ -8,6 +8,7 @@ mod h2;
 mod http;
 mod longpolling;
 mod pipeline;
+mod received;
 mod slow;
 mod subscriber;
 mod throng;

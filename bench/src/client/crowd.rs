@@ -2,20 +2,19 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+use super::received::{Arrival, Received};
 use super::subscriber::Subscriber;
 use crate::Transport;
-use crate::event;
 use crate::server::Server;
 
 /// Clients that connect at the same time.
@@ -26,22 +25,6 @@ const CONNECT: Duration = Duration::from_secs(120);
 
 /// For one event to reach all.
 const ARRIVE: Duration = Duration::from_secs(30);
-
-/// Which of its events a subscriber has got, the first one is 0, and when.
-pub(crate) type Arrival = (u32, Instant);
-
-/// What all subscribers have received together.
-#[derive(Debug, Default)]
-pub(super) struct Received {
-    events: AtomicU64,
-    bytes: AtomicU64,
-    lost: AtomicU64,
-    /// The count that somebody waits for.
-    wanted: AtomicU64,
-    changed: Notify,
-    /// Who wants to know of each.
-    arrivals: Option<UnboundedSender<Arrival>>,
-}
 
 /// Subscribers that are connected.
 #[derive(Debug)]
@@ -141,33 +124,5 @@ impl Crowd {
         // Aborting alone closes nothing before the runtime gets to run, and ending the server keeps
         // it from that.
         self.readers.shutdown().await;
-    }
-}
-
-impl Received {
-    /// Counts the events in these bytes, which come after `known` others; returns how many they
-    /// are.
-    pub(super) fn count(&self, bytes: &[u8], known: u32) -> u32 {
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-        let new = event::count(bytes);
-        if let Some(arrivals) = &self.arrivals {
-            let now = Instant::now();
-            // Nobody listens any more where the measurement is over.
-            for number in known..known + new as u32 {
-                let _ = arrivals.send((number, now));
-            }
-        }
-        let before = self.events.fetch_add(new, Ordering::SeqCst);
-        let wanted = self.wanted.load(Ordering::SeqCst);
-        if before < wanted && wanted <= before + new {
-            self.changed.notify_one();
-        }
-        new as u32
-    }
-
-    /// A connection has ended.
-    pub(super) fn note_lost(&self) {
-        self.lost.fetch_add(1, Ordering::SeqCst);
-        self.changed.notify_one();
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::Context;
 use bytes::Bytes;
 
-use super::crowd::Received;
+use super::received::Received;
 use super::subscriber::Subscriber;
 use super::tls::{Line, Trust, dial};
 use super::variant::{Variant, Way};

@@ -10,8 +10,8 @@ use h2::RecvStream;
 use h2::client::{SendRequest, handshake};
 use http::{Request, StatusCode};
 
-use super::crowd::Received;
 use super::entrance::Entrance;
+use super::received::Received;
 use crate::event::contains;
 use crate::server::rig::GREETING;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 
-use super::crowd::Received;
 use super::entrance::Entrance;
 use super::http::read_answer;
+use super::received::Received;
 use super::tls::{Line, send};
 use crate::event::contains;
 use crate::server::rig::GREETING;

@@ -10,9 +10,9 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::crowd::Received;
 use super::frames::{self, Frames};
 use super::http::{read_head, read_until};
+use super::received::Received;
 use super::tls::{Duplex, dial, send};
 use crate::Transport;
 use crate::event::contains;

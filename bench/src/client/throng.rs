@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::crowd::{AT_ONCE, Received};
+use super::crowd::AT_ONCE;
+use super::received::Received;
 use super::subscriber::Subscriber;
 use crate::server::Door;
 
