@@ -16,6 +16,7 @@ mod measure;
 mod plot;
 mod process;
 mod report;
+mod results;
 mod server;
 mod stats;
 mod suite;
@@ -93,7 +94,7 @@ enum Command {
         #[arg(long, default_value = "docs/performance")]
         out: PathBuf,
         #[command(flatten)]
-        plan: suite::Plan,
+        plan: results::Plan,
     },
     /// The page and the plots again, from raw numbers.
     Report {
@@ -202,7 +203,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Sessions { revocations } => print(&sessions::run(revocations)?),
         Command::Journal(plan) => print(&journal::run(plan)?),
         Command::Churn(plan) => print(&churn::run(launch, plan).await?),
-        Command::Smoke { out } => suite::run(launch, suite::Plan::smoke(), &out).await,
+        Command::Smoke { out } => suite::run(launch, results::Plan::smoke(), &out).await,
     }
 }
 

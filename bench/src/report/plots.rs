@@ -1,12 +1,16 @@
 //! The results as plots.
 
+use plotters::chart::SeriesLabelPosition;
+
 use super::{label, name};
 use crate::Transport;
 use crate::client::{Variant, Way};
-use crate::plot::{Axis, Bar, Chart, Goal, Line, Side, bars, lines};
+use crate::measure::fanout::Fanout;
+use crate::measure::sustained::Sustained;
+use crate::plot::{Bar, Chart, Line, Side, bars, lines};
+use crate::results::Results;
 use crate::server::Product;
 use crate::stats::Spread;
-use crate::suite::Results;
 
 /// Each plot, and the name of its file.
 ///
@@ -30,16 +34,14 @@ fn side(server: Product) -> Side {
     }
 }
 
-fn axis(label: &str, log: bool) -> Axis {
-    Axis { label: label.to_owned(), log }
-}
-
 fn idle(results: &Results) -> anyhow::Result<String> {
     let chart = Chart {
         title: "Memory of an idle connection".into(),
-        x: axis("connections", true),
-        y: axis("RSS of the server for each, KiB", false),
+        x: "connections",
+        log: true,
+        y: "RSS of the server for each, KiB",
         goal: None,
+        legend: SeriesLabelPosition::MiddleRight,
     };
     let plain = [(Product::Nginx, Way::Sse), (Product::Rig, Way::Ws), (Product::Rig, Way::Sse)];
     let line = |(server, way): (Product, Way)| {
@@ -64,20 +66,17 @@ fn delivery(results: &Results) -> anyhow::Result<String> {
         Some(Bar { name: format!("{}, {}", name(server), label(transport)), side: side(server), value })
     };
     let title = format!("One event at a time to {} subscribers", results.plan.subscribers);
-    bars(
-        &title,
-        "CPU time of the server for one delivery, µs",
-        &all.filter_map(bar).collect::<Vec<_>>(),
-        None,
-    )
+    bars(&title, "CPU time of the server for one delivery, µs", &all.filter_map(bar).collect::<Vec<_>>())
 }
 
 fn sustained(results: &Results) -> anyhow::Result<String> {
     let chart = Chart {
         title: format!("Events that keep coming, to {} subscribers (SSE)", results.plan.subscribers),
-        x: axis("deliveries in a second; the last point of each: the publisher never waits", true),
-        y: axis("CPU time of the server for each, µs", false),
+        x: "deliveries in a second; the last point of each: the publisher never waits",
+        log: true,
+        y: "CPU time of the server for each, µs",
         goal: None,
+        legend: SeriesLabelPosition::UpperRight,
     };
     let servers = [Product::Nginx, Product::Floor, Product::Rig];
     let line = |server| {
@@ -96,9 +95,11 @@ fn sustained(results: &Results) -> anyhow::Result<String> {
 fn filter(results: &Results) -> anyhow::Result<String> {
     let chart = Chart {
         title: "One event to one of many subscriptions to the same field".into(),
-        x: axis("subscriptions", true),
-        y: axis("CPU time in the filter, µs", false),
-        goal: Some(Goal { label: "goal: at most 3 µs".into(), value: 3.0 }),
+        x: "subscriptions",
+        log: true,
+        y: "CPU time in the filter, µs",
+        goal: Some((3.0, "goal: at most 3 µs")),
+        legend: SeriesLabelPosition::LowerRight,
     };
     let points = results.filter().into_iter().map(|(number, cpu)| (number as f64, cpu)).collect();
     lines(&chart, &[Line { name: "gateway".into(), side: Side::Gateway, points }])
@@ -107,9 +108,11 @@ fn filter(results: &Results) -> anyhow::Result<String> {
 fn churn(results: &Results) -> anyhow::Result<String> {
     let chart = Chart {
         title: "Memory while clients come and go".into(),
-        x: axis("time, s", false),
-        y: axis("RSS of the gateway, MiB", false),
+        x: "time, s",
+        log: false,
+        y: "RSS of the gateway, MiB",
         goal: None,
+        legend: SeriesLabelPosition::LowerRight,
     };
     let point = |(second, kib): &(f64, u64)| {
         let mib = *kib as f64 / 1024.0;
@@ -122,4 +125,56 @@ fn churn(results: &Results) -> anyhow::Result<String> {
 /// Those that were measured.
 fn drawable(lines: impl Iterator<Item = Line>) -> Vec<Line> {
     lines.filter(|line| !line.points.is_empty()).collect()
+}
+
+/// Medians and extremes of all runs of one thing; `None` if it was not measured.
+impl Results {
+    fn fanout(&self, server: Product, transport: Transport, value: fn(&Fanout) -> f64) -> Option<Spread> {
+        Spread::of(self.fanouts(server, transport).map(value))
+    }
+
+    fn fanouts(&self, server: Product, transport: Transport) -> impl Iterator<Item = &Fanout> {
+        self.fanout.iter().filter(move |run| (run.server, run.transport) == (server, transport))
+    }
+
+    /// Without a rate: as fast as the server takes them.
+    fn sustained(
+        &self,
+        server: Product,
+        transport: Transport,
+        rate: Option<u32>,
+        value: fn(&Sustained) -> f64,
+    ) -> Option<Spread> {
+        Spread::of(self.sustaineds(server, transport, rate).map(value))
+    }
+
+    fn sustaineds(
+        &self,
+        server: Product,
+        transport: Transport,
+        rate: Option<u32>,
+    ) -> impl Iterator<Item = &Sustained> {
+        let of = move |run: &&Sustained| (run.server, run.transport, run.rate) == (server, transport, rate);
+        self.sustained.iter().filter(of)
+    }
+
+    /// The rates that were tried, in events in a second.
+    fn rates(&self) -> Vec<u32> {
+        let mut rates: Vec<_> = self.sustained.iter().filter_map(|run| run.rate).collect();
+        rates.sort_unstable();
+        rates.dedup();
+        rates
+    }
+
+    /// Numbers of subscriptions in the index, and the CPU time of an event, µs.
+    fn filter(&self) -> Vec<(u64, Spread)> {
+        let mut numbers: Vec<_> = self.filter.iter().map(|run| run.subscriptions).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let of = |number| {
+            let runs = self.filter.iter().filter(move |run| run.subscriptions == number);
+            Spread::of(runs.map(|run| run.microseconds))
+        };
+        numbers.into_iter().filter_map(|number| Some((number, of(number)?))).collect()
+    }
 }

@@ -1,9 +1,9 @@
 //! What is repeated, the systems in turns: whatever else the machine does meets all of them.
 
-use super::Plan;
 use crate::Transport;
 use crate::client::Variant;
 use crate::measure::{connect, fanout, filter, idle, publish, slow, sustained};
+use crate::results::Plan;
 use crate::server::{Launch, Product};
 
 /// Events in a second, where they come at a pace.
