@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 /// Who opened a connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Where it came from.
+    /// Its address.
     pub address: SocketAddr,
-    /// What it says it is: its `User-Agent`, cut to [`Client::USER_AGENT`] bytes.
+    /// Its `User-Agent` header, cut to [`Client::USER_AGENT`] bytes.
     pub user_agent: Option<Box<str>>,
 }
 

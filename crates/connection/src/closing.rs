@@ -15,11 +15,11 @@ use tokio::time::sleep;
 
 use crate::id::ConnectionId;
 
-/// Between two groups.
+/// The time between two groups.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Connections of a group, for each processor. Measured with `rig-bench revoke`: with twice as
-/// many, others notice.
+/// Connections in a group, for each processor. Measured with `rig-bench revoke`: twice as many
+/// slow other clients down.
 const AT_ONCE: usize = 16;
 
 /// Connections that are queued to be closed: their ids, as only their owner keeps them alive.
@@ -31,7 +31,7 @@ pub(crate) struct Closing {
 
 struct Turn {
     waiting: VecDeque<ConnectionId>,
-    /// How many more can be closed before the next pause.
+    /// How many more connections can be closed before the next pause.
     left: usize,
 }
 
@@ -42,7 +42,7 @@ impl Closing {
         Self { state: Mutex::new(state), busy: Notify::new(), at_once }
     }
 
-    /// Whether the connection can be closed now; otherwise its turn comes.
+    /// Returns `true` if the connection can be closed now; otherwise it is queued.
     pub(crate) fn now_or_later(&self, id: ConnectionId) -> bool {
         let mut state = self.state.lock();
         let now = state.left > 0;
@@ -55,7 +55,7 @@ impl Closing {
         now
     }
 
-    /// Closes those that are queued. Never returns.
+    /// Closes queued connections. Never returns.
     pub(crate) async fn run(&self, close: impl Fn(ConnectionId)) {
         loop {
             self.busy.notified().await;

@@ -1,26 +1,26 @@
-//! What an operator decides about connections.
+//! The configuration of connections.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use memory::Memory;
 
-/// What an operator decides about connections.
+/// The configuration of connections.
 #[derive(Clone)]
 pub struct Config {
     /// Time between two heartbeats (RIG: 15 s).
     pub heartbeat: Duration,
-    /// Bytes that may wait for one slow reader before it is cut off.
+    /// The limit of bytes that wait for one slow reader, before it is aborted.
     pub outbox_bytes: usize,
-    /// The most bytes that an event from outside may take of those.
+    /// The limit of bytes that an event from outside takes of those.
     pub max_event_bytes: usize,
-    /// Where bytes that wait for all slow readers are counted.
+    /// Counts the bytes that wait for all slow readers, and evicts at their limit.
     pub memory: Arc<Memory>,
     /// How long a poll waits for an event (RIG: 5 s).
     pub poll_wait: Duration,
     /// How long a long-polling connection lives without a poll (RIG: 1 h).
     pub longpolling_idle: Duration,
-    /// Over how long a time clients are asked to spread their reconnects when the node leaves.
+    /// The time over which clients are asked to spread their reconnects when the node shuts down.
     pub reconnect_spread: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a client holds open, seen from inside: where its events go, and how it is closed.
+//! One client's connection: where its events go, and how it is closed.
 
 use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
@@ -44,7 +44,7 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
-    /// A stream that begins with `head`; empty where somebody else sends it.
+    /// Returns a stream that begins with `head`; empty if hyper sends the head.
     pub(crate) fn stream(encoding: Encoding, head: Bytes) -> Self {
         Self::Stream { encoding, writer: Mutex::new(Writer::new(head)), socket: OnceLock::new() }
     }
@@ -63,13 +63,13 @@ impl Connection {
     /// Hands an event to the client: written at once where nothing waits before it, queued where
     /// the client is slow.
     ///
-    /// Does nothing once the connection is ending. A client whose outbox is full is cut off; it
+    /// Does nothing once the connection is closing. A client whose outbox is full is aborted; it
     /// blocks no other client.
     pub fn deliver(&self, frame: &Frame) {
         self.deliver_all(&[frame]);
     }
 
-    /// The same for several events, in their order, with as few writes as possible.
+    /// Hands several events to the client, in their order, with as few writes as possible.
     pub(crate) fn deliver_all(&self, frames: &[&Frame]) {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => {
@@ -85,13 +85,13 @@ impl Connection {
                     }
                 };
                 if pushed == Pushed::Overflow {
-                    tracing::info!(transport = self.transport().as_str(), "outbox full, connection cut");
+                    tracing::info!(transport = self.transport().as_str(), "outbox full, connection aborted");
                 }
             }
         }
     }
 
-    /// Keeps the client and the proxies between awake, where nothing else is on its way.
+    /// Sends a heartbeat if nothing is queued, so that proxies do not take the stream for idle.
     pub(crate) fn heartbeat(&self) {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {
@@ -108,8 +108,7 @@ impl Connection {
         self.write(|writer, socket| writer.push(frames, kind, socket, limit)).unwrap_or(Pushed::Refused)
     }
 
-    /// Does something with the writer of a stream, and counts the bytes that wait for it in another
-    /// number then.
+    /// Runs `act` on the writer of a stream, then counts the change of the bytes that wait.
     #[inline(always)] // into `push`: it is called for every event of every client
     fn write<T>(&self, act: impl FnOnce(&mut Writer, Option<&Socket>) -> T) -> Option<T> {
         let Outlet::Stream { writer, socket, .. } = &self.outlet else { return None };
@@ -124,7 +123,7 @@ impl Connection {
         Some(done)
     }
 
-    /// Counts a change of the bytes that wait. Most events leave at once, and change nothing.
+    /// Counts a change of the bytes that wait. Most events are written at once and change nothing.
     #[cold]
     fn settle(&self, (before, after): (usize, usize)) {
         let memory = &self.commons.config.memory;
@@ -207,7 +206,7 @@ impl Connection {
         }
     }
 
-    /// The socket of a stream that has been attached.
+    /// Returns the socket of a stream, once it is attached.
     pub(crate) fn socket(&self) -> Option<&Socket> {
         match &self.outlet {
             Outlet::Stream { socket, .. } => socket.get(),
@@ -225,12 +224,13 @@ impl Connection {
         flushed.flatten().unwrap_or(Next::Over)
     }
 
-    /// The next piece of a stream that is pulled (HTTP/2).
+    /// Returns the next frame of a stream that is pulled (HTTP/2).
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
         self.write(|writer, _| writer.poll_pop(cx)).unwrap_or(Poll::Ready(Ok(None)))
     }
 
-    /// Whether a stream is ending or has ended; wakes `cx` when that begins.
+    /// Returns `true` if a stream is closing or closed; otherwise wakes `cx` when it starts
+    /// closing.
     pub fn is_ending(&self, cx: &Context<'_>) -> bool {
         let ending = self.write(|writer, _| {
             writer.wait(cx);
@@ -239,7 +239,7 @@ impl Connection {
         ending.unwrap_or(true)
     }
 
-    /// The mailbox of a long-polling connection.
+    /// Returns the mailbox of a long-polling connection.
     pub(crate) fn mailbox(&self) -> Option<&Mailbox> {
         match &self.outlet {
             Outlet::Mailbox(mailbox) => Some(mailbox),
@@ -247,7 +247,8 @@ impl Connection {
         }
     }
 
-    /// Drops what ties the connection to sessions and event types, where it must outlive them.
+    /// Drops the registrations with sessions and event types, where the connection must outlive
+    /// them.
     pub(crate) fn untie(&self) {
         drop(std::mem::take(&mut *self.ties.lock()));
     }
@@ -268,17 +269,17 @@ impl Connection {
         &self.client
     }
 
-    /// When it was opened.
+    /// Returns when it was opened.
     pub fn since(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.since)
     }
 
-    /// The connection's name on this node.
+    /// Returns its name on this node.
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// How the client holds it.
+    /// Returns its transport.
     pub fn transport(&self) -> Transport {
         match &self.outlet {
             Outlet::Mailbox(_) => Transport::LongPolling,
@@ -286,7 +287,7 @@ impl Connection {
         }
     }
 
-    /// Why the connection is ending or has ended; `None` while it is open.
+    /// Returns why it is closing or closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match &self.outlet {
             Outlet::Stream { writer, .. } => writer.lock().reason(),
@@ -298,7 +299,7 @@ impl Connection {
 impl session::Connection for Connection {
     fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
         let notified = self.terminate(&Farewell::of(ending.cause()));
-        // A mailbox has no socket to close: the next poll gets the farewell, and that is all.
+        // A mailbox has no socket that must close first: the next poll gets the farewell.
         if notified.ended
             && let Outlet::Stream { writer, .. } = &self.outlet
         {

@@ -1,4 +1,4 @@
-//! What an operator can know of a connection.
+//! A connection as operators see it.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,12 +8,12 @@ use crate::client::Client;
 use crate::connection::{Connection, Outlet};
 use crate::transport::Transport;
 
-/// A connection, as it is at a moment.
+/// A connection at one moment.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// Its number on this node.
     pub id: u64,
-    /// How the client holds it.
+    /// Its transport.
     pub transport: Transport,
     /// When it was opened.
     pub since: SystemTime,
@@ -21,19 +21,19 @@ pub struct Description {
     pub client: Client,
     /// The sessions of its tokens.
     pub sessions: Vec<SessionName>,
-    /// How long the token is good that expires first; `None` if there is none, or if tokens do not
-    /// expire.
+    /// The time until the first of its tokens expires; `None` if it has no token, or if tokens do
+    /// not expire.
     pub token_left: Option<Duration>,
     /// Its subscriptions, a JSON list.
     pub subscriptions: Box<str>,
     /// Events taken for the client.
     pub delivered: u32,
-    /// Events thrown away because the client was too slow, or gone.
+    /// Events dropped because the client was too slow, or gone.
     pub dropped: u32,
 }
 
 impl Connection {
-    /// What an operator can know of it.
+    /// Describes it for operators.
     pub fn describe(&self) -> Description {
         let (delivered, dropped) = match self.outlet() {
             Outlet::Stream { writer, .. } => {
@@ -56,12 +56,12 @@ impl Connection {
         }
     }
 
-    /// Whether one of its tokens is of this session.
+    /// Returns `true` if one of its tokens is of this session.
     pub fn belongs_to(&self, name: &SessionName) -> bool {
         self.ties().lock().tokens.iter().any(|token| token.session() == Some(name))
     }
 
-    /// The sessions of its tokens.
+    /// Returns the sessions of its tokens.
     pub fn sessions(&self) -> Vec<SessionName> {
         self.ties().lock().tokens.iter().filter_map(|token| token.session().cloned()).collect()
     }

@@ -8,7 +8,8 @@ use http::HeaderMap;
 /// Bytes of a head that is not unusually long.
 pub(crate) const CAPACITY: usize = 320;
 
-/// Header lines, and the date that RFC 9110 (section 6.6.1) wants of a server with a clock.
+/// Writes header lines, and the date that RFC 9110 (section 6.6.1) requires of a server with a
+/// clock.
 pub(crate) fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());

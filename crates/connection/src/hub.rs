@@ -38,23 +38,23 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 /// How often the hub looks for mailboxes that no client polls.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A connection about to be opened, after every slow check.
+/// A connection to open. All slow checks have passed.
 pub struct Opening {
-    /// Whom it belongs to; one for each token the client presented.
+    /// The subjects of the tokens that the client presented.
     pub subjects: Vec<Subject>,
-    /// Who asks for it.
+    /// Who opens it.
     pub client: Client,
     /// What it wants to receive.
     pub subscriptions: Vec<Subscription>,
 }
 
-/// The connection was not opened.
+/// Why a connection was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// It cannot be bound to one of its tokens.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The node is leaving.
+    /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
 }
@@ -131,7 +131,7 @@ impl Hub {
         self.open(opening, Outlet::stream(encoding, head))
     }
 
-    /// Opens a long-polling connection, which the hub owns until it is idle or killed.
+    /// Opens a long-polling connection, which the hub owns until it is idle or terminated.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing is left of a connection that was refused.
@@ -166,18 +166,19 @@ impl Hub {
         if self.admissions.now().lets_in() { Ok(()) } else { Err(OpenError::ShuttingDown) }
     }
 
-    /// The connection that a token names; `None` where it has ended.
+    /// Returns the connection that a token names; `None` if it is closed.
     ///
     /// # Errors
-    /// The token is none of ours.
+    /// Fails if this node did not make the token since it started.
     pub fn find(&self, token: &str) -> Result<Option<Arc<Connection>>, InvalidToken> {
         self.find_for(token, b"")
     }
 
-    /// The same for a token that is bound to these bytes.
+    /// Returns the connection that a token names that is bound to these bytes; `None` if it is
+    /// closed.
     ///
     /// # Errors
-    /// The token is none of ours, or is bound to something else.
+    /// Fails if this node did not make the token since it started, or bound it to something else.
     pub fn find_for(&self, token: &str, bound_to: &[u8]) -> Result<Option<Arc<Connection>>, InvalidToken> {
         let opened = self.seal.open_for(token, bound_to).map_err(|_| InvalidToken)?;
         // Numbers of connections repeat after a restart, and on other nodes.
@@ -187,7 +188,7 @@ impl Hub {
         Ok(self.commons.directory.get(ConnectionId::new(opened.number)))
     }
 
-    /// A fresh token for a connection, bound to these bytes.
+    /// Returns a new token for a connection, bound to these bytes.
     pub fn token_of(&self, connection: &Connection, bound_to: &[u8]) -> String {
         self.seal.seal_for(connection.id().number(), bound_to)
     }
@@ -206,10 +207,10 @@ impl Hub {
         mailbox.poll(known, self.commons.config.poll_wait, answer).await
     }
 
-    /// Sends an event to every connection that wants it; returns how many those are.
+    /// Sends an event to every connection that subscribed to it; returns their number.
     ///
-    /// Events published one after the other arrive in that order. Where many want it, it may still
-    /// be on its way when this returns; where too much is, this waits.
+    /// Events arrive in the order in which they were published. With many receivers, an event may
+    /// still be under way when this returns. Waits while too many bytes are under way.
     pub async fn publish(&self, event: Event) -> usize {
         self.commons.metrics.event_received();
         let receivers = self.commons.index.matches(&event);
@@ -234,7 +235,8 @@ impl Hub {
         );
     }
 
-    /// Removes mailboxes that no client polls, and at once those that were emptied. Never returns.
+    /// Removes mailboxes that no client polls any more, and those that were emptied at once. Never
+    /// returns.
     async fn clear_mailboxes(&self) {
         let mut ticks = interval(SWEEP);
         loop {
@@ -248,27 +250,27 @@ impl Hub {
 
     fn sweep_mailboxes(&self) {
         let idle = self.commons.config.longpolling_idle;
-        let mut over = Vec::new();
+        let mut untied = Vec::new();
         self.mailboxes.lock().retain(|_, connection| {
             let mailbox = connection.mailbox().expect("only long-polling connections are kept here");
             if connection.close_reason().is_some_and(CloseReason::is_end_of_session) {
-                over.push(connection.clone());
+                untied.push(connection.clone());
             }
             let abandoned = mailbox.is_abandoned(idle, TOMBSTONE);
             if abandoned {
-                over.push(connection.clone());
+                untied.push(connection.clone());
             }
             !abandoned
         });
         // Outside the lock: undoing registrations takes locks of other rooms.
-        over.iter().for_each(|connection| connection.untie());
+        untied.iter().for_each(|connection| connection.untie());
     }
 
     /// Drains every connection: delivers what was published, sends the farewell and closes. Returns
     /// when all are closed; aborts those that are left at the deadline. The node must be
     /// [closed for new connections](crate::Admission::ClosedForNew) before.
     pub async fn drain(&self, deadline: Instant) {
-        // At the deadline there is nothing better to do than to go on.
+        // At the deadline, connections are drained without the rest.
         if timeout_at(deadline, self.lanes.settled()).await.is_err() {
             tracing::warn!(bytes = self.lanes.under_way(), "events were still under way at the deadline");
         }
@@ -284,7 +286,7 @@ impl Hub {
         }
     }
 
-    /// All connections, in no order. Those that come meanwhile may be missing.
+    /// Iterates over all connections, in no order. Those that are opened meanwhile may be missing.
     pub fn all(&self) -> impl Iterator<Item = Arc<Connection>> {
         self.commons.directory.all()
     }
@@ -299,7 +301,7 @@ impl Hub {
         &self.lanes
     }
 
-    /// What the operator decided.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config {
         &self.commons.config
     }

@@ -1,10 +1,10 @@
-//! The way of events to their receivers: each in the order in which they came, several in one write
-//! where they come faster than they leave.
+//! Delivers events to their receivers in order, and several in one write if they come faster than
+//! they are written.
 //!
 //! A connection belongs to one of the lanes, and a lane has one deliverer at a time; so the events
-//! of one connection stay in order, and the lanes share the work. While a lane delivers, events
-//! queue up behind it. It takes up what has queued together, and each connection gets its part of
-//! that in one vectored write: what a delivery costs falls as the load rises.
+//! of one connection stay in order, and the lanes share the work. Events that come while a lane
+//! delivers are queued. The lane then takes them together, and each connection gets its share in
+//! one vectored write: the cost of a delivery falls as the load rises.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -21,23 +21,22 @@ use crate::connection::Connection;
 use crate::frame::Frame;
 use crate::writer::FRAMES_AT_ONCE;
 
-/// Receivers that whoever publishes delivers to itself; for more there is a task.
+/// The limit of receivers that the publishing task delivers to itself; for more, a task is spawned.
 const FEW: usize = 128;
 
-/// Connections that the task writes to before it yields: some two
-/// milliseconds of work. Each turn costs: the scheduler wakes another thread for it, and the lane
-/// may go on there, with cold caches.
+/// Connections that the task writes to before it yields: some two milliseconds of work. A yield is
+/// not free: the scheduler may resume the lane on another thread, with cold caches.
 const AT_ONCE: usize = 512;
 
-/// Bytes of events, and of the lists of their receivers, that may be under way. Whoever publishes
-/// more waits.
+/// The limit of bytes of events, and of the lists of their receivers, that are under way. Above it,
+/// publishers wait.
 const UNDER_WAY: usize = 16 << 20;
 
-/// Bytes of events that are taken up together. More in one write saves nothing, and a slow reader
-/// should get time between them.
+/// The limit of bytes of events that are delivered together. More in one write saves nothing, and a
+/// slow reader gets time to read between two writes.
 const BYTES_AT_ONCE: usize = 64 << 10;
 
-/// Deliveries that are taken up together: what is noted for each is 16 bytes.
+/// The limit of deliveries that are made together: each takes 16 bytes meanwhile.
 const DELIVERIES_AT_ONCE: usize = 1 << 20;
 
 /// All lanes of a node.
@@ -52,11 +51,11 @@ struct Lane(Mutex<LaneQueue>);
 #[derive(Default)]
 struct LaneQueue {
     waiting: VecDeque<Load>,
-    /// Somebody delivers.
+    /// A task delivers.
     busy: bool,
 }
 
-/// An event for those of its receivers that are of one lane.
+/// An event, and its receivers in one lane.
 struct Load {
     sent: Arc<Sent>,
     receivers: Vec<Weak<Connection>>,
@@ -64,12 +63,12 @@ struct Load {
 
 struct Sent {
     frame: Frame,
-    /// Given back when all have it.
+    /// Released when all receivers have the event.
     _room: OwnedSemaphorePermit,
 }
 
 impl Lanes {
-    /// A lane for every two cores: the others are for those who publish, connect and ask meanwhile.
+    /// Makes one lane for every two cores; the other cores are left for publishing and connecting.
     pub(crate) fn new() -> Self {
         let lanes = available_parallelism().map_or(1, NonZero::get).div_ceil(2);
         Self {
@@ -78,11 +77,11 @@ impl Lanes {
         }
     }
 
-    /// Sends an event on its way to its receivers. A connection gets events of calls that follow
-    /// each other in their order. Few receivers have it when this returns, unless others are before
-    /// them; for many it may be under way.
+    /// Sends an event to its receivers. Each connection gets the events of successive calls in
+    /// order. If the receivers are few and their lanes idle, they have it when this returns;
+    /// otherwise it may still be under way.
     ///
-    /// Waits while too much is under way.
+    /// Waits while [`UNDER_WAY`] bytes are under way.
     pub(crate) async fn send(&self, event: Event, receivers: Vec<Weak<Connection>>) {
         let size = event.json().len() + size_of_val(&*receivers);
         let permits = u32::try_from(size.min(UNDER_WAY)).expect("a constant that fits");
@@ -93,7 +92,7 @@ impl Lanes {
         }
     }
 
-    /// Bytes of events that are under way, with the lists of their receivers.
+    /// Returns the bytes of events that are under way, with the lists of their receivers.
     pub(crate) fn under_way(&self) -> usize {
         UNDER_WAY - self.room.available_permits()
     }
@@ -146,9 +145,9 @@ impl Lane {
         }
     }
 
-    /// Leaves what is queued to a task; if nothing is, the lane is idle.
+    /// Spawns a task for what is queued; if nothing is, the lane is idle.
     fn resume(self: &Arc<Self>, state: &mut LaneQueue) {
-        // Without a runtime no client is left.
+        // Without a runtime, no connection is left to deliver to.
         let runtime = Handle::try_current().ok().filter(|_| !state.waiting.is_empty());
         state.busy = runtime.is_some();
         runtime.inspect(|runtime| drop(runtime.spawn(self.clone().run())));
@@ -162,7 +161,7 @@ impl Lane {
         }
     }
 
-    /// What is taken up together: at least one, if there is any.
+    /// Takes the loads to deliver together: at least one, if any is queued.
     fn take(&self) -> Option<Vec<Load>> {
         let mut state = self.0.lock();
         let (mut bytes, mut deliveries) = (0, 0);
@@ -176,8 +175,8 @@ impl Lane {
     }
 }
 
-/// Held by whoever delivers for a lane. When it is dropped, also by a panic, what is queued is left
-/// to a task.
+/// Held by the task that delivers for a lane. When it is dropped, also by a panic, another task
+/// takes over what is queued.
 struct Busy<'a>(&'a Arc<Lane>);
 
 impl Drop for Busy<'_> {
@@ -186,15 +185,15 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// One of the loads for one of its receivers.
+/// One load for one of its receivers.
 struct Share {
-    /// The connection's.
+    /// The address of the connection.
     address: usize,
     load: u32,
     receiver: u32,
 }
 
-/// Writes to each receiver all that these have for it, in their order.
+/// Writes to each receiver its events of these loads, in order.
 async fn deliver(loads: &[Load]) {
     let shares = shares(loads);
     let mut frames = Vec::with_capacity(loads.len());
@@ -212,9 +211,9 @@ async fn deliver(loads: &[Load]) {
     }
 }
 
-/// Those of the same receiver stand together, in the order of the loads. The receivers come in the
-/// order of memory, which is about the order in which they connected, in the kernel too: what lies
-/// side by side is fetched sooner.
+/// Groups the loads by connection, keeping the order of events. Connections are visited in address
+/// order, which is about the order in which they connected: neighbours in memory, in the kernel
+/// too, cost fewer cache misses.
 fn shares(loads: &[Load]) -> Vec<Share> {
     let mut shares = Vec::with_capacity(loads.iter().map(|load| load.receivers.len()).sum());
     for (load, number) in loads.iter().zip(0..) {

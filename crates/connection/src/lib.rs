@@ -3,7 +3,7 @@
 //! A [`Connection`] is what a client holds open. The room knows how an event becomes bytes
 //! ([`Frame`]), how much may wait for a slow reader, and how a connection is closed; it owns the
 //! socket once the HTTP request is done. It knows neither URLs nor tokens of users nor why a
-//! session is blacklisted: it is opened by the inbound room and killed by the session room.
+//! session is blacklisted: it is opened by the inbound room and terminated by the session room.
 //!
 //! Who owns what: the task that reads from the client (or, for long polling, the [`Hub`]) owns the
 //! `Connection`. All others (the session registry, the subscription index, the heartbeat wheel)
@@ -14,6 +14,7 @@ mod admission;
 mod client;
 mod closing;
 mod commons;
+mod compact_instant;
 mod config;
 mod connection;
 mod description;
@@ -28,7 +29,6 @@ mod id;
 mod lanes;
 mod longpolling;
 mod metrics;
-mod moment;
 mod outbox;
 #[cfg(test)]
 mod sizes;

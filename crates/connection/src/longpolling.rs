@@ -1,4 +1,4 @@
-//! Long polling: a mailbox that keeps the last events, and the polls that wait at it.
+//! Long polling: a mailbox keeps the last events of a client, and its polls wait for more.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,12 +18,12 @@ use crate::transport::CloseReason;
 /// How many events a mailbox keeps (RIG).
 const EVENTS: usize = 200;
 
-/// Says which events of a mailbox its client has got. Every event has the one after that of the
-/// event before it, whatever its publisher calls it: two sources may give the same id, and one
-/// source may give it twice.
+/// How far a client has read its mailbox. Events are numbered in the order in which they arrive: an
+/// event's id is not enough, because two sources may use the same id, and one source may use it
+/// twice.
 ///
-/// A mailbox counts from a random number, so that the cursor of another mailbox is not mistaken for
-/// one of its own.
+/// A mailbox counts from a random number, so that it does not take the cursor of another mailbox
+/// for its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -54,49 +54,49 @@ struct MailboxState {
     bytes: usize,
     /// The cursor before the oldest event that is kept.
     before: u64,
-    /// How many of them have been counted where those of all connections are.
+    /// How many of these bytes [`Memory`](memory::Memory) has counted.
     counted: usize,
     close_reason: Option<CloseReason>,
     last_poll: Instant,
-    /// Polls that wait.
+    /// The number of waiting polls.
     parked: u64,
-    /// Answers with events that have not left yet.
+    /// Answers that hold events and are not fully written.
     in_flight: Vec<Arc<dyn InFlight>>,
     delivered: u32,
     dropped: u32,
-    /// Events handed over although the session was revoked. Always zero, or "nothing after the
-    /// kill" is broken.
+    /// Events handed over although the session was revoked. Must stay zero ("nothing after the
+    /// kill").
     late: u32,
     /// When a poll was last answered with an event.
     last_payload: Option<std::time::Instant>,
 }
 
-/// An answer that was handed over, for as long as its bytes are on their way to the client.
+/// An answer while its bytes are on their way to the client.
 pub trait InFlight: Send + Sync {
-    /// It has events in it.
+    /// Records that the answer holds events.
     fn begin(&self);
-    /// Keeps back what has not left; when this returns, no more of it is written. Returns whether
-    /// there was any.
+    /// Drops what is not written yet; when this returns, no more of it is written. Returns `true`
+    /// if anything was dropped.
     fn withhold(&self) -> bool;
-    /// Whether nothing of it is on its way any more.
+    /// Returns `true` if all of it is written or dropped.
     fn is_over(&self) -> bool;
 }
 
-/// How many answers of one mailbox can be on their way; more than a client has sockets.
+/// The limit of answers of one mailbox that are being written: more than a client has sockets.
 const IN_FLIGHT: usize = 16;
 
 /// The answer to one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// What the client has got with this answer; the next poll brings it back.
+    /// How far the client has read with this answer; its next poll sends it back.
     pub cursor: Cursor,
-    /// The JSON document that is the answer.
+    /// The answer: a JSON document.
     pub body: Bytes,
-    /// The connection has ended; the client's cookies are of no further use.
+    /// The connection is closed; the client's cookies are of no further use.
     pub over: bool,
 }
 
-/// The poll cannot be answered.
+/// Why a poll cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
     /// The session of the connection was revoked, and the client has got the farewell.
@@ -115,7 +115,7 @@ impl Mailbox {
         let state = MailboxState {
             events: VecDeque::new(),
             bytes: 0,
-            // Half of the numbers are left to count with.
+            // Leaves half of the numbers to count with.
             before: RandomState::new().hash_one(0) >> 1,
             counted: 0,
             close_reason: None,
@@ -130,7 +130,7 @@ impl Mailbox {
         Self { state: Mutex::new(state), arrived: Notify::new(), limit }
     }
 
-    /// Keeps an event; the oldest make room.
+    /// Keeps an event; the oldest ones are dropped to make room.
     pub(crate) fn put(&self, event: &Event) {
         let mut state = self.state.lock();
         if state.close_reason.is_some() {
@@ -148,10 +148,10 @@ impl Mailbox {
         self.arrived.notify_waiters();
     }
 
-    /// Forgets all events; a poll that waits is answered with `last` alone.
+    /// Drops all events; a waiting poll is answered with `last` alone.
     pub(crate) fn terminate(&self, reason: CloseReason, last: Event) -> Notified {
         let mut state = self.state.lock();
-        // Also of a mailbox that was ending: what is left in it is not handed over any more.
+        // A mailbox that was drained is emptied too: what is left in it must not be handed over.
         let ended = state.close_reason.is_none();
         if ended || !state.close_reason.is_some_and(CloseReason::is_end_of_session) {
             state.dropped = state.dropped.saturating_add(state.events.len() as u32);
@@ -170,19 +170,19 @@ impl Mailbox {
         notified
     }
 
-    /// How many bytes it holds.
+    /// Returns the bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
 
-    /// How many bytes were counted before, and how many are now.
+    /// Returns how many bytes were counted before, and how many are now.
     pub(crate) fn settle(&self) -> (usize, usize) {
         let mut state = self.state.lock();
         let now = state.bytes;
         (std::mem::replace(&mut state.counted, now), now)
     }
 
-    /// Drops all events, and closes the connection: its client has to open another one.
+    /// Drops all events and closes the connection: its client must open another one.
     pub(crate) fn empty(&self, reason: CloseReason) {
         let mut state = self.state.lock();
         state.close_reason.get_or_insert(reason);
@@ -194,7 +194,7 @@ impl Mailbox {
         self.arrived.notify_waiters();
     }
 
-    /// Answers the polls that wait; the events stay until the mailbox is gone.
+    /// Answers the waiting polls; events are kept until the mailbox is dropped.
     pub(crate) fn drain(&self) {
         self.state.lock().close_reason.get_or_insert(CloseReason::Shutdown);
         self.arrived.notify_waiters();
@@ -205,7 +205,7 @@ impl Mailbox {
     pub(crate) fn is_abandoned(&self, idle: Duration, killed_for: Duration) -> bool {
         let mut state = self.state.lock();
         match state.close_reason {
-            // No client is notified: the next poll opens another connection.
+            // The client is not notified: its next poll opens another connection.
             Some(CloseReason::Memory) => true,
             Some(_) => state.last_poll.elapsed() >= killed_for,
             None if state.last_poll.elapsed() >= idle => {
@@ -220,22 +220,22 @@ impl Mailbox {
         self.state.lock().close_reason
     }
 
-    /// Events handed over, and events thrown away.
+    /// Returns the numbers of events that were handed over, and dropped.
     pub(crate) fn counts(&self) -> (u32, u32) {
         let state = self.state.lock();
         (state.delivered, state.dropped)
     }
 
-    /// Events handed over after the kill.
+    /// Returns the number of events handed over after the session was revoked.
     pub(crate) fn late(&self) -> u32 {
         self.state.lock().late
     }
 
-    /// The events after `known`, as soon as there are any, or none after `wait`. With a cursor that
-    /// is missing, of another mailbox, or older than all events that are kept, it is all of these.
+    /// Returns the events after `known` as soon as there are any, or none after `wait`. Returns all
+    /// kept events if the cursor is missing, of another mailbox, or older than all of them.
     ///
-    /// A kill answers the polls that wait with `rig.session_killed`, and keeps back what has not
-    /// left of `answer`; polls after that fail.
+    /// A revocation answers waiting polls with `rig.session_killed`, and drops what is not written
+    /// yet of `answer`; later polls fail.
     pub(crate) async fn poll(
         &self,
         known: Option<Cursor>,
@@ -252,7 +252,7 @@ impl Mailbox {
         loop {
             let arrived = self.arrived.notified();
             let mut arrived = std::pin::pin!(arrived);
-            // From here on an arrival is not missed, even between the look and the wait.
+            // From here on, an event that arrives before the wait is not missed.
             arrived.as_mut().enable();
             if let Some(batch) = self.state.lock().batch_after(known, false, answer.as_ref()) {
                 return Ok(batch);
@@ -265,7 +265,7 @@ impl Mailbox {
     }
 }
 
-/// A poll that waits, counted until it does no longer: also where its client has gone away.
+/// Counts a waiting poll, until it is answered or dropped.
 struct Parked<'m>(&'m Mailbox);
 
 impl<'m> Parked<'m> {
@@ -282,7 +282,7 @@ impl Drop for Parked<'_> {
 }
 
 impl MailboxState {
-    /// What to answer now; with `even_empty`, an answer without events counts.
+    /// Returns the answer, if there is one now. With `even_empty`, there always is.
     fn batch_after(
         &mut self,
         known: Option<Cursor>,
@@ -292,8 +292,8 @@ impl MailboxState {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
         let known = known.and_then(|Cursor(known)| usize::try_from(known.checked_sub(self.before)?).ok());
-        // A client with an older cursor has seen none of the events that are kept; those between
-        // were dropped. RIG gives it none at all (compatibility.md).
+        // A client with an older cursor has seen none of the kept events, and misses those that
+        // were dropped. RIG returns no events at all then (compatibility.md).
         let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
         if start == self.events.len() && !even_empty && !over {
             return None;
@@ -302,7 +302,7 @@ impl MailboxState {
         Some(self.batch(start))
     }
 
-    /// The answer with the events from `start` on.
+    /// Returns the answer with the events from `start` on.
     fn batch(&self, start: usize) -> Batch {
         Batch {
             cursor: Cursor(self.before + self.events.len() as u64),
@@ -326,16 +326,17 @@ impl MailboxState {
             if self.in_flight.len() >= IN_FLIGHT {
                 self.in_flight.remove(0).withhold();
             }
-            // Under the lock that a kill takes: it finds the answer, or comes before the events.
+            // Under the lock that a termination takes: either it finds this answer, or it came
+            // first and dropped the events.
             self.in_flight.extend(answer.inspect(|answer| answer.begin()).cloned());
         }
     }
 }
 
-/// What `last_event_id` says of a mailbox without events (RIG).
+/// The `last_event_id` of a mailbox without events (RIG).
 const NO_EVENT: &str = "first_event";
 
-/// The document of RIG: the id that the newest event has from its publisher, and the events.
+/// Returns RIG's document: the id of the newest event, and the events.
 fn body<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>) -> Bytes {
     let mut body = BytesMut::new();
     body.put_slice(b"{\"last_event_id\":");

@@ -1,4 +1,4 @@
-//! What the connections of a node count. Counting is wait-free on the paths that matter.
+//! The metrics of connections.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// How many event types get a label of their own.
+    /// The limit of event types with a label of their own.
     pub const EVENT_TYPE_LABELS: usize = 500;
 
     /// Bounds of the buckets of times to kill, in seconds. Most take a millisecond; after five

@@ -1,12 +1,11 @@
-//! The bytes that wait for a slow reader: a bounded queue, and how far its first entry has been
-//! written.
+//! The bytes queued for a slow reader, and how much of the first frame is written.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
 
-/// What bytes are to a session: whether they may still leave once it is revoked.
+/// The kind of a frame decides whether it may still leave after its session is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The response head.

@@ -1,5 +1,5 @@
-//! What every connection takes, beside the classes of size that the allocator rounds up to: a byte
-//! more can cost 64.
+//! The memory of a connection, against the size classes that the allocator rounds up to: one more
+//! byte can cost 64.
 
 use std::sync::Arc;
 
@@ -14,11 +14,10 @@ use crate::socket::Socket;
 /// The two counts in front of what an [`Arc`] points to.
 const COUNTS: usize = 2 * size_of::<usize>();
 
-/// What a socket takes; in a debug build it is more.
+/// The size of a socket in a release build; in a debug build it is larger.
 const SOCKET: usize = 32;
 
-/// What the runtime keeps of a task beside its future; all together is rounded up to a multiple of
-/// 128.
+/// The bytes of a task besides its future; the sum is rounded up to a multiple of 128.
 const TASK: usize = 104;
 
 #[test]

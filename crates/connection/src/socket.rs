@@ -1,5 +1,4 @@
-//! The socket of a streaming connection once HTTP is done with it: plain TCP, or TLS over it, never
-//! blocking.
+//! The socket of a stream after its HTTP request: TCP, or TLS over it. Never blocks.
 
 use std::any::Any;
 use std::io::{self, IoSlice, Read, Write};
@@ -19,7 +18,7 @@ use crate::writer::Sink;
 pub struct Socket {
     tcp: TcpStream,
     tls: Option<Box<Mutex<ServerConnection>>>,
-    /// Held until the socket is gone: its place among the listener's connections.
+    /// Its place among the connections of the listener, held until the socket is closed.
     _permit: Box<dyn Any + Send + Sync>,
 }
 
@@ -31,7 +30,7 @@ impl Socket {
         Self { tcp, tls, _permit: Box::new(permit) }
     }
 
-    /// Ready when there is something to read, or the peer has closed.
+    /// Ready when bytes can be read, or the peer has closed.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp.poll_read_ready(cx)
     }
@@ -42,7 +41,7 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what is there; `Ok(0)` when the peer has ended its side.
+    /// Reads without waiting; `Ok(0)` if the peer has closed its side.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &self.tls else { return self.tcp.try_read(buffer) };
         let mut tls = tls.lock();
@@ -64,11 +63,10 @@ impl Socket {
         if let Some(tls) = &self.tls {
             let mut tls = tls.lock();
             tls.send_close_notify();
-            // A peer that reads nothing gets no close_notify; the shutdown below is what ends the
-            // stream.
+            // A peer that reads nothing gets no close_notify, only the shutdown below.
             let _ = tls.write_tls(&mut Nonblocking(&self.tcp));
         }
-        // Fails only where the peer has reset the connection: then it is ended.
+        // Fails only if the peer has reset the connection.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
     }
 }
@@ -102,19 +100,18 @@ impl Sink for Socket {
     }
 
     fn abort(&self) {
-        // Fails only where the peer has reset the connection: then it is cut.
+        // Fails only if the peer has reset the connection.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 }
 
-/// Sends bytes by the call that costs least: `send` is shorter than `writev`, and rustix makes it
-/// without the C library, in which every write of a program with threads is a point where a thread
-/// can be cancelled.
+/// Sends bytes by the cheapest call: `send` costs less than `writev`, and rustix makes it without
+/// the C library, where every write is a cancellation point.
 fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     tcp.try_io(Interest::WRITABLE, || Ok(rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL)?))
 }
 
-/// Sends the TLS records that are ready; whether all of them left.
+/// Sends the TLS records that are ready. Returns `true` if all of them left.
 fn flush_records(tls: &mut ServerConnection, tcp: &TcpStream) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(&mut Nonblocking(tcp)) {

@@ -14,8 +14,8 @@ use crate::connection::Connection;
 use crate::head::{self, write_headers};
 use crate::transport::CloseReason;
 
-/// The response head of a stream over HTTP/1: `chunked` for HTTP/1.1, ended by closing for
-/// HTTP/1.0.
+/// Returns the response head of a stream over HTTP/1: `chunked` for HTTP/1.1; over HTTP/1.0 closing
+/// marks the end.
 pub fn sse_head(headers: &HeaderMap, chunked: bool) -> Bytes {
     let mut head = Vec::with_capacity(head::CAPACITY);
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -26,17 +26,16 @@ pub fn sse_head(headers: &HeaderMap, chunked: bool) -> Bytes {
     head.into()
 }
 
-/// The stream as the body of an HTTP/2 response. It owns its connection: the client's reset drops
-/// both.
+/// The stream as the body of an HTTP/2 response. It owns its connection: a reset by the client
+/// drops both.
 pub struct SseBody(Arc<Connection>);
 
-/// The stream was cut: HTTP/2 resets it.
+/// The stream was aborted: HTTP/2 resets it.
 #[derive(Debug, thiserror::Error)]
 #[error("stream cut: {}", .reason.as_str())]
 pub struct Cut {
     reason: CloseReason,
-    /// Says so to hyper: the gateway has not failed, it has given the stream up (RFC 9113, section
-    /// 7).
+    /// Tells hyper which error code to reset with (RFC 9113, section 7).
     source: h2::Error,
 }
 

@@ -24,18 +24,17 @@ impl Connection {
     }
 }
 
-/// The side of a connection that its task owns.
+/// What the task of a connection owns.
 struct Owned<R> {
     connection: Arc<Connection>,
-    /// Takes what the client sends.
+    /// Called with what the client sends.
     received: R,
 }
 
-/// Moves bytes until the connection is closed: out of the outbox as the socket takes them, in to
-/// `received`.
+/// Moves bytes until the connection is closed: from the outbox to the socket, and from the socket
+/// to `received`.
 ///
-/// There is one of these for each connection, so it keeps nothing from one turn to the next but who
-/// owns what.
+/// Every connection has such a future, so it keeps no state of its own.
 pub(crate) fn run<R>(connection: Arc<Connection>, received: R) -> impl Future<Output = ()> + Send
 where
     R: FnMut(&Connection, &[u8]) + Send,
@@ -45,7 +44,7 @@ where
         if poll_fn(|cx| owned.poll_open(cx)).await == Next::Over {
             return;
         }
-        // Boxed: few connections are ending at any time, and all of them have a task of this size.
+        // Boxed: all connections have a task of this size, and few are closing at any time.
         Box::pin(owned.connection.take_leave()).await;
     }
 }
@@ -61,7 +60,7 @@ impl<R: FnMut(&Connection, &[u8])> Owned<R> {
                 Next::Write if socket.poll_writable(cx).is_ready() => continue,
                 Next::Write | Next::Read => {}
             }
-            // Whether it has failed is found by reading.
+            // Reading finds out whether it failed.
             let _ = ready!(socket.poll_readable(cx));
             read(connection, socket, |bytes| received(connection, bytes));
         }
@@ -91,8 +90,7 @@ fn read(connection: &Connection, socket: &Socket, received: impl FnOnce(&[u8])) 
 /// with unread bytes in the socket, would reset the connection and could take the farewell with it
 /// (RFC 9112, section 9.6).
 pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Context<'_>) -> Next) {
-    // At the deadline the client has had its time; whatever is left of the farewell goes with the
-    // socket.
+    // At the deadline, what is left of the farewell is dropped with the socket.
     let _ = timeout(FAREWELL, async {
         let flushed = poll_fn(|cx| {
             loop {

@@ -1,5 +1,5 @@
-//! What the rest of the node holds of a connection: its places in the registry, one for each token,
-//! and in the index.
+//! The registrations of a connection: one in the session registry for each token, and one in the
+//! subscription index.
 
 use std::sync::{Arc, Weak};
 
@@ -10,7 +10,7 @@ use subscription::{Interest, Subscription};
 use crate::connection::Connection;
 use crate::frame::Frame;
 
-/// How many tokens a connection can hold at once. Each renewal brings one.
+/// The limit of tokens of one connection. Each renewal adds one.
 pub(crate) const MAX_TOKENS: usize = 64;
 
 /// Registrations of a connection, undone with it.
@@ -18,17 +18,17 @@ pub(crate) const MAX_TOKENS: usize = 64;
 pub(crate) struct Ties {
     pub(crate) tokens: Vec<Registration>,
     pub(crate) interest: Option<Interest<Weak<Connection>>>,
-    /// The subscriptions, as they were announced: a JSON list.
+    /// The subscriptions as they were announced to the client: a JSON list.
     pub(crate) subscriptions: Box<str>,
 }
 
-/// The connection could not be bound to what a token names.
+/// Why a connection could not be bound to a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// The token is revoked. Holds its session, where it names one.
+    /// The token is revoked. Holds the name of its session, if it has one.
     #[error("the session is blacklisted")]
     SessionBlacklisted(Option<SessionName>),
-    /// The connection has ended.
+    /// The connection is closing or closed.
     #[error("the connection has ended")]
     Gone,
     /// None of the connection's tokens is of the same user (`sub`) as the new one.
@@ -59,8 +59,8 @@ impl Connection {
     }
 
     /// Replaces the subscriptions, and binds the connection to further tokens beside those it has
-    /// (RIG: `PUT …/subscriptions`). A token of the same user renews those that end earlier: the
-    /// connection lives on with it.
+    /// (RIG: `PUT …/subscriptions`). A token of the same user renews those that expire earlier: the
+    /// connection stays open with it.
     ///
     /// # Errors
     /// See [`BindError`]; the subscriptions stay as they were.
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     fn bind(self: &Arc<Self>, subjects: &[Subject]) -> Result<Vec<Registration>, BindError> {
-        // Collecting results would make room for four.
+        // Collecting the results would allocate for four.
         let mut tokens = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let weak: Weak<Self> = Arc::downgrade(self);
@@ -97,13 +97,13 @@ impl Connection {
         tokens: &mut Vec<Registration>,
         subjects: &[Subject],
     ) -> Result<(), BindError> {
-        // Where tokens do not end, they are not renewed either: then any token is taken (RIG).
+        // If tokens do not expire, they are not renewed either: then any token is taken (RIG).
         let renews = self.commons().sessions.config().expiry() != Expiry::Ignored && !tokens.is_empty();
         let is_known = |subject: &Subject| tokens.iter().any(|token| token.goes_with(subject));
         if renews && !subjects.iter().all(is_known) {
             return Err(BindError::OtherUser);
         }
-        // Only what is new, and what has not ended by itself, needs its place.
+        // Expired tokens are dropped below: only good ones and new ones count.
         let room = tokens.iter().filter(|token| token.is_good()).count() + subjects.len();
         if room > MAX_TOKENS {
             return Err(BindError::TooManyTokens);

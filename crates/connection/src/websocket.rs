@@ -21,24 +21,25 @@ use frames::{NORMAL, PROTOCOL_ERROR};
 pub use frames::{binary_frame, close_frame, text_frame};
 pub use handshake::{Accept, HandshakeError, refuse};
 
-/// What the gateway says to a client that sends data (RIG).
+/// The reason in the close frame for a client that sends data (RIG).
 const ONE_WAY: &str = "This WebSocket endpoint cannot be used for two-way communication.";
 
-/// The largest message a client of the gateway may send before it learns that it may send none, in
-/// bytes.
+/// The limit of bytes of a message from a client. A larger one breaks the protocol; a smaller one
+/// is refused as [`ONE_WAY`].
 const CLIENT_MESSAGE: usize = 64 << 10;
 
-/// Bytes read from a client at once; it has nothing to say, and every connection has such a buffer.
+/// Bytes read from a client at once. Few: clients send next to nothing, and every connection has
+/// such a buffer.
 const READ_BUFFER: usize = 32;
 
-/// What a client said.
+/// A message of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A whole text message.
     Text(String),
     /// A whole binary message.
     Binary(Bytes),
-    /// The closing handshake, with the code of the answer if there is one; the answer is in
+    /// A close frame, with the code of the answer, if it has one. The answer is in
     /// [`Protocol::take_output`] too.
     Closed(Option<u16>),
 }
@@ -58,7 +59,7 @@ pub struct Protocol {
     inner: tungstenite::WebSocket<Pipe>,
 }
 
-/// Stands where tungstenite wants a stream.
+/// The stream of tungstenite: two buffers.
 #[derive(Default)]
 struct Pipe {
     input: BytesMut,
@@ -66,7 +67,7 @@ struct Pipe {
 }
 
 impl Protocol {
-    /// A protocol in its open state, which takes messages of up to `max_message` bytes.
+    /// Returns a protocol in its open state, which takes messages of up to `max_message` bytes.
     pub fn new(max_message: usize, read_buffer: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(read_buffer)
@@ -81,11 +82,10 @@ impl Protocol {
         self.inner.get_mut().input.extend_from_slice(bytes);
     }
 
-    /// The next message of what was fed; `None` where more bytes are needed. Pings are answered on
-    /// the way.
+    /// Returns the next message; `None` if more bytes are needed. Answers pings on the way.
     ///
     /// # Errors
-    /// The client broke the protocol.
+    /// Fails if the client broke the protocol.
     pub fn receive(&mut self) -> Result<Option<Incoming>, ProtocolError> {
         let incoming = loop {
             match self.inner.read() {
@@ -114,7 +114,7 @@ impl Protocol {
         incoming
     }
 
-    /// Bytes that the protocol wants sent: pongs, and the answer to a close.
+    /// Takes the bytes to send: pongs, and the answer to a close frame.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.inner.get_mut().output)
     }

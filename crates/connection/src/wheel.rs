@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::connection::Connection;
 
-/// Connections by the moment of their next heartbeat. A connection stays in its slot: one turn is
-/// one interval.
+/// Connections by the time of their next heartbeat. A connection stays in its slot: one turn is one
+/// interval.
 pub(crate) struct Wheel {
     slots: Vec<Mutex<Vec<Weak<Connection>>>>,
     now: AtomicUsize,
@@ -28,7 +28,7 @@ impl Wheel {
         Self { slots, now: AtomicUsize::new(0), tick: (interval / SLOTS).max(Duration::from_millis(1)) }
     }
 
-    /// Puts a connection where the wheel is now; its first heartbeat is one turn away.
+    /// Adds a connection to the current slot; its first heartbeat is one turn away.
     pub(crate) fn add(&self, connection: Weak<Connection>) {
         self.slots[self.now.load(Ordering::Relaxed)].lock().push(connection);
     }

@@ -2,8 +2,8 @@
 //!
 //! `push`, `terminate` and `drain` are called with the lock held, so after `terminate` has returned
 //! no payload byte is written: what was queued is gone, and a frame that is half written is aborted
-//! rather than completed ("nothing after the kill" in ARCHITECTURE.md). It writes directly where
-//! nothing waits, and queues only what the socket did not take.
+//! rather than completed ("nothing after the kill" in ARCHITECTURE.md). It writes directly if
+//! nothing is queued, and queues only what the socket did not take.
 
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
@@ -14,18 +14,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use session::Ending;
 
-use crate::moment::Moment;
+use crate::compact_instant::CompactInstant;
 use crate::outbox::{Kind, Outbox};
 use crate::transport::CloseReason;
 
 /// Where bytes go: a socket, or a stand-in in tests. Never blocks.
 pub(crate) trait Sink {
-    /// Takes as many bytes as it can, at least one; [`io::ErrorKind::WouldBlock`] where it can take
-    /// none.
+    /// Takes as many bytes as it can, at least one. Fails with [`io::ErrorKind::WouldBlock`] if it
+    /// can take none.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Sends what it holds back (TLS records); whether all is sent.
+    /// Sends what is buffered (TLS records). Returns `true` if all of it is sent.
     fn try_flush(&self) -> io::Result<bool>;
-    /// Ends both directions at once; what it holds back is not sent any more.
+    /// Shuts both directions down at once; what is buffered is not sent.
     fn abort(&self);
 }
 
@@ -34,12 +34,13 @@ pub(crate) struct Writer {
     outbox: Outbox,
     phase: Phase,
     waker: Option<Waker>,
-    /// Payload must not leave any more.
+    /// No payload may be written any more.
     terminated: bool,
     tally: Tally,
     /// When the last byte of an event was handed to the socket.
-    last_payload: Option<Moment>,
-    /// The revocation that has ended the connection, held until the client is gone.
+    last_payload: Option<CompactInstant>,
+    /// The termination of the session, held until the client is gone: its duration counts up to
+    /// then.
     ending: Option<Arc<Ending>>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct Writer {
 pub(crate) struct Tally {
     /// Taken for the client.
     pub(crate) delivered: u32,
-    /// Thrown away: they waited when the connection ended, or found no room.
+    /// Dropped: still queued when the connection closed, or without room in the outbox.
     pub(crate) dropped: u32,
     /// Written although the connection was terminated. Always zero, or "nothing after the kill" is
     /// broken.
@@ -60,42 +61,42 @@ enum Phase {
     Open,
     /// The farewell is queued; nothing else gets in any more.
     Closing(CloseReason),
-    /// Over; the socket is shut.
+    /// The socket is shut down.
     Aborted(CloseReason),
 }
 
-/// What became of a frame.
+/// The result of pushing frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     /// Written or queued.
     Taken,
-    /// The connection is ending or has ended.
+    /// The connection is closing or closed.
     Refused,
-    /// There was no room: the connection has been cut.
+    /// The outbox is full: the connection was aborted.
     Overflow,
 }
 
 /// What the owner of the socket should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing waits to be written.
+    /// Nothing is queued.
     Read,
     /// Wait until the socket takes more.
     Write,
-    /// The farewell is on its way, `flushed` once all of it has left.
+    /// The farewell is being sent; `flushed` once all of it has left.
     Farewell { flushed: bool },
-    /// Leave.
+    /// Stop: the connection is closed.
     Over,
 }
 
-/// A piece of payload has left, and the rest must not.
+/// A part of a payload has left, and the rest must not follow.
 struct HalfSent;
 
-/// How many frames leave in one system call.
+/// The limit of frames in one system call.
 pub(crate) const FRAMES_AT_ONCE: usize = 64;
 
 impl Writer {
-    /// A writer that sends `head` first; empty where somebody else sends it.
+    /// Returns a writer that sends `head` first; empty if hyper sends the head.
     pub(crate) fn new(head: Bytes) -> Self {
         let mut outbox = Outbox::default();
         outbox.push(head, Kind::Head, 0);
@@ -110,11 +111,9 @@ impl Writer {
         }
     }
 
-    /// Writes frames, all in one call where nothing waits before them, and queues what the socket
-    /// does not take.
+    /// Writes frames in one call if nothing is queued, and queues what the socket does not take.
     ///
-    /// The outbox holds up to `limit` bytes; a frame larger than that is taken where nothing waits
-    /// before it.
+    /// The outbox holds up to `limit` bytes; a larger frame is taken only if nothing is queued.
     pub(crate) fn push(
         &mut self,
         frames: &[impl Borrow<Bytes>],
@@ -151,7 +150,7 @@ impl Writer {
         Pushed::Taken
     }
 
-    /// How many bytes of the frames the socket took at once; `None` where the socket has failed.
+    /// Returns how many bytes of the frames the socket took; `None` if the socket failed.
     fn write_through(
         &mut self,
         frames: &[impl Borrow<Bytes>],
@@ -184,10 +183,10 @@ impl Writer {
         }
     }
 
-    /// Notes that bytes have left, and whether some of them were payload.
+    /// Records a write, and whether it held payload.
     fn note_written(&mut self, payload: bool) {
         if payload {
-            self.last_payload = Some(Moment::now());
+            self.last_payload = Some(CompactInstant::now());
             self.tally.late += u32::from(self.terminated);
         }
     }
@@ -240,7 +239,7 @@ impl Writer {
         self.terminated = true;
         let held_back = || sink.is_some_and(|sink| !matches!(sink.try_flush(), Ok(true)));
         match self.outbox.first() {
-            // It is not payload, and a farewell without it would be none.
+            // A response head is not payload, and the farewell needs it.
             Some(Kind::Head) => {}
             _ if self.outbox.inside(Kind::Payload) || held_back() => return Err(HalfSent),
             _ => {}
@@ -290,8 +289,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The next piece for a body that pulls (HTTP/2): a frame, the end, or an error where the
-    /// stream was cut.
+    /// Returns the next frame for a body that pulls (HTTP/2), `None` at its end, or an error if the
+    /// stream was aborted.
     pub(crate) fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
         if let Some((frame, kind)) = self.outbox.pop() {
             self.note_written(kind == Kind::Payload);
@@ -307,7 +306,7 @@ impl Writer {
         }
     }
 
-    /// Whom to wake when there is something to do.
+    /// Wakes `cx` when there is something to do.
     pub(crate) fn wait(&mut self, cx: &Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -321,33 +320,32 @@ impl Writer {
         }
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes that are queued.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.bytes()
     }
 
-    /// Whether the connection is open and nothing waits.
+    /// Returns `true` if the connection is open and nothing is queued.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.outbox.is_empty()
     }
 
-    /// Keeps the revocation that has ended the connection for as long as there is a client; the
-    /// first one counts.
+    /// Keeps `ending` until the client is gone; the first one counts.
     pub(crate) fn hold(&mut self, ending: &Arc<Ending>) {
         self.ending.get_or_insert_with(|| ending.clone());
     }
 
-    /// When the last byte of an event was handed to the socket.
+    /// Returns when the last byte of an event was handed to the socket.
     pub(crate) fn last_payload(&self) -> Option<Instant> {
-        self.last_payload.map(Moment::instant)
+        self.last_payload.map(CompactInstant::instant)
     }
 
-    /// What has happened to its events.
+    /// Returns what has happened to its events.
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// Why the connection is ending, or has ended.
+    /// Returns why the connection is closing or closed; `None` while it is open.
     pub(crate) fn reason(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Open => None,

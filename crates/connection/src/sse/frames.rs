@@ -99,8 +99,8 @@ fn lines(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Makes a chunk of what `write` writes, for which there is room for `size` bytes: the size line is written into the
-/// room left for it, and what was not needed of that room is cut off.
+/// Makes a chunk of what `write` writes, for which there is room for `size` bytes: the size line is
+/// written into the room left for it, and what was not needed of that room is cut off.
 fn chunk(size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut chunk = Vec::with_capacity(SIZE_LINE + size + b"\r\n".len());
     chunk.resize(SIZE_LINE, 0);

@@ -16,13 +16,13 @@ use crate::writer::Writer;
 /// protocol binding, section 1.3). A client that names none gets the same.
 const SUBPROTOCOL: &str = "cloudevents.json";
 
-/// A handshake that can be accepted.
+/// The answer to a handshake that can be accepted.
 #[derive(Clone, Debug)]
 pub struct Accept {
     head: Bytes,
 }
 
-/// The request does not open a WebSocket.
+/// Why a request does not open a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// It does not ask for an upgrade to `websocket` (RFC 6455, section 4.2.1).
@@ -56,7 +56,7 @@ impl Accept {
     /// Checks the headers of a GET request over HTTP/1.1.
     ///
     /// # Errors
-    /// Says which header is wrong.
+    /// Fails with the header that is wrong.
     pub fn new(headers: &HeaderMap) -> Result<Self, HandshakeError> {
         let has_token =
             |name, token: &str| elements(headers, name).any(|one| one.eq_ignore_ascii_case(token.as_bytes()));
@@ -90,7 +90,7 @@ impl Accept {
         Ok(Self { head: head.into() })
     }
 
-    /// The answer to the handshake.
+    /// Returns the response head.
     pub fn head(&self) -> Bytes {
         self.head.clone()
     }
@@ -104,8 +104,8 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]
     elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
-/// Accepts a handshake only to tell the client, in the close frame, why there is no connection for
-/// it (RIG).
+/// Accepts a handshake and closes at once, so that the close frame tells the client why it is
+/// refused (RIG).
 pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
     let mut writer = Writer::new(accept.head());
     writer.drain(CloseReason::Protocol, close_frame(NORMAL, reason));
