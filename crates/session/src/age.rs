@@ -1,15 +1,15 @@
-//! How old a token is: its `iat`, as far as the clock of its issuer can be believed.
+//! The age of a token: its `iat`, corrected for issuers whose clock is ahead.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Tokens of any age.
 pub(crate) const ALL: u32 = u32::MAX;
 
-/// How far the clock of an issuer may be ahead without its tokens becoming ageless, at least, in
-/// seconds.
+/// Lower bound, in seconds, of how far the clock of an issuer may be ahead before the `iat` of its
+/// tokens is ignored.
 const SKEW: u32 = 60;
 
-/// A moment at which tokens are looked at, in the seconds since 1970 that `iat` counts (RFC 7519,
+/// A moment at which tokens are judged, in the seconds since 1970 that `iat` counts (RFC 7519,
 /// section 4.1.6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -25,17 +25,18 @@ impl Moment {
         Self { now: seconds(now), skew: seconds(leeway.as_secs()).max(SKEW) }
     }
 
-    /// The second that has begun.
+    /// Returns the current second.
     pub(crate) fn now(self) -> u32 {
         self.now
     }
 
     /// Returns the earliest second in which a token with this `iat` can have been issued.
     ///
-    /// A token that somebody holds was issued before now. Where it says otherwise, the clock of its
-    /// issuer is ahead; where that is more than clocks may be, it says nothing, and the token
-    /// counts as older than all, like one without `iat`. So a token never outruns a revocation by
-    /// its `iat`, and a newer login gets through as soon as both clocks agree that it is newer.
+    /// A token that is presented was issued before now. If its `iat` is later, the clock of its
+    /// issuer is ahead. If it is ahead by more than clocks may be, the `iat` is ignored and the
+    /// token counts as older than all others, like one without `iat`. So a token never escapes a
+    /// revocation by its `iat`, and a newer login is accepted as soon as both clocks agree that it
+    /// is newer.
     pub(crate) fn earliest(self, issued_at: u32) -> u32 {
         match issued_at.checked_sub(self.now) {
             None | Some(0) => issued_at,
@@ -44,7 +45,7 @@ impl Moment {
         }
     }
 
-    /// Whether this `iat` is ahead, by no more than clocks may be.
+    /// Returns `true` if this `iat` is ahead, but by no more than clocks may be.
     pub(crate) fn is_skewed(self, issued_at: u32) -> bool {
         (1..=self.skew).contains(&issued_at.saturating_sub(self.now))
     }

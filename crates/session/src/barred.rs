@@ -6,8 +6,8 @@ use crate::clock::Tick;
 use crate::revocation::Seq;
 use crate::selector::Fingerprint;
 
-/// A part of the blacklist. Several revocations of the same selector stand beside each other, so
-/// that lifting one gives back nothing of another.
+/// A part of the blacklist. Each revocation of a selector has its own entry, so that lifting one
+/// does not affect the others.
 #[derive(Default)]
 pub(crate) struct Barred(HashTable<Entry>);
 
@@ -16,12 +16,13 @@ struct Entry {
     fingerprint: Fingerprint,
     seq: Seq,
     until: Tick,
-    /// The youngest token that is meant, in seconds since 1970; [`ALL`](crate::age::ALL) tokens.
+    /// The greatest `iat` that is barred, in seconds since 1970; [`ALL`](crate::age::ALL) bars
+    /// every token.
     issued_up_to: u32,
 }
 
 impl Barred {
-    /// Bars tokens. What is known of the same revocation is extended, never shortened.
+    /// Adds an entry. If the revocation has one already, it is extended, never shortened.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint, seq: Seq, until: Tick, issued_up_to: u32) {
         let known = self.0.find_mut(fingerprint.bits(), |entry| entry.is(fingerprint, seq));
         match known {
@@ -33,14 +34,14 @@ impl Barred {
         }
     }
 
-    /// Takes the entry of one revocation back. Returns whether it was there.
+    /// Removes the entry of one revocation. Returns `true` if it was there.
     pub(crate) fn remove(&mut self, fingerprint: Fingerprint, seq: Seq) -> bool {
         let found = self.0.find_entry(fingerprint.bits(), |entry| entry.is(fingerprint, seq));
         found.map(|entry| entry.remove()).is_ok()
     }
 
-    /// Whether a token of this age is illegal to use. [`ALL`](crate::age::ALL): whether every token
-    /// is.
+    /// Returns `true` if a token of this age is illegal to use; for [`ALL`](crate::age::ALL), if
+    /// every token is.
     pub(crate) fn bars(&self, fingerprint: Fingerprint, issued_at: u32, now: Tick) -> bool {
         let bars = |entry: &Entry| {
             entry.fingerprint == fingerprint && entry.is_live(now) && issued_at <= entry.issued_up_to
@@ -48,13 +49,13 @@ impl Barred {
         self.0.find(fingerprint.bits(), bars).is_some()
     }
 
-    /// Live entries of one selector.
+    /// Returns the number of live entries of one selector.
     pub(crate) fn count(&self, fingerprint: Fingerprint, now: Tick) -> usize {
         let of_it = |entry: &&Entry| entry.fingerprint == fingerprint && entry.is_live(now);
         self.0.iter_hash(fingerprint.bits()).filter(of_it).count()
     }
 
-    /// Forgets what has expired.
+    /// Removes expired entries.
     pub(crate) fn sweep(&mut self, now: Tick) {
         self.0.retain(|entry| entry.is_live(now));
         if self.0.capacity() > 64 && self.0.len() < self.0.capacity() / 8 {
@@ -62,12 +63,12 @@ impl Barred {
         }
     }
 
-    /// Entries, those included that have expired since the last sweep.
+    /// Returns the number of entries, including those that have expired since the last sweep.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Room for entries, used or not.
+    /// Returns the capacity for entries.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn capacity(&self) -> usize {
         self.0.capacity()
@@ -147,16 +148,16 @@ mod tests {
         ]
     }
 
-    /// Fingerprints that crowd: a third of them has the same home, and others the slots behind it
-    /// and in front of it.
+    /// Fingerprints that collide: a third of them has the same slot, and the others have slots near
+    /// it.
     fn crowd() -> Vec<Fingerprint> {
         let home = |n: u64| [0, 0, 1, 7, u64::MAX, u64::MAX - 1][n as usize % 6];
         (0..24).map(|n| Fingerprint::of_parts(n, home(n))).collect()
     }
 
     proptest! {
-        /// Whatever is inserted, removed and swept in whatever order, the table says what a plain
-        /// map says.
+        /// After any sequence of insertions, removals and sweeps, the table agrees with a plain
+        /// map.
         #[test]
         fn agrees_with_a_map(steps in prop::collection::vec(step(), 1..200)) {
             let prints = crowd();

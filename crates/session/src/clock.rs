@@ -1,15 +1,15 @@
-//! Time: the monotonic clock on which everything counts down (d08), in ticks, and the time of day
-//! that tokens speak of.
+//! Time: the monotonic clock on which every validity counts down (d08), in ticks, and the time of
+//! day that tokens refer to.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the time comes from: the system, or a test.
+/// A source of time: the system, or a test.
 pub trait Clock: Send + Sync + 'static {
-    /// The moment now; never goes back.
+    /// Returns the current moment; never goes back.
     fn now(&self) -> Instant;
 
-    /// The time of day, in which tokens say when they end. Read once for each token; may be set by
-    /// anybody.
+    /// Returns the time of day, in which tokens state when they were issued and when they expire.
+    /// It may be set at any time, so the expiry of a token is converted only once.
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -24,8 +24,8 @@ impl Clock for Monotonic {
     }
 }
 
-/// A moment in [`TICK`]s since the sessions were made. Four bytes, because there are ten million of
-/// them.
+/// A moment in [`TICK`]s since the sessions were created. Four bytes, because there may be ten
+/// million of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u32);
 
@@ -34,15 +34,15 @@ pub(crate) struct Tick(pub(crate) u32);
 const TICK: u128 = 100;
 
 impl Tick {
-    /// Later than anything else: thirteen years and more never expire.
+    /// Later than every other tick. A time of thirteen years or more never expires.
     pub(crate) const NEVER: Self = Self(u32::MAX);
 
-    /// The first tick that begins no earlier than this time.
+    /// Returns the first tick that begins no earlier than this time.
     pub(crate) fn after(time: Duration) -> Self {
         Self::of(time.as_nanos().div_ceil(TICK * 1_000_000))
     }
 
-    /// The tick that this time lies in.
+    /// Returns the tick that contains this time.
     pub(crate) fn within(time: Duration) -> Self {
         Self::of(time.as_millis() / TICK)
     }
@@ -51,7 +51,7 @@ impl Tick {
         u32::try_from(ticks).map_or(Self::NEVER, Self)
     }
 
-    /// The time up to here.
+    /// Returns the time from the first tick to this one.
     pub(crate) fn time(self) -> Duration {
         Duration::from_millis(u64::from(self.0) * TICK as u64)
     }

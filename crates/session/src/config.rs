@@ -1,5 +1,5 @@
 //! Which claim names the session (RIG: `JWT_SESSION_FIELD`), which others tokens can be revoked by,
-//! and what their end means to connections.
+//! and what happens to connections when their tokens expire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::node_name::NodeName;
 use crate::pointer::{ClaimPointer, ClaimPointerError};
 use crate::selector::Selector;
 
-/// The configuration of the room.
+/// The configuration of the crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     jwt_session_field: ClaimPointer,
@@ -27,33 +27,33 @@ pub enum Expiry {
     Ends {
         /// How long before that the connection is warned.
         warning: Duration,
-        /// How much longer than its `exp` a token is taken for good, because clocks differ.
+        /// How long after its `exp` a token is still valid, because clocks differ.
         leeway: Duration,
     },
-    /// Nothing (RIG).
+    /// It stays open (RIG).
     Ignored,
 }
 
-/// A selector that no token can have.
+/// No token can have this selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tokens cannot be revoked by the claim {claim:?}; allowed: {allowed}")]
 pub struct SelectorError {
     /// The claim that was asked for.
     pub claim: String,
-    /// The claims that are possible, in words.
+    /// The claims that are possible, separated by commas.
     pub allowed: String,
 }
 
-/// The claims name no session. Holds the claim's place, never its value.
+/// A claim is missing or cannot be used. Holds the pointer to the claim, never its value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// The claim is not there.
+    /// The claim is missing.
     #[error("the claim {field} is missing")]
     Missing {
         /// The JSON Pointer of the claim.
         field: String,
     },
-    /// The claim is there, and cannot name a session.
+    /// The claim is present, but cannot name a session.
     #[error("the claim {field} cannot name a session: {reason}")]
     Invalid {
         /// The JSON Pointer of the claim.
@@ -61,7 +61,7 @@ pub enum ClaimError {
         /// Why.
         reason: NameError,
     },
-    /// The claim is there, and no revocation could select the token by it.
+    /// The claim is present, but no revocation could select the token by it.
     #[error("the claim {field} cannot be revoked by: {reason}")]
     Irrevocable {
         /// The JSON Pointer of the claim.
@@ -72,11 +72,11 @@ pub enum ClaimError {
 }
 
 impl Config {
-    /// A configuration with this claim, a JSON Pointer (RFC 6901).
+    /// Returns a configuration with this session claim, a JSON Pointer (RFC 6901).
     ///
     /// # Errors
-    /// The pointer is empty (that is all claims, and no name), does not begin with `/`, or has a
-    /// `~` that escapes nothing.
+    /// Fails if the pointer is empty (it would point to all claims), does not begin with `/`, or
+    /// has a `~` that escapes nothing.
     pub fn new(jwt_session_field: &str) -> Result<Self, ClaimPointerError> {
         let pointer = ClaimPointer::parse(jwt_session_field)?;
         Ok(Self {
@@ -87,10 +87,11 @@ impl Config {
         })
     }
 
-    /// The same, with these further claims, JSON Pointers, that tokens can be revoked by.
+    /// Returns the configuration with further claims, given as JSON Pointers, that tokens can be
+    /// revoked by.
     ///
     /// # Errors
-    /// One is not a JSON Pointer to a claim.
+    /// Fails if one is not a JSON Pointer to a claim.
     pub fn with_revocation_claims<'p>(
         mut self,
         pointers: impl IntoIterator<Item = &'p str>,
@@ -107,13 +108,13 @@ impl Config {
         Ok(self)
     }
 
-    /// The same, with another end of connections whose tokens end.
+    /// Returns the configuration with another behaviour for connections whose tokens expire.
     #[must_use]
     pub fn with_expiry(self, expiry: Expiry) -> Self {
         Self { expiry, ..self }
     }
 
-    /// The same, on a node of another name.
+    /// Returns the configuration with another name of the node.
     #[must_use]
     pub fn with_node(self, node: NodeName) -> Self {
         Self { node, ..self }
@@ -134,10 +135,10 @@ impl Config {
         self.revocation_claims.iter().map(|(_, text)| &**text)
     }
 
-    /// The tokens with this value of a claim.
+    /// Returns the selector of tokens with this value of a claim.
     ///
     /// # Errors
-    /// Tokens are not revoked by this claim.
+    /// Fails if tokens cannot be revoked by this claim.
     pub fn selector(&self, claim: &str, value: SessionName) -> Result<Selector, SelectorError> {
         if claim == self.jwt_session_field() {
             return Ok(Selector::Session(value));
@@ -152,10 +153,10 @@ impl Config {
         }
     }
 
-    /// A selector of an earlier configuration, as this one has it.
+    /// Converts a selector of an earlier configuration into one of this configuration.
     ///
     /// # Errors
-    /// Tokens are not revoked by its claim any more.
+    /// Fails if tokens can no longer be revoked by its claim.
     pub(crate) fn current(&self, selector: Selector) -> Result<Selector, SelectorError> {
         match selector {
             Selector::Session(name) => Ok(Selector::Session(name)),
@@ -163,11 +164,12 @@ impl Config {
         }
     }
 
-    /// What else these claims can be selected by. A claim that is null is not there.
+    /// Returns what these claims can be selected by, apart from the session. A claim that is null
+    /// counts as missing.
     ///
     /// # Errors
-    /// A claim is there and cannot be asked for: a token that is out of reach of revocations is not
-    /// let in.
+    /// An item is an error if its claim cannot be a name: a token that no revocation could reach
+    /// must be refused.
     pub(crate) fn revocable_claims<'c>(
         &'c self,
         claims: &'c Map<String, Value>,
@@ -186,12 +188,11 @@ impl Config {
         self.jwt_session_field.as_str()
     }
 
-    /// The session that these claims name: a text, or a whole number, which names the session of
-    /// its decimal digits (d09).
+    /// Returns the session that these claims name: a string, or an integer, which stands for its
+    /// decimal digits (d09).
     ///
     /// # Errors
-    /// The claim is missing or null; or it is neither a text nor a whole number, empty, or too
-    /// long.
+    /// Fails if the claim is missing or null, neither a string nor an integer, empty, or too long.
     pub fn session_name(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
         let field = || self.jwt_session_field().to_owned();
         let claim = present(&self.jwt_session_field, claims);
@@ -200,13 +201,14 @@ impl Config {
     }
 }
 
-/// The claim at a pointer, unless it is null: that is as good as not there.
+/// Returns the claim at a pointer. A claim that is null counts as missing.
 fn present<'c>(pointer: &ClaimPointer, claims: &'c Map<String, Value>) -> Option<&'c Value> {
     pointer.resolve(claims).filter(|claim| !claim.is_null())
 }
 
 impl Default for Config {
-    /// RIG's: `/jti`, no other claims, and connections that outlive their tokens.
+    /// Returns RIG's configuration: `/jti`, no other claims, and connections that outlive their
+    /// tokens.
     fn default() -> Self {
         Self::new("/jti").expect("/jti is a JSON Pointer")
     }

@@ -1,32 +1,32 @@
-//! What is terminated with a session: the other side of the registry.
+//! The connections of a session, as the registry sees them.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What belongs to a session and is terminated with it.
+/// A connection that belongs to a session and is terminated with it.
 ///
-/// The registry holds it weakly: whoever opened the connection owns it, and keeps its
-/// [`Registration`] with it, so that the two are dropped together.
+/// The registry holds it weakly. The owner of the connection keeps the [`Registration`] with it, so
+/// that the two are dropped together.
 ///
 /// [`Registration`]: crate::Registration
 pub trait Connection: Send + Sync {
-    /// The session is no longer legal: terminates the connection, and sends nothing more. Returns
-    /// what was terminated.
+    /// Terminates the connection, because its session is no longer legal. The connection sends no
+    /// more payload. Returns what was terminated.
     ///
-    /// When this has returned, the revocation counts as carried out for this connection. Called
-    /// outside every lock of this room, by the thread that revokes, so it may drop registrations;
-    /// it must not block, and must not revoke a session itself. Called once for a revocation of
-    /// each of its sessions, and once for each of several revocations at the same time: the second
-    /// call does nothing but wait until the first has had its effect. A panic affects this call
-    /// only.
+    /// When this has returned, the revocation counts as carried out for this connection. It runs on
+    /// the thread that revokes, outside every lock of this crate, so it may drop registrations; it
+    /// must neither block nor revoke a session itself. It is called for every revocation of each of
+    /// its sessions, including concurrent ones: a later call must only wait until the first has
+    /// taken effect. A panic affects this call only.
     ///
-    /// Holding on to `ending` until the client is really gone makes its [duration](Ending) count up
-    /// to there.
+    /// Keep `ending` until the socket of the client is closed: its [duration](Ending) is measured
+    /// until then.
     fn session_killed(&self, ending: &Arc<Ending>) -> Notified;
 
-    /// The token ends in this time, and the connection with it, unless it is renewed. Called at
-    /// least once; under the same rules.
+    /// Warns that the token expires in this time, and that the connection is then terminated unless
+    /// it is renewed. May be called more than once, and not at all if the token expires before the
+    /// next sweep. The same rules apply.
     fn session_expiring(&self, left: Duration) {
         let _ = left;
     }
@@ -43,8 +43,8 @@ pub enum Cause {
     Expired,
 }
 
-/// The end of the connections of one revocation. When the last who holds it lets go, all are
-/// closed.
+/// Shared by all connections that one revocation terminates. When the last reference is dropped,
+/// all of them are closed.
 pub struct Ending {
     cause: Cause,
     since: Instant,
@@ -59,7 +59,7 @@ impl Ending {
         Self { cause, since, closed }
     }
 
-    /// Why.
+    /// Returns why the connections are terminated.
     pub fn cause(&self) -> Cause {
         self.cause
     }
@@ -102,7 +102,7 @@ impl Notified {
 #[error("the session is blacklisted")]
 pub struct Blacklisted;
 
-/// The session has ended meanwhile; the connection ends with it.
+/// The session was revoked or the token expired meanwhile; the connection is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session has ended")]
 pub struct Ended;

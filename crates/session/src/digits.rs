@@ -2,12 +2,12 @@
 
 use crate::name::{NameError, SessionName};
 
-/// Returns the digits of a whole number, without leading zeros and with a sign where it is
-/// negative: `1000` for `1e3`, `100` for `100.0`, `0` for `-0`. Of any size: they are taken from
-/// the text (RFC 8259, section 6).
+/// Returns the digits of a whole number, without leading zeros and with a sign if it is negative:
+/// `1000` for `1e3`, `100` for `100.0`, `0` for `-0`. The number may have any size, since its text
+/// is read (RFC 8259, section 6).
 ///
 /// # Errors
-/// The number has a fraction, or more digits than a name may have.
+/// Fails if the number has a fraction, or more digits than a name may have.
 pub(crate) fn whole(number: &str) -> Result<String, NameError> {
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
@@ -18,7 +18,7 @@ pub(crate) fn whole(number: &str) -> Result<String, NameError> {
     if leading == digits.len() {
         return Ok("0".to_owned());
     }
-    // An exponent beyond this range moves the point out of every name.
+    // An exponent beyond this range moves the point beyond the length of every name.
     let exponent = exponent.parse().unwrap_or(if exponent.starts_with('-') { i32::MIN } else { i32::MAX });
     let point = i64::try_from(whole.len()).unwrap_or(i64::MAX).saturating_add(exponent.into());
     let Ok(point) = usize::try_from(point) else { return Err(NameError::Fraction) };

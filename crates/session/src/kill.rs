@@ -15,8 +15,8 @@ use crate::shard::Revoked;
 /// A revocation that is in force, and whose connections are being notified. Dropping it notifies
 /// those that are left.
 ///
-/// A caller with thousands of connections to end, and others to serve meanwhile, tells some with
-/// [`Kill::step`], lets others run, and goes on.
+/// A caller that has thousands of connections to terminate and others to serve notifies some with
+/// [`Kill::step`], yields to other tasks, and repeats.
 #[must_use = "dropping a kill carries it out"]
 pub struct Kill {
     sessions: Sessions,
@@ -74,13 +74,13 @@ impl Kill {
         self
     }
 
-    /// Notifies up to `most` connections; returns `true` if there are more.
-    pub fn step(&mut self, most: usize) -> bool {
+    /// Notifies up to `limit` connections; returns `true` if there are more.
+    pub fn step(&mut self, limit: usize) -> bool {
         let Some(ending) = &self.ending else { return false };
-        let from = self.queue.len().saturating_sub(most);
+        let from = self.queue.len().saturating_sub(limit);
         for connection in self.queue.drain(from..).rev().filter_map(|connection| connection.upgrade()) {
-            // The connection moves in, for its own drop may panic too. The panic hook has reported
-            // it: on to the next.
+            // The closure owns the connection, since dropping it may panic too. The panic hook
+            // reports a panic; the next connection is notified all the same.
             let notified = catch_unwind(AssertUnwindSafe(move || connection.session_killed(ending)));
             let notified = notified.unwrap_or(Notified::ended());
             self.connections += u64::from(notified.ended);
@@ -90,7 +90,8 @@ impl Kill {
         !self.queue.is_empty()
     }
 
-    /// Notifies all that are left. When this returns, nothing is written to any of them any more.
+    /// Notifies all remaining connections. When this returns, nothing more is written to any of
+    /// them.
     pub fn finish(mut self) -> Receipt {
         self.complete()
     }

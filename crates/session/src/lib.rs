@@ -4,9 +4,9 @@
 //! it. Blacklisting a session for some time makes it illegal to use and terminates its established
 //! connections.
 //!
-//! The room knows names, the blacklist and the registry of connections. It knows no sockets, no
-//! HTTP and no tokens: it is handed verified claims, and tells a [`Connection`] that its session is
-//! revoked. It stands alone, so that any other service can use it:
+//! This crate knows names, the blacklist and the registry of connections. It receives verified
+//! claims and notifies a [`Connection`] when its session is revoked. It knows neither sockets nor
+//! HTTP nor tokens, and depends on no other crate of the gateway, so that any service can use it:
 //!
 //! ```
 //! use std::sync::{Arc, Weak};
@@ -28,13 +28,13 @@
 //! let claims = serde_json::json!({ "sub": "alice", "jti": "alice-laptop" });
 //! let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
 //!
-//! // The connection belongs to whoever opened it; the registry holds it weakly.
+//! // The caller owns the connection; the registry holds it weakly.
 //! // Dropping the guard unregisters it.
 //! let socket = Arc::new(Socket::default());
 //! let weak: Weak<Socket> = Arc::downgrade(&socket);
 //! let registration = sessions.register_connection(&name, weak).unwrap();
 //!
-//! // The user is thrown out: the connection is terminated when the call
+//! // The session is revoked: its connection has been terminated when the call
 //! // returns, and a new one is refused.
 //! sessions.blacklist(&name, Duration::from_secs(60)).unwrap();
 //! assert!(socket.killed.load(Ordering::SeqCst));
@@ -51,23 +51,23 @@
 //! | `from_claims` | [`Sessions::from_claims`] |
 //! | `register_connection` | [`Sessions::register_connection`] |
 //!
-//! Beyond RIG, a [`Revocation`] can select by another claim than the session's, only tokens issued
-//! up to some time, and only disconnect; it has an id, can be asked for and
-//! [lifted](Sessions::lift). A [`Subject`] is what a token says of all that; a connection
-//! registered with it is also terminated when its token expires, unless it is
-//! [renewed](Registration::renew).
+//! Beyond RIG, a [`Revocation`] can select tokens by a claim other than the session's, restrict
+//! itself to tokens issued up to some time, and disconnect without revoking. It has an id, by which
+//! it can be queried and [lifted](Sessions::lift). A [`Subject`] holds what a token says about all
+//! of these. A connection that is registered with it is also terminated when its token expires,
+//! unless it is [renewed](Registration::renew).
 //!
-//! Three promises hold for every interleaving (`tests/loom.rs` explores them). **No gap:** of a
-//! registration and a revocation of the same session, either the registration is refused or the
+//! Three guarantees hold for every interleaving (`tests/loom.rs` explores them). **No gap:** if a
+//! connection is registered while its session is revoked, either the registration is refused or the
 //! connection is notified. **Nothing after:** when a revocation has returned, every connection has
-//! been notified, even if another revocation was ahead of it. **One apply path:** whatever makes a
-//! session illegal goes through one function, behind [`Sessions::accept`], [`Sessions::apply`] (for
-//! a log that others share) and [`Sessions::sweep`]: it alone adds to the blacklist, and it always
-//! also takes the connections out.
+//! been notified, including those that a concurrent revocation had taken out first. **One apply
+//! path:** a single function makes sessions illegal. It adds the entry to the blacklist and takes
+//! the connections out together; [`Sessions::accept`], [`Sessions::apply`] (for entries of a log
+//! that others share) and [`Sessions::sweep`] all go through it.
 //!
 //! Validities count down on the monotonic clock: setting the time of day neither prolongs nor
-//! shortens a revocation. Call [`Sessions::sweep`] about ten times a second: it terminates what has
-//! expired, and forgets it.
+//! shortens a revocation. Call [`Sessions::sweep`] about ten times a second: it terminates the
+//! connections of expired tokens and removes expired revocations.
 
 mod age;
 mod barred;

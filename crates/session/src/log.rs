@@ -56,7 +56,7 @@ pub enum Entry {
     },
 }
 
-/// A change that another node made, as nodes tell each other.
+/// A change as nodes send it to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A revocation was accepted. Its validity is what is left of it.
@@ -77,7 +77,7 @@ pub struct Position(pub u64);
 /// Stores revocations beyond the life of the process.
 ///
 /// All methods but [`Log::load`] and [`Log::receipt`] are called by several threads at once,
-/// outside every lock, and may block. The suite in `tests/suite` says what every log must do.
+/// outside every lock, and may block. `suite.rs` tests what every log must do.
 pub trait Log: Send + Sync + 'static {
     /// Passes every revocation in force to `each`, and returns the position up to which the
     /// operations of other nodes are stored.
@@ -347,8 +347,8 @@ impl Kept {
 }
 
 impl Stored {
-    /// Returns `true` if it lasts at least as long as `revocation` would, accepted now. What only
-    /// disconnects has no duration.
+    /// Returns `true` if it lasts at least as long as `revocation` would, accepted now. A
+    /// revocation that only disconnects has no duration.
     fn outlasts(&self, revocation: &Revocation, now: Instant) -> bool {
         let expires = now.checked_add(revocation.kept_for());
         revocation.mode == Mode::Disconnect

@@ -10,24 +10,24 @@ use crate::connection::Connection;
 /// The id of a registration, never used twice.
 pub(crate) type Id = u64;
 
-/// A connection, and what its token says of itself.
+/// A connection, and when its token was issued and expires.
 #[derive(Clone)]
 pub(crate) struct Member {
     pub(crate) connection: Weak<dyn Connection>,
-    /// When the token says that it was issued, in seconds since 1970; zero where it does not say.
+    /// When the token says that it was issued, in seconds since 1970; 0 if it does not say.
     pub(crate) issued_at: u32,
     /// When the token expires.
     pub(crate) expires: Tick,
 }
 
-/// Which members are meant.
+/// Selects members by their tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tokens {
     /// Every token.
     All,
-    /// Those issued up to this second, seen from this moment.
+    /// Those issued up to this second, as judged at this moment.
     IssuedUpTo(u32, Moment),
-    /// Those that have ended by this tick.
+    /// Those that have expired by this tick.
     ExpiredBy(Tick),
 }
 
@@ -43,9 +43,8 @@ impl Tokens {
 
 /// The members of a session, at least one, under the ids of their registrations.
 ///
-/// Most sessions have one connection; those cost no list. A session that is shared by a crowd (one
-/// token in a public page) is a tree, so that leaving it does not become slower with the number of
-/// those who stay.
+/// Most sessions have one connection and need no collection. A session with many (one token in a
+/// public page) is a tree, so that removing a connection stays fast however many there are.
 pub(crate) enum Members {
     One(Id, Member),
     #[expect(clippy::box_collection, reason = "makes the session with one connection smaller")]
@@ -63,7 +62,8 @@ impl Members {
         }
     }
 
-    /// Removes the registration of this id from among others. Returns whether it was there.
+    /// Removes the registration of this id, unless it is the only one. Returns `true` if it was
+    /// removed.
     pub(crate) fn remove(&mut self, id: Id) -> bool {
         let Self::Many(all) = self else { return false };
         let found = all.remove(&id).is_some();
@@ -75,12 +75,12 @@ impl Members {
         found
     }
 
-    /// Whether the registration of this id is all there is.
+    /// Returns `true` if the registration of this id is the only one.
     pub(crate) fn is_only(&self, id: Id) -> bool {
         matches!(self, Self::One(only, _) if *only == id)
     }
 
-    /// Divides these into those that are meant and those that are not.
+    /// Splits the members into those that `tokens` selects and the others.
     pub(crate) fn split(self, tokens: Tokens) -> (Option<Self>, Option<Self>) {
         match self {
             Self::One(id, member) if tokens.include(&member) => (Some(Self::One(id, member)), None),

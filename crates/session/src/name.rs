@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::digits::whole;
 
-/// What names a session: the value of the session claim. Not empty, at most [`SessionName::MAX`]
+/// The name of a session: the value of its session claim. Not empty, at most [`SessionName::MAX`]
 /// bytes.
 ///
-/// A clone shares the text. `Display` shows it; `Debug` does not, so that a claim's value gets into
-/// no log by accident.
+/// A clone shares the text. `Display` shows it; `Debug` does not, so that the value of a claim does
+/// not get into a log by accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionName(Arc<str>);
 
@@ -34,11 +34,11 @@ pub enum NameError {
 }
 
 impl SessionName {
-    /// The longest name, in bytes. Real ones are UUIDs and user names; names are kept for as long
-    /// as they are blacklisted, so they must not be as long as a request may be.
+    /// Length limit in bytes. Real names are UUIDs and user names. A name is stored for as long as
+    /// it is blacklisted, so its limit is far below that of a request.
     pub const MAX: usize = 1024;
 
-    /// The text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,7 +56,7 @@ impl TryFrom<&str> for SessionName {
     }
 }
 
-/// A text, or a whole number of any size, which is named by its decimal digits (d09).
+/// Accepts a string, or an integer of any size, whose name is its decimal digits (d09).
 impl TryFrom<&Value> for SessionName {
     type Error = NameError;
 

@@ -1,4 +1,4 @@
-//! How a node is called in receipts.
+//! The name of a node in receipts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ impl NodeName {
 }
 
 impl Default for NodeName {
-    /// The name of a node that has no peers to be told apart from.
+    /// The name of a node without peers.
     fn default() -> Self {
         Self("local".into())
     }

@@ -1,9 +1,9 @@
-//! The JSON Pointer of a claim (RFC 6901), as much of it as a name needs.
+//! The JSON Pointer of a claim (RFC 6901).
 
 use serde_json::{Map, Value};
 
-/// A pointer into claims. Its first token is kept without escapes: claims are a map and no value,
-/// so that `serde_json` resolves only what follows.
+/// A pointer into claims. Claims are a map and not a `Value`, so the first token is stored
+/// unescaped and looked up in the map; `serde_json` resolves the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClaimPointer {
     text: String,

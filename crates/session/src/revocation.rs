@@ -1,4 +1,4 @@
-//! What an operator asks for to terminate sessions, and what it has done.
+//! Revocations, as an operator requests them, and the records of what they have done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +12,10 @@ use crate::selector::Selector;
 /// Terminates the connections of some tokens and, for a while, makes the tokens illegal to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Names it, so that it can be asked for and lifted, and so that asking twice does it once.
+    /// Identifies it, so that it can be queried and lifted, and so that a repeated request has no
+    /// further effect.
     pub id: RevocationId,
-    /// Whose tokens.
+    /// Which tokens it selects.
     pub selector: Selector,
     /// Only those issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since 1970). A
     /// token without `iat` counts as older, and so does one that would have been issued in the
@@ -22,20 +23,20 @@ pub struct Revocation {
     pub issued_up_to: Option<u64>,
     /// Refuse and terminate, or terminate only.
     pub mode: Mode,
-    /// For how long, counted from the moment it is accepted. Of no meaning where
-    /// [`Mode::Disconnect`].
+    /// How long it is in force, from the moment it is accepted. Ignored with [`Mode::Disconnect`].
     pub validity: Duration,
-    /// Who asked for it, where the caller says so.
+    /// Who asked for it, if the caller says so.
     pub by: Option<String>,
-    /// Why, where the caller says so.
+    /// Why, if the caller says so.
     pub reason: Option<String>,
-    /// Where the id is known: make that revocation last at least this long (RIG's blacklist, whose
-    /// entries have no ids), instead of answering with what it has done.
+    /// If the id is known: makes that revocation last at least this long, instead of returning what
+    /// it has done. RIG's blacklist works like this, since its entries have no ids.
     pub extends: bool,
 }
 
 impl Revocation {
-    /// RIG's blacklisting of a session: of several the one that lasts longest counts.
+    /// Returns the revocation for RIG's blacklisting of a session. If there are several, the
+    /// longest counts.
     pub fn blacklist(name: &SessionName, validity: Duration) -> Self {
         Self {
             id: RevocationId::of_blacklist(name.as_str()),
@@ -55,12 +56,12 @@ impl Revocation {
 pub enum Mode {
     /// Refuse the tokens and terminate their connections.
     Revoke,
-    /// Terminate the connections. The tokens stay good.
+    /// Terminate the connections. The tokens stay legal.
     Disconnect,
 }
 
 impl Mode {
-    /// The word for it.
+    /// Returns the name of the mode.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
@@ -69,9 +70,9 @@ impl Mode {
     }
 }
 
-/// The name of a revocation: some text, not empty, at most [`RevocationId::MAX`] bytes.
+/// The id of a revocation: any text of 1 to [`RevocationId::MAX`] bytes.
 ///
-/// `Debug` does not show it: that of a blacklisted session holds the session's name.
+/// `Debug` does not show it, since the id of a blacklisting contains the session's name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RevocationId(Arc<str>);
 
@@ -81,26 +82,26 @@ pub struct RevocationId(Arc<str>);
 pub struct RevocationIdError;
 
 impl RevocationId {
-    /// The longest, in bytes: a session name and what stands before it.
+    /// Length limit in bytes: enough for a session name with a prefix.
     pub const MAX: usize = 1100;
 
-    /// What the ids of RIG's blacklist begin with.
+    /// The prefix of the ids of RIG's blacklist.
     pub const BLACKLIST: &str = "session-blacklist/";
 
-    /// The id.
+    /// Returns the text as an id.
     ///
     /// # Errors
-    /// It is empty or too long.
+    /// Fails if it is empty or too long.
     pub fn new(text: &str) -> Result<Self, RevocationIdError> {
         (1..=Self::MAX).contains(&text.len()).then(|| Self(text.into())).ok_or(RevocationIdError)
     }
 
-    /// The one id of a session on RIG's blacklist, where entries have no ids of their own.
+    /// Returns the one id of a session on RIG's blacklist, whose entries have no ids of their own.
     pub(crate) fn of_blacklist(name: &str) -> Self {
         Self(format!("{}{name}", Self::BLACKLIST).into())
     }
 
-    /// The text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -118,22 +119,22 @@ impl fmt::Display for RevocationId {
     }
 }
 
-/// The place of a revocation in its log. Never used twice.
+/// The number of a revocation in its log. Never used twice.
 pub type Seq = u64;
 
 /// What is known of a revocation that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the log.
+    /// Its number in the log.
     pub seq: Seq,
-    /// What was asked for; its validity as it was then.
+    /// What was asked for, with the validity it had then.
     pub revocation: Revocation,
-    /// When it was accepted, in the time of day of then.
+    /// When it was accepted, by the time of day at that moment.
     pub accepted_at: SystemTime,
     /// What is left of its validity.
     pub left: Duration,
     /// What it has done on each node. A node is missing while the revocation is being carried out
-    /// there, and if its process exited meanwhile.
+    /// there, or if its process exited before it was.
     pub receipts: BTreeMap<NodeName, Receipt>,
 }
 
@@ -150,11 +151,11 @@ pub struct Receipt {
     /// When the last of its connections had been notified: from then on nothing was written to any
     /// of them.
     pub applied_at: SystemTime,
-    /// Connections that it terminated. Of several revocations at the same time, each connection is
-    /// counted by one.
+    /// Connections that it terminated. If several revocations overlap, only one of them counts a
+    /// connection.
     pub connections: u64,
     /// Requests that it cut short, such as parked polls.
     pub requests: u64,
-    /// When the last payload was handed to one of those connections, where there was any.
+    /// When the last payload was handed to one of those connections, if there was any.
     pub last_payload_at: Option<SystemTime>,
 }

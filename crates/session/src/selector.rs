@@ -1,4 +1,4 @@
-//! Whom a revocation is about, and the fingerprint under which that is kept.
+//! What a revocation selects, and the fingerprint under which it is stored.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -11,7 +11,8 @@ use crate::name::SessionName;
 
 /// Selects tokens, and with them connections: by their session, or by the value of another claim.
 ///
-/// `Debug` does not show the value, so that a claim's value gets into no log by accident.
+/// `Debug` does not show the value, so that the value of a claim does not get into a log by
+/// accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// All tokens of a session.
@@ -21,20 +22,20 @@ pub enum Selector {
         /// The JSON Pointer of the claim, one of
         /// [`Config::revocation_claims`](crate::Config::revocation_claims).
         claim: Arc<str>,
-        /// The claim's value; an integer is its decimal digits.
+        /// The claim's value; for an integer, its decimal digits.
         value: SessionName,
     },
 }
 
 impl Selector {
-    /// The name or the claim's value.
+    /// Returns the name of the session, or the claim's value.
     pub fn value(&self) -> &SessionName {
         match self {
             Self::Session(value) | Self::Claim { value, .. } => value,
         }
     }
 
-    /// The JSON Pointer of the claim; `None`: the session.
+    /// Returns the JSON Pointer of the claim; `None` for a session.
     pub fn claim(&self) -> Option<&str> {
         match self {
             Self::Session(_) => None,
@@ -55,13 +56,13 @@ impl fmt::Debug for Selector {
     }
 }
 
-/// Stands for a claim and its value: 126 bits of a keyed hash (SipHash-1-3) whose key no client
-/// outside knows. Of the two bits that are left one is always set, so that an `Option` of it is no
-/// larger; the other is [`SESSION`].
+/// Identifies a claim and its value: 126 bits of a keyed hash (SipHash-1-3). No client knows the
+/// key, which is new in every process. One of the two other bits is always set, so that an `Option`
+/// of it is no larger; the other is [`SESSION`].
 ///
-/// Two values that share one would share their revocations. Among ten million entries the chance
-/// that a given token meets a foreign one is 10⁷ · 2⁻¹²⁶, below 10⁻³⁰; without the key it cannot be
-/// aimed for without the key, which is new in every process.
+/// Two values with the same fingerprint would share their revocations. Among ten million entries,
+/// the probability that a given token collides with one of another token is 10⁷ · 2⁻¹²⁶, below
+/// 10⁻³⁰. A collision cannot be constructed without the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     high: NonZeroU64,
@@ -71,7 +72,7 @@ pub(crate) struct Fingerprint {
 /// The bit of `high` that tells sessions from other claims.
 const SESSION: u64 = 0b10;
 
-/// How many of its bits are not of the hash.
+/// The number of low bits of `high` that are not part of the hash.
 const MARKS: u32 = 2;
 
 /// Makes fingerprints, all with one key.
@@ -91,8 +92,9 @@ impl Fingerprints {
         Key(self.of(claim, value, 0))
     }
 
-    /// The key of a token that nothing selects. It is there so that the token can end.
-    pub(crate) fn of_nobody(&self, number: u64) -> Key {
+    /// Returns the key of a token that no revocation can select. It is needed so that the token can
+    /// expire.
+    pub(crate) fn of_unselectable(&self, number: u64) -> Key {
         Key(self.of("\0", &number.to_string(), 0))
     }
 
@@ -103,7 +105,7 @@ impl Fingerprints {
         }
     }
 
-    /// A pointer holds no byte that is not of UTF-8, so that its last byte is certain.
+    /// The byte 0xff never occurs in UTF-8, so it separates the claim from the value unambiguously.
     fn of(&self, claim: &str, value: &str, mark: u64) -> Fingerprint {
         let mut hasher = self.0;
         hasher.write(claim.as_bytes());
@@ -114,8 +116,8 @@ impl Fingerprints {
     }
 }
 
-/// Under which registrations and revocations of a selector meet. The separator keeps sessions and
-/// claims apart, so that they can be counted.
+/// The key under which the registrations and revocations of a selector are found. It tells sessions
+/// from other claims, so that they can be counted separately.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(Fingerprint);
 
@@ -130,18 +132,18 @@ impl Key {
 }
 
 impl Fingerprint {
-    /// One with these bits, of nothing.
+    /// Returns a fingerprint with these bits, which belongs to no claim.
     #[cfg(test)]
     pub(crate) fn of_parts(high: u64, low: u64) -> Self {
         Self { high: NonZeroU64::MIN | (high << MARKS), low }
     }
 
-    /// Spreads over `n` shards, by other bits than [`Fingerprint::bits`].
+    /// Returns its shard out of `n`, by other bits than [`Fingerprint::bits`].
     pub(crate) fn shard(self, n: usize) -> usize {
         ((self.high.get() >> MARKS) % n as u64) as usize
     }
 
-    /// What a table hashes by: they are random already.
+    /// Returns the bits that a hash table uses as the hash. They are random already.
     pub(crate) fn bits(self) -> u64 {
         self.low
     }
@@ -153,11 +155,11 @@ impl Hash for Fingerprint {
     }
 }
 
-/// Takes a fingerprint for its hash.
+/// Returns the written bits as the hash.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct AsItIs(u64);
+pub(crate) struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -183,7 +185,7 @@ mod tests {
             prints.of_claim("/sub", "a"),
             prints.of_claim("/su", "ba"),
             prints.of_claim("/sid", "a"),
-            prints.of_nobody(0),
+            prints.of_unselectable(0),
         ];
         for (n, one) in all.iter().enumerate() {
             assert!(all[..n].iter().all(|other| other.fingerprint() != one.fingerprint()), "{n}");

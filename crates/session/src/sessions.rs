@@ -28,20 +28,20 @@ mod revoking;
 use revoking::Unrecorded;
 pub use revoking::{Accepted, Affected, RevokeError};
 
-/// How many there are of everything.
+/// Numbers of sessions, connections and entries of the blacklist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Sessions with at least one connection.
     pub sessions: usize,
-    /// Registrations, all sessions together.
+    /// Registrations in all sessions.
     pub connections: usize,
-    /// Entries of the blacklist; those included that have expired since the last sweep.
+    /// Entries of the blacklist, including those that have expired since the last sweep.
     pub blacklisted: usize,
-    /// Times that something legal became illegal.
+    /// How many times legal tokens became illegal.
     pub blacklisted_ever: u64,
 }
 
-/// All sessions of a node. Clones are the same sessions.
+/// All sessions of a node. Clones share the same sessions.
 #[derive(Clone)]
 pub struct Sessions(pub(crate) Arc<Inner>);
 
@@ -64,8 +64,9 @@ pub(crate) struct Inner {
     closed: OnceLock<Closed>,
 }
 
-/// Parts of the registry, each behind a lock of its own: many more than there are threads to meet
-/// at one, and each small enough to be swept or to grow without being noticed.
+/// The number of parts of the registry, each behind its own lock: far more than there are threads,
+/// so that threads seldom contend for one, and each part small enough that sweeping or growing it
+/// causes no noticeable pause.
 pub(crate) const SHARDS: usize = if cfg!(feature = "loom") { 1 } else { 256 };
 
 impl Sessions {
@@ -113,53 +114,53 @@ impl Sessions {
                     Err(_) => return unknown = true,
                 }
             }
-            // The receipt of its first time is in the log already.
+            // The log already holds the receipt from when it was first applied.
             self.apply(&entry).without_receipt().finish();
         })?;
         if unknown {
             let reason =
-                "it holds revocations by a claim that is not configured any more: they would not hold";
+                "it holds revocations by a claim that is not configured any more and cannot enforce them";
             return Err(LogError(reason.into()));
         }
         Ok(position)
     }
 
-    /// Sessions whose blacklist lives as long as they do.
+    /// Returns sessions whose blacklist is only in memory.
     pub fn in_memory(config: Config) -> Self {
         Self::new(config, MemoryLog::new()).expect("there is nothing to load")
     }
 
-    /// Calls back when all connections of a revocation are closed, with the time that took since it
-    /// was asked for. Only the first call counts.
+    /// Registers a callback that runs when all connections of a revocation are closed. It receives
+    /// the time since the revocation was requested. Only the first callback counts.
     pub fn on_closed(&self, closed: impl Fn(Duration) + Send + Sync + 'static) {
-        // A second observer would be a mistake of the program, and is ignored as documented.
+        // A second callback is a programming error and ignored, as documented.
         let _ = self.0.closed.set(Arc::new(closed));
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// The session that these claims name.
+    /// Returns the session that these claims name.
     ///
     /// # Errors
-    /// The session claim is missing or cannot name a session.
+    /// Fails if the session claim is missing or cannot name a session.
     pub fn from_claims(&self, claims: &Map<String, Value>) -> Result<SessionName, ClaimError> {
         self.0.config.session_name(claims)
     }
 
-    /// Makes a session illegal to use for this time, and terminates its connections: all have been
-    /// notified when it returns.
+    /// Makes a session illegal to use for this time and terminates its connections, which have all
+    /// been notified when it returns. Returns how many were terminated.
     ///
-    /// Zero is no time, and does nothing (RIG). A validity beyond what the clock can count never
-    /// expires. Of several revocations of a session the one that lasts longest counts: a later,
+    /// A validity of zero does nothing (RIG). A validity beyond what the clock can count never
+    /// expires. If a session is revoked several times, the longest validity counts: a later,
     /// shorter one takes nothing back. Blocks for as long as the log does.
     ///
     /// # Errors
-    /// The log did not keep the revocation. It is in force all the same, on this node and until the
-    /// process ends: who was to be thrown out is out, and the caller knows that it may not last.
-    /// Trying again is harmless.
+    /// Fails if the log did not store the revocation. It is in force all the same, on this node and
+    /// until the process exits: the connections are terminated, and the caller learns that a
+    /// restart would lose the revocation. Trying again is harmless.
     pub fn blacklist(&self, name: &SessionName, validity: Duration) -> Result<u64, LogError> {
         if validity.is_zero() {
             return Ok(0);
@@ -177,29 +178,28 @@ impl Sessions {
         self.0.position.get().copied().unwrap_or_default()
     }
 
-    /// The log, for reading.
+    /// Returns the log, for reading.
     pub fn log(&self) -> &dyn Log {
         &*self.0.log
     }
 
-    /// Whether the session is illegal to use now, whatever its token.
+    /// Returns `true` if the session is illegal to use now, whatever its token.
     pub fn is_blacklisted(&self, name: &SessionName) -> bool {
         let key = self.0.fingerprints.of_session(name);
         self.shard(key).lock().bars(key, ALL, self.now())
     }
 
-    /// Whether a token is illegal to use now. Good for an early answer; the one that counts is
-    /// given by [`Sessions::register`].
+    /// Returns `true` if a token is illegal to use now. Use this to refuse early only:
+    /// [`Sessions::register`] checks again, under the lock, and that check decides.
     pub fn bars(&self, subject: &Subject) -> bool {
         let (now, age) = (self.now(), self.moment().earliest(subject.issued_at));
         subject.keys.iter().any(|key| self.shard(*key).lock().bars(*key, age, now))
     }
 
-    /// Associates a connection with a session, which begins with its first connection. Dropping the
-    /// guard undoes it.
+    /// Registers a connection with a session. Dropping the guard unregisters it.
     ///
     /// # Errors
-    /// The session is blacklisted; the connection must not be let in.
+    /// Fails if the session is blacklisted; the connection must be refused.
     pub fn register_connection(
         &self,
         name: &SessionName,
@@ -208,11 +208,11 @@ impl Sessions {
         self.register(&self.subject_of_session(name), connection)
     }
 
-    /// Associates a connection with all that its token can be selected by. Dropping the guard
-    /// undoes it.
+    /// Registers a connection under everything that its token can be selected by. Dropping the
+    /// guard unregisters it.
     ///
     /// # Errors
-    /// The token is barred by one of those; the connection must not be let in.
+    /// Fails if a revocation selects the token; the connection must be refused.
     pub fn register(
         &self,
         subject: &Subject,
@@ -222,9 +222,9 @@ impl Sessions {
         Registration::new(self.clone(), subject, id, connection)
     }
 
-    /// Takes out the connections whose tokens have ended, warns those whose tokens end soon, and
-    /// forgets what has expired, a shard at a time; for a caller with a timer, about ten times a
-    /// second. The connections are ended by the [`Kill`]s that it returns.
+    /// Takes out the connections whose tokens have expired and warns those whose tokens expire
+    /// soon. Removes expired entries of the blacklist, from one shard per call. Call it from a
+    /// timer, about ten times a second. The [`Kill`]s that it returns terminate the connections.
     #[must_use = "dropping a kill carries it out"]
     pub fn sweep(&self) -> Vec<Kill> {
         let now = self.now();
@@ -237,10 +237,11 @@ impl Sessions {
         for shard in &self.0.shards {
             let due = shard.lock().due(now);
             let order = Order { bar: None, replaces: None, tokens: Tokens::ExpiredBy(now) };
-            kills.extend(due.over.into_iter().map(|key| self.end(key, &order, Cause::Expired, None)));
+            kills.extend(due.expired.into_iter().map(|key| self.end(key, &order, Cause::Expired, None)));
             for (connection, expires) in due.soon {
                 let left = expires.time().saturating_sub(now.time());
-                // A panic is reported by its hook; the others must be warned all the same.
+                // The panic hook reports a panic; the other connections must be warned all the
+                // same.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     connection.upgrade().inspect(|connection| connection.session_expiring(left))
                 })));
@@ -249,7 +250,8 @@ impl Sessions {
         kills
     }
 
-    /// How many there are of everything. Each shard is counted at a moment of its own.
+    /// Counts sessions, connections and entries of the blacklist. Shards are counted one after the
+    /// other, so the numbers are not a snapshot.
     pub fn counts(&self) -> Counts {
         let blacklisted_ever = self.0.blacklisted_ever.load(Ordering::Relaxed);
         let mut counts = Counts { blacklisted_ever, ..Counts::default() };
@@ -278,7 +280,7 @@ impl Sessions {
         Tick::within(self.0.clock.now().saturating_duration_since(self.0.origin))
     }
 
-    /// Now, as tokens tell their age.
+    /// Returns the current moment, against which the `iat` of tokens is judged.
     pub(crate) fn moment(&self) -> Moment {
         let leeway = match self.0.config.expiry() {
             Expiry::Ends { leeway, .. } => leeway,

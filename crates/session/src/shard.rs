@@ -1,5 +1,5 @@
-//! A part of the sessions, behind one lock: which tokens are barred, and which connections there
-//! are to each.
+//! A part of the registry, behind one lock: which tokens are barred, and which connections are
+//! registered under each key.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,32 +12,32 @@ use crate::clock::Tick;
 use crate::connection::{Blacklisted, Connection};
 use crate::members::{Id, Member, Members, Tokens};
 use crate::revocation::Seq;
-use crate::selector::{AsItIs, Fingerprint, Key};
+use crate::selector::{Fingerprint, IdentityHasher, Key};
 
-type Registry = HashMap<Fingerprint, Members, BuildHasherDefault<AsItIs>>;
+type Registry = HashMap<Fingerprint, Members, BuildHasherDefault<IdentityHasher>>;
 
 #[derive(Default)]
 pub(crate) struct Shard {
     barred: Barred,
     sessions: Registry,
     claims: Registry,
-    /// All members of all sessions.
+    /// The number of members of all sessions.
     connections: usize,
     /// When to check which registration: shortly before its token expires, and when it does.
     due: BTreeMap<(Tick, Id), Key>,
-    /// The last that were lifted or replaced: whoever is about to apply one comes too late.
+    /// The numbers that were lifted or replaced last, so that none of them is applied afterwards.
     lifted: VecDeque<Seq>,
-    /// Taken out by a revocation that is still telling them.
+    /// Connections that a revocation has taken out and is still notifying.
     ending: Vec<(Fingerprint, Arc<Members>)>,
 }
 
 /// What a revocation does to a shard.
 pub(crate) struct Order {
-    /// The entry it makes, where it makes one.
+    /// The entry that it adds, if it adds one.
     pub(crate) bar: Option<Bar>,
-    /// An entry that the new one stands in for.
+    /// An entry that the new one replaces.
     pub(crate) replaces: Option<Seq>,
-    /// Whose connections it takes out.
+    /// Selects the connections that it takes out.
     pub(crate) tokens: Tokens,
 }
 
@@ -49,28 +49,29 @@ pub(crate) struct Bar {
     pub(crate) issued_up_to: u32,
 }
 
-/// What a revocation has found.
+/// What [`Shard::revoke`] has done.
 pub(crate) struct Revoked {
-    /// Whether all of the selector's tokens were legal before, and are not now.
+    /// `true` if the tokens that the revocation selects were not all illegal before, and are now.
     pub(crate) new: bool,
-    /// The connections it has taken out. They are ending until [`Shard::notified`].
+    /// The connections that it has taken out. They stay in [`Shard::ending`] until
+    /// [`Shard::notified`].
     pub(crate) taken: Option<Arc<Members>>,
-    /// Those that other revocations have taken out, and may not have notified yet.
+    /// Connections that other revocations have taken out and may not have notified yet.
     pub(crate) ending: Vec<Arc<Members>>,
 }
 
-/// Registrations whose time has come.
+/// Registrations that [`Shard::due`] has found.
 #[derive(Default)]
 pub(crate) struct Due {
-    /// Whose tokens have expired.
-    pub(crate) over: Vec<Key>,
-    /// Whose tokens expire soon, and when.
+    /// The keys of those whose tokens have expired.
+    pub(crate) expired: Vec<Key>,
+    /// Those whose tokens expire soon, and when.
     pub(crate) soon: Vec<(Weak<dyn Connection>, Tick)>,
 }
 
 impl Shard {
-    /// Enters a connection, unless its token of this age is barred: both under the one lock of this
-    /// shard.
+    /// Registers a connection, unless a token of this age is barred. Both happen under the one lock
+    /// of this shard.
     pub(crate) fn register(
         &mut self,
         key: Key,
@@ -90,9 +91,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Removes the registration of this id; a session without connections is forgotten (d11).
+    /// Removes the registration of this id; a session without connections is removed (d11).
     ///
-    /// There is nothing to remove where a revocation has taken the connections out.
+    /// Does nothing if a revocation has taken the connection out.
     pub(crate) fn unregister(&mut self, key: Key, id: Id, warning: u32) {
         self.forget_due(key, id, warning);
         let registry = self.registry(key);
@@ -106,7 +107,7 @@ impl Shard {
         }
     }
 
-    /// Looks at a registration when its token is about to end, `warning` ticks before.
+    /// Schedules a look at the registration `warning` ticks before its token expires.
     pub(crate) fn watch(&mut self, key: Key, id: Id, warning: u32) {
         let Some(member) = self.member(key, id) else {
             return;
@@ -117,8 +118,8 @@ impl Shard {
         }
     }
 
-    /// Makes a registration last longer. Returns whether it was there: a revocation may have taken
-    /// it out.
+    /// Extends a registration. Returns `false` if it is not there any more, since a revocation has
+    /// taken it out.
     pub(crate) fn renew(&mut self, key: Key, id: Id, expires: Tick, warning: Option<u32>) -> bool {
         if let Some(warning) = warning {
             self.forget_due(key, id, warning);
@@ -132,7 +133,7 @@ impl Shard {
         true
     }
 
-    /// A registration waits at one of two moments.
+    /// Unschedules a registration, which is due either at its warning or at its expiry.
     fn forget_due(&mut self, key: Key, id: Id, warning: u32) {
         let member = self.member(key, id);
         let Some(expires) = member.map(|member| member.expires) else { return };
@@ -141,7 +142,8 @@ impl Shard {
         }
     }
 
-    /// Takes out what is due, and notes the end of what is warned.
+    /// Removes and returns what is due. Registrations that are warned become due again at their
+    /// expiry.
     pub(crate) fn due(&mut self, now: Tick) -> Due {
         let mut due = Due::default();
         while let Some(first) = self.due.first_entry()
@@ -152,7 +154,7 @@ impl Shard {
             let Some(member) = member else { continue };
             let expires = member.expires;
             if expires <= now {
-                due.over.push(key);
+                due.expired.push(key);
             } else {
                 due.soon.push((member.connection.clone(), expires));
                 self.due.insert((expires, id), key);
@@ -161,11 +163,11 @@ impl Shard {
         due
     }
 
-    /// Records a revocation and takes out the connections it is about: both under the one lock of
-    /// this shard.
+    /// Adds the entry of a revocation and takes out the connections that it selects. Both happen
+    /// under the one lock of this shard.
     ///
-    /// A revocation never shortens one that is in force. One whose time is up already is not
-    /// recorded.
+    /// A revocation never shortens one that is in force. A revocation that has expired already gets
+    /// no entry.
     pub(crate) fn revoke(&mut self, key: Key, order: &Order, now: Tick) -> Revoked {
         let fingerprint = key.fingerprint();
         let ending = self.ending.iter().filter(|(ending, _)| *ending == fingerprint);
@@ -195,13 +197,13 @@ impl Shard {
         taken
     }
 
-    /// The connections that a revocation took out have all been notified.
+    /// Records that the connections that a revocation took out have all been notified.
     pub(crate) fn notified(&mut self, taken: &Arc<Members>) {
         self.ending.retain(|(_, ending)| !Arc::ptr_eq(ending, taken));
         self.ending.shrink_to(8);
     }
 
-    /// Takes the entry of a revocation back, also where it is still to come.
+    /// Removes the entry of a revocation. If it has not been added yet, it never will be.
     pub(crate) fn lift(&mut self, key: Key, seq: Seq) {
         self.barred.remove(key.fingerprint(), seq);
         if self.lifted.len() >= LIFTED {
@@ -210,7 +212,7 @@ impl Shard {
         self.lifted.push_back(seq);
     }
 
-    /// Whether a token of this age is barred.
+    /// Returns `true` if a token of this age is barred.
     pub(crate) fn bars(&self, key: Key, age: u32, now: Tick) -> bool {
         self.barred.bars(key.fingerprint(), age, now)
     }
@@ -223,38 +225,40 @@ impl Shard {
         issued.filter(|issued_at| moment.is_skewed(*issued_at)).max().unwrap_or_default()
     }
 
-    /// Live revocations of one selector.
+    /// Returns the number of live revocations of one selector.
     pub(crate) fn revocations(&self, key: Key, now: Tick) -> usize {
         self.barred.count(key.fingerprint(), now)
     }
 
-    /// The connections that a revocation would take out: how many, and when the last of their
-    /// tokens ends.
+    /// Returns how many connections a revocation would take out, and when the last of their tokens
+    /// expires.
     pub(crate) fn affected(&mut self, key: Key, tokens: Tokens) -> (usize, Option<Tick>) {
         let members = self.registry(key).get(&key.fingerprint());
         let meant = members.into_iter().flat_map(Members::iter).filter(|member| tokens.include(member));
         meant.fold((0, None), |(n, last), member| {
-            // A token without end, or with one that is out of sight, asks for no validity.
+            // A token that never expires, or expires beyond the range of ticks, requires no
+            // validity.
             (n + 1, last.max(Some(member.expires).filter(|expires| *expires != Tick::NEVER)))
         })
     }
 
-    /// Forgets what has expired.
+    /// Removes expired entries.
     pub(crate) fn sweep(&mut self, now: Tick) {
         self.barred.sweep(now);
     }
 
-    /// Sessions with connections.
+    /// Returns the number of sessions with connections.
     pub(crate) fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Registrations in sessions.
+    /// Returns the number of registrations in sessions.
     pub(crate) fn connections(&self) -> usize {
         self.connections
     }
 
-    /// Entries of the blacklist, those included that have expired since the last sweep.
+    /// Returns the number of entries of the blacklist, including those that have expired since the
+    /// last sweep.
     pub(crate) fn blacklisted(&self) -> usize {
         self.barred.len()
     }
@@ -267,7 +271,7 @@ impl Shard {
         if key.is_session() { &mut self.sessions } else { &mut self.claims }
     }
 
-    /// Room for entries, used or not.
+    /// Returns the capacity for entries.
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn capacity(&self) -> usize {
         self.barred.capacity()
@@ -278,10 +282,11 @@ impl Shard {
     }
 }
 
-/// How many of those are remembered: one is applied within moments of being recorded, or never.
+/// How many lifted numbers are remembered. A revocation is applied right after it is stored, or
+/// never, so older numbers are not needed.
 const LIFTED: usize = 64;
 
-/// What a member counts: once, in its session.
+/// Returns what a member adds to the number of connections. It counts once, in its session.
 fn weight(key: Key) -> usize {
     usize::from(key.is_session())
 }
@@ -291,8 +296,8 @@ fn warned_at(expires: Tick, warning: u32) -> Tick {
     if expires == Tick::NEVER { expires } else { Tick(expires.0.saturating_sub(warning)) }
 }
 
-/// Gives memory back after a storm. What it leaves is far from both the next growth and the next
-/// shrinking, so that coming and going at a steady number moves nothing.
+/// Frees memory after a burst. The capacity that it leaves is far from both the next growth and the
+/// next shrinking, so a steady number of connections that come and go causes neither.
 fn shrink(registry: &mut Registry) {
     if registry.capacity() > 64 && registry.len() < registry.capacity() / 8 {
         registry.shrink_to(registry.len() * 2);

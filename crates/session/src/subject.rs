@@ -1,4 +1,5 @@
-//! What a verified token says of whom it belongs to, and its place in the registry.
+//! What a verified token says about its session and its user, and the place of a connection in the
+//! registry.
 
 use std::fmt;
 use std::sync::Weak;
@@ -15,8 +16,8 @@ use crate::name::SessionName;
 use crate::selector::{Fingerprint, Key};
 use crate::sessions::Sessions;
 
-/// A token, as far as the registry needs it: its session, what else it can be revoked by, its age
-/// and its end.
+/// What the registry needs to know about a token: its session, the other claims that can select it,
+/// when it was issued and when it expires.
 #[derive(Clone)]
 pub struct Subject {
     session: Option<SessionName>,
@@ -27,12 +28,12 @@ pub struct Subject {
 }
 
 impl Sessions {
-    /// Reads verified claims: the session, the claims that can be revoked by, `sub`, `iat` and
-    /// `exp` (RFC 7519, section 4.1). A token without the session claim belongs to no session
+    /// Reads verified claims: the session, the claims that revocations can select by, `sub`, `iat`
+    /// and `exp` (RFC 7519, section 4.1). A token without the session claim belongs to no session
     /// (RIG).
     ///
     /// # Errors
-    /// A claim is there and cannot be a name.
+    /// Fails if one of these claims is present but cannot be a name.
     pub fn subject(&self, claims: &Map<String, Value>) -> Result<Subject, ClaimError> {
         let session = match self.from_claims(claims) {
             Ok(name) => Some(name),
@@ -48,19 +49,19 @@ impl Sessions {
         let user = claims.get("sub").and_then(|sub| SessionName::try_from(sub).ok());
         let user = user.map(|user| prints.of_claim("/sub", user.as_str()).fingerprint());
         let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
-        // Below the first second of 1970, no number, or not there: older than every bound.
+        // An `iat` that is missing, not a number, or before 1970 is older than every bound.
         let issued_at = seconds("iat").map_or(0, |iat| (iat as u32).min(ALL - 1));
         Ok(Subject { session, keys, user, issued_at, expires: self.expiry(seconds("exp")) })
     }
 
-    /// The subject of a token of which nothing but the session is known.
+    /// Returns the subject of a token of which only the session is known.
     pub fn subject_of_session(&self, name: &SessionName) -> Subject {
         let keys = vec![self.fingerprints().of_session(name)];
         Subject { session: Some(name.clone()), keys, user: None, issued_at: 0, expires: Tick::NEVER }
     }
 
-    /// When a token with this `exp` expires, on the monotonic clock: what is left of it is read off
-    /// the wall clock once.
+    /// Returns when a token with this `exp` expires, on the monotonic clock. The wall clock is read
+    /// once, to compute the time left.
     fn expiry(&self, exp: Option<f64>) -> Tick {
         let (Expiry::Ends { leeway, .. }, Some(exp)) = (self.config().expiry(), exp) else {
             return Tick::NEVER;
@@ -73,7 +74,7 @@ impl Sessions {
 }
 
 impl Subject {
-    /// The session, where the token names one.
+    /// Returns the session, if the token names one.
     pub fn session(&self) -> Option<&SessionName> {
         self.session.as_ref()
     }
@@ -85,7 +86,8 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A connection's place in the registry for one of its tokens, given up when dropped.
+/// A connection's place in the registry for one of its tokens. Dropping it unregisters the
+/// connection.
 #[must_use = "dropping it unregisters the connection"]
 pub struct Registration {
     sessions: Sessions,
@@ -95,13 +97,14 @@ pub struct Registration {
     issued_at: u32,
     id: Id,
     /// When the token itself expires.
-    token_ends: Tick,
-    /// When the connection is terminated, because of this token and those that have renewed it.
+    token_expires: Tick,
+    /// When the connection is terminated: the latest expiry of this token and those that have
+    /// renewed it.
     expires: Tick,
 }
 
 impl Registration {
-    /// Enters the connection under each key, or, where one is barred, under none.
+    /// Registers the connection under every key, or under none if one of them is barred.
     pub(crate) fn new(
         sessions: Sessions,
         subject: &Subject,
@@ -110,9 +113,9 @@ impl Registration {
     ) -> Result<Self, Blacklisted> {
         let mut keys = subject.keys.clone();
         if keys.is_empty() {
-            keys.push(sessions.fingerprints().of_nobody(id));
+            keys.push(sessions.fingerprints().of_unselectable(id));
         }
-        // Undoes what has been entered so far on every way out.
+        // Dropping it undoes the registrations made so far, however this function returns.
         let mut registration = Self {
             sessions,
             session: subject.session.clone(),
@@ -120,7 +123,7 @@ impl Registration {
             user: subject.user,
             issued_at: subject.issued_at,
             id,
-            token_ends: subject.expires,
+            token_expires: subject.expires,
             expires: subject.expires,
         };
         let Self { sessions, .. } = &registration;
@@ -140,10 +143,11 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Makes the registration last as long as this token does, if it would expire before.
+    /// Extends the registration to the expiry of `newer`, if that is later.
     ///
     /// # Errors
-    /// A revocation, or the expiry of the old token, came first: the connection is terminated.
+    /// Fails if a revocation or the expiry of the old token came first: the connection is
+    /// terminated.
     pub fn renew(&mut self, newer: &Self) -> Result<(), Ended> {
         self.expires = self.expires.max(newer.expires);
         let warning = self.sessions.warning();
@@ -156,19 +160,19 @@ impl Registration {
         Ok(())
     }
 
-    /// The session, where the token names one.
+    /// Returns the session, if the token names one.
     pub fn session(&self) -> Option<&SessionName> {
         self.session.as_ref()
     }
 
-    /// Whether both tokens can be held by one connection: they name the same user (`sub`), or both
-    /// name none (RIG).
+    /// Returns `true` if one connection may hold both tokens: they name the same user (`sub`), or
+    /// neither names a user (RIG).
     pub fn goes_with(&self, subject: &Subject) -> bool {
         self.user == subject.user
     }
 
-    /// Whether both tokens are of the same user, so that one renews the other. Of tokens that name
-    /// none, those of one session are.
+    /// Returns `true` if both tokens belong to the same user, so that one renews the other. Tokens
+    /// that name no user belong together if they share a session.
     pub fn is_of_user(&self, subject: &Subject) -> bool {
         match (self.user, subject.user) {
             (None, None) => self.session.is_some() && self.session == subject.session,
@@ -176,18 +180,19 @@ impl Registration {
         }
     }
 
-    /// Whether the token itself has not ended: one that was renewed may have.
+    /// Returns `true` if the token itself has not expired. The token of a renewed registration may
+    /// have.
     pub fn is_good(&self) -> bool {
-        self.token_ends == Tick::NEVER || self.sessions.now() < self.token_ends
+        self.token_expires == Tick::NEVER || self.sessions.now() < self.token_expires
     }
 
-    /// Whether both are selected by the same revocations: the younger can stand for both.
+    /// Returns `true` if the same revocations select both, so that the younger can stand for both.
     pub fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
     }
 
-    /// How long the token is good, or one that has renewed it; `None`: it never expires, or does
-    /// not matter.
+    /// Returns how long the token, or one that has renewed it, is still valid; `None` if it never
+    /// expires, or if expiry is ignored.
     pub fn left(&self) -> Option<Duration> {
         (self.expires != Tick::NEVER).then(|| self.expires.time().saturating_sub(self.sessions.now().time()))
     }

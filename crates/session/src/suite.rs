@@ -1,8 +1,8 @@
-//! What every [`Log`] must do, as a generated test: whatever is asked of it in whatever order, and
-//! however often it is reopened, it answers as a model that keeps lists and scans them.
+//! Tests what every [`Log`] must do: after any generated sequence of operations, and however often
+//! it is reopened, it must answer like a model that keeps lists and scans them.
 //!
-//! The model knows no clock. Validities are whole minutes and a number of seconds of their own, so
-//! that which of two revocations expires later does not depend on how fast the test runs.
+//! The model has no clock. A validity is a number of whole minutes plus the number of its step in
+//! seconds, so which of two revocations expires later does not depend on how fast the test runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
@@ -86,7 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Ask {
-    /// `number` makes the validity unlike that of every other step.
+    /// `number` makes the validity differ from that of every other step.
     fn revocation(&self, number: usize) -> Revocation {
         let name = format!("session {}", self.id);
         let seconds = self.minutes * 60 + number as u32;

@@ -8,7 +8,7 @@ pub(crate) use model::Mutex;
 
 #[cfg(feature = "loom")]
 mod model {
-    /// loom's mutex with parking_lot's face.
+    /// loom's mutex with parking_lot's interface.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {

@@ -33,7 +33,8 @@ impl Client {
         Arc::new(Self(Mutex::new(Writer::default())))
     }
 
-    /// Registers, opens the writer where that is granted, and sends the client its first payload.
+    /// Registers the connection. If that succeeds, opens the writer and sends the client its first
+    /// payload.
     fn connect(self: &Arc<Self>, sessions: &Sessions) -> Result<Registration, Blacklisted> {
         let registration = sessions.register_connection(&name(), Arc::downgrade(self))?;
         self.lock().open = true;
@@ -68,7 +69,7 @@ fn name() -> SessionName {
     "s".parse().expect("it is a name")
 }
 
-/// Revokes the session, and tells how much had been written when that returned.
+/// Revokes the session and returns how much had been written when that returned.
 fn revoke(sessions: &Sessions, client: &Client) -> usize {
     sessions.blacklist(&name(), MINUTE).expect("the log in memory cannot fail");
     client.writer().written
@@ -366,6 +367,6 @@ fn of_two_that_extend_each_other_one_entry_is_left() {
         extending.join().unwrap();
         assert!(sessions.is_blacklisted(&name()));
         sessions.lift(&RevocationId::new("session-blacklist/s").unwrap(), None).unwrap();
-        assert!(!sessions.is_blacklisted(&name()), "an entry that nobody can lift is left");
+        assert!(!sessions.is_blacklisted(&name()), "an entry that no lift can remove is left");
     });
 }

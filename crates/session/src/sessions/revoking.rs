@@ -1,4 +1,4 @@
-//! How a revocation is accepted, applied and lifted: the one way a session is made illegal.
+//! Accepts, applies and lifts revocations: the only code that makes a session illegal.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::shard::{Bar, Order};
 pub enum Accepted {
     /// It is recorded and in force; its connections are still to be notified.
     Begun(Kill),
-    /// It was accepted before, and this is what it has done.
+    /// It was accepted before. Holds what it has done.
     Before(Box<Record>),
 }
 
@@ -31,17 +31,17 @@ pub enum RevokeError {
     /// Another revocation has this id.
     #[error("another revocation has this id")]
     Conflict,
-    /// It would end before the token of an open connection does, and let that token in again.
+    /// It would expire before the token of an open connection, and let that token in again.
     #[error("it ends before the token of an open connection does, which lasts {} seconds more", needed.as_secs())]
     TooShort {
-        /// The validity that is enough, in whole seconds.
+        /// The shortest sufficient validity, rounded up to seconds.
         needed: Duration,
     },
     /// There are [`Sessions::MOST`] live revocations of this selector already.
     #[error("{} revocations of the same tokens are in force already; lift one", Sessions::MOST)]
     TooMany,
-    /// The log did not keep it. It is in force all the same, on this node and until the process
-    /// ends.
+    /// The log did not store it. It is in force all the same, on this node and until the process
+    /// exits.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -49,23 +49,23 @@ pub enum RevokeError {
 /// What a revocation would do now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
-    /// Connections that it would end.
+    /// Connections that it would terminate.
     pub connections: usize,
-    /// How long the last of their tokens is good.
+    /// How long the last of their tokens to expire is still valid.
     pub last_token: Option<Duration>,
 }
 
 impl Sessions {
-    /// How many live revocations one selector can have.
+    /// Limit of live revocations of one selector.
     pub const MOST: usize = 64;
 
     /// Accepts a revocation and carries it out: all connections have been notified when it returns.
-    /// Blocks for as long as the log does. `forced`: also where tokens outlive it.
+    /// With `forced`, it is accepted even if tokens outlive it. Blocks for as long as the log does.
     ///
-    /// Returns what it has done; `None` where another call is still doing that.
+    /// Returns its receipt; `None` if another call is still carrying it out.
     ///
     /// # Errors
-    /// See [`RevokeError`]; nothing has happened, but for [`RevokeError::Log`].
+    /// See [`RevokeError`]. Nothing has happened, except after [`RevokeError::Log`].
     pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
         Ok(match self.accept(revocation, forced)? {
             Accepted::Begun(kill) => Some(kill.finish()),
@@ -73,8 +73,9 @@ impl Sessions {
         })
     }
 
-    /// Accepts a revocation: once it is stored, it is in force, and no token that it selects is let
-    /// in. The [`Kill`] terminates those that are in. Blocks for as long as the log does.
+    /// Accepts a revocation: stores it and puts it in force. From then on, the tokens that it
+    /// selects are refused; the [`Kill`] terminates their open connections. Blocks for as long as
+    /// the log does.
     ///
     /// # Errors
     /// As [`Sessions::revoke`].
@@ -103,8 +104,8 @@ impl Sessions {
         }
     }
 
-    /// Puts a revocation in force that is not in the log: of another node, before it is recorded.
-    /// [`Sessions::record`] gives it its number. The [`Kill`] stores no receipt, as there is no
+    /// Puts a revocation of another node in force before it is in the log. [`Sessions::record`]
+    /// then stores it and gives it its number. The [`Kill`] stores no receipt, as there is no
     /// record yet.
     pub fn enforce(&self, revocation: &Revocation) -> Kill {
         self.enforce_since(revocation, self.0.clock.now())
@@ -125,15 +126,15 @@ impl Sessions {
             let revocation = revocation.clone();
             unrecorded.insert(revocation.id.clone(), Unrecorded { seq, until, revocation });
         }
-        // Applied after it can be found by its id: of a concurrent lift, either removes the entry
-        // here or makes the shard ignore it.
+        // The entry is added after it can be found by its id, so that a concurrent lift either
+        // removes the entry or makes the shard ignore it.
         drop(unrecorded);
         self.apply_until(revocation, seq, replaces, asked, until).without_receipt()
     }
 
     /// Stores an operation of another node in the log and puts its effect in force under its
-    /// number. Blocks for as long as the log does. Operations on the same id must come in their
-    /// order.
+    /// number. Blocks for as long as the log does. Operations on the same id must be recorded in
+    /// their order.
     ///
     /// Returns the record's number if the operation has changed anything; the caller stores the
     /// receipt under it.
@@ -156,10 +157,10 @@ impl Sessions {
         })
     }
 
-    /// Whether a revocation would be accepted now, whatever its id.
+    /// Checks that a revocation would be accepted now, whatever its id.
     ///
     /// # Errors
-    /// [`RevokeError::TooMany`] or, where it is not forced, [`RevokeError::TooShort`].
+    /// Fails with [`RevokeError::TooMany`] or, unless it is forced, with [`RevokeError::TooShort`].
     pub fn check(&self, revocation: &Revocation, forced: bool) -> Result<(), RevokeError> {
         if revocation.mode == Mode::Disconnect {
             return Ok(());
@@ -181,12 +182,12 @@ impl Sessions {
         }
     }
 
-    /// Puts an entry of the log into effect, whoever asked for it: an operator, the log at the
-    /// start, another node. The log is not told.
+    /// Puts an entry of the log into effect, wherever it comes from: an operator, another node, or
+    /// the log that is loaded at the start. Does not write to the log.
     ///
-    /// A revocation with no validity left, because it was long on its way, still terminates the
-    /// connections. A connection that panics when it is notified does not keep the others from
-    /// being notified. The [`Kill`] of a lift does nothing.
+    /// A revocation whose validity ran out on the way still terminates the connections. If a
+    /// connection panics when it is notified, the others are still notified. The [`Kill`] of a lift
+    /// does nothing.
     pub fn apply(&self, entry: &Entry) -> Kill {
         let now = self.0.clock.now();
         match entry {
@@ -230,12 +231,12 @@ impl Sessions {
         Kill::new(self.clone(), key, revoked, Ending::new(cause, since, closed), of.map(|(seq, _)| seq))
     }
 
-    /// Lifts a revocation: its tokens are good again, unless another
-    /// revocation is about them. Returns what it was; `None` if there is no such revocation.
-    /// Blocks for as long as the log does.
+    /// Lifts a revocation: its tokens are legal again, unless another revocation selects them.
+    /// Returns its record; `None` if there is no such revocation. Blocks for as long as the log
+    /// does.
     ///
     /// # Errors
-    /// It is not certain that the log has forgotten it. It stays in force.
+    /// Fails if it is not certain that the log has removed it. It then stays in force.
     pub fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError> {
         let lifted = self.0.log.lift(id, by)?;
         if let Some(record) = &lifted {
@@ -244,7 +245,8 @@ impl Sessions {
         Ok(lifted.or(self.lift_unrecorded(id)))
     }
 
-    /// Removes an entry from the blacklist, also if it is still to come. Returns where it is.
+    /// Removes an entry from the blacklist. If it has not been added yet, it never will be. Returns
+    /// its key.
     fn take_back(&self, selector: &Selector, seq: Seq) -> Key {
         let key = self.0.fingerprints.of_selector(selector);
         self.shard(key).lock().lift(key, seq);
@@ -268,9 +270,10 @@ impl Sessions {
         Affected { connections, last_token: last.map(left) }
     }
 
-    /// Returns now as the bound of a revocation, in seconds since 1970: all tokens were issued
-    /// before that somebody holds, and tokens that open connections have been opened with are not
-    /// good again when a clock that is behind theirs has caught up.
+    /// Returns the bound for a revocation of all tokens issued until now, in seconds since 1970. If
+    /// the clock of an issuer is ahead, tokens of open connections can have a later `iat`. The
+    /// bound covers these too, so that they do not become legal again when this node's clock has
+    /// caught up.
     pub fn issued_up_to_now(&self, selector: &Selector) -> u64 {
         let (key, moment) = (self.0.fingerprints.of_selector(selector), self.moment());
         moment.now().max(self.shard(key).lock().youngest_skewed(key, moment)).into()
@@ -281,18 +284,19 @@ impl Sessions {
     }
 }
 
-/// A revocation in force that the log does not hold: it failed to store it, or has not stored it
-/// yet.
+/// A revocation in force that is not in the log, because storing it failed or has not happened yet.
 pub(crate) struct Unrecorded {
     seq: Seq,
     until: Tick,
     revocation: Revocation,
 }
 
-/// How many of them can be lifted by their ids. Further ones stay in force until the process exits.
+/// Limit of unrecorded revocations that can be lifted by id. Further ones stay in force until they
+/// expire or the process exits.
 const UNRECORDED: usize = 4096;
 
-/// The youngest token that is meant; what is beyond the range of an entry is its end.
+/// Returns the bound as an entry stores it: the greatest `iat` that is selected, limited to the
+/// range of an entry.
 pub(super) fn issued_bound(issued_up_to: Option<u64>) -> u32 {
     issued_up_to.map_or(ALL, |second| u32::try_from(second).unwrap_or(ALL).min(ALL - 1))
 }

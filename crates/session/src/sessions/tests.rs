@@ -89,14 +89,14 @@ fn sweep(sessions: &Sessions) {
     (0..SHARDS).for_each(|_| drop(sessions.sweep()));
 }
 
-/// Room for entries in all shards, used or not.
+/// Returns the capacity for entries in all shards.
 fn room(sessions: &Sessions) -> usize {
     sessions.0.shards.iter().map(|shard| shard.lock().capacity()).sum()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-// RIG's own three.
+// The three tests of RIG itself.
 
 #[test]
 fn zero_validity_is_a_no_op() {
@@ -293,7 +293,7 @@ fn a_connection_of_two_sessions_is_told_by_either() {
     assert_eq!(sessions.counts().connections, 0);
 }
 
-/// A connection that drops its registrations when it is notified, as one does that closes at once.
+/// A connection that drops its registrations when it is notified, like one that closes at once.
 #[derive(Default)]
 struct EndsAtOnce(Mutex<Vec<Registration>>);
 

@@ -10,7 +10,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// From now on it keeps nothing more, or does again.
+    /// Sets whether the log fails from now on.
     pub(super) fn fail(&self, fails: bool) {
         *self.fails.lock() = fails;
     }
@@ -46,7 +46,7 @@ impl Log for Kept {
     }
 }
 
-/// A log that fails to do anything, but for loading where it is empty.
+/// A log whose operations all fail, except for loading if it is empty.
 pub(super) struct Broken {
     pub(super) empty: bool,
 }

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order, the registry agrees with a model that keeps lists and scans
+//! After any sequence of operations, the registry agrees with a model that keeps lists and scans
 //! them.
 
 use std::collections::{HashMap, HashSet};
@@ -43,8 +43,8 @@ struct Place {
 #[derive(Default)]
 struct Model {
     now: u64,
-    /// By session, and whether it came from elsewhere: revocations of different origin stand beside
-    /// each other.
+    /// By session, and whether it came from elsewhere: revocations of different origin have entries
+    /// of their own.
     until: HashMap<(u8, bool), u64>,
     ever: u64,
     places: Vec<Place>,
@@ -61,7 +61,7 @@ impl Model {
         self.until.get(&(session, elsewhere)).is_some_and(|until| self.now < *until)
     }
 
-    /// Returns how many connections end.
+    /// Returns how many connections are terminated.
     fn revoke(&mut self, session: u8, seconds: u64, elsewhere: bool) -> usize {
         self.ever += u64::from(seconds > 0 && !self.is_blacklisted(session));
         let until = self.until.entry((session, elsewhere)).or_default();

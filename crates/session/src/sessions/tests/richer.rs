@@ -1,4 +1,4 @@
-//! What RIG does not have: selectors, ages, modes, ids, lifting, and the end of tokens.
+//! What RIG does not have: selectors, ages, modes, ids, lifting, and the expiry of tokens.
 
 use super::*;
 
