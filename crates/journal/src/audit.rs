@@ -1,9 +1,9 @@
-//! The audit log: a JSON line for each thing asked for, each bound to the one before it.
+//! The audit log: one JSON line for each request, each bound to the line before it.
 //!
-//! A line ends with `,"hash":"…"}`, where the hash is the SHA-256 of all that stands before that in
-//! the line, and `prev` is the hash of the line before. Changing, removing or inserting a line
-//! breaks the chain at the next one. Lines may be moved away from the front (to an archive, by the
-//! day): the chain goes on, and the files verify in order.
+//! A line ends with `,"hash":"…"}`, where the hash is the SHA-256 of everything before it in the
+//! line, and `prev` is the hash of the line before. Changing, removing or inserting a line breaks
+//! the chain at the next one. Lines may be moved from the front to an archive, day by day for
+//! example: the chain continues across the files, which are verified in order.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use session::Revocation;
 
-/// A place in the chain: a line's number and its hash.
+/// A position in the chain: the number of a line and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The number, from 1.
@@ -24,7 +24,7 @@ pub struct Head {
 }
 
 impl Default for Head {
-    /// Before the first line.
+    /// Returns the position before the first line.
     fn default() -> Self {
         Self { seq: 0, hash: "0".repeat(64) }
     }
@@ -33,18 +33,18 @@ impl Default for Head {
 /// The log of a folder, open for appending.
 pub(crate) struct Audit {
     file: File,
-    /// The last line that is on disk, and the length of the file with it.
+    /// The last line that is on disk. `length` is the length of the file up to its end.
     synced: Head,
     length: u64,
     /// The last line, on disk or not.
     head: Head,
-    /// With it, values are hashed.
+    /// If set, names and claim values are replaced by their HMAC.
     key: Option<hmac::Key>,
     /// Lines that are not on disk yet.
     pending: Vec<u8>,
 }
 
-/// What a line says, in the order of its members.
+/// The contents of a line, with its members in their order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Entry<'e> {
@@ -67,7 +67,7 @@ pub(crate) struct Entry<'e> {
     reason: Option<&'e str>,
 }
 
-/// What was asked for.
+/// What was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Action {
@@ -75,7 +75,7 @@ pub(crate) enum Action {
     Open,
     /// A revocation was accepted.
     Revoke,
-    /// A revocation was taken back.
+    /// A revocation was lifted.
     Lift,
 }
 
@@ -88,7 +88,7 @@ struct Line<'l> {
     prev: &'l str,
 }
 
-/// What every line must have.
+/// The members that every line must have.
 #[derive(Deserialize)]
 struct Links {
     seq: u64,
@@ -98,19 +98,21 @@ struct Links {
 const HASH: &str = ",\"hash\":\"";
 
 impl Audit {
-    /// Opens the log behind `known`, the last line that a commit knows of. A line that is only half
-    /// there, because the process exited in the middle, is removed: it was never acknowledged.
+    /// Opens the log for appending. `known` is the last line that a commit has recorded; if that
+    /// line is missing or different, an error is logged and the chain continues from `known`.
+    /// Removes an incomplete last line, which is left if the process exits while writing: it was
+    /// never acknowledged.
     pub(crate) fn open(mut file: File, known: Head, key: Option<&str>) -> io::Result<Self> {
         let whole = length_of_whole_lines(&mut file)?;
         if whole < file.metadata()?.len() {
-            tracing::warn!("the last line of the audit log was torn, and is taken away");
+            tracing::warn!("the last line of the audit log was incomplete and has been removed");
             file.set_len(whole)?;
         }
         let head = match last_line(&mut file, whole)? {
             Some(last) if last.seq == known.seq && last != known => {
                 tracing::error!(
                     line = last.seq,
-                    "the audit log is not the one that was written: its chain was made anew"
+                    "the audit log is not the one that was written: its chain has been created anew"
                 );
                 known
             }
@@ -129,7 +131,7 @@ impl Audit {
         Ok(Self { file, synced: head.clone(), length: whole, head, key, pending: Vec::new() })
     }
 
-    /// Adds a line; [`Audit::sync`] brings it to the disk.
+    /// Adds a line; [`Audit::sync`] writes it to disk.
     pub(crate) fn add(&mut self, wall: u64, entry: &Entry<'_>) {
         let time = jiff::Timestamp::try_from(UNIX_EPOCH + Duration::from_millis(wall));
         let time = time.map_or_else(|_| wall.to_string(), |time| format!("{time:.3}"));
@@ -142,14 +144,14 @@ impl Audit {
         self.head = Head { seq: self.head.seq + 1, hash };
     }
 
-    /// Returns when all lines are on disk. Where that fails, they are as if they had not been
-    /// added.
+    /// Writes all added lines to disk, and returns when they are there. If this fails, it is as if
+    /// they had not been added.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
             return Ok(());
         }
-        // What an earlier try may have left: half a line must not stand in front of the next.
+        // Removes what a failed attempt may have left: the next line must not follow half a line.
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(&pending)?;
@@ -159,7 +161,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Takes lines back that are not on disk. Those that are stay: they say what was asked for.
+    /// Discards lines that are not on disk yet. Those on disk stay: they record what was requested.
     pub(crate) fn rewind(&mut self) {
         self.pending.clear();
         self.head.clone_from(&self.synced);
@@ -191,7 +193,7 @@ impl Audit {
     ) -> Entry<'e> {
         let more = u64::from(revocation.validity.subsec_nanos() > 0);
         let validity = revocation.validity.as_secs().saturating_add(more);
-        // The id of a blacklisted session holds its name.
+        // The id of a blacklisting contains the session's name.
         let names = revocation.extends && self.key.is_some();
         Entry {
             action,
@@ -218,7 +220,7 @@ impl Audit {
     }
 }
 
-/// Where the last line feed is; 0 if there is none.
+/// Returns the offset behind the last line feed; 0 if there is none.
 fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut block = [0; 4096];
@@ -235,7 +237,7 @@ fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The last line of a file that ends with a line feed at `end`.
+/// Returns the last line of a file whose last line feed is in front of `end`.
 fn last_line(file: &mut File, end: u64) -> io::Result<Option<Head>> {
     /// Longer than any line: an id, a value and two texts of 1 KiB, escaped.
     const LINE: u64 = 64 << 10;
@@ -250,7 +252,7 @@ fn last_line(file: &mut File, end: u64) -> io::Result<Option<Head>> {
         .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
 }
 
-/// A line that is whole: what it follows, and its own place.
+/// Checks a complete line. Returns the position of the line before it and its own.
 fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     let (hashed, rest) = line.rsplit_once(HASH).ok_or("has no hash")?;
@@ -263,13 +265,13 @@ fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
     Ok((before, Head { seq: links.seq, hash: hash.to_owned() }))
 }
 
-/// The audit log is not what was written.
+/// The audit log differs from what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A line is wrong in itself.
+    /// A line is invalid, whatever its neighbours are.
     #[error("line {line} {reason}")]
     Line {
         /// Its number, from 1.
@@ -285,13 +287,13 @@ pub enum AuditError {
         /// Its number, from 1.
         line: u64,
     },
-    /// The revocation log beside it knows of another line.
+    /// The revocation log in the same folder has recorded another line.
     #[error("line {line} is not the one that the revocation log knows of: the chain has been made anew")]
     Other {
         /// Its number, from 1.
         line: u64,
     },
-    /// The revocation log beside it knows of later lines.
+    /// The revocation log in the same folder has recorded later lines.
     #[error(
         "lines are missing at the end: it ends with number {last}, the revocation log knows of number {known}"
     )]
@@ -303,12 +305,12 @@ pub enum AuditError {
     },
 }
 
-/// A log that is whole.
+/// The result of verifying a log without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// How many lines it has.
     pub lines: u64,
-    /// The number in its first line; more than 1 where earlier lines have been moved away.
+    /// The number in its first line; more than 1 if earlier lines have been moved away.
     pub first: u64,
     /// The hash of the line before the first.
     pub begins_after: String,
@@ -317,7 +319,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The number in the last line.
+    /// Returns the number in the last line.
     pub fn last(&self) -> u64 {
         (self.first + self.lines).saturating_sub(1)
     }
@@ -330,13 +332,13 @@ impl Verified {
 
 /// Checks every line of an audit log, and that each follows the one before it.
 ///
-/// That no lines are missing at the end, and that the chain was not made anew, shows only in
-/// comparison with a head that was kept elsewhere: `known`, such as
-/// [`committed_audit_head`](crate::committed_audit_head). A log that stops before it is complete
-/// for all that can be known, if `goes_on` says that there is another one.
+/// Missing lines at the end, or a chain that was created anew, can only be detected by comparison
+/// with a head that was stored elsewhere: `known`, for example
+/// [`committed_audit_head`](crate::committed_audit_head). If `goes_on` says that another file
+/// follows, a log that stops before `known` is accepted.
 ///
 /// # Errors
-/// The first line that is wrong.
+/// Fails at the first invalid line.
 pub fn verify(log: impl Read, known: Option<&Head>, goes_on: bool) -> Result<Verified, AuditError> {
     let Head { hash, .. } = Head::default();
     let mut verified = Verified { lines: 0, first: 1, begins_after: hash.clone(), head: hash };

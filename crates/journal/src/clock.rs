@@ -1,14 +1,14 @@
-//! The clock of a folder: milliseconds for which it has counted down, over all processes that had
-//! it open.
+//! The clock of a folder: it counts milliseconds across all processes that have had the folder
+//! open.
 
 use std::hash::{BuildHasher, RandomState};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Where the machine's monotonic clock stood when the folder's clock did.
+/// The readings of the machine's monotonic clock and of the folder's clock at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Names the run of the kernel in which `uptime` counts.
+    /// Identifies the boot of the kernel since which `uptime` counts.
     pub(crate) boot: String,
     /// Milliseconds since the machine was started, suspension included.
     pub(crate) uptime: u64,
@@ -16,18 +16,18 @@ pub(crate) struct Stamp {
     pub(crate) folder: u64,
 }
 
-/// The machine: which run of its kernel this is, and for how long that has been up.
+/// The machine: which boot of its kernel this is, and how long ago it was.
 pub(crate) trait Machine: Send + Sync + 'static {
     fn boot(&self) -> String;
     fn uptime(&self) -> u64;
 }
 
-/// This machine.
+/// The machine that the process runs on.
 pub(crate) struct Here;
 
 impl Machine for Here {
-    /// Where the kernel does not say, every process is a boot of its own: then no time counts
-    /// between two of them.
+    /// If the kernel does not tell, every process counts as a new boot, so that no time passes on
+    /// the folder's clock between two processes.
     fn boot(&self) -> String {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         boot.map_or_else(
@@ -42,15 +42,15 @@ impl Machine for Here {
     }
 }
 
-/// The folder's clock, running.
+/// The folder's clock while the folder is open.
 pub(crate) struct FolderClock {
     machine: Box<dyn Machine>,
     from: Stamp,
 }
 
 impl FolderClock {
-    /// Goes on from the last stamp. In the same run of the kernel all time since has counted; in
-    /// another, none is known for certain.
+    /// Continues from the last stamp. Since the same boot of the kernel, all time that has passed
+    /// is counted; after a reboot, none is, because it is not known how much has passed.
     pub(crate) fn resume(last: Option<Stamp>, machine: impl Machine) -> Self {
         let (boot, uptime) = (machine.boot(), machine.uptime());
         let folder = last.map_or(0, |last| match last.boot == boot {

@@ -1,4 +1,4 @@
-//! How a revocation stands in the log: a row of plain columns, of which this file alone knows the
+//! The encoding of revocations in the store: rows of plain columns. Only this file knows their
 //! order.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,11 @@ use session::{
     Seq,
 };
 
-/// claim ("" is the session), value, issued up to, disconnects, expires, accepted at, validity, id,
-/// by, reason, extends. Times in milliseconds: `expires` on the folder's clock, `accepted at` since
-/// 1970. Another column is another table (its type is part of the file), another
-/// [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
+/// The columns of a revocation: claim ("" for the session), value, issued up to, disconnects,
+/// expires, accepted at, validity, id, by, reason, extends. Times in milliseconds: `expires` on the
+/// folder's clock, `accepted at` since
+/// 1970. To add a column, define a new table (its type is part of the file), a new
+///       [`FORMAT`](crate::store::FORMAT), and a step that fills it from this one.
 pub(crate) type Row = (
     &'static str,
     &'static str,
@@ -30,26 +31,27 @@ pub(crate) type Row = (
 type RowOf<'r> =
     (&'r str, &'r str, Option<u64>, bool, u64, u64, u64, &'r str, Option<&'r str>, Option<&'r str>, bool);
 
-/// applied at, connections, requests, last payload at. Times in milliseconds since 1970.
+/// The columns of a receipt: applied at, connections, requests, last payload at. Times in
+/// milliseconds since 1970.
 pub(crate) type ReceiptRow = (u64, u64, u64, Option<u64>);
 
-/// Revocations by their place in the log.
+/// Revocations by their numbers in the log.
 pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations");
-/// What they have done, on each node.
+/// What they have done on each node.
 pub(crate) const RECEIPTS: TableDefinition<'_, (Seq, &str), ReceiptRow> =
     TableDefinition::new("receipts_by_node");
 /// What they have done on this node: format 1.
 pub(crate) const RECEIPTS_1: TableDefinition<'_, Seq, ReceiptRow> = TableDefinition::new("receipts");
-/// Their places by their ids.
+/// Their numbers by their ids.
 pub(crate) const IDS: TableDefinition<'_, &str, Seq> = TableDefinition::new("ids");
-/// Their places by their ends.
+/// Their numbers by their expiries.
 pub(crate) const EXPIRIES: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::new("ends");
 /// Numbers about the log itself.
 pub(crate) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Texts about the log itself.
 pub(crate) const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 
-/// The expiry of what never expires.
+/// The expiry of a revocation that never expires.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A row that no version of this program has written.
@@ -61,14 +63,14 @@ pub(crate) enum RowError {
     Id(#[from] RevocationIdError),
 }
 
-/// The row of a revocation that is accepted now.
-pub(crate) fn row(revocation: &Revocation, ends: u64, accepted_at: u64) -> RowOf<'_> {
+/// Returns the row of a revocation that is accepted now.
+pub(crate) fn row(revocation: &Revocation, expires: u64, accepted_at: u64) -> RowOf<'_> {
     (
         revocation.selector.claim().unwrap_or(""),
         revocation.selector.value().as_str(),
         revocation.issued_up_to,
         revocation.mode == Mode::Disconnect,
-        ends,
+        expires,
         accepted_at,
         millis(revocation.validity),
         revocation.id.as_str(),
@@ -78,12 +80,12 @@ pub(crate) fn row(revocation: &Revocation, ends: u64, accepted_at: u64) -> RowOf
     )
 }
 
-/// When a row ends.
+/// Returns when the revocation of a row expires.
 pub(crate) fn expires_of(row: &RowOf<'_>) -> u64 {
     row.4
 }
 
-/// The id in a row.
+/// Returns the id in a row.
 pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
     row.7
 }
@@ -144,7 +146,7 @@ fn left(ends: u64, now: u64) -> Duration {
     if ends == NEVER { Duration::MAX } else { Duration::from_millis(ends.saturating_sub(now)) }
 }
 
-/// Rounded up: no revocation expires before it was promised to.
+/// Returns a duration in milliseconds. Rounds up, so that no revocation expires too early.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
 }

@@ -1,5 +1,5 @@
-//! The folder: made with tight permissions, opened by one process at a time, and never taken for
-//! empty by mistake.
+//! The folder: created with tight permissions, opened by one process at a time, and never mistaken
+//! for an empty one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -17,18 +17,19 @@ use redb::{Builder, Database, DatabaseError, StorageError};
 /// Where the logs are, and how they are written.
 #[derive(Clone)]
 pub struct Config {
-    /// The folder; made where it is missing.
+    /// The folder; created if it is missing.
     pub folder: PathBuf,
-    /// With it, session names and claim values stand in the audit log as their HMAC-SHA256.
+    /// If set, the audit log contains the HMAC-SHA256 of session names and claim values instead of
+    /// these.
     pub audit_key: Option<String>,
-    /// The name of this node: that of the receipts in a folder of an older version.
+    /// The name of this node. Receipts in a folder of an older version are attributed to it.
     pub node: NodeName,
 }
 
 /// The logs cannot be opened. Nothing has been changed, and no revocation is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder or a file in it cannot be made, read or written.
+    /// The folder or a file in it cannot be created, read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The folder or file.
@@ -49,7 +50,7 @@ pub enum OpenError {
         /// The format of this program.
         known: u64,
     },
-    /// The file is damaged, or is none of ours.
+    /// The file is damaged, or is not a revocation log.
     #[error(
         "{path} is damaged or no revocation log: {reason}; restore it from a copy, or move it away to begin without \
          any revocation",
@@ -75,7 +76,7 @@ impl OpenError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// What an error of the store means to who starts the program.
+    /// Converts an error of the store into one for the operator who starts the program.
     pub(crate) fn of_store(path: &Path, error: DatabaseError) -> Self {
         let path = path.to_owned();
         match error {
@@ -90,19 +91,21 @@ impl OpenError {
     }
 }
 
-/// Memory for pages of the store. The log is read once, at the start, and by people.
+/// Memory for pages of the store, in bytes. Little is enough: the log is read once, at the start,
+/// and at the request of operators.
 const CACHE: usize = 16 << 20;
 
 /// The folder, and the names in it.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder where it is missing. One that others can read is taken, with a warning.
+    /// Creates the folder if it is missing. Accepts a folder that other users can read, with a
+    /// warning.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(OpenError::io(path))?;
         let metadata = fs::metadata(path).map_err(OpenError::io(path))?;
         if metadata.permissions().mode() & 0o077 != 0 {
-            tracing::warn!(folder = %path.display(), "others than its owner can use the folder of the revocation log");
+            tracing::warn!(folder = %path.display(), "users other than its owner can access the folder of the revocation log");
         }
         Ok(Self(path.to_owned()))
     }
@@ -115,8 +118,8 @@ impl Folder {
         self.0.join("audit.log")
     }
 
-    /// Opens the store. One that is not there is made under another name by `fill`, and takes its
-    /// own once it is whole: an empty file is never a store that has just been made.
+    /// Opens the store. A missing store is created under another name, filled by `fill`, and
+    /// renamed once it is complete, so an empty file is never mistaken for a new store.
     pub(crate) fn store(
         &self,
         fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
@@ -142,8 +145,8 @@ impl Folder {
 /// A file below this size is never worth compacting, in bytes.
 const SMALL: u64 = 64 << 20;
 
-/// Gives the room of forgotten revocations back to the disk, where that is most of the file. Only
-/// at the start, when no caller waits for a commit; until then the space is reused.
+/// Frees the disk space of removed revocations if it is most of the file. Runs only at the start,
+/// when no caller waits for a commit; until then the space is reused.
 pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
     let size = fs::metadata(path).map_or(0, |file| file.size());
     if size < SMALL {
@@ -160,13 +163,12 @@ pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, Op
     Ok(store)
 }
 
-/// The last audit line that the revocation log of a folder knows of; `None` where it is in use, or
-/// cannot tell.
+/// Returns the last audit line that the revocation log of a folder has recorded; `None` if the log
+/// is in use or cannot be read.
 pub fn committed_audit_head(folder: &Path) -> Option<Head> {
     let path = folder.join("revocations.redb");
     fs::metadata(&path).ok().filter(|file| file.is_file())?;
-    // A store that is damaged can make the library panic where it is opened without checking every
-    // page.
+    // Opening a damaged store without checking every page can make the library panic.
     catch_unwind(|| {
         let store = Builder::new().set_cache_size(CACHE).open_read_only(&path).ok()?;
         store::audit_head(&store).ok().filter(|head| head.seq > 0)
@@ -174,7 +176,7 @@ pub fn committed_audit_head(folder: &Path) -> Option<Head> {
     .unwrap_or(None)
 }
 
-/// Opens a store, made where it is missing, and checks every page of it.
+/// Opens a store, creates it if it is missing, and checks every page of it.
 pub(crate) fn open_store(path: &Path) -> Result<Database, OpenError> {
     let file = private_file(path).map_err(OpenError::io(path))?;
     let backend = FileBackend::new(file).map_err(|error| OpenError::of_store(path, error))?;

@@ -1,4 +1,4 @@
-//! The journal: opening the folder, and the session room's log over it.
+//! The journal: opens the folder, and implements [`session::Log`] with it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::folder::{Config, Folder, OpenError, compacted, open_store, private_fi
 use crate::store::{self, FORMAT, RedbError};
 use crate::writer::{Committer, Receipts, Reopen, SharedStore, Task};
 
-/// Keeps revocations in a folder.
+/// Stores revocations in a folder.
 pub struct Journal {
     store: SharedStore,
     receipts: Receipts,
@@ -30,17 +30,17 @@ pub struct Journal {
     writer: Option<JoinHandle<()>>,
 }
 
-/// Tasks that wait for the writer; who brings another one waits.
+/// Limit of tasks that are queued for the writer. A caller with another one blocks.
 const WAITING: usize = 4096;
 
-/// Receipts that wait for the writer; more are lost.
+/// Limit of receipts that are queued for the writer. Further ones are lost.
 const RECEIPTS: usize = 65_536;
 
-/// Tasks in one commit.
+/// Limit of tasks in one commit.
 const AT_ONCE: usize = 4096;
 
 impl Journal {
-    /// Opens the folder, or makes it.
+    /// Opens the folder; creates it if it is missing.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing has been changed.
@@ -48,8 +48,8 @@ impl Journal {
         Self::with_commits_of(config, AT_ONCE)
     }
 
-    /// As [`Journal::open`], with a limit of revocations in one commit; to measure what
-    /// committing together gives.
+    /// As [`Journal::open`], with a limit of revocations in one commit; for measuring the gain of
+    /// committing several together.
     ///
     /// # Errors
     /// As [`Journal::open`].
@@ -107,10 +107,11 @@ impl Journal {
         answered.recv().map_err(|_| gone())?
     }
 
-    /// Reads records, and completes them with the receipts that are not in the store yet.
+    /// Reads records and adds the receipts that are not in the store yet.
     ///
-    /// A commit brings receipts into the store before it removes them from memory. If that happened
-    /// between the two looks, they may have been missed in both, and both are repeated.
+    /// A commit writes receipts to the store before it removes them from memory. If one happened
+    /// between reading the store and reading the memory, receipts may have been missed in both, so
+    /// both are read again.
     fn read_records(
         &self,
         read: impl Fn(&Database, u64) -> Result<Vec<Record>, RedbError>,
@@ -167,7 +168,7 @@ impl Log for Journal {
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
         let receipts = &mut self.receipts.lock().receipts;
-        // If the writer has fallen behind, revocations matter more than what they have done.
+        // If the writer has fallen behind, storing revocations matters more than storing receipts.
         if receipts.len() < RECEIPTS {
             receipts.insert((seq, node.clone()), receipt);
         }
@@ -188,7 +189,7 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.tasks = None;
         if let Some(writer) = self.writer.take() {
-            // A writer that has panicked has said so.
+            // If the writer has panicked, the panic hook has reported it.
             let _ = writer.join();
         }
     }

@@ -1,19 +1,18 @@
-//! What outlives the process: the revocation log and the audit log, in one folder (`DATA_DIR`).
+//! Durable storage: the revocation log and the audit log, in one folder (`DATA_DIR`).
 //!
-//! The room keeps what the session room hands it through [`session::Log`], and knows nothing of
-//! connections or HTTP. One thread writes. What has been asked for by the time it begins a commit
-//! goes into that commit together, so that the number of revocations in a second does not depend on
-//! the time of a sync. A revocation is answered for when both logs are on disk.
+//! This crate implements [`session::Log`] on disk, and knows nothing of connections or HTTP. A
+//! single thread writes. All requests that are queued when it begins a commit go into that commit,
+//! so the number of revocations per second is not limited by the duration of a sync. A revocation
+//! is acknowledged when both logs are on disk.
 //!
 //! | file | holds |
 //! | --- | --- |
 //! | `revocations.redb` | live revocations, their receipts, the clock they count down on |
-//! | `audit.log` | one JSON line for each thing asked for, chained by SHA-256; never changed, only appended to |
+//! | `audit.log` | one JSON line for each request, chained by SHA-256; append-only |
 //!
-//! Validities count down on a clock of the folder's own, which goes on with the machine's monotonic
-//! clock, also while the process is down. It stands still while the machine is down, and while the
-//! folder is on its way to another machine: the time of day, which anybody may set, never shortens
-//! a revocation.
+//! Validities count down on the folder's own clock. It follows the machine's monotonic clock, also
+//! while the process is down. It stops while the machine is down, and while the folder is moved to
+//! another machine, so that setting the time of day never shortens a revocation.
 
 mod audit;
 mod clock;

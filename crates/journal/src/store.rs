@@ -1,4 +1,4 @@
-//! The revocation log in its store: reading it, and the transaction that one commit is.
+//! The revocation log in its store: reads, and the transaction of a commit.
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use session::{Appended, Entry, Mode, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
@@ -21,7 +21,7 @@ pub(crate) enum RedbError {
     Row(#[from] RowError),
 }
 
-/// Each of the store's many error types is one to us.
+/// Converts each of the store's error types into one.
 macro_rules! from_store {
     ($($error:ident)+) => {$(
         impl From<redb::$error> for RedbError {
@@ -33,7 +33,7 @@ macro_rules! from_store {
 }
 from_store! { StorageError TableError TransactionError CommitError DatabaseError SetDurabilityError }
 
-/// Makes the tables of a new store.
+/// Creates the tables of a new store.
 pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
     let write = store.begin_write()?;
     write.open_table(REVOCATIONS)?;
@@ -46,12 +46,12 @@ pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// The format of a store; 0 where it has none.
+/// Returns the format of a store; 0 if it has none.
 pub(crate) fn format(store: &Database) -> Result<u64, RedbError> {
     Ok(store.begin_read()?.open_table(NUMBERS)?.get("format")?.map_or(0, |format| format.value()))
 }
 
-/// Brings a store of format 1 to this one: its receipts become those of `node`.
+/// Upgrades a store of format 1 to this one: its receipts become those of `node`.
 pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), RedbError> {
     let write = store.begin_write()?;
     {
@@ -66,7 +66,7 @@ pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), RedbError
     Ok(write.commit()?)
 }
 
-/// Where the folder's clock stood at the last commit.
+/// Returns the reading of the folder's clock at the last commit.
 pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, RedbError> {
     let read = store.begin_read()?;
     let (texts, numbers) = (read.open_table(TEXTS)?, read.open_table(NUMBERS)?);
@@ -75,7 +75,7 @@ pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, RedbError> {
     Ok(Some(Stamp { boot: boot.value().to_owned(), uptime: number("uptime")?, folder: number("folder")? }))
 }
 
-/// The last line of the audit log that was written before the last commit.
+/// Returns the last line of the audit log that was written before the last commit.
 pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, RedbError> {
     let read = store.begin_read()?;
     let seq = read.open_table(NUMBERS)?.get("audit")?.map_or(0, |seq| seq.value());
@@ -96,14 +96,14 @@ pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> R
     Ok(Position(position.map_or(0, |position| position.value())))
 }
 
-/// A revocation by its id.
+/// Returns a revocation by its id.
 pub(crate) fn find(store: &Database, id: &RevocationId, now: u64) -> Result<Option<Record>, RedbError> {
     let read = store.begin_read()?;
     let Some(seq) = read.open_table(IDS)?.get(id.as_str())? else { return Ok(None) };
     record_of(&read.open_table(REVOCATIONS)?, &read.open_table(RECEIPTS)?, seq.value(), now)
 }
 
-/// Revocations, the youngest first.
+/// Returns revocations, the youngest first.
 pub(crate) fn page(
     store: &Database,
     before: Option<Seq>,
@@ -149,7 +149,7 @@ fn with_receipts(
     Ok(record)
 }
 
-/// One commit: what it changes is on disk together, or not at all.
+/// One commit: either all of its changes are on disk, or none.
 pub(crate) struct Commit(WriteTransaction);
 
 /// The tables of a commit while it is being made.
@@ -182,7 +182,7 @@ impl Commit {
         })
     }
 
-    /// Returns once it is on disk.
+    /// Commits, and returns once the changes are on disk.
     pub(crate) fn finish(self) -> Result<(), RedbError> {
         Ok(self.0.commit()?)
     }
@@ -222,7 +222,7 @@ impl Tables<'_> {
             || self.expires(revocation) <= self.now.saturating_add(codec::millis(known.left))
     }
 
-    /// When a revocation that is accepted now expires, on the folder's clock.
+    /// Returns when a revocation that is accepted now expires, on the folder's clock.
     fn expires(&self, revocation: &Revocation) -> u64 {
         match codec::millis(revocation.kept_for()) {
             NEVER => NEVER,
@@ -268,7 +268,7 @@ impl Tables<'_> {
         Ok(known)
     }
 
-    /// Keeps a receipt, unless its revocation is gone.
+    /// Stores a receipt, unless its revocation has been removed.
     pub(crate) fn receipt(&mut self, seq: Seq, node: &NodeName, receipt: &Receipt) -> Result<(), RedbError> {
         if self.revocations.get(seq)?.is_some() {
             self.receipts.insert((seq, node.as_str()), codec::receipt_row(receipt))?;
@@ -276,10 +276,10 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Removes up to `most` expired revocations; returns how many.
-    pub(crate) fn expire(&mut self, most: usize) -> Result<usize, RedbError> {
+    /// Removes up to `limit` expired revocations; returns how many.
+    pub(crate) fn expire(&mut self, limit: usize) -> Result<usize, RedbError> {
         let mut over = Vec::new();
-        for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(most) {
+        for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(limit) {
             over.push(end?.0.value().1);
         }
         for seq in &over {
@@ -288,7 +288,7 @@ impl Tables<'_> {
         Ok(over.len())
     }
 
-    /// Notes where the clock and the audit log stand.
+    /// Stores the reading of the clock and the last line of the audit log.
     pub(crate) fn note(&mut self, stamp: &Stamp, audit: &Head) -> Result<(), RedbError> {
         self.texts.insert("boot", stamp.boot.as_str())?;
         self.numbers.insert("uptime", stamp.uptime)?;
@@ -307,7 +307,7 @@ impl Tables<'_> {
         let Some(row) = self.revocations.remove(seq)? else { return Ok(()) };
         let row = row.value();
         self.expiries.remove((codec::expires_of(&row), seq))?;
-        // A later revocation may have taken the id, since this one had expired.
+        // A later revocation may use the id by now, since this one had expired.
         let id = codec::id_of(&row);
         if self.ids.get(id)?.is_some_and(|named| named.value() == seq) {
             self.ids.remove(id)?;

@@ -16,7 +16,7 @@ use crate::{Config, Journal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A folder that is gone with the variable.
+/// A folder that is removed when the variable is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -70,7 +70,7 @@ fn append(journal: &Journal, revocation: &Revocation) -> u64 {
     }
 }
 
-/// The names in force, in the order of the log.
+/// Returns the names in force, in the order of the log.
 fn loaded(journal: &Journal) -> Vec<String> {
     let mut names = Vec::new();
     let mut each = |entry| match entry {

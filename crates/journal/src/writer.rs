@@ -1,5 +1,4 @@
-//! The one thread that writes. Everything that is queued when it begins a commit goes into that
-//! commit.
+//! The thread that writes. Everything that is queued when it begins a commit goes into that commit.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +18,7 @@ use crate::codec;
 use crate::folder::OpenError;
 use crate::store::{Commit, RedbError, Tables};
 
-/// What a thread asks the writer for.
+/// A request to the writer.
 pub(crate) enum Task {
     Append(Revocation, SyncSender<Result<Appended, LogError>>),
     Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
@@ -29,14 +28,14 @@ pub(crate) enum Task {
 /// Opens the store again.
 pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
 
-/// The store, as readers see it; none while it could not be opened again after an error.
+/// The store, as readers see it; `None` while it cannot be reopened after an error.
 pub(crate) type SharedStore = Arc<RwLock<Option<Database>>>;
 
-/// Receipts that are not in the store yet. They go with the next commit.
+/// Receipts that are not in the store yet. The next commit stores them.
 #[derive(Default)]
 pub(crate) struct Unstored {
     pub(crate) receipts: HashMap<(Seq, NodeName), Receipt>,
-    /// How many commits have taken receipts from here to the store.
+    /// How many commits have moved receipts from here to the store.
     pub(crate) commits: u64,
 }
 
@@ -52,16 +51,16 @@ pub(crate) struct Committer {
     pub(crate) at_once: usize,
 }
 
-/// How long receipts wait to go with another commit before they force one.
+/// How long receipts wait for another commit before they cause one of their own.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the clock is stored and expired revocations are removed if there is nothing to write.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Revocations forgotten in one commit, so that it stays short.
+/// Limit of revocations that one commit removes, so that it stays short.
 const FORGOTTEN_AT_ONCE: usize = 1000;
 
-/// The commit failed, for all that were in it.
+/// The commit failed, for all tasks in it.
 #[derive(Debug, thiserror::Error)]
 enum CommitFailed {
     #[error("{0}")]
@@ -74,7 +73,7 @@ enum CommitFailed {
     Reopen(#[from] OpenError),
 }
 
-/// The answer to a task, for when it is on disk.
+/// The answer to a task, which is sent when the task is on disk.
 enum CommitAnswer {
     Appended(Appended),
     Lifted(Option<Record>),
@@ -106,10 +105,11 @@ impl Committer {
         self.commit(Vec::new());
     }
 
-    /// Writes a batch and answers for it; returns whether there is more to forget.
+    /// Writes a batch and answers its tasks; returns `true` if more expired revocations are left to
+    /// remove.
     fn commit(&mut self, batch: Vec<Task>) -> bool {
-        // A panic of the store, on a file that changes under it, is an error like any other: this
-        // thread goes on.
+        // The store may panic if its file changes under it. The panic is handled like any other
+        // error, so that this thread continues.
         let committed = catch_unwind(AssertUnwindSafe(|| self.try_commit(&batch)));
         match committed.unwrap_or(Err(CommitFailed::Panic)) {
             Ok((answers, forgotten)) => {
@@ -121,7 +121,7 @@ impl Committer {
             Err(error) => {
                 tracing::error!(%error, tasks = batch.len(), "the revocation log cannot be written");
                 self.audit.rewind();
-                // The store does not go on after an error; it is opened again for the next batch.
+                // The store is unusable after an error; it is reopened for the next batch.
                 *self.store.write() = None;
                 let error = error.to_string();
                 batch.into_iter().for_each(|task| task.fail(&error));
@@ -205,7 +205,7 @@ impl Task {
         })
     }
 
-    /// A caller that has gone does not want to know.
+    /// Sending fails if the caller has gone, which is ignored.
     fn answer(self, answer: CommitAnswer) {
         match (self, answer) {
             (Self::Append(_, caller), CommitAnswer::Appended(appended)) => drop(caller.send(Ok(appended))),

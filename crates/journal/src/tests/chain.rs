@@ -1,4 +1,4 @@
-//! The audit log: what it says, and that a change of it is noticed.
+//! The contents of the audit log, and the detection of changes.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Power cuts and full disks: what was acknowledged is there, whatever the disk made of the rest.
+//! Power cuts and full disks: what was acknowledged survives, whatever part of the rest the disk
+//! has written.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,7 @@ fn new_disk() -> Disk {
     disk
 }
 
-/// Several threads revoke and lift until the disk is gone. Returns the names that must be there,
+/// Several threads revoke and lift until the disk fails. Returns the names that must be in the log,
 /// and those that must not.
 fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut kept, mut lifted) = (BTreeSet::new(), BTreeSet::new());
@@ -48,7 +49,7 @@ fn use_until_the_end(journal: &Journal, round: usize) -> (BTreeSet<String>, BTre
                     if journal.append(&revocation(&name, MINUTE)).is_err() {
                         break;
                     }
-                    // From here on it may be there or not; which, only the answer tells.
+                    // From here on it may be in the log or not; only the answer tells.
                     match (n % 5 == 4).then(|| journal.lift(&id(&name), None)) {
                         None => kept.push(name),
                         Some(Ok(_)) => lifted.push(name),
@@ -97,7 +98,10 @@ fn d07_no_power_cut_loses_what_was_acknowledged() {
         drop(journal);
         disk = cut;
     }
-    assert!(unsynced > 0, "no power cut came between a write and its acknowledgement: the test sees nothing");
+    assert!(
+        unsynced > 0,
+        "no power cut came between a write and its acknowledgement: the test checks nothing"
+    );
 }
 
 #[test]

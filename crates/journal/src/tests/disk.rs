@@ -1,4 +1,4 @@
-//! A disk for the store that can lose power, and fill up.
+//! A disk for the store that can lose power or fill up.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-/// What has been written, and what of it would survive.
+/// What has been written, and which part would survive a power cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk(Arc<Mutex<State>>);
 
@@ -16,7 +16,7 @@ struct State {
     seen: Vec<u8>,
     /// As it was at the last sync.
     synced: Vec<u8>,
-    /// What has been done since.
+    /// The changes since.
     since: Vec<Change>,
     /// Calls until the process dies or the disk is full; `None` for no limit.
     calls_left: Option<usize>,
@@ -28,7 +28,7 @@ enum Change {
     Length(usize),
 }
 
-/// What a disk writes at once.
+/// What a disk writes atomically, in bytes.
 const SECTOR: usize = 512;
 
 /// Random numbers from a seed (SplitMix64).
@@ -45,7 +45,7 @@ impl Random {
 }
 
 impl Disk {
-    /// After this many calls, all fail.
+    /// Makes all calls fail after this many.
     pub(super) fn fail_after(&self, calls: usize) {
         self.0.lock().calls_left = Some(calls);
     }
@@ -54,8 +54,8 @@ impl Disk {
         self.0.lock().calls_left = None;
     }
 
-    /// What is found after the power was gone: all that was synced; of the rest, any part, in
-    /// sectors, also the later without the earlier.
+    /// Returns what is on the disk after a power cut: everything that was synced, and any subset of
+    /// the sectors written since, later ones without earlier ones included.
     pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
         let state = self.0.lock();
         let mut found = state.synced.clone();

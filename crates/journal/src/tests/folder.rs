@@ -1,4 +1,5 @@
-//! What can be wrong with the folder: each has a clear error, and none is taken for an empty log.
+//! Damaged and unsuitable folders: each causes a clear error, and none is mistaken for an empty
+//! log.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -141,7 +142,7 @@ fn a_flipped_byte_is_found_or_harmless() {
         flipped[at] ^= 0x40;
         fs::write(&path, &flipped).unwrap();
         match Journal::open(&folder.config()) {
-            // The byte is of a page that is not used.
+            // The byte is in an unused page.
             Ok(journal) => assert_eq!(loaded(&journal).len(), 100, "byte {at}"),
             Err(_) => found += 1,
         }

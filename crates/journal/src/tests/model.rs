@@ -1,4 +1,4 @@
-//! The log on disk does what every log must do.
+//! Runs the suite for every log over the log on disk.
 
 use session::suite::{self, Place};
 
