@@ -25,16 +25,16 @@ use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::{closing, http1, http2, refusal};
 
-/// Where and how to listen.
+/// The address, the protocols and the limits of a listener.
 #[derive(Clone)]
 pub struct Config {
-    /// The address; port 0 takes any free one.
+    /// The address; port 0 binds any free port.
     pub address: SocketAddr,
-    /// The identity, for HTTPS.
+    /// The certificate and its key, for HTTPS.
     pub tls: Option<Tls>,
     /// The limits, and the connections that count towards them.
     pub places: Arc<Places>,
-    /// The proxies that are believed about their clients.
+    /// The proxies that are trusted to name their clients.
     pub proxies: TrustedProxies,
     /// If `true`, each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
@@ -46,13 +46,14 @@ pub struct Listener {
     config: Config,
 }
 
-/// Connections the kernel completes before they are accepted.
+/// Limit of connections that the kernel completes before they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// After how long without an acknowledgement the kernel gives a connection up.
+/// How long sent bytes may remain unacknowledged before the kernel closes the connection
+/// (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For the TLS handshake, and for the first bytes in clear.
+/// Time limit for the TLS handshake, and for the first bytes in clear text.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 static LOG: LogLimiter = LogLimiter::new();
@@ -88,16 +89,16 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Serves until `leave` is true, then closes idle connections and returns when the others are
-    /// done.
+    /// Serves until `leave` is `true`, then closes idle connections and returns when all others are
+    /// closed.
     ///
     /// Does not wait for sockets that the application has taken over.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
         let Self { tcp, config } = self;
         let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
-        // Nothing is sent: each connection holds a sender, and the receiver resolves once all are
-        // dropped.
+        // Nothing is sent on this channel: each connection holds a sender, and the receiver
+        // resolves once all are dropped.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
         let mut reserve = File::open("/dev/null").ok();
         let leaving = leave.clone();
@@ -116,10 +117,11 @@ impl Listener {
                     continue;
                 }
             };
-            // Fails only if the client is gone already; the address is not used then.
+            // Fails only if the client has disconnected already; the address is not used then.
             let local = tcp_stream.local_addr().unwrap_or(config.address);
             let origin = Origin::new(address, local, &config.proxies);
-            // A trusted proxy has many clients: their addresses are limited, not its own.
+            // A trusted proxy has many clients: the limit applies to their addresses, not to its
+            // own.
             let permit = match place(&places, origin.trusted.is_none().then(|| address.ip())).await {
                 Ok(permit) => permit,
                 Err(why) => {
@@ -134,11 +136,12 @@ impl Listener {
             let (app, acceptor, leaving) = (app.clone(), acceptor.clone(), leaving.clone());
             let (open_end, limits, occupant) = (open.clone(), places.limits(), permit.occupant());
             let balancers = config.proxy_protocol.then(|| config.proxies.clone());
-            // Boxed: the task of a connection that is taken over returns, and frees its memory.
+            // Boxed, so that the memory is freed when the task of a connection that was taken over
+            // returns.
             tokio::spawn(Box::pin(async move {
                 let _open = open_end;
                 let arrived = Arrived { tcp: tcp_stream, origin, permit };
-                // Pinned here: to await it in two places would move it.
+                // Pinned, because it is awaited in two places.
                 let mut serving = pin!(serve_one(app, arrived, balancers, acceptor, limits, leaving));
                 match occupant {
                     None => serving.await,
@@ -191,7 +194,7 @@ async fn serve_one<A: App>(
             &permit.places(),
             origin.hop,
             StatusCode::BAD_REQUEST,
-            "HTTP in clear on a port of HTTPS",
+            "HTTP in clear text on an HTTPS port",
         );
         closing::send_last(&tcp, &refusal::in_clear(&app).await);
         return closing::discard(&tcp, closing::REFUSED).await;
@@ -243,7 +246,7 @@ async fn speaks_clear(tcp: &TcpStream) -> bool {
 }
 
 /// Returns `true` if the first bytes are the preface of HTTP/2. Only peeks at them. A preface that
-/// is not complete `within` that time does not count.
+/// is not complete `within` this time is ignored.
 async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     let mut first = [0; 24];
     let mut until = None;
@@ -263,7 +266,8 @@ async fn speaks_http2(tcp: &TcpStream, within: Duration) -> io::Result<bool> {
     }
 }
 
-/// Answers at once or not at all; takes no place among the connections.
+/// Sends an answer without waiting for room in the socket's buffer. The connection does not count
+/// towards the limits.
 fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     closing::send_last(&tcp, answer);
     if let Some(refused) = places.refused() {
@@ -274,8 +278,9 @@ fn refuse(tcp: TcpStream, answer: &[u8], places: &Arc<Places>) {
     }
 }
 
-/// Handles a lack of descriptors, so that the loop goes on: a port that evicts makes room; another
-/// one frees its reserve for a moment, to tell the client why it is refused.
+/// Handles a lack of descriptors, so that the loop continues. A port that evicts makes room; any
+/// other port closes its reserve for a moment, so that it can accept the connection and answer with
+/// the reason of the refusal.
 async fn turn_away(
     tcp: &TcpListener,
     reserve: &mut Option<File>,

@@ -16,8 +16,8 @@ pub trait App: Clone + Send + Sync + Unpin + 'static {
     /// Answers a request. [`Answer::Takeover`] is allowed only if `peer.takeover` is `true`.
     fn call(&self, request: Request<ClientBody>, peer: Peer) -> impl Future<Output = Answer> + Send;
 
-    /// Adds the headers that all answers of the port have to an answer of the listener. `request`
-    /// are the headers of the request, `None` if it could not be read.
+    /// Adds to an answer of the listener the headers that all answers of the port have. `request`
+    /// holds the headers of the request; `None` if it could not be read.
     fn complete(&self, _request: Option<&HeaderMap>, _response: &mut Response<Body>) {}
 }
 
@@ -36,8 +36,8 @@ pub type Takeover = Box<dyn FnOnce(Raw) + Send>;
 pub struct Raw {
     /// The socket.
     pub stream: Watched,
-    /// What the client has sent after the request, unread.
+    /// Bytes that the client has sent after the request, and that are not parsed yet.
     pub read: Bytes,
-    /// The connection's place among those that are allowed; dropped with the socket.
+    /// The connection's place within the limits; must be dropped with the socket.
     pub permit: Permit,
 }

@@ -28,12 +28,12 @@ pub(crate) struct Arrived {
 /// Why a connection is closed before its first request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BalancerError {
-    /// Closed before its first byte, as health checks of balancers are.
-    #[error("closed at once")]
+    /// Closed before its first byte, as the health checks of balancers do.
+    #[error("closed before the first byte")]
     Closed,
     #[error("the address is not in TRUSTED_PROXIES")]
     Untrusted,
-    #[error("no whole header within HEAD_TIMEOUT")]
+    #[error("no complete header within HEAD_TIMEOUT")]
     Late(#[from] Elapsed),
     #[error("{0}")]
     Header(#[from] io::Error),
@@ -42,7 +42,7 @@ pub(crate) enum BalancerError {
 }
 
 impl BalancerError {
-    /// Counts and logs it, except health checks.
+    /// Counts and logs the error, except for health checks.
     pub(crate) fn note(&self, arrived: &Arrived) {
         let refusal = match self {
             Self::Closed => return,
@@ -54,15 +54,15 @@ impl BalancerError {
             tracing::warn!(
                 address = %arrived.origin.hop,
                 reason = %self,
-                "connection closed: PROXY_PROTOCOL is on, and it did not begin with a header that counts"
+                "connection closed: PROXY_PROTOCOL is on, and it did not begin with a valid header of a trusted peer"
             );
         }
     }
 }
 
 impl Arrived {
-    /// Reads the client of a trusted balancer. The host itself may connect without being trusted,
-    /// but not for another client.
+    /// Reads which client a trusted balancer connects for. The gateway's own host may connect
+    /// without being trusted, but not on behalf of a client.
     pub(crate) async fn read_balancer_header(
         &mut self,
         app: &impl App,

@@ -49,18 +49,18 @@ impl BodyError {
 }
 
 /// How many bytes of a body that is too large are read and discarded before it is refused, so that
-/// an HTTP/1 connection can be used again.
+/// an HTTP/1 connection can be reused.
 const DISCARDED: usize = 256 << 10;
 
-/// How long that may take.
+/// Time limit for reading them.
 const DISCARDING: Duration = Duration::from_secs(1);
 
 /// Why a request with a coded body is refused, with 415 and `accept-encoding: identity` (RFC 9110,
 /// section 15.5.16).
 pub const CODED: &str = "The request body has a content-encoding; bodies are taken without one.";
 
-/// Returns `true` if a body must be decoded before it has its content type (RFC 9110, section 8.4).
-/// `identity` changes nothing.
+/// Returns `true` if a body has a content coding other than `identity`, which would have to be
+/// decoded (RFC 9110, section 8.4).
 pub fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|value| {
         let plain = |coding: &[u8]| {
@@ -74,7 +74,7 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
 /// Reads a body of up to `max` bytes.
 ///
 /// # Errors
-/// See [`BodyError`]; nothing is kept of a body that announces more than `max` bytes.
+/// See [`BodyError`]; a body whose announced length exceeds `max` bytes is not stored.
 pub async fn read_body<B>(mut body: B, max: usize, within: Duration) -> Result<Bytes, BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
@@ -95,7 +95,7 @@ where
     }
 }
 
-/// A body that waits in memory, counted there until this is dropped.
+/// Counts the bytes of a body that waits in memory, until it is dropped.
 pub struct CountedBody {
     held: Held,
     evicted: Arc<Notify>,
@@ -112,7 +112,7 @@ impl CountedBody {
         Self { held, evicted }
     }
 
-    /// Runs `work` while the body waits for it, until the body is evicted.
+    /// Runs `work`, which needs the body, until the body is evicted.
     ///
     /// # Errors
     /// Fails if the body is evicted: its holder must drop it.

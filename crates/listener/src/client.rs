@@ -1,4 +1,4 @@
-//! Finds the client of a request. Only proxies that the operator trusts are believed about it.
+//! Finds the client of a request. Only headers of proxies that the operator trusts are used.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The networks of the proxies that stand before the gateway. Cloning is cheap.
+/// The networks of the proxies in front of the gateway. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
@@ -75,7 +75,7 @@ impl TrustedProxies {
     }
 }
 
-/// One sender of a request on its way.
+/// One sender in the chain of a request: the client, or a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hop {
     /// `None` if it is missing or obfuscated.
@@ -83,8 +83,8 @@ struct Hop {
     secure: Option<bool>,
 }
 
-/// Returns the hops of `X-Forwarded-For`, each with its `X-Forwarded-Proto`, which has as many
-/// values or one for all.
+/// Returns the hops of `X-Forwarded-For`, each with its `X-Forwarded-Proto`, which has one value
+/// for each hop, or one for all.
 fn x_forwarded(headers: &HeaderMap) -> Vec<Hop> {
     let protos: Vec<_> = values(headers, &X_FORWARDED_PROTO).collect();
     let addresses: Vec<_> = values(headers, &X_FORWARDED_FOR).collect();

@@ -1,4 +1,4 @@
-//! The body of a client's request, and what happens to the rest of it that is not read.
+//! The body of a client's request, and the disposal of its unread rest.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,10 +15,10 @@ use crate::gate::Gate;
 /// The body of a client's request.
 ///
 /// Over HTTP/2, h2 resets a stream with NO_ERROR when its request is answered and its body dropped.
-/// Clients must not discard the answer for that (RFC 9113, section 8.1), but curl, Node and others
-/// do so where they are still sending. So what is left of a body is read and discarded first,
-/// within the limits of the close in stages of HTTP/1; not where the answer was cut, since the
-/// reset is what is wanted then.
+/// Clients must not discard the answer because of that (RFC 9113, section 8.1), but curl, Node and
+/// others do so if they are still sending. So the rest of a body is read and discarded first,
+/// within the limits that apply to closing in stages over HTTP/1. If the answer was cut off, the
+/// rest is not read, since the reset is wanted then.
 #[derive(Debug)]
 pub struct ClientBody {
     /// `None` once the rest is being discarded.
@@ -62,7 +62,7 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        // Without a runtime, the process is ending.
+        // There is no runtime if the process is exiting.
         if self.gate.as_ref().is_some_and(|gate| !gate.is_withheld())
             && !self.is_end_stream()
             && let Some(incoming) = self.incoming.take()
@@ -73,21 +73,21 @@ impl Drop for ClientBody {
     }
 }
 
-/// Reads and discards the rest of a body, until it ends or a limit is reached. The stream counts as
-/// open meanwhile.
+/// Reads and discards the rest of a body, up to its end or a limit. The stream counts as open
+/// meanwhile.
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: DiscardLimits) {
     let end = Instant::now() + limits.total;
     let mut left = limits.bytes;
     while left > 0 {
         let now = Instant::now();
-        // A timeout asks first whether there is a frame: if there always is one, it never fires.
+        // A timeout polls for a frame first, so it never fires if there always is one.
         if now >= end {
             return;
         }
         let until = end.min(now + limits.silence);
         let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { return };
         left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        // Frames that are there already are read without a wait, so yield to other tasks.
+        // Frames that have arrived already are read without waiting, so yield to other tasks.
         tokio::task::coop::consume_budget().await;
     }
 }
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that come at once; the next such piece comes after `pause`, without end.
+    /// Returns an endless body whose pieces come at intervals of `pause`.
     fn endless(piece: usize, pause: Duration) -> impl Body<Data = Bytes> + Unpin {
         let pieces = stream::unfold((), move |()| async move {
             tokio::time::sleep(pause).await;
@@ -142,6 +142,6 @@ mod tests {
         discard(StreamBody::new(stream::iter(frames)), limits).await;
         let took = began.elapsed();
         assert!((TOTAL..WITHOUT_BOUND / 2).contains(&took), "{took:?}");
-        assert!(other.is_finished(), "it had the thread in between");
+        assert!(other.is_finished(), "the other task ran in between");
     }
 }

@@ -23,25 +23,26 @@ pub(crate) struct DiscardLimits {
 /// Limits after an early answer: before the socket is closed (HTTP/1) or the stream is reset
 /// (HTTP/2). Many clients read the answer only after they have sent their whole body. 256 MiB is 16
 /// times the default of `MAX_BODY_BYTES`, 30 s are enough for 20 MB at 6 Mbit/s, and a client that
-/// pauses for 5 s has probably left. The socket counts as the client's meanwhile.
+/// pauses for 5 s has probably left. The socket counts towards the client's limits meanwhile.
 pub(crate) const ANSWERED: DiscardLimits =
     DiscardLimits { bytes: 256 << 20, silence: Duration::from_secs(5), total: Duration::from_secs(30) };
 
-/// After a refusal without a place: just enough for a head that is on its way.
+/// Limits after a refusal of a connection that has no place: just enough for a head that is on its
+/// way.
 pub(crate) const REFUSED: DiscardLimits =
     DiscardLimits { bytes: 64 << 10, silence: Duration::from_millis(500), total: Duration::from_secs(1) };
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const PIECE: usize = 16 << 10;
 
-/// Sends an answer as far as the socket has room for it, without waiting, and closes the sending
-/// side.
+/// Sends as much of an answer as fits into the socket's buffer, without waiting, and closes the
+/// sending side.
 pub(crate) fn send_last(tcp: &TcpStream, answer: &[u8]) {
     let _ = SockRef::from(tcp).send(answer);
     let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
 }
 
-/// Reads and discards what comes, until the client closes or the limits are reached. The sending
+/// Reads and discards incoming bytes until the client closes or the limits are reached. The sending
 /// side must be closed already.
 pub(crate) async fn discard(tcp: &TcpStream, limits: DiscardLimits) {
     let end = Instant::now() + limits.total;
@@ -53,7 +54,7 @@ pub(crate) async fn discard(tcp: &TcpStream, limits: DiscardLimits) {
             Ok(Ok(())) if Instant::now() < end => {}
             _ => return,
         }
-        // Not kept over an await: the future stays small.
+        // Not held across an await, so that the future stays small.
         let mut piece = [0; PIECE];
         match tcp.try_read(&mut piece) {
             Ok(0) => return,

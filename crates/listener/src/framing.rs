@@ -1,11 +1,11 @@
-//! Protects from request smuggling: a request that two servers could read differently is refused,
-//! never passed on.
+//! Protects against request smuggling: a request that two servers could read differently is refused
+//! and never forwarded.
 //!
 //! hyper repairs some of these requests silently. The head that the application sees shows neither
 //! a `Content-Length` beside `Transfer-Encoding`, nor a repeated `Content-Length`, nor lines that
-//! end in a bare LF. So this module parses the incoming bytes itself, message by message, beside
-//! hyper. Well-formed bytes can be read in only one way; at the first ambiguity the request is
-//! refused and the connection closed.
+//! end in a bare LF. So this module parses the incoming bytes itself, message by message, in
+//! parallel to hyper. Well-formed bytes can be read in only one way; at the first ambiguity the
+//! request is refused and the connection closed.
 
 mod rules;
 mod target;
@@ -23,11 +23,11 @@ pub(crate) use rules::fault;
 pub use target::RawQuery;
 use target::RequestLine;
 
-/// Bytes that are kept of a line that arrives in pieces. No line that matters is longer: some
+/// How many bytes are stored of a line that arrives in pieces. No line that matters is longer: some
 /// clients sign their chunks with extensions of about 90 bytes.
 const KEPT: usize = 256;
 
-/// A longer length or coding is padded.
+/// A line of this length or more, with a length or a coding, is refused as padded.
 const PADDED: usize = 64;
 
 /// Why a request is refused.
@@ -44,21 +44,22 @@ pub(crate) enum MessageFault {
     /// once.
     #[error("Transfer-Encoding must stand once, and be chunked.")]
     TransferEncoding,
-    /// RFC 9112, section 2.2: a bare LF may be taken for the end of a line, but some take it for a
-    /// part of a value.
+    /// RFC 9112, section 2.2: a bare LF may be read as the end of a line, but some servers read it
+    /// as a part of a value.
     #[error("Lines must end with CR and LF.")]
     LineEnd,
     /// RFC 9112, section 7.1.
     #[error("The request body is not chunked as it should be.")]
     Chunk,
-    /// Services that treat `_` as `-` read another name in it.
+    /// Services that treat `_` as `-` would read it as another name.
     #[error("A header name must not be that of a length with _ for -.")]
     Disguised,
-    /// RFC 9112, section 3.2: a request of HTTP/1.1 without it, with several, or with an invalid
+    /// RFC 9112, section 3.2: an HTTP/1.1 request without `Host`, with several, or with an invalid
     /// one is answered with 400.
     #[error("Host must stand once, and name a host.")]
     Host,
-    /// RFC 9112, section 3.2.2 prefers the target; a proxy in front of us may have used `Host`.
+    /// RFC 9112, section 3.2.2 prefers the target; a proxy in front of the gateway may have used
+    /// `Host`.
     #[error("Host must be the host of the request's target.")]
     OtherHost,
     /// RFC 9112, section 3.2; RFC 9110, section 4.2.4 for user information.
@@ -78,12 +79,12 @@ pub(crate) struct Framing {
     part: MessagePart,
     /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    /// Well-formed heads that hyper has not handed over yet.
+    /// The number of well-formed heads that hyper has not handed over yet.
     heads: u32,
-    /// Heads that hyper has handed over.
+    /// The number of heads that hyper has handed over.
     handed: u64,
-    /// Queries of heads that hyper has not handed over, each with the number of its head on this
-    /// connection.
+    /// The original queries of heads that hyper has not handed over, each with the number of its
+    /// head on this connection.
     queries: VecDeque<(u64, RawQuery)>,
     head: Head,
     /// The first fault; no bytes are parsed after it.
@@ -98,10 +99,10 @@ enum MessagePart {
     #[default]
     RequestLine,
     Field,
-    /// This many bytes of a body.
+    /// A body, of which this many bytes are left.
     Body(u64),
     ChunkSize,
-    /// This many bytes of a chunk.
+    /// A chunk, of which this many bytes are left.
     Chunk(u64),
     ChunkEnd,
     Trailer,
@@ -115,7 +116,7 @@ struct Head {
 }
 
 impl Framing {
-    /// Parses incoming bytes. Returns how many of them hyper may have: all, unless a body is
+    /// Parses incoming bytes. Returns how many of them may be given to hyper: all, unless a body is
     /// malformed. A fault in a head is answered when hyper hands that head over.
     ///
     /// # Errors
@@ -161,7 +162,7 @@ impl Framing {
         if followed == 0 { self.go_on().map(|()| 0) } else { Ok(followed) }
     }
 
-    /// Checks that hyper may read on.
+    /// Checks that hyper may continue to read.
     ///
     /// # Errors
     /// Fails if the body is malformed.
@@ -212,13 +213,13 @@ impl Framing {
         self.heads > 0
     }
 
-    /// Percent-encodes the characters that a target must not contain, in the bytes read last, which
-    /// begin at `from`.
+    /// Percent-encodes the characters that a target must not contain. `from` is where the bytes
+    /// read last begin.
     pub(crate) fn encode(&mut self, read: &mut ReadBuf<'_>, from: usize) {
         self.request_line.encode(read, from);
     }
 
-    /// Hands over bytes that did not fit before. Returns `true` if there were any.
+    /// Moves bytes that did not fit before into the buffer. Returns `true` if there were any.
     pub(crate) fn give_rest(&mut self, into: &mut ReadBuf<'_>) -> bool {
         self.request_line.give_rest(into)
     }
@@ -228,12 +229,12 @@ impl Framing {
         self.request_line.and_rest(read)
     }
 
-    /// Notes that hyper hands over the next head. Returns its original query if the parser got a
+    /// Records that hyper hands over the next head. Returns its original query if hyper was given a
     /// changed one.
     ///
     /// # Errors
-    /// Fails with the fault of the head. A head that was not seen here is one that hyper has read
-    /// in another way.
+    /// Fails with the fault of the head. If this module has not seen the head, hyper has read the
+    /// bytes differently.
     pub(crate) fn next_head(&mut self) -> Result<Option<RawQuery>, MessageFault> {
         self.heads = self.heads.checked_sub(1).ok_or(self.fault.unwrap_or(MessageFault::LineEnd))?;
         let head = self.handed;
@@ -242,7 +243,7 @@ impl Framing {
         Ok(query.map(|(_, query)| query))
     }
 
-    /// Keeps the beginning of a line, and its last byte.
+    /// Stores the beginning of a line, and its last byte.
     fn keep(&mut self, bytes: &[u8]) {
         let room = KEPT.saturating_sub(self.line.len());
         let (kept, rest) = bytes.split_at(room.min(bytes.len()));
@@ -298,8 +299,7 @@ impl Framing {
 }
 
 impl Head {
-    /// Reads a field. Does not check for what hyper refuses itself, such as a space before the
-    /// colon.
+    /// Parses a field. Does not check what hyper refuses itself, such as a space before the colon.
     fn read(&mut self, line: &[u8]) -> Result<(), MessageFault> {
         let Some(colon) = memchr(b':', line) else { return Ok(()) };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -307,8 +307,7 @@ impl Head {
             if self.length.is_some() || line.len() >= PADDED {
                 return Err(MessageFault::ContentLength);
             }
-            // hyper uses the largest two values for codings of its own, and would not say what is
-            // wrong with them.
+            // hyper uses the two largest values internally, and would refuse them without a reason.
             let length = decimal(value).filter(|length| i64::try_from(*length).is_ok());
             self.length = Some(length.ok_or(MessageFault::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {

@@ -1,5 +1,5 @@
-//! Controls the bytes of an answer: until they are written to the socket, the application can hold
-//! them back.
+//! Controls the bytes of an answer: the application can hold them back until they are written to
+//! the socket.
 
 use std::any::Any;
 use std::fmt;
@@ -15,8 +15,8 @@ use memory::Memory;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-/// Decides if an answer with payload may still be written. Clones are the same gate; each
-/// socket has one, since HTTP/1 answers one request after the other, and over HTTP/2 each stream.
+/// Decides whether an answer with payload may still be written. Clones share one gate. Over HTTP/1,
+/// which answers one request at a time, each socket has one; over HTTP/2, each stream.
 ///
 /// Over HTTP/2, closing the gate drops the task of the stream, which resets it, even if the client
 /// reads nothing and hyper does not ask for the rest of the answer. The last two pieces that hyper
@@ -29,25 +29,24 @@ struct GateState {
     payload: Payload,
     driver: Option<Waker>,
     held: Vec<Box<dyn Any + Send>>,
-    /// Informational answers that leave before anything else is written.
+    /// Informational answers, which are written before anything else.
     interim: Option<Box<Interim>>,
-    /// The last write did not go through: what comes next on the socket belongs to an earlier
-    /// answer.
+    /// The last write was blocked, so the next bytes on the socket belong to an earlier answer.
     stuck: bool,
     linger: Option<Box<Linger>>,
 }
 
-/// How long a stream may last once it is about to end.
+/// Limits how long a stream may last once it is about to finish.
 struct Linger {
     within: Duration,
     has_begun: Box<dyn Fn(&Context<'_>) -> bool + Send>,
     end: Option<Pin<Box<Sleep>>>,
 }
 
-/// Releases what a gate holds when it is dropped.
+/// Releases the values that a gate holds when it is dropped.
 struct Flushed<'a>(&'a Gate);
 
-/// Bytes that wait for the socket, or for the TLS session under it.
+/// Bytes that are queued for the socket, or for the TLS session over it.
 #[derive(Debug, Default)]
 pub(crate) struct Interim {
     bytes: Vec<u8>,
@@ -57,8 +56,8 @@ pub(crate) struct Interim {
 /// An answer up to this size mostly fits into the socket's buffer, and is not counted as queued.
 const SMALL: usize = 16 << 10;
 
-/// The most bytes of informational answers that wait; what comes on top is dropped, as it may be
-/// (RFC 8297, section 2).
+/// Limit of queued informational answers, in bytes. Further ones are dropped, which RFC 8297,
+/// section 2, permits.
 const INTERIM: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +72,7 @@ enum Payload {
 }
 
 impl Gate {
-    /// Notes that the answer to the current request has payload.
+    /// Records that the answer to the current request has payload.
     pub fn begin(&self) {
         let mut state = self.0.lock();
         if state.payload == Payload::None {
@@ -81,13 +80,13 @@ impl Gate {
         }
     }
 
-    /// Keeps `what` until every answer is written to the socket, or the socket is closed.
+    /// Holds `what` until every answer is written to the socket, or the socket is closed.
     pub fn hold(&self, what: impl Any + Send) {
         self.0.lock().held.push(Box::new(what));
     }
 
-    /// Begins an answer, and counts its bytes in `memory` until it is written; if the answer is
-    /// evicted, its socket is closed or its stream reset. Small answers are not counted.
+    /// Begins an answer and counts its bytes in `memory` until it is written. If the answer is
+    /// evicted, its socket is closed or its stream is reset. Small answers are not counted.
     pub fn count(&self, bytes: usize, memory: &Arc<Memory>) {
         if bytes > SMALL {
             self.begin();
@@ -96,8 +95,8 @@ impl Gate {
         }
     }
 
-    /// Closes the socket or resets the stream, unless all payload has left it: when this returns,
-    /// no more of it is handed on. Returns whether there was any.
+    /// Closes the socket or resets the stream, unless all payload has been written: when this
+    /// returns, no more payload is written. Returns `true` if an answer was cut off.
     pub fn withhold(&self) -> bool {
         let mut state = self.0.lock();
         let withheld = state.payload == Payload::OnItsWay;
@@ -108,8 +107,8 @@ impl Gate {
         withheld
     }
 
-    /// Writes an informational answer before the answer to the request of this moment. It is
-    /// dropped where an earlier answer has not left yet.
+    /// Writes an informational answer before the answer to the current request. It is dropped if an
+    /// earlier answer has not been written yet.
     pub fn interim(&self, head: Vec<u8>) {
         let mut state = self.0.lock();
         if state.payload == Payload::Withheld || state.stuck {
@@ -121,8 +120,8 @@ impl Gate {
         }
     }
 
-    /// Takes informational answers back: when this returns, no more of them is written. Where a
-    /// part of one has left, the socket is closed.
+    /// Discards queued informational answers: when this returns, no more of them is written. If a
+    /// part of one has been written, the socket is closed.
     pub fn retract(&self) {
         let mut state = self.0.lock();
         if state.interim.take().is_some_and(|interim| interim.written > 0) {
@@ -131,28 +130,28 @@ impl Gate {
         }
     }
 
-    /// Sets how long the stream of an answer may last once it is about to end: a client that takes
-    /// no bytes would keep it. For HTTP/2. `has_begun` says whether it is about to end, and wakes
-    /// its task when that begins.
+    /// Limits, over HTTP/2, how long the stream of an answer may last once it is about to finish,
+    /// because a client that reads nothing would keep it open. `has_begun` returns `true` once it
+    /// is about to finish, and wakes its task at that moment.
     pub fn end_within(&self, within: Duration, has_begun: impl Fn(&Context<'_>) -> bool + Send + 'static) {
         self.0.lock().linger = Some(Box::new(Linger { within, has_begun: Box::new(has_begun), end: None }));
     }
 
-    /// Runs the task of an HTTP/2 stream until it is done, or has to go; then it is dropped, and h2
-    /// resets the stream.
+    /// Runs the task of an HTTP/2 stream until it finishes, the gate closes, or its time runs out.
+    /// Then the task is dropped, and h2 resets the stream.
     pub(crate) async fn drive(self, stream: impl Future<Output = ()>) {
-        // Dropped after the stream, also where that panics: what is held may hold this gate.
+        // Dropped after the stream, even if that panics: the held values may hold this gate.
         let _flushed = Flushed(&self);
         let (mut stream, mut linger) = (pin!(stream), None);
         poll_fn(|cx| {
-            // The stream may close the gate while it is run.
+            // The stream may close the gate while it is polled.
             if self.watch(cx) || stream.as_mut().poll(cx).is_ready() || self.watch(cx) {
                 return Poll::Ready(());
             }
             linger = linger.take().or_else(|| self.0.lock().linger.take());
             let Some(linger) = &mut linger else { return Poll::Pending };
             ready!(linger.poll(cx));
-            // Before the stream is dropped: what is left of its request is not read then.
+            // Set before the stream is dropped, so that the rest of its request is not read.
             self.0.lock().payload = Payload::Withheld;
             Poll::Ready(())
         })
@@ -169,7 +168,7 @@ impl Gate {
         self.0.lock().payload != Payload::OnItsWay
     }
 
-    /// Notes that every answer of the application is written.
+    /// Records that every answer of the application is written.
     pub(crate) fn flushed(&self) {
         let mut state = self.0.lock();
         if state.payload == Payload::OnItsWay {
@@ -182,7 +181,7 @@ impl Gate {
         drop(left);
     }
 
-    /// The socket is closed, or another's.
+    /// Records that the socket is closed or has been taken over.
     pub(crate) fn closed(&self) {
         let left = take(&mut self.0.lock().held);
         drop(left);
@@ -220,14 +219,14 @@ impl Interim {
         &self.bytes[self.written..]
     }
 
-    /// Notes that more bytes have been written.
+    /// Records that more bytes have been written.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.written += bytes;
     }
 }
 
 impl Linger {
-    /// Resolves when the time of the stream has run out.
+    /// Returns ready when the time of the stream has run out.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.end.is_none() && !(self.has_begun)(cx) {
             return Poll::Pending;
@@ -291,7 +290,7 @@ mod tests {
         gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
         assert!(sent(&gate, 5).is_ready());
         gate.retract();
-        assert!(!writes(&gate), "nothing can follow half a head");
+        assert!(!writes(&gate), "nothing may follow an incomplete head");
     }
 
     #[test]
@@ -316,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_can_be_kept_back_and_what_has_left_is_let_alone() {
         let gate = Gate::default();
-        assert!(!gate.withhold() && writes(&gate), "there is nothing to keep back");
+        assert!(!gate.withhold() && writes(&gate), "there is nothing to hold back");
         gate.begin();
         assert!(writes(&gate) && !gate.is_idle());
         gate.flushed();

@@ -1,5 +1,5 @@
-//! HTTP/1: hyper parses and answers; a socket that the application takes over is taken back from
-//! it.
+//! HTTP/1: hyper parses requests and writes answers. A socket that the application takes over is
+//! taken back from hyper.
 
 mod driver;
 mod responder;
@@ -21,10 +21,10 @@ use crate::stream::{Stream, StreamTraffic, Watched};
 use driver::{End, WaitsFor};
 use responder::Responder;
 
-/// By how much hyper's limit of a head exceeds ours, so that ours apply first.
+/// By how many bytes hyper's limit of a head exceeds our limits, so that ours apply first.
 const SLACK: usize = 56 << 10;
 
-/// The header fields for which hyper has room on the stack.
+/// The number of header fields that hyper can hold on the stack.
 const FIELDS: usize = 100;
 
 /// Serves one connection until it closes or is taken over.
@@ -75,7 +75,7 @@ pub(crate) async fn serve<A: App>(
     watched.close(true).await;
 }
 
-/// Returns the bytes of a head that hyper keeps before it gives up.
+/// Returns how many bytes of a head hyper buffers before it refuses it.
 fn largest_head(limits: &Limits) -> usize {
     limits.request_line + limits.headers + SLACK
 }

@@ -28,28 +28,28 @@ use crate::stream::{Stream, StreamTraffic, Watched};
 // The limits of one connection. `max_header_list` below is the limit of a request's head; frames
 // are at most 16 KiB and the windows 1 MiB, which are hyper's defaults.
 
-/// Streams that may be open at once (`SETTINGS_MAX_CONCURRENT_STREAMS`): browsers use up to 100,
-/// and expect at least that (RFC 9113, section 5.1.2).
+/// Limit of streams that may be open at once (`SETTINGS_MAX_CONCURRENT_STREAMS`): browsers use up
+/// to 100, and expect at least that (RFC 9113, section 5.1.2).
 const STREAMS: u32 = 256;
 
-/// Streams that the client has reset before the gateway took them up; one more closes the
-/// connection (ENHANCE_YOUR_CALM).
+/// Limit of streams that the client has reset before the gateway has accepted them; one more closes
+/// the connection (ENHANCE_YOUR_CALM).
 ///
-/// A client that cancels all it has asked for resets up to [`STREAMS`] of them, and its requests
-/// and resets may arrive in one read: hyper's default of 20 would end its connection with all other
-/// streams on it. Streams that are reset no longer count as open, so a flood (CVE-2023-44487) is
-/// stopped by this limit: it at most doubles the heads that a connection may have in memory. nginx
-/// and Go draw the line at twice and four times the streams.
+/// A client that cancels all of its requests resets up to [`STREAMS`] streams, and its requests and
+/// resets may arrive in one read: hyper's default of 20 would close its connection with all other
+/// streams on it. Streams that are reset no longer count as open, so it is this limit that stops a
+/// flood (CVE-2023-44487). It at most doubles the heads that a connection may have in memory. The
+/// limits of nginx and Go are twice and four times the streams.
 const CANCELLED: usize = STREAMS as usize;
 
-/// Streams that the gateway itself resets because of errors of the client, in the life of the
-/// connection; one more closes it (RUSTSEC-2024-0003). hyper's default, far above what a proxy in
-/// front with a few broken clients gets to.
+/// Limit of streams that the gateway itself resets because of errors of the client, over the life
+/// of the connection; one more closes it (RUSTSEC-2024-0003). This is hyper's default, far above
+/// what a proxy with a few broken clients reaches.
 const ERRORS: usize = 1024;
 
-/// With fewer bytes of a stream in h2 than this, hyper hands it the next piece of an answer, and
-/// takes another one. So there is one piece in h2 and one in hyper, which a kill cannot keep back,
-/// and which do not count as queued. hyper's default is 400 KiB.
+/// If h2 has fewer bytes of a stream than this, hyper passes the next piece of an answer to h2 and
+/// fetches another one. So one piece is in h2 and one in hyper. A revocation cannot hold these
+/// back, and they do not count as queued. hyper's default is 400 KiB.
 const SEND_BUFFER: usize = 1;
 
 /// The limit of a piece, in bytes: that of a frame.
@@ -111,12 +111,12 @@ pub(crate) async fn serve<A: App>(
         _ = connection.as_mut() => return,
         _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
     }
-    // Fails only if the client is gone.
+    // Fails only if the client has disconnected.
     let _ = connection.await;
 }
 
-/// The body of an answer in pieces of at most [`PIECE`] bytes: hyper hands a frame on as a whole,
-/// and is done with the last one.
+/// The body of an answer in pieces of at most [`PIECE`] bytes, because hyper passes a frame on as a
+/// whole.
 struct Pieces {
     body: Body,
     rest: Bytes,
@@ -160,8 +160,8 @@ impl hyper::body::Body for Pieces {
     }
 }
 
-/// Spawns the tasks of a connection's streams, each behind the gate of its own. hyper spawns the
-/// task of a stream right after it has called the service for its request.
+/// Spawns the tasks of a connection's streams, each with its own gate. hyper spawns the task of a
+/// stream right after it has called the service for its request.
 #[derive(Clone, Default)]
 struct GatedTasks(Arc<Mutex<Option<Gate>>>);
 

@@ -1,8 +1,8 @@
 //! Accepts connections and speaks HTTP until the application takes a socket over.
 //!
-//! The room knows sockets, TLS, HTTP/1.1 and HTTP/2 and their bounds. It does not know what is
-//! asked for: an [`App`] answers each request, or takes the raw socket of a long-lived one, and
-//! then nothing of HTTP remains in memory.
+//! This crate knows sockets, TLS, HTTP/1.1 and HTTP/2, and their limits. It does not know what
+//! requests mean: an [`App`] answers each of them, or takes over the raw socket of a long-lived
+//! connection, and then no HTTP state remains in memory.
 
 mod accept;
 mod app;

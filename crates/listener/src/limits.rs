@@ -1,4 +1,4 @@
-//! Limits of connections, heads and times.
+//! The limits of a listener, and the connections that count towards them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,28 +13,29 @@ use parking_lot::Mutex;
 use crate::metrics::Metrics;
 use crate::occupants::{Eviction, Occupant, Occupants};
 
-/// The bounds of one listener.
+/// The limits of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request target; more is 414.
+    /// Limit of a request target in bytes; 414 beyond it.
     pub request_line: usize,
-    /// Bytes of all header names and values; more is 431.
+    /// Limit of all header names and values in bytes; 431 beyond it.
     pub headers: usize,
-    /// Header fields; more is 431.
+    /// Limit of header fields; 431 beyond it.
     pub header_fields: usize,
-    /// For a head that has begun; longer is 408.
+    /// Time limit for the rest of a head that has begun; 408 beyond it.
     pub head_timeout: Duration,
-    /// Between two requests, and for a client that reads nothing of its answer; longer closes the
-    /// connection.
+    /// Time limit between two requests, and for a client that does not read its answer; the
+    /// connection is closed beyond it.
     pub keep_alive: Duration,
-    /// Connections in total; more are answered 503.
+    /// Limit of connections in total; 503 beyond it.
     pub connections: usize,
-    /// Whether `connections` is less than the operator wants, because the process may not open
-    /// enough files.
+    /// `true` if `connections` is lower than configured, because the process may not open enough
+    /// files.
     pub lowered: bool,
-    /// Connections that were refused and are read from for a moment, so that their clients see why.
+    /// Limit of refused connections that are still read from for a moment, so that their clients
+    /// receive the reason.
     pub refusals: usize,
-    /// Connections of one client address, 0 for no limit; more are answered 429.
+    /// Limit of connections from one client address, 0 for none; 429 beyond it.
     pub connections_per_address: usize,
 }
 
@@ -65,7 +66,7 @@ pub enum WhenFull {
     Evict,
 }
 
-/// Why there was no place.
+/// Why a connection cannot get a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPlace {
     Total,
@@ -75,14 +76,14 @@ pub(crate) enum NoPlace {
     Later(Duration),
 }
 
-/// The connections of one listener, or of several that share a bound.
+/// The connections of one listener, or of several that share a limit.
 pub struct Places {
     limits: Limits,
     when_full: WhenFull,
     metrics: Arc<Metrics>,
     taken: Mutex<Taken>,
     occupants: Occupants,
-    /// Refused sockets that are still read from.
+    /// The number of refused sockets that are still read from.
     refusing: AtomicUsize,
 }
 
@@ -92,14 +93,14 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One connection's place; free again when dropped.
+/// The place of one connection; freed when dropped.
 pub struct Permit {
     places: Arc<Places>,
     /// Boxed, so that connections without it pay only a pointer.
     extra: Option<Box<Extra>>,
 }
 
-/// What only some ports need to know of their connections.
+/// Data about a connection that only some ports need.
 #[derive(Default)]
 struct Extra {
     /// `Some` if connections per address are limited.
@@ -108,13 +109,12 @@ struct Extra {
     occupant: Option<Arc<Occupant>>,
 }
 
-/// A refused socket that is still read from, so that its client gets to see the refusal.
+/// A refused socket that is still read from, so that its client receives the refusal.
 pub(crate) struct Refused(Arc<Places>);
 
 impl Places {
     /// Creates places within `limits`. The sockets of ports that refuse newcomers count among the
-    /// descriptors of clients ([`descriptors`]); those of ports that evict have a reserve of their
-    /// own.
+    /// descriptors of clients ([`descriptors`]); those of ports that evict have their own reserve.
     pub fn new(limits: Limits, when_full: WhenFull, metrics: Arc<Metrics>) -> Arc<Self> {
         let (taken, occupants, refusing) = Default::default();
         Arc::new(Self { limits, when_full, metrics, taken, occupants, refusing })
@@ -148,7 +148,8 @@ impl Places {
         self.metrics.tcp_connections.inc();
         let occupant = evicts.then(|| self.occupants.enter());
         let extra = (address.is_some() || evicts).then(|| Box::new(Extra { address, occupant }));
-        // The permit frees it when dropped: a field would cost memory for every connection.
+        // Dropping the permit frees the descriptor. A field for it would cost memory in every
+        // connection.
         std::mem::forget(descriptor);
         Ok(Permit { places: self.clone(), extra })
     }
@@ -166,10 +167,10 @@ impl Places {
         }
     }
 
-    /// Takes a place to go on reading from a refused socket; `None` if too many are being read.
+    /// Takes a place for reading from a refused socket; `None` if too many are being read.
     pub(crate) fn refused(self: &Arc<Self>) -> Option<Refused> {
-        let most = self.limits.refusals;
-        let taken = self.refusing.fetch_update(Relaxed, Relaxed, |taken| (taken < most).then(|| taken + 1));
+        let limit = self.limits.refusals;
+        let taken = self.refusing.fetch_update(Relaxed, Relaxed, |taken| (taken < limit).then(|| taken + 1));
         taken.is_ok().then(|| Refused(self.clone()))
     }
 }
@@ -186,11 +187,11 @@ impl Taken {
 }
 
 impl Permit {
-    /// Counts the connection for this client address, which became known later.
+    /// Counts the connection towards the limit of a client address that became known only now.
     pub(crate) fn belongs_to(&mut self, address: IpAddr) -> Result<(), NoPlace> {
-        let most = self.places.limits.connections_per_address;
-        if most > 0 && self.extra.as_ref().is_none_or(|extra| extra.address.is_none()) {
-            self.places.taken.lock().count(address, most)?;
+        let limit = self.places.limits.connections_per_address;
+        if limit > 0 && self.extra.as_ref().is_none_or(|extra| extra.address.is_none()) {
+            self.places.taken.lock().count(address, limit)?;
             self.extra.get_or_insert_default().address = Some(address);
         }
         Ok(())

@@ -1,12 +1,12 @@
-//! Limits log lines about clients to one a second: enough to notice a problem, and no flood fills
-//! the log.
+//! Limits log lines about clients to one per second: enough to notice a problem, and too few to
+//! fill the log.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Lets one line a second through.
+/// Allows one line per second.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     /// The second in which the next line may be written.
@@ -16,7 +16,7 @@ pub struct LogLimiter {
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
 impl LogLimiter {
-    /// Creates a limiter that lets the first line through.
+    /// Creates a limiter that allows the first line.
     pub const fn new() -> Self {
         Self { next: AtomicU64::new(0) }
     }

@@ -1,4 +1,4 @@
-//! What the listeners of a node count, and why clients are turned away.
+//! The metrics of a node's listeners, and the reasons for refusing clients.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};

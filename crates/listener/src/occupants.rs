@@ -1,8 +1,8 @@
 //! The connections of a port that makes room for newcomers, and the choice of the one to evict.
 //!
-//! On the internal port no operator may be kept out by connections that ask for nothing: unfinished
-//! heads and handshakes, idle sockets, answers that are not read. Such a connection is evicted; one
-//! whose request is being worked on never is.
+//! Idle connections must not keep an operator out of the internal port: unfinished heads and
+//! handshakes, idle sockets, answers that are not read. Such a connection is evicted; a connection
+//! with a request in progress never is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How long a new connection has for its first request before it can be evicted. Without that, a
-/// flood of connections would evict each other and the operator before any of them is read.
+/// How long a new connection has for its first request before it can be evicted. Without this, the
+/// connections of a flood would evict each other and the operator before any of them is read.
 const YOUNG: Duration = Duration::from_millis(10);
 
-/// The connections of one port. Their number is limited, so a list will do.
+/// The connections of one port. Their number is limited, so a list is sufficient.
 #[derive(Debug, Default)]
 pub(crate) struct Occupants(Mutex<Vec<Arc<Occupant>>>);
 
@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(occupants.evict(), Eviction::Made);
             assert!(occupant.evicted.load(Ordering::Relaxed), "{name}");
         }
-        assert!(matches!(occupants.evict(), Eviction::Later(_)), "the new one has a moment");
+        assert!(matches!(occupants.evict(), Eviction::Later(_)), "a new connection cannot be evicted yet");
         occupants.leave(&new);
         assert_eq!(occupants.evict(), Eviction::Made);
         assert!(idle.evicted.load(Ordering::Relaxed));

@@ -11,10 +11,10 @@ use crate::body::Body;
 /// The id of a request, in the request and in its answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// `Cache-Control` of answers that are good for one moment only (RIG).
+/// `Cache-Control` of answers that must not be reused (RIG).
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("max-age=0, private, must-revalidate");
 
-/// The longest id that a client may give its request, in bytes (RIG).
+/// Length limit of a request id from a client, in bytes (RIG).
 const MAX_REQUEST_ID: usize = 200;
 
 /// Returns the id that the client gave its request; `None` without one, or if it is empty or too
@@ -30,7 +30,7 @@ pub fn new_request_id() -> HeaderValue {
     HeaderValue::from_str(id).expect("a UUID is a header value")
 }
 
-/// Sets after how many seconds a client may retry, readable by pages of other origins too (RFC
+/// Sets after how many seconds a client may retry. Pages of other origins can read it too (RFC
 /// 9110, section 10.2.3; Fetch Standard, section 3.3.3).
 pub fn retry_after(headers: &mut HeaderMap, seconds: u64) {
     headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

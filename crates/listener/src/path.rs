@@ -1,7 +1,7 @@
-//! The normal form of a path: one spelling for all that mean the same (RFC 3986, section 6.2.2).
+//! The normal form of a path: one spelling for all equivalent paths (RFC 3986, section 6.2.2).
 //!
-//! A path is normalized once, before anything looks at it. So the path that is routed, checked,
-//! logged and sent to a service has one spelling.
+//! A path is normalized once, before it is used. So routing, checks, logs and services all see the
+//! same spelling.
 
 use std::borrow::Cow;
 

@@ -12,9 +12,9 @@ use crate::gate::Gate;
 pub(crate) struct Origin {
     pub(crate) hop: SocketAddr,
     pub(crate) local: SocketAddr,
-    /// A balancer says that its client uses TLS.
+    /// `true` if a balancer says that its client uses TLS.
     pub(crate) secure: bool,
-    /// Where `hop` is a trusted proxy, all of them.
+    /// All trusted proxies, if `hop` is one of them.
     pub(crate) trusted: Option<TrustedProxies>,
 }
 
@@ -31,8 +31,8 @@ impl Origin {
     }
 }
 
-/// The client of a request, and how it connects. Logs, limits and services know clients only from
-/// here.
+/// The client of a request, and how it connects. Logs, limits and services get the client from here
+/// only.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The client's address: the one that the connection came from or, if that is a trusted proxy,
@@ -40,11 +40,11 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address that the connection came from, by the PROXY protocol if that is on.
     pub hop: SocketAddr,
-    /// The address it came to.
+    /// The local address that the connection was made to.
     pub local: SocketAddr,
-    /// `true` if the client uses TLS, with the gateway or, by its word, with a trusted proxy.
+    /// `true` if the client uses TLS with the gateway, or with a trusted proxy that says so.
     pub secure: bool,
-    /// Where `hop` is a trusted proxy, all of them.
+    /// All trusted proxies, if `hop` is one of them.
     pub trusted: Option<TrustedProxies>,
     /// `true` if the socket can be taken over: HTTP/1 only.
     pub takeover: bool,

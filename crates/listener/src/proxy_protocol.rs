@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: a load balancer names its client before the first byte of
 //! the client (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 //!
-//! Only the header is read, up to [`LONGEST`] bytes; the caller bounds the time.
+//! Only the header is read, up to [`LONGEST`] bytes; the caller limits the time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,26 +9,25 @@ use std::str::{self, FromStr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest header of version 2, additions included; 16 KiB of additions are far more than any
-/// sender uses.
+/// Length limit of a header of version 2 with its TLVs, in bytes. No sender uses nearly as many.
 const LONGEST: usize = 16 << 10;
 
-/// The longest line of version 1, with its end (section 2.1).
+/// Length limit of a line of version 1 with its CRLF, in bytes (section 2.1).
 const LONGEST_LINE: usize = 107;
 
-/// How version 2 begins (section 2.2).
+/// The first bytes of version 2 (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The addition about TLS, and its bit for a client that uses TLS (section 2.2.6).
+/// The type of the TLV about TLS, and its bit for a client that uses TLS (section 2.2.6).
 const TLV_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The balancer connects for itself, or does not name a client.
+    /// The balancer connects on its own behalf, or does not name a client.
     Local,
-    /// It connects for a client.
+    /// It connects on behalf of a client.
     Proxied {
         /// The client's address.
         source: SocketAddr,
@@ -76,7 +75,8 @@ fn parse_line(line: &str) -> Option<Header> {
     words.next().is_none().then_some(Header::Proxied { source, secure: false })
 }
 
-/// Parses two addresses: of the client, and the one it has connected to. Returns the first.
+/// Parses two addresses: that of the client, and the one that it has connected to. Returns the
+/// first.
 fn pair<'a, A: FromStr>(words: &mut impl Iterator<Item = &'a str>) -> Option<A> {
     let [source, destination] = [words.next()?, words.next()?].map(|word| word.parse().ok());
     destination.and(source)
@@ -103,7 +103,7 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
         _ => return None,
     }
     let (source, rest): (IpAddr, _) = match family {
-        // TCP or UDP over IPv4, over IPv6.
+        // TCP or UDP over IPv4, and over IPv6 below.
         0x11 | 0x12 => {
             let (source, rest) = rest.split_first_chunk::<4>()?;
             (Ipv4Addr::from(*source).into(), rest.get(4..)?)
@@ -112,8 +112,8 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
             let (source, rest) = rest.split_first_chunk::<16>()?;
             (Ipv6Addr::from(*source).into(), rest.get(16..)?)
         }
-        // Unspecified, a Unix socket, or an unknown family: treated as the balancer's own (section
-        // 2.2).
+        // Unspecified, a Unix socket, or an unknown family: treated as a connection of the balancer
+        // itself (section 2.2).
         _ => return Some(Header::Local),
     };
     let (port, rest) = rest.split_first_chunk::<2>()?;
@@ -121,14 +121,14 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<Header> {
     Some(Header::Proxied { source, secure: uses_tls(rest.get(2..)?)? })
 }
 
-/// Searches the additions (TLV) for TLS; `None` if they are incomplete.
-fn uses_tls(mut additions: &[u8]) -> Option<bool> {
+/// Returns `true` if a TLV says that the client uses TLS; `None` if the TLVs are incomplete.
+fn uses_tls(mut tlvs: &[u8]) -> Option<bool> {
     let mut uses_tls = false;
-    while let Some((kind, rest)) = additions.split_first() {
+    while let Some((kind, rest)) = tlvs.split_first() {
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         uses_tls |= *kind == TLV_SSL && value.first().is_some_and(|client| client & CLIENT_SSL != 0);
-        additions = rest;
+        tlvs = rest;
     }
     Some(uses_tls)
 }

@@ -19,10 +19,10 @@ use crate::own_answer::{retry_after, whole_body};
 use crate::path::{self, PathFault};
 use crate::stream::Watched;
 
-/// After an answer with it, the connection is closed.
+/// `Connection` of an answer after which the connection is closed.
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Methods that a server need not know all, but must name where it refuses another (RFC 9110,
+/// `Allow` of an answer that refuses a method, which must name those that are supported (RFC 9110,
 /// section 15.5.6).
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -44,8 +44,8 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
 }
 
 /// Returns the answer to a head that is too large (RFC 9110, section 15.5.15; RFC 6585, section 5)
-/// or malformed; `followed` is the result of the framing of an HTTP/1 message. `None` if the head
-/// is accepted; its path is then in normal form.
+/// or malformed; `followed` is the result of [`Framing::next_head`] for an HTTP/1 message. `None`
+/// if the head is accepted; its path is then in normal form.
 pub(crate) fn of_head<B>(
     request: &mut Request<B>,
     limits: &Limits,
@@ -74,12 +74,12 @@ pub(crate) fn of_head<B>(
     Some(closing_http1(too_large.answer(limits), request.version()))
 }
 
-/// Returns the answer to a request that is refused whatever its target; otherwise `None`, and gives
-/// the request the normal form of its path.
+/// Returns the answer to a request that is refused whatever its target is. Otherwise normalizes the
+/// path of the request and returns `None`.
 fn of_fields<B>(request: &mut Request<B>) -> Option<Response<Body>> {
     let response = match *request.method() {
-        // TRACE would send back what proxies have added (RFC 9110, section 9.3.8). RIG answers
-        // without a text.
+        // TRACE would reveal the headers that proxies have added (RFC 9110, section 9.3.8). RIG
+        // answers without a text.
         Method::TRACE => empty(StatusCode::NOT_IMPLEMENTED),
         Method::CONNECT => {
             let reason = format!("The method {} is not supported.", request.method());
@@ -117,7 +117,8 @@ fn status(fault: MessageFault) -> StatusCode {
     }
 }
 
-/// Says in the answer that the connection is closed after it. HTTP/2 resets only the stream.
+/// Announces in the answer that the connection is closed after it. Over HTTP/2, only the stream is
+/// reset.
 fn closing_http1(mut response: Response<Body>, version: Version) -> Response<Body> {
     if version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
@@ -125,7 +126,7 @@ fn closing_http1(mut response: Response<Body>, version: Version) -> Response<Bod
     response
 }
 
-/// Counts and logs a request that was refused for its head.
+/// Counts and logs a request that was refused because of its head.
 pub(crate) fn note(places: &Places, client: SocketAddr, status: StatusCode, reason: &str) {
     places.metrics().refused(RefusalReason::Head);
     if LOG.allows() {
@@ -190,7 +191,7 @@ pub(crate) async fn in_clear(app: &impl App) -> Vec<u8> {
     encode(app, response).await
 }
 
-/// Encodes an answer that no request belongs to, as bytes of HTTP/1.1. The connection must be
+/// Encodes an answer that belongs to no request, as bytes of HTTP/1.1. The connection must be
 /// closed after it.
 async fn encode(app: &impl App, mut response: Response<Body>) -> Vec<u8> {
     app.complete(None, &mut response);
@@ -218,7 +219,7 @@ pub(crate) enum Unreadable {
     Late,
     /// hyper could not parse it.
     Malformed(hyper::Error),
-    /// It can be read in two ways, and hyper could not parse it either.
+    /// It is ambiguous, and hyper could not parse it either.
     Ambiguous(MessageFault),
     TooLarge(HeadLimit),
 }
@@ -272,7 +273,7 @@ impl Unreadable {
             Self::TooLarge(_) => "the head is too large".to_owned(),
         };
         note(places, client, response.status(), &reason);
-        // Fails only if the client is gone.
+        // Fails only if the client has disconnected.
         let _ = to.write_all(&encode(app, response).await).await;
     }
 }

@@ -1,4 +1,5 @@
-//! Handles wake-ups that a task gives itself: it is polled again at once, without the scheduler.
+//! Handles a task that wakes itself while it is polled: it is polled again immediately, without the
+//! scheduler.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,14 +22,14 @@ struct SelfWaker {
     task: AtomicWaker,
 }
 
-/// It is not being polled: a wake-up goes to the task.
+/// Not being polled: a wake-up wakes the task.
 const WAITING: u8 = 0;
-/// A wake-up is noted.
+/// Being polled: a wake-up is only recorded.
 const POLLING: u8 = 1;
-/// A wake-up was noted, or the task was woken.
+/// A wake-up was recorded, or the task was woken.
 const WOKEN: u8 = 2;
 
-/// Polls in a row before the task yields.
+/// Limit of polls in a row before the task yields.
 const ROUNDS: usize = 4;
 
 impl Repoll {
@@ -37,7 +38,7 @@ impl Repoll {
         Self { waker: own.clone().into(), own }
     }
 
-    /// Polls until there is nothing to do at once.
+    /// Polls until no wake-up has come meanwhile, at most [`ROUNDS`] times.
     pub(crate) fn poll<T>(
         &self,
         cx: &Context<'_>,
@@ -58,7 +59,7 @@ impl Repoll {
 }
 
 impl SelfWaker {
-    /// Directs wake-ups to the task from now on. Returns `false` if one has come before.
+    /// Makes wake-ups wake the task from now on. Returns `false` if one has come before.
     fn rest(&self) -> bool {
         self.state.compare_exchange(POLLING, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }

@@ -1,5 +1,6 @@
 //! The stream under hyper: clear or TLS, watched so that the driver knows when a head has begun and
-//! when the last write was blocked. An application that takes the socket over gets it as it is.
+//! when the last write was blocked. An application that takes over the socket gets it without this
+//! layer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The state of a stream that the driver reads: which bytes hyper has moved, and what they mean.
+/// The state of a stream that the driver reads: what hyper has read and written, and which messages
+/// the bytes belong to.
 #[derive(Default)]
 pub(crate) struct StreamTraffic {
     /// Bytes have arrived since the last answer.
@@ -36,16 +38,16 @@ pub(crate) struct StreamTraffic {
     pub(crate) blocked: AtomicBool,
     /// An earlier write went through.
     pub(crate) written: AtomicBool,
-    /// A request has been answered since the driver last looked. A request that is answered at once
-    /// is finished before the driver could see it in progress.
+    /// A request has been answered since the driver last checked. A request that is answered
+    /// immediately is finished before the driver can see it in progress.
     pub(crate) answered: AtomicBool,
-    /// Decides what may be written.
+    /// Decides whether answers may be written.
     pub(crate) gate: Gate,
     /// Follows the incoming bytes while they are HTTP/1.
     pub(crate) framing: Mutex<Option<Framing>>,
     /// The client has closed its sending side after a complete request, and may still read.
     pub(crate) half_closed: AtomicBool,
-    /// Requests whose answer has not been handed to hyper completely.
+    /// The number of requests whose answers have not been passed to hyper completely.
     pub(crate) asked: AtomicUsize,
     /// The application wants the socket.
     pub(crate) takeover: Mutex<Option<Takeover>>,
@@ -64,7 +66,8 @@ impl StreamTraffic {
     }
 
     /// Returns `true` if `bytes` are an answer that hyper made itself, to a head that it could not
-    /// parse. Such an answer is not sent: it has no text, and none of the fields of our answers.
+    /// parse. Such an answer is not sent, because it has neither a text nor the header fields of
+    /// our answers.
     fn is_own(&self, bytes: &[u8]) -> bool {
         if self.writing.load(Ordering::Relaxed)
             || self.asked.load(Ordering::Relaxed) > 0
@@ -101,7 +104,7 @@ impl StreamTraffic {
     }
 }
 
-/// A stream that notes what happens to it, and writes what its [`Gate`] lets pass.
+/// A stream that records its traffic in [`StreamTraffic`] and writes only what its [`Gate`] allows.
 pub struct Watched {
     pub(crate) stream: Stream,
     pub(crate) traffic: Arc<StreamTraffic>,
@@ -113,8 +116,8 @@ impl Watched {
         &self.traffic.gate
     }
 
-    /// Closes in stages. `is_unread` means that the client may still be sending bytes that nothing
-    /// has read.
+    /// Closes in stages. `is_unread` means that the client may have sent, or may still send, bytes
+    /// that are not read.
     pub(crate) async fn close(mut self, is_unread: bool) {
         let closed = timeout(closing::ANSWERED.silence, self.shutdown()).await;
         if is_unread && matches!(closed, Ok(Ok(()))) {
@@ -127,8 +130,8 @@ impl Watched {
         }
     }
 
-    /// Returns the socket, and the TLS session over it with its handshake done. No gate holds back
-    /// what is written to them.
+    /// Returns the socket, and the TLS session over it with a finished handshake. The gate does not
+    /// apply to them.
     pub fn into_parts(self) -> (TcpStream, Option<Box<ServerConnection>>) {
         match self.stream {
             Stream::Clear(tcp) => (tcp, None),
@@ -161,8 +164,8 @@ macro_rules! each {
     };
 }
 
-/// Returns `true` if a read says that the client sends nothing more. Over TLS the client need not
-/// have sent `close_notify`: after a complete request nothing can have been cut off.
+/// Returns `true` if a read shows that the client sends nothing more. Over TLS, a missing
+/// `close_notify` is accepted, since nothing can have been cut off after a complete request.
 fn has_ended(polled: &Poll<io::Result<()>>) -> bool {
     match polled {
         Poll::Ready(Ok(())) => true,
@@ -171,7 +174,7 @@ fn has_ended(polled: &Poll<io::Result<()>>) -> bool {
     }
 }
 
-/// Sends informational answers before what comes after them.
+/// Sends informational answers before the bytes of the next answer.
 fn send_interim(
     stream: &mut Stream,
     interim: &mut Option<Box<Interim>>,
@@ -209,8 +212,8 @@ impl AsyncRead for Watched {
             && has_ended(&polled)
             && framing.as_ref().is_some_and(|framing| framing.is_whole())
         {
-            // hyper would take the client for gone, but it may only have finished sending requests
-            // (RFC 9112, section 9.6). The driver closes once every request is answered.
+            // hyper would treat this as a disconnect, but the client may only have finished sending
+            // requests (RFC 9112, section 9.6). The driver closes once every request is answered.
             drop(guard);
             if traffic.is_asked() {
                 traffic.half_closed.store(true, Ordering::Relaxed);
@@ -253,8 +256,8 @@ impl AsyncWrite for Watched {
             }
             flushed
         });
-        // hyper flushes after it has written everything. TLS may still hold records that do not fit
-        // into the socket's buffer.
+        // hyper flushes after it has written everything. TLS may still buffer records that do not
+        // fit into the socket's buffer.
         traffic.blocked.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() && traffic.asked.load(Ordering::Relaxed) == 0 {
             traffic.writing.store(false, Ordering::Relaxed);

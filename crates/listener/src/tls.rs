@@ -58,22 +58,22 @@ pub enum TlsError {
         /// Why.
         source: PrivateKeyError,
     },
-    /// The key is encrypted and there is no passphrase, or not the right one.
+    /// The key is encrypted, and the passphrase is missing or wrong.
     #[error("{}: the key is encrypted and HTTPS_KEYFILE_PASS does not open it", .0.display())]
     Passphrase(PathBuf),
-    /// The key is not that of the certificate, or of a kind that is not supported.
+    /// The key does not belong to the certificate, or its type is not supported.
     #[error("{}: not the key of the certificate: {source}", path.display())]
     Mismatch {
         /// The key's file.
         path: PathBuf,
-        /// What the check said.
+        /// The reason that the check gave.
         source: rustls::Error,
     },
 }
 
 impl Tls {
     /// Reads a certificate chain and its key, which may be encrypted PKCS#8. Also returns warnings
-    /// about what clients will probably not accept.
+    /// about properties that clients will probably not accept.
     ///
     /// # Errors
     /// Fails with the file and what is wrong with it.
@@ -88,16 +88,16 @@ impl Tls {
             passphrase: passphrase.map(str::to_owned),
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        // Before they are read: a change meanwhile is seen by `refresh`.
+        // Created before the files are read, so that `refresh` notices a change meanwhile.
         let watched = Mutex::new(WatchedFiles::new([files.certificates.clone(), files.key.clone()]));
         let (current, warnings) = files.read(&provider)?;
         let current = RwLock::new(Arc::new(current));
         Ok((Self(Arc::new(ReloadableIdentity { files, provider, current, watched })), warnings))
     }
 
-    /// Reads the files again if one has changed, or if `forced`. New handshakes use their content;
-    /// open connections go on. If a file cannot be used, the old certificate stays in force. May
-    /// block on a disk.
+    /// Reads the files again if one has changed, or if `forced`. New handshakes use the new
+    /// certificate; open connections are not affected. If a file cannot be used, the old
+    /// certificate stays in use. May block on disk I/O.
     pub fn refresh(&self, forced: bool) {
         let ReloadableIdentity { files, provider, current, watched } = &*self.0;
         match watched.lock().refresh(forced, || files.read(provider)) {

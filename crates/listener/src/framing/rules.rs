@@ -30,7 +30,7 @@ fn target(uri: &Uri, method: &Method) -> Option<MessageFault> {
     (!known).then_some(MessageFault::Target)
 }
 
-/// Checks `Content-Length` (RFC 9110, section 8.6): over HTTP/2 hyper hands over every one.
+/// Checks `Content-Length` (RFC 9110, section 8.6): over HTTP/2, hyper hands over every value.
 fn length(headers: &HeaderMap) -> Option<MessageFault> {
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Some(MessageFault::ContentLength);
@@ -46,7 +46,7 @@ fn length(headers: &HeaderMap) -> Option<MessageFault> {
 fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<MessageFault> {
     let mut values = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
     match (values.next(), uri.authority(), version) {
-        // RFC 9113, section 8.3.1: `:authority` stands for it. HTTP/1.0 did not have it.
+        // RFC 9113, section 8.3.1: `:authority` replaces `Host`. HTTP/1.0 did not have it.
         (None, Some(_), Version::HTTP_2) | (None, _, Version::HTTP_10 | Version::HTTP_09) => None,
         (None, ..) => Some(MessageFault::Host),
         (Some(_), ..) if values.next().is_some() => Some(MessageFault::Host),
@@ -62,8 +62,8 @@ fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Option<MessageFault
 }
 
 /// Returns `true` if `value` can be a host, with or without a port (RFC 3986, section 3.2.2). `,`
-/// and `;` are refused, since some servers read a list. An empty value is allowed: a target without
-/// a host has it (RFC 9112, section 3.2).
+/// and `;` are refused, since some servers read them as a list. An empty value is allowed, since it
+/// belongs to a target without a host (RFC 9112, section 3.2).
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),

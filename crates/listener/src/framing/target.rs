@@ -1,6 +1,6 @@
-//! Targets as clients send them. Many queries contain `"`, `<`, `>`, backticks and bytes beyond
-//! ASCII unencoded, though RFC 3986 allows none of them. The parser would refuse them, so it gets
-//! them percent-encoded; a [`RawQuery`] keeps the query that the client has sent.
+//! Targets as clients send them. Many queries contain `"`, `<`, `>`, backticks and non-ASCII bytes
+//! unencoded, although RFC 3986 allows none of them. hyper would refuse them, so it is given a
+//! percent-encoded target; a [`RawQuery`] holds the query as the client has sent it.
 
 use std::mem::take;
 
@@ -10,20 +10,20 @@ use tokio::io::ReadBuf;
 
 use crate::path::push_triplet;
 
-/// The query of a request as its client has sent it, without the `?`. An extension of a request
-/// whose URI has some of it percent-encoded, because a URI cannot hold it. No byte of it is a space
-/// or a control.
+/// The query of a request as its client has sent it, without the `?`. It is an extension of the
+/// request if parts of the query are percent-encoded in the URI, because a URI cannot hold them. It
+/// contains neither spaces nor control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawQuery(Bytes);
 
 impl RawQuery {
-    /// The query, byte for byte.
+    /// Returns the query, byte for byte.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Returns `true` if this is the query that the parser was given, so that both have read the
-    /// same request.
+    /// Returns `true` if hyper was given this query in encoded form. Otherwise hyper has read
+    /// another request.
     pub(crate) fn is_of(&self, query: Option<&str>) -> bool {
         let mut encoded = Vec::with_capacity(self.0.len() + 16);
         for byte in &self.0 {
@@ -33,7 +33,7 @@ impl RawQuery {
     }
 }
 
-/// Returns `true` if a byte of a query is percent-encoded before it is parsed.
+/// Returns `true` if a byte of a query must be percent-encoded before hyper parses it.
 const fn is_odd(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>') || !byte.is_ascii()
 }
@@ -46,9 +46,9 @@ pub(super) struct RequestLine {
     odd: Vec<usize>,
     /// Encoded bytes that did not fit into the buffer.
     rest: Vec<u8>,
-    /// The query as it arrives, unless its line was plain and arrived at once.
+    /// The query so far; empty if the line arrived at once with nothing to encode.
     query: Vec<u8>,
-    /// A part of the query is encoded.
+    /// `true` if a part of the query was encoded.
     is_respelled: bool,
 }
 
@@ -58,7 +58,7 @@ enum LinePart {
     Method,
     Path,
     Query,
-    /// Not part of a target, so the parser drops it.
+    /// Not part of a target; hyper drops it.
     Fragment,
     Version,
 }
@@ -70,13 +70,13 @@ impl RequestLine {
             && memchr3(b'"', b'<', b'>', piece).is_none()
             && memchr(b'`', piece).is_none()
             && piece.is_ascii();
-        // Most lines arrive at once and have nothing to encode. Other pieces are parsed from their
-        // first byte.
+        // Most lines arrive at once and have nothing to encode. All other pieces are parsed byte by
+        // byte.
         if is_plain && piece.ends_with(b"\r") {
             return;
         }
-        // A character of a path may be cut in two where the piece begins or ends; that alone is not
-        // wrong.
+        // A multi-byte character of a path may be split at the beginning or the end of the piece,
+        // which is no error.
         let is_rest = |byte: &&u8| self.part == LinePart::Path && (0x80..0xC0).contains(*byte);
         let begin = piece.iter().take(3).take_while(is_rest).count();
         let end = memchr(b'?', piece).unwrap_or(piece.len());
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::framing::Framing;
 
-    /// Returns what the parser gets of bytes that come in pieces of this size, into a buffer with
+    /// Returns what hyper is given if the bytes arrive in pieces of this size, in a buffer with
     /// this room.
     fn parsed(bytes: &[u8], piece: usize, room: usize) -> String {
         follow(&mut Framing::default(), bytes, piece, room)
@@ -207,7 +207,8 @@ mod tests {
                 }
             }
         }
-        // It comes whole, nearly always; where it is cut, its pieces may look like text.
+        // Tested in one piece only: pieces of it may look like UTF-8, and lines are almost never
+        // split.
         let latin1 = b"GET /\xE9?\xE9=1 HTTP/1.1\r\n";
         assert_eq!(parsed(latin1, latin1.len(), 64), "GET /%E9?%E9=1 HTTP/1.1\r\n");
     }
@@ -220,8 +221,8 @@ mod tests {
     }
 
     proptest! {
-        /// Requests behind one another, each of which may be the next one's beginning in the same
-        /// piece.
+        /// Sends several requests one after the other. A piece may contain the end of one and the
+        /// beginning of the next.
         #[test]
         fn f47_each_head_has_the_query_that_its_client_has_sent(
             queries in prop::collection::vec(query(), 1..6),

@@ -1,4 +1,4 @@
-//! What is followed, in whatever pieces it comes.
+//! Tests the framing with input in pieces of every size.
 
 use http::header::HOST;
 use http::{Request, Version};
@@ -6,8 +6,8 @@ use http::{Request, Version};
 use super::rules::fault;
 use super::*;
 
-/// Follows the bytes in pieces of every length; returns how many heads came before the fault, which
-/// is the same for all.
+/// Parses the bytes in pieces of every length. Returns how many heads came before the fault, which
+/// must be the same for all lengths.
 fn followed(bytes: &[u8]) -> (u32, Option<MessageFault>) {
     let whole = in_pieces(bytes, bytes.len());
     for length in 1..bytes.len() {
@@ -86,7 +86,7 @@ fn what_can_be_read_in_two_ways_is_a_fault() {
     assert_eq!(
         followed(&with("", "GET / HTTP/1.1\n\n")),
         (1, Some(MessageFault::LineEnd)),
-        "the first head is none of its"
+        "the fault does not belong to the first head"
     );
 }
 

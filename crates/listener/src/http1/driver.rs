@@ -1,5 +1,4 @@
-//! Polls hyper's connection, and decides when it has been served: closed, too slow, or wanted by
-//! the application.
+//! Polls hyper's connection until it is closed, too slow, or taken over by the application.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,13 +24,14 @@ use crate::stream::{StreamTraffic, Watched};
 /// What the driver waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WaitsFor {
-    /// The next request, of which nothing has come.
+    /// The first byte of the next request.
     Idle,
     /// The rest of a head.
     Head,
     /// The application.
     Answer,
-    /// A client that is slow to read its answer: response bytes wait for room in the socket.
+    /// A client that is slow to read its answer: bytes of the answer wait for room in the socket's
+    /// buffer.
     Reader,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum End {
 
 /// Runs a connection until it closes, is too slow, or is taken over.
 ///
-/// Once `leaving` is true, it closes as soon as no request is in progress.
+/// Once `leaving` is `true`, the connection is closed as soon as no request is in progress.
 pub(super) async fn drive<S>(
     connection: &mut http1::Connection<TokioIo<Watched>, S>,
     traffic: &StreamTraffic,
@@ -106,7 +106,8 @@ where
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         self.repoll.poll(cx, |cx| {
             let polled = self.connection.poll_without_shutdown(cx);
-            // At once: a client that has read the whole answer may be revoked the next moment.
+            // Done immediately: a client that has read the whole answer may be revoked the next
+            // moment.
             if polled.is_pending() && self.traffic.is_flushed() {
                 self.traffic.gate.flushed();
             }
@@ -114,14 +115,14 @@ where
         })
     }
 
-    /// Returns what the application wants to do with the socket, if it may have it now.
+    /// Returns the application's takeover, if the socket can be handed over now.
     fn takeover(&self) -> Option<Takeover> {
-        // An earlier answer that has not left yet would be lost with hyper's buffer.
+        // An earlier answer that is not written yet would be lost with hyper's buffer.
         if self.traffic.blocked.load(Ordering::Relaxed) { None } else { self.traffic.takeover.lock().take() }
     }
 }
 
-/// How long the client may take for what the driver waits for.
+/// Limits how long the client may take for what the driver waits for.
 struct Deadline<'a> {
     limits: &'a Limits,
     waits_for: WaitsFor,
@@ -130,11 +131,11 @@ struct Deadline<'a> {
 }
 
 impl Deadline<'_> {
-    /// Ready when the client was too slow, with what it should have done.
+    /// Returns ready when the client was too slow, with what the driver has waited for.
     fn poll(&mut self, traffic: &StreamTraffic, cx: &mut Context<'_>) -> Poll<WaitsFor> {
         let restarts = self.observe(traffic);
         let limit = match self.waits_for {
-            // The application has limits of its own.
+            // The application has its own time limits.
             WaitsFor::Answer => return Poll::Pending,
             WaitsFor::Head => self.limits.head_timeout,
             WaitsFor::Idle | WaitsFor::Reader => self.limits.keep_alive,
@@ -142,8 +143,8 @@ impl Deadline<'_> {
         if restarts {
             self.due = Instant::now() + limit;
         }
-        // The timer may fire before `due`, and is set again then: to reset it for every request
-        // would cost more.
+        // The timer may fire before `due` and is then set again, which is cheaper than resetting it
+        // for every request.
         if self.due < self.timer.deadline() {
             self.timer.as_mut().reset(self.due);
         }
@@ -156,7 +157,8 @@ impl Deadline<'_> {
         Poll::Pending
     }
 
-    /// Notes what has happened since the last call. Returns whether the client's time starts anew.
+    /// Records what has happened since the last call. Returns `true` if the client's time starts
+    /// anew.
     fn observe(&mut self, traffic: &StreamTraffic) -> bool {
         let before = mem::replace(&mut self.waits_for, WaitsFor::of(traffic));
         let has_read = traffic.written.swap(false, Ordering::Relaxed) && self.waits_for == WaitsFor::Reader;

@@ -70,20 +70,20 @@ impl<A: App> Responder<A> {
     }
 }
 
-/// Notes that hyper gets this answer; called just before.
+/// Records that hyper is given this answer; called just before.
 fn note_answered(traffic: &StreamTraffic, response: &mut Response<Body>) {
     let (is_in_head, is_in_body) = match &*traffic.framing.lock() {
-        // A body that has begun may be that of the next request already.
+        // A body that has begun may already belong to the next request.
         Some(framing) => (framing.is_in_head(), framing.is_in_body() && !framing.has_heads()),
         None => (false, false),
     };
     if is_in_body {
-        // An early answer: the rest of the body may never be read, and then the connection is of no
-        // further use, which a client has to know before it sends its next request (RFC 9112,
+        // This is an early answer: the rest of the body may never be read, and then the connection
+        // cannot be reused. The client must know before it sends its next request (RFC 9112,
         // section 9.6).
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
-    // A part of the next request may have come together with this one.
+    // A part of the next request may have arrived together with this one.
     traffic.read.store(is_in_head, Ordering::Relaxed);
     traffic.writing.store(true, Ordering::Relaxed);
 }
