@@ -1,4 +1,4 @@
-//! Answers: short whole bodies, and the headers that all of them have.
+//! Answers with short complete bodies, and the headers that all answers have.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -11,7 +11,7 @@ pub(crate) const JSON: &str = "application/json; charset=utf-8";
 /// Number of headers of a usual answer.
 const HEADERS: usize = 6;
 
-/// Returns an answer with a whole body.
+/// Returns an answer with a complete body.
 pub(crate) fn answer(
     status: StatusCode,
     content_type: &'static str,
@@ -45,7 +45,7 @@ fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-/// Returns the answer for a path, or a method there, that does not exist (RIG).
+/// Returns the answer for an unknown path, or an unknown method of a path (RIG).
 pub(crate) fn not_found() -> Response<Body> {
     answer(StatusCode::NOT_FOUND, JSON, r#"{"message":"Not Found"}"#)
 }

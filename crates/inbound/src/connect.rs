@@ -23,7 +23,7 @@ fn subscriptions(query: &str) -> Option<Cow<'_, str>> {
 }
 
 impl Shared {
-    /// Makes all checks before a connection is opened, including the slow ones.
+    /// Performs all checks before a connection is opened, including the slow ones.
     pub(crate) async fn prepare(
         &self,
         asked: &InboundRequest,
@@ -37,7 +37,7 @@ impl Shared {
         prepared
     }
 
-    /// Makes sure that a request has no body; an empty one counts as none, however it is framed.
+    /// Checks that a request has no body. An empty body counts as none, however it is framed.
     pub(crate) async fn without_body(&self, asked: &mut InboundRequest) -> Result<(), ConnectError> {
         let body = asked.request.body_mut();
         if !body.is_end_stream() {
@@ -72,8 +72,8 @@ impl Shared {
         };
         let check = &self.config.subscription_check;
         let identity = VerifiedTokens::verify(&credentials, &self.verifier, &self.sessions, check)?;
-        // RIG asks only if the client names subscriptions; those of the token itself need no
-        // permission. A token that the gateway cannot read needs it in any case.
+        // As in RIG, the check is made only if the client names subscriptions: those of the token
+        // itself need no permission. A token that the gateway cannot read needs it in any case.
         let named = list.as_deref().or_else(|| identity.has_opaque.then_some("[]"));
         if let Some(json) = named.filter(|_| check.is_asked()) {
             let body = Bytes::from(format!(r#"{{"subscriptions":{json}}}"#));
@@ -99,7 +99,7 @@ impl Shared {
         Ok(Opening { subjects: identity.subjects, subscriptions, client })
     }
 
-    /// Counts and returns why a connection was not opened, although the checks passed.
+    /// Counts a connection that was not opened although the checks passed. Returns the reason.
     pub(crate) fn refused(&self, error: OpenError) -> ConnectError {
         let error = match error {
             OpenError::ShuttingDown => ConnectError::ShuttingDown,
@@ -110,7 +110,7 @@ impl Shared {
     }
 }
 
-/// Returns the socket of a streaming connection, once HTTP is done with it.
+/// Returns the socket of a streaming connection that was taken over from HTTP.
 pub(crate) fn socket(stream: Watched, permit: Permit) -> Socket {
     let (tcp, tls) = stream.into_parts();
     Socket::new(tcp, tls, permit)
@@ -128,9 +128,9 @@ fn parse_query(json: &str, extractors: &subscription::Extractors) -> Result<Vec<
     Ok(Subscription::parse_list(&value, extractors)?)
 }
 
-/// Returns the authorization for the external check: the tokens that were verified. Those of query
-/// and cookie replace the header, since browsers cannot set headers on an EventSource or a
-/// WebSocket. Without a token, the header is passed on unchanged.
+/// Returns the `Authorization` for the external check: the tokens that were verified. Tokens from
+/// the query or a cookie replace the header, since browsers cannot set headers on an EventSource or
+/// a WebSocket. Without a token, the header is passed on unchanged.
 pub(crate) fn authorization(headers: &HeaderMap, credentials: &[Credential<'_>]) -> Option<HeaderValue> {
     let is_as_it_is = match credentials {
         [] => true,

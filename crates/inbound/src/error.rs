@@ -46,7 +46,7 @@ pub(crate) enum ListError {
     Subscription(#[from] SubscriptionError),
 }
 
-/// A client gets no connection.
+/// A connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// The rate limit is reached; the next connection may be opened after this time.
@@ -124,8 +124,8 @@ impl ConnectError {
     /// 10.2.3).
     pub(crate) fn answer(&self) -> Response<Body> {
         let mut response = text(self.status(), self);
-        // The text of a 503 has it already. Rounded up: a client that comes a moment too early is
-        // refused again.
+        // `text` sets `Retry-After` for a 503. Here the time is rounded up, since a client that
+        // retries a moment too early is refused again.
         if let Self::Rate(wait) = self {
             retry_after(response.headers_mut(), wait.as_secs() + 1);
         }
@@ -147,7 +147,7 @@ impl From<BodyError> for SetError {
     }
 }
 
-/// The subscriptions of a connection are not replaced.
+/// Replacing the subscriptions of a connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
     #[error("Invalid connection token.")]
@@ -178,7 +178,7 @@ pub(crate) enum SetError {
     ForeignPage(#[from] ForeignPage),
 }
 
-/// Fails for the state of the sessions when the connection is bound to them, after all checks.
+/// The sessions are checked again when the connection is bound to them, after all other checks.
 impl From<BindError> for SetError {
     fn from(error: BindError) -> Self {
         match error {

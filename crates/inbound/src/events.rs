@@ -21,7 +21,8 @@ pub(crate) async fn submit(shared: &Shared, asked: InboundRequest) -> Response<B
     shared.with_cors(origin.as_ref(), response)
 }
 
-/// Publishes the events of a request and returns them as JSON: one as it is, a batch as a list.
+/// Publishes the events of a request and returns them as JSON: a single event as an object, a batch
+/// as a list.
 async fn try_submit(shared: &Shared, asked: InboundRequest) -> Result<Bytes, SubmitError> {
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
@@ -36,8 +37,8 @@ async fn try_submit(shared: &Shared, asked: InboundRequest) -> Result<Bytes, Sub
         let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
         let check = &shared.config.submission_check;
         let sessions = &shared.sessions;
-        // A service does not know revocations, so it is not asked about a token that the gateway
-        // refuses.
+        // The service does not know about revocations, so it is not asked about a token that the
+        // gateway refuses.
         let identity = VerifiedTokens::verify(&credentials, &shared.verifier, sessions, check);
         let identity = identity.map_err(|_| SubmitError::Denied)?;
         let authorization = authorization(&parts.headers, &credentials);
@@ -48,7 +49,7 @@ async fn try_submit(shared: &Shared, asked: InboundRequest) -> Result<Bytes, Sub
             token_valid: identity.is_known(),
         };
         shared.decide(check, &request, counted).await?.map_err(|_| SubmitError::Denied)?;
-        // Revoked while the service decided.
+        // The token may have been revoked while the service decided.
         if identity.subjects.iter().any(|subject| sessions.bars(subject)) {
             return Err(SubmitError::Denied);
         }

@@ -12,17 +12,19 @@ pub(crate) struct VerifiedTokens {
     claims: Vec<Claims>,
     /// The subject of each token; a token without the session claim belongs to no session (RIG).
     pub(crate) subjects: Vec<Subject>,
-    /// Whether there is a token that only the service of the check can read. Here it names no
-    /// session.
+    /// `true` if there is a token that only the service of the check can read. It names no session
+    /// here.
     pub(crate) has_opaque: bool,
 }
 
 impl VerifiedTokens {
-    /// Verifies every token, repeated ones once; one bad token refuses the request.
+    /// Verifies every token; repeated ones are verified once. One invalid token refuses the
+    /// request.
     ///
-    /// If a service decides, it decides on tokens that the gateway cannot read (RIG).
+    /// Tokens that the gateway cannot read are left to the service of `check`, if there is one
+    /// (RIG).
     ///
-    /// Looking for revocations here is only an early answer. The check that counts is made when the
+    /// The check for revocations here only refuses early. The check that decides is made when the
     /// connection is bound.
     pub(crate) fn verify(
         credentials: &[Credential<'_>],
@@ -57,7 +59,7 @@ impl VerifiedTokens {
         self.claims.iter().flat_map(|claims| extractors.subscriptions_for(&claims.map)).collect()
     }
 
-    /// Returns whether at least one valid token was presented.
+    /// Returns `true` if at least one valid token was presented.
     pub(crate) fn is_known(&self) -> bool {
         !self.claims.is_empty()
     }

@@ -1,8 +1,8 @@
-//! The inbound port: what frontends see of the gateway (RIG: port 4000).
+//! The inbound port: the interface of the gateway for frontends (RIG: port 4000).
 //!
-//! The room turns requests into connections, subscriptions and events, and errors into answers; one
-//! file maps errors to statuses ([`error`]). It does not know how bytes travel (listener), whether
-//! a token is valid (auth), or how an event finds its connections (connection).
+//! This crate turns requests into connections, subscriptions and events, and errors into answers;
+//! one file maps errors to statuses ([`error`]). It does not know how bytes are sent (listener),
+//! whether a token is valid (auth), or how an event finds its connections (connection).
 
 mod answer;
 mod connect;

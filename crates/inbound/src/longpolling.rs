@@ -1,4 +1,4 @@
-//! `GET /_rig/v1/connection/longpolling`: the first request opens a connection, the later ones poll
+//! `GET /_rig/v1/connection/longpolling`: the first request opens a connection, later requests poll
 //! it.
 
 use std::sync::Arc;
@@ -41,8 +41,8 @@ async fn respond(
         shared.metrics.refused(RefusalReason::Origin);
         return Err(ForeignPage.into());
     }
-    // A connection token of an earlier life of the node, or an invalid one, opens a new connection:
-    // its cookie is HttpOnly, so the page cannot delete it.
+    // If the connection token is invalid, or from before a restart of the node, a new connection is
+    // opened: the cookie is HttpOnly, so the page could not delete it.
     if let Some(connection) = cookies.find(&shared.hub) {
         return Ok(poll(shared, asked, &connection, &cookies).await);
     }
@@ -53,7 +53,7 @@ async fn respond(
     Ok(response)
 }
 
-/// The answer to a poll on its way to the socket, through the listener.
+/// The answer to a poll while the listener writes it to the socket.
 struct OnItsWay(Gate);
 
 impl InFlight for OnItsWay {
@@ -81,7 +81,7 @@ async fn poll(
     match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
             if let Some(gate) = &asked.peer.gate {
-                // The answer is queued for a client that may never read it.
+                // The client may never read the queued answer, so its bytes are counted.
                 gate.count(batch.body.len(), &shared.hub.config().memory);
             }
             let mut response = answer(StatusCode::OK, JSON, batch.body);

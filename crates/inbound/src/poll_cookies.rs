@@ -1,9 +1,9 @@
 //! The cookies of long polling (RIG), which name a connection and the last event that its page
 //! received.
 //!
-//! Browsers send them whichever page asks, so a connection token is bound to the origin of the page
-//! that opened the connection: another page cannot poll with it, and gets cookies under other names
-//! if these are taken.
+//! Browsers send them with the requests of any page. So a connection token is bound to the origin
+//! of the page that opened the connection: another page cannot poll with it, and gets cookies with
+//! other names if these names are taken.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,12 +26,13 @@ const MAX_SUFFIX: usize = 100;
 /// The cookies of one page.
 pub(crate) struct PollCookies<'r> {
     headers: &'r HeaderMap,
-    /// The origin that connection tokens are bound to; empty for the gateway's own and for plain
-    /// clients.
+    /// The origin that connection tokens are bound to; empty for the gateway's own origin and for
+    /// clients that are not browsers.
     page: &'r [u8],
-    /// The end of the names; empty for RIG's names.
+    /// The suffix of the names of the cookies; empty for RIG's names.
     suffix: String,
-    /// The attributes with which browsers send them for pages of other sites too; over TLS only.
+    /// The attributes that make browsers send the cookies for pages of other sites too; only over
+    /// TLS.
     attributes: &'static str,
 }
 
@@ -46,13 +47,13 @@ impl<'r> PollCookies<'r> {
         Self { headers, page, suffix: String::new(), attributes }
     }
 
-    /// Returns whether the request names any connection, of any page.
+    /// Returns `true` if the request names a connection, of whatever page.
     pub(crate) fn name_any(&self) -> bool {
         cookies(self.headers, CONNECTION_TOKEN).next().is_some()
     }
 
-    /// Returns the connection of this page. Afterwards the names are those under which it was
-    /// found, or, if there is none, those that leave another page's cookies untouched.
+    /// Returns the connection of this page. Selects the names of the cookies: those under which it
+    /// was found or, if there is none, names that do not overwrite the cookies of another page.
     pub(crate) fn find(&mut self, hub: &Hub) -> Option<Arc<Connection>> {
         let find = |name: &str| {
             let tokens = cookies(self.headers, name).filter_map(|token| std::str::from_utf8(token).ok());
@@ -104,8 +105,8 @@ impl<'r> PollCookies<'r> {
     }
 }
 
-/// Returns the cursor in a cookie. `None` if it is not one of the gateway's: then the page has
-/// received no event.
+/// Returns the cursor in a cookie; `None` if the gateway has not set it, and the page has received
+/// no event.
 fn cursor(value: &[u8]) -> Option<Cursor> {
     Cursor::parse(percent_decode(value).decode_utf8().ok()?.trim_matches('"'))
 }

@@ -1,4 +1,4 @@
-//! What the handlers of the inbound port work on.
+//! The configuration and the shared state of the inbound port.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use session::Sessions;
 
 use crate::answer::empty;
 
-/// What an operator decides about the inbound port.
+/// The configuration of the inbound port.
 pub struct Config {
     /// Which pages may read the answers, and use the cookies of their users.
     pub cors: Cors,
-    /// Connects of all transports within a minute (RIG: `MAX_CONNECTIONS_PER_MINUTE`).
+    /// Limit of connects within a minute, over all transports (RIG: `MAX_CONNECTIONS_PER_MINUTE`).
     pub connects_per_minute: NonZeroU32,
     /// Limit of a request body, in bytes.
     pub max_body: usize,
@@ -37,7 +37,7 @@ pub struct Config {
     pub submission_check: Check,
 }
 
-/// What the inbound port works on.
+/// The parts of the gateway that the inbound port uses.
 pub struct Parts {
     /// Publishes, and knows whether the node admits clients.
     pub node: Node,
@@ -49,13 +49,13 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// The fields that subscriptions can constrain.
     pub extractors: Arc<subscription::Extractors>,
-    /// Gets every request that is not for the gateway itself.
+    /// Handles every request that is not for the gateway itself.
     pub proxy: Arc<Proxy>,
     /// Counts clients that are refused.
     pub listening: Arc<listener::Metrics>,
 }
 
-/// The rooms behind the inbound port, and what the operator decided about it.
+/// The state that all handlers share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) node: Node,
@@ -68,13 +68,13 @@ pub(crate) struct Shared {
     /// Where all other requests may carry tokens.
     pub(crate) authorization: TokenSources,
     pub(crate) proxy: Arc<Proxy>,
-    /// The metrics of the listeners: they and this port turn clients away.
+    /// The metrics of the listeners, which also count the clients that this port refuses.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) connects: DefaultDirectRateLimiter,
     pub(crate) sse_headers: HeaderMap,
 }
 
-/// A request, and where it came from.
+/// A request and its peer.
 pub(crate) struct InboundRequest {
     pub(crate) request: Request<ClientBody>,
     pub(crate) peer: Peer,
@@ -86,21 +86,21 @@ impl InboundRequest {
         Sender::of(self.request.uri(), self.request.headers(), self.peer.secure)
     }
 
-    /// Returns its `Origin`, for the answer.
+    /// Returns the `Origin` of the request, for the CORS headers of the answer.
     pub(crate) fn origin(&self) -> Option<HeaderValue> {
         Cors::asking(self.request.headers()).cloned()
     }
 }
 
 impl Shared {
-    /// Reads a body whole. The second value counts its bytes until it is dropped.
+    /// Reads a complete body. The second value counts its bytes until it is dropped.
     pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<CountedBody>), BodyError> {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
     }
 
-    /// Makes a check about a request. While a service decides, the bytes of the body are counted,
-    /// however it arrived.
+    /// Performs a check of a request. While a service decides, the bytes of the body are counted,
+    /// even if it arrived in one piece.
     pub(crate) async fn decide(
         &self,
         check: &Check,
@@ -127,7 +127,7 @@ impl Shared {
         self.with_cors(asked.origin().as_ref(), response)
     }
 
-    /// Adds the headers that let pages read an answer. `origin` is that of the request.
+    /// Adds the headers that allow pages to read an answer. `origin` is that of the request.
     pub(crate) fn with_cors(
         &self,
         origin: Option<&HeaderValue>,
@@ -137,8 +137,8 @@ impl Shared {
         response
     }
 
-    /// Returns whether the tokens of a request count for the page that sent it. A browser adds
-    /// cookies by itself, whichever page asks; any other token must be known to the page.
+    /// Returns `true` if the tokens of a request may be used for the page that sent it. A browser
+    /// adds cookies to requests of any page; any other token must be known to the page.
     pub(crate) fn trusts<'r>(
         &self,
         credentials: &[Credential<'_>],

@@ -13,12 +13,12 @@ use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
 use crate::port::{Config, InboundRequest, Parts, Shared};
 use crate::{events, longpolling, sse, subscriptions, websocket};
 
-/// The inbound port of a node. Cloning is cheap: all clones are the same port.
+/// The inbound port of a node. Cloning is cheap; clones share the port.
 #[derive(Clone)]
 pub struct Inbound(Arc<Shared>);
 
-/// The headers of a request for a stream: those of `EventSource` and its replacements, which
-/// reconnect by themselves.
+/// The request headers that pages may send to open a stream: those of `EventSource` and its
+/// replacements, which reconnect automatically.
 const STREAM_HEADERS: &str = "content-type,authorization,last-event-id,cache-control";
 
 impl Inbound {
@@ -122,7 +122,7 @@ impl App for Inbound {
     }
 }
 
-/// Returns the health for load balancers: fails as soon as the node is about to shut down.
+/// Returns the health for load balancers. Fails as soon as the node is about to shut down.
 fn health(shared: &Shared) -> Response<Body> {
     if shared.node.is_ready() {
         answer(StatusCode::OK, TEXT, "OK")
@@ -131,7 +131,7 @@ fn health(shared: &Shared) -> Response<Body> {
     }
 }
 
-/// Returns whether a path is the gateway's own.
+/// Returns `true` if a path belongs to the gateway itself.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix("/_rig").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

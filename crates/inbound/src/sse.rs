@@ -53,7 +53,7 @@ async fn open(shared: &Shared, mut asked: InboundRequest) -> Result<Answer, Conn
     })))
 }
 
-/// Returns the head of a stream without the stream.
+/// Returns the head of a stream, as the answer to HEAD.
 pub(crate) fn head(shared: &Shared, asked: &InboundRequest) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().clone_from(&headers_for(shared, asked));
@@ -76,7 +76,7 @@ pub(crate) fn headers(cors: &Cors, origin: Option<&HeaderValue>) -> HeaderMap {
     cors.allow(origin, &mut headers);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    // Asks nginx, and proxies that honour its header, not to buffer the stream.
+    // Tells nginx, and other proxies that honour its header, not to buffer the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     headers
 }

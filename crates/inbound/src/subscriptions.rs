@@ -35,7 +35,7 @@ async fn try_replace(shared: &Shared, asked: InboundRequest, token: &str) -> Res
     let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
     let secure = asked.peer.secure;
     let (parts, body) = asked.request.into_parts();
-    accepts_anything_of_ours(&parts.headers)?;
+    accepts_json(&parts.headers)?;
     if !is_of_type(&parts.headers, "application/json") {
         let given = parts.headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
         return Err(SetError::ContentType(given));
@@ -70,7 +70,7 @@ async fn try_replace(shared: &Shared, asked: InboundRequest, token: &str) -> Res
     Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
 }
 
-/// Returns whether a request has this media type, whatever its parameters.
+/// Returns `true` if a request has this media type, whatever its parameters are.
 fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -79,7 +79,7 @@ fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
 
 /// Checks that the client accepts the media type of this endpoint (RIG: 406 otherwise). An element
 /// that is not ASCII is not a media range and is ignored.
-fn accepts_anything_of_ours(headers: &HeaderMap) -> Result<(), SetError> {
+fn accepts_json(headers: &HeaderMap) -> Result<(), SetError> {
     let lines = headers.get_all(ACCEPT).iter();
     let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let mut ranges = elements.filter(|element| element.is_ascii()).peekable();

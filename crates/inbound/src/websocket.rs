@@ -13,7 +13,7 @@ use crate::port::{InboundRequest, Shared};
 pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answer {
     let accept = match Accept::new(asked.request.headers()) {
         Ok(accept) if asked.peer.takeover => accept,
-        // HTTP/2 has no upgrade of this kind (RFC 9113, section 8.6).
+        // HTTP/2 does not support this kind of upgrade (RFC 9113, section 8.6).
         Ok(_) => return upgrade_required(),
         Err(error) if error.status() == StatusCode::UPGRADE_REQUIRED => return upgrade_required(),
         Err(error) => return Answer::Response(text(error.status(), error)),
@@ -24,7 +24,7 @@ pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answe
             let response = text(error.status(), error);
             Answer::Response(shared.with_cors(asked.origin().as_ref(), response))
         }
-        // RIG tells a client what is wrong in the close frame: browsers hide the answer to a failed
+        // RIG sends the error in the close frame, since browsers hide the answer to a failed
         // handshake.
         Err(error) => {
             let reason = error.close_reason();
