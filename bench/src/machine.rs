@@ -20,7 +20,7 @@ pub(crate) struct Machine {
     pub(crate) rig: String,
     /// Those beside it.
     pub(crate) peers: Vec<String>,
-    /// Of the working copy, with `-dirty` where files differ from it.
+    /// The commit of the working copy, with `-dirty` if files differ from it.
     pub(crate) commit: String,
     pub(crate) compiler: String,
     /// In UTC.

@@ -175,7 +175,7 @@ async fn main() -> anyhow::Result<()> {
     let launch =
         Launch::new(programs.rig, programs.nginx, programs.haproxy, &programs.environment, programs.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whatever ends the run, the servers are dropped with it, and dropping ends them.
+    // However the run stops, its servers are dropped, and dropping one stops its processes.
     tokio::select! {
         done = run(&launch, command) => done,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),

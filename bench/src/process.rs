@@ -21,10 +21,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Of the process with this id.
+    /// Returns the memory of the process with this id.
     ///
     /// # Errors
-    /// The process is gone.
+    /// Fails if the process is gone.
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         let status = read(pid, "status")?;
         let field = |name| field(&status, name).with_context(|| format!("no {name} for process {pid}"));
@@ -52,22 +52,23 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// Of the process with this id, up to now: `utime` and `stime` of `/proc/PID/stat`.
+    /// Returns what the process with this id has used so far: `utime` and `stime` of
+    /// `/proc/PID/stat`.
     ///
     /// # Errors
-    /// The process is gone.
+    /// Fails if the process is gone.
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         let stat = read(pid, "stat")?;
         let field = |number| stat_field(&stat, number).with_context(|| format!("stat of process {pid}"));
         Ok(Self { user: field(14)?, system: field(15)? })
     }
 
-    /// Of this process.
+    /// Returns what this process has used so far.
     pub(crate) fn of_this() -> anyhow::Result<Self> {
         Self::of(std::process::id())
     }
 
-    /// Microseconds for each of so many operations.
+    /// Returns the microseconds for each of a number of operations.
     pub(crate) fn microseconds_each(self, operations: f64) -> f64 {
         self.ticks() as f64 * 1e6 / clock_ticks_per_second() as f64 / operations
     }

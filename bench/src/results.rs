@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     /// Events of a fan-out.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
-    /// Subscriptions that constrain the same field, at the most.
+    /// Limit of subscriptions that constrain the same field.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..=10_000_000))]
     pub(crate) subscriptions: u64,
     /// Connections of the session that is revoked.

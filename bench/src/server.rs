@@ -140,7 +140,7 @@ impl Launch {
     }
 }
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops its processes.
 #[derive(Debug)]
 pub(crate) struct Server {
     product: Product,
@@ -281,7 +281,7 @@ impl Server {
     }
 }
 
-/// Of a server that counts its clients for nobody.
+/// Counts the clients of a server that has no metric of them.
 fn kernel_population(address: SocketAddr) -> anyhow::Result<Population> {
     let SocketAddr::V4(address) = address else { anyhow::bail!("{address} is not IPv4") };
     Ok(Population { connections: established(address)?, sessions: None, subscriptions: None })

@@ -47,7 +47,7 @@ impl Drop for Folder {
     }
 }
 
-/// Told to end, the benchmark ends its servers.
+/// Runs the benchmark. If it takes too long, SIGTERM makes it stop its servers before it exits.
 fn bench(arguments: &[&str], out: &Folder) {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=9", LONGEST, env!("CARGO_BIN_EXE_rig-bench")]).args(arguments).arg(&out.0);

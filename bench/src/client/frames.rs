@@ -58,7 +58,7 @@ impl Frames {
         self.header[0] & 0xF
     }
 
-    /// Of the payload, where the header is complete.
+    /// Returns the length of the payload; `None` if the header is not complete.
     fn length(&self) -> Option<u64> {
         let [_, length, long @ ..] = self.header;
         match (length & 0x7F, self.known) {

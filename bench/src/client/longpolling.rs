@@ -26,11 +26,12 @@ struct Poller {
     events: u32,
 }
 
-/// Connects client `number` and polls until it is subscribed. What is returned polls on and counts
-/// the events until the connection ends; the first event must hold the bytes of `first`.
+/// Connects client `number` and polls until it is subscribed. The future that is returned goes on
+/// polling and counts the events until the connection is closed; the first event must hold the
+/// bytes of `first`.
 ///
 /// # Errors
-/// It is refused.
+/// Fails if the client is refused.
 pub(super) async fn connect(
     entrance: &Entrance,
     number: u32,

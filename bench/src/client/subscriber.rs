@@ -21,7 +21,7 @@ use crate::server::{Door, Server};
 /// One client that is connected and subscribed.
 pub(super) struct Subscriber<S = TcpStream> {
     stream: S,
-    /// Of WebSocket.
+    /// `None` for Server-Sent Events.
     frames: Option<Frames>,
     received: Arc<Received>,
     /// Events so far.
@@ -63,7 +63,7 @@ impl<S: Duplex> Subscriber<S> {
         Ok(subscriber)
     }
 
-    /// Counts until the connection ends. The first event must hold the bytes of `first`.
+    /// Counts until the connection is closed. The first event must hold the bytes of `first`.
     pub(super) async fn read(mut self, first: Bytes) {
         // Boxed: needed once, and then only its size would stay in each of the tasks.
         if Box::pin(self.read_first(&first)).await.is_ok() {
@@ -73,7 +73,7 @@ impl<S: Duplex> Subscriber<S> {
         self.received.note_lost();
     }
 
-    /// Reads until the connection ends, and says when that was.
+    /// Reads until the connection is closed, and returns when that was.
     pub(super) async fn until_closed(mut self) -> Instant {
         poll_fn(|cx| self.poll_read(cx)).await;
         Instant::now()
@@ -102,7 +102,7 @@ impl<S: Duplex> Subscriber<S> {
         Ok(())
     }
 
-    /// Ready when the connection is over.
+    /// Ready when the connection is closed.
     fn poll_read(&mut self, cx: &mut Waker<'_>) -> Poll<()> {
         let mut bytes = [0; 8192];
         loop {

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 /// Clients for each address: each has some 28,000 ports.
 const PER_ADDRESS: u32 = 5000;
 
-/// After so many addresses the first is next again.
+/// Addresses in use; the client after the last one gets the first address again.
 const ADDRESSES: u32 = 250;
 
 /// The name in the certificate.

@@ -14,7 +14,7 @@ pub(crate) enum Way {
     Sse,
     /// WebSocket.
     Ws,
-    /// Long polling: a poll always waits, for five seconds at the most.
+    /// Long polling: a poll always waits, for up to five seconds.
     LongPolling,
 }
 
@@ -31,8 +31,8 @@ pub(crate) struct Variant {
     /// Over TLS.
     #[arg(long)]
     pub(crate) tls: bool,
-    /// Over HTTP/2, with so many clients on each connection; by prior knowledge where it is in
-    /// clear.
+    /// Over HTTP/2, with this number of clients on each connection; by prior knowledge if without
+    /// TLS.
     #[arg(long, value_name = "STREAMS", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) http2: Option<u32>,
 }

@@ -52,7 +52,7 @@ pub(crate) struct Churn {
 }
 
 impl Churn {
-    /// Of the medians, early to late, in percent.
+    /// Returns the growth from the early median to the late one, in percent.
     pub(crate) fn growth(&self) -> f64 {
         (self.late.median / self.early.median - 1.0) * 100.0
     }
@@ -102,7 +102,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Churn> {
     Ok(Churn { seconds, clients, visits: number.into_inner(), memory, early, late, population })
 }
 
-/// Publishes for ever.
+/// Publishes an event every 20 ms until the future is dropped. Returns only if that fails.
 async fn publish(server: &Server) -> anyhow::Result<()> {
     let mut publisher = Publisher::connect(server.publishing()).await?;
     let mut pace = interval(PACE);

@@ -42,7 +42,7 @@ pub(crate) struct Connect {
     pub(crate) transport: Transport,
     pub(crate) connections: u32,
     /// CPU time of all threads of all processes of the server for each connect: from the TCP
-    /// connection until the client is told that it is subscribed.
+    /// connection until the client learns that it is subscribed.
     pub(crate) connect_microseconds: f64,
     /// The part of it spent inside the kernel, 0 to 1.
     pub(crate) connect_system_part: f64,

@@ -39,10 +39,10 @@ pub(crate) struct Cut {
     pub(crate) last_cut_milliseconds: f64,
 }
 
-/// Measures so many rounds, each with a session of its own.
+/// Measures the given number of rounds, each with a session of its own.
 ///
 /// # Errors
-/// A connection cannot be opened or is not cut, or a bystander's is.
+/// Fails if a connection cannot be opened or is not cut, or if a bystander's is cut.
 pub(crate) async fn run(launch: &Launch, rounds: u32) -> anyhow::Result<Vec<Cut>> {
     let service = serve().await?;
     let endpoint = json!({ "id": "all", "method": "GET", "path_regex": "/.*", "secured": true });
@@ -75,7 +75,7 @@ pub(crate) async fn run(launch: &Launch, rounds: u32) -> anyhow::Result<Vec<Cut>
     Ok(cuts)
 }
 
-/// Opens a connection that is read until it ends.
+/// Opens a connection that is read until it is closed.
 async fn open(
     address: SocketAddr,
     session: u32,
@@ -103,7 +103,7 @@ async fn open(
             reading.wait().await;
         }
         while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
-        // Nobody listens any more where the run was given up.
+        // The receiver is gone if the run was given up.
         let _ = gone.send(Instant::now());
     });
     Ok(())

@@ -55,7 +55,7 @@ pub(crate) struct Idle {
     pub(crate) connections: u32,
     /// Servers, and as many processes of clients; memory is the sum of all servers.
     pub(crate) processes: u32,
-    /// Of the server before the first client.
+    /// Memory of the server before the first client.
     pub(crate) before: Memory,
     /// As soon as all were connected.
     pub(crate) connected: Memory,

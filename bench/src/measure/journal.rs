@@ -35,9 +35,9 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OnDisk {
     pub(crate) callers: u32,
-    /// What waits goes to disk together.
+    /// Revocations that wait at the same time share a commit.
     pub(crate) together: Rate,
-    /// Each goes to disk by itself.
+    /// Each revocation has a commit of its own.
     pub(crate) one_by_one: Rate,
     pub(crate) revocations: u64,
     pub(crate) file_bytes_per_revocation: f64,

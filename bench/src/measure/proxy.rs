@@ -144,14 +144,14 @@ pub(super) fn gateway(
 }
 
 impl Case<'_> {
-    /// The CPU time of the server while wrk asks for so many seconds, and how many answers came.
+    /// Runs wrk for `seconds`. Returns the CPU time of the server and the number of answers.
     fn measure(&self, seconds: u32) -> anyhow::Result<(Cpu, u64)> {
         let before = self.server.cpu()?;
         let requests = self.load(seconds)?;
         Ok((self.server.cpu()? - before, requests))
     }
 
-    /// Lets wrk ask for so many seconds; how many answers came.
+    /// Runs wrk for `seconds`. Returns the number of answers.
     fn load(&self, seconds: u32) -> anyhow::Result<u64> {
         let mut wrk = Command::new("wrk");
         wrk.arg("-t1").arg(format!("-c{CONNECTIONS}")).arg(format!("-d{seconds}s"));

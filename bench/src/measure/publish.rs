@@ -1,4 +1,4 @@
-//! What an event costs that nobody waits for: taken in over HTTP, read, looked up, answered.
+//! What an event costs that has no subscriber: taken in over HTTP, read, looked up, answered.
 
 use std::time::{Duration, Instant};
 
@@ -108,7 +108,7 @@ async fn publish(
         }
     });
     let times = try_join_all(each).await?.concat();
-    // The tick of the kernel's clock in which the last answer was written ends.
+    // Wait until the tick of the kernel's clock in which the last answer was written is counted.
     sleep(Duration::from_millis(10)).await;
     Ok(times)
 }

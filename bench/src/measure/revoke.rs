@@ -36,7 +36,7 @@ const PAYLOAD_AFTER_KILL: &str = "rig_revocation_payload_after_kill_total 0\n";
 pub(crate) struct Plan {
     #[arg(long, value_enum, default_value = "sse")]
     pub(crate) transport: Transport,
-    /// Of the session that is revoked.
+    /// Connections of the session that is revoked.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub(crate) connections: u32,
     /// Each in a session of its own.
@@ -140,7 +140,7 @@ struct Stage<'a> {
     due: Vec<Instant>,
 }
 
-/// Of one round, each in order.
+/// The times of one round, each list in ascending order.
 struct Times {
     closed: Vec<Duration>,
     answered: Duration,

@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct InMemory {
     pub(crate) revocations: u64,
-    /// Resident set, with so many revocations less without any.
+    /// Growth of the resident set by all revocations, divided by their number.
     pub(crate) bytes_per_revocation: f64,
     /// From a log that costs nothing to read.
     pub(crate) load_seconds: f64,
@@ -49,7 +49,7 @@ pub(crate) struct Lookup {
     pub(crate) p99_nanoseconds: u64,
 }
 
-/// Hands over so many revocations as the process starts, and keeps none.
+/// A log that loads this number of revocations and stores none.
 struct Many(u64);
 
 impl Log for Many {

@@ -115,7 +115,7 @@ impl Child {
     }
 
     fn end(&mut self) {
-        // The process is ours and not waited for: nobody else can have its number.
+        // The process is our child and not waited for yet, so no other process has its id.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let deadline = Instant::now() + GRACE;
         while matches!(self.process.try_wait(), Ok(None)) {

@@ -13,7 +13,7 @@ use super::{Folder, Launch, Server};
 pub(crate) struct Counted {
     pub(crate) server: Server,
     pid: u32,
-    /// Where callgrind writes. Behind the server, which ends first.
+    /// Where callgrind writes. Declared after the server, which must be dropped first.
     folder: Folder,
 }
 

@@ -120,7 +120,7 @@ pub(super) fn version(nginx: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("{} cannot be run", nginx.display()))?;
     let nginx = String::from_utf8_lossy(&output.stderr);
     let nginx = nginx.trim().trim_start_matches("nginx version: ");
-    // Where there is no dpkg, the version of nchan stays unsaid.
+    // Without dpkg, the version of nchan is left out.
     let package = Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libnginx-mod-nchan"]).output();
     let nchan = package.ok().filter(|output| output.status.success());
     let nchan = nchan.map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).into_owned());

@@ -1,4 +1,4 @@
-//! Folders and ports that nobody else has.
+//! Folders and ports that no other process uses.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -14,8 +14,8 @@ pub(crate) fn free_folder(of: &str) -> anyhow::Result<PathBuf> {
     Ok(std::env::temp_dir().join(format!("rig-bench-{of}-{}-{stamp}", std::process::id())))
 }
 
-/// A port of the loopback address. Another process can take it before the server does; then the
-/// server ends, and its start fails.
+/// Returns a free port of the loopback address. Another process can take it before the server
+/// does; then the start of the server fails.
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -84,7 +84,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
 fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
     for line in BufReader::new(log).lines().map_while(Result::ok) {
         match serde_json::from_str::<Listening>(&line) {
-            // Nobody waits any more where the start was given up.
+            // The receiver is gone if the start was given up.
             Ok(port) if port.message == "listening" => drop(found.send(port)),
             _ if show || Line::is_trouble(&line) => eprintln!("rig: {line}"),
             _ => {}

@@ -32,10 +32,10 @@ impl Client {
         Self { stream, role: Role::Publisher, unread: Vec::new(), left: VecDeque::new() }
     }
 
-    /// Reads what has come, into `buffer`; zero bytes where there is nothing more.
+    /// Reads into `buffer` what the client has sent. Returns zero if nothing is left to read.
     ///
     /// # Errors
-    /// The connection has ended.
+    /// Fails if the connection is closed or broken.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.stream.read(buffer) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),

@@ -60,7 +60,7 @@ pub(crate) async fn hold(plan: Hold) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Such a process, seen from outside. Dropping it ends it.
+/// Such a process, seen from outside. Dropping it kills the process.
 pub(super) struct Holder {
     said: Lines<BufReader<pipe::Receiver>>,
     ask: pipe::Sender,
@@ -103,10 +103,10 @@ impl Holder {
         self.says(RECEIVED).await
     }
 
-    /// Closes all connections of its clients, and ends it.
+    /// Closes all connections of its clients and stops the process.
     pub(super) async fn leave(mut self) {
         drop(self.ask);
-        // Its standard output ends when it does. Who does not end is ended by what follows.
+        // Its standard output is closed when it exits. If it does not exit, dropping it kills it.
         let _ = timeout(LONGEST, self.said.next_line()).await;
     }
 
