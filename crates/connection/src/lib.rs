@@ -11,6 +11,7 @@
 //! undoes all of its registrations.
 
 mod admission;
+mod chunk;
 mod client;
 mod closing;
 mod commons;

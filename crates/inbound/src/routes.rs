@@ -8,6 +8,7 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
+use percent_encoding::percent_decode_str;
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
 use crate::port::{Config, InboundRequest, Parts, Shared};
@@ -20,6 +21,10 @@ pub struct Inbound(Arc<Shared>);
 /// The request headers that pages may send to open a stream: those of `EventSource` and its
 /// replacements, which reconnect automatically.
 const STREAM_HEADERS: &str = "content-type,authorization,last-event-id,cache-control";
+
+/// The transports, as the paths below `/_rig/v1/connection/` name them. To replace subscriptions,
+/// every transport's path takes every connection token (RIG).
+const TRANSPORTS: [&str; 3] = ["sse", "ws", "longpolling"];
 
 impl Inbound {
     /// Returns the inbound port over its `parts`.
@@ -82,7 +87,7 @@ impl Inbound {
                 _ => not_found(),
             },
             "/_rig/health" if matches!(method, Method::GET | Method::HEAD) => health(shared),
-            _ => match (subscriptions::connection_token(path), method) {
+            _ => match (connection_token(path), method) {
                 (Some(token), Method::PUT) => subscriptions::replace(shared, asked, &token).await,
                 (Some(_), Method::OPTIONS) => shared.preflight(&asked, "PUT", Cors::REQUEST_HEADERS),
                 _ => not_found(),
@@ -134,4 +139,26 @@ fn health(shared: &Shared) -> Response<Body> {
 /// Returns `true` if a path belongs to the gateway itself.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix("/_rig").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns the connection token in the path
+/// `/_rig/v1/connection/:transport/:token/subscriptions`.
+fn connection_token(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/_rig/v1/connection/")?.strip_suffix("/subscriptions")?;
+    let (transport, token) = rest.split_once('/')?;
+    let known = TRANSPORTS.contains(&transport) && !token.contains('/');
+    known.then(|| percent_decode_str(token).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_one_segment_of_the_path() {
+        assert_eq!(connection_token("/_rig/v1/connection/ws/abc%3D/subscriptions").as_deref(), Some("abc="));
+        assert_eq!(connection_token("/_rig/v1/connection/ws/a/b/subscriptions"), None);
+        assert_eq!(connection_token("/_rig/v1/connection/other/abc/subscriptions"), None);
+        assert_eq!(connection_token("/_rig/v1/connection/ws/subscriptions"), None);
+    }
 }

@@ -1,10 +1,9 @@
-//! `PUT /_rig/v1/connection/{sse,ws,longpolling}/:token/subscriptions`.
+//! `PUT /_rig/v1/connection/:transport/:token/subscriptions`.
 
 use auth::{CheckRequest, Sender};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use listener::Body;
-use percent_encoding::percent_decode_str;
 use subscription::Subscription;
 
 use crate::answer::{empty, text};
@@ -12,15 +11,6 @@ use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
 use crate::identity::VerifiedTokens;
 use crate::port::{InboundRequest, Shared};
-
-/// Returns the connection token in the path of this endpoint. Every transport's path accepts every
-/// token (RIG).
-pub(crate) fn connection_token(path: &str) -> Option<String> {
-    let rest = path.strip_prefix("/_rig/v1/connection/")?.strip_suffix("/subscriptions")?;
-    let (transport, token) = rest.split_once('/')?;
-    let known = matches!(transport, "sse" | "ws" | "longpolling") && !token.contains('/');
-    known.then(|| percent_decode_str(token).decode_utf8_lossy().into_owned())
-}
 
 pub(crate) async fn replace(shared: &Shared, asked: InboundRequest, token: &str) -> Response<Body> {
     let origin = asked.origin();
@@ -95,17 +85,4 @@ fn accepts_json(headers: &HeaderMap) -> Result<(), SetError> {
     }
     let given: Vec<_> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
     Err(SetError::NotAcceptable(String::from_utf8_lossy(&given.join(&b", "[..])).into_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_is_one_segment_of_the_path() {
-        assert_eq!(connection_token("/_rig/v1/connection/ws/abc%3D/subscriptions").as_deref(), Some("abc="));
-        assert_eq!(connection_token("/_rig/v1/connection/ws/a/b/subscriptions"), None);
-        assert_eq!(connection_token("/_rig/v1/connection/other/abc/subscriptions"), None);
-        assert_eq!(connection_token("/_rig/v1/connection/ws/subscriptions"), None);
-    }
 }

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes};
 use event::Event;
 use memchr::memchr2;
 
+use crate::chunk::{LAST_CHUNK, chunk};
 use crate::farewell::Farewell;
 use crate::framing::Framing;
 use crate::transport::Transport;
@@ -42,11 +43,6 @@ pub(crate) static PLAIN: Framing = Framing {
         text.into()
     },
 };
-
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Room for the size line in front of a chunk: 16 hexadecimal digits, CR, LF.
-const SIZE_LINE: usize = 18;
 
 /// Returns room enough for most events: those of few lines.
 fn room(event: &Event) -> usize {
@@ -97,23 +93,6 @@ fn lines(json: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = Some(&text[end..]).filter(|rest| !rest.is_empty());
         Some(&text[..at])
     })
-}
-
-/// Makes a chunk of what `write` writes, for which there is room for `size` bytes: the size line is
-/// written into the room left for it, and what was not needed of that room is cut off.
-fn chunk(size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut chunk = Vec::with_capacity(SIZE_LINE + size + b"\r\n".len());
-    chunk.resize(SIZE_LINE, 0);
-    write(&mut chunk);
-    let (mut start, mut size) = (SIZE_LINE - 2, chunk.len() - SIZE_LINE);
-    chunk[start..SIZE_LINE].copy_from_slice(b"\r\n");
-    while size > 0 {
-        start -= 1;
-        chunk[start] = b"0123456789ABCDEF"[size % 16];
-        size /= 16;
-    }
-    chunk.put_slice(b"\r\n");
-    Bytes::from(chunk).slice(start..)
 }
 
 /// Returns the length of the chunk of an event. No other transport makes more of it.
