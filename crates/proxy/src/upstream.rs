@@ -1,5 +1,6 @@
 //! The servers of one API: which of them gets a request, and the connections to each.
 
+mod attempts;
 mod balance;
 mod check;
 mod connect;
@@ -24,16 +25,16 @@ use http::{Request, Response, StatusCode};
 use memory::Memory;
 use tokio::task::JoinSet;
 
-use crate::body::{BodyFault, RequestBody, Upload};
+use crate::body::{BodyFault, RequestBody};
 use crate::definition::{TargetConfig, UpstreamConfig};
 use crate::informational::{Recipient, Watcher};
 use crate::metrics::Metrics;
 use crate::rejection::Rejection;
 use crate::target::TargetError;
 use crate::time_limits::{Awaited, TimeLimits};
+use attempts::Attempts;
 use balance::Balancer;
 pub(crate) use connect::Io;
-use copy::Copy;
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{AnswerBody, Link, SendError};
 pub(crate) use respelling::RawTarget;
@@ -41,19 +42,6 @@ use server::Server;
 pub(crate) use streams::StreamPermit;
 use tls::ClientTls;
 pub(crate) use tls::{SystemRoots, TlsFault};
-
-/// How long a request looks for a server that it can reach.
-const SEARCH: Duration = Duration::from_secs(8);
-
-/// How often a request that the service has not processed is sent again.
-const RESENDS: u32 = 16;
-
-/// Each time after this number of resends, a request has an HTTP/2 connection of its own.
-const UNSHARED: u32 = 4;
-
-/// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without
-/// end.
-const RESENDS_AT_ONCE: u32 = 3;
 
 /// What an operator decides about the connections to services and their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,121 +176,25 @@ impl Upstream {
         limits: &ServiceLimits,
         memory: &Arc<Memory>,
     ) -> Result<Answered, Failed> {
-        let upload = request.body().upload();
-        let replayable = request.body().is_empty() && request.method().is_idempotent();
-        let (mut tried, mut searched, mut resent) = (0u64, Duration::ZERO, 0u32);
-        // One connection that was closed is bad luck; a request must not go through all that are
-        // kept.
-        let mut only_new = false;
-        let mut reason = None;
-        while let Some(at) = self.balancer.pick(tried) {
-            let server = &self.servers[at];
+        let mut attempts = Attempts::new(self, &request);
+        while let Some(at) = attempts.next_server() {
             let began = Instant::now();
-            // Others may have taken all that a shared connection is good for: a new one is good for
-            // one exchange at least.
-            let is_unlucky = resent > 0 && resent.is_multiple_of(UNSHARED);
-            let mut link = match self.link(server, only_new || is_unlucky, limits).await {
+            let link = match self.link(&self.servers[at], attempts.wants_new_link(), limits).await {
                 Ok(link) => link,
                 Err(failure) => {
-                    self.complain(server, &failure);
-                    if failure.kind == FailureKind::Exhausted {
-                        return Err(Failed { rejection: Rejection::Exhausted, reason: Some(failure) });
-                    }
-                    if failure.kind != FailureKind::Busy {
-                        self.failed(at);
-                    }
-                    reason = Some(failure);
-                    tried |= 1 << at;
-                    searched += began.elapsed();
-                    if searched > SEARCH {
-                        break;
-                    }
+                    attempts.unreachable(at, failure, began.elapsed())?;
                     continue;
                 }
             };
-            server.address(&mut request, link.is_http2());
-            let again = replayable && (!link.fresh || self.balancer.has_choice());
-            let copy = (again || link.is_http2()).then(|| Copy::of(&request));
-            if link.is_http2()
-                && let Some(upload) = &upload
-            {
-                upload.keep(memory);
-            }
-            // A server that closes a new HTTP/1 connection at once would do so again.
-            let most = if link.fresh && !link.is_http2() { 1 } else { RESENDS };
+            let mut attempt = attempts.begin(at, link, &mut request, memory);
             let watcher = Watcher::new(&request, client);
-            match link.send(request, watcher, time_limits).await {
-                Ok(response) if response.headers().len() <= limits.fields => {
-                    if let Some(upload) = &upload {
-                        upload.answered();
-                    }
-                    self.answered(at, response.status());
-                    return Ok(Answered { response, link, server: at });
-                }
-                Ok(_) => {
-                    let failure = Failure::new(FailureKind::Head, link::HEAD_LIMITS);
-                    return Err(self.give_up(at, &SendError::Garbage(failure), upload.as_deref()));
-                }
-                Err(SendError::NotSent(unsent)) if resent < most => {
-                    resent += 1;
-                    only_new = !link.is_http2();
-                    request = *unsent;
-                }
-                Err(SendError::Unprocessed(failure))
-                    if resent < RESENDS
-                        && copy.is_some()
-                        && let Some(body) = RequestBody::again(upload.as_ref()) =>
-                {
-                    resent += 1;
-                    tracing::debug!(api = %self.api, server = %server.authority, %failure, resent, "sent again");
-                    link.refused();
-                    drop(link);
-                    request = copy.expect("it was looked for").into_request(body);
-                    if resent > RESENDS_AT_ONCE {
-                        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=5 * u64::from(resent))))
-                            .await;
-                    }
-                }
-                Err(SendError::Closed(failure)) if let Some(copy) = copy.filter(|_| again) => {
-                    if link.fresh {
-                        self.complain(server, &failure);
-                        self.failed(at);
-                        tried |= 1 << at;
-                    }
-                    reason = Some(failure);
-                    only_new = true;
-                    request = copy.into_request(RequestBody::empty());
-                }
-                Err(error) => return Err(self.give_up(at, &error, upload.as_deref())),
-            }
+            request = match attempt.link.send(request, watcher, time_limits).await {
+                Ok(response) => return attempts.answered(attempt.server, attempt.link, response, limits),
+                Err(error) => attempts.again(attempt, error)?,
+            };
+            attempts.pause().await;
         }
-        let rejection = match &reason {
-            Some(failure) if failure.kind == FailureKind::Busy => Rejection::Busy,
-            _ => Rejection::Unreachable,
-        };
-        Err(Failed { rejection, reason })
-    }
-
-    /// No server is asked any more.
-    fn give_up(&self, at: usize, error: &SendError, upload: Option<&Upload>) -> Failed {
-        let rejection = rejection(error, upload);
-        if rejection == Rejection::NoRoom {
-            return Failed { rejection, reason: Some(Failure::new(FailureKind::NoRoom, "")) };
-        }
-        let reason = match error {
-            _ if upload.and_then(Upload::fault).is_some() => None,
-            SendError::ClientSilent => None,
-            SendError::ServiceSilent => Some(Failure::new(FailureKind::Silent, "")),
-            SendError::NotSent(_) => Some(Failure::new(FailureKind::Closed, "nothing was sent")),
-            SendError::Unprocessed(failure) | SendError::Closed(failure) | SendError::Garbage(failure) => {
-                Some(failure.clone())
-            }
-        };
-        if let Some(failure) = &reason {
-            self.complain(&self.servers[at], failure);
-            self.failed(at);
-        }
-        Failed { rejection, reason }
+        Err(attempts.exhausted())
     }
 
     /// Says in the log what is wrong with a server, at a bounded rate.
@@ -390,20 +282,6 @@ impl Upstream {
             if times > 0 {
                 metrics.upstream_ejected(&self.api, server.authority.as_str(), times);
             }
-        }
-    }
-}
-
-/// Returns how the client is refused; what is wrong with its body comes first.
-fn rejection(error: &SendError, upload: Option<&Upload>) -> Rejection {
-    if let Some(rejection) = upload.and_then(Upload::fault).and_then(of_body) {
-        return rejection;
-    }
-    match error {
-        SendError::ClientSilent => Rejection::ClientSilent,
-        SendError::ServiceSilent => Rejection::ServiceSilent,
-        SendError::NotSent(_) | SendError::Unprocessed(_) | SendError::Closed(_) | SendError::Garbage(_) => {
-            Rejection::Unreachable
         }
     }
 }
