@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connection::Hub;
+use node::Node;
 use proxy::{Apis, Definitions, MemoryStore, Waiting};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
@@ -18,8 +19,7 @@ pub(crate) fn no_apis() -> Arc<Apis> {
     Arc::new(loaded.unwrap().0)
 }
 
-pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
-    let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
+pub(crate) fn node(sessions: &Sessions) -> Node {
     let hub = Hub::new(
         connection::Config::default(),
         sessions.clone(),
@@ -28,6 +28,11 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         Arc::default(),
         Arc::default(),
     );
+    Node::new(sessions.clone(), hub, None)
+}
+
+pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
+    let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
     let config = Config {
         token: None,
         max_body: MAX_BODY,
@@ -45,6 +50,6 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         leeway: Duration::ZERO,
     };
     let verifier = Arc::new(auth::Verifier::new(&tokens).unwrap());
-    let node = node::Node::new(sessions.clone(), hub, None);
+    let node = node(&sessions);
     Admin::new(config, Parts { node, sessions, verifier, waiting, apis, registry: Default::default() })
 }

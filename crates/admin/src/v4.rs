@@ -5,7 +5,7 @@
 //! | `revocations`, `sessions`, `apis` | the endpoints |
 //! | `request`, `fields` | the content of a body, and everything that is wrong with it |
 //! | `query` | parameters and names in the URL |
-//! | `order` | resolves a request to a revocation |
+//! | `order` | from a request to an order for the node |
 //! | `receipt`, `page` | answers |
 //! | `time` | instants as text |
 //! | `problem` | errors |

@@ -148,6 +148,14 @@ impl Verifier {
         self.leeway
     }
 
+    /// Returns for how long from `now` the token of these claims stays valid.
+    pub fn valid_for(&self, claims: &Claims, now: SystemTime) -> Duration {
+        // `expires_at` is in whole seconds, rounded down.
+        let end = Duration::from_secs(claims.expires_at).saturating_add(Duration::from_secs(1));
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        end.saturating_add(self.leeway).saturating_sub(since)
+    }
+
     /// Verifies a token and returns its claims.
     ///
     /// # Errors

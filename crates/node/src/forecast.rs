@@ -1,12 +1,13 @@
-//! What a revocation would do.
+//! What an order to revoke would do.
 
 use std::time::Duration;
 
-use session::{Revocation, RevokeError};
+use session::RevokeError;
 
 use crate::node::Node;
+use crate::order::ResolvedOrder;
 
-/// What a revocation would do now. Nothing has happened.
+/// What an order would do now. Nothing has happened.
 #[derive(Debug)]
 pub struct Forecast {
     /// How many connections it would terminate.
@@ -18,13 +19,15 @@ pub struct Forecast {
 }
 
 impl Node {
-    /// Returns what [`Node::revoke`] would do now.
-    pub fn forecast(&self, revocation: &Revocation, forced: bool) -> Forecast {
+    /// Returns what [`Node::execute`] would do now.
+    pub fn forecast(&self, order: &ResolvedOrder) -> Forecast {
+        let ResolvedOrder { revocation, forced, known } = order;
         let affected = self.sessions().affected(&revocation.selector, revocation.issued_up_to);
-        Forecast {
-            connections: affected.connections,
-            last_token: affected.last_token,
-            refused: self.sessions().check(revocation, forced).err(),
+        let last_token = affected.last_token;
+        if known.is_some() {
+            return Forecast { connections: 0, last_token, refused: None };
         }
+        let refused = self.sessions().check(revocation, *forced).err();
+        Forecast { connections: affected.connections, last_token, refused }
     }
 }

@@ -1,76 +1,37 @@
-//! Resolves a request to a revocation of this node: verifies the token, checks the claim, gives an
-//! id.
+//! From a request to an order: verifies the token in it, and checks the claim.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use auth::Verifier;
-use session::{Mode, Record, Revocation, RevocationId, RevokeError, Selector, Sessions};
-use uuid::Uuid;
+use node::RevocationOrder;
+use session::{Selector, SelectorError, Sessions};
 
 use super::problem::{InvalidPlace, Problem, TokenFault};
-use super::request::{Issued, Lasts, Requested, Whom};
+use super::request::{Requested, Whom};
 
-/// How much the clock may have been corrected between two requests for the same revocation.
-const SAME_END: Duration = Duration::from_secs(2);
-
-/// A revocation that can be carried out.
-pub(crate) struct Resolved {
-    pub(crate) revocation: Revocation,
-    pub(crate) forced: bool,
-    /// The record of the same revocation, if it was accepted before.
-    pub(crate) known: Option<Box<Record>>,
-}
-
-impl Resolved {
-    /// Looks up what the request refers to. Blocks while the log does.
+impl Requested {
+    /// Resolves whom the request names.
     ///
     /// # Errors
-    /// Fails if the token is not valid, tokens cannot be revoked by this claim, or another
-    /// revocation has this id.
-    pub(crate) fn new(
-        asked: Requested,
+    /// Fails if the token is not valid, or tokens cannot be revoked by this claim.
+    pub(super) fn into_order(
+        self,
         sessions: &Sessions,
         verifier: &Verifier,
         now: SystemTime,
-    ) -> Result<Self, Problem> {
-        let given = match asked.lasts {
-            Some(Lasts::For(validity)) => validity,
-            Some(Lasts::Until(at)) => at.duration_since(now).unwrap_or_default(),
-            None => Duration::ZERO,
-        };
-        let (selector, least) = selected(asked.whom, sessions, verifier, now)?;
-        let validity = match asked.mode {
-            Mode::Revoke => given.max(least),
-            Mode::Disconnect => Duration::ZERO,
-        };
-        let kept = match &asked.id {
-            // If the log cannot be read now, the conflict is found when it is written: the
-            // revocation must not wait.
-            Some(id) => sessions.log().find(id).unwrap_or_default(),
-            None => None,
-        };
-        let issued_up_to = asked.issued.map(|issued| match (issued, &kept) {
-            (Issued::UpTo(second), _) => second,
-            // A repeated request means the same time.
-            (Issued::Now, Some(record)) if record.revocation.issued_up_to.is_some() => {
-                record.revocation.issued_up_to.unwrap_or_default()
-            }
-            (Issued::Now, _) => sessions.issued_up_to_now(&selector),
-        });
-        let revocation = Revocation {
-            id: asked.id.unwrap_or_else(new_id),
+    ) -> Result<RevocationOrder, Problem> {
+        let (selector, at_least) = selected(self.whom, sessions, verifier, now)?;
+        Ok(RevocationOrder {
+            id: self.id,
             selector,
-            issued_up_to,
-            mode: asked.mode,
-            validity,
-            by: asked.by,
-            reason: asked.reason,
-            extends: false,
-        };
-        if kept.as_ref().is_some_and(|record| !is_repeated(record, &revocation)) {
-            return Err(Problem::Revoke(RevokeError::Conflict));
-        }
-        Ok(Self { revocation, forced: asked.force, known: kept.map(Box::new) })
+            issued: self.issued,
+            mode: self.mode,
+            lasts: self.lasts,
+            at_least,
+            by: self.by,
+            reason: self.reason,
+            forced: self.force,
+        })
     }
 }
 
@@ -85,41 +46,28 @@ fn selected(
         Whom::Session(name) => Ok((name.into(), Duration::ZERO)),
         Whom::Claim { claim, value } => {
             let selector = sessions.config().selector(&claim, value);
-            let fault = |error: session::SelectorError| InvalidPlace::of_member("claim", error.to_string());
+            let fault = |error: SelectorError| InvalidPlace::of_member("claim", error.to_string());
             Ok((selector.map_err(|error| Problem::fault(fault(error)))?, Duration::ZERO))
         }
         Whom::Jwt(token) => {
             let wrong = |fault: TokenFault| Problem::Token(fault);
             let claims = verifier.verify(token.trim()).map_err(|error| wrong(error.into()))?;
             let name = sessions.from_claims(&claims.map).map_err(|error| wrong(error.into()))?;
-            // `expires_at` is in whole seconds, rounded down.
-            let end = Duration::from_secs(claims.expires_at).saturating_add(Duration::from_secs(1));
-            let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Ok((name.into(), end.saturating_add(verifier.leeway()).saturating_sub(since)))
+            Ok((name.into(), verifier.valid_for(&claims, now)))
         }
     }
-}
-
-fn new_id() -> RevocationId {
-    RevocationId::new(&Uuid::new_v4().to_string()).expect("a UUID is short and has no control characters")
-}
-
-/// Returns whether both are the same revocation, with the same validity or the same end.
-fn is_repeated(record: &Record, revocation: &Revocation) -> bool {
-    let lasts = revocation.validity == record.revocation.validity
-        || revocation.validity.abs_diff(record.left) <= SAME_END
-        || revocation.mode == Mode::Disconnect;
-    record.revocation.is_same(revocation) && lasts
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::time;
     use super::*;
+    use crate::testing;
     use auth::{KeySource, TokenConfig};
+    use node::ResolvedOrder;
     use session::Config;
 
-    fn order(sessions: &Sessions, body: &str) -> Result<Resolved, Problem> {
+    fn order(sessions: &Sessions, body: &str) -> Result<ResolvedOrder, Problem> {
         let verifier = Verifier::new(&TokenConfig {
             key: KeySource::parse("a-test-secret-and-nothing-else"),
             algorithms: "HS256".parse().unwrap(),
@@ -128,7 +76,9 @@ mod tests {
             leeway: Duration::ZERO,
         });
         let now = SystemTime::now();
-        Resolved::new(Requested::parse(body.as_bytes(), now)?, sessions, &verifier.unwrap(), now)
+        let asked = Requested::parse(body.as_bytes(), now)?;
+        let order = asked.into_order(sessions, &verifier.unwrap(), now)?;
+        Ok(testing::node(sessions).resolve(order, now)?)
     }
 
     fn problem(sessions: &Sessions, body: &str) -> String {

@@ -103,6 +103,12 @@ pub(crate) enum Problem {
     Failed,
 }
 
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        Self::Revoke(error)
+    }
+}
+
 impl From<NotRevoked> for Problem {
     fn from(failure: NotRevoked) -> Self {
         match failure {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use node::{Issued, Lasts};
 use serde_json::{Number, Value};
 use session::{Mode, NameError, RevocationId, SessionName};
 use utoipa::ToSchema;
@@ -79,24 +80,6 @@ pub(crate) enum Whom {
     Claim { claim: String, value: SessionName },
     /// Those of the session of this token.
     Jwt(String),
-}
-
-/// Up to when the tokens were issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Issued {
-    /// Up to the time when the request is handled.
-    Now,
-    /// Up to this second since 1970.
-    UpTo(u64),
-}
-
-/// The validity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lasts {
-    /// For this time, from now on.
-    For(Duration),
-    /// Until this time.
-    Until(SystemTime),
 }
 
 /// A valid request.

@@ -7,13 +7,12 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::LOCATION;
-use node::Outcome;
+use node::{Outcome, ResolvedOrder};
 use session::{Record, RevocationId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::fields::json_body;
-use super::order::Resolved;
 use super::problem::{Problem, ProblemDocument};
 use super::query::{Parameters, PathName, named};
 use super::receipt::{DryRun, LiftDryRun, ReceiptDocument, ReceiptOrDryRun, RevocationPage};
@@ -78,7 +77,8 @@ pub(crate) async fn revoke(
         move || {
             let now = SystemTime::now();
             let asked = Requested::parse(&body, now)?;
-            Resolved::new(asked, &port.sessions, &port.verifier, now)
+            let order = asked.into_order(&port.sessions, &port.verifier, now)?;
+            Ok(port.node.resolve(order, now)?)
         }
     });
     match order.await? {
@@ -89,15 +89,14 @@ pub(crate) async fn revoke(
         }
         Err(problem) => Err(problem),
         Ok(order) if dry_run => would_do(&port, order).await,
-        Ok(Resolved { known: Some(record), .. }) => Ok(Json(port.answer(*record)).into_response()),
-        Ok(order) => port.end(order, StatusCode::CREATED).await,
+        Ok(order) => port.execute(order, StatusCode::CREATED).await,
     }
 }
 
 impl Port {
-    /// Carries a revocation out, and returns its receipt.
-    pub(super) async fn end(&self, order: Resolved, done: StatusCode) -> Result<Response, Problem> {
-        match self.node.revoke(order.revocation, order.forced).await? {
+    /// Carries an order out, and returns its receipt.
+    pub(super) async fn execute(&self, order: ResolvedOrder, done: StatusCode) -> Result<Response, Problem> {
+        match self.node.execute(order).await? {
             Outcome::Done(record) => {
                 let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
                 Ok((done, [(LOCATION, location)], Json(self.answer(*record))).into_response())
@@ -108,18 +107,16 @@ impl Port {
 }
 
 /// Returns what a revocation would do.
-pub(super) async fn would_do(port: &Port, order: Resolved) -> Result<Response, Problem> {
+pub(super) async fn would_do(port: &Port, order: ResolvedOrder) -> Result<Response, Problem> {
     let node = port.node.clone();
     let would = aside(move || {
-        let known = order.known.is_some();
-        let forecast = node.forecast(&order.revocation, order.forced);
-        let refused = forecast.refused.filter(|_| !known);
+        let forecast = node.forecast(&order);
         ReceiptOrDryRun::DryRun(DryRun {
             dry_run: true,
-            connections: if known { 0 } else { forecast.connections },
+            connections: forecast.connections,
             last_token_seconds: forecast.last_token.map(time::whole_seconds),
-            known,
-            refused: refused.map(|refused| Problem::Revoke(refused).document()),
+            known: order.known.is_some(),
+            refused: forecast.refused.map(|refused| Problem::Revoke(refused).document()),
         })
     });
     Ok(Json(would.await?).into_response())

@@ -6,20 +6,17 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::StatusCode;
-use node::Description;
-use node::{SessionPage, SessionSummary};
+use node::{Description, RevocationOrder, SessionPage, SessionSummary};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use session::{Mode, SessionName};
+use session::SessionName;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::order::Resolved;
 use super::problem::{Problem, ProblemDocument};
 use super::query::{Parameters, PathName, named};
 use super::receipt::ReceiptOrDryRun;
-use super::request::{Requested, Whom};
 use super::revocations::would_do;
 use super::{page, time};
 use crate::aside::aside;
@@ -229,16 +226,7 @@ pub(crate) async fn disconnect(
     let (dry_run, by, reason) = (query.dry_run(), query.remark("by"), query.remark("reason"));
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
-    let asked = Requested {
-        id: None,
-        whom: Whom::Session(name),
-        issued: None,
-        mode: Mode::Disconnect,
-        lasts: None,
-        reason,
-        by,
-        force: false,
-    };
-    let order = Resolved::new(asked, &port.sessions, &port.verifier, SystemTime::now())?;
-    if dry_run { would_do(&port, order).await } else { port.end(order, StatusCode::OK).await }
+    let order = RevocationOrder::disconnect(name.into(), by, reason);
+    let order = port.node.resolve(order, SystemTime::now())?;
+    if dry_run { would_do(&port, order).await } else { port.execute(order, StatusCode::OK).await }
 }
