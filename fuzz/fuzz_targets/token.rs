@@ -3,10 +3,10 @@
 //! left, and names a session or says why not.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use auth::{KeySource, TokenConfig, Verifier};
+use auth::{ConfiguredKey, KeySource, TokenConfig, Verifier};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -18,14 +18,10 @@ use subscription::Extractors;
 const SECRET: &str = "a-test-secret-of-thirty-two-bytes";
 
 fn verifier(key: &str, algorithms: &str) -> Verifier {
-    Verifier::new(&TokenConfig {
-        key: KeySource::parse(key),
-        algorithms: algorithms.parse().expect("names of algorithms"),
-        issuer: None,
-        audience: Vec::new(),
-        leeway: Duration::ZERO,
-    })
-    .expect("the key fits")
+    let algorithms = algorithms.parse().expect("names of algorithms");
+    let key = ConfiguredKey::load(KeySource::parse(key).as_ref(), &algorithms).expect("the key fits");
+    let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
+    Verifier::new(Arc::new(key), config)
 }
 
 static OF_SECRET: LazyLock<Verifier> = LazyLock::new(|| verifier(SECRET, "HS256"));

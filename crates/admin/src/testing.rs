@@ -43,13 +43,13 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
         metrics: false,
     };
     let tokens = auth::TokenConfig {
-        key: None,
         algorithms: "HS256".parse().unwrap(),
         issuer: None,
         audience: Vec::new(),
         leeway: Duration::ZERO,
     };
-    let verifier = Arc::new(auth::Verifier::new(&tokens).unwrap());
+    let key = auth::ConfiguredKey::load(None, &tokens.algorithms).unwrap();
+    let verifier = Arc::new(auth::Verifier::new(Arc::new(key), tokens));
     let node = node(&sessions);
     Admin::new(config, Parts { node, sessions, verifier, waiting, apis, registry: Default::default() })
 }

@@ -7,6 +7,7 @@ mod check;
 mod cors;
 mod credentials;
 mod key;
+mod keys;
 mod opaque;
 mod origin;
 mod verifier;
@@ -17,6 +18,7 @@ pub use credentials::{
     Credential, TokenPlace, TokenSources, bearer_tokens, cookies, parameters, strip_cookies,
 };
 pub use key::{Algorithms, AlgorithmsError, KeyError, KeySource};
+pub use keys::{ConfiguredKey, Keys, TokenKey};
 pub use opaque::is_opaque;
 pub use origin::{Sender, hosts, split_port};
 pub use verifier::{Claims, TokenConfig, TokenError, Verifier};

@@ -2,27 +2,23 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use document::{JsonError, WatchedFiles};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, crypto, decode_header};
-use parking_lot::Mutex;
+use document::JsonError;
+use jsonwebtoken::{Header, crypto, decode_header};
 use serde_json::{Map, Value};
 
-use crate::key::{self, Algorithms, KeyError, KeySource};
+use crate::key::Algorithms;
+use crate::keys::Keys;
 
 /// Limit of the length of a token, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
 
-/// What an operator decides about tokens.
+/// What an operator demands of tokens, beside a good signature.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
-    /// The key; without one, no token is valid.
-    pub key: Option<KeySource>,
     /// The allowed algorithms; the header of a token can only choose among these.
     pub algorithms: Algorithms,
     /// The `iss` that is required, if any.
@@ -33,17 +29,10 @@ pub struct TokenConfig {
     pub leeway: Duration,
 }
 
-/// Verifies tokens with one key, which is reloaded when its file changes.
+/// Verifies tokens with the keys that there are at the time.
 pub struct Verifier {
-    key: ArcSwapOption<DecodingKey>,
-    /// How often the key was replaced.
-    generation: AtomicU64,
-    /// The key's file, its algorithms, and when it changed.
-    file: Option<(KeySource, Algorithms, Mutex<WatchedFiles>)>,
-    algorithms: Vec<Algorithm>,
-    issuer: Option<String>,
-    audience: Vec<String>,
-    leeway: Duration,
+    keys: Arc<dyn Keys>,
+    config: TokenConfig,
 }
 
 /// The claims of a valid token.
@@ -95,57 +84,19 @@ pub enum TokenError {
 }
 
 impl Verifier {
-    /// Loads the key.
-    ///
-    /// # Errors
-    /// Fails if the key cannot be read, or does not fit the algorithms.
-    pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
-        let file = config.key.as_ref().and_then(|source| match source {
-            // Before the key is read: `refresh` then sees a change meanwhile.
-            KeySource::File(path) => Some((
-                source.clone(),
-                config.algorithms.clone(),
-                Mutex::new(WatchedFiles::new([path.clone()])),
-            )),
-            KeySource::Text(_) => None,
-        });
-        let key = config.key.as_ref().map(|source| key::load(source, &config.algorithms)).transpose()?;
-        Ok(Self {
-            key: ArcSwapOption::from_pointee(key),
-            generation: AtomicU64::new(0),
-            file,
-            algorithms: config.algorithms.0.clone(),
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            leeway: config.leeway,
-        })
+    /// Returns a verifier. Each of the algorithms must be one that the `keys` may be used with.
+    pub fn new(keys: Arc<dyn Keys>, config: TokenConfig) -> Self {
+        Self { keys, config }
     }
 
-    /// Reloads the key if its file has changed, or if `forced`. From then on, tokens need the new
-    /// key. A file that cannot be used leaves the old key in force. May block on a disk.
-    pub fn refresh(&self, forced: bool) {
-        let Some((source, algorithms, watched)) = &self.file else { return };
-        let mut watched = watched.lock();
-        match watched.refresh(forced, || key::load(source, algorithms)) {
-            Some(Ok(key)) => {
-                self.key.store(Some(Arc::new(key)));
-                // After the key: a caller that reads this generation verifies with that key.
-                self.generation.fetch_add(1, Ordering::Release);
-                tracing::info!("key of tokens reloaded");
-            }
-            Some(Err(error)) => tracing::error!(%error, "key of tokens not reloaded, the old one stays"),
-            None => {}
-        }
-    }
-
-    /// Returns how often the key was replaced: results of an earlier generation are void.
+    /// Returns the generation of the keys: results of an earlier one are void.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.keys.generation()
     }
 
     /// Returns for how long after its `exp` a token stays valid.
     pub fn leeway(&self) -> Duration {
-        self.leeway
+        self.config.leeway
     }
 
     /// Returns for how long from `now` the token of these claims stays valid.
@@ -153,7 +104,7 @@ impl Verifier {
         // `expires_at` is in whole seconds, rounded down.
         let end = Duration::from_secs(claims.expires_at).saturating_add(Duration::from_secs(1));
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        end.saturating_add(self.leeway).saturating_sub(since)
+        end.saturating_add(self.config.leeway).saturating_sub(since)
     }
 
     /// Verifies a token and returns its claims.
@@ -175,15 +126,17 @@ impl Verifier {
     /// not good. The library's `decode` also reads the claims, and refuses some that are good,
     /// without saying why.
     fn signed(&self, token: &str) -> Option<Vec<u8>> {
-        let key = self.key.load();
-        let key = key.as_deref().filter(|_| token.len() <= MAX_TOKEN)?;
-        let header = decode_header(token).ok()?;
-        let (message, signature) = token.rsplit_once('.')?;
-        let (_, payload) = message.split_once('.')?;
-        if !self.algorithms.contains(&header.alg) || !is_understood(&header) {
+        if token.len() > MAX_TOKEN {
             return None;
         }
-        let is_good = crypto::verify(signature, message.as_bytes(), key, header.alg);
+        let header = decode_header(token).ok()?;
+        let key = self.keys.key(header.kid.as_deref())?;
+        let (message, signature) = token.rsplit_once('.')?;
+        let (_, payload) = message.split_once('.')?;
+        if !self.config.algorithms.0.contains(&header.alg) || !is_understood(&header) {
+            return None;
+        }
+        let is_good = crypto::verify(signature, message.as_bytes(), &key.0, header.alg);
         is_good.ok()?.then(|| URL_SAFE_NO_PAD.decode(payload).ok())?
     }
 
@@ -193,7 +146,7 @@ impl Verifier {
         let is_one = |value: &Value, of: &[String]| {
             value.as_str().is_some_and(|text| of.iter().any(|one| one == text))
         };
-        let leeway = self.leeway.as_secs_f64();
+        let leeway = self.config.leeway.as_secs_f64();
         let expires_at = seconds(claims, "exp")?.ok_or(TokenError::Expired)?;
         if expires_at + leeway <= now() {
             return Err(TokenError::Expired);
@@ -201,15 +154,15 @@ impl Verifier {
         if seconds(claims, "nbf")?.is_some_and(|from| from > now() + leeway) {
             return Err(TokenError::NotYetValid);
         }
-        if let Some(issuer) = &self.issuer
+        if let Some(issuer) = &self.config.issuer
             && claims.get("iss").is_none_or(|given| given.as_str() != Some(issuer))
         {
             return Err(TokenError::Issuer);
         }
         let is_for_us = match claims.get("aud") {
-            _ if self.audience.is_empty() => true,
-            Some(Value::Array(list)) => list.iter().any(|one| is_one(one, &self.audience)),
-            Some(one) => is_one(one, &self.audience),
+            _ if self.config.audience.is_empty() => true,
+            Some(Value::Array(list)) => list.iter().any(|one| is_one(one, &self.config.audience)),
+            Some(one) => is_one(one, &self.config.audience),
             None => false,
         };
         if is_for_us { Ok(expires_at as u64) } else { Err(TokenError::Audience) }
@@ -248,20 +201,18 @@ impl fmt::Debug for Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{EncodingKey, encode};
+    use crate::{ConfiguredKey, KeyError, KeySource};
+    use jsonwebtoken::{Algorithm, EncodingKey, encode};
     use serde_json::json;
     use serde_json::value::RawValue;
 
     const SECRET: &str = "a-test-secret-and-nothing-else";
 
     fn verifier(key: &str, algorithms: &str) -> Result<Verifier, KeyError> {
-        Verifier::new(&TokenConfig {
-            key: KeySource::parse(key),
-            algorithms: algorithms.parse().unwrap(),
-            issuer: None,
-            audience: Vec::new(),
-            leeway: Duration::ZERO,
-        })
+        let algorithms = algorithms.parse().unwrap();
+        let key = ConfiguredKey::load(KeySource::parse(key).as_ref(), &algorithms)?;
+        let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
+        Ok(Verifier::new(Arc::new(key), config))
     }
 
     fn sign(claims: Value, secret: &str, algorithm: Algorithm) -> String {
@@ -395,14 +346,15 @@ mod tests {
 
     #[test]
     fn d15_issuer_and_audience_are_required_where_set() {
-        let verifier = Verifier::new(&TokenConfig {
-            key: KeySource::parse(SECRET),
-            algorithms: "HS256".parse().unwrap(),
-            issuer: Some("us".into()),
-            audience: vec!["gateway".into()],
-            leeway: Duration::ZERO,
-        })
-        .unwrap();
+        let verifier = Verifier {
+            config: TokenConfig {
+                algorithms: "HS256".parse().unwrap(),
+                issuer: Some("us".into()),
+                audience: vec!["gateway".into()],
+                leeway: Duration::ZERO,
+            },
+            ..verifier(SECRET, "HS256").unwrap()
+        };
         let result = |claims| verifier.verify(&sign(claims, SECRET, Algorithm::HS256)).map(|_| ());
         let exp = in_an_hour();
         assert_eq!(result(json!({"exp": exp, "iss": "us", "aud": "gateway"})), Ok(()));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Cors, TokenConfig, Verifier};
+use auth::{ConfiguredKey, Cors, TokenConfig, Verifier};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -108,12 +108,12 @@ impl World {
             Box::new(move |_, endpoint| (&*endpoint.id != "http").then(|| broker.clone())),
         );
         let tokens = TokenConfig {
-            key: None,
             algorithms: "HS256".parse().expect("an algorithm"),
             issuer: None,
             audience: Vec::new(),
             leeway: Duration::ZERO,
         };
+        let key = ConfiguredKey::load(None, &tokens.algorithms).expect("no key");
         let config = Config {
             cors: Cors::default(),
             answer_timeout: Duration::from_secs(5),
@@ -127,7 +127,7 @@ impl World {
         let collaborators = Collaborators {
             apis: Arc::new(apis.expect("it can be served").0),
             waiting: waiting.clone(),
-            verifier: Arc::new(Verifier::new(&tokens).expect("no key")),
+            verifier: Arc::new(Verifier::new(Arc::new(key), tokens)),
             sessions: sessions.expect("there is nothing to load"),
             metrics: Arc::new(Metrics::register(&mut registry)),
             reporter: Arc::new(Reporter::new(false, None)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use auth::Verifier;
+use auth::ConfiguredKey;
 use listener::Tls;
 use parking_lot::Mutex;
 use proxy::{Apis, ChangeError, Fault};
@@ -76,7 +76,7 @@ pub(crate) struct Sources {
     /// The certificate of the ports, if there is one.
     pub(crate) tls: Option<Tls>,
     /// The key of tokens.
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) key: Arc<ConfiguredKey>,
     /// The APIs, and the certificates of their services.
     pub(crate) apis: Arc<Apis>,
 }
@@ -123,7 +123,7 @@ impl Sources {
         if let Some(tls) = &self.tls {
             tls.refresh(forced);
         }
-        self.verifier.refresh(forced);
+        self.key.refresh(forced);
         self.refresh_definitions(forced);
         self.refresh_extractors(forced);
         self.apis.refresh_files(forced);

@@ -66,7 +66,7 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         extractors: settings.files.extractors,
         extractors_in_use: settings.rooms.extractors.clone(),
         tls: settings.ports.tls,
-        verifier: settings.rooms.verifier.clone(),
+        key: settings.files.key,
         apis: loaded.apis.clone(),
     });
     let gateway = Gateway::build(settings.rooms, loaded, listening, registry)?;

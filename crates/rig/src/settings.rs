@@ -21,10 +21,12 @@ mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::memory::Memory;
 use admin::ApiToken;
+use auth::ConfiguredKey;
 use document::WatchedFiles;
 use proxy::Definitions;
 use session::NodeName;
@@ -83,6 +85,8 @@ pub(crate) struct SettingFiles {
     pub(crate) definitions: Option<NamedFile>,
     /// The file of `EXTRACTORS`, if it is one.
     pub(crate) extractors: Option<NamedFile>,
+    /// The key of tokens, which knows its file.
+    pub(crate) key: Arc<ConfiguredKey>,
 }
 
 /// How long the node takes to leave.
@@ -142,8 +146,9 @@ impl Settings {
         let session = access::read_sessions(reader).with_node(node);
         let stored = StoredSettings { session, data, apis };
         let canary = Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero());
+        let (verifier, key) = access::read_verifier(reader);
         let rooms = RoomSettings {
-            verifier: access::read_verifier(reader),
+            verifier,
             extractors,
             connections,
             seals,
@@ -169,7 +174,7 @@ impl Settings {
             stored,
             ports,
             rooms,
-            files: SettingFiles { definitions, extractors: extractors_file },
+            files: SettingFiles { definitions, extractors: extractors_file, key },
             canary,
             shutdown: ShutdownSettings {
                 delay: reader.time("SHUTDOWN_DELAY"),

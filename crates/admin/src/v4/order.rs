@@ -63,21 +63,20 @@ mod tests {
     use super::super::time;
     use super::*;
     use crate::testing;
-    use auth::{KeySource, TokenConfig};
+    use auth::{ConfiguredKey, KeySource, TokenConfig};
     use node::ResolvedOrder;
     use session::Config;
+    use std::sync::Arc;
 
     fn order(sessions: &Sessions, body: &str) -> Result<ResolvedOrder, Problem> {
-        let verifier = Verifier::new(&TokenConfig {
-            key: KeySource::parse("a-test-secret-and-nothing-else"),
-            algorithms: "HS256".parse().unwrap(),
-            issuer: None,
-            audience: Vec::new(),
-            leeway: Duration::ZERO,
-        });
+        let algorithms = "HS256".parse().unwrap();
+        let source = KeySource::parse("a-test-secret-and-nothing-else");
+        let key = ConfiguredKey::load(source.as_ref(), &algorithms).unwrap();
+        let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
+        let verifier = Verifier::new(Arc::new(key), config);
         let now = SystemTime::now();
         let asked = Requested::parse(body.as_bytes(), now)?;
-        let order = asked.into_order(sessions, &verifier.unwrap(), now)?;
+        let order = asked.into_order(sessions, &verifier, now)?;
         Ok(testing::node(sessions).resolve(order, now)?)
     }
 

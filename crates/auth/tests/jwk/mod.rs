@@ -1,12 +1,13 @@
 //! From a JSON Web Key (RFC 7517), in which vectors give their keys, to a verifier.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use rig_auth::{KeyError, KeySource, TokenConfig, Verifier};
+use rig_auth::{ConfiguredKey, KeyError, KeySource, TokenConfig, Verifier};
 use serde_json::Value;
 
 /// A verifier with that key for these algorithms.
@@ -18,13 +19,10 @@ pub(crate) fn verifier(jwk: &Value, algorithms: &str) -> Result<Verifier, KeyErr
         Some("oct") => member(jwk, "k"),
         _ => pem(jwk).into_bytes(),
     });
-    Verifier::new(&TokenConfig {
-        key: Some(KeySource::File(file.0.clone())),
-        algorithms: algorithms.parse().expect("names of algorithms"),
-        issuer: None,
-        audience: Vec::new(),
-        leeway: Duration::ZERO,
-    })
+    let algorithms = algorithms.parse().expect("names of algorithms");
+    let key = ConfiguredKey::load(Some(&KeySource::File(file.0.clone())), &algorithms)?;
+    let config = TokenConfig { algorithms, issuer: None, audience: Vec::new(), leeway: Duration::ZERO };
+    Ok(Verifier::new(Arc::new(key), config))
 }
 
 /// A secret of any bytes comes from a file.

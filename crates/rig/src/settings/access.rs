@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Check, KeyError, KeySource, TokenConfig, Verifier};
+use auth::{Check, ConfiguredKey, KeyError, KeySource, TokenConfig, Verifier};
 use document::WatchedFiles;
 use session::{Expiry, NodeName};
 use subscription::Extractors;
@@ -13,30 +13,29 @@ use super::NamedFile;
 use super::kind::ValueKind;
 use super::reader::{Reader, unreadable};
 
-/// The verifier of tokens, with its key loaded.
-pub(super) fn read_verifier(reader: &mut Reader) -> Arc<Verifier> {
+/// The verifier of tokens, and its key, loaded.
+pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<ConfiguredKey>) {
     let before = reader.mistakes();
-    let mut config = TokenConfig {
-        key: read_key(reader),
+    let source = read_key(reader);
+    let config = TokenConfig {
         algorithms: reader.value("JWT_ALG", |text, _| text.parse().ok()),
         issuer: reader.text("JWT_ISSUER"),
         audience: reader.optional("JWT_AUDIENCE", |text, kind| list(text, &kind)).unwrap_or_default(),
         leeway: reader.time("JWT_LEEWAY"),
     };
-    if reader.mistakes() > before {
-        // Whether the key fits algorithms that are wrong is no question.
-        config.key = None;
-    }
-    let verifier = Verifier::new(&config).or_else(|error| {
+    // Whether the key fits algorithms that are wrong is no question.
+    let source = source.filter(|_| reader.mistakes() == before);
+    let key = ConfiguredKey::load(source.as_ref(), &config.algorithms).or_else(|error| {
         let of_file = reader.is_set("JWT_SECRET_KEY_FILE");
         let name = if of_file { "JWT_SECRET_KEY_FILE" } else { "JWT_SECRET_KEY" };
         // Mistyped paths of public keys come here: a secret would fit.
-        let is_no_file = config.key.as_ref().is_some_and(KeySource::looks_like_a_path);
+        let is_no_file = source.as_ref().is_some_and(KeySource::looks_like_a_path);
         let hint = if is_no_file { "; it begins like a path, but there is no such file" } else { "" };
         reader.mistake(name, key_mistake(&error) + hint);
-        Verifier::new(&TokenConfig { key: None, ..config })
+        ConfiguredKey::load(None, &config.algorithms)
     });
-    Arc::new(verifier.expect("without a key nothing is loaded"))
+    let key = Arc::new(key.expect("without a key nothing is loaded"));
+    (Arc::new(Verifier::new(key.clone(), config)), key)
 }
 
 /// The key of tokens, by one of its two settings.
