@@ -9,7 +9,7 @@ use crate::server::{Launch, Product};
 
 /// The machine, its system and the programs.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Machine {
+pub(crate) struct Testbed {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) memory_gib: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Machine {
     pub(crate) time: String,
 }
 
-impl Machine {
+impl Testbed {
     /// What can be found out; what cannot is `unknown`.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Machine {
 }
 
 #[cfg(test)]
-impl Machine {
+impl Testbed {
     /// One of which nothing is known.
     pub(crate) fn unknown() -> Self {
         let unknown = || "unknown".to_owned();

@@ -78,7 +78,7 @@ struct Programs {
 /// How clients are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Transport {
+enum Streaming {
     /// Server-Sent Events.
     Sse,
     /// WebSocket.
@@ -110,7 +110,7 @@ enum Command {
         #[arg(long, default_value = "docs/performance")]
         out: PathBuf,
         #[command(flatten)]
-        plan: proxy::Plan,
+        plan: proxy::Rounds,
     },
     /// Measures CPU time, instructions and memory of two builds of the gateway, interleaved; writes
     /// beside.md and beside.json.
@@ -119,10 +119,10 @@ enum Command {
         #[arg(long, default_value = "docs/performance")]
         out: PathBuf,
         #[command(flatten)]
-        plan: beside::Plan,
+        plan: beside::Comparison,
     },
     /// Memory of connections that wait, each with one subscription.
-    Idle(idle::Plan),
+    Idle(idle::IdleClients),
     /// The clients of one of several servers.
     #[command(hide = true)]
     Hold(idle::Hold),
@@ -132,13 +132,13 @@ enum Command {
         times: u32,
     },
     /// CPU time of a connect with a token of its own, and of leaving.
-    Connect(connect::Plan),
+    Connect(connect::Newcomers),
     /// CPU time of a delivery: every event goes to all subscribers; the next follows when all have
     /// it.
-    Fanout(fanout::Plan),
+    Fanout(fanout::Audience),
     /// CPU time of a delivery while events keep coming, at a pace or as fast as the server takes
     /// them.
-    Sustained(sustained::Plan),
+    Sustained(sustained::EventFlow),
     /// CPU time to find the one subscriber of an event among many that constrain the same field.
     Filter {
         #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -146,20 +146,20 @@ enum Command {
     },
     /// CPU time of an event without subscribers: every publisher sends the next when its last is
     /// answered.
-    Publish(publish::Plan),
+    Publish(publish::Publishers),
     /// What some readers that are too slow do to all others.
-    Slow(slow::Plan),
+    Slow(slow::Readers),
     /// The end of a session with many connections, and what the clients of others notice of it.
-    Revoke(revoke::Plan),
+    Revoke(revoke::RevokedSession),
     /// Memory of live revocations, and the time to look one up.
     Sessions {
         #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
         revocations: u64,
     },
     /// Revocations that go to disk in a second, and the time to load them.
-    Journal(journal::Plan),
+    Journal(journal::StoredRevocations),
     /// Memory while clients come and go.
-    Churn(churn::Plan),
+    Churn(churn::Visitors),
     /// All of it with some clients for some seconds, without peers: does it work at all.
     Smoke {
         /// The folder for the page, which says nothing.

@@ -84,7 +84,7 @@ pub(crate) struct Chart {
 
 /// One line: a mark at each median, a whisker from the least to the most.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) side: Side,
     /// From the left to the right.
@@ -93,7 +93,7 @@ pub(crate) struct Line {
 
 /// One bar, as long as the median; a whisker goes from the least to the most.
 #[derive(Clone, Debug)]
-pub(crate) struct Bar {
+pub(crate) struct BarRow {
     pub(crate) name: String,
     pub(crate) side: Side,
     pub(crate) value: Spread,
@@ -104,7 +104,7 @@ pub(crate) struct Bar {
 /// # Errors
 /// Fails if there is no line, a line has no points, or a value cannot be drawn. The error names the
 /// chart and the line.
-pub(crate) fn lines(chart: &Chart, lines: &[Line]) -> anyhow::Result<String> {
+pub(crate) fn lines(chart: &Chart, lines: &[Series]) -> anyhow::Result<String> {
     let mut svg = String::new();
     let mut drawn = || {
         ensure!(!lines.is_empty(), "there is no line");
@@ -126,7 +126,7 @@ pub(crate) fn lines(chart: &Chart, lines: &[Line]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-fn ensure_line(chart: &Chart, line: &Line) -> anyhow::Result<()> {
+fn ensure_line(chart: &Chart, line: &Series) -> anyhow::Result<()> {
     ensure!(!line.points.is_empty(), "no points");
     for (x, y) in &line.points {
         ensure!(x.is_finite(), "{x} is no number");
@@ -148,7 +148,7 @@ fn draw_lines<X>(
     sheet: &DrawingArea<SVGBackend<'_>, Shift>,
     chart: &Chart,
     x: impl AsRangedCoord<CoordDescType = X, Value = f64>,
-    lines: &[Line],
+    lines: &[Series],
 ) -> anyhow::Result<()>
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -206,13 +206,13 @@ where
 ///
 /// # Errors
 /// Fails if there is no bar or a value cannot be drawn. The error names the chart and the bar.
-pub(crate) fn bars(title: &str, label: &str, bars: &[Bar]) -> anyhow::Result<String> {
+pub(crate) fn bars(title: &str, label: &str, bars: &[BarRow]) -> anyhow::Result<String> {
     let mut svg = String::new();
     draw_bars(&mut svg, title, label, bars).with_context(|| format!("chart {title:?}"))?;
     Ok(svg)
 }
 
-fn draw_bars(svg: &mut String, title: &str, label: &str, bars: &[Bar]) -> anyhow::Result<()> {
+fn draw_bars(svg: &mut String, title: &str, label: &str, bars: &[BarRow]) -> anyhow::Result<()> {
     ensure!(!bars.is_empty(), "there is no bar");
     for bar in bars {
         ensure_spread(bar.value).with_context(|| format!("bar {:?}", bar.name))?;
@@ -290,14 +290,14 @@ mod tests {
         Spread { median, least: median * 0.9, most: median * 1.1 }
     }
 
-    fn line(name: &str, side: Side, medians: &[f64]) -> Line {
+    fn line(name: &str, side: Side, medians: &[f64]) -> Series {
         let points = medians.iter().enumerate();
         let points = points.map(|(nth, median)| (1000.0 * (nth + 1) as f64, spread(*median))).collect();
-        Line { name: name.to_owned(), side, points }
+        Series { name: name.to_owned(), side, points }
     }
 
-    fn bar(name: &str, side: Side, median: f64) -> Bar {
-        Bar { name: name.to_owned(), side, value: spread(median) }
+    fn bar(name: &str, side: Side, median: f64) -> BarRow {
+        BarRow { name: name.to_owned(), side, value: spread(median) }
     }
 
     fn attribute(element: &str, name: &str) -> f64 {
@@ -330,14 +330,14 @@ mod tests {
     #[test]
     fn an_error_names_the_chart_and_the_line() {
         let error =
-            |chart: &Chart, all: &[Line]| format!("{:#}", lines(chart, all).expect_err("cannot be drawn"));
+            |chart: &Chart, all: &[Series]| format!("{:#}", lines(chart, all).expect_err("cannot be drawn"));
         let head = "chart \"Memory of an idle connection\": ";
         assert_eq!(error(&chart(), &[]), format!("{head}there is no line"));
         let empty = line("gateway", Side::Gateway, &[]);
         assert_eq!(error(&chart(), &[empty]), format!("{head}line \"gateway\": no points"));
         let nan = line("gateway", Side::Gateway, &[1.0, f64::NAN]);
         assert_eq!(error(&chart(), &[nan]), format!("{head}line \"gateway\": NaN is no number"));
-        let zero = Line { points: vec![(0.0, spread(1.0))], ..line("gateway", Side::Gateway, &[]) };
+        let zero = Series { points: vec![(0.0, spread(1.0))], ..line("gateway", Side::Gateway, &[]) };
         let said = error(&chart(), &[zero]);
         assert_eq!(said, format!("{head}line \"gateway\": 0 is not above zero, on a logarithmic axis"));
     }
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_chart_and_the_bar() {
-        let error = |all: &[Bar]| format!("{:#}", bars("CPU", "µs", all).expect_err("cannot be drawn"));
+        let error = |all: &[BarRow]| format!("{:#}", bars("CPU", "µs", all).expect_err("cannot be drawn"));
         assert_eq!(error(&[]), "chart \"CPU\": there is no bar");
         let nan = bar("gateway", Side::Gateway, f64::NAN);
         assert_eq!(error(&[nan]), "chart \"CPU\": bar \"gateway\": NaN is no number");

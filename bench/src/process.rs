@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Memory of one process, or of several together. KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Memory {
+pub(crate) struct ResidentSet {
     /// Resident set: `VmRSS`.
     pub(crate) rss_kib: u64,
     /// Its anonymous part: `RssAnon`.
@@ -20,7 +20,7 @@ pub(crate) struct Memory {
     pub(crate) shared_kib: u64,
 }
 
-impl Memory {
+impl ResidentSet {
     /// Returns the memory of the process with this id.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl Memory {
     }
 }
 
-impl Add for Memory {
+impl Add for ResidentSet {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_a_parent() {
-        let memory = Memory::of(std::process::id()).unwrap();
+        let memory = ResidentSet::of(std::process::id()).unwrap();
         assert!(memory.rss_kib > memory.anon_kib && memory.anon_kib > 0);
         let parent = std::os::unix::process::parent_id();
         assert!(descendants(parent).unwrap().contains(&std::process::id()));

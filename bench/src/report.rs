@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::Transport;
+use crate::Streaming;
 use crate::event;
 use crate::results::Results;
 use crate::server::{Product, nginx_configuration};
@@ -65,9 +65,9 @@ fn name(server: Product) -> &'static str {
     }
 }
 
-fn label(transport: Transport) -> &'static str {
+fn label(transport: Streaming) -> &'static str {
     match transport {
-        Transport::Sse => "SSE",
-        Transport::Ws => "WebSocket",
+        Streaming::Sse => "SSE",
+        Streaming::Ws => "WebSocket",
     }
 }

@@ -5,7 +5,7 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
+use crate::machine::Testbed;
 use crate::measure::{
     churn, connect, fanout, filter, idle, journal, publish, revoke, sessions, slow, start, sustained,
 };
@@ -63,7 +63,7 @@ pub(crate) struct Plan {
 /// Everything that was measured.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Testbed,
     pub(crate) plan: Plan,
     pub(crate) start: start::Start,
     /// Some number of plain connections, repeated.

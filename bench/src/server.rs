@@ -19,15 +19,15 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::Transport;
-use crate::process::{Cpu, Memory, established};
+use crate::Streaming;
+use crate::process::{Cpu, ResidentSet, established};
 use crate::token;
 pub(crate) use child::Child;
 pub(crate) use counted::Counted;
 pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
-pub(crate) use place::free_folder;
-use place::{Folder, free_address};
+pub(crate) use place::TempFolder;
+use place::free_address;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -113,7 +113,7 @@ impl Launch {
     ///
     /// # Errors
     /// It cannot be started, or does not listen within some seconds.
-    pub(crate) fn start(&self, product: Product) -> anyhow::Result<Server> {
+    pub(crate) fn start(&self, product: Product) -> anyhow::Result<RunningServer> {
         match product {
             Product::Rig => rig::start(self),
             Product::Nginx => nginx::start(self),
@@ -142,7 +142,7 @@ impl Launch {
 
 /// A running server. Dropping it stops its processes.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct RunningServer {
     product: Product,
     child: Child,
     /// Where clients connect.
@@ -152,25 +152,26 @@ pub(crate) struct Server {
     pub(crate) status: SocketAddr,
 }
 
-/// Where clients of a transport connect.
+/// Where and how a client of a transport connects, up to the subscription.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Door {
+pub(crate) struct Handshake {
     pub(crate) address: SocketAddr,
-    pub(crate) transport: Transport,
-    /// What a WebSocket client says first, as a text; nothing where it just listens.
+    pub(crate) transport: Streaming,
+    /// The text message that a WebSocket client sends first; empty if it only listens.
     pub(crate) hello: &'static [u8],
-    /// What the server says after its response head when the subscription is in place.
+    /// What the server sends after its response head once the subscription is in place; empty if
+    /// the head alone says so.
     pub(crate) greeting: &'static [u8],
 }
 
-impl Door {
+impl Handshake {
     /// The request that opens a connection on this path.
     pub(crate) fn request(self, path: &str) -> Vec<u8> {
         let headers = match self.transport {
-            Transport::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+            Streaming::Sse => "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
             // RFC 6455, section 1.3: the key of its example. A client that is no browser may use it
             // always.
-            Transport::Ws => {
+            Streaming::Ws => {
                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             }
@@ -190,39 +191,39 @@ pub(crate) struct Population {
     pub(crate) subscriptions: Option<u64>,
 }
 
-impl Server {
+impl RunningServer {
     /// The request that opens the connection of client `number`, in a session of its own.
-    pub(crate) fn subscription(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn subscription(&self, transport: Streaming, number: u32) -> anyhow::Result<Vec<u8>> {
         let path = match (self.product, transport) {
             (Product::Rig, _) => rig::path(transport, rig::SUBSCRIPTIONS, &token::mint(number)?),
-            (Product::Nginx, Transport::Sse) => nginx::SSE.to_owned(),
-            (Product::Nginx, Transport::Ws) => nginx::WS.to_owned(),
+            (Product::Nginx, Streaming::Sse) => nginx::SSE.to_owned(),
+            (Product::Nginx, Streaming::Ws) => nginx::WS.to_owned(),
             (Product::Haproxy, _) => anyhow::bail!("haproxy has no subscribers"),
-            (Product::Floor, Transport::Sse) => floor::SSE.to_owned(),
-            (Product::Floor, Transport::Ws) => floor::WS.to_owned(),
-            (Product::Pushpin, Transport::Sse) => pushpin::SSE.to_owned(),
-            (Product::Pushpin, Transport::Ws) => pushpin::WS.to_owned(),
-            (Product::SocketIo, Transport::Sse) => anyhow::bail!("Socket.IO has no Server-Sent Events"),
-            (Product::SocketIo, Transport::Ws) => socketio::WS.to_owned(),
+            (Product::Floor, Streaming::Sse) => floor::SSE.to_owned(),
+            (Product::Floor, Streaming::Ws) => floor::WS.to_owned(),
+            (Product::Pushpin, Streaming::Sse) => pushpin::SSE.to_owned(),
+            (Product::Pushpin, Streaming::Ws) => pushpin::WS.to_owned(),
+            (Product::SocketIo, Streaming::Sse) => anyhow::bail!("Socket.IO has no Server-Sent Events"),
+            (Product::SocketIo, Streaming::Ws) => socketio::WS.to_owned(),
         };
-        Ok(self.door(transport).request(&path))
+        Ok(self.handshake(transport).request(&path))
     }
 
     /// The same of a client of the gateway that wants no events.
-    pub(crate) fn unsubscribed(&self, transport: Transport, number: u32) -> anyhow::Result<Vec<u8>> {
-        Ok(self.door(transport).request(&rig::path(transport, rig::NOTHING, &token::mint(number)?)))
+    pub(crate) fn unsubscribed(&self, transport: Streaming, number: u32) -> anyhow::Result<Vec<u8>> {
+        Ok(self.handshake(transport).request(&rig::path(transport, rig::NOTHING, &token::mint(number)?)))
     }
 
-    /// Where clients of that transport connect.
-    pub(crate) fn door(&self, transport: Transport) -> Door {
+    /// Returns how clients of this transport connect.
+    pub(crate) fn handshake(&self, transport: Streaming) -> Handshake {
         let (hello, greeting): (&[u8], &[u8]) = match (self.product, transport) {
             (Product::Rig, _) => (b"", rig::GREETING),
-            (Product::Pushpin, Transport::Ws) => (b"", pushpin::GREETING),
+            (Product::Pushpin, Streaming::Ws) => (b"", pushpin::GREETING),
             (Product::SocketIo, _) => (socketio::HELLO, socketio::GREETING),
-            // Who has their response head is subscribed.
+            // With the response head, the client is subscribed.
             (Product::Nginx | Product::Haproxy | Product::Floor | Product::Pushpin, _) => (b"", b""),
         };
-        Door { address: self.address, transport, hello, greeting }
+        Handshake { address: self.address, transport, hello, greeting }
     }
 
     /// The request, for the internal port, that revokes the session of client `number`.
@@ -268,8 +269,12 @@ impl Server {
     ///
     /// # Errors
     /// It is gone.
-    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
-        self.child.pids()?.into_iter().map(Memory::of).try_fold(Memory::default(), |sum, one| Ok(sum + one?))
+    pub(crate) fn memory(&self) -> anyhow::Result<ResidentSet> {
+        self.child
+            .pids()?
+            .into_iter()
+            .map(ResidentSet::of)
+            .try_fold(ResidentSet::default(), |sum, one| Ok(sum + one?))
     }
 
     /// The CPU time of all its processes up to now.

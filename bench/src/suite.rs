@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::Variant;
-use crate::machine::Machine;
+use crate::machine::Testbed;
 use crate::measure::{churn, idle, journal, revoke, sessions, start};
 use crate::report;
 use crate::results::{Plan, RAW, Results};
@@ -52,20 +52,23 @@ fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
 }
 
 async fn measure(launch: &Launch, plan: Plan) -> anyhow::Result<Results> {
-    let machine = Machine::look(launch, turns::products(&plan))?;
+    let machine = Testbed::look(launch, turns::products(&plan))?;
     // First, while this process has not had any memory to give back.
     eprintln!("{} revocations in memory", plan.in_memory);
     let in_memory = sessions::run(plan.in_memory)?;
     eprintln!("clients that come and go, for {} s", plan.churn);
-    let churn = churn::run(launch, churn::Plan { seconds: plan.churn, clients: 16 }).await?;
+    let churn = churn::run(launch, churn::Visitors { seconds: plan.churn, clients: 16 }).await?;
     eprintln!("{} revocations on disk", plan.on_disk);
-    let on_disk = journal::run(journal::Plan { revocations: plan.on_disk, callers: 64 })?;
+    let on_disk = journal::run(journal::StoredRevocations { revocations: plan.on_disk, callers: 64 })?;
     let filter = turns::filter(&plan)?;
     let mut revoke = Vec::new();
-    for transport in [Transport::Sse, Transport::Ws] {
+    for transport in [Streaming::Sse, Streaming::Ws] {
         eprintln!("{} connections revoked: {transport:?}", plan.revoked);
         let Plan { revoked: connections, bystanders, rounds, .. } = plan;
-        revoke.push(revoke::run(launch, revoke::Plan { transport, connections, bystanders, rounds }).await?);
+        revoke.push(
+            revoke::run(launch, revoke::RevokedSession { transport, connections, bystanders, rounds })
+                .await?,
+        );
     }
     eprintln!("{} starts", plan.starts);
     let start = start::run(launch, plan.starts)?;
@@ -78,8 +81,8 @@ async fn measure(launch: &Launch, plan: Plan) -> anyhow::Result<Results> {
     let few = plan.settle.min(3);
     let mut numbers = if plan.alone { Vec::new() } else { idle::sweep(launch, few).await? };
     eprintln!("{} idle connections", plan.many);
-    let variant = Variant::from(Transport::Sse);
-    let many = idle::Plan { server: Product::Rig, variant, connections: plan.many, settle: few };
+    let variant = Variant::from(Streaming::Sse);
+    let many = idle::IdleClients { server: Product::Rig, variant, connections: plan.many, settle: few };
     numbers.push(idle::run(launch, many).await?);
     let variants = idle::variants(launch, plan.connections, few).await?;
     Ok(Results {

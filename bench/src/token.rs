@@ -12,7 +12,7 @@ pub(crate) const SECRET: &str = "a-secret-of-the-benchmark-and-of-nothing-else";
 const VALID: u64 = 2 * 3600;
 
 #[derive(Serialize)]
-struct Claims {
+struct TokenClaims {
     sub: String,
     jti: String,
     exp: u64,
@@ -29,9 +29,9 @@ pub(crate) fn mint(number: u32) -> anyhow::Result<String> {
     Ok(jsonwebtoken::encode(&Header::default(), &claims(number)?, &key)?)
 }
 
-fn claims(number: u32) -> anyhow::Result<Claims> {
+fn claims(number: u32) -> anyhow::Result<TokenClaims> {
     let exp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + VALID;
-    Ok(Claims { sub: format!("client-{number}"), jti: session(number), exp })
+    Ok(TokenClaims { sub: format!("client-{number}"), jti: session(number), exp })
 }
 
 /// Signs ES256 tokens with a key of its own.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::received::{Arrival, Received};
 use super::subscriber::Subscriber;
-use crate::Transport;
-use crate::server::Server;
+use crate::Streaming;
+use crate::server::RunningServer;
 
 /// Clients that connect at the same time.
 pub(super) const AT_ONCE: usize = 64;
@@ -42,8 +42,8 @@ impl Crowd {
     /// # Errors
     /// One of them is refused, or they take too long.
     pub(crate) async fn connect(
-        server: &Server,
-        transport: Transport,
+        server: &RunningServer,
+        transport: Streaming,
         count: u32,
         first: &Bytes,
         arrivals: Option<UnboundedSender<Arrival>>,
@@ -51,7 +51,8 @@ impl Crowd {
         let received = Received { arrivals, ..Received::default() };
         Self::gather(received, 0..count, async |number, received| {
             let request = server.subscription(transport, number)?;
-            let subscriber = Subscriber::connect(server.door(transport), &request, number, received).await?;
+            let subscriber =
+                Subscriber::connect(server.handshake(transport), &request, number, received).await?;
             Ok(subscriber.read(first.clone()))
         })
         .await

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::received::Received;
 use super::subscriber::Subscriber;
-use super::tls::{Line, Trust, dial};
+use super::tls::{BoxedDuplex, Trust, dial};
 use super::variant::{Variant, Way};
 use super::{Crowd, h2, longpolling};
-use crate::Transport;
-use crate::server::{Door, rig};
+use crate::Streaming;
+use crate::server::{Handshake, rig};
 use crate::token;
 
 /// A port of the gateway, and how clients use it.
@@ -49,22 +49,22 @@ impl Entrance {
                 })
                 .await
             }
-            (Way::Sse, None) => self.stream(Transport::Sse, start..end, received, first).await,
-            (Way::Ws, None) => self.stream(Transport::Ws, start..end, received, first).await,
+            (Way::Sse, None) => self.stream(Streaming::Sse, start..end, received, first).await,
+            (Way::Ws, None) => self.stream(Streaming::Ws, start..end, received, first).await,
         }
     }
 
     async fn stream(
         &self,
-        transport: Transport,
+        transport: Streaming,
         numbers: Range<u32>,
         received: Received,
         first: &Bytes,
     ) -> anyhow::Result<Crowd> {
-        let door = Door { address: self.address, transport, hello: b"", greeting: rig::GREETING };
+        let handshake = Handshake { address: self.address, transport, hello: b"", greeting: rig::GREETING };
         Crowd::gather(received, numbers, async |number, received| {
-            let (line, request) = (self.line(number).await?, door.request(&self.path(number)?));
-            Ok(Subscriber::greet(line, door, &request, received).await?.read(first.clone()))
+            let (socket, request) = (self.open(number).await?, handshake.request(&self.path(number)?));
+            Ok(Subscriber::greet(socket, handshake, &request, received).await?.read(first.clone()))
         })
         .await
     }
@@ -73,7 +73,7 @@ impl Entrance {
     ///
     /// # Errors
     /// The gateway cannot be reached, or the handshake of TLS fails.
-    pub(super) async fn line(&self, number: u32) -> anyhow::Result<Line> {
+    pub(super) async fn open(&self, number: u32) -> anyhow::Result<BoxedDuplex> {
         let stream = dial(self.address, number, None).await?;
         // TLS and HTTP/2 write several times before they read, and would wait for acknowledgements.
         stream.set_nodelay(true)?;

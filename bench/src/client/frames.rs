@@ -18,7 +18,7 @@ pub(super) type Pongs = Vec<u8>;
 
 /// Where in the stream of frames a client is.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FrameReader {
     header: [u8; HEADER],
     /// Bytes of the header that have come.
     known: usize,
@@ -28,7 +28,7 @@ pub(super) struct Frames {
     ping: Vec<u8>,
 }
 
-impl Frames {
+impl FrameReader {
     /// Takes the next bytes. Writes the answers to pings that they complete.
     pub(super) fn take(&mut self, mut bytes: &[u8], pongs: &mut Pongs) {
         while let [first, rest @ ..] = bytes {
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn pongs_of(pieces: &[&[u8]]) -> Pongs {
-        let (mut frames, mut pongs) = (Frames::default(), Pongs::new());
+        let (mut frames, mut pongs) = (FrameReader::default(), Pongs::new());
         for piece in pieces {
             frames.take(piece, &mut pongs);
         }

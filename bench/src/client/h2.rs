@@ -16,7 +16,7 @@ use crate::event::contains;
 use crate::server::rig::GREETING;
 
 /// One client.
-struct Stream {
+struct EventStream {
     body: RecvStream,
     received: Arc<Received>,
     /// Events so far.
@@ -34,8 +34,8 @@ pub(super) async fn connect(
     received: Arc<Received>,
     first: Bytes,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let line = entrance.line(numbers.start).await?;
-    let (requests, mut connection) = handshake(line).await?;
+    let socket = entrance.open(numbers.start).await?;
+    let (requests, mut connection) = handshake(socket).await?;
     let streams = tokio::select! {
         ended = &mut connection => anyhow::bail!("the connection has ended: {ended:?}"),
         streams = open(entrance, requests, numbers, &received) => streams?,
@@ -52,7 +52,7 @@ async fn open(
     mut requests: SendRequest<Bytes>,
     numbers: Range<u32>,
     received: &Arc<Received>,
-) -> anyhow::Result<Vec<Stream>> {
+) -> anyhow::Result<Vec<EventStream>> {
     let scheme = if entrance.trust.is_some() { "https" } else { "http" };
     let mut streams = Vec::with_capacity(numbers.len());
     for number in numbers {
@@ -62,14 +62,14 @@ async fn open(
         let (response, _) = requests.send_request(request, true)?;
         let response = response.await?;
         anyhow::ensure!(response.status() == StatusCode::OK, "refused with {}", response.status());
-        let mut stream = Stream { body: response.into_body(), received: received.clone(), events: 0 };
+        let mut stream = EventStream { body: response.into_body(), received: received.clone(), events: 0 };
         stream.read_until(GREETING).await.with_context(|| format!("greeting of client {number}"))?;
         streams.push(stream);
     }
     Ok(streams)
 }
 
-impl Stream {
+impl EventStream {
     /// Counts until the stream ends. The first event must hold the bytes of `first`.
     async fn read(mut self, first: Bytes) {
         if self.read_until(&first).await.is_ok() {

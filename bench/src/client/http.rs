@@ -16,7 +16,7 @@ const LARGEST: usize = 1 << 20;
 
 /// The head of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) status: u16,
     /// Zero where it is not said.
     content_length: usize,
@@ -34,7 +34,7 @@ pub(super) struct Head {
 pub(super) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
-) -> anyhow::Result<Head> {
+) -> anyhow::Result<ResponseHead> {
     let end = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"\r\n\r\n");
     read_until(stream, buffer, |bytes| end(bytes).is_some()).await.context("head of an answer")?;
     let end = end(buffer).context("head of an answer")?;
@@ -60,12 +60,12 @@ pub(super) async fn read_until(
     Ok(())
 }
 
-fn parse_head(head: &str) -> anyhow::Result<Head> {
+fn parse_head(head: &str) -> anyhow::Result<ResponseHead> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
     let status = status.context("not a status line")?;
     let (length, chunked, closes, cookies) = (0, false, false, String::new());
-    let mut head = Head { status, content_length: length, chunked, closes, cookies };
+    let mut head = ResponseHead { status, content_length: length, chunked, closes, cookies };
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
@@ -89,7 +89,7 @@ fn parse_head(head: &str) -> anyhow::Result<Head> {
 pub(super) async fn read_answer(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
-) -> anyhow::Result<(Head, Vec<u8>)> {
+) -> anyhow::Result<(ResponseHead, Vec<u8>)> {
     let head = read_head(stream, buffer).await?;
     anyhow::ensure!(!head.chunked, "a chunked answer is not understood here");
     let length = head.content_length;
@@ -167,7 +167,10 @@ mod tests {
     fn heads_are_read_without_case() {
         let head = parse_head("HTTP/1.1 202 Accepted\r\nDate: x\r\nContent-LENGTH: 12").unwrap();
         let cookies = String::new();
-        assert_eq!(head, Head { status: 202, content_length: 12, chunked: false, closes: false, cookies });
+        assert_eq!(
+            head,
+            ResponseHead { status: 202, content_length: 12, chunked: false, closes: false, cookies }
+        );
         assert!(parse_head("HTTP/1.1 200\r\ntransfer-encoding: Chunked").unwrap().chunked);
         assert!(parse_head("HTTP/1.1 200 OK\r\nCONNECTION: Close").unwrap().closes);
         let cookies = "HTTP/1.1 200 OK\r\nset-cookie: a=1=; path=/; HttpOnly\r\nSet-Cookie: b=\"2\"";

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::entrance::Entrance;
 use super::http::read_answer;
 use super::received::Received;
-use super::tls::{Line, send};
+use super::tls::{BoxedDuplex, send};
 use crate::event::contains;
 use crate::server::rig::GREETING;
 
@@ -16,7 +16,7 @@ use crate::server::rig::GREETING;
 const OK: &[u8] = b"\"ok\"";
 
 struct Poller {
-    line: Line,
+    socket: BoxedDuplex,
     /// What stands before the cookies in each request.
     request: String,
     /// The cookies of the last answer, as they are sent.
@@ -38,11 +38,11 @@ pub(super) async fn connect(
     received: Arc<Received>,
     first: Bytes,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let line = entrance.line(number).await?;
+    let socket = entrance.open(number).await?;
     let path = entrance.path(number)?;
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", entrance.address);
     let (connecting, polling) = (request(&path), request(path.split('?').next().unwrap_or(&path)));
-    let mut poller = Poller { line, request: connecting, cookies: String::new(), received, events: 0 };
+    let mut poller = Poller { socket, request: connecting, cookies: String::new(), received, events: 0 };
     let greeting = poller.poll().await?;
     anyhow::ensure!(greeting == OK, "connecting answers {:?}", String::from_utf8_lossy(&greeting));
     poller.request = polling;
@@ -76,9 +76,9 @@ impl Poller {
             cookies => format!("Cookie: {cookies}\r\n"),
         };
         let request = format!("{}{cookies}\r\n", self.request);
-        send(&mut self.line, request.as_bytes()).await?;
+        send(&mut self.socket, request.as_bytes()).await?;
         let mut buffer = Vec::new();
-        let (head, body) = read_answer(&mut self.line, &mut buffer).await.context("poll")?;
+        let (head, body) = read_answer(&mut self.socket, &mut buffer).await.context("poll")?;
         anyhow::ensure!(buffer.is_empty(), "more than an answer");
         anyhow::ensure!(head.status == 200, "a poll answers {}", head.status);
         self.cookies = head.cookies;

@@ -11,8 +11,8 @@ use tokio::time::interval;
 
 use super::subscriber::subscribe;
 use super::tls::dial;
-use crate::Transport;
-use crate::server::Server;
+use crate::Streaming;
+use crate::server::RunningServer;
 
 /// Between two reads.
 const PACE: Duration = Duration::from_secs(1);
@@ -32,12 +32,12 @@ impl SlowReaders {
     ///
     /// # Errors
     /// One of them is refused.
-    pub(crate) async fn connect(server: &Server, numbers: Range<u32>) -> anyhow::Result<Self> {
-        let door = server.door(Transport::Sse);
+    pub(crate) async fn connect(server: &RunningServer, numbers: Range<u32>) -> anyhow::Result<Self> {
+        let handshake = server.handshake(Streaming::Sse);
         let connecting = numbers.map(|number| async move {
-            let request = server.subscription(Transport::Sse, number)?;
-            let mut stream = dial(door.address, number, Some(RECEIVE_BUFFER)).await?;
-            subscribe(&mut stream, door, &request).await?;
+            let request = server.subscription(Streaming::Sse, number)?;
+            let mut stream = dial(handshake.address, number, Some(RECEIVE_BUFFER)).await?;
+            subscribe(&mut stream, handshake, &request).await?;
             anyhow::Ok(stream)
         });
         Ok(Self(try_join_all(connecting).await?.into_iter().map(read_slowly).collect()))

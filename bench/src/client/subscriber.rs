@@ -10,19 +10,19 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::frames::{self, Frames};
+use super::frames::{self, FrameReader};
 use super::http::{read_head, read_until};
 use super::received::Received;
 use super::tls::{Duplex, dial, send};
-use crate::Transport;
+use crate::Streaming;
 use crate::event::contains;
-use crate::server::{Door, Server};
+use crate::server::{Handshake, RunningServer};
 
 /// One client that is connected and subscribed.
 pub(super) struct Subscriber<S = TcpStream> {
     stream: S,
     /// `None` for Server-Sent Events.
-    frames: Option<Frames>,
+    frames: Option<FrameReader>,
     received: Arc<Received>,
     /// Events so far.
     events: u32,
@@ -35,12 +35,12 @@ impl Subscriber {
     /// # Errors
     /// It is refused.
     pub(super) async fn connect(
-        door: Door,
+        handshake: Handshake,
         request: &[u8],
         number: u32,
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        Self::greet(dial(door.address, number, None).await?, door, request, received).await
+        Self::greet(dial(handshake.address, number, None).await?, handshake, request, received).await
     }
 }
 
@@ -51,12 +51,12 @@ impl<S: Duplex> Subscriber<S> {
     /// It is refused.
     pub(super) async fn greet(
         mut stream: S,
-        door: Door,
+        handshake: Handshake,
         request: &[u8],
         received: Arc<Received>,
     ) -> anyhow::Result<Self> {
-        let buffer = subscribe(&mut stream, door, request).await?;
-        let frames = (door.transport == Transport::Ws).then(Frames::default);
+        let buffer = subscribe(&mut stream, handshake, request).await?;
+        let frames = (handshake.transport == Streaming::Ws).then(FrameReader::default);
         let mut subscriber = Self { stream, frames, received, events: 0 };
         let pongs = subscriber.take(&buffer);
         send(&mut subscriber.stream, &pongs).await?;
@@ -138,9 +138,10 @@ impl<S: Duplex> Subscriber<S> {
 ///
 /// # Errors
 /// It is refused, or no event comes.
-pub(crate) async fn visit(server: &Server, transport: Transport, number: u32) -> anyhow::Result<()> {
+pub(crate) async fn visit(server: &RunningServer, transport: Streaming, number: u32) -> anyhow::Result<()> {
     let request = server.subscription(transport, number)?;
-    let mut client = Subscriber::connect(server.door(transport), &request, number, Arc::default()).await?;
+    let mut client =
+        Subscriber::connect(server.handshake(transport), &request, number, Arc::default()).await?;
     client.read_one().await
 }
 
@@ -151,22 +152,22 @@ pub(crate) async fn visit(server: &Server, transport: Transport, number: u32) ->
 /// It is refused.
 pub(super) async fn subscribe(
     stream: &mut impl Duplex,
-    door: Door,
+    handshake: Handshake,
     request: &[u8],
 ) -> anyhow::Result<Vec<u8>> {
     send(stream, request).await?;
     let mut buffer = Vec::with_capacity(1024);
     let head = read_head(stream, &mut buffer).await?;
-    let expected = match door.transport {
-        Transport::Sse => 200,
-        Transport::Ws => 101,
+    let expected = match handshake.transport {
+        Streaming::Sse => 200,
+        Streaming::Ws => 101,
     };
     if head.status != expected {
         anyhow::bail!("refused with {} {}", head.status, String::from_utf8_lossy(&buffer));
     }
-    if !door.hello.is_empty() {
-        send(stream, &frames::text(door.hello)).await?;
+    if !handshake.hello.is_empty() {
+        send(stream, &frames::text(handshake.hello)).await?;
     }
-    read_until(stream, &mut buffer, |bytes| contains(bytes, door.greeting)).await?;
+    read_until(stream, &mut buffer, |bytes| contains(bytes, handshake.greeting)).await?;
     Ok(buffer)
 }

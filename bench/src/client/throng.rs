@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::crowd::AT_ONCE;
 use super::received::Received;
 use super::subscriber::Subscriber;
-use crate::server::Door;
+use crate::server::Handshake;
 
 /// Clients that are connected.
 #[derive(Debug)]
@@ -26,14 +26,14 @@ impl Throng {
     ///
     /// # Errors
     /// One of them is refused.
-    pub(crate) async fn connect(door: Door, request: Vec<u8>, count: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(handshake: Handshake, request: Vec<u8>, count: u32) -> anyhow::Result<Self> {
         let (connected, all_connected) = oneshot::channel();
         let (last, closed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("throng".into());
         let thread = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let mut clients = connect(door, &request, count).await?;
+                let mut clients = connect(handshake, &request, count).await?;
                 // Whoever waits for these has given up where they fail.
                 let _ = connected.send(());
                 let mut ends = Vec::with_capacity(count as usize);
@@ -67,11 +67,11 @@ impl Throng {
     }
 }
 
-async fn connect(door: Door, request: &[u8], count: u32) -> anyhow::Result<JoinSet<Instant>> {
+async fn connect(handshake: Handshake, request: &[u8], count: u32) -> anyhow::Result<JoinSet<Instant>> {
     let received = Arc::new(Received::default());
     stream::iter(0..count)
         .map(|number| {
-            let connect = Subscriber::connect(door, request, number, received.clone());
+            let connect = Subscriber::connect(handshake, request, number, received.clone());
             async move { connect.await.with_context(|| format!("client {number} of one session")) }
         })
         .buffer_unordered(AT_ONCE)

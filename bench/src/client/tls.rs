@@ -25,8 +25,8 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
-/// Either.
-pub(super) type Line = Box<dyn Duplex>;
+/// A socket of a client, with or without TLS.
+pub(super) type BoxedDuplex = Box<dyn Duplex>;
 
 /// Connects client `number` in clear; the number spreads the clients over addresses. They are other
 /// ones for each port of a server: the kernel keeps the ports of an earlier run for a minute, and
@@ -55,9 +55,9 @@ pub(super) async fn dial(
 ///
 /// # Errors
 /// The connection is lost.
-pub(super) async fn send(line: &mut impl Duplex, bytes: &[u8]) -> std::io::Result<()> {
-    line.write_all(bytes).await?;
-    line.flush().await
+pub(super) async fn send(socket: &mut impl Duplex, bytes: &[u8]) -> std::io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
 }
 
 /// What a client must know to speak TLS with a server.
@@ -82,7 +82,7 @@ impl Trust {
 
     /// # Errors
     /// The handshake fails.
-    pub(super) async fn shake_hands(&self, stream: TcpStream) -> anyhow::Result<Line> {
+    pub(super) async fn shake_hands(&self, stream: TcpStream) -> anyhow::Result<BoxedDuplex> {
         Ok(Box::new(self.0.connect(ServerName::try_from(NAME)?, stream).await?))
     }
 }

@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::Transport;
+use crate::Streaming;
 
 /// What clients wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -44,16 +44,16 @@ impl Variant {
     }
 
     /// The transport, where it is a plain one that every server has.
-    pub(crate) fn as_plain(self) -> Option<Transport> {
-        [Transport::Sse, Transport::Ws].into_iter().find(|transport| self == Self::from(*transport))
+    pub(crate) fn as_plain(self) -> Option<Streaming> {
+        [Streaming::Sse, Streaming::Ws].into_iter().find(|transport| self == Self::from(*transport))
     }
 }
 
-impl From<Transport> for Variant {
-    fn from(transport: Transport) -> Self {
+impl From<Streaming> for Variant {
+    fn from(transport: Streaming) -> Self {
         Self::plain(match transport {
-            Transport::Sse => Way::Sse,
-            Transport::Ws => Way::Ws,
+            Streaming::Sse => Way::Sse,
+            Streaming::Ws => Way::Ws,
         })
     }
 }
@@ -64,9 +64,9 @@ mod tests {
 
     #[test]
     fn plain_is_what_differs_in_nothing() {
-        let sse = Variant::from(Transport::Sse);
-        assert_eq!(sse.as_plain(), Some(Transport::Sse));
-        assert_eq!(Variant::plain(Way::Ws).as_plain(), Some(Transport::Ws));
+        let sse = Variant::from(Streaming::Sse);
+        assert_eq!(sse.as_plain(), Some(Streaming::Sse));
+        assert_eq!(Variant::plain(Way::Ws).as_plain(), Some(Streaming::Ws));
         let others = [
             Variant::plain(Way::LongPolling),
             Variant { session: false, ..sse },

@@ -12,16 +12,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{connect, fanout, idle, proxy, publish};
-use crate::Transport;
+use crate::Streaming;
 use crate::client::Variant;
 use crate::server::{Launch, Product};
 
 /// Clients that publish at the same time.
 const PUBLISHERS: u32 = 32;
 
-/// How much.
+/// The build to compare with, and how.
 #[derive(Args, Clone, Debug, Serialize)]
-pub(crate) struct Plan {
+pub(crate) struct Comparison {
     /// The binary of the other build, which the ratios are relative to.
     #[arg(long)]
     pub(crate) other: PathBuf,
@@ -64,7 +64,7 @@ type Reading = (String, &'static str, f64);
 ///
 /// # Errors
 /// A server cannot be started, a client is refused, or valgrind or wrk is missing.
-pub(crate) async fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Figure>> {
+pub(crate) async fn run(launch: &Launch, plan: &Comparison) -> anyhow::Result<Vec<Figure>> {
     let other = launch.with_rig(plan.other.clone());
     let mut figures = Vec::new();
     for round in 0..plan.rounds {
@@ -92,28 +92,32 @@ fn record(figures: &mut Vec<Figure>, (name, unit, value): Reading, is_other: boo
     if is_other { &mut figure.other } else { &mut figure.this }.push(value);
 }
 
-async fn measure(build: &Launch, plan: &Plan) -> anyhow::Result<Vec<Reading>> {
+async fn measure(build: &Launch, plan: &Comparison) -> anyhow::Result<Vec<Reading>> {
     let mut readings = Vec::new();
     let mut add = |name: &str, unit, value| readings.push((name.to_owned(), unit, value));
-    for transport in [Transport::Sse, Transport::Ws] {
+    for transport in [Streaming::Sse, Streaming::Ws] {
         let name =
-            |what: &str| format!("{what}, {}", if transport == Transport::Sse { "SSE" } else { "WebSocket" });
-        let Plan { connections, subscribers, events, .. } = *plan;
-        let idle =
-            idle::Plan { server: Product::Rig, variant: Variant::from(transport), connections, settle: 3 };
+            |what: &str| format!("{what}, {}", if transport == Streaming::Sse { "SSE" } else { "WebSocket" });
+        let Comparison { connections, subscribers, events, .. } = *plan;
+        let idle = idle::IdleClients {
+            server: Product::Rig,
+            variant: Variant::from(transport),
+            connections,
+            settle: 3,
+        };
         let idle = idle::run(build, idle).await?;
         add(&name("idle connection"), "KiB of RSS", idle.rss_kib_per_connection);
-        let connect = connect::Plan { server: Product::Rig, transport, connections };
+        let connect = connect::Newcomers { server: Product::Rig, transport, connections };
         let connect = connect::run(build, connect).await?;
         add(&name("connect"), "µs of CPU", connect.connect_microseconds);
         add(&name("leave"), "µs of CPU", connect.leave_microseconds);
-        let fanout = fanout::Plan { server: Product::Rig, transport, subscribers, events };
+        let fanout = fanout::Audience { server: Product::Rig, transport, subscribers, events };
         let fanout = fanout::run(build, fanout).await?;
         add(&name("delivery"), "µs of CPU", fanout.server_microseconds);
         add(&name("event to all, median"), "ms (shown, not judged)", fanout.to_all_p50_milliseconds);
     }
     let seconds = plan.seconds.into();
-    let publish = publish::Plan { server: Product::Rig, publishers: PUBLISHERS, seconds };
+    let publish = publish::Publishers { server: Product::Rig, publishers: PUBLISHERS, seconds };
     let publish = publish::run(build, publish).await?;
     add("publish", "µs of CPU", publish.server_microseconds);
     add("publish, median answer", "ms (shown, not judged)", publish.answer_p50_milliseconds);

@@ -10,10 +10,10 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{interval, sleep};
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Publisher, visit};
 use crate::event;
-use crate::server::{Launch, Population, Product, Server};
+use crate::server::{Launch, Population, Product, RunningServer};
 use crate::stats::Spread;
 
 /// Between two events.
@@ -25,9 +25,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// For the last connections to be gone.
 const LEAVE: Duration = Duration::from_secs(10);
 
-/// What to measure.
+/// How many clients come and go, and for how long.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Visitors {
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3000))]
     pub(crate) seconds: u64,
     /// Clients at a time; half of them Server-Sent Events, half WebSocket.
@@ -62,15 +62,15 @@ impl Churn {
 ///
 /// # Errors
 /// A client is refused or gets no event, or connections are left when all clients have gone.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Churn> {
-    let Plan { seconds, clients } = plan;
+pub(crate) async fn run(launch: &Launch, plan: Visitors) -> anyhow::Result<Churn> {
+    let Visitors { seconds, clients } = plan;
     let server = launch.start(Product::Rig)?;
     let (over, number) = (AtomicBool::new(false), AtomicU32::new(0));
     let start = Instant::now();
     let come_and_go = |client: u32| {
         let (server, over, number) = (&server, &over, &number);
         async move {
-            let transport = if client.is_multiple_of(2) { Transport::Sse } else { Transport::Ws };
+            let transport = if client.is_multiple_of(2) { Streaming::Sse } else { Streaming::Ws };
             while !over.load(Ordering::Relaxed) {
                 let number = number.fetch_add(1, Ordering::Relaxed);
                 visit(server, transport, number).await.with_context(|| format!("client {number}"))?;
@@ -103,7 +103,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Churn> {
 }
 
 /// Publishes an event every 20 ms until the future is dropped. Returns only if that fails.
-async fn publish(server: &Server) -> anyhow::Result<()> {
+async fn publish(server: &RunningServer) -> anyhow::Result<()> {
     let mut publisher = Publisher::connect(server.publishing()).await?;
     let mut pace = interval(PACE);
     for number in 0.. {
@@ -113,7 +113,7 @@ async fn publish(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn all_gone(server: &Server) -> anyhow::Result<Population> {
+async fn all_gone(server: &RunningServer) -> anyhow::Result<Population> {
     let deadline = Instant::now() + LEAVE;
     loop {
         let population = server.population().await?;

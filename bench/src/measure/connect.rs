@@ -8,11 +8,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::Crowd;
 use crate::event;
 use crate::process::Cpu;
-use crate::server::{Launch, Product, Server};
+use crate::server::{Launch, Product, RunningServer};
 
 /// Clients before the measurement.
 const WARM_UP: u32 = 1000;
@@ -23,13 +23,13 @@ const LEAVE: Duration = Duration::from_secs(30);
 /// Between two looks at how many are left.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What to measure.
+/// Clients that connect to a server, and leave.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Newcomers {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     #[arg(long, value_enum, default_value = "sse")]
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     /// Clients, one after the other, some at a time.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) connections: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Connect {
     pub(crate) server: Product,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     pub(crate) connections: u32,
     /// CPU time of all threads of all processes of the server for each connect: from the TCP
     /// connection until the client learns that it is subscribed.
@@ -61,8 +61,8 @@ pub(crate) struct Connect {
 ///
 /// # Errors
 /// The server fails, or a client is refused.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Connect> {
-    let Plan { server: product, transport, connections } = plan;
+pub(crate) async fn run(launch: &Launch, plan: Newcomers) -> anyhow::Result<Connect> {
+    let Newcomers { server: product, transport, connections } = plan;
     let server = launch.start(product)?;
     connect(&server, transport, WARM_UP).await?.leave().await;
     empty(&server).await?;
@@ -100,12 +100,12 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Connect> 
     })
 }
 
-async fn connect(server: &Server, transport: Transport, connections: u32) -> anyhow::Result<Crowd> {
+async fn connect(server: &RunningServer, transport: Streaming, connections: u32) -> anyhow::Result<Crowd> {
     Crowd::connect(server, transport, connections, &event::numbered(0), None).await
 }
 
 /// Waits until the server knows of no client any more.
-async fn empty(server: &Server) -> anyhow::Result<()> {
+async fn empty(server: &RunningServer) -> anyhow::Result<()> {
     let gone = async {
         while server.population().await?.connections > 0 {
             sleep(LOOK).await;

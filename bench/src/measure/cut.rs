@@ -32,7 +32,7 @@ const PIECE: [u8; 4096] = [b'x'; 4096];
 
 /// One round.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Cut {
+pub(crate) struct CutRound {
     /// From asking for the revocation to its answer; it is on disk then.
     pub(crate) answered_milliseconds: f64,
     /// To the end of the last connection, as its client sees it.
@@ -43,7 +43,7 @@ pub(crate) struct Cut {
 ///
 /// # Errors
 /// Fails if a connection cannot be opened or is not cut, or if a bystander's is cut.
-pub(crate) async fn run(launch: &Launch, rounds: u32) -> anyhow::Result<Vec<Cut>> {
+pub(crate) async fn run(launch: &Launch, rounds: u32) -> anyhow::Result<Vec<CutRound>> {
     let service = serve().await?;
     let endpoint = json!({ "id": "all", "method": "GET", "path_regex": "/.*", "secured": true });
     let server = proxies::gateway(launch, service, vec![endpoint], &[("JWT_SECRET_KEY", token::SECRET)])?;
@@ -69,7 +69,7 @@ pub(crate) async fn run(launch: &Launch, rounds: u32) -> anyhow::Result<Vec<Cut>
             let ended = timeout(LONGEST, ended.recv()).await.context("not all are cut")?;
             last = last.max(ended.context("all clients tell")?);
         }
-        cuts.push(Cut { answered_milliseconds, last_cut_milliseconds: millis(last - asked) });
+        cuts.push(CutRound { answered_milliseconds, last_cut_milliseconds: millis(last - asked) });
         anyhow::ensure!(bystanders.try_recv().is_err(), "a client of another session was cut");
     }
     Ok(cuts)

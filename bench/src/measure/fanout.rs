@@ -7,23 +7,23 @@ use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Crowd, Publisher};
 use crate::event;
 use crate::process::Cpu;
-use crate::server::{Launch, Product, Server};
+use crate::server::{Launch, Product, RunningServer};
 use crate::stats::{millis, quantile};
 
 /// Events before the measurement.
 const WARM_UP: u32 = 20;
 
-/// What to measure.
+/// The subscribers of a server, and the events that go to all of them.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Audience {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     #[arg(long, value_enum, default_value = "sse")]
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     /// Clients.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fanout {
     pub(crate) server: Product,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     pub(crate) subscribers: u32,
     pub(crate) events: u32,
     /// `events` times `subscribers`, all of them counted by the clients.
@@ -62,12 +62,12 @@ pub(crate) struct Fanout {
 ///
 /// # Errors
 /// The server fails, or a subscriber does not get exactly the events that were published.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Fanout> {
-    let Plan { server: product, transport, subscribers, events } = plan;
+pub(crate) async fn run(launch: &Launch, plan: Audience) -> anyhow::Result<Fanout> {
+    let Audience { server: product, transport, subscribers, events } = plan;
     let server = launch.start(product)?;
     let crowd = Crowd::connect(&server, transport, subscribers, &event::numbered(0), None).await?;
     let mut publisher = Publisher::connect(server.publishing()).await?;
-    let mut stream = Stream { server: &server, crowd: &crowd, publisher: &mut publisher, subscribers };
+    let mut stream = Lockstep { server: &server, crowd: &crowd, publisher: &mut publisher, subscribers };
     for number in 0..WARM_UP {
         stream.send(number).await?;
     }
@@ -105,14 +105,14 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Fanout> {
     })
 }
 
-struct Stream<'a> {
-    server: &'a Server,
+struct Lockstep<'a> {
+    server: &'a RunningServer,
     crowd: &'a Crowd,
     publisher: &'a mut Publisher,
     subscribers: u32,
 }
 
-impl Stream<'_> {
+impl Lockstep<'_> {
     /// Publishes an event and waits until all have it, once.
     async fn send(&mut self, number: u32) -> anyhow::Result<()> {
         let request = self.server.publication(&event::numbered(number));

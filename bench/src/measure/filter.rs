@@ -12,7 +12,7 @@ use serde_json::json;
 use subscription::{Extractors, Index, Subscription};
 
 use super::random::Random;
-use crate::process::Memory;
+use crate::process::ResidentSet;
 
 /// Events of each run.
 const EVENTS: u64 = 100_000;
@@ -30,9 +30,6 @@ pub(crate) struct Filter {
     pub(crate) bytes_per_subscription: f64,
 }
 
-/// Stands for a connection: what the index holds of one is a weak reference.
-type Subscriber = Arc<u64>;
-
 /// Measures.
 ///
 /// # Errors
@@ -41,15 +38,16 @@ pub(crate) fn run(subscriptions: u64) -> anyhow::Result<Filter> {
     let this = std::process::id();
     let extractors = Arc::new(Extractors::from_json(EXTRACTORS)?);
     let index: Arc<Index<Weak<u64>>> = Index::new(extractors.clone());
-    let subscribers: Vec<Subscriber> = (0..subscriptions).map(Arc::new).collect();
-    let before = Memory::of(this)?;
+    // A number stands for a connection, of which the index holds a weak reference.
+    let subscribers: Vec<Arc<u64>> = (0..subscriptions).map(Arc::new).collect();
+    let before = ResidentSet::of(this)?;
     let mut interests = Vec::with_capacity(subscribers.len());
     for subscriber in &subscribers {
         let wanted = json!([{ "eventType": "message", "oneOf": [{ "to": name(**subscriber) }] }]);
         let wanted = Subscription::parse_list(&wanted, &extractors)?;
         interests.push(index.subscribe(Arc::downgrade(subscriber), &wanted));
     }
-    let bytes = Memory::of(this)?.rss_kib.saturating_sub(before.rss_kib) * 1024;
+    let bytes = ResidentSet::of(this)?.rss_kib.saturating_sub(before.rss_kib) * 1024;
 
     let mut random = Random::new(subscriptions);
     let (mut cpu, mut found) = (Duration::ZERO, Vec::new());
@@ -61,7 +59,7 @@ pub(crate) fn run(subscriptions: u64) -> anyhow::Result<Filter> {
         found.extend(events.iter().map(|event| index.matches(event)));
         cpu += thread_time() - start;
         for (found, wanted) in found.drain(..).zip(wanted) {
-            let only = found.first().and_then(Weak::upgrade).context("nobody is found")?;
+            let only = found.first().and_then(Weak::upgrade).context("no subscriber is found")?;
             anyhow::ensure!(found.len() == 1 && *only == wanted, "{found:?} for {wanted}");
         }
     }

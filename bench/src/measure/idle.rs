@@ -13,8 +13,8 @@ use tokio::time::sleep;
 
 use crate::client::{Crowd, Entrance, Publisher, Trust, Variant};
 use crate::event;
-use crate::process::Memory;
-use crate::server::{Identity, Launch, Population, Product, Server};
+use crate::process::ResidentSet;
+use crate::server::{Identity, Launch, Population, Product, RunningServer};
 pub(crate) use hold::{Hold, hold};
 pub(crate) use suite::{sweep, variants};
 
@@ -25,9 +25,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// with some for what else they have open.
 pub(crate) const MOST: u32 = 18_950;
 
-/// What to measure.
+/// Clients of a server that wait.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct IdleClients {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) settle: u64,
 }
 
-impl Plan {
+impl IdleClients {
     fn settle(&self) -> Duration {
         Duration::from_secs(self.settle)
     }
@@ -56,13 +56,13 @@ pub(crate) struct Idle {
     /// Servers, and as many processes of clients; memory is the sum of all servers.
     pub(crate) processes: u32,
     /// Memory of the server before the first client.
-    pub(crate) before: Memory,
+    pub(crate) before: ResidentSet,
     /// As soon as all were connected.
-    pub(crate) connected: Memory,
+    pub(crate) connected: ResidentSet,
     /// After `settle_seconds`: the figure that counts.
-    pub(crate) settled: Memory,
+    pub(crate) settled: ResidentSet,
     /// After one event has been delivered to all, the proof that all were subscribed.
-    pub(crate) after_event: Memory,
+    pub(crate) after_event: ResidentSet,
     pub(crate) settle_seconds: u64,
     pub(crate) connecting_seconds: f64,
     /// What the server says of itself, while all were connected.
@@ -77,7 +77,7 @@ pub(crate) struct Idle {
 ///
 /// # Errors
 /// The server fails, or not all clients are connected, subscribed and in a session of their own.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
+pub(crate) async fn run(launch: &Launch, plan: IdleClients) -> anyhow::Result<Idle> {
     if plan.connections > MOST {
         return many::run(launch, plan).await;
     }
@@ -108,8 +108,12 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     Ok(plan.result(1, memory, connecting_seconds, population))
 }
 
-async fn connect(server: &Server, identity: Option<&Identity>, plan: Plan) -> anyhow::Result<Crowd> {
-    let Plan { server: product, variant, connections, .. } = plan;
+async fn connect(
+    server: &RunningServer,
+    identity: Option<&Identity>,
+    plan: IdleClients,
+) -> anyhow::Result<Crowd> {
+    let IdleClients { server: product, variant, connections, .. } = plan;
     let first = event::numbered(0);
     if let Some(transport) = variant.as_plain() {
         return Crowd::connect(server, transport, connections, &first, None).await;
@@ -123,13 +127,13 @@ async fn connect(server: &Server, identity: Option<&Identity>, plan: Plan) -> an
 /// Memory at the four moments of a run.
 #[derive(Clone, Copy, Debug)]
 struct Readings {
-    before: Memory,
-    connected: Memory,
-    settled: Memory,
-    after_event: Memory,
+    before: ResidentSet,
+    connected: ResidentSet,
+    settled: ResidentSet,
+    after_event: ResidentSet,
 }
 
-impl Plan {
+impl IdleClients {
     /// # Errors
     /// The server says other numbers than these.
     fn ensure_all(&self, population: Population) -> anyhow::Result<()> {
@@ -151,8 +155,9 @@ impl Plan {
         population: Population,
     ) -> Idle {
         let Readings { before, connected, settled, after_event } = readings;
-        let each =
-            |kib: fn(Memory) -> u64| (kib(settled) as f64 - kib(before) as f64) / f64::from(self.connections);
+        let each = |kib: fn(ResidentSet) -> u64| {
+            (kib(settled) as f64 - kib(before) as f64) / f64::from(self.connections)
+        };
         Idle {
             server: self.server,
             variant: self.variant,

@@ -1,7 +1,6 @@
 //! The durable log in this process: revocations accepted in a second, and the time to load them at
 //! the start.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use session::{Revocation, Sessions};
 
 use super::sessions::{config, revoked};
-use crate::server::free_folder;
+use crate::server::TempFolder;
 use crate::stats::{millis, quantile};
 
 /// How long revocations are accepted for each rate.
@@ -20,9 +19,9 @@ const RATE: Duration = Duration::from_secs(3);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How much to measure.
+/// Revocations on disk, and who stores them.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct StoredRevocations {
     /// Revocations in the log that is loaded.
     #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
     pub(crate) revocations: u64,
@@ -53,48 +52,29 @@ pub(crate) struct Rate {
     pub(crate) p99_milliseconds: f64,
 }
 
-/// A folder that is gone with the variable.
-struct Folder(journal::Config);
-
-impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self(journal::Config {
-            folder: free_folder("journal")?,
-            audit_key: None,
-            node: session::NodeName::default(),
-        }))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0.folder
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.path());
-    }
+fn in_folder(folder: &TempFolder) -> journal::Config {
+    journal::Config { folder: folder.to_path_buf(), audit_key: None, node: session::NodeName::default() }
 }
 
 /// Measures.
 ///
 /// # Errors
 /// The log fails, or has lost something.
-pub(crate) fn run(plan: Plan) -> anyhow::Result<OnDisk> {
-    let Plan { revocations, callers } = plan;
+pub(crate) fn run(plan: StoredRevocations) -> anyhow::Result<OnDisk> {
+    let StoredRevocations { revocations, callers } = plan;
     let one_by_one = {
-        let folder = Folder::new()?;
-        let sessions = Sessions::new(config()?, Journal::with_commits_of(&folder.0, 1)?)?;
+        let folder = TempFolder::absent("journal")?;
+        let sessions = Sessions::new(config()?, Journal::with_commits_of(&in_folder(&folder), 1)?)?;
         accept(&sessions, callers, u64::MAX, RATE)?.1
     };
-    let folder = Folder::new()?;
-    let sessions = Sessions::new(config()?, Journal::open(&folder.0)?)?;
+    let folder = TempFolder::absent("journal")?;
+    let sessions = Sessions::new(config()?, Journal::open(&in_folder(&folder))?)?;
     let (known, together) = accept(&sessions, callers, revocations, RATE)?;
     drop(sessions);
     fill(&folder, known, revocations)?;
-    let bytes = std::fs::metadata(folder.path().join("revocations.redb"))?.len();
+    let bytes = std::fs::metadata(folder.join("revocations.redb"))?.len();
     let start = Instant::now();
-    let sessions = Sessions::new(config()?, Journal::open(&folder.0)?)?;
+    let sessions = Sessions::new(config()?, Journal::open(&in_folder(&folder))?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let loaded = sessions.counts().blacklisted as u64;
     anyhow::ensure!(loaded == revocations, "{loaded} of {revocations} were loaded");
@@ -111,8 +91,8 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<OnDisk> {
 /// More of them than any machine answers at a time: what is measured afterwards is the loading.
 const FILLING: u32 = 1024;
 
-fn fill(folder: &Folder, from: u64, to: u64) -> anyhow::Result<()> {
-    let log: Arc<dyn session::Log> = Arc::new(Journal::open(&folder.0)?);
+fn fill(folder: &TempFolder, from: u64, to: u64) -> anyhow::Result<()> {
+    let log: Arc<dyn session::Log> = Arc::new(Journal::open(&in_folder(folder))?);
     let next = AtomicU64::new(from);
     std::thread::scope(|scope| {
         let fill = || -> anyhow::Result<()> {

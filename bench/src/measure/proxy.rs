@@ -8,15 +8,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::process::Cpu;
-use crate::server::{Launch, Server, proxies};
+use crate::server::{Launch, RunningServer, proxies};
 use crate::token::{self, Signer};
 
 /// What wrk keeps open.
 const CONNECTIONS: u32 = 32;
 
-/// How much.
+/// How many runs, and of what length.
 #[derive(Clone, Debug, Args, Serialize)]
-pub(crate) struct Plan {
+pub(crate) struct Rounds {
     /// Runs of each.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) rounds: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Subject {
+pub(crate) enum Contender {
     Nginx,
     Haproxy,
     /// The gateway, an endpoint without a token.
@@ -48,7 +48,7 @@ pub(crate) enum Subject {
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Run {
-    pub(crate) subject: Subject,
+    pub(crate) subject: Contender,
     pub(crate) round: u32,
     pub(crate) requests: u64,
     /// CPU time of the proxy for a request.
@@ -59,8 +59,8 @@ pub(crate) struct Run {
 
 /// What is asked of whom.
 struct Case<'a> {
-    subject: Subject,
-    server: &'a Server,
+    subject: Contender,
+    server: &'a RunningServer,
     path: &'static str,
     token: Option<String>,
 }
@@ -69,7 +69,7 @@ struct Case<'a> {
 ///
 /// # Errors
 /// A server cannot be started, or an answer is not the service's.
-pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
+pub(crate) fn run(launch: &Launch, plan: &Rounds) -> anyhow::Result<Vec<Run>> {
     let service = proxies::service(launch)?;
     let nginx = proxies::nginx_proxy(launch, service.address)?;
     let haproxy = proxies::haproxy(launch, service.address)?;
@@ -79,13 +79,13 @@ pub(crate) fn run(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<Run>> {
     let es256 = gateway(launch, &service, 0, signer.public_key(), "ES256")?;
     let case = |subject, server, path, token| Case { subject, server, path, token };
     let cases = [
-        case(Subject::Nginx, &nginx, "/open", None),
-        case(Subject::Open, &few, "/open", None),
-        case(Subject::Haproxy, &haproxy, "/open", None),
-        case(Subject::Hs256, &few, "/secured", Some(token::mint(1)?)),
-        case(Subject::Many, &many, "/open", None),
-        case(Subject::Es256, &es256, "/secured", Some(signer.mint(1)?)),
-        case(Subject::Rewritten, &few, "/rewritten/a/b", None),
+        case(Contender::Nginx, &nginx, "/open", None),
+        case(Contender::Open, &few, "/open", None),
+        case(Contender::Haproxy, &haproxy, "/open", None),
+        case(Contender::Hs256, &few, "/secured", Some(token::mint(1)?)),
+        case(Contender::Many, &many, "/open", None),
+        case(Contender::Es256, &es256, "/secured", Some(signer.mint(1)?)),
+        case(Contender::Rewritten, &few, "/rewritten/a/b", None),
     ];
     let mut runs = Vec::new();
     for round in 1..=plan.rounds {
@@ -114,19 +114,19 @@ pub(crate) fn both(launch: &Launch, seconds: u32) -> anyhow::Result<[(&'static s
         case.measure(seconds).map(|(used, requests)| used.microseconds_each(requests as f64))
     };
     Ok([
-        ("proxied request", each(Subject::Open, "/open", None)?),
-        ("proxied request with a token", each(Subject::Hs256, "/secured", Some(token::mint(1)?))?),
+        ("proxied request", each(Contender::Open, "/open", None)?),
+        ("proxied request with a token", each(Contender::Hs256, "/secured", Some(token::mint(1)?))?),
     ])
 }
 
 /// A gateway with one thread, and `others` endpoints more.
 pub(super) fn gateway(
     launch: &Launch,
-    service: &Server,
+    service: &RunningServer,
     others: u32,
     key: &str,
     alg: &str,
-) -> anyhow::Result<Server> {
+) -> anyhow::Result<RunningServer> {
     let mut endpoints = vec![
         json!({ "id": "open", "method": "GET", "path_regex": "/open" }),
         json!({ "id": "secured", "method": "GET", "path_regex": "/secured", "secured": true }),

@@ -10,15 +10,15 @@ use tokio::time::sleep;
 use crate::client::Publisher;
 use crate::event;
 use crate::process::Cpu;
-use crate::server::{Launch, Product, Server};
+use crate::server::{Launch, Product, RunningServer};
 use crate::stats::{millis, quantile};
 
 /// Before the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// What to measure.
+/// Who publishes to a server, and for how long.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Publishers {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     /// Publishers, each with a connection of its own that it keeps, and one event on its way.
@@ -55,8 +55,8 @@ pub(crate) struct Publish {
 ///
 /// # Errors
 /// The server fails, or does not accept an event.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Publish> {
-    let Plan { server: product, publishers: count, seconds: time } = plan;
+pub(crate) async fn run(launch: &Launch, plan: Publishers) -> anyhow::Result<Publish> {
+    let Publishers { server: product, publishers: count, seconds: time } = plan;
     let server = launch.start(product)?;
     let mut publishers = try_join_all((0..count).map(|_| Publisher::connect(server.publishing()))).await?;
     publish(&server, &mut publishers, WARM_UP).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Publish> 
 
 /// Lets all of them publish, one event after the other; how long each answer took.
 async fn publish(
-    server: &Server,
+    server: &RunningServer,
     publishers: &mut [Publisher],
     time: Duration,
 ) -> anyhow::Result<Vec<Duration>> {

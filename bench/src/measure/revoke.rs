@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, Interval, interval, sleep};
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Crowd, Publisher, Throng, get};
 use crate::event;
-use crate::server::{Launch, Product, Server};
+use crate::server::{Launch, Product, RunningServer};
 use crate::stats::{Spread, millis, quantile};
 
 /// The first session that is revoked; the bystanders count from zero.
@@ -31,11 +31,11 @@ const BEFORE: u32 = 150;
 /// What must stay zero.
 const PAYLOAD_AFTER_KILL: &str = "rig_revocation_payload_after_kill_total 0\n";
 
-/// What to measure.
+/// The session that is revoked, and the clients beside it.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct RevokedSession {
     #[arg(long, value_enum, default_value = "sse")]
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     /// Connections of the session that is revoked.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub(crate) connections: u32,
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Revoke {
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     pub(crate) connections: u32,
     pub(crate) bystanders: u32,
     pub(crate) rounds: Vec<Round>,
@@ -89,8 +89,8 @@ pub(crate) struct Round {
 /// # Errors
 /// The server fails, a bystander loses its connection or an event, or payload was written after a
 /// kill.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Revoke> {
-    let Plan { transport, connections, bystanders, rounds } = plan;
+pub(crate) async fn run(launch: &Launch, plan: RevokedSession) -> anyhow::Result<Revoke> {
+    let RevokedSession { transport, connections, bystanders, rounds } = plan;
     let server = launch.start(Product::Rig)?;
     let (sender, arrivals) = unbounded_channel();
     let crowd = Crowd::connect(&server, transport, bystanders, &event::numbered(0), Some(sender)).await?;
@@ -131,11 +131,11 @@ pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Revoke> {
 }
 
 struct Stage<'a> {
-    server: &'a Server,
+    server: &'a RunningServer,
     crowd: Crowd,
     publisher: Publisher,
     arrivals: UnboundedReceiver<(u32, Instant)>,
-    plan: Plan,
+    plan: RevokedSession,
     /// When it was time for each event.
     due: Vec<Instant>,
 }
@@ -151,10 +151,10 @@ struct Times {
 
 impl Stage<'_> {
     async fn round(&mut self, number: u32) -> anyhow::Result<Times> {
-        let Plan { transport, connections, .. } = self.plan;
-        let door = self.server.door(transport);
+        let RevokedSession { transport, connections, .. } = self.plan;
+        let handshake = self.server.handshake(transport);
         let request = self.server.unsubscribed(transport, number)?;
-        let mut throng = Throng::connect(door, request, connections).await?;
+        let mut throng = Throng::connect(handshake, request, connections).await?;
         sleep(SETTLE).await;
         let mut pace = interval(PACE);
         let first = self.due.len();

@@ -11,7 +11,7 @@ use session::{
 };
 
 use super::random::Random;
-use crate::process::Memory;
+use crate::process::ResidentSet;
 use crate::stats::{millis, quantile};
 
 /// Names that are looked up, for each kind of answer.
@@ -90,11 +90,11 @@ impl Log for Many {
 /// The blacklist says something wrong.
 pub(crate) fn run(revocations: u64) -> anyhow::Result<InMemory> {
     let this = std::process::id();
-    let before = Memory::of(this)?;
+    let before = ResidentSet::of(this)?;
     let start = Instant::now();
     let sessions = Sessions::new(config()?, Many(revocations))?;
     let load_seconds = start.elapsed().as_secs_f64();
-    let bytes = (Memory::of(this)?.rss_kib - before.rss_kib) * 1024;
+    let bytes = (ResidentSet::of(this)?.rss_kib - before.rss_kib) * 1024;
 
     // As a gateway does about ten times a second; here without a pause.
     let mut sweeps: Vec<_> = (0..SWEEPS).map(|_| timed(|| sessions.sweep())).collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::interval;
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Crowd, Publisher, SlowReaders};
 use crate::event;
 use crate::server::{Launch, Product};
@@ -20,9 +20,9 @@ const SIZE: usize = 8 << 10;
 /// The first number of a slow reader; the others count from zero.
 const SLOW: u32 = 1_000_000;
 
-/// What to measure.
+/// The subscribers of a server, of which some are slow, and its events.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Readers {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     /// Clients that read all.
@@ -62,12 +62,12 @@ pub(crate) struct Slow {
 ///
 /// # Errors
 /// The server fails, or a client that reads all does not get every event.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Slow> {
-    let Plan { server: product, subscribers, slow, events, rate } = plan;
+pub(crate) async fn run(launch: &Launch, plan: Readers) -> anyhow::Result<Slow> {
+    let Readers { server: product, subscribers, slow, events, rate } = plan;
     let server = launch.start(product)?;
     let (sender, mut arrivals) = unbounded_channel();
     let event = |number| event::sized(number, SIZE);
-    let crowd = Crowd::connect(&server, Transport::Sse, subscribers, &event(0), Some(sender)).await?;
+    let crowd = Crowd::connect(&server, Streaming::Sse, subscribers, &event(0), Some(sender)).await?;
     let slow_readers = SlowReaders::connect(&server, SLOW..SLOW + slow).await?;
     let mut publisher = Publisher::connect(server.publishing()).await?;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::Memory;
+use crate::process::ResidentSet;
 use crate::server::{Launch, Product};
 use crate::stats::{Spread, millis};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(launch: &Launch, times: u32) -> anyhow::Result<Start> {
         anyhow::ensure!(&answer == b"HTTP/1.1 200", "{:?}", String::from_utf8_lossy(&answer));
         drop(stream);
         std::thread::sleep(QUIET);
-        let Memory { rss_kib, .. } = server.memory()?;
+        let ResidentSet { rss_kib, .. } = server.memory()?;
         memories.push(rss_kib as f64);
     }
     let spread = |values: &[f64]| {

@@ -6,19 +6,19 @@ use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Crowd, Publisher, publish_all};
 use crate::event;
 use crate::process::Cpu;
 use crate::server::{Launch, Product};
 
-/// What to measure.
+/// Events at a pace, and the subscribers of a server that get all of them.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct EventFlow {
     #[arg(long, value_enum, default_value = "rig")]
     pub(crate) server: Product,
     #[arg(long, value_enum, default_value = "sse")]
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     /// Clients; each gets every event.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) subscribers: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sustained {
     pub(crate) server: Product,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Streaming,
     pub(crate) subscribers: u32,
     pub(crate) events: u32,
     pub(crate) rate: Option<u32>,
@@ -53,8 +53,8 @@ pub(crate) struct Sustained {
 ///
 /// # Errors
 /// The server fails, or a subscriber does not get exactly the events that were published.
-pub(crate) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Sustained> {
-    let Plan { server: product, transport, subscribers, events, rate } = plan;
+pub(crate) async fn run(launch: &Launch, plan: EventFlow) -> anyhow::Result<Sustained> {
+    let EventFlow { server: product, transport, subscribers, events, rate } = plan;
     let server = launch.start(product)?;
     let first = event::numbered(0);
     let crowd = Crowd::connect(&server, transport, subscribers, &first, None).await?;

@@ -8,16 +8,16 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::show;
-use crate::machine::Machine;
-use crate::measure::beside::{self, Figure, Plan};
+use crate::machine::Testbed;
+use crate::measure::beside::{self, Comparison, Figure};
 use crate::server::{Launch, Product};
 use crate::stats::Spread;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
-struct Results {
-    machine: Machine,
-    plan: Plan,
+struct Compared {
+    machine: Testbed,
+    plan: Comparison,
     figures: Vec<Figure>,
 }
 
@@ -25,10 +25,10 @@ struct Results {
 ///
 /// # Errors
 /// One of the runs fails, or the files cannot be written.
-pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()> {
-    let machine = Machine::look(launch, &[Product::Rig])?;
+pub(crate) async fn run(launch: &Launch, plan: &Comparison, out: &Path) -> anyhow::Result<()> {
+    let machine = Testbed::look(launch, &[Product::Rig])?;
     let figures = beside::run(launch, plan).await?;
-    let results = Results { machine, plan: plan.clone(), figures };
+    let results = Compared { machine, plan: plan.clone(), figures };
     let mut raw = serde_json::to_string_pretty(&results)?;
     raw.push('\n');
     let page = page(&results)?;
@@ -41,8 +41,8 @@ pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Res
     Ok(())
 }
 
-fn page(results: &Results) -> anyhow::Result<String> {
-    let Results { machine, plan, figures } = results;
+fn page(results: &Compared) -> anyhow::Result<String> {
+    let Compared { machine, plan, figures } = results;
     let mut text = format!(
         "# This build beside an earlier one\n\n\
          Written by `scripts/bench beside` on {} (UTC); every round is in [beside.json](beside.json). {}, {} cores, load \
@@ -73,7 +73,7 @@ mod tests {
     fn ratios_are_of_the_same_round() {
         let figure =
             Figure { name: "connect".into(), unit: "µs", other: vec![1.0, 10.0], this: vec![2.0, 5.0] };
-        let plan = Plan {
+        let plan = Comparison {
             other: "rig".into(),
             name: "c945dfd".into(),
             rounds: 2,
@@ -83,7 +83,7 @@ mod tests {
             seconds: 1,
             counted: 0,
         };
-        let page = page(&Results { machine: Machine::unknown(), plan, figures: vec![figure] }).unwrap();
+        let page = page(&Compared { machine: Testbed::unknown(), plan, figures: vec![figure] }).unwrap();
         assert!(
             page.ends_with("| connect | µs | 5.50 (1.00–10.00) | 3.50 (2.00–5.00) | 1.250 (0.500–2.000) |\n"),
             "{page}"

@@ -3,11 +3,11 @@
 use plotters::chart::SeriesLabelPosition;
 
 use super::{label, name};
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Variant, Way};
 use crate::measure::fanout::Fanout;
 use crate::measure::sustained::Sustained;
-use crate::plot::{Bar, Chart, Line, Side, bars, lines};
+use crate::plot::{BarRow, Chart, Series, Side, bars, lines};
 use crate::results::Results;
 use crate::server::Product;
 use crate::stats::Spread;
@@ -49,21 +49,21 @@ fn idle(results: &Results) -> anyhow::Result<String> {
             results.numbers.iter().filter(|run| (run.server, run.variant) == (server, Variant::plain(way)));
         let once = |value| Spread { median: value, least: value, most: value };
         let points = of.map(|run| (f64::from(run.connections), once(run.rss_kib_per_connection)));
-        let transport = if way == Way::Ws { Transport::Ws } else { Transport::Sse };
+        let transport = if way == Way::Ws { Streaming::Ws } else { Streaming::Sse };
         let name = format!("{}, {}", name(server), label(transport));
-        Line { name, side: side(server), points: points.collect() }
+        Series { name, side: side(server), points: points.collect() }
     };
     lines(&chart, &drawable(plain.into_iter().map(line)))
 }
 
 fn delivery(results: &Results) -> anyhow::Result<String> {
     let servers = [Product::Floor, Product::Rig, Product::Nginx, Product::SocketIo, Product::Pushpin];
-    let all = [Transport::Sse, Transport::Ws]
+    let all = [Streaming::Sse, Streaming::Ws]
         .into_iter()
         .flat_map(|transport| servers.map(|server| (server, transport)));
     let bar = |(server, transport)| {
         let value = results.fanout(server, transport, |run| run.server_microseconds)?;
-        Some(Bar { name: format!("{}, {}", name(server), label(transport)), side: side(server), value })
+        Some(BarRow { name: format!("{}, {}", name(server), label(transport)), side: side(server), value })
     };
     let title = format!("One event at a time to {} subscribers", results.plan.subscribers);
     bars(&title, "CPU time of the server for one delivery, µs", &all.filter_map(bar).collect::<Vec<_>>())
@@ -81,13 +81,13 @@ fn sustained(results: &Results) -> anyhow::Result<String> {
     let servers = [Product::Nginx, Product::Floor, Product::Rig];
     let line = |server| {
         let of = |rate: Option<u32>| {
-            let cpu = results.sustained(server, Transport::Sse, rate, |run| run.server_microseconds)?;
-            let speed = results.sustained(server, Transport::Sse, rate, |run| run.per_second)?;
+            let cpu = results.sustained(server, Streaming::Sse, rate, |run| run.server_microseconds)?;
+            let speed = results.sustained(server, Streaming::Sse, rate, |run| run.per_second)?;
             let offered = rate.map(|rate| f64::from(rate) * f64::from(results.plan.subscribers));
             Some((offered.unwrap_or(speed.median), cpu))
         };
         let rates = results.rates().into_iter().map(Some).chain([None]);
-        Line { name: name(server).into(), side: side(server), points: rates.filter_map(of).collect() }
+        Series { name: name(server).into(), side: side(server), points: rates.filter_map(of).collect() }
     };
     lines(&chart, &drawable(servers.into_iter().map(line)))
 }
@@ -102,7 +102,7 @@ fn filter(results: &Results) -> anyhow::Result<String> {
         legend: SeriesLabelPosition::LowerRight,
     };
     let points = results.filter().into_iter().map(|(number, cpu)| (number as f64, cpu)).collect();
-    lines(&chart, &[Line { name: "gateway".into(), side: Side::Gateway, points }])
+    lines(&chart, &[Series { name: "gateway".into(), side: Side::Gateway, points }])
 }
 
 fn churn(results: &Results) -> anyhow::Result<String> {
@@ -119,21 +119,21 @@ fn churn(results: &Results) -> anyhow::Result<String> {
         (*second, Spread { median: mib, least: mib, most: mib })
     };
     let points = results.churn.memory.iter().map(point).collect();
-    lines(&chart, &[Line { name: "gateway".into(), side: Side::Gateway, points }])
+    lines(&chart, &[Series { name: "gateway".into(), side: Side::Gateway, points }])
 }
 
 /// Those that were measured.
-fn drawable(lines: impl Iterator<Item = Line>) -> Vec<Line> {
+fn drawable(lines: impl Iterator<Item = Series>) -> Vec<Series> {
     lines.filter(|line| !line.points.is_empty()).collect()
 }
 
 /// Medians and extremes of all runs of one thing; `None` if it was not measured.
 impl Results {
-    fn fanout(&self, server: Product, transport: Transport, value: fn(&Fanout) -> f64) -> Option<Spread> {
+    fn fanout(&self, server: Product, transport: Streaming, value: fn(&Fanout) -> f64) -> Option<Spread> {
         Spread::of(self.fanouts(server, transport).map(value))
     }
 
-    fn fanouts(&self, server: Product, transport: Transport) -> impl Iterator<Item = &Fanout> {
+    fn fanouts(&self, server: Product, transport: Streaming) -> impl Iterator<Item = &Fanout> {
         self.fanout.iter().filter(move |run| (run.server, run.transport) == (server, transport))
     }
 
@@ -141,7 +141,7 @@ impl Results {
     fn sustained(
         &self,
         server: Product,
-        transport: Transport,
+        transport: Streaming,
         rate: Option<u32>,
         value: fn(&Sustained) -> f64,
     ) -> Option<Spread> {
@@ -151,7 +151,7 @@ impl Results {
     fn sustaineds(
         &self,
         server: Product,
-        transport: Transport,
+        transport: Streaming,
         rate: Option<u32>,
     ) -> impl Iterator<Item = &Sustained> {
         let of = move |run: &&Sustained| (run.server, run.transport, run.rate) == (server, transport, rate);

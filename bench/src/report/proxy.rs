@@ -8,9 +8,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{met, show};
-use crate::machine::Machine;
-use crate::measure::cut::{self, Cut};
-use crate::measure::proxy::{self, Plan, Run, Subject};
+use crate::machine::Testbed;
+use crate::measure::cut::{self, CutRound};
+use crate::measure::proxy::{self, Contender, Rounds, Run};
 use crate::server::{Launch, Product};
 use crate::stats::Spread;
 
@@ -19,22 +19,22 @@ const RIG_3: &str = "270–310";
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
-struct Results {
-    machine: Machine,
-    plan: Plan,
+struct ProxyRuns {
+    machine: Testbed,
+    plan: Rounds,
     runs: Vec<Run>,
-    cuts: Vec<Cut>,
+    cuts: Vec<CutRound>,
 }
 
 /// Measures and writes `proxy.md` and `proxy.json` into the folder.
 ///
 /// # Errors
 /// One of the runs fails, or the files cannot be written.
-pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Result<()> {
-    let machine = Machine::look(launch, &[Product::Rig, Product::Nginx, Product::Haproxy])?;
+pub(crate) async fn run(launch: &Launch, plan: &Rounds, out: &Path) -> anyhow::Result<()> {
+    let machine = Testbed::look(launch, &[Product::Rig, Product::Nginx, Product::Haproxy])?;
     let cuts = cut::run(launch, plan.rounds).await?;
     let runs = proxy::run(launch, plan)?;
-    let results = Results { machine, plan: plan.clone(), runs, cuts };
+    let results = ProxyRuns { machine, plan: plan.clone(), runs, cuts };
     fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
     let mut raw = serde_json::to_string_pretty(&results)?;
     raw.push('\n');
@@ -47,8 +47,8 @@ pub(crate) async fn run(launch: &Launch, plan: &Plan, out: &Path) -> anyhow::Res
     Ok(())
 }
 
-fn page(results: &Results) -> anyhow::Result<String> {
-    let Results { machine, plan, runs, cuts } = results;
+fn page(results: &ProxyRuns) -> anyhow::Result<String> {
+    let ProxyRuns { machine, plan, runs, cuts } = results;
     let peers = machine.peers.join(", ");
     let mut text = format!(
         "# A proxied request\n\n\
@@ -71,13 +71,13 @@ fn page(results: &Results) -> anyhow::Result<String> {
     );
     let many = format!("gateway, {} endpoints more", plan.endpoints);
     for (subject, name, goal) in [
-        (Subject::Nginx, "nginx", None),
-        (Subject::Haproxy, "haproxy", None),
-        (Subject::Open, "gateway, open endpoint", Some((Subject::Nginx, 1.0))),
-        (Subject::Rewritten, "gateway, path replaced", None),
-        (Subject::Hs256, "gateway, HS256 token", Some((Subject::Open, 1.1))),
-        (Subject::Es256, "gateway, ES256 token", Some((Subject::Open, 1.1))),
-        (Subject::Many, &many, Some((Subject::Open, 1.05))),
+        (Contender::Nginx, "nginx", None),
+        (Contender::Haproxy, "haproxy", None),
+        (Contender::Open, "gateway, open endpoint", Some((Contender::Nginx, 1.0))),
+        (Contender::Rewritten, "gateway, path replaced", None),
+        (Contender::Hs256, "gateway, HS256 token", Some((Contender::Open, 1.1))),
+        (Contender::Es256, "gateway, ES256 token", Some((Contender::Open, 1.1))),
+        (Contender::Many, &many, Some((Contender::Open, 1.05))),
     ] {
         let of = |value: fn(&Run) -> f64| {
             let values = runs.iter().filter(|run| run.subject == subject).map(value);
@@ -87,7 +87,7 @@ fn page(results: &Results) -> anyhow::Result<String> {
         let to = |other| ratio(runs, subject, other).with_context(|| format!("no ratio of {name}"));
         let (goal, is_met) = match goal {
             Some((other, most)) => {
-                let of = if other == Subject::Nginx { "nginx" } else { "open" };
+                let of = if other == Contender::Nginx { "nginx" } else { "open" };
                 (format!("≤ {most} × {of}"), met(to(other)?.median <= most))
             }
             None => Default::default(),
@@ -96,8 +96,8 @@ fn page(results: &Results) -> anyhow::Result<String> {
             text,
             "| {name} | {} | {system:.0} % | {} | {} | {goal} | {is_met} |",
             show(cpu, 2),
-            show(to(Subject::Nginx)?, 2),
-            show(to(Subject::Open)?, 2)
+            show(to(Contender::Nginx)?, 2),
+            show(to(Contender::Open)?, 2)
         )?;
     }
     writeln!(
@@ -106,7 +106,7 @@ fn page(results: &Results) -> anyhow::Result<String> {
          [proxy-profile.md](proxy-profile.md) says where the gateway's time goes."
     )?;
     let spread =
-        |value: fn(&Cut) -> f64| Spread::of(cuts.iter().map(value)).context("no session was revoked");
+        |value: fn(&CutRound) -> f64| Spread::of(cuts.iter().map(value)).context("no session was revoked");
     writeln!(
         text,
         "\n## Revoking a session with {} downloads and {} upgraded connections\n\n\
@@ -122,7 +122,7 @@ fn page(results: &Results) -> anyhow::Result<String> {
 }
 
 /// How much one takes of what another takes, round by round.
-fn ratio(runs: &[Run], subject: Subject, other: Subject) -> Option<Spread> {
+fn ratio(runs: &[Run], subject: Contender, other: Contender) -> Option<Spread> {
     let of = |subject, round| runs.iter().find(|run| run.subject == subject && run.round == round);
     let rounds = runs.iter().map(|run| run.round).max()?;
     Spread::of(

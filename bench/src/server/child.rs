@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::Folder;
+use super::place::TempFolder;
 use crate::process::descendants;
 
 /// How long a start may take.
@@ -26,13 +26,13 @@ pub(crate) struct Child {
     parts: Vec<Child>,
     service: Option<Box<Child>>,
     /// The last field: removed when all have ended that use it.
-    _folder: Option<Folder>,
+    _folder: Option<TempFolder>,
 }
 
 impl Child {
     /// # Errors
     /// It cannot be started.
-    pub(crate) fn spawn(command: &mut Command, folder: Option<Folder>) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(command: &mut Command, folder: Option<TempFolder>) -> anyhow::Result<Self> {
         let process = command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
         Ok(Self { process, parts: Vec::new(), service: None, _folder: folder })
     }

@@ -6,15 +6,15 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::{Folder, Launch, Server};
+use super::{Launch, RunningServer, TempFolder};
 
 /// A gateway whose instructions are counted.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    pub(crate) server: Server,
+    pub(crate) server: RunningServer,
     pid: u32,
     /// Where callgrind writes. Declared after the server, which must be dropped first.
-    folder: Folder,
+    folder: TempFolder,
 }
 
 impl Counted {
@@ -24,9 +24,9 @@ impl Counted {
     /// It cannot be started, valgrind is not installed.
     pub(crate) fn start(
         build: &Launch,
-        start: impl FnOnce(&Launch) -> anyhow::Result<Server>,
+        start: impl FnOnce(&Launch) -> anyhow::Result<RunningServer>,
     ) -> anyhow::Result<Self> {
-        let folder = Folder::new("callgrind")?;
+        let folder = TempFolder::new("callgrind")?;
         let server = start(&build.under_callgrind(folder.join("out")))?;
         let pid = server.child.id();
         Ok(Self { server, pid, folder })

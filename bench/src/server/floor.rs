@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::{Child, Product, Server};
+use super::{Child, Product, RunningServer};
 
 pub(super) const SSE: &str = "/sse";
 pub(super) const WS: &str = "/ws";
 pub(super) const EVENTS: &str = "/events";
 
-pub(super) fn start() -> anyhow::Result<Server> {
+pub(super) fn start() -> anyhow::Result<RunningServer> {
     // cargo puts it beside this one.
     let program = std::env::current_exe()?.with_file_name("rig-bench-floor");
     // Standard error stays: there it says who was too slow.
@@ -21,7 +21,7 @@ pub(super) fn start() -> anyhow::Result<Server> {
     let mut line = String::new();
     BufReader::new(child.stdout().context("standard output is a pipe")?).read_line(&mut line)?;
     let address = line.trim().parse().context("the floor does not say where it listens")?;
-    Ok(Server { product: Product::Floor, child, address, status: address })
+    Ok(RunningServer { product: Product::Floor, child, address, status: address })
 }
 
 pub(super) fn version() -> String {

@@ -6,12 +6,12 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::CertificateDer;
 
 use super::Launch;
-use super::place::{Folder, free_address};
+use super::place::{TempFolder, free_address};
 
 /// A certificate with a key of its own (ECDSA, P-256), in a folder that goes with it.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    folder: Folder,
+    folder: TempFolder,
     pub(crate) certificate: CertificateDer<'static>,
     /// Where the gateway is to listen. Another process can take the port before it does; then its
     /// start fails.
@@ -23,7 +23,7 @@ impl Identity {
     /// None can be made, or not be written.
     pub(crate) fn create() -> anyhow::Result<Self> {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
-        let folder = Folder::new("identity")?;
+        let folder = TempFolder::new("identity")?;
         folder.write("chain.pem", &cert.pem())?;
         folder.write("key.pem", &signing_key.serialize_pem())?;
         Ok(Self { folder, certificate: cert.der().clone(), address: free_address()? })

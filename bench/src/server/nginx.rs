@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::{Child, Folder, Launch, Population, Product, Server, free_address};
+use super::{Child, Launch, Population, Product, RunningServer, TempFolder, free_address};
 use crate::client;
 
 pub(super) const SSE: &str = "/sse";
@@ -17,16 +17,21 @@ const STATUS: &str = "/status";
 /// Debian builds nginx to look for its modules here.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
-    let (folder, address) = (Folder::new("nginx")?, free_address()?);
+pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
+    let (folder, address) = (TempFolder::new("nginx")?, free_address()?);
     let text = configuration(&folder, address);
     let child = spawn(&launch.nginx, folder, &text, address)?;
-    Ok(Server { product: Product::Nginx, child, address, status: address })
+    Ok(RunningServer { product: Product::Nginx, child, address, status: address })
 }
 
 /// nginx with these locations and without nchan.
-pub(super) fn plain(launch: &Launch, name: &str, upstream: &str, locations: &str) -> anyhow::Result<Server> {
-    let (folder, address) = (Folder::new(name)?, free_address()?);
+pub(super) fn plain(
+    launch: &Launch,
+    name: &str,
+    upstream: &str,
+    locations: &str,
+) -> anyhow::Result<RunningServer> {
+    let (folder, address) = (TempFolder::new(name)?, free_address()?);
     let path = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {path}/{kind};\n"))
@@ -37,11 +42,16 @@ pub(super) fn plain(launch: &Launch, name: &str, upstream: &str, locations: &str
          {temporary}  {upstream}\n  server {{\n    listen {address};\n    {locations}\n  }}\n}}\n"
     );
     let child = spawn(&launch.nginx, folder, &text, address)?;
-    Ok(Server { product: Product::Nginx, child, address, status: address })
+    Ok(RunningServer { product: Product::Nginx, child, address, status: address })
 }
 
 /// nginx with this configuration, listening there.
-fn spawn(nginx: &Path, folder: Folder, configuration: &str, address: SocketAddr) -> anyhow::Result<Child> {
+fn spawn(
+    nginx: &Path,
+    folder: TempFolder,
+    configuration: &str,
+    address: SocketAddr,
+) -> anyhow::Result<Child> {
     let file = folder.write("nginx.conf", configuration)?;
     let mut command = Command::new(nginx);
     command.arg("-p").arg(&*folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error.log"));

@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
-/// A name for a folder that does not exist.
-pub(crate) fn free_folder(of: &str) -> anyhow::Result<PathBuf> {
+/// Returns a path in the temporary folder that nothing uses.
+pub(super) fn free_folder(of: &str) -> anyhow::Result<PathBuf> {
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     Ok(std::env::temp_dir().join(format!("rig-bench-{of}-{}-{stamp}", std::process::id())))
 }
@@ -20,24 +20,24 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// A folder. Dropping it removes it.
+/// A folder that is removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct TempFolder(PathBuf);
 
-impl Folder {
-    /// Fails where it exists: nothing that somebody else put there is used.
+impl TempFolder {
+    /// Creates the folder. Fails if it exists, so that files of somebody else are never used.
     pub(super) fn new(of: &str) -> anyhow::Result<Self> {
-        let folder = Self::to_come(of)?;
+        let folder = Self::absent(of)?;
         fs::create_dir(&folder.0).with_context(|| format!("create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// One that the server makes.
-    pub(super) fn to_come(of: &str) -> anyhow::Result<Self> {
+    /// Returns a folder that does not exist yet; whoever uses it creates it.
+    pub(crate) fn absent(of: &str) -> anyhow::Result<Self> {
         Ok(Self(free_folder(of)?))
     }
 
-    /// Writes a file of it; returns where it is.
+    /// Writes a file in the folder. Returns its path.
     pub(super) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let file = self.join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
@@ -45,7 +45,7 @@ impl Folder {
     }
 }
 
-impl Deref for Folder {
+impl Deref for TempFolder {
     type Target = Path;
 
     fn deref(&self) -> &Path {
@@ -53,7 +53,7 @@ impl Deref for Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Child, Folder, Launch, Product, Server, free_address, free_folder, nginx};
+use super::place::free_folder;
+use super::{Child, Launch, Product, RunningServer, TempFolder, free_address, nginx};
 
 /// What the service answers.
 pub(crate) const ANSWER: &str = "0123456789012345678901234567890123456789012345678901234567890123";
@@ -17,7 +18,7 @@ pub(crate) const ANSWER: &str = "01234567890123456789012345678901234567890123456
 ///
 /// # Errors
 /// nginx cannot be started.
-pub(crate) fn service(launch: &Launch) -> anyhow::Result<Server> {
+pub(crate) fn service(launch: &Launch) -> anyhow::Result<RunningServer> {
     let answer = format!("default_type text/plain; return 200 \"{ANSWER}\";");
     nginx::plain(launch, "service", "", &format!("location / {{ {answer} }}"))
 }
@@ -26,7 +27,7 @@ pub(crate) fn service(launch: &Launch) -> anyhow::Result<Server> {
 ///
 /// # Errors
 /// nginx cannot be started.
-pub(crate) fn nginx_proxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Server> {
+pub(crate) fn nginx_proxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<RunningServer> {
     let upstream =
         format!("upstream service {{ server {service}; keepalive 64; keepalive_requests 100000000; }}");
     let location = "proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
@@ -45,7 +46,7 @@ pub(crate) fn gateway(
     service: SocketAddr,
     endpoints: Vec<Value>,
     settings: &[(&str, &str)],
-) -> anyhow::Result<Server> {
+) -> anyhow::Result<RunningServer> {
     let apis = json!([{
         "id": "bench",
         "name": "bench",
@@ -66,8 +67,8 @@ pub(crate) fn gateway(
 ///
 /// # Errors
 /// haproxy cannot be started.
-pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Server> {
-    let (folder, address) = (Folder::new("haproxy")?, free_address()?);
+pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<RunningServer> {
+    let (folder, address) = (TempFolder::new("haproxy")?, free_address()?);
     let text = format!(
         "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  option http-keep-alive\n  option forwardfor\nfrontend clients\n  bind {address}\n  \
@@ -79,7 +80,7 @@ pub(crate) fn haproxy(launch: &Launch, service: SocketAddr) -> anyhow::Result<Se
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Child::spawn(&mut command, Some(folder))?;
     child.wait_for(address)?;
-    Ok(Server { product: Product::Haproxy, child, address, status: address })
+    Ok(RunningServer { product: Product::Haproxy, child, address, status: address })
 }
 
 /// What haproxy calls itself.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Child, Folder, Launch, Product, Server, free_address, nginx};
+use super::{Child, Launch, Product, RunningServer, TempFolder, free_address, nginx};
 
 pub(super) const SSE: &str = "/sse";
 pub(super) const WS: &str = "/ws";
@@ -27,10 +27,10 @@ const INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 /// Clients that must be taken before the start counts as one.
 const FIRST: usize = 32;
 
-pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
+pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     let (address, control) = (free_address()?, free_address()?);
     let application = application(launch)?;
-    let folder = Folder::new("pushpin")?;
+    let folder = TempFolder::new("pushpin")?;
     let path = folder.display().to_string();
     // Debian's looks for zurl where its own service would be.
     let internal = std::fs::read_to_string(INTERNAL).with_context(|| INTERNAL)?;
@@ -45,7 +45,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     let mut child = child.with(zurl).before(application.child);
     child.wait_for(control)?;
     child.wait_until(|| takes_subscribers(address)).context("the first subscribers of Pushpin")?;
-    Ok(Server { product: Product::Pushpin, child, address, status: control })
+    Ok(RunningServer { product: Product::Pushpin, child, address, status: control })
 }
 
 /// Its front listens before the processes behind it know the routes, and before each of its threads
@@ -98,7 +98,7 @@ fn zurl_configuration(folder: &str) -> String {
 }
 
 /// Answers with GRIP: hold the response as a stream, subscribe the socket.
-fn application(launch: &Launch) -> anyhow::Result<Server> {
+fn application(launch: &Launch) -> anyhow::Result<RunningServer> {
     let greeting = String::from_utf8_lossy(GREETING);
     let messages = [
         json!({ "type": "subscribe", "channel": "greeting" }),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::{Child, Folder, Launch, Population, Product, Server};
-use crate::{Transport, client, token};
+use super::{Child, Launch, Population, Product, RunningServer, TempFolder};
+use crate::{Streaming, client, token};
 
 pub(super) const EVENTS: &str = "/_rig/v1/events";
 pub(super) const BLACKLIST: &str = "/v3/session-blacklist";
@@ -38,11 +38,11 @@ struct Listening {
 
 /// Any other line of the log.
 #[derive(Deserialize)]
-struct Line {
+struct LogLevel {
     level: String,
 }
 
-impl Line {
+impl LogLevel {
     /// Whether to show the line to whoever measures: a server that complains measures something
     /// else.
     fn is_trouble(line: &str) -> bool {
@@ -51,9 +51,9 @@ impl Line {
     }
 }
 
-pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
+pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     // Made by the gateway: the time of a start is that of a first start.
-    let folder = Folder::to_come("data")?;
+    let folder = TempFolder::absent("data")?;
     let mut command = launch.rig();
     command
         .env_clear()
@@ -78,7 +78,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<Server> {
     // Ends with the process, whose standard error then ends.
     std::thread::spawn(move || follow(log, &found, show));
     let (address, status) = wait_for_ports(&ports).context("the gateway does not say that it listens")?;
-    Ok(Server { product: Product::Rig, child, address, status })
+    Ok(RunningServer { product: Product::Rig, child, address, status })
 }
 
 fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
@@ -86,7 +86,7 @@ fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
         match serde_json::from_str::<Listening>(&line) {
             // The receiver is gone if the start was given up.
             Ok(port) if port.message == "listening" => drop(found.send(port)),
-            _ if show || Line::is_trouble(&line) => eprintln!("rig: {line}"),
+            _ if show || LogLevel::is_trouble(&line) => eprintln!("rig: {line}"),
             _ => {}
         }
     }
@@ -108,10 +108,10 @@ fn wait_for_ports(ports: &Receiver<Listening>) -> anyhow::Result<(SocketAddr, So
     }
 }
 
-pub(super) fn path(transport: Transport, subscriptions: &str, token: &str) -> String {
+pub(super) fn path(transport: Streaming, subscriptions: &str, token: &str) -> String {
     let transport = match transport {
-        Transport::Sse => "sse",
-        Transport::Ws => "ws",
+        Streaming::Sse => "sse",
+        Streaming::Ws => "ws",
     };
     opening(transport, subscriptions, Some(token))
 }

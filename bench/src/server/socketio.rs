@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::{Child, Population, Product, Server, free_address};
+use super::{Child, Population, Product, RunningServer, free_address};
 use crate::client;
 
 pub(super) const WS: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -20,7 +20,7 @@ pub(super) const GREETING: &[u8] = b"40{";
 /// With its packages beside it.
 const PROGRAM: &str = "bench/peers/socketio.js";
 
-pub(super) fn start() -> anyhow::Result<Server> {
+pub(super) fn start() -> anyhow::Result<RunningServer> {
     let address = free_address()?;
     let program = Path::new(PROGRAM);
     anyhow::ensure!(program.with_file_name("node_modules").exists(), "no packages beside {PROGRAM}: npm ci");
@@ -30,7 +30,7 @@ pub(super) fn start() -> anyhow::Result<Server> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = Child::spawn(&mut command, None)?;
     child.wait_for(address)?;
-    Ok(Server { product: Product::SocketIo, child, address, status: address })
+    Ok(RunningServer { product: Product::SocketIo, child, address, status: address })
 }
 
 pub(super) async fn population(address: std::net::SocketAddr) -> anyhow::Result<Population> {

@@ -1,6 +1,6 @@
 //! What is repeated, the systems in turns: whatever else the machine does meets all of them.
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::Variant;
 use crate::measure::{connect, fanout, filter, idle, publish, slow, sustained};
 use crate::results::Plan;
@@ -42,9 +42,9 @@ fn real(plan: &Plan) -> impl Iterator<Item = Product> + Clone {
 }
 
 /// Each with each: Server-Sent Events first.
-fn ways(servers: impl Iterator<Item = Product> + Clone) -> impl Iterator<Item = (Transport, Product)> {
+fn ways(servers: impl Iterator<Item = Product> + Clone) -> impl Iterator<Item = (Streaming, Product)> {
     let of = move |transport| servers.clone().map(move |server| (transport, server));
-    [Transport::Sse, Transport::Ws].into_iter().flat_map(of)
+    [Streaming::Sse, Streaming::Ws].into_iter().flat_map(of)
 }
 
 pub(super) async fn fanout(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<fanout::Fanout>> {
@@ -53,16 +53,18 @@ pub(super) async fn fanout(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<f
     for round in 1..=plan.rounds * DELIVERIES {
         for (transport, server) in ways(fast(plan)) {
             eprintln!("delivery, round {round}: {server:?} {transport:?}");
-            let fanout = fanout::Plan { server, transport, subscribers, events: plan.events };
+            let fanout = fanout::Audience { server, transport, subscribers, events: plan.events };
             runs.push(fanout::run(launch, fanout).await?);
         }
     }
-    let slow = [(Product::Pushpin, Transport::Ws), (Product::SocketIo, Transport::Ws)];
+    let slow = [(Product::Pushpin, Streaming::Ws), (Product::SocketIo, Streaming::Ws)];
     for _ in 0..if plan.alone { 0 } else { plan.rounds } {
         for (server, transport) in slow {
             eprintln!("delivery: {server:?} {transport:?}");
             let events = plan.events.min(TO_SLOW_PEERS);
-            runs.push(fanout::run(launch, fanout::Plan { server, transport, subscribers, events }).await?);
+            runs.push(
+                fanout::run(launch, fanout::Audience { server, transport, subscribers, events }).await?,
+            );
         }
     }
     Ok(runs)
@@ -74,10 +76,10 @@ pub(super) async fn sustained(launch: &Launch, plan: &Plan) -> anyhow::Result<Ve
     for round in 1..=plan.rounds {
         for (transport, server) in ways(fast(plan)) {
             let paced = RATES.map(|rate| (rate * PACED, Some(rate)));
-            let paced = paced.into_iter().filter(|_| transport == Transport::Sse);
+            let paced = paced.into_iter().filter(|_| transport == Streaming::Sse);
             for (events, rate) in paced.chain([(SATURATED, None)]) {
                 eprintln!("sustained, round {round}: {server:?} {transport:?} {rate:?}");
-                let sustained = sustained::Plan { server, transport, subscribers, events, rate };
+                let sustained = sustained::EventFlow { server, transport, subscribers, events, rate };
                 runs.push(sustained::run(launch, sustained).await?);
             }
         }
@@ -103,7 +105,7 @@ pub(super) async fn publish(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<
         for publishers in [32, 1] {
             for server in real(plan) {
                 eprintln!("without subscribers, round {round}: {server:?}, {publishers} publishers");
-                runs.push(publish::run(launch, publish::Plan { server, publishers, seconds }).await?);
+                runs.push(publish::run(launch, publish::Publishers { server, publishers, seconds }).await?);
             }
         }
     }
@@ -116,7 +118,7 @@ pub(super) async fn connect(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<
         for (transport, server) in ways(real(plan)) {
             eprintln!("connects, round {round}: {server:?} {transport:?}");
             let connections = plan.connections;
-            runs.push(connect::run(launch, connect::Plan { server, transport, connections }).await?);
+            runs.push(connect::run(launch, connect::Newcomers { server, transport, connections }).await?);
         }
     }
     Ok(runs)
@@ -129,7 +131,9 @@ pub(super) async fn slow(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<slo
     for server in real(plan) {
         for slow in [0, plan.subscribers.div_ceil(100)] {
             eprintln!("{slow} slow readers: {server:?}");
-            runs.push(slow::run(launch, slow::Plan { server, subscribers, slow, events, rate: 50 }).await?);
+            runs.push(
+                slow::run(launch, slow::Readers { server, subscribers, slow, events, rate: 50 }).await?,
+            );
         }
     }
     Ok(runs)
@@ -142,15 +146,15 @@ pub(super) async fn idle(launch: &Launch, plan: &Plan) -> anyhow::Result<Vec<idl
             eprintln!("idle connections, round {round}: {server:?} {transport:?}");
             let (connections, settle) = (plan.connections, plan.settle);
             let variant = Variant::from(transport);
-            runs.push(idle::run(launch, idle::Plan { server, variant, connections, settle }).await?);
+            runs.push(idle::run(launch, idle::IdleClients { server, variant, connections, settle }).await?);
         }
     }
-    let peers = [(Product::SocketIo, Transport::Ws), (Product::Pushpin, Transport::Ws)];
+    let peers = [(Product::SocketIo, Streaming::Ws), (Product::Pushpin, Streaming::Ws)];
     for (server, transport) in peers.into_iter().filter(|_| !plan.alone) {
         eprintln!("idle connections: {server:?} {transport:?}");
         let (connections, settle) = (plan.connections.min(MOST_OF_PEERS), plan.settle);
         let variant = Variant::from(transport);
-        runs.push(idle::run(launch, idle::Plan { server, variant, connections, settle }).await?);
+        runs.push(idle::run(launch, idle::IdleClients { server, variant, connections, settle }).await?);
     }
     Ok(runs)
 }

@@ -18,7 +18,7 @@ pub(crate) enum Role {
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct BufferedSocket {
     stream: TcpStream,
     pub(crate) role: Role,
     /// The beginning of a request.
@@ -27,7 +27,7 @@ pub(crate) struct Client {
     left: VecDeque<u8>,
 }
 
-impl Client {
+impl BufferedSocket {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, role: Role::Publisher, unread: Vec::new(), left: VecDeque::new() }
     }

@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::client::{Client, Role};
-use crate::wire::{ACCEPTED, Frames, Request, SSE, WEBSOCKET, parse};
+use crate::client::{BufferedSocket, Role};
+use crate::wire::{ACCEPTED, ParsedRequest, ReadyFrames, SSE, WEBSOCKET, parse};
 
 /// Readiness that is taken from the kernel at once.
 const EVENTS: usize = 256;
@@ -23,7 +23,7 @@ pub(crate) struct Floor {
     epoll: OwnedFd,
     /// At the number of their descriptor, of which the kernel always gives the smallest that is
     /// free.
-    clients: Vec<Option<Client>>,
+    clients: Vec<Option<BufferedSocket>>,
     buffer: Vec<u8>,
 }
 
@@ -75,7 +75,7 @@ impl Floor {
         if self.clients.len() <= place {
             self.clients.resize_with(place + 1, || None);
         }
-        self.clients[place] = Some(Client::new(stream));
+        self.clients[place] = Some(BufferedSocket::new(stream));
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Floor {
     }
 
     fn write_left(&mut self, place: usize) -> anyhow::Result<()> {
-        Ok(self.clients[place].as_mut().map_or(Ok(()), Client::write_left)?)
+        Ok(self.clients[place].as_mut().map_or(Ok(()), BufferedSocket::write_left)?)
     }
 
     fn read(&mut self, place: usize) -> anyhow::Result<()> {
@@ -116,10 +116,10 @@ impl Floor {
         while let Some((request, length)) = parse(&requests[taken..])? {
             taken += length;
             let (role, head) = match request {
-                Request::Sse => (Role::Sse, SSE),
-                Request::WebSocket => (Role::WebSocket, WEBSOCKET),
-                Request::Event(event) => {
-                    self.publish(&Frames::of(event)?);
+                ParsedRequest::Sse => (Role::Sse, SSE),
+                ParsedRequest::WebSocket => (Role::WebSocket, WEBSOCKET),
+                ParsedRequest::Event(event) => {
+                    self.publish(&ReadyFrames::of(event)?);
                     (Role::Publisher, ACCEPTED)
                 }
             };
@@ -131,7 +131,7 @@ impl Floor {
         Ok(taken)
     }
 
-    fn publish(&mut self, frames: &Frames) {
+    fn publish(&mut self, frames: &ReadyFrames) {
         let mut too_slow = 0;
         for place in &mut self.clients {
             let Some(client) = place else { continue };

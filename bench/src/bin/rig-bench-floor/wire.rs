@@ -23,7 +23,7 @@ const LONGEST_HEAD: usize = 8192;
 
 /// What a client wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Request<'a> {
+pub(crate) enum ParsedRequest<'a> {
     Sse,
     WebSocket,
     /// To publish this event.
@@ -34,7 +34,7 @@ pub(crate) enum Request<'a> {
 ///
 /// # Errors
 /// It is none of those that are known here.
-pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Request<'_>, usize)>> {
+pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(ParsedRequest<'_>, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         anyhow::ensure!(bytes.len() < LONGEST_HEAD, "a head without an end");
         return Ok(None);
@@ -42,12 +42,12 @@ pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Request<'_>, usize)>
     let (head, body) = (std::str::from_utf8(&bytes[..end])?, &bytes[end + 4..]);
     let mut lines = head.split("\r\n");
     let length = match lines.next() {
-        Some("GET /sse HTTP/1.1") => return Ok(Some((Request::Sse, end + 4))),
-        Some("GET /ws HTTP/1.1") => return Ok(Some((Request::WebSocket, end + 4))),
+        Some("GET /sse HTTP/1.1") => return Ok(Some((ParsedRequest::Sse, end + 4))),
+        Some("GET /ws HTTP/1.1") => return Ok(Some((ParsedRequest::WebSocket, end + 4))),
         Some("POST /events HTTP/1.1") => content_length(lines)?,
         line => anyhow::bail!("unknown here: {line:?}"),
     };
-    Ok(body.get(..length).map(|event| (Request::Event(event), end + 4 + length)))
+    Ok(body.get(..length).map(|event| (ParsedRequest::Event(event), end + 4 + length)))
 }
 
 fn content_length<'a>(mut lines: impl Iterator<Item = &'a str>) -> anyhow::Result<usize> {
@@ -59,12 +59,12 @@ fn content_length<'a>(mut lines: impl Iterator<Item = &'a str>) -> anyhow::Resul
 }
 
 /// An event for all subscribers of each transport.
-pub(crate) struct Frames {
+pub(crate) struct ReadyFrames {
     pub(crate) sse: Vec<u8>,
     pub(crate) websocket: Vec<u8>,
 }
 
-impl Frames {
+impl ReadyFrames {
     /// # Errors
     /// The event is longer than 65,535 bytes.
     pub(crate) fn of(event: &[u8]) -> anyhow::Result<Self> {
@@ -91,8 +91,8 @@ mod tests {
     fn requests_are_taken_one_after_the_other() {
         let event = b"POST /events HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 2\r\n\r\n{}";
         let both = [&event[..], b"GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        assert_eq!(parse(&both).unwrap(), Some((Request::Event(b"{}"), event.len())));
-        assert_eq!(parse(&both[event.len()..]).unwrap(), Some((Request::WebSocket, 29)));
+        assert_eq!(parse(&both).unwrap(), Some((ParsedRequest::Event(b"{}"), event.len())));
+        assert_eq!(parse(&both[event.len()..]).unwrap(), Some((ParsedRequest::WebSocket, 29)));
         for end in 0..event.len() {
             assert_eq!(parse(&event[..end]).unwrap(), None, "{end}");
         }
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn frames_hold_the_event_in_the_framing_of_their_transport() {
-        let Frames { sse, websocket } = Frames::of(b"{}").unwrap();
+        let ReadyFrames { sse, websocket } = ReadyFrames::of(b"{}").unwrap();
         assert_eq!(sse, b"1a\r\nevent: greeting\ndata: {}\n\n\r\n");
         assert_eq!(websocket, [0x81, 2, b'{', b'}']);
-        let Frames { websocket, .. } = Frames::of(&[b'x'; 256]).unwrap();
+        let ReadyFrames { websocket, .. } = ReadyFrames::of(&[b'x'; 256]).unwrap();
         assert_eq!(websocket[..5], [0x81, 126, 1, 0, b'x']);
-        assert!(Frames::of(&[b'x'; 65_536]).is_err());
+        assert!(ReadyFrames::of(&[b'x'; 65_536]).is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use anyhow::Context;
 
-use crate::Transport;
+use crate::Streaming;
 use crate::client::{Crowd, Publisher};
 use crate::event;
 use crate::measure::proxy;
@@ -41,9 +41,9 @@ pub(crate) async fn count(build: &Launch, operations: u32) -> anyhow::Result<[(&
 async fn connects(build: &Launch, operations: u32) -> anyhow::Result<f64> {
     let counted = Counted::start(build, |build| build.start(Product::Rig))?;
     let first = event::numbered(0);
-    Crowd::connect(&counted.server, Transport::Sse, WARM_UP, &first, None).await?.leave().await;
+    Crowd::connect(&counted.server, Streaming::Sse, WARM_UP, &first, None).await?.leave().await;
     counted.reset()?;
-    let crowd = Crowd::connect(&counted.server, Transport::Sse, operations, &first, None).await?;
+    let crowd = Crowd::connect(&counted.server, Streaming::Sse, operations, &first, None).await?;
     let instructions = counted.instructions()?;
     crowd.ensure_complete()?;
     Ok(instructions as f64 / f64::from(operations))
@@ -56,7 +56,7 @@ async fn events(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
     let publish = requests(&counted, &mut publisher, &publication, operations).await?;
 
     let crowd =
-        Crowd::connect(&counted.server, Transport::Sse, SUBSCRIBERS, &event::numbered(0), None).await?;
+        Crowd::connect(&counted.server, Streaming::Sse, SUBSCRIBERS, &event::numbered(0), None).await?;
     counted.reset()?;
     for number in 0..operations {
         publisher.publish(&counted.server.publication(&event::numbered(number))).await?;

@@ -61,13 +61,13 @@ pub(crate) async fn hold(plan: Hold) -> anyhow::Result<()> {
 }
 
 /// Such a process, seen from outside. Dropping it kills the process.
-pub(super) struct Holder {
+pub(super) struct ClientProcess {
     said: Lines<BufReader<pipe::Receiver>>,
     ask: pipe::Sender,
     child: Child,
 }
 
-impl Holder {
+impl ClientProcess {
     /// Starts one; its clients are not connected yet.
     ///
     /// # Errors

@@ -6,12 +6,12 @@ use anyhow::Context;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::sleep;
 
-use super::hold::{Hold, Holder};
-use super::{Idle, MOST, Plan, QUIET, Readings};
+use super::hold::{ClientProcess, Hold};
+use super::{Idle, IdleClients, MOST, QUIET, Readings};
 use crate::client::Publisher;
 use crate::event;
-use crate::process::Memory;
-use crate::server::{Launch, Population, Product, Server};
+use crate::process::ResidentSet;
+use crate::server::{Launch, Population, Product, RunningServer};
 
 /// Measures the gateway, in as many processes as the connections need. Memory and population are
 /// those of all of them together; the event is published to each, and must reach all clients.
@@ -19,7 +19,7 @@ use crate::server::{Launch, Population, Product, Server};
 /// # Errors
 /// A server or a process of clients fails, or not all clients are connected, subscribed and in a
 /// session of their own.
-pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
+pub(super) async fn run(launch: &Launch, plan: IdleClients) -> anyhow::Result<Idle> {
     anyhow::ensure!(plan.server == Product::Rig, "only the gateway runs in several processes");
     anyhow::ensure!(
         !plan.variant.tls && plan.variant.http2.is_none() && plan.variant.session,
@@ -31,12 +31,12 @@ pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     let before = memory(&servers)?;
 
     let start = Instant::now();
-    let mut holders = Vec::new();
+    let mut clients = Vec::new();
     for (server, (first, connections)) in servers.iter().zip(shares(plan.connections, processes)) {
         let (address, variant) = (server.address, plan.variant);
-        holders.push(Holder::start(Hold { address, variant, first, connections })?);
+        clients.push(ClientProcess::start(Hold { address, variant, first, connections })?);
     }
-    try_join_all(holders.iter_mut().map(Holder::connected)).await?;
+    try_join_all(clients.iter_mut().map(ClientProcess::connected)).await?;
     let connecting_seconds = start.elapsed().as_secs_f64();
     let connected = memory(&servers)?;
     sleep(plan.settle()).await;
@@ -48,10 +48,10 @@ pub(super) async fn run(launch: &Launch, plan: Plan) -> anyhow::Result<Idle> {
     for server in &servers {
         Publisher::connect(server.address).await?.publish(&server.publication(&first)).await?;
     }
-    let received = try_join_all(holders.iter_mut().map(Holder::received)).await;
+    let received = try_join_all(clients.iter_mut().map(ClientProcess::received)).await;
     received.context("the event that shows who is subscribed")?;
     let after_event = memory(&servers)?;
-    join_all(holders.into_iter().map(Holder::leave)).await;
+    join_all(clients.into_iter().map(ClientProcess::leave)).await;
     let memory = Readings { before, connected, settled, after_event };
     Ok(plan.result(processes, memory, connecting_seconds, population))
 }
@@ -63,12 +63,12 @@ fn shares(connections: u32, processes: u32) -> impl Iterator<Item = (u32, u32)> 
     (0..processes).map(move |process| (first(process), first(process + 1) - first(process)))
 }
 
-fn memory(servers: &[Server]) -> anyhow::Result<Memory> {
-    servers.iter().try_fold(Memory::default(), |sum, server| Ok(sum + server.memory()?))
+fn memory(servers: &[RunningServer]) -> anyhow::Result<ResidentSet> {
+    servers.iter().try_fold(ResidentSet::default(), |sum, server| Ok(sum + server.memory()?))
 }
 
-async fn population(servers: &[Server]) -> anyhow::Result<Population> {
-    let all = try_join_all(servers.iter().map(Server::population)).await?;
+async fn population(servers: &[RunningServer]) -> anyhow::Result<Population> {
+    let all = try_join_all(servers.iter().map(RunningServer::population)).await?;
     let sum = |count: fn(&Population) -> Option<u64>| all.iter().map(count).sum::<Option<u64>>();
     Ok(Population {
         connections: all.iter().map(|population| population.connections).sum(),

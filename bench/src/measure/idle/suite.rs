@@ -1,6 +1,6 @@
 //! The runs with other numbers of connections, and those in other ways.
 
-use super::{Idle, MOST, Plan, run};
+use super::{Idle, IdleClients, MOST, run};
 use crate::client::{Variant, Way};
 use crate::server::{Launch, Product};
 
@@ -25,7 +25,7 @@ pub(crate) async fn sweep(launch: &Launch, settle: u64) -> anyhow::Result<Vec<Id
         for (server, way) in SERVERS {
             eprintln!("{connections} idle connections: {server:?} {way:?}");
             let variant = Variant::plain(way);
-            runs.push(run(launch, Plan { server, variant, connections, settle }).await?);
+            runs.push(run(launch, IdleClients { server, variant, connections, settle }).await?);
         }
     }
     Ok(runs)
@@ -39,7 +39,7 @@ pub(crate) async fn variants(launch: &Launch, connections: u32, settle: u64) -> 
     let mut runs = Vec::new();
     for variant in ways() {
         eprintln!("{connections} idle connections: {variant:?}");
-        runs.push(run(launch, Plan { server: Product::Rig, variant, connections, settle }).await?);
+        runs.push(run(launch, IdleClients { server: Product::Rig, variant, connections, settle }).await?);
     }
     Ok(runs)
 }
