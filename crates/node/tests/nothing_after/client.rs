@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
-use connection::{Batch, Connection, PollError};
+use connection::{Batch, Connection, Encoding, PollError};
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
@@ -150,7 +150,7 @@ impl Client {
 /// The length of the chunk or frame that begins here, where all of it is there.
 fn piece(transport: Transport, bytes: &[u8]) -> Option<usize> {
     let length = match transport {
-        Transport::WebSocket => match bytes {
+        Transport::Stream(Encoding::WebSocket) => match bytes {
             [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
             [_, length @ 0..=125, ..] => 2 + usize::from(*length),
             _ => return None,
@@ -168,8 +168,10 @@ fn piece(transport: Transport, bytes: &[u8]) -> Option<usize> {
 fn what_begins(transport: Transport, bytes: &[u8]) -> What {
     match transport {
         // Control frames, and a text.
-        Transport::WebSocket if bytes.first().is_none_or(|first| first & 0x8 != 0) => What::NoPayload,
-        Transport::WebSocket => what_is(bytes),
+        Transport::Stream(Encoding::WebSocket) if bytes.first().is_none_or(|first| first & 0x8 != 0) => {
+            What::NoPayload
+        }
+        Transport::Stream(Encoding::WebSocket) => what_is(bytes),
         _ if bytes.windows(7).any(|seven| seven == b"event: ") => what_is(bytes),
         _ => What::NoPayload,
     }

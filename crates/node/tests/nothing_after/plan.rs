@@ -1,5 +1,6 @@
 //! What happens, in which order: the steps of a case, drawn at random.
 
+use connection::Encoding;
 use proptest::prelude::*;
 
 /// A token of a user. Times are in seconds; the life counts from the moment the token is presented.
@@ -22,8 +23,7 @@ pub(crate) enum Who {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transport {
-    Sse,
-    WebSocket,
+    Stream(Encoding),
     LongPolling,
 }
 
@@ -131,8 +131,11 @@ fn who() -> impl Strategy<Value = Who> {
 
 fn step() -> impl Strategy<Value = Step> {
     let which = any::<Which>;
-    let transport =
-        prop_oneof![Just(Transport::Sse), Just(Transport::WebSocket), Just(Transport::LongPolling)];
+    let transport = prop::sample::select(vec![
+        Transport::Stream(Encoding::SseChunked),
+        Transport::Stream(Encoding::WebSocket),
+        Transport::LongPolling,
+    ]);
     let token_or_none = prop::option::weighted(0.9, token());
     let bound = prop::option::weighted(0.4, 1u8..5);
     prop_oneof![

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use connection::BindError;
+use connection::{BindError, Encoding};
 use session::{Mode, Revocation, RevocationId, Selector};
 
 use crate::model::{Renewed, State};
@@ -182,7 +182,9 @@ impl World {
 
     fn say_close(&mut self, which: Which) {
         let Some(n) = self.client(which) else { return };
-        if let (Transport::WebSocket, Some(_)) = (self.clients[n].transport, &self.clients[n].wire) {
+        if let (Transport::Stream(Encoding::WebSocket), Some(_)) =
+            (self.clients[n].transport, &self.clients[n].wire)
+        {
             self.clients[n].say_close();
             self.is_leaving(n);
         }

@@ -113,8 +113,7 @@ impl World {
         };
         let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
         let opened = match transport {
-            Transport::Sse => self.hub.open_stream(opening, Encoding::SseChunked, head),
-            Transport::WebSocket => self.hub.open_stream(opening, Encoding::WebSocket, head),
+            Transport::Stream(encoding) => self.hub.open_stream(opening, encoding, head),
             Transport::LongPolling => self.hub.open_longpolling(opening),
         };
         let refused = token.is_some_and(|token| self.model.refuses(&token));
@@ -253,15 +252,13 @@ fn type_of(kind: u8) -> &'static str {
 
 /// Gives a stream its socket and its task; returns the other end.
 fn own(connection: Arc<Connection>, transport: Transport) -> Option<std::net::TcpStream> {
-    if let Transport::LongPolling = transport {
-        return None;
-    }
+    let Transport::Stream(encoding) = transport else { return None };
     let (near, far) = narrow_pair();
     let near = tokio::net::TcpStream::from_std(near).expect("a socket that does not block");
     let socket = Socket::new(near, None, ());
-    match transport {
-        Transport::Sse => drop(tokio::spawn(connection.run_one_way(socket))),
-        _ => drop(tokio::spawn(connection.run_websocket(socket, Bytes::new()))),
+    match encoding {
+        Encoding::WebSocket => drop(tokio::spawn(connection.run_websocket(socket, Bytes::new()))),
+        _ => drop(tokio::spawn(connection.run_one_way(socket))),
     }
     Some(far)
 }
