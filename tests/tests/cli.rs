@@ -182,7 +182,7 @@ fn exit_codes_mean_what_help_says() {
     check(
         "revoke --session s1 --for 0",
         2,
-        "flag --for: allowed: a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
+        "flag --for: expected a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
     );
     check(
         "revoke --session s1 --until tomorrow",
@@ -192,17 +192,17 @@ fn exit_codes_mean_what_help_says() {
     check(
         "revoke --claim /role=x --for 1m",
         2,
-        r#"claim: tokens cannot be revoked by the claim "/role"; allowed: /jti, /sub, /sid"#,
+        r#"claim: tokens cannot be revoked by the claim "/role"; expected one of /jti, /sub, /sid"#,
     );
     check(
         "revoke --sesion s1 --for 1m",
         2,
-        "flag --sesion: unknown; did you mean --session?\nflag --session: needed: whose tokens, here or as --claim or --jwt",
+        "flag --sesion: unknown; did you mean --session?\nflag --session: missing: whose tokens, here or as --claim or --jwt",
     );
     check(
         "sessions --api localhost:4010",
         2,
-        "flag --api: allowed: an http:// or https:// URL without user and query, such as http://127.0.0.1:4010",
+        "flag --api: expected an http:// or https:// URL without user and query, such as http://127.0.0.1:4010",
     );
     check("--inbound-port 1 sessions", 2, "flag --inbound-port: rig sessions takes no settings as flags");
     done(&rig(&gateway, "revoke --session other --for 1m --id r1"));
@@ -222,7 +222,7 @@ fn exit_codes_mean_what_help_says() {
     assert!(told.starts_with(&api) && told.contains("Connection refused"), "{told}");
     let (code, told) = failed(&rig_at("nonsense", &["sessions"], &[]));
     assert_eq!(code, Some(2));
-    assert!(told.starts_with("environment RIG_API: allowed: "), "{told}");
+    assert!(told.starts_with("environment RIG_API: expected "), "{told}");
 }
 
 #[test]
@@ -313,6 +313,6 @@ fn shells_get_completions_that_they_can_read() {
     assert!(bash.wait().expect("bash ends").success(), "bash cannot read the script");
     for words in [&["completions"][..], &["completions", "tcsh"], &["completions", "bash", "zsh"]] {
         let (code, told) = failed(&rig_at("", words, &[]));
-        assert_eq!((code, told.as_str()), (Some(2), "flag SHELL: allowed: bash, zsh or fish"));
+        assert_eq!((code, told.as_str()), (Some(2), "flag SHELL: expected bash, zsh or fish"));
     }
 }

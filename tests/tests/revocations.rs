@@ -122,7 +122,7 @@ fn a_user_is_logged_out_everywhere_and_the_new_login_gets_through() {
     assert_eq!(
         problem(&fault)["errors"],
         json!([{ "pointer": "/claim",
-                 "detail": "tokens cannot be revoked by the claim \"/role\"; allowed: /jti, /sub, /sid" }])
+                 "detail": "tokens cannot be revoked by the claim \"/role\"; expected one of /jti, /sub, /sid" }])
     );
 }
 
@@ -424,7 +424,7 @@ fn each_mistake_is_a_problem_with_its_status() {
             "id",
             at("DELETE", &format!("/v4/revocations/{}", "x".repeat(1101))),
             400,
-            "id: allowed: 1 to 1100 bytes",
+            "id: expected 1 to 1100 bytes",
         ),
         ("limit", at("GET", "/v4/sessions?limit=0"), 400, "limit: expected 1 to 1000"),
         (

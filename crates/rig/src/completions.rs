@@ -34,7 +34,7 @@ pub(crate) fn script(shells: &[OsString], given: Given) -> Result<Vec<u8>, Mista
     };
     let mut mistakes = given.into_mistakes();
     if named.is_none() {
-        let (name, reason) = ("SHELL".to_owned(), "allowed: bash, zsh or fish".to_owned());
+        let (name, reason) = ("SHELL".to_owned(), "expected bash, zsh or fish".to_owned());
         mistakes.push(Mistake { source: Source::Flag, name, value: None, reason });
     }
     Mistakes(mistakes).into_result()?;

@@ -106,7 +106,7 @@ impl Mint<'_> {
             match document::from_str(&json) {
                 Ok(Value::Object(object)) => claims = object,
                 Err(error @ JsonError::Duplicate { .. }) => self.wrong("--claims", &error.to_string()),
-                _ => self.wrong("--claims", "allowed: a JSON object, such as {\"sub\":\"alice\"}"),
+                _ => self.wrong("--claims", "expected a JSON object, such as {\"sub\":\"alice\"}"),
             }
         }
         for claim in &self.request.claims {
@@ -122,7 +122,7 @@ impl Mint<'_> {
                         self.wrong("--claim", &format!("the claim {name:?} is given more than once"));
                     }
                 }
-                _ => self.wrong("--claim", "allowed: NAME=VALUE, as UTF-8"),
+                _ => self.wrong("--claim", "expected NAME=VALUE, as UTF-8"),
             }
         }
         let expires_in = self.expires_in();
@@ -139,17 +139,22 @@ impl Mint<'_> {
         let text = self.once("expires-in")?;
         let time = parse_time(&text).filter(|time| (Duration::from_secs(1)..=LONGEST).contains(time));
         if time.is_none() {
-            self.wrong("--expires-in", "allowed: a time from 1s to 36500d, such as 30s, 1h or bare seconds");
+            self.wrong("--expires-in", "expected a time from 1s to 36500d, such as 30s, 1h or bare seconds");
         }
         time
     }
 
     fn algorithm(&mut self, given: &Given) -> Algorithm {
-        const ALLOWED: &str = "allowed: HS256, HS384, HS512";
+        const EXPECTED: &str = "expected HS256, HS384, HS512";
         let found = match self.once("alg") {
-            Some(name) => by_secret(&name).ok_or(("--alg", ALLOWED.to_owned())),
+            Some(name) => by_secret(&name).ok_or(("--alg", EXPECTED.to_owned())),
             None => given.value_of("JWT_ALG").split(',').find_map(|name| by_secret(name.trim())).ok_or_else(
-                || ("--alg", format!("needed: JWT_ALG has no algorithm that signs with a secret; {ALLOWED}")),
+                || {
+                    (
+                        "--alg",
+                        format!("missing: JWT_ALG has no algorithm that signs with a secret; {EXPECTED}"),
+                    )
+                },
             ),
         };
         found.unwrap_or_else(|(flag, reason)| {
@@ -171,14 +176,14 @@ impl Mint<'_> {
         };
         match read {
             Ok(key) if key.contains("-----BEGIN") => {
-                self.wrong("--secret", "needed: JWT_SECRET_KEY is a public key, which signs nothing");
+                self.wrong("--secret", "missing: JWT_SECRET_KEY is a public key, which signs nothing");
                 key
             }
             Ok(secret) => secret,
             Err(error) => {
                 self.wrong(
                     "--secret",
-                    &format!("needed: the file with the key of tokens cannot be read: {error}"),
+                    &format!("missing: the file with the key of tokens cannot be read: {error}"),
                 );
                 error.to_string()
             }
@@ -209,7 +214,7 @@ impl Mint<'_> {
         if secret.is_empty() {
             self.wrong(
                 "--secret",
-                "needed: there is nothing to sign with; set it, --secret-env or JWT_SECRET_KEY",
+                "missing: there is nothing to sign with; set it, --secret-env or JWT_SECRET_KEY",
             );
         }
         secret
@@ -292,9 +297,9 @@ mod tests {
     #[test]
     fn a_public_key_signs_nothing() {
         let told = mint(&[], &[("JWT_SECRET_KEY", "-----BEGIN PUBLIC KEY-----")]).unwrap_err();
-        assert_eq!(told, "flag --secret: needed: JWT_SECRET_KEY is a public key, which signs nothing\n");
+        assert_eq!(told, "flag --secret: missing: JWT_SECRET_KEY is a public key, which signs nothing\n");
         let told = mint(&[], &[("JWT_SECRET_KEY", "/etc")]).unwrap_err();
-        let expected = "flag --secret: needed: the file with the key of tokens cannot be read: ";
+        let expected = "flag --secret: missing: the file with the key of tokens cannot be read: ";
         assert!(told.starts_with(expected), "{told}");
         assert!(!told.contains("/etc"), "{told}");
     }
@@ -337,11 +342,11 @@ mod tests {
         assert!(!told.contains("hidden"), "{told}");
         insta::assert_snapshot!(told, @r#"
         flag --secert: unknown; did you mean --secret?
-        flag --claims: allowed: a JSON object, such as {"sub":"alice"}
-        flag --claim: allowed: NAME=VALUE, as UTF-8
+        flag --claims: expected a JSON object, such as {"sub":"alice"}
+        flag --claim: expected NAME=VALUE, as UTF-8
         flag --claim: the claim "a" is given more than once
-        flag --expires-in: allowed: a time from 1s to 36500d, such as 30s, 1h or bare seconds
-        flag --alg: allowed: HS256, HS384, HS512
+        flag --expires-in: expected a time from 1s to 36500d, such as 30s, 1h or bare seconds
+        flag --alg: expected HS256, HS384, HS512
         flag --secret: given more than once
         flag --secret-env: --secret is given as well: one or the other
         "#);
@@ -350,8 +355,8 @@ mod tests {
     #[test]
     fn without_a_secret_nothing_is_signed() {
         insta::assert_snapshot!(mint(&[], &[("JWT_ALG", "RS256")]).unwrap_err(), @r"
-        flag --alg: needed: JWT_ALG has no algorithm that signs with a secret; allowed: HS256, HS384, HS512
-        flag --secret: needed: there is nothing to sign with; set it, --secret-env or JWT_SECRET_KEY
+        flag --alg: missing: JWT_ALG has no algorithm that signs with a secret; expected HS256, HS384, HS512
+        flag --secret: missing: there is nothing to sign with; set it, --secret-env or JWT_SECRET_KEY
         ");
         assert!(mint(&["--secret", ""], &[("JWT_SECRET_KEY", "key")]).is_err());
     }

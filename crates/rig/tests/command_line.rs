@@ -41,8 +41,8 @@ fn mistakes_end_serving_and_checking_alike() {
         assert_eq!(text(&output.stdout), "");
         assert_eq!(
             text(&output.stderr),
-            "flag --api-bind = \"home\": allowed: an IP address, such as 127.0.0.1 or ::\n\
-             environment INBOUND_PORT = \"x\": allowed: a port from 0 (any free one) to 65535\n"
+            "flag --api-bind = \"home\": expected an IP address, such as 127.0.0.1 or ::\n\
+             environment INBOUND_PORT = \"x\": expected a port from 0 (any free one) to 65535\n"
         );
     }
 }

@@ -36,12 +36,12 @@ pub enum Expiry {
 
 /// No token can have this selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("tokens cannot be revoked by the claim {claim:?}; allowed: {allowed}")]
+#[error("tokens cannot be revoked by the claim {claim:?}; expected one of {expected}")]
 pub struct SelectorError {
     /// The claim that was asked for.
     pub claim: String,
     /// The claims that are possible, separated by commas.
-    pub allowed: String,
+    pub expected: String,
 }
 
 /// A claim is missing or cannot be used. Holds the pointer to the claim, never its value.
@@ -147,8 +147,8 @@ impl Config {
             Some((_, claim)) => Ok(Selector::Claim { claim: claim.clone(), value }),
             None => {
                 let names = [self.jwt_session_field()].into_iter().chain(self.revocation_claims());
-                let allowed = names.collect::<Vec<_>>().join(", ");
-                Err(SelectorError { claim: claim.to_owned(), allowed })
+                let expected = names.collect::<Vec<_>>().join(", ");
+                Err(SelectorError { claim: claim.to_owned(), expected })
             }
         }
     }
@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(config.selector("/jti", name("j")), Ok(Selector::Session(name("j"))));
         assert_eq!(config.selector("/sub", name("a")).unwrap().claim(), Some("/sub"));
         let error = config.selector("/role", name("a")).unwrap_err().to_string();
-        assert_eq!(error, r#"tokens cannot be revoked by the claim "/role"; allowed: /jti, /sub, /sid"#);
+        assert_eq!(
+            error,
+            r#"tokens cannot be revoked by the claim "/role"; expected one of /jti, /sub, /sid"#
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) struct ClaimPointer {
 
 /// The value is not a JSON Pointer to a claim (RFC 6901, section 3).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not allowed; allowed: a JSON Pointer to a claim, such as /jti (RFC 6901)")]
+#[error("{value:?}: expected a JSON Pointer to a claim, such as /jti (RFC 6901)")]
 pub struct ClaimPointerError {
     /// The value.
     pub value: String,

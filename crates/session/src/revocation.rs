@@ -78,7 +78,7 @@ pub struct RevocationId(Arc<str>);
 
 /// The text cannot name a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed: 1 to {} bytes", RevocationId::MAX)]
+#[error("expected 1 to {} bytes", RevocationId::MAX)]
 pub struct RevocationIdError;
 
 impl RevocationId {

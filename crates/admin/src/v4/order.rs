@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(order(&sessions, &by("/jti")).unwrap().revocation.selector.claim(), None);
         assert_eq!(
             problem(&sessions, &by("/role")),
-            r#"400 claim: tokens cannot be revoked by the claim "/role"; allowed: /jti, /sub"#
+            r#"400 claim: tokens cannot be revoked by the claim "/role"; expected one of /jti, /sub"#
         );
     }
 

@@ -74,7 +74,7 @@ impl InternalPort {
     /// say why.
     pub(super) fn new(line: &mut Line<'_>, token: &str) -> Option<Self> {
         let url =
-            line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(allowed));
+            line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(expected));
         let authorization = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")));
         let authorization = authorization.transpose();
         if authorization.is_err() {
@@ -170,8 +170,8 @@ fn parse(text: &str) -> Option<Uri> {
     (is_http && is_plain).then_some(url)
 }
 
-fn allowed() -> String {
-    format!("allowed: an http:// or https:// URL without user and query, such as {DEFAULT_API}")
+fn expected() -> String {
+    format!("expected an http:// or https:// URL without user and query, such as {DEFAULT_API}")
 }
 
 #[cfg(test)]

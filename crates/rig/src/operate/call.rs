@@ -146,7 +146,7 @@ fn revocation(line: &mut Line<'_>) -> Map<String, Value> {
     let times: Vec<_> = ["for", "until"].into_iter().filter(|id| line.has(id)).collect();
     match times[..] {
         [] if !disconnect && !by_token => {
-            line.wrong("--for", "needed: how long it lasts, here or as --until")
+            line.wrong("--for", "missing: how long it lasts, here or as --until")
         }
         [one, ..] if disconnect => {
             line.wrong(&format!("--{one}"), "--disconnect is given as well: nothing lasts");
@@ -158,7 +158,7 @@ fn revocation(line: &mut Line<'_>) -> Map<String, Value> {
         match parse_time(&text).map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)) {
             Some(seconds) if seconds > 0 => drop(body.insert("validityInSeconds".to_owned(), seconds.into())),
             _ => {
-                line.wrong("--for", "allowed: a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds")
+                line.wrong("--for", "expected a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds")
             }
         }
     }
@@ -183,7 +183,7 @@ fn revocation(line: &mut Line<'_>) -> Map<String, Value> {
 fn selector(line: &mut Line<'_>, body: &mut Map<String, Value>) {
     let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|id| line.has(id)).collect();
     match given[..] {
-        [] => line.wrong("--session", "needed: whose tokens, here or as --claim or --jwt"),
+        [] => line.wrong("--session", "missing: whose tokens, here or as --claim or --jwt"),
         [_] => {}
         [one, ref others @ ..] => {
             for other in others {
@@ -200,7 +200,7 @@ fn selector(line: &mut Line<'_>, body: &mut Map<String, Value>) {
                 body.insert("claim".to_owned(), claim.into());
                 body.insert("value".to_owned(), value.into());
             }
-            _ => line.wrong("--claim", "allowed: a JSON Pointer, = and a value, such as /sub=alice"),
+            _ => line.wrong("--claim", "expected a JSON Pointer, = and a value, such as /sub=alice"),
         }
     }
 }

@@ -37,7 +37,7 @@ impl<'m> Line<'m> {
         let mistakes = self.mistakes.len();
         let text = self.text(id, shown);
         if text.as_ref().is_none_or(String::is_empty) && self.mistakes.len() == mistakes {
-            self.wrong(shown, "needed");
+            self.wrong(shown, "missing");
             return None;
         }
         text

@@ -80,7 +80,7 @@ pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
 /// Where revocations are kept, and how their values stand in the audit log.
 pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::Config> {
     let audit_key = reader.optional("AUDIT_KEY", |text, kind| {
-        if text.len() >= 16 { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
+        if text.len() >= 16 { Ok(text.to_owned()) } else { Err(format!("expected {kind}")) }
     });
     let is_path = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     let folder = reader.value("DATA_DIR", |text, _| is_path(text).then(|| text.to_owned()));
@@ -101,7 +101,7 @@ fn key_mistake(error: &KeyError) -> String {
 pub(super) fn read_cookie(reader: &mut Reader) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     reader.optional("JWT_COOKIE", |text, kind| {
-        if text.bytes().all(allowed) { Ok(text.to_owned()) } else { Err(format!("allowed: {kind}")) }
+        if text.bytes().all(allowed) { Ok(text.to_owned()) } else { Err(format!("expected {kind}")) }
     })
 }
 
@@ -138,10 +138,10 @@ pub(super) fn json_or_file(text: &str, kind: &ValueKind) -> Result<String, Strin
         return Ok(text.to_owned());
     }
     document::read_text(Path::new(text))
-        .map_err(|error| format!("{}; allowed: {kind}", unreadable(text, &error)))
+        .map_err(|error| format!("{}; expected {kind}", unreadable(text, &error)))
 }
 
 pub(super) fn list(text: &str, kind: &ValueKind) -> Result<Vec<String>, String> {
     let parts: Vec<_> = text.split(',').map(|part| part.trim().to_owned()).collect();
-    if parts.iter().any(String::is_empty) { Err(format!("allowed: {kind}")) } else { Ok(parts) }
+    if parts.iter().any(String::is_empty) { Err(format!("expected {kind}")) } else { Ok(parts) }
 }

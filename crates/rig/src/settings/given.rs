@@ -112,7 +112,7 @@ impl Given {
             }
             None => {
                 let shown = value.to_string_lossy().into_owned();
-                self.note(setting, source, shown, format!("not UTF-8; allowed: {}", setting.kind));
+                self.note(setting, source, shown, format!("not UTF-8; expected {}", setting.kind));
             }
         }
     }
@@ -184,7 +184,7 @@ impl Given {
                 Some(text) => self.put(setting, source.clone(), OsStr::new(&text)),
                 None => {
                     let wrong = value.type_str();
-                    let reason = format!("a TOML {wrong}; allowed: {}", setting.kind);
+                    let reason = format!("a TOML {wrong}; expected {}", setting.kind);
                     self.mistakes.push(Mistake {
                         source: source.clone(),
                         name: key.into(),

@@ -1,4 +1,4 @@
-//! The kinds of values a setting takes: what is allowed, and the way from the text to the value.
+//! The kinds of values a setting takes: what is expected, and the way from the text to the value.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) enum ValueKind {
     /// One of these words.
     Word(&'static [&'static str]),
     /// Anything that is described by this sentence and has this name in the help.
-    Text { placeholder: &'static str, allowed: &'static str },
+    Text { placeholder: &'static str, expected: &'static str },
 }
 
 /// One thousand and twenty-four bytes.
@@ -59,7 +59,7 @@ impl ValueKind {
     }
 }
 
-/// Says what is allowed.
+/// Says what is expected.
 impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -78,7 +78,7 @@ impl fmt::Display for ValueKind {
             Self::Number { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::Switch => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&words.join(", ")),
-            Self::Text { allowed, .. } => f.write_str(allowed),
+            Self::Text { expected, .. } => f.write_str(expected),
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         let time = ValueKind::Time { least: Duration::ZERO, most: Duration::from_secs(5400) };
         assert_eq!(time.to_string(), "a time from 0 to 90m, such as 500ms, 10s, 1h or bare seconds");
         let bytes = ValueKind::Bytes { least: 100, most: 3 * MIB };
-        let allowed = "a number of bytes from 100 to 3MiB, such as 16384, 16KiB or 1MiB";
-        assert_eq!(bytes.to_string(), allowed);
+        let expected = "a number of bytes from 100 to 3MiB, such as 16384, 16KiB or 1MiB";
+        assert_eq!(bytes.to_string(), expected);
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn read_max_event(reader: &mut Reader, outbox: usize) -> usize {
     let Some(given) = optional_bytes(reader, "MAX_EVENT_BYTES") else { return outbox };
     let given = usize::try_from(given).unwrap_or(usize::MAX);
     if given > outbox {
-        reader.mistake("MAX_EVENT_BYTES", format!("more than OUTBOX_BYTES; allowed: at most {outbox}"));
+        reader.mistake("MAX_EVENT_BYTES", format!("more than OUTBOX_BYTES; expected at most {outbox}"));
     }
     given
 }
@@ -29,7 +29,7 @@ fn optional_bytes(reader: &mut Reader, name: &str) -> Option<u64> {
     reader.optional(name, |text, kind| {
         let ValueKind::Bytes { least, most } = kind else { unreachable!("the row is one of bytes") };
         let bytes = parse_bytes(text).filter(|bytes| (least..=most).contains(bytes));
-        bytes.ok_or_else(|| format!("allowed: {kind}"))
+        bytes.ok_or_else(|| format!("expected {kind}"))
     })
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Mistake {
     pub(crate) name: String,
     /// The value, where it may be shown.
     pub(crate) value: Option<String>,
-    /// What is wrong, or what is allowed.
+    /// What is wrong, or what is expected.
     pub(crate) reason: String,
 }
 

@@ -88,7 +88,7 @@ fn tls_setting(error: &TlsError) -> &'static str {
 /// The port of frontends and the internal port. `guarded`: the internal port wants a token (d18).
 fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
     let chosen = reader
-        .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("allowed: {kind}")));
+        .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("expected {kind}")));
     let default = if guarded { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let api = chosen.unwrap_or(default.into());
     if !guarded && !api.is_loopback() {
@@ -147,7 +147,7 @@ fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
 fn network(text: &str, kind: &ValueKind) -> Result<IpNet, String> {
     let network: IpNet = match text.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().into(),
-        Err(_) => text.parse().map_err(|_| format!("{text:?} is no network; allowed: {kind}"))?,
+        Err(_) => text.parse().map_err(|_| format!("{text:?} is no network; expected {kind}"))?,
     };
     match network.trunc() {
         normal if normal == network => Ok(network),
@@ -179,13 +179,13 @@ fn read_internal_limits(reader: &mut Reader, limits: Limits) -> Limits {
 pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
     let before = reader.mistakes();
     let (cors, with_slash) = reader.fallible("CORS", |text, kind| {
-        Cors::parse(text).map_err(|error| format!("{error}; allowed: {kind}"))
+        Cors::parse(text).map_err(|error| format!("{error}; expected {kind}"))
     });
     for entry in with_slash {
         reader.warn(format!("CORS: the slash at the end of {} is taken off", quoted(&entry)));
     }
     if cookie && cors.is_any() && reader.mistakes() == before {
-        let reason = "JWT_COOKIE is set, and browsers send that cookie whichever page asks; needed: the origins of your \
+        let reason = "JWT_COOKIE is set, and browsers send that cookie whichever page asks; expected the origins of your \
                       pages, such as https://example.com";
         reader.mistake("CORS", reason);
     }
@@ -199,7 +199,7 @@ pub(super) fn bearer_token(text: &str, kind: &ValueKind) -> Result<String, Strin
     if text.len() >= 16 && !body.is_empty() && body.bytes().all(allowed) {
         Ok(text.to_owned())
     } else {
-        Err(format!("allowed: {kind}"))
+        Err(format!("expected {kind}"))
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     let places = reader.optional("REQUEST_LOG", |text, kind| {
         let places = list(text, &kind)?;
         match places.iter().find(|place| !place.eq_ignore_ascii_case("console")) {
-            Some(_) => Err(format!("allowed: {kind}")),
+            Some(_) => Err(format!("expected {kind}")),
             None => Ok(places),
         }
     });
@@ -113,7 +113,7 @@ fn url(text: &str, kind: &ValueKind) -> Result<Uri, String> {
     let url: Option<Uri> = text.parse().ok();
     url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")))
         .filter(|url| url.host().is_some_and(|host| !host.is_empty()))
-        .ok_or_else(|| format!("allowed: {kind}"))
+        .ok_or_else(|| format!("expected {kind}"))
 }
 
 /// The headers of `name=value` by commas.
@@ -122,7 +122,7 @@ fn headers(text: &str, kind: &ValueKind) -> Result<HashMap<String, String>, Stri
     let valid = |(name, value): &(String, String)| {
         HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok()
     };
-    if pairs.iter().all(valid) { Ok(pairs.into_iter().collect()) } else { Err(format!("allowed: {kind}")) }
+    if pairs.iter().all(valid) { Ok(pairs.into_iter().collect()) } else { Err(format!("expected {kind}")) }
 }
 
 /// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the
@@ -134,5 +134,5 @@ fn attributes(text: &str, kind: &ValueKind) -> Result<Vec<(String, String)>, Str
         let name = name.trim();
         (!name.is_empty()).then(|| (name.to_owned(), value.into_owned()))
     };
-    text.split(',').map(pair).collect::<Option<_>>().ok_or_else(|| format!("allowed: {kind}"))
+    text.split(',').map(pair).collect::<Option<_>>().ok_or_else(|| format!("expected {kind}"))
 }

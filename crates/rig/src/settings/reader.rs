@@ -72,7 +72,7 @@ impl Reader {
         [specific, general]: [&str; 2],
         parse: impl Fn(&str, ValueKind) -> Option<T>,
     ) -> T {
-        let parse = |text: &str, kind: ValueKind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}"));
+        let parse = |text: &str, kind: ValueKind| parse(text, kind).ok_or_else(|| format!("expected {kind}"));
         let in_general = self.fallible(general, parse);
         self.optional(specific, parse).unwrap_or(in_general)
     }
@@ -81,7 +81,7 @@ impl Reader {
     pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
         self.optional(name, |text, kind| match document::open_file(Path::new(text)) {
             Ok(_) => Ok(PathBuf::from(text)),
-            Err(error) => Err(format!("{}; allowed: {kind}", unreadable(text, &error))),
+            Err(error) => Err(format!("{}; expected {kind}", unreadable(text, &error))),
         })
     }
 
@@ -112,7 +112,7 @@ impl Reader {
 
     /// What `parse` makes of the text or, where that is nothing, of the default.
     pub(super) fn value<T>(&mut self, name: &str, parse: impl Fn(&str, ValueKind) -> Option<T>) -> T {
-        self.fallible(name, |text, kind| parse(text, kind).ok_or_else(|| format!("allowed: {kind}")))
+        self.fallible(name, |text, kind| parse(text, kind).ok_or_else(|| format!("expected {kind}")))
     }
 
     /// Like [`Reader::value`], for a `parse` that says what is wrong.
@@ -146,10 +146,10 @@ impl Reader {
         self.given.mistake(setting, reason.into());
     }
 
-    /// Notes that the value is not among those allowed.
+    /// Notes that the value is not among those expected.
     pub(super) fn refuse(&mut self, name: &str) {
-        let allowed = format!("allowed: {}", self.row(name).kind);
-        self.mistake(name, allowed);
+        let expected = format!("expected {}", self.row(name).kind);
+        self.mistake(name, expected);
     }
 
     /// How many mistakes were noted so far.

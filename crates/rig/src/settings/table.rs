@@ -65,8 +65,8 @@ const fn secret(name: &'static str, kind: ValueKind, help: &'static str) -> Sett
     Setting { name, default: "", kind, help, secret: true }
 }
 
-const fn text(placeholder: &'static str, allowed: &'static str) -> ValueKind {
-    ValueKind::Text { placeholder, allowed }
+const fn text(placeholder: &'static str, expected: &'static str) -> ValueKind {
+    ValueKind::Text { placeholder, expected }
 }
 
 const fn millis(least: u64, most: u64) -> ValueKind {

@@ -180,7 +180,7 @@ fn secrets_are_never_shown() {
 fn values_that_are_not_utf8_are_mistakes() {
     let broken = Environment::from([("HOST".into(), OsString::from_vec(b"a\xffb".into()))]);
     let mistakes = Settings::parse(gather(&[], &broken)).unwrap_err();
-    assert_eq!(mistakes.to_string(), "environment HOST = \"a\u{fffd}b\": not UTF-8; allowed: a host name\n");
+    assert_eq!(mistakes.to_string(), "environment HOST = \"a\u{fffd}b\": not UTF-8; expected a host name\n");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn certificate_and_key_come_together() {
     let told = parse(&[], &[("HTTPS_CERTFILE", folder_as_file), ("HTTPS_KEYFILE", &key)]).unwrap_err();
     assert_eq!(
         folder.hide(&told),
-        "environment HTTPS_CERTFILE = \"DIR\": not a regular file; allowed: a file that can be read\n"
+        "environment HTTPS_CERTFILE = \"DIR\": not a regular file; expected a file that can be read\n"
     );
 }
 
@@ -320,7 +320,7 @@ fn a_key_that_cannot_be_used_is_a_mistake_and_is_not_shown() {
         "environment JWT_SECRET_KEY: PEM: line 1: the block PUBLIC KEY is not Base64 as a whole: a part is missing\n"
     );
     let algorithm = told(&[("JWT_SECRET_KEY", "hidden"), ("JWT_ALG", "none")]);
-    assert!(algorithm.starts_with("environment JWT_ALG = \"none\": allowed: "), "{algorithm}");
+    assert!(algorithm.starts_with("environment JWT_ALG = \"none\": expected "), "{algorithm}");
     assert_eq!(algorithm.lines().count(), 1, "a key is not blamed for a wrong algorithm: {algorithm}");
 }
 
@@ -424,7 +424,7 @@ fn requests_are_told_of_where_that_can_be_done() {
     assert_eq!((log(""), log("console")), (Ok(false), Ok(true)));
     for places in ["kafka", "console,kafka", "console,", "konsole"] {
         let told = log(places).unwrap_err();
-        assert!(told.contains("allowed: console; kafka is not in this version yet"), "{told}");
+        assert!(told.contains("expected console; kafka is not in this version yet"), "{told}");
     }
 }
 

@@ -100,13 +100,13 @@ fn a_user_name_that_cannot_be_sent_is_not() {
 #[test]
 fn all_mistakes_are_told_and_no_value_is() {
     for (line, expected) in [
-        ("session", "flag NAME: needed"),
-        ("lift", "flag ID: needed"),
+        ("session", "flag NAME: missing"),
+        ("lift", "flag ID: missing"),
         ("lift a b", "flag ID: given more than once"),
         (
             "revoke",
-            "flag --session: needed: whose tokens, here or as --claim or --jwt\n\
-                    flag --for: needed: how long it lasts, here or as --until",
+            "flag --session: missing: whose tokens, here or as --claim or --jwt\n\
+                    flag --for: missing: how long it lasts, here or as --until",
         ),
         (
             "revoke --session hidden --claim /sub=hidden --jwt hidden",
@@ -123,12 +123,12 @@ fn all_mistakes_are_told_and_no_value_is() {
         ),
         (
             "revoke --claim hidden --for 0",
-            "flag --claim: allowed: a JSON Pointer, = and a value, such as /sub=alice\n\
-                    flag --for: allowed: a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
+            "flag --claim: expected a JSON Pointer, = and a value, such as /sub=alice\n\
+                    flag --for: expected a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
         ),
         (
             "revoke --session s --for 1w",
-            "flag --for: allowed: a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
+            "flag --for: expected a time of 1s or more, such as 30s, 10m, 2h, 7d or bare seconds",
         ),
         ("revoke --jwt hidden --jwt hidden", "flag --jwt: given more than once"),
     ] {
@@ -155,7 +155,7 @@ fn definitions_go_to_a_file_and_come_from_one() {
     assert_eq!(import(&["apis", "import", "f.json", "--dry-run"]), (What::Import, dry_run.clone()));
     assert_eq!(import(&["apis", "diff", "f.json"]), (What::Diff, dry_run));
     for command in ["import", "diff"] {
-        assert_eq!(call(&["apis", command], "bob").unwrap_err(), "flag FILE: needed");
+        assert_eq!(call(&["apis", command], "bob").unwrap_err(), "flag FILE: missing");
         assert_eq!(call(&["apis", command, "a", "b"], "bob").unwrap_err(), "flag FILE: given more than once");
     }
 }

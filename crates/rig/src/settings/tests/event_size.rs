@@ -16,7 +16,7 @@ fn f56_an_event_fits_an_outbox() {
     assert_eq!(sizes(&[("MAX_EVENT_BYTES", "1MiB")]), Ok((1 << 20, 1 << 20)));
     assert_eq!(
         sizes(&[("OUTBOX_BYTES", "4KiB"), ("MAX_EVENT_BYTES", "4097")]).unwrap_err(),
-        "environment MAX_EVENT_BYTES = \"4097\": more than OUTBOX_BYTES; allowed: at most 4096\n"
+        "environment MAX_EVENT_BYTES = \"4097\": more than OUTBOX_BYTES; expected at most 4096\n"
     );
     assert!(sizes(&[("MAX_EVENT_BYTES", "1048577")]).unwrap_err().contains("at most 1048576"));
     for wrong in ["0", "1023", "2GiB", "1KB", "-1"] {

@@ -17,7 +17,7 @@ fn f70_words_are_taken_in_any_case_and_by_the_names_of_rig() {
         }
     }
     for wrong in ["1", "warm", "off", " "] {
-        assert!(level(wrong).unwrap_err().contains("allowed: error, warn, info, debug, trace"), "{wrong}");
+        assert!(level(wrong).unwrap_err().contains("expected error, warn, info, debug, trace"), "{wrong}");
     }
     let format = |word: &str| parse(&[], &[("LOG_FMT", word)]).map(|settings| settings.log_format);
     for (word, expected) in [
@@ -135,7 +135,7 @@ fn f31_the_settings_of_opentelemetry_are_obeyed_or_refused() {
         ("OTEL_BSP_SCHEDULE_DELAY", "often"),
     ] {
         let told = spans(&[(name, wrong)]).unwrap_err();
-        assert!(told.contains(name) && told.contains("allowed: "), "{told}");
+        assert!(told.contains(name) && told.contains("expected "), "{told}");
     }
     let specific = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "HTTP/protobuf");
     assert!(spans(&[specific, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap().is_some());
