@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::Request;
 use crate::gateway::Gateway;
 
-/// The least of an API, with one endpoint.
+/// Returns the smallest valid definition, with one endpoint.
 pub fn definition(id: &str, name: &str) -> Value {
     json!({
         "id": id,
@@ -17,10 +17,10 @@ pub fn definition(id: &str, name: &str) -> Value {
     })
 }
 
-/// Every definition of a gateway, as `id=name`.
+/// Returns every definition of a gateway, as `id=name`.
 ///
 /// # Panics
-/// If there is no list of them.
+/// Panics if they cannot be listed.
 pub fn api_names(gateway: &Gateway) -> Vec<String> {
     let list = gateway.ask_internal(&Request::get("/v4/apis")).json();
     let name = |api: &Value| {
@@ -32,13 +32,14 @@ pub fn api_names(gateway: &Gateway) -> Vec<String> {
 /// Adds a definition.
 ///
 /// # Panics
-/// Where it is not taken.
+/// Panics if it is refused.
 pub fn post_api(gateway: &Gateway, api: &Value) {
     let response = gateway.ask_internal(&Request::post_json("/v3/apis", api.to_string()));
     assert_eq!(response.status, 201, "{}", response.text());
 }
 
-/// An API of that service, with these endpoints, that takes tokens by header and by query.
+/// Returns an API of this service with these endpoints, which accept tokens in the header and in
+/// the query.
 pub fn api_of(id: &str, service: SocketAddr, endpoints: Value) -> Value {
     json!({
         "id": id,
@@ -51,19 +52,20 @@ pub fn api_of(id: &str, service: SocketAddr, endpoints: Value) -> Value {
     })
 }
 
-/// Endpoints that pass on whatever comes, by these methods, under any path.
+/// Returns endpoints that forward every request with one of these methods, whatever its path.
 pub fn everything(methods: &[&str]) -> Value {
     methods.iter().map(|method| json!({ "id": method, "method": method, "path_regex": "/.*" })).collect()
 }
 
-/// The same over HTTP/2, by prior knowledge.
+/// Returns a `PROXY_CONFIG_FILE` with one API that forwards every request over HTTP/2, by prior
+/// knowledge.
 pub fn pass_all_http2(service: SocketAddr) -> String {
     let mut api = api_of("all", service, everything(&["GET", "POST", "PUT"]));
     api["proxy"]["http2"] = true.into();
     json!([api]).to_string()
 }
 
-/// A `PROXY_CONFIG_FILE` with one API that passes on whatever comes.
+/// Returns a `PROXY_CONFIG_FILE` with one API that forwards every request.
 pub fn pass_all(service: SocketAddr) -> String {
     json!([api_of("all", service, everything(&["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]))])
         .to_string()

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: a request goes out exactly as the test wrote it.
+//! HTTP/1.1 as bytes: a request is sent exactly as the test has written it.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -25,11 +25,11 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Fields after a chunked body.
     pub trailers: Vec<(String, String)>,
-    /// Whether all of it came.
+    /// `true` if the complete answer has arrived.
     pub whole: bool,
 }
 
-/// The headers that a client of RIG can build on.
+/// The headers that clients of RIG can rely on.
 const SHOWN: [&str; 13] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
@@ -74,20 +74,20 @@ impl Request {
         self
     }
 
-    /// Presents a token.
+    /// Adds a token in the `Authorization` header.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
-    /// Sets the body; its length is announced.
+    /// Sets the body, and with it the `Content-Length`.
     #[must_use]
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = Some(body.as_ref().to_vec());
         self
     }
 
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
     pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {address}\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -101,14 +101,14 @@ impl Request {
         bytes
     }
 
-    /// Sends the request on a socket of its own.
+    /// Sends the request on a new connection.
     pub fn start(&self, address: SocketAddr) -> Wire {
         let mut wire = Wire::connect(address);
         wire.send(self.bytes(address));
         wire
     }
 
-    /// Sends the request on a socket of its own and reads the whole answer.
+    /// Sends the request on a new connection and reads the complete answer.
     pub fn send(&self, address: SocketAddr) -> Response {
         Response::read(&mut self.start(address), self.method == "HEAD")
     }
@@ -118,7 +118,7 @@ impl Response {
     /// Reads one answer.
     ///
     /// # Panics
-    /// Where what comes is no answer.
+    /// Panics if the received bytes are not an answer.
     pub fn read(wire: &mut Wire, to_head: bool) -> Self {
         let mut response = Self::read_head(wire).expect("an answer, not a closed connection");
         if to_head || response.status == 204 || response.status / 100 == 1 {
@@ -142,10 +142,10 @@ impl Response {
         response
     }
 
-    /// Reads a head only, or nothing where the peer has closed.
+    /// Reads a head only; `None` if the peer has closed.
     ///
     /// # Panics
-    /// Where what comes is no head.
+    /// Panics if the received bytes are not a head.
     pub fn read_head(wire: &mut Wire) -> Option<Self> {
         let head = String::from_utf8(wire.until(b"\r\n\r\n")?).expect("a head is ASCII");
         let mut lines = head.trim_end().split("\r\n");
@@ -163,29 +163,29 @@ impl Response {
         })
     }
 
-    /// The value of a header, where it came.
+    /// Returns the value of a header, if it was received.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// Where it is none.
+    /// Panics if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
-    /// The answer in one line: status, the headers a client can build on in alphabetical order,
-    /// body.
+    /// Returns the answer in one line: status, the headers that clients can rely on in alphabetical
+    /// order, body.
     ///
-    /// Not shown: `cache-control` where it says what it says on every answer that is good for a
-    /// moment only, and `connection` where it says nothing of upgrades.
+    /// Omits `cache-control` with the value of every answer that must not be reused, and
+    /// `connection` unless it announces an upgrade.
     pub fn shown(&self) -> String {
         let mut headers: Vec<_> = self
             .headers
@@ -208,8 +208,8 @@ impl Response {
     }
 }
 
-/// The next chunk of a chunked body (RFC 9112, section 7.1); nothing at its end, where [`trailers`]
-/// follow, or where the stream breaks off.
+/// Returns the next chunk of a chunked body (RFC 9112, section 7.1); `None` at its end, after which
+/// [`trailers`] follow, or if the stream is cut off.
 pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
     let size = wire.until(b"\r\n")?;
     let size = std::str::from_utf8(&size).expect("a chunk size").trim();
@@ -222,8 +222,8 @@ pub(crate) fn chunk(wire: &mut Wire) -> Option<Vec<u8>> {
     Some(data)
 }
 
-/// The fields after the last chunk, names in lower case, and the empty line after them; nothing
-/// where the stream breaks off.
+/// Reads the fields after the last chunk and the empty line after them. Names are in lower case.
+/// Returns `None` if the stream is cut off.
 pub(crate) fn trailers(wire: &mut Wire) -> Option<Vec<(String, String)>> {
     let mut trailers = Vec::new();
     loop {

@@ -1,16 +1,16 @@
-//! Folders of tests.
+//! Temporary folders for tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder of its own, gone with the variable.
+/// A new folder, which is removed when the variable is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// An empty folder.
+    /// Creates an empty folder.
     ///
     /// # Panics
-    /// Where there cannot be one.
+    /// Panics if it cannot be created.
     pub fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -19,12 +19,12 @@ impl Folder {
         Self(folder)
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A name in it, as settings want it.
+    /// Returns the path of a name in it, as text for settings.
     pub fn join(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }

@@ -17,7 +17,7 @@ use crate::client::{Request, Response};
 use crate::token::KEY;
 use crate::wire::{DEADLINE, eventually};
 
-/// A running gateway on free ports of the loopback address; ends with its variable.
+/// A running gateway on free ports of the loopback address; stopped when it is dropped.
 pub struct Gateway {
     child: Child,
     ports: HashMap<String, SocketAddr>,
@@ -27,10 +27,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The binary: `RIG_BIN`, or the one that cargo has put two folders above the test.
+    /// Returns the binary: `RIG_BIN`, or the one that cargo has built two folders above the test.
     ///
     /// # Panics
-    /// Where a test is not where cargo puts tests.
+    /// Panics if the test is not where cargo puts tests.
     pub fn binary() -> PathBuf {
         if let Some(path) = std::env::var_os("RIG_BIN") {
             return path.into();
@@ -39,10 +39,10 @@ impl Gateway {
         test.ancestors().nth(2).expect("a test is in target/debug/deps").join("rig")
     }
 
-    /// Starts a gateway with these settings, and [`KEY`] as its secret where they name no other.
+    /// Starts a gateway with these settings, and [`KEY`] as its secret unless they name another.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let mut all = vec![("JWT_SECRET_KEY", KEY)];
         all.extend_from_slice(settings);
@@ -52,27 +52,27 @@ impl Gateway {
     /// Starts a gateway with these settings only.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start_bare(settings: &[(&str, &str)]) -> Self {
         Self::start_command(Command::new(Self::binary()), settings)
     }
 
-    /// Starts a gateway that may open no more than this number of files and sockets, with [`KEY`]
-    /// as its secret.
+    /// Starts a gateway that may open at most this number of files and sockets, with [`KEY`] as its
+    /// secret.
     ///
     /// # Panics
-    /// Where it does not come up.
-    pub fn start_with_descriptors(most: usize, settings: &[(&str, &str)]) -> Self {
+    /// Panics if it does not start.
+    pub fn start_with_descriptors(limit: usize, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\"")).arg(Self::binary());
+        command.arg("-c").arg(format!("ulimit -n {limit} && exec \"$0\"")).arg(Self::binary());
         Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
     }
 
-    /// Starts a gateway by another program: its arguments, to which the gateway's path is added.
-    /// With [`KEY`] as its secret.
+    /// Starts a gateway through another program, whose arguments are followed by the gateway's
+    /// path. Its secret is [`KEY`].
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start_by(program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).arg(Self::binary());
@@ -100,7 +100,8 @@ impl Gateway {
             move || {
                 for line in stderr.lines().map_while(Result::ok) {
                     let port = listening_port(&line);
-                    // Before anybody hears of the port: whoever does may look for the line.
+                    // Stored before the port is sent, since whoever receives the port may look for
+                    // the line.
                     log.lock().push(line);
                     if let Some(port) = port {
                         drop(sender.send(port));
@@ -120,45 +121,45 @@ impl Gateway {
             match listening.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok((name, address)) => drop(self.ports.insert(name, address)),
                 Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                    panic!("the gateway did not come up: {:?}\n{}", self.child.try_wait(), self.log())
+                    panic!("the gateway did not start: {:?}\n{}", self.child.try_wait(), self.log())
                 }
             }
         }
     }
 
-    /// The port of frontends.
+    /// Returns the inbound port, for frontends.
     pub fn inbound(&self) -> SocketAddr {
         self.ports["inbound"]
     }
 
-    /// The internal port.
+    /// Returns the internal port.
     pub fn internal(&self) -> SocketAddr {
         self.ports["internal"]
     }
 
-    /// A port by the name under which it is announced: `inbound`, `internal`, `inbound_tls`,
-    /// `internal_tls`.
+    /// Returns a port by the name under which it is announced in the log: `inbound`, `internal`,
+    /// `inbound_tls`, `internal_tls`.
     ///
     /// # Panics
-    /// Where it is not open.
+    /// Panics if it is not open.
     pub fn port(&self, name: &str) -> SocketAddr {
         self.ports[name]
     }
 
-    /// The process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// All it has logged so far.
+    /// Returns everything that it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().join("\n")
     }
 
-    /// Stops it, and returns all it has ever logged.
+    /// Stops it and returns everything that it has logged.
     ///
     /// # Panics
-    /// Where it does not end.
+    /// Panics if it does not exit.
     pub fn end(mut self) -> String {
         self.terminate();
         self.exit_status();
@@ -166,39 +167,39 @@ impl Gateway {
         self.log()
     }
 
-    /// Asks the port of frontends.
+    /// Sends a request to the inbound port.
     pub fn ask(&self, request: &Request) -> Response {
         request.send(self.inbound())
     }
 
-    /// Asks the internal port.
+    /// Sends a request to the internal port.
     pub fn ask_internal(&self, request: &Request) -> Response {
         request.send(self.internal())
     }
 
-    /// Publishes an event at the port of frontends.
+    /// Publishes an event at the inbound port.
     ///
     /// # Panics
-    /// Where it is not accepted.
+    /// Panics if it is not accepted.
     pub fn publish(&self, event: &str) {
         let response = self.ask(&Request::post_json("/_rig/v1/events", event));
         assert_eq!(response.status, 202, "{}", response.text());
     }
 
-    /// Makes a session illegal to use for ten minutes.
+    /// Blacklists a session for ten minutes.
     ///
     /// # Panics
-    /// Where that is not acknowledged.
+    /// Panics if this is not acknowledged.
     pub fn blacklist(&self, session: &str) {
         let body = serde_json::json!({ "sessionId": session, "validityInSeconds": 600 }).to_string();
         let response = self.ask_internal(&Request::post_json("/v3/session-blacklist", body));
         assert_eq!(response.status, 201, "{}", response.text());
     }
 
-    /// The value of one line of the metrics, 0 where it is not there.
+    /// Returns the value of one line of the metrics; 0 if it is missing.
     ///
     /// # Panics
-    /// If there are no metrics.
+    /// Panics if there are no metrics.
     pub fn metric(&self, name_and_labels: &str) -> f64 {
         let response = self.ask_internal(&Request::get("/metrics"));
         assert_eq!(response.status, 200, "{}", response.text());
@@ -210,10 +211,10 @@ impl Gateway {
             .map_or(0.0, |(_, value)| value.parse().expect("a metric is a number"))
     }
 
-    /// The sum over all lines of a metric that have these labels.
+    /// Returns the sum of all lines of a metric that have these labels.
     ///
     /// # Panics
-    /// If there are no metrics.
+    /// Panics if there are no metrics.
     pub fn metric_sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let response = self.ask_internal(&Request::get("/metrics"));
         assert_eq!(response.status, 200, "{}", response.text());
@@ -227,10 +228,10 @@ impl Gateway {
         values.fold(0.0, |sum, value| sum + value)
     }
 
-    /// What the process holds of the memory, and the most it has ever held, in bytes.
+    /// Returns the resident memory of the process and its peak so far, in bytes.
     ///
     /// # Panics
-    /// Where the system does not say.
+    /// Panics if the system does not report them.
     pub fn memory(&self) -> (u64, u64) {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process of ours");
@@ -241,34 +242,34 @@ impl Gateway {
         (field("VmRSS:"), field("VmHWM:"))
     }
 
-    /// Waits until a metric has that value.
+    /// Waits until a metric has this value.
     pub fn await_metric(&self, name_and_labels: &str, value: f64) {
         eventually(name_and_labels, || (self.metric(name_and_labels) == value).then_some(()));
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Sends it SIGTERM.
     ///
     /// # Panics
-    /// If there is no `kill`.
+    /// Panics if there is no `kill`.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Sends it a signal, by its name without SIG.
+    /// Sends it a signal, given by its name without SIG.
     ///
     /// # Panics
-    /// If there is no `kill`.
+    /// Panics if there is no `kill`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill is installed").success());
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     pub fn exit_status(&mut self) -> ExitStatus {
         eventually("the end of the gateway", || self.child.try_wait().expect("the child is ours"))
     }
 
-    /// Whether it is still running and answers.
+    /// Returns `true` if it is still running and answers.
     pub fn is_healthy(&mut self) -> bool {
         self.child.try_wait().expect("the child is ours").is_none()
             && self.ask(&Request::get("/_rig/health")).text() == "OK"
@@ -285,7 +286,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The port that a log line announces.
+/// Returns the port that a log line announces.
 fn listening_port(line: &str) -> Option<(String, SocketAddr)> {
     let line: Value = serde_json::from_str(line).ok()?;
     if line["message"] != "listening" {

@@ -1,4 +1,4 @@
-//! A real HAProxy, before the gateway or behind it.
+//! A real HAProxy, in front of the gateway or behind it.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::folder::Folder;
 use crate::program::Program;
 use crate::upstream::nobody;
 
-/// A running HAProxy; ends with its variable.
+/// A running HAProxy; stopped when it is dropped.
 pub struct Haproxy {
     _program: Program,
     address: SocketAddr,
@@ -15,11 +15,11 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts it with a configuration in which `ADDRESS` is where it listens; `scripts/need
-    /// haproxy` installs it.
+    /// Starts it with a configuration in which `ADDRESS` stands for the address that it listens on;
+    /// `scripts/need haproxy` installs it.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start(config: &str) -> Self {
         let folder = Folder::new();
         // Another program may take the port between its choice and its use.
@@ -29,13 +29,10 @@ impl Haproxy {
                 return Self { _program: program, address, _folder: folder };
             }
         }
-        panic!(
-            "HAProxy did not come up: {}",
-            std::fs::read_to_string(folder.join("log")).unwrap_or_default()
-        );
+        panic!("HAProxy did not start: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
     }
 
-    /// Where it is.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,5 +1,5 @@
-//! HTTP/2 by prior knowledge (RFC 9113), frame by frame: header lists go out exactly as the test
-//! wrote them.
+//! HTTP/2 by prior knowledge (RFC 9113), frame by frame: header lists are sent exactly as the test
+//! has written them.
 
 pub mod raw;
 
@@ -23,7 +23,7 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Connects and greets.
+    /// Connects and sends the preface.
     pub fn connect(address: SocketAddr) -> Self {
         let mut wire = Wire::connect(address);
         wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -32,8 +32,8 @@ impl Http2 {
         http2
     }
 
-    /// Sends a request with these header fields, pseudo-headers too, and what comes of it in words:
-    /// the status, `RESET` or `GOAWAY`.
+    /// Sends a request with these header fields, pseudo-headers included. Returns the status,
+    /// `RESET` or `GOAWAY`.
     pub fn ask(&mut self, fields: &[(&str, &str)], body: Option<&str>) -> String {
         let mut block = Vec::new();
         for (name, value) in fields {
@@ -71,9 +71,9 @@ impl Http2 {
     }
 }
 
-/// A string (RFC 7541, sections 5.1 and 5.2).
+/// Appends a string (RFC 7541, sections 5.1 and 5.2).
 fn string(block: &mut Vec<u8>, text: &str) {
-    // One character, one byte.
+    // Each character stands for one byte.
     let bytes: Vec<u8> = text.chars().map(|byte| u8::try_from(byte).expect("a byte")).collect();
     match bytes.len() {
         length @ ..127 => block.push(length as u8),
@@ -90,11 +90,11 @@ fn string(block: &mut Vec<u8>, text: &str) {
     block.extend(bytes);
 }
 
-/// The status at the beginning of a header block: one of the static table (RFC 7541, appendix A),
-/// or a literal with an indexed name.
+/// Returns the status at the beginning of a header block: an entry of the static table (RFC 7541,
+/// appendix A), or a literal with an indexed name.
 fn status(block: &[u8]) -> String {
     match block {
-        // Servers may first say how large their table is.
+        // A server may first update the size of the dynamic table.
         [update, rest @ ..] if update & 0xe0 == 0x20 => status(rest),
         [index @ 0x88..=0x8e, ..] => {
             ["200", "204", "206", "304", "400", "404", "500"][usize::from(index - 0x88)].into()
@@ -107,7 +107,7 @@ fn status(block: &[u8]) -> String {
     }
 }
 
-/// Huffman-coded digits (RFC 7541, appendix B): `0` to `2` have five bits, the others six.
+/// Decodes Huffman-coded digits (RFC 7541, appendix B): `0` to `2` have five bits, the others six.
 fn huffman_digits(bytes: &[u8]) -> String {
     let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
     let mut rest = bits.as_str();

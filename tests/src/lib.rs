@@ -1,9 +1,9 @@
 //! The harness of the black-box tests: it starts the gateway's binary on free ports and speaks to
 //! it byte by byte.
 //!
-//! It knows the protocols from outside only: nothing of the gateway's code is used here, so a
-//! mistake there cannot hide behind the same mistake here. Everything blocks, with a deadline; a
-//! test is one thread that tells a story.
+//! It implements the protocols itself and uses none of the gateway's code, so that a mistake in the
+//! gateway cannot be hidden by the same mistake here. All calls block, with a deadline; a test is a
+//! single thread that runs one story.
 
 mod apis;
 mod client;
@@ -42,16 +42,16 @@ pub use upstream::{RawUpstream, Received, Script, Upstream, api, nobody};
 pub use websocket::{Frame, Opcode, WebSocket};
 pub use wire::{DEADLINE, Record, Wire, eventually};
 
-/// Cross-origin answers to requests without cookies, as text.
+/// The headers of an answer that pages of any origin may read, as [`Response::shown`] prints them.
 pub const CORS: &str = "access-control-allow-origin: *";
 
-/// A text that pages of any origin may read.
+/// The headers of a text that pages of any origin may read.
 pub const CORS_TEXT: &str = "access-control-allow-origin: * | content-type: text/plain; charset=utf-8";
 
-/// JSON that pages of any origin may read.
+/// The headers of JSON that pages of any origin may read.
 pub const CORS_JSON: &str = "access-control-allow-origin: * | content-type: application/json; charset=utf-8";
 
-/// A query component.
+/// Encodes a component of a query.
 pub fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -63,10 +63,11 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
-/// RIG's example of an extractor: greetings by name, and each user those to its own.
+/// RIG's example of an extractor: selects greetings by name, and sends each user those with the
+/// user's own name.
 pub const EXTRACTORS: &str = r#"{"greeting":{"name":{"stable_field_index":1,"event":{"json_pointer":"/data/name"},"jwt":{"json_pointer":"/username"}}}}"#;
 
-/// A CloudEvent of version 0.2 with a name in its data, in the spacing of RIG's own examples.
+/// Returns a CloudEvent of version 0.2 with a name in its data, spaced as in RIG's examples.
 pub fn greeting(id: &str, name: &str) -> String {
     format!(
         r#"{{"specversion": "0.2", "type": "greeting", "source": "/o", "id": "{id}", "data": {{"name": "{name}"}}}}"#

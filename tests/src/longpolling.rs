@@ -1,4 +1,4 @@
-//! A long-polling client: a browser's cookie jar and nothing else.
+//! A long-polling client that handles cookies as a browser does.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::client::{Request, Response};
 use crate::wire::Wire;
 
-/// A client with its cookies.
+/// A long-polling client and its cookies.
 #[derive(Clone)]
 pub struct LongPolling {
     address: SocketAddr,
@@ -14,13 +14,13 @@ pub struct LongPolling {
     pub cookies: Vec<(String, String)>,
 }
 
-/// A poll under way.
+/// A poll that is waiting for its answer.
 pub struct Poll {
     wire: Wire,
 }
 
 impl Poll {
-    /// The answer has to come before this moment.
+    /// Requires that the answer arrives before this moment.
     #[must_use]
     pub fn ends_by(self, end: Instant) -> Self {
         Self { wire: self.wire.ends_by(end) }
@@ -38,7 +38,7 @@ impl LongPolling {
     /// Opens a connection with this query, without its question mark.
     ///
     /// # Panics
-    /// Where the gateway refuses.
+    /// Panics if the gateway refuses.
     pub fn connect(address: SocketAddr, query: &str) -> Self {
         let response = Request::get(format!("{PATH}?{query}")).send(address);
         assert_eq!((response.status, response.text().as_str()), (200, r#""ok""#));
@@ -52,30 +52,29 @@ impl LongPolling {
         Poll { wire: self.request().start(self.address) }
     }
 
-    /// Polls and takes the cookies of the answer.
+    /// Polls and stores the cookies of the answer.
     pub fn poll(&mut self) -> Response {
         let response = self.start().answer();
         self.take_cookies(&response);
         response
     }
 
-    /// Polls twice, for the first two events, and returns the connection token that the first one
-    /// carries.
+    /// Polls for the first two events and returns the connection token that the first one contains.
     ///
     /// # Panics
-    /// Where they do not come.
+    /// Panics if they do not arrive.
     pub fn welcome(&mut self) -> String {
         let body = self.poll().json();
         let token = body["events"][0]["data"]["connection_token"].as_str();
         token.expect("the first event carries a connection token").to_owned()
     }
 
-    /// The request of a poll.
+    /// Returns the request of a poll.
     pub fn request(&self) -> Request {
         Request::get(PATH).header("Cookie", self.cookie())
     }
 
-    /// The value of the header `cookie`.
+    /// Returns the value of the header `cookie`.
     pub fn cookie(&self) -> String {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         cookies.join("; ")

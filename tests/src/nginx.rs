@@ -7,7 +7,7 @@ use crate::folder::Folder;
 use crate::program::Program;
 use crate::upstream::nobody;
 
-/// A running nginx that serves a folder and takes files by `PUT`; ends with its variable.
+/// A running nginx that serves a folder and accepts files by `PUT`; stopped when it is dropped.
 pub struct Nginx {
     _program: Program,
     address: SocketAddr,
@@ -18,23 +18,23 @@ impl Nginx {
     /// Starts it on a free port; `scripts/need nginx` installs it.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start() -> Self {
         Self::start_with("root www; location / { dav_methods PUT; }")
     }
 
-    /// Starts it with these directives of its server (http://nginx.org/en/docs/dirindex.html).
+    /// Starts it with these directives of the server (http://nginx.org/en/docs/dirindex.html).
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start_with(directives: &str) -> Self {
         Self::start_on("", directives)
     }
 
-    /// The same over HTTP/2 in clear, by prior knowledge.
+    /// Starts it with these directives, over HTTP/2 in clear text by prior knowledge.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start_http2(directives: &str) -> Self {
         Self::start_on("http2", directives)
     }
@@ -50,7 +50,7 @@ impl Nginx {
             }
         }
         panic!(
-            "nginx did not come up: {}",
+            "nginx did not start: {}",
             std::fs::read_to_string(folder.join("error.log")).unwrap_or_default()
         );
     }
@@ -67,21 +67,21 @@ impl Nginx {
         Program::start(command.stderr(Stdio::null()), address)
     }
 
-    /// Where it is.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A file of that many bytes, all zero, which takes no room; its path in a URL is its name.
+    /// Creates a sparse file of this many zero bytes. Its path in a URL is its name.
     ///
     /// # Panics
-    /// If there is no room for its name.
+    /// Panics if there is no room for its name.
     pub fn serve(&self, name: &str, bytes: u64) {
         let file = std::fs::File::create(self.folder.path().join("www").join(name)).expect("a file");
         file.set_len(bytes).expect("a sparse file");
     }
 
-    /// The size of a file, where it is there.
+    /// Returns the size of a file, if it exists.
     pub fn size(&self, name: &str) -> Option<u64> {
         std::fs::metadata(self.folder.path().join("www").join(name)).ok().map(|file| file.len())
     }

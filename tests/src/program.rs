@@ -1,4 +1,4 @@
-//! A program that we did not write, as a child process that listens on the loopback address.
+//! A foreign program, as a child process that listens on the loopback address.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use crate::wire::DEADLINE;
 
-/// A running program; ends with its variable.
+/// A running program; stopped when it is dropped.
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Starts it and waits until it listens there. `None` if it exits before, for instance because
-    /// another program has taken the port.
+    /// Starts it and waits until it listens on `address`. Returns `None` if it exits before, for
+    /// instance because another program has taken the port.
     ///
     /// # Panics
-    /// Where it is not installed; Debian has servers in `/usr/sbin`, which is searched too.
+    /// Panics if it is not installed. `/usr/sbin` is searched too, since Debian has servers there.
     pub(crate) fn start(command: &mut Command, address: SocketAddr) -> Option<Self> {
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let child = command.env("PATH", path).stdin(Stdio::null()).spawn();

@@ -1,4 +1,4 @@
-//! Many small exchanges in one test: each is compared, all mismatches are reported together.
+//! Compares many small exchanges in one test, and reports all mismatches together.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::client::Response;
 
-/// Compares answers with what they should be.
+/// Compares answers with expectations.
 #[derive(Default)]
 pub struct Scenarios {
     mismatches: Vec<String>,
@@ -15,7 +15,7 @@ pub struct Scenarios {
 
 impl Scenarios {
     /// Compares an answer, with ids, times and connection tokens redacted. `…` in the expectation
-    /// stands for any text.
+    /// matches any text.
     pub fn check(&mut self, name: &str, response: &Response, expected: impl AsRef<str>) {
         self.check_text(name, &response.shown(), expected);
     }
@@ -42,7 +42,7 @@ impl Drop for Scenarios {
     }
 }
 
-/// Whether the text is the pattern, in which `…` stands for any text.
+/// Returns `true` if the text matches the pattern, in which `…` matches any text.
 fn matches(text: &str, pattern: &str) -> bool {
     let parts: Vec<_> = pattern.split('…').map(regex::escape).collect();
     Regex::new(&format!("(?s)^{}$", parts.join(".*"))).expect("an escaped pattern").is_match(text)
@@ -59,7 +59,7 @@ static REDACTIONS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
     ]
 });
 
-/// The text with what differs from run to run replaced: UUIDs, RIG's times, connection tokens,
+/// Replaces everything that differs from run to run: UUIDs, RIG's times, connection tokens,
 /// cursors.
 pub fn redacted(text: &str) -> String {
     REDACTIONS

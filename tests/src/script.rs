@@ -1,10 +1,10 @@
-//! Services in other languages, as they are usually written.
+//! Services in other languages, written as is usual there.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-/// A program that serves HTTP and says on its first line at which port; ends with its variable.
+/// A program that serves HTTP and prints its port as its first line; stopped when it is dropped.
 pub struct ScriptServer {
     child: Child,
     address: SocketAddr,
@@ -14,7 +14,7 @@ impl ScriptServer {
     /// Starts `program` with a script as its argument: `python3 -c`, `node -e`.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// Panics if it does not start.
     pub fn start(program: &str, option: &str, script: &str) -> Self {
         let mut child = Command::new(program)
             .args([option, script])
@@ -30,7 +30,7 @@ impl ScriptServer {
         Self { child, address: ([127, 0, 0, 1], port).into() }
     }
 
-    /// Where it is.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -19,7 +19,7 @@ impl Sse {
     /// Connects with this query, without its question mark.
     ///
     /// # Panics
-    /// Where the gateway refuses.
+    /// Panics if the gateway refuses.
     pub fn connect(address: SocketAddr, query: &str) -> Self {
         Self::open(address, &Request::get(format!("/_rig/v1/connection/sse?{query}")))
             .unwrap_or_else(|refusal| panic!("refused: {}", refusal.shown()))
@@ -28,18 +28,18 @@ impl Sse {
     /// Connects with this request, or returns the refusal.
     ///
     /// # Errors
-    /// The answer, where it is no stream.
+    /// Returns the answer if it is not a stream.
     pub fn open(address: SocketAddr, request: &Request) -> Result<Self, Response> {
         Self::over(request.start(address))
     }
 
-    /// The stream that answers the request sent on `wire`.
+    /// Reads the stream that answers the request sent on `wire`.
     ///
     /// # Errors
-    /// The answer, where it is no stream.
+    /// Returns the answer if it is not a stream.
     ///
     /// # Panics
-    /// Where the gateway closes without an answer.
+    /// Panics if the gateway closes without an answer.
     pub fn over(mut wire: Wire) -> Result<Self, Response> {
         let mut head = Response::read_head(&mut wire).expect("an answer");
         if head.status != 200 {
@@ -51,11 +51,11 @@ impl Sse {
         Ok(Self { wire, head, text: String::new(), ended: false })
     }
 
-    /// The next event or comment as it is on the wire, without the empty line; nothing after an
-    /// orderly end.
+    /// Returns the next event or comment as it is on the wire, without the empty line; `None` at an
+    /// orderly end of the stream.
     ///
     /// # Panics
-    /// Where the stream breaks off in the middle.
+    /// Panics if the stream is cut off.
     pub fn raw(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -77,18 +77,18 @@ impl Sse {
         }
     }
 
-    /// The next event or comment, redacted.
+    /// Returns the next event or comment, redacted.
     ///
     /// # Panics
-    /// Where the stream ends.
+    /// Panics if the stream ends.
     pub fn next_event(&mut self) -> String {
         redacted(&self.raw().expect("an event, not the end of the stream"))
     }
 
-    /// The data of the next event; comments are skipped.
+    /// Returns the data of the next event; comments are skipped.
     ///
     /// # Panics
-    /// Where the stream ends.
+    /// Panics if the stream ends.
     pub fn next_data(&mut self) -> String {
         loop {
             let raw = self.raw().expect("an event, not the end of the stream");
@@ -102,7 +102,7 @@ impl Sse {
     /// Reads the first two events and returns the connection token.
     ///
     /// # Panics
-    /// Where they are not the two that every connection begins with.
+    /// Panics if they are not the first two events of a connection.
     pub fn welcome(&mut self) -> String {
         let created: serde_json::Value = serde_json::from_str(&self.next_data()).expect("JSON");
         assert_eq!(created["type"], "rig.connection.create");
@@ -110,10 +110,10 @@ impl Sse {
         created["data"]["connection_token"].as_str().expect("a connection token").to_owned()
     }
 
-    /// Reads the last event of a killed connection and the end.
+    /// Reads the farewell of a revoked connection and the end of the stream.
     ///
     /// # Panics
-    /// Where anything else comes.
+    /// Panics if anything else arrives.
     pub fn expect_kill(&mut self) {
         let killed =
             r#"{"id":"UUID","source":"rig","specversion":"0.2","time":"TIME","type":"rig.session_killed"}"#;
@@ -121,7 +121,7 @@ impl Sse {
         assert_eq!(self.raw(), None, "nothing comes after the kill");
     }
 
-    /// The socket below.
+    /// Returns the underlying socket.
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
     }

@@ -1,16 +1,16 @@
-//! Requests as a service must see them: by the letter of RFC 9112, with nothing that another could
-//! read in another way.
+//! A strict parser (RFC 9112) for the requests that a service receives. It refuses everything that
+//! another server could read differently.
 
-/// The requests that these bytes are, read by the letter; an error where one of them could be read
-/// in another way.
+/// Parses the bytes as requests. An ambiguous request is an error.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Fails with a description of the first fault.
 pub fn requests(mut bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
     let mut requests = Vec::new();
     while !bytes.is_empty() {
-        let fault =
-            |what: &str| format!("{what} in what the service has seen: {:?}", String::from_utf8_lossy(bytes));
+        let fault = |what: &str| {
+            format!("{what} in the bytes that the service has received: {:?}", String::from_utf8_lossy(bytes))
+        };
         let end =
             bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or(fault("no end of a head"))?;
         let head = std::str::from_utf8(&bytes[..end]).map_err(|_| fault("no ASCII"))?;
@@ -21,7 +21,7 @@ pub fn requests(mut bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
         if head.replace("\r\n", "").contains(['\r', '\n', '\0'])
             || fields.len() + 1 != head.split("\r\n").count()
         {
-            return Err(fault("a line that is none"));
+            return Err(fault("an invalid line"));
         }
         let all = |name: &str| -> Vec<&str> {
             fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value).collect()
@@ -33,11 +33,11 @@ pub fn requests(mut bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
             ([], []) => Vec::new(),
             ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let length = length.parse().map_err(|_| fault("no length"))?;
-                let body = bytes.get(..length).ok_or(fault("no whole body"))?.to_vec();
+                let body = bytes.get(..length).ok_or(fault("an incomplete body"))?.to_vec();
                 bytes = &bytes[length..];
                 body
             }
-            ([], ["chunked"]) => unchunked(&mut bytes).ok_or(fault("no whole chunked body"))?,
+            ([], ["chunked"]) => unchunked(&mut bytes).ok_or(fault("an incomplete chunked body"))?,
             _ => return Err(fault("an ambiguous length")),
         };
         requests.push((line.to_owned(), String::from_utf8_lossy(&body).into_owned()));
@@ -45,7 +45,7 @@ pub fn requests(mut bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
     Ok(requests)
 }
 
-/// A chunked body, with its trailers in braces behind it.
+/// Decodes a chunked body. Its trailers are appended in braces.
 fn unchunked(bytes: &mut &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,12 +1,12 @@
-//! A service that the gateway asks: it tells the test what it was asked and answers when the test
-//! says what.
+//! A service that the gateway asks. It passes each request to the test and answers as the test
+//! decides.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::wire::{DEADLINE, Wire};
 
-/// A listening stand-in for an external check.
+/// A stub of the service of an external check.
 pub struct Stub {
     address: SocketAddr,
     asked: Receiver<Asked>,
@@ -25,7 +25,7 @@ impl Stub {
     /// Listens on a free port until the test ends.
     ///
     /// # Panics
-    /// If there is no free port.
+    /// Panics if there is no free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -39,15 +39,15 @@ impl Stub {
         Self { address, asked }
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("http://{}/check", self.address)
     }
 
-    /// The next request.
+    /// Returns the next request.
     ///
     /// # Panics
-    /// Where none comes.
+    /// Panics if none arrives.
     pub fn next(&self) -> Asked {
         self.asked.recv_timeout(DEADLINE).expect("the gateway asks")
     }
@@ -59,7 +59,7 @@ impl Asked {
         self.answer.send(status).ok();
     }
 
-    /// The value of a header, where it was sent.
+    /// Returns the value of a header, if it was sent.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }

@@ -1,4 +1,4 @@
-//! Tokens of the tests. Their keys are good for nothing else.
+//! Tokens for tests. Their keys must not be used for anything else.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,26 +8,26 @@ use serde_json::{Value, json};
 /// The `JWT_SECRET_KEY` of most tests.
 pub const KEY: &str = "a-test-secret-of-thirty-two-bytes";
 
-/// The time this many seconds from now, as tokens count it.
+/// Returns the time this many seconds from now, as tokens count it.
 pub fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
     now as i64 + seconds
 }
 
-/// The claims of a user for an hour.
+/// Returns the claims of a user, valid for an hour.
 pub fn claims(session: &str, username: &str) -> Value {
     json!({ "jti": session, "username": username, "exp": in_seconds(3600) })
 }
 
-/// A token of that session for an hour, good at a gateway that knows [`KEY`].
+/// Returns a token of this session, valid for an hour and signed with [`KEY`].
 pub fn token_of(session: &str) -> String {
     signed(&claims(session, "bob"), Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
 }
 
-/// A token with these claims.
+/// Returns a token with these claims.
 ///
 /// # Panics
-/// Where the key is not one of the algorithm.
+/// Panics if the key does not fit the algorithm.
 pub fn signed(claims: &Value, algorithm: Algorithm, key: &EncodingKey) -> String {
     encode(&Header::new(algorithm), claims, key).expect("the key fits the algorithm")
 }

@@ -1,5 +1,5 @@
-//! Services behind the proxy: one that tells what it was asked, and one that misbehaves as the test
-//! wants.
+//! Services behind the proxy: one that returns what it was asked, and one that misbehaves as the
+//! test demands.
 
 mod echo;
 mod raw;
@@ -15,42 +15,42 @@ pub use raw::{RawUpstream, Script};
 use crate::client::{chunk, trailers};
 use crate::wire::{DEADLINE, Wire};
 
-/// A service that answers each request with what it has seen of it, as JSON.
+/// A service that answers each request with the request as it has received it, as JSON.
 ///
-/// The last parts of a path ask for more: `/status/NNN` for a status, `/redirect` for a `Location`,
-/// `/empty` for a 204, `/async` for a 202, `/chunked` for chunks and a trailer, `/bytes/N` for this
-/// many bytes, `/endless` for a word every 20 ms, `/slow` for no answer at all, and `/upgrade` for
-/// a 101 after which all bytes come back.
+/// The last part of a path selects another answer: `/status/NNN` for a status, `/redirect` for a
+/// `Location`, `/empty` for a 204, `/async` for a 202, `/chunked` for chunks and a trailer,
+/// `/bytes/N` for this many bytes, `/endless` for a word every 20 ms, `/slow` for no answer at all,
+/// and `/upgrade` for a 101 after which all bytes are sent back.
 pub struct Upstream {
     address: SocketAddr,
     received: Receiver<Received>,
 }
 
-/// A request as a service has seen it.
+/// A request as a service has received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// The method.
     pub method: String,
-    /// The target, as it stood in the request line.
+    /// The target of the request line, unchanged.
     pub target: String,
     /// Header fields as they were written, in their order.
     pub headers: Vec<(String, String)>,
     /// The body, unchunked.
     pub body: Vec<u8>,
-    /// What came after a chunked body.
+    /// The fields after a chunked body.
     pub trailers: Vec<(String, String)>,
 }
 
-/// If no server listens.
+/// Returns an address on which no server listens.
 ///
 /// # Panics
-/// If there is no free port.
+/// Panics if there is no free port.
 pub fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
 
-/// An API definition in RIG's format, for a service on this port.
+/// Returns an API definition in RIG's format, for a service on this port.
 pub fn api(id: &str, port: u16, endpoints: &Value) -> Value {
     json!({
         "id": id,
@@ -67,7 +67,7 @@ impl Upstream {
     /// Listens on a free port until the test ends.
     ///
     /// # Panics
-    /// If there is no free port.
+    /// Panics if there is no free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -81,32 +81,33 @@ impl Upstream {
         Self { address, received }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// An API that consists of these endpoints of it.
+    /// Returns an API with these endpoints of the service.
     pub fn api(&self, id: &str, endpoints: &Value) -> Value {
         api(id, self.address.port(), endpoints)
     }
 
-    /// The next request.
+    /// Returns the next request.
     ///
     /// # Panics
-    /// Where none comes.
+    /// Panics if none arrives.
     pub fn next(&self) -> Received {
         self.received.recv_timeout(DEADLINE).expect("the gateway forwards the request")
     }
 
-    /// All requests that have come and were not looked at.
+    /// Returns all requests that have arrived and have not been returned yet.
     pub fn waiting(&self) -> Vec<Received> {
         self.received.try_iter().collect()
     }
 }
 
 impl Received {
-    /// Reads one request; `None` if the connection is closed before it, or what comes is none.
+    /// Reads one request; `None` if the connection is closed before, or if the bytes are not a
+    /// request.
     pub fn read(wire: &mut Wire) -> Option<Self> {
         let mut received = Self::read_head(wire)?;
         if received.header("expect").is_some() {
@@ -118,7 +119,7 @@ impl Received {
 
     /// Reads the head of a request.
     pub fn read_head(wire: &mut Wire) -> Option<Self> {
-        // One character for each byte.
+        // Each character stands for one byte.
         let head: String = wire.until(b"\r\n\r\n")?.into_iter().map(char::from).collect();
         let mut lines = head.trim_end().split("\r\n");
         let mut line = lines.next()?.split(' ');
@@ -127,8 +128,8 @@ impl Received {
         Some(Self { method, target, headers, body: Vec::new(), trailers: Vec::new() })
     }
 
-    /// Reads the body that the head announces: nothing if there are two ways to read it (RFC
-    /// 9112, section 6.3).
+    /// Reads the body that the head announces; `None` if its length is ambiguous (RFC 9112, section
+    /// 6.3).
     pub fn read_body(&mut self, wire: &mut Wire) -> Option<()> {
         if self.all("transfer-encoding").chain(self.all("content-length")).nth(1).is_some() {
             return None;
@@ -143,12 +144,12 @@ impl Received {
         Some(())
     }
 
-    /// The value of a header, where it was sent.
+    /// Returns the value of a header, if it was sent.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a header, in their order.
+    /// Returns all values of a header, in their order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()
@@ -156,7 +157,8 @@ impl Received {
             .map(|(_, value)| value.as_str())
     }
 
-    /// What RIG's measured service says of it: JSON, one space deep, the body byte by byte.
+    /// Formats the request like the service that RIG was recorded with: JSON indented by one space,
+    /// the body byte by byte.
     pub fn to_json(&self) -> Vec<u8> {
         let text = |text: &str| Value::from(text).to_string();
         let headers: Vec<_> = self

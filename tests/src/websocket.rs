@@ -1,4 +1,4 @@
-//! A WebSocket client (RFC 6455) that can break every rule.
+//! A WebSocket client (RFC 6455) that can violate the protocol.
 
 use std::net::SocketAddr;
 
@@ -6,10 +6,10 @@ use crate::client::{Request, Response};
 use crate::scenarios::redacted;
 use crate::wire::Wire;
 
-/// A client's key and the answer that proves it was read (RFC 6455, section 1.3).
+/// The sample key of RFC 6455, section 1.3.
 const SAMPLE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of RFC 6455, section 5.2")]
 pub enum Opcode {
@@ -23,7 +23,7 @@ pub enum Opcode {
     Reserved11 = 11,
 }
 
-/// A frame as a test wants it on the wire.
+/// A frame exactly as it is sent.
 #[derive(Clone, Debug)]
 pub struct Frame {
     opcode: Opcode,
@@ -35,46 +35,46 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A whole, masked frame.
+    /// Returns a complete, masked frame.
     pub fn new(opcode: Opcode, payload: impl AsRef<[u8]>) -> Self {
         let payload = payload.as_ref().to_vec();
         Self { opcode, payload, last: true, masked: true, reserved: 0, announced: None }
     }
 
-    /// A close frame.
+    /// Returns a close frame.
     pub fn close(code: u16, reason: impl AsRef<[u8]>) -> Self {
         Self::new(Opcode::Close, [&code.to_be_bytes(), reason.as_ref()].concat())
     }
 
-    /// More frames of the message follow.
+    /// Clears FIN: more frames of the message follow.
     #[must_use]
     pub fn unfinished(mut self) -> Self {
         self.last = false;
         self
     }
 
-    /// Without the mask that clients must use.
+    /// Omits the mask that clients must use.
     #[must_use]
     pub fn unmasked(mut self) -> Self {
         self.masked = false;
         self
     }
 
-    /// With reserved bits set; 4, 2 and 1 are RSV1 to RSV3.
+    /// Sets reserved bits; 4, 2 and 1 are RSV1 to RSV3.
     #[must_use]
     pub fn reserved(mut self, bits: u8) -> Self {
         self.reserved = bits;
         self
     }
 
-    /// Announces that length, whatever is sent.
+    /// Announces this length, whatever is sent.
     #[must_use]
     pub fn announcing(mut self, length: u64) -> Self {
         self.announced = Some(length);
         self
     }
 
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.last) << 7 | self.reserved << 4 | self.opcode as u8];
         let mask_bit = u8::from(self.masked) << 7;
@@ -110,12 +110,12 @@ impl WebSocket {
     /// Connects with this query, without its question mark.
     ///
     /// # Panics
-    /// Where the handshake fails.
+    /// Panics if the handshake fails.
     pub fn connect(address: SocketAddr, query: &str) -> Self {
         Self::open(address, &Self::handshake(&format!("/_rig/v1/connection/ws?{query}")))
     }
 
-    /// The request of a handshake.
+    /// Returns the request of a handshake.
     pub fn handshake(target: &str) -> Request {
         Request::get(target)
             .header("Connection", "Upgrade")
@@ -127,7 +127,7 @@ impl WebSocket {
     /// Connects with this request.
     ///
     /// # Panics
-    /// Where the handshake fails.
+    /// Panics if the handshake fails.
     pub fn open(address: SocketAddr, request: &Request) -> Self {
         Self::over(request.start(address))
     }
@@ -135,7 +135,7 @@ impl WebSocket {
     /// Reads the answer to the handshake sent on `wire`.
     ///
     /// # Panics
-    /// Where the handshake fails.
+    /// Panics if the handshake fails.
     pub fn over(mut wire: Wire) -> Self {
         let head = Response::read(&mut wire, false);
         assert_eq!(head.status, 101, "{}", head.shown());
@@ -147,11 +147,11 @@ impl WebSocket {
         self.wire.send(frame.bytes());
     }
 
-    /// The next frame in words, redacted: `TEXT …`, `PING …`, `CLOSE 1000 …`; `END` where the
+    /// Returns the next frame as redacted text: `TEXT …`, `PING …`, `CLOSE 1000 …`; `END` if the
     /// socket is closed.
     ///
     /// # Panics
-    /// Where the frame is one that a server must not send (RFC 6455, section 5.1).
+    /// Panics if a server must not send the frame (RFC 6455, section 5.1).
     pub fn receive(&mut self) -> String {
         let Some((opcode, payload)) = self.receive_raw() else { return "END".into() };
         let text = String::from_utf8_lossy(&payload);
@@ -182,10 +182,10 @@ impl WebSocket {
         Some((head[0] & 0x0f, self.wire.exactly(length)?))
     }
 
-    /// The text of the next text frame; pings are skipped.
+    /// Returns the text of the next text frame; pings are skipped.
     ///
     /// # Panics
-    /// Where another frame comes.
+    /// Panics if another frame arrives.
     pub fn next_text(&mut self) -> String {
         loop {
             match self.receive_raw().expect("a frame, not the end of the socket") {
@@ -199,7 +199,7 @@ impl WebSocket {
     /// Reads the first two events and returns the connection token.
     ///
     /// # Panics
-    /// Where they are not the two that every connection begins with.
+    /// Panics if they are not the first two events of a connection.
     pub fn welcome(&mut self) -> String {
         let created: serde_json::Value = serde_json::from_str(&self.next_text()).expect("JSON");
         assert_eq!(created["type"], "rig.connection.create");
@@ -207,17 +207,18 @@ impl WebSocket {
         created["data"]["connection_token"].as_str().expect("a connection token").to_owned()
     }
 
-    /// Reads a close frame with this code and reason, answers it, and reads the end.
+    /// Reads a close frame with this code and reason, answers it, and reads the end of the
+    /// connection.
     ///
     /// # Panics
-    /// Where anything else comes.
+    /// Panics if anything else arrives.
     pub fn expect_close(&mut self, code: u16, reason: &str) {
         assert_eq!(self.receive(), format!("CLOSE {code} {reason}").trim_end());
         self.send(&Frame::close(code, ""));
         assert_eq!(self.receive(), "END");
     }
 
-    /// The socket below.
+    /// Returns the underlying socket.
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
     }

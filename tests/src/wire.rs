@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long anything that must happen may take.
+/// Time limit for everything that a test waits for.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Where the bytes that come are written down.
+/// Records received bytes.
 pub type Record = Arc<Mutex<Vec<u8>>>;
 
-/// Asks again and again until the answer is there.
+/// Polls until there is a result.
 ///
 /// # Panics
-/// At the deadline.
+/// Panics at the deadline.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -28,13 +28,13 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// One TCP connection, seen as the bytes that come and go.
+/// One TCP connection, as the bytes that are sent and received.
 pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Where all that comes is written down.
+    /// Where all received bytes are recorded.
     record: Option<Record>,
-    /// When the last byte must have come.
+    /// When the last byte must have been received.
     end: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Wire {
     /// Connects.
     ///
     /// # Panics
-    /// If no server listens.
+    /// Panics if no server listens.
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect_timeout(&address, DEADLINE).expect("the gateway accepts"))
     }
@@ -50,7 +50,7 @@ impl Wire {
     /// Connects with a receive buffer that is as small as the system allows.
     ///
     /// # Panics
-    /// If no server listens.
+    /// Panics if no server listens.
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -66,10 +66,10 @@ impl Wire {
         Self { stream, buffer: Vec::new(), record: None, end: None }
     }
 
-    /// Takes a connection on which a peer may be silent for as long as it likes.
+    /// Wraps a connection whose peer may be silent forever.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     pub fn patient(stream: TcpStream) -> Self {
         let wire = Self::over(stream);
         wire.stream.set_read_timeout(None).expect("a socket option");
@@ -77,10 +77,10 @@ impl Wire {
         wire
     }
 
-    /// Takes a connection on which the peer may be silent until the deadline only.
+    /// Limits the silence of the peer to the deadline.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     #[must_use]
     pub fn impatient(self) -> Self {
         self.stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
@@ -88,27 +88,27 @@ impl Wire {
         self
     }
 
-    /// Writes down all that comes.
+    /// Records all received bytes.
     #[must_use]
     pub fn heard_by(self, record: Record) -> Self {
         Self { record: Some(record), ..self }
     }
 
-    /// Sends bytes; a peer that has already hung up is none of the sender's business.
+    /// Sends bytes; ignores a peer that has closed already.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
-    /// Sends bytes; nothing where the peer has hung up.
+    /// Sends bytes; `None` if the peer has closed.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Option<()> {
         self.stream.write_all(bytes.as_ref()).ok()
     }
 
-    /// Sends zeros until the peer takes none for half a second, or this many were sent; returns how
-    /// many it took.
+    /// Sends zeros until the peer has accepted none for half a second, or this many were sent;
+    /// returns how many it has accepted.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     pub fn flood(&mut self, most: usize) -> usize {
         self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket option");
         let (piece, mut sent) = ([0; 64 << 10], 0);
@@ -121,20 +121,20 @@ impl Wire {
         sent
     }
 
-    /// Lets the connection end with a reset instead of an orderly close.
+    /// Makes the connection close with a reset instead of an orderly close.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     pub fn reset(&self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// Sends these bytes again and again until none has gone out for this time, or the peer has
-    /// hung up; how many went out.
+    /// Sends these bytes repeatedly until none could be sent for this time, or the peer has closed;
+    /// returns how many were sent.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     pub fn send_until_blocked(&mut self, bytes: &[u8], quiet: Duration) -> usize {
         self.stream.set_write_timeout(Some(quiet)).expect("a socket option");
         let mut sent = 0;
@@ -145,22 +145,21 @@ impl Wire {
         sent
     }
 
-    /// Ends the sending half.
+    /// Closes the sending side.
     pub fn half_close(&self) {
         drop(self.stream.shutdown(Shutdown::Write));
     }
 
-    /// From here on, all that is read has to come before this moment, however many reads that
-    /// takes.
+    /// Requires that everything is read before this moment, however many reads it takes.
     #[must_use]
     pub fn ends_by(self, end: Instant) -> Self {
         Self { end: Some(end), ..self }
     }
 
-    /// Reads once; false at the end of the stream, be it orderly or not.
+    /// Reads once; `false` at the end of the stream, orderly or not.
     ///
     /// # Panics
-    /// At the deadline.
+    /// Panics at the deadline.
     pub fn more(&mut self) -> bool {
         let mut chunk = [0; 16 << 10];
         if let Some(end) = self.end {
@@ -184,13 +183,13 @@ impl Wire {
         }
     }
 
-    /// The last bytes that have come.
+    /// Returns the last bytes that were received, for messages.
     fn last(&self) -> String {
         const SHOWN: usize = 4 << 10;
         String::from_utf8_lossy(&self.buffer[self.buffer.len().saturating_sub(SHOWN)..]).into_owned()
     }
 
-    /// What has come up to and with `end`, or nothing where the stream ends before it.
+    /// Returns the received bytes up to `end`, inclusive; `None` if the stream ends before.
     pub fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
@@ -202,7 +201,7 @@ impl Wire {
         }
     }
 
-    /// The next `n` bytes, or nothing where the stream ends before.
+    /// Returns the next `n` bytes; `None` if the stream ends before.
     pub fn exactly(&mut self, n: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < n {
             if !self.more() {
@@ -212,7 +211,7 @@ impl Wire {
         Some(self.buffer.drain(..n).collect())
     }
 
-    /// What has come, at least one byte; nothing at the end of the stream.
+    /// Returns the bytes that have arrived, at least one; `None` at the end of the stream.
     pub fn some(&mut self) -> Option<Vec<u8>> {
         if self.buffer.is_empty() && !self.more() {
             return None;
@@ -220,7 +219,7 @@ impl Wire {
         Some(std::mem::take(&mut self.buffer))
     }
 
-    /// Reads this many bytes and drops them; returns how many there were before the end of the
+    /// Reads and discards this many bytes; returns how many there were before the end of the
     /// stream.
     pub fn skip(&mut self, n: u64) -> u64 {
         let mut left = n;
@@ -234,17 +233,17 @@ impl Wire {
         n - left
     }
 
-    /// All that comes until the peer closes; [`Self::ends_by`] bounds it where the peer may go on
-    /// without end.
+    /// Returns everything that is received until the peer closes. Use [`Self::ends_by`] if the peer
+    /// may never close.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.buffer)
     }
 
-    /// Whether nothing at all arrives for a while.
+    /// Returns `true` if nothing arrives for this time.
     ///
     /// # Panics
-    /// Where the socket refuses its options.
+    /// Panics if the socket refuses its options.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         if !self.buffer.is_empty() {
             return false;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const JSON: &str = "content-type: application/json…";
 
-/// With something else at a pointer.
+/// Returns a definition with another value at this pointer.
 fn with(pointer: &str, value: Value) -> Value {
     let mut api = definition("i", "n");
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
@@ -13,7 +13,7 @@ fn with(pointer: &str, value: Value) -> Value {
     api
 }
 
-/// With a member set in its endpoint.
+/// Returns a definition with this member set in its endpoint.
 fn endpoint(name: &str, value: Value) -> Value {
     with(&format!("/version_data/default/endpoints/0/{name}"), value)
 }
@@ -162,6 +162,6 @@ fn wrong_definitions_are_refused_in_rigs_words() {
         all.check(body, &response, format!(r#"400 | {JSON} | {{"api":[{{"id":"must be string"}},…"#));
     }
     assert_eq!(api_names(&gateway), [""; 0]);
-    // d24: the next request is answered as before.
+    // d24: the next request is still answered.
     all.check("another path", &gateway.ask(&Request::get("/whatever")), "404 | …");
 }

@@ -1,4 +1,4 @@
-//! The definitions of APIs in files: over a restart, at the start, and by `rig apis`.
+//! The definitions of APIs in files: across a restart, at the start, and with `rig apis`.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use rig_tests::*;
 use serde_json::json;
 
-/// Stops a gateway without a warning.
+/// Kills a gateway.
 fn kill(mut gateway: Gateway) {
     gateway.signal("KILL");
     gateway.exit_status();
@@ -18,12 +18,12 @@ fn rig(gateway: &Gateway, words: &[&str], input: &str) -> Output {
     command.args(words).env_clear().env("RIG_API", format!("http://{}", gateway.internal()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("rig has been built");
-    // One that reads no input may be gone.
+    // A program that reads no input may have exited already.
     drop(child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()));
     child.wait_with_output().expect("the child is ours")
 }
 
-/// Exit code and both outputs.
+/// Returns the exit code and both outputs.
 fn told(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).expect("UTF-8");
     (output.status.code(), text)
@@ -59,13 +59,13 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     }
     kill(gateway);
 
-    // The file goes on where nothing was changed.
+    // Definitions that were not changed at run time still follow the file.
     std::fs::write(&file, json!([definition("a", "newer"), definition("c", "newer")]).to_string())
         .expect("a file");
     assert_eq!(api_names(&start()), ["a=changed", "c=newer", "new=posted"]);
 }
 
-/// What a gateway says that does not start.
+/// Returns the output of a gateway that does not start.
 fn refusal(variables: &[(&str, &str)]) -> String {
     let ports = [("INBOUND_PORT", "0"), ("API_HTTP_PORT", "0")];
     let output =
@@ -132,7 +132,7 @@ fn a_list_goes_out_and_comes_back() {
     assert_eq!(told(&rig(&gateway, &["apis", "import", &file], "")), (Some(0), lines.to_owned()));
     assert_eq!(api_names(&gateway), ["a=changed", "c=new"]);
 
-    // Another gateway takes what this one gave; and this one again what it had.
+    // Another gateway accepts what this one exported, and this one accepts it again.
     let other = Gateway::start(&[("PROXY_CONFIG_FILE", exported.trim())]);
     assert_eq!(api_names(&other), ["a=one", "b=two"]);
     assert_eq!(told(&rig(&gateway, &["apis", "import", "-"], &exported)).0, Some(0));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// Stops the echo server with the test.
+/// Stops the echo server when the test is done.
 struct Echo(Child);
 
 impl Drop for Echo {
@@ -17,7 +17,7 @@ impl Drop for Echo {
     }
 }
 
-/// `target/debug`, where cargo puts examples beside tests.
+/// Returns `target/debug`, which holds examples as well as tests.
 fn profile() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     test.ancestors().nth(2).expect("a test is in target/debug/deps").to_owned()
@@ -63,13 +63,13 @@ fn no_case_fails() {
         .filter(|(id, _)| !is_of_compression(id))
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
-    // Compression is never negotiated: those cases, and only those, have nothing to try.
+    // Compression is never negotiated: the cases about it, and only these, are not run.
     assert!(of("UNIMPLEMENTED").iter().all(|id| is_of_compression(id)));
     assert!(of("OK").len() >= 240, "{} cases passed", of("OK").len());
 }
 
-/// Sections 12 and 13 try permessage-deflate (RFC 7692); twelve of their cases fail by a mistake of
-/// kosoku's own.
+/// Sections 12 and 13 test permessage-deflate (RFC 7692). Twelve of their cases fail because of a
+/// mistake in kosoku.
 fn is_of_compression(id: &str) -> bool {
     id.starts_with("12.") || id.starts_with("13.")
 }

@@ -1,4 +1,4 @@
-//! What the blacklisting of a session does, as RIG 3.0.0 has it, and to long polling too.
+//! The effects of blacklisting a session, as in RIG 3.0.0, and on long polling too.
 
 use rig_tests::*;
 
@@ -64,7 +64,7 @@ fn every_connection_of_the_session_ends_and_no_other() {
             "403 | access-control-allow-credentials: true | access-control-allow-origin: * | cache-control: no-cache | content-type: text/plain; charset=utf-8 | set-cookie: connection_token=; path=/; HttpOnly; Max-Age=0 | set-cookie: last_event_id=; path=/; HttpOnly; Max-Age=0 | Session killed.",
         );
     }
-    assert_eq!(other.next_data(), greeting("1", "bob"), "the other session goes on");
+    assert_eq!(other.next_data(), greeting("1", "bob"), "the other session is not affected");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn without_checks_the_texts_name_the_session() {
     );
     assert_eq!(response.shown(), format!("400 | {CORS_TEXT} | {refused}"));
     gateway.publish(&greeting("1", "bob"));
-    assert_eq!(sse.next_data(), greeting("1", "bob"), "what was subscribed before still is");
+    assert_eq!(sse.next_data(), greeting("1", "bob"), "the earlier subscriptions are still in place");
 }
 
 #[test]
@@ -149,8 +149,8 @@ fn twice_is_as_good_as_once() {
     assert_eq!(gateway.ask(&request).status, 400);
 }
 
-/// What the kernel has taken is on its way; what the gateway still has of the answer must stay with
-/// it.
+/// Bytes in the kernel's buffer are on their way; the part of the answer that is still in the
+/// gateway must not be sent.
 #[test]
 fn a_slow_reader_of_a_poll_gets_no_more_of_it_after_the_kill() {
     let gateway = Gateway::start(&[("OUTBOX_BYTES", "64MiB")]);
@@ -162,15 +162,14 @@ fn a_slow_reader_of_a_poll_gets_no_more_of_it_after_the_kill() {
     let mut slow = Wire::connect_narrow(gateway.inbound());
     slow.send(client.request().bytes(gateway.inbound()));
     assert!(slow.until(b"\r\n\r\n").is_some(), "the answer has begun");
-    // A fast reader beside it gets all, and its socket is left alone.
+    // A fast reader beside it receives the complete answer, and its socket is not cut.
     let mut fast = client.request().start(gateway.inbound());
     assert!(Response::read(&mut fast, false).text().len() > 19_000_000);
 
     let body = r#"{"session": "s1", "validityInSeconds": 7200}"#;
     let receipt = gateway.ask_internal(&Request::post_json("/v4/revocations", body));
     assert_eq!(receipt.json()["requestsCut"], 1, "{}", receipt.text());
-    // The largest send buffer of a socket, by default, and what it takes on the other side, are far
-    // below.
+    // The default limits of the send buffer and of the receive buffer are far below.
     let got = slow.rest().len();
     assert!(got < 12_000_000, "{got} bytes");
     fast.send(client.request().bytes(gateway.inbound()));

@@ -9,7 +9,8 @@ fn json(method: &str, path: &str, body: &[u8]) -> Request {
     Request::new(method, path).header("Content-Type", "application/json").body(body)
 }
 
-/// Every endpoint with a body: whether it is on the internal port, and a request that is taken.
+/// Every endpoint with a body: whether it is on the internal port, a request that is accepted, and
+/// its status.
 fn endpoints(gateway: &Gateway, stream: &mut Sse) -> Vec<(bool, Request, u16)> {
     let put = format!("/_rig/v1/connection/sse/{}/subscriptions", stream.welcome());
     let session = br#"{"sessionId":"a","validityInSeconds":60}"#;
@@ -67,7 +68,7 @@ fn f50_a_coded_body_is_refused_everywhere() {
     assert_eq!(
         gateway.ask_internal(&answer).status,
         400,
-        "it goes on to the client: only its headers are missing"
+        "it is passed on to the client: only its headers are missing"
     );
 }
 

@@ -1,4 +1,4 @@
-//! A real browser, cross-origin: the page is in `tests/browser`, its packages come with `npm ci`
+//! A real browser, cross-origin. The page is in `tests/browser`; `npm ci` installs its packages
 //! (scripts/test).
 
 use std::path::Path;
@@ -30,7 +30,7 @@ fn a_page_of_another_origin_connects_receives_and_is_thrown_out() {
         )
     };
     for (transport, session) in [("sse", "sse"), ("longpolling", "lp")] {
-        // The end of the stream and the answer to whoever blacklisted race to the page.
+        // The end of the stream and the answer to the blacklisting reach the page in any order.
         let told = ordered(&lines, transport);
         let blacklisted = format!("{transport}: blacklisted 201\n");
         assert!(told.contains(&blacklisted), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -47,8 +47,8 @@ fn a_page_of_another_origin_connects_receives_and_is_thrown_out() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The lines of one transport, with the message of the subscription before that of its effect: an
-/// answer and an event come on two sockets.
+/// Returns the lines of one transport, sorted so that the answer to the subscription comes before
+/// its effect: the two arrive on different sockets.
 fn ordered(lines: &str, transport: &str) -> String {
     let mut lines: Vec<_> =
         lines.lines().filter(|line| line.starts_with(&format!("{transport}: "))).collect();

@@ -1,4 +1,4 @@
-//! A real browser, and pages of several origins and sites: what each may do, and what it may not.
+//! A real browser with pages of several origins and sites: what each of them may do.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,7 +40,7 @@ fn f61_f62_the_browser_of_an_operator_is_nobodys_deputy() {
     assert_eq!((is_revoked("victim").status, is_revoked("own").status), (404, 200));
 }
 
-/// A gateway that is there over TLS as well; the folder holds its certificate.
+/// Starts a gateway that serves TLS as well; the folder holds its certificate.
 fn over_tls(settings: &[(&str, &str)]) -> (Gateway, Folder) {
     let folder = Folder::new();
     let made = rcgen::generate_simple_self_signed(["rig.test".to_owned()]).expect("a certificate");
@@ -56,7 +56,7 @@ fn f09_f43_f44_f55_a_cookie_is_worth_nothing_to_other_pages() {
     let pages = nobody().port().to_string();
     let cors = format!("http://app.test:{pages}");
     let (gateway, _folder) = over_tls(&[("JWT_COOKIE", "jwt"), ("CORS", &cors), ("EXTRACTORS", EXTRACTORS)]);
-    // The token brings one subscription: who has it shows by that.
+    // The token brings one subscription, which shows whether the token was used.
     let key = jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes());
     let token = signed(&claims("s1", "bob"), jsonwebtoken::Algorithm::HS256, &key);
     let port = gateway.port("inbound_tls").port().to_string();
@@ -74,7 +74,7 @@ fn f09_f43_f44_f55_a_cookie_is_worth_nothing_to_other_pages() {
                    evil: socket with the page's token: subscribed 1\nevil: subprotocol a: closed 1006\n\
                    evil: subprotocol of CloudEvents: subscribed 1 cloudevents.json\nevil: poll: nothing\n\
                    evil: next poll: nothing\nevil: publish: not\nevil: subscribe: not\nevil: sandbox: nothing\n";
-    // A page sends its own cookies to its own origin, whether it wants that or not.
+    // A page always sends its own cookies to its own origin.
     assert_eq!(lines, may("own", 1) + &may("app", 0) + may_not);
 }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use rig_tests::*;
 use serde_json::Value;
 
-/// Runs `rig` with these words against an API.
+/// Runs `rig` with these arguments against an API.
 fn rig_at(api: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(Gateway::binary());
     command.args(words).env_clear().env("RIG_API", api).env("USER", "bob").envs(variables.iter().copied());
@@ -29,13 +29,13 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// The output of a command that was done.
+/// Returns the output of a command that succeeded.
 fn done(output: &Output) -> String {
     assert_eq!((output.status.code(), err(output).as_str()), (Some(0), ""), "{}", out(output));
     out(output)
 }
 
-/// The exit code of a command that was not done, and what it said on standard error.
+/// Returns the exit code of a command that failed, and its standard error.
 fn failed(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), err(output).trim_end().to_owned())
 }
@@ -46,7 +46,7 @@ fn connect(gateway: &Gateway, session: &str) -> Sse {
     sse
 }
 
-/// An API that answers each of its callers with these bytes.
+/// Starts an API that answers each caller with these bytes.
 fn answering(answer: &'static [u8]) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let api = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
@@ -310,7 +310,7 @@ fn shells_get_completions_that_they_can_read() {
     let script = done(&rig_at("", &["completions", "bash"], &[]));
     let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash is installed");
     bash.stdin.take().expect("stdin is piped").write_all(script.as_bytes()).expect("bash reads");
-    assert!(bash.wait().expect("bash ends").success(), "bash cannot read the script");
+    assert!(bash.wait().expect("bash exits").success(), "bash cannot read the script");
     for words in [&["completions"][..], &["completions", "tcsh"], &["completions", "bash", "zsh"]] {
         let (code, told) = failed(&rig_at("", words, &[]));
         assert_eq!((code, told.as_str()), (Some(2), "flag SHELL: expected bash, zsh or fish"));

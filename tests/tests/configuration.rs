@@ -1,4 +1,4 @@
-//! What operators write: definitions of APIs, extractors, settings, bodies of the internal port.
+//! The input of operators: definitions of APIs, extractors, settings, bodies of the internal port.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,35 +7,35 @@ use std::process::{Command, Output, Stdio};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Runs the program with this environment only, and stops it if it begins to serve.
+/// Runs the program with this environment only, and stops it if it starts to serve.
 fn rig(words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
     let mut command = Command::new("/usr/bin/timeout");
     command.arg("10").arg(Gateway::binary()).args(words).env_clear().envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("rig has been built");
-    // One that reads no input may be gone.
+    // A program that reads no input may have exited already.
     drop(child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()));
     child.wait_with_output().expect("the child is ours")
 }
 
-/// What the program says, on both outputs.
+/// Returns both outputs of the program.
 fn told(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).expect("UTF-8")
 }
 
-/// What `rig check` says of settings.
+/// Returns what `rig check` reports about settings, and whether it accepts them.
 fn checked(variables: &[(&str, &str)]) -> (bool, String) {
     let output = rig(&["check"], variables, "");
     (output.status.success(), told(&output))
 }
 
-/// An open endpoint of a definition, which a second member of its name closes, or the other way
-/// round.
+/// A definition whose endpoint has `secured` twice, with different values. Which one counts decides
+/// whether it is open.
 const TWICE: &str = r#"{"id":"b","name":"n","auth_type":"jwt","auth":{"use_header":true,"header_name":"Authorization"},
 "version_data":{"default":{"endpoints":[{"id":"e","path_regex":"/e","method":"GET","secured":true,"secur\u0065d":false}]}},
 "proxy":{"target_url":"http://127.0.0.1","port":5555}}"#;
 
-/// Its place, and its line and column.
+/// The pointer to the second member, with its line and column.
 const PLACE: &str = "/version_data/default/endpoints/0/secured: given more than once (line 2, column 112)";
 
 #[test]
@@ -176,7 +176,7 @@ fn f06_a_subscription_that_says_something_twice_is_refused() {
     assert!(response.text().contains("/0/oneOf/0/name: given more than once"), "{}", response.text());
 }
 
-/// A definition of that service whose endpoint has this method and pattern.
+/// Returns a definition of this service whose endpoint has this method and pattern.
 fn definition_of(service: &Upstream, method: &str, regex: &str) -> Value {
     let mut api =
         api_of("a", service.address(), json!([{ "id": "e", "method": method, "path_regex": regex }]));

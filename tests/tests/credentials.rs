@@ -1,5 +1,5 @@
-//! Several credentials in one request, and those of others beside ours: what was verified is what
-//! counts.
+//! Several credentials in one request, and credentials for other systems beside the gateway's: only
+//! what was verified counts.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 const SSE: &str = "/_rig/v1/connection/sse";
 const LIST: &str = r#"{"subscriptions":[]}"#;
 
-/// A token of somebody who has another key.
+/// Returns a token that was signed with another key.
 fn forged() -> String {
     let key = EncodingKey::from_secret(b"the-key-of-somebody-else-32-byte");
     signed(&claims("admin", "admin"), Algorithm::HS256, &key)
 }
 
-/// A service behind `/secure`, with this `auth`, and a gateway whose own tokens may come in the
-/// cookie `token`.
+/// Starts a service behind `/secure`, with this `auth`, and a gateway that accepts its own tokens
+/// in the cookie `token`.
 fn behind(auth: Value, endpoint: Value) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let mut secured = json!({"id": "s", "path_regex": "/secure", "method": "GET", "secured": true});
@@ -42,7 +42,7 @@ fn everywhere(header: &str) -> Value {
     })
 }
 
-/// Asks with these header fields, in bytes; returns the status of the answer.
+/// Sends a request with these header fields, given in bytes; returns the status of the answer.
 fn ask(gateway: &Gateway, method: &str, target: &str, fields: &[(&str, &[u8])]) -> u16 {
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\n"));
@@ -62,10 +62,11 @@ fn values(received: &Received, name: &str) -> Vec<String> {
     named.map(|(_, value)| value.clone()).collect()
 }
 
-/// A request with two tokens: what is answered to it, its query, and its header fields.
+/// A request with two tokens: its name, its query, and its header fields.
 type Two = (&'static str, String, Vec<(&'static str, String)>);
 
-/// Every pair of places, and twice in one, with the bad token in front and behind.
+/// Returns requests for every pair of places, and for two tokens in one place, with the bad token
+/// first and last.
 fn pairs(good: &str, bad: &str) -> Vec<Two> {
     let mut all = Vec::new();
     for (a, b) in [(good, bad), (bad, good)] {
@@ -190,7 +191,11 @@ fn f05_each_token_must_have_the_claims_and_each_session_ends_the_request() {
     let mut waiting = two.start(gateway.inbound());
     upstream.next();
     gateway.blacklist("b");
-    assert_eq!(Response::read(&mut waiting, false).status, 401, "the second session ends it as well");
+    assert_eq!(
+        Response::read(&mut waiting, false).status,
+        401,
+        "revoking the second session aborts it as well"
+    );
 }
 
 #[test]
@@ -206,7 +211,7 @@ fn f49_a_cookie_beside_an_explicit_token_does_not_count() {
         ] {
             assert_eq!(ask(&gateway, "GET", &format!("/secure{query}"), &fields), 200, "{stale}");
             let seen = values(&upstream.next(), "cookie");
-            // One character for each byte.
+            // Each character stands for one byte.
             assert_eq!(seen, [format!("a=1; b=caf\u{c3}\u{a9};token={good}")], "{stale}");
             assert_eq!(ask(&gateway, "GET", &format!("{SSE}{query}"), &fields), 200, "{stale}");
         }
@@ -263,7 +268,7 @@ fn f46_foreign_cookies_do_not_hide_ours() {
             upstream.next();
             assert_eq!(ask(&gateway, "GET", SSE, &fields), 200, "{shown}: SSE");
         }
-        // A poll finds its connection.
+        // A poll still finds its connection.
         let client = LongPolling::connect(gateway.inbound(), "");
         let cookies: Vec<_> = client.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookie = [foreign, cookies.join("; ").as_bytes()].concat();

@@ -1,5 +1,5 @@
-//! The defects of RIG 3.0.0 that a client or an operator can see, each under its number: sessions,
-//! subscriptions, bounds. `defects_of_access.rs` has those of tokens and of the internal port.
+//! The visible defects of RIG 3.0.0, each under its number: sessions, subscriptions, limits. Those
+//! of tokens and of the internal port are in `defects_of_access.rs`.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -64,7 +64,7 @@ fn d06_long_polling_belongs_to_its_session() {
     let later = client.start().answer();
     assert_eq!((later.status, later.text().as_str()), (403, "Session killed."));
     assert_eq!(client.poll().status, 403);
-    assert!(client.cookies.is_empty(), "the client is rid of its cookies: {:?}", client.cookies);
+    assert!(client.cookies.is_empty(), "the client's cookies are deleted: {:?}", client.cookies);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn d22_a_ping_with_payload_is_answered_and_nothing_else_happens() {
     assert!(websocket.next_text().contains("rig.subscriptions_set"));
     gateway.publish(&greeting("1", "bob"));
     assert_eq!(websocket.next_text(), greeting("1", "bob"));
-    assert_eq!(websocket.receive(), "PING ", "heartbeats go on");
+    assert_eq!(websocket.receive(), "PING ", "heartbeats continue");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn d25_an_idle_long_polling_client_is_forgotten() {
     let mut client = LongPolling::connect(gateway.inbound(), "");
     client.welcome();
     gateway.await_metric(r#"rig_connections{transport="longpolling"}"#, 0.0);
-    assert_eq!(client.start().answer().text(), r#""ok""#, "its next poll begins anew");
+    assert_eq!(client.start().answer().text(), r#""ok""#, "its next poll opens a new connection");
 }
 
 #[test]
@@ -262,8 +262,8 @@ fn d10_a_parked_poll_of_a_killed_session_is_answered_at_once() {
     killed_while_parked(&gateway, 2);
 }
 
-/// Revokes a session while this many polls of it are parked; returns the client that polled. A poll
-/// may also come after the kill, and gets the farewell: then the next session is tried.
+/// Revokes a session while this many of its polls are pending; returns the client that polled. If a
+/// poll arrives after the kill and gets the farewell, the next session is tried.
 fn killed_while_parked(gateway: &Gateway, count: usize) -> LongPolling {
     for round in 0..50 {
         let session = format!("s{round}");
@@ -274,7 +274,7 @@ fn killed_while_parked(gateway: &Gateway, count: usize) -> LongPolling {
         let asked = std::time::Instant::now();
         gateway.blacklist(&session);
         let answers: Vec<_> = polls.into_iter().map(Poll::answer).collect();
-        assert!(asked.elapsed() < std::time::Duration::from_secs(4), "none waits for its time to be over");
+        assert!(asked.elapsed() < std::time::Duration::from_secs(4), "none waits for its timeout");
         let is_late = |answer: &Response| answer.status == 403 && answer.text() == "Session killed.";
         for answer in answers.iter().filter(|answer| !is_late(answer)) {
             let events = answer.json()["events"].clone();

@@ -1,4 +1,4 @@
-//! The defects of RIG 3.0.0 in who is let in: tokens, keys, checks, the internal port.
+//! The defects of RIG 3.0.0 in access control: tokens, keys, checks, the internal port.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn d12_without_a_key_no_token_is_valid() {
         let gateway = Gateway::start_bare(settings);
         for key in ["", KEY] {
             let refusal = refusal(&gateway, &secret(Algorithm::HS256, key, &claims("s", "bob")));
-            assert!(refusal.is_some(), "a token signed with {key:?} is taken");
+            assert!(refusal.is_some(), "a token signed with {key:?} is accepted");
         }
     }
 }
@@ -107,7 +107,7 @@ fn d15_the_algorithm_is_pinned() {
     let elliptic = Gateway::start(&[("JWT_ALG", "ES256"), ("JWT_SECRET_KEY", &public)]);
     let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
     assert_eq!(refusal(&elliptic, &signed(&claims("s", "bob"), Algorithm::ES256, &key)), None);
-    // The old confusion: the public key, which everybody may know, as the secret of an HMAC.
+    // The known confusion of algorithms: the public key used as the secret of an HMAC.
     assert_eq!(refusal(&elliptic, &secret(Algorithm::HS256, &public, &claims("s", "bob"))), invalid());
     assert_eq!(refusal(&elliptic, &secret(Algorithm::HS256, public.trim(), &claims("s", "bob"))), invalid());
 }

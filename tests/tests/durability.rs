@@ -1,5 +1,4 @@
-//! What was revoked stays revoked: over a restart, over `kill -9` at any instant, whatever the time
-//! of day says.
+//! Revocations survive a restart, `kill -9` at any instant, and changes of the time of day.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -54,7 +53,7 @@ impl Random {
     }
 }
 
-/// Whether the gateway said 201 before it died.
+/// Returns `true` if the gateway answered 201 before it was killed.
 fn is_acknowledged(gateway: &Gateway, name: &str) -> bool {
     let body = json!({ "sessionId": name, "validityInSeconds": 600 }).to_string();
     let head = "POST /v3/session-blacklist HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
@@ -68,7 +67,7 @@ fn is_acknowledged(gateway: &Gateway, name: &str) -> bool {
     answered.is_ok() && &status == b"HTTP/1.1 201"
 }
 
-/// Revokes sessions from several sockets until the gateway is dead; returns those that were
+/// Revokes sessions over several connections until the gateway is dead; returns those that were
 /// acknowledged.
 fn revoke_until(gateway: &Gateway, round: u32, acknowledged: u64) -> Vec<String> {
     let enough = AtomicBool::new(false);
@@ -96,7 +95,7 @@ fn revoke_until(gateway: &Gateway, round: u32, acknowledged: u64) -> Vec<String>
     })
 }
 
-/// Each round kills the gateway in the middle of what three clients ask for, and starts it again.
+/// Each round kills the gateway while three clients send revocations, and starts it again.
 #[test]
 fn d07_kill_9_at_any_instant_loses_no_acknowledged_revocation() {
     let folder = Folder::new();
@@ -107,8 +106,8 @@ fn d07_kill_9_at_any_instant_loses_no_acknowledged_revocation() {
     let mut checked = 0;
     for round in 0..300 {
         let mut gateway = Gateway::start(&settings);
-        // The first thing that is accepted: one of the round before. Then all of that round, and
-        // some of all others.
+        // Checks all revocations of the round before, the youngest first, and a sample of all
+        // earlier ones.
         let (old, last) = acknowledged.split_at(acknowledged.len().saturating_sub(20));
         for name in last.iter().rev() {
             assert!(is_refused(&gateway, name), "round {round}: {name} was acknowledged and is forgotten");
@@ -117,7 +116,7 @@ fn d07_kill_9_at_any_instant_loses_no_acknowledged_revocation() {
         for _ in 0..5 {
             let Some(name) = old.get(random.below(old.len().max(1) as u64) as usize) else { continue };
             let known = gateway.ask_internal(&Request::get(format!("/v3/session-blacklist/{name}")));
-            assert_eq!(known.status, 200, "round {round}: {name} was acknowledged and is forgotten");
+            assert_eq!(known.status, 200, "round {round}: {name} was acknowledged and is lost");
         }
         acknowledged.extend(revoke_until(&gateway, round, 1 + random.below(12)));
         kill(&mut gateway);
@@ -228,8 +227,7 @@ fn on_a_full_disk_the_session_is_out_and_the_caller_knows_that_it_may_not_last()
     }
 }
 
-/// What cannot be looked up later was not done: a revocation is acknowledged with its line in the
-/// audit log, or not at all.
+/// A revocation is acknowledged only if its line is in the audit log.
 #[test]
 fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
     let folder = Folder::new();
@@ -241,8 +239,8 @@ fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
         let body = json!({ "session": session, "id": session, "validityInSeconds": 600, "reason": reason });
         gateway.ask_internal(&Request::post_json("/v4/revocations", body.to_string()))
     };
-    // Each is lifted again, so that the revocation log uses its pages again, and the audit log
-    // grows alone.
+    // Each one is lifted again, so that the revocation log reuses its pages and only the audit log
+    // grows.
     let refused = (0..400).find_map(|n| match revoke(n) {
         answer if answer.status == 201 => {
             let lifted = gateway.ask_internal(&Request::new("DELETE", format!("/v4/revocations/s{n}")));
@@ -253,16 +251,16 @@ fn f02_a_revocation_whose_audit_line_has_no_room_is_not_acknowledged() {
     let (n, answer) = refused.expect("the audit log is full at some time");
     assert_eq!(answer.status, 503, "{}", answer.text());
     eventually("the reason", || gateway.log().contains("audit.log: File too large").then_some(()));
-    // There may be room for a shorter line, but not for this one.
+    // A shorter line might still fit, but this one does not.
     let next = n + 1;
     assert_eq!(revoke(next).status, 503);
     assert!(is_refused(&gateway, &format!("s{next}")), "it is in force all the same");
     let lines = std::fs::read_to_string(&audit).expect("an audit log");
-    // Half a line may stand at the end; it is none, and the next one takes its place.
+    // The file may end with half a line, which does not count and is overwritten by the next one.
     let (whole, _) = lines.rsplit_once('\n').expect("lines");
     assert!(!whole.contains(&format!("\"s{next}\"")), "no line for what was not acknowledged");
     drop(gateway);
-    // With room again, the chain goes on where it stood.
+    // Once there is room again, the chain continues.
     let gateway = Gateway::start(&[("DATA_DIR", &data)]);
     assert!(!is_refused(&gateway, &format!("s{next}")), "that one was not kept, and the answer said so");
     let body = json!({ "session": "last", "validityInSeconds": 600 }).to_string();

@@ -1,4 +1,5 @@
-//! An answer before the body is read arrives: the gateway closes in stages (RFC 9112, section 9.6).
+//! An answer that is sent before the body is read reaches the client: the gateway closes in stages
+//! (RFC 9112, section 9.6).
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -27,8 +28,7 @@ fetch(url, { method, body, headers: { "content-type": type, authorization: "Bear
   .catch((error) => console.log(String(error.cause ?? error)));
 "#;
 
-/// The same over HTTP/2. Node itself resets a stream where more than `maxSessionMemory` waits to be
-/// sent.
+/// The same over HTTP/2. Node itself resets a stream if more than `maxSessionMemory` is queued.
 const NODE_HTTP2: &str = r#"
 const [url, type] = process.argv.slice(1);
 const { origin, pathname } = new URL(url);
@@ -83,7 +83,8 @@ fn curl(url: &str, method: &str, kind: &str, file: &str, options: &[&str]) -> St
     said(command)
 }
 
-/// A service that answers as soon as it has seen the head of a request, and reads the rest.
+/// Starts a service that answers as soon as it has read the head of a request, and reads the rest
+/// afterwards.
 fn early() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -101,8 +102,8 @@ fn early() -> SocketAddr {
     address
 }
 
-/// A service that answers as soon as it has seen the head of a request, and closes with the rest
-/// unread: the system resets the connection then.
+/// Starts a service that answers as soon as it has read the head of a request, and closes with the
+/// rest unread, so that the system resets the connection.
 fn impatient() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -131,7 +132,7 @@ struct Place {
 }
 
 impl Place {
-    /// A gateway with endpoints that refuse, over both kinds of ports.
+    /// Starts a gateway with endpoints that refuse requests, over clear and TLS ports.
     fn new() -> Self {
         let folder = Folder::new();
         let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -155,7 +156,7 @@ impl Place {
         Self { gateway, folder }
     }
 
-    /// The refusals of a port, and the status of each.
+    /// Returns requests that a port refuses, and the status of each.
     fn refusals(&self) -> Vec<(String, SocketAddr, &'static str, &'static str)> {
         const JSON: &str = "application/json";
         let mut all = Vec::new();
@@ -207,7 +208,7 @@ fn f08_curl_sees_why_its_body_is_refused() {
     let big = place.folder.join("big");
     for (url, _, status, kind) in place.refusals() {
         let http2 = if url.starts_with("https") { "--http2" } else { "--http2-prior-knowledge" };
-        // Without `Expect`, curl sends the body at once.
+        // Without `Expect`, curl sends the body immediately.
         for options in [&["--http1.1", "-H", "expect:"][..], &["--http1.1"], &[http2]] {
             assert_eq!(curl(&url, "POST", kind, &big, options), status, "{url} {options:?}");
         }
@@ -224,8 +225,8 @@ fn f08_node_sees_why_its_body_is_refused_over_http2() {
     }
 }
 
-/// What is left of the body is read first: some clients discard the answer where RST_STREAM follows
-/// it.
+/// The rest of the body is read first, because some clients discard an answer that is followed by
+/// RST_STREAM.
 #[test]
 fn f08_over_http2_the_rest_of_a_body_is_read_and_the_stream_ends_without_a_reset() {
     let place = Place::new();
@@ -244,7 +245,7 @@ fn f08_over_http2_the_rest_of_a_body_is_read_and_the_stream_ends_without_a_reset
     }
 }
 
-/// A stream whose client says nothing more is reset, and its place is free again.
+/// A stream whose client sends nothing more is reset, and its place is freed.
 #[test]
 fn f08_over_http2_the_wait_for_the_rest_of_a_body_has_a_bound_in_time() {
     const STREAMS: u32 = 256;
@@ -256,7 +257,7 @@ fn f08_over_http2_the_wait_for_the_rest_of_a_body_has_a_bound_in_time() {
     let mut reset = Vec::new();
     while reset.len() < STREAMS as usize {
         let frame = client.until(|frame| frame.kind == kind::RST_STREAM).expect("a reset of each stream");
-        assert_eq!(frame.payload, NO_ERROR, "an answer that is whole");
+        assert_eq!(frame.payload, NO_ERROR, "the answer is complete");
         reset.push(frame.stream);
     }
     let answered = |frame: &&raw::RawFrame| frame.kind == kind::DATA && frame.flags & flag::END_STREAM != 0;
@@ -279,7 +280,7 @@ fn f08_a_client_that_asks_first_gets_the_answer_and_no_100() {
     }
 }
 
-/// Most of the time the write to such a service fails before its answer has been read.
+/// The write to such a service usually fails before its answer has been read.
 #[test]
 fn f08_what_a_service_says_before_it_resets_the_connection_arrives() {
     let apis =

@@ -1,4 +1,4 @@
-//! The largest event: refused at its publisher, or else delivered to every reader.
+//! The largest event is either refused when it is published, or delivered to every reader.
 
 use rig_tests::*;
 
@@ -22,13 +22,13 @@ fn binary(path: &str, content_type: &str, data: &[u8]) -> Request {
     request.header("ce-type", "greeting").header("ce-source", "/o").header("ce-id", "1")
 }
 
-/// An event of version 0.2 whose JSON has this many bytes.
+/// Returns an event of version 0.2 whose JSON has this many bytes.
 fn of_length(length: usize) -> String {
     greeting("1", &"x".repeat(length - greeting("1", "").len()))
 }
 
-/// The bytes of JSON of a greeting on one line that takes `limit` bytes as an event of a chunked
-/// stream.
+/// Returns the length of the longest one-line greeting, in bytes of JSON, that takes up to `limit`
+/// bytes as an event of a chunked stream.
 fn longest(limit: usize) -> usize {
     let chunk = |json: usize| {
         let body = "event: greeting\ndata: \n\n".len() + json;
@@ -44,7 +44,7 @@ fn f56_an_event_above_the_limit_is_refused_however_it_is_published() {
     reader.welcome();
     let small = greeting("small", "bob");
     let large = of_length(longest(LIMIT) + 1);
-    // Each line is a field of its own in a stream.
+    // In a stream, each line becomes a separate field.
     let lines = small.replace(' ', &"\n".repeat(LIMIT / 40));
     let long_type = small.replace("greeting", &"x".repeat(1000));
     let long_type = long_type.replace("bob", &"x".repeat(LIMIT - long_type.len()));
@@ -99,7 +99,7 @@ fn f56_the_largest_event_reaches_slow_readers_and_so_does_the_next() {
 
     let too_large = of_length(longest(limit) + 1);
     let answer = gateway.ask(&structured("/_rig/v1/events", &too_large));
-    assert_eq!(answer.status, 413, "a byte more would cut them");
+    assert_eq!(answer.status, 413, "one byte more would exceed the limit");
     let largest = of_length(longest(limit));
     assert_eq!(gateway.ask(&structured("/_rig/v1/events", &largest)).status, 202);
     assert!(gateway.metric("rig_waiting_bytes") > 0.0, "they are slow");

@@ -1,4 +1,4 @@
-//! `POST /_rig/v1/events`, as RIG 3.0.0 has it, and CloudEvents 1.0, which RIG does not know.
+//! `POST /_rig/v1/events`, as in RIG 3.0.0, and CloudEvents 1.0, which RIG does not support.
 
 use rig_tests::*;
 
@@ -13,7 +13,7 @@ fn post_as(content_type: &str, body: impl AsRef<[u8]>) -> Request {
     Request::new("POST", "/_rig/v1/events").header("Content-Type", content_type).body(body)
 }
 
-/// An event in binary mode; the headers are those after the content type.
+/// Returns an event in binary mode; `headers` follow the content type.
 fn binary(content_type: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Request {
     headers.iter().fold(post_as(content_type, body), |request, (name, value)| request.header(name, *value))
 }
@@ -231,7 +231,7 @@ fn batches() {
     all.check_text("second", &sse.next_data(), greeting("2", "al"));
     all.check("none", &gateway.ask(&post_as(batched, "[]")), format!("202 | {CORS_JSON} | []"));
     all.check("an object", &gateway.ask(&post_as(batched, CE)), format!("400 | {CORS_TEXT} | …"));
-    // All or nothing: the good event before the bad one is not published.
+    // All or nothing: the valid event before the invalid one is not published.
     let spoilt = format!(r#"[{},{{"specversion":"0.2"}}]"#, greeting("3", "bob"));
     all.check("one of them bad", &gateway.ask(&post_as(batched, spoilt)), format!("400 | {CORS_TEXT} | …"));
     gateway.publish(&greeting("4", "bob"));

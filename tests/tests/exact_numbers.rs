@@ -1,12 +1,12 @@
-//! Numbers are compared by value and exactly: in constraints, in the claims that bring
-//! subscriptions, and in those that an endpoint requires. They are shown as they were written.
+//! Numbers are compared exactly, by value: in constraints, in claims that bring subscriptions, and
+//! in claims that an endpoint requires. They are shown as they were written.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use rig_tests::*;
 
-/// Orders by account; each token gets those of its own account.
+/// An extractor of orders by account, which subscribes each token to those of its own account.
 const BY_ACCOUNT: &str = r#"{"order":{"account":{"stable_field_index":0,"event":{"json_pointer":"/data/account"},"jwt":{"json_pointer":"/account"}}}}"#;
 
 fn order(id: &str, account: &str) -> String {
@@ -19,7 +19,7 @@ fn list(account: &str) -> String {
     format!(r#"[{{"eventType":"order","oneOf":[{{"account":{account}}}]}}]"#)
 }
 
-/// A token with this claim, as it is written here.
+/// Returns a token with this claim, byte for byte.
 fn token(account: &str) -> String {
     let claims = format!(r#"{{"exp":{},"jti":"s","account":{account}}}"#, in_seconds(600));
     let message = format!(
@@ -32,7 +32,7 @@ fn token(account: &str) -> String {
     format!("{message}.{signature}")
 }
 
-/// What a stream shows of the orders with these accounts, one after the other.
+/// Publishes orders with these accounts and returns those that the stream receives.
 fn received(gateway: &Gateway, mut stream: Sse, accounts: &[String]) -> Vec<String> {
     for (n, account) in accounts.iter().enumerate() {
         gateway.publish(&order(&n.to_string(), account));
@@ -48,7 +48,7 @@ fn received(gateway: &Gateway, mut stream: Sse, accounts: &[String]) -> Vec<Stri
     }
 }
 
-/// A number, the ways to write it, and numbers that are close to it.
+/// Returns numbers, each with other spellings of it and with numbers that are close to it.
 fn numbers() -> Vec<(String, Vec<String>, Vec<String>)> {
     let long = "7".repeat(300);
     let all: [(&str, &[&str], &[&str]); 10] = [
@@ -88,7 +88,7 @@ fn numbers() -> Vec<(String, Vec<String>, Vec<String>)> {
     all.iter().map(|(number, same, close)| ((*number).to_owned(), owned(same), owned(close))).collect()
 }
 
-/// The subscription of a list, with greetings beside it that end the reading.
+/// Returns a query with this subscription, and with greetings that mark the end of the test.
 fn query(account: &str) -> String {
     let list = list(account)
         .replace(r#"[{"eventType":"order""#, r#"[{"eventType":"greeting"},{"eventType":"order""#);

@@ -1,4 +1,4 @@
-//! Which event reaches whom, the session field, CORS, and other corners of RIG 3.0.0.
+//! Event filters, the session field, CORS, and other details of RIG 3.0.0.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -8,7 +8,7 @@ const TWO_FIELDS: &str = r#"{"greeting":{
     "name":{"stable_field_index":1,"event":{"json_pointer":"/data/name"}},
     "lvl":{"stable_field_index":0,"event":{"json_pointer":"/data/lvl"}}}}"#;
 
-/// The data of the events 1 to 8, as the oracle published them.
+/// The data of the events 1 to 8 that were published to RIG.
 const DATA: [&str; 8] = [
     r#"{"name":"bob","lvl":1}"#,
     r#"{"name":"bob","lvl":"1"}"#,

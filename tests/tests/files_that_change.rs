@@ -1,5 +1,5 @@
-//! Files that settings name and that change while the gateway runs: extractors, and what is no file
-//! any more.
+//! Files that settings name and that change while the gateway runs: extractors, and paths that are
+//! no longer regular files.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn logged(gateway: &Gateway, text: &str) {
     eventually(text, || gateway.log().contains(text).then_some(()));
 }
 
-/// A request for the greetings that have "bob" in this field.
+/// Returns a subscription for greetings with "bob" in this field.
 fn bob_in(field: &str) -> Request {
     let wanted = json!([{ "eventType": "greeting", "oneOf": [{ field: "bob" }] }]);
     Request::get(format!("/_rig/v1/connection/sse?subscriptions={}", encoded(&wanted.to_string())))
@@ -41,7 +41,7 @@ fn next_id(stream: &mut Sse) -> Value {
     event["id"].clone()
 }
 
-/// Extractors with one field of greetings.
+/// Returns extractors with one field of greetings.
 fn extracting(field: &str, pointer: &str) -> String {
     json!({ "greeting": { field: { "stable_field_index": 0, "event": { "json_pointer": pointer } } } })
         .to_string()
@@ -62,7 +62,7 @@ fn f12_extractors_change_with_their_file_and_open_subscriptions_follow_their_fie
     greet(&gateway, "old", json!({ "name": "bob" }));
     greet(&gateway, "new", json!({ "nick": "bob" }));
     assert_eq!(next_id(&mut open), "new");
-    // A damaged file leaves them; one without the field is reported.
+    // A damaged file leaves them unchanged; a file without the field is reported.
     write(&file, "{");
     logged(&gateway, "extractors not reloaded, the old ones stay");
     greet(&gateway, "still", json!({ "nick": "bob" }));
@@ -102,7 +102,7 @@ fn f12_what_is_no_file_any_more_holds_nothing_up() {
         logged(&gateway, &format!("{text} not reloaded, the old one"));
     }
     assert_eq!(gateway.log().matches("not a regular file").count(), 3, "{}", gateway.log());
-    // A huge one is not read.
+    // A huge file is not read.
     let huge = folder.join("huge");
     std::fs::File::create(&huge).and_then(|file| file.set_len(1 << 40)).expect("a file with a hole");
     std::fs::rename(&huge, &files[0]).expect("the file in its place");

@@ -1,4 +1,4 @@
-//! Clients that end their sending side behind their requests, and wait for the answers (`nc -N`,
+//! Clients that close their sending side after their requests, and wait for the answers (`nc -N`,
 //! some HTTP/1.0 clients).
 
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-/// Sends these bytes, ends the sending side, and returns all that comes.
+/// Sends these bytes, closes the sending side, and returns everything that is received.
 fn asks(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut wire = Wire::connect(address);
     wire.send(bytes);
@@ -49,7 +49,7 @@ fn f18_a_client_that_half_closes_gets_the_answer_of_a_service() {
             client
         });
         let mut service = upstream.accept();
-        // The end of the client's side has arrived, long before the answer.
+        // The client's FIN arrives long before the answer.
         Received::read(&mut service).expect("a whole request");
         let mut client = sending.join().expect("the client sends");
         assert!(client.is_silent_for(std::time::Duration::from_millis(100)));
@@ -93,7 +93,7 @@ fn f18_the_gateways_own_answers_arrive() {
         let answer = asks(address, &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{answer}");
     }
-    // Half a request is none, whatever follows.
+    // An incomplete request is not answered, whatever follows.
     assert!(
         !asks(inbound, "POST /_rig/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab")
             .contains(" 202 ")
@@ -119,7 +119,7 @@ fn f18_a_poll_is_answered_when_its_event_comes() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("greeting"), "{answer}");
 }
 
-/// With a goodbye of TLS, and without.
+/// With `close_notify`, and without.
 #[test]
 fn f18_over_tls_too() {
     let folder = Folder::new();
@@ -161,7 +161,7 @@ fn f18_over_tls_too() {
     }
 }
 
-/// A client that has gone for good does not hold a socket that says so.
+/// A client that resets its connection holds no socket any more.
 #[test]
 fn f18_a_client_that_resets_takes_its_request_with_it() {
     let upstream = RawUpstream::by_hand();

@@ -6,7 +6,7 @@ use rig_tests::*;
 
 const PROBES: [&str; 2] = ["/readyz", "/readyz/"];
 
-/// The status of every probe: those of the internal port, then that of the inbound port.
+/// Returns the status of every probe: those of the internal port, then that of the inbound port.
 fn probes(gateway: &Gateway) -> Vec<u16> {
     let mut statuses: Vec<u16> =
         PROBES.iter().map(|path| gateway.ask_internal(&Request::get(*path)).status).collect();
@@ -37,7 +37,7 @@ fn f37_health_fails_first_and_everything_else_goes_on() {
     let body = r#"{"sessionId":"s","validityInSeconds":600}"#;
     let revocation = Request::post_json("/v3/session-blacklist", body).bearer("a-token-for-tests");
     assert_eq!(gateway.ask_internal(&revocation).status, 201);
-    // A second signal does not wait.
+    // A second signal skips the delay.
     let asked = Instant::now();
     gateway.signal("INT");
     assert!(before.raw().expect("a last field").starts_with("retry: "));

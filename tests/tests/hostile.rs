@@ -1,10 +1,10 @@
-//! Clients that break the rules: each gets its answer, the node goes on.
+//! Clients that violate the protocol: each gets an answer, and the node keeps working.
 
 use rig_tests::*;
 
 const SSE: &str = "/_rig/v1/connection/sse";
 
-/// Sends bytes, ends the sending half, and returns the status line and all that follows.
+/// Sends bytes, closes the sending side, and returns the status line and everything after it.
 fn answer(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> String {
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(bytes);
@@ -12,7 +12,7 @@ fn answer(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> String {
     String::from_utf8_lossy(&wire.rest()).into_owned()
 }
 
-/// Whether that is an error of the client's, or a socket closed without a word.
+/// Returns `true` for a 4xx, or if the connection was closed without an answer.
 fn is_refusal(answer: &str) -> bool {
     answer.is_empty() || answer.starts_with("HTTP/1.1 4")
 }

@@ -1,4 +1,4 @@
-//! What a killed session can still receive and send over HTTP/2, whatever its client does about
+//! What a revoked session can still receive and send over HTTP/2, whatever its client does with
 //! windows and its socket.
 
 use raw::{RawHttp2, flag, kind};
@@ -8,8 +8,8 @@ use serde_json::json;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-/// A client over HTTP/2 that takes no bytes cannot keep what its session has begun: neither its
-/// stream, nor what it sends to the service.
+/// An HTTP/2 client that accepts no bytes keeps neither its stream nor its request to the service
+/// alive after its session was revoked.
 #[test]
 fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
     for http2 in [true, false] {
@@ -29,7 +29,7 @@ fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
             let mut service = RawHttp2::accepted(wire, &[]);
             let stream = service.request().expect("a request");
             service.answer(stream, None);
-            service.frame(kind::DATA, 0, stream, "an answer that nobody takes");
+            service.frame(kind::DATA, 0, stream, "an answer that is not read");
             http2_service = Some((service, stream));
         } else {
             let mut service = wire;
@@ -42,18 +42,19 @@ fn f03_a_client_that_takes_no_bytes_is_cut_with_its_session() {
         let reset = client.until(|frame| frame.kind == kind::RST_STREAM).expect("the stream is reset");
         assert_eq!((reset.stream, &reset.payload[..]), (1, &CANCEL[..]));
         if let Some((mut service, stream)) = http2_service {
-            let reset = service.until(|frame| frame.kind == kind::RST_STREAM).expect("the service is told");
+            let reset =
+                service.until(|frame| frame.kind == kind::RST_STREAM).expect("the service receives a reset");
             assert_eq!(reset.stream, stream);
         }
         if let Some(service) = http1_service {
             drop(service.impatient().rest());
         }
-        assert!(client.outcome(&[1]).goaway.is_none(), "others on the connection go on");
+        assert!(client.outcome(&[1]).goaway.is_none(), "other streams of the connection are not affected");
     }
 }
 
-/// An answer that comes to the gateway in one piece goes to h2 in small ones: what it has not taken
-/// can be kept back.
+/// An answer that reaches the gateway in one piece is passed to h2 in small pieces: those that h2
+/// has not taken can be held back.
 #[test]
 fn f03_a_whole_answer_is_cut_while_its_client_takes_little() {
     let service = RawUpstream::by_hand();
@@ -69,7 +70,8 @@ fn f03_a_whole_answer_is_cut_while_its_client_takes_little() {
     is_cut(&gateway, client);
 }
 
-/// Kills the session of an answer of which one byte has been taken, then takes all that comes.
+/// Revokes the session while its client has received one byte of the answer, then reads everything
+/// that is still sent.
 fn is_cut(gateway: &Gateway, mut client: RawHttp2) {
     client.until(|frame| frame.kind == kind::DATA).expect("one byte");
     gateway.blacklist("alice");
@@ -105,7 +107,7 @@ fn f03_an_asynchronous_answer_is_cut_while_its_client_takes_little() {
     is_cut(&gateway, client);
 }
 
-/// A poll's answer is made of one document.
+/// The answer to a poll is a single document.
 #[test]
 fn f03_the_answer_to_a_poll_is_cut_while_its_client_takes_little() {
     let gateway = Gateway::start(&[]);
@@ -118,16 +120,15 @@ fn f03_the_answer_to_a_poll_is_cut_while_its_client_takes_little() {
         gateway.publish(&event.to_string());
     }
     let mut client = RawHttp2::greeted_with(gateway.inbound(), &[(INITIAL_WINDOW_SIZE, 1)]);
-    // Padded, since the helper is for long values.
+    // Padded, because the helper only supports long values.
     let cookie = format!("{}; padding={}", polling.cookie(), "x".repeat(127));
     let head = [raw::get("/_rig/v1/connection/longpolling"), raw::cookie(&cookie)].concat();
     client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, head);
     is_cut(&gateway, client);
 }
 
-/// The socket is full, and the client does not read: of what it is sent then, h2 takes no more than
-/// the piece that it writes and the next one. What is queued in the outbox is dropped with the
-/// session.
+/// The socket is full, and the client does not read: h2 takes only the piece that it is writing and
+/// the next one. Everything in the outbox is dropped when the session is revoked.
 #[test]
 fn f03_a_client_that_does_not_read_gets_at_most_two_events_behind_the_kill() {
     const EVENTS: usize = 20;
@@ -159,5 +160,5 @@ fn f03_a_client_that_does_not_read_gets_at_most_two_events_behind_the_kill() {
     let text = String::from_utf8_lossy(&text).into_owned();
     let events = (0..EVENTS).filter(|id| text.contains(&format!("no. {id} "))).count();
     assert!(events <= 2, "{events} events");
-    assert!(text.contains("rig.session_killed"), "it is told");
+    assert!(text.contains("rig.session_killed"), "it receives the farewell");
 }

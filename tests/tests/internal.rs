@@ -276,7 +276,7 @@ fn metrics() {
 #[test]
 fn sockets_are_counted_over_all_ports_and_when_they_go() {
     let gateway = Gateway::start(&[]);
-    // The socket that asks is one of them.
+    // The socket of the scrape is one of them.
     gateway.await_metric("rig_tcp_connections", 1.0);
     let open: Vec<_> = (0..5).map(|_| Request::get("/_rig/health").start(gateway.inbound())).collect();
     let mut sse = Sse::connect(gateway.inbound(), "");

@@ -1,4 +1,4 @@
-//! The internal port and web pages: the browser of an operator does not act for other pages.
+//! The internal port and web pages: other pages cannot act through an operator's browser.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use rig_tests::*;
 const API_TOKEN: &str = "an-api-token-for-tests";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The ways to an internal port: curl's arguments, and the beginning of the URL.
+/// The ways to reach an internal port: curl's arguments, and the beginning of the URL.
 struct Ways {
     gateway: Gateway,
     _certificate: Folder,
@@ -34,8 +34,8 @@ impl Ways {
         Self { gateway, _certificate: folder, ways }
     }
 
-    /// Status and body of the same request on each of the ways. `{own}` in an argument is the
-    /// origin of the port.
+    /// Returns status and body of the same request on each of the ways. `{own}` in an argument is
+    /// the origin of the port.
     fn ask(&self, path: &str, arguments: &[&str]) -> Vec<String> {
         let ask = |(version, base): &(&[&str], String)| {
             let arguments = arguments.iter().map(|argument| argument.replace("{own}", base));
@@ -51,7 +51,7 @@ impl Ways {
         self.ways.iter().map(ask).collect()
     }
 
-    /// Checks that the request has this status on all of the ways, and this word in its text.
+    /// Checks that the answer has this status, and this word in its text, on each of the ways.
     fn check(&self, path: &str, arguments: &[&str], status: u16, word: &str) {
         for (said, (version, base)) in self.ask(path, arguments).iter().zip(&self.ways) {
             let expected = said.ends_with(&format!(" {status}")) && said.contains(word);
@@ -105,7 +105,7 @@ fn f61_a_page_of_another_origin_is_refused_on_every_route() {
         ] {
             refused("GET", "/v4/sessions", said);
         }
-        // The origin of the port itself, what is typed, and services.
+        // The port's own origin, a typed URL, and services.
         for said in [
             &["-HOrigin: {own}"][..],
             &["-HOrigin: {own}", "-HSec-Fetch-Site: same-origin"],
@@ -123,8 +123,8 @@ fn f61_a_page_of_another_origin_is_refused_on_every_route() {
 fn f61_nothing_is_revoked_by_a_form() {
     let ways = Ways::start(&[]);
     let post = |id: &str, said: &[&str], content_type: &str, status: u16| {
-        // An answer to what is not read yet may be lost over HTTP/2: what is refused has no body
-        // here.
+        // Over HTTP/2 the answer may be lost if the body is not read, so requests that are refused
+        // have no body here.
         let body = if status == 201 { format!("sessionId={id}&validityInSeconds=60") } else { String::new() };
         let content_type = format!("Content-Type: {content_type}");
         let arguments = [said, &["-X", "POST", "-H", &content_type, "-d", &body]].concat();
@@ -193,7 +193,7 @@ fn f62_without_a_token_only_names_of_the_port_are_answered() {
             ways.check(path, &["-H", &header], status, word);
         }
     }
-    // The name in the target is the one that counts, and both do where they differ at all.
+    // The name in the target decides; a `Host` that differs is refused.
     let internal = ways.gateway.internal();
     for (request, status) in [
         ("GET http://evil.test/v4/sessions HTTP/1.1\r\nHost: evil.test\r\n\r\n".to_owned(), 421),
@@ -202,7 +202,7 @@ fn f62_without_a_token_only_names_of_the_port_are_answered() {
         ("GET /v4/sessions HTTP/1.1\r\nHost:\r\n\r\n".to_owned(), 421),
         ("GET /v4/sessions HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("GET /v4/sessions HTTP/1.0\r\nHost: evil.test\r\n\r\n".to_owned(), 421),
-        // Health checks of balancers; no browser leaves the name out.
+        // Health checks of balancers. Browsers always send a name.
         ("GET /health HTTP/1.0\r\n\r\n".to_owned(), 200),
     ] {
         let mut wire = Wire::connect(internal);

@@ -1,5 +1,5 @@
-//! `SUBSCRIPTION_CHECK=jwt_validation` and `SUBMISSION_CHECK=jwt_validation`, as RIG 3.0.0 has
-//! them, or should have.
+//! `SUBSCRIPTION_CHECK=jwt_validation` and `SUBMISSION_CHECK=jwt_validation`, as in RIG 3.0.0 or as
+//! RIG intended them.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -88,7 +88,7 @@ fn subscriptions_and_submissions() {
         ("expired", Some(format!("Bearer {}", expired())), denied.clone(), &not_submitted),
         ("lower case", Some(format!("bearer {valid}")), done.clone(), &submitted),
         ("no scheme", Some(valid.clone()), done, &submitted),
-        // RIG's check is content with one good token; its reading of the tokens then is not, and
+        // RIG's check accepts one valid token, but its decoding of the tokens then fails and
         // answers 400.
         ("bad and good", Some(format!("Bearer bad, Bearer {valid}")), denied, &not_submitted),
     ] {

@@ -1,5 +1,5 @@
-//! Events of version 1.0 that break CloudEvents by the letter: refused, unless the operator takes
-//! the names of their extensions as they are.
+//! Events of version 1.0 that violate CloudEvents: refused, unless the operator accepts their names
+//! of extensions as they are.
 
 use rig_tests::*;
 
@@ -9,7 +9,7 @@ fn ask(gateway: &Gateway, path: &str, request: &Request) -> Response {
     if path.starts_with("/_rig") { gateway.ask(request) } else { gateway.ask_internal(request) }
 }
 
-/// An event of version 1.0 with these members more.
+/// Returns an event of version 1.0 with these additional members.
 fn event(more: &str) -> String {
     format!(r#"{{"specversion":"1.0","type":"greeting","source":"/o","id":"1",{more}}}"#)
 }
@@ -18,7 +18,7 @@ fn typed(path: &str, content_type: &str, body: &str) -> Request {
     Request::new("POST", path).header("Content-Type", content_type).body(body)
 }
 
-/// The event in every way in which it can be published as JSON.
+/// Returns the event in every form in which it can be published as JSON.
 fn as_json(path: &str, event: &str) -> [Request; 3] {
     [
         typed(path, "application/json", event),

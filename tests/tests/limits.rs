@@ -1,4 +1,4 @@
-//! Bounds: each with its status, and the node goes on.
+//! Limits: each has its status, and the node keeps working.
 
 use rig_tests::*;
 
@@ -24,7 +24,7 @@ fn connects_per_minute_are_limited_over_all_transports() {
         &refused,
         format!("429 | {CORS_COOKIES} | content-type: text/plain; charset=utf-8 | {REACHED}"),
     );
-    // What is open goes on: polls are no connects.
+    // Open connections are not affected: polls are not connects.
     longpolling.welcome();
     all.check_text(
         "counted",
@@ -79,7 +79,7 @@ fn d26_out_of_descriptors_the_accept_loop_lives_on() {
     let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
     let mut sse = Sse::connect(gateway.inbound(), &query);
     sse.welcome();
-    // Whoever operates and publishes is connected before the descriptors are gone.
+    // The operator and the publisher are connected before the descriptors are used up.
     let mut operator = Request::get("/health").start(gateway.internal());
     let mut publisher = Request::get("/_rig/health").start(gateway.inbound());
     for wire in [&mut operator, &mut publisher] {
@@ -96,11 +96,11 @@ fn d26_out_of_descriptors_the_accept_loop_lives_on() {
         assert!(crowd.len() < DESCRIPTORS, "more sockets than descriptors");
     };
     assert!(refused.is_none_or(|head| head.status == 503));
-    // The rest is for the operator, services and files.
+    // The other descriptors are reserved for the operator, services and files.
     assert!(crowd.len() > DESCRIPTORS / 3, "{} sockets", crowd.len());
     publisher.send(Request::post_json("/_rig/v1/events", greeting("1", "bob")).bytes(gateway.inbound()));
     assert_eq!(Response::read(&mut publisher, false).status, 202);
-    assert_eq!(sse.next_data(), greeting("1", "bob"), "those who are connected go on");
+    assert_eq!(sse.next_data(), greeting("1", "bob"), "open connections are not affected");
     operator.send(Request::get("/metrics").bytes(gateway.internal()));
     let metrics = Response::read(&mut operator, false).text();
     let counted = metrics.lines().find(|line| line.contains(r#"reason="descriptors""#));
@@ -144,7 +144,7 @@ fn d26_requests_are_limited_in_every_dimension() {
     assert_eq!(Response::read(&mut slow_body, false).status, 408);
     let mut idle = Request::get("/_rig/health").start(address);
     assert_eq!(Response::read(&mut idle, false).status, 200);
-    assert!(idle.rest().is_empty(), "an idle socket is closed without a word");
+    assert!(idle.rest().is_empty(), "an idle socket is closed without an answer");
     assert!(gateway.is_healthy());
 }
 
@@ -158,7 +158,7 @@ fn half_a_head_behind_a_request_has_to_be_completed_in_time_too() {
     assert!(wire.rest().is_empty());
 }
 
-/// The time between two requests counts, not the age of the socket.
+/// The limit applies to the time between two requests, not to the age of the socket.
 #[test]
 fn a_socket_that_is_used_is_kept() {
     let gateway = Gateway::start(&[("KEEP_ALIVE_TIMEOUT", "1s")]);
@@ -166,7 +166,7 @@ fn a_socket_that_is_used_is_kept() {
     let mut wire = request.start(gateway.inbound());
     for _ in 0..15 {
         assert_eq!(Response::read(&mut wire, false).status, 200);
-        // The pace of a client.
+        // The interval between the requests of the client.
         std::thread::sleep(std::time::Duration::from_millis(100));
         wire.send(request.bytes(gateway.inbound()));
     }

@@ -1,4 +1,4 @@
-//! Log lines: words of RIG for their form, and nothing in them that commands a terminal.
+//! Log lines: RIG's settings for level and format, and no terminal escape sequences.
 
 use rig_tests::*;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ fn f70_level_and_form_are_taken_in_any_case() {
         let log = Gateway::start(&[("LOG_LEVEL", level), ("LOG_FMT", form)]).end();
         assert!(log.contains(&format!(":\"{name}\"")) && !log.contains("\"starting\""), "{log}");
     }
-    // The form of RIG for people.
+    // RIG's format for people.
     let mut gateway = std::process::Command::new(Gateway::binary())
         .env_clear()
         .envs([("LOG_FMT", "erlang"), ("LOG_LEVEL", "notice"), ("DATA_DIR", "memory")])
-        // No machine has this address: the start fails here.
+        // No machine has this address, so the start fails.
         .envs([("INBOUND_BIND", "192.0.2.1"), ("API_HTTP_PORT", "0")])
         .stderr(std::process::Stdio::piped())
         .spawn()

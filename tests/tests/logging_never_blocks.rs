@@ -1,5 +1,4 @@
-//! The log is not what the gateway is for: whatever becomes of standard error, it serves, revokes
-//! and leaves.
+//! Whatever happens to standard error, the gateway serves, revokes and shuts down.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,14 +8,14 @@ use std::time::{Duration, Instant};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Makes a line of the log as long as a few thousand bytes, so that few requests fill what there is
-/// of buffers.
+/// The length of a target that makes its log line several thousand bytes long, so that few requests
+/// fill all buffers.
 const LONG: usize = 7000;
 
-/// More than the pipe and the gateway's queue hold, in requests of such a length.
+/// The number of such requests that exceeds what the pipe and the gateway's queue can hold.
 const MANY: usize = 400;
 
-/// A gateway on ports that are known before it has logged anything.
+/// A gateway whose ports are known before it has logged anything.
 struct Node {
     child: Child,
     inbound: SocketAddr,
@@ -25,8 +24,8 @@ struct Node {
 }
 
 impl Node {
-    /// Starts it by a shell that does `redirect` to its descriptors, with standard error as a pipe
-    /// before that.
+    /// Starts it through a shell that applies `redirect` to its descriptors. Before that, standard
+    /// error is a pipe.
     fn start(redirect: &str, settings: &[(&str, &str)]) -> Self {
         let script = format!("exec \"$0\" {redirect}");
         Self::start_by(&["/bin/sh", "-c", &script], settings)
@@ -56,13 +55,13 @@ impl Node {
         let child = command.spawn().expect("the program is there");
         let mut node = Self { child, inbound, internal, _upstream: upstream };
         eventually("the gateway", || {
-            assert_eq!(node.child.try_wait().expect("ours"), None, "the gateway has ended");
+            assert_eq!(node.child.try_wait().expect("ours"), None, "the gateway has exited");
             TcpStream::connect(internal).ok()
         });
         node
     }
 
-    /// Sends requests that are lines in the log, each with an answer.
+    /// Sends requests that write log lines, and reads their answers.
     fn make_lines(&self, count: usize) {
         for n in 0..count {
             let answer = Request::get(format!("/{n}/{}", "x".repeat(LONG))).send(self.inbound);
@@ -70,7 +69,7 @@ impl Node {
         }
     }
 
-    /// Health, and the revocation of a session with an open stream.
+    /// Checks health, and the revocation of a session with an open stream.
     fn serves_and_revokes(&self, session: &str) {
         let query = format!("jwt={}", token_of(session));
         let mut stream = Sse::connect(self.inbound, &query);
@@ -89,7 +88,7 @@ impl Node {
         line.expect("the counter is there").parse().expect("a number")
     }
 
-    /// Asks it to end, and waits for that.
+    /// Stops it with SIGTERM, and waits until it exits.
     fn leave(&mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();
         let kill = Command::new("kill").arg(self.child.id().to_string()).status();
@@ -138,7 +137,7 @@ fn f01_a_reader_that_comes_back_reads_whole_lines_and_how_many_are_missing() {
         let mut text = String::new();
         log.read_to_string(&mut text).map(|_| text)
     });
-    // The report takes its turn; what comes after it is written again.
+    // Waits until the report of dropped lines is written and further lines are written again.
     eventually("a log that is empty again", || {
         let before = node.dropped();
         node.make_lines(1);
@@ -155,7 +154,7 @@ fn f01_a_reader_that_comes_back_reads_whole_lines_and_how_many_are_missing() {
     assert_eq!(missing.map(|lines| lines.expect("a number")).sum::<u64>() as f64, dropped, "{dropped}");
     let numbers: Vec<usize> =
         lines.iter().filter_map(|line| line["path"].as_str()?.split('/').nth(1)?.parse().ok()).collect();
-    // Up to the first line that was dropped, none is missing, and each is in its place.
+    // Up to the first dropped line, none is missing and the order is kept.
     assert_eq!(numbers[..100], (0..100).collect::<Vec<_>>());
     assert_eq!(numbers[numbers.len() - 3..], [0, 1, 2]);
 }
@@ -173,8 +172,8 @@ fn f02_a_log_whose_reader_has_gone_stops_nothing() {
 
 #[test]
 fn f02_a_log_without_space_stops_nothing() {
-    // A full device, a file at its limit (SIGXFSZ), descriptors that are closed or cannot be
-    // written to.
+    // A full device, and descriptors that are closed or cannot be written to. A file at its limit
+    // (SIGXFSZ) follows.
     let places = ["2>/dev/full", ">/dev/full 2>&1", "2>&-", ">&- 2>&-", "2</dev/null", "2>/dev/null"];
     for place in places {
         let mut node = Node::start(place, &[]);
@@ -196,8 +195,8 @@ fn f01_a_fifo_that_nobody_reads_yet_stops_nothing() {
     let folder = Folder::new();
     let fifo = folder.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is installed").success());
-    // Opened for both, since opening a FIFO to write alone waits for a reader, before the gateway
-    // begins.
+    // Opened for reading and writing, since opening a FIFO for writing alone would block the shell
+    // until there is a reader.
     let mut node = Node::start(&format!("2<>{fifo}"), &[]);
     node.make_lines(MANY);
     node.serves_and_revokes("a-session");
@@ -207,7 +206,7 @@ fn f01_a_fifo_that_nobody_reads_yet_stops_nothing() {
 
 #[test]
 fn f02_a_reader_that_wants_one_line_only_stops_nothing() {
-    // As `rig 2>&1 | head -n 1`, but the gateway is the child of the test.
+    // Like `rig 2>&1 | head -n 1`, but with the gateway as the child of the test.
     let mut node =
         Node::start_by(&["/bin/bash", "-c", "exec \"$0\" >/dev/null 2> >(exec head -n 1 >/dev/null)"], &[]);
     node.make_lines(20);
@@ -216,8 +215,8 @@ fn f02_a_reader_that_wants_one_line_only_stops_nothing() {
     node.leaves_in_time();
 }
 
-/// Otherwise the log would be written into the first file or socket that is opened: a client, or
-/// the revocation log.
+/// Otherwise the log would be written to the first file or socket that is opened: the revocation
+/// log, or a client.
 #[test]
 fn f02_descriptors_that_are_closed_at_the_start_are_not_given_to_sockets() {
     for closed in [&[2][..], &[1, 2], &[0, 1, 2]] {
@@ -251,15 +250,14 @@ os.execv(sys.argv[1], sys.argv[1:])";
     node.leaves_in_time();
 }
 
-/// Whoever starts the gateway may share a descriptor that does not block, as Node.js does with
-/// pipes.
+/// The parent process may share a non-blocking descriptor, as Node.js does with pipes.
 #[test]
 fn f01_a_pipe_that_does_not_block_loses_nothing_that_has_room() {
     let script = "import os, sys
 os.set_blocking(2, False)
 os.execv(sys.argv[1], sys.argv[1:])";
     let mut node = Node::start_by(&["python3", "-c", script], &[]);
-    // More than a pipe holds, less than the queue does.
+    // More than the pipe can hold, less than the queue can hold.
     node.make_lines(60);
     let mut log = node.log();
     let reader = std::thread::spawn(move || {

@@ -17,8 +17,8 @@ fn subscriptions_set(list: &str) -> String {
     )
 }
 
-/// The answer to a poll, with the id of its newest event and the events. The cookie is a cursor of
-/// the gateway, where RIG has the id in it as well (f45).
+/// Returns the expected answer to a poll, with the id of its newest event and the events. The
+/// cookie holds a cursor of the gateway; in RIG, it holds the id too (f45).
 fn batch(last: &str, events: &str) -> String {
     format!(
         r#"{HEAD} | set-cookie: last_event_id="CURSOR"; path=/; HttpOnly | {{"last_event_id":"{last}","events":[{events}]}}"#

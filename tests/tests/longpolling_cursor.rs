@@ -1,9 +1,11 @@
-//! The cursor of long polling is the gateway's own: whatever ids publishers give, no event is lost.
+//! The cursor of long polling does not depend on the ids that publishers choose, so no event is
+//! lost.
 
 use rig_tests::*;
 use serde_json::json;
 
-/// A client that gets greetings and has read the events that open its connection.
+/// Returns a client that is subscribed to greetings and has read the first events of its
+/// connection.
 fn client(gateway: &Gateway) -> LongPolling {
     let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
     let mut client = LongPolling::connect(gateway.inbound(), &query);
@@ -15,7 +17,7 @@ fn event(source: &str, id: &str) -> String {
     json!({"specversion": "1.0", "type": "greeting", "source": source, "id": id}).to_string()
 }
 
-/// Source and id of each event of an answer.
+/// Returns source and id of each event of an answer.
 fn got(response: &Response) -> Vec<(String, String)> {
     let body = response.json();
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
@@ -27,7 +29,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(source, id)| ((*source).to_owned(), (*id).to_owned())).collect()
 }
 
-/// The client with another value in its `last_event_id` cookie.
+/// Returns the client with another value in its `last_event_id` cookie.
 fn with_cursor(client: &LongPolling, value: &str) -> LongPolling {
     let mut other = client.clone();
     other.cookies.retain(|(name, _)| name != "last_event_id");
@@ -119,20 +121,24 @@ fn f45_a_cursor_that_is_none_of_the_connection_counts_as_no_cursor() {
         assert_eq!(all[2..], pairs(&[("/a", "1"), ("/a", "2")]), "{forged}");
     }
     let beyond = (newest + 2).to_string();
-    assert_eq!(got(&with_cursor(&client, &beyond).start().answer()).len(), 4, "a cursor of the future");
+    assert_eq!(
+        got(&with_cursor(&client, &beyond).start().answer()).len(),
+        4,
+        "a cursor beyond the newest event"
+    );
     let first = (newest - 1).to_string();
     assert_eq!(got(&with_cursor(&client, &first).start().answer()), pairs(&[("/a", "1"), ("/a", "2")]));
 }
 
-/// How many events a mailbox keeps.
+/// How many events a mailbox holds.
 const KEPT: usize = 200;
 
 fn numbered(range: std::ops::Range<usize>) -> Vec<(String, String)> {
     range.map(|n| ("/a".to_owned(), n.to_string())).collect()
 }
 
-/// A client behind by more than its mailbox keeps gets all that is kept, be its cursor older than
-/// that or none at all; the next poll goes on from there.
+/// A client that is behind by more than its mailbox holds gets everything in the mailbox, whether
+/// its cursor is too old or missing; the next poll continues from there.
 fn catches_up(mut client: LongPolling, kept: &[(String, String)], gateway: &Gateway) {
     for forged in ["0", "\"first_event\"", "", "18446744073709551615"] {
         assert_eq!(got(&with_cursor(&client, forged).start().answer()), kept, "{forged}");
@@ -173,7 +179,7 @@ fn f45_what_a_mailbox_full_of_bytes_keeps_is_delivered() {
     catches_up(client, &numbered(12 - kept..12), &gateway);
 }
 
-/// The first poll of a page comes late: what its connection began with is gone as well.
+/// The first poll of a page comes late: even the first events of its connection have been dropped.
 #[test]
 fn f45_a_first_poll_gets_what_a_full_mailbox_keeps() {
     let gateway = Gateway::start(&[]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A gateway on which every metric family has samples.
+/// Starts a gateway on which every metric family has samples.
 fn busy() -> (Gateway, Upstream) {
     let upstream = Upstream::start();
     let endpoints = json!([{"id": "e", "path_regex": "/open/(a|\\d{2}|\"x\")", "method": "GET"}]);
@@ -31,7 +31,7 @@ fn busy() -> (Gateway, Upstream) {
     (gateway, upstream)
 }
 
-/// What `/metrics` answers under this `Accept`: its type, and its text.
+/// Returns the content type and the text of `/metrics` with this `Accept`.
 fn scraped(gateway: &Gateway, accept: Option<&str>) -> (String, String) {
     let mut request = Request::get("/metrics");
     if let Some(accept) = accept {
@@ -42,7 +42,7 @@ fn scraped(gateway: &Gateway, accept: Option<&str>) -> (String, String) {
     (response.header("content-type").expect("a type").to_owned(), response.text())
 }
 
-/// The complaints of `promtool check metrics`.
+/// Returns the output of `promtool check metrics`.
 fn complaints(text: &str) -> String {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -83,7 +83,7 @@ fn f30_the_scraper_chooses_the_format_and_promtool_finds_no_fault() {
         );
     }
     assert_eq!(scraped(&gateway, Some("application/openmetrics-text;q=0.1, text/plain;q=0.9")).0, TEXT);
-    // Both forms hold the same samples.
+    // Both formats contain the same samples.
     let names = |accept| {
         let (_, text) = scraped(&gateway, Some(accept));
         let names = text.lines().filter(|line| !line.starts_with('#'));
@@ -106,7 +106,7 @@ fn every_metric_has_a_help_text_and_is_documented() {
     }
 }
 
-/// Prometheus itself, which ends with its variable.
+/// A running Prometheus; stopped when it is dropped.
 struct Prometheus {
     child: Child,
     port: u16,
@@ -133,7 +133,7 @@ impl Prometheus {
         Self { child, port, _folder: folder }
     }
 
-    /// The value of a sample, once it is there.
+    /// Returns the value of a sample once it exists.
     fn sample(&self, query: &str) -> String {
         eventually(query, || {
             let mut wire = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
@@ -157,7 +157,7 @@ impl Drop for Prometheus {
 #[test]
 fn f30_prometheus_scrapes_what_it_asks_for() {
     let (gateway, _upstream) = busy();
-    // As it comes, it asks for OpenMetrics.
+    // By default, Prometheus asks for OpenMetrics.
     let prometheus = Prometheus::start(&gateway);
     let ok = "rig_proxy_requests_total{status=\"ok\"}";
     for query in [ok, "up", "count(rig_session_kills_total > 0)", "count(process_cpu_seconds_total)"] {
@@ -180,7 +180,7 @@ fn f79_the_process_has_the_metrics_of_prometheus_libraries() {
     assert!(gateway.metric("process_virtual_memory_bytes") >= resident);
     assert!(gateway.metric("process_threads") >= 3.0);
     let streams: Vec<Sse> = (0..20).map(|_| Sse::connect(gateway.inbound(), "")).collect();
-    // Sockets of earlier scrapes may have been among those open.
+    // The earlier count may include sockets of scrapes.
     assert!(gateway.metric("process_open_fds") > open + 10.0);
     drop(streams);
     eventually("processor time", || {
@@ -188,7 +188,7 @@ fn f79_the_process_has_the_metrics_of_prometheus_libraries() {
     });
 }
 
-/// Sockets of clients may have taken every descriptor; who is scraping then wants to know.
+/// Scrapes matter most when clients have taken every descriptor.
 #[test]
 fn f79_a_scrape_succeeds_without_descriptors() {
     let gateway = Gateway::start_with_descriptors(100, &[]);

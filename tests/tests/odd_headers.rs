@@ -1,14 +1,15 @@
-//! Headers with bytes beyond ASCII: what is foreign to the gateway in them hides nothing beside it.
+//! Headers with non-ASCII bytes: an element that the gateway cannot read does not hide the elements
+//! beside it.
 
 use std::net::TcpStream;
 
 use rig_tests::*;
 use serde_json::json;
 
-/// Not ASCII, and in the second form not UTF-8 either.
+/// Non-ASCII values; the second is sent as Latin-1, so it is not UTF-8 either.
 const ODD: [(&str, bool); 2] = [("Jos\u{e9}", false), ("Jos\u{e9}", true)];
 
-/// Sends a request, in which `é` is one byte of Latin-1 where it says so.
+/// Sends a request. With `latin`, `é` is sent as one byte of Latin-1.
 fn ask(address: std::net::SocketAddr, request: &Request, latin: bool) -> Wire {
     let mut bytes = request.bytes(address);
     if latin {
@@ -70,7 +71,8 @@ fn f46_an_odd_parameter_hides_no_media_type() {
                 Response::read(&mut ask(gateway.internal(), &typed("POST", path, &body), latin), false);
             assert_eq!(answer.status, 201, "{path}: {}", answer.text());
         }
-        // In an event it becomes an attribute, which is ASCII: the refusal names the header.
+        // In an event, it would become an attribute, which must be ASCII: the refusal names the
+        // header.
         let event = typed("POST", "/_rig/v1/events", &greeting("1", "bob"));
         let answer = Response::read(&mut ask(gateway.inbound(), &event, latin), false);
         assert_eq!(answer.status, 400);

@@ -6,7 +6,7 @@ use rig_tests::*;
 const OPAQUE: &str = "2YotnFZFEjr1zCsicMWpAA";
 const LIST: &str = r#"[{"eventType":"greeting"}]"#;
 
-/// A gateway whose checks are a service.
+/// Starts a gateway whose checks are made by a service.
 fn start() -> (Stub, Gateway) {
     let stub = Stub::start();
     let url = stub.url();
@@ -14,8 +14,8 @@ fn start() -> (Stub, Gateway) {
     (stub, gateway)
 }
 
-/// The three transports: where they connect, and what they say of one that may and of one that may
-/// not.
+/// The three transports: the path, the outcome if access is granted, and the outcome if it is
+/// denied.
 const TRANSPORTS: [(&str, &str, &str); 3] = [
     ("sse", "200", "400 Subscription denied (not authorized)."),
     ("longpolling", "200", "400 Subscription denied (not authorized)."),
@@ -27,7 +27,7 @@ fn request(transport: &str, query: &str) -> Request {
     if transport == "ws" { WebSocket::handshake(&target) } else { Request::get(target) }
 }
 
-/// What became of a request to connect.
+/// Returns the outcome of a request to connect.
 fn outcome(transport: &str, mut wire: Wire) -> String {
     if transport == "ws" {
         let mut socket = WebSocket::over(wire);
@@ -110,7 +110,7 @@ fn f52_tokens_that_the_gateway_can_read_stay_its_own_to_judge() {
         (format!("jwt={revoked}"), of_revoked),
         (format!("jwt={OPAQUE}&jwt={forged}"), signature),
         (format!("jwt={OPAQUE}&jwt={revoked}"), of_revoked),
-        // What a lenient service could still read as the revoked token.
+        // Spellings that a lenient service could still read as the revoked token.
         (format!("jwt=%20{revoked}"), signature),
         (format!("jwt={revoked}%3D"), signature),
         (format!("jwt={revoked}!"), signature),
@@ -126,7 +126,7 @@ fn f52_tokens_that_the_gateway_can_read_stay_its_own_to_judge() {
         }
     }
 
-    // Beside an opaque token, a valid one binds the connection to its session.
+    // A valid token beside an opaque one binds the connection to its session.
     let wire = request("sse", &format!("jwt={OPAQUE}&jwt={valid}")).start(gateway.inbound());
     let asked = stub.next();
     assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {OPAQUE}, Bearer {valid}")));
@@ -166,7 +166,7 @@ fn f52_what_no_service_knows_publishes_nothing() {
     assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {valid}")), "{first}");
     gateway.blacklist("s");
     asked.answer(200);
-    assert_eq!(Response::read(&mut wire, false).status, 403, "revoked while the service was thinking");
+    assert_eq!(Response::read(&mut wire, false).status, 403, "revoked while the service decided");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a session holds goes with it, and what fills the gateway on a client's behalf leaves the
-//! operator's reserve alone.
+//! Revoking a session frees everything that it holds, and nothing that is opened on behalf of
+//! clients uses the operator's reserve.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use rig_tests::raw::RawHttp2;
 use rig_tests::*;
 use serde_json::json;
 
-/// Few enough to be used up by one client.
+/// Few enough for one client to use them up.
 const DESCRIPTORS: usize = 100;
 
 const SESSION: &str = "flood";
@@ -17,7 +17,7 @@ fn head_of(mut wire: Wire, status: u16) -> Option<Wire> {
     Response::read_head(&mut wire).filter(|head| head.status == status).map(|_| wire)
 }
 
-/// Revokes the session and looks at everything an operator looks at.
+/// Revokes the session and uses everything that an operator uses.
 fn operate(gateway: &Gateway, what: &str) {
     gateway.blacklist(SESSION);
     for path in ["/health", "/v4/sessions", "/metrics"] {
@@ -26,23 +26,23 @@ fn operate(gateway: &Gateway, what: &str) {
     }
 }
 
-/// One thing that a session holds open.
+/// A resource that a session holds open.
 enum Held {
     Wire(Wire),
-    /// A poll, and when its answer must have come: well before it is answered by itself.
+    /// A poll, and the time limit for its answer, well before the poll times out.
     Poll(Poll, Instant),
     /// A connection, and its streams.
     Http2(RawHttp2, Vec<u32>),
 }
 
-/// A poll is answered by itself a second later.
+/// The time limit for the answer to a poll; the poll times out a second later.
 const POLL_WAIT: Duration = Duration::from_secs(4);
 
-/// Within this time of the revocation, everything has ended.
+/// Everything must be closed within this time after the revocation.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Held {
-    /// Waits until it has ended.
+    /// Waits until it is closed.
     fn ends(self, kind: &str, by: Instant) {
         match self {
             Self::Wire(wire) if matches!(kind, "wait" | "upload") => {
@@ -55,7 +55,7 @@ impl Held {
                 assert!(answer.contains("rig.session_killed"), "{kind}: {answer}");
             }
             Self::Http2(connection, streams) => {
-                // A connection that goes on: it may carry streams of others.
+                // The connection stays open, since it may carry streams of other sessions.
                 let outcome = connection.ends_by(by).outcome(&streams);
                 let over = |stream: &u32| {
                     outcome.answered.contains(stream)
@@ -67,7 +67,7 @@ impl Held {
     }
 }
 
-/// Starts one of a kind; `None` where the gateway is full.
+/// Opens one of this kind; `None` if the gateway is full.
 fn start(kind: &str, address: SocketAddr) -> Option<Held> {
     let token = token_of(SESSION);
     let query = format!("jwt={token}");
@@ -137,7 +137,7 @@ fn f03_everything_that_a_flooding_session_holds_goes_with_it() {
     let apis = json!([api]).to_string();
     let gateway = Gateway::start_with_descriptors(DESCRIPTORS, &[("PROXY_CONFIG_FILE", &apis)]);
     let mut held = Vec::new();
-    // Polls do not last: they come last.
+    // Polls time out, so they are opened last.
     for kind in [
         "sse",
         "websocket",
@@ -153,7 +153,7 @@ fn f03_everything_that_a_flooding_session_holds_goes_with_it() {
     }
     let of_each_kind = held.len();
     gateway.await_metric(r#"rig_connections{transport="sse"}"#, 20.0);
-    // The rest of the room, so that the operator comes to a full gateway.
+    // Fills the remaining places, so that the operator finds a full gateway.
     held.extend((0..DESCRIPTORS).map_while(|_| Some(("sse", start("sse", gateway.inbound())?))));
     assert!(held.len() > of_each_kind, "there was room for a few more");
     operate(&gateway, "all kinds");
@@ -186,7 +186,7 @@ fn f03_half_a_proxy_protocol_head_leaves_the_reserve_alone() {
     }
 }
 
-/// An event in as many bytes.
+/// Returns a request with an event of this many bytes.
 fn event(bytes: usize) -> Request {
     let event = json!({
         "specversion": "0.2", "type": "greeting", "source": "/s", "id": "1", "data": "x".repeat(bytes),
@@ -200,7 +200,7 @@ fn f03_questions_to_a_service_leave_the_reserve_alone() {
     let settings = [("SUBMISSION_CHECK", &*service.url()), ("CHECK_TIMEOUT", "60s")];
     let gateway = Gateway::start_with_descriptors(DESCRIPTORS, &settings);
     let ask = |_| event(10).start(gateway.inbound());
-    // Each of these takes a descriptor for its client, and one for its question.
+    // Each of these takes a descriptor for its client and one for its request to the service.
     let asked: Vec<_> = (0..DESCRIPTORS / 4).map(|n| (ask(n), service.next())).collect();
     let crowd: Vec<_> = (0..DESCRIPTORS).map(ask).collect();
     operate(&gateway, "questions");
@@ -250,7 +250,7 @@ fn f03_the_bodies_of_the_internal_port_have_a_room_of_their_own() {
     let clients: Vec<_> = (0..4).map(|_| begin(gateway.inbound(), "/_rig/v1/events", 300_000)).collect();
     let callers = ["/v3/messages", "/v4/revocations"].into_iter().cycle().take(COUNT);
     let mut callers: Vec<_> = callers.map(|path| begin(gateway.internal(), path, LENGTH - 1)).collect();
-    // Its body comes in pieces, as that of everybody else.
+    // Its body arrives in pieces, like all others.
     let body = json!({ "session": SESSION, "validityInSeconds": 600 }).to_string();
     let mut revoke = Wire::connect(gateway.internal());
     revoke.send(format!(
@@ -259,7 +259,7 @@ fn f03_the_bodies_of_the_internal_port_have_a_room_of_their_own() {
         &body[..10]
     ));
     let is_over = |wire: &mut Wire| !wire.is_silent_for(std::time::Duration::from_millis(20));
-    // Four of the largest bodies have room.
+    // There is room for four of the largest bodies.
     let over = eventually("those that are too many", || {
         let over = callers.iter_mut().filter_map(|wire| is_over(wire).then_some(())).count();
         (over >= COUNT - 4).then_some(over)
@@ -285,7 +285,7 @@ fn f03_a_mailbox_that_had_to_go_is_gone_at_once() {
     gateway.await_metric(r#"rig_connections_closed_total{transport="longpolling",reason="memory"}"#, 1.0);
     assert_eq!(gateway.metric("rig_waiting_bytes"), 0.0);
     assert_eq!(gateway.metric("rig_waiting_evicted_total"), 1.0);
-    // Its client begins anew.
+    // Its client gets a new connection.
     let answer = client.poll();
     assert_eq!((answer.status, &*answer.text()), (200, r#""ok""#));
 }

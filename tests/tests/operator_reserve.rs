@@ -1,5 +1,5 @@
-//! Whoever floods the gateway can be thrown out: descriptors and answers of the internal port do
-//! not depend on clients.
+//! The session of a client that floods the gateway can always be revoked: the internal port has its
+//! own descriptors.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use rig_tests::*;
 use serde_json::json;
 
-/// Few enough to be used up by one client.
+/// Few enough for one client to use them up.
 const DESCRIPTORS: usize = 100;
 
 const SESSION: &str = "flood";
 
-/// Opens connections of one kind until the gateway takes no more of them.
+/// Opens connections of one kind until the gateway accepts no more.
 fn flood(address: SocketAddr, start: impl Fn(SocketAddr) -> Option<Wire>) -> Vec<Wire> {
     (0..DESCRIPTORS + 20).map_while(|_| start(address)).collect()
 }
 
-/// The name of a kind of client, the port it goes to, and how one of them connects.
+/// The name of a kind of client, its port, and a function that opens a connection.
 type Kind = (&'static str, SocketAddr, Box<dyn Fn(SocketAddr) -> Option<Wire>>);
 
-/// What a client starts of each kind. It does not wait for an answer where none is to come.
+/// Returns all kinds of clients. They wait for an answer only if one is sent.
 fn kinds(gateway: &Gateway) -> Vec<Kind> {
     let token = token_of(SESSION);
     let query = format!("jwt={token}");
@@ -61,7 +61,7 @@ fn kinds(gateway: &Gateway) -> Vec<Kind> {
     };
     let half_handshake = |address| {
         let mut wire = Wire::connect(address);
-        // A record of a handshake whose rest does not come.
+        // The beginning of a handshake record.
         wire.try_send([0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC])?;
         Some(wire)
     };
@@ -101,7 +101,7 @@ fn kinds(gateway: &Gateway) -> Vec<Kind> {
     ]
 }
 
-/// A gateway with few descriptors, TLS, a log on disk, and a service that never answers.
+/// Starts a gateway with few descriptors, TLS, a log on disk, and a service that never answers.
 fn gateway(folder: &Folder, descriptors: usize, service: SocketAddr) -> Gateway {
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let [certificate, key, data] = ["chain.pem", "key.pem", "data"].map(|name| folder.join(name));
@@ -123,7 +123,7 @@ fn gateway(folder: &Folder, descriptors: usize, service: SocketAddr) -> Gateway 
     )
 }
 
-/// Revokes the session and looks at everything an operator looks at, over new connections.
+/// Revokes the session and uses everything that an operator uses, over new connections.
 fn operate(gateway: &Gateway, kind: &str) {
     let began = Instant::now();
     gateway.blacklist(SESSION);
@@ -150,7 +150,7 @@ fn f03_whoever_floods_with_any_kind_of_connection_can_be_thrown_out() {
         operate(&gateway, kind);
         if matches!(kind, "sse" | "websocket" | "long polling") {
             for mut wire in crowd {
-                // A poll is answered, and its socket kept; a stream ends.
+                // A poll is answered and its socket is kept; a stream is closed.
                 match kind {
                     "long polling" => drop(Response::read_head(&mut wire)),
                     _ => drop(wire.rest()),
@@ -171,7 +171,7 @@ fn f03_a_mixed_flood_is_seen_to_go() {
     let mut others = Vec::new();
     for round in 0..DESCRIPTORS / 8 {
         for (kind, address, start) in &kinds {
-            // Those that read an answer would wait for one at a port that is full.
+            // At a full port, clients that read an answer would wait in vain.
             let is_stream = matches!(*kind, "sse" | "websocket");
             if (round < 3 || !matches!(*kind, "sse" | "websocket" | "long polling" | "idle"))
                 && let Some(wire) = start(*address)

@@ -1,5 +1,5 @@
-//! Pages of other origins at the inbound port: what they may read, and what a cookie of their
-//! visitor is worth there.
+//! Pages of other origins at the inbound port: what they may read, and whether their visitor's
+//! cookies count.
 
 use std::process::Command;
 
@@ -12,10 +12,10 @@ const LP: &str = "/_rig/v1/connection/longpolling";
 const APP: &str = "https://app.test";
 const EVIL: &str = "https://evil.test";
 
-/// The fields that a page sends, and two verdicts: see [`pages`].
+/// The header fields of a page, whether its cookie counts on a request, and whether on a WebSocket.
 type Page = (Vec<(&'static str, String)>, bool, bool);
 
-/// The headers of a request, and whether the cookie counts there on a request, and on a WebSocket.
+/// Returns pages of all kinds.
 fn pages(own: &str) -> Vec<Page> {
     let origin = |origin: &str| ("Origin", origin.to_owned());
     let site = |site: &str| ("Sec-Fetch-Site", site.to_owned());
@@ -59,7 +59,7 @@ fn f09_a_cookie_counts_only_for_pages_that_are_known() {
         assert_eq!(by_cookie(Request::get(LP)), if request { 200 } else { 403 }, "poll {headers:?}");
         let socket = if socket { 101 } else { 403 };
         assert_eq!(by_cookie(WebSocket::handshake(WS)), socket, "WebSocket {headers:?}");
-        // What the page knows itself is its own business.
+        // A token that the page itself knows may be used by any page.
         let token = token_of("s1");
         for by_page in [
             Request::get(format!("{SSE}?jwt={token}")),
@@ -96,7 +96,7 @@ fn f09_subscriptions_and_events_too() {
         assert_eq!(put.status, if trusted { 204 } else { 403 }, "{headers:?}");
         let post = Request::post_json("/_rig/v1/events", greeting("1", "bob")).header("Cookie", &*cookie);
         let post = gateway.ask(&with(&post, &headers));
-        // The check wants the token in a header, whoever asks.
+        // The check requires the token in a header, whichever page asks.
         assert_eq!(post.status, 403, "{headers:?}");
         assert_eq!(post.text().contains("only by cookie"), !trusted, "{headers:?}: {}", post.text());
         let explicit = Request::post_json("/_rig/v1/events", greeting("1", "bob")).bearer(&token_of("s1"));
@@ -153,7 +153,8 @@ fn f09_over_http_2_as_well() {
     }
 }
 
-/// A service whose answers allow every page to send cookies, behind endpoints that take a cookie.
+/// Starts a service whose answers allow every page to send cookies, behind endpoints that accept a
+/// cookie.
 fn behind_cookie(cors: &str) -> (Gateway, RawUpstream) {
     let answer = "HTTP/1.1 200 OK\r\naccess-control-allow-origin: https://evil.test\r\n\
                   access-control-allow-credentials: true\r\ncontent-length: 2\r\n\r\nok";
@@ -184,7 +185,7 @@ fn f09_what_changes_something_behind_the_proxy() {
                 let explicit = with(&Request::new(method, "/x").bearer(&token_of("s1")), &headers);
                 assert_eq!(status(&gateway, &explicit), 200, "{cors} {method} {headers:?}");
             }
-            // Answers to these a page cannot read.
+            // A page cannot read the answers to these.
             let asked = with(&Request::get("/x").header("Cookie", &*cookie), &headers);
             assert_eq!(status(&gateway, &asked), 200, "{cors} {headers:?}");
             let asked = with(&WebSocket::handshake("/x").header("Cookie", &*cookie), &headers);
@@ -223,7 +224,7 @@ fn f43_answers_of_cookie_endpoints_allow_credentials_to_known_pages_only() {
         assert_eq!(answer.status, 200, "{}", answer.shown());
         let credentials = answer.header("access-control-allow-credentials");
         assert_eq!(credentials.is_some(), allowed, "{cors} {origin:?}");
-        // The gateway's own: a refusal, and a preflight.
+        // The gateway's own answers: a refusal, and a preflight.
         for own in [Request::get("/x"), Request::new("OPTIONS", "/x")] {
             let own = gateway.ask(&with(&own, &origin));
             let credentials = own.header("access-control-allow-credentials");
@@ -288,8 +289,8 @@ fn f43_each_page_polls_its_own_connection() {
     let opened = ask("http://a.test", "");
     assert_eq!(opened.header("access-control-allow-origin"), Some("http://a.test"));
     let of_a = cookies(&opened);
-    // The jar is the same, the page is another: it reads nothing of the first one, and takes
-    // nothing from it.
+    // Another page with the same cookie jar neither reads the events of the first page nor replaces
+    // its cookies.
     let other = ask("http://b.test", &of_a);
     assert_eq!((other.status, other.text().as_str()), (200, r#""ok""#));
     let both = format!("{of_a}; {}", cookies(&other));
@@ -306,14 +307,14 @@ fn f43_each_page_polls_its_own_connection() {
     gateway.publish(&greeting("1", "bob"));
     assert!(ask("http://a.test", &both).text().contains(r#""bob""#));
     assert!(!ask("http://b.test", &both).text().contains(r#""bob""#));
-    // Who hides its origin gets nothing, nor does a page without any.
+    // A page that hides its origin gets nothing.
     for hidden in ["null", "", "http://a.test, http://b.test"] {
         let refused = ask(hidden, &both);
         assert_eq!((refused.status, cookies(&refused).as_str()), (403, ""), "{hidden}");
         assert_eq!(refused.header("access-control-allow-credentials"), None, "{hidden}");
     }
     let plain = gateway.ask(&Request::get(LP).header("Cookie", &*both));
-    assert_eq!(plain.text(), r#""ok""#, "the own origin's is another connection");
+    assert_eq!(plain.text(), r#""ok""#, "the gateway's own origin has another connection");
 }
 
 #[test]
@@ -378,7 +379,8 @@ fn f53_cookies_of_long_polling_go_to_other_sites_over_tls() {
     for cookie in cookies("--http1.1", &http, "X: y") {
         assert!(cookie.ends_with("; path=/; httponly"), "{cookie}");
     }
-    // Deleted as they were set, or browsers keep them.
+    // Cookies are deleted with the attributes with which they were set, or browsers would keep
+    // them.
     let mut sse = Sse::connect(gateway.inbound(), "");
     let cleared = cookies("--http1.1", &https, &format!("Cookie: connection_token={}", sse.welcome()));
     assert_eq!(cleared.len(), 2, "{cleared:?}");

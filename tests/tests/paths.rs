@@ -1,10 +1,10 @@
-//! One view of a path: what chooses and checks the endpoint is what the service gets, however the
-//! client spells it.
+//! A single view of paths: the path that selects and guards the endpoint is the one that the
+//! service receives, however the client spells it.
 
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Spellings of `/admin/x`, and of what some services take for it.
+/// Spellings of `/admin/x`, and of paths that some services treat as the same.
 const SPELLINGS: &[&str] = &[
     "/admin/x",
     "/ADMIN/x",
@@ -57,7 +57,7 @@ const SPELLINGS: &[&str] = &[
     "/admin%e0%80%afx",
 ];
 
-/// Endpoints of each kind of check, each beside one that lets everybody through.
+/// Returns endpoints with each kind of check, each beside an open one.
 fn guarded(claim: Value) -> Value {
     json!([
         { "id": "open", "method": "GET", "path_regex": "/.*" },
@@ -110,7 +110,7 @@ fn f04_limits_and_claims_count_for_every_spelling() {
         assert!([400, 403].contains(&response.status), "{spelling}: {}", response.shown());
         let body = Request::new("POST", spelling.replace("admin", "small").replace("%61dmin", "sm%61ll"));
         let status = gateway.ask(&body.body("hello")).status;
-        // Letters that are spelled out name another path here.
+        // Encoded or upper-case letters name another path here.
         let is_other = spelling.contains("%64") || spelling.contains("ADMIN");
         assert!([400, 413].contains(&status) || is_other, "{spelling}: {status}");
     }
@@ -180,7 +180,7 @@ fn f04_a_definition_may_allow_more() {
     let allow = json!({ "encoded_slashes": "allow", "empty_segments": "allow", "path_parameters": "allow" });
     let gateway = start(upstream.address(), allow);
     for target in ["/admin%2Fx", "//admin//x", "/admin;a/x"] {
-        assert_eq!(gateway.ask(&Request::get(target)).status, 200, "the service reads {target} as it stands");
+        assert_eq!(gateway.ask(&Request::get(target)).status, 200, "the service receives {target} unchanged");
         assert_eq!(upstream.next().target, target);
     }
     let mut api = definition("w", "w");
@@ -294,7 +294,7 @@ fn f04_the_internal_port_checks_what_it_serves() {
     assert_eq!(status("/v3/session-blacklist/a%2fb", true), 200);
 }
 
-/// Asks a real service for its secret in every spelling, without a token; then openly.
+/// Requests the secret of a real service in every spelling, without a token; then with one.
 fn nobody_gets_the_secret(service: std::net::SocketAddr) {
     for rules in [json!({}), json!({ "encoded_slashes": "same_endpoint", "empty_segments": "same_endpoint" })]
     {
@@ -304,7 +304,11 @@ fn nobody_gets_the_secret(service: std::net::SocketAddr) {
             assert!(!response.text().contains("secret"), "{spelling}: {}", response.text());
         }
         let response = gateway.ask(&Request::get("/%61dmin/x").bearer(&token_of("s")));
-        assert_eq!((response.status, response.text().trim()), (200, "secret"), "who may, does");
+        assert_eq!(
+            (response.status, response.text().trim()),
+            (200, "secret"),
+            "with a token, the secret is returned"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a client sees of a service's answers, and of the connections that become something else.
+//! Answers of services as clients receive them, and connections that are upgraded.
 
 use rig_tests::*;
 
@@ -63,7 +63,7 @@ fn a_websocket_of_the_service() {
     let asked = upstream.waiting().pop().expect("a request");
     assert_eq!(asked.header("upgrade"), Some("websocket"));
     assert!(asked.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
-    // The service sends back what comes: any bytes, also those that would be a request.
+    // The service sends back all bytes, including those that look like a request.
     let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\0\xff".repeat(1000);
     websocket.wire().send(&bytes);
     assert_eq!(websocket.wire().exactly(bytes.len()).expect("an echo"), bytes);

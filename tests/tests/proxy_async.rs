@@ -1,4 +1,4 @@
-//! `response_from: http_async`: a request is answered by another one, to the internal port.
+//! `response_from: http_async`: a request is answered by another request, to the internal port.
 
 use rig_tests::*;
 use serde_json::json;
@@ -18,7 +18,7 @@ fn behind(more: &[(&str, &str)]) -> (Upstream, Gateway) {
     (upstream, Gateway::start(&settings))
 }
 
-/// The token by which the service can answer.
+/// Returns the token with which the service can answer.
 fn correlation(received: &Received) -> String {
     let (_, query) = received.target.split_once('?').expect("a query");
     let tokens: Vec<_> = query.split('&').filter_map(|pair| pair.strip_prefix("correlation=")).collect();
@@ -124,7 +124,8 @@ fn for_a_client_that_has_left_there_is_no_answer() {
     let client = Request::get("/async").start(gateway.inbound());
     let token = correlation(&upstream.next());
     gateway.await_metric("rig_proxy_responses_waiting", 1.0);
-    // An orderly close looks like a half-close: the answer could still be read.
+    // Reset, since an orderly close looks like a half-close, after which the answer could still be
+    // read.
     client.reset();
     drop(client);
     gateway.await_metric("rig_proxy_responses_waiting", 0.0);

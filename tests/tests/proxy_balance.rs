@@ -1,4 +1,4 @@
-//! Several servers of one service: who gets a request, and who is left out.
+//! Several servers of one service: which of them get requests, and which are ejected.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ struct Service {
     address: SocketAddr,
     status: Arc<AtomicUsize>,
     health: Arc<AtomicUsize>,
-    /// How many requests have come, health checks aside.
+    /// The number of requests, without health checks.
     asked: Arc<AtomicUsize>,
 }
 
@@ -59,13 +59,13 @@ fn target(address: SocketAddr, weight: u32) -> Value {
     json!({"url": format!("http://{address}"), "weight": weight})
 }
 
-/// An address on which no server listens.
+/// Returns an address on which no server listens.
 fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
 
-/// A gateway with one API of these servers, `a`.
+/// Starts a gateway with the API `a` of these servers.
 fn gateway(targets: &Value, more: &Value) -> Gateway {
     let endpoints = json!([
         {"id": "get", "path_regex": "/.*", "method": "GET"},
@@ -81,7 +81,7 @@ fn ask(gateway: &Gateway) -> Response {
     gateway.ask(&Request::get("/x"))
 }
 
-/// The lines of the log about a server.
+/// Returns the log lines with this message.
 fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
     let lines: Vec<Value> =
         gateway.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -106,7 +106,7 @@ fn a_server_that_cannot_be_reached_costs_no_request() {
     let gateway = gateway(&json!([target(nobody(), 1), up.target(1), target(nobody(), 5)]), &json!({}));
     for _ in 0..20 {
         assert_eq!(ask(&gateway).status, 200);
-        assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200, "nothing of it was sent before");
+        assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200, "no part of it had been sent");
     }
     assert_eq!(up.asked(), 40);
 }
@@ -148,7 +148,7 @@ fn a_server_that_fails_is_ejected_and_comes_back() {
     assert_eq!(ejected.len(), 1, "{ejected:?}");
     assert_eq!((&ejected[0]["level"], &ejected[0]["api"]), (&json!("WARN"), &json!("a")));
     assert_eq!(lines(&gateway, "target is back").len(), 1);
-    // A trial that fails goes on with the same ejection.
+    // A failed trial extends the same ejection.
     let ejections = format!("rig_proxy_upstream_ejections_total{{api=\"a\",target=\"{}\"}}", ill.address);
     assert_eq!(gateway.metric(&ejections), 1.0);
 }

@@ -1,5 +1,5 @@
-//! Services and clients that fail, are slow, or leave: each has its answer, and the counters add
-//! up.
+//! Services and clients that fail, are slow, or disconnect: each case has its answer, and the
+//! counters add up.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ fn start() -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Waits until this many requests with these labels have finished.
+/// Waits until this many requests with these labels are counted.
 fn await_count(gateway: &Gateway, labels: &[(&str, &str)], count: f64) {
     eventually(&format!("{count} requests of {labels:?}"), || {
         (gateway.metric_sum("rig_proxy_requests_total", labels) == count).then_some(())
     });
 }
 
-/// Sends a request, and answers it as the service with these bytes and an end.
+/// Sends a request, and answers it as the service with these bytes, after which the service closes.
 fn exchange(upstream: &RawUpstream, gateway: &Gateway, request: &Request, answer: &str) -> Wire {
     let client = request.start(gateway.inbound());
     let mut service = upstream.accept();
@@ -57,7 +57,7 @@ fn services_that_fail_before_their_answer() {
     let mut service = upstream.accept();
     Received::read(&mut service).expect("a request");
     all.check("never answers", &Response::read(&mut client, false), bad);
-    assert!(service.rest().is_empty(), "the gateway gives the connection up");
+    assert!(service.rest().is_empty(), "the gateway closes the connection");
     await_count(&gateway, &[("status", "request_timeout")], 1.0);
     assert_eq!(gateway.ask(&Request::new("PURGE", "/x")).status, 404);
     await_count(&gateway, &[("status", "not_found")], 1.0);
@@ -82,7 +82,10 @@ fn services_that_die_in_their_body() {
         service.send(rest);
         drop(service);
         let after = String::from_utf8(client.rest()).expect("text");
-        assert!(["", "\r\n"].contains(&after.as_str()), "no more than came, and no end: {after:?}");
+        assert!(
+            ["", "\r\n"].contains(&after.as_str()),
+            "nothing after the received bytes, and no last chunk: {after:?}"
+        );
     }
     await_count(&gateway, &[("status", "broken")], 4.0);
     await_count(&gateway, &[], 4.0);
@@ -121,7 +124,7 @@ fn a_request_is_sent_again_only_where_that_is_safe() {
         assert_eq!(Response::read(&mut client, false).status, 200);
         service
     };
-    // The service closes a connection that it has kept open just when a request comes on it.
+    // The service closes a kept connection just when a request is sent on it.
     let mut service = kept("/1");
     let mut client = Request::get("/2").start(gateway.inbound());
     assert_eq!(Received::read(&mut service).expect("on the same connection").target, "/2");
@@ -129,7 +132,7 @@ fn a_request_is_sent_again_only_where_that_is_safe() {
     let mut again = upstream.accept();
     assert_eq!(Received::read(&mut again).expect("a second try").target, "/2");
     drop(again);
-    assert_eq!(Response::read(&mut client, false).status, 502, "there is no third");
+    assert_eq!(Response::read(&mut client, false).status, 502, "there is no third attempt");
     assert_eq!(upstream.connections(), 2);
 
     for request in [
@@ -143,9 +146,9 @@ fn a_request_is_sent_again_only_where_that_is_safe() {
         assert_eq!(Received::read(&mut service).expect("on the same connection").target, "/3");
         drop(service);
         assert_eq!(Response::read(&mut client, false).status, 502);
-        assert_eq!(upstream.connections(), connections, "it may have been done");
+        assert_eq!(upstream.connections(), connections, "it may have been processed");
     }
-    // Closed before: no request is lost, whatever its method.
+    // If the connection is closed before, no request is lost, whatever its method.
     let service = kept("/1");
     drop(service);
     let mut client = Request::new("POST", "/4").body("x").start(gateway.inbound());
@@ -158,7 +161,7 @@ fn a_request_is_sent_again_only_where_that_is_safe() {
 #[test]
 fn a_client_that_leaves_takes_its_request_with_it() {
     let (upstream, gateway) = start();
-    // While it waits, in its own body, and in the answer's.
+    // While it waits for the answer, within its own body, and within the answer's body.
     for (request, answer) in [
         ("GET /x HTTP/1.1\r\nHost: x\r\n\r\n", ""),
         ("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", ""),
@@ -172,7 +175,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
         if !answer.is_empty() {
             assert!(client.until(b"abc").is_some());
         }
-        // An orderly end may be that of its requests alone: then it is there to read the answer.
+        // Reset, since a client that closes in an orderly way may still read the answer.
         client.reset();
         drop(client);
         service.rest();
@@ -189,12 +192,12 @@ fn a_client_that_does_not_read_holds_the_service_back() {
     let length = 1 << 30;
     service.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"));
     let (before, _) = gateway.memory();
-    // What fits into the buffers of the system goes out, and then no more.
+    // Only what fits into the system's buffers is sent.
     let sent = service.send_until_blocked(&[b'x'; 64 << 10], Duration::from_millis(500));
     let (after, _) = gateway.memory();
     assert!(sent < 64 << 20, "{sent} bytes");
     assert!(after < before + (4 << 20), "{} KiB", (after - before) >> 10);
-    assert!(client.skip(1 << 20) == 1 << 20, "it goes on when the client reads");
+    assert!(client.skip(1 << 20) == 1 << 20, "it continues when the client reads");
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn a_body_that_is_larger_than_allowed() {
         "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n3\r\n456\r\n0\r\n\r\n",
     );
     all.check("not announced", &Response::read(&mut wire, false), "413 | …");
-    assert_eq!(upstream.waiting().len(), 1, "no other came whole");
+    assert_eq!(upstream.waiting().len(), 1, "no other request was complete");
 }
 
 #[test]
@@ -263,7 +266,7 @@ fn more_often_than_allowed() {
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
-/// RFC 9112, section 6.3: of both lengths, that of the chunks counts, and the other one goes.
+/// RFC 9112, section 6.3: `Transfer-Encoding` overrides `Content-Length`, which is removed.
 #[test]
 fn an_answer_with_two_lengths_has_one_for_the_client() {
     let both = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok-longer\r\n0\r\n\r\n";
@@ -290,7 +293,7 @@ fn what_comes_after_an_answer_without_a_body_answers_nobody() {
         let mut client = Request::get("/x").start(gateway.inbound());
         let mut second = upstream.accept();
         Received::read(&mut second).expect("a request, over another connection");
-        // The gateway may have closed it already.
+        // The gateway may have closed the connection already.
         let _ = first.try_send(forged);
         second.send("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(Response::read(&mut client, false).status, 204, "{framing}");
@@ -311,7 +314,7 @@ fn an_answer_in_a_coding_that_is_not_undone_is_none() {
     assert_eq!(gateway.ask(&Request::get("/x")).status, 502);
 }
 
-/// A service that is busy with 1xx does not answer either.
+/// Endless 1xx answers do not count as an answer.
 #[test]
 fn interim_answers_without_end_are_no_answer() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

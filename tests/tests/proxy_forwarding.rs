@@ -1,21 +1,22 @@
-//! What the proxy makes of requests and answers on their way through.
+//! How the proxy forwards and changes requests and answers.
 
 use std::process::Command;
 
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// More than the buffers of all sockets on the way hold, in bytes.
+/// More than the buffers of all sockets on the way can hold, in bytes.
 const MUCH: usize = 256 << 20;
 
-/// What the buffers may hold: of each of the two connections a sender's and a receiver's.
+/// Limit of what the buffers can hold, in bytes: a send and a receive buffer for each of the two
+/// connections.
 const BUFFERS: usize = 64 << 20;
 
 fn start(apis: &Value) -> Gateway {
     Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())])
 }
 
-/// An endpoint for all paths, by method.
+/// Returns an endpoint for all paths for each method.
 fn endpoints(methods: &[&str]) -> Value {
     methods.iter().map(|method| json!({"id": method, "path_regex": "/.*", "method": method})).collect()
 }
@@ -26,14 +27,14 @@ fn echo(methods: &[&str]) -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A service by hand.
+/// Starts a service whose connections the test handles, and a gateway in front of it.
 fn by_hand(methods: &[&str]) -> (RawUpstream, Gateway) {
     let upstream = RawUpstream::by_hand();
     let gateway = start(&json!([upstream.api("hand", &endpoints(methods))]));
     (upstream, gateway)
 }
 
-/// The header fields that a service has seen, without those that every request has.
+/// Returns the header fields that a service has received, without those of every request.
 fn seen(received: &Received) -> Vec<String> {
     let usual = ["host", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via"];
     let more = ["traceparent", "tracestate"];
@@ -42,7 +43,7 @@ fn seen(received: &Received) -> Vec<String> {
         .filter(|(name, _)| !usual.contains(&name.as_str()) && !more.contains(&name.as_str()))
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
-    // HTTP knows an order of fields of one name only.
+    // In HTTP, only the order of fields with the same name matters.
     seen.sort();
     seen
 }
@@ -52,11 +53,7 @@ fn what_is_said_of_the_way() {
     let (upstream, gateway) = echo(&["GET"]);
     let response = gateway.ask(&Request::get("/x"));
     assert_eq!(response.header("via"), Some("1.1 rig"));
-    assert_eq!(
-        response.header("access-control-allow-origin"),
-        None,
-        "what may read it is the service's to say"
-    );
+    assert_eq!(response.header("access-control-allow-origin"), None, "the service decides what may read it");
     assert_eq!(response.header("x-up"), Some("a"));
     let received = upstream.next();
     let inbound = gateway.inbound();
@@ -81,7 +78,7 @@ fn what_is_said_of_the_way() {
             .header("Via", "1.0 front"),
     );
     let received = upstream.next();
-    assert_eq!(received.all("forwarded").count(), 1, "what a client says of its address is not believed");
+    assert_eq!(received.all("forwarded").count(), 1, "the client's own claims about its address are dropped");
     assert_eq!(received.all("x-forwarded-for").collect::<Vec<_>>(), ["127.0.0.1"]);
     assert_eq!(received.header("x-forwarded-host"), Some(&*inbound.to_string()));
     assert_eq!(received.header("x-forwarded-proto"), Some("http"));
@@ -107,7 +104,7 @@ fn headers_of_one_hop_stay_there() {
     let kept = Request::get("/x").header("Authorization", "Basic eA==").header("Cookie", "a=1");
     gateway.ask(&kept.header("Connection", "authorization, cookie, x-forwarded-for, host"));
     let received = upstream.next();
-    assert_eq!(seen(&received), ["authorization: Basic eA==", "cookie: a=1"], "no client takes these away");
+    assert_eq!(seen(&received), ["authorization: Basic eA==", "cookie: a=1"], "no client can remove these");
     assert_eq!(received.header("x-forwarded-for"), Some("127.0.0.1"));
     let answer = "HTTP/1.1 200 OK\r\nConnection: X-Own\r\nX-Own: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n";
     let service = RawUpstream::start(&Script::Answers(answer.into()));
@@ -193,7 +190,7 @@ fn trailers_go_both_ways() {
     assert_eq!(response.trailers[0], ("x-sum".to_owned(), "11".to_owned()));
     let received = upstream.next();
     assert_eq!(received.header("te"), Some("trailers"));
-    assert_eq!(received.trailers, [("x-check".to_owned(), "1".to_owned())], "that which was announced");
+    assert_eq!(received.trailers, [("x-check".to_owned(), "1".to_owned())], "the announced one");
 }
 
 #[test]
@@ -220,7 +217,7 @@ fn a_body_that_is_expected_waits_for_the_service() {
     wire.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno");
     let answer = Response::read(&mut client, false);
     assert_eq!((answer.status, answer.text().as_str()), (417, "no"), "without a 100 before it");
-    assert_eq!(received.read_body(&mut wire), None, "nothing of the body came");
+    assert_eq!(received.read_body(&mut wire), None, "no part of the body was sent");
 }
 
 #[test]
@@ -294,7 +291,7 @@ fn clients_may_speak_http_2() {
 
 #[test]
 fn services_may_speak_http_2() {
-    // Another gateway is the service: it takes both, and passes on what it sees.
+    // Another gateway is the service. It accepts both versions, and forwards what it receives.
     let (upstream, service) = echo(&["GET", "POST"]);
     let mut api = api("h2", service.inbound().port(), &endpoints(&["GET", "POST"]));
     api["proxy"]["http2"] = json!(true);
@@ -330,7 +327,7 @@ fn a_get_that_a_kept_connection_has_lost_is_sent_again_once() {
     ] {
         let mut client = request.start(gateway.inbound());
         if let Some(mut wire) = kept.take() {
-            // It was kept, takes the request, and is closed without a word.
+            // The kept connection reads the request and is closed without an answer.
             assert!(Received::read(&mut wire).is_some());
         }
         let again = statuses != [Some(502), None];
@@ -345,7 +342,7 @@ fn a_get_that_a_kept_connection_has_lost_is_sent_again_once() {
         let status = statuses.into_iter().flatten().next();
         assert_eq!(Response::read_head(&mut client).map(|head| head.status), status);
         if !again {
-            // The next one begins anew.
+            // The next request opens a new connection.
             kept = None;
         }
     }
@@ -357,7 +354,8 @@ fn a_service_sees_that_the_client_has_gone() {
     let client = Request::get("/waits").start(gateway.inbound());
     let mut wire = service.accept();
     assert!(Received::read(&mut wire).is_some());
-    // An orderly close looks like a half-close: the answer could still be read.
+    // Reset, since an orderly close looks like a half-close, after which the answer could still be
+    // read.
     client.reset();
     drop(client);
     assert!(!wire.more(), "while it waits for an answer");
@@ -405,7 +403,7 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
     let (service, gateway) = by_hand(&["GET", "POST"]);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst";
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
-    // An answer that was not asked for.
+    // An unsolicited answer.
     let mut client = Request::get("/x").start(gateway.inbound());
     let mut wire = service.accept();
     assert!(Received::read(&mut wire).is_some());
@@ -413,7 +411,7 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
     assert_eq!(Response::read(&mut client, false).text(), "first");
     assert!(!wire.more(), "it is closed");
 
-    // A body on the answer to a HEAD.
+    // A body in the answer to a HEAD.
     let mut client = Request::new("HEAD", "/x").start(gateway.inbound());
     let mut wire = service.accept();
     assert!(Received::read(&mut wire).is_some());
@@ -421,7 +419,7 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
     assert_eq!(Response::read(&mut client, true).status, 200);
     assert!(!wire.more());
 
-    // An answer before the request was whole: the rest must not become the next request.
+    // An answer before the request is complete: its rest must not be read as the next request.
     let mut client = Wire::connect(gateway.inbound());
     client.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nhello");
     let mut wire = service.accept();

@@ -1,4 +1,4 @@
-//! A kill while downloads and upgraded connections of the session run: all are cut, and only they.
+//! A session is revoked during its downloads and tunnels: all of them are cut, and no others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock};
@@ -11,16 +11,16 @@ const DOWNLOADS: usize = 200;
 const TUNNELS: usize = 50;
 const BYSTANDERS: usize = 20;
 
-/// Bytes of a stamp.
+/// The length of a stamp in bytes.
 const STAMP: usize = 32;
 
-/// Nanoseconds since the test began.
+/// Returns the nanoseconds since the test began.
 fn clock() -> u128 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGAN.elapsed().as_nanos()
 }
 
-/// A service of endless bodies, and of tunnels that send without end: the time, again and again.
+/// Starts a service of endless bodies and tunnels, which sends the current time repeatedly.
 fn endless(pause: Duration) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -46,7 +46,7 @@ fn endless(pause: Duration) -> std::net::SocketAddr {
 
 /// Clients that read until they are cut.
 struct Crowd {
-    /// What came, by client.
+    /// The number of bytes received by each client.
     read: Arc<Vec<AtomicUsize>>,
     over: Arc<AtomicUsize>,
 }
@@ -123,8 +123,8 @@ fn d10_a_kill_cuts_downloads_and_tunnels_of_its_session_alone() {
     assert_eq!(gateway.ask(&of("alice")).status, 401);
 }
 
-/// What was sent before the answer may be read after it. What the service has sent after it may
-/// not.
+/// Bytes that the service sent before the answer to the revocation may be read after it. Bytes that
+/// it sent later may not.
 #[test]
 fn nothing_is_written_after_the_answer_to_the_revocation() {
     let service = endless(Duration::from_micros(200));
@@ -152,8 +152,8 @@ fn nothing_is_written_after_the_answer_to_the_revocation() {
     }
 }
 
-/// The rest of an answer that the service has sent whole waits in the gateway for a client that
-/// does not read: it is still the session's.
+/// The service has sent the complete answer, and its rest waits in the gateway for a client that
+/// does not read. It must not be sent after the kill.
 #[test]
 fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
     let service = Upstream::start();
@@ -161,7 +161,7 @@ fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
     let apis = json!([service.api("svc", &endpoints)]).to_string();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
     let mut cut = 0;
-    // Until an answer is larger than what kernel and gateway take together.
+    // Until an answer is larger than what kernel and gateway buffer together.
     for size in (8..).map(|step| step * (32 << 10)) {
         let session = format!("s{size}");
         let mut wire = Wire::connect_narrow(gateway.inbound());
@@ -188,5 +188,5 @@ fn what_waits_for_a_slow_reader_is_not_sent_after_the_kill() {
         }
         cut += u64::from(read < size);
     }
-    assert!(cut > 0, "no answer was whole in the gateway, and not sent");
+    assert!(cut > 0, "no answer was complete in the gateway and unsent");
 }

@@ -1,11 +1,11 @@
-//! Every request to the proxy is counted, once, whatever becomes of it.
+//! Every request to the proxy is counted once, whatever its outcome.
 
 use std::net::{SocketAddr, TcpListener};
 
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// A service that does what the last part of the path says, and closes.
+/// Starts a service that does what the last part of the path says, and closes.
 fn service() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -63,7 +63,7 @@ fn definitions(address: SocketAddr) -> Value {
         {
             "id": "gone", "name": "gone",
             "version_data": { "default": { "endpoints": [endpoint("gone", json!({}))] } },
-            // A port that no server listens on: it is only bound.
+            // A port on which no server listens.
             "proxy": { "target_url": "127.0.0.1", "port": 1 },
         },
     ])
@@ -74,7 +74,7 @@ fn gateway(more: &[(&str, &str)]) -> Gateway {
     Gateway::start(&[&[("PROXY_CONFIG_FILE", definitions.as_str())], more].concat())
 }
 
-/// The line of the metrics for `GET`s of an endpoint that ended so.
+/// Returns the line of the metrics for `GET`s of an endpoint with this status.
 fn line(endpoint: &str, status: &str) -> String {
     let (method, from) = match endpoint {
         "post" => ("POST", "http"),
@@ -86,7 +86,7 @@ fn line(endpoint: &str, status: &str) -> String {
     )
 }
 
-/// All requests that were counted.
+/// Returns the number of all counted requests.
 fn total(gateway: &Gateway, family: &str) -> f64 {
     let text = gateway.ask_internal(&Request::get("/metrics")).text();
     let of = |line: &str| line.strip_prefix(family)?.rsplit_once(' ')?.1.parse::<f64>().ok();
@@ -156,7 +156,8 @@ fn what_ends_in_the_middle_is_counted_as_what_ended_it() {
 
     let impatient = start("/open/silent");
     in_flight(1.0);
-    // An orderly close looks like a half-close: the answer could still be read.
+    // Reset, since an orderly close looks like a half-close, after which the answer could still be
+    // read.
     impatient.reset();
     drop(impatient);
     gateway.await_metric(&line("open", "client_closed"), 2.0);

@@ -1,4 +1,4 @@
-//! The proxy before a real nginx: large bodies, and many slow clients, in little memory.
+//! The proxy in front of a real nginx: large bodies and many slow clients, with little memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ const MIB: u64 = 1 << 20;
 
 fn start() -> (Nginx, Gateway) {
     let nginx = Nginx::start();
-    // These tests are about memory; how long one nginx takes for a thousand is the machine's
-    // affair.
+    // These tests are about memory, so the timeout is long enough for one nginx to serve a thousand
+    // requests.
     let apis = pass_all(nginx.address());
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis), ("PROXY_RECV_TIMEOUT", "60000")]);
     nginx.serve("small", 1 << 16);
@@ -20,7 +20,7 @@ fn start() -> (Nginx, Gateway) {
     (nginx, gateway)
 }
 
-/// By how much the most memory that the gateway ever held has grown in the meantime.
+/// Returns by how much `work` has raised the gateway's peak memory.
 fn growth(gateway: &Gateway, work: impl FnOnce()) -> u64 {
     let (before, _) = gateway.memory();
     let began = Instant::now();
@@ -94,7 +94,8 @@ fn a_thousand_slow_clients() {
             for wire in &mut wires {
                 assert_eq!(Response::read_head(wire).expect("an answer").status, 200);
             }
-            // All at once, each a little at a time; all but a few leave in the middle of it.
+            // All clients read concurrently, a little at a time; most of them disconnect in the
+            // middle.
             for _ in 0..8 {
                 for wire in &mut wires {
                     assert_eq!(wire.skip(2048), 2048);
@@ -102,7 +103,7 @@ fn a_thousand_slow_clients() {
             }
             wires.truncate(5);
             for wire in &mut wires {
-                assert_eq!(wire.skip(4 * MIB - 8 * 2048), 4 * MIB - 8 * 2048, "all of it");
+                assert_eq!(wire.skip(4 * MIB - 8 * 2048), 4 * MIB - 8 * 2048, "the complete body");
             }
         });
         drop(over);
@@ -111,7 +112,7 @@ fn a_thousand_slow_clients() {
     });
 }
 
-/// Says so when it is dropped, also by a failure: no thread waits forever for what has failed.
+/// Sets the flag when it is dropped, also after a panic, so that no thread waits forever.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {

@@ -1,6 +1,6 @@
-//! The reverse proxy against what RIG 3.0.0 answered to the same requests, with the same
-//! definitions before the same service. Where ours differs on purpose, `docs/compatibility.md` says
-//! so.
+//! Compares the reverse proxy with recorded answers of RIG 3.0.0 to the same requests, with the
+//! same definitions and the same service. Intended differences are listed in
+//! `docs/compatibility.md`.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -12,14 +12,14 @@ const DENIED: &str = "401 | access-control-allow-headers: content-type | access-
 
 const SERVICE: &str = "content-type: application/json | set-cookie: a=1 | set-cookie: b=2";
 
-/// The service's answer to this request.
+/// Returns the service's answer to this request.
 fn answer(method: &str, path: &str, body: &str) -> String {
     format!(
         "200 | {SERVICE} | {{\n \"method\": \"{method}\",\n \"path\": \"{path}\",\n \"headers\": [\n…\n ],\n \"body\": \"{body}\"\n}}"
     )
 }
 
-/// The definitions with which the original was asked.
+/// Starts a gateway with the definitions with which RIG was recorded.
 fn start() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let nobody = nobody();
@@ -154,7 +154,8 @@ fn secured_endpoints() {
         ("expired", format!("Bearer {expired}"), DENIED),
         ("lower case", format!("bearer {token}"), &ok),
         ("no scheme", token.clone(), &ok),
-        // RIG is content with the good one, and the service sees the bad one first.
+        // RIG accepts the request because of the valid token, and the service receives the invalid
+        // one first.
         ("a bad one and a good one", format!("Bearer x, Bearer {token}"), DENIED),
         ("without end", format!("Bearer {endless}"), DENIED),
         ("another algorithm", format!("Bearer {other}"), DENIED),

@@ -1,4 +1,4 @@
-//! What the proxy answers itself, and whether the page that asked can read it.
+//! The proxy's own answers, and whether the requesting page can read them.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const PAGE: &str = "https://app.test";
 
-/// A gateway with an endpoint for each refusal, and the service that never answers.
+/// Starts a gateway with an endpoint for each refusal, and a service that never answers.
 fn start(cors: &str) -> (RawUpstream, Gateway) {
     let silent = RawUpstream::by_hand();
     let endpoints = |list: &[(&str, Value)]| -> Value {
@@ -43,7 +43,7 @@ fn start(cors: &str) -> (RawUpstream, Gateway) {
     (silent, gateway)
 }
 
-/// The status, and the names and values of headers.
+/// Returns the status, and the names and values of the headers.
 fn curl(gateway: &Gateway, version: &str, arguments: &[&str]) -> (u16, Vec<(String, String)>) {
     let (path, arguments) = arguments.split_last().expect("a path");
     let url = format!("http://{}{path}", gateway.inbound());
@@ -59,7 +59,7 @@ fn curl(gateway: &Gateway, version: &str, arguments: &[&str]) -> (u16, Vec<(Stri
     (status.parse().expect("a number"), headers)
 }
 
-/// Requests that are refused, as arguments of curl, with the status.
+/// Returns requests that are refused, as arguments of curl, with the status.
 fn refused(token: &str) -> Vec<(u16, Vec<&str>)> {
     vec![
         (404, vec!["/nowhere"]),

@@ -1,4 +1,4 @@
-//! Who may use a secured endpoint, and what the service learns of it.
+//! Access to secured endpoints, and what the service learns about the token.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
@@ -8,7 +8,7 @@ fn token(claims: &Value) -> String {
     signed(claims, Algorithm::HS256, &EncodingKey::from_secret(KEY.as_bytes()))
 }
 
-/// A service behind endpoints that are made of these members.
+/// Starts a service behind endpoints with these members.
 fn behind(endpoints: &Value) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let mut api = upstream.api("svc", endpoints);
@@ -85,7 +85,11 @@ fn without_a_good_token_the_service_is_not_asked() {
             assert_eq!(response.header(name), Some(value), "{name}");
         }
     }
-    assert_eq!(gateway.ask(&Request::get("/open").bearer("x")).status, 200, "nobody looks at it there");
+    assert_eq!(
+        gateway.ask(&Request::get("/open").bearer("x")).status,
+        200,
+        "an open endpoint ignores the token"
+    );
     assert_eq!(upstream.next().target, "/open");
     assert!(upstream.waiting().is_empty());
 }
@@ -126,7 +130,7 @@ fn f41_f54_the_challenge_names_the_claim() {
         assert_eq!(refused.header("www-authenticate"), Some(&*challenge), "{claims}");
         assert_eq!(refused.header("access-control-expose-headers"), Some("www-authenticate"), "{claims}");
     }
-    // One that was good, from the cache.
+    // A token that was valid, from the cache.
     let token = token_of("later");
     assert_eq!(gateway.ask(&get(&token)).status, 200);
     gateway.blacklist("later");
@@ -198,7 +202,10 @@ fn claims_are_handed_over_and_nobody_elses_word_is() {
     };
     assert_eq!(values("x-user"), ["bob"]);
     assert_eq!(values("x-roles"), [r#"["a",1]"#]);
-    assert!(values("x-odd").is_empty(), "it cannot stand in a header, and the client's is not taken for it");
+    assert!(
+        values("x-odd").is_empty(),
+        "the claim cannot be a header value, and the client's own header is dropped"
+    );
     assert_eq!(values("x-other"), ["stays"]);
 }
 
@@ -229,7 +236,7 @@ fn d10_a_request_that_waits_is_answered_when_its_session_is_killed() {
     let response = Response::read(&mut waiting, false);
     assert_eq!((response.status, &*response.text()), (401, "Authentication failed."));
     gateway.blacklist("b");
-    assert_eq!(Response::read(&mut bystander, false).status, 401, "it has waited until now");
+    assert_eq!(Response::read(&mut bystander, false).status, 401, "it was waiting until now");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Services that want HTTPS, a certificate of the gateway, or HTTP/2.
+//! Services that require HTTPS, a client certificate, or HTTP/2.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
-/// An authority and the files it has made.
+/// A certificate authority and the files that it has created.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: Folder,
@@ -51,14 +51,14 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate for this name, and its key.
+    /// Returns a certificate for this name, and its key.
     fn certify(&self, name: &str) -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([name.to_owned()]).expect("a name");
         (params.signed_by(&key, &self.issuer).expect("a certificate").into(), key)
     }
 
-    /// The same, as files.
+    /// Returns them as files.
     fn certify_to_files(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([name.to_owned()]).expect("a name");
@@ -76,7 +76,7 @@ impl Authority {
         roots.into()
     }
 
-    /// What a service for `localhost` shows whose certificate has expired.
+    /// Returns an acceptor for `localhost` with an expired certificate.
     fn expired(&self) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
@@ -86,8 +86,8 @@ impl Authority {
         Self::acceptor((certificate, key), &["http/1.1"], None)
     }
 
-    /// What a service for `localhost` shows; clients must show one of `clients` where that is
-    /// given.
+    /// Returns an acceptor for `localhost`. If `clients` is given, clients must present a
+    /// certificate of that authority.
     fn server(&self, protocols: &[&str], clients: Option<&Self>) -> TlsAcceptor {
         Self::acceptor(self.certify("localhost"), protocols, clients)
     }
@@ -117,7 +117,7 @@ impl Authority {
     }
 }
 
-/// A service that sends back bodies and trailers, and tells how it was asked.
+/// A service that sends back bodies and trailers, and reports how it was asked.
 struct Service {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -125,12 +125,12 @@ struct Service {
 }
 
 impl Service {
-    /// Without `tls`, in clear and HTTP/2 only.
+    /// Starts it. Without `tls`, it speaks only HTTP/2 in clear text.
     fn start(tls: Option<TlsAcceptor>) -> Self {
         Self::with_streams(tls, None)
     }
 
-    /// Over HTTP/2 it allows this many streams on each connection.
+    /// Starts it with this limit of streams on each HTTP/2 connection.
     fn with_streams(tls: Option<TlsAcceptor>, streams: Option<u32>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -149,7 +149,7 @@ impl Service {
                     match tls {
                         None => Box::pin(serve(tcp, true, streams)).await,
                         Some(tls) => {
-                            // Clients that do not trust it hang up.
+                            // Clients that do not trust it close the connection.
                             let Ok(stream) = tls.accept(tcp).await else { return };
                             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                             Box::pin(serve(stream, http2, streams)).await;
@@ -165,7 +165,7 @@ impl Service {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// An API of it under the name `localhost`.
+    /// Returns an API of the service under the name `localhost`.
     fn api(&self, scheme: &str, more: &Value) -> Value {
         self.api_at(&format!("{scheme}://localhost:{}", self.address.port()), more)
     }
@@ -225,7 +225,7 @@ async fn answer(
             .parse()
             .expect("a header value"),
     );
-    // Without a body an empty frame of data would precede the trailers.
+    // Without this filter, an empty DATA frame would precede the trailers if there is no body.
     let data = Some(body.to_bytes()).filter(|data| !data.is_empty() || head.uri.path() == "/empty-frame");
     let frames = data.map(Frame::data).into_iter().chain([Frame::trailers(trailers)]);
     let frames = stream::iter(frames.map(Ok));
@@ -245,7 +245,7 @@ fn gateway(api: &Value) -> Gateway {
     Gateway::start(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())])
 }
 
-/// How the service says it was asked.
+/// Returns how the service reports that it was asked.
 fn asked(gateway: &Gateway, path: &str) -> String {
     let response = gateway.ask(&Request::get(path));
     assert_eq!(response.status, 200, "{}", response.text());
@@ -256,7 +256,7 @@ fn status(gateway: &Gateway) -> u16 {
     gateway.ask(&Request::get("/x")).status
 }
 
-/// Bodies and trailers of many frames get there and back.
+/// Checks that bodies and trailers of many frames are forwarded in both directions.
 fn assert_whole_bodies(gateway: &Gateway) {
     let body = vec![b'x'; 1 << 20];
     let response = gateway.ask(&Request::post_json("/x", &body));
@@ -356,7 +356,7 @@ fn http2_is_spoken_over_tls_where_the_service_does_too() {
     let gateway = gateway_of(&service, &more);
     assert_eq!(asked(&gateway, "/y"), format!("HTTP/2.0 localhost:{} /y", service.address.port()));
     assert_whole_bodies(&gateway);
-    assert_eq!(service.connections(), 1, "all share one");
+    assert_eq!(service.connections(), 1, "all share one connection");
     let unasked = gateway_of(&service, &json!({"tls": {"ca_file": authority.file()}}));
     assert!(asked(&unasked, "/y").starts_with("HTTP/1.1 "), "only where the definition says so");
     let old = Service::start(Some(authority.server(&["http/1.1"], None)));
@@ -375,7 +375,7 @@ fn f10_a_full_connection_over_tls_has_others_beside_it() {
         let gateway = gateway(&service.api("https", &more));
         assert!(asked(&gateway, "/y").starts_with("HTTP/2.0 "));
         let mut held = Vec::new();
-        // One after the other, then a crowd at once.
+        // One after the other, then many at once.
         for crowd in [1; 8].iter().chain(&[12]) {
             let mut clients: Vec<_> =
                 (0..*crowd).map(|_| Request::get("/held").start(gateway.inbound())).collect();
@@ -393,7 +393,7 @@ fn f10_a_full_connection_over_tls_has_others_beside_it() {
     }
 }
 
-/// The lines of the log with this message, as JSON.
+/// Returns the log lines with this message, as JSON.
 fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
     let log = gateway.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -402,7 +402,7 @@ fn lines(gateway: &Gateway, message: &str) -> Vec<Value> {
 
 #[test]
 fn f17_a_certificate_that_is_not_trusted_has_a_line_with_the_reason() {
-    // Authorities are told apart by their names.
+    // Authorities are distinguished by their names.
     let (authority, other) = (Authority::named("one"), Authority::named("another"));
     let trusted = json!({"tls": {"ca_file": authority.file()}});
     let good = Service::start(Some(authority.server(&["http/1.1"], None)));
@@ -441,7 +441,7 @@ fn http2_is_spoken_in_clear_where_the_definition_says_so() {
     let gateway = gateway(&service.api("http", &json!({"http2": true})));
     assert_eq!(asked(&gateway, "/y"), format!("HTTP/2.0 localhost:{} /y", service.address.port()));
     assert_whole_bodies(&gateway);
-    assert_eq!(service.connections(), 1, "all share one");
+    assert_eq!(service.connections(), 1, "all share one connection");
 }
 
 #[test]
@@ -456,11 +456,10 @@ fn a_connection_that_a_service_has_said_goodbye_on_costs_no_request() {
     assert!(service.connections() > 1, "it has said goodbye");
 }
 
-/// Within how long a file is read again.
+/// Time limit within which a changed file is read again.
 const SOON: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Waits until files have been read again this many times, and checks that it did not take too
-/// long.
+/// Waits until files have been reloaded this many times, and checks that this was within [`SOON`].
 fn await_reload(gateway: &Gateway, times: usize) {
     let began = std::time::Instant::now();
     eventually("the new credentials", || {
@@ -480,7 +479,8 @@ fn f12_whom_a_definition_trusts_changes_with_its_file() {
         let more = json!({"http2": protocol == "h2", "tls": {"ca_file": used}});
         let gateway = gateway(&service.api("https", &more));
         assert_eq!(status(&gateway), 502);
-        // Cut off while it is written: the old one stays, and what is written then is taken.
+        // A file that is read while it is being written is damaged: the old one stays in use until
+        // the file is complete.
         let pem = authority.issuer.pem();
         std::fs::write(&used, &pem[..pem.len() / 2]).expect("a file");
         eventually("the complaint", || gateway.log().contains("the old ones stay").then_some(()));
@@ -488,7 +488,7 @@ fn f12_whom_a_definition_trusts_changes_with_its_file() {
         std::fs::write(&used, &pem).expect("a file");
         await_reload(&gateway, 1);
         assert_eq!(status(&gateway), 200);
-        // The connection that waits was made under the old file: it is not used again.
+        // The pooled connection was opened under the old file, so it is not reused.
         let connections = service.connections();
         std::fs::write(&used, other.issuer.pem()).expect("a file");
         await_reload(&gateway, 2);
@@ -503,7 +503,8 @@ fn f12_the_certificate_that_a_service_sees_changes_with_its_files() {
     let service = Service::start(Some(authority.server(&["http/1.1"], Some(&clients))));
     let (certificate, key) = clients.certify_to_files("gateway");
     let (foreign, foreign_key) = others.certify_to_files("gateway");
-    // As Kubernetes lays out secrets: names that lead through a link to a folder of this version.
+    // The layout of secrets in Kubernetes: paths that lead through a link to the folder of a
+    // version.
     let folder = Folder::new();
     let link = |path: String| std::path::PathBuf::from(path);
     for (version, chain, private) in [("..1", &foreign, &foreign_key), ("..2", &certificate, &key)] {
@@ -524,10 +525,10 @@ fn f12_the_certificate_that_a_service_sees_changes_with_its_files() {
     assert_eq!(status(&gateway), 200);
 }
 
-/// More than the empty frames that a connection to a service may carry.
+/// More empty frames than a connection to a service may carry.
 const MANY: usize = 250;
 
-/// A service over TLS and one in clear, each behind a gateway that speaks HTTP/2 to it.
+/// Starts a service over TLS and one in clear text, each behind a gateway that speaks HTTP/2 to it.
 fn of_http2() -> [(Service, Gateway); 2] {
     let authority = Authority::new();
     let tls = Service::start(Some(authority.server(&["h2"], None)));
@@ -544,12 +545,13 @@ fn over_http2_a_client_that_has_left_holds_no_place() {
             let answer = gateway.ask(&Request::get("/x"));
             assert_eq!((answer.status, answer.whole), (200, true), "{nth}");
         }
-        assert_eq!(service.connections(), 1, "all share one");
+        assert_eq!(service.connections(), 1, "all share one connection");
         eventually("all places are free", || (gateway.metric("rig_tcp_connections") <= 1.0).then_some(()));
     }
 }
 
-/// A flood of them is an attack, so a connection ends at the hundred and first (ENHANCE_YOUR_CALM).
+/// A flood of empty frames is an attack, so a connection is closed at the 101st
+/// (ENHANCE_YOUR_CALM).
 #[test]
 fn a_service_that_sends_empty_frames_gets_another_connection() {
     for (service, gateway) in of_http2() {

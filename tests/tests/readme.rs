@@ -1,11 +1,11 @@
-//! The README's tour, word for word, but for the ports and the folder of the binary.
+//! Runs the README's tour literally, except for the ports and the folder of the binary.
 
 use std::path::Path;
 use std::process::Command;
 
 use rig_tests::*;
 
-/// The commands under the heading `## Tour`.
+/// Returns the commands under the heading `## Tour`.
 fn tour() -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(readme).expect("the README");
@@ -18,7 +18,7 @@ fn tour() -> String {
 fn the_tour_shows_what_it_says() {
     let gateway = Gateway::start(&[("JWT_SECRET_KEY", "a-secret-only-for-trying-it-out")]);
     let connects = "subscriptions=[{\"eventType\":\"greeting\"}]' &";
-    // The stream has begun, and its subscription stands, before something is published.
+    // Waits until the stream is open and its subscription is set before anything is published.
     let and_waits = "subscriptions=[{\"eventType\":\"greeting\"}]' > \"$STREAM\" &\n\
                      until grep -q subscriptions_set \"$STREAM\"; do :; done";
     let service = "http.server 8000 --bind 127.0.0.1 & SERVICE=$!";
@@ -35,7 +35,7 @@ fn the_tour_shows_what_it_says() {
         .replace("\"port\":8000", &format!("\"port\":{port}"));
     assert!(
         commands.contains(and_waits),
-        "the tour connects in another way than this test knows:\n{commands}"
+        "the tour connects in a way that this test does not expect:\n{commands}"
     );
     let stream = std::env::temp_dir().join(format!("rig-tour-{}", std::process::id()));
     std::fs::write(&stream, "").expect("a temporary file");

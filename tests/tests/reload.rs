@@ -1,4 +1,4 @@
-//! What is read again while the gateway runs, and what signals do.
+//! Reloading of files while the gateway runs, and the effects of signals.
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// Within how long a file is read again.
+/// Time limit within which a changed file is read again.
 const SOON: Duration = Duration::from_secs(5);
 
 fn write(path: &str, text: impl AsRef<[u8]>) {
     std::fs::write(path, text).expect("a file");
 }
 
-/// A token that this secret has signed.
+/// Returns a token that is signed with this secret.
 fn token_by(secret: &str) -> String {
     signed(&claims("s", "bob"), Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()))
 }
@@ -23,7 +23,7 @@ fn logged(gateway: &Gateway, text: &str) {
     eventually(text, || gateway.log().contains(text).then_some(()));
 }
 
-/// Definitions with one endpoint, which wants a token.
+/// Returns definitions with one secured endpoint.
 fn secured(service: &Upstream) -> String {
     let endpoints = json!([{ "id": "e", "method": "GET", "path_regex": "/x", "secured": true }]);
     json!([api_of("a", service.address(), endpoints)]).to_string()
@@ -57,7 +57,7 @@ fn f12_the_key_of_tokens_changes_with_its_file_and_no_token_is_remembered() {
         std::fs::rename(folder.join("..tmp"), folder.join("..data")).expect("a link in its place");
         logged(&gateway, "key of tokens reloaded");
         assert!(began.elapsed() <= SOON, "{:?}", began.elapsed());
-        // The first was verified before, and remembered.
+        // The first token was verified before and cached.
         assert_eq!(statuses(), [(401, 400), (200, 200)], "{setting}");
     }
 }
@@ -96,7 +96,7 @@ fn f12_definitions_change_with_their_file_and_what_the_internal_port_changed_sta
     write(&file, list([("b", "two"), ("c", "two"), ("d", "two")]));
     eventually("the new file", || (api_names(&gateway) == ["b=put", "d=two", "p=posted"]).then_some(()));
     assert!(began.elapsed() <= SOON, "{:?}", began.elapsed());
-    // One fault, and nothing changes.
+    // One fault prevents all changes.
     let mut wrong: Value = json!([definition("d", "three"), definition("e", "three")]);
     wrong[1]["proxy"]["port"] = json!(0);
     write(&file, wrong.to_string());
@@ -135,7 +135,7 @@ fn f32_hang_up_reads_the_level_of_the_log_again() {
     let folder = Folder::new();
     let file = folder.join("rig.toml");
     write(&file, "log_level = \"error\"\n");
-    // Everything by the file: the environment would win.
+    // All settings are in the file, since the environment would take precedence.
     let gateway = Gateway::start_by("/usr/bin/env", &["-u", "LOG_LEVEL"], &[("RIG_CONFIG", &file)]);
     assert!(!gateway.log().contains("\"INFO\",\"message\":\"starting\""), "{}", gateway.log());
     write(&file, "log_level = \"info\"\n");
@@ -146,7 +146,8 @@ fn f32_hang_up_reads_the_level_of_the_log_again() {
     logged(&gateway, "LOG_LEVEL not reloaded: file ");
 }
 
-/// What `rig check` says of a certificate and its key, and of the same in a definition.
+/// Returns what `rig check` reports about a certificate and its key, in settings and in a
+/// definition.
 fn checked(folder: &Folder, chain: &[u8], key: &str) -> [(bool, String); 2] {
     let files = [folder.join("chain.pem"), folder.join("key.pem")];
     write(&files[0], chain);
@@ -164,7 +165,7 @@ fn checked(folder: &Folder, chain: &[u8], key: &str) -> [(bool, String); 2] {
         })
 }
 
-/// A chain of two, its key, and its second certificate alone.
+/// Returns a chain of two certificates, its key, and its second certificate alone.
 fn made() -> (String, String, String) {
     let mut of_issuer = rcgen::CertificateParams::new(Vec::new()).expect("no names");
     of_issuer.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -206,7 +207,7 @@ fn f33_a_damaged_certificate_is_refused_with_its_line_and_never_skipped() {
             assert!(!valid && told.contains(&expected), "{what}, expected {expected}: {told}");
         }
     }
-    // What explains the blocks, and the line ends of others, are no damage.
+    // Explanatory text between the blocks and other line ends are not damage.
     let explained =
         chain.replace("-----BEGIN", "Bag Attributes\n    localKeyID: 54 69\nsubject=CN = x\n\n-----BEGIN");
     let together = format!("{chain}{key}");
@@ -231,7 +232,7 @@ fn f33_a_chain_that_is_none_is_a_warning() {
     let own = rcgen::KeyPair::generate().expect("a key");
     let alone = |params: rcgen::CertificateParams| params.self_signed(&own).expect("a certificate").pem();
     for (text, key, expected) in [
-        // The name of the issuer is right, its key is not.
+        // The issuer has the right name, but another key.
         (format!("{leaf}{third}"), &key, "the signatures of the chain do not lead to this certificate"),
         (format!("{leaf}{other}"), &key, "not the certificate of who issued the one before it"),
         (alone(old), &own.serialize_pem(), "line 1: the certificate has expired"),
@@ -242,7 +243,7 @@ fn f33_a_chain_that_is_none_is_a_warning() {
         }
     }
     for (valid, told) in checked(&folder, leaf.as_bytes(), &key) {
-        assert!(valid && !told.contains("warning"), "a leaf alone is no broken chain: {told}");
+        assert!(valid && !told.contains("warning"), "a leaf alone is not a broken chain: {told}");
     }
 }
 

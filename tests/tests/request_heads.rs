@@ -1,4 +1,4 @@
-//! Heads as clients really send them, and what is said of those that are refused.
+//! Heads as real clients send them, and the answers to those that are refused.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -7,12 +7,12 @@ use std::sync::mpsc::channel;
 use rig_tests::*;
 use serde_json::json;
 
-/// An answer in one line, with what the listener's own refusals carry.
+/// Returns the answer, which must have everything that the listener's own refusals have.
 fn refusal(gateway: &Gateway, bytes: &[u8]) -> (u16, Response) {
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(bytes);
     let response = Response::read(&mut wire, false);
-    assert!(wire.rest().is_empty(), "one answer, and then the connection is closed");
+    assert!(wire.rest().is_empty(), "the connection is closed after one answer");
     (response.status, response)
 }
 
@@ -38,11 +38,11 @@ fn f47_a_service_gets_the_query_byte_for_byte() {
     for (target, seen) in [
         (r#"/a?q="x"<y>&`{|}^\'"#, None),
         ("/a?x=\"", None),
-        // What the client has encoded stays so.
+        // Parts that the client has encoded stay encoded.
         ("/a?%22\"%3C<%3e>%zz%", None),
         ("/a?\"?<", None),
         ("/a?\"#\"<", Some("/a?\"")),
-        // The path has one spelling.
+        // The path is normalized.
         ("/%61/./b\"<>`{|}^?\"%61<", Some("/a/b\"%3C%3E%60{|}^?\"%61<")),
         ("http://x/a?\"", Some("/a?\"")),
     ] {
@@ -53,7 +53,7 @@ fn f47_a_service_gets_the_query_byte_for_byte() {
             assert_eq!(service.next().target, seen.unwrap_or(target));
         }
     }
-    // Every byte that may stand in a request line, in pieces and in HTTP/1.0 too.
+    // Every byte that a request line may contain, in pieces and with HTTP/1.0 too.
     let every: Vec<u8> = (0x21..=0xff).filter(|byte| !b"#\x7f".contains(byte)).collect();
     let head = [b"GET /a?", &every[..], b" HTTP/1.0\r\nhost: x\r\n\r\n"].concat();
     for piece in [head.len(), 40, 1] {
@@ -63,7 +63,8 @@ fn f47_a_service_gets_the_query_byte_for_byte() {
         let target: Vec<u8> = service.next().target.chars().map(|byte| byte as u8).collect();
         assert_eq!(target, [b"/a?", &every[..]].concat());
     }
-    // One behind the other, with bodies that look like heads; the middle one has nothing of that.
+    // Three pipelined requests with bodies that look like heads; the query of the middle one needs
+    // no encoding.
     let body = "GET /?\"";
     let post = |target: &str| format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n{body}");
     let mut wire = Wire::connect(gateway.inbound());
@@ -109,7 +110,7 @@ fn f47_a_request_that_is_sent_again_keeps_its_query() {
     let (seen, requests) = channel();
     let service = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = service.local_addr().expect("a bound socket has an address");
-    // Every connection is closed behind its second request, without an answer to that.
+    // Every connection is closed after its second request, without an answer to it.
     std::thread::spawn(move || {
         while let Ok((stream, _)) = service.accept() {
             let mut wire = Wire::from(stream);
@@ -337,7 +338,7 @@ fn f51_an_empty_body_is_none_however_it_is_framed() {
         (":path", "/_rig/v1/connection/sse"),
         (":authority", "localhost"),
     ];
-    // HEADERS without END_STREAM, then DATA that is empty.
+    // HEADERS without END_STREAM, then an empty DATA frame.
     assert_eq!(Http2::connect(gateway.inbound()).ask(&fields, Some("")), "200");
 }
 

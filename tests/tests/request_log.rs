@@ -1,4 +1,4 @@
-//! `REQUEST_LOG=console`: what is logged of each proxied request.
+//! `REQUEST_LOG=console`: the log lines of proxied requests.
 
 use rig_tests::*;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn apis(upstream: &Upstream) -> String {
     json!([upstream.api("shop", &endpoints)]).to_string()
 }
 
-/// The lines about requests, without their time and what differs from run to run.
+/// Returns the lines about requests, without times and other values that differ from run to run.
 fn lines(log: &str) -> Vec<Value> {
     let told = |line: &str| {
         let mut line: Value = serde_json::from_str(line).ok()?;

@@ -1,5 +1,5 @@
-//! Every token that is let in can be revoked: whatever its `iat` says, and by every claim that is
-//! configured.
+//! Every token that is accepted can be revoked, whatever its `iat` says, and by every configured
+//! claim.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const SSE: &str = "/_rig/v1/connection/sse";
 const LIST: &str = r#"{"subscriptions":[]}"#;
 
-/// A token whose claims are this JSON, byte for byte, and an end in two hours.
+/// Returns a token with exactly this JSON as its claims, which expires in two hours.
 fn token(claims: &str) -> String {
     let claims = format!(r#"{{"exp":{},{claims}}}"#, in_seconds(7200));
     let claims = RawValue::from_string(claims).expect("JSON");
@@ -37,7 +37,7 @@ fn refusal(gateway: &Gateway, token: &str) -> Option<String> {
     Sse::open(gateway.inbound(), &request).err().map(|refusal| refusal.text())
 }
 
-/// What holds a token open: three connections and a request in flight.
+/// What a token holds open: three connections and a request in flight.
 struct Held {
     sse: Sse,
     websocket: WebSocket,
@@ -121,7 +121,8 @@ fn f40_a_newer_login_gets_through_and_a_restart_changes_nothing() {
     let settings = [("DATA_DIR", &*folder.join("data")), ("JWT_LEEWAY", "60s")];
     let (_upstream, mut gateway) = start(&settings);
     let claims = |iat: i64| format!(r#""sub":"alice","jti":"s{iat}","iat":{iat}"#);
-    // Held, 2 s ahead: once the clock has caught up, it must not be good again.
+    // A token with an open connection and an `iat` 2 s ahead: it must not become legal again when
+    // the clock has caught up.
     let ahead = token(&claims(in_seconds(2)));
     let mut sse = Sse::connect(gateway.inbound(), &format!("jwt={ahead}"));
     sse.welcome();
@@ -135,7 +136,7 @@ fn f40_a_newer_login_gets_through_and_a_restart_changes_nothing() {
     sse.expect_kill();
     let last = receipt["issuedUpTo"].as_i64().expect("a number");
     eventually("the clock has caught up", || (in_seconds(0) > last).then_some(()));
-    assert!(refusal(&gateway, &ahead).is_some(), "it was thrown out");
+    assert!(refusal(&gateway, &ahead).is_some(), "it was revoked");
     assert_eq!(refusal(&gateway, &token(&claims(last + 1))), None, "a login of the same issuer is younger");
     gateway.terminate();
     gateway.exit_status();
@@ -239,7 +240,7 @@ fn f41_numbers_meet_however_both_sides_write_them() {
             );
         }
     }
-    // A neighbour that is the same double is another number.
+    // A different number with the same double value is not selected.
     let body = r#"{"claim":"/sub","value":12345678901234567890124,"validityInSeconds":8000}"#;
     assert_eq!(gateway.ask_internal(&Request::post_json("/v4/revocations", body)).status, 201);
     assert_eq!(refusal(&gateway, &token(r#""sub":12345678901234567890123"#)), None);

@@ -1,10 +1,10 @@
-//! `/v4/revocations` and `/v4/sessions`: what an operator asks for, sees, and can rely on.
+//! `/v4/revocations` and `/v4/sessions`, as an operator uses them.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// A token with these claims beside a good hour.
+/// Returns a token with these claims, valid for an hour.
 fn token(more: Value) -> String {
     let mut claims = json!({ "exp": in_seconds(3600), "iat": in_seconds(-60) });
     let (Value::Object(claims_map), Value::Object(more)) = (&mut claims, more) else { panic!("no objects") };
@@ -24,7 +24,7 @@ fn delete(gateway: &Gateway, path: &str) -> Response {
     gateway.ask_internal(&Request::new("DELETE", path))
 }
 
-/// The document of a problem, which must be one.
+/// Returns the problem document of an answer, which must be one.
 fn problem(response: &Response) -> Value {
     assert_eq!(response.header("content-type"), Some("application/problem+json"), "{}", response.shown());
     let document = response.json();
@@ -32,7 +32,7 @@ fn problem(response: &Response) -> Value {
     document
 }
 
-/// Members that are as they were for as long as the revocation lasts.
+/// Returns the members of a receipt that stay the same while the revocation is in force.
 fn lasting(receipt: &Value) -> Value {
     let mut receipt = receipt.clone();
     let members = receipt.as_object_mut().expect("an object");
@@ -137,7 +137,7 @@ fn a_token_is_revoked_by_showing_it() {
     assert!(refused(&gateway, &shown));
     assert_eq!(answer.json()["selector"], json!({ "session": "s1" }));
     let left = answer.json()["remainingSeconds"].as_u64().expect("seconds");
-    assert!((3500..=3601).contains(&left), "as long as the token: {left}");
+    assert!((3500..=3601).contains(&left), "as long as the token is valid: {left}");
 
     let foreign = signed(&claims("s2", "x"), Algorithm::HS256, &EncodingKey::from_secret(b"another-key"));
     for (token, detail) in [
@@ -212,7 +212,7 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
         problem(&misspelt)["errors"],
         json!([{ "parameter": "dryrun", "detail": "unknown parameter" }])
     );
-    assert!(sse.wire().is_silent_for(std::time::Duration::from_millis(1)), "the connection lives");
+    assert!(sse.wire().is_silent_for(std::time::Duration::from_millis(1)), "the connection is still open");
     assert!(!refused(&gateway, &token));
 }
 
@@ -529,7 +529,7 @@ fn a_storm_of_bad_requests_changes_nothing() {
         for worker in 0..4_usize {
             scope.spawn(move || {
                 for n in 0..100_usize {
-                    // Cut, and with a byte turned: some of it is JSON, none of it is right.
+                    // Truncated, and with a byte changed: some bodies are JSON, none is valid.
                     let mut body = good.as_bytes().to_vec();
                     let at = (n * 7 + worker) % body.len();
                     body[at] ^= 1 << (n % 8);
@@ -544,7 +544,7 @@ fn a_storm_of_bad_requests_changes_nothing() {
     });
     assert!(gateway.is_healthy());
     assert_eq!(get(&gateway, "/v4/revocations").json()["revocations"], json!([]));
-    assert!(sse.wire().is_silent_for(std::time::Duration::from_millis(1)), "the connection lives");
+    assert!(sse.wire().is_silent_for(std::time::Duration::from_millis(1)), "the connection is still open");
 }
 
 #[test]
@@ -587,7 +587,7 @@ fn the_same_request_sent_at_once_by_many_is_done_once() {
     assert_eq!(listed["revocations"].as_array().map(Vec::len), Some(1), "{listed}");
 }
 
-/// The id of a blacklisted session holds its name, whatever that is.
+/// The id of a blacklisting contains the session's name, which may be any text.
 #[test]
 fn a_session_of_any_name_is_listed_found_and_lifted() {
     let folder = Folder::new();

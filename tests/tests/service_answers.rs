@@ -1,4 +1,5 @@
-//! What services say that is large, early, or not clear; and what is said of those that fail.
+//! Answers of services that are large, early, or ambiguous; and the log lines about services that
+//! fail.
 
 use rig_tests::*;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ fn start(more: &[(&str, &str)]) -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Asks once, and answers as the service with these bytes and an end.
+/// Sends a request, and answers it as the service with these bytes, after which the service closes.
 fn answered(upstream: &RawUpstream, gateway: &Gateway, request: &Request, answer: &str) -> Wire {
     let client = request.start(gateway.inbound());
     let mut service = upstream.accept();
@@ -70,7 +71,7 @@ fn f13_the_limits_hold_over_http2_too() {
         for number in 0..count {
             block.extend(raw::literal(&format!("x-{number}"), &"y".repeat(size)));
         }
-        // The largest frame that is always allowed is 16 KiB.
+        // Frames of up to 16 KiB are always allowed.
         let mut pieces = block.chunks(16_000).peekable();
         let mut kind = raw::kind::HEADERS;
         while let Some(piece) = pieces.next() {
@@ -104,7 +105,7 @@ fn f14_informational_answers_come_before_the_answer() {
     let mut client = Request::get("/x").start(gateway.inbound());
     let mut service = upstream.accept();
     Received::read(&mut service).expect("a request");
-    // Each at once, long before the answer.
+    // Each one is passed on immediately, long before the answer.
     for (status, answer) in [
         (103, HINTS),
         (102, "HTTP/1.1 102 Processing\r\n\r\n"),
@@ -122,7 +123,7 @@ fn f14_informational_answers_come_before_the_answer() {
     service.send(OK);
     assert_eq!(Response::read(&mut client, false).text(), "ok");
 
-    // All in one piece with the answer, and the connection is used again.
+    // All in one piece with the answer; the connection is reused.
     for _ in 0..3 {
         client.send(Request::get("/x").bytes(gateway.inbound()));
         Received::read(&mut service).expect("a request");
@@ -171,8 +172,7 @@ fn f14_a_client_of_http_1_0_gets_none_and_no_client_gets_them_without_end() {
     assert_eq!(hints, 16);
 }
 
-/// What belongs to a session is not handed to it any more, an informational answer as little as a
-/// body.
+/// After a kill, a session receives neither informational answers nor bodies.
 #[test]
 fn f14_a_killed_session_gets_no_informational_answer() {
     let upstream = RawUpstream::by_hand();
@@ -257,7 +257,7 @@ fn f16_an_options_request_has_as_many_hops_as_it_says() {
         ("10", "9"),
         ("007", "6"),
         ("99999999999999999999999", "18446744073709551614"),
-        // No numbers: they are left as they are, for whoever knows them.
+        // Not numbers: they are forwarded unchanged.
         ("-1", "-1"),
         ("+1", "+1"),
         ("1, 2", "1, 2"),
@@ -266,7 +266,7 @@ fn f16_an_options_request_has_as_many_hops_as_it_says() {
         assert_eq!(gateway.ask(&options(sent)).status, 200, "{sent}");
         assert_eq!(upstream.next().header("max-forwards"), Some(seen), "{sent}");
     }
-    // It means nothing with other methods (RFC 9110, section 7.6.2).
+    // It has no meaning for other methods (RFC 9110, section 7.6.2).
     assert_eq!(gateway.ask(&Request::get("/x").header("Max-Forwards", "0")).status, 200);
     assert_eq!(upstream.next().header("max-forwards"), Some("0"));
     assert_eq!(gateway.ask(&Request::new("OPTIONS", "/_rig/none").header("Max-Forwards", "0")).status, 404);

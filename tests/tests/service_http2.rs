@@ -1,5 +1,4 @@
-//! Services that speak HTTP/2 by the letter: how many streams they allow, what they refuse, when
-//! they go away.
+//! Services that use all of HTTP/2: limits of streams, refused streams, GOAWAY.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -22,8 +21,8 @@ fn start(more: &[(&str, &str)]) -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A service that opens a stream for each request, never finishes it, and allows this many on each
-/// connection; the number of streams of each connection, and how often a limit was exceeded.
+/// Runs a service that accepts this many streams on each connection and never finishes them.
+/// Returns how often the limit was exceeded.
 fn holds_streams(upstream: RawUpstream, allowed: u32) -> Arc<AtomicUsize> {
     let exceeded = Arc::<AtomicUsize>::default();
     let counted = exceeded.clone();
@@ -37,7 +36,7 @@ fn holds_streams(upstream: RawUpstream, allowed: u32) -> Arc<AtomicUsize> {
                 while let Some(stream) = connection.request() {
                     open += 1;
                     if open > allowed {
-                        // Before it had heard of the limit, it may have tried.
+                        // The gateway may exceed the limit before it has received the SETTINGS.
                         connection.frame(kind::RST_STREAM, 0, stream, REFUSED_STREAM);
                         open -= 1;
                         counted.fetch_add(1, Ordering::SeqCst);
@@ -60,7 +59,7 @@ fn f10_a_full_connection_has_others_beside_it() {
         holds_streams(upstream, allowed);
         let count = allowed as usize * 2 + 1;
         let mut clients = Vec::new();
-        // One after the other, then a crowd at once.
+        // One after the other, then many at once.
         for crowd in [1; 201].iter().take(count).chain(&[20]) {
             let mut others: Vec<_> =
                 (0..*crowd).map(|_| Request::get("/x").start(gateway.inbound())).collect();
@@ -88,8 +87,8 @@ fn f10_a_stream_that_ends_makes_room_for_another() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// A limit of 0 says "later": the request waits for another one, and no other connection is opened
-/// in vain.
+/// A limit of 0 means "later": the request waits until the limit is raised, and no other connection
+/// is opened in vain.
 #[test]
 fn f10_a_limit_that_is_raised_lets_the_next_request_through() {
     let (upstream, gateway) = start(&[]);
@@ -112,7 +111,7 @@ fn f10_a_limit_that_is_raised_lets_the_next_request_through() {
     assert_eq!(Response::read(&mut waits, false).text(), "ok");
 }
 
-/// A service that allows no stream from the beginning.
+/// Starts a service that allows no stream from the beginning.
 fn allows_none() -> (RawUpstream, Gateway, Wire, RawHttp2) {
     let (upstream, gateway) = start(&[]);
     let client = Request::get("/1").start(gateway.inbound());
@@ -146,8 +145,8 @@ fn f10_a_service_that_allows_no_stream_at_first_is_waited_for() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// What the service has not processed is sent again on another connection, whatever its method,
-/// with its body.
+/// A request that the service has not processed is sent again on another connection, whatever its
+/// method, with its body.
 #[test]
 fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
     for (request, body) in [
@@ -155,7 +154,7 @@ fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
         (Request::post_json("/x", r#"{"a":1}"#), r#"{"a":1}"#),
         (Request::new("POST", "/x"), ""),
         (Request::new("PUT", "/x").body("x".repeat(40_000)), &"x".repeat(40_000)),
-        // More than the service has taken.
+        // More than the service has read.
         (Request::new("PUT", "/x").body("x".repeat(65_536)), &"x".repeat(65_536)),
         (Request::new("POST", "/x").body("x".repeat(900_000)), &"x".repeat(900_000)),
     ] {
@@ -164,7 +163,7 @@ fn f11_requests_beyond_the_last_stream_of_a_goaway_are_sent_again() {
         let mut service = RawHttp2::accepted(upstream.accept(), &[]);
         let stream = service.request().expect("a request");
         if !body.is_empty() {
-            service.until(|frame| frame.kind == kind::DATA).expect("some of the body is on its way");
+            service.until(|frame| frame.kind == kind::DATA).expect("a part of the body has been sent");
         }
         service.go_away(stream - 1, NO_ERROR);
         let mut again = RawHttp2::accepted(upstream.accept(), &[]);
@@ -217,7 +216,7 @@ fn f11_refused_streams_are_sent_again_and_not_without_end() {
     assert!((2..=17).contains(&tries), "{tries}");
 }
 
-/// Where something may have been done, a POST is not sent twice.
+/// A POST that may have been processed is not sent twice.
 #[test]
 fn f11_what_may_have_been_processed_is_not_sent_again() {
     type End = fn(&mut RawHttp2, u32);
@@ -241,7 +240,7 @@ fn f11_what_may_have_been_processed_is_not_sent_again() {
     }
 }
 
-/// A body of which too much has been read for it to be kept.
+/// Too much of the body has been read to store a copy for another attempt.
 #[test]
 fn f11_a_body_that_is_gone_is_not_sent_again() {
     let (upstream, gateway) = start(&[]);
@@ -260,7 +259,7 @@ fn f11_a_body_that_is_gone_is_not_sent_again() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// Requests that are answered go on where they are while the connection goes away.
+/// Requests that are being answered continue on a connection that is going away.
 #[test]
 fn f11_a_goaway_leaves_answers_alone() {
     let (upstream, gateway) = start(&[]);
@@ -279,7 +278,7 @@ fn f11_a_goaway_leaves_answers_alone() {
     assert!(first.until(b"the rest").is_some());
 }
 
-/// A connection of great age gets no new stream; those on it end in peace.
+/// A connection that has reached its maximum age gets no new streams; its open streams continue.
 #[test]
 fn f19_an_old_http2_connection_is_left_in_place() {
     const AGE: Duration = Duration::from_millis(200);
@@ -289,7 +288,7 @@ fn f19_an_old_http2_connection_is_left_in_place() {
     let stream = service.request().expect("a request");
     service.answer(stream, None);
     assert_eq!(Response::read_head(&mut first).expect("an answer").status, 200);
-    // Fewer than would use up the descriptors, or last until the sweep of old connections.
+    // Too few to use up the descriptors, or to last until old connections are swept.
     let mut waiting = Vec::new();
     let mut next = Instant::now();
     let other = eventually("a new connection", || {
@@ -307,7 +306,8 @@ fn f19_an_old_http2_connection_is_left_in_place() {
     assert!(first.until(b"the rest").is_some());
 }
 
-/// gRPC clients report a reset with CANCEL as CANCELLED; anything else is a fault of the gateway.
+/// gRPC clients report a reset with CANCEL as CANCELLED, and other codes as an error of the
+/// gateway.
 #[test]
 fn f20_the_stream_of_a_killed_session_is_cancelled() {
     let upstream = RawUpstream::by_hand();
@@ -338,7 +338,7 @@ fn f20_the_stream_of_a_killed_session_is_cancelled() {
     }
 }
 
-/// A unary call that still waits: gRPC makes UNAUTHENTICATED of a 401 that has no `grpc-status`.
+/// A unary call that still waits: gRPC maps a 401 without `grpc-status` to UNAUTHENTICATED.
 #[test]
 fn f20_a_waiting_call_of_a_killed_session_is_unauthenticated() {
     let upstream = RawUpstream::by_hand();
@@ -369,7 +369,7 @@ fn f20_a_waiting_call_of_a_killed_session_is_unauthenticated() {
     is_unauthenticated(call());
 }
 
-/// The gateway's own stream has said goodbye: it ends as streams do.
+/// The gateway's own stream has sent its farewell, so it is closed without a reset.
 #[test]
 fn f20_an_own_stream_of_a_killed_session_ends_cleanly() {
     let gateway = Gateway::start(&[]);

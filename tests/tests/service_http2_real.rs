@@ -1,10 +1,11 @@
-//! Real servers as services over HTTP/2, with limits that are soon reached.
+//! Real servers as services over HTTP/2, with low limits.
 
 use std::net::SocketAddr;
 
 use rig_tests::*;
 
-/// Many requests at once and one after the other, with bodies and without: each has its answer.
+/// Sends many requests, concurrently and one after the other, with and without bodies: each must be
+/// answered.
 fn all_are_answered(service: SocketAddr) {
     let apis = pass_all_http2(service);
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);
@@ -33,7 +34,7 @@ fn f11_nginx_goes_away_after_every_fifth_request() {
     all_are_answered(nginx.address());
 }
 
-/// A crowd on connections that are good for one request, or for five with two at once: most
+/// Many requests over connections that accept one request, or five with two at a time: most
 /// requests meet a GOAWAY, and some of them several.
 #[test]
 fn f11_a_crowd_of_posts_at_a_service_that_goes_away_all_the_time() {
@@ -56,7 +57,7 @@ fn f11_a_crowd_of_posts_at_a_service_that_goes_away_all_the_time() {
     }
 }
 
-/// What they do not read is bounded for each stream, and never fills the window of the connection.
+/// Unread bytes are limited for each stream, and never fill the window of the connection.
 #[test]
 fn f10_clients_that_do_not_read_hold_up_nobody_else() {
     let nginx = Nginx::start_http2("root www;");

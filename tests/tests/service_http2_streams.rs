@@ -1,5 +1,5 @@
-//! Single streams of services over HTTP/2: how they end, what comes before their answers, and that
-//! they leave others alone.
+//! Single streams of services over HTTP/2: how they are closed, what precedes their answers, and
+//! that they do not affect other streams.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -16,15 +16,15 @@ fn start() -> (RawUpstream, Gateway) {
     (upstream, gateway)
 }
 
-/// A field block with this status alone (RFC 7541, section 6.2.2).
+/// Returns a field block with only this status (RFC 7541, section 6.2.2).
 fn status(code: &str) -> Vec<u8> {
     let mut block = vec![0x08, code.len() as u8];
     block.extend(code.bytes());
     block
 }
 
-/// h2 takes many answers to requests that were taken back for a fault of the service, and closes
-/// the connection for it.
+/// h2 counts answers to cancelled requests as errors of the service, and closes the connection
+/// after many of them.
 #[test]
 fn f10_clients_that_leave_do_not_end_the_streams_of_others() {
     let (upstream, gateway) = start();
@@ -64,7 +64,7 @@ fn f14_informational_answers_pass() {
     assert_eq!(Response::read(&mut client, false).text(), "done");
 }
 
-/// HTTP/2 has no 101 (RFC 9113, section 8.6); clients over HTTP/1.1 would take what follows for
+/// HTTP/2 has no 101 (RFC 9113, section 8.6); HTTP/1.1 clients would read the following bytes as
 /// another protocol.
 #[test]
 fn f14_a_101_does_not_pass() {
@@ -78,8 +78,8 @@ fn f14_a_101_does_not_pass() {
     assert!(matches!(answer.status, 200 | 502), "{}", answer.shown());
 }
 
-/// The service has given up this one request; its connection is fine, and the request may have been
-/// processed.
+/// The service has reset only this request, which may have been processed; its connection is not
+/// affected.
 #[test]
 fn f11_a_request_that_is_reset_is_not_sent_again() {
     let (upstream, gateway) = start();
@@ -112,7 +112,7 @@ fn f08_an_answer_counts_though_the_stream_is_reset_behind_it() {
     assert_eq!(Response::read(&mut client, false).text(), "enough");
 }
 
-/// Whatever the code: an answer without its end is none that is whole.
+/// An answer that is reset before END_STREAM is incomplete, whatever the error code.
 #[test]
 fn an_answer_that_is_reset_is_broken_off() {
     for code in [NO_ERROR, CANCEL] {
@@ -130,7 +130,7 @@ fn an_answer_that_is_reset_is_broken_off() {
     }
 }
 
-/// An answer may begin, and even be read to its end, long before the request is whole.
+/// An answer may begin, and even be read completely, long before the request is complete.
 #[test]
 fn a_body_goes_on_while_nobody_reads_the_answer() {
     let (upstream, gateway) = start();
@@ -148,14 +148,15 @@ fn a_body_goes_on_while_nobody_reads_the_answer() {
     assert_eq!(data.map(|frame| frame.payload.len()).sum::<usize>(), 900_000);
 }
 
-/// An idempotent request that makes the service close its connection does not go through all that
-/// others share.
+/// An idempotent request that makes the service close its connection must not take down all shared
+/// connections, one after the other.
 #[test]
 fn f11_a_request_takes_two_connections_with_it_at_the_most() {
     let (upstream, gateway) = start();
     let mut others = Vec::new();
     let mut services = Vec::new();
-    // Each connection takes one stream more than it is asked for.
+    // Opens four connections with two streams each. Answering the first stream leaves room for one
+    // more.
     for _ in 0..4 {
         let other = Request::get("/other").start(gateway.inbound());
         let mut service = RawHttp2::accepted(upstream.accept(), &[(MAX_CONCURRENT_STREAMS, 2)]);
@@ -185,5 +186,5 @@ fn f11_a_request_takes_two_connections_with_it_at_the_most() {
     last.request().expect("the request over a connection of its own");
     drop(last);
     assert_eq!(Response::read(&mut poison, false).status, 502);
-    assert_eq!(closed.load(std::sync::atomic::Ordering::SeqCst), 1, "of those that are shared");
+    assert_eq!(closed.load(std::sync::atomic::Ordering::SeqCst), 1, "only one shared connection is closed");
 }

@@ -1,12 +1,12 @@
-//! The tour of docs/sessions.md, word for word, but for the ports and the folder of the binary; its
-//! browser tab is one.
+//! Runs the tour of docs/sessions.md literally, except for the ports and the folder of the binary,
+//! with a real browser tab.
 
 use std::path::Path;
 use std::process::Command;
 
 use rig_tests::*;
 
-/// The commands under the heading `## Tour`.
+/// Returns the commands under the heading `## Tour`.
 fn tour(root: &Path) -> String {
     let text = std::fs::read_to_string(root.join("docs/sessions.md")).expect("the document");
     let (_, tour) = text.split_once("## Tour").expect("a heading");
@@ -14,9 +14,9 @@ fn tour(root: &Path) -> String {
     commands.split_once("```").expect("an end").0.to_owned()
 }
 
-/// The commands, with `what` done as the tour's reader does it.
+/// Returns the commands, in which `what` is replaced by `done`, the action of a reader.
 fn instead(commands: &str, what: &str, done: &str) -> String {
-    assert!(commands.contains(what), "the tour does it in another way than this test knows:\n{commands}");
+    assert!(commands.contains(what), "the tour has a step that this test does not expect:\n{commands}");
     commands.replace(what, done)
 }
 
@@ -27,7 +27,7 @@ fn a_user_is_logged_out_everywhere_while_a_tab_watches() {
     assert!(browser.join("node_modules/playwright-core").exists(), "npm ci --prefix {}", browser.display());
     let gateway = Gateway::start(&[("JWT_SECRET_KEY", "a-secret-only-for-trying-it-out")]);
     let folder = Folder::new();
-    // The reader opens the URL, and goes on when the page says that it is connected; likewise for
+    // The reader opens the URL and continues when the page shows that it is connected; likewise for
     // the phone.
     let opens = format!(
         "node tests/browser/watch.js \"file://$PWD/docs/watch.html?gateway=http://{}#$LAPTOP\" > \"$TAB\" &\n\
@@ -78,7 +78,7 @@ fn a_user_is_logged_out_everywhere_while_a_tab_watches() {
     let mut rest = format!("\n{said}");
     for part in expected {
         let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is missing, or too early:\n{said}"));
-        // The next may begin with the end of this line.
+        // The next part may begin on the same line.
         rest.drain(..at + part.trim_end().len());
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM: every client gets its farewell, nothing breaks off, exit code 0.
+//! SIGTERM: every client gets its farewell, nothing is cut off, and the exit code is 0.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn every_client_sees_an_orderly_end() {
     let mut longpolling = LongPolling::connect(gateway.inbound(), &query);
     longpolling.welcome();
     let parked = longpolling.start();
-    // Answered by the time this is: the poll before it on the same thread of events is parked.
+    // The poll is pending by the time this event is published, since its request was sent first.
     gateway.publish(&greeting("1", "bob"));
     assert_eq!(parked.answer().json()["last_event_id"], "1");
     longpolling.poll();
@@ -37,11 +37,12 @@ fn every_client_sees_an_orderly_end() {
     assert!(idle.rest().is_empty());
     drop((sse, websocket));
     assert_eq!(gateway.exit_status().code(), Some(0), "{}", gateway.log());
-    // No client has to be waited for.
+    // The gateway need not wait for any client.
     assert!(asked.elapsed() < Duration::from_secs(3), "after {:?}", asked.elapsed());
 }
 
-/// The client is asked to come back later, and the chunked stream ends with its last chunk.
+/// Checks that the client gets a time to reconnect, and that the chunked stream ends with its last
+/// chunk.
 fn expect_orderly_end(sse: &mut Sse) {
     let retry = sse.raw().expect("a last field");
     let wait: u64 = retry.strip_prefix("retry: ").and_then(|wait| wait.parse().ok()).expect("a number");
@@ -49,8 +50,8 @@ fn expect_orderly_end(sse: &mut Sse) {
     assert_eq!(sse.raw(), None);
 }
 
-/// A poll cannot be seen to be parked from outside; another request on a fresh socket, which is
-/// read after it, has come back by then.
+/// Waits until a poll is pending. This is not visible from outside, but requests on new sockets,
+/// which are read later, have been answered by then.
 fn await_parked(gateway: &Gateway) {
     for _ in 0..20 {
         assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
@@ -127,7 +128,7 @@ fn another_signal_ends_the_grace_period_at_once() {
             gateway.signal(signal);
             await_line(&gateway, "leaving at once");
         }
-        // The grace period has begun, and neither of the two goes.
+        // The grace period has begun, and neither client has disconnected.
         assert!(websocket.receive().starts_with("CLOSE 1001"));
         gateway.signal(signal);
         assert_eq!(gateway.exit_status().code(), Some(0), "{signal} {delay}: {}", gateway.log());

@@ -1,23 +1,23 @@
-//! Requests that two servers could read in two ways (RFC 9112, section 11.2), and those that only
-//! look so. Behind the proxy is a service that keeps every byte: it must see nothing, or exactly
-//! the well-formed requests of the table.
+//! Requests that two servers could read differently (RFC 9112, section 11.2), and requests that
+//! only look ambiguous. Behind the proxy, a service records every byte: it must receive nothing, or
+//! exactly the well-formed requests of the table.
 
 use rig_tests::*;
 use serde_json::json;
 
-/// What becomes of the bytes of a client.
+/// The expected outcome for the bytes of a client.
 enum Outcome {
-    /// This answer, and the connection is closed. The service sees nothing.
+    /// This answer, and the connection is closed. The service receives nothing.
     Refused(u16),
-    /// This answer of the gateway's own. The connection may go on, but nothing of the request is
-    /// taken for another one.
+    /// This answer of the gateway itself. The connection may stay open, but no part of the request
+    /// is read as another request.
     Answered(u16),
-    /// The service sees the beginning of one request, which never becomes whole. The client gets
-    /// this answer, or a closed connection.
+    /// The service receives the beginning of one request, which is never completed. The client gets
+    /// this answer, or the connection is closed.
     Broken(u16),
-    /// The service sees these requests, as request line and body, and no other.
+    /// The service receives exactly these requests, given as request line and body.
     Forwarded(&'static [(&'static str, &'static str)]),
-    /// The service sees these requests; the one after them gets this answer, and the connection is
+    /// The service receives these requests; the next one gets this answer, and the connection is
     /// closed.
     Then(&'static [(&'static str, &'static str)], u16),
 }
@@ -28,25 +28,25 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// A second request, by which is seen where the first one has ended.
+/// A second request, which shows where the first one has ended.
 const CANARY: &str = "GET /canary HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// `POST /p` with these fields, and what follows the head.
+/// Returns `POST /p` with these fields, followed by `rest`.
 fn post(fields: &str, rest: &str) -> String {
     format!("POST /p HTTP/1.1\r\nHost: h\r\n{fields}\r\n{rest}")
 }
 
-/// `POST /p` with a chunked body.
+/// Returns `POST /p` with a chunked body.
 fn chunked(body: &str) -> String {
     post("Transfer-Encoding: chunked\r\n", body)
 }
 
-/// `GET /g` with these fields.
+/// Returns `GET /g` with these fields.
 fn get(fields: &str) -> String {
     format!("GET /g HTTP/1.1\r\nHost: h\r\n{fields}\r\n")
 }
 
-/// A request of this line.
+/// Returns a request with this request line.
 fn line(line: &str) -> String {
     format!("{line}\r\nHost: h\r\n\r\n")
 }
@@ -133,7 +133,7 @@ impl Proxy {
         }
     }
 
-    /// Compares what the service has seen with what it should have.
+    /// Compares the requests that the service has received with the expected ones.
     fn saw(&self, expected: &[(&str, &str)], and_canary: bool) -> Result<(), String> {
         let mut seen = Vec::new();
         for bytes in self.service.heard() {
@@ -326,7 +326,7 @@ fn chunked_bodies() {
     let heard = proxy.service.heard();
     assert!(
         heard.iter().all(|bytes| requests(bytes).is_err()),
-        "a body without an end is not ended for the client"
+        "an incomplete body gets no end from the gateway"
     );
 }
 

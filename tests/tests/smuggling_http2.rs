@@ -1,10 +1,10 @@
-//! Requests of HTTP/2 that become others when they are written as HTTP/1.1 (H2.CL, H2.TE, fields
-//! with line ends): none comes to the service but as what it is.
+//! HTTP/2 requests that become different requests when they are written as HTTP/1.1 (H2.CL, H2.TE,
+//! fields with line ends). None may reach the service as another request.
 
 use rig_tests::*;
 
-/// Fields that every request has, then those of the case; body; what comes of it; what the service
-/// sees.
+/// The header fields of the case, which follow those of every request; its body; the outcome; the
+/// requests that the service receives.
 type Case =
     (&'static [(&'static str, &'static str)], Option<&'static str>, &'static str, &'static [&'static str]);
 
@@ -32,7 +32,7 @@ const FIELDS: &[Case] = &[
     (&[("upgrade", "websocket")], None, "RESET", &[]),
     (&[("te", "chunked")], None, "RESET", &[]),
     (&[("te", "trailers, chunked")], None, "RESET", &[]),
-    // Another request in a name or a value.
+    // Another request within a name or a value.
     (&[("x", "y\r\ntransfer-encoding: chunked")], None, "GOAWAY", &[]),
     (&[("x", "y\nhost: z")], None, "GOAWAY", &[]),
     (&[("x", "y\rz")], None, "GOAWAY", &[]),
@@ -41,14 +41,14 @@ const FIELDS: &[Case] = &[
     (&[("x y", "1")], None, "GOAWAY", &[]),
     (&[("Content-Length", "5")], Some("hello"), "GOAWAY", &[]),
     (&[("transfer-encoding: chunked", "x")], None, "GOAWAY", &[]),
-    // Whom is it for?
+    // Ambiguous hosts.
     (&[("host", "y")], None, "400", &[]),
     (&[("host", "x"), ("host", "x")], None, "400", &[]),
     (&[(":authority", "y")], None, "RESET", &[]),
     (&[("expect", "x")], Some("hello"), "417", &[]),
 ];
 
-/// Pseudo-headers that are none, each with the others as they should be.
+/// Invalid pseudo-headers, each beside valid other ones.
 const PSEUDO: &[(&[(&str, &str)], &str)] = &[
     (
         &[(":method", "GET /b HTTP/1.1\r\nx:"), (":scheme", "http"), (":path", "/a"), (":authority", "x")],
@@ -113,7 +113,8 @@ fn a_body_of_a_request_that_announces_none() {
     let fields = [&POST[..], &[("content-length", "0")]].concat();
     let answer = Http2::connect(gateway.inbound()).ask(&fields, Some("GET /b HTTP/1.1\r\n\r\n"));
     assert_eq!(answer, "RESET");
-    // All of it may have been there before the body came, but that goes nowhere.
+    // The request may have been forwarded before the surplus body arrived, but the body must go
+    // nowhere.
     gateway.ask(&Request::get("/next"));
     let mut seen = seen(&upstream);
     seen.retain(|request| request != "POST /a ");

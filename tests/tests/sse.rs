@@ -1,4 +1,4 @@
-//! Server-Sent Events, as RIG 3.0.0 has them.
+//! Server-Sent Events, as in RIG 3.0.0.
 
 use rig_tests::*;
 use serde_json::json;
@@ -93,7 +93,8 @@ data: {"specversion": "0.2", "type": "greeting", "source": "/o", "id": "2", "dat
         assert_eq!(bobs.next_event(), expected);
         assert_eq!(by_token.next_event(), expected);
     }
-    // Whoever asked for nothing gets nothing: the next thing it sees is its new list.
+    // A client without subscriptions gets no event: the next thing that it receives is its new
+    // list.
     let path = format!("/_rig/v1/connection/sse/{token_of_none}/subscriptions");
     assert_eq!(gateway.ask(&Request::put_json(path, r#"{"subscriptions":[]}"#)).status, 204);
     assert_eq!(none.next_event(), subscriptions_set("[]"));
@@ -216,6 +217,6 @@ fn a_heartbeat_comes_every_15_seconds() {
     assert_eq!(sse.next_event(), ": heartbeat");
     assert_eq!(websocket.receive(), "PING ");
     let seconds = connected.elapsed().as_secs_f64();
-    // The wheel that all connections share turns once a second or so.
+    // All connections share a timer wheel that turns about once a second.
     assert!((13.0..17.5).contains(&seconds), "{seconds} s");
 }

@@ -33,7 +33,7 @@ impl Story {
         self.gateway.ask(request)
     }
 
-    /// The list that the client gets.
+    /// Returns the list of subscriptions that the client receives.
     fn set(&mut self) -> String {
         let event: serde_json::Value = serde_json::from_str(&self.sse.next_data()).expect("JSON");
         assert_eq!(event["type"], "rig.subscriptions_set");
@@ -106,7 +106,7 @@ fn what_is_subscribed_is_what_comes() {
     story.gateway.publish(&greeting("1", "bob"));
     story.gateway.publish(&greeting("2", "al"));
     assert_eq!(story.sse.next_data(), greeting("2", "al"));
-    // The list is replaced, not added to.
+    // The list is replaced, not extended.
     assert_eq!(
         story
             .ask(&story.put(r#"{"subscriptions":[{"eventType":"greeting","oneOf":[{"name":"bob"}]}]}"#))

@@ -13,7 +13,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// A folder with a certificate for localhost and its key, gone with the variable.
+/// A folder with a certificate for localhost and its key, which is removed when the variable is
+/// dropped.
 struct Certificate(Folder);
 
 impl Certificate {
@@ -23,14 +24,14 @@ impl Certificate {
         this
     }
 
-    /// Writes another certificate in the place of the first.
+    /// Replaces the certificate by another one.
     fn renew(&self) {
         let made = made();
         std::fs::write(self.key(), made.signing_key.serialize_pem()).expect("a file");
         std::fs::write(self.chain(), made.cert.pem()).expect("a file");
     }
 
-    /// Writes another one whose key is encrypted.
+    /// Replaces the certificate by one whose key is encrypted.
     fn lock(&self, passphrase: &str) {
         let made = made();
         let key = made.signing_key.serialized_der();
@@ -59,7 +60,7 @@ fn start(certificate: &Certificate) -> Gateway {
     Gateway::start(&[("HTTPS_CERTFILE", &certificate.chain()), ("HTTPS_KEYFILE", &certificate.key())])
 }
 
-/// What curl prints, and its exit code.
+/// Returns the output of curl, and its exit code.
 fn curl(arguments: &[&str]) -> (String, Option<i32>) {
     let output = Command::new("curl").args(["--silent", "--max-time", "10"]).args(arguments).output();
     let output = output.expect("curl is installed");
@@ -111,7 +112,7 @@ fn streams_over_tls_and_http_2_are_killed_too() {
             let events: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
             let (last, before) = events.split_last().expect("events");
             assert_eq!(*last, "rig.session_killed", "{version} {base}");
-            // What was queued at the time of the kill is not sent any more.
+            // Events that were queued at the time of the kill are dropped, so some may be missing.
             let all = ["rig.connection.create", "rig.subscriptions_set", "greeting"];
             assert!(all.starts_with(before), "{version} {base}: {events:?}");
             assert_eq!(code, Some(0), "{version} {base}: an orderly end");
@@ -119,7 +120,7 @@ fn streams_over_tls_and_http_2_are_killed_too() {
     });
 }
 
-/// A TLS client that trusts this certificate and speaks HTTP/1.1.
+/// Connects a TLS client that trusts this certificate and speaks HTTP/1.1.
 fn secure(certificate: &Certificate, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate.chain()).expect("a certificate")).expect("a root");
@@ -135,7 +136,7 @@ fn secure(certificate: &Certificate, port: u16) -> StreamOwned<ClientConnection,
     StreamOwned::new(connection, tcp)
 }
 
-/// Reads until `end` has come, and returns all that came with it.
+/// Reads up to `end`, and returns everything that was read.
 fn until(stream: &mut impl Read, end: &[u8]) -> Vec<u8> {
     let mut seen = Vec::new();
     while !seen.ends_with(end) {
@@ -157,7 +158,7 @@ fn a_websocket_over_tls_is_read_and_killed() {
     let head = until(&mut stream, b"\r\n\r\n");
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
     until(&mut stream, br#""type":"rig.subscriptions_set"}"#);
-    // Each byte is a TLS record of its own.
+    // Each byte is sent in a separate TLS record.
     for byte in Frame::new(Opcode::Ping, "abc").bytes() {
         stream.write_all(&[byte]).expect("the gateway reads");
         stream.flush().expect("the gateway reads");
@@ -239,7 +240,8 @@ fn over_http_2_the_endpoints_and_their_bounds_are_the_same() {
         ("/_rig/v1/events".into(), [&json[..], &[&large]].concat(), "413"),
         ("/_rig/v1/connection/longpolling".into(), vec![], "200"),
         ("/_rig/v1/connection/sse?jwt=garbage".into(), vec![], "400"),
-        // A WebSocket over HTTP/2 would be an extended CONNECT (RFC 8441), which was not asked for.
+        // A WebSocket over HTTP/2 would need an extended CONNECT (RFC 8441), which is not
+        // supported.
         ("/_rig/v1/connection/ws".into(), vec![], "426"),
         (format!("/{}", "x".repeat(9_000)), vec![], "414"),
         ("/_rig/health".into(), vec!["--header", &header], "431"),

@@ -10,7 +10,7 @@ const GREETING_QUERY: &str = "subscriptions=%5B%7B%22eventType%22%3A%22greeting%
 const EXPIRED: &str =
     r#"{"id":"UUID","source":"rig","specversion":"0.2","time":"TIME","type":"rig.session_expired"}"#;
 
-/// Long enough to connect, and soon over.
+/// The lifetime of tokens in seconds: long enough to connect, and short.
 const SOON: i64 = 3;
 
 fn token(session: &str, user: &str, exp: i64) -> String {
@@ -46,9 +46,9 @@ fn d05_a_stream_is_warned_and_ends_with_its_token() {
     assert!(is_expiring(&warning, 0..=1), "{warning}");
 
     assert_eq!(sse.next_event(), format!("event: rig.session_expired\ndata: {EXPIRED}"));
-    assert_eq!(sse.raw(), None, "nothing comes after the end");
+    assert_eq!(sse.raw(), None, "nothing follows the farewell");
     websocket.expect_close(1000, "Session expired.");
-    assert!((exp..=exp + 1).contains(&in_seconds(0)), "it ended at another time than its token");
+    assert!((exp..=exp + 1).contains(&in_seconds(0)), "the stream was not closed when its token expired");
     let ended = |transport: &str| {
         gateway.await_metric(
             &format!(r#"rig_connections_closed_total{{transport="{transport}",reason="token_expired"}}"#),
@@ -93,7 +93,7 @@ fn d05_a_newer_token_of_the_same_user_renews_it_and_the_older_session_still_ends
     assert!(websocket.next_text().contains("rig.subscriptions_set"));
     assert!(longpolling.poll().text().contains("rig.subscriptions_set"));
 
-    // The first token has ended: whoever has no other is out.
+    // The first token has expired: a client without another one is disconnected.
     assert_eq!(witness.next_event(), format!("event: rig.session_expired\ndata: {EXPIRED}"));
     assert!(in_seconds(0) >= exp);
     gateway.publish(&greeting("1", "bob"));

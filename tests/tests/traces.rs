@@ -1,4 +1,4 @@
-//! Traces go on through the proxy, and to a collector if there is one.
+//! Traces are propagated through the proxy, and exported to a collector if one is set.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,7 +12,7 @@ use serde_json::json;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// A collector; what it gets.
+/// Starts a collector. Returns its address and the spans that it receives.
 fn collector() -> (SocketAddr, Receiver<Vec<Span>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -95,7 +95,7 @@ fn a_collector_gets_two_spans_of_a_request() {
     let token = token_of("a-secret-session");
     gateway.ask(&traced(&format!("/open/status/201?jwt={token}")));
     gateway.ask(&traced("/secured/x"));
-    // What has not been sent is sent before the gateway exits.
+    // Pending spans are sent before the gateway exits.
     gateway.end();
     let spans = received.recv_timeout(DEADLINE).unwrap();
     let seen = upstream.next();

@@ -1,5 +1,5 @@
-//! The settings of OpenTelemetry do what its specification says, or are refused; nothing is ignored
-//! in silence.
+//! The settings of OpenTelemetry behave as its specification says, or are refused; none is ignored
+//! silently.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -14,7 +14,8 @@ use prost::Message;
 use rig_tests::*;
 use serde_json::json;
 
-/// A collector that answers with this body, and what it is sent.
+/// Starts a collector that answers with this body. Returns its address and the requests that it
+/// receives.
 fn collector(body: Vec<u8>) -> (SocketAddr, Receiver<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -34,7 +35,7 @@ fn collector(body: Vec<u8>) -> (SocketAddr, Receiver<Received>) {
     (address, received)
 }
 
-/// A gateway that exports to this collector, and has had a request.
+/// Starts a gateway that exports to this collector, and sends it a request.
 fn asked(address: SocketAddr, settings: &[(&str, &str)]) -> Gateway {
     let upstream = Upstream::start();
     let endpoints = json!([{"id": "open", "path_regex": "/open/.*", "method": "GET"}]);
@@ -56,7 +57,7 @@ fn f31_what_is_disabled_exports_nothing() {
     for off in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
         let (address, received) = collector(Vec::new());
         asked(address, &[off, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).end();
-        // All would have been sent by its end.
+        // Everything would have been sent when the gateway has exited.
         assert!(matches!(received.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)), "{off:?}");
     }
 }
@@ -76,7 +77,7 @@ fn f31_what_cannot_be_obeyed_is_refused() {
             .envs([("INBOUND_PORT", "0"), ("API_HTTP_PORT", "0"), ("DATA_DIR", "memory"), (name, value)])
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
             .env("SHUTDOWN_GRACE_PERIOD", "0")
-            // A binary that takes it would never stop serving.
+            // If the setting were accepted, the gateway would not exit; this address makes it fail.
             .env("INBOUND_BIND", "192.0.2.1")
             .output()
             .expect("the binary is there");

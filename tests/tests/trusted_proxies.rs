@@ -1,10 +1,10 @@
-//! Who is believed about a client: proxies that the operator names, by headers or by the PROXY
-//! protocol, and no other source.
+//! Sources of the client's address: only proxies that the operator trusts, by headers or by the
+//! PROXY protocol.
 
 use rig_tests::*;
 use serde_json::{Value, json};
 
-/// What proxies tell about a client, as a client tells it.
+/// Headers in which proxies describe their client, here sent by the client itself.
 const CLAIMS: &[(&str, &str)] = &[
     ("Forwarded", "for=6.6.6.6;proto=https;host=evil.test"),
     ("X-Forwarded-For", "6.6.6.6"),
@@ -53,7 +53,7 @@ fn claims(request: Request) -> Request {
     CLAIMS.iter().fold(request, |request, (name, value)| request.header(name, *value))
 }
 
-/// A gateway before this service; `more` is set as well.
+/// Starts a gateway in front of this service, with these additional settings.
 fn start(upstream: &Upstream, more: &[(&str, &str)]) -> Gateway {
     let apis = json!([api_of(
         "a",
@@ -70,14 +70,14 @@ fn start(upstream: &Upstream, more: &[(&str, &str)]) -> Gateway {
     )
 }
 
-/// Asserts that a service has seen nothing of what a client claims.
+/// Asserts that a service has received none of the claims of a client.
 fn is_clean(received: &Received, gateway: &Gateway, transport: &str) {
     let all = format!("{received:?}");
     for lie in ["6.6.6.6", "7.7.7.7", "evil", "root", "AAAA", "/admin/x"] {
         assert!(!all.contains(lie), "{transport}: {lie} in {all}");
     }
     assert!(received.headers.iter().all(|(name, _)| !name.contains('_')), "{transport}: {all}");
-    // Its value may stand in a port of this test.
+    // Checked by name, since its value may occur in a port of this test.
     assert_eq!(received.header("x-forwarded-port"), None, "{transport}");
     let inbound = gateway.inbound();
     assert_eq!(received.all("x-forwarded-for").collect::<Vec<_>>(), ["127.0.0.1"], "{transport}");
@@ -160,7 +160,7 @@ fn f07_a_trusted_proxy_is_believed() {
     ] {
         assert_eq!(received.all(name).collect::<Vec<_>>(), [value], "{name}");
     }
-    assert_eq!(received.header("x_forwarded_port"), None, "which is none of a proxy's");
+    assert_eq!(received.header("x_forwarded_port"), None, "proxies do not send this header");
     let once = |field: &str, value: &str| gateway.ask(&Request::get("/once").header(field, value)).status;
     assert_eq!(once("X-Forwarded-For", "6.6.6.1, 192.0.2.1"), 200);
     assert_eq!(once("X-Forwarded-For", "6.6.6.2, 192.0.2.1"), 429, "the client is the same");
@@ -182,8 +182,8 @@ fn f07_a_trusted_proxy_is_believed() {
     assert!(log.contains("192.0.2.1"), "{log}");
 }
 
-/// What the service sees as `Forwarded`, for these first bytes of a connection; `None`: the
-/// connection was closed.
+/// Returns the `Forwarded` that the service receives if a connection begins with these bytes;
+/// `None` if the connection was closed.
 fn through(gateway: &Gateway, upstream: &Upstream, header: &[u8]) -> Option<String> {
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(header);
@@ -226,8 +226,12 @@ fn f07_the_proxy_protocol_tells_who_connects() {
     assert_eq!(slow.rest(), b"", "closed in time");
     let mut silent = Wire::connect(gateway.inbound());
     assert_eq!(silent.rest(), b"", "closed in time");
-    assert_eq!(gateway.ask_internal(&Request::get("/health")).status, 200, "the internal port takes none");
-    // What the header says is the client: what that one says is not believed.
+    assert_eq!(
+        gateway.ask_internal(&Request::get("/health")).status,
+        200,
+        "the internal port expects no header"
+    );
+    // The header names the client, whose own claims are not trusted.
     let mut wire = Wire::connect(gateway.inbound());
     wire.send("PROXY TCP4 192.0.2.8 10.0.0.1 4000 80\r\n");
     wire.send(claims(Request::get("/x")).bytes(gateway.inbound()));
@@ -251,7 +255,8 @@ fn f07_what_does_not_begin_with_the_proxy_protocol_is_counted_and_logged() {
     let upstream = Upstream::start();
     let gateway = start(&upstream, &[("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "127.0.0.1")]);
     let refused = || gateway.metric(r#"rig_connections_refused_total{reason="proxy_protocol"}"#);
-    // The check of a balancer that only connects: by the time the next one is counted, it was seen.
+    // A health check of a balancer, which only connects. It has been handled by the time the next
+    // connection is counted.
     drop(Wire::connect(gateway.inbound()));
     for count in 1..=20 {
         assert_eq!(through(&gateway, &upstream, b"PROXY TCP9 damaged\r\n"), None);
@@ -272,12 +277,16 @@ fn f07_the_proxy_protocol_is_taken_from_trusted_proxies_only() {
     eventually("a line of the log", told);
     assert_eq!(through(&gateway, &upstream, b""), None);
     let local = through(&gateway, &upstream, b"PROXY UNKNOWN\r\n");
-    assert_eq!(local.as_deref(), Some("for=127.0.0.1"), "the node itself tells nothing about others");
+    assert_eq!(local.as_deref(), Some("for=127.0.0.1"), "the node's own host cannot name other clients");
     let gateway = start(&upstream, &[("TRUSTED_PROXIES", "127.0.0.1")]);
     let mut wire = Wire::connect(gateway.inbound());
     wire.send("PROXY TCP4 192.0.2.8 10.0.0.1 4000 80\r\n");
     wire.send(Request::get("/x").bytes(gateway.inbound()));
-    assert_eq!(Response::read_head(&mut wire).unwrap().status, 400, "off, it is no HTTP");
+    assert_eq!(
+        Response::read_head(&mut wire).unwrap().status,
+        400,
+        "without the setting, the header is not HTTP"
+    );
 }
 
 #[test]
@@ -325,7 +334,7 @@ listen l
             gateway.inbound()
         ));
         let request = Request::get("/x").header("X-Forwarded-For", "6.6.6.6");
-        // The client is a trusted proxy here, for it comes from the same host.
+        // The client counts as a trusted proxy here, since it connects from the same host.
         assert_eq!(request.send(haproxy.address()).status, 200, "{sends}");
         assert_eq!(seen_by(&upstream), json!(["for=6.6.6.6", "6.6.6.6, 127.0.0.1"]), "{sends}");
     }
@@ -423,7 +432,7 @@ fn f07_the_proxy_protocol_comes_before_tls() {
             assert_eq!(upstream.next().header("x-forwarded-proto"), Some("https"), "{arguments:?}");
         }
     }
-    // TLS that ended at the balancer: its addition says so (section 2.2.6).
+    // TLS was terminated at the balancer, whose TLV says so (section 2.2.6).
     let addresses = [192, 0, 2, 9, 10, 0, 0, 1, 1, 1, 0, 80];
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(binary(0x21, 0x11, &[&addresses[..], &[0x20, 0, 5, 1, 0, 0, 0, 0]].concat()));

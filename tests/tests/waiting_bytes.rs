@@ -1,5 +1,5 @@
-//! What is queued for all slow clients together has a limit (`WAITING_BYTES`), and at it the
-//! fullest connection goes first.
+//! The bytes queued for all slow clients together have a limit (`WAITING_BYTES`), at which the
+//! fullest connection is evicted first.
 
 use raw::{RawHttp2, flag, kind};
 use rig_tests::*;
@@ -7,20 +7,21 @@ use serde_json::json;
 
 const BOUND: f64 = (1 << 20) as f64;
 
-/// More than an eighth of the bound above all others: once it is gone there is room again.
+/// More than an eighth of the limit above all others, so that evicting it makes enough room.
 const FULLEST: f64 = BOUND / 3.0;
 
 const TRANSPORTS: [&str; 3] = ["sse", "websocket", "longpolling"];
 
 const GREETINGS: &str = r#"[{"eventType":"greeting"}]"#;
 
-/// Bytes of an event: a round of them for the whole crowd is less than an eighth of the bound.
+/// Bytes of an event: one for each client of the crowd is less than an eighth of the limit in
+/// total.
 const PADDING: usize = 8_000;
 
 /// A client that does not read.
 enum Slow {
     Stream(Wire),
-    /// It does not poll: the gateway keeps its events.
+    /// A long-polling client that does not poll, so that its events stay in the gateway.
     Mailbox,
 }
 
@@ -41,7 +42,7 @@ impl Slow {
         Self::Stream(wire)
     }
 
-    /// Waits until the gateway has let it go.
+    /// Waits until the gateway has closed it.
     fn is_cut(&mut self) {
         let Self::Stream(wire) = self else { panic!("only streams are filled beforehand") };
         drop(wire.rest());
@@ -63,8 +64,8 @@ fn event(kind: &str, id: u32) -> String {
     event.to_string()
 }
 
-/// Publishes events until the crowd has lost streams of every transport; the first of all must be
-/// the fullest.
+/// Publishes events until streams of every transport have been evicted. The fullest must be evicted
+/// first.
 fn flood(gateway: &Gateway, fullest: &mut Slow, good: &mut Sse) {
     let mut first_is_gone = false;
     for id in 0.. {
@@ -120,7 +121,7 @@ fn f03_at_the_bound_of_all_that_waits_the_fullest_goes_first() {
     }
 }
 
-/// What is kept so that a request can be sent again is given up first: no client notices.
+/// Copies of bodies for sending a request again are evicted first, which no client notices.
 #[test]
 fn f03_copies_of_bodies_count_and_are_let_go() {
     const CLIENTS: usize = 20;
@@ -154,7 +155,8 @@ fn f03_copies_of_bodies_count_and_are_let_go() {
     gateway.await_metric("rig_waiting_bytes", 0.0);
 }
 
-/// A copy that has to go while it is being sent leaves no body with a hole in it.
+/// If a copy is evicted while it is being sent, the request is aborted instead of continuing with
+/// missing bytes.
 #[test]
 fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
     const BODY: usize = 150_000;
@@ -172,7 +174,7 @@ fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
         came += first.until(|frame| frame.kind == kind::DATA).expect("the body").payload.len();
     }
     first.go_away(stream - 1, 0);
-    // The other connection takes a part of it.
+    // The other connection reads a part of it.
     let mut second = RawHttp2::accepted(upstream.accept(), &[]);
     let stream = second.request().expect("the request again");
     let mut again = 0;
@@ -192,7 +194,7 @@ fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
     second.window(stream, 1 << 20);
     let answer = Response::read(&mut client, false);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.shown());
-    assert!(!gateway.log().contains("service failed"), "it is not to blame");
+    assert!(!gateway.log().contains("service failed"), "the service did not fail");
     let ends = |frame: &raw::RawFrame| {
         frame.stream == stream
             && (frame.kind == kind::RST_STREAM
@@ -200,11 +202,11 @@ fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
     };
     let end = second.frames().iter().find(|frame| ends(frame)).cloned();
     let end = end.unwrap_or_else(|| second.until(ends).expect("an end"));
-    assert_eq!(end.kind, kind::RST_STREAM, "no end of a body with a hole");
+    assert_eq!(end.kind, kind::RST_STREAM, "a body with missing bytes is not completed");
     drop(crowd);
 }
 
-/// An asynchronous answer comes whole, however slowly its client reads.
+/// An asynchronous answer arrives complete, however slowly its client reads.
 #[test]
 fn f03_asynchronous_answers_count() {
     const ANSWER: usize = 6 << 20;
@@ -230,6 +232,6 @@ fn f03_asynchronous_answers_count() {
     }
     let came: Vec<_> = clients.iter_mut().map(|client| client.rest().len()).collect();
     let whole = came.iter().filter(|came| **came > ANSWER).count();
-    assert_eq!(whole, 2, "one of them had to go: {came:?}");
+    assert_eq!(whole, 2, "one of them was evicted: {came:?}");
     gateway.await_metric("rig_waiting_bytes", 0.0);
 }

@@ -1,4 +1,4 @@
-//! WebSocket, as RIG 3.0.0 has it, and RFC 6455 where RIG breaks it.
+//! WebSocket, as in RIG 3.0.0, and according to RFC 6455 where RIG violates it.
 
 use rig_tests::*;
 
@@ -74,8 +74,8 @@ fn what_a_client_sends() {
         websocket.send(&frame);
         all.check_text(name, websocket.receive().trim_end(), expected);
     }
-    // An unasked pong means nothing (RFC 6455, section 5.5.3): the next answer is the one to the
-    // ping.
+    // An unsolicited pong has no effect (RFC 6455, section 5.5.3): the next answer is the one to
+    // the ping.
     let mut websocket = WebSocket::connect(gateway.inbound(), "");
     websocket.welcome();
     websocket.send(&Frame::new(Opcode::Pong, "abc"));

@@ -1,4 +1,4 @@
-//! HTTP/2 as frames that a test writes itself, and what the other side does about them.
+//! HTTP/2 as frames that a test writes itself, and the reactions of the other side.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::wire::Wire;
 
-/// What a client says first (RFC 9113, section 3.4), without its SETTINGS.
+/// The first bytes of a client (RFC 9113, section 3.4), without its SETTINGS.
 pub const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The payload of the PING that marks the end of a case.
@@ -68,18 +68,18 @@ pub struct RawFrame {
     pub payload: Vec<u8>,
 }
 
-/// What has become of a connection at the end of a case.
+/// The state of a connection at the end of a case.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The code of the GOAWAY, where one came.
+    /// The code of the GOAWAY, if one was received.
     pub goaway: Option<&'static str>,
-    /// Streams that were reset, and by which code.
+    /// Streams that were reset, and the codes.
     pub resets: Vec<(u32, &'static str)>,
-    /// Streams that were answered to their end.
+    /// Streams that were answered completely.
     pub answered: Vec<u32>,
     /// Bytes of DATA.
     pub data: usize,
-    /// Whether the connection works still: it has answered the PING behind the case.
+    /// `true` if the connection still works: it has answered the PING that follows the case.
     pub alive: bool,
 }
 
@@ -87,12 +87,12 @@ pub struct Outcome {
 pub struct RawHttp2 {
     wire: Wire,
     frames: Vec<RawFrame>,
-    /// Bytes of DATA that were sent within windows, by stream; all of them by 0.
+    /// Bytes of DATA that were sent within windows, by stream; 0 holds the total.
     sent: BTreeMap<u32, i64>,
 }
 
 impl RawHttp2 {
-    /// Connects, and says nothing.
+    /// Connects, and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self { wire: Wire::connect(address), frames: Vec::new(), sent: BTreeMap::new() }
     }
@@ -102,12 +102,12 @@ impl RawHttp2 {
         Self::greeted_with(address, &[])
     }
 
-    /// Connects and exchanges SETTINGS, these.
+    /// Connects and exchanges SETTINGS, with these values.
     pub fn greeted_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         Self::over(Wire::connect(address), settings)
     }
 
-    /// Exchanges SETTINGS, these, over a connection of its own kind.
+    /// Exchanges SETTINGS, with these values, over this connection.
     pub fn over(wire: Wire, settings: &[(u16, u32)]) -> Self {
         let mut connection = Self { wire, frames: Vec::new(), sent: BTreeMap::new() };
         connection.bytes(PREFACE);
@@ -115,10 +115,10 @@ impl RawHttp2 {
         connection
     }
 
-    /// Takes a connection as its server: reads the preface, and says these SETTINGS.
+    /// Acts as the server of a connection: reads the preface, and sends these SETTINGS.
     ///
     /// # Panics
-    /// Where the client does not begin as one of HTTP/2.
+    /// Panics if the client does not send the preface of HTTP/2.
     pub fn accepted(mut wire: Wire, settings: &[(u16, u32)]) -> Self {
         let preface = wire.exactly(PREFACE.len()).expect("a preface");
         assert_eq!(preface, PREFACE.as_bytes());
@@ -127,7 +127,8 @@ impl RawHttp2 {
         connection
     }
 
-    /// The stream of the next request, when its head has come; `None` at the end of the connection.
+    /// Returns the stream of the next request once its head has arrived; `None` at the end of the
+    /// connection.
     pub fn request(&mut self) -> Option<u32> {
         self.until(|frame| frame.kind == kind::HEADERS).map(|head| head.stream)
     }
@@ -140,7 +141,7 @@ impl RawHttp2 {
         }
     }
 
-    /// Says that no stream beyond this one is processed.
+    /// Sends GOAWAY: no stream beyond this one is processed.
     pub fn go_away(&mut self, last_stream: u32, code: u32) {
         self.frame(kind::GOAWAY, 0, 0, [last_stream.to_be_bytes(), code.to_be_bytes()].concat());
     }
@@ -160,7 +161,7 @@ impl RawHttp2 {
     /// Sends DATA as soon as the windows of the other side allow it (RFC 9113, section 5.2).
     ///
     /// # Panics
-    /// If the connection is closed before they are.
+    /// Panics if the connection is closed before they do.
     pub fn data(&mut self, stream: u32, payload: &[u8]) {
         let length = i64::try_from(payload.len()).expect("a small frame");
         while self.window_of(0).min(self.window_of(stream)) < length {
@@ -172,7 +173,7 @@ impl RawHttp2 {
         }
     }
 
-    /// Bytes that the other side takes of a stream, or of the connection (0).
+    /// Returns how many bytes the other side accepts on a stream, or on the connection (0).
     fn window_of(&self, stream: u32) -> i64 {
         const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
         let mut window = 65_535 - self.sent.get(&stream).copied().unwrap_or(0);
@@ -190,7 +191,7 @@ impl RawHttp2 {
         window
     }
 
-    /// Sends the head of a frame that says this length.
+    /// Sends the head of a frame that announces this length.
     pub fn head(&mut self, length: usize, kind: u8, flags: u8, stream: u32) {
         let length = u32::try_from(length).expect("a length of 24 bits").to_be_bytes();
         let mut head = length[1..].to_vec();
@@ -212,12 +213,12 @@ impl RawHttp2 {
         self.frame(kind::WINDOW_UPDATE, 0, stream, increment.to_be_bytes());
     }
 
-    /// Sends a whole request without a body.
+    /// Sends a complete request without a body.
     pub fn get(&mut self, stream: u32, path: &str) {
         self.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, get(path));
     }
 
-    /// The next frame; `None` at the end of the connection. Acknowledges SETTINGS.
+    /// Returns the next frame; `None` at the end of the connection. Acknowledges SETTINGS.
     pub fn read(&mut self) -> Option<RawFrame> {
         let head = self.wire.exactly(9)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
@@ -231,7 +232,7 @@ impl RawHttp2 {
         Some(frame)
     }
 
-    /// Reads frames until this one has come; whether it has, before the end of the connection.
+    /// Reads frames until a wanted one and returns it; `None` if the connection is closed before.
     pub fn until(&mut self, mut wanted: impl FnMut(&RawFrame) -> bool) -> Option<RawFrame> {
         loop {
             let frame = self.read()?;
@@ -241,19 +242,19 @@ impl RawHttp2 {
         }
     }
 
-    /// All frames that have come.
+    /// Returns all frames that have been received.
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
     }
 
-    /// From here on, all frames have to come before this moment.
+    /// Requires that all further frames arrive before this moment.
     #[must_use]
     pub fn ends_by(self, end: Instant) -> Self {
         Self { wire: self.wire.ends_by(end), ..self }
     }
 
-    /// What becomes of the case: sends a PING, and reads until it is answered and these streams are
-    /// answered or reset, or until the connection is closed.
+    /// Returns the outcome of the case. Sends a PING, and reads until it is answered and these
+    /// streams are answered or reset, or until the connection is closed.
     pub fn outcome(mut self, streams: &[u32]) -> Outcome {
         self.frame(kind::PING, 0, 0, LAST);
         loop {
@@ -261,8 +262,7 @@ impl RawHttp2 {
             let over = |stream: &u32| {
                 outcome.answered.contains(stream) || outcome.resets.iter().any(|(reset, _)| reset == stream)
             };
-            // What follows a GOAWAY may be a reset by the system, for bytes that were not read any
-            // more.
+            // After a GOAWAY the system may reset the connection, because bytes were left unread.
             if outcome.goaway.is_some() || outcome.alive && streams.iter().all(over) {
                 return outcome;
             }
@@ -299,18 +299,18 @@ fn code(payload: &[u8]) -> &'static str {
     code.and_then(|code| CODES.get(usize::try_from(code).ok()?).copied()).unwrap_or("unknown")
 }
 
-/// The header block of a GET: indexed fields where the static table has them (RFC 7541, appendix
-/// A), no Huffman code.
+/// Returns the header block of a GET: indexed fields if the static table has them (RFC 7541,
+/// appendix A), no Huffman code.
 pub fn get(path: &str) -> Vec<u8> {
     request(&[0x82, 0x86], path)
 }
 
-/// The header block of a POST.
+/// Returns the header block of a POST.
 pub fn post(path: &str) -> Vec<u8> {
     request(&[0x83, 0x86], path)
 }
 
-/// These fields, then the path and an authority.
+/// Returns these fields, followed by the path and an authority.
 pub fn request(fields: &[u8], path: &str) -> Vec<u8> {
     let mut block = fields.to_vec();
     block.push(0x04);
@@ -320,28 +320,28 @@ pub fn request(fields: &[u8], path: &str) -> Vec<u8> {
     block
 }
 
-/// The field `authorization` with a value that is longer than 127 bytes (RFC 7541, sections 5.1 and
-/// 6.2.2).
+/// Returns the field `authorization` with a value that is longer than 127 bytes (RFC 7541, sections
+/// 5.1 and 6.2.2).
 ///
 /// # Panics
-/// Where the value is shorter.
+/// Panics if the value is shorter.
 pub fn authorization(value: &str) -> Vec<u8> {
     let mut block = vec![0x0f, 0x08];
     long(&mut block, value);
     block
 }
 
-/// The field `cookie` with a value that is longer than 127 bytes.
+/// Returns the field `cookie` with a value that is longer than 127 bytes.
 ///
 /// # Panics
-/// Where the value is shorter.
+/// Panics if the value is shorter.
 pub fn cookie(value: &str) -> Vec<u8> {
     let mut block = vec![0x0f, 0x11];
     long(&mut block, value);
     block
 }
 
-/// A text that is longer than 127 bytes.
+/// Appends a string that is longer than 127 bytes.
 fn long(block: &mut Vec<u8>, text: &str) {
     block.push(0x7f);
     let mut left = text.len().checked_sub(0x7f).expect("a long text");
@@ -353,17 +353,17 @@ fn long(block: &mut Vec<u8>, text: &str) {
     block.extend_from_slice(text.as_bytes());
 }
 
-/// The header block of a GET of a path that is longer than 127 bytes.
+/// Returns the header block of a GET of a path that is longer than 127 bytes.
 ///
 /// # Panics
-/// Where the path is shorter.
+/// Panics if the path is shorter.
 pub fn get_long(path: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x01, 1, b'x', 0x04];
     long(&mut block, path);
     block
 }
 
-/// A literal field, not indexed (RFC 7541, section 6.2.2).
+/// Returns a literal field without indexing (RFC 7541, section 6.2.2).
 pub fn literal(name: &str, value: &str) -> Vec<u8> {
     let mut field = vec![0];
     text(&mut field, name);

@@ -1,14 +1,14 @@
-//! The service that tells what it was asked.
+//! The service that returns what it was asked.
 
 use std::sync::mpsc::Sender;
 
 use super::Received;
 use crate::wire::Wire;
 
-/// Bytes that are written at once of a body of many.
+/// Bytes per write of a large body.
 const PIECE: usize = 64 << 10;
 
-/// Between two pieces of a body without end.
+/// The interval between two pieces of an endless body.
 const TICK: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Answers the requests of one connection, one after the other.
@@ -88,7 +88,7 @@ fn head(status: &str, more: &str) -> String {
     )
 }
 
-/// Sends back what comes, until nothing does.
+/// Sends back all bytes until the peer closes.
 fn echo(wire: &mut Wire) -> Option<()> {
     loop {
         let bytes = wire.some()?;

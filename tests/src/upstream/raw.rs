@@ -1,4 +1,4 @@
-//! A service that writes exactly the bytes it is given, and keeps all that it reads.
+//! A service that writes exactly the bytes that it is given, and records everything that it reads.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,40 +11,39 @@ use serde_json::Value;
 use super::{Received, api};
 use crate::wire::{DEADLINE, Record, Wire};
 
-/// What is done with each request.
+/// How a service treats each request.
 #[derive(Clone, Debug)]
 pub enum Script {
-    /// It is answered with these bytes, and the connection is kept.
+    /// Answers with these bytes and keeps the connection open.
     Answers(Vec<u8>),
-    /// It is answered with these bytes, and the connection is closed: after a whole answer, one
-    /// that was kept; after a part of a body, a service that dies; after nothing, one that closes
-    /// early; after garbage, one that is none.
+    /// Answers with these bytes and closes the connection. A part of an answer stands for a service
+    /// that dies, no bytes for one that closes early, garbage for one that does not speak HTTP.
     AnswersAndCloses(Vec<u8>),
-    /// It is answered with these bytes, and the connection is reset.
+    /// Answers with these bytes and resets the connection.
     AnswersAndResets(Vec<u8>),
-    /// It is read, and that is all.
+    /// Reads the request and does not answer.
     NeverAnswers,
-    /// It is not even read.
+    /// Does not read the request.
     NeverReads,
-    /// It is answered byte by byte, each after the pause in milliseconds.
+    /// Answers byte by byte, each after a pause in milliseconds.
     Trickles(Vec<u8>, u64),
 }
 
-/// A service that does one and the same.
+/// A service that treats every request in the same way.
 pub struct RawUpstream {
     address: SocketAddr,
-    /// What every connection so far has brought.
+    /// The bytes received on each connection so far.
     heard: Arc<Mutex<Vec<Record>>>,
-    /// How many of its connections have ended.
+    /// How many of its connections are closed.
     ended: Arc<AtomicUsize>,
     connections: Receiver<Wire>,
 }
 
 impl RawUpstream {
-    /// Listens on a free port until the test ends, and does what the script says.
+    /// Listens on a free port until the test ends, and follows the script.
     ///
     /// # Panics
-    /// If there is no free port.
+    /// Panics if there is no free port.
     pub fn start(script: &Script) -> Self {
         let (script, ended) = (script.clone(), Arc::<AtomicUsize>::default());
         let counted = ended.clone();
@@ -59,11 +58,11 @@ impl RawUpstream {
         Self { ended, ..upstream }
     }
 
-    /// Listens on a free port until the test ends, and leaves all else to the test:
+    /// Listens on a free port until the test ends, and leaves the connections to the test:
     /// [`RawUpstream::accept`].
     ///
     /// # Panics
-    /// If there is no free port.
+    /// Panics if there is no free port.
     pub fn by_hand() -> Self {
         let (sender, connections) = channel();
         let upstream = Self::listen(move |wire| drop(sender.send(wire)));
@@ -87,35 +86,36 @@ impl RawUpstream {
         Self { address, heard, ended: Arc::default(), connections: channel().1 }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// An API that consists of these endpoints of it.
+    /// Returns an API with these endpoints of the service.
     pub fn api(&self, id: &str, endpoints: &Value) -> Value {
         api(id, self.address.port(), endpoints)
     }
 
-    /// The next connection of the gateway, of a service by hand.
+    /// Returns the next connection of the gateway to a service that was started with
+    /// [`RawUpstream::by_hand`].
     ///
     /// # Panics
-    /// Where none comes.
+    /// Panics if none arrives.
     pub fn accept(&self) -> Wire {
         self.connections.recv_timeout(DEADLINE).expect("the gateway connects").impatient()
     }
 
-    /// How many connections there were.
+    /// Returns how many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.heard.lock().len()
     }
 
-    /// How many of its connections have ended; of a service with a script only.
+    /// Returns how many of its connections are closed. Only for a service with a script.
     pub fn ended(&self) -> usize {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// The bytes that came since the last call, of each connection that brought some.
+    /// Returns the bytes received since the last call, for each connection that received any.
     pub fn heard(&self) -> Vec<Vec<u8>> {
         let heard = self.heard.lock();
         heard

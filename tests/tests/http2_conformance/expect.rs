@@ -1,29 +1,29 @@
-//! What a case is, and what it must lead to.
+//! Cases and their expected outcomes.
 
 use rig_tests::raw::{Outcome, RawHttp2};
 
 use Expect::{Answers, AnswersOr, Closes, Connection, Stream};
 
-/// What a case must lead to.
+/// The expected outcome of a case.
 pub(crate) enum Expect {
-    /// The connection goes on, and these streams are answered.
+    /// The connection stays open, and these streams are answered.
     Answers(&'static [u32]),
-    /// The connection ends with one of these codes.
+    /// The connection is closed with one of these codes.
     Connection(&'static [&'static str]),
-    /// Stream 1 is reset with one of these codes, or the connection ends with one.
+    /// Stream 1 is reset, or the connection is closed, with one of these codes.
     Stream(&'static [&'static str]),
     /// The connection is closed, with or without a GOAWAY.
     Closes,
-    /// Whatever it is: the connection goes on, or ends with this code.
+    /// Either these streams are answered, or the connection is closed with this code.
     AnswersOr(&'static [u32], &'static str),
 }
 
-/// Section; what is sent, on a connection that is greeted; what it must lead to.
+/// The section of the RFC, the frames that are sent after the preface, and the expected outcome.
 pub(crate) type Case = (&'static str, fn(&mut RawHttp2, &str), Expect);
 
 pub(crate) const PROTOCOL: &[&str] = &["PROTOCOL_ERROR"];
-// The HTTP/2 library names some errors of the connection PROTOCOL_ERROR for which the RFCs have
-// names of their own. The connection is closed all the same; docs/compatibility.md says so.
+// The HTTP/2 library reports some connection errors as PROTOCOL_ERROR for which the RFCs define
+// other codes. The connection is closed all the same (docs/compatibility.md).
 pub(crate) const SIZE: &[&str] = &["FRAME_SIZE_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const FLOW: &[&str] = &["FLOW_CONTROL_ERROR", "PROTOCOL_ERROR"];
 pub(crate) const COMPRESSION: &[&str] = &["COMPRESSION_ERROR", "PROTOCOL_ERROR"];
@@ -53,9 +53,9 @@ impl Expect {
             Connection(codes) => goaway.is_some_and(|code| codes.contains(&code)),
             Stream(codes) => {
                 let reset = resets.iter().find(|(stream, _)| *stream == 1).map(|(_, code)| *code);
-                // The gateway may have answered before the frame came, and want no more of the
-                // request (RFC 9113, section 8.1). What comes on a stream that it has reset itself
-                // is ignored (section 5.1).
+                // The gateway may have answered before the frame arrived, and refuse the rest of
+                // the request (RFC 9113, section 8.1). Frames on a stream that it has reset itself
+                // are ignored (section 5.1).
                 let was_early = reset == Some("NO_ERROR") && answered.contains(&1);
                 was_early || goaway.or(reset).is_some_and(|code| codes.contains(&code))
             }

@@ -1,9 +1,9 @@
-//! HTTP/2 by the letter: cases after RFC 9113 and RFC 7541, frame by frame, against a path of the
-//! gateway's own and against a proxied one.
+//! HTTP/2 conformance: cases from RFC 9113 and RFC 7541, frame by frame, against one of the
+//! gateway's own paths and against a proxied path.
 //!
-//! A case says which reaction its section demands. Where a section asks for an error of the stream,
-//! one of the connection is allowed too (RFC 9113, section 5.4.2 with 5.4: an endpoint may treat
-//! the former as the latter).
+//! A case states the reaction that its section demands. If a section demands a stream error, a
+//! connection error is allowed too (RFC 9113, section 5.4.2 with 5.4: an endpoint may treat the
+//! former as the latter).
 
 mod expect;
 mod frames;
@@ -27,8 +27,8 @@ fn start() -> (Upstream, Gateway) {
     (upstream, gateway)
 }
 
-/// Runs all cases against a path of the gateway's own and a proxied one, and says which did not
-/// hold.
+/// Runs all cases against one of the gateway's own paths and a proxied path, and reports those that
+/// failed.
 fn run(cases: &[Case]) {
     let (_upstream, gateway) = start();
     let mut failed = Vec::new();
@@ -43,7 +43,7 @@ fn run(cases: &[Case]) {
         }
     }
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), 2 * cases.len(), failed.join("\n"));
-    // None of it has hurt anybody else.
+    // None of the cases has affected other clients.
     assert_eq!(gateway.ask(&Request::get("/_rig/health")).status, 200);
 }
 
@@ -81,7 +81,7 @@ fn prefaces() {
         connection.bytes(bytes);
         connection
     };
-    // The server's own preface is SETTINGS, and it acknowledges the client's.
+    // The server's preface is a SETTINGS frame, and it acknowledges that of the client.
     let mut greeted = RawHttp2::greeted(gateway.inbound());
     let settings = greeted.read().expect("a first frame");
     assert_eq!((settings.kind, settings.flags, settings.stream), (kind::SETTINGS, 0, 0));
@@ -89,14 +89,14 @@ fn prefaces() {
 
     let mut ping_first = first(PREFACE.as_bytes());
     ping_first.frame(kind::PING, 0, 0, [0; 8]);
-    // An error by the RFC; the library tolerates it.
+    // An error according to the RFC, which the library tolerates.
     let outcome = ping_first.outcome(&[]);
     assert!(AnswersOr(&[], "PROTOCOL_ERROR").holds(&outcome), "{outcome:?}");
     let broken = first(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").outcome(&[]);
     assert!(Closes.holds(&broken), "{broken:?}");
 }
 
-/// RFC 9113, section 5.1.2: what comes above the limit is refused, and may be sent again.
+/// RFC 9113, section 5.1.2: streams beyond the limit are refused, and may be sent again.
 #[test]
 fn more_streams_than_allowed() {
     let (_upstream, gateway) = start();
@@ -105,7 +105,7 @@ fn more_streams_than_allowed() {
     let limit = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("a limit of streams");
     let limit = u32::from_be_bytes(limit[2..].try_into().expect("four bytes"));
     assert!((100..=1000).contains(&limit), "{limit}");
-    // A client that waits for a 100, so that none of them is answered.
+    // Requests with incomplete bodies, so that none of them is answered.
     let block = [raw::post("/proxied"), literal("content-length", "1")].concat();
     for number in 0..=limit {
         connection.frame(kind::HEADERS, flag::END_HEADERS, 2 * number + 1, &block);
@@ -115,8 +115,8 @@ fn more_streams_than_allowed() {
     assert_eq!((outcome.goaway, &outcome.resets[..]), (None, &[(last, "REFUSED_STREAM")][..]));
 }
 
-/// RFC 9113, section 6.9.2: no byte more than the window, which SETTINGS change also for streams
-/// that are open.
+/// RFC 9113, section 6.9.2: no byte is sent beyond the window, which SETTINGS change for open
+/// streams too.
 #[test]
 fn windows_of_the_client_are_kept() {
     let (_upstream, gateway) = start();
@@ -126,12 +126,12 @@ fn windows_of_the_client_are_kept() {
         let is_data = |frame: &raw::RawFrame| frame.kind == kind::DATA;
         let first = connection.until(is_data).expect("DATA");
         assert_eq!((first.payload.len(), first.flags & flag::END_STREAM), (1, 0), "{path}");
-        // Nothing comes before the window grows: the PING is answered first.
+        // No DATA is sent before the window grows: the PING is answered first.
         connection.frame(kind::PING, 0, 0, [1; 8]);
         let next = connection.until(|frame| frame.kind != kind::SETTINGS).expect("an answer");
         assert_eq!(next.kind, kind::PING, "{path}");
         connection.settings(&[(4, 0)]);
-        // The window is 0 - 1 now; one byte more makes it 0, which lets nothing go.
+        // The window is 0 - 1 now; one more byte makes it 0, which still permits nothing.
         connection.window(1, 1);
         connection.frame(kind::PING, 0, 0, [2; 8]);
         let next = connection.until(|frame| frame.kind != kind::SETTINGS).expect("an answer");
@@ -142,8 +142,7 @@ fn windows_of_the_client_are_kept() {
     }
 }
 
-/// Streams that are opened and reset at once cost the gateway no more than it allows
-/// (CVE-2023-44487).
+/// The cost of streams that are opened and immediately reset is limited (CVE-2023-44487).
 #[test]
 fn a_flood_of_resets_ends_its_connection_and_hurts_nobody_else() {
     let (upstream, gateway) = start();
@@ -159,14 +158,15 @@ fn a_flood_of_resets_ends_its_connection_and_hurts_nobody_else() {
     drop(upstream);
 }
 
-/// A page that is left cancels all it has asked for, and its connection is kept for the next one.
+/// A page that the user leaves cancels all of its requests, and its connection is kept for the next
+/// page.
 #[test]
 fn a_client_that_cancels_100_requests_at_once_keeps_its_connection() {
     let (_upstream, gateway) = start();
     for path in ["/_rig/health", "/proxied/slow"] {
         let mut connection = RawHttp2::greeted(gateway.inbound());
         let at_once: Vec<u8> = (0..100).flat_map(|number| cancelled(2 * number + 1, path)).collect();
-        // In one write: the gateway reads the resets before it takes up the first request.
+        // In one write, so that the gateway reads the resets before it handles the first request.
         connection.bytes(at_once);
         connection.get(201, "/proxied");
         let outcome = connection.outcome(&[201]);
@@ -194,7 +194,7 @@ fn floods_of_pings_and_settings_are_bounded() {
     assert!(grown < 32 << 20, "{grown} bytes more");
 }
 
-/// A client that we did not write, with many streams on each connection.
+/// A foreign client with many streams on each connection.
 #[test]
 fn h2load_is_answered_on_every_stream() {
     let (_upstream, gateway) = start();

@@ -52,7 +52,7 @@ pub(crate) const SETTINGS: &[Case] = &[
     ),
 ];
 
-/// Requests that are malformed, or look so (RFC 9113, section 8).
+/// Requests that are malformed, or look malformed (RFC 9113, section 8).
 pub(crate) const MESSAGES: &[Case] = &[
     ("8.1 trailers", |c, p| trailers(c, p, flag::END_STREAM, &literal("x-sum", "1")), Answers(&[1])),
     (
@@ -60,7 +60,7 @@ pub(crate) const MESSAGES: &[Case] = &[
         |c, p| trailers(c, p, 0, &literal("x-sum", "1")),
         Stream(PROTOCOL),
     ),
-    // Malformed by the RFC; the library leaves it out, so that no service sees it.
+    // Malformed according to the RFC; the library drops the field, so no service receives it.
     (
         "8.1 pseudo-header in trailers",
         |c, p| trailers(c, p, flag::END_STREAM, &[0x82]),

@@ -1,4 +1,4 @@
-//! What a client sends, by words.
+//! The frames of a client, by name.
 
 use rig_tests::raw::{self, RawHttp2, flag, kind, literal};
 
@@ -17,12 +17,12 @@ pub(crate) fn post(c: &mut RawHttp2, path: &str, parts: &[&[u8]]) {
     }
 }
 
-/// The head of a POST, without its end.
+/// Sends the head of a POST without END_STREAM.
 pub(crate) fn open(c: &mut RawHttp2, path: &str) {
     c.frame(kind::HEADERS, flag::END_HEADERS, 1, raw::post(path));
 }
 
-/// A header block that goes on.
+/// Sends the beginning of a header block.
 pub(crate) fn begin(c: &mut RawHttp2, path: &str) {
     c.frame(kind::HEADERS, flag::END_STREAM, 1, raw::get(path));
 }
@@ -44,7 +44,7 @@ pub(crate) fn cancel(c: &mut RawHttp2, stream: u32) {
     c.frame(kind::RST_STREAM, 0, stream, [0, 0, 0, 8]);
 }
 
-/// The bytes of a request that is cancelled at once.
+/// Returns the bytes of a request that is cancelled immediately.
 pub(crate) fn cancelled(stream: u32, path: &str) -> Vec<u8> {
     let frame = |kind: u8, flags: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).expect("a small frame");
@@ -90,7 +90,7 @@ pub(crate) fn updated(c: &mut RawHttp2, path: &str, updates: &[u8]) {
     block(c, &[updates.to_vec(), raw::get(path)].concat());
 }
 
-/// A field that goes into the dynamic table (RFC 7541, section 6.2.1).
+/// Returns a field that is added to the dynamic table (RFC 7541, section 6.2.1).
 pub(crate) fn entry() -> Vec<u8> {
     [&[0x40][..], &literal("x-test", "value")[1..]].concat()
 }
