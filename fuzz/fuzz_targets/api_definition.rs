@@ -1,20 +1,20 @@
-//! A definition of an API, or a list of them: each is taken, or refused with faults that name their
-//! places in short texts; one that is taken is shown as one that means the same.
+//! A definition of an API, or a list of them. Each is accepted, or refused with faults that name
+//! their places in short texts. An accepted definition is shown as an equivalent one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use proxy::{Api, Definitions, difference};
 use serde_json::Value;
 
-/// Faults that are reported for a document.
+/// Limit of faults that are reported for a document.
 const MOST_FAULTS: usize = 1000;
 
-/// The longest reason: a pattern that is wrong is repeated in it, some times.
+/// Limit of the length of a reason, which may repeat an invalid pattern several times.
 const LONGEST_REASON: usize = 64 << 10;
 
 fuzz_target!(|input: &str| {
     let Ok(document) = serde_json::from_str::<Value>(input) else { return };
-    // Any variable that is asked for holds its own name.
+    // Every environment variable contains its own name.
     let environment = |name: &str| Some(name.to_owned());
     let list = match &document {
         Value::Array(_) => document.clone(),

@@ -1,4 +1,4 @@
-//! Any bytes as a batch: each event of an accepted batch is an event of its own.
+//! Any bytes as a batch: each event of an accepted batch is valid as a single event.
 #![no_main]
 
 use bytes::Bytes;

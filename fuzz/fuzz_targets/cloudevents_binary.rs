@@ -1,5 +1,5 @@
-//! Any request in binary mode, as `name: value` lines, an empty line, and the body: what is
-//! accepted is an event in structured mode too; what is refused is refused with a 4xx.
+//! Any request in binary mode, as `name: value` lines, an empty line, and the body: an accepted
+//! event is valid in structured mode too; every refusal is a 4xx.
 #![no_main]
 
 use bytes::Bytes;

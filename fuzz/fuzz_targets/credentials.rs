@@ -1,4 +1,4 @@
-//! The headers and the query that may carry tokens, one a line: tokens come in the order of their
+//! The headers and the query that may carry tokens, one per line: tokens come in the order of their
 //! places, none is empty, and the cookie counts only if there is no other.
 #![no_main]
 

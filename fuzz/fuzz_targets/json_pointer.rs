@@ -1,5 +1,5 @@
-//! A pointer on the first line, JSON after it: the one-pass extraction finds what resolving in a
-//! parsed document finds.
+//! A pointer on the first line, JSON after it: the one-pass extraction finds the same value as
+//! resolving the pointer in a parsed document.
 #![no_main]
 
 use event::{Pointer, PointerTree};

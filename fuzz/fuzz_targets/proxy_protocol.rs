@@ -1,5 +1,5 @@
-//! The first bytes of a connection from a balancer: nothing of what follows the header is read,
-//! what was read is the same header again, and less of it is none.
+//! The first bytes of a connection from a balancer: no byte after the header is read, the bytes
+//! read parse as the same header again, and a truncated header is invalid.
 #![no_main]
 
 use std::pin::pin;
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use listener::proxy_protocol::{self, Header};
 use rig_fuzz::in_proportion;
 
-/// The header that these bytes begin with, and how many bytes it has.
+/// Returns the header that these bytes begin with, and its length.
 fn read(bytes: &[u8]) -> Option<(Header, usize)> {
     let mut rest = bytes;
     let read = pin!(proxy_protocol::read(&mut rest)).poll(&mut Context::from_waker(Waker::noop()));

@@ -1,6 +1,6 @@
-//! A path on the first line, patterns after it, each with its replacement behind a space: each is
-//! taken, or refused in one short line; the endpoint that is found is one that matches, and none is
-//! found only where none matches; whoever decodes the path finds the same.
+//! A path on the first line, patterns after it, each with its replacement after a space. Each is
+//! accepted, or refused in one short line. The endpoint that is found matches, and none is found
+//! only if none matches. A service that decodes the path finds the same endpoint.
 #![no_main]
 
 use http::Method;
@@ -8,13 +8,13 @@ use libfuzzer_sys::fuzz_target;
 use listener::{normal_path, push_triplet, triplet};
 use proxy::{PathView, Pattern, Routed, Routes};
 
-/// Patterns of one input: each may take a MiB.
+/// Limit of patterns in one input, since each may take a MiB.
 const MOST: usize = 24;
 
-/// The longest pattern, as in definitions.
+/// Length limit of a pattern, as in definitions.
 const LONGEST: usize = 4096;
 
-/// The longest text that says what is wrong.
+/// Length limit of an error.
 const LONGEST_ERROR: usize = 2 * LONGEST;
 
 struct Endpoint(Pattern);
@@ -60,13 +60,13 @@ fuzz_target!(|input: &str| {
     });
     assert!(!path.starts_with('/') || by_decoding == Some(true), "{path}");
     if let Ok(rewritten) = chosen.0.rewrite(&view) {
-        // Dots in a query, which a replacement may bring, mean nothing.
+        // Dots have no meaning in a query, which a replacement may contain.
         let (before_query, _) = rewritten.split_once('?').unwrap_or((&*rewritten, ""));
         assert!(rewritten == path || normal_path(before_query).is_ok_and(|normal| normal == before_query));
     }
 });
 
-/// What a service that decodes once makes of a path.
+/// Returns a path as a service reads it that decodes once.
 fn decoded(path: &str) -> String {
     let (mut text, mut rest) = (Vec::new(), path.as_bytes());
     while let [byte, after @ ..] = rest {

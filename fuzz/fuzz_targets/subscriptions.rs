@@ -1,6 +1,6 @@
-//! A document of extractors on the first line, a list of subscriptions after it: each is taken, or
-//! refused in a short text; a list that is taken is written as one that means the same, can be
-//! filed, and leaves nothing behind.
+//! A document of extractors on the first line, a list of subscriptions after it. Each is accepted,
+//! or refused in a short text. An accepted list is written as an equivalent one, can be added to
+//! the index, and is removed from it completely.
 #![no_main]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rig_fuzz::in_proportion;
 use serde_json::Value;
 use subscription::{Extractors, Index, MAX_SUBSCRIPTIONS, Subscription};
 
-/// The longest text a client is answered with: places, and names cut to a readable length.
+/// Length limit of an error for a client: places, and names cut to a readable length.
 const LONGEST_ERROR: usize = 1024;
 
 fuzz_target!(|input: &str| {
@@ -28,7 +28,7 @@ fuzz_target!(|input: &str| {
     };
     assert!(subscriptions.len() <= MAX_SUBSCRIPTIONS);
     let written = serde_json::to_value(&subscriptions).expect("subscriptions are JSON");
-    let again = Subscription::parse_list(&written, &extractors).expect("what we write is a list");
+    let again = Subscription::parse_list(&written, &extractors).expect("the written list is valid");
     assert_eq!(again, subscriptions);
 
     let index = Index::new(Arc::new(extractors));

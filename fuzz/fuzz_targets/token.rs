@@ -1,6 +1,6 @@
-//! Any text as a token, with keys of every kind: it opens nothing. Then a header on the first line
-//! and claims after it, under a good signature: what is accepted has the pinned algorithm and time
-//! left, and names a session or says why not.
+//! Any text as a token, with keys of every kind: it is never valid. Then a header on the first line
+//! and claims after it, with a valid signature: an accepted token has the pinned algorithm, has not
+//! expired, and names a session or gives the reason why not.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -54,7 +54,7 @@ fn signed(header: &str, claims: &str) -> String {
 fuzz_target!(|input: &str| {
     for verifier in std::iter::once(&*OF_SECRET).chain(&*OTHERS) {
         let verdict = in_proportion(input.as_bytes(), || verifier.verify(input));
-        assert!(verdict.is_err(), "nobody who has no key makes a token");
+        assert!(verdict.is_err(), "a token cannot be made without the key");
     }
     let Some((header, claims)) = input.split_once('\n') else { return };
     let token = signed(header, claims);

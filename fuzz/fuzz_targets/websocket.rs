@@ -1,20 +1,20 @@
-//! What a WebSocket client sends after the handshake: the first byte says in which pieces it
-//! arrives. However it is cut, the same messages come of it, the answers are no longer than what
-//! was sent and a close frame, and it ends with one of the codes of RFC 6455.
+//! The bytes of a WebSocket client after the handshake. The first byte sets the size of the pieces
+//! in which they arrive. In pieces of any size, they produce the same messages, the answers are no
+//! longer than the input and a close frame, and an error has one of the codes of RFC 6455.
 #![no_main]
 
 use connection::websocket::{Incoming, Protocol, ProtocolError};
 use libfuzzer_sys::fuzz_target;
 use rig_fuzz::in_proportion;
 
-/// As the gateway sets it for its clients.
+/// The values that the gateway uses for its clients.
 const MAX_MESSAGE: usize = 64 << 10;
 const READ_BUFFER: usize = 128;
 
-/// The longest close frame (RFC 6455, section 5.5).
+/// The length of the longest close frame (RFC 6455, section 5.5).
 const CLOSE_FRAME: usize = 2 + 125;
 
-/// All messages up to the end or the first error, and the number of bytes answered.
+/// Returns all messages up to the end or the first error, and the number of bytes in the answers.
 fn receive(bytes: &[u8], piece: usize) -> (Vec<Incoming>, Option<ProtocolError>, usize) {
     let mut protocol = Protocol::new(MAX_MESSAGE, READ_BUFFER);
     let (mut messages, mut answered) = (Vec::new(), 0);

@@ -1,22 +1,23 @@
-//! What all targets share: the bound on the memory that an input may ask for.
+//! Shared by all targets: the limit of memory that an input may allocate.
 
 use tikv_jemalloc_ctl::thread;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Bytes that may be allocated for a byte of input, freed ones included. JSON as `Value` in a
-/// growing list takes some hundred; what grows with the square of its input is beyond at a few KiB.
+/// Limit of bytes allocated for each byte of input, freed ones included. JSON as `Value` in a
+/// growing list takes several hundred; allocations that grow with the square of the input exceed
+/// the limit at a few KiB.
 const FOR_EACH_BYTE: u64 = 2048;
 
-/// Bytes that may be allocated for no input at all.
+/// Limit of bytes allocated for an empty input.
 const FOR_ANY_INPUT: u64 = 256 << 10;
 
-/// Does the work of an input, and fails where it allocates more than in proportion to the input's
-/// length.
+/// Runs `work` for an input and checks that its allocations are proportional to the length of the
+/// input.
 ///
 /// # Panics
-/// Where it does.
+/// Panics if they exceed the limit.
 pub fn in_proportion<T>(input: &[u8], work: impl FnOnce() -> T) -> T {
     let allocated = || thread::allocatedp::read().expect("jemalloc counts").get();
     let before = allocated();

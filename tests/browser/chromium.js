@@ -1,4 +1,4 @@
-// What the stories have in common: a Chromium in which every name under .test is this machine, and pages to visit.
+// Shared by the stories: a Chromium that resolves every name under .test to this machine, and pages to visit.
 
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -30,7 +30,7 @@ export const options = {
   ],
 };
 
-// A browser that blocks the cookies of other sites altogether has none for a gateway of another site.
+// A browser that blocks all cookies of other sites has none for a gateway of another site.
 const preferences = { profile: { block_third_party_cookies: false, cookie_controls_mode: 0 } };
 
 /** Runs a story in a browser with a profile of its own, which sends cookies to other sites. */

@@ -1,5 +1,5 @@
-// A visitor with a token cookie of the gateway, which pages of three origins try to use: the gateway's own, the one that
-// CORS names, and another. All are of different sites; the gateway is there over TLS.
+// A visitor has a token cookie of the gateway, which pages of three origins try to use: the gateway's own, the one that
+// CORS names, and another. All belong to different sites; the gateway uses TLS.
 //
 //   node cookies.js GATEWAY_PORT PAGES_PORT TOKEN
 //

@@ -1,8 +1,8 @@
-// The browser of an operator, who has a page of somebody else open, and the internal port without a token.
+// The browser of an operator with a page of another origin open, and the internal port without a token.
 //
 //   node operator.js INTERNAL_PORT
 //
-// Each step is a line on standard output: what the browser got, or that it got nothing to read.
+// Each step is a line on standard output: what the browser received, or that it could read nothing.
 
 import { servePages, visit } from "./chromium.js";
 
@@ -21,10 +21,10 @@ async function leave(browser, from, to, navigate, argument) {
   const page = await browser.newPage();
   await page.goto(from);
   const answered = outcome(page, to);
-  // What it returns may be lost with the page that it leaves.
+  // Its result may be lost with the page that it leaves.
   page.evaluate(navigate, argument).catch(() => undefined);
   const status = await answered;
-  // Not waited for: Chromium may not say that it has closed a page that is about to show another one.
+  // Not awaited: Chromium may not report that it has closed a page that is navigating.
   page.close().catch(() => undefined);
   return status;
 }
@@ -68,14 +68,14 @@ await visit(async (browser) => {
     await page.goto(origin);
     const body = JSON.stringify({ sessionId: "victim", validityInSeconds: 60 });
     const simple = { method: "POST", mode: "no-cors", body };
-    // What becomes of it the page cannot see; the gateway's side can.
+    // The page cannot see the outcome; the gateway can.
     const sent = outcome(page, `${internal}/v3/session-blacklist`);
     await page.evaluate(ask, [`${internal}/v3/session-blacklist`, simple]);
     console.log(`${host}: text ${await sent}`);
     console.log(`${host}: read ${await page.evaluate(ask, [`${internal}/v4/sessions`, {}])}`);
   }
 
-  // A link in a wiki leads to the Swagger UI, and that goes on working.
+  // A link in a wiki leads to the Swagger UI, which then works.
   const wiki = `http://evil.test:${port}/`;
   await page.goto(wiki);
   const opened = page.waitForResponse((response) => response.url() === `${internal}/swagger-ui/`);
@@ -94,7 +94,7 @@ await visit(async (browser) => {
   form.headers = { "content-type": "application/x-www-form-urlencoded" };
   console.log(`page: form ${await page.evaluate(ask, [`${internal}/v3/session-blacklist`, form])}`);
 
-  // Other links do not lead anywhere, nor does a frame.
+  // Other links and frames are refused.
   for (const path of ["/v4/sessions", "/metrics"]) {
     console.log(`link: ${path} ${await leave(browser, wiki, internal + path, follow, internal + path)}`);
   }
@@ -105,10 +105,10 @@ await visit(async (browser) => {
   }, `${internal}/swagger-ui/`);
   console.log(`frame: swagger-ui ${(await framed).status()}`);
 
-  // The address bar.
+  // A URL typed into the address bar.
   console.log(`typed: /v4/sessions ${(await page.goto(`${internal}/v4/sessions`)).status()}`);
 
-  // A page whose name points here by now has the same origin as the port.
+  // A page whose name has been rebound to this machine has the same origin as the port.
   const rebound = await page.goto(`http://rebound.test:${process.argv[2]}/v4/sessions`);
   console.log(`rebound: ${rebound.status()}`);
 });

@@ -1,4 +1,4 @@
-// Two pages of different sites poll the same gateway over TLS from one browser: each has a connection of its own.
+// Two pages of different sites poll the same gateway over TLS from one browser: each has its own connection.
 //
 //   node polls.js GATEWAY_PORT
 //

@@ -1,4 +1,4 @@
-// A page of another origin asks for what the proxy refuses: it reads the status, not a network error.
+// A page of another origin sends requests that the proxy refuses: it reads the status, not a network error.
 //
 //   node refusals.js GATEWAY_PORT PATH…
 //

@@ -1,5 +1,5 @@
-// A page of another origin lives through the same story three times, by EventSource, WebSocket and long polling: it
-// connects with its token, subscribes, receives an event that it publishes itself, and is thrown out.
+// A page of another origin runs the same story three times, with EventSource, WebSocket and long polling: it connects
+// with its token, subscribes, receives an event that it publishes itself, and its session is revoked.
 //
 //   node story.js INBOUND_URL INTERNAL_URL TOKEN_OF_SSE TOKEN_OF_WS TOKEN_OF_LP
 //
@@ -24,7 +24,7 @@ function helpers() {
     await say(`${transport}: subscribed ${answer.status}`);
   };
 
-  // In binary mode, as the SDK of CloudEvents does by default, and traced: the browser asks whether it may send all that.
+  // In binary mode, the default of the CloudEvents SDK, and with trace headers: the browser sends a preflight for them.
   window.publish = async (base) => {
     const headers = { "content-type": "application/json", traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` };
     for (const name of ["specversion", "type", "source", "id"]) headers[`ce-${name}`] = EVENT[name];
@@ -60,7 +60,7 @@ const byEventSource = ([base, token]) =>
     for (const type of types) {
       source.addEventListener(type, (message) => onRigEvent(base, "sse", JSON.parse(message.data)));
     }
-    // The browser reconnects by itself after the end; the refusal of that ends it for good.
+    // The browser reconnects by itself when the stream is closed; once that is refused, it stops.
     source.onerror = async () => {
       if (source.readyState !== EventSource.CLOSED) return;
       const answer = await fetch(source.url);
@@ -95,7 +95,7 @@ const byLongPolling = async ([base, token]) => {
     const { events } = await answer.json();
     for (const event of events) {
       over ||= event.type === "rig.session_killed";
-      // A poll is parked when the session is blacklisted.
+      // A poll is pending when the session is blacklisted.
       if (event.type === "greeting") {
         const parked = ask("");
         await onRigEvent(base, "longpolling", event);

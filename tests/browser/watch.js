@@ -4,7 +4,7 @@
 
 import { chromium } from "playwright-core";
 
-// Whatever goes wrong, the tab is closed.
+// The tab is closed whatever happens.
 setTimeout(() => process.exit(1), 60_000).unref();
 
 const browser = await chromium.launch({

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::folder::Folder;
 use crate::program::Program;
-use crate::upstream::nobody;
+use crate::upstream::unused_address;
 
 /// A running HAProxy; stopped when it is dropped.
 pub struct Haproxy {
@@ -24,7 +24,7 @@ impl Haproxy {
         let folder = Folder::new();
         // Another program may take the port between its choice and its use.
         for _ in 0..5 {
-            let address = nobody();
+            let address = unused_address();
             if let Some(program) = try_start(&folder, config, address) {
                 return Self { _program: program, address, _folder: folder };
             }

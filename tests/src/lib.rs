@@ -38,7 +38,7 @@ pub use sse::Sse;
 pub use strict::requests;
 pub use stub::{Asked, Stub};
 pub use token::{KEY, claims, in_seconds, signed, token_of};
-pub use upstream::{RawUpstream, Received, Script, Upstream, api, nobody};
+pub use upstream::{RawUpstream, Received, Script, Upstream, api, unused_address};
 pub use websocket::{Frame, Opcode, WebSocket};
 pub use wire::{DEADLINE, Record, Wire, eventually};
 

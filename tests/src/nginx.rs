@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::folder::Folder;
 use crate::program::Program;
-use crate::upstream::nobody;
+use crate::upstream::unused_address;
 
 /// A running nginx that serves a folder and accepts files by `PUT`; stopped when it is dropped.
 pub struct Nginx {
@@ -44,7 +44,7 @@ impl Nginx {
         std::fs::create_dir(folder.path().join("www")).expect("a folder in a folder");
         // Another program may take the port between its choice and its use.
         for _ in 0..5 {
-            let address = nobody();
+            let address = unused_address();
             if let Some(program) = Self::try_start(&folder, protocol, directives, address) {
                 return Self { _program: program, address, folder };
             }

@@ -45,7 +45,7 @@ pub struct Received {
 ///
 /// # Panics
 /// Panics if there is no free port.
-pub fn nobody() -> SocketAddr {
+pub fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }

@@ -143,8 +143,8 @@ fn a_list_goes_out_and_comes_back() {
 fn a_comparison_that_failed_is_no_difference() {
     let gateway = Gateway::start(&[("API_TOKEN", "0123456789abcdef")]);
     assert_eq!(told(&rig(&gateway, &["apis", "diff", "-"], "[]")).0, Some(5));
-    let nobody = ["apis", "diff", "-", "--api", "http://127.0.0.1:1"];
-    assert_eq!(told(&rig(&gateway, &nobody, "[]")).0, Some(2));
+    let unreachable = ["apis", "diff", "-", "--api", "http://127.0.0.1:1"];
+    assert_eq!(told(&rig(&gateway, &unreachable, "[]")).0, Some(2));
     let (code, text) = told(&rig(&gateway, &["apis", "import", "/no/such/file"], ""));
     assert_eq!((code, text.as_str()), (Some(2), "/no/such/file: No such file or directory (os error 2)\n"));
     let (code, text) = told(&rig(&gateway, &["apis"], ""));

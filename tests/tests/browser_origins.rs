@@ -53,7 +53,7 @@ fn over_tls(settings: &[(&str, &str)]) -> (Gateway, Folder) {
 
 #[test]
 fn f09_f43_f44_f55_a_cookie_is_worth_nothing_to_other_pages() {
-    let pages = nobody().port().to_string();
+    let pages = unused_address().port().to_string();
     let cors = format!("http://app.test:{pages}");
     let (gateway, _folder) = over_tls(&[("JWT_COOKIE", "jwt"), ("CORS", &cors), ("EXTRACTORS", EXTRACTORS)]);
     // The token brings one subscription, which shows whether the token was used.
@@ -98,8 +98,8 @@ fn f47_a_page_reads_why_the_proxy_refuses() {
         ["GET", "POST"].map(endpoint).into_iter().collect()
     };
     let apis = json!([
-        api_of("dead", nobody(), endpoints("/dead", false)),
-        api_of("secured", nobody(), endpoints("/secured", true)),
+        api_of("dead", unused_address(), endpoints("/dead", false)),
+        api_of("secured", unused_address(), endpoints("/secured", true)),
     ]);
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string())]);
     let port = gateway.inbound().port().to_string();

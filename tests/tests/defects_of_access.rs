@@ -90,7 +90,7 @@ fn d14_tokens_come_in_headers_queries_and_cookies() {
     assert!(refused.is_err());
     let two =
         Request::get(path).header("Authorization", format!("Bearer {}, Bearer {token}", token_of("s2")));
-    assert!(Sse::open(gateway.inbound(), &two).is_err(), "one revoked token spoils the request");
+    assert!(Sse::open(gateway.inbound(), &two).is_err(), "one revoked token refuses the request");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn d18_with_a_token_every_caller_needs_it() {
     all.check("health", &gateway.ask_internal(&Request::get("/health")), "200 | …OK");
     let page = gateway.ask_internal(&blacklist().bearer(API_TOKEN).header("Origin", "http://evil"));
     all.check("the token, by a page", &page, "403 | …");
-    assert_eq!(page.header("access-control-allow-origin"), None, "pages have no business there");
+    assert_eq!(page.header("access-control-allow-origin"), None, "pages get no access");
     all.check("the token", &gateway.ask_internal(&blacklist().bearer(API_TOKEN)), "201 | …");
     let metrics = gateway.ask_internal(&Request::get("/metrics").bearer(API_TOKEN));
     assert_eq!(metrics.status, 200);

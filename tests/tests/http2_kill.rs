@@ -146,7 +146,7 @@ fn f03_a_client_that_does_not_read_gets_at_most_two_events_behind_the_kill() {
     let mut flood = service.accept();
     Received::read_head(&mut flood).expect("a request");
     flood.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
-    assert!(flood.flood(1_000_000_000) < 1_000_000_000, "nobody reads");
+    assert!(flood.flood(1_000_000_000) < 1_000_000_000, "no client reads");
     for id in 0..EVENTS {
         let data = format!("no. {id} {}", "x".repeat(1000));
         let event = json!({ "specversion": "1.0", "type": "greeting", "source": "/", "id": id.to_string(), "data": data });

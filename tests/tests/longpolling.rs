@@ -54,7 +54,7 @@ fn the_life_of_a_connection() {
     let set = subscriptions_set(r#"[{"eventType":"greeting","oneOf":[]}]"#);
     all.check("a parked poll is answered", &parked.answer(), batch("UUID", &set));
 
-    all.check("the same again: nobody has confirmed it", &client.poll(), batch("UUID", &set));
+    all.check("the same again, since it was not acknowledged", &client.poll(), batch("UUID", &set));
     for id in ["e0", "e1", "e2"] {
         gateway.publish(&greeting(id, "bob"));
     }

@@ -60,7 +60,7 @@ fn target(address: SocketAddr, weight: u32) -> Value {
 }
 
 /// Returns an address on which no server listens.
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
@@ -103,7 +103,8 @@ fn servers_get_requests_by_their_weight() {
 #[test]
 fn a_server_that_cannot_be_reached_costs_no_request() {
     let up = Service::start();
-    let gateway = gateway(&json!([target(nobody(), 1), up.target(1), target(nobody(), 5)]), &json!({}));
+    let gateway =
+        gateway(&json!([target(unused_address(), 1), up.target(1), target(unused_address(), 5)]), &json!({}));
     for _ in 0..20 {
         assert_eq!(ask(&gateway).status, 200);
         assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200, "no part of it had been sent");
@@ -113,7 +114,8 @@ fn a_server_that_cannot_be_reached_costs_no_request() {
 
 #[test]
 fn where_none_can_be_reached_that_is_said() {
-    let gateway = gateway(&json!([target(nobody(), 1), target(nobody(), 1)]), &json!({"eject": {}}));
+    let gateway =
+        gateway(&json!([target(unused_address(), 1), target(unused_address(), 1)]), &json!({"eject": {}}));
     (0..20).for_each(|_| assert_eq!(ask(&gateway).status, 502));
 }
 
@@ -135,7 +137,7 @@ fn a_server_that_fails_is_ejected_and_comes_back() {
     let gateway = gateway(&json!([ill.target(1), up.target(1)]), &eject);
     eventually("the ejection", || (ask(&gateway).status == 503 && ill.asked() == 3).then_some(()));
     let before = ill.asked();
-    assert!((0..10).all(|_| ask(&gateway).status == 200), "it is left out");
+    assert!((0..10).all(|_| ask(&gateway).status == 200), "it gets no requests");
     assert_eq!(ill.asked(), before);
     eventually("the trial", || (ask(&gateway).status == 503).then_some(()));
     assert!((0..10).all(|_| ask(&gateway).status == 200), "one failure is enough now");
@@ -157,7 +159,7 @@ fn a_server_that_fails_is_ejected_and_comes_back() {
 fn a_server_that_cannot_be_reached_is_ejected_too() {
     let up = Service::start();
     let eject = json!({"eject": {"after_failures": 2, "for_ms": 60_000}});
-    let gateway = gateway(&json!([target(nobody(), 1), up.target(1)]), &eject);
+    let gateway = gateway(&json!([target(unused_address(), 1), up.target(1)]), &eject);
     eventually("the ejection", || {
         assert_eq!(ask(&gateway).status, 200);
         lines(&gateway, "target is ejected").pop()
@@ -175,7 +177,7 @@ fn a_server_whose_health_check_fails_is_left_out_until_it_is_well() {
     assert_eq!(unwell["server"], ill.address.to_string(), "{unwell}");
     let before = ill.asked();
     (0..20).for_each(|_| assert_eq!(ask(&gateway).status, 200));
-    assert_eq!(ill.asked(), before, "it is left out");
+    assert_eq!(ill.asked(), before, "it gets no requests");
     ill.health.store(204, Ordering::SeqCst);
     eventually("the checks", || lines(&gateway, "target is well").pop());
     (0..20).for_each(|_| assert_eq!(ask(&gateway).status, 200));

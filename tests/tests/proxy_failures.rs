@@ -44,7 +44,7 @@ fn services_that_fail_before_their_answer() {
         ("a length that is none", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\nab"),
         ("a head without end", &format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(600 << 10))),
         (
-            "an upgrade that nobody wants",
+            "an upgrade that was not requested",
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
         ),
     ] {

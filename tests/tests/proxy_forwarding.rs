@@ -387,7 +387,7 @@ fn whoever_does_not_read_stops_the_one_who_sends() {
     let sent = wire.flood(MUCH);
     assert!(sent < BUFFERS, "{sent} bytes on their way to a client that does not read");
     assert!(client.until(b"\r\n\r\n").is_some() && client.exactly(sent).is_some());
-    assert!(wire.flood(1 << 20) == 1 << 20, "and goes on when it does");
+    assert!(wire.flood(1 << 20) == 1 << 20, "and continues when it reads");
 
     let mut client = Wire::connect(gateway.inbound());
     client.send(format!("POST /up HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", MUCH * 2));

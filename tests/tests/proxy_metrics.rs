@@ -110,7 +110,7 @@ fn the_counters_add_up() {
     check("no body", &get("/open/empty"), 204, &line("open", "ok"), 3.0);
     check("HEAD", &Request::new("HEAD", "/open/ok"), 200, &line("open", "ok"), 4.0);
     check("no HTTP", &get("/open/garbage"), 502, &line("open", "unreachable"), 1.0);
-    check("nobody there", &get("/gone/x"), 502, &line("gone", "unreachable"), 1.0);
+    check("no server listens", &get("/gone/x"), 502, &line("gone", "unreachable"), 1.0);
     check("no answer", &get("/brief/silent"), 502, &line("brief", "request_timeout"), 1.0);
     check("no token", &get("/secured/ok"), 401, &line("secured", "unauthenticated"), 1.0);
     check("a token", &get("/secured/ok").bearer(&token), 200, &line("secured", "ok"), 1.0);

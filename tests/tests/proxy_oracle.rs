@@ -22,7 +22,7 @@ fn answer(method: &str, path: &str, body: &str) -> String {
 /// Starts a gateway with the definitions with which RIG was recorded.
 fn start() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
-    let nobody = nobody();
+    let unused = unused_address();
     let endpoint =
         |id: &str, method: &str, path: &str| json!({ "id": id, "method": method, "path_regex": path });
     let mut endpoints = vec![
@@ -36,7 +36,7 @@ fn start() -> (Upstream, Gateway) {
     let mut service = api_of("svc", upstream.address(), json!(endpoints));
     service["version_data"]["default"]["transform_request_headers"] =
         json!({ "add_headers": { "x-added": "yes" } });
-    let dead = api_of("dead", nobody, json!([endpoint("d", "GET", "/dead")]));
+    let dead = api_of("dead", unused, json!([endpoint("d", "GET", "/dead")]));
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &json!([service, dead]).to_string())]);
     (upstream, gateway)
 }

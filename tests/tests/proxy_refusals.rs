@@ -37,7 +37,7 @@ fn start(cors: &str) -> (RawUpstream, Gateway) {
     ]);
     let apis = json!([
         api_of("svc", silent.address(), refusing),
-        api_of("dead", nobody(), endpoints(&[("/dead", json!({}))])),
+        api_of("dead", unused_address(), endpoints(&[("/dead", json!({}))])),
     ]);
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis.to_string()), ("CORS", cors)]);
     (silent, gateway)

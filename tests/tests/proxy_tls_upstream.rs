@@ -453,7 +453,7 @@ fn a_connection_that_a_service_has_said_goodbye_on_costs_no_request() {
         asked(&gateway, "/x");
         assert_eq!(gateway.ask(&Request::post_json("/x", "{}")).status, 200);
     }
-    assert!(service.connections() > 1, "it has said goodbye");
+    assert!(service.connections() > 1, "it has sent GOAWAY");
 }
 
 /// Time limit within which a changed file is read again.

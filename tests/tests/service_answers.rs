@@ -274,7 +274,7 @@ fn f16_an_options_request_has_as_many_hops_as_it_says() {
 
 #[test]
 fn f17_a_service_that_fails_has_a_line_with_the_reason() {
-    let refused = nobody();
+    let refused = unused_address();
     let garbage = RawUpstream::start(&Script::AnswersAndCloses(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()));
     let silent = RawUpstream::start(&Script::NeverAnswers);
     let closes = RawUpstream::start(&Script::AnswersAndCloses(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()));

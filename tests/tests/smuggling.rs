@@ -301,7 +301,7 @@ fn chunked_bodies() {
         ("LF in a trailer", "5\r\nhello\r\n0\r\nX: y\nZ: z\r\n\r\n", Broken(400)),
         ("a folded trailer", "5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n", Broken(400)),
         ("a trailer that is none", "5\r\nhello\r\n0\r\nX\r\n\r\n", Broken(400)),
-        ("a trailer nobody has announced", "5\r\nhello\r\n0\r\nX: y\r\n\r\n", POSTED),
+        ("a trailer that was not announced", "5\r\nhello\r\n0\r\nX: y\r\n\r\n", POSTED),
         ("a length as a trailer", "5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n", POSTED),
         ("an encoding as a trailer", "5\r\nhello\r\n0\r\nTransfer-Encoding: x\r\n\r\n", POSTED),
     ] {

@@ -114,10 +114,10 @@ fn a_collector_gets_two_spans_of_a_request() {
 #[test]
 fn a_collector_that_is_not_there_is_told_of_and_holds_nothing_up() {
     let upstream = Upstream::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
     let gateway = Gateway::start(&[
         ("PROXY_CONFIG_FILE", &apis(&upstream)),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{nobody}")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{unused}")),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ]);
     assert_eq!(gateway.ask(&Request::get("/open/x")).status, 200);
