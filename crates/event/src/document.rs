@@ -1,4 +1,5 @@
-//! One pass over an event's JSON: the attributes are picked out, `data` is checked and skipped.
+//! One pass over an event's JSON, which extracts the attributes and checks `data` without building
+//! it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,34 +21,34 @@ pub(crate) struct Document<'a> {
     pub(crate) datacontenttype: Option<Attribute<'a>>,
     pub(crate) dataschema: Option<Attribute<'a>>,
     pub(crate) data_base64: Option<Attribute<'a>>,
-    /// 0.1's names.
+    /// The names of version 0.1.
     pub(crate) cloud_events_version: Option<Attribute<'a>>,
     pub(crate) old_event_type: Option<Attribute<'a>>,
     pub(crate) old_event_id: Option<Attribute<'a>>,
-    /// `data` is there and not null.
+    /// `true` if `data` is present and not null.
     pub(crate) has_data: bool,
     /// Which names an extension may have in 1.0.
     pub(crate) names: ExtensionNames,
-    /// The first extension that 1.0 would refuse. The other versions do not look.
+    /// The first extension that 1.0 would refuse. The other versions ignore it.
     pub(crate) extension_fault: Option<EventError>,
 }
 
-/// Which names extensions may have in version 1.0. The other versions do not look at them.
+/// Which names extensions may have in version 1.0. The other versions do not check them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExtensionNames {
     /// Lower-case letters and digits of ASCII (CloudEvents 1.0.2, "Naming conventions").
     #[default]
     Conventional,
-    /// Any but the empty one, such as `trace_id`: some producers do not know the convention.
+    /// Any except the empty one, such as `trace_id`, since some producers ignore the convention.
     Any,
 }
 
-/// An attribute's value, as far as the rules of CloudEvents tell values apart.
+/// An attribute's value, as far as the rules of CloudEvents distinguish values.
 pub(crate) enum Attribute<'a> {
     Null,
     Boolean,
     Integer(i64),
-    /// A number that is no `i64`.
+    /// A number that is not an `i64`.
     Number,
     Text(Cow<'a, str>),
     Object,
@@ -73,7 +74,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Returns the slot of a member that the rules know by name.
+    /// Returns the slot of a member that the rules define.
     fn slot(&mut self, name: &str) -> Option<&mut Option<Attribute<'a>>> {
         Some(match name {
             "specversion" => &mut self.specversion,
@@ -106,8 +107,8 @@ impl Attribute<'_> {
         }
     }
 
-    /// Returns what 1.0 would refuse in an extension: its type system has strings, booleans and
-    /// 32-bit integers in JSON.
+    /// Returns the fault for which 1.0 would refuse an extension: its JSON types are strings,
+    /// booleans and 32-bit integers.
     fn extension_fault(&self, name: &str, names: ExtensionNames) -> Option<EventError> {
         let is_conventional = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if name.is_empty() || (names == ExtensionNames::Conventional && !name.bytes().all(is_conventional)) {
@@ -137,7 +138,7 @@ pub(crate) fn text(json: &[u8]) -> Result<&str, EventError> {
     std::str::from_utf8(json).map_err(|error| EventError::NotUtf8 { at: error.valid_up_to() })
 }
 
-/// Names the kind of a JSON text, by its first character.
+/// Names the kind of a JSON text by its first character.
 pub(crate) fn kind_of(text: &str) -> &'static str {
     match text.trim_start().bytes().next() {
         Some(b'{') => "an object",
@@ -248,10 +249,10 @@ impl<'de> Deserialize<'de> for Attribute<'de> {
     }
 }
 
-/// JSON that was checked and discarded, without building anything. Unlike serde's `IgnoredAny` it
+/// JSON that was checked and discarded, without building anything. Unlike serde's `IgnoredAny`, it
 /// refuses what `serde_json::Value` refuses (nesting beyond 128 levels, lone surrogates), and
-/// numbers that readers would take for infinite (RFC 7493, section 2.2), so that no reader meets
-/// them later in an event that was accepted.
+/// numbers that readers would parse as infinite (RFC 7493, section 2.2), so that no accepted event
+/// causes errors later.
 pub(crate) struct Skimmed {
     null: bool,
 }
@@ -297,7 +298,7 @@ impl<'de> Visitor<'de> for SkimVisitor {
     }
 }
 
-/// Skims an object. Returns whether it was a number in disguise.
+/// Skims an object. Returns `true` if it was serde_json's representation of a number.
 fn skim_map<'de, A: MapAccess<'de>>(mut object: A) -> Result<bool, A::Error> {
     let mut number = false;
     while let Some(SkimmedName { is_number }) = object.next_key()? {
@@ -332,7 +333,7 @@ impl<'de> Deserialize<'de> for SkimmedName {
     }
 }
 
-/// The text of a number that a double can be close to.
+/// The text of a number within the range of a double.
 struct FiniteNumber;
 
 impl<'de> Deserialize<'de> for FiniteNumber {

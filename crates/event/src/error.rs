@@ -1,17 +1,16 @@
-//! What can be wrong with an event. Every text names the attribute; none repeats more of the input
-//! than a name.
+//! Errors of events. Every text names the attribute; none repeats more of the input than a name.
 
 use std::borrow::Cow;
 
 use crate::version::Version;
 
-/// Why a document is not a CloudEvent. The text is fit to be the body of a 400 answer.
+/// Why a document is not a CloudEvent. The text can be used as the body of a 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// There is nothing at all.
+    /// The document is empty.
     #[error("the body is empty")]
     Empty,
-    /// JSON is UTF-8 (RFC 8259, section 8.1).
+    /// Not UTF-8, which JSON must be (RFC 8259, section 8.1).
     #[error("not valid JSON: the byte at offset {at} is not UTF-8")]
     NotUtf8 {
         /// Offset of the first offending byte.
@@ -26,13 +25,13 @@ pub enum EventError {
         /// What was there instead.
         found: &'static str,
     },
-    /// JSON, but not a list, where a batch was announced.
+    /// JSON, but not a list, although a batch was announced.
     #[error("a batch of CloudEvents is a JSON list, not {found}")]
     NotAList {
         /// What was there instead.
         found: &'static str,
     },
-    /// The same member twice: which one would count is anybody's guess (RFC 8259, section 4).
+    /// The same member twice, so that its value is ambiguous (RFC 8259, section 4).
     #[error("{name} is given more than once")]
     Duplicate {
         /// The member.
@@ -54,38 +53,38 @@ pub enum EventError {
         /// What was there instead.
         found: &'static str,
     },
-    /// An attribute that must have content, has none.
+    /// An attribute that must not be empty is empty.
     #[error("{name} must not be empty")]
     EmptyAttribute {
         /// The attribute.
         name: &'static str,
     },
-    /// An attribute beyond its bound.
+    /// An attribute exceeds its limit.
     #[error("{name} is {length} bytes long, at most {limit} are allowed")]
     TooLong {
         /// The attribute.
         name: &'static str,
         /// Its length in bytes.
         length: usize,
-        /// The bound in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// A version of CloudEvents that is not spoken here.
+    /// A version of CloudEvents that is not supported.
     #[error("{name} must be {expected}, not {value:?}")]
     UnknownVersion {
         /// `specversion` or `cloudEventsVersion`.
         name: &'static str,
         /// The versions that this attribute can name.
         expected: &'static str,
-        /// What was asked for, shortened.
+        /// The given value, shortened.
         value: String,
     },
-    /// An attribute whose text breaks the rules of its type.
+    /// An attribute whose text violates the rules of its type.
     #[error("{name} must be {expected}")]
     Malformed {
         /// The attribute.
         name: Cow<'static, str>,
-        /// The type, and where its grammar is written.
+        /// The type, and where its grammar is defined.
         expected: &'static str,
     },
     /// CloudEvents 1.0, naming conventions: lower-case letters and digits of ASCII.
@@ -96,10 +95,10 @@ pub enum EventError {
         /// The name, shortened and escaped.
         name: Cow<'static, str>,
     },
-    /// CloudEvents 1.0, JSON format, section 3.1.1: they are two ways to say the same.
+    /// CloudEvents 1.0, JSON format, section 3.1.1: both contain the data.
     #[error("data and data_base64 exclude each other")]
     BothData,
-    /// One event of a batch is wrong; none of it is taken.
+    /// One event of a batch is invalid; the batch is refused as a whole.
     #[error("event {index} of the batch: {error}")]
     InBatch {
         /// Position in the batch, from 0.
@@ -123,8 +122,7 @@ pub enum EventError {
     },
 }
 
-/// A name that came from outside, made fit for an error text: shortened, and without control
-/// characters.
+/// Returns a received name for an error text: shortened, and without control characters.
 pub(crate) fn shown(name: &str) -> Cow<'static, str> {
     const LIMIT: usize = 64;
     let mut shown: String = name.chars().take(LIMIT).flat_map(char::escape_debug).collect();

@@ -1,4 +1,4 @@
-//! The event: its envelope beside its JSON.
+//! The event: its envelope and its JSON.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Event {
     ///
     /// # Errors
     /// Fails if the bytes are not one JSON object (with nothing after it), an attribute is given
-    /// twice, or the attributes break the rules of the event's version. RIG demands version, type
-    /// and id; CloudEvents 1.0 is held to its specification in full.
+    /// twice, or the attributes violate the rules of the event's version. As in RIG, version, type
+    /// and id are required; events of version 1.0 must conform to the specification completely.
     pub fn from_json(json: Bytes) -> Result<Self, EventError> {
         Self::from_json_with(json, ExtensionNames::Conventional)
     }
@@ -46,15 +46,15 @@ impl Event {
     }
 
     /// Reads a batch: a JSON list of events, all of one version (CloudEvents JSON format, section
-    /// 4). Each event's JSON is its exact slice of the list, in memory of its own: a slow receiver
-    /// of one event must not keep a whole batch alive.
+    /// 4). Each event's JSON is a copy of its exact slice of the list, so that a slow receiver of
+    /// one event does not keep the whole batch in memory.
     ///
     /// # Errors
     /// Fails as [`Event::from_json`] does, with the index of the event; one bad event refuses the
     /// batch.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "as from_json; how the slices are kept is no caller's business"
+        reason = "as from_json; callers need not know how the slices are stored"
     )]
     pub fn batch_from_json(json: Bytes, names: ExtensionNames) -> Result<Vec<Self>, EventError> {
         let text = document::text(&json)?;
@@ -72,8 +72,8 @@ impl Event {
     }
 
     /// Creates one of RIG's own events: version 0.2, source `rig`, a new UUID, the current time in
-    /// microseconds. The members come in RIG's order; without data there is no `data` member. The
-    /// type needs no escapes in JSON.
+    /// microseconds. The members have RIG's order; without data there is no `data` member. The type
+    /// must not need escapes in JSON.
     pub fn of_rig(event_type: &'static str, data: Option<&RawValue>) -> Self {
         let mut buffer = Uuid::encode_buffer();
         let id = &*Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
@@ -104,34 +104,34 @@ impl Event {
         Self(Arc::new(Contents { envelope, json: json.into() }))
     }
 
-    /// `type` (0.1: `eventType`): never empty.
+    /// Returns `type` (0.1: `eventType`); never empty.
     pub fn event_type(&self) -> &str {
         &self.0.envelope.event_type
     }
 
-    /// `id` (0.1: `eventID`): never empty.
+    /// Returns `id` (0.1: `eventID`); never empty.
     pub fn id(&self) -> &str {
         &self.0.envelope.id
     }
 
-    /// `source`: always there in 1.0; RIG does not demand it in 0.x.
+    /// Returns `source`; always present in 1.0, optional in 0.x (RIG).
     pub fn source(&self) -> Option<&str> {
         self.0.envelope.source.as_deref()
     }
 
-    /// `specversion` (0.1: `cloudEventsVersion`).
+    /// Returns `specversion` (0.1: `cloudEventsVersion`).
     pub fn version(&self) -> Version {
         self.0.envelope.version
     }
 
-    /// Returns the event in CloudEvents' JSON format: the original bytes, if they came in
-    /// structured mode. They may contain line breaks.
+    /// Returns the event in CloudEvents' JSON format: the original bytes, if the event was received
+    /// in structured mode. They may contain line breaks.
     pub fn json(&self) -> &Bytes {
         &self.0.json
     }
 }
 
-/// Shows the envelope only: data must not get into a log.
+/// Shows only the envelope: data must not get into a log.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
@@ -167,8 +167,8 @@ fn read(text: &str, names: ExtensionNames) -> Result<Envelope, EventError> {
     rules::envelope(Document::read(text, names)?)
 }
 
-/// Collects a batch's events one by one, so that a list of a million numbers is refused at its
-/// first.
+/// Reads the events of a batch one by one, so that a list of a million numbers is refused at the
+/// first one.
 #[derive(Default)]
 struct BatchReader {
     names: ExtensionNames,

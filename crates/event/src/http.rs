@@ -1,12 +1,12 @@
-//! The HTTP binding of CloudEvents: which of the three content modes a request uses, and what is in
-//! it.
+//! The HTTP binding of CloudEvents: determines which of the three content modes a request uses, and
+//! reads its events.
 //!
 //! | `content-type` | `ce-specversion` | mode |
 //! | --- | --- | --- |
 //! | `application/cloudevents+json` | any | structured |
 //! | `application/cloudevents-batch+json` | any | batched |
 //! | any other `application/cloudevents…` | any | none: 415 |
-//! | `application/json` | no | structured, as RIG takes it |
+//! | `application/json` | no | structured, as in RIG |
 //! | anything, or none | yes | binary |
 //! | anything else, or none | no | none: 400 |
 
@@ -21,19 +21,19 @@ use crate::error::{EventError, shown};
 use crate::event::Event;
 use crate::syntax::MediaType;
 
-/// Why a request is refused as an event. The text is fit to be the answer's body.
+/// Why a request is refused as an event. The text can be used as the body of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// An event format other than JSON.
     #[error("The given content-type {0} is currently not supported; application/cloudevents+json is.")]
     UnsupportedFormat(String),
-    /// Nothing says what the body is.
+    /// Nothing declares what the body is.
     #[error(
         "The content-type header is missing: use application/cloudevents+json, application/cloudevents-batch+json or \
          application/json, or say in ce- headers what the event is."
     )]
     NoContentType,
-    /// Unreadable, or given twice.
+    /// The header is unreadable, or given twice.
     #[error("The content-type header {0}.")]
     BadContentType(&'static str),
     /// Neither a content type of structured mode nor the header that announces binary mode.
@@ -42,7 +42,7 @@ pub enum DecodeError {
          missing."
     )]
     NoSpecVersion,
-    /// Binary mode with a version that has none here.
+    /// Binary mode with a version for which it is not supported.
     #[error(
         "Your request looks like it's using the CloudEvents binary content mode, but the ce-specversion header is \
          {0:?} instead of \"0.2\", \"0.3\" or \"1.0\"."
@@ -56,7 +56,7 @@ pub enum DecodeError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// Binary mode, and the content type says JSON, but the body is none.
+    /// Binary mode, and the content type says JSON, but the body is not JSON.
     #[error("The request body is {0}, but its content-type says that it is JSON.")]
     BadData(EventError),
     /// Binary mode, and the headers do not make an event.
@@ -65,13 +65,13 @@ pub enum DecodeError {
          attribute goes into a header of its name with the prefix ce-."
     )]
     BadHeaders(EventError),
-    /// Structured or batched mode, and the body is no event.
+    /// Structured or batched mode, and the body is not an event.
     #[error("The request body does not look like a CloudEvent: {0}")]
     BadBody(EventError),
 }
 
 impl DecodeError {
-    /// 415 for an event format that is not spoken here, 400 for everything else.
+    /// Returns 415 for an event format that is not supported, 400 for everything else.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UnsupportedFormat(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -90,15 +90,15 @@ impl DecodeError {
 /// The events of a request, and how its publisher sent them.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// One in structured and binary mode, any number (none, too) in batched mode.
+    /// One in structured and binary mode, any number, even none, in batched mode.
     pub events: Vec<Event>,
-    /// Batched mode.
+    /// `true` in batched mode.
     is_batch: bool,
 }
 
 impl Submission {
     /// Returns what was accepted, for the answer to the publisher: a batch as a list, whatever its
-    /// length, and any other event as it is.
+    /// length, and a single event unchanged.
     pub fn accepted(&self) -> Bytes {
         match &self.events[..] {
             [event] if !self.is_batch => event.json().clone(),
@@ -113,7 +113,7 @@ impl Submission {
 /// Reads the events of a request.
 ///
 /// # Errors
-/// Fails if the headers fit no mode, or the body is not what they announce. Returns either all
+/// Fails if the headers match no mode, or the body is not what they announce. Returns either all
 /// events or none.
 pub fn decode(headers: &HeaderMap, body: Bytes, names: ExtensionNames) -> Result<Submission, DecodeError> {
     let content_type = content_type(headers)?;
@@ -147,8 +147,8 @@ fn structured(body: Bytes, names: ExtensionNames) -> Result<Event, DecodeError> 
     Event::from_json_with(unmarked(body), names).map_err(DecodeError::BadBody)
 }
 
-/// `application/cloudevents`, alone or with `+format`, of one event or a batch (HTTP binding,
-/// section 3).
+/// Returns `true` for `application/cloudevents`, alone or with `+format`, for one event or a batch
+/// (HTTP binding, section 3).
 fn is_event_format(essence: &str) -> bool {
     let rest = essence.strip_prefix("application/cloudevents");
     let rest = rest.map(|rest| rest.strip_prefix("-batch").unwrap_or(rest));

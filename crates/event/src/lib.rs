@@ -1,10 +1,9 @@
-//! CloudEvents: the envelope beside the bytes that came in, the HTTP bindings, JSON Pointer.
+//! CloudEvents: the envelope and the received bytes, the HTTP bindings, JSON Pointer.
 //!
-//! This room knows the versions 0.1, 0.2, 0.3 and 1.0 of CloudEvents, which attributes each
-//! requires, and how an HTTP request carries one event or many. It keeps an event's JSON byte for
-//! byte where it came in structured, and looks into `data` only through pointers. It does no I/O,
-//! and does not know who is subscribed to what, who may publish, or how an event is written to a
-//! client.
+//! This crate knows the versions 0.1, 0.2, 0.3 and 1.0 of CloudEvents, the attributes that each
+//! requires, and how an HTTP request carries one event or several. It keeps the JSON of an event in
+//! structured mode byte for byte, and reads `data` only through pointers. It does no I/O, and does
+//! not know subscriptions, who may publish, or how an event is written to a client.
 
 mod document;
 mod error;

@@ -5,30 +5,30 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-/// Longest pointer, in bytes. A document is at most 128 levels deep, so that a longer one points
-/// nowhere anyway.
+/// Length limit of a pointer, in bytes. A document has at most 128 levels, so a longer pointer is
+/// useless.
 const MAX_POINTER: usize = 4096;
 
-/// A JSON Pointer (RFC 6901) in its string form: where in a document a value is.
+/// A JSON Pointer (RFC 6901) in its string form: the place of a value in a document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer {
     text: Box<str>,
     tokens: Box<[Box<str>]>,
 }
 
-/// Why a text is no JSON Pointer.
+/// Why a text is not a JSON Pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
     /// RFC 6901, section 3: every token starts with a slash; only the empty pointer has none.
     #[error("a JSON Pointer is empty or starts with \"/\"")]
     NoSlash,
-    /// RFC 6901, section 3: `~` is escaped, and nothing else is.
+    /// RFC 6901, section 3: `~` must be part of an escape, `~0` or `~1`.
     #[error("in a JSON Pointer \"~\" must be followed by 0 or 1; the one at offset {at} is not")]
     BadEscape {
         /// Offset of the tilde in bytes.
         at: usize,
     },
-    /// Beyond the bound.
+    /// It exceeds the limit.
     #[error("the JSON Pointer is {length} bytes long, at most {MAX_POINTER} are allowed")]
     TooLong {
         /// Its length in bytes.
@@ -37,10 +37,10 @@ pub enum PointerError {
 }
 
 impl Pointer {
-    /// Parses the string form; the URI fragment form (`#/a`, section 6) is not taken.
+    /// Parses the string form; the URI fragment form (`#/a`, section 6) is not supported.
     ///
     /// # Errors
-    /// Fails as [`PointerError`] says.
+    /// See [`PointerError`].
     pub fn parse(text: &str) -> Result<Self, PointerError> {
         if text.len() > MAX_POINTER {
             return Err(PointerError::TooLong { length: text.len() });
@@ -53,13 +53,13 @@ impl Pointer {
         if let Some((at, _)) = bad {
             return Err(PointerError::BadEscape { at });
         }
-        // ~1 before ~0, so that ~01 becomes ~1 and not a slash (section 4).
+        // `~1` is replaced before `~0`, so that `~01` becomes `~1` and not a slash (section 4).
         let tokens = text.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~").into());
         Ok(Self { text: text.into(), tokens: tokens.collect() })
     }
 
     /// Returns the value that the pointer points to; `None` if there is none, whatever the reason.
-    /// Indices are decimal without leading zeros; `-`, the element after the last, is never there
+    /// Indices are decimal without leading zeros; `-`, the element after the last one, never exists
     /// (section 4).
     pub fn resolve<'v>(&self, document: &'v Value) -> Option<&'v Value> {
         self.tokens.iter().try_fold(document, |value, token| match value {
@@ -94,7 +94,7 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// `array-index` of RFC 6901, section 4.
+/// Parses an `array-index` (RFC 6901, section 4).
 pub(crate) fn index(token: &str) -> Option<usize> {
     let canonical = token == "0" || !token.starts_with(['0', '+']);
     if canonical { token.parse().ok() } else { None }

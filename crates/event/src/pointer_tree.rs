@@ -1,4 +1,4 @@
-//! Many pointers at once: one pass over the JSON, in which nothing is built.
+//! Resolves many pointers in one pass over the JSON, without building anything.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde_json::value::RawValue;
 
 use crate::pointer::{Pointer, index};
 
-/// A set of pointers, compiled so that a document is read once for all of them.
+/// A set of pointers, compiled so that a document is read only once for all of them.
 #[derive(Clone, Debug)]
 pub struct PointerTree {
     root: TreeNode,
     pointers: usize,
 }
 
-/// A place in the documents that at least one pointer goes to or through.
+/// A place in a document that at least one pointer leads to or through.
 #[derive(Clone, Debug, Default)]
 struct TreeNode {
     /// The pointers that end here, as positions in the result.
@@ -23,16 +23,16 @@ struct TreeNode {
     below: Vec<usize>,
     /// By name, sorted.
     members: Vec<(Box<str>, TreeNode)>,
-    /// Those of `members` that are indices of a list too, with their position there; sorted by
-    /// index.
+    /// Those of `members` whose names are also list indices, with their positions in `members`;
+    /// sorted by index.
     indices: Vec<(usize, usize)>,
 }
 
 type Found<'j> = [Option<&'j str>];
 
 impl PointerTree {
-    /// Compiles the pointers; their order is the order of the results. The same pointer may come
-    /// twice. `None` holds a place where nothing is ever found.
+    /// Compiles the pointers; their order is the order of the results. The same pointer may occur
+    /// twice. For `None`, the result is always `None`.
     pub fn new<'a, P: Into<Option<&'a Pointer>>>(pointers: impl IntoIterator<Item = P>) -> Self {
         let mut root = TreeNode::default();
         let mut count = 0;
@@ -54,10 +54,10 @@ impl PointerTree {
         Self { root, pointers: count }
     }
 
-    /// Returns what each pointer points to in this document, as it is written there: a number keeps
+    /// Returns the value of each pointer in this document as it is written there: a number keeps
     /// its digits. Finds the same values as [`Pointer::resolve`]: the last of duplicate members
-    /// counts. `None` if there is no value, the path leads through a string or a number, or the
-    /// text is not JSON; never an error.
+    /// counts. The result is `None` if there is no value, the path leads through a string or a
+    /// number, or the text is not JSON; never an error.
     pub fn extract<'j>(&self, json: &'j [u8]) -> Vec<Option<&'j str>> {
         let mut found = vec![None; self.pointers];
         if self.pointers == 0 {
@@ -105,7 +105,7 @@ struct Walk<'a, 'j> {
 
 impl<'j> Walk<'_, 'j> {
     fn descend<'w>(&'w mut self, node: &'w TreeNode) -> Walk<'w, 'j> {
-        // An earlier member of the same name found something else: the last one counts.
+        // Discards the values of an earlier member with the same name: the last one counts.
         for end in &node.below {
             self.found[*end] = None;
         }
@@ -127,8 +127,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
         if self.node.members.is_empty() {
             return Ok(());
         }
-        // Read again for the pointers below, at most once for each token of the longest of
-        // them.
+        // The value is read again for the pointers below, at most once for each token of the
+        // longest one.
         let mut deserializer = serde_json::Deserializer::from_str(value.get());
         deserializer.deserialize_any(self).map_err(serde::de::Error::custom)
     }
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         Ok(())
     }
 
-    // Nothing is below a scalar.
+    // A scalar has no members.
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 }
 
-/// Finds a member's name among the node's, without keeping it.
+/// Looks up a member's name among those of the node, without storing it.
 struct MemberSeed<'a>(&'a TreeNode);
 
 impl<'de> DeserializeSeed<'de> for MemberSeed<'_> {

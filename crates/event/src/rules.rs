@@ -1,5 +1,5 @@
-//! What each version of CloudEvents demands. The versions that RIG takes (0.1, 0.2; and 0.3 between
-//! them) are held to what RIG demands: version, type and id. 1.0 is held to its specification.
+//! The rules of each version of CloudEvents. For 0.1 and 0.2, which RIG supports, and for 0.3,
+//! version, type and id are required, as in RIG. 1.0 must conform to its specification.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,15 +11,15 @@ use crate::error::{EventError, shown};
 use crate::syntax::{is_absolute_uri, is_attribute_text, is_media_type, is_time, is_uri_reference};
 use crate::version::Version;
 
-/// Longest `type`, in bytes. Types are compared, hashed and kept per subscription.
+/// Length limit of `type`, in bytes. Types are compared, hashed, and stored for each subscription.
 pub const MAX_TYPE: usize = 1024;
-/// Longest `id`, in bytes. Ids become cookies and log fields.
+/// Length limit of `id`, in bytes. Ids become cookies and log fields.
 pub const MAX_ID: usize = 1024;
-/// Longest `source`, in bytes: a URI, and few programs take longer ones.
+/// Length limit of `source`, in bytes. It is a URI, and few programs accept longer ones.
 pub const MAX_SOURCE: usize = 8192;
 
-/// What routing needs. Copied out of the JSON, so that an event outlives its read buffer only by
-/// its own bytes.
+/// The attributes that routing needs. They are copied from the JSON, so that the event does not
+/// keep its read buffer in memory.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) version: Version,
@@ -28,7 +28,7 @@ pub(crate) struct Envelope {
     pub(crate) source: Option<Box<str>>,
 }
 
-/// The envelope of a document that keeps the rules of its version.
+/// Returns the envelope of a document, if it satisfies the rules of its version.
 pub(crate) fn envelope(document: Document<'_>) -> Result<Envelope, EventError> {
     let version = version(&document)?;
     match version {
@@ -62,8 +62,8 @@ fn version(document: &Document<'_>) -> Result<Version, EventError> {
     }
 }
 
-/// RIG's rules. Unlike RIG, a type or id that is a number, null or empty is refused: it could never
-/// be subscribed to, or told apart.
+/// Applies RIG's rules. Unlike in RIG, a type or id that is a number, null or empty is refused,
+/// since nothing could subscribe to it or distinguish it.
 fn lenient<'a>(
     version: Version,
     (type_name, event_type): (&'static str, Option<Attribute<'a>>),
@@ -84,8 +84,8 @@ fn lenient<'a>(
     })
 }
 
-/// CloudEvents 1.0.2, "Context Attributes" and the JSON event format. A null attribute is an
-/// attribute left out (JSON format, section 2.2).
+/// Applies CloudEvents 1.0.2, "Context Attributes" and the JSON event format. An attribute that is
+/// null counts as missing (JSON format, section 2.2).
 fn strict(document: Document<'_>) -> Result<Envelope, EventError> {
     let id = required("id", MAX_ID, present(document.id))?;
     let event_type = required("type", MAX_TYPE, present(document.event_type))?;
@@ -108,7 +108,7 @@ fn strict(document: Document<'_>) -> Result<Envelope, EventError> {
         }
     }
 
-    // They are the names of extensions then, as any other.
+    // In that case, these are ordinary names of extensions.
     let are_free = document.names == ExtensionNames::Any;
     let old_names = [
         ("cloudEventsVersion", document.cloud_events_version),
@@ -177,7 +177,8 @@ fn demand(name: &'static str, kept: bool, expected: &'static str) -> Result<(), 
     if kept { Ok(()) } else { Err(EventError::Malformed { name: name.into(), expected }) }
 }
 
-/// Decoded piece by piece into nothing: the text may be as long as the body.
+/// Returns `true` for Base64. Decodes piece by piece without storing the result, since the text may
+/// be as long as the body.
 fn is_base64(text: &str) -> bool {
     let mut decoder = base64::read::DecoderReader::new(text.as_bytes(), &STANDARD);
     io::copy(&mut decoder, &mut io::sink()).is_ok()

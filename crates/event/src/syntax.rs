@@ -1,4 +1,4 @@
-//! The types of CloudEvents' attributes that have a grammar of their own.
+//! The types of CloudEvents attributes that have their own grammar.
 
 mod media_type;
 mod time;
@@ -11,7 +11,7 @@ pub(crate) use uri::{is_absolute_uri, is_uri_reference};
 /// CloudEvents 1.0.2, type system, String: no control characters (C0, DEL, C1) and no
 /// noncharacters. Surrogates cannot occur in a `str`.
 pub(crate) fn is_attribute_text(text: &str) -> bool {
-    // Nearly always, and several bytes at once.
+    // The usual case, which is checked several bytes at once.
     let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7F).contains(&byte));
     is_plain
         || text.chars().all(|c| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The versions of CloudEvents spoken here. RIG knows the first two.
+/// The supported versions of CloudEvents. RIG supports the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// 0.1, with `cloudEventsVersion`, `eventType` and `eventID`.
@@ -16,7 +16,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As the version attribute says it.
+    /// Returns the value of the version attribute.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V0_1 => "0.1",

@@ -1,5 +1,5 @@
-//! Vectors: events and batches with the verdict they must get. Our own always run; CloudEvents' own
-//! run with the feature `foreign-vectors`.
+//! Vectors: events and batches with their expected verdicts. The project's own vectors always run;
+//! those of CloudEvents run with the feature `foreign-vectors`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -8,8 +8,7 @@ use rig_event::{Event, ExtensionNames};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A file of vectors. An event is kept as the text it is: duplicate members are part of what is
-/// tested.
+/// A file of vectors. Events are kept as text, since duplicate members are part of the tests.
 #[derive(Deserialize)]
 struct Vectors<'a> {
     expect: &'a str,
@@ -24,9 +23,9 @@ struct Vector<'a> {
     event: Option<&'a RawValue>,
     #[serde(borrow)]
     batch: Option<&'a RawValue>,
-    /// Instead of either, for what is not JSON.
+    /// Used instead of either, for text that is not JSON.
     text: Option<String>,
-    /// What the error's text must name.
+    /// What the text of the error must contain.
     names: Option<String>,
 }
 
@@ -82,8 +81,8 @@ fn invalid_batches_are_refused_and_the_error_names_why() {
     run(include_str!("vectors/invalid-batches.json"), batch, 3);
 }
 
-/// CloudEvents' own: `format/json/*.json` of the conformance repository, in the folder that
-/// CLOUDEVENTS_VECTORS names.
+/// The vectors of CloudEvents: `format/json/*.json` of the conformance repository, in the folder
+/// that CLOUDEVENTS_VECTORS names.
 #[cfg(feature = "foreign-vectors")]
 #[test]
 fn the_vectors_of_cloudevents_get_their_verdicts() {

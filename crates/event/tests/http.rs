@@ -1,4 +1,4 @@
-//! The HTTP binding, as RIG's clients use it and as CloudEvents writes it.
+//! The HTTP binding, as RIG's clients use it and as CloudEvents defines it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -19,7 +19,7 @@ fn request(headers: &[(&str, &[u8])], body: &[u8]) -> Result<Vec<Event>, DecodeE
     decode(&map, Bytes::copy_from_slice(body), ExtensionNames::default()).map(|submission| submission.events)
 }
 
-/// A request in binary mode with the attributes that every version wants.
+/// Sends a request in binary mode with the attributes that every version requires.
 fn binary(version: &str, content_type: Option<&str>, more: &[(&str, &[u8])], body: &[u8]) -> String {
     let mut headers: Vec<(&str, &[u8])> = vec![
         ("ce-specversion", version.as_bytes()),
@@ -36,7 +36,7 @@ fn structured(content_type: &str, body: &str) -> String {
     shown(request(&[("content-type", content_type.as_bytes())], body.as_bytes()))
 }
 
-/// The events' JSON, or the answer.
+/// Returns the JSON of the events, or the answer.
 fn shown(result: Result<Vec<Event>, DecodeError>) -> String {
     match result {
         Ok(events) => {

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties that hold for every input.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use rig_event::{Event, EventError, ExtensionNames, MAX_ID, MAX_SOURCE, MAX_TYPE, Pointer, PointerTree};
 use serde_json::{Map, Value, json};
 
-/// Names that pointers trip over: empty, escaped, like indices, and few, so that they meet.
+/// Difficult names for pointers: empty, escaped, or similar to indices. There are few, so that
+/// pointers and documents often share them.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![
@@ -18,7 +19,7 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON as text, because a document that was built as a map has no duplicate members.
+/// Generates JSON as text, because a document that is built as a map has no duplicate members.
 fn document() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),
@@ -128,7 +129,7 @@ fn d19_a_long_type_is_an_event_up_to_a_bound() {
 
 #[test]
 fn nesting_is_bounded_in_every_place() {
-    // The event itself is the first of 127 levels that the parser allows.
+    // The event itself is the first of the 127 levels that the parser allows.
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         for member in ["data", "extension", "type"] {
             let nested = |depth: usize| {

@@ -258,7 +258,7 @@ fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
     let (hashed, rest) = line.rsplit_once(HASH).ok_or("has no hash")?;
     let hash = rest.strip_suffix("\"}").ok_or("does not end with its hash")?;
     if hash != hex(digest(&SHA256, hashed.as_bytes()).as_ref()) {
-        return Err("has been changed: its hash is of another text");
+        return Err("has been changed: its hash does not match its text");
     }
     let links: Links = serde_json::from_str(line).map_err(|_| "has no seq, or no prev")?;
     let before = Head { seq: links.seq.saturating_sub(1), hash: links.prev };
@@ -288,14 +288,16 @@ pub enum AuditError {
         line: u64,
     },
     /// The revocation log in the same folder has recorded another line.
-    #[error("line {line} is not the one that the revocation log knows of: the chain has been made anew")]
+    #[error(
+        "line {line} is not the one that the revocation log has recorded: the chain has been created anew"
+    )]
     Other {
         /// Its number, from 1.
         line: u64,
     },
     /// The revocation log in the same folder has recorded later lines.
     #[error(
-        "lines are missing at the end: it ends with number {last}, the revocation log knows of number {known}"
+        "lines are missing at the end: it ends with number {last}, the revocation log has recorded number {known}"
     )]
     CutOff {
         /// The number in its last line.

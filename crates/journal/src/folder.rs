@@ -38,7 +38,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process has it open.
-    #[error("{path} is in use by another process: each needs a folder of its own", path = .0.display())]
+    #[error("{path} is in use by another process: each process needs its own folder", path = .0.display())]
     InUse(PathBuf),
     /// The file was written by a later version of this program.
     #[error("{path} was written by a newer version (format {found}, this one knows {known})", path = path.display())]
@@ -52,7 +52,7 @@ pub enum OpenError {
     },
     /// The file is damaged, or is not a revocation log.
     #[error(
-        "{path} is damaged or no revocation log: {reason}; restore it from a copy, or move it away to begin without \
+        "{path} is damaged or not a revocation log: {reason}; restore it from a copy, or move it away to begin without \
          any revocation",
         path = path.display()
     )]

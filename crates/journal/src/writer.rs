@@ -67,7 +67,7 @@ enum CommitFailed {
     Store(#[from] RedbError),
     #[error("audit.log: {0}")]
     Audit(#[from] std::io::Error),
-    #[error("the store gave up")]
+    #[error("the store panicked")]
     Panic,
     #[error("the log cannot be opened again: {0}")]
     Reopen(#[from] OpenError),
@@ -135,7 +135,7 @@ impl Committer {
             *self.store.write() = Some((self.reopen)()?);
         }
         let store = self.store.read();
-        let store = store.as_ref().expect("this thread alone takes it away");
+        let store = store.as_ref().expect("only this thread removes it");
         let commit = Commit::begin(store)?;
         let wall = codec::since_1970(SystemTime::now());
         let mut tables = commit.tables(self.clock.now(), wall)?;

@@ -59,7 +59,7 @@ pub enum TlsError {
         source: PrivateKeyError,
     },
     /// The key is encrypted, and the passphrase is missing or wrong.
-    #[error("{}: the key is encrypted and HTTPS_KEYFILE_PASS does not open it", .0.display())]
+    #[error("{}: the key is encrypted, and HTTPS_KEYFILE_PASS is missing or wrong", .0.display())]
     Passphrase(PathBuf),
     /// The key does not belong to the certificate, or its type is not supported.
     #[error("{}: not the key of the certificate: {source}", path.display())]
@@ -105,7 +105,7 @@ impl Tls {
                 *current.write() = Arc::new(fresh);
                 tracing::info!("certificate reloaded");
                 for warning in warnings {
-                    tracing::warn!(warning, "in the new certificate");
+                    tracing::warn!(warning, "warning about the new certificate");
                 }
             }
             Some(Err(error)) => tracing::error!(%error, "certificate not reloaded, the old one stays"),

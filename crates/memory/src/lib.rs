@@ -1,13 +1,13 @@
-//! Counts the bytes that a group of holders keeps in memory, and evicts holders when the total
-//! reaches a bound.
+//! Counts the bytes that a group of holders has in memory, and evicts holders when the total
+//! exceeds a limit.
 //!
-//! Each outbox and each body has a bound of its own. That does not bound the process, since nothing
-//! limits how many clients are slow at once. So their total has a bound as well, and the fullest
-//! holder is evicted first. The room knows neither connections nor bodies, only how much they hold
-//! and how to evict them.
+//! Each outbox and each body has its own limit. This does not limit the memory of the process,
+//! since any number of clients may be slow at once. So their total has a limit as well, and the
+//! fullest holder is evicted first. This crate does not know connections or bodies, only how much
+//! they hold and how to evict them.
 //!
-//! Bytes that several clients wait for are counted for each of them, though they are in memory
-//! once.
+//! Bytes that wait for several clients are counted for each of them, although they are in memory
+//! only once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,21 +21,21 @@ use parking_lot::Mutex;
 pub trait Holder: Send + Sync {
     /// Returns how many bytes it holds now.
     fn bytes(&self) -> usize;
-    /// Makes it free all of them.
+    /// Frees all of them.
     fn evict(&self);
 }
 
 /// Lists the holders.
 type Lister = Box<dyn Fn() -> Vec<Arc<dyn Holder>> + Send + Sync>;
 
-/// The bytes that wait, and their bound.
+/// The bytes that wait, and their limit.
 pub struct Memory {
     bound: usize,
-    /// Below zero for a moment if a decrease is noted before the increase that it follows: neither
-    /// takes a lock.
+    /// Briefly negative if a decrease is recorded before the increase that precedes it, since
+    /// neither takes a lock.
     waiting: AtomicIsize,
     evicted: AtomicU64,
-    /// Those that are too many to be listed here, such as connections.
+    /// Lists the holders that are too many to be stored here, such as connections.
     source: OnceLock<Lister>,
     held: Mutex<HashMap<u64, Arc<Holding>>>,
     next: AtomicU64,
@@ -56,7 +56,7 @@ struct Holding {
 }
 
 impl Memory {
-    /// Creates a memory with a bound of `bound` bytes.
+    /// Creates a memory with a limit of `bound` bytes.
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self {
             bound: bound.min(isize::MAX.unsigned_abs()),
@@ -75,8 +75,8 @@ impl Memory {
         let _ = self.source.set(Box::new(source));
     }
 
-    /// Notes that a holder has more or fewer bytes now. If this returns `true`, there are too many:
-    /// the caller must call [`Memory::make_room`] once it holds no locks.
+    /// Records that a holder has more or fewer bytes now. If this returns `true`, the limit is
+    /// exceeded: the caller must call [`Memory::make_room`] once it holds no locks.
     #[must_use]
     pub fn change(&self, before: usize, after: usize) -> bool {
         let more = after.wrapping_sub(before).cast_signed();
@@ -95,9 +95,9 @@ impl Memory {
         held
     }
 
-    /// Evicts the fullest holders until an eighth of the bound is free: finding them costs more
-    /// than evicting them. One caller does it at a time; a call meanwhile makes that one look
-    /// again.
+    /// Evicts the fullest holders until an eighth of the limit is free, because finding them costs
+    /// more than evicting them. Only one caller does this at a time; a concurrent call makes that
+    /// caller check again.
     pub fn make_room(&self) {
         if self.calls.fetch_add(1, AcqRel) > 0 {
             return;
@@ -160,7 +160,7 @@ impl Held {
     }
 
     /// Holds more bytes, for a caller that holds a lock which the eviction takes too. If this
-    /// returns the memory, there are too many: call [`Memory::make_room`] once that lock is
+    /// returns the memory, the limit is exceeded: call [`Memory::make_room`] once that lock is
     /// released.
     #[must_use]
     pub fn add_locked(&self, bytes: usize) -> Option<Arc<Memory>> {
@@ -188,7 +188,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.share.let_go();
         let listed = self.share.memory.held.lock().remove(&self.id);
-        // Outside of the lock: dropping its `evict` may call back into this.
+        // Dropped outside the lock, since dropping its `evict` may call this again.
         drop(listed);
     }
 }
@@ -205,8 +205,8 @@ impl Holder for Holding {
     }
 
     fn evict(&self) {
-        // Counted at once, though the owner frees the bytes only later: otherwise other holders
-        // would be evicted in vain.
+        // Subtracted at once, although the owner frees the bytes later; otherwise other holders
+        // would be evicted needlessly.
         self.let_go();
         (self.evict)();
     }
@@ -247,7 +247,7 @@ mod tests {
         held.lock().clear();
         assert_eq!(memory.waiting(), 0);
     }
-    /// Whoever comes while somebody else makes room leaves it to them.
+    /// A caller that arrives while another one is evicting leaves it to that one.
     #[test]
     fn f03_room_is_made_for_those_too_who_come_meanwhile() {
         let memory = Memory::new(1000);

@@ -1,8 +1,8 @@
-//! Declares what a room counts, each family in one place.
+//! Declares metrics, each family in one place.
 //!
 //! [`families!`] defines a struct whose fields are metrics: the doc comment of a field is its HELP
-//! text, and the name is the one that queries use. [`labels!`] defines enums whose variants are
-//! label values. [`Sampled`] is a metric that is refreshed at each scrape. The crate knows neither
+//! text, and its name is the one that queries use. [`labels!`] defines enums whose variants are
+//! label values. [`Sampled`] is a metric that is refreshed at each scrape. This crate knows neither
 //! what is counted nor how it is served (telemetry).
 
 mod sampled;
@@ -16,7 +16,7 @@ pub use sampled::Sampled;
 
 /// Declares a struct of metric families.
 ///
-/// `register` registers all of them; with `default` they count without being shown. An initial
+/// `register` registers all of them; with `default` they count without being exported. An initial
 /// value other than the default follows the name.
 ///
 /// ```
@@ -77,7 +77,7 @@ macro_rules! families {
     (@value $value:expr) => { $value };
 }
 
-/// Declares enums whose variants are label values, each under a name of its own.
+/// Declares enums whose variants are label values.
 #[macro_export]
 macro_rules! labels {
     ($(
@@ -89,7 +89,7 @@ macro_rules! labels {
         $visibility enum $name { $($(#[$variant_attribute])* $variant,)+ }
 
         impl $name {
-            /// The label value.
+            /// Returns the label value.
             $visibility const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $value,)+ }
             }
@@ -106,7 +106,7 @@ macro_rules! labels {
     )+};
 }
 
-/// Registers one family under the name that its samples have, for [`families!`].
+/// Registers one family under the name of its samples, for [`families!`].
 #[doc(hidden)]
 pub fn register(registry: &mut Registry, name: &str, help: &[&str], metric: impl Metric) {
     // The library adds the full stop, the suffix of counters and the unit.

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-/// A metric that is refreshed before each scrape: cheaper than to maintain it all the time. Clones
-/// are the same metric.
+/// A metric that is refreshed before each scrape, which is cheaper than maintaining it
+/// continuously. Clones share the metric.
 #[derive(Clone)]
 pub struct Sampled<M>(Arc<Sample<M>>);
 
@@ -20,8 +20,8 @@ struct Sample<M> {
 type Refresh<M> = Box<dyn Fn(&M) + Send + Sync>;
 
 impl<M> Sampled<M> {
-    /// Sets what refreshes the metric. It must not hold the struct that this metric is a field of:
-    /// neither would ever be freed.
+    /// Sets the function that refreshes the metric. It must not hold the struct that contains this
+    /// metric, or neither would ever be freed.
     ///
     /// # Panics
     /// Panics if it was set before.
@@ -59,7 +59,7 @@ impl<M: EncodeMetric> EncodeMetric for Sampled<M> {
         self.0.metric.metric_type()
     }
 
-    /// Refreshes the metric: the registry asks this first, and leaves out what is empty.
+    /// Refreshes the metric. The registry calls this first, and leaves out metrics that are empty.
     fn is_empty(&self) -> bool {
         if let Some(refresh) = self.0.refresh.get() {
             refresh(&self.0.metric);

@@ -1,4 +1,4 @@
-//! Which node, in which of its lives.
+//! Identifies a node and its life.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
@@ -6,11 +6,11 @@ use aws_lc_rs::rand;
 const NODE: usize = 4;
 const LIFE: usize = 5;
 
-/// One life of a node, from its start to its end. What it numbers is numbered anew in the next one.
+/// One life of a node, from its start to its exit. The next life starts with new numbers.
 ///
-/// Both parts are short, so that a token stays short. Of a hundred nodes, two have the same four
-/// bytes once in a million clusters: tokens of one are then taken for those of an earlier life of
-/// the other. Two lives of a node have the same five bytes once in 10¹² restarts.
+/// Both parts are short, so that a token stays short. Among a hundred nodes, two have the same four
+/// bytes in one of a million clusters: tokens of one are then mistaken for those of an earlier life
+/// of the other. Two lives of a node have the same five bytes once in 10¹² restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation {
     node: [u8; NODE],
@@ -20,20 +20,20 @@ pub struct Incarnation {
 impl Incarnation {
     pub(crate) const BYTES: usize = NODE + LIFE;
 
-    /// A new life of the node with this name.
+    /// Returns a new life of the node with this name.
     pub fn of(name: &str) -> Self {
         let digest = digest(&SHA256, name.as_bytes());
         let node = digest.as_ref().first_chunk().expect("SHA-256 gives 32 bytes");
         Self { node: *node, life: random() }
     }
 
-    /// A new life of a node without a name: to its earlier lives it is another node.
+    /// Returns a new life of a node without a name, which counts as a different node in each life.
     pub fn unnamed() -> Self {
         Self { node: random(), life: random() }
     }
 
-    /// True if both are lives of the same node: if they are not equal, one of them is an earlier
-    /// one.
+    /// Returns `true` if both are lives of the same node. If they are not equal, one of them is an
+    /// earlier life.
     pub fn is_same_node(self, other: Self) -> bool {
         self.node == other.node
     }

@@ -1,14 +1,14 @@
-//! Sealed tokens: texts that name something on a node by its number, and reveal nothing to their
+//! Sealed tokens: texts that contain the number of something on a node, and reveal nothing to their
 //! holder.
 //!
-//! The room knows keys, purposes and which node sealed a token. It does not know what the numbers
-//! count. A token of another node, or of an earlier life of this one, opens as well if the nodes
-//! share a cookie: its [`Incarnation`] says whose it is, and the caller decides whether it is
-//! refused or forwarded.
+//! This crate knows keys, purposes and which node has sealed a token. It does not know what the
+//! numbers stand for. A token of another node, or of an earlier life of this node, can be opened as
+//! well if the nodes share a cookie: its [`Incarnation`] tells the node and the life, and the
+//! caller decides whether to refuse or forward it.
 //!
-//! A token is 60 characters of URL-safe Base64 (RFC 4648, section 5) without padding, so it fits a
-//! path, a query and a cookie as it is. It holds 45 bytes: a nonce of 12, the sealed node (4), life
-//! (5) and number (8), and a tag of 16.
+//! A token is 60 characters of URL-safe Base64 (RFC 4648, section 5) without padding, so it can be
+//! used unchanged in a path, a query and a cookie. It holds 45 bytes: a nonce of 12, the sealed
+//! node (4), life (5) and number (8), and a tag of 16.
 
 mod incarnation;
 
@@ -25,10 +25,11 @@ pub use incarnation::Incarnation;
 const NONCE: usize = 12;
 const NUMBER: usize = size_of::<u64>();
 
-/// Longer texts are not worth decoding; a token has 60 characters.
+/// Longer texts are refused without decoding; a token has 60 characters.
 const MAX_TOKEN: usize = 256;
 
-/// What tokens are sealed for. One of another purpose does not open, even under the same cookie.
+/// What tokens are sealed for. A token of another purpose cannot be opened, even with the same
+/// cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A client's connection.
@@ -37,8 +38,7 @@ pub enum Purpose {
     Correlation,
 }
 
-/// A key (AES-256-GCM, NIST SP 800-38D) for tokens of one purpose, and the node in whose name it
-/// seals.
+/// A key (AES-256-GCM, NIST SP 800-38D) for tokens of one purpose, and the node that seals them.
 pub struct Seal {
     key: RandomizedNonceKey,
     purpose: Purpose,
@@ -48,7 +48,7 @@ pub struct Seal {
 /// What a token holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The node that sealed it, in which of its lives.
+    /// The node that sealed it, and the life of that node.
     pub node: Incarnation,
     /// The number that was sealed.
     pub number: u64,
@@ -60,14 +60,14 @@ pub enum BrokenSeal {
     /// It is not URL-safe Base64.
     #[error("not URL-safe Base64")]
     NotBase64,
-    /// It was changed, or sealed under another cookie, for another purpose or bound to other bytes.
+    /// It was changed, or sealed with another cookie, for another purpose or bound to other bytes.
     #[error("not sealed with this key")]
     Forged,
 }
 
 impl Seal {
-    /// A seal with a key derived from the cookie that the nodes share (RIG: `NODE_COOKIE`), or with
-    /// a random key without one (d13).
+    /// Creates a seal with a key that is derived from the shared cookie of the nodes (RIG:
+    /// `NODE_COOKIE`), or with a random key if there is none (d13).
     pub fn new(cookie: Option<&str>, purpose: Purpose, node: Incarnation) -> Self {
         let mut secret = [0; 32];
         match cookie {
@@ -84,18 +84,18 @@ impl Seal {
         Self { key, purpose, node }
     }
 
-    /// The node in whose name this seals.
+    /// Returns the node that seals.
     pub const fn node(&self) -> Incarnation {
         self.node
     }
 
-    /// Returns a new token; two tokens of one number differ.
+    /// Returns a new token; two tokens of the same number differ.
     pub fn seal(&self, number: u64) -> String {
         self.seal_for(number, b"")
     }
 
-    /// Returns a new token that opens only together with these bytes, such as the origin of the
-    /// page that it is for.
+    /// Returns a new token that can be opened only with these bytes, for example the origin of its
+    /// page.
     pub fn seal_for(&self, number: u64, bound_to: &[u8]) -> String {
         let mut sealed = [0; Incarnation::BYTES + NUMBER];
         let (node, rest) = sealed.split_at_mut(Incarnation::BYTES);
@@ -111,7 +111,7 @@ impl Seal {
     /// Opens a token.
     ///
     /// # Errors
-    /// Fails for any text that was not sealed under the same cookie for the same purpose.
+    /// Fails for any text that was not sealed with the same cookie for the same purpose.
     pub fn open(&self, token: &str) -> Result<Opened, BrokenSeal> {
         self.open_for(token, b"")
     }
@@ -119,7 +119,7 @@ impl Seal {
     /// Opens a token that is bound to these bytes.
     ///
     /// # Errors
-    /// Fails for any text that was not sealed under the same cookie for the same purpose and these
+    /// Fails for any text that was not sealed with the same cookie for the same purpose and these
     /// bytes.
     pub fn open_for(&self, token: &str, bound_to: &[u8]) -> Result<Opened, BrokenSeal> {
         if token.len() > MAX_TOKEN {
@@ -137,7 +137,8 @@ impl Seal {
 }
 
 impl Purpose {
-    /// Derives the key and is authenticated with each token.
+    /// Returns the context from which the key is derived, and which is authenticated with each
+    /// token.
     const fn context(self) -> &'static [u8] {
         match self {
             Self::Connection => b"rig connection token, version 2",
@@ -150,7 +151,7 @@ impl Purpose {
     }
 }
 
-/// Without the key.
+/// Does not show the key.
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seal")

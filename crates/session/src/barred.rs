@@ -111,7 +111,7 @@ mod tests {
         barred.insert(print, 1, Tick(10), ALL);
         barred.insert(print, 2, Tick(20), 1000);
         assert!(barred.bars(print, 1001, Tick(9)));
-        assert!(!barred.bars(print, 1001, Tick(10)), "the first is over");
+        assert!(!barred.bars(print, 1001, Tick(10)), "the first has expired");
         assert!(barred.bars(print, 1000, Tick(19)) && !barred.bars(print, 1000, Tick(20)));
         assert_eq!((barred.count(print, Tick(9)), barred.count(print, Tick(10))), (2, 1));
         assert!(barred.remove(print, 2) && !barred.remove(print, 2));

@@ -37,7 +37,7 @@ pub trait Connection: Send + Sync {
 pub enum Cause {
     /// It was revoked: its tokens are refused from now on.
     Revoked,
-    /// It was disconnected: its tokens are still good.
+    /// It was disconnected: its tokens are still legal.
     Disconnected,
     /// Its token has expired.
     Expired,

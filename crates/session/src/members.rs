@@ -47,7 +47,7 @@ impl Tokens {
 /// public page) is a tree, so that removing a connection stays fast however many there are.
 pub(crate) enum Members {
     One(Id, Member),
-    #[expect(clippy::box_collection, reason = "makes the session with one connection smaller")]
+    #[expect(clippy::box_collection, reason = "keeps sessions with one connection small")]
     Many(Box<BTreeMap<Id, Member>>),
 }
 

@@ -21,15 +21,15 @@ pub use parse::{ExtractorMistake, ExtractorsError};
 #[derive(Default)]
 pub struct Extractors {
     types: ArcSwap<Types>,
-    /// Serializes replacements: each builds on the positions of the one before.
+    /// Serializes replacements, since each one keeps the positions of the one before.
     replacing: Mutex<()>,
 }
 
 /// The fields of each event type.
 pub(crate) type Types = BTreeMap<String, TypeExtractors>;
 
-/// The fields of one event type. A field keeps its position while the process runs, because the
-/// index files constraints by it; removed fields keep theirs too.
+/// The fields of one event type. A field, even a removed one, keeps its position as long as the
+/// process runs, because the index files constraints by position.
 pub(crate) struct TypeExtractors {
     fields: Vec<Field>,
     /// Finds the values of all fields in one pass; in the order of `fields`.
@@ -41,7 +41,8 @@ struct Field {
     /// Where the value is in an event; `None` if the field was removed, and has no value in any
     /// event.
     event: Option<Pointer>,
-    /// The claim whose value the field must have for events that its bearer receives unasked.
+    /// The claim whose value the field must have in the events that a token subscribes to by
+    /// itself.
     jwt: Option<Pointer>,
 }
 
@@ -51,7 +52,7 @@ impl Extractors {
     /// required, the indices of a type unique.
     ///
     /// # Errors
-    /// Fails with all mistakes at once, each with its path. An unknown member is one.
+    /// Fails with all mistakes at once, each with its path. An unknown member is a mistake.
     pub fn from_json(document: &str) -> Result<Self, ExtractorsError> {
         let types = ArcSwap::from_pointee(parse::read(document)?);
         Ok(Self { types, replacing: Mutex::default() })
@@ -82,8 +83,8 @@ impl Extractors {
     }
 
     /// Returns the subscriptions that these claims bring (RIG): for each event type whose `jwt`
-    /// pointers find claims, one that demands the values of all those claims. A null claim counts
-    /// as absent. Sorted by event type.
+    /// pointers find claims, a subscription that requires the values of all those claims. A claim
+    /// that is null counts as missing. Sorted by event type.
     pub fn subscriptions_for(&self, claims: &Map<String, Value>) -> Vec<Subscription> {
         let types = self.current();
         if types.values().all(|of_type| of_type.fields.iter().all(|field| field.jwt.is_none())) {

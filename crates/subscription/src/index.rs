@@ -1,5 +1,5 @@
-//! Finds the subscribers of an event, at a cost that grows with its receivers, not with all
-//! subscribers.
+//! Finds the subscribers of an event. The cost depends on the number of its receivers, not on the
+//! number of all subscribers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub use interest::Interest;
 
 use of_type::TypeIndex;
 
-/// All subscriptions, by event type, field and value. `S` is what the caller knows a subscriber by;
-/// it is cloned under a lock, so a clone should be cheap and must not call back. It is never
-/// dropped under one.
+/// All subscriptions, by event type, field and value. `S` identifies a subscriber for the caller.
+/// It is cloned under a lock, so cloning should be cheap and must not call the index. It is never
+/// dropped under a lock.
 ///
-/// No lock is held while another is taken, nor while JSON is read. The lock of all types is held
-/// for a hash look-up; each type has a lock of its own.
+/// No lock is held while another one is taken, or while JSON is parsed. The lock of all types is
+/// held only for a hash look-up; each type has its own lock.
 pub struct Index<S> {
     extractors: Arc<Extractors>,
     types: RwLock<HashMap<Arc<str>, Arc<TypeIndex<S>>>>,
@@ -48,17 +48,16 @@ impl<S: Clone> Index<S> {
         })
     }
 
-    /// Returns the subscribers of an event, each once, in no order. An event of a type that no
-    /// connection subscribed to costs a look-up; its JSON is read only if a subscriber waits for a
-    /// value.
+    /// Returns the subscribers of an event, each once, in no order. An event of a type without
+    /// subscribers costs one look-up; its JSON is parsed only if a subscriber wants a value.
     pub fn matches(&self, event: &Event) -> Vec<S> {
         let of_type = self.types.read().get(event.event_type()).cloned();
         let Some(of_type) = of_type else { return Vec::new() };
         if let Some(found) = of_type.unconstrained_only() {
             return found;
         }
-        // Read without a lock. Subscriptions made meanwhile are matched as well, since the look-up
-        // follows.
+        // Extracted without a lock. Subscriptions made meanwhile are matched as well, since the
+        // look-up follows.
         let values: Vec<Option<ValueKey>> = match self.extractors.current().get(event.event_type()) {
             Some(extractors) => extractors
                 .extract(event.json())
@@ -72,7 +71,7 @@ impl<S: Clone> Index<S> {
 }
 
 impl<S> Index<S> {
-    /// Returns the number of current subscriptions, as they were given, duplicates included.
+    /// Returns the number of current subscriptions as they were given, duplicates included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.load(Ordering::Relaxed)
     }
@@ -107,7 +106,7 @@ impl<S> Index<S> {
     }
 }
 
-/// Frees memory after many have left. Runs rarely enough to cost each removal O(1).
+/// Frees memory after many removals, at an amortized cost of O(1) for each of them.
 fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
     const SMALL: usize = 64;
     if map.capacity() > SMALL && map.len() < map.capacity() / 8 {

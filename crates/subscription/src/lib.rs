@@ -1,9 +1,9 @@
-//! Who wants which event: extractors, constraints, and the index that leads an event to its
-//! subscribers.
+//! Subscriptions to events: extractors, constraints, and the index that finds the subscribers of an
+//! event.
 //!
-//! The room knows event types, fields of events, claims of tokens, and which values of them
-//! somebody waits for. It knows no connections (a subscriber is whatever the caller puts in),
-//! verifies no tokens, does not ask whether a subscription is allowed, and does no I/O.
+//! This crate knows event types, fields of events, claims of tokens, and the values that
+//! subscribers want. It does not know connections (the caller chooses the type of a subscriber),
+//! verifies no tokens, does not check whether a subscription is allowed, and does no I/O.
 
 mod extractors;
 mod index;

@@ -1,4 +1,4 @@
-//! One subscription: an event type, and the values of which at least one set must match.
+//! A subscription: an event type, and sets of values, one of which must match.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,19 @@ pub use error::{SubscriptionError, SubscriptionFault};
 
 /// The limit of subscriptions in one list. A frontend has a handful.
 pub const MAX_SUBSCRIPTIONS: usize = 200;
-/// The limit of clauses in one list, over all its subscriptions. Each costs the index an entry.
+/// The limit of clauses in one list, over all its subscriptions. Each one needs an entry in the
+/// index.
 pub const MAX_CLAUSES: usize = 1000;
-/// Longest event type, in bytes: no event has a longer one.
+/// Length limit of an event type, in bytes: no event has a longer one.
 pub const MAX_EVENT_TYPE: usize = event::MAX_TYPE;
-/// Longest value of a constraint, in bytes of JSON. Values are ids and names; the index keeps each
-/// of them.
+/// Length limit of a value of a constraint, in bytes of JSON. Values are ids and names, and the
+/// index stores each of them.
 pub const MAX_VALUE: usize = 4096;
 
 /// Fields and the values they must all have.
 pub(crate) type Clause = BTreeMap<String, Value>;
 
-/// What a client wants to receive. Serialises as RIG writes it: `{"eventType": …, "oneOf": [{field:
+/// What a client wants to receive. Serializes as RIG writes it: `{"eventType": …, "oneOf": [{field:
 /// value}]}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Subscription {
@@ -44,12 +45,13 @@ impl Subscription {
     }
 
     /// Reads a list of `{"eventType": …, "oneOf": [{field: value}]}`; also accepted (RIG):
-    /// `event_type`, `one_of`, `constraints`. The same subscription may come twice.
+    /// `event_type`, `one_of`, `constraints`. The same subscription may occur twice.
     ///
     /// # Errors
     /// Fails with the first invalid subscription and its fault. A field that the extractors of the
-    /// type do not define, and a null, match nothing: they are errors, while RIG treats them as
-    /// "any". An unknown member is an error too: a misspelt `oneOf` would match everything.
+    /// type do not define, and a null, are errors, since they could match nothing; RIG treats them
+    /// as "any". An unknown member is an error too, since with a misspelt `oneOf`, the subscription
+    /// would match everything.
     pub fn parse_list(list: &Value, extractors: &Extractors) -> Result<Vec<Self>, SubscriptionError> {
         let list = list.as_array().ok_or(SubscriptionError::NotAList)?;
         if list.len() > MAX_SUBSCRIPTIONS {
@@ -148,7 +150,7 @@ fn parse_clause(
     Ok(parsed)
 }
 
-/// Returns `true` if the value is within [`MAX_VALUE`]; writes no more of it than that.
+/// Returns `true` if the value is within [`MAX_VALUE`]. Stops serializing at the limit.
 fn fits(value: &Value) -> bool {
     struct ByteBudget(usize);
     impl std::io::Write for ByteBudget {

@@ -1,5 +1,5 @@
-//! What a connection with one value of its own costs in the index. The only test of this file: it
-//! measures the process.
+//! Measures the memory in the index of a connection with a value of its own. The only test in this
+//! file, since it measures the whole process.
 
 #![cfg(target_os = "linux")]
 
@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use rig_subscription::{Extractors, Index, Interest, Subscription};
 use serde_json::json;
 
-/// Bytes of memory that are in use.
+/// Returns the resident memory in bytes.
 fn resident() -> usize {
     const PAGE: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
@@ -16,7 +16,8 @@ fn resident() -> usize {
     pages.expect("the second number is of resident pages") * PAGE
 }
 
-/// A hash map doubles at 114,688: just beyond, the map is half empty, the worst case.
+/// A hash map doubles at 114,688 entries. Just beyond that, it is half empty, which is the worst
+/// case.
 #[test]
 fn a_subscriber_with_a_value_of_its_own_costs_less_than_300_bytes() {
     const SUBSCRIBERS: usize = 115_000;

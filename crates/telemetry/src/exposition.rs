@@ -34,8 +34,8 @@ impl Exposition {
     }
 
     /// Returns what the scraper prefers (RFC 9110, section 12.5.1): OpenMetrics only if it names it
-    /// and does not rank text higher. A scraper that accepts neither gets text: better than no
-    /// metrics.
+    /// and does not rank text higher. A scraper that accepts neither gets text, since that is
+    /// better than no metrics.
     pub fn negotiate(headers: &HeaderMap) -> Self {
         let mut openmetrics = 0;
         // The most specific range counts for text: `text/plain`, then `text/*`, then `*/*`.
@@ -81,9 +81,9 @@ fn parse_range(range: &str) -> Option<(String, Option<&str>, u16)> {
     Some((media, version, weight))
 }
 
-/// Converts OpenMetrics to Prometheus text 0.0.4: there, a counter has the name of its sample
+/// Converts OpenMetrics to Prometheus text 0.0.4, where a counter has the name of its sample
 /// (`…_total`), and neither units nor the end of the text are marked. A gauge whose name ends in
-/// `…_total` (RIG's) gets no type: the name promises a counter.
+/// `…_total` (RIG's) gets no type, since tools expect a counter of this name.
 fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;

@@ -1,7 +1,7 @@
-//! What the gateway reports about itself: log lines, traces, and the text of its metrics.
+//! Log lines, traces, and the text of the gateway's metrics.
 //!
-//! The room knows formats. It does not know what is counted: each room registers its own metrics;
-//! those of the process and of the log are registered here.
+//! This crate knows formats. It does not know what is counted: each crate registers its own
+//! metrics; those of the process and of the log are registered here.
 
 mod exposition;
 mod logging;

@@ -29,7 +29,8 @@ use queue::LineQueue;
 /// Sets the level of the started log.
 static LEVEL: OnceLock<Box<dyn Fn(Level) + Send + Sync>> = OnceLock::new();
 
-/// The log of this process, once it is started. One for the process, as standard error is.
+/// The log of this process, once it is started. There is only one, since there is one standard
+/// error.
 static LOG: OnceLock<Arc<LineQueue>> = OnceLock::new();
 
 /// How long the process waits for the reader of the log before it exits.
@@ -57,7 +58,7 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line: `time`, `level`, `target`, `message` and the fields.
     Json,
-    /// As Google Cloud Logging reads it: `severity` instead of `level`.
+    /// JSON for Google Cloud Logging: `severity` instead of `level`.
     Gcl,
 }
 
@@ -89,13 +90,13 @@ pub fn start_logging(format: LogFormat, level: Level) -> io::Result<Logging> {
     if LOG.get().is_some() {
         return Ok(Logging(()));
     }
-    // A descriptor of its own: a write that hangs would hold the lock of `std::io::stderr`.
+    // A separate descriptor, since a write that hangs would hold the lock of `std::io::stderr`.
     let queue = LineQueue::start(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
     let queue = LOG.get_or_init(|| queue).clone();
     let writer = QueueWriter { queue, json: format != LogFormat::Text };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level))
-        // They would be written to standard error directly.
+        // Internal errors would be written to standard error directly.
         .log_internal_errors(false)
         .with_writer(writer);
     macro_rules! start {
@@ -123,8 +124,8 @@ pub fn set_log_level(level: Level) {
     }
 }
 
-/// Writes plain text to standard error: after the lines of the log if it is started, and then for
-/// at most half a second. An error is ignored: there is no other place to report it.
+/// Writes plain text to standard error. If the log is started, the text follows its lines, and this
+/// waits at most half a second. Errors are ignored, since there is no other place to report them.
 pub fn print_error(text: &str) {
     match LOG.get() {
         Some(log) => {
@@ -154,7 +155,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Hands each line to the queue.
+/// Passes each line to the queue.
 #[derive(Clone)]
 struct QueueWriter {
     queue: Arc<LineQueue>,
@@ -186,8 +187,8 @@ impl Write for &QueueWriter {
     }
 }
 
-/// Returns the filter of a level. Some lines are logged at every level: where the node listens, for
-/// whoever starts it; the request log, for whoever turned it on; and that lines are missing.
+/// Returns the filter of a level. Some lines are logged at every level: the addresses that the node
+/// listens on, the request log if it is enabled, and reports of dropped lines.
 fn filter(level: Level) -> EnvFilter {
     EnvFilter::new(format!(
         "{level},rig::startup=info,rig::request=info,rig::log=warn,hyper=warn,h2=warn,rustls=warn"

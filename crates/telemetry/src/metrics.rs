@@ -1,4 +1,4 @@
-//! What the process and its log count.
+//! The metrics of the process and of its log.
 
 use std::sync::atomic::Ordering;
 

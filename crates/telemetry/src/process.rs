@@ -1,5 +1,5 @@
-//! What the system reports about the process, under the names of Prometheus' client libraries. Read
-//! at each scrape.
+//! Metrics of the process as the system reports them, with the names of Prometheus' client
+//! libraries. Read at each scrape.
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +19,7 @@ const LONGEST: usize = 1024;
 /// Metrics of this process. Those that the system does not report are left out.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// `/proc/self/stat`, kept open: a scrape must succeed when no descriptor is left.
+    /// `/proc/self/stat`, kept open so that a scrape succeeds when no descriptor is left.
     stat: Option<File>,
     /// Start of the machine, in seconds since 1970.
     booted: Option<u64>,

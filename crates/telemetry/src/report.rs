@@ -1,4 +1,4 @@
-//! What is reported about a proxied request, in the request log and in traces.
+//! The data about a proxied request for the request log and for traces.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Report {
     pub endpoint: Option<EndpointNames>,
     /// Its client's address.
     pub address: SocketAddr,
-    /// Whether it came over TLS.
+    /// `true` if it came over TLS.
     pub secure: bool,
     /// The session of its token, if the endpoint requires one.
     pub session: Option<Box<str>>,
@@ -30,9 +30,9 @@ pub struct Report {
     pub trace: TraceContext,
     /// The status sent to the client; `None` if the client left before.
     pub status: Option<StatusCode>,
-    /// What became of it, in one word.
+    /// Its outcome, in one word.
     pub outcome: &'static str,
-    /// Whether it failed for the reason that `outcome` names. Otherwise only a status of 5xx is a
+    /// `true` if it failed for the reason that `outcome` names. Otherwise only a 5xx status is a
     /// failure.
     pub failed: bool,
     /// Why its service failed, or why its token was refused.

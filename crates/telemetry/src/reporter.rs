@@ -11,13 +11,14 @@ use crate::trace_context::TraceContext;
 /// Reports requests: in the log (RIG: `REQUEST_LOG`), and to a collector of traces.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    /// Whether each request is logged.
+    /// `true` if each request is logged.
     log: bool,
     spans: Option<Arc<Spans>>,
 }
 
 impl Reporter {
-    /// Logs requests if `log` is true, and exports their spans if `spans` is given.
+    /// Creates a reporter that logs requests if `log` is `true`, and exports their spans if `spans`
+    /// is given.
     pub fn new(log: bool, spans: Option<Arc<Spans>>) -> Self {
         Self { log, spans }
     }
@@ -33,12 +34,12 @@ impl Reporter {
         trace
     }
 
-    /// Returns whether such a request is reported at all.
+    /// Returns `true` if such a request is reported at all.
     pub fn wants(&self, trace: &TraceContext) -> bool {
         self.log || self.exports(trace)
     }
 
-    /// Returns whether its spans are exported.
+    /// Returns `true` if its spans are exported.
     pub fn exports(&self, trace: &TraceContext) -> bool {
         self.spans.is_some() && trace.sampled
     }

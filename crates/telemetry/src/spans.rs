@@ -1,7 +1,7 @@
-//! Spans of proxied requests, on their way to a collector (OTLP over HTTP, as protobuf).
+//! Exports spans of proxied requests to a collector (OTLP over HTTP, as protobuf).
 //!
 //! A request puts at most two spans into a bounded queue, and a separate thread sends them. Spans
-//! that do not fit, while the collector is slow or away, are dropped; no request waits.
+//! that do not fit, because the collector is slow or unavailable, are dropped; no request waits.
 
 mod client;
 mod exporter;
@@ -25,19 +25,19 @@ use client::{Collector, Heard};
 use exporter::Exporter;
 pub use sampler::Sampler;
 
-/// What an operator decides about the export of spans.
+/// The configuration of the export of spans.
 #[derive(Clone)]
 pub struct SpansConfig {
     /// The URL that spans are sent to, with its path.
     pub endpoint: Uri,
     /// Headers of the requests to it.
     pub headers: HashMap<String, String>,
-    /// Attributes of the gateway as a resource; the last of a name counts. `service.name` is `rig`
-    /// by default.
+    /// Attributes of the gateway as a resource; if a name occurs several times, the last one
+    /// counts. `service.name` is `rig` by default.
     pub attributes: Vec<(String, String)>,
     /// Time limit for the collector to answer one batch.
     pub timeout: Duration,
-    /// Whether batches are compressed.
+    /// `true` if batches are compressed.
     pub gzip: bool,
     /// Limit of queued spans; more are dropped.
     pub queue: usize,
@@ -117,7 +117,7 @@ impl fmt::Debug for Spans {
     }
 }
 
-/// Without the headers, which contain secrets.
+/// Does not show the headers, which contain secrets.
 impl fmt::Debug for SpansConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpansConfig").field("endpoint", &self.endpoint).finish_non_exhaustive()

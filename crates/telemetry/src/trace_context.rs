@@ -1,5 +1,5 @@
-//! The place of a request in a trace (W3C Trace Context, level 1): read from a header, passed on in
-//! the same.
+//! The place of a request in a trace (W3C Trace Context, level 1), received and passed on in a
+//! header.
 
 use std::fmt;
 
@@ -14,35 +14,35 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits (section 3.2.2).
 const LENGTH: usize = 55;
 
-/// The flag by which the caller says that it records the trace (section 3.2.2.5.1).
+/// The flag that says that the caller records the trace (section 3.2.2.5.1).
 const SAMPLED: u8 = 1;
 
 /// One span of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Names the trace; not zero.
+    /// Identifies the trace; not zero.
     pub trace_id: TraceId,
-    /// Names the span; not zero.
+    /// Identifies the span; not zero.
     pub span_id: u64,
     /// The span that caused this one; `None` for the first span, and for a caller's.
     pub parent_id: Option<u64>,
-    /// Whether the trace is recorded.
+    /// `true` if the trace is recorded.
     pub sampled: bool,
 }
 
-/// Names a trace; shown as 32 hexadecimal digits.
+/// Identifies a trace; shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
 impl TraceContext {
-    /// Begins a trace. It counts as recorded (RIG), so that services that record do so.
+    /// Starts a trace. It counts as recorded (RIG), so that services that can record it do.
     pub fn root() -> Self {
         let trace_id = TraceId(fastrand::u128(1..=u128::MAX));
         Self { trace_id, span_id: new_span_id(), parent_id: None, sampled: true }
     }
 
-    /// Returns the caller's span. `None` if there is no valid header, or more than one: none of
-    /// several can be trusted.
+    /// Returns the caller's span. `None` if there is no valid header, or more than one, since none
+    /// of several can be trusted.
     pub fn of_caller(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let value = values.next().filter(|_| values.next().is_none())?;
@@ -110,7 +110,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | u128::from(value(*digit)?)))
 }
 
-/// Writes the last digits of a number, as many pairs as fit.
+/// Writes the last digits of a number, as many as fit.
 fn write_hex(into: &mut [u8], number: u128) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in into.rchunks_exact_mut(2).zip(number.to_le_bytes()) {

@@ -1,5 +1,5 @@
-//! Binary mode: attributes in `ce-` headers, the body is `data`. What comes out is the event in
-//! JSON format, members sorted by name, as RIG makes it.
+//! Binary mode: the attributes are in `ce-` headers, and the body is `data`. Produces the event in
+//! JSON format with its members sorted by name, as RIG does.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use crate::event::Event;
 use crate::syntax::{MediaType, unquote};
 use crate::version::Version;
 
-/// Attributes of 0.2 and 0.3 that are strings whatever they look like; an extension that looks like
-/// JSON is JSON.
+/// Attributes of 0.2 and 0.3 that are always strings. An extension that looks like JSON is read as
+/// JSON.
 const STRINGS: [&str; 8] =
     ["datacontentencoding", "id", "schemaurl", "source", "specversion", "subject", "time", "type"];
 
@@ -46,7 +46,7 @@ pub(super) fn decode(
     add_data(&mut members, version, content_type.as_ref().map(|(parsed, _)| parsed), body)?;
     if let Some((parsed, text)) = content_type {
         match version {
-            // RIG leaves out what a JSON event would say anyway.
+            // RIG leaves this out, since it is implied by the JSON format.
             Version::V0_2 if parsed.essence == "application/json" => {}
             Version::V0_2 => drop(members.insert("contenttype", JsonMember::Text(text.into()))),
             _ => drop(members.insert("datacontenttype", JsonMember::Text(text.into()))),
@@ -56,7 +56,7 @@ pub(super) fn decode(
     Event::from_json_with(json.into(), names).map_err(DecodeError::BadHeaders)
 }
 
-/// 0.1 has a binary mode of its own, with other headers; RIG never took it.
+/// 0.1 has its own binary mode with other headers, which RIG never supported.
 fn version(headers: &HeaderMap) -> Result<Version, DecodeError> {
     let value = headers.get("ce-specversion").ok_or(DecodeError::NoSpecVersion)?;
     match value.as_bytes() {
@@ -98,7 +98,8 @@ fn attributes(headers: &HeaderMap, version: Version) -> Result<JsonMembers<'_>, 
 
 const MALFORMED: &str = "is neither plain nor quoted text whose percent-encoding is UTF-8";
 
-/// HTTP binding 1.0.2, section 3.1.3.2: one round of unquoting, one round of percent-decoding.
+/// Decodes a header value (HTTP binding 1.0.2, section 3.1.3.2): one round of unquoting, one round
+/// of percent-decoding.
 fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     let Some(quoted) = text.strip_prefix('"') else {
         return percent_decode_str(text).decode_utf8().ok();
@@ -108,8 +109,8 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     rest.is_empty().then(|| Cow::Owned(decoded.into_owned()))
 }
 
-/// HTTP binding 0.2, section 3.1.3.2, as RIG reads it: an extension's value is JSON, or else a
-/// string.
+/// Reads a header value as RIG does (HTTP binding 0.2, section 3.1.3.2): the value of an extension
+/// is JSON, or else a string.
 fn lenient<'a>(name: &str, text: &'a str) -> JsonMember<'a> {
     if STRINGS.contains(&name) {
         return JsonMember::Text(text.into());
@@ -117,9 +118,9 @@ fn lenient<'a>(name: &str, text: &'a str) -> JsonMember<'a> {
     serde_json::from_str(text).map_or(JsonMember::Text(text.into()), JsonMember::Json)
 }
 
-/// Nothing, where the body is empty. JSON as it came, where the content type says JSON or says
-/// nothing and it is JSON (the JSON format takes data without a type for JSON). Otherwise a string,
-/// and Base64 where it cannot be one.
+/// Adds `data`, unless the body is empty. It is the unchanged JSON if the content type says JSON,
+/// or is missing and the body is JSON (data without a type is JSON in the JSON format). Otherwise
+/// it is a string, or Base64 if it cannot be a string.
 fn add_data<'a>(
     members: &mut JsonMembers<'a>,
     version: Version,
@@ -147,8 +148,8 @@ fn add_data<'a>(
     if version == Version::V1_0 {
         members.insert("data_base64", base64);
     } else {
-        // 0.3, section "datacontentencoding". 0.2 has no such attribute: there it is an extension
-        // of that name, for nothing else would tell Base64 from text.
+        // 0.3, section "datacontentencoding". 0.2 has no such attribute, so an extension of this
+        // name is used, since nothing else would distinguish Base64 from text.
         members.insert("data", base64);
         members.insert("datacontentencoding", JsonMember::Text("base64".into()));
     }

@@ -1,6 +1,6 @@
 //! Media types: RFC 2046 and RFC 9110, section 8.3.1.
 
-/// A media type with the parameter that matters here.
+/// A media type with its `charset`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
     /// `type/subtype` in lower case.
@@ -33,24 +33,24 @@ impl MediaType {
         rest.is_empty().then(|| Self { essence: essence.to_ascii_lowercase(), charset })
     }
 
-    /// `application/json`, `text/json`, or anything with the suffix `+json` (RFC 6839, section
-    /// 3.1).
+    /// Returns `true` for `application/json`, `text/json`, and everything with the suffix `+json`
+    /// (RFC 6839, section 3.1).
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.essence.as_str(), "application/json" | "text/json") || self.essence.ends_with("+json")
     }
 
-    /// May its bytes be read as UTF-8? Without a charset, trying tells.
+    /// Returns `true` if its bytes may be UTF-8. Without a charset, only trying tells.
     pub(crate) fn is_utf8(&self) -> bool {
         matches!(self.charset.as_deref(), None | Some("utf-8" | "utf8" | "us-ascii"))
     }
 }
 
-/// Is this a media type, with or without parameters?
+/// Returns `true` if this is a media type, with or without parameters.
 pub(crate) fn is_media_type(text: &str) -> bool {
     MediaType::parse(text).is_some()
 }
 
-/// Splits the first parameter off: its name, its value, what follows.
+/// Splits off the first parameter. Returns its name, its value, and the rest.
 fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let (name, value) = text.split_once('=')?;
     if !is_token(name) {
@@ -64,8 +64,8 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     Some((name, value, after))
 }
 
-/// The rest of a quoted string after its opening quote (RFC 9110, section 5.6.4): its value, and
-/// what follows the closing quote. None without a closing quote.
+/// Parses a quoted string after its opening quote (RFC 9110, section 5.6.4). Returns its value and
+/// the text after the closing quote; `None` without a closing quote.
 pub(crate) fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = quoted.char_indices();
@@ -79,7 +79,7 @@ pub(crate) fn unquote(quoted: &str) -> Option<(String, &str)> {
     None
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns `true` for a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))

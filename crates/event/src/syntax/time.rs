@@ -1,7 +1,6 @@
-//! Timestamps: RFC 3339, section 5.6. Only checked, never converted: clients get the text that came
-//! in.
+//! Timestamps: RFC 3339, section 5.6. Only checked, never converted: clients get the original text.
 
-/// Is this a `date-time`?
+/// Returns `true` if this is a `date-time`.
 pub(crate) fn is_time(text: &str) -> bool {
     let Some((date, clock)) = text.split_at_checked(10) else { return false };
     is_date(date) && is_clock(clock).unwrap_or(false)
@@ -24,12 +23,13 @@ fn is_date(date: &str) -> bool {
     (1..=days).contains(&day)
 }
 
-/// `T17:31:00.25Z`; the letters are caseless (RFC 3339, section 5.6).
+/// Checks the time, such as `T17:31:00.25Z`; the letters are case-insensitive (RFC 3339, section
+/// 5.6).
 fn is_clock(clock: &str) -> Option<bool> {
     let (fixed, rest) = clock.as_bytes().split_at_checked(9)?;
     let [b'T' | b't', _, _, b':', _, _, b':', _, _] = fixed else { return None };
     let (hour, minute, second) = (number(&fixed[1..3])?, number(&fixed[4..6])?, number(&fixed[7..9])?);
-    // 60 is a leap second.
+    // A second of 60 is a leap second.
     let in_range = hour <= 23 && minute <= 59 && second <= 60;
     let rest = match rest.strip_prefix(b".") {
         Some(fraction) => {

@@ -1,6 +1,6 @@
 //! URIs: RFC 3986. Only checked, never resolved.
 
-/// Is this a `URI-reference` (section 4.1)? The empty one is.
+/// Returns `true` if this is a `URI-reference` (section 4.1). The empty text is one.
 pub(crate) fn is_uri_reference(text: &str) -> bool {
     let (scheme, rest) = split_scheme(text);
     match scheme {
@@ -9,8 +9,8 @@ pub(crate) fn is_uri_reference(text: &str) -> bool {
     }
 }
 
-/// Has this a scheme, and is it a URI (section 3)? A fragment is let through, which section 4.3
-/// would not: schemas are commonly named with one.
+/// Returns `true` if this is a URI with a scheme (section 3). A fragment is accepted, unlike in
+/// section 4.3, since it is common in the names of schemas.
 pub(crate) fn is_absolute_uri(text: &str) -> bool {
     split_scheme(text).0.is_some() && is_uri_reference(text)
 }
@@ -29,7 +29,7 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// `[//authority] path [?query] [#fragment]`
+/// Checks `[//authority] path [?query] [#fragment]`.
 fn is_hierarchy(text: &str) -> bool {
     let (text, fragment) = text.split_once('#').unwrap_or((text, ""));
     let (text, query) = text.split_once('?').unwrap_or((text, ""));
@@ -60,7 +60,7 @@ fn is_authority(authority: &str) -> bool {
     is_port && consists_of(name, b"")
 }
 
-/// An IPv6 address or an `IPvFuture` (section 3.2.2).
+/// Returns `true` for an IPv6 address or an `IPvFuture` (section 3.2.2).
 fn is_ip_literal(address: &str) -> bool {
     if address.parse::<std::net::Ipv6Addr>().is_ok() {
         return true;
@@ -73,7 +73,8 @@ fn is_ip_literal(address: &str) -> bool {
     is_version && !rest.is_empty() && !rest.contains('%') && consists_of(rest, b":")
 }
 
-/// Only `unreserved`, `pct-encoded`, `sub-delims` (section 2) and the given ones.
+/// Returns `true` if the text contains only `unreserved`, `pct-encoded`, `sub-delims` (section 2)
+/// and the given characters.
 fn consists_of(text: &str, also: &[u8]) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

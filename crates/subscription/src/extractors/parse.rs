@@ -1,4 +1,4 @@
-//! The document of extractors, read so that all its mistakes are reported together.
+//! Parses the document of extractors and reports all its mistakes together.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{Field, TypeExtractors, Types};
 pub struct ExtractorsError(Vec<ExtractorMistake>);
 
 impl ExtractorsError {
-    /// The mistakes, by event type; at least one.
+    /// Returns the mistakes, sorted by event type; at least one.
     pub fn mistakes(&self) -> &[ExtractorMistake] {
         &self.0
     }
@@ -24,31 +24,31 @@ impl ExtractorsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "path and name mean the same in all")]
 pub enum ExtractorMistake {
-    /// Not JSON at all; where, is in the text.
+    /// Not JSON. The text contains the position.
     #[error("not JSON: {0}")]
     NotJson(String),
     /// An object has a member twice; line and column are those of the second one, from 1.
     #[error("{path}: given more than once (line {line}, column {column})")]
     Twice { path: String, line: usize, column: usize },
-    /// Something else where an object must be.
+    /// Not an object, although one is required.
     #[error("{}: expected an object", if .path.is_empty() { "/" } else { .path })]
     NotAnObject { path: String },
-    /// An event type or a field without a name, which no subscription could name.
+    /// An event type or a field with an empty name, which no subscription could use.
     #[error("{path}: the name is empty")]
     NoName { path: String },
     /// A member that extractors do not have.
     #[error("{path}: unknown; allowed: {allowed}")]
     Unknown { path: String, allowed: &'static str },
-    /// The index is missing, or no integer from 0.
+    /// The index is missing, or not a nonnegative integer.
     #[error("{path}: expected a number from 0")]
     NotAnIndex { path: String },
     /// Two fields of a type have the same index.
     #[error("{path}: {index} is the stable_field_index of {other} too")]
     SameIndex { path: String, index: u64, other: String },
-    /// The pointer is missing, or no text.
+    /// The pointer is missing, or not a string.
     #[error("{path}: expected a JSON Pointer")]
     NotAPointer { path: String },
-    /// The pointer breaks RFC 6901.
+    /// The pointer violates RFC 6901.
     #[error("{path}: {error}")]
     BadPointer { path: String, error: PointerError },
 }
@@ -91,7 +91,8 @@ impl ExtractorsReader {
         for (name, field) in self.named(path, fields) {
             drafts.extend(self.field(&child(path, name), name, field));
         }
-        // Stable: of two with the same index, the one that comes later in the document is reported.
+        // The sort is stable, so if two have the same index, the later one in the document is
+        // reported.
         drafts.sort_by_key(|draft| draft.index);
         for pair in drafts.windows(2).filter(|pair| pair[0].index == pair[1].index) {
             self.mistakes.push(ExtractorMistake::SameIndex {
@@ -105,7 +106,7 @@ impl ExtractorsReader {
         TypeExtractors::new(drafts.into_iter().map(field).collect())
     }
 
-    /// `None` if there is no index.
+    /// Parses a field; `None` if it has no index.
     fn field<'v>(&mut self, path: &str, name: &'v str, field: &Value) -> Option<Draft<'v>> {
         let members = self.object(path, field)?;
         self.only(path, members, &["stable_field_index", "event", "jwt"], "stable_field_index, event, jwt");

@@ -1,4 +1,5 @@
-//! The index beside a naive scan, while subscribers come, change their minds and leave.
+//! Compares the index with a naive scan while subscribers join, change their subscriptions and
+//! leave.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ fn step() -> impl Strategy<Value = ChurnStep> {
     ]
 }
 
-/// Equality as section 6 of RIG's surface has it, for the values above.
+/// Equality as RIG defines it, for the values above.
 fn equal(wanted: &Value, given: Option<&Value>) -> bool {
     match (wanted, given) {
         (_, None) => false,

@@ -1,4 +1,4 @@
-//! The hold a subscriber has on the index: dropping it unsubscribes.
+//! The guard of a subscriber: dropping it unsubscribes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use super::of_type::{FilingPlace, Owner, TypeIndex};
 use super::wanted::{self, Wanted};
 use crate::subscription::Subscription;
 
-/// The subscriptions of one subscriber, taken out of the index when dropped.
+/// The subscriptions of one subscriber. Dropping it removes them from the index.
 #[must_use = "dropping it unsubscribes"]
 pub struct Interest<S> {
     index: Arc<Index<S>>,
@@ -21,8 +21,8 @@ pub struct Interest<S> {
 }
 
 impl<S: Clone> Index<S> {
-    /// Enters the subscriptions of a new subscriber. From when this returns until the returned
-    /// value is dropped, every event that matches them finds the subscriber.
+    /// Adds the subscriptions of a new subscriber. Until the returned value is dropped, every event
+    /// that matches them finds the subscriber.
     pub fn subscribe(self: &Arc<Self>, subscriber: S, subscriptions: &[Subscription]) -> Interest<S> {
         let mut interest = Interest {
             index: self.clone(),
@@ -37,8 +37,8 @@ impl<S: Clone> Index<S> {
 }
 
 impl<S: Clone> Interest<S> {
-    /// Replaces the subscriptions. The types change one after the other, each at once: an event
-    /// that both the old and the new subscriptions match is never missed (d21), and never found
+    /// Replaces the subscriptions, one event type after the other and each atomically: an event
+    /// that both the old and the new subscriptions match is never missed (d21) and never found
     /// twice.
     pub fn replace(&mut self, subscriptions: &[Subscription]) {
         self.count(subscriptions.len());
@@ -66,12 +66,13 @@ impl<S: Clone> Interest<S> {
                 self.places.iter().filter(|(place, _)| Arc::ptr_eq(place, &of_type)).map(|(_, place)| place);
             match of_type.exchange(self.owner, &self.subscriber, old, wanted) {
                 Some(exchanged) => break (of_type, exchanged),
-                // The last subscriber of the type has just left, and may not have called this yet.
+                // The last subscriber of the type has just left, and may not have removed the type
+                // yet.
                 None => self.index.forget(&of_type),
             }
         };
         let (of_type, exchanged) = exchanged;
-        // The lock is free again.
+        // The lock has been released.
         drop(exchanged.gone);
         if exchanged.retired {
             self.index.forget(&of_type);
@@ -81,7 +82,7 @@ impl<S: Clone> Interest<S> {
 }
 
 impl<S> Interest<S> {
-    /// Removes places that are all of one type.
+    /// Removes filings, all of one type.
     fn remove(&self, of_type: &[(Arc<TypeIndex<S>>, FilingPlace)]) {
         let Some((index, _)) = of_type.first() else { return };
         let exchanged = index.remove(self.owner, of_type.iter().map(|(_, place)| place));

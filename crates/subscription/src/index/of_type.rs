@@ -18,19 +18,22 @@ pub(super) struct TypeIndex<S> {
 }
 
 struct Filed<S> {
-    /// The last subscriber has left, and the type is out of the index or about to be: nothing may
-    /// be filed here any more.
+    /// The last subscriber has left, and the type has been removed from the index or is about to
+    /// be: nothing may be filed here any more.
     retired: bool,
-    /// Subscribers that want every event. They have nothing in `by_value`.
+    /// Subscribers that want every event. They have no entries in `by_value`.
     everything: HashMap<Owner, S>,
-    /// Those that want values: for each field, by its position, the values waited for in it; as far
-    /// as somebody has waited for one. The keys are shared with the places, so that a value is kept
-    /// once.
+    /// Subscribers that want values, by the position of the field and by value. Only as long as the
+    /// highest field that was ever constrained. The keys are shared with the places, so that each
+    /// value is stored once.
     by_value: Vec<HashMap<Arc<ValueKey>, Bucket<S>>>,
 }
 
-/// Those filed under one value. Most values are somebody's own, and cost no map.
-#[expect(clippy::box_collection, reason = "a map in here would make each of the many buckets of one larger")]
+/// The filings under one value. Most values have a single subscriber and need no map.
+#[expect(
+    clippy::box_collection,
+    reason = "an unboxed map would enlarge every bucket, and most hold one filing"
+)]
 enum Bucket<S> {
     One(FilingId, Filing<S>),
     Many(Box<HashMap<FilingId, Filing<S>>>),
@@ -39,11 +42,11 @@ enum Bucket<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct FilingId {
     owner: Owner,
-    /// Distinguishes the conjunctions of one owner; [`ONLY`] if there is one only.
+    /// Distinguishes the conjunctions of one owner; [`ONLY`] if there is only one.
     slot: u32,
 }
 
-/// The slot of an owner's only conjunction: it cannot be found twice.
+/// The slot of an owner's only conjunction, which cannot be found twice.
 const ONLY: u32 = u32::MAX;
 
 /// A conjunction, filed under one of its values.
@@ -93,8 +96,8 @@ impl<S> TypeIndex<S> {
 }
 
 impl<S: Clone> TypeIndex<S> {
-    /// Replaces the old filings of an owner in one step, so that no event falls in between (d21).
-    /// `None` if this type has retired: there are no old filings then.
+    /// Replaces the old filings of an owner in one step, so that no event is missed in between
+    /// (d21). Returns `None` if this type has retired and has no old filings.
     pub(super) fn exchange<'p>(
         &self,
         owner: Owner,
@@ -125,7 +128,7 @@ impl<S: Clone> TypeIndex<S> {
         Some(Exchanged { places, gone, retired: filed.retired })
     }
 
-    /// Returns all subscribers if none of them waits for a value; `None` otherwise.
+    /// Returns all subscribers if none of them wants a value; `None` otherwise.
     pub(super) fn unconstrained_only(&self) -> Option<Vec<S>> {
         let filed = self.filed.read();
         let only = filed.by_value.iter().all(HashMap::is_empty);
@@ -157,8 +160,8 @@ impl<S> Filed<S> {
         self.everything.is_empty() && self.by_value.iter().all(HashMap::is_empty)
     }
 
-    /// Files a conjunction under its rarest value in the index, so that the fewest events have to
-    /// check it.
+    /// Files a conjunction under the value with the fewest filings, so that as few events as
+    /// possible have to check it.
     fn file(&mut self, id: FilingId, subscriber: S, mut clause: Conjunction) -> FilingPlace {
         let fields = clause.iter().map(|(field, _)| *field as usize + 1).max().unwrap_or(0);
         if fields > self.by_value.len() {
@@ -247,7 +250,7 @@ impl<S> Bucket<S> {
 
 impl<S> Filing<S> {
     fn matches(&self, values: &[Option<ValueKey>]) -> bool {
-        // A field may be newer than the extractors that the values are from.
+        // A field may be newer than the extractors that the values were extracted with.
         let value = |field: &FieldAt| values.get(*field as usize).and_then(Option::as_ref);
         self.rest.iter().all(|(field, wanted)| value(field) == Some(wanted))
     }

@@ -32,8 +32,8 @@ fn greeting(data: &Value) -> Event {
     event("greeting", data)
 }
 
-/// RIG's extractors and events as they were observed; of its answers, those that are right. It
-/// takes unknown fields and null for "any" (errors here, see `subscription::tests`), finds no
+/// The extractors and events that RIG was recorded with, and those of its answers that are right.
+/// RIG treats unknown fields and null as "any" (errors here, see `subscription::tests`), finds no
 /// objects, and loses event 8, which kills its filter (d20).
 #[test]
 fn rigs_table_of_matches() {
@@ -96,8 +96,8 @@ fn d20_data_of_another_shape_leaves_the_filter_alive() {
     }
 }
 
-/// Refreshing, widening and narrowing: an event that the old and the new subscriptions match is
-/// found, once.
+/// Refreshing, widening and narrowing: an event that both the old and the new subscriptions match
+/// is found exactly once.
 #[test]
 fn d21_replacing_leaves_no_gap() {
     let index = Index::new(extractors());
@@ -124,7 +124,7 @@ fn d21_replacing_leaves_no_gap() {
     assert_eq!(index.subscriptions(), 1);
 }
 
-/// Comings and goings make types come and go; a subscriber that has come is found whatever the
+/// Subscribers that join and leave create and remove types; a subscriber is found whatever the
 /// others do.
 #[test]
 fn who_subscribed_is_found_while_others_leave() {
@@ -160,7 +160,7 @@ fn a_subscriber_is_found_once() {
     assert_eq!(index.subscriptions(), 3);
 }
 
-/// Who is equal is not who is the same: two connections may be known by the same `S`.
+/// Equal subscribers may be different ones: two connections may have the same `S`.
 #[test]
 fn equal_subscribers_are_not_taken_for_one() {
     let index = Index::new(extractors());
@@ -171,7 +171,7 @@ fn equal_subscribers_are_not_taken_for_one() {
     assert_eq!(index.subscriptions(), 0);
 }
 
-/// Fail closed: what is left of a conjunction without a constraint would match too much.
+/// Fail closed: a conjunction without one of its constraints would match too much.
 #[test]
 fn constraints_that_the_index_does_not_know_match_nothing() {
     let list = [greetings(&json!([{"name": "x", "lvl": 1}])), greetings(&json!([{"lvl": 1}]))].concat();
@@ -190,7 +190,7 @@ fn a_conjunction_is_filed_under_its_rarest_value() {
         let index = Index::new(extractors());
         let subscribe = |n: i32| index.subscribe(n, &greetings(&json!([{popular: "all", rare: n}])));
         let _interests: Vec<_> = (0..1000).map(subscribe).collect();
-        // The first knows no crowd yet.
+        // The first subscriber is filed before any value is popular.
         assert!(index.types.read()["greeting"].largest_bucket() <= 2);
         assert_eq!(index.matches(&greeting(&json!({popular: "all", rare: 7}))), [7]);
         assert_eq!(index.matches(&greeting(&json!({popular: "all"}))), Vec::<i32>::new());
@@ -209,7 +209,7 @@ fn json_is_read_only_where_somebody_waits_for_a_value() {
     assert_eq!(unread(), Some(vec!["all"]));
 }
 
-/// With a removal by scan this would take minutes.
+/// If removal scanned a list, this would take minutes.
 #[test]
 fn a_hundred_thousand_come_and_go_and_leave_nothing() {
     const CROWD: usize = 100_000;
@@ -239,7 +239,7 @@ fn values_and_types_that_nobody_wants_are_dropped() {
     assert!(index.types.read().capacity() < 1000);
 }
 
-/// What a subscriber does when it goes away is none of our business: it may even subscribe.
+/// Dropping a subscriber may run any code, which may even subscribe.
 #[test]
 fn subscribers_are_not_dropped_under_a_lock() {
     #[derive(Clone)]
@@ -284,14 +284,14 @@ fn f12_constraints_of_open_subscriptions_follow_their_field_when_extractors_are_
     let _level = index.subscribe("level", &wanting(json!({ "lvl": 1 })).unwrap());
     let bob = json!({ "name": "bob", "lvl": 1, "nick": "al", "team": 7 });
     assert_eq!(found(bob.clone()), ["both", "level"]);
-    // The order is another, a pointer too, and there is a field more, before all others.
+    // Another order, another pointer, and an additional field before all others.
     let fields = json!({ "team": field("/data/team", 0), "name": field("/data/nick", 1), "lvl": field("/data/lvl", 2) });
     assert_eq!(replace(fields).unwrap(), [""; 0]);
     assert_eq!(found(bob.clone()), ["level"]);
     assert_eq!(found(json!({ "nick": "bob", "lvl": 1 })), ["both", "level"]);
     let _team = index.subscribe("team", &wanting(json!({ "team": 7, "lvl": 1 })).unwrap());
     assert_eq!(found(bob.clone()), ["level", "team"]);
-    // A field that has gone matches nothing, and is refused.
+    // A removed field matches nothing, and new subscriptions to it are refused.
     assert_eq!(
         replace(json!({ "name": field("/data/name", 0) })).unwrap(),
         ["greeting: lvl", "greeting: team"]
@@ -300,7 +300,7 @@ fn f12_constraints_of_open_subscriptions_follow_their_field_when_extractors_are_
     assert!(wanting(json!({ "lvl": 1 })).is_err());
     let name = index.subscribe("name", &wanting(json!({ "name": "bob" })).unwrap());
     assert_eq!(found(bob.clone()), ["name"]);
-    // All of them, and what is no document changes nothing.
+    // Removes all fields. An invalid document changes nothing.
     assert_eq!(extractors.replace("{}").unwrap(), ["greeting: name"]);
     assert!(extractors.replace("{").is_err());
     assert_eq!(found(bob.clone()), [""; 0]);

@@ -48,8 +48,8 @@ pub(super) fn by_type<'s>(
     types
 }
 
-/// `None` if the clause can match nothing. A constraint that these extractors do not know must not
-/// be dropped: the rest would match more than the client asked for.
+/// Converts a clause; `None` if it can match nothing. A constraint on a field that these extractors
+/// do not have must not be dropped: the rest would match more than the client asked for.
 fn conjunction(clause: &Clause, event_type: &str, extractors: &Types) -> Option<Conjunction> {
     let fields = extractors.get(event_type)?;
     let mut conjunction = clause

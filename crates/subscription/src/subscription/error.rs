@@ -1,9 +1,8 @@
-//! What can be wrong with a list of subscriptions, in RIG's words where it has some, each with its
-//! place.
+//! Errors of lists of subscriptions, with RIG's texts if it has one, each with its place.
 
 use super::{MAX_CLAUSES, MAX_EVENT_TYPE, MAX_SUBSCRIPTIONS, MAX_VALUE};
 
-/// A list of subscriptions that cannot be taken. Holds no values of constraints.
+/// A list of subscriptions is invalid. Holds no values of constraints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
     /// Not a list.
@@ -18,15 +17,15 @@ pub enum SubscriptionError {
     /// More than [`MAX_CLAUSES`] in all.
     #[error("more than {MAX_CLAUSES} disjunctive clauses in all (subscriptions/{index})")]
     TooManyClauses {
-        /// The subscription that is beyond the bound, from 0.
+        /// The subscription that exceeds the limit, from 0.
         index: usize,
     },
-    /// One of them is wrong.
+    /// One of them is invalid.
     #[error("invalid subscription: {fault} (subscriptions/{index}{})", .fault.place())]
     Invalid {
         /// Its place in the list, from 0.
         index: usize,
-        /// What is wrong. Boxed: errors travel far, and are rare.
+        /// What is wrong with it. Boxed, so that results stay small.
         fault: Box<SubscriptionFault>,
     },
 }
@@ -41,7 +40,7 @@ pub enum SubscriptionFault {
     /// No event type.
     #[error("event-type not found")]
     NoEventType,
-    /// The event type is empty, or no text.
+    /// The event type is empty, or not a string.
     #[error("event-type empty")]
     EmptyEventType,
     /// The event type is longer than [`MAX_EVENT_TYPE`] (d19).
@@ -50,7 +49,7 @@ pub enum SubscriptionFault {
         /// Its length in bytes.
         length: usize,
     },
-    /// A member is there under two of its names.
+    /// A member is given under two of its names.
     #[error("both {first} and {second} are given")]
     Twice {
         /// One name.
@@ -79,7 +78,7 @@ pub enum SubscriptionFault {
         /// The clause.
         clause: usize,
     },
-    /// A field without a name.
+    /// A field with an empty name.
     #[error("conjunctive clauses expected to be a map with nonempty strings as keys")]
     EmptyField {
         /// The clause.
@@ -127,7 +126,8 @@ impl SubscriptionFault {
     }
 }
 
-/// Shortens a client's word for an error: long enough to find it, short enough to answer with.
+/// Shortens a client's name for an error text: long enough to recognize, short enough for an
+/// answer.
 pub(super) fn shown(name: &str) -> String {
     const CHARACTERS: usize = 64;
     match name.char_indices().nth(CHARACTERS) {

@@ -1,8 +1,8 @@
-//! Log lines on their way to standard error.
+//! The queue of log lines for standard error.
 //!
-//! Logging copies the line into a bounded buffer; a separate thread writes the buffer. A reader of
-//! the log that hangs or has gone, or a full disk, costs lines, never a request: lines that do not
-//! fit are dropped and counted.
+//! Logging copies the line into a bounded buffer, which a separate thread writes. If the reader of
+//! the log hangs or has gone, or the disk is full, lines that do not fit are dropped and counted,
+//! but no request is delayed.
 
 use std::io::{self, ErrorKind, Write};
 use std::mem;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Limit of the bytes queued for the thread. It may be writing as many.
+/// Limit of the bytes queued for the thread. It may be writing as many at the same time.
 const CAPACITY: usize = 1 << 20;
 
-/// Bytes of capacity that the buffers keep once a burst is written.
+/// Bytes of capacity that the buffers keep after a burst is written.
 const KEPT: usize = 1 << 16;
 
 /// Bytes of whole lines in one write. A pipe accepts that much atomically (`PIPE_BUF` on Linux), so
@@ -109,7 +109,8 @@ impl LineQueue {
             batch.shrink_to(KEPT);
             let unreported = self.finish(lost);
             if unreported > 0 {
-                // Queued behind the lines that precede those dropped: where they are missing.
+                // Queued after the lines that precede the dropped ones, so that the report marks
+                // the gap.
                 tracing::warn!(target: "rig::log", lines = unreported, "log lines were dropped: their reader is too slow");
             }
         }
@@ -146,7 +147,7 @@ impl LineQueue {
     }
 }
 
-/// Writes whole lines; an error costs lines and is otherwise ignored.
+/// Writes whole lines. After an error, lines are dropped; otherwise it is ignored.
 struct Lines<W> {
     out: W,
     /// Whether the last write stopped inside a line.
@@ -185,8 +186,7 @@ impl<W: Write> Lines<W> {
                 Ok(0) => break,
                 Ok(more) => written += more,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Another process that shares the descriptor set O_NONBLOCK: a flag of the open
-                // file.
+                // Another process that shares the open file has set O_NONBLOCK on it.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
                 Err(_) => break,
             }

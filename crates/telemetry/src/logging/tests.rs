@@ -18,7 +18,7 @@ fn formats_are_known_by_rigs_names() {
     assert_eq!("elixir".parse::<LogFormat>(), Err(LogFormatError));
 }
 
-/// Where lines go that a test wants to see.
+/// Collects log lines for a test.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -44,7 +44,7 @@ impl io::Write for Lines {
     }
 }
 
-/// The lines as JSON, without their time.
+/// Returns the lines as JSON, without their time.
 fn logged(level_key: &'static str, log: impl FnOnce()) -> Vec<Value> {
     let (lines, writer) = Lines::pair();
     let subscriber = tracing_subscriber::fmt()

@@ -25,10 +25,10 @@ use tokio::time::timeout;
 /// Limit of the bytes read of an answer.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// Limit of a text of the collector, in characters; the rest is cut off.
+/// Limit of a text from the collector, in characters; the rest is cut off.
 const LONGEST_TEXT: usize = 200;
 
-/// What OpenTelemetry's exporter does not report.
+/// Results that OpenTelemetry's exporter does not report.
 pub(super) type Heard = Arc<Mutex<Answers>>;
 
 /// What the answers of the collector reported.
@@ -66,7 +66,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Creates a client in the current runtime; each exchange may take as long as `within`.
     pub(super) fn new(within: Duration, heard: Heard) -> Self {
-        // Without authorities of the system, an https collector gets nothing.
+        // If the system has no authorities, exports to an https collector fail.
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trust::system_client())
             .https_or_http()
@@ -105,7 +105,7 @@ impl HttpClient for Collector {
     }
 }
 
-/// Returns an error with its sources.
+/// Returns the text of an error with its sources.
 fn in_full(error: &(dyn Error + 'static)) -> String {
     let errors = successors(Some(error), |error| (*error).source()).map(ToString::to_string);
     errors.collect::<Vec<_>>().join(": ")

@@ -5,7 +5,7 @@ use crate::trace_context::{TraceContext, TraceId};
 /// Decides whether a trace is recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Whether the caller's decision holds, if it made one.
+    /// `true` if the caller's decision, if there is one, is followed.
     pub parent_based: bool,
     /// Share of the remaining traces that are recorded, from 0 to 1.
     pub ratio: f64,
@@ -38,8 +38,8 @@ impl Sampler {
         Some(Self { parent_based, ratio })
     }
 
-    /// Returns whether this trace is recorded. All samplers with a share decide alike: by the same
-    /// digits of the trace's id.
+    /// Returns `true` if this trace is recorded. All samplers with a ratio agree, since they use
+    /// the same digits of the trace's id.
     pub(crate) fn samples(&self, caller: Option<&TraceContext>, trace_id: TraceId) -> bool {
         match caller {
             Some(caller) if self.parent_based => caller.sampled,

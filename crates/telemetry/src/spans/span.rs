@@ -1,4 +1,4 @@
-//! Converts a report to spans, by OpenTelemetry's semantic conventions for HTTP.
+//! Converts a report to spans, according to OpenTelemetry's semantic conventions for HTTP.
 
 use std::borrow::Cow;
 use std::time::SystemTime;

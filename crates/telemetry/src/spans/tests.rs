@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::{EndpointNames, Reporter, ServiceCall, TRACEPARENT, TraceContext, TraceId};
 
-/// A collector, and what is sent to it: the head of each request, names in lower case, and the
-/// batch.
+/// Starts a collector. Returns its address and the requests that it receives: the head, with names
+/// in lower case, and the batch.
 fn collector(answer: &'static str) -> (SocketAddr, Receiver<(String, ExportTraceServiceRequest)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -83,7 +83,7 @@ fn report(trace: TraceContext) -> Report {
     }
 }
 
-/// As `name=value`, sorted.
+/// Returns the attributes as `name=value`, sorted.
 fn shown(attributes: &[Pair]) -> Vec<String> {
     let value = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
@@ -198,7 +198,7 @@ fn a_collector_that_never_answers_holds_nobody_up() {
 #[test]
 fn why_a_collector_cannot_be_reached_is_known() {
     let runtime = Runtime::new().unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let no_tls = listener.local_addr().unwrap();
     let serving = std::thread::spawn(move || {
@@ -207,7 +207,7 @@ fn why_a_collector_cannot_be_reached_is_known() {
         stream
     });
     for (url, reason) in
-        [(format!("http://{nobody}/"), "refused"), (format!("https://{no_tls}/"), "InvalidContentType")]
+        [(format!("http://{unused}/"), "refused"), (format!("https://{no_tls}/"), "InvalidContentType")]
     {
         let heard = Heard::default();
         let client = {

@@ -37,10 +37,10 @@ fn a_user_is_revoked_with_all_sessions() {
     let (laptop, _laptop) = connect(&sessions, json!({"sub": "alice", "jti": "laptop"})).unwrap();
     let (phone, _phone) = connect(&sessions, json!({"sub": "alice", "jti": "phone"})).unwrap();
     let (bob, _bob) = connect(&sessions, json!({"sub": "bob", "jti": "bobs"})).unwrap();
-    let (nobody, _nobody) = connect(&sessions, json!({})).unwrap();
+    let (anonymous, _anonymous) = connect(&sessions, json!({})).unwrap();
     let receipt = sessions.revoke(&of_user("r", MINUTE), true).unwrap().unwrap();
     assert_eq!(receipt.connections, 2);
-    let notified = [&laptop, &phone, &bob, &nobody].map(|client| client.times());
+    let notified = [&laptop, &phone, &bob, &anonymous].map(|client| client.times());
     assert_eq!(notified, [1, 1, 0, 0]);
     assert!(connect(&sessions, json!({"sub": "alice", "jti": "new"})).is_err());
     assert!(connect(&sessions, json!({"sub": "alice"})).is_err(), "a token without a session too");

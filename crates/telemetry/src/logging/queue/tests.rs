@@ -2,7 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::*;
 
-/// A log whose reader decides about each write: accepts some bytes of it, or fails.
+/// A log whose reader decides about each write: it accepts some of the bytes, or fails.
 struct Played {
     writes: SyncSender<Vec<u8>>,
     answers: Receiver<io::Result<usize>>,
@@ -33,7 +33,7 @@ fn started() -> Reader {
 }
 
 impl Reader {
-    /// The next write, which is still to be answered.
+    /// Returns the next write, which is not answered yet.
     fn next(&self) -> String {
         let write = self.writes.recv_timeout(Duration::from_secs(20)).expect("a write");
         String::from_utf8(write).unwrap()
@@ -55,7 +55,7 @@ fn f01_a_reader_that_hangs_costs_lines_and_is_told_how_many() {
     let reader = started();
     reader.queue.push(b"first\n");
     assert_eq!(reader.next(), "first\n");
-    // The reader hangs now.
+    // The reader hangs.
     let line = [&[b'x'; 1023][..], b"\n"].concat();
     for _ in 0..CAPACITY / line.len() + 10 {
         reader.queue.push(&line);
@@ -64,7 +64,7 @@ fn f01_a_reader_that_hangs_costs_lines_and_is_told_how_many() {
     assert!(reader.queue.state.lock().lines.capacity() <= 2 * CAPACITY);
     reader.queue.flush(Duration::from_millis(1));
     assert_eq!(reader.queue.state.lock().unreported, 10);
-    // And comes back.
+    // The reader continues.
     reader.take("first\n".len());
     for _ in 0..CAPACITY / PIECE {
         let piece = reader.next();
