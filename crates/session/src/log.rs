@@ -47,7 +47,7 @@ pub enum Entry {
         /// The number of an earlier revocation of the same id, which it replaces.
         replaces: Option<Seq>,
     },
-    /// A revocation was lifted: its tokens are good again.
+    /// A revocation was lifted: its tokens are legal again.
     Lifted {
         /// The number of the revocation.
         of: Seq,
