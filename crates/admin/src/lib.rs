@@ -28,4 +28,4 @@ mod v4;
 mod wording;
 
 pub use access::ApiToken;
-pub use routes::{Admin, Config, Parts};
+pub use routes::{Admin, Config, OperatedRooms};

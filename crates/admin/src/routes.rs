@@ -61,8 +61,8 @@ pub struct Admin {
     door: Arc<Door>,
 }
 
-/// What the internal port works on.
-pub struct Parts {
+/// The rooms that the internal port operates.
+pub struct OperatedRooms {
     /// What revokes, publishes and lists.
     pub node: Node,
     /// The sessions of `node`, for names and selectors.
@@ -78,9 +78,9 @@ pub struct Parts {
 }
 
 impl Admin {
-    /// Returns the internal port over its `parts`.
-    pub fn new(config: Config, parts: Parts) -> Self {
-        let Parts { node, sessions, verifier, waiting, apis, mut registry } = parts;
+    /// Returns the internal port over these `rooms`.
+    pub fn new(config: Config, rooms: OperatedRooms) -> Self {
+        let OperatedRooms { node, sessions, verifier, waiting, apis, mut registry } = rooms;
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
         let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
         let node_name = format!("rig@{host}").into();

@@ -9,7 +9,7 @@ use proxy::{Apis, Definitions, MemoryStore, Waiting};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
 
-use crate::{Admin, Config, Parts};
+use crate::{Admin, Config, OperatedRooms};
 
 /// Limit of a body.
 pub(crate) const MAX_BODY: usize = 1000;
@@ -51,5 +51,8 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
     let key = auth::ConfiguredKey::load(None, &tokens.algorithms).unwrap();
     let verifier = Arc::new(auth::Verifier::new(Arc::new(key), tokens));
     let node = node(&sessions);
-    Admin::new(config, Parts { node, sessions, verifier, waiting, apis, registry: Default::default() })
+    Admin::new(
+        config,
+        OperatedRooms { node, sessions, verifier, waiting, apis, registry: Default::default() },
+    )
 }

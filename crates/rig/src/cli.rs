@@ -30,9 +30,9 @@ pub(crate) enum Invocation {
     /// Say whether the settings are valid.
     Check(Flags),
     /// Mint a token.
-    Token(Flags, token::Request),
+    Token(Flags, token::TokenRequest),
     /// Ask a running gateway.
-    Operate(Flags, operate::Request),
+    Operate(Flags, operate::OperatorCommand),
     /// Verify these audit logs; none: that of the settings.
     Audit(Flags, Vec<PathBuf>),
     /// Print completions for a shell.
@@ -149,14 +149,14 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Invocation {
                     .push(mistake(format!("--{flag}"), &format!("rig {command} takes no settings as flags")));
             }
             collect_config(matches.subcommand().map_or(matches, |(_, matches)| matches), &mut flags);
-            match operate::Request::from_matches(command, matches) {
+            match operate::OperatorCommand::from_matches(command, matches) {
                 Some(request) => Invocation::Operate(flags, request),
                 None if command == "audit" => Invocation::Audit(flags, audit::files(matches)),
                 None if command == "completions" => {
                     let shells = matches.get_many::<OsString>("shell").unwrap_or_default();
                     Invocation::Completions(flags, shells.cloned().collect())
                 }
-                None => Invocation::Token(flags, token::Request::from_matches(matches)),
+                None => Invocation::Token(flags, token::TokenRequest::from_matches(matches)),
             }
         }
         None => Invocation::Serve(flags),

@@ -99,7 +99,7 @@ fn check(flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn token(request: &token::Request, flags: Flags, environment: &Environment) -> Result<(), ExitError> {
+fn token(request: &token::TokenRequest, flags: Flags, environment: &Environment) -> Result<(), ExitError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let token = request.mint(Given::gather(flags, environment), environment, now)?;
     writeln!(std::io::stdout(), "{token}")?;

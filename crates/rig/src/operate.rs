@@ -35,17 +35,17 @@ use crate::settings::{Environment, Given, Mistakes};
 use api::InternalPort;
 use call::Call;
 pub(crate) use commands::{NAMES, commands};
-use line::Line;
+use line::CommandLine;
 pub(crate) use trouble::Trouble;
 
 /// One of the commands, as it was written.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct OperatorCommand {
     command: &'static str,
     matches: ArgMatches,
 }
 
-impl Request {
+impl OperatorCommand {
     /// What was written behind a command of ours; `None`: it is not ours.
     pub(crate) fn from_matches(command: &str, matches: &ArgMatches) -> Option<Self> {
         let named = |command| NAMES.into_iter().find(|name| *name == command);
@@ -61,7 +61,7 @@ impl Request {
     /// # Errors
     /// The line or the settings file is wrong, the gateway cannot be reached, or it refuses.
     pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), ExitError> {
-        let mut line = Line::new(&self.matches, environment);
+        let mut line = CommandLine::new(&self.matches, environment);
         let call = Call::new(self.command, &mut line);
         let api = InternalPort::new(&mut line, given.value_of("API_TOKEN"));
         let json = line.switch("json");

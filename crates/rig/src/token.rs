@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What `rig token` was asked for, as written.
 #[derive(Debug, Default)]
-pub(crate) struct Request {
+pub(crate) struct TokenRequest {
     claims: Vec<OsString>,
     once: Vec<(&'static str, Vec<OsString>)>,
 }
@@ -48,7 +48,7 @@ pub(crate) fn command() -> Command {
         .args(ONCE.map(flag))
 }
 
-impl Request {
+impl TokenRequest {
     /// What the flags of the subcommand say.
     pub(crate) fn from_matches(matches: &ArgMatches) -> Self {
         let values = |id| matches.get_many::<OsString>(id).unwrap_or_default().cloned().collect();
@@ -76,7 +76,7 @@ impl Request {
 
 /// One minting. Neither secrets nor values of claims stand in its mistakes.
 struct Mint<'r> {
-    request: &'r Request,
+    request: &'r TokenRequest,
     environment: &'r Environment,
     mistakes: Vec<Mistake>,
 }

@@ -15,9 +15,9 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::call::{Call, RequestBody};
+use super::call::{Call, CallBody};
 use super::commands::{API_VARIABLE, DEFAULT_API};
-use super::line::Line;
+use super::line::CommandLine;
 use super::text;
 use super::trouble::Trouble;
 
@@ -72,7 +72,7 @@ impl ApiAnswer {
 impl InternalPort {
     /// The API that the line names, or the environment, or that of this host. `None`: the mistakes
     /// say why.
-    pub(super) fn new(line: &mut Line<'_>, token: &str) -> Option<Self> {
+    pub(super) fn new(line: &mut CommandLine<'_>, token: &str) -> Option<Self> {
         let url =
             line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(expected));
         let authorization = (!token.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {token}")));
@@ -133,9 +133,9 @@ impl InternalPort {
             .build()?;
         let body = match &call.body {
             None => None,
-            Some(RequestBody::Bytes(bytes)) => Some(bytes.clone()),
-            Some(RequestBody::Members(members)) => Some(serde_json::to_vec(members)?),
-            Some(RequestBody::File(path)) => anyhow::bail!("{} was not read", path.display()),
+            Some(CallBody::Bytes(bytes)) => Some(bytes.clone()),
+            Some(CallBody::Members(members)) => Some(serde_json::to_vec(members)?),
+            Some(CallBody::File(path)) => anyhow::bail!("{} was not read", path.display()),
         };
         let mut request = Request::builder().method(call.method).uri(uri).header(ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {

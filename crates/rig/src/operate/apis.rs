@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::call::{Call, RequestBody, What};
-use super::line::Line;
+use super::call::{Call, CallBody, What};
+use super::line::CommandLine;
 use super::text::{safe, safe_json};
 
 /// The call of `rig apis` and one of its commands; `None`: the mistakes say why.
-pub(super) fn call(command: &str, line: &mut Line<'_>) -> Option<Call> {
+pub(super) fn call(command: &str, line: &mut CommandLine<'_>) -> Option<Call> {
     if command == "export" {
         let path = "/v4/apis".to_owned();
         return Some(Call { what: What::Export, method: "GET", path, body: None });
@@ -20,7 +20,7 @@ pub(super) fn call(command: &str, line: &mut Line<'_>) -> Option<Call> {
         _ => (What::Import, line.switch("dry-run")),
     };
     let path = if dry_run { "/v4/apis?dry_run=true" } else { "/v4/apis" };
-    let body = Some(RequestBody::File(PathBuf::from(file?)));
+    let body = Some(CallBody::File(PathBuf::from(file?)));
     Some(Call { what, method: "PUT", path: path.to_owned(), body })
 }
 

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::apis;
-use super::line::Line;
+use super::line::CommandLine;
 use super::trouble::Trouble;
 use crate::ExitError;
 use crate::settings::parse_time;
@@ -32,12 +32,12 @@ pub(super) struct Call {
     /// Path and query, below the API.
     pub(super) path: String,
     /// The body, if there is one.
-    pub(super) body: Option<RequestBody>,
+    pub(super) body: Option<CallBody>,
 }
 
 /// What is sent as JSON.
 #[derive(Debug, PartialEq)]
-pub(super) enum RequestBody {
+pub(super) enum CallBody {
     /// These members.
     Members(Map<String, Value>),
     /// What a file holds; `-` is standard input.
@@ -61,7 +61,7 @@ pub(super) enum What {
 
 impl Call {
     /// The call of a command; `None`: the mistakes say why.
-    pub(super) fn new(command: &str, line: &mut Line<'_>) -> Option<Self> {
+    pub(super) fn new(command: &str, line: &mut CommandLine<'_>) -> Option<Self> {
         let get =
             |what, path, query: Query| Self { what, method: "GET", path: query.behind(path), body: None };
         match command {
@@ -91,10 +91,8 @@ impl Call {
             _ => {
                 let (mut query, dry_run) = (Query::default(), line.switch("dry-run"));
                 query.add("dry_run", dry_run.then(|| "true".to_owned()));
-                let (path, body) = (
-                    query.behind("/v4/revocations".to_owned()),
-                    Some(RequestBody::Members(revocation(line))),
-                );
+                let (path, body) =
+                    (query.behind("/v4/revocations".to_owned()), Some(CallBody::Members(revocation(line))));
                 Some(Self { what: What::Revoke { dry_run }, method: "POST", path, body })
             }
         }
@@ -107,16 +105,16 @@ impl Call {
     /// Standard input or the file cannot be read, or standard input is longer than a token.
     pub(super) fn with_contents(mut self) -> Result<Self, ExitError> {
         match &mut self.body {
-            Some(RequestBody::Members(members)) => {
+            Some(CallBody::Members(members)) => {
                 if let Some(jwt) = members.get_mut("jwt").filter(|jwt| *jwt == "-") {
                     *jwt = token()?.into();
                 }
             }
-            Some(RequestBody::File(path)) => {
+            Some(CallBody::File(path)) => {
                 let unreadable = |error| Trouble::of_file(path, &error);
-                self.body = Some(RequestBody::Bytes(contents(path).map_err(unreadable)?));
+                self.body = Some(CallBody::Bytes(contents(path).map_err(unreadable)?));
             }
-            Some(RequestBody::Bytes(_)) | None => {}
+            Some(CallBody::Bytes(_)) | None => {}
         }
         Ok(self)
     }
@@ -139,7 +137,7 @@ fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The body of a revocation. The gateway looks at its values again, and knows more of them.
-fn revocation(line: &mut Line<'_>) -> Map<String, Value> {
+fn revocation(line: &mut CommandLine<'_>) -> Map<String, Value> {
     let mut body = Map::new();
     selector(line, &mut body);
     let (disconnect, by_token) = (line.switch("disconnect"), line.has("jwt"));
@@ -180,7 +178,7 @@ fn revocation(line: &mut Line<'_>) -> Map<String, Value> {
 }
 
 /// Whose tokens: one of three flags.
-fn selector(line: &mut Line<'_>, body: &mut Map<String, Value>) {
+fn selector(line: &mut CommandLine<'_>, body: &mut Map<String, Value>) {
     let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|id| line.has(id)).collect();
     match given[..] {
         [] => line.wrong("--session", "missing: whose tokens, here or as --claim or --jwt"),
@@ -206,7 +204,7 @@ fn selector(line: &mut Line<'_>, body: &mut Map<String, Value>) {
 }
 
 /// Who asks: the flag or, where it can be sent, the user's name.
-fn by(line: &mut Line<'_>) -> Option<String> {
+fn by(line: &mut CommandLine<'_>) -> Option<String> {
     if line.has("by") {
         return line.once("by");
     }
@@ -221,7 +219,7 @@ struct Query(Vec<String>);
 
 impl Query {
     /// Those of a page.
-    fn page(line: &mut Line<'_>, cursor: &'static str) -> Self {
+    fn page(line: &mut CommandLine<'_>, cursor: &'static str) -> Self {
         let mut query = Self::default();
         query.add("limit", line.once("limit"));
         query.add(cursor, line.once(cursor));

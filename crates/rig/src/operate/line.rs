@@ -7,13 +7,13 @@ use clap::ArgMatches;
 use crate::settings::{Environment, Mistake, Source};
 
 /// A command line, with the mistakes found so far. Values stand in no mistake: one may be a token.
-pub(super) struct Line<'m> {
+pub(super) struct CommandLine<'m> {
     matches: &'m ArgMatches,
     environment: &'m Environment,
     pub(super) mistakes: Vec<Mistake>,
 }
 
-impl<'m> Line<'m> {
+impl<'m> CommandLine<'m> {
     pub(super) fn new(matches: &'m ArgMatches, environment: &'m Environment) -> Self {
         Self { matches, environment, mistakes: Vec::new() }
     }

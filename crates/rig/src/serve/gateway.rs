@@ -71,7 +71,7 @@ impl Gateway {
         let canary = Metrics::register(&mut registry);
         let admin = Admin::new(
             settings.admin,
-            admin::Parts {
+            admin::OperatedRooms {
                 node: node.clone(),
                 sessions: sessions.clone(),
                 verifier: settings.verifier.clone(),

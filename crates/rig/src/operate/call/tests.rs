@@ -13,15 +13,15 @@ fn call(arguments: &[&str], user: &str) -> Result<Call, String> {
     let matches = command.get_matches_from(["rig"].iter().chain(arguments).map(OsString::from));
     let (name, matches) = matches.subcommand().unwrap();
     let (name, matches) = matches.subcommand().unwrap_or((name, matches));
-    let mut line = Line::new(matches, &environment);
+    let mut line = CommandLine::new(matches, &environment);
     let call = Call::new(name, &mut line);
     let mistakes: Vec<_> = line.mistakes.iter().map(Mistake::to_string).collect();
     if mistakes.is_empty() { Ok(call.unwrap()) } else { Err(mistakes.join("\n")) }
 }
 
-fn members(body: RequestBody) -> Value {
+fn members(body: CallBody) -> Value {
     match body {
-        RequestBody::Members(members) => Value::Object(members),
+        CallBody::Members(members) => Value::Object(members),
         other => panic!("{other:?}"),
     }
 }
@@ -147,7 +147,7 @@ fn definitions_go_to_a_file_and_come_from_one() {
     assert_eq!(asked(&["apis", "export"]), ("GET /v4/apis".into(), Value::Null));
     let import = |arguments: &[&str]| {
         let call = call(arguments, "bob").unwrap();
-        assert_eq!(call.body, Some(RequestBody::File("f.json".into())));
+        assert_eq!(call.body, Some(CallBody::File("f.json".into())));
         (call.what, format!("{} {}", call.method, call.path))
     };
     let dry_run = "PUT /v4/apis?dry_run=true".to_owned();
