@@ -7,7 +7,7 @@ use std::process::Command;
 use rig_tests::*;
 
 #[test]
-fn a_page_of_another_origin_connects_receives_and_is_thrown_out() {
+fn a_page_of_another_origin_connects_receives_and_is_terminated() {
     let gateway = Gateway::start(&[]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
     assert!(folder.join("node_modules/playwright-core").exists(), "npm ci --prefix {}", folder.display());

@@ -18,7 +18,7 @@ fn story(name: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn f61_f62_the_browser_of_an_operator_is_nobodys_deputy() {
+fn f61_f62_the_browser_of_an_operator_is_no_confused_deputy() {
     let gateway = Gateway::start(&[]);
     let lines = story("operator.js", &[&gateway.internal().port().to_string()]);
     // A browser may lose the answer to a request whose body the gateway has not read.

@@ -149,7 +149,7 @@ fn json_is_that_of_the_api() {
 }
 
 #[test]
-fn lists_go_on_where_the_page_ends() {
+fn lists_continue_on_the_next_page() {
     let gateway = Gateway::start(&[]);
     let _open: Vec<_> = ["a", "b c", "d"].map(|name| connect(&gateway, name)).into();
     let first = done(&rig(&gateway, "sessions --limit 2"));
@@ -168,7 +168,7 @@ fn lists_go_on_where_the_page_ends() {
 }
 
 #[test]
-fn exit_codes_mean_what_help_says() {
+fn exit_codes_are_those_of_the_help() {
     let gateway = Gateway::start(&[]);
     let _sse = connect(&gateway, "s1");
     let check = |line: &str, code: i32, said: &str| {

@@ -167,7 +167,7 @@ fn f06_a_member_that_is_given_twice_is_refused_in_what_was_stored_and_by_the_com
 }
 
 #[test]
-fn f06_a_subscription_that_says_something_twice_is_refused() {
+fn f06_a_subscription_with_a_duplicate_member_is_refused() {
     let gateway = Gateway::start(&[("EXTRACTORS", EXTRACTORS)]);
     let twice = r#"[{"eventType":"greeting","oneOf":[{"name":"a","name":"b"}]}]"#;
     let path = format!("/_rig/v1/connection/longpolling?subscriptions={}", encoded(twice));
@@ -199,7 +199,7 @@ fn f35_a_byte_order_mark_before_definitions_is_no_part_of_them() {
 }
 
 #[test]
-fn f35_a_pattern_without_a_leading_slash_is_told() {
+fn f35_a_pattern_without_a_leading_slash_causes_a_warning() {
     let mut api = definition("a", "n");
     api["version_data"]["default"]["endpoints"][0]["path_regex"] = json!("foo/bar");
     let list = json!([api]).to_string();
@@ -265,7 +265,7 @@ fn f75_a_method_may_have_any_case() {
 }
 
 #[test]
-fn f76_a_relative_path_is_told_as_it_was_tried() {
+fn f76_the_error_names_the_absolute_path() {
     for name in ["PROXY_CONFIG_FILE", "EXTRACTORS", "HTTPS_CERTFILE"] {
         let (valid, told) = checked(&[(name, "proxy/none.json")]);
         let tried = std::env::current_dir().expect("a folder").join("proxy/none.json");
@@ -275,7 +275,7 @@ fn f76_a_relative_path_is_told_as_it_was_tried() {
 }
 
 #[test]
-fn f78_a_header_that_is_overwritten_is_told() {
+fn f78_a_header_that_is_overwritten_causes_a_warning() {
     let mut api = definition("a", "n");
     api["version_data"]["default"]["transform_request_headers"] = json!({ "add_headers": { "Host": "x" } });
     let (valid, told) = checked(&[("PROXY_CONFIG_FILE", &json!([api]).to_string())]);

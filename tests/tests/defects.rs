@@ -208,7 +208,7 @@ fn d23_bad_input_is_a_4xx_that_names_the_field() {
 }
 
 #[test]
-fn d25_a_client_that_never_reads_is_cut_off_and_blocks_nobody() {
+fn d25_a_client_that_never_reads_is_aborted_and_delays_no_other() {
     let gateway = Gateway::start(&[("OUTBOX_BYTES", "64KiB")]);
     let query = format!("subscriptions={}", encoded(GREETINGS));
     let mut reader = connect(&gateway, &query).unwrap();

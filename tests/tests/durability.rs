@@ -186,7 +186,7 @@ fn a_folder_in_use_or_none_is_an_error_that_names_it() {
 }
 
 #[test]
-fn in_memory_a_restart_forgets_and_the_log_says_so() {
+fn in_memory_a_restart_loses_revocations_and_the_log_warns() {
     let gateway = Gateway::start(&[("DATA_DIR", "memory")]);
     assert!(
         gateway.log().contains("DATA_DIR = memory: a restart forgets every revocation"),

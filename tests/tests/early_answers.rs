@@ -282,7 +282,7 @@ fn f08_a_client_that_asks_first_gets_the_answer_and_no_100() {
 
 /// The write to such a service usually fails before its answer has been read.
 #[test]
-fn f08_what_a_service_says_before_it_resets_the_connection_arrives() {
+fn f08_an_answer_before_a_reset_by_the_service_arrives() {
     let apis =
         json!([api_of("all", impatient(), json!([{ "id": "e", "path_regex": "/", "method": "POST" }]))]);
     let (apis, folder) = (apis.to_string(), Folder::new());
@@ -313,7 +313,7 @@ fn f08_the_last_words_of_a_tunnel_arrive() {
 }
 
 #[test]
-fn f08_an_answer_that_a_service_gives_early_says_that_the_connection_ends() {
+fn f08_an_early_answer_of_a_service_announces_the_close() {
     let service = RawUpstream::by_hand();
     let apis =
         json!([service.api("early", &json!([{ "id": "e", "path_regex": "/early", "method": "POST" }]))]);
@@ -340,7 +340,7 @@ fn f08_the_body_of_the_next_request_does_not_make_an_answer_an_early_one() {
 }
 
 #[test]
-fn f08_what_is_read_and_thrown_away_has_a_bound_in_time() {
+fn f08_discarding_is_limited_in_time() {
     let gateway = Gateway::start(&[]);
     let mut wire = Wire::connect(gateway.inbound());
     wire.send(format!("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {BIG}\r\n\r\nx"));
@@ -351,7 +351,7 @@ fn f08_what_is_read_and_thrown_away_has_a_bound_in_time() {
 }
 
 #[test]
-fn f08_a_small_body_is_read_and_the_connection_goes_on() {
+fn f08_a_small_body_is_read_and_the_connection_is_kept() {
     let place = Place::new();
     let mut wire = Wire::connect(place.gateway.inbound());
     for _ in 0..3 {

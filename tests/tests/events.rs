@@ -19,7 +19,7 @@ fn binary(content_type: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) 
 }
 
 #[test]
-fn structured_events_that_are_taken() {
+fn valid_structured_events() {
     let gateway = Gateway::start(&[]);
     let mut all = Scenarios::default();
     for (name, body) in [
@@ -53,7 +53,7 @@ fn structured_events_that_are_taken() {
 }
 
 #[test]
-fn structured_events_that_are_none() {
+fn invalid_structured_events() {
     let gateway = Gateway::start(&[]);
     let mut all = Scenarios::default();
     for (name, body, text) in [
@@ -86,7 +86,7 @@ fn structured_events_that_are_none() {
 }
 
 #[test]
-fn content_types_that_are_none() {
+fn invalid_content_types() {
     let gateway = Gateway::start(&[]);
     let mut all = Scenarios::default();
     for (content_type, status) in [
@@ -111,7 +111,7 @@ fn content_types_that_are_none() {
 }
 
 #[test]
-fn binary_events_that_are_taken() {
+fn valid_binary_events() {
     let gateway = Gateway::start(&[]);
     let plain = [("ce-specversion", "0.2"), ("ce-type", "greeting"), ("ce-source", "/s"), ("ce-id", "9")];
     let extended = [
@@ -179,7 +179,7 @@ fn binary_events_that_are_taken() {
 }
 
 #[test]
-fn binary_events_of_version_1_0_are_taken() {
+fn binary_events_of_version_1_0_are_accepted() {
     let gateway = Gateway::start(&[]);
     let headers = [("ce-specversion", "1.0"), ("ce-type", "greeting"), ("ce-source", "/s"), ("ce-id", "9")];
     let response = gateway.ask(&binary("application/json", &headers, r#"{"name":"bob"}"#));
@@ -193,7 +193,7 @@ fn binary_events_of_version_1_0_are_taken() {
 }
 
 #[test]
-fn binary_events_that_are_none() {
+fn invalid_binary_events() {
     let gateway = Gateway::start(&[]);
     let (version, kind, source, id) =
         (("ce-specversion", "0.2"), ("ce-type", "greeting"), ("ce-source", "/s"), ("ce-id", "9"));

@@ -82,7 +82,7 @@ fn f12_extractors_change_with_their_file_and_open_subscriptions_follow_their_fie
 }
 
 #[test]
-fn f12_what_is_no_file_any_more_holds_nothing_up() {
+fn f12_a_path_that_is_no_longer_a_file_delays_nothing() {
     let folder = Folder::new();
     let files = ["key", "apis.json", "extractors.json"].map(|name| folder.join(name));
     write(&files[0], KEY);

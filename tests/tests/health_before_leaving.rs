@@ -1,4 +1,4 @@
-//! `SHUTDOWN_DELAY`: load balancers learn that the node is about to leave before it does.
+//! `SHUTDOWN_DELAY`: load balancers see that the node is about to shut down before it does.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn probes(gateway: &Gateway) -> Vec<u16> {
 }
 
 #[test]
-fn f37_health_fails_first_and_everything_else_goes_on() {
+fn f37_health_fails_first_and_everything_else_still_works() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_DELAY", "1h"), ("API_TOKEN", "a-token-for-tests")]);
     let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
     let mut before = Sse::connect(gateway.inbound(), &query);

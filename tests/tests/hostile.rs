@@ -18,7 +18,7 @@ fn is_refusal(answer: &str) -> bool {
 }
 
 #[test]
-fn requests_that_are_none() {
+fn invalid_requests() {
     let mut gateway = Gateway::start(&[]);
     let post = "POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let event = greeting("1", "bob");

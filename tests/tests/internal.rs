@@ -170,7 +170,7 @@ fn messages_are_published_under_both_versions() {
 }
 
 #[test]
-fn answers_that_are_for_nobody() {
+fn answers_without_a_waiting_request() {
     let gateway = Gateway::start(&[("NODE_COOKIE", "test-cookie")]);
     let mut sse = Sse::connect(gateway.inbound(), "");
     let connection_token = sse.welcome();

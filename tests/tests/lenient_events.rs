@@ -36,7 +36,7 @@ const NAMES: [&str; 7] =
     ["trace_id", "event_source", "my-extension", "traceId", "a.b", "\u{e9}", "eventType"];
 
 #[test]
-fn events_with_other_names_of_extensions_are_taken_where_the_operator_says_so() {
+fn other_names_of_extensions_are_accepted_with_the_setting() {
     let gateway = Gateway::start(&[("EVENTS_LENIENT", "true")]);
     let query = format!("subscriptions={}", encoded(r#"[{"eventType":"greeting"}]"#));
     let mut reader = Sse::connect(gateway.inbound(), &query);

@@ -4,7 +4,7 @@ use rig_tests::*;
 use serde_json::{Value, json};
 
 #[test]
-fn f70_level_and_form_are_taken_in_any_case() {
+fn f70_level_and_format_are_case_insensitive() {
     for (level, form, name) in [("WARN", "JSON", "WARN"), ("Warning", "GCL", "WARNING")] {
         let log = Gateway::start(&[("LOG_LEVEL", level), ("LOG_FMT", form)]).end();
         assert!(log.contains(&format!(":\"{name}\"")) && !log.contains("\"starting\""), "{log}");

@@ -191,7 +191,7 @@ fn f02_a_log_without_space_stops_nothing() {
 }
 
 #[test]
-fn f01_a_fifo_that_nobody_reads_yet_stops_nothing() {
+fn f01_a_fifo_without_a_reader_stops_nothing() {
     let folder = Folder::new();
     let fifo = folder.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is installed").success());
@@ -272,7 +272,7 @@ os.execv(sys.argv[1], sys.argv[1:])";
 }
 
 #[test]
-fn f01_a_start_that_fails_says_so_and_does_not_hang() {
+fn f01_a_failed_start_is_reported_and_does_not_hang() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
     let output = Command::new(Gateway::binary())

@@ -60,7 +60,7 @@ fn f45_the_same_id_from_two_sources_hides_no_event() {
 }
 
 #[test]
-fn f45_one_id_for_all_events_hides_none() {
+fn f45_events_with_the_same_id_are_all_delivered() {
     let gateway = Gateway::start(&[]);
     let mut client = client(&gateway);
     for _ in 0..3 {

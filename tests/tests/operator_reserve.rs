@@ -135,7 +135,7 @@ fn operate(gateway: &Gateway, kind: &str) {
 }
 
 #[test]
-fn f03_whoever_floods_with_any_kind_of_connection_can_be_thrown_out() {
+fn f03_a_flood_of_any_kind_of_connection_can_be_revoked() {
     let service = Upstream::start();
     let count = {
         let folder = Folder::new();
@@ -193,7 +193,7 @@ fn f03_a_mixed_flood_is_seen_to_go() {
 }
 
 #[test]
-fn f03_above_the_limit_clients_are_refused_at_once_and_told_when_to_come_again() {
+fn f03_above_the_limit_clients_are_refused_with_retry_after() {
     let gateway = Gateway::start(&[("MAX_CONNECTIONS", "2")]);
     let _streams = [(); 2].map(|()| {
         let mut sse = Sse::connect(gateway.inbound(), "");
@@ -207,7 +207,7 @@ fn f03_above_the_limit_clients_are_refused_at_once_and_told_when_to_come_again()
 }
 
 #[test]
-fn f03_the_internal_port_makes_room_for_whoever_asks_something() {
+fn f03_the_internal_port_makes_room_for_requests() {
     let gateway = Gateway::start(&[("MAX_API_CONNECTIONS", "8"), ("API_TOKEN", "0123456789abcdef")]);
     let starts: [&dyn Fn() -> Wire; 4] = [
         &|| Wire::connect(gateway.internal()),
@@ -236,7 +236,7 @@ fn f03_the_internal_port_makes_room_for_whoever_asks_something() {
 }
 
 #[test]
-fn f03_few_descriptors_are_enough_or_the_start_says_so() {
+fn f03_too_few_descriptors_are_reported_at_the_start() {
     for descriptors in [64, 50, 40] {
         let gateway = Gateway::start_with_descriptors(descriptors, &[]);
         assert!(gateway.log().contains("MAX_CONNECTIONS = 100000 is lowered to "), "{}", gateway.log());

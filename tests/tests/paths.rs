@@ -122,7 +122,7 @@ fn f04_limits_and_claims_count_for_every_spelling() {
 }
 
 #[test]
-fn f04_what_is_no_other_spelling_goes_on_as_it_came() {
+fn f04_other_paths_are_forwarded_unchanged() {
     let upstream = Upstream::start();
     let gateway = start(upstream.address(), json!({}));
     for (target, received) in [
@@ -147,7 +147,7 @@ fn f04_what_is_no_other_spelling_goes_on_as_it_came() {
 }
 
 #[test]
-fn f04_a_refusal_says_what_is_wrong() {
+fn f04_a_refusal_gives_the_reason() {
     let upstream = Upstream::start();
     let gateway = start(upstream.address(), json!({}));
     for (target, text) in [
@@ -295,7 +295,7 @@ fn f04_the_internal_port_checks_what_it_serves() {
 }
 
 /// Requests the secret of a real service in every spelling, without a token; then with one.
-fn nobody_gets_the_secret(service: std::net::SocketAddr) {
+fn assert_the_secret_is_guarded(service: std::net::SocketAddr) {
     for rules in [json!({}), json!({ "encoded_slashes": "same_endpoint", "empty_segments": "same_endpoint" })]
     {
         let gateway = start(service, rules);
@@ -318,7 +318,7 @@ fn f04_nginx_as_the_service() {
         let nginx = Nginx::start_with(&format!(
             "merge_slashes {merge}; location / {{ return 404; }} location ~* ^/+admin/ {{ return 200 secret; }}"
         ));
-        nobody_gets_the_secret(nginx.address());
+        assert_the_secret_is_guarded(nginx.address());
     }
 }
 
@@ -336,7 +336,7 @@ frontend f
     http-request return status 404
 ",
     );
-    nobody_gets_the_secret(haproxy.address());
+    assert_the_secret_is_guarded(haproxy.address());
 }
 
 #[test]
@@ -357,7 +357,7 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
 "#;
-    nobody_gets_the_secret(ScriptServer::start("python3", "-c", script).address());
+    assert_the_secret_is_guarded(ScriptServer::start("python3", "-c", script).address());
 }
 
 #[test]
@@ -371,5 +371,5 @@ const server = require("node:http").createServer((request, response) => {
 });
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 "#;
-    nobody_gets_the_secret(ScriptServer::start("node", "-e", script).address());
+    assert_the_secret_is_guarded(ScriptServer::start("node", "-e", script).address());
 }

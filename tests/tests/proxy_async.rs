@@ -99,7 +99,7 @@ fn without_an_answer_it_is_504() {
 }
 
 #[test]
-fn tokens_that_are_none_reach_nobody() {
+fn invalid_tokens_reach_no_client() {
     let (upstream, gateway) = behind(&[("PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT", "60000")]);
     let mut client = Request::get("/async").start(gateway.inbound());
     let token = correlation(&upstream.next());

@@ -279,7 +279,7 @@ fn an_answer_with_two_lengths_has_one_for_the_client() {
 }
 
 #[test]
-fn what_comes_after_an_answer_without_a_body_answers_nobody() {
+fn bytes_after_an_answer_without_a_body_answer_no_request() {
     let (upstream, gateway) = start();
     let forged = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
     for framing in
@@ -305,7 +305,7 @@ fn what_comes_after_an_answer_without_a_body_answers_nobody() {
 }
 
 #[test]
-fn an_answer_in_a_coding_that_is_not_undone_is_none() {
+fn an_answer_in_an_unknown_transfer_coding_is_refused() {
     let coded = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot-undone";
     let upstream = RawUpstream::start(&Script::AnswersAndCloses(coded.into()));
     let endpoints = json!([{"id": "e", "path_regex": "/.*", "method": "GET"}]);

@@ -436,7 +436,7 @@ fn a_connection_is_not_used_again_with_something_left_on_it() {
 }
 
 #[test]
-fn a_connection_is_kept_whatever_says_where_its_answer_ends() {
+fn a_connection_is_kept_however_its_answer_is_framed() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",

@@ -186,7 +186,7 @@ fn claims_are_required() {
 }
 
 #[test]
-fn claims_are_handed_over_and_nobody_elses_word_is() {
+fn claims_are_forwarded_and_a_clients_own_headers_are_not() {
     let forward = json!({"forward_claims": {"x-user": "/username", "x-roles": "/roles", "x-odd": "/odd"}});
     let (upstream, gateway) = behind(&secured(forward));
     let mut claims = claims("a", "bob");

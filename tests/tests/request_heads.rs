@@ -17,7 +17,7 @@ fn refusal(gateway: &Gateway, bytes: &[u8]) -> (u16, Response) {
 }
 
 #[test]
-fn f47_what_stands_raw_in_a_query_is_taken() {
+fn f47_raw_characters_in_a_query_are_accepted() {
     let gateway = Gateway::start(&[]);
     let query = r#"subscriptions=[{"eventType":"greeting"}]"#;
     let mut sse = Sse::connect(gateway.inbound(), query);
@@ -225,7 +225,7 @@ fn f47_a_head_that_comes_too_slowly_is_refused_and_counted() {
 }
 
 #[test]
-fn f47_clear_http_on_a_port_of_https_is_told_so() {
+fn f47_clear_http_on_an_https_port_gets_a_reason() {
     let folder = Folder::new();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
@@ -247,7 +247,7 @@ fn f47_clear_http_on_a_port_of_https_is_told_so() {
 }
 
 #[test]
-fn f74_a_header_of_16_384_bytes_and_a_large_token_are_taken() {
+fn f74_a_header_of_16_384_bytes_and_a_large_token_are_accepted() {
     let service = Upstream::start();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &pass_all(service.address()))]);
     let mut claims = claims("large", "bob");
@@ -343,7 +343,7 @@ fn f51_an_empty_body_is_none_however_it_is_framed() {
 }
 
 #[test]
-fn f57_whoever_is_refused_for_now_is_told_when_to_come_again() {
+fn f57_temporary_refusals_have_retry_after() {
     let gateway = Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", "1")]);
     for path in ["/_rig/v1/connection/sse", "/_rig/v1/connection/longpolling"] {
         let (mut answers, request) = (Vec::new(), Request::get(path));

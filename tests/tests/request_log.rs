@@ -76,7 +76,7 @@ fn without_it_nothing_is_told() {
 }
 
 #[test]
-fn a_client_that_leaves_is_told_of_without_a_status() {
+fn a_client_that_disconnects_is_logged_without_a_status() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis(&upstream)), ON]);
     let leaves = Request::get("/open/slow").start(gateway.inbound());

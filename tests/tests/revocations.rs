@@ -53,7 +53,7 @@ fn refused(gateway: &Gateway, token: &str) -> bool {
 }
 
 #[test]
-fn the_receipt_says_what_was_asked_for_and_what_it_did() {
+fn the_receipt_contains_the_request_and_its_effect() {
     let gateway = Gateway::start(&[]);
     let token = token_of("alice-laptop");
     let mut first = connect(&gateway, &token);
@@ -154,7 +154,7 @@ fn a_token_is_revoked_by_showing_it() {
 }
 
 #[test]
-fn a_validity_that_ends_before_a_token_is_refused_with_what_is_needed() {
+fn a_validity_that_expires_before_a_token_is_refused_with_the_needed_one() {
     let gateway = Gateway::start(&[]);
     let token = token_of("s1");
     let mut sse = connect(&gateway, &token);
@@ -171,7 +171,7 @@ fn a_validity_that_ends_before_a_token_is_refused_with_what_is_needed() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_happen_and_does_nothing() {
+fn a_dry_run_reports_the_effect_and_has_none() {
     let gateway = Gateway::start(&[]);
     let token = token_of("s1");
     let mut sse = connect(&gateway, &token);

@@ -241,7 +241,7 @@ fn f15_an_answer_has_one_length_or_none_at_all() {
 }
 
 #[test]
-fn f16_an_options_request_has_as_many_hops_as_it_says() {
+fn f16_max_forwards_of_an_options_request_is_obeyed() {
     let upstream = Upstream::start();
     let apis = pass_all(upstream.address());
     let gateway = Gateway::start(&[("PROXY_CONFIG_FILE", &apis)]);

@@ -59,7 +59,7 @@ fn f11_a_crowd_of_posts_at_a_service_that_goes_away_all_the_time() {
 
 /// Unread bytes are limited for each stream, and never fill the window of the connection.
 #[test]
-fn f10_clients_that_do_not_read_hold_up_nobody_else() {
+fn f10_clients_that_do_not_read_delay_no_other() {
     let nginx = Nginx::start_http2("root www;");
     nginx.serve("big", 16 << 20);
     nginx.serve("small", 2);

@@ -132,7 +132,7 @@ fn an_answer_that_is_reset_is_broken_off() {
 
 /// An answer may begin, and even be read completely, long before the request is complete.
 #[test]
-fn a_body_goes_on_while_nobody_reads_the_answer() {
+fn a_body_is_still_sent_while_the_answer_is_not_read() {
     let (upstream, gateway) = start();
     let mut client = Wire::connect(gateway.inbound());
     client.send("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n");
@@ -151,7 +151,7 @@ fn a_body_goes_on_while_nobody_reads_the_answer() {
 /// An idempotent request that makes the service close its connection must not take down all shared
 /// connections, one after the other.
 #[test]
-fn f11_a_request_takes_two_connections_with_it_at_the_most() {
+fn f11_a_request_takes_down_at_most_two_connections() {
     let (upstream, gateway) = start();
     let mut others = Vec::new();
     let mut services = Vec::new();

@@ -83,7 +83,7 @@ fn an_interrupt_is_as_good_as_sigterm() {
 }
 
 #[test]
-fn nobody_new_is_let_in() {
+fn new_clients_are_refused() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE_PERIOD", "2s")]);
     let mut open = Wire::connect(gateway.inbound());
     open.send("POST /_rig/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\ncontent-type: application/json\r\n\r\n{");

@@ -173,7 +173,7 @@ fn a_websocket_over_tls_is_read_and_killed() {
 }
 
 #[test]
-fn a_renewed_certificate_is_taken_without_dropping_connections() {
+fn a_renewed_certificate_is_used_without_dropping_connections() {
     let certificate = Certificate::new();
     let gateway = start(&certificate);
     let base = format!("https://localhost:{}", gateway.port("inbound_tls").port());

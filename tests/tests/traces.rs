@@ -112,7 +112,7 @@ fn a_collector_gets_two_spans_of_a_request() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_is_told_of_and_holds_nothing_up() {
+fn an_unreachable_collector_is_logged_and_delays_nothing() {
     let upstream = Upstream::start();
     let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
     let gateway = Gateway::start(&[

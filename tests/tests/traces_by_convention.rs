@@ -53,7 +53,7 @@ fn asked(address: SocketAddr, settings: &[(&str, &str)]) -> Gateway {
 }
 
 #[test]
-fn f31_what_is_disabled_exports_nothing() {
+fn f31_a_disabled_sdk_exports_nothing() {
     for off in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
         let (address, received) = collector(Vec::new());
         asked(address, &[off, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).end();
@@ -109,7 +109,7 @@ fn f31_batches_are_compressed_and_say_who_the_gateway_is() {
 }
 
 #[test]
-fn f31_spans_that_the_collector_rejects_are_told_of() {
+fn f31_spans_that_the_collector_rejects_are_logged() {
     let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "too\u{9b} old".into() };
     let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
     let (address, _received) = collector(answer.encode_to_vec());
@@ -124,7 +124,7 @@ fn f31_spans_that_the_collector_rejects_are_told_of() {
 }
 
 #[test]
-fn f31_a_collector_that_is_too_slow_is_told_of_in_the_time_that_is_set() {
+fn f31_a_slow_collector_is_reported_after_the_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let gateway = asked(silent.local_addr().expect("an address"), &[("OTEL_EXPORTER_OTLP_TIMEOUT", "200")]);
     let exporting = Instant::now();

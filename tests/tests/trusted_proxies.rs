@@ -88,7 +88,7 @@ fn is_clean(received: &Received, gateway: &Gateway, transport: &str) {
 }
 
 #[test]
-fn f07_nobody_is_believed_by_default() {
+fn f07_no_proxy_is_trusted_by_default() {
     let upstream = Upstream::start();
     let gateway = start(&upstream, &[]);
     assert_eq!(gateway.ask(&claims(Request::get("/x"))).status, 200);
@@ -123,7 +123,7 @@ fn f07_nobody_is_believed_by_default() {
 }
 
 #[test]
-fn f07_nobody_makes_himself_another_for_a_limit() {
+fn f07_no_client_bypasses_a_limit_by_headers() {
     let upstream = Upstream::start();
     for trusted in ["", "10.0.0.0/8,::1"] {
         let gateway = start(&upstream, &[("TRUSTED_PROXIES", trusted)]);
@@ -269,7 +269,7 @@ fn f07_what_does_not_begin_with_the_proxy_protocol_is_counted_and_logged() {
 }
 
 #[test]
-fn f07_the_proxy_protocol_is_taken_from_trusted_proxies_only() {
+fn f07_the_proxy_protocol_is_accepted_from_trusted_proxies_only() {
     let upstream = Upstream::start();
     let gateway = start(&upstream, &[("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "10.0.0.0/8")]);
     assert_eq!(through(&gateway, &upstream, b"PROXY TCP4 192.0.2.8 10.0.0.1 4000 80\r\n"), None);

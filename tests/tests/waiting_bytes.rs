@@ -123,7 +123,7 @@ fn f03_at_the_bound_of_all_that_waits_the_fullest_goes_first() {
 
 /// Copies of bodies for sending a request again are evicted first, which no client notices.
 #[test]
-fn f03_copies_of_bodies_count_and_are_let_go() {
+fn f03_copies_of_bodies_are_counted_and_evicted() {
     const CLIENTS: usize = 20;
     const BODY: usize = 100_000;
     let service = RawUpstream::by_hand();
@@ -158,7 +158,7 @@ fn f03_copies_of_bodies_count_and_are_let_go() {
 /// If a copy is evicted while it is being sent, the request is aborted instead of continuing with
 /// missing bytes.
 #[test]
-fn f03_a_copy_that_is_let_go_while_it_is_sent_ends_its_request() {
+fn f03_evicting_a_copy_while_it_is_sent_aborts_its_request() {
     const BODY: usize = 150_000;
     let upstream = RawUpstream::by_hand();
     let apis = pass_all_http2(upstream.address());

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn f42_what_is_found_is_as_it_was_written() {
+    fn f42_values_are_returned_as_written() {
         for written in
             ["89490200001234567891", "-0", "1E+2", "1e999999999", r#""\u0061""#, r#"{"b" : [1e400 ]}"#]
         {

@@ -62,7 +62,7 @@ fn batch(json: &Bytes) -> Result<Vec<Event>, String> {
 }
 
 #[test]
-fn valid_events_are_taken_byte_for_byte() {
+fn valid_events_are_accepted_byte_for_byte() {
     run(include_str!("vectors/valid-events.json"), one, 10);
 }
 
@@ -72,7 +72,7 @@ fn invalid_events_are_refused_and_the_error_names_why() {
 }
 
 #[test]
-fn valid_batches_are_taken_slice_by_slice() {
+fn valid_batches_are_accepted_slice_by_slice() {
     run(include_str!("vectors/valid-batches.json"), batch, 5);
 }
 

@@ -161,7 +161,7 @@ fn binary_0_2_makes_the_json_that_rig_makes() {
 }
 
 #[test]
-fn binary_data_takes_the_shape_that_its_content_type_says() {
+fn binary_data_is_encoded_by_its_content_type() {
     let bytes = b"\xff\xfe\x00";
     assert_snapshot!(binary("0.2", Some("application/octet-stream"), &[], bytes), @r#"{"contenttype":"application/octet-stream","data":"//4A","datacontentencoding":"base64","id":"9","source":"/s","specversion":"0.2","type":"greeting"}"#);
     assert_snapshot!(binary("0.3", Some("application/octet-stream"), &[], bytes), @r#"{"data":"//4A","datacontentencoding":"base64","datacontenttype":"application/octet-stream","id":"9","source":"/s","specversion":"0.3","type":"greeting"}"#);

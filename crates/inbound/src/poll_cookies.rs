@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f45_what_is_no_cursor_counts_as_none() {
+    fn f45_an_invalid_cursor_counts_as_missing() {
         let seven = Cursor::parse("7");
         for value in ["7", "\"7\"", "%227%22", "007"] {
             assert_eq!(cursor(value.as_bytes()), seven, "{value}");

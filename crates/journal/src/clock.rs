@@ -26,8 +26,8 @@ pub(crate) trait Machine: Send + Sync + 'static {
 pub(crate) struct Here;
 
 impl Machine for Here {
-    /// If the kernel does not tell, every process counts as a new boot, so that no time passes on
-    /// the folder's clock between two processes.
+    /// If the kernel does not report it, every process counts as a new boot, so that no time passes
+    /// on the folder's clock between two processes.
     fn boot(&self) -> String {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         boot.map_or_else(
@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn d08_time_goes_on_while_the_process_is_down() {
+    fn d08_time_is_counted_while_the_process_is_down() {
         let clock = FolderClock::resume(last(), Fake("a", 1700));
         assert_eq!(clock.now(), 750);
         assert_eq!(clock.stamp(), Stamp { boot: "a".into(), uptime: 1700, folder: 750 });
     }
 
     #[test]
-    fn d08_no_time_is_taken_for_granted_after_the_machine_was_down() {
+    fn d08_no_time_is_counted_after_a_reboot() {
         assert_eq!(FolderClock::resume(last(), Fake("b", 999_999)).now(), 50);
         assert_eq!(FolderClock::resume(None, Fake("b", 5)).now(), 0);
     }

@@ -14,7 +14,7 @@ use crate::audit::Head;
 use crate::store;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
-/// Where the logs are, and how they are written.
+/// The configuration of the logs.
 #[derive(Clone)]
 pub struct Config {
     /// The folder; created if it is missing.

@@ -154,7 +154,7 @@ fn what_is_over_is_forgotten() {
     let folder = Temporary::new();
     let journal = folder.open();
     append(&journal, &revocation("short", Duration::from_nanos(1)));
-    // Until its millisecond has passed.
+    // Waits until its millisecond has passed.
     while journal.find(&id("short")).unwrap().is_some() {
         std::thread::yield_now();
     }

@@ -205,7 +205,7 @@ impl Task {
         })
     }
 
-    /// Sending fails if the caller has gone, which is ignored.
+    /// Sends the answer. Fails only if the caller no longer waits, which is ignored.
     fn answer(self, answer: CommitAnswer) {
         match (self, answer) {
             (Self::Append(_, caller), CommitAnswer::Appended(appended)) => drop(caller.send(Ok(appended))),

@@ -249,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn f07_nobody_is_made_up(texts in prop::collection::vec("[0-9.:, \\[\\]\"\\\\;=_forp]{0,60}", 2)) {
+        fn f07_no_client_is_invented(texts in prop::collection::vec("[0-9.:, \\[\\]\"\\\\;=_forp]{0,60}", 2)) {
             let mut headers = HeaderMap::new();
             for (name, text) in [(FORWARDED, &texts[0]), (X_FORWARDED_FOR, &texts[1])] {
                 headers.append(name, HeaderValue::from_str(text).unwrap());

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn f08_what_is_discarded_has_bounds() {
+    async fn f08_discarding_is_limited() {
         const SECOND: Duration = Duration::from_secs(1);
         let limits = DiscardLimits { bytes: 1000, silence: 5 * SECOND, total: 30 * SECOND };
         for (piece, pause, expected) in [
@@ -130,7 +130,7 @@ mod tests {
 
     /// In real time: paused time advances only while all tasks wait.
     #[tokio::test]
-    async fn f08_empty_frames_that_are_always_there_have_a_bound_and_starve_nobody() {
+    async fn f08_endless_empty_frames_are_limited_and_starve_no_task() {
         const TOTAL: Duration = Duration::from_millis(50);
         const WITHOUT_BOUND: Duration = Duration::from_secs(5);
         let limits = DiscardLimits { bytes: 1000, silence: TOTAL, total: TOTAL };

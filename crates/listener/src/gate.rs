@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn f14_an_informational_answer_is_taken_back_and_ends_the_socket_where_a_part_of_it_has_left() {
+    fn f14_a_retracted_informational_answer_closes_the_socket_if_it_was_partly_written() {
         let sent = |gate: &Gate, bytes| {
             gate.pass(|interim| {
                 interim.as_mut().unwrap().advance(bytes);

@@ -70,7 +70,7 @@ fn d13_without_a_cookie_the_key_is_random() {
 }
 
 #[test]
-fn another_node_and_an_earlier_life_are_told_apart() {
+fn another_node_and_an_earlier_life_are_distinguished() {
     let [earlier, now] = [(), ()].map(|()| with_cookie(Purpose::Correlation, Incarnation::of("a")));
     let opened = now.open(&earlier.seal(7)).unwrap();
     assert_eq!(opened, Opened { node: earlier.node(), number: 7 });

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f40_what_is_ahead_of_the_clock_belongs_to_the_past() {
+    fn f40_an_iat_ahead_of_the_clock_counts_as_past() {
         let at = |now: u64, leeway: u64| {
             Moment::new(UNIX_EPOCH + Duration::from_millis(now * 1000 + 999), Duration::from_secs(leeway))
         };

@@ -127,8 +127,8 @@ pub trait Log: Send + Sync + 'static {
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError>;
 }
 
-/// Stores revocations in memory. A restart forgets them; a log that is shared by [`Arc`] outlives
-/// its sessions.
+/// Stores revocations in memory. A restart loses them; a log that is shared by [`Arc`] outlives its
+/// sessions.
 pub struct MemoryLog {
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,

@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    /// Schedules a look at the registration `warning` ticks before its token expires.
+    /// Schedules the warning of a registration, `warning` ticks before its token expires.
     pub(crate) fn watch(&mut self, key: Key, id: Id, warning: u32) {
         let Some(member) = self.member(key, id) else {
             return;

@@ -176,7 +176,7 @@ fn leaving_and_revoking_leave_nothing_behind() {
 }
 
 #[test]
-fn leaving_takes_nobody_else_along() {
+fn leaving_removes_no_other_connection() {
     explore(|| {
         let sessions = Sessions::in_memory(Config::default());
         let (leaver, comer) = (Client::new(), Client::new());

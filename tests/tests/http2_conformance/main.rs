@@ -144,7 +144,7 @@ fn windows_of_the_client_are_kept() {
 
 /// The cost of streams that are opened and immediately reset is limited (CVE-2023-44487).
 #[test]
-fn a_flood_of_resets_ends_its_connection_and_hurts_nobody_else() {
+fn a_flood_of_resets_closes_its_connection_and_affects_no_other() {
     let (upstream, gateway) = start();
     for path in ["/_rig/health", "/proxied/slow"] {
         let mut connection = RawHttp2::greeted(gateway.inbound());

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_media_type() {
+    fn invalid_media_types() {
         for bad in [
             "",
             "bad",

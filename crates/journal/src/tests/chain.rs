@@ -85,7 +85,7 @@ fn a_change_is_found_wherever_it_is() {
 }
 
 #[test]
-fn a_torn_last_line_is_taken_away_and_the_chain_goes_on() {
+fn an_incomplete_last_line_is_removed_and_the_chain_continues() {
     let (folder, log) = filled(None);
     fs::write(folder.file("audit.log"), format!("{log}{}", &log.lines().next().unwrap()[..40])).unwrap();
     append(&folder.open(), &revocation("dave", MINUTE));
@@ -110,7 +110,7 @@ fn lines_that_are_missing_at_the_end_show_in_the_chain() {
 }
 
 #[test]
-fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
+fn a_log_that_was_moved_away_continues_in_a_new_file() {
     let (folder, old) = filled(None);
     fs::remove_file(folder.file("audit.log")).unwrap();
     append(&folder.open(), &revocation("dave", MINUTE));

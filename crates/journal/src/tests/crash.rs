@@ -105,7 +105,7 @@ fn d07_no_power_cut_loses_what_was_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_not_for_ever() {
+fn a_full_disk_is_an_error_until_there_is_room() {
     let folder = Temporary::new();
     let disk = new_disk();
     let journal = journal_on(&disk, &folder);

@@ -117,7 +117,7 @@ fn positive_validity_blacklists() {
 }
 
 #[test]
-fn a_registered_connection_is_told() {
+fn a_registered_connection_is_notified() {
     let (sessions, _) = sessions();
     let (mine, other) = (Arc::new(Client::default()), Arc::new(Client::default()));
     let _mine = sessions.register_connection(&name("s"), Arc::downgrade(&mine)).unwrap();
@@ -172,7 +172,7 @@ fn a_later_revocation_never_shortens_an_earlier_one() {
 }
 
 #[test]
-fn a_validity_beyond_the_clock_is_for_ever() {
+fn a_validity_beyond_the_clock_never_expires() {
     let (sessions, hand) = sessions();
     sessions.blacklist(&name("s"), Duration::MAX).unwrap();
     sessions.blacklist(&name("s"), MINUTE).unwrap();
@@ -209,7 +209,7 @@ fn a_session_that_is_legal_again_can_be_used_and_blacklisted_again() {
 }
 
 #[test]
-fn d11_nothing_is_left_of_sessions_that_are_over() {
+fn d11_nothing_is_left_of_closed_sessions() {
     let (sessions, hand) = sessions();
     let connection = Arc::new(Client::default());
     let registrations: Vec<_> = (0..100_000)
@@ -268,7 +268,7 @@ fn a_guard_undoes_its_own_registration_only() {
 }
 
 #[test]
-fn all_devices_of_a_session_are_told() {
+fn all_devices_of_a_session_are_notified() {
     let (sessions, _) = sessions();
     let devices: Vec<_> = (0..100).map(|_| Arc::new(Client::default())).collect();
     let register = |device| sessions.register_connection(&name("s"), Arc::downgrade(device)).unwrap();
@@ -281,7 +281,7 @@ fn all_devices_of_a_session_are_told() {
 }
 
 #[test]
-fn a_connection_of_two_sessions_is_told_by_either() {
+fn a_connection_of_two_sessions_is_notified_by_either() {
     let (sessions, _) = sessions();
     let connection = Arc::new(Client::default());
     let both =
@@ -305,7 +305,7 @@ impl Connection for EndsAtOnce {
 }
 
 #[test]
-fn a_connection_may_drop_its_registrations_when_it_is_told() {
+fn a_connection_may_drop_its_registrations_when_it_is_notified() {
     let (sessions, _) = sessions();
     let connection = Arc::new(EndsAtOnce::default());
     for n in ["s", "t"] {

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once_each_with_its_path() {
+    fn all_mistakes_are_reported_together_each_with_its_path() {
         let text = r#"{
             "com.acme/order": {
                 "a": {"stable_field_index": 0, "event": {"json_pointer": "/a"}, "evnt": 1},
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document() {
+    fn invalid_documents() {
         assert_eq!(told("[]"), ["/: expected an object"]);
         assert_eq!(told("{"), ["not JSON: EOF while parsing an object at line 1 column 1"]);
         assert_eq!(told(r#"{"": {}}"#), ["/: the name is empty"]);

@@ -74,7 +74,7 @@ fn rigs_table_of_matches() {
 }
 
 #[test]
-fn d19_a_long_event_type_harms_nobody() {
+fn d19_a_long_event_type_does_no_harm() {
     let index = Index::new(extractors());
     let long = "x".repeat(crate::MAX_EVENT_TYPE);
     let _others = index.subscribe("other", &greetings(&json!([{"name": "x"}])));
@@ -162,7 +162,7 @@ fn a_subscriber_is_found_once() {
 
 /// Equal subscribers may be different ones: two connections may have the same `S`.
 #[test]
-fn equal_subscribers_are_not_taken_for_one() {
+fn equal_subscribers_are_not_merged() {
     let index = Index::new(extractors());
     let list = greetings(&json!([{"name": "x"}, {"lvl": 1}]));
     let interests = [index.subscribe("same", &list), index.subscribe("same", &list)];
@@ -198,7 +198,7 @@ fn a_conjunction_is_filed_under_its_rarest_value() {
 }
 
 #[test]
-fn json_is_read_only_where_somebody_waits_for_a_value() {
+fn json_is_parsed_only_if_a_subscriber_wants_a_value() {
     let index = Index::new(extractors());
     let _all = index.subscribe("all", &greetings(&json!([])));
     let unread = || index.types.read()["greeting"].unconstrained_only();
@@ -227,7 +227,7 @@ fn a_hundred_thousand_come_and_go_and_leave_nothing() {
 }
 
 #[test]
-fn values_and_types_that_nobody_wants_are_dropped() {
+fn unwanted_values_and_types_are_dropped() {
     let index = Index::new(extractors());
     let list = |n: usize| json!([{"eventType": "greeting", "oneOf": [{"name": n}, {"lvl": n % 7}]}, {"eventType": format!("t{n}")}]);
     let mut interests: Vec<_> = (0..5_000).map(|n| index.subscribe(n, &subscriptions(&list(n)))).collect();

@@ -79,7 +79,7 @@ fn faults_have_rigs_words_and_their_place() {
 }
 
 #[test]
-fn all_names_of_rig_are_taken_and_written_back_as_its_own() {
+fn all_names_of_rig_are_accepted_and_written_as_rig_does() {
     let list = json!([
         {"event_type": "greeting", "constraints": [{"name": "bob"}, {"name": "al", "lvl": 1.0}]},
         {"eventType": "greeting", "one_of": [{"lvl": {"b": [true], "a": "x"}}]},

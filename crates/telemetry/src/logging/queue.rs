@@ -46,9 +46,9 @@ struct Buffered {
     lines: Vec<u8>,
     /// Lines dropped and not reported in the log yet.
     unreported: u64,
-    /// Whether the thread waits for a line.
+    /// `true` if the thread waits for a line.
     idle: bool,
-    /// Whether the thread is writing lines that it has taken.
+    /// `true` if the thread is writing lines that it has taken.
     writing: bool,
     /// Callers of [`LineQueue::flush`]; the thread does not pause while there are any.
     flushing: usize,
@@ -150,7 +150,7 @@ impl LineQueue {
 /// Writes whole lines. After an error, lines are dropped; otherwise it is ignored.
 struct Lines<W> {
     out: W,
-    /// Whether the last write stopped inside a line.
+    /// `true` if the last write stopped inside a line.
     torn: bool,
 }
 

@@ -123,7 +123,7 @@ fn a_request_is_a_line() {
 }
 
 #[test]
-fn nobody_can_write_lines_of_his_own() {
+fn no_client_can_write_log_lines() {
     let forged = report("/a\r\nINFO forged\u{1b}[31m", "s\n{\"level\":\"ERROR\"}");
     let lines = logged("level", || Reporter::new(true, None).report(&forged));
     assert_eq!((lines.len(), &lines[0]["path"]), (1, &json!("/a\r\nINFO forged\u{1b}[31m")));
@@ -136,7 +136,7 @@ fn nobody_can_write_lines_of_his_own() {
 }
 
 #[test]
-fn requests_are_told_of_at_every_level() {
+fn requests_are_logged_at_every_level() {
     let (lines, writer) = Lines::pair();
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter(Level::ERROR)).with_writer(writer).finish();

@@ -182,7 +182,7 @@ fn what_its_caller_does_not_record_is_not_exported() {
 }
 
 #[test]
-fn a_collector_that_never_answers_holds_nobody_up() {
+fn a_collector_that_never_answers_delays_no_request() {
     let runtime = Runtime::new().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let spans = spans_to(&runtime, silent.local_addr().unwrap());

@@ -21,7 +21,7 @@ fn the_example_of_the_specification() {
 }
 
 #[test]
-fn versions_to_come_are_taken_for_what_is_known_of_them() {
+fn future_versions_are_parsed_like_the_known_one() {
     for (text, valid) in [
         ("00-{t}-{s}-01", true),
         ("00-{t}-{s}-00", true),
@@ -56,7 +56,7 @@ fn versions_to_come_are_taken_for_what_is_known_of_them() {
 }
 
 #[test]
-fn flags_that_nobody_knows_yet_are_not_handed_on() {
+fn unknown_flags_are_not_passed_on() {
     let text = |flags| format!("00-{TRACE}-{SPAN}-{flags}");
     for (came, goes) in [("00", "00"), ("01", "01"), ("02", "00"), ("fe", "00"), ("ff", "01")] {
         assert_eq!(parsed(&text(came)).unwrap().traceparent(), *text(goes), "{came}");
@@ -64,7 +64,7 @@ fn flags_that_nobody_knows_yet_are_not_handed_on() {
 }
 
 #[test]
-fn several_headers_are_none() {
+fn several_headers_count_as_none() {
     let mut headers = HeaderMap::new();
     assert_eq!(TraceContext::of_caller(&headers), None);
     let context = TraceContext::root();

@@ -34,7 +34,7 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
 }
 
 #[test]
-fn a_lift_of_a_peer_lets_the_session_in_whoever_revoked_it() {
+fn a_lift_of_a_peer_applies_whichever_node_revoked() {
     let (sessions, _) = node();
     sessions.blacklist(&name("s"), MINUTE).unwrap();
     sessions.record(&lifted(), Position(1)).unwrap();
@@ -48,7 +48,7 @@ fn a_lift_of_a_peer_lets_the_session_in_whoever_revoked_it() {
 }
 
 #[test]
-fn a_lift_of_a_peer_reaches_what_is_not_recorded_yet() {
+fn a_lift_of_a_peer_applies_to_unrecorded_revocations() {
     let (sessions, _) = node();
     sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE)).finish();
     sessions.record(&lifted(), Position(1)).unwrap();

@@ -222,7 +222,7 @@ fn d05_a_connection_is_warned_and_ends_with_its_token() {
 }
 
 #[test]
-fn d05_a_token_that_nothing_selects_ends_too() {
+fn d05_a_token_that_nothing_selects_expires_too() {
     let (sessions, hand) = sessions_of(config());
     let (client, _guard) = connect(&sessions, json!({"exp": 10})).unwrap();
     hand.forward(Duration::from_secs(15));

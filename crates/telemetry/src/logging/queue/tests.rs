@@ -49,7 +49,7 @@ impl Reader {
 }
 
 #[test]
-fn f01_a_reader_that_hangs_costs_lines_and_is_told_how_many() {
+fn f01_a_reader_that_hangs_loses_lines_and_gets_their_number() {
     let subscriber = tracing_subscriber::fmt().with_writer(io::sink).finish();
     let _quiet = tracing::subscriber::set_default(subscriber);
     let reader = started();
