@@ -5,15 +5,15 @@ mod plots;
 pub(crate) mod proxy;
 mod template;
 
+use std::fs;
 use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::Streaming;
 use crate::event;
 use crate::results::Results;
-use crate::server::{Product, nginx_configuration};
-use crate::stats::Spread;
+use crate::server::nginx_configuration;
 
 pub(crate) use plots::plots;
 
@@ -45,29 +45,25 @@ pub(crate) fn markdown(results: &Results) -> anyhow::Result<String> {
     template::render(include_str!("report/table.md.jinja"), page)
 }
 
-fn show(spread: Spread, digits: usize) -> String {
-    let Spread { median, least, most } = spread;
-    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
-}
-
-fn met(yes: bool) -> &'static str {
-    if yes { "met" } else { "**missed**" }
-}
-
-fn name(server: Product) -> &'static str {
-    match server {
-        Product::Rig => "gateway",
-        Product::Nginx => "nginx, nchan",
-        Product::Haproxy => "haproxy",
-        Product::Floor => "floor",
-        Product::Pushpin => "Pushpin",
-        Product::SocketIo => "Socket.IO",
-    }
-}
-
-fn label(transport: Streaming) -> &'static str {
-    match transport {
-        Streaming::Sse => "SSE",
-        Streaming::Ws => "WebSocket",
-    }
+/// Writes the raw numbers and the page, `NAME.json` and `NAME.md`, into the folder. Prints the
+/// page. The raw numbers come first: a page that fails must not lose them.
+///
+/// # Errors
+/// Fails if a file cannot be written, or with the error of the page.
+fn write<R: Serialize>(
+    out: &Path,
+    name: &str,
+    results: &R,
+    page: fn(&R) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    let write = |extension, text: &str| {
+        let file = out.join(name).with_extension(extension);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))
+    };
+    write("json", &format!("{}\n", serde_json::to_string_pretty(results)?))?;
+    let page = page(results)?;
+    write("md", &page)?;
+    print!("{page}");
+    Ok(())
 }

@@ -1,17 +1,13 @@
 //! Two builds of the gateway beside each other, as a page of Markdown.
 
-use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
 use serde::Serialize;
 
-use super::show;
+use super::template;
 use crate::machine::Testbed;
 use crate::measure::beside::{self, Comparison, Figure};
 use crate::server::{Launch, Product};
-use crate::stats::Spread;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -29,40 +25,11 @@ pub(crate) async fn run(launch: &Launch, plan: &Comparison, out: &Path) -> anyho
     let machine = Testbed::look(launch, &[Product::Rig])?;
     let figures = beside::run(launch, plan).await?;
     let results = Compared { machine, plan: plan.clone(), figures };
-    let mut raw = serde_json::to_string_pretty(&results)?;
-    raw.push('\n');
-    let page = page(&results)?;
-    fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
-    for (name, text) in [("beside.json", &raw), ("beside.md", &page)] {
-        let file = out.join(name);
-        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-    }
-    print!("{page}");
-    Ok(())
+    super::write(out, "beside", &results, page)
 }
 
 fn page(results: &Compared) -> anyhow::Result<String> {
-    let Compared { machine, plan, figures } = results;
-    let mut text = format!(
-        "# This build beside an earlier one\n\n\
-         Written by `scripts/bench beside` on {} (UTC); every round is in [beside.json](beside.json). {}, {} cores, load \
-         average {} when it began. Earlier build: {}; this build: commit {}.\n\n\
-         {} rounds; each measures both builds, and every other round the other one first. Medians; the least and the \
-         most in brackets. Ratios are of values of the same round.\n\n\
-         | | unit | earlier | this | ratio |\n\
-         | --- | --- | --- | --- | --- |\n",
-        machine.time, machine.processor, machine.cores, machine.load, plan.name, machine.commit, plan.rounds,
-    );
-    for Figure { name, unit, other, this } in figures {
-        let ratios = this.iter().zip(other).map(|(this, other)| this / other);
-        let spread = |values: Option<Spread>| values.context("a figure without a value");
-        let digits = if *unit == "instructions" { 0 } else { 2 };
-        let (before, after) =
-            (spread(Spread::of(other.iter().copied()))?, spread(Spread::of(this.iter().copied()))?);
-        let ratio = show(spread(Spread::of(ratios))?, 3);
-        writeln!(text, "| {name} | {unit} | {} | {} | {ratio} |", show(before, digits), show(after, digits))?;
-    }
-    Ok(text)
+    template::render(include_str!("beside.md.jinja"), results)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use plotters::chart::SeriesLabelPosition;
 
-use super::{label, name};
 use crate::Streaming;
 use crate::client::{Variant, Way};
 use crate::measure::fanout::Fanout;
@@ -120,6 +119,24 @@ fn churn(results: &Results) -> anyhow::Result<String> {
     };
     let points = results.churn.memory.iter().map(point).collect();
     lines(&chart, &[Series { name: "gateway".into(), side: Side::Gateway, points }])
+}
+
+fn name(server: Product) -> &'static str {
+    match server {
+        Product::Rig => "gateway",
+        Product::Nginx => "nginx, nchan",
+        Product::Haproxy => "haproxy",
+        Product::Floor => "floor",
+        Product::Pushpin => "Pushpin",
+        Product::SocketIo => "Socket.IO",
+    }
+}
+
+fn label(transport: Streaming) -> &'static str {
+    match transport {
+        Streaming::Sse => "SSE",
+        Streaming::Ws => "WebSocket",
+    }
 }
 
 /// Those that were measured.

@@ -75,24 +75,26 @@ fn distinct(runs: Value, fields: Rest<String>) -> Result<Vec<Value>, Error> {
 }
 
 /// Returns the values of a field; a dotted name selects a field of a field: `before.rss_kib`.
-fn values(runs: &Value, field: &str) -> Result<Vec<f64>, Error> {
+/// Without a field, `runs` are the values.
+fn values(runs: &Value, field: Option<&str>) -> Result<Vec<f64>, Error> {
     let value = |run: Value| {
-        let value = field.split('.').try_fold(run, |value, name| value.get_attr(name))?;
-        f64::try_from(value.clone())
-            .map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("{field} is {value}, no number")))
+        let mut names = field.iter().flat_map(|field| field.split('.'));
+        let value = names.try_fold(run, |value, name| value.get_attr(name))?;
+        let error = || format!("{} is {value}, no number", field.unwrap_or("value"));
+        f64::try_from(value.clone()).map_err(|_| Error::new(ErrorKind::InvalidOperation, error()))
     };
     runs.try_iter()?.map(value).collect()
 }
 
 /// Returns median and extremes of a field, multiplied by `factor`; `none` if there is no run.
-fn spread(runs: Value, field: &str, factor: Option<f64>) -> Result<Option<Serde<Spread>>, Error> {
+fn spread(runs: Value, field: Option<&str>, factor: Option<f64>) -> Result<Option<Serde<Spread>>, Error> {
     let spread = Spread::of(values(&runs, field)?);
     Ok(spread.map(|spread| Serde(spread.scaled(factor.unwrap_or(1.0)))))
 }
 
 /// Returns median and extremes of the first runs' values divided by the others', round by round;
 /// `none` if there is no round of both.
-fn ratio(these: Value, others: Value, field: &str) -> Result<Option<Serde<Spread>>, Error> {
+fn ratio(these: Value, others: Value, field: Option<&str>) -> Result<Option<Serde<Spread>>, Error> {
     let (these, others) = (values(&these, field)?, values(&others, field)?);
     Ok(Spread::of(these.iter().zip(others).map(|(this, other)| this / other)).map(Serde))
 }
@@ -108,13 +110,14 @@ fn cell(spread: Option<Serde<Spread>>, digits: usize) -> String {
     match spread {
         None => String::new(),
         Some(Serde(Spread { median, least, most })) if least == most => format!("{median:.digits$}"),
-        Some(Serde(spread)) => super::show(spread, digits),
+        Some(spread) => show(spread, digits),
     }
 }
 
 /// Writes the median with its extremes in brackets, even if they are equal.
 fn show(spread: Serde<Spread>, digits: usize) -> String {
-    super::show(*spread, digits)
+    let Spread { median, least, most } = *spread;
+    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
 /// Writes the median with its unit behind and a text before it; nothing for `none`.
