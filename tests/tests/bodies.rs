@@ -1,4 +1,5 @@
-//! Request bodies of the gateway's own endpoints: their coding, their byte order mark, their end.
+//! Request bodies of the gateway's own endpoints: content codings, byte order marks, and bodies
+//! that never end.
 
 use rig_tests::*;
 

@@ -119,7 +119,7 @@ fn f06_a_member_that_is_given_twice_is_refused_in_settings_and_files() {
         let place = format!("/0/version_data/default/endpoints/0/{map}/");
         assert!(!valid && told.contains(&place) && told.contains("given more than once"), "{told}");
     }
-    // TOML refuses it by itself (v1.0.0, "Keys"), quoted or not.
+    // TOML itself forbids duplicate keys (v1.0.0, "Keys"), quoted or not.
     for text in
         ["log_level = \"info\"\nlog_level = \"debug\"\n", "log_level = \"info\"\n\"log_level\" = \"debug\"\n"]
     {

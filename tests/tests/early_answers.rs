@@ -346,7 +346,7 @@ fn f08_discarding_is_limited_in_time() {
     wire.send(format!("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {BIG}\r\n\r\nx"));
     assert_eq!(Response::read(&mut wire, false).status, 404);
     assert!(wire.rest().is_empty(), "the gateway has closed its side");
-    // It waits for the client for five seconds.
+    // The gateway waits five seconds for the client.
     gateway.await_metric("rig_tcp_connections", 1.0);
 }
 

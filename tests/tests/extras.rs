@@ -38,7 +38,7 @@ fn the_filter() {
         (r#"[{"eventType":"*"}]"#, ""),
         (r#"[{"eventType":"Greeting"}]"#, ""),
     ] {
-        // A second type, so that the last event can be recognised.
+        // A second type marks the last event.
         let list_and_end = list.replacen('[', r#"[{"eventType":"end"},"#, 1);
         let mut sse = Sse::connect(gateway.inbound(), &format!("subscriptions={}", encoded(&list_and_end)));
         sse.welcome();

@@ -1,4 +1,4 @@
-//! The internal port, as RIG 3.0.0 has it.
+//! The internal port, as in RIG 3.0.0.
 
 use rig_tests::*;
 

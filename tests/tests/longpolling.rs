@@ -1,4 +1,4 @@
-//! Long polling, as RIG 3.0.0 has it.
+//! Long polling, as in RIG 3.0.0.
 
 use std::time::Instant;
 

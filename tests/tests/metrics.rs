@@ -1,4 +1,4 @@
-//! `/metrics`, as Prometheus and its tools read it.
+//! `/metrics`, as read by Prometheus and its tools.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

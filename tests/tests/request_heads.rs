@@ -214,7 +214,7 @@ fn f47_what_cannot_be_read_is_refused_with_a_text_cors_and_a_request_id() {
 #[test]
 fn f47_a_head_that_comes_too_slowly_is_refused_and_counted() {
     let gateway = Gateway::start(&[("HEAD_TIMEOUT", "200ms"), ("KEEP_ALIVE_TIMEOUT", "1h")]);
-    // The last two could become HTTP/2.
+    // The last two could be the beginning of HTTP/2.
     let slow = [&b"GET / HTTP/1.1\r\nhost:"[..], b"P", b"PRI * H"];
     for (times, head) in (1..).zip(slow) {
         let (status, late) = refusal(&gateway, head);

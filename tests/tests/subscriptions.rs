@@ -1,4 +1,4 @@
-//! `PUT …/subscriptions`, as RIG 3.0.0 has it.
+//! `PUT …/subscriptions`, as in RIG 3.0.0.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rig_tests::*;

@@ -26,7 +26,7 @@ pub enum Appended {
         /// The number of the revocation that it replaces, if it [extends](Revocation::extends) one.
         replaces: Option<Seq>,
     },
-    /// A revocation with this id, and the same in all that matters, is stored already.
+    /// An equal revocation with this id is stored already ([`Revocation::is_same`]).
     Known(Box<Record>),
     /// Another revocation with this id is stored already.
     Conflict,
@@ -42,7 +42,7 @@ pub enum Entry {
     Revoked {
         /// Its number in the log.
         seq: Seq,
-        /// What it selects, and for how long. Its validity is what is left of it.
+        /// The revocation, with its remaining validity.
         revocation: Revocation,
         /// The number of an earlier revocation of the same id, which it replaces.
         replaces: Option<Seq>,
@@ -59,7 +59,7 @@ pub enum Entry {
 /// A change as nodes send it to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A revocation was accepted. Its validity is what is left of it.
+    /// A revocation was accepted. Holds its remaining validity.
     Revoke(Revocation),
     /// A revocation was lifted.
     Lift {
@@ -163,7 +163,8 @@ impl Revocation {
         }
     }
 
-    /// Returns `true` if both ask for the same. Who asks, why, and for how long does not matter.
+    /// Returns `true` if both select the same tokens in the same mode. Who asks, why, and for how
+    /// long does not matter.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.selector, self.issued_up_to, self.mode) == (&other.selector, other.issued_up_to, other.mode)
     }

@@ -17,11 +17,11 @@ pub struct Revocation {
     pub id: RevocationId,
     /// Which tokens it selects.
     pub selector: Selector,
-    /// Only those issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since 1970). A
-    /// token without `iat` counts as older, and so does one that would have been issued in the
-    /// future. `None`: all tokens.
+    /// Selects only tokens issued up to this time (`iat`, RFC 7519, section 4.1.6; seconds since
+    /// 1970). A token without `iat` counts as older, and so does one that would have been issued in
+    /// the future. `None`: all tokens.
     pub issued_up_to: Option<u64>,
-    /// Refuse and terminate, or terminate only.
+    /// Whether it revokes or only disconnects.
     pub mode: Mode,
     /// How long it is in force, from the moment it is accepted. Ignored with [`Mode::Disconnect`].
     pub validity: Duration,
@@ -122,7 +122,7 @@ impl fmt::Display for RevocationId {
 /// The number of a revocation in its log. Never used twice.
 pub type Seq = u64;
 
-/// What is known of a revocation that was accepted.
+/// What the log stores of a revocation that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its number in the log.
@@ -131,7 +131,7 @@ pub struct Record {
     pub revocation: Revocation,
     /// When it was accepted, by the time of day at that moment.
     pub accepted_at: SystemTime,
-    /// What is left of its validity.
+    /// The remaining validity.
     pub left: Duration,
     /// What it has done on each node. A node is missing while the revocation is being carried out
     /// there, or if its process exited before it was.
@@ -154,7 +154,7 @@ pub struct Receipt {
     /// Connections that it terminated. If several revocations overlap, only one of them counts a
     /// connection.
     pub connections: u64,
-    /// Requests that it cut short, such as parked polls.
+    /// Requests that it cut short, such as pending polls.
     pub requests: u64,
     /// When the last payload was handed to one of those connections, if there was any.
     pub last_payload_at: Option<SystemTime>,

@@ -186,7 +186,8 @@ impl Registration {
         self.token_expires == Tick::NEVER || self.sessions.now() < self.token_expires
     }
 
-    /// Returns `true` if the same revocations select both, so that the younger can stand for both.
+    /// Returns `true` if the same revocations select both, so that the newer can replace the
+    /// older.
     pub fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
     }

@@ -6,7 +6,7 @@ use crate::expect::Expect::{Answers, AnswersOr, Connection, Stream};
 use crate::expect::*;
 use crate::steps::*;
 
-/// Frames of the right and of the wrong size and shape (RFC 9113, sections 4 and 5.5).
+/// Frames of valid and invalid sizes and formats (RFC 9113, sections 4 and 5.5).
 pub(crate) const FRAMES: &[Case] = &[
     ("4.1 unknown type", |c, p| (c.frame(0x16, 0, 0, [0; 8]), c.get(1, p)).1, Answers(&[1])),
     ("4.1 unknown type on a stream", |c, p| (c.frame(0xfa, 0xff, 1, [0; 8]), c.get(1, p)).1, Answers(&[1])),

@@ -175,7 +175,7 @@ fn a_client_that_cancels_100_requests_at_once_keeps_its_connection() {
     }
 }
 
-/// A flood of frames that ask for an answer, from a client that reads none.
+/// A flood of frames that require answers, from a client that reads none.
 #[test]
 fn floods_of_pings_and_settings_are_bounded() {
     let (_upstream, gateway) = start();
