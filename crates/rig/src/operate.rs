@@ -3,20 +3,20 @@
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | `commands` | the command lines |
-//! | `line` | what was written on one, and all that is wrong with it |
-//! | `call` | the request that it stands for |
-//! | `apis` | definitions of APIs, from a file and to one |
+//! | `commands` | each command: its arguments, its request, its answer for people |
+//! | `operation` | what a command consists of |
+//! | `line` | what was written on a command line, and all that is wrong with it |
+//! | `call` | a request |
 //! | `api` | HTTP |
 //! | `trouble` | what can go wrong, and the exit code of each |
-//! | `show`, `table` | answers for people |
+//! | `show`, `table` | values of the API for people |
 //! | `text` | letters that a terminal must not see |
 
 mod api;
-mod apis;
 mod call;
 mod commands;
 mod line;
+mod operation;
 mod show;
 mod table;
 mod text;
@@ -33,36 +33,37 @@ use crate::ExitError;
 use crate::settings::{Environment, Given, Mistakes};
 
 use api::InternalPort;
-use call::Call;
-pub(crate) use commands::{NAMES, commands};
+pub(crate) use commands::commands;
 use line::CommandLine;
+use operation::Operation;
 pub(crate) use trouble::Trouble;
 
 /// One of the commands, as it was written.
 #[derive(Debug)]
 pub(crate) struct OperatorCommand {
-    command: &'static str,
+    operation: &'static Operation,
     matches: ArgMatches,
 }
 
 impl OperatorCommand {
     /// What was written behind a command of ours; `None`: it is not ours.
     pub(crate) fn from_matches(command: &str, matches: &ArgMatches) -> Option<Self> {
-        let named = |command| NAMES.into_iter().find(|name| *name == command);
         let (command, matches) = match matches.subcommand() {
-            Some((within, matches)) if command == "apis" => (named(within)?, matches),
-            _ => (named(command)?, matches),
+            Some(below) if command == "apis" => below,
+            _ => (command, matches),
         };
-        Some(Self { command, matches: matches.clone() })
+        Some(Self { operation: commands::find(command)?, matches: matches.clone() })
     }
 
     /// Asks the gateway, and prints what it answers.
     ///
     /// # Errors
-    /// The line or the settings file is wrong, the gateway cannot be reached, or it refuses.
+    /// Fails if the line or the settings file is wrong, or if the gateway cannot be reached or
+    /// refuses.
     pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), ExitError> {
+        let Operation { call, compares, .. } = *self.operation;
         let mut line = CommandLine::new(&self.matches, environment);
-        let call = Call::new(self.command, &mut line);
+        let call = call(&mut line);
         let api = InternalPort::new(&mut line, given.value_of("API_TOKEN"));
         let json = line.switch("json");
         let mut mistakes = given.into_mistakes();
@@ -72,20 +73,21 @@ impl OperatorCommand {
             return Err(anyhow::anyhow!("the command line cannot be read").into());
         };
         let call = call.with_contents()?;
+        let failed = |trouble: Trouble| if compares { trouble.of_comparing() } else { trouble };
         let asked = Instant::now();
-        let answer = api.send(&call).map_err(|trouble| trouble.of_command(&call.what))?;
+        let answer = api.send(&call).map_err(failed)?;
         let took = asked.elapsed();
         if json {
             print(&answer.json_text())?;
         }
         if let Some(trouble) = Trouble::of(&answer, &api) {
-            return Err(trouble.of_command(&call.what).into());
+            return Err(failed(trouble).into());
         }
         if !json {
-            print(&show::answer(&call, &answer, took))?;
+            print(&(call.show)(&answer, took))?;
         }
-        let trouble = Trouble::of_dry_run(&answer).or_else(|| Trouble::of_comparison(&call.what, &answer));
-        trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
+        let differs = || Trouble::of_comparison(&answer).filter(|_| compares);
+        Trouble::of_dry_run(&answer).or_else(differs).map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 }
 

@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::call::{Call, CallBody};
-use super::commands::{API_VARIABLE, DEFAULT_API};
 use super::line::CommandLine;
+use super::operation::{API_VARIABLE, DEFAULT_API};
 use super::text;
 use super::trouble::Trouble;
 

@@ -5,8 +5,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::api::{ApiAnswer, InternalPort};
-use super::apis;
-use super::call::What;
 use super::text::safe;
 
 /// The gateway cannot be reached, failed, or is none.
@@ -47,21 +45,16 @@ impl Trouble {
         Self { code: USAGE, text: safe(&format!("{}: {error}", path.display())) }
     }
 
-    /// What a comparison has found; `None`: no difference, or nothing was compared.
-    pub(super) fn of_comparison(what: &What, answer: &ApiAnswer) -> Option<Self> {
-        let text = match apis::differing(&answer.json) {
-            1 => "1 API differs".to_owned(),
-            count => format!("{count} APIs differ"),
-        };
-        (*what == What::Diff && apis::differing(&answer.json) > 0).then_some(Self { code: DIFFERENT, text })
+    /// What a comparison has found; `None`: no difference.
+    pub(super) fn of_comparison(answer: &ApiAnswer) -> Option<Self> {
+        let count = answer.json["differences"].as_array().map_or(0, Vec::len);
+        let text = if count == 1 { "1 API differs".to_owned() } else { format!("{count} APIs differ") };
+        (count > 0).then_some(Self { code: DIFFERENT, text })
     }
 
-    /// The same, with the exit code that the command has for it.
-    pub(super) fn of_command(self, what: &What) -> Self {
-        match self.code {
-            FAILED if *what == What::Diff => Self { code: USAGE, ..self },
-            _ => self,
-        }
+    /// The same trouble of a command that compares: what is [`FAILED`] elsewhere is [`USAGE`].
+    pub(super) fn of_comparing(self) -> Self {
+        if self.code == FAILED { Self { code: USAGE, ..self } } else { self }
     }
 
     fn refused(problem: &Value) -> Self {

@@ -1,15 +1,27 @@
+use std::time::Duration;
+
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::operate::api::ApiAnswer;
+use crate::operate::line::CommandLine;
+use crate::settings::Environment;
 
-fn shown(what: What, status: u16, json: &Value) -> String {
-    let call = Call { what, method: "GET", path: String::new(), body: None };
+/// What a command line shows of an answer, after 12 milliseconds.
+fn shown(line: &[&str], status: u16, json: &Value) -> String {
+    let matches = clap::Command::new("rig").subcommands(commands());
+    let matches = matches.get_matches_from(["rig"].iter().chain(line));
+    let (name, matches) = matches.subcommand().unwrap();
+    let environment = Environment::default();
+    let call = (find(name).unwrap().call)(&mut CommandLine::new(matches, &environment)).unwrap();
     let body = Bytes::from(serde_json::to_vec(json).unwrap());
-    super::answer(&call, &ApiAnswer::new(status, false, body), Duration::from_millis(12))
+    (call.show)(&ApiAnswer::new(status, false, body), Duration::from_millis(12))
 }
 
-const REVOKE: What = What::Revoke { dry_run: false };
+const REVOKE: &[&str] = &["revoke", "--session", "s", "--for", "1m"];
+const REVOKE_DRY: &[&str] = &["revoke", "--session", "s", "--for", "1m", "--dry-run"];
+const SESSION: &[&str] = &["session", "a"];
 
 fn receipt() -> Value {
     json!({
@@ -55,7 +67,7 @@ fn a_revocation_is_in_force() {
 
 #[test]
 fn dry_runs_and_lifting() {
-    let dry = |json: &Value| shown(What::Revoke { dry_run: true }, 200, json);
+    let dry = |json: &Value| shown(REVOKE_DRY, 200, json);
     assert_eq!(
         dry(
             &json!({"dryRun": true, "connections": 3, "lastTokenSeconds": 90, "known": false, "refused": null})
@@ -63,10 +75,10 @@ fn dry_runs_and_lifting() {
         "would terminate 3 connections; the last of their tokens is good for 1m30s more\n"
     );
     assert_eq!(dry(&json!({"known": true})), "would do nothing: it was accepted before\n");
-    let lift = |dry_run, json: &Value| shown(What::Lift { id: "r\u{1b}1".into(), dry_run }, 204, json);
-    assert_eq!(lift(false, &Value::Null), "lifted: r\\u{1b}1\n");
+    let lift = |json: &Value| shown(&["lift", "r\u{1b}1"], 204, json);
+    assert_eq!(lift(&Value::Null), "lifted: r\\u{1b}1\n");
     assert_eq!(
-        lift(true, &json!({"revocation": receipt()})),
+        shown(&["lift", "r", "--dry-run"], 200, &json!({"revocation": receipt()})),
         "would lift: /sub=alice issued up to 1800000000\n"
     );
 }
@@ -80,19 +92,19 @@ fn lists_are_tables_and_say_where_they_go_on() {
         ],
         "next": "/v4/sessions?limit=2&after=b%20c",
     });
-    insta::assert_snapshot!(shown(What::Sessions, 200, &json), @r"
+    insta::assert_snapshot!(shown(&["sessions"], 200, &json), @r"
     SESSION  CONNECTIONS  SINCE                 TRANSPORTS     REVOKED
     a        2            2027-01-15T08:00:00Z  sse,websocket  -
     b c      1            -                     longpolling    yes
     there are more: --after 'b c'
     ");
     let json = json!({"revocations": [receipt()], "next": "/v4/revocations?limit=1&before=17"});
-    insta::assert_snapshot!(shown(What::Revocations, 200, &json), @r"
+    insta::assert_snapshot!(shown(&["revocations"], 200, &json), @r"
     REVOCATION  WHOSE                               MODE    LEFT  TERMINATED  ACCEPTED              BY  REASON
     r1          /sub=alice issued up to 1800000000  revoke  1h0m  2           2027-01-15T08:00:00Z  -   -
     there are more: --before 17
     ");
-    let none = shown(What::Revocations, 200, &json!({"revocations": [], "next": null}));
+    let none = shown(&["revocations"], 200, &json!({"revocations": [], "next": null}));
     assert_eq!(none.lines().count(), 1, "{none}");
 }
 
@@ -106,7 +118,7 @@ fn a_session_is_shown_with_its_connections() {
             "subscriptions": [{"eventType": "greeting", "oneOf": []}, {"eventType": "chat"}],
         }],
     });
-    insta::assert_snapshot!(shown(What::Session, 200, &json), @r"
+    insta::assert_snapshot!(shown(SESSION, 200, &json), @r"
     a: not revoked, 3 connections
     CONNECTION  TRANSPORT  SINCE                 FROM         TOKEN EXPIRES  DELIVERED  DROPPED  SUBSCRIBED TO  USER AGENT
     7           sse        2027-01-15T08:00:00Z  127.0.0.1:5  -              3          0        greeting,chat  curl\u{1b}[31m
@@ -114,7 +126,7 @@ fn a_session_is_shown_with_its_connections() {
     ");
     let none =
         json!({"name": "a\nb", "revoked": true, "connectionCount": 0, "connections": [], "next": null});
-    assert_eq!(shown(What::Session, 200, &none), "a\\u{a}b: revoked, 0 connections\n");
+    assert_eq!(shown(SESSION, 200, &none), "a\\u{a}b: revoked, 0 connections\n");
 }
 
 #[test]
@@ -122,18 +134,8 @@ fn an_answer_of_another_shape_is_shown_without_a_fault() {
     for json in
         [json!(null), json!({}), json!([]), json!({"sessions": 7, "connections": {}, "revocations": [[]]})]
     {
-        for what in [What::Sessions, What::Session, What::Revocations, REVOKE, What::Revoke { dry_run: true }]
-        {
-            assert!(shown(what, 200, &json).ends_with('\n'), "{json}");
+        for line in [&["sessions"], SESSION, &["revocations"], REVOKE, REVOKE_DRY] {
+            assert!(shown(line, 200, &json).ends_with('\n'), "{json}");
         }
-    }
-}
-
-#[test]
-fn what_a_shell_reads_is_quoted() {
-    assert_eq!(quoted("a-b.c/é"), "a-b.c/é");
-    assert_eq!(quoted("it's"), r"'it'\''s'");
-    for (seconds, expected) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3600, "1h0m"), (90_000, "1d1h")] {
-        assert_eq!(time(seconds), expected);
     }
 }

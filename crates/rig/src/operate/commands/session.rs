@@ -1,0 +1,57 @@
+//! `rig session`.
+
+use super::super::api::ApiAnswer;
+use super::super::call::{Call, Query, escaped};
+use super::super::operation::{Operation, page, value};
+use super::super::show::{LONGEST, connections, instant, list, more, text};
+use super::super::table::TextTable;
+use super::super::text::{cut, safe};
+
+pub(super) const COMMAND: Operation = Operation {
+    name: "session",
+    about: "Shows a session and its connections",
+    arguments: || {
+        let page = page("after", "NAME", "Only connections with a higher number than this");
+        [value("name", "NAME", "The name of the session")].into_iter().chain(page).collect()
+    },
+    call: |line| {
+        let name = line.needed("name", "NAME");
+        let query = Query::page(line, "after");
+        Some(Call::get(query.behind(format!("/v4/sessions/{}", escaped(&name?))), show))
+    },
+    compares: false,
+};
+
+fn show(answer: &ApiAnswer) -> String {
+    let json = &answer.json;
+    let mut table = TextTable::new(&[
+        "CONNECTION",
+        "TRANSPORT",
+        "SINCE",
+        "FROM",
+        "TOKEN EXPIRES",
+        "DELIVERED",
+        "DROPPED",
+        "SUBSCRIBED TO",
+        "USER AGENT",
+    ]);
+    for connection in list(&json["connections"]) {
+        let types: Vec<_> = list(&connection["subscriptions"]).map(|one| text(&one["eventType"])).collect();
+        table.row(vec![
+            text(&connection["id"]),
+            text(&connection["transport"]),
+            instant(&connection["since"]),
+            text(&connection["remoteAddress"]),
+            instant(&connection["tokenExpiresAt"]),
+            text(&connection["delivered"]),
+            text(&connection["dropped"]),
+            cut(&types.join(","), LONGEST),
+            cut(&text(&connection["userAgent"]), LONGEST),
+        ]);
+    }
+    let last = list(&json["connections"]).last().map(|last| text(&last["id"]));
+    let state = if json["revoked"] == true { "revoked" } else { "not revoked" };
+    let count = connections(&json["connectionCount"]);
+    let table = if last.is_some() { table.shown() } else { String::new() };
+    format!("{}: {state}, {count}\n{table}{}", safe(&text(&json["name"])), more(json, "after", last))
+}

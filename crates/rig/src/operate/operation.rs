@@ -1,0 +1,88 @@
+//! A command that asks a running gateway, and what its arguments are made of.
+
+use clap::builder::OsStringValueParser;
+use clap::{Arg, ArgAction, Command};
+
+use super::call::Call;
+use super::line::CommandLine;
+
+/// Where the internal API of a gateway on this host is.
+pub(super) const DEFAULT_API: &str = "http://127.0.0.1:4010";
+
+/// The variable for another place.
+pub(super) const API_VARIABLE: &str = "RIG_API";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the gateway cannot be reached, or failed; 2 the command line or a value is wrong; \
+3 there is no such session or revocation; 4 refused (with --dry-run: would be); 5 the API_TOKEN is missing or wrong.
+
+The API_TOKEN is read from the environment or the settings file.";
+
+const EXIT_CODES_OF_DIFF: &str = "\
+Exit codes: 0 nothing differs; 1 something does; 2 the command line or the file is wrong, or the gateway cannot be \
+reached, or failed; 5 the API_TOKEN is missing or wrong.
+
+The API_TOKEN is read from the environment or the settings file.";
+
+/// A command that asks a running gateway.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// Its name on the command line.
+    pub(super) name: &'static str,
+    /// What it does, in one line of the help.
+    pub(super) about: &'static str,
+    /// The flags and values that only this command has.
+    pub(super) arguments: fn() -> Vec<Arg>,
+    /// The request that a command line stands for; `None` if the line has mistakes.
+    pub(super) call: fn(&mut CommandLine<'_>) -> Option<Call>,
+    /// Its exit codes are those of programs that compare: 1 says that something differs, and 2 that
+    /// the comparison failed.
+    pub(super) compares: bool,
+}
+
+impl Operation {
+    /// Returns the command line.
+    pub(super) fn command(&self) -> Command {
+        let api = format!("Where the internal API is [default: {DEFAULT_API}] [env: {API_VARIABLE}]");
+        Command::new(self.name)
+            .about(self.about)
+            .after_help(if self.compares { EXIT_CODES_OF_DIFF } else { EXIT_CODES })
+            .arg(flag("api", "URL", api).help_heading("Gateway"))
+            .arg(switch("json", "Print the answer of the API as it is").help_heading("Gateway"))
+            .args((self.arguments)())
+    }
+}
+
+/// Returns the flags of a list that comes in pages. `cursor` is the flag that continues it.
+pub(super) fn page(cursor: &'static str, value: &'static str, help: &'static str) -> [Arg; 2] {
+    [flag("limit", "N", "Entries to ask for, 1 to 1000 [default: 100]"), flag(cursor, value, help)]
+}
+
+/// Returns the flag that names who asks.
+pub(super) fn by() -> Arg {
+    flag("by", "WHO", "Who asks; the audit log keeps it [default: USER of the environment]")
+}
+
+/// Returns the flag of a dry run.
+pub(super) fn dry_run(help: &'static str) -> Arg {
+    switch("dry-run", help)
+}
+
+/// A flag with a value. It takes any text, any number of times: what is wrong is found with all the
+/// rest.
+pub(super) fn flag(id: &'static str, value: &'static str, help: impl Into<clap::builder::StyledStr>) -> Arg {
+    let arg = Arg::new(id).long(id).value_name(value).help(help.into());
+    arg.action(ArgAction::Append).value_parser(OsStringValueParser::new())
+}
+
+pub(super) fn switch(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).action(ArgAction::SetTrue).overrides_with(id).help(help)
+}
+
+pub(super) fn value(id: &'static str, name: &'static str, help: &'static str) -> Arg {
+    Arg::new(id)
+        .value_name(name)
+        .help(help)
+        .action(ArgAction::Append)
+        .value_parser(OsStringValueParser::new())
+}
