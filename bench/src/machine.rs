@@ -18,7 +18,7 @@ pub(crate) struct Testbed {
     pub(crate) kernel: String,
     pub(crate) system: String,
     pub(crate) rig: String,
-    /// Those beside it.
+    /// Versions of the other systems.
     pub(crate) peers: Vec<String>,
     /// The commit of the working copy, with `-dirty` if files differ from it.
     pub(crate) commit: String,

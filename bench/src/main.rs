@@ -1,13 +1,13 @@
-//! Measures the gateway: memory of idle connections, time to start, CPU time of a delivery, beside
-//! its peers and beside the floor, a program that makes one write for each delivery and nothing
-//! else; the end of a session with thousands of connections; millions of revocations, in memory and
-//! on disk.
+//! Measures the gateway beside its peers and beside the floor, a program that makes one write for
+//! each delivery and nothing else: memory of idle connections, time to start, CPU time of a
+//! delivery, revoking a session with thousands of connections, and millions of revocations in
+//! memory and on disk.
 //!
-//! Knows how to start a server and read its accounts from `/proc`, and how to be thousands of
-//! clients at little cost. Knows nothing of the gateway's inside: what it does is what any client
-//! does. Only the filter and the table of revocations are measured in this process, with those
-//! rooms as the libraries that they are. Everything is on the loopback interface and bounded in
-//! count and time; only processes started here are ended.
+//! Knows how to start a server, how to read its memory and CPU time from `/proc`, and how to act as
+//! thousands of clients at little cost. Does not know how the gateway works inside: it is used as
+//! any client uses it. Only the filter and the table of revocations are measured in this process,
+//! as libraries. Everything is on the loopback interface and bounded in count and time; only
+//! processes started here are stopped.
 
 mod client;
 mod event;

@@ -16,7 +16,7 @@ pub(crate) const RAW: &str = "raw.json";
 /// How much of everything.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Runs of what is repeated.
+    /// Rounds of each scenario that is repeated.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) rounds: u32,
     /// Idle connections.

@@ -1,4 +1,4 @@
-//! The servers under test: how each is started, spoken to and ended.
+//! The servers under test: how each is started, addressed and stopped.
 
 mod child;
 mod counted;
@@ -35,7 +35,7 @@ use place::free_address;
 pub(crate) enum Product {
     /// The gateway.
     Rig,
-    /// nginx; with the module nchan, where it has subscribers.
+    /// nginx; with the module nchan if it has subscribers.
     Nginx,
     /// HAProxy, as a proxy only.
     #[value(skip)]
@@ -57,7 +57,7 @@ pub(crate) struct Launch {
     haproxy: PathBuf,
     environment: Vec<(String, String)>,
     log: bool,
-    /// Where callgrind writes, where the gateway is to run under it.
+    /// Where callgrind writes; `None` if the gateway does not run under it.
     callgrind: Option<PathBuf>,
 }
 
@@ -180,7 +180,7 @@ impl Handshake {
     }
 }
 
-/// Clients as the server counts them, or the kernel where it does not. `None`: it does not say.
+/// Clients as the server counts them, or the kernel if the server does not. `None` if unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Population {
     /// Open connections, or subscribers.
@@ -251,10 +251,10 @@ impl RunningServer {
         post(self.publishing(), path, event)
     }
 
-    /// How many clients the server says it has.
+    /// Returns the number of clients that the server reports.
     ///
     /// # Errors
-    /// It does not answer, or says it in words that are not known here.
+    /// Fails if the server does not answer, or if its answer is not understood.
     pub(crate) async fn population(&self) -> anyhow::Result<Population> {
         match self.product {
             Product::Rig => rig::population(self.status).await,

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Seconds; it takes some thirty where the machine has nothing else to do.
+/// Seconds; it takes some thirty on an idle machine.
 const LONGEST: &str = "180";
 
-/// Scenarios, and in how many runs each is to come.
+/// Scenarios, and the number of runs that each must have.
 const SCENARIOS: [(&str, usize); 10] = [
     ("idle", 2),
     ("numbers", 1),
@@ -76,7 +76,7 @@ fn every_scenario_runs_and_is_on_the_page() {
     }
 }
 
-/// What is in the documents is what the raw numbers say, and the program that is here says it.
+/// The page and the plots in the documents are what this program makes of the raw numbers.
 #[test]
 fn the_page_in_the_documents_is_of_its_raw_numbers() {
     let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance");

@@ -23,11 +23,12 @@ struct EventStream {
     events: u32,
 }
 
-/// Connects the clients of these numbers and waits until each is subscribed. What is returned
-/// counts their events until the connection ends; the first event must hold the bytes of `first`.
+/// Connects the clients of these numbers and waits until each is subscribed. The future that is
+/// returned counts their events until the connection is closed; the first event must hold the bytes
+/// of `first`.
 ///
 /// # Errors
-/// The connection or one of the streams is refused.
+/// Fails if the connection or one of the streams is refused.
 pub(super) async fn connect(
     entrance: &Entrance,
     numbers: Range<u32>,
@@ -42,7 +43,7 @@ pub(super) async fn connect(
     };
     Ok(async move {
         let streams = join_all(streams.into_iter().map(|stream| stream.read(first.clone())));
-        // The streams tell how it ended.
+        // An error of the connection is also one of its streams.
         let _ = tokio::join!(connection, streams);
     })
 }

@@ -18,19 +18,19 @@ const LARGEST: usize = 1 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
-    /// Zero where it is not said.
+    /// Zero without the header.
     content_length: usize,
     chunked: bool,
-    /// No other answer follows on this connection.
+    /// The server closes the connection after this answer.
     closes: bool,
-    /// Those that are set, as they are sent back.
+    /// The cookies that the answer sets, in the form of a `Cookie` header.
     pub(super) cookies: String,
 }
 
 /// Reads up to the end of a head. What follows it stays in `buffer`.
 ///
 /// # Errors
-/// No head comes, or it is no head.
+/// Fails if no head is received, or if it is malformed.
 pub(super) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -46,7 +46,7 @@ pub(super) async fn read_head(
 /// Reads until the buffer is `done`.
 ///
 /// # Errors
-/// The stream ends before, or too much comes.
+/// Fails if the stream ends first, or if too much is received.
 pub(super) async fn read_until(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -85,7 +85,7 @@ fn parse_head(head: &str) -> anyhow::Result<ResponseHead> {
 /// Reads the next answer: its head and its body.
 ///
 /// # Errors
-/// No answer comes, or it is none.
+/// Fails if no answer is received, or if it is malformed.
 pub(super) async fn read_answer(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -97,10 +97,10 @@ pub(super) async fn read_answer(
     Ok((head, buffer.drain(..length).collect()))
 }
 
-/// The body of that page.
+/// Returns the body of a page.
 ///
 /// # Errors
-/// The answer is not 200, or none comes in time.
+/// Fails if the answer is not 200, or if it takes too long.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let answer = async {
@@ -114,8 +114,8 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
     timeout(ANSWER, answer).await.with_context(|| format!("no answer to {path}"))?
 }
 
-/// One connection that publishes events, one after the other. Connects anew where the server closes
-/// it after each.
+/// One connection that publishes events, one after the other. Reconnects if the server closes it
+/// after an answer.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     address: SocketAddr,

@@ -34,7 +34,7 @@ impl Throng {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut clients = connect(handshake, &request, count).await?;
-                // Whoever waits for these has given up where they fail.
+                // Sending fails only if the receiver has given up.
                 let _ = connected.send(());
                 let mut ends = Vec::with_capacity(count as usize);
                 while let Some(end) = clients.join_next().await {
@@ -52,16 +52,16 @@ impl Throng {
         Ok(throng)
     }
 
-    /// Whether all connections have ended, or the clients have failed, which [`Throng::ends`]
-    /// tells.
+    /// True if all connections are closed or the clients have failed, which [`Throng::ends`]
+    /// reports.
     pub(crate) fn is_over(&mut self) -> bool {
         !matches!(self.closed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 
-    /// When each connection has ended.
+    /// Returns when each connection was closed.
     ///
     /// # Errors
-    /// A client failed.
+    /// Fails if a client failed.
     pub(crate) fn ends(self) -> anyhow::Result<Vec<Instant>> {
         self.thread.join().map_err(|_| anyhow::anyhow!("the clients have panicked"))?
     }

@@ -28,13 +28,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 /// A socket of a client, with or without TLS.
 pub(super) type BoxedDuplex = Box<dyn Duplex>;
 
-/// Connects client `number` in clear; the number spreads the clients over addresses. They are other
-/// ones for each port of a server: the kernel keeps the ports of an earlier run for a minute, and
-/// would look for a free one ever longer. `receive_buffer`: bytes, where it is not for the kernel
-/// to choose.
+/// Connects client `number` without TLS; the number spreads the clients over local addresses. Each
+/// port of a server has addresses of its own: the kernel keeps the ports of an earlier run for a
+/// minute, and its search for a free one would get slower and slower. `receive_buffer`: bytes;
+/// `None` leaves the size to the kernel.
 ///
 /// # Errors
-/// The server cannot be reached.
+/// Fails if the server cannot be reached.
 pub(super) async fn dial(
     address: SocketAddr,
     number: u32,
@@ -50,11 +50,11 @@ pub(super) async fn dial(
     Ok(socket.connect(address).await?)
 }
 
-/// Writes all of it, and leaves nothing of it with TLS: that keeps what did not go through at once,
-/// as where a task has had its share of the time.
+/// Writes all bytes and flushes: TLS keeps what could not be written at once, for example because
+/// the task has used up its budget.
 ///
 /// # Errors
-/// The connection is lost.
+/// Fails if the connection is lost.
 pub(super) async fn send(socket: &mut impl Duplex, bytes: &[u8]) -> std::io::Result<()> {
     socket.write_all(bytes).await?;
     socket.flush().await
@@ -65,10 +65,10 @@ pub(super) async fn send(socket: &mut impl Duplex, bytes: &[u8]) -> std::io::Res
 pub(crate) struct Trust(TlsConnector);
 
 impl Trust {
-    /// In this certificate alone. Every handshake is a full one.
+    /// Trusts this certificate alone. Every handshake is a full one.
     ///
     /// # Errors
-    /// The certificate is none.
+    /// Fails if the certificate is not valid.
     pub(crate) fn of(certificate: &CertificateDer<'static>, http2: bool) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;
@@ -81,7 +81,7 @@ impl Trust {
     }
 
     /// # Errors
-    /// The handshake fails.
+    /// Fails if the handshake does.
     pub(super) async fn shake_hands(&self, stream: TcpStream) -> anyhow::Result<BoxedDuplex> {
         Ok(Box::new(self.0.connect(ServerName::try_from(NAME)?, stream).await?))
     }

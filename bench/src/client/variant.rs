@@ -43,7 +43,7 @@ impl Variant {
         Self { way, session: true, tls: false, http2: None }
     }
 
-    /// The transport, where it is a plain one that every server has.
+    /// Returns the transport; `None` if not every server has this variant.
     pub(crate) fn as_plain(self) -> Option<Streaming> {
         [Streaming::Sse, Streaming::Ws].into_iter().find(|transport| self == Self::from(*transport))
     }

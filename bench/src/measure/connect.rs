@@ -48,7 +48,7 @@ pub(crate) struct Connect {
     pub(crate) connect_system_part: f64,
     /// One tick of the kernel's clock is the error.
     pub(crate) connect_ticks: u64,
-    /// The same for each client that closes its connection, until the server knows of none.
+    /// The same for each client that closes its connection, until the server counts none.
     pub(crate) leave_microseconds: f64,
     pub(crate) leave_system_part: f64,
     pub(crate) leave_ticks: u64,

@@ -88,7 +88,7 @@ pub(crate) fn run(plan: StoredRevocations) -> anyhow::Result<OnDisk> {
     })
 }
 
-/// More of them than any machine answers at a time: what is measured afterwards is the loading.
+/// Threads that fill the log. Many, for large commits: only loading is measured afterwards.
 const FILLING: u32 = 1024;
 
 fn fill(folder: &TempFolder, from: u64, to: u64) -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ pub(crate) struct Rounds {
     pub(crate) endpoints: u32,
 }
 
-/// What is measured.
+/// What is measured: a proxy, or a kind of endpoint of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Contender {
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     pub(crate) system_part: f64,
 }
 
-/// What is asked of whom.
+/// A server and the request that it gets.
 struct Case<'a> {
     subject: Contender,
     server: &'a RunningServer,

@@ -21,8 +21,8 @@ const FIRST: u32 = 1_000_000;
 /// Between two events to the bystanders.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Between the last connect and the first of these events: what connecting has left to do is none
-/// of theirs.
+/// Between the last connect and the first of these events, so that the work that connecting leaves
+/// behind does not delay them.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Events before each revocation, to compare with.

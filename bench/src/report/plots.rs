@@ -139,7 +139,7 @@ fn label(transport: Streaming) -> &'static str {
     }
 }
 
-/// Those that were measured.
+/// Keeps the lines that were measured.
 fn drawable(lines: impl Iterator<Item = Series>) -> Vec<Series> {
     lines.filter(|line| !line.points.is_empty()).collect()
 }

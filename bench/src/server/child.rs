@@ -16,16 +16,17 @@ const START: Duration = Duration::from_secs(10);
 /// Between two tries to connect.
 const TRY: Duration = Duration::from_millis(10);
 
-/// How long a process may take to end in order.
+/// How long a process may take to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(12);
 
-/// Dropping it ends the process, first in order, then those that it needs, and removes its folder.
+/// A process with its parts. Dropping it stops the process, then those that it needs, and removes
+/// its folder.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: std::process::Child,
     parts: Vec<Child>,
     service: Option<Box<Child>>,
-    /// The last field: removed when all have ended that use it.
+    /// The last field: removed after all processes that use it have exited.
     _folder: Option<TempFolder>,
 }
 
@@ -83,7 +84,7 @@ impl Child {
     }
 
     /// # Errors
-    /// It has ended.
+    /// Fails if the process has exited.
     pub(crate) fn ensure_running(&mut self) -> anyhow::Result<()> {
         match self.process.try_wait()? {
             None => Ok(()),
@@ -91,19 +92,19 @@ impl Child {
         }
     }
 
-    /// Waits until it listens there.
+    /// Waits until the process listens on this address.
     ///
     /// # Errors
-    /// It has ended, or takes too long.
+    /// Fails if the process has exited, or takes too long.
     pub(super) fn wait_for(&mut self, address: SocketAddr) -> anyhow::Result<()> {
         let listens = || TcpStream::connect(address).is_ok();
         self.wait_until(listens).with_context(|| format!("nobody listens on {address}"))
     }
 
-    /// Waits until it is `ready`.
+    /// Waits until the process is `ready`.
     ///
     /// # Errors
-    /// It has ended, or takes too long.
+    /// Fails if the process has exited, or takes too long.
     pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         while !ready() {

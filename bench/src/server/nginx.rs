@@ -66,9 +66,9 @@ fn spawn(
 /// nginx closes connections that wait for a request as soon as less than a sixteenth of
 /// `worker_connections` is free: a few more than descriptors let all descriptors be used.
 ///
-/// What is not needed to run at all is left at its default, but for the heartbeats, which are those
-/// of the gateway. (nchan then keeps ten messages for those who come late. Its deliveries cost the
-/// same with its storage off.)
+/// Everything else is left at its default, except for the heartbeats, which are the gateway's.
+/// (nchan then keeps ten messages for subscribers that come late. Its deliveries cost the same with
+/// its storage off.)
 pub(crate) fn configuration(folder: &Path, address: SocketAddr) -> String {
     let folder = folder.display();
     format!(

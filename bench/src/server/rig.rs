@@ -28,7 +28,7 @@ pub(crate) const GREETING: &[u8] = b"rig.subscriptions_set";
 /// How long a start may take.
 const START: Duration = Duration::from_secs(10);
 
-/// A line of the log that says where a port is.
+/// The line of the log that gives the address of a port.
 #[derive(Deserialize)]
 struct Listening {
     message: String,
@@ -36,23 +36,23 @@ struct Listening {
     address: SocketAddr,
 }
 
-/// Any other line of the log.
+/// The level of any other line of the log.
 #[derive(Deserialize)]
 struct LogLevel {
     level: String,
 }
 
 impl LogLevel {
-    /// Whether to show the line to whoever measures: a server that complains measures something
-    /// else.
+    /// True for warnings and errors, which are always shown: a server in trouble spoils the
+    /// measurement.
     fn is_trouble(line: &str) -> bool {
-        // What is no JSON is not of the log but of the program's end.
+        // A line that is not JSON is not of the log: a panic, for example.
         serde_json::from_str(line).map_or(true, |line: Self| matches!(line.level.as_str(), "WARN" | "ERROR"))
     }
 }
 
 pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
-    // Made by the gateway: the time of a start is that of a first start.
+    // The gateway creates it, so the time of a start is that of a first start.
     let folder = TempFolder::absent("data")?;
     let mut command = launch.rig();
     command
@@ -75,7 +75,7 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     let log = child.stderr().context("standard error is a pipe")?;
     let (found, ports) = channel();
     let show = launch.log;
-    // Ends with the process, whose standard error then ends.
+    // The thread returns when the process exits, which closes its standard error.
     std::thread::spawn(move || follow(log, &found, show));
     let (address, status) = wait_for_ports(&ports).context("the gateway does not say that it listens")?;
     Ok(RunningServer { product: Product::Rig, child, address, status })

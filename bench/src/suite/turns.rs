@@ -1,4 +1,4 @@
-//! What is repeated, the systems in turns: whatever else the machine does meets all of them.
+//! Runs that are repeated, the systems in turns: other load of the machine affects all of them.
 
 use crate::Streaming;
 use crate::client::Variant;
@@ -6,7 +6,7 @@ use crate::measure::{connect, fanout, filter, idle, publish, slow, sustained};
 use crate::results::Plan;
 use crate::server::{Launch, Product};
 
-/// Events in a second, where they come at a pace.
+/// Events in a second, if they come at a pace.
 const RATES: [u32; 3] = [20, 60, 120];
 
 /// For how long. Seconds.
@@ -24,19 +24,19 @@ const TO_SLOW_PEERS: u32 = 200;
 /// Runs of the delivery, by those of the others.
 const DELIVERIES: u32 = 2;
 
-/// Who is measured, the gateway first.
+/// The systems that are measured, the gateway first.
 pub(super) fn products(plan: &Plan) -> &'static [Product] {
     let all = &[Product::Rig, Product::Floor, Product::Nginx, Product::SocketIo, Product::Pushpin];
     if plan.alone { &all[..2] } else { all }
 }
 
-/// Those of them that are as fast as the gateway, or nearly so.
+/// The systems that are about as fast as the gateway.
 fn fast(plan: &Plan) -> impl Iterator<Item = Product> + Clone {
     let fast = |product: &Product| matches!(product, Product::Rig | Product::Floor | Product::Nginx);
     products(plan).iter().copied().filter(fast)
 }
 
-/// Those that have sessions or channels, and publishers of their own: the gateway and nginx.
+/// The systems that have sessions or channels, and publishers of their own: the gateway and nginx.
 fn real(plan: &Plan) -> impl Iterator<Item = Product> + Clone {
     fast(plan).filter(|product| *product != Product::Floor)
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// Bytes that wait for a client at most. A client that is further behind is dropped.
+/// Limit of the bytes queued for a client. A client that is further behind is dropped.
 const LEFT_MAX: usize = 1 << 20;
 
 /// What a connection is for.
@@ -44,10 +44,10 @@ impl BufferedSocket {
         }
     }
 
-    /// Writes these bytes, once. What the socket does not take waits until it does.
+    /// Writes these bytes, once. What the socket does not take is queued.
     ///
     /// # Errors
-    /// The connection has ended, or too much waits.
+    /// Fails if the connection is closed or broken, or if too much is queued.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let taken = if self.left.is_empty() { self.write_once(bytes)? } else { 0 };
         if taken == bytes.len() {
@@ -57,10 +57,10 @@ impl BufferedSocket {
         if self.left.len() > LEFT_MAX { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    /// Writes what has waited.
+    /// Writes what is queued.
     ///
     /// # Errors
-    /// The connection has ended.
+    /// Fails if the connection is closed or broken.
     pub(crate) fn write_left(&mut self) -> io::Result<()> {
         while !self.left.is_empty() {
             match self.stream.write(self.left.as_slices().0) {

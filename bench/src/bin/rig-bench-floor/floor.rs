@@ -37,7 +37,7 @@ impl Floor {
         Ok(Self { listener, epoll, clients: Vec::new(), buffer: vec![0; READ] })
     }
 
-    /// Serves until the process is ended.
+    /// Serves until the process is killed.
     ///
     /// # Errors
     /// The kernel gives no more descriptors.

@@ -10,7 +10,7 @@ mod wire;
 
 use std::net::TcpListener;
 
-/// Prints its address, a line, and serves until it is ended.
+/// Prints its address as a line, and serves until it is killed.
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let listener = TcpListener::bind(&address)?;

@@ -30,10 +30,10 @@ pub(crate) enum ParsedRequest<'a> {
     Event(&'a [u8]),
 }
 
-/// The request that `bytes` begin with and its length; nothing where its end has not come yet.
+/// Returns the request that `bytes` begin with and its length; `None` if it is not complete.
 ///
 /// # Errors
-/// It is none of those that are known here.
+/// Fails if the request is not one of [`ParsedRequest`].
 pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(ParsedRequest<'_>, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         anyhow::ensure!(bytes.len() < LONGEST_HEAD, "a head without an end");

@@ -64,7 +64,7 @@ async fn events(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
     }
     let all = counted.instructions()? as f64 / f64::from(operations);
     crowd.leave().await;
-    // What is left when the event itself is taken off.
+    // A delivery costs what is left without the event itself.
     Ok([(all - publish) / f64::from(SUBSCRIBERS), publish])
 }
 

@@ -39,10 +39,10 @@ pub(crate) struct Hold {
     pub(crate) connections: u32,
 }
 
-/// Is that process: the clients wait until standard input, which is a pipe, ends.
+/// Runs that process: the clients wait until standard input, which is a pipe, is closed.
 ///
 /// # Errors
-/// Not all clients are connected, or one of them does not get an event.
+/// Fails if not all clients are connected, or if one of them does not get an event.
 pub(crate) async fn hold(plan: Hold) -> anyhow::Result<()> {
     anyhow::ensure!(!plan.variant.tls, "a process of clients does not know the certificate");
     let stdin = pipe::Receiver::from_owned_fd(std::io::stdin().as_fd().try_clone_to_owned()?)?;

@@ -12,7 +12,7 @@ const NUMBERS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, MOST];
 const SERVERS: [(Product, Way); 3] =
     [(Product::Rig, Way::Sse), (Product::Nginx, Way::Sse), (Product::Rig, Way::Ws)];
 
-/// Streams of one HTTP/2 connection, where it is shared.
+/// Streams of one HTTP/2 connection, if clients share it.
 const STREAMS: u32 = 100;
 
 /// Measures the gateway and nchan for each number of connections, in turns.
