@@ -96,7 +96,7 @@ impl Connection {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {
             if writer.is_idle() {
-                let heartbeat = &encoding.framing().heartbeat;
+                let heartbeat = &encoding.wire_format().heartbeat;
                 writer.push(&[heartbeat], Kind::Control, socket, self.commons.config.outbox_bytes);
             }
         });
@@ -142,7 +142,7 @@ impl Connection {
                 notified
             }
             Outlet::Stream { encoding, .. } => {
-                self.terminate_stream(farewell.reason, (encoding.framing().farewell)(farewell))
+                self.terminate_stream(farewell.reason, (encoding.wire_format().farewell)(farewell))
             }
         }
     }
@@ -170,7 +170,7 @@ impl Connection {
             Outlet::Mailbox(mailbox) => mailbox.drain(),
             Outlet::Stream { encoding, .. } => {
                 let delay = reconnect_delay(self.commons.config.reconnect_spread);
-                self.drain_with(CloseReason::Shutdown, (encoding.framing().going_away)(delay));
+                self.drain_with(CloseReason::Shutdown, (encoding.wire_format().going_away)(delay));
             }
         }
     }
@@ -283,7 +283,7 @@ impl Connection {
     pub fn transport(&self) -> Transport {
         match &self.outlet {
             Outlet::Mailbox(_) => Transport::LongPolling,
-            Outlet::Stream { encoding, .. } => encoding.framing().transport,
+            Outlet::Stream { encoding, .. } => encoding.wire_format().transport,
         }
     }
 

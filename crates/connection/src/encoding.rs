@@ -1,8 +1,8 @@
 //! The streaming transports.
 
-use crate::framing::Framing;
 use crate::sse::frames::{CHUNKED, PLAIN};
 use crate::websocket::frames::MESSAGES;
+use crate::wire_format::WireFormat;
 
 /// The framing of a stream, in one byte: every connection keeps one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Encoding {
     /// How many there are.
     pub(crate) const COUNT: usize = Self::WebSocket as usize + 1;
 
-    pub(crate) const fn framing(self) -> &'static Framing {
+    pub(crate) const fn wire_format(self) -> &'static WireFormat {
         match self {
             Self::SseChunked => &CHUNKED,
             Self::SsePlain => &PLAIN,

@@ -30,7 +30,7 @@ impl Frame {
 
     /// The bytes for a connection of this encoding.
     pub(crate) fn bytes(&self, encoding: Encoding) -> &Bytes {
-        self.encoded[encoding as usize].get_or_init(|| (encoding.framing().encode)(&self.event))
+        self.encoded[encoding as usize].get_or_init(|| (encoding.wire_format().encode)(&self.event))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::directory::Directory;
 use crate::encoding::Encoding;
 use crate::id::ConnectionId;
 use crate::lanes::Lanes;
-use crate::longpolling::{Batch, Cursor, InFlight, Mailbox, PollError};
+use crate::longpolling::{AnswerInFlight, Batch, Cursor, Mailbox, PollError};
 use crate::metrics::Metrics;
 use crate::ties::BindError;
 use crate::transport::CloseReason;
@@ -201,7 +201,7 @@ impl Hub {
         &self,
         connection: &Connection,
         known: Option<Cursor>,
-        answer: Option<Arc<dyn InFlight>>,
+        answer: Option<Arc<dyn AnswerInFlight>>,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
         mailbox.poll(known, self.commons.config.poll_wait, answer).await

@@ -61,7 +61,7 @@ struct MailboxState {
     /// The number of waiting polls.
     parked: u64,
     /// Answers that hold events and are not fully written.
-    in_flight: Vec<Arc<dyn InFlight>>,
+    in_flight: Vec<Arc<dyn AnswerInFlight>>,
     delivered: u32,
     dropped: u32,
     /// Events handed over although the session was revoked. Must stay zero ("nothing after the
@@ -72,7 +72,7 @@ struct MailboxState {
 }
 
 /// An answer while its bytes are on their way to the client.
-pub trait InFlight: Send + Sync {
+pub trait AnswerInFlight: Send + Sync {
     /// Records that the answer holds events.
     fn begin(&self);
     /// Drops what is not written yet; when this returns, no more of it is written. Returns `true`
@@ -240,7 +240,7 @@ impl Mailbox {
         &self,
         known: Option<Cursor>,
         wait: Duration,
-        answer: Option<Arc<dyn InFlight>>,
+        answer: Option<Arc<dyn AnswerInFlight>>,
     ) -> Result<Batch, PollError> {
         match self.close_reason() {
             Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
@@ -287,7 +287,7 @@ impl MailboxState {
         &mut self,
         known: Option<Cursor>,
         even_empty: bool,
-        answer: Option<&Arc<dyn InFlight>>,
+        answer: Option<&Arc<dyn AnswerInFlight>>,
     ) -> Option<Batch> {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
@@ -311,7 +311,7 @@ impl MailboxState {
         }
     }
 
-    fn note_handed_over(&mut self, start: usize, answer: Option<&Arc<dyn InFlight>>) {
+    fn note_handed_over(&mut self, start: usize, answer: Option<&Arc<dyn AnswerInFlight>>) {
         let handed_over = (self.events.len() - start) as u32;
         if handed_over == 0 {
             return;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{Connection, InFlight, PollError, Transport};
+use connection::{AnswerInFlight, Connection, PollError, Transport};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason};
 
@@ -56,7 +56,7 @@ async fn respond(
 /// The answer to a poll while the listener writes it to the socket.
 struct OnItsWay(Gate);
 
-impl InFlight for OnItsWay {
+impl AnswerInFlight for OnItsWay {
     fn begin(&self) {
         self.0.begin();
     }
@@ -77,7 +77,7 @@ async fn poll(
     cookies: &PollCookies<'_>,
 ) -> Response<Body> {
     let known = cookies.cursor();
-    let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn InFlight>);
+    let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn AnswerInFlight>);
     match shared.hub.poll(connection, known, in_flight).await {
         Ok(batch) => {
             if let Some(gate) = &asked.peer.gate {

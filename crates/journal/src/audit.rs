@@ -16,14 +16,14 @@ use session::Revocation;
 
 /// A position in the chain: the number of a line and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     /// The number, from 1.
     pub seq: u64,
     /// The SHA-256, in hexadecimal digits.
     pub hash: String,
 }
 
-impl Default for Head {
+impl Default for ChainHead {
     /// Returns the position before the first line.
     fn default() -> Self {
         Self { seq: 0, hash: "0".repeat(64) }
@@ -34,10 +34,10 @@ impl Default for Head {
 pub(crate) struct Audit {
     file: File,
     /// The last line that is on disk. `length` is the length of the file up to its end.
-    synced: Head,
+    synced: ChainHead,
     length: u64,
     /// The last line, on disk or not.
-    head: Head,
+    head: ChainHead,
     /// If set, names and claim values are replaced by their HMAC.
     key: Option<hmac::Key>,
     /// Lines that are not on disk yet.
@@ -47,7 +47,7 @@ pub(crate) struct Audit {
 /// The contents of a line, with its members in their order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Entry<'e> {
+pub(crate) struct AuditEntry<'e> {
     pub(crate) action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -84,7 +84,7 @@ struct Line<'l> {
     seq: u64,
     time: String,
     #[serde(flatten)]
-    entry: &'l Entry<'l>,
+    entry: &'l AuditEntry<'l>,
     prev: &'l str,
 }
 
@@ -102,7 +102,7 @@ impl Audit {
     /// line is missing or different, an error is logged and the chain continues from `known`.
     /// Removes an incomplete last line, which is left if the process exits while writing: it was
     /// never acknowledged.
-    pub(crate) fn open(mut file: File, known: Head, key: Option<&str>) -> io::Result<Self> {
+    pub(crate) fn open(mut file: File, known: ChainHead, key: Option<&str>) -> io::Result<Self> {
         let whole = length_of_whole_lines(&mut file)?;
         if whole < file.metadata()?.len() {
             tracing::warn!("the last line of the audit log was incomplete and has been removed");
@@ -132,7 +132,7 @@ impl Audit {
     }
 
     /// Adds a line; [`Audit::sync`] writes it to disk.
-    pub(crate) fn add(&mut self, wall: u64, entry: &Entry<'_>) {
+    pub(crate) fn add(&mut self, wall: u64, entry: &AuditEntry<'_>) {
         let time = jiff::Timestamp::try_from(UNIX_EPOCH + Duration::from_millis(wall));
         let time = time.map_or_else(|_| wall.to_string(), |time| format!("{time:.3}"));
         let line = Line { seq: self.head.seq + 1, time, entry, prev: &self.head.hash };
@@ -141,7 +141,7 @@ impl Audit {
         line.pop();
         let hash = hex(digest(&SHA256, line.as_bytes()).as_ref());
         self.pending.extend_from_slice(format!("{line}{HASH}{hash}\"}}\n").as_bytes());
-        self.head = Head { seq: self.head.seq + 1, hash };
+        self.head = ChainHead { seq: self.head.seq + 1, hash };
     }
 
     /// Writes all added lines to disk, and returns when they are there. If this fails, it is as if
@@ -167,12 +167,12 @@ impl Audit {
         self.head.clone_from(&self.synced);
     }
 
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &ChainHead {
         &self.head
     }
 
-    pub(crate) fn opened() -> Entry<'static> {
-        Entry {
+    pub(crate) fn opened() -> AuditEntry<'static> {
+        AuditEntry {
             action: Action::Open,
             id: None,
             claim: None,
@@ -190,12 +190,12 @@ impl Audit {
         action: Action,
         revocation: &'e Revocation,
         by: Option<&'e str>,
-    ) -> Entry<'e> {
+    ) -> AuditEntry<'e> {
         let more = u64::from(revocation.validity.subsec_nanos() > 0);
         let validity = revocation.validity.as_secs().saturating_add(more);
         // The id of a blacklisting contains the session's name.
         let names = revocation.extends && self.key.is_some();
-        Entry {
+        AuditEntry {
             action,
             id: Some(if names {
                 self.shown(revocation.id.as_str())
@@ -238,7 +238,7 @@ fn length_of_whole_lines(file: &mut File) -> io::Result<u64> {
 }
 
 /// Returns the last line of a file whose last line feed is in front of `end`.
-fn last_line(file: &mut File, end: u64) -> io::Result<Option<Head>> {
+fn last_line(file: &mut File, end: u64) -> io::Result<Option<ChainHead>> {
     /// Longer than any line: an id, a value and two texts of 1 KiB, escaped.
     const LINE: u64 = 64 << 10;
     let begin = end.saturating_sub(LINE);
@@ -253,7 +253,7 @@ fn last_line(file: &mut File, end: u64) -> io::Result<Option<Head>> {
 }
 
 /// Checks a complete line. Returns the position of the line before it and its own.
-fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
+fn check(line: &[u8]) -> Result<(ChainHead, ChainHead), &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     let (hashed, rest) = line.rsplit_once(HASH).ok_or("has no hash")?;
     let hash = rest.strip_suffix("\"}").ok_or("does not end with its hash")?;
@@ -261,8 +261,8 @@ fn check(line: &[u8]) -> Result<(Head, Head), &'static str> {
         return Err("has been changed: its hash does not match its text");
     }
     let links: Links = serde_json::from_str(line).map_err(|_| "has no seq, or no prev")?;
-    let before = Head { seq: links.seq.saturating_sub(1), hash: links.prev };
-    Ok((before, Head { seq: links.seq, hash: hash.to_owned() }))
+    let before = ChainHead { seq: links.seq.saturating_sub(1), hash: links.prev };
+    Ok((before, ChainHead { seq: links.seq, hash: hash.to_owned() }))
 }
 
 /// The audit log differs from what was written.
@@ -341,17 +341,17 @@ impl Verified {
 ///
 /// # Errors
 /// Fails at the first invalid line.
-pub fn verify(log: impl Read, known: Option<&Head>, goes_on: bool) -> Result<Verified, AuditError> {
-    let Head { hash, .. } = Head::default();
+pub fn verify(log: impl Read, known: Option<&ChainHead>, goes_on: bool) -> Result<Verified, AuditError> {
+    let ChainHead { hash, .. } = ChainHead::default();
     let mut verified = Verified { lines: 0, first: 1, begins_after: hash.clone(), head: hash };
-    let mut last: Option<Head> = None;
+    let mut last: Option<ChainHead> = None;
     for line in BufReader::new(log).split(b'\n') {
         let number = verified.lines + 1;
         let (before, own) = check(&line?).map_err(|reason| AuditError::Line { line: number, reason })?;
         match last {
             Some(last) if last != before => return Err(AuditError::Chain { line: number }),
             Some(_) => {}
-            None if before.seq == 0 && before != Head::default() => {
+            None if before.seq == 0 && before != ChainHead::default() => {
                 return Err(AuditError::Chain { line: number });
             }
             None => (verified.first, verified.begins_after) = (own.seq, before.hash),

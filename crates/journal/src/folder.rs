@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use session::NodeName;
 
-use crate::audit::Head;
+use crate::audit::ChainHead;
 use crate::store;
 use redb::{Builder, Database, DatabaseError, StorageError};
 
@@ -28,7 +28,7 @@ pub struct Config {
 
 /// The logs cannot be opened. Nothing has been changed, and no revocation is lost.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum JournalError {
     /// The folder or a file in it cannot be created, read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -71,7 +71,7 @@ pub enum OpenError {
     Missing(PathBuf),
 }
 
-impl OpenError {
+impl JournalError {
     pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }
@@ -101,9 +101,9 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// Creates the folder if it is missing. Accepts a folder that other users can read, with a
     /// warning.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(OpenError::io(path))?;
-        let metadata = fs::metadata(path).map_err(OpenError::io(path))?;
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(JournalError::io(path))?;
+        let metadata = fs::metadata(path).map_err(JournalError::io(path))?;
         if metadata.permissions().mode() & 0o077 != 0 {
             tracing::warn!(folder = %path.display(), "users other than its owner can access the folder of the revocation log");
         }
@@ -123,21 +123,22 @@ impl Folder {
     pub(crate) fn store(
         &self,
         fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
-    ) -> Result<Database, OpenError> {
+    ) -> Result<Database, JournalError> {
         let path = self.revocations();
         if fs::metadata(&path).map_or(0, |file| file.size()) > 0 {
             return open_store(&path);
         }
         if fs::metadata(self.audit()).is_ok_and(|file| file.size() > 0) || path.exists() {
-            return Err(OpenError::Missing(path));
+            return Err(JournalError::Missing(path));
         }
         let new = path.with_extension("new");
         let _ = fs::remove_file(&new);
         let made = open_store(&new)?;
-        fill(&made).map_err(|error| OpenError::Damaged { path: new.clone(), reason: error.to_string() })?;
+        fill(&made)
+            .map_err(|error| JournalError::Damaged { path: new.clone(), reason: error.to_string() })?;
         drop(made);
-        fs::rename(&new, &path).map_err(OpenError::io(&path))?;
-        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(OpenError::io(&self.0))?;
+        fs::rename(&new, &path).map_err(JournalError::io(&path))?;
+        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(JournalError::io(&self.0))?;
         open_store(&path)
     }
 }
@@ -147,13 +148,13 @@ const SMALL: u64 = 64 << 20;
 
 /// Frees the disk space of removed revocations if it is most of the file. Runs only at the start,
 /// when no caller waits for a commit; until then the space is reused.
-pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, OpenError> {
+pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, JournalError> {
     let size = fs::metadata(path).map_or(0, |file| file.size());
     if size < SMALL {
         return Ok(store);
     }
     let damaged =
-        |error: redb::Error| OpenError::Damaged { path: path.to_owned(), reason: error.to_string() };
+        |error: redb::Error| JournalError::Damaged { path: path.to_owned(), reason: error.to_string() };
     let used = store.begin_write().and_then(|write| Ok(write.stats()?.stored_bytes()));
     let used = used.map_err(|error| damaged(error.into()))?;
     if used < size / 4 {
@@ -165,7 +166,7 @@ pub(crate) fn compacted(mut store: Database, path: &Path) -> Result<Database, Op
 
 /// Returns the last audit line that the revocation log of a folder has recorded; `None` if the log
 /// is in use or cannot be read.
-pub fn committed_audit_head(folder: &Path) -> Option<Head> {
+pub fn committed_audit_head(folder: &Path) -> Option<ChainHead> {
     let path = folder.join("revocations.redb");
     fs::metadata(&path).ok().filter(|file| file.is_file())?;
     // Opening a damaged store without checking every page can make the library panic.
@@ -177,12 +178,12 @@ pub fn committed_audit_head(folder: &Path) -> Option<Head> {
 }
 
 /// Opens a store, creates it if it is missing, and checks every page of it.
-pub(crate) fn open_store(path: &Path) -> Result<Database, OpenError> {
-    let file = private_file(path).map_err(OpenError::io(path))?;
-    let backend = FileBackend::new(file).map_err(|error| OpenError::of_store(path, error))?;
+pub(crate) fn open_store(path: &Path) -> Result<Database, JournalError> {
+    let file = private_file(path).map_err(JournalError::io(path))?;
+    let backend = FileBackend::new(file).map_err(|error| JournalError::of_store(path, error))?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-    builder.create_with_backend(backend).map_err(|error| OpenError::of_store(path, error))
+    builder.create_with_backend(backend).map_err(|error| JournalError::of_store(path, error))
 }
 
 /// Opens a file that no other user can read; creates it if it is missing.

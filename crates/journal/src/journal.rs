@@ -17,7 +17,7 @@ use session::{
 use crate::audit::Audit;
 use crate::clock::{FolderClock, Here};
 use crate::codec;
-use crate::folder::{Config, Folder, OpenError, compacted, open_store, private_file};
+use crate::folder::{Config, Folder, JournalError, compacted, open_store, private_file};
 use crate::store::{self, FORMAT, RedbError};
 use crate::writer::{Committer, Receipts, Reopen, SharedStore, Task};
 
@@ -43,8 +43,8 @@ impl Journal {
     /// Opens the folder; creates it if it is missing.
     ///
     /// # Errors
-    /// See [`OpenError`]; nothing has been changed.
-    pub fn open(config: &Config) -> Result<Self, OpenError> {
+    /// See [`JournalError`]; nothing has been changed.
+    pub fn open(config: &Config) -> Result<Self, JournalError> {
         Self::with_commits_of(config, AT_ONCE)
     }
 
@@ -53,23 +53,25 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn with_commits_of(config: &Config, at_once: usize) -> Result<Self, OpenError> {
+    pub fn with_commits_of(config: &Config, at_once: usize) -> Result<Self, JournalError> {
         let folder = Folder::open(&config.folder)?;
         let path = folder.revocations();
         let opened = folder.store(store::fill)?;
         let audit = folder.audit();
-        let file = private_file(&audit).map_err(OpenError::io(&audit))?;
-        let damaged = |error: RedbError| OpenError::Damaged { path: path.clone(), reason: error.to_string() };
+        let file = private_file(&audit).map_err(JournalError::io(&audit))?;
+        let damaged =
+            |error: RedbError| JournalError::Damaged { path: path.clone(), reason: error.to_string() };
         match store::format(&opened).map_err(damaged)? {
             FORMAT => {}
             1 => store::upgrade(&opened, &config.node).map_err(damaged)?,
-            found => return Err(OpenError::Newer { path, found, known: FORMAT }),
+            found => return Err(JournalError::Newer { path, found, known: FORMAT }),
         }
         let opened = compacted(opened, &path)?;
         let head = store::audit_head(&opened).map_err(damaged)?;
-        let mut log = Audit::open(file, head, config.audit_key.as_deref()).map_err(OpenError::io(&audit))?;
+        let mut log =
+            Audit::open(file, head, config.audit_key.as_deref()).map_err(JournalError::io(&audit))?;
         log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
-        log.sync().map_err(OpenError::io(&audit))?;
+        log.sync().map_err(JournalError::io(&audit))?;
         let clock = FolderClock::resume(store::stamp(&opened).map_err(damaged)?, Here);
         let reopen: Reopen = Box::new(move || open_store(&path));
         Self::start(opened, reopen, log, clock, at_once)
@@ -81,7 +83,7 @@ impl Journal {
         audit: Audit,
         clock: FolderClock,
         at_once: usize,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, JournalError> {
         let clock = Arc::new(clock);
         let store: SharedStore = Arc::new(RwLock::new(Some(opened)));
         let receipts = Receipts::default();
@@ -95,7 +97,7 @@ impl Journal {
             at_once,
         };
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&queue));
-        let writer = writer.map_err(OpenError::io("a thread".as_ref()))?;
+        let writer = writer.map_err(JournalError::io("a thread".as_ref()))?;
         Ok(Self { store, receipts, clock, tasks: Some(tasks), writer: Some(writer) })
     }
 

@@ -25,6 +25,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditError, Head, Verified, verify};
-pub use folder::{Config, OpenError, committed_audit_head};
+pub use audit::{AuditError, ChainHead, Verified, verify};
+pub use folder::{Config, JournalError, committed_audit_head};
 pub use journal::Journal;

@@ -3,7 +3,7 @@
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use session::{Appended, Entry, Mode, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
 
-use crate::audit::Head;
+use crate::audit::ChainHead;
 use crate::clock::Stamp;
 use crate::codec::{
     self, EXPIRIES, IDS, NEVER, NUMBERS, RECEIPTS, RECEIPTS_1, REVOCATIONS, ReceiptRow, Row, RowError, TEXTS,
@@ -76,11 +76,11 @@ pub(crate) fn stamp(store: &Database) -> Result<Option<Stamp>, RedbError> {
 }
 
 /// Returns the last line of the audit log that was written before the last commit.
-pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<Head, RedbError> {
+pub(crate) fn audit_head(store: &impl ReadableDatabase) -> Result<ChainHead, RedbError> {
     let read = store.begin_read()?;
     let seq = read.open_table(NUMBERS)?.get("audit")?.map_or(0, |seq| seq.value());
     let hash = read.open_table(TEXTS)?.get("audit")?.map(|hash| hash.value().to_owned());
-    Ok(hash.map_or_else(Head::default, |hash| Head { seq, hash }))
+    Ok(hash.map_or_else(ChainHead::default, |hash| ChainHead { seq, hash }))
 }
 
 /// Passes all revocations in force to `each`; returns the position that was stored last.
@@ -289,7 +289,7 @@ impl Tables<'_> {
     }
 
     /// Stores the reading of the clock and the last line of the audit log.
-    pub(crate) fn note(&mut self, stamp: &Stamp, audit: &Head) -> Result<(), RedbError> {
+    pub(crate) fn note(&mut self, stamp: &Stamp, audit: &ChainHead) -> Result<(), RedbError> {
         self.texts.insert("boot", stamp.boot.as_str())?;
         self.numbers.insert("uptime", stamp.uptime)?;
         self.numbers.insert("folder", stamp.folder)?;

@@ -15,7 +15,7 @@ use session::{
 use crate::audit::{Action, Audit};
 use crate::clock::FolderClock;
 use crate::codec;
-use crate::folder::OpenError;
+use crate::folder::JournalError;
 use crate::store::{Commit, RedbError, Tables};
 
 /// A request to the writer.
@@ -26,7 +26,7 @@ pub(crate) enum Task {
 }
 
 /// Opens the store again.
-pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
+pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, JournalError> + Send>;
 
 /// The store, as readers see it; `None` while it cannot be reopened after an error.
 pub(crate) type SharedStore = Arc<RwLock<Option<Database>>>;
@@ -70,7 +70,7 @@ enum CommitFailed {
     #[error("the store panicked")]
     Panic,
     #[error("the log cannot be opened again: {0}")]
-    Reopen(#[from] OpenError),
+    Reopen(#[from] JournalError),
 }
 
 /// The answer to a task, which is sent when the task is on disk.

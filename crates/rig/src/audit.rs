@@ -66,7 +66,7 @@ pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
 
 fn verify_one(
     file: &Path,
-    known: Option<&journal::Head>,
+    known: Option<&journal::ChainHead>,
     goes_on: bool,
     before: Option<&journal::Verified>,
 ) -> anyhow::Result<journal::Verified> {

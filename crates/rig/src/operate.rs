@@ -35,13 +35,13 @@ use crate::settings::{Environment, Given, Mistakes};
 use api::InternalPort;
 pub(crate) use commands::commands;
 use line::CommandLine;
-use operation::Operation;
+use operation::GatewayCommand;
 pub(crate) use trouble::Trouble;
 
 /// One of the commands, as it was written.
 #[derive(Debug)]
 pub(crate) struct OperatorCommand {
-    operation: &'static Operation,
+    operation: &'static GatewayCommand,
     matches: ArgMatches,
 }
 
@@ -61,7 +61,7 @@ impl OperatorCommand {
     /// Fails if the line or the settings file is wrong, or if the gateway cannot be reached or
     /// refuses.
     pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), ExitError> {
-        let Operation { call, compares, .. } = *self.operation;
+        let GatewayCommand { call, compares, .. } = *self.operation;
         let mut line = CommandLine::new(&self.matches, environment);
         let call = call(&mut line);
         let api = InternalPort::new(&mut line, given.value_of("API_TOKEN"));

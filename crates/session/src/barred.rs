@@ -9,10 +9,10 @@ use crate::selector::Fingerprint;
 /// A part of the blacklist. Each revocation of a selector has its own entry, so that lifting one
 /// does not affect the others.
 #[derive(Default)]
-pub(crate) struct Barred(HashTable<Entry>);
+pub(crate) struct Barred(HashTable<BarredEntry>);
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct BarredEntry {
     fingerprint: Fingerprint,
     seq: Seq,
     until: Tick,
@@ -28,8 +28,8 @@ impl Barred {
         match known {
             Some(known) => known.until = known.until.max(until),
             None => {
-                let entry = Entry { fingerprint, seq, until, issued_up_to };
-                self.0.insert_unique(fingerprint.bits(), entry, Entry::bits);
+                let entry = BarredEntry { fingerprint, seq, until, issued_up_to };
+                self.0.insert_unique(fingerprint.bits(), entry, BarredEntry::bits);
             }
         }
     }
@@ -43,7 +43,7 @@ impl Barred {
     /// Returns `true` if a token of this age is illegal to use; for [`ALL`](crate::age::ALL), if
     /// every token is.
     pub(crate) fn bars(&self, fingerprint: Fingerprint, issued_at: u32, now: Tick) -> bool {
-        let bars = |entry: &Entry| {
+        let bars = |entry: &BarredEntry| {
             entry.fingerprint == fingerprint && entry.is_live(now) && issued_at <= entry.issued_up_to
         };
         self.0.find(fingerprint.bits(), bars).is_some()
@@ -51,7 +51,7 @@ impl Barred {
 
     /// Returns the number of live entries of one selector.
     pub(crate) fn count(&self, fingerprint: Fingerprint, now: Tick) -> usize {
-        let of_it = |entry: &&Entry| entry.fingerprint == fingerprint && entry.is_live(now);
+        let of_it = |entry: &&BarredEntry| entry.fingerprint == fingerprint && entry.is_live(now);
         self.0.iter_hash(fingerprint.bits()).filter(of_it).count()
     }
 
@@ -59,7 +59,7 @@ impl Barred {
     pub(crate) fn sweep(&mut self, now: Tick) {
         self.0.retain(|entry| entry.is_live(now));
         if self.0.capacity() > 64 && self.0.len() < self.0.capacity() / 8 {
-            self.0.shrink_to(self.0.len() * 2, Entry::bits);
+            self.0.shrink_to(self.0.len() * 2, BarredEntry::bits);
         }
     }
 
@@ -75,7 +75,7 @@ impl Barred {
     }
 }
 
-impl Entry {
+impl BarredEntry {
     fn is(&self, fingerprint: Fingerprint, seq: Seq) -> bool {
         self.fingerprint == fingerprint && self.seq == seq
     }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 32);
+        assert_eq!(size_of::<BarredEntry>(), 32);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use memchr::memchr2;
 
 use crate::chunk::{LAST_CHUNK, chunk};
 use crate::farewell::Farewell;
-use crate::framing::Framing;
 use crate::transport::Transport;
+use crate::wire_format::WireFormat;
 
 /// A stream in HTTP/1.1 chunks (RFC 9112, section 7.1). The last chunk closes it.
-pub(crate) static CHUNKED: Framing = Framing {
+pub(crate) static CHUNKED: WireFormat = WireFormat {
     transport: Transport::Sse,
     encode: |event| chunk(room(event), |text| write_event(text, event.event_type(), event.json())),
     heartbeat: Bytes::from_static(b"D\r\n: heartbeat\n\n\r\n"),
@@ -28,7 +28,7 @@ pub(crate) static CHUNKED: Framing = Framing {
 };
 
 /// A stream that is framed by others: over HTTP/2, or until the connection closes.
-pub(crate) static PLAIN: Framing = Framing {
+pub(crate) static PLAIN: WireFormat = WireFormat {
     transport: Transport::Sse,
     encode: |event| {
         let mut text = Vec::with_capacity(room(event));

@@ -2,11 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::framing::Framing;
 use crate::transport::Transport;
+use crate::wire_format::WireFormat;
 
 /// A stream of text messages, one for each event.
-pub(crate) static MESSAGES: Framing = Framing {
+pub(crate) static MESSAGES: WireFormat = WireFormat {
     transport: Transport::WebSocket,
     encode: |event| message(TEXT, event.json()),
     // A ping without payload.

@@ -7,24 +7,24 @@ use redb::{Builder, Database};
 
 use super::disk::{Disk, Random};
 use super::*;
-use crate::OpenError;
-use crate::audit::{Audit, Head};
+use crate::JournalError;
+use crate::audit::{Audit, ChainHead};
 use crate::clock::{FolderClock, Here};
 use crate::folder::private_file;
 use crate::store;
 
-fn open_on(disk: &Disk) -> Result<Database, OpenError> {
+fn open_on(disk: &Disk) -> Result<Database, JournalError> {
     let mut builder = Builder::new();
     builder.set_cache_size(1 << 20).set_check_integrity_on_open(true);
     let opened = builder.create_with_backend(disk.clone());
-    opened.map_err(|error| OpenError::Damaged { path: "disk".into(), reason: error.to_string() })
+    opened.map_err(|error| JournalError::Damaged { path: "disk".into(), reason: error.to_string() })
 }
 
 /// A journal whose store is on this disk. Its audit log is in the folder.
 fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
     let store = open_on(disk).expect("what a power cut leaves can be opened");
     let file = private_file(&folder.path().join("audit.log")).unwrap();
-    let audit = Audit::open(file, Head::default(), None).unwrap();
+    let audit = Audit::open(file, ChainHead::default(), None).unwrap();
     let disk = disk.clone();
     let clock = FolderClock::resume(store::stamp(&store).unwrap(), Here);
     Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, 8).unwrap()

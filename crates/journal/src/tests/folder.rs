@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use redb::Database;
 
 use super::*;
-use crate::OpenError;
+use crate::JournalError;
 use crate::codec::{self, NUMBERS, RECEIPTS, RECEIPTS_1};
 
-fn refused(folder: &Temporary) -> OpenError {
+fn refused(folder: &Temporary) -> JournalError {
     match Journal::open(&folder.config()) {
         Err(error) => error,
         Ok(journal) => panic!("opened, with {:?}", loaded(&journal)),
@@ -40,7 +40,7 @@ fn folder_and_files_are_private() {
 fn a_folder_has_one_process_at_a_time() {
     let folder = Temporary::new();
     let journal = folder.open();
-    assert!(matches!(refused(&folder), OpenError::InUse(_)));
+    assert!(matches!(refused(&folder), JournalError::InUse(_)));
     append(&journal, &revocation("a", MINUTE));
     drop(journal);
     assert_eq!(loaded(&folder.open()), ["a"]);
@@ -53,7 +53,7 @@ fn a_folder_that_cannot_be_one_is_named() {
     let told = refused(&folder).to_string();
     assert!(told.contains(folder.config().folder.to_str().unwrap()), "{told}");
     let nowhere = Config { folder: "/proc/none/data".into(), audit_key: None, node: NodeName::default() };
-    assert!(matches!(Journal::open(&nowhere), Err(OpenError::Io { .. })));
+    assert!(matches!(Journal::open(&nowhere), Err(JournalError::Io { .. })));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_log_of_a_newer_version_is_left_alone() {
     write.open_table(NUMBERS).unwrap().insert("format", 3).unwrap();
     write.commit().unwrap();
     drop(store);
-    assert!(matches!(refused(&folder), OpenError::Newer { found: 3, known: 2, .. }));
+    assert!(matches!(refused(&folder), JournalError::Newer { found: 3, known: 2, .. }));
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn an_empty_or_missing_log_beside_an_audit_log_is_no_new_beginning() {
     let folder = filled();
     let path = folder.file("revocations.redb");
     fs::write(&path, "").unwrap();
-    assert!(matches!(refused(&folder), OpenError::Missing(_)));
+    assert!(matches!(refused(&folder), JournalError::Missing(_)));
     fs::remove_file(&path).unwrap();
-    assert!(matches!(refused(&folder), OpenError::Missing(_)));
+    assert!(matches!(refused(&folder), JournalError::Missing(_)));
     fs::remove_file(folder.file("audit.log")).unwrap();
     assert!(loaded(&folder.open()).is_empty(), "an operator has cleared the folder");
 }
@@ -116,13 +116,13 @@ fn a_log_that_is_cut_off_or_overwritten_is_refused() {
     for length in [1, 64, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
         assert!(
-            matches!(refused(&folder), OpenError::Damaged { .. } | OpenError::Io { .. }),
+            matches!(refused(&folder), JournalError::Damaged { .. } | JournalError::Io { .. }),
             "{length} bytes"
         );
     }
     fs::write(&path, "this is no store at all, but a text of some length".repeat(1000)).unwrap();
     let error = refused(&folder);
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
     fs::write(&path, &whole).unwrap();
     assert_eq!(
         loaded(&folder.open()).len(),

@@ -9,19 +9,19 @@ mod sessions;
 
 use clap::Command;
 
-use super::operation::Operation;
+use super::operation::GatewayCommand;
 
-const COMMANDS: [Operation; 5] =
+const COMMANDS: [GatewayCommand; 5] =
     [sessions::COMMAND, session::COMMAND, revoke::COMMAND, lift::COMMAND, revocations::COMMAND];
 
 /// Returns the command lines.
 pub(crate) fn commands() -> impl Iterator<Item = Command> {
-    COMMANDS.iter().map(Operation::command).chain([apis::group()])
+    COMMANDS.iter().map(GatewayCommand::command).chain([apis::group()])
 }
 
 /// Returns the command of this name, or of this name below `rig apis`; `None` if it is not one that
 /// asks a running gateway.
-pub(super) fn find(name: &str) -> Option<&'static Operation> {
+pub(super) fn find(name: &str) -> Option<&'static GatewayCommand> {
     COMMANDS.iter().chain(&apis::COMMANDS).find(|operation| operation.name == name)
 }
 

@@ -26,7 +26,7 @@ The API_TOKEN is read from the environment or the settings file.";
 
 /// A command that asks a running gateway.
 #[derive(Debug)]
-pub(super) struct Operation {
+pub(super) struct GatewayCommand {
     /// Its name on the command line.
     pub(super) name: &'static str,
     /// What it does, in one line of the help.
@@ -40,7 +40,7 @@ pub(super) struct Operation {
     pub(super) compares: bool,
 }
 
-impl Operation {
+impl GatewayCommand {
     /// Returns the command line.
     pub(super) fn command(&self) -> Command {
         let api = format!("Where the internal API is [default: {DEFAULT_API}] [env: {API_VARIABLE}]");

@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use super::super::call::{Call, CallBody};
 use super::super::line::CommandLine;
-use super::super::operation::{Operation, dry_run, value};
+use super::super::operation::{GatewayCommand, dry_run, value};
 use super::super::text::{safe, safe_json};
 
 /// The commands below `rig apis`.
-pub(super) const COMMANDS: [Operation; 3] = [
-    Operation {
+pub(super) const COMMANDS: [GatewayCommand; 3] = [
+    GatewayCommand {
         name: "export",
         about: "Prints all definitions as a JSON list, such as PROXY_CONFIG_FILE takes",
         arguments: Vec::new,
         call: |_| Some(Call::get("/v4/apis".to_owned(), |answer| exported(&answer.json))),
         compares: false,
     },
-    Operation {
+    GatewayCommand {
         name: "import",
         about: "Makes a list of definitions those of the gateway: all of it, or nothing where one is wrong",
         arguments: || vec![file(), dry_run("Only say what would differ")],
@@ -29,7 +29,7 @@ pub(super) const COMMANDS: [Operation; 3] = [
         },
         compares: false,
     },
-    Operation {
+    GatewayCommand {
         name: "diff",
         about: "Says what an import would change: exit code 0 nothing, 1 something",
         arguments: || vec![file()],
@@ -44,7 +44,7 @@ pub(super) fn group() -> Command {
         .about("Takes the definitions of APIs out of a gateway, and brings them in")
         .subcommand_required(true)
         .disable_help_subcommand(true)
-        .subcommands(COMMANDS.iter().map(Operation::command))
+        .subcommands(COMMANDS.iter().map(GatewayCommand::command))
 }
 
 fn file() -> Arg {

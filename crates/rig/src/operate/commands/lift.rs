@@ -1,11 +1,11 @@
 //! `rig lift`.
 
 use super::super::call::{Call, Query, by, escaped};
-use super::super::operation::{self, Operation, dry_run, value};
+use super::super::operation::{self, GatewayCommand, dry_run, value};
 use super::super::show::whose;
 use super::super::text::safe;
 
-pub(super) const COMMAND: Operation = Operation {
+pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "lift",
     about: "Takes a revocation back before its time",
     arguments: || {

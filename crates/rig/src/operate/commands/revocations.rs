@@ -2,12 +2,12 @@
 
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query};
-use super::super::operation::{Operation, page};
+use super::super::operation::{GatewayCommand, page};
 use super::super::show::{LONGEST, instant, list, more, text, time, whose};
 use super::super::table::TextTable;
 use super::super::text::cut;
 
-pub(super) const COMMAND: Operation = Operation {
+pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "revocations",
     about: "Lists the revocations in force, the youngest first",
     arguments: || page("before", "CURSOR", "From the page before: what next says there").into(),

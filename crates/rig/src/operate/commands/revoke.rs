@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use super::super::call::{Call, CallBody, Query, by};
 use super::super::line::CommandLine;
-use super::super::operation::{self, Operation, dry_run, flag, switch};
+use super::super::operation::{self, GatewayCommand, dry_run, flag, switch};
 use super::super::show::{connections, instant, text, time, whose};
 use super::super::text::safe;
 use crate::settings::parse_time;
 
-pub(super) const COMMAND: Operation = Operation {
+pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "revoke",
     about: "Ends sessions: refuses their tokens for a while, and terminates their connections",
     arguments: || {

@@ -2,12 +2,12 @@
 
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query, escaped};
-use super::super::operation::{Operation, page, value};
+use super::super::operation::{GatewayCommand, page, value};
 use super::super::show::{LONGEST, connections, instant, list, more, text};
 use super::super::table::TextTable;
 use super::super::text::{cut, safe};
 
-pub(super) const COMMAND: Operation = Operation {
+pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "session",
     about: "Shows a session and its connections",
     arguments: || {

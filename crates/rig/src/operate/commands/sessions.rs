@@ -2,11 +2,11 @@
 
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query};
-use super::super::operation::{Operation, page};
+use super::super::operation::{GatewayCommand, page};
 use super::super::show::{instant, list, more, text, yes};
 use super::super::table::TextTable;
 
-pub(super) const COMMAND: Operation = Operation {
+pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "sessions",
     about: "Lists the sessions that have connections",
     arguments: || page("after", "NAME", "Only sessions whose names come behind this one").into(),

@@ -10,7 +10,7 @@ use crate::transport::Transport;
 
 /// How a streaming transport turns into bytes whatever a client receives. Everything else about
 /// streams (queues, limits, termination) is the same for all of them.
-pub(crate) struct Framing {
+pub(crate) struct WireFormat {
     /// Its name.
     pub(crate) transport: Transport,
     /// Encodes an event.
