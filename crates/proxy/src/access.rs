@@ -1,9 +1,9 @@
-//! Who may use an endpoint: the tokens of a request, their claims, and the place of the request in
-//! its sessions.
+//! Decides who may use an endpoint: verifies the tokens of a request, checks their claims, and
+//! registers the request with its sessions.
 //!
-//! A token that was verified once is not verified again, but its end is looked at for every
-//! request. Whether its session is legal is never remembered: the request enters the registry of
-//! sessions, and that refuses it.
+//! A verified token is cached and not verified again, but its expiry is checked for every request.
+//! Whether its session is legal is never cached: each request is registered with the registry of
+//! sessions, which refuses revoked ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::in_flight::InFlight;
 use crate::metrics::{Metrics, TokenCacheResult};
 use crate::relay::InSession;
 
-/// What verified tokens may take, in bytes of their texts; with their claims it is about four times
-/// as much.
+/// Capacity of the cache of verified tokens, in bytes of token text. With their claims, tokens take
+/// about four times as much memory.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// Number of tokens that the cache is laid out for.
+/// Estimated number of items, from which the cache sizes its tables.
 const CACHE_TOKENS: usize = 16 << 10;
 
-/// Longest token that is remembered, in bytes.
+/// Tokens longer than this, in bytes, are not cached.
 const LONGEST: usize = 4 << 10;
 
 /// Verifies the tokens of requests.
@@ -44,18 +44,18 @@ pub(crate) struct Access {
 pub(crate) struct Token {
     claims: Claims,
     subject: Subject,
-    /// That of the key it was verified with.
+    /// The generation of the key that verified the token.
     generation: u64,
 }
 
-/// The tokens that a request was let in by.
+/// The verified tokens of a request.
 pub(crate) struct AdmittedTokens {
-    /// Says whose request it is.
+    /// Determines the session of the request.
     first: Arc<Token>,
     others: Vec<Arc<Token>>,
 }
 
-/// Why the tokens of a request do not let it in. No text shows anything of a token.
+/// Why the tokens of a request do not authorize it. The text never contains any part of a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unauthenticated {
     /// The request has no token.
@@ -84,11 +84,12 @@ impl Access {
         Self { verifier, sessions, verified, metrics }
     }
 
-    /// Enters a request into the sessions of its tokens. The service may read any of several, so
-    /// all must be valid (RFC 6750, section 2); a cookie that did not count is not handed on.
+    /// Registers a request with the sessions of its tokens. If it has several tokens, all must be
+    /// valid, since the service may read any of them (RFC 6750, section 2). A cookie that was not
+    /// considered is removed before the request is forwarded.
     ///
     /// # Errors
-    /// Fails if there is no token, or one of them is not valid or not of a legal session.
+    /// Fails if there is no token, or one of them is invalid or revoked.
     pub(crate) fn admit(
         &self,
         sources: &TokenSources,
@@ -128,7 +129,7 @@ impl Access {
     }
 
     fn verify(&self, text: &str) -> Result<Arc<Token>, Unauthenticated> {
-        // Before the key is used: what was verified with an older one is verified again.
+        // Read before the key is used: tokens verified with an older key are verified again.
         let generation = self.verifier.generation();
         if let Some(token) = self.verified.get(text).filter(|token| token.generation == generation) {
             let ended = self.has_ended(&token);
@@ -153,25 +154,25 @@ impl Access {
 }
 
 impl AdmittedTokens {
-    /// The session of the first token, where it names one.
+    /// Returns the session of the first token, if it names one.
     pub(crate) fn session(&self) -> Option<&SessionName> {
         self.first.subject.session()
     }
 
-    /// Whether each token satisfies what is required: the service may read any of them.
+    /// Returns whether every token has the required claims: the service may read any of them.
     pub(crate) fn satisfy(&self, required: &[RequiredClaim]) -> bool {
         [&self.first].into_iter().chain(&self.others).all(|token| token.satisfies(required))
     }
 
-    /// Hands claims of the first token to the service.
+    /// Adds claims of the first token to the headers for the service.
     pub(crate) fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
         self.first.forward(claims, headers);
     }
 }
 
 impl Token {
-    /// Whether the claims say all that is required: the value itself, or a list that contains it.
-    /// Numbers are equal by value, and exactly.
+    /// Returns whether the token has all required claims: each is the value itself, or a list that
+    /// contains it. Numbers are compared by value, exactly.
     fn satisfies(&self, required: &[RequiredClaim]) -> bool {
         required.iter().all(|RequiredClaim { pointer, value }| match self.claims.pointer(pointer) {
             Some(Value::Array(list)) if list.iter().any(|claim| json::equal(claim, value)) => true,
@@ -179,8 +180,8 @@ impl Token {
         })
     }
 
-    /// Hands claims to the service: texts as they are, all else as JSON. A claim that is not there,
-    /// or cannot stand in a header, is not handed over.
+    /// Adds claims to the headers for the service: strings unchanged, everything else as JSON.
+    /// Claims that are missing or not valid as a header value are skipped.
     fn forward(&self, claims: &[(HeaderName, String)], headers: &mut HeaderMap) {
         for (name, pointer) in claims {
             let value = self.claims.pointer(pointer).and_then(|claim| match claim {

@@ -1,4 +1,5 @@
-//! What becomes of a request: counted and told when it has ended, whichever way.
+//! The outcome of a request: counted in metrics and reported to the log once, however the request
+//! terminates.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use crate::metrics::{ProxyEndpoint, ProxyStatus};
 use crate::rejection::Rejection;
 use crate::upstream::Failure;
 
-/// Accompanies a request from its route to the last byte of its answer; counted once, when dropped.
-/// The default is of no request, and counts nothing.
+/// Accompanies a request from its route to the last byte of its answer, and counts its outcome when
+/// dropped. The default value belongs to no request and counts nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Account(Option<Ongoing>);
 
@@ -22,11 +23,11 @@ pub(crate) struct Account(Option<Ongoing>);
 struct Ongoing {
     counters: Arc<ProxyEndpoint>,
     began: Instant,
-    /// How long it took, where that is not until now.
+    /// The duration, if it was measured before the account is dropped.
     took: Option<Duration>,
-    /// Without an end of its own, it is its client who has left.
+    /// Initially `ClientClosed`: if no other outcome is recorded, the client has left.
     outcome: ProxyStatus,
-    /// Where somebody wants to know.
+    /// `None` if the request is not reported.
     told: Option<Box<PendingReport>>,
 }
 
@@ -37,28 +38,29 @@ struct PendingReport {
 }
 
 impl Account {
-    /// A request has come.
+    /// Counts a new request as in flight.
     pub(crate) fn new(counters: Arc<ProxyEndpoint>) -> Self {
         counters.begun();
         let outcome = ProxyStatus::ClientClosed;
         Self(Some(Ongoing { counters, began: Instant::now(), took: None, outcome, told: None }))
     }
 
-    /// Tells somebody of it when it has ended.
+    /// Requests a report when the request has finished.
     pub(crate) fn tell(&mut self, to: Arc<Reporter>, report: Report) {
         if let Some(request) = &mut self.0 {
             request.told = Some(Box::new(PendingReport { to, report }));
         }
     }
 
-    /// It has a token of this session.
+    /// Notes the session of the request.
     pub(crate) fn in_session(&mut self, name: &SessionName) {
         if let Some(report) = self.report() {
             report.session = Some(name.as_str().into());
         }
     }
 
-    /// Notes that a service is about to be asked. Returns the span to name in that request.
+    /// Notes that a request is about to be sent to a service. Returns the trace context for that
+    /// request.
     pub(crate) fn asks(&mut self, trace: &TraceContext) -> TraceContext {
         let told = self.0.as_mut().and_then(|request| request.told.as_mut());
         let Some(told) = told.filter(|told| told.to.exports(trace)) else { return *trace };
@@ -67,7 +69,7 @@ impl Account {
         trace
     }
 
-    /// The service has begun to answer; it is on this server.
+    /// Notes that the service, at this server, has begun to answer.
     pub(crate) fn heard(&mut self, status: StatusCode, target: &TargetConfig) {
         if let Some(call) = self.report().and_then(|report| report.call.as_mut()) {
             call.status = Some(status);
@@ -76,7 +78,7 @@ impl Account {
         }
     }
 
-    /// The service has failed, for this reason.
+    /// Notes why the service has failed.
     pub(crate) fn failed(&mut self, reason: Option<&Failure>) {
         if let Some(report) = self.report() {
             report.reason = reason.map(|reason| reason.to_string().into());
@@ -90,12 +92,12 @@ impl Account {
         }
     }
 
-    /// To be passed on; what is left counts nothing.
+    /// Takes the account out, to pass it on. The one that is left behind counts nothing.
     pub(crate) fn take(&mut self) -> Self {
         take(self)
     }
 
-    /// The proxy answers it itself.
+    /// Notes that the proxy answers the request itself.
     pub(crate) fn refused(mut self, refusal: &Rejection) {
         if let (Rejection::Unauthenticated(reason), Some(report)) = (refusal, self.report()) {
             report.reason = Some(reason.to_string().into());
@@ -104,29 +106,30 @@ impl Account {
         self.ends(refusal.outcome());
     }
 
-    /// It is a connection from now on. How long that lasts is no matter of ours.
+    /// Notes that the request has become an upgraded connection. The duration is measured up to
+    /// here, since the lifetime of the connection is not that of a request.
     pub(crate) fn upgraded(&mut self) {
         if let Some(request) = &mut self.0 {
             request.took = Some(request.began.elapsed());
         }
     }
 
-    /// It has all of its answer.
+    /// Notes that the whole answer was sent.
     pub(crate) fn whole(&mut self) {
         self.ends(ProxyStatus::Ok);
     }
 
-    /// The service breaks off.
+    /// Notes that the service broke off in the middle of the answer.
     pub(crate) fn broken(&mut self) {
         self.ends(ProxyStatus::Broken);
     }
 
-    /// Its session has ended.
+    /// Notes that the session was terminated.
     pub(crate) fn killed(&mut self) {
         self.ends(ProxyStatus::Killed);
     }
 
-    /// What ended it first has ended it.
+    /// Records the outcome, unless there is one already: the first one counts.
     fn ends(&mut self, outcome: ProxyStatus) {
         if let Some(request) = &mut self.0
             && request.outcome == ProxyStatus::ClientClosed

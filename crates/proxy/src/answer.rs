@@ -1,4 +1,4 @@
-//! What the proxy answers itself, in RIG's words.
+//! The proxy's own answers, in RIG's words.
 
 use auth::Cors;
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl Rejection {
     }
 }
 
-/// The answer to a preflight for a path that has these methods.
+/// Returns the answer to a preflight for a path with these methods.
 pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> Response<Body> {
     let mut response = whole(StatusCode::NO_CONTENT, Bytes::new());
     let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
@@ -90,8 +90,8 @@ pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> R
     response
 }
 
-/// An answer that came to the internal port; it belongs to the session until it has left, and so
-/// does its account.
+/// Builds the response from an asynchronous answer. Its body holds the request's place in the
+/// session, and its account, until all of it has been sent.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
     (cors, origin): (&Cors, Option<&HeaderValue>),
@@ -103,7 +103,7 @@ pub(crate) fn asynchronous(
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     if length > 0 {
-        // As RIG does; with what accompanies it, the body cannot say it itself.
+        // RIG sends it too. Set here, since the body is wrapped and hyper may not see its length.
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response.headers_mut().entry(REQUEST_ID).or_insert_with(new_request_id);
@@ -112,10 +112,11 @@ pub(crate) fn asynchronous(
     response
 }
 
-/// Says what is wrong with a token (RFC 6750, section 3), for pages too. RIG's body says the same
-/// of all tokens.
+/// Adds a challenge that names the fault of the token (RFC 6750, section 3), readable for pages
+/// too. RIG's body is the same for all faults.
 fn challenge(headers: &mut HeaderMap, reason: &str) {
-    // The description may have no other characters (same section); a name of a claim may.
+    // The description allows no other characters (same section), but names of claims may contain
+    // them.
     let is_allowed = |char: &char| matches!(char, ' '..='~') && !matches!(char, '"' | '\\');
     let reason: String = reason.chars().map(|char| if is_allowed(&char) { char } else { '?' }).collect();
     let challenge = format!(r#"Bearer error="invalid_token", error_description="{reason}""#);
@@ -123,7 +124,7 @@ fn challenge(headers: &mut HeaderMap, reason: &str) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("www-authenticate"));
 }
 
-/// What RIG lets other origins do with an answer of its own.
+/// Adds the CORS headers that RIG sends with its own answers.
 fn allow(headers: &mut HeaderMap, cors: &Cors, origin: Option<&HeaderValue>) {
     cors.allow(origin, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("*"));

@@ -1,10 +1,10 @@
-//! The definitions of the node: those of its file, overlaid by what the internal port changed,
-//! which a store keeps.
+//! The definitions of a node: those of its file, overlaid by the changes made through the internal
+//! port, which a store keeps.
 //!
-//! What is stored about an id, a definition or that it was deleted, wins over the file's definition
-//! of that id. Every change is checked, compiled together with all others, stored, and only then
-//! served. No lock is held while it is stored: a change that finds another one in the store is made
-//! again, of what that one has left.
+//! What is stored for an id, a definition or its deletion, takes precedence over the file's
+//! definition of that id. Every change is checked, compiled together with all other definitions,
+//! stored, and only then served. No lock is held while it is stored: if the store holds a newer
+//! revision, the change is applied again to that one.
 
 mod definitions;
 mod difference;
@@ -36,7 +36,7 @@ pub use load::LoadError;
 use served::{Edited, Served};
 pub use store::{Changes, MemoryStore, Revision, Saved, Store, StoreError};
 
-/// Gives the environment variables that definitions name (`use_env`).
+/// Looks up the environment variables that definitions name (`use_env`).
 type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The definitions of the node.
@@ -46,36 +46,37 @@ pub struct Apis {
     targets: TargetMaker,
     /// Whether to warn of definitions that take cookies.
     warns_of_cookies: bool,
-    /// Held while what is served is replaced, never while something is compiled or stored.
+    /// Held while the served definitions are replaced, never while definitions are compiled or
+    /// stored.
     replacing: Mutex<()>,
     served: ArcSwap<Served>,
     table: ArcSwap<Table>,
 }
 
-/// One definition, as it stands.
+/// One definition in its current state.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// What it says.
+    /// The definition.
     pub api: Arc<Api>,
-    /// How often it was changed.
+    /// How many times it was changed.
     pub ref_number: u64,
     /// When it was last changed, or read from the file (RFC 3339).
     pub timestamp: String,
 }
 
-/// Why a change was not made. Nothing has changed then.
+/// Why a change was rejected. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// There is one with this id already.
+    /// A definition with this id exists already.
     #[error("API with id={0} already exists.")]
     Exists(String),
-    /// There is none with this id.
+    /// No definition has this id.
     #[error("API with id={0} doesn't exists.")]
     Missing(String),
-    /// The definition is wrong.
+    /// The definition is invalid.
     #[error("{} faults in API definitions", .0.len())]
     Faults(Vec<Fault>),
-    /// It could not be stored.
+    /// The change could not be stored.
     #[error("the change could not be stored: {0}")]
     Store(#[from] StoreError),
 }
@@ -88,8 +89,8 @@ impl fmt::Debug for Apis {
 
 impl Apis {
     /// Makes every later change warn of definitions that take cookies: under `CORS=*` no page of
-    /// another origin may use them. Returns the warnings of those that stand and are not the
-    /// file's.
+    /// another origin may use them. Returns the warnings for current definitions that do not come
+    /// from the file.
     pub fn warn_of_cookies(&mut self) -> Vec<Warning> {
         self.warns_of_cookies = true;
         let served = self.served.load();
@@ -99,13 +100,13 @@ impl Apis {
         stored.filter_map(warned).collect()
     }
 
-    /// Adds a definition. May wait for a disk.
+    /// Adds a definition. May block on a disk.
     ///
     /// # Errors
-    /// Fails if its id is taken, it is wrong, or it cannot be stored.
+    /// Fails if its id is taken, it is invalid, or it cannot be stored.
     pub fn create(&self, document: &Value) -> Result<Vec<Warning>, ChangeError> {
         self.change(|served| {
-            // RIG looks for the id first.
+            // RIG checks the id first.
             let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
             if served.standing.contains_key(id) {
                 return Err(ChangeError::Exists(id.to_owned()));
@@ -118,12 +119,12 @@ impl Apis {
         })
     }
 
-    /// Replaces the top-level members of a definition that `body` has. The id stays. May wait for a
-    /// disk.
+    /// Replaces those top-level members of a definition that `body` has. The id stays. May block on
+    /// a disk.
     ///
     /// # Errors
-    /// Fails if there is none, the result is wrong (RIG wants `proxy` and `version_data` in the
-    /// body too), or it cannot be stored.
+    /// Fails if no definition has this id, the result is invalid (RIG requires `proxy` and
+    /// `version_data` in the body as well), or it cannot be stored.
     pub fn merge(&self, id: &str, body: &Map<String, Value>) -> Result<Vec<Warning>, ChangeError> {
         self.change(|served| {
             let before = served.standing.get(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
@@ -144,10 +145,10 @@ impl Apis {
         })
     }
 
-    /// Deletes a definition, also if it is the file's. May wait for a disk.
+    /// Deletes a definition, even one of the file. May block on a disk.
     ///
     /// # Errors
-    /// Fails if there is none, or the deletion cannot be stored.
+    /// Fails if no definition has this id, or the deletion cannot be stored.
     pub fn delete(&self, id: &str) -> Result<(), ChangeError> {
         let deleted = self.change(|served| {
             let mut edited = served.edited(Vec::new());
@@ -157,11 +158,11 @@ impl Apis {
         deleted.map(drop)
     }
 
-    /// Makes a list of documents the definitions of the node: all of it or nothing. With `dry_run`,
-    /// only says what would change. May wait for a disk.
+    /// Replaces all definitions of the node by a list of documents, or changes nothing. With
+    /// `dry_run`, only returns what would change. May block on a disk.
     ///
     /// # Errors
-    /// Fails if one of them is wrong, or they cannot be stored.
+    /// Fails if a document is invalid, or the definitions cannot be stored.
     pub fn replace_all(
         &self,
         documents: &Value,
@@ -197,11 +198,11 @@ impl Apis {
         Ok((differences, warnings))
     }
 
-    /// Makes what the file has by now the definitions of the file. What the internal port has
-    /// changed stays as it is. May wait for a disk.
+    /// Replaces the definitions of the file by its new content. Changes made through the internal
+    /// port stay. May block on a disk.
     ///
     /// # Errors
-    /// Fails if they cannot be served together, or stored.
+    /// Fails if the definitions cannot be served together, or stored.
     pub fn replace_file(&self, file: Definitions) -> Result<Vec<Warning>, ChangeError> {
         let now = now();
         let warnings: Vec<_> = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
@@ -226,23 +227,23 @@ impl Apis {
         })
     }
 
-    /// Reads the files that definitions name again if one has changed, or if it is `forced`. May
-    /// wait for a disk.
+    /// Reads the files that definitions name again if one has changed, or if `forced`. May block on
+    /// a disk.
     pub fn refresh_files(&self, forced: bool) {
         self.table().upstreams().for_each(|(_, upstream)| upstream.refresh(forced));
     }
 
-    /// The definitions, by id.
+    /// Returns all definitions, by id.
     pub fn standing(&self) -> Vec<Standing> {
         self.served.load().standing.values().cloned().collect()
     }
 
-    /// One of them.
+    /// Returns the definition with this id.
     pub fn one(&self, id: &str) -> Option<Standing> {
         self.served.load().standing.get(id).cloned()
     }
 
-    /// What is served.
+    /// Returns the table that is served.
     pub(crate) fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
     }
@@ -262,7 +263,7 @@ fn documents_of(standing: &BTreeMap<Arc<str>, Standing>) -> Vec<Map<String, Valu
     standing.values().map(|standing| standing.api.document.clone()).collect()
 }
 
-/// The time of day as RIG shows it: with microseconds.
+/// Returns the time of day in RIG's format: with microseconds.
 fn now() -> String {
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()

@@ -1,15 +1,15 @@
-//! An answer that a service gives in a request of its own, to the internal port.
+//! An answer that a service sends to the internal port, in a request of its own.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// An answer that came in a request of its own.
+/// An asynchronous answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncAnswer {
     /// The final status.
     pub status: StatusCode,
     /// The headers that the client gets.
     pub headers: HeaderMap,
-    /// The body, as it came.
+    /// The body, unchanged.
     pub body: Bytes,
 }

@@ -1,4 +1,4 @@
-//! The body of a request on its way to a service, and how far it has come.
+//! The body of a request on its way to a service, and its progress.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,65 +18,66 @@ use crate::head;
 use crate::time_limits::Awaited;
 use crate::upstream::StreamPermit;
 
-/// How long a body waits for the service's 100 before it is sent all the same (RFC 9110, section
+/// How long to hold a body back for the service's 100 before it is sent anyway (RFC 9110, section
 /// 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// Bytes of a body that are kept until its answer begins, so that the request can be sent again. A
-/// service takes 65,535 bytes before it says anything (RFC 9113, section 6.9.2); the piece that
-/// goes beyond them has been read as well.
+/// Limit of the bytes of a body that are kept until its answer begins, so that the request can be
+/// sent again. The initial flow-control window lets 65,535 bytes be sent before the service has
+/// responded at all (RFC 9113, section 6.9.2), and the piece that exceeds the window has been read
+/// as well.
 const KEPT: usize = 192 << 10;
 
-/// The body of a request. It is read as fast as the service takes it.
+/// The body of a request, read as fast as the service takes it.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    /// `None`: there is no body.
+    /// `None` if there is no body.
     upload: Option<Arc<Upload>>,
-    /// Which sending of the request this is: an earlier one yields nothing any more.
+    /// The number of the attempt that this body belongs to: only the last attempt yields frames.
     turn: u32,
-    /// How many frames this one has yielded.
+    /// How many frames this attempt has yielded.
     yielded: usize,
-    /// Until when the first byte is held back.
+    /// When to stop holding the first byte back.
     continue_by: Option<Pin<Box<Sleep>>>,
-    /// The stream that is open until the body has been sent.
+    /// The HTTP/2 stream, which stays open until the body has been sent.
     place: Option<Arc<StreamPermit>>,
 }
 
-/// How far a body has come: what the two sides of the exchange share.
+/// The progress of a body, shared by both sides of the exchange.
 #[derive(Debug)]
 pub(crate) struct Upload {
     state: Mutex<BodyProgress>,
-    /// To be woken when the service wants the body.
+    /// Woken when the service asks for the body.
     wanted: AtomicWaker,
-    /// What the definition sets: none of it may come after the body.
+    /// Headers that the definition sets: trailers must not contain them.
     set: Arc<[HeaderName]>,
 }
 
 #[derive(Debug)]
 struct BodyProgress {
     client: ClientBody,
-    /// How many bytes may still come.
+    /// How many bytes may still follow.
     left: u64,
     turn: u32,
     /// How many frames have been read.
     frames: usize,
     kept: KeptBody,
     moved: Instant,
-    /// Whether it is the client that lets the service wait.
+    /// Whether the client keeps the service waiting.
     client_silent: bool,
     ended: bool,
     fault: Option<BodyFault>,
     continued: bool,
 }
 
-/// What has been read of a body.
+/// The part of a body that is kept for another attempt.
 #[derive(Debug)]
 enum KeptBody {
-    /// Nothing is kept: some of it is gone.
+    /// The beginning is lost: the body cannot be sent again.
     No,
-    /// Nothing has been read.
+    /// Nothing has been read yet.
     Untouched,
-    /// All of it, within [`KEPT`].
+    /// The whole body so far, within [`KEPT`].
     Yes { frames: Vec<KeptFrame>, bytes: usize, counted: Held },
 }
 
@@ -86,18 +87,17 @@ enum KeptFrame {
     Trailers(HeaderMap),
 }
 
-/// Why a body is not whole.
+/// Why a body is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyFault {
     #[error("the request body is larger than allowed")]
     TooLarge,
     #[error("the request body is broken off")]
     Broken,
-    /// No fault of the client: the request is being sent again, and this sending of it is
-    /// abandoned.
+    /// Not the client's fault: the request is being sent again, and this attempt is abandoned.
     #[error("the request is sent again")]
     SentAgain,
-    /// What was kept of it had to go while it was being sent again.
+    /// The copy was evicted from memory while the body was being sent again.
     #[error("too many bytes wait in memory")]
     NoRoom,
 }
@@ -105,13 +105,13 @@ pub(crate) enum BodyFault {
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
 
 impl RequestBody {
-    /// Without any bytes.
+    /// Creates a body without any bytes.
     pub(crate) fn empty() -> Self {
         Self { upload: None, turn: 0, yielded: 0, continue_by: None, place: None }
     }
 
-    /// The body of a client's request of at most `max` bytes; `set` is what its trailers cannot
-    /// say.
+    /// Creates the body of a client's request, of at most `max` bytes. Headers in `set` are removed
+    /// from its trailers.
     pub(crate) fn new(client: ClientBody, max: Option<u64>, set: &Arc<[HeaderName]>) -> Self {
         if client.is_end_stream() {
             return Self::empty();
@@ -132,8 +132,8 @@ impl RequestBody {
         Self { upload: Some(Arc::new(upload)), ..Self::empty() }
     }
 
-    /// The same body from its beginning, for another sending; the one before yields nothing any
-    /// more. `None` if a part of it is gone.
+    /// Returns the same body from its beginning, for another attempt; earlier ones yield nothing
+    /// any more. `None` if a part of it is lost.
     pub(crate) fn again(upload: Option<&Arc<Upload>>) -> Option<Self> {
         let Some(upload) = upload else { return Some(Self::empty()) };
         let mut state = upload.state.lock();
@@ -146,25 +146,25 @@ impl RequestBody {
         Some(Self { upload: Some(upload.clone()), turn: state.turn, ..Self::empty() })
     }
 
-    /// Whether the request can be sent twice: all of it is in its head.
+    /// Returns whether there is no body: the request can be sent again from its head alone.
     pub(crate) fn is_empty(&self) -> bool {
         self.upload.is_none()
     }
 
-    /// How far it has come; `None` without a body.
+    /// Returns the progress of the body; `None` without a body.
     pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
         self.upload.clone()
     }
 
-    /// Keeps a stream's place until all has been sent.
+    /// Keeps the place of an HTTP/2 stream until the whole body has been sent.
     pub(crate) fn occupy(&mut self, place: Option<Arc<StreamPermit>>) {
         if self.upload.is_some() {
             self.place = place;
         }
     }
 
-    /// Holds it back until the service asks for it: the client does so too, and may never have to
-    /// send it.
+    /// Holds the body back until the service asks for it: the client holds it back as well, and may
+    /// never have to send it.
     pub(crate) fn hold(&mut self) {
         if self.upload.is_some() {
             self.continue_by = Some(Box::pin(tokio::time::sleep(CONTINUE)));
@@ -173,7 +173,7 @@ impl RequestBody {
 }
 
 impl Upload {
-    /// Who keeps the exchange waiting.
+    /// Returns which side keeps the exchange waiting.
     pub(crate) fn awaited(&self) -> Awaited {
         let state = self.state.lock();
         match () {
@@ -183,13 +183,12 @@ impl Upload {
         }
     }
 
-    /// What was wrong with the body.
+    /// Returns why the body is incomplete, if it is.
     pub(crate) fn fault(&self) -> Option<BodyFault> {
         self.state.lock().fault
     }
 
-    /// Keeps what is read from now on, as long as there is little of it, and little in `memory` all
-    /// together.
+    /// Keeps what is read from now on, while it stays within [`KEPT`] and `memory` has room.
     pub(crate) fn keep(self: &Arc<Self>, memory: &Arc<Memory>) {
         let mut state = self.state.lock();
         if matches!(state.kept, KeptBody::Untouched) {
@@ -201,12 +200,12 @@ impl Upload {
         }
     }
 
-    /// An answer has begun: the request is not sent again.
+    /// Drops the copy: an answer has begun, so the request is not sent again.
     pub(crate) fn answered(&self) {
         self.state.lock().kept = KeptBody::No;
     }
 
-    /// The service wants the body.
+    /// Notes that the service asks for the body.
     pub(crate) fn is_wanted(&self) {
         self.state.lock().continued = true;
         self.wanted.wake();
@@ -214,7 +213,7 @@ impl Upload {
 }
 
 impl BodyProgress {
-    /// Reads what comes next from the client. Returns the memory too where it has become too full.
+    /// Reads the next frame from the client. Also returns the memory if it is above its limit.
     fn read(&mut self, set: &[HeaderName], cx: &mut Context<'_>) -> (Polled, Option<Arc<Memory>>) {
         let polled = Pin::new(&mut self.client).poll_frame(cx).map(|frame| {
             frame.map(|frame| {
@@ -257,13 +256,13 @@ impl KeptBody {
         }
     }
 
-    /// Returns the memory where it has become too full.
+    /// Keeps a frame. Returns the memory if it is above its limit.
     fn push(&mut self, frame: &Frame<Bytes>) -> Option<Arc<Memory>> {
         let Self::Yes { frames, bytes, counted } = self else {
             *self = Self::No;
             return None;
         };
-        // Each frame costs its own bytes, and some more.
+        // Each frame costs its own bytes, and a fixed overhead.
         let more = frame.data_ref().map_or(0, Bytes::len) + size_of::<KeptFrame>();
         *bytes += more;
         if *bytes > KEPT {
@@ -346,7 +345,7 @@ impl Body for RequestBody {
         let Some(upload) = &self.upload else { return SizeHint::with_exact(0) };
         let state = upload.state.lock();
         if self.yielded < state.frames && state.kept.frames().is_empty() {
-            // The copy is gone: nothing will come but an error.
+            // The copy was dropped: only an error follows.
             return SizeHint::default();
         }
         let kept: u64 = state.kept.frames().iter().skip(self.yielded).map(KeptFrame::len).sum();

@@ -1,4 +1,4 @@
-//! API definitions: what RIG's format says, and what ours adds, checked and in types.
+//! API definitions: RIG's format with our additions, validated and typed.
 
 mod auth;
 mod endpoint;
@@ -26,15 +26,15 @@ pub(crate) use tls::text as pem_text;
 /// One API: endpoints of one service.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Names it in the internal API; unique.
+    /// Identifies the API in the internal API; unique.
     pub id: Arc<str>,
     /// Whether its endpoints are served.
     pub active: bool,
-    /// Where its tokens are looked for (`auth`); `None`: it has no secured endpoint.
+    /// Where requests carry their tokens (`auth`); `None` if no endpoint is secured.
     pub token_sources: Option<TokenSources>,
-    /// Where its requests go.
+    /// Where its requests are sent.
     pub upstream: UpstreamConfig,
-    /// How its service reads paths.
+    /// How the service interprets paths.
     pub path_rules: PathRules,
     /// The endpoints, in the order of the document.
     pub endpoints: Vec<Endpoint>,
@@ -43,8 +43,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// What there is to warn of where every page may read answers (`CORS=*`): then none may use
-    /// cookies.
+    /// Returns a warning if the API takes cookies, for nodes where any page may read answers
+    /// (`CORS=*`): there no page may use cookies.
     pub fn warning_of_cookie(&self) -> Option<Warning> {
         self.token_sources.as_ref()?.cookie.as_ref()?;
         let text = "/auth/use_cookie: under CORS=*, the cookie counts only for pages of the gateway's own origin; CORS names \
@@ -56,37 +56,38 @@ impl Api {
 /// One endpoint: a method and the paths it covers.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Names it in messages; unique within its API.
+    /// Identifies the endpoint in messages; unique within its API.
     pub id: Arc<str>,
     /// The method; `GET` covers `HEAD`.
     pub method: Method,
-    /// A regular expression for the whole path, caseless and Unicode.
+    /// A regular expression that matches the whole path, case-insensitive and Unicode-aware.
     pub path_regex: String,
-    /// The path that the service sees, with `\1` to `\9` for captures; `None`: as it came.
+    /// The path that the service gets, with `\1` to `\9` for captures; `None` if it gets the
+    /// client's.
     pub path_replacement: Option<String>,
     /// Whether a valid token of a legal session is required.
     pub secured: bool,
-    /// Headers that are set on the way to the service.
+    /// Headers that are set on requests to the service.
     pub add_headers: Vec<(HeaderName, HeaderValue)>,
     /// Where the answer comes from.
     pub response_from: ResponseFrom,
-    /// What claims must say: by JSON Pointer, a value, or a list that contains it.
+    /// Claims that a token must have: by JSON Pointer, a value, or a list that contains it.
     pub claims: Vec<RequiredClaim>,
-    /// Claims that are handed to the service: a header for each JSON Pointer. What a client sends
-    /// under such a name is dropped.
+    /// Claims that are forwarded to the service: a header for each JSON Pointer. Headers with these
+    /// names are removed from the client's request.
     pub forward_claims: Vec<(HeaderName, String)>,
-    /// How long the service may be silent: zero for no limit; `None`: as the node is configured.
+    /// How long the service may take to answer: zero for no limit, `None` for the node's default.
     pub timeout: Option<Duration>,
-    /// The largest request body in bytes; `None`: any.
+    /// Limit of the request body in bytes; `None` for no limit.
     pub max_body: Option<u64>,
-    /// How often it may be asked.
+    /// How often the endpoint may be requested.
     pub rate_limit: Option<RateLimit>,
-    /// Headers of the answer that are set, or with `None` dropped.
+    /// Headers that are set on the answer, or removed if `None`.
     pub response_headers: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
 impl Endpoint {
-    /// The headers that it sets on requests to the service.
+    /// Returns the headers that the endpoint sets on requests to the service.
     pub(crate) fn set(&self) -> impl Iterator<Item = &HeaderName> + Clone {
         let claims = self.forward_claims.iter().map(|(name, _)| name);
         claims.chain(self.add_headers.iter().map(|(name, _)| name))
@@ -96,24 +97,24 @@ impl Endpoint {
 /// A claim that a token must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequiredClaim {
-    /// Where it is (RFC 6901).
+    /// A JSON Pointer to the claim (RFC 6901).
     pub pointer: String,
-    /// What it is, or contains if it is a list.
+    /// The required value, or the required element if the claim is a list.
     pub value: Value,
 }
 
 /// Where the answer to a request comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponseFrom {
-    /// The service answers.
+    /// The response of the service is the answer.
     #[default]
     Http,
-    /// After a 202 of the service, another request to the internal port brings the answer.
+    /// After a 202 of the service, another request to the internal port carries the answer.
     HttpAsync,
 }
 
 impl ResponseFrom {
-    /// As it stands in definitions and metrics.
+    /// Returns the name in definitions and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -122,38 +123,38 @@ impl ResponseFrom {
     }
 }
 
-/// How often an endpoint may be asked, by each session or address.
+/// How often each session or address may request an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// Limit of the requests …
     pub requests: std::num::NonZeroU32,
-    /// … within this time, and as many at once.
+    /// … within this time. All of them may come at once.
     pub within: Duration,
-    /// Who is counted.
+    /// The key by which requests are counted.
     pub by: RateLimitBy,
 }
 
-/// Who is counted by a rate limit.
+/// The key by which a rate limit counts requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RateLimitBy {
     /// The client's address.
     Address,
-    /// The session of its token; without one, its address.
+    /// The session of the token; the address if there is none.
     Session,
 }
 
-/// Where the requests of an API go.
+/// Where the requests of an API are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// The servers; at least one.
     pub targets: Vec<TargetConfig>,
-    /// Whether HTTP/2 is spoken: by ALPN over TLS, by prior knowledge in clear.
+    /// Whether HTTP/2 is offered: by ALPN over TLS, by prior knowledge in clear.
     pub http2: bool,
-    /// For HTTPS.
+    /// The files for HTTPS.
     pub tls: TlsFiles,
-    /// Asks each target whether it is well.
+    /// Checks regularly whether each target is healthy.
     pub health_check: Option<HealthCheck>,
-    /// Leaves out a target that fails.
+    /// Takes a target that fails out of the rotation for a while.
     pub ejection: Option<Ejection>,
 }
 
@@ -166,11 +167,11 @@ pub struct TargetConfig {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Its share of requests; zero: none.
+    /// Its share of the requests, relative to the other targets; zero for none.
     pub weight: u32,
 }
 
-/// PEM files for HTTPS to a service; without a CA, the system's are trusted.
+/// PEM files for HTTPS to a service. Without a CA, the system's CAs are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Certificates that are trusted instead of the system's.
@@ -179,26 +180,26 @@ pub struct TlsFiles {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Asks a target regularly: 2xx and 3xx are well.
+/// Sends a request to a target regularly: it is healthy if the status is 2xx or 3xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What to `GET`.
+    /// The path to `GET`.
     pub path: String,
-    /// How often.
+    /// Time between two checks.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// Time limit of an answer.
     pub timeout: Duration,
-    /// Number of good answers in a row that make a target well …
+    /// Number of successful checks in a row that make a target healthy …
     pub healthy_after: u32,
-    /// … and of bad ones that make it unwell.
+    /// … and of failed checks in a row that make it unhealthy.
     pub unhealthy_after: u32,
 }
 
-/// Leaves out a target after failures in a row: no connection, no answer, or 502 to 504.
+/// Ejects a target after failures in a row: no connection, no answer, or a 502 to 504.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// The number of failures.
     pub after: u32,
-    /// How long it is left out.
+    /// How long the target stays ejected.
     pub time: Duration,
 }

@@ -1,5 +1,5 @@
-//! One request at one endpoint: what is known before the service is asked, the asking, and what
-//! becomes of the answer.
+//! One request to one endpoint: what is done before the service is called, the call, and how its
+//! answer is handled.
 
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -35,7 +35,7 @@ use crate::tunnel;
 use crate::upstream::{Answered, Failed, RawTarget, Upstream};
 use crate::waiting::Expected;
 
-/// How long to wait for an answer without a limit.
+/// Stands for no limit of the wait for an answer.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One request to one endpoint.
@@ -43,18 +43,18 @@ pub(crate) struct Exchange<'a> {
     pub(crate) proxy: &'a Proxy,
     pub(crate) route: &'a Arc<Route>,
     pub(crate) peer: &'a Peer,
-    /// The `Origin` of the request, on which the gateway's own answers depend.
+    /// The `Origin` of the request. The gateway's own answers depend on it.
     pub(crate) origin: Option<&'a HeaderValue>,
 }
 
-/// A request that a service may see.
+/// A request that is ready for a service.
 pub(crate) struct Prepared {
     request: Request<RequestBody>,
-    /// Who gets informational answers.
+    /// Receives informational answers.
     client: Option<Recipient>,
-    /// What the client wants to upgrade to.
+    /// The protocol that the client asks to upgrade to.
     wanted: Option<HeaderValue>,
-    /// How it is answered asynchronously, if it is.
+    /// Set if the endpoint answers asynchronously.
     expected: Option<Expected>,
     session: Option<InSession>,
     /// Whether the answer must not allow a page to send cookies.
@@ -108,7 +108,7 @@ impl Exchange<'_> {
         Ok(Prepared { request, client, wanted, expected, session, withholds_credentials })
     }
 
-    /// Enters a request into its sessions, where the endpoint wants one.
+    /// Registers a request with its sessions, if the endpoint requires a token.
     fn admit(&self, head: &mut Parts) -> Result<Option<(AdmittedTokens, InSession)>, Rejection> {
         let Some(sources) = &self.route.token_sources else { return Ok(None) };
         if sources.cookie.is_some() && self.is_lured(sources, head) {
@@ -119,9 +119,9 @@ impl Exchange<'_> {
         admitted.map(Some).map_err(Rejection::Unauthenticated)
     }
 
-    /// Whether all that would let a request in is a cookie, which browsers send whichever page
-    /// asks, and the page is none whose requests may change anything. Answers to its other requests
-    /// it cannot read.
+    /// Returns whether the request may be forged by a foreign page: its first credential is a
+    /// cookie, which browsers send whichever page makes the request, and the page is not trusted.
+    /// Safe requests are exempt, except those for WebSockets: the page cannot read their answers.
     fn is_lured(&self, sources: &TokenSources, head: &Parts) -> bool {
         let opens_socket = head::opens_websocket(head);
         if head.method.is_safe() && !opens_socket {
@@ -134,8 +134,8 @@ impl Exchange<'_> {
         first.is_some_and(|first| first.place == TokenPlace::Cookie) && !trusted
     }
 
-    /// Whether the endpoint takes cookies, and the page that asks may not use them, whatever its
-    /// service says.
+    /// Returns whether the endpoint takes cookies, and the page may not use them, whatever the
+    /// service allows.
     fn is_for_stranger(&self, head: &Parts) -> bool {
         let cors = &self.proxy.config.cors;
         let takes_cookies = self.route.token_sources.as_ref().is_some_and(|sources| sources.cookie.is_some());
@@ -143,7 +143,7 @@ impl Exchange<'_> {
         takes_cookies && (cors.is_any() || is_stranger())
     }
 
-    /// All that can be said against a request before a service has seen it.
+    /// Checks everything that does not depend on the service.
     fn check(&self, tokens: Option<&AdmittedTokens>, body: &ClientBody) -> Result<(), Rejection> {
         let endpoint = &self.route.endpoint;
         if tokens.is_some_and(|tokens| !tokens.satisfy(&endpoint.claims)) {
@@ -161,7 +161,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// What the definition adds to the head.
+    /// Adds to the head what the definition sets.
     fn complete(&self, head: &mut Parts, tokens: Option<&AdmittedTokens>) {
         let endpoint = &self.route.endpoint;
         for (name, _) in &endpoint.forward_claims {
@@ -176,7 +176,7 @@ impl Exchange<'_> {
         head::drop_twins(&mut head.headers, self.route.set.iter());
     }
 
-    /// From here on the session can only cut the answer.
+    /// Notes that the answer begins: from now on, a revocation can only cut it off.
     fn begins(
         &self,
         session: Option<&InSession>,
@@ -204,7 +204,7 @@ impl Exchange<'_> {
                     let answered = sent.map_err(|failed| told(account, failed))?;
                     self.answer(upstream, answered, wanted, expected, session, account).await?
                 }
-                // Boxed: few requests go this way.
+                // Boxed, since few requests take this path.
                 Destination::Other(target) => {
                     Box::pin(self.ask(&**target, request, limits, expected, session, account)).await?
                 }
@@ -222,7 +222,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends a request to a target that is no HTTP service, and answers with what it says.
+    /// Sends a request to a target that is not an HTTP service, and turns its response into the
+    /// answer.
     async fn ask(
         &self,
         target: &dyn Target,
@@ -233,7 +234,7 @@ impl Exchange<'_> {
         account: &mut Account,
     ) -> Result<Answer, Rejection> {
         let upload = request.body().upload();
-        // A 100 never comes from it.
+        // Such a target never sends a 100, so nothing is held back.
         upload.as_ref().inspect(|upload| upload.is_wanted());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         let (sent, step) = (Instant::now(), limits.step(upload.is_some()));
@@ -270,8 +271,8 @@ impl Exchange<'_> {
         Ok(Answer::Response(response.map(|body| Whole::new(body, session, account).boxed_unsync())))
     }
 
-    /// Waits for an answer that comes to the internal port, while `reading` reads what the service
-    /// has answered.
+    /// Waits for an answer at the internal port. Meanwhile `reading` reads the rest of the
+    /// service's answer.
     async fn answer_later(
         &self,
         reading: impl Future<Output = ()>,
@@ -313,7 +314,7 @@ impl Exchange<'_> {
                 account.answered(StatusCode::SWITCHING_PROTOCOLS);
                 return Ok(tunnel::open(&response, service, early, session, account.take()));
             }
-            // The client has not asked for it.
+            // The client has not asked for an upgrade.
             (StatusCode::SWITCHING_PROTOCOLS, None, _) => {
                 let failed = upstream.is_invalid(server, "a 101 that nobody has asked for");
                 return Err(told(account, failed));
@@ -321,7 +322,7 @@ impl Exchange<'_> {
             (StatusCode::ACCEPTED, _, Some(expected)) => {
                 let from = (upstream.clone(), server);
                 let accepted = Relay::new(response.into_body(), link, from, idle, None, Account::default());
-                // Boxed: most answers do not come this way.
+                // Boxed, since most answers do not take this path.
                 return Box::pin(self.answer_later(accepted.discard(), expected, session, account)).await;
             }
             _ => {}
@@ -341,14 +342,14 @@ impl Exchange<'_> {
     }
 }
 
-/// Notes why a service has failed; returns how the client is refused.
+/// Notes why a service has failed. Returns the rejection.
 fn told(account: &mut Account, failed: Failed) -> Rejection {
     account.failed(failed.reason.as_ref());
     failed.rejection
 }
 
-/// The target of the request to a service: the query as it came (d27), behind one that the path may
-/// have by now, and how it can be answered asynchronously.
+/// Returns the target of the request to a service: the query unchanged (d27), after a query that
+/// the path may have by now, and the token for an asynchronous answer.
 fn target(path: &str, query: Option<&[u8]>, expected: Option<&Expected>) -> Vec<u8> {
     let mut target = Vec::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1));
     target.extend_from_slice(path.as_bytes());
@@ -360,7 +361,7 @@ fn target(path: &str, query: Option<&[u8]>, expected: Option<&Expected>) -> Vec<
         target.extend_from_slice(query.unwrap_or_default());
         return target;
     };
-    // A client has no say in who gets the answer.
+    // Removed: a client must not choose who gets the answer.
     let pairs = query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&'));
     for pair in pairs.filter(|pair| !is_correlation(pair) && !pair.is_empty()) {
         target.extend_from_slice(pair);

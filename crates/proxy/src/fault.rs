@@ -1,17 +1,18 @@
-//! What is wrong with a definition, and where.
+//! Faults of a definition, with their position.
 
 use std::fmt;
 
-/// A mistake in a document: it is refused whole.
+/// A mistake in a document. The document is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where in the document (RFC 6901), such as `/version_data/default/endpoints/0/path_regex`.
+    /// A JSON Pointer into the document (RFC 6901), such as
+    /// `/version_data/default/endpoints/0/path_regex`.
     pub pointer: String,
-    /// How RIG names what the field belongs to: `api`, the id of the API, or `API/ENDPOINT`.
+    /// RIG's name for the owner of the field: `api`, the id of the API, or `API/ENDPOINT`.
     pub group: String,
-    /// How RIG names the field.
+    /// RIG's name for the field.
     pub field: String,
-    /// What is wrong, in RIG's words where it has some.
+    /// The reason, in RIG's words if RIG reports it too.
     pub reason: String,
 }
 
@@ -24,6 +25,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What is allowed, but is probably not what was meant.
+/// A probable mistake, accepted nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning(pub String);

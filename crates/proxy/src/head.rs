@@ -1,4 +1,4 @@
-//! The heads of requests and answers on their way through (RFC 9110, section 7.6).
+//! Rewrites the heads of requests and answers that pass through (RFC 9110, section 7.6).
 
 mod claims;
 
@@ -19,8 +19,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How the gateway names itself, with the protocol that a message came by (RFC 9110, section
-/// 7.6.3).
+/// Returns the `Via` entry of the gateway, with the protocol version of the received message (RFC
+/// 9110, section 7.6.3).
 fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_10 => "1.0 rig",
@@ -29,8 +29,9 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
-/// What `Connection` cannot take away: it is meant for the service, and often comes from a proxy
-/// before this one (RFC 9110, section 7.6.1: a sender must not name it there).
+/// Headers that stay even if `Connection` names them: they are meant for the service, and often
+/// come from a proxy in front of this one (RFC 9110, section 7.6.1: a sender must not name them
+/// there).
 static END_TO_END: [HeaderName; 10] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -44,8 +45,8 @@ static END_TO_END: [HeaderName; 10] = [
     X_FORWARDED_PROTO,
 ];
 
-/// What must not come after a body: framing, routing, and what says who asks or how to read the
-/// body (RFC 9110, section 6.5.1).
+/// Headers that are not allowed as trailers: framing, routing, authentication, and how to interpret
+/// the body (RFC 9110, section 6.5.1).
 static NEVER_TRAILERS: [HeaderName; 18] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -67,11 +68,11 @@ static NEVER_TRAILERS: [HeaderName; 18] = [
     UPGRADE,
 ];
 
-/// Turns the head of a client's request into one for a service; returns the protocol that it wants
-/// to upgrade to, which stays in it.
+/// Turns the head of a client's request into one for a service. Returns the protocol of an upgrade,
+/// which stays in the head.
 pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Option<HeaderValue> {
-    // The whole body would have to be sent before the other protocol begins (RFC 9110, section
-    // 7.8); no client needs that.
+    // The whole body would have to be sent before the protocol switches (RFC 9110, section 7.8). No
+    // client needs that.
     let wanted = wanted_upgrade(head).filter(|_| peer.takeover && !has_body);
     let takes_trailers = has_token(&head.headers, &TE, "trailers");
     let host = match head.headers.get(HOST) {
@@ -104,7 +105,7 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     let scheme = if peer.secure { "https" } else { "http" };
     let mut chain = Vec::with_capacity(48);
     let mut host = host;
-    // Nothing else has left any of these.
+    // These are only left if the proxy that sent them is trusted.
     if peer.trusted.is_some() {
         host = headers.get(X_FORWARDED_HOST).cloned().or(host);
         for before in headers.get_all(X_FORWARDED_FOR) {
@@ -123,14 +124,14 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     wanted
 }
 
-/// Whether a client wants to open a WebSocket (RFC 6455, section 4.1), as pages do without being
-/// asked for more than their `Origin`.
+/// Returns whether a request opens a WebSocket (RFC 6455, section 4.1). Pages may do so across
+/// origins: browsers send `Origin`, but no preflight.
 pub(crate) fn opens_websocket(head: &Parts) -> bool {
     has_token(&head.headers, &CONNECTION, "upgrade") && has_token(&head.headers, &UPGRADE, "websocket")
 }
 
-/// Hands a trace on to a service. Where it has begun here, what tracing systems have added is about
-/// another one.
+/// Sets the trace headers for a service. If the trace begins here, headers of tracing systems in
+/// the request belong to another trace and are removed.
 pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_here: bool) {
     headers.insert(TRACEPARENT, context.traceparent());
     if has_begun_here {
@@ -138,25 +139,23 @@ pub(crate) fn trace(headers: &mut HeaderMap, context: &TraceContext, has_begun_h
     }
 }
 
-/// An answer does not say in one way where its body ends. The text says of which field that is to
-/// blame.
+/// Why the length of an answer's body is ambiguous. The text names the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyEnd {
-    /// It is coded in a way that is not undone here (RFC 9112, section 6.1).
+    /// A transfer coding that is not decoded here (RFC 9112, section 6.1).
     #[error("Transfer-Encoding must be chunked")]
     Coding,
-    /// What it says of its length is neither one number nor the same one several times (RFC 9110,
-    /// section 8.6).
+    /// The length is neither one number nor the same number repeated (RFC 9110, section 8.6).
     #[error("Content-Length must be one decimal number")]
     Length,
 }
 
-/// Leaves one length of those that an answer announces, in its shortest form: whoever comes after
-/// us cannot read it in another way. Answers to `HEAD` and 304 count too; where `Transfer-Encoding`
-/// decides, none is left.
+/// Reduces the `Content-Length` of an answer to one number in its shortest form, so that no
+/// recipient can interpret it in another way. Applies to answers to `HEAD` and to 304 as well.
+/// Removes it if `Transfer-Encoding` determines the length.
 ///
 /// # Errors
-/// Fails if it can be read in two ways.
+/// Fails if the length is ambiguous.
 pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     let has_none = answer.status() == StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
@@ -169,8 +168,8 @@ pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let Some(first) = lengths.next() else { return Ok(()) };
-    // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it does
-    // not count.
+    // RFC 9110, section 8.6: a server must not send it with a 204; RFC 9112, section 6.3: it is
+    // ignored.
     if has_none || coding.is_some() {
         headers.remove(CONTENT_LENGTH);
         return Ok(());
@@ -190,21 +189,21 @@ pub(crate) fn one_body_end<B>(answer: &mut Response<B>) -> Result<(), BodyEnd> {
     Ok(())
 }
 
-/// The one number of a list.
+/// Returns the only number of a list; `None` if its numbers differ.
 fn one_number(list: &[u8]) -> Option<u64> {
     let mut numbers = list.split(|byte| *byte == b',').map(|number| decimal(number.trim_ascii()));
     let first = numbers.next().flatten()?;
     numbers.all(|number| number == Some(first)).then_some(first)
 }
 
-/// A number of decimal digits alone: the standard library takes a sign too.
+/// Parses decimal digits. The standard library would accept a sign as well.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
 }
 
-/// How many proxies an `OPTIONS` may still pass (RFC 9110, section 7.6.2); `None` for other methods
-/// and values that are no number. A number beyond 64 bits counts as the largest.
+/// Returns how many more proxies an `OPTIONS` may pass (RFC 9110, section 7.6.2); `None` for other
+/// methods and values that are not numbers. A number beyond 64 bits counts as the largest.
 pub(crate) fn hops_left(head: &Parts) -> Option<u64> {
     if head.method != Method::OPTIONS {
         return None;
@@ -215,8 +214,8 @@ pub(crate) fn hops_left(head: &Parts) -> Option<u64> {
     is_number.then(|| decimal(digits).unwrap_or(u64::MAX))
 }
 
-/// Makes an informational answer one for a client (RFC 9110, section 15.2). It has no body, so
-/// nothing of it says how long one is; of what the definition sets, only what it takes away counts.
+/// Turns an informational answer into one for a client (RFC 9110, section 15.2). It has no body, so
+/// headers about its length are removed. Only removals of the definition apply.
 pub(crate) fn informational(headers: &mut HeaderMap, set: &[(HeaderName, Option<HeaderValue>)]) {
     drop_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
@@ -239,13 +238,13 @@ pub(crate) fn for_client<B>(answer: &mut Response<B>, set: &[(HeaderName, Option
     }
 }
 
-/// What a client wants to upgrade to (RFC 9110, section 7.8): HTTP/1.1 only.
+/// Returns the protocol that a client asks to upgrade to (RFC 9110, section 7.8): HTTP/1.1 only.
 fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
     if head.version != Version::HTTP_11 || !has_token(&head.headers, &CONNECTION, "upgrade") {
         return None;
     }
-    // It is no longer part of HTTP/2 (RFC 9113, section 3.1). A service that still takes it would
-    // take every request that follows, past all that is checked here.
+    // Upgrades to HTTP/2 are obsolete (RFC 9113, section 3.1). A service that still accepts one
+    // would take every following request without any check by this gateway.
     let mut protocols =
         head.headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
     let is_http_or_tls = |protocol: &[u8]| {
@@ -259,7 +258,7 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
     head.headers.get(UPGRADE).cloned()
 }
 
-/// Drops what must not come after a body, and what the definition `set`s before it.
+/// Removes trailers that are not allowed, and those that the definition `set`s as headers.
 pub(crate) fn for_trailers(trailers: &mut HeaderMap, set: &[HeaderName]) {
     while let Some(name) = trailers.keys().find(|name| is_hop_by_hop(name) || claims::is_claim(name)).cloned()
     {
@@ -271,11 +270,11 @@ pub(crate) fn for_trailers(trailers: &mut HeaderMap, set: &[HeaderName]) {
     drop_twins(trailers, set.iter());
 }
 
-/// Drops headers that some services take for those that the gateway sets: they read `_` as `-` (RFC
-/// 3875, section 4.1.18).
+/// Removes headers that some services confuse with those that the gateway sets: they treat `_` as
+/// `-` (RFC 3875, section 4.1.18).
 pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = &'a HeaderName> + Clone) {
     let normal = |name: &HeaderName| name.as_str().replace('_', "-");
-    // A definition may name one with `_` itself: then that with `-` is the twin.
+    // If the definition sets a name with `_`, its twin is the name with `-`.
     let odd = set.clone().any(|name| name.as_str().contains('_'));
     let twins: Vec<_> = headers.keys().filter(|name| odd || name.as_str().contains('_')).cloned().collect();
     for twin in twins {
@@ -289,8 +288,8 @@ pub(crate) fn drop_twins<'a>(headers: &mut HeaderMap, set: impl Iterator<Item = 
     }
 }
 
-/// Drops what is meant for one connection only: what `Connection` names, and what is so without a
-/// name (RFC 9110, section 7.6.1).
+/// Removes hop-by-hop headers: those that `Connection` names, and those that always are (RFC 9110,
+/// section 7.6.1).
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let usual = |value: &HeaderValue| [&b"keep-alive"[..], b"close", b"upgrade"].contains(&value.as_bytes());
     if !headers.get_all(CONNECTION).iter().all(usual) {
@@ -305,8 +304,8 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    // Most heads have at most one of them: a look at each name costs less than a search for each of
-    // these.
+    // Most heads have at most one of them: one pass over the names is cheaper than a lookup for
+    // each.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
@@ -318,7 +317,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         "connection"
             | "http2-settings"
             | "keep-alive"
-            // No header of HTTP's, but some services take it for a setting of theirs.
+            // Not an HTTP header, but CGI passes it on as `HTTP_PROXY`, a setting of some services.
             | "proxy"
             | "proxy-authenticate"
             | "proxy-authorization"
@@ -337,7 +336,8 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|value| value.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// HTTP/2 sends cookies one by one; HTTP/1 has one field for them (RFC 9113, section 8.2.3).
+/// Joins cookies: HTTP/2 may send one field for each, HTTP/1 must send one field (RFC 9113, section
+/// 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
@@ -347,7 +347,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     headers.insert(COOKIE, joined);
 }
 
-/// Who has asked, of whom, and how (RFC 7239): what a client says of that is not believed (RIG).
+/// Returns the `Forwarded` value (RFC 7239). The client's own is not trusted (RIG).
 fn forwarded(peer: &Peer, host: Option<&HeaderValue>, scheme: &str) -> HeaderValue {
     let mut value = Vec::with_capacity(96);
     for (name, address) in [(&b"for="[..], peer.address), (b"by=", peer.local)] {
@@ -364,7 +364,7 @@ fn forwarded(peer: &Peer, host: Option<&HeaderValue>, scheme: &str) -> HeaderVal
     }
     let host = host.map(HeaderValue::as_bytes).filter(|host| !host.iter().any(|byte| b"\"\\".contains(byte)));
     if let Some(host) = host {
-        // Quoted, for a port makes it more than a token (RFC 7239, section 4).
+        // Quoted, since a host with a port is not a token (RFC 7239, section 4).
         value.extend_from_slice(b"host=\"");
         value.extend_from_slice(host);
         value.extend_from_slice(b"\";");
@@ -374,8 +374,8 @@ fn forwarded(peer: &Peer, host: Option<&HeaderValue>, scheme: &str) -> HeaderVal
     header_value(value)
 }
 
-/// An address as a text; those of IPv4 quicker than by the standard library, since every request
-/// has two.
+/// Writes an address. Formats IPv4 itself, faster than the standard library, since every request
+/// has two addresses.
 fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return write!(text, "{address}").expect("a Vec takes everything");
@@ -394,7 +394,7 @@ fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Makes a header value of bytes that come from header values and addresses.
+/// Makes a header value of bytes that come from header values and addresses, so it cannot fail.
 fn header_value(bytes: Vec<u8>) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(bytes)).expect("made of what a header may hold")
 }

@@ -1,4 +1,4 @@
-//! A request in flight as what it is to its session: a connection that ends with it.
+//! A request in flight, as its session sees it: a connection that is terminated with the session.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -11,10 +11,11 @@ use listener::Gate;
 use parking_lot::Mutex;
 use session::{Connection, Ending, Notified};
 
-/// A proxied request of a session, from its verified token to the last byte of its answer.
+/// A proxied request that belongs to a session, from the verification of its token to the last byte
+/// of its answer.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    /// Keeps back the rest of the answer; over HTTP/2 that of its stream; none in tests.
+    /// Holds back the rest of the answer; over HTTP/2, that of its stream. `None` in tests.
     gate: Option<Gate>,
     state: Mutex<Flight>,
 }
@@ -24,29 +25,29 @@ struct Flight {
     stage: Progress,
     waker: Option<Waker>,
     last_payload: Option<Instant>,
-    /// Held until the client is rid of us.
+    /// Held until the client is disconnected.
     ending: Option<Arc<Ending>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Nothing of an answer has been handed to the client.
+    /// No part of an answer has been handed to the client.
     Waiting,
-    /// Its answer is on its way.
+    /// The answer is being sent.
     Answering,
-    /// It has become a tunnel.
+    /// The connection was upgraded and is a tunnel.
     Tunnel,
-    /// Its session has ended.
+    /// The session was terminated.
     Over,
 }
 
-/// The session has ended.
+/// The session was terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session has ended")]
 pub(crate) struct Over;
 
-/// As the error of a body: over HTTP/2 the stream ends with CANCEL, which clients of gRPC report as
-/// CANCELLED.
+/// The error of a body whose session was terminated. Over HTTP/2 it resets the stream with CANCEL,
+/// which gRPC clients report as CANCELLED.
 #[derive(Debug, thiserror::Error)]
 #[error("the session has ended")]
 pub(crate) struct Cancelled(#[source] h2::Error);
@@ -74,12 +75,12 @@ impl InFlight {
         .await
     }
 
-    /// From here on there is an answer to keep back.
+    /// Notes that the answer begins. Fails if the session was terminated.
     pub(crate) fn answers(&self) -> Result<(), Over> {
         self.begin(Progress::Answering)
     }
 
-    /// From here on there is a tunnel to cut.
+    /// Notes that a tunnel begins. Fails if the session was terminated.
     pub(crate) fn becomes_tunnel(&self) -> Result<(), Over> {
         self.begin(Progress::Tunnel)
     }
@@ -97,7 +98,7 @@ impl InFlight {
         Ok(())
     }
 
-    /// A payload is about to be handed on.
+    /// Notes that payload is about to be sent. Fails if the session was terminated.
     pub(crate) fn payload(&self) -> Result<(), Over> {
         let mut state = self.state.lock();
         if state.stage == Progress::Over {
@@ -107,8 +108,8 @@ impl InFlight {
         Ok(())
     }
 
-    /// Hands an informational answer on, unless the session is terminated. What has not left by
-    /// then is kept back.
+    /// Sends an informational answer, unless the session was terminated. Bytes that have not left
+    /// when it is terminated are held back.
     pub(crate) fn interim(&self, head: Vec<u8>) {
         let mut state = self.state.lock();
         if state.stage == Progress::Waiting
@@ -119,19 +120,19 @@ impl InFlight {
         }
     }
 
-    /// Keeps something until the answer has left.
+    /// Keeps a value alive until the answer has been sent.
     pub(crate) fn hold(&self, what: impl Any + Send) {
         if let Some(gate) = &self.gate {
             gate.hold(what);
         }
     }
 
-    /// Whether the session has ended.
+    /// Returns whether the session was terminated.
     pub(crate) fn has_ended(&self) -> bool {
         self.state.lock().stage == Progress::Over
     }
 
-    /// Whether the session has ended; wakes the task when it does.
+    /// Returns whether the session was terminated; if not, wakes the task when it is.
     pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
         let mut state = self.state.lock();
         if state.stage == Progress::Over {
@@ -147,7 +148,7 @@ impl InFlight {
 impl Connection for InFlight {
     fn session_killed(&self, ending: &Arc<Ending>) -> Notified {
         let mut state = self.state.lock();
-        // All of an answer may have left before: then there is nothing to end.
+        // If the whole answer has left already, nothing is terminated.
         let withheld = || self.gate.as_ref().is_none_or(Gate::withhold);
         let mut notified = Notified { last_payload: state.last_payload, ..Notified::default() };
         match state.stage {
@@ -176,7 +177,8 @@ mod tests {
 
     use super::*;
 
-    /// A request with this gate in a session, and how to kill it.
+    /// Returns a request with this gate, registered with a session, and a function that terminates
+    /// the session.
     fn in_session(gate: Option<Gate>) -> (Arc<InFlight>, session::Registration, impl Fn() -> u64) {
         let sessions = Sessions::in_memory(Config::default());
         let claims = serde_json::json!({ "jti": "a-test-session" });

@@ -1,7 +1,7 @@
 //! Informational answers (1xx) on their way to the client (RFC 9110, section 15.2).
 //!
-//! They pass from services of both versions to clients over HTTP/1.1: hyper does not send them over
-//! HTTP/2.
+//! Services of both HTTP versions may send them. Only clients over HTTP/1.1 get them: hyper does
+//! not send them over HTTP/2.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use crate::definition::Endpoint;
 use crate::head;
 use crate::in_flight::InFlight;
 
-/// The most informational answers that one request gets; the rest is dropped.
+/// Limit of the informational answers to one request; the rest is dropped.
 const MOST: usize = 16;
 
-/// Where a request's informational answers go.
+/// The client that gets a request's informational answers.
 #[derive(Clone)]
 pub(crate) struct Recipient {
     pub(crate) gate: Gate,
-    /// `None`: the request belongs to no session.
+    /// `None` if the request belongs to no session.
     pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) endpoint: Arc<Endpoint>,
 }
@@ -38,8 +38,8 @@ impl Recipient {
     }
 }
 
-/// Hears what comes before the answer to one sending of a request: a 100 is for its body if the
-/// client expects one, everything else for the client.
+/// Receives the informational answers to one attempt of a request. A 100 releases the body if the
+/// client expects it; all others go to the client.
 pub(crate) struct Watcher {
     upload: Option<Arc<Upload>>,
     client: Option<Recipient>,
@@ -47,7 +47,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// `None` if neither body nor client would get any of it.
+    /// Returns `None` if neither the body nor the client needs informational answers.
     pub(crate) fn new(request: &Request<RequestBody>, client: Option<&Recipient>) -> Option<Self> {
         let upload = request.body().upload().filter(|_| request.headers().contains_key(EXPECT));
         let is_heard = upload.is_some() || client.is_some();
@@ -56,11 +56,11 @@ impl Watcher {
 
     pub(crate) fn hear(&self, status: StatusCode, headers: &HeaderMap) {
         if status == StatusCode::CONTINUE {
-            // The client gets one of our own when its body is read.
+            // The client gets a 100 of our own when its body is read.
             self.upload.as_ref().inspect(|upload| upload.is_wanted());
         } else if status == StatusCode::SWITCHING_PROTOCOLS {
-            // HTTP/2 has none (RFC 9113, section 8.6); behind it, a client over HTTP/1.1 would take
-            // the answer for something else.
+            // HTTP/2 has no 101 (RFC 9113, section 8.6), and a client over HTTP/1.1 would switch
+            // protocols after it.
             tracing::debug!("a 101 over HTTP/2 is dropped");
         } else if let Some(client) = &self.client
             && self.passed.fetch_add(1, Ordering::Relaxed) < MOST
@@ -69,13 +69,13 @@ impl Watcher {
         }
     }
 
-    /// Hears what hyper tells of a request over HTTP/1.
+    /// Registers with hyper for the informational answers to a request over HTTP/1.
     pub(crate) fn attach(self, request: &mut Request<RequestBody>) {
         hyper::ext::on_informational(request, move |answer| self.hear(answer.status(), answer.headers()));
     }
 }
 
-/// Returns the head of an informational answer, 101 too, as HTTP/1.1 writes it.
+/// Encodes the head of an informational answer (101 as well) for HTTP/1.1.
 pub(crate) fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), reason(status)).into_bytes();
     for (name, value) in headers {
@@ -90,7 +90,7 @@ pub(crate) fn encode(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 
 fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        // RFC 8297; `http` may not know it.
+        // RFC 8297; `http` may have no reason phrase for it.
         103 => "Early Hints",
         _ => status.canonical_reason().unwrap_or(""),
     }

@@ -1,8 +1,8 @@
 //! The reverse proxy: requests that are not the gateway's own go to services, by API definitions.
 //!
-//! The room knows definitions, routes, upstreams and asynchronous answers, and which session a
-//! request in flight belongs to. It does not know the gateway's own endpoints (inbound), the
-//! internal port's (admin), or what a token is worth (auth).
+//! The room handles definitions, routes, upstreams and asynchronous answers, and registers requests
+//! in flight with their sessions. The gateway's own endpoints (inbound), those of the internal port
+//! (admin) and the verification of tokens (auth) are outside of it.
 
 mod access;
 mod account;

@@ -1,7 +1,8 @@
-//! Rate limits: how often each session or address may ask an endpoint.
+//! Rate limits: how often each session or address may request an endpoint.
 //!
-//! A key has a bucket that holds as many requests as the limit allows, and fills up evenly within
-//! its time (GCRA). So all may come at once, and after that no more than the limit's pace.
+//! Each key has a bucket that holds as many requests as the limit allows, and is refilled evenly
+//! within its time (GCRA). So all requests may come at once, and after that no more than the refill
+//! rate.
 
 mod store;
 
@@ -18,33 +19,32 @@ use session::SessionName;
 use self::store::BucketStore;
 use crate::definition::{RateLimit, RateLimitBy};
 
-/// The most keys that have a bucket of their own: about 10 MB of them. All keys beyond share one.
+/// Limit of the keys with buckets of their own: about 10 MB. All further keys share one bucket.
 const MOST_KEYS: usize = 100_000;
 
-/// With fewer keys than that, none is looked through.
+/// Below this number of keys, full buckets are not searched for.
 const FEW_KEYS: usize = 1024;
 
-/// Longest time of a limit: whoever asks for more gets a year.
+/// Upper limit of a rate limit's time: anything longer counts as a year.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Counts the requests to one endpoint.
 ///
-/// It knows at most 100,000 keys. Those whose buckets are full again, as those of new keys are, are
-/// shed from time to time; while there are too many others, all new keys together have one bucket
-/// of the same size.
+/// Tracks at most 100,000 keys. Keys with full buckets, which equal new ones, are removed from time
+/// to time. While there are too many others, all new keys share one bucket of the same size.
 pub(crate) struct Limiter(KeyedLimiter<DefaultClock>);
 
-/// Too many requests: 429, and another may come after this many seconds, at least one (RFC 9110,
+/// Too many requests (429). Another one is allowed after this many seconds, at least one (RFC 9110,
 /// section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests; another may come in {0} s.")]
 pub(crate) struct RetryAfter(pub(crate) u64);
 
-/// Who is counted.
+/// The key by which a request is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LimitedParty {
     V4(Ipv4Addr),
-    /// The first 64 bits: a single host has the rest to choose from (RFC 4291, section 2.5.1).
+    /// The first 64 bits: a single host may use any of the others (RFC 4291, section 2.5.1).
     V6(u64),
     Session(SessionName),
 }
@@ -52,13 +52,13 @@ enum LimitedParty {
 struct KeyedLimiter<C: Clock> {
     by: RateLimitBy,
     limiter: RateLimiter<LimitedParty, BucketStore<LimitedParty>, C, NoOpMiddleware<C::Instant>>,
-    /// When keys were last shed.
+    /// When full buckets were last removed.
     shed: Mutex<C::Instant>,
     shed_every: Duration,
 }
 
 impl Limiter {
-    /// All buckets are full.
+    /// Creates a limiter whose buckets are full.
     pub(crate) fn new(limit: RateLimit) -> Self {
         Self(KeyedLimiter::new(limit, MOST_KEYS, DefaultClock::default()))
     }
@@ -66,7 +66,7 @@ impl Limiter {
     /// Counts a request from this address, with a token of this session.
     ///
     /// # Errors
-    /// Fails if it is one too many; it does not count then.
+    /// Fails if it exceeds the limit; such a request is not counted.
     pub(crate) fn check(&self, address: IpAddr, session: Option<&SessionName>) -> Result<(), RetryAfter> {
         self.0.check(address, session)
     }
@@ -92,7 +92,7 @@ impl<C: Clock> KeyedLimiter<C> {
             by: limit.by,
             limiter: RateLimiter::new(quota, BucketStore::new(most_keys), clock),
             shed,
-            // After this time a bucket that is not used is full. A second or more, so that shedding
+            // After this time an unused bucket is full. At least a second, so that the removal
             // costs little.
             shed_every: within.clamp(Duration::from_secs(1), Duration::from_secs(60)),
         }
@@ -108,7 +108,8 @@ impl<C: Clock> KeyedLimiter<C> {
         })
     }
 
-    /// Drops the keys whose buckets are full, if it is time. One caller does, and the others go on.
+    /// Removes keys with full buckets, if it is due. One caller does it, and the others do not
+    /// wait.
     fn shed(&self) {
         let Some(mut shed) = self.shed.try_lock() else { return };
         let now = self.limiter.clock().now();

@@ -1,4 +1,4 @@
-//! What the reverse proxy counts.
+//! Metrics of the reverse proxy.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use telemetry::EndpointNames;
 use crate::apis::Apis;
 use crate::waiting::Waiting;
 
-/// Bounds of the buckets of the duration of requests, in seconds: a service next door needs one
-/// millisecond, a long download minutes.
+/// Bucket bounds of the duration of requests, in seconds: a service nearby needs a millisecond, a
+/// long download minutes.
 const DURATION: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
 
-/// The labels of requests without an endpoint (RIG).
+/// Label values of requests without an endpoint (RIG).
 const NONE: &str = "N/A";
 
-/// The label that endpoints beyond the limit share.
+/// The label value that endpoints beyond the limit share.
 const OTHER: &str = "other";
 
 /// Methods that are counted by name if they have no endpoint; any other is [`OTHER`].

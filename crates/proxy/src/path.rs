@@ -1,4 +1,4 @@
-//! Paths: what an endpoint covers, and what its service gets.
+//! Paths: which ones an endpoint covers, and how they are rewritten for its service.
 
 mod rules;
 mod shape;
@@ -17,50 +17,50 @@ pub use rules::{PathRefusal, PathRules, Rule};
 pub(crate) use shape::{Shape, fold};
 pub use view::PathView;
 
-/// What a compiled pattern may take, in bytes.
+/// Limit of the size of a compiled pattern, in bytes.
 const MAX_COMPILED: usize = 1 << 20;
 
-/// The pattern of an endpoint, and what becomes of a path that it matches.
+/// The pattern of an endpoint, and how paths that match it are rewritten.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// `None`: it is one text, which [`Shape::prefix`] is.
+    /// `None` if the pattern is one fixed text, which is [`Shape::prefix`].
     regex: Option<Regex>,
     replacement: Option<Replacement>,
     shape: Shape,
     names_parameters: bool,
 }
 
-/// What a service gets instead of a path.
+/// A template for the path that the service gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replacement {
     path: Vec<ReplacementPart>,
-    /// With its `?`; captures stay single values there.
+    /// Begins with `?`. Captures are escaped there, so that each stays a single value.
     query: Vec<ReplacementPart>,
 }
 
-/// A piece of a replacement.
+/// A part of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ReplacementPart {
     Text(String),
     Capture(usize),
 }
 
-/// A pattern or its replacement is wrong.
+/// Why a pattern or its replacement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// It is no regular expression (d24).
+    /// The pattern is not a regular expression (d24).
     #[error("is no regular expression: {reason} (character {at})")]
     Syntax {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Which character of it, counted from 1, is the first that is wrong.
+        /// Position of the first invalid character, counted from 1.
         at: usize,
     },
-    /// It is a regular expression that cannot be used.
+    /// The regular expression cannot be compiled.
     #[error("cannot be used: {0}")]
     Unusable(String),
-    /// The replacement names what is not captured: the number, and how many captures there are.
+    /// The replacement refers to a missing capture: its number, and the number of captures.
     #[error("names \\{0}, but path_regex captures only {1}")]
     Capture(usize, usize),
 }
@@ -75,7 +75,7 @@ impl PatternError {
         Self::Syntax { reason, at: span.start.column }
     }
 
-    /// The member of the endpoint that is wrong.
+    /// Returns the invalid member of the endpoint.
     pub(crate) fn member(&self) -> &'static str {
         match self {
             Self::Syntax { .. } | Self::Unusable(_) => "path_regex",
@@ -85,22 +85,23 @@ impl PatternError {
 }
 
 impl Pattern {
-    /// Compiles a regular expression for whole paths, caseless and Unicode (RIG), as [`PathView`]
-    /// shows them. In the replacement, `\0` is the whole path, `\1` to `\9` are captures (one that
-    /// took no part is empty), and `\\` is a backslash.
+    /// Compiles a regular expression for whole paths as [`PathView`] shows them, case-insensitive
+    /// and Unicode-aware (RIG). In the replacement, `\0` is the whole path, `\1` to `\9` are
+    /// captures (empty if a capture did not participate), and `\\` is a backslash.
     ///
     /// # Errors
-    /// Fails if it is no regular expression, or larger than 1 MiB when compiled; the replacement
-    /// names what is not captured.
+    /// Fails if it is not a regular expression, or is larger than 1 MiB when compiled, or the
+    /// replacement refers to a missing capture.
     pub fn new(path_regex: &str, replacement: Option<&str>) -> Result<Self, PatternError> {
-        // By itself: what closes the group around it and opens another would be taken together with
-        // that. As it was written: its faults have their places there.
+        // Parsed on its own first: a pattern that closes the group around it and opens another one
+        // would otherwise be accepted. Parsed as it was written, so that the positions of faults
+        // are right.
         Parser::new().parse(path_regex).map_err(PatternError::syntax)?;
         let path_regex = spelling::respelled(path_regex).unwrap_or_else(|| path_regex.to_owned());
         let hir = Parser::new().parse(&path_regex).map_err(PatternError::syntax)?;
         let shape = Shape::of(&hir);
         let captures = hir.properties().explicit_captures_len();
-        // A flag may turn case back on, and an assertion may forbid what is written.
+        // A flag may restore case-sensitivity, and an assertion may exclude the literal text.
         let is_text = shape.is_exact && captures == 0 && hir.properties().look_set().is_empty();
         let regex = match is_text && !path_regex.contains("(?") {
             true => None,
@@ -118,12 +119,12 @@ impl Pattern {
         }
         let names_parameters = path_regex.contains(';') || regex.is_none();
         let mut pattern = Self { regex, replacement, shape, names_parameters };
-        // An assertion may forbid what all else allows.
+        // An assertion may exclude the example.
         pattern.shape.example = pattern.shape.example.take().filter(|example| pattern.is_match(example));
         Ok(pattern)
     }
 
-    /// Whether it covers a path, by one of the texts of a [`PathView`].
+    /// Returns whether the pattern matches a path, given as one of the texts of a [`PathView`].
     pub fn is_match(&self, path: &str) -> bool {
         match &self.regex {
             Some(regex) => regex.is_match(path),
@@ -131,21 +132,22 @@ impl Pattern {
         }
     }
 
-    /// What every path that it matches looks like.
+    /// Returns what all matching paths have in common.
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// Whether somebody has thought of path parameters here: it has a `;`, or nothing variable.
+    /// Returns whether the author of the pattern considered path parameters: it has a `;`, or is
+    /// fixed.
     pub(crate) fn names_parameters(&self) -> bool {
         self.names_parameters
     }
 
-    /// The path that the service gets, in its normal form: captures go into it as the path has them
-    /// (d27).
+    /// Returns the path that the service gets, in its normal form. Captures are inserted as they
+    /// are spelled in the path (d27).
     ///
     /// # Errors
-    /// Fails if some service may read dot segments in the result, or it is no path.
+    /// Fails if the result is not a path, or some services would find dot segments in it.
     pub fn rewrite<'a>(&self, view: &PathView<'a>) -> Result<Cow<'a, str>, PathRefusal> {
         let Some(Replacement { path, query }) = &self.replacement else {
             return Ok(Cow::Borrowed(view.served()));
@@ -173,7 +175,7 @@ impl Pattern {
         for part in query {
             match part {
                 ReplacementPart::Text(text) => rewritten.push_str(text),
-                // It must not begin another parameter.
+                // Escaped, so that it cannot begin another parameter.
                 ReplacementPart::Capture(_) => {
                     rewritten.push_str(&value(part).replace('&', "%26").replace(';', "%3B"))
                 }
@@ -183,7 +185,7 @@ impl Pattern {
     }
 }
 
-/// What was captured of a path.
+/// The captures of a path.
 struct Captured<'v, 'a> {
     view: &'v PathView<'a>,
     text: &'v str,

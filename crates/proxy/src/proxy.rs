@@ -1,4 +1,4 @@
-//! The proxy: which endpoint a request is for, and what is noted of it.
+//! The proxy: finds the endpoint of a request, and creates the request's account.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,24 +24,23 @@ use crate::table::Route;
 use crate::upstream::ServiceLimits;
 use crate::waiting::Waiting;
 
-/// How often connections to services are looked through.
+/// How often unneeded connections to services are searched for.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// What an operator decides about the proxy.
+/// Settings of the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which pages may read the proxy's own answers, and use the cookies of their users (RIG:
-    /// `CORS`).
+    /// The pages that may read the proxy's own answers, and use their users' cookies (RIG: `CORS`).
     pub cors: Cors,
-    /// How long a service may take to begin its answer (RIG: `PROXY_RECV_TIMEOUT`).
+    /// How long a service may take until its answer begins (RIG: `PROXY_RECV_TIMEOUT`).
     pub answer_timeout: Duration,
-    /// The connections to services, and how large the heads of their answers may be.
+    /// Limits of connections to services, and of the heads of their answers.
     pub services: ServiceLimits,
     /// Counts the bytes that are queued for slow services and clients.
     pub memory: Arc<Memory>,
 }
 
-/// What a proxy works with.
+/// The parts of the gateway that the proxy uses.
 pub struct Collaborators {
     /// The definitions that are served.
     pub apis: Arc<Apis>,
@@ -49,9 +48,9 @@ pub struct Collaborators {
     pub waiting: Arc<Waiting>,
     /// Verifies the tokens of requests.
     pub verifier: Arc<Verifier>,
-    /// Knows which sessions are revoked; requests in flight are registered there.
+    /// Requests in flight are registered here, and refused if their session is revoked.
     pub sessions: Sessions,
-    /// What the proxy counts.
+    /// The proxy's metrics.
     pub metrics: Arc<Metrics>,
     /// Writes the request log and the spans.
     pub reporter: Arc<Reporter>,
@@ -68,7 +67,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy that has no connections yet.
+    /// Creates a proxy without connections.
     pub fn new(config: Config, collaborators: Collaborators) -> Self {
         let Collaborators { apis, waiting, verifier, sessions, metrics, reporter } = collaborators;
         metrics.watch(&apis, &waiting);
@@ -76,8 +75,9 @@ impl Proxy {
         Self { config, apis, waiting, access, metrics, reporter }
     }
 
-    /// Serves definitions that others change in the store, closes connections to services that are
-    /// not needed, and starts the health checks of new services. Never returns.
+    /// Runs the background work: serves definitions that others change in the store, closes
+    /// unneeded connections to services, and starts the health checks of new services. Never
+    /// returns.
     pub async fn keep(&self) {
         tokio::join!(self.apis.clone().follow(), self.sweep());
     }
@@ -89,7 +89,7 @@ impl Proxy {
             self.apis.table().upstreams().for_each(|(_, upstream)| {
                 upstream.watch(&self.config.services);
                 upstream.sweep();
-                // A definition that is changed takes with it what has not been counted.
+                // The counts are lost when the definition changes.
                 upstream.count_ejections(&self.metrics);
             });
         }
@@ -99,22 +99,22 @@ impl Proxy {
     pub async fn call(&self, request: Request<ClientBody>, peer: Peer) -> Answer {
         let origin = Cors::asking(request.headers()).cloned();
         let origin = origin.as_ref();
-        // What comes before the service is asked is done there, so that its leftovers are not
-        // carried along here.
+        // The work before the service is called is in a function of its own, so that its local
+        // variables do not enlarge this future.
         let (route, prepared, mut account) = match self.begin(request, &peer, origin) {
             Ok(begun) => begun,
             Err(answer) => return *answer,
         };
         let exchange = Exchange { proxy: self, route: &route, peer: &peer, origin };
-        // Boxed: the listener moves the future of a request about before it runs.
+        // Boxed: the listener moves the future of a request several times before it is polled.
         match Box::pin(exchange.run(prepared, &mut account)).await {
             Ok(answer) => answer,
             Err(refusal) => self.refuse(refusal, account, origin),
         }
     }
 
-    /// Finds the endpoint of a request, and does all that is done without waiting; or answers it at
-    /// once.
+    /// Finds the endpoint of a request, and does everything that does not wait. May answer the
+    /// request at once.
     fn begin(
         &self,
         request: Request<ClientBody>,
@@ -128,7 +128,7 @@ impl Proxy {
             let counters = self.metrics.unmatched(head.method.as_str());
             self.account(counters, &head, peer, trace)
         };
-        // `OPTIONS *` is for the gateway, and asks for no path (RFC 9110, section 9.3.7).
+        // `OPTIONS *` is meant for the gateway, and has no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
             return Err(Box::new(self.refuse(Rejection::NotFound, unmatched(), origin)));
         }
@@ -181,7 +181,7 @@ impl Proxy {
                 session: None,
                 trace,
                 status: None,
-                // Both are known when it is dropped.
+                // Both are known when the account is dropped.
                 outcome: "",
                 failed: false,
                 reason: None,

@@ -1,5 +1,5 @@
-//! Why the proxy answers a request itself, with which status, and how that is counted. Its words
-//! are in `answer.rs`.
+//! Why the proxy answers a request itself: the status, and how it is counted. The texts are in
+//! `answer.rs`.
 
 use http::StatusCode;
 
@@ -7,42 +7,42 @@ use crate::access::Unauthenticated;
 use crate::metrics::ProxyStatus;
 use crate::path::PathRefusal;
 
-/// Why a request gets no answer of a service.
+/// Why a request does not get an answer from a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     /// No endpoint has this path, or none with this method.
     NotFound,
-    /// Its path is not forwarded.
+    /// The path is not forwarded.
     Path(PathRefusal),
-    /// No legal session's token where one is required.
+    /// A token of a legal session is required, and missing.
     Unauthenticated(Unauthenticated),
-    /// Its session has ended while it waited.
+    /// The session was terminated while the request was waiting.
     Killed,
-    /// The token's claims are not those required.
+    /// The token lacks required claims.
     Forbidden,
-    /// A page of another origin has its visitor's browser send a cookie.
+    /// A foreign page made the browser send its user's cookie.
     ForeignPage,
-    /// Asked too often; another request may come after this many seconds.
+    /// The rate limit is exceeded. Another request is allowed after this many seconds.
     TooMany(u64),
-    /// The body is larger than the endpoint takes.
+    /// The body exceeds the endpoint's limit.
     TooLarge,
-    /// The client has stopped in the middle of its request.
+    /// The client stopped in the middle of its request.
     ClientSilent,
     /// The body broke off, or its framing is wrong.
     ClientBroken,
-    /// The service cannot be reached, or does not speak HTTP.
+    /// The service cannot be reached, or its answer is not HTTP.
     Unreachable,
-    /// The service has kept silent for too long.
+    /// The service kept silent for too long.
     ServiceSilent,
-    /// As many requests wait for an asynchronous answer as may.
+    /// The limit of requests that wait for an asynchronous answer is reached.
     Full,
-    /// No descriptor is left for a connection to the service.
+    /// No file descriptor is left for a connection to the service.
     Exhausted,
-    /// The service takes no more requests at once.
+    /// The service accepts no more concurrent requests.
     Busy,
-    /// The copy of its body had to go while it was being sent again.
+    /// The copy of the body was evicted while the request was being sent again.
     NoRoom,
-    /// No asynchronous answer has come in time.
+    /// No asynchronous answer came in time.
     NoAnswer,
 }
 
@@ -62,7 +62,7 @@ impl Rejection {
         }
     }
 
-    /// How it is counted.
+    /// Returns the outcome that is counted.
     pub(crate) fn outcome(&self) -> ProxyStatus {
         match self {
             Self::NotFound => ProxyStatus::NotFound,

@@ -16,11 +16,12 @@ use crate::head;
 use crate::in_flight::{Cancelled, InFlight, Over};
 use crate::upstream::{AnswerBody, Link, Upstream};
 
-/// Limit of the bytes of a body that are read and thrown away.
+/// Limit of the bytes of a body that are read and discarded.
 const DISCARDED: usize = 64 << 10;
 
-/// The body of an answer. It is read as fast as the client takes it; dropped, it gives the
-/// connection to the service back for the next exchange, or closes it.
+/// The body of an answer, read as fast as the client takes it. When it has been read to its end,
+/// the connection to the service is returned for the next exchange; dropped before that, the
+/// connection is closed.
 pub(crate) struct Relay {
     body: AnswerBody,
     /// Taken when the body has ended.
@@ -28,22 +29,22 @@ pub(crate) struct Relay {
     upstream: Arc<Upstream>,
     server: usize,
     idle: Duration,
-    /// All of it has come.
+    /// The whole body was received.
     ended: bool,
     session: UntilSent,
     account: Account,
 }
 
-/// A request's place in its sessions.
+/// A request's registrations with its sessions.
 pub(crate) struct InSession {
     pub(crate) in_flight: Arc<InFlight>,
-    /// That of its first token.
+    /// The registration of its first token.
     pub(crate) _registration: Registration,
     pub(crate) _others: Vec<Registration>,
 }
 
-/// A place in a session that outlasts the body of an answer: what has been handed on may not have
-/// left.
+/// Keeps a request registered after the body of its answer is dropped: bytes that were handed to
+/// the listener may not have left.
 pub(crate) struct UntilSent(pub(crate) Option<InSession>);
 
 impl UntilSent {
@@ -79,8 +80,8 @@ impl Relay {
         Self { body, link: Some(link), upstream, server, idle, ended: false, session, account }
     }
 
-    /// Reads a body and drops it, so that the connection can be used again; of a long body only the
-    /// beginning.
+    /// Reads a body and discards it, so that the connection can be used again. Gives up on a long
+    /// body.
     pub(crate) async fn discard(mut self) {
         let mut left = DISCARDED;
         while let Some(Ok(frame)) = self.frame().await {
@@ -90,7 +91,7 @@ impl Relay {
         }
     }
 
-    /// Whoever knows the length of a body does not ask for more.
+    /// A reader that knows the length of the body does not poll for its end.
     fn has_ended(&self) -> bool {
         self.ended || self.body.is_end_stream()
     }
@@ -167,7 +168,7 @@ impl Drop for Relay {
     }
 }
 
-/// The body of an answer that has come in one piece.
+/// The body of an answer that is complete.
 pub(crate) struct Whole {
     body: Full<Bytes>,
     session: UntilSent,

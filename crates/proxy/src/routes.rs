@@ -1,9 +1,9 @@
-//! Which endpoint a request is for, among any number of them.
+//! Finds the endpoint of a request among any number of them.
 //!
-//! A pattern says how all its paths begin and end. Patterns are sorted by whole segments of their
-//! beginning, so that a path has to be looked up once for each of its segments; then by what else
-//! they begin or end with. What is left is tried, the most specific pattern first. The cost depends
-//! on the path, not on the number of endpoints.
+//! All paths of a pattern share a fixed beginning and end. Patterns are grouped by the whole
+//! segments of their beginning, so that a path needs one lookup for each of its segments, and then
+//! by the rest of their beginning or their end. The remaining candidates are tried, the most
+//! specific first. The cost depends on the path, not on the number of endpoints.
 
 mod filter;
 mod group;
@@ -23,23 +23,23 @@ use group::CandidateGroup;
 /// Limit of the overlaps that are reported.
 const MOST_OVERLAPS: usize = 100;
 
-/// Limit of how often a pattern is tried to find overlaps: some milliseconds.
+/// Limit of the matches that are tried to find overlaps, which takes some milliseconds.
 const MOST_TRIES: usize = 100_000;
 
-/// What a request can be for.
+/// An endpoint to find.
 pub trait Routed {
     /// The method; `GET` covers `HEAD`.
     fn method(&self) -> &Method;
     /// The paths.
     fn pattern(&self) -> &Pattern;
-    /// How its service reads them.
+    /// How its service interprets paths.
     fn rules(&self) -> PathRules {
         PathRules::default()
     }
 }
 
-/// Endpoints, found by method and path. Of several, the most specific is: the one whose paths have
-/// the longest fixed beginning; then one without anything variable; then the one with the most
+/// Finds endpoints by method and path. If several match, the most specific one is returned: the one
+/// with the longest fixed beginning; then one without variable parts; then the one with the most
 /// fixed characters; then the first.
 #[derive(Debug)]
 pub struct Routes<T> {
@@ -51,18 +51,18 @@ pub struct Routes<T> {
 #[derive(Debug, Default)]
 struct Set {
     groups: HashMap<Box<str>, CandidateGroup>,
-    /// The most slashes in a key of `groups`.
+    /// Maximum number of slashes in a key of `groups`.
     depth: usize,
 }
 
-/// Two endpoints that can be meant by one path.
+/// Two endpoints that match the same path.
 #[derive(Debug)]
 pub struct Overlap<'a, T> {
-    /// The one that is found.
+    /// The endpoint that is found.
     pub winner: &'a T,
-    /// The one that is not.
+    /// The endpoint that is not.
     pub loser: &'a T,
-    /// Such a path.
+    /// A path that both match.
     pub path: &'a str,
 }
 
@@ -73,9 +73,9 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T: Routed> Routes<T> {
-    /// Endpoints in the order of their definition.
+    /// Indexes endpoints, given in the order of their definition.
     pub fn new(mut endpoints: Vec<T>) -> Self {
-        // Stable: those that are equally specific stay in their order.
+        // A stable sort: equally specific endpoints keep their order.
         endpoints.sort_by_key(|endpoint| {
             let shape = endpoint.pattern().shape();
             Reverse((shape.prefix.len(), shape.is_exact, shape.literals))
@@ -97,15 +97,17 @@ impl<T: Routed> Routes<T> {
         Self { endpoints, by_method }
     }
 
-    /// The endpoint for a request; what takes `GET` takes `HEAD`.
+    /// Returns the endpoint for a request; `HEAD` is covered by `GET`.
     pub fn find(&self, method: &Method, path: &PathView<'_>) -> Option<&T> {
         self.number(method, path).map(|number| &self.endpoints[number])
     }
 
-    /// The endpoint for a request, where it is the same for everybody who reads its path.
+    /// Returns the endpoint for a request, if every interpretation of its path leads to the same
+    /// one.
     ///
     /// # Errors
-    /// It is not, or the endpoint's rules refuse the path.
+    /// Fails if interpretations lead to different endpoints, or the endpoint's rules refuse the
+    /// path.
     pub fn choose(&self, method: &Method, path: &PathView<'_>) -> Result<Option<&T>, PathRefusal> {
         let Some(number) = self.number(method, path) else { return Ok(None) };
         let endpoint = &self.endpoints[number];
@@ -117,7 +119,7 @@ impl<T: Routed> Routes<T> {
         Ok(Some(endpoint))
     }
 
-    /// The methods that a path has, in the order of their names.
+    /// Returns the methods of all endpoints that match a path, sorted by name.
     pub fn methods(&self, path: &PathView<'_>) -> Vec<Method> {
         let has = |method: &&Method| self.number_of(method, path).is_some();
         let mut methods: Vec<_> = self.by_method.keys().filter(has).cloned().collect();
@@ -128,8 +130,8 @@ impl<T: Routed> Routes<T> {
         methods
     }
 
-    /// Endpoints of one method that cover a path together, as far as an example of each shows; some
-    /// of them, if there are many.
+    /// Returns pairs of endpoints of one method that match the same path, found by an example of
+    /// each pattern. May be incomplete if there are many.
     pub fn overlaps(&self) -> Vec<Overlap<'_, T>> {
         let mut pairs = BTreeSet::new();
         let mut overlaps = Vec::new();
@@ -161,7 +163,7 @@ impl<T: Routed> Routes<T> {
         }
     }
 
-    /// The most specific endpoint of a method by any of the path's texts.
+    /// Returns the most specific endpoint of a method that matches any of the path's texts.
     fn number_of(&self, method: &Method, path: &PathView<'_>) -> Option<usize> {
         let set = self.by_method.get(method)?;
         let by_text = |text| set.find(&fold(text), |number| self.endpoints[number].pattern().is_match(text));
@@ -170,14 +172,14 @@ impl<T: Routed> Routes<T> {
 }
 
 impl Set {
-    /// The most specific endpoint that a path is found to match.
+    /// Returns the most specific endpoint that matches a path.
     fn find(&self, folded: &str, mut is_match: impl FnMut(usize) -> bool) -> Option<usize> {
         self.groups_of(folded).find_map(|group| group.find(folded, &mut is_match))
     }
 
-    /// The groups that a path can belong to, the most specific first. A pattern of a group whose
-    /// key is longer begins with that key, one of a group whose key is shorter has something
-    /// variable before its next slash: so all of the first begin with more than any of the second.
+    /// Returns the groups that may match a path, the most specific first. A pattern in a group with
+    /// a longer key begins with that key; one in a group with a shorter key is variable before its
+    /// next slash. So the former have longer fixed beginnings than the latter.
     fn groups_of<'a>(&'a self, folded: &'a str) -> impl Iterator<Item = &'a CandidateGroup> {
         let deepest = memchr_iter(b'/', folded.as_bytes()).take(self.depth).last().map_or(0, |at| at + 1);
         let ends = successors(Some(deepest), |end| {
@@ -189,8 +191,8 @@ impl Set {
     }
 }
 
-/// What groups the paths of an endpoint: its fixed beginning up to the last slash, or the whole
-/// path.
+/// Returns the key of an endpoint's group: its fixed beginning up to the last slash, or the whole
+/// path if it is fixed.
 fn segments<T: Routed>(endpoint: &T) -> &str {
     let shape = endpoint.pattern().shape();
     match shape.is_exact {

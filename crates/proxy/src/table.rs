@@ -1,5 +1,5 @@
-//! What is served: every active endpoint with all that a request to it needs, compiled from the
-//! definitions at once.
+//! The compiled form of all definitions: every active endpoint, with everything that a request to
+//! it needs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -16,8 +16,8 @@ use crate::routes::{Overlap, Routed, Routes};
 use crate::target::{Target, TargetMaker};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
-/// The routes and upstreams of one set of definitions. Never changed: another set makes another
-/// table.
+/// The routes and upstreams of one set of definitions. Immutable: another set is compiled to
+/// another table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     routes: Routes<Arc<Route>>,
@@ -26,7 +26,7 @@ pub(crate) struct Table {
     limiters: HashMap<[Arc<str>; 2], (RateLimit, Arc<Limiter>)>,
 }
 
-/// One endpoint.
+/// A compiled endpoint.
 #[derive(Debug)]
 pub(crate) struct Route {
     /// The id of its API.
@@ -34,22 +34,22 @@ pub(crate) struct Route {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) pattern: Pattern,
     pub(crate) rules: PathRules,
-    /// Where its token is, if one is required.
+    /// Where requests carry the token, if one is required.
     pub(crate) token_sources: Option<TokenSources>,
     pub(crate) limiter: Option<Arc<Limiter>>,
-    /// The headers of which a service must see one value: those that the definition sets, and that
-    /// of the token.
+    /// Headers that the service must see with one value only: those that the definition sets, and
+    /// the one of the token.
     pub(crate) set: Arc<[HeaderName]>,
     pub(crate) destination: Destination,
-    /// Looked up by the first request.
+    /// Set by the first request.
     pub(crate) counters: OnceLock<Arc<ProxyEndpoint>>,
 }
 
 /// The target of a route.
 ///
-/// HTTP services are not behind the trait object, since all but few requests are for them: a trait
-/// object would cost each of these a second allocation, of a future that holds every state of an
-/// exchange. Their answers are streams, too, each with the connection that it comes over.
+/// HTTP services are not behind the trait object, since almost all requests are for them: it would
+/// cost each request another allocation, for a future that holds every state of an exchange.
+/// Moreover, their answers are streams, each bound to the connection that it comes over.
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {
     Http(Arc<Upstream>),
@@ -57,13 +57,12 @@ pub(crate) enum Destination {
 }
 
 impl Table {
-    /// Compiles the definitions. Upstreams and limits that have not changed are taken over from the
-    /// table before, with their connections and counts. `make` gives endpoints that have no HTTP
-    /// service their target.
+    /// Compiles the definitions. Unchanged upstreams and limits are taken over from the previous
+    /// table, with their connections and counts. `make` creates the targets of endpoints without an
+    /// HTTP service.
     ///
     /// # Errors
-    /// Fails with what cannot be served, and the pointer of each fault inside the document of its
-    /// API.
+    /// Fails with all faults, each with its pointer into the document of its API.
     pub(crate) fn build(
         apis: &[Arc<Api>],
         before: &Self,
@@ -127,10 +126,10 @@ impl Table {
         Ok((table, warnings))
     }
 
-    /// The endpoint for a request.
+    /// Returns the endpoint for a request.
     ///
     /// # Errors
-    /// As [`Routes::choose`].
+    /// Fails like [`Routes::choose`].
     pub(crate) fn choose(
         &self,
         method: &Method,
@@ -139,12 +138,12 @@ impl Table {
         self.routes.choose(method, path)
     }
 
-    /// The methods that a path has.
+    /// Returns the methods of all endpoints that match the path.
     pub(crate) fn methods(&self, path: &PathView<'_>) -> Vec<Method> {
         self.routes.methods(path)
     }
 
-    /// The servers of all APIs.
+    /// Returns the upstreams, with the ids of their APIs.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Upstream>)> {
         self.upstreams.iter()
     }
@@ -201,7 +200,7 @@ impl Destination {
 }
 
 impl Route {
-    /// Where its requests are counted.
+    /// Returns the counters of the route.
     pub(crate) fn counters(&self, metrics: &Metrics) -> Arc<ProxyEndpoint> {
         let look_up = || {
             metrics.endpoint(&EndpointLabels {

@@ -1,4 +1,4 @@
-//! Where the requests of an endpoint go: the port between the proxy and whatever answers them.
+//! The targets of endpoints: the port between the proxy and whatever answers its requests.
 
 use std::fmt;
 use std::future::Future;
@@ -12,41 +12,40 @@ use listener::Body;
 use crate::definition::{Api, Endpoint};
 use crate::time_limits::TimeLimits;
 
-/// Answers requests of endpoints in another way than an HTTP service does, such as a broker of
-/// messages.
+/// Answers requests to endpoints by other means than an HTTP service, for instance a message
+/// broker.
 ///
-/// Its answers are small and whole: they are not paced, and nothing of them is counted before they
-/// are complete.
+/// Answers are small and complete: they are not paced, and not counted before they are complete.
 pub trait Target: fmt::Debug + Send + Sync {
-    /// The value of the label `target` in the metrics of its endpoints, such as `kafka`.
+    /// Returns the value of the label `target` in the metrics of its endpoints, such as `kafka`.
     fn label(&self) -> &'static str;
 
-    /// Sends a request, and waits for the answer. The body of the request yields what has been
-    /// checked against the endpoint's limit; an error in it means that the request is not whole and
-    /// must not be taken.
+    /// Sends a request, and waits for the answer. The body of the request was checked against the
+    /// endpoint's limit; an error in it means that the request is incomplete and must not be
+    /// accepted.
     ///
-    /// The caller stops waiting when one of `limits` is exceeded or the session is revoked: it
-    /// drops the future. With `response_from: http_async`, an answer of 202 says that another one
-    /// will come to the internal port.
+    /// The caller cancels by dropping the future, if one of `limits` is exceeded or the session is
+    /// revoked. With `response_from: http_async`, an answer of 202 means that the final answer will
+    /// come to the internal port.
     ///
     /// # Errors
-    /// Fails if the request was not taken.
+    /// Fails if the request was not accepted.
     fn send(&self, request: Request<Body>, limits: TimeLimits) -> TargetFuture<'_>;
 }
 
 /// What [`Target::send`] returns.
 pub type TargetFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, TargetError>> + Send + 'a>>;
 
-/// Why a target gives no answer. The client learns the status; the text is for the request log.
+/// Why a target does not answer. The client sees the status only; the text goes to the request log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// It cannot be reached, or answers what makes no sense (502).
+    /// It cannot be reached, or its response is invalid (502).
     #[error("{0}")]
     Unreachable(String),
-    /// It takes no more requests now (503).
+    /// It accepts no more requests now (503).
     #[error("{0}")]
     Busy(String),
 }
 
-/// Makes the target of an endpoint; `None` if that is the HTTP service which its definition names.
+/// Creates the target of an endpoint; `None` if it is the HTTP service of the definition.
 pub type TargetMaker = Box<dyn Fn(&Api, &Endpoint) -> Option<Arc<dyn Target>> + Send + Sync>;

@@ -1,17 +1,17 @@
-//! How long an exchange may stand still, and which side of it is to blame.
+//! How long an exchange may make no progress, and which side is responsible.
 
 use std::time::{Duration, Instant};
 
-/// How long an exchange may stand still.
+/// How long an exchange may make no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// For the answer to begin, once the service has the request.
+    /// Until the answer begins, once the service has the whole request.
     pub answer: Duration,
     /// Between two pieces of a body, in either direction.
     pub idle: Duration,
 }
 
-/// Which side of an exchange is waited for, since when.
+/// The side that the exchange waits for, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     /// The client, to send more of its body.
@@ -23,7 +23,7 @@ pub(crate) enum Awaited {
 }
 
 impl TimeLimits {
-    /// Returns until when this side may keep silent.
+    /// Returns the deadline of this side.
     pub(crate) fn until(&self, awaited: Awaited) -> Instant {
         match awaited {
             Awaited::Client(since) | Awaited::Service(since) => since + self.idle,
@@ -31,7 +31,7 @@ impl TimeLimits {
         }
     }
 
-    /// Returns how often to look who is waited for: that changes while a body is sent.
+    /// Returns how often to check which side is waited for: that changes while a body is sent.
     pub(crate) fn step(&self, has_body: bool) -> Duration {
         if has_body { self.answer.min(self.idle) } else { self.answer }
     }

@@ -1,5 +1,5 @@
-//! An upgraded connection (RFC 9110, section 7.8): bytes in both directions, until one side or the
-//! session ends.
+//! An upgraded connection (RFC 9110, section 7.8): copies bytes in both directions, until one side
+//! closes or the session is terminated.
 
 use std::future::pending;
 
@@ -33,7 +33,7 @@ pub(crate) fn open<B>(
                 }
             };
             tokio::select! {
-                // However it is closed, all of it was sent.
+                // The answer counts as complete, however the tunnel closes.
                 _ = run(raw, service, &head) => account.whole(),
                 () = killed => account.killed(),
             }

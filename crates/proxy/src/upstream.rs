@@ -1,4 +1,4 @@
-//! The servers of one API: which of them gets a request, and the connections to each.
+//! The servers of one API: selects one for each request, and keeps the connections to each.
 
 mod attempts;
 mod balance;
@@ -43,16 +43,17 @@ pub(crate) use streams::StreamPermit;
 use tls::ClientTls;
 pub(crate) use tls::{SystemRoots, TlsFault};
 
-/// What an operator decides about the connections to services and their answers.
+/// Settings of connections to services and of their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
-    /// How long a connection gets new requests; then the name of its service is resolved again.
+    /// How long a connection may get new requests. A new connection resolves the service's name
+    /// again.
     pub connection_age: Duration,
-    /// How long a body, in either direction, may stand still.
+    /// How long a body may make no progress, in either direction.
     pub idle: Duration,
-    /// The most header fields of an answer; more are answered with 502.
+    /// Limit of the header fields of an answer; more lead to a 502.
     pub fields: usize,
-    /// The most bytes of an answer's head; more are answered with 502.
+    /// Limit of the bytes of an answer's head; more lead to a 502.
     pub head: usize,
 }
 
@@ -67,16 +68,16 @@ impl Default for ServiceLimits {
     }
 }
 
-/// Why there is no answer, and how the client is refused.
+/// Why there is no answer, and the rejection that the client gets.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) rejection: Rejection,
-    /// `None` if the client is to blame.
+    /// `None` if the client is responsible.
     pub(crate) reason: Option<Failure>,
 }
 
 impl Failed {
-    /// A limit of time is exceeded while this side is waited for.
+    /// A time limit was exceeded while waiting for this side.
     pub(crate) fn silent(awaited: Awaited) -> Self {
         match awaited {
             Awaited::Client(_) => Self { rejection: Rejection::ClientSilent, reason: None },
@@ -87,8 +88,8 @@ impl Failed {
         }
     }
 
-    /// A target has failed that is no HTTP service; what is wrong with the request's body comes
-    /// first.
+    /// A target that is not an HTTP service has failed. A fault of the request's body takes
+    /// precedence.
     pub(crate) fn of_target(error: &TargetError, fault: Option<BodyFault>) -> Self {
         if let Some(rejection) = fault.and_then(of_body) {
             return Self { rejection, reason: None };
@@ -110,21 +111,21 @@ pub(crate) struct Upstream {
     servers: Vec<Server>,
     balancer: Balancer,
     tls: Option<ClientTls>,
-    /// Ask the servers whether they are well; they end with this.
+    /// The health checks of the servers, aborted when this is dropped.
     checks: OnceLock<JoinSet<()>>,
 }
 
-/// An answer that has begun.
+/// An answer whose head was received.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) response: Response<AnswerBody>,
     pub(crate) link: Box<Link>,
-    /// Whose it is.
+    /// The server that answers.
     pub(crate) server: usize,
 }
 
 impl Upstream {
-    /// The servers of this API, without connections yet. Reads the files for HTTPS if a server
+    /// Creates the servers of an API, without connections. Reads the files for HTTPS if a server
     /// needs them.
     ///
     /// # Errors
@@ -146,8 +147,7 @@ impl Upstream {
         })
     }
 
-    /// Begins to ask the servers whether they are well, where the definition wants it, until this
-    /// is dropped.
+    /// Starts the health checks, if the definition has any. They run until this is dropped.
     pub(crate) fn watch(self: &Arc<Self>, limits: &ServiceLimits) {
         let Some(check) = &self.config.health_check else { return };
         self.checks.get_or_init(|| {
@@ -156,18 +156,17 @@ impl Upstream {
         });
     }
 
-    /// Sends a request to one of the servers, to another one where it cannot be reached, and waits
-    /// for the head of the answer. It is sent again
-    /// - where nothing of it was sent, or the service says that it has not processed it, and its
-    ///   body is still in hand: whatever its method (RFC 9113, section 8.7);
-    /// - where it is idempotent and has no body, and a server has closed a connection that was
-    ///   kept, or a new one while there is another server (RFC 9110, section 9.2.2; RFC 9112,
-    ///   section 9.3.1).
+    /// Sends a request to one of the servers, or to another one if that cannot be reached, and
+    /// waits for the head of the answer. The request is sent again
+    /// - if nothing of it was sent, or the service reports that it has not processed it, and its
+    ///   body is still available, whatever its method (RFC 9113, section 8.7);
+    /// - if it is idempotent and has no body, and the server has closed a reused connection, or a
+    ///   new one while there is another server (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
     ///
-    /// `client` gets what comes before the answer; `memory` counts what is kept of the body.
+    /// `client` gets the informational answers; `memory` accounts for the copy of the body.
     ///
     /// # Errors
-    /// Fails with how the client is refused, and why.
+    /// Fails with the rejection for the client, and the reason.
     pub(crate) async fn send(
         &self,
         mut request: Request<RequestBody>,
@@ -197,28 +196,29 @@ impl Upstream {
         Err(attempts.exhausted())
     }
 
-    /// Says in the log what is wrong with a server, at a bounded rate.
+    /// Logs the failure of a server, at a bounded rate.
     fn complain(&self, server: &Server, failure: &Failure) {
         let Some(suppressed) = server.complaints.due(failure.kind, Instant::now()) else { return };
         let (server, reason) = (server.authority.as_str(), failure.to_string());
         tracing::warn!(api = &*self.api, server, reason = reason.as_str(), suppressed, "service failed");
     }
 
-    /// Notes that the body of an answer has broken off; returns why, for the request log.
+    /// Notes that the body of an answer has broken off. Returns the reason, for the request log.
     pub(crate) fn broke_off(&self, at: usize) -> Failure {
         let failure = Failure::new(FailureKind::Body, "");
         self.complain(&self.servers[at], &failure);
         failure
     }
 
-    /// Notes that an answer cannot be passed on; returns how the client is refused.
+    /// Notes that an answer cannot be forwarded. Returns the rejection for the client.
     pub(crate) fn is_invalid(&self, at: usize, detail: impl fmt::Display) -> Failed {
         let failure = Failure::new(FailureKind::Protocol, detail);
         self.complain(&self.servers[at], &failure);
         Failed { rejection: Rejection::Unreachable, reason: Some(failure) }
     }
 
-    /// Takes note of an answer: it may come from a gateway in front of a service that is down.
+    /// Counts an answer as success or failure of the server: a 502 to 504 may come from a gateway
+    /// in front of a service that is down.
     fn answered(&self, at: usize, status: StatusCode) {
         match status {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
@@ -247,35 +247,35 @@ impl Upstream {
         }
     }
 
-    /// One of the servers.
+    /// Returns one of the servers.
     pub(crate) fn server(&self, at: usize) -> &TargetConfig {
         &self.servers[at].config
     }
 
-    /// Takes a connection back after an exchange.
+    /// Returns a connection to the pool after an exchange.
     pub(crate) fn keep(&self, link: Box<Link>, server: usize) {
         self.servers[server].pool.put(link);
     }
 
-    /// Reads the files of HTTPS again if one has changed, or if it is `forced`. From then on,
-    /// requests go over connections that are made with what they hold. May wait for a disk.
+    /// Reads the files for HTTPS again if one has changed, or if `forced`. Later requests use only
+    /// connections that are made with the new content. May block on a disk.
     pub(crate) fn refresh(&self, forced: bool) {
         if self.tls.as_ref().is_some_and(|tls| tls.refresh(&self.api, forced)) {
             self.servers.iter().for_each(|server| server.pool.renew());
         }
     }
 
-    /// Closes connections that are not needed.
+    /// Closes unneeded connections.
     pub(crate) fn sweep(&self) {
         self.servers.iter().for_each(|server| server.pool.sweep());
     }
 
-    /// Connections that wait for a request.
+    /// Returns the number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         self.servers.iter().map(|server| server.pool.idle()).sum()
     }
 
-    /// Counts the servers that were ejected since it was done last.
+    /// Adds the ejections since the last call to the metrics.
     pub(crate) fn count_ejections(&self, metrics: &Metrics) {
         for server in &self.servers {
             let times = server.ejections.swap(0, Relaxed);
@@ -286,7 +286,8 @@ impl Upstream {
     }
 }
 
-/// Returns how a client is refused whose body is not whole; `None` if the request is sent again.
+/// Returns the rejection for a request whose body is incomplete; `None` if the request is sent
+/// again.
 fn of_body(fault: BodyFault) -> Option<Rejection> {
     match fault {
         BodyFault::TooLarge => Some(Rejection::TooLarge),

@@ -1,9 +1,8 @@
-//! Requests that wait for an answer which comes in another request (RIG: `response_from:
-//! http_async`).
+//! Requests that wait for an answer in another request (RIG: `response_from: http_async`).
 //!
-//! It knows who waits, for how long, and by which token an answer finds its way. It does not know
-//! HTTP requests, on either side: what brings an answer is the internal port's business, what
-//! becomes of it the forwarding's.
+//! Tracks which requests wait, for how long, and by which token an answer is assigned to one of
+//! them. Independent of HTTP: the internal port receives the answers, and the exchange sends them
+//! on.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,13 +15,13 @@ use tokio::sync::oneshot;
 
 use crate::async_answer::AsyncAnswer;
 
-/// What an operator decides about asynchronous answers.
+/// Settings of asynchronous answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitingConfig {
-    /// How long a request waits for its answer, from the service's 202 on (RIG:
+    /// How long a request waits for its answer, counted from the service's 202 (RIG:
     /// `PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT`).
     pub timeout: Duration,
-    /// The most requests that wait at once.
+    /// Limit of the requests that wait.
     pub most: usize,
 }
 
@@ -35,13 +34,13 @@ pub struct Waiting {
 
 #[derive(Default)]
 struct Requests {
-    /// The number of the next one: none is used twice.
+    /// The number of the next request; none is used twice.
     next: u64,
-    /// Whoever takes a request out of here decides its end; all others find that it is gone.
+    /// The caller that removes a request decides its outcome; all others find it gone.
     waiting: HashMap<u64, oneshot::Sender<AsyncAnswer>>,
 }
 
-/// A request that waits for its answer, until it is dropped: then no answer reaches it any more.
+/// A request that waits for its answer. Dropped, it can no longer be answered.
 #[must_use]
 pub struct Expected {
     waiting: Arc<Waiting>,
@@ -50,26 +49,26 @@ pub struct Expected {
     answer: oneshot::Receiver<AsyncAnswer>,
 }
 
-/// No more requests may wait at once; the next is answered with 503.
+/// The limit of waiting requests is reached (503).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Too many requests wait for an asynchronous answer.")]
 pub struct TooManyWaiting;
 
-/// No answer came in time: 504.
+/// No answer came in time (504).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("No asynchronous answer came in time.")]
 pub struct TimedOut;
 
-/// Why an answer reaches no request. Texts in braces are RIG's.
+/// Why an answer cannot be delivered. Texts in braces are RIG's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     /// The token is not URL-safe Base64 (RFC 4648, section 5).
     #[error("{{:error, :not_base64}}")]
     NotBase64,
-    /// The token was not made by this gateway.
+    /// This gateway did not make the token.
     #[error("{{:error, :invalid_term}}")]
     Invalid,
-    /// The request that the token names does not wait.
+    /// The request that the token names is not waiting.
     #[error(
         "Nobody waits for this answer: the request was answered before, has timed out, or its client has left."
     )]
@@ -93,13 +92,13 @@ impl Default for WaitingConfig {
 }
 
 impl Waiting {
-    /// No request waits yet.
+    /// Creates it without any requests.
     pub fn new(config: WaitingConfig, seal: Seal) -> Self {
         Self { config, seal, requests: Mutex::default() }
     }
 
-    /// Announces a request that will wait. Its answer may come at once, even before the service has
-    /// sent its 202.
+    /// Registers a request that will wait. Its answer may come at once, even before the service's
+    /// 202.
     ///
     /// # Errors
     /// Fails if the limit of waiting requests is reached.
@@ -118,14 +117,14 @@ impl Waiting {
         Ok(Expected { waiting: self.clone(), number, token: self.seal.seal(number), answer })
     }
 
-    /// Hands an answer to the request that waits for it. Of several answers to one request, one
-    /// arrives.
+    /// Delivers an answer to the request that waits for it. Only one answer to each request is
+    /// delivered.
     ///
     /// # Errors
-    /// Fails if it is not a token, or its request does not wait.
+    /// Fails if the token is invalid, or its request is not waiting.
     pub fn deliver(&self, token: &str, answer: AsyncAnswer) -> Result<(), DeliverError> {
         let opened = self.seal.open(token)?;
-        // Numbers of requests repeat after a restart, and on other nodes.
+        // Request numbers repeat after a restart, and on other nodes.
         if opened.node != self.seal.node() {
             return Err(DeliverError::Gone);
         }
@@ -133,12 +132,12 @@ impl Waiting {
         sender.send(answer).map_err(|_| DeliverError::Gone)
     }
 
-    /// How many requests wait.
+    /// Returns the number of waiting requests.
     pub fn len(&self) -> usize {
         self.requests.lock().waiting.len()
     }
 
-    /// True if no request waits.
+    /// Returns whether no request is waiting.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -149,15 +148,16 @@ impl Waiting {
 }
 
 impl Expected {
-    /// What an answer must show: a text fit for a query. Good for one answer to this request.
+    /// Returns the token that an answer must carry: safe in a query, and valid for one answer to
+    /// this request.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Waits for the answer. Cancelled, the request is forgotten.
+    /// Waits for the answer. If cancelled, the request is forgotten.
     ///
     /// # Errors
-    /// Fails if none came in time.
+    /// Fails if no answer came in time.
     pub async fn answer(mut self) -> Result<AsyncAnswer, TimedOut> {
         let timeout = self.waiting.config.timeout;
         if let Ok(answer) = tokio::time::timeout(timeout, &mut self.answer).await {
@@ -166,7 +166,7 @@ impl Expected {
         if self.waiting.take(self.number).is_some() {
             return Err(TimedOut);
         }
-        // A caller of `deliver` has succeeded, or is just about to: it is the answer.
+        // A call of `deliver` has removed the request: its answer arrives or has arrived.
         (&mut self.answer).await.map_err(|_| TimedOut)
     }
 }
@@ -183,7 +183,7 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// Without the token: whoever has it can answer.
+/// Omits the token: it authorizes an answer.
 impl fmt::Debug for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Expected").field("number", &self.number).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! Endpoints whose target is no HTTP service, behind a real port.
+//! Endpoints whose target is not an HTTP service, over a real port.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
 
-/// Answers as the path says.
+/// Answers as the path demands.
 #[derive(Debug)]
 struct Broker {
-    /// Hears of requests that it has only accepted.
+    /// Gets the requests that were accepted for an asynchronous answer.
     accepted: mpsc::UnboundedSender<String>,
 }
 
@@ -95,7 +95,7 @@ impl World {
             "id": "api",
             "name": "api",
             "version_data": {"default": {"endpoints": endpoints}},
-            // No process listens there.
+            // Nothing listens there.
             "proxy": {"target_url": "http://127.0.0.1", "port": 1},
         }]);
         let (definitions, _) = Definitions::parse(&definition, &|_| None).expect("a definition");
@@ -151,7 +151,7 @@ impl World {
         Self { address, waiting, asked: Mutex::new(asked), registry, _leave: leave }
     }
 
-    /// The answer as text.
+    /// Sends a request, and returns the answer as text.
     async fn ask(&self, path: &str, body: &str) -> String {
         let mut socket = TcpStream::connect(self.address).await.expect("it listens");
         let length = body.len();

@@ -14,12 +14,13 @@ impl Registered {
     }
 }
 
-/// A account of a request without endpoint.
+/// Creates the account of a request without an endpoint.
 fn of(metrics: &Registered) -> Account {
     Account::new(metrics.0.unmatched("GET"))
 }
 
-/// The statuses that were counted, each with its count, and what is in flight.
+/// Returns the statuses that were counted, each with its count, and the number of requests in
+/// flight.
 fn counted(metrics: &Registered) -> Vec<String> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &metrics.1).unwrap();

@@ -1,4 +1,4 @@
-//! A list of definitions, such as a file has: read whole, each fault with its index in the list.
+//! A list of definitions, as in a file: read as a whole, each fault with its index in the list.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use super::Standing;
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 
-/// Definitions of a node.
+/// Limit of the definitions of a node.
 pub(super) const MAX_APIS: usize = 10_000;
 
-/// Endpoints of all definitions together.
+/// Limit of the endpoints of all definitions together.
 pub(super) const MAX_ENDPOINTS: usize = 100_000;
 
 /// Limit of the faults that are reported for one list.
 const MAX_FAULTS: usize = 1000;
 
-/// Definitions, each of which is right.
+/// A list of valid definitions.
 #[derive(Debug, Default)]
 pub struct Definitions {
     pub(super) apis: Vec<Arc<Api>>,
 }
 
 impl Definitions {
-    /// What there is to warn of under `CORS=*`, with the index of each definition.
+    /// Returns the warnings that apply under `CORS=*`, with the index of each definition.
     pub fn warnings_of_cookies(&self) -> impl Iterator<Item = Warning> {
         let indexed = self.apis.iter().enumerate();
         indexed.filter_map(|(index, api)| Some(Warning(format!("/{index}{}", api.warning_of_cookie()?.0))))
     }
 
-    /// Reads a list; with warnings of what is probably not what was meant. `environment` gives the
-    /// variables that `use_env` asks for.
+    /// Reads a list, and warns of probable mistakes. `environment` looks up the variables that
+    /// `use_env` names.
     ///
     /// # Errors
-    /// Fails with all that is wrong, up to a thousand faults; their pointers begin with the index.
+    /// Fails with all faults, up to a thousand; their pointers begin with the index.
     pub fn parse(
         list: &Value,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -78,7 +78,7 @@ fn of_node(reason: String) -> Fault {
     Fault { pointer: String::new(), group: "api".to_owned(), field: "api".to_owned(), reason }
 }
 
-/// Faults of the table, with the index that their API has in a list.
+/// Adds to faults of the table the index of their API in a list.
 pub(super) fn all_indexed(faults: Vec<Fault>, apis: &[Arc<Api>]) -> Vec<Fault> {
     let indexed = |fault: Fault| match apis.iter().position(|api| is_of(&fault, api)) {
         Some(index) => at(index, fault),
@@ -87,8 +87,8 @@ pub(super) fn all_indexed(faults: Vec<Fault>, apis: &[Arc<Api>]) -> Vec<Fault> {
     faults.into_iter().map(indexed).collect()
 }
 
-/// Whether a fault is of this API: its group is the id, or ends with the id of an endpoint behind
-/// it.
+/// Returns whether a fault belongs to this API: its group is the id of the API, or that id followed
+/// by the id of an endpoint.
 fn is_of(fault: &Fault, api: &Api) -> bool {
     let Some(rest) = fault.group.strip_prefix(&*api.id) else { return false };
     let is_endpoint = |id: &str| api.endpoints.iter().any(|endpoint| *endpoint.id == *id);

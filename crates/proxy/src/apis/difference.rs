@@ -1,4 +1,4 @@
-//! What differs between two lists of definitions.
+//! The differences between two lists of definitions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 /// Limit of the pointers that are reported for one API.
 const MAX_POINTERS: usize = 20;
 
-/// One API that is not the same in both lists.
+/// An API that differs between the two lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Its id.
     pub id: String,
     /// `added`, `changed` or `removed`.
     pub what: &'static str,
-    /// Where it was changed: JSON Pointers (RFC 6901), the first twenty.
+    /// JSON Pointers (RFC 6901) to the changed members, the first twenty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pointers: Vec<String>,
 }
@@ -28,7 +28,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What would have to be done to get from one list to the other, by id.
+/// Returns the changes that turn one list into the other, by id.
 pub fn difference(before: &[Map<String, Value>], after: &[Map<String, Value>]) -> Vec<Difference> {
     let (before, after) = (by_id(before), by_id(after));
     let removed =

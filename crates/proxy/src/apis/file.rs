@@ -1,4 +1,4 @@
-//! Definitions in a file that is replaced as a whole.
+//! A store in a file that is replaced as a whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,27 +10,27 @@ use parking_lot::Mutex;
 
 use super::store::{Changes, Revision, Saved, Store, StoreError};
 
-/// The revision of a file that an earlier process has left: revisions are counted anew in each.
+/// Revision of a file that an earlier process wrote: each process counts revisions anew.
 const FOUND: Revision = Revision(1);
 
-/// Keeps definitions as `apis.json` in a folder that is there, and is this process's own
+/// Stores definitions as `apis.json` in an existing folder that only this process uses
 /// (`DATA_DIR`).
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
-    /// That of the file, once it is known. Held while the file is read or written.
+    /// The revision of the file, once it is known. Locked while the file is read or written.
     revision: Mutex<Option<Revision>>,
 }
 
 impl FileStore {
-    /// The store in this folder. Nothing is opened yet.
+    /// Creates a store in this folder. Opens nothing yet.
     pub fn new(folder: &Path) -> Self {
         Self { path: folder.join("apis.json"), revision: Mutex::default() }
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let new = self.path.with_extension("new");
-        // Targets may be internal names, and headers may be secrets: no other user may read them.
+        // Readable for this user only: targets may be internal names, and headers may be secrets.
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -63,7 +63,7 @@ impl Store for FileStore {
         Ok(revision)
     }
 
-    /// Nothing: the folder is this process's own.
+    /// Returns a stream that never yields: no other process writes to the folder.
     fn changes(&self) -> Changes {
         Box::pin(pending())
     }

@@ -1,4 +1,4 @@
-//! The start: the file's definitions, and over them what was stored.
+//! Loads the definitions at start: those of the file, overlaid by those of the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::fault::{Fault, Warning};
 use crate::table::Table;
 use crate::target::TargetMaker;
 
-/// Why the definitions of a node cannot be served at its start. Each fault is a line.
+/// Why the definitions of a node cannot be served at start. Each fault is a line.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A definition that was stored is not valid any more.
+    /// A stored definition is not valid any more.
     #[error("{}", lines(.faults, |fault| format!("{name}: API {id}: {fault}")))]
     Stored {
-        /// The store.
+        /// The name of the store.
         name: String,
         /// The id of the definition.
         id: String,
-        /// What is wrong.
+        /// The faults.
         faults: Vec<Fault>,
     },
-    /// Each definition is right, but they cannot be served together.
+    /// Each definition is valid, but they cannot be served together.
     #[error("{}", lines(.0, |fault| format!("API definitions: {}: {fault}", fault.group)))]
     Together(Vec<Fault>),
     /// The store cannot be read.
@@ -44,12 +44,12 @@ fn lines(faults: &[Fault], line: impl Fn(&Fault) -> String) -> String {
 
 impl Apis {
     /// Loads the definitions of the file (`PROXY_CONFIG_FILE`), overlaid by those of the store.
-    /// Returns warnings of that, and of what is probably not what was meant. `variables` gives the
+    /// Returns warnings of overlaid definitions and of probable mistakes. `variables` looks up the
     /// environment variables that definitions name (`use_env`).
     ///
     /// # Errors
-    /// Fails if the store cannot be read, a definition in it is not valid any more, or they cannot
-    /// be served together.
+    /// Fails if the store cannot be read, a stored definition is not valid any more, or the
+    /// definitions cannot be served together.
     pub fn load(
         file: Definitions,
         store: Box<dyn Store>,
@@ -58,11 +58,11 @@ impl Apis {
         Self::load_with_targets(file, store, variables, Box::new(|_, _| None))
     }
 
-    /// Does the same for a node whose endpoints may have other targets than HTTP services:
-    /// `targets` makes these.
+    /// Does the same for a node whose endpoints may have other targets than HTTP services, which
+    /// `targets` makes.
     ///
     /// # Errors
-    /// As [`Apis::load`].
+    /// Fails like [`Apis::load`].
     pub fn load_with_targets(
         file: Definitions,
         store: Box<dyn Store>,
@@ -100,8 +100,8 @@ impl Apis {
     }
 }
 
-/// Lays what is stored over the definitions of the file, and warns of each that is not the file's
-/// any more. `name` is that of the store.
+/// Overlays the definitions of the file with the stored ones, and warns of each definition of the
+/// file that is replaced or deleted by that. `name` is that of the store.
 pub(super) fn overlay(
     standing: &mut BTreeMap<Arc<str>, Standing>,
     stored: StoredApis,

@@ -1,4 +1,4 @@
-//! What is served, and how a change replaces it.
+//! The definitions that are served, and how a change replaces them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -15,38 +15,38 @@ use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
 
-/// How often a change is made again because another one was stored first. Each time, one of the
-/// others has succeeded.
+/// How many times a change is retried because another one was stored first. Each retry means that
+/// some other change has succeeded.
 const ATTEMPTS: usize = 100;
 
-/// The definitions that are served. Never changed: another set replaces it.
+/// The served definitions. Immutable: a change replaces the whole set.
 pub(super) struct Served {
     /// The file's definitions.
     pub(super) file: Arc<BTreeMap<Arc<str>, Arc<Api>>>,
     /// All definitions, by id.
     pub(super) standing: BTreeMap<Arc<str>, Standing>,
-    /// What the table warns of: a change reports only what is new.
+    /// The warnings of the table: a change reports only new ones.
     pub(super) warnings: HashSet<String>,
-    /// The revision of the store that these definitions are of.
+    /// The store's revision of these definitions.
     pub(super) revision: Revision,
 }
 
-/// What a change makes of the definitions.
+/// The definitions as a change leaves them.
 pub(super) struct Edited {
     pub(super) file: Arc<BTreeMap<Arc<str>, Arc<Api>>>,
     pub(super) standing: BTreeMap<Arc<str>, Standing>,
-    /// What is probably not what was meant.
+    /// Warnings of probable mistakes.
     pub(super) warnings: Vec<Warning>,
 }
 
 impl Served {
-    /// The same definitions, for a change to edit.
+    /// Copies the definitions, for a change to edit.
     pub(super) fn edited(&self, warnings: Vec<Warning>) -> Edited {
         Edited { file: self.file.clone(), standing: self.standing.clone(), warnings }
     }
 
-    /// Returns the definitions of the file alone: those that are served as they are, and the others
-    /// anew.
+    /// Returns the definitions of the file alone. Those that are already served unchanged keep
+    /// their timestamps.
     fn of_file_alone(&self) -> BTreeMap<Arc<str>, Standing> {
         let now = now();
         let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
@@ -60,15 +60,16 @@ impl Served {
         self.file.iter().map(of_file).collect()
     }
 
-    /// True if a definition is the one of the file.
+    /// Returns whether a definition equals the one of the file.
     pub(super) fn is_of_file(&self, standing: &Standing) -> bool {
         self.file.get(&standing.api.id).is_some_and(|api| api.document == standing.api.document)
     }
 }
 
 impl Apis {
-    /// Edits the definitions: compiles, stores and serves what `edit` makes of them. If something
-    /// else was stored meanwhile, here or by another node, `edit` is called again with that.
+    /// Applies `edit` to the definitions, compiles the result, stores it and serves it. If
+    /// something else was stored meanwhile, by this or another node, `edit` is applied again to
+    /// that.
     pub(super) fn change(
         &self,
         mut edit: impl FnMut(&Served) -> Result<Edited, ChangeError>,
@@ -77,7 +78,7 @@ impl Apis {
             let before = self.served.load_full();
             let Edited { file, standing, mut warnings } = match edit(&before) {
                 Ok(edited) => edited,
-                // Whether there is such a definition, the store knows best.
+                // The store is authoritative on which definitions exist.
                 Err(error @ (ChangeError::Exists(_) | ChangeError::Missing(_))) => {
                     self.catch_up()?;
                     match self.served.load().revision > before.revision {
@@ -102,8 +103,8 @@ impl Apis {
             let same_file = Arc::ptr_eq(&file, &before.file);
             let served = Served { file, standing, warnings: of_table, revision };
             let served = self.serve(served, table, &before);
-            // If something else is served by now, it was read from the store after this was saved,
-            // and holds this change. The store does not hold the file, though.
+            // If something else is served by now, it was read from the store after this save, so it
+            // includes this change. The file is not part of the store, though.
             if served || same_file {
                 return Ok(warnings);
             }
@@ -111,8 +112,8 @@ impl Apis {
         Err(StoreError::Conflict { name: self.store.name() }.into())
     }
 
-    /// Checks what `edit` makes of the definitions, and changes nothing. Returns what it would warn
-    /// of, without the warnings of the table.
+    /// Checks the result of `edit` without changing anything. Returns its warnings, without those
+    /// of the table.
     pub(super) fn try_out(
         &self,
         edit: &mut dyn FnMut(&Served) -> Result<Edited, ChangeError>,
@@ -122,10 +123,10 @@ impl Apis {
         Ok(warnings)
     }
 
-    /// Serves what the store holds by now, if that is newer. May wait for a disk.
+    /// Serves the content of the store if it is newer. May block on a disk.
     ///
     /// # Errors
-    /// As [`Apis::reload`].
+    /// Fails like [`Apis::reload`].
     fn catch_up(&self) -> Result<(), StoreError> {
         let saved = self
             .store
@@ -134,12 +135,11 @@ impl Apis {
         self.reload(&saved).map(drop)
     }
 
-    /// Serves what was saved in the store, by another node for instance, if it is newer than what
-    /// is served. Returns what the compiled definitions warn of and did not before. May wait for a
-    /// disk.
+    /// Serves what was saved in the store, by another node for instance, if it is newer than the
+    /// served definitions. Returns the warnings that are new. May block on a disk.
     ///
     /// # Errors
-    /// Fails if it is damaged, or cannot be served by this node. What was served before stays.
+    /// Fails if it is damaged, or cannot be served by this node. The served definitions stay.
     pub fn reload(&self, saved: &Saved) -> Result<Vec<Warning>, StoreError> {
         let name = self.store.name();
         let unusable = |error: LoadError| match error {
@@ -160,17 +160,17 @@ impl Apis {
             let of_table = of_table.into_iter().map(|warning| warning.0).collect();
             let (file, revision) = (before.file.clone(), saved.revision);
             let served = Served { file, standing, warnings: of_table, revision };
-            // Made again if something else is served by now: its file may be another one.
+            // Retried if something else is served by now: its file may be another one.
             if self.serve(served, table, &before) {
                 return Ok(warnings);
             }
         }
     }
 
-    /// Serves what others change in the store, for as long as the store lives.
+    /// Serves the changes that others store, until the stream of changes terminates.
     pub async fn follow(self: Arc<Self>) {
         let mut changes = self.store.changes();
-        // What was saved since the start is not among the changes.
+        // Revisions saved between the start and the subscription are not among the changes.
         self.aside(Self::catch_up).await;
         while let Some(saved) = changes.next().await {
             self.aside(move |apis| {
@@ -183,7 +183,8 @@ impl Apis {
         }
     }
 
-    /// Runs what may wait for a disk or a network, and logs why it fails, or what it has changed.
+    /// Runs `reload`, which may block on a disk or a network, on a thread of its own. Logs its
+    /// failure, or the change.
     async fn aside(self: &Arc<Self>, reload: impl FnOnce(&Self) -> Result<(), StoreError> + Send + 'static) {
         let (apis, before) = (self.clone(), self.served.load().revision);
         let reloaded = tokio::task::spawn_blocking(move || reload(&apis)).await;
@@ -206,7 +207,8 @@ impl Apis {
         Table::build(&list(standing), &self.table(), &self.targets)
     }
 
-    /// Serves this if `over`, which it was made of, is still served; returns `true` if so.
+    /// Serves the new definitions if `over`, which they were derived from, is still served. Returns
+    /// whether it did.
     fn serve(&self, served: Served, table: Table, over: &Arc<Served>) -> bool {
         let _replacing = self.replacing.lock();
         let replaces = Arc::ptr_eq(&self.served.load(), over);

@@ -1,4 +1,4 @@
-//! Where definitions are kept: bytes, whatever they say.
+//! The store of definitions: opaque bytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use tokio::sync::watch;
 
 use super::stored::FORMAT;
 
-/// Keeps bytes over a restart. Several nodes, or several [`Apis`](super::Apis) of one process, may
-/// share a store.
+/// Persists bytes. Several nodes, or several [`Apis`](super::Apis) of one process, may share a
+/// store.
 pub trait Store: Send + Sync {
-    /// Returns what was saved last; `None` if nothing ever was. May wait for a disk or a network.
+    /// Returns the bytes saved last; `None` if nothing was ever saved. May block on a disk or a
+    /// network.
     ///
     /// # Errors
-    /// Fails if it cannot be read.
+    /// Fails if they cannot be read.
     fn load(&self) -> Result<Option<Saved>, StoreError>;
 
-    /// Saves these bytes in place of those of the revision `over`, and returns the revision of the
-    /// new ones. On success they survive the end of the process. On an error those before do, or
-    /// these, and never a part of them. May wait for a disk or a network.
+    /// Replaces the bytes of the revision `over` by these, and returns the new revision. On success
+    /// they survive a crash of the process. On an error either the old or the new bytes are stored,
+    /// never a part of them. May block on a disk or a network.
     ///
     /// # Errors
-    /// Fails with [`StoreError::Conflict`] if another revision than `over` was saved last, and with
-    /// another error if the bytes may not be kept.
+    /// Fails with [`StoreError::Conflict`] if the last saved revision is not `over`, and with
+    /// another error if the bytes may not be durable.
     fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError>;
 
-    /// Returns what others save from now on. Of several changes, those in between may be missing;
-    /// what this store saves itself may be among them. The stream never ends as long as the store
-    /// lives.
+    /// Returns a stream of what others save from now on. It may skip intermediate revisions, and
+    /// may include what this store saved itself. It never terminates while the store lives.
     fn changes(&self) -> Changes;
 
     /// Names the store in errors: the path of a file.
@@ -39,56 +39,56 @@ pub trait Store: Send + Sync {
 /// What [`Store::changes`] returns.
 pub type Changes = Pin<Box<dyn Stream<Item = Saved> + Send>>;
 
-/// What a store holds.
+/// The content of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// The bytes, as they were saved.
+    /// The bytes as they were saved.
     pub bytes: Bytes,
-    /// Which of all that were ever saved these are.
+    /// The revision of the bytes.
     pub revision: Revision,
 }
 
-/// Numbers what a store saves: a later revision is greater. The default is that of a store in which
-/// nothing was saved.
+/// A number for each save: later revisions are greater. The default is the revision of an empty
+/// store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
-/// Why definitions cannot be loaded or kept.
+/// Why definitions cannot be loaded or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk says no.
+    /// An I/O error.
     #[error("{name}: {error}")]
     Io {
         /// The file.
         name: String,
-        /// Why.
+        /// The error.
         error: std::io::Error,
     },
     /// Another revision was saved meanwhile.
     #[error("{name} was changed meanwhile")]
     Conflict {
-        /// The store.
+        /// The name of the store.
         name: String,
     },
-    /// What was saved meanwhile cannot be served by this node.
+    /// Another node saved something that this node cannot serve.
     #[error("{name} was changed meanwhile, to what this node cannot serve: {reason}")]
     Unusable {
-        /// The store.
+        /// The name of the store.
         name: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// What is there was not written by a gateway, or was damaged.
+    /// The file was not written by a gateway, or is damaged.
     #[error(
         "{name} is damaged: {reason}; restore it from a copy, or move it away to begin with PROXY_CONFIG_FILE only"
     )]
     Damaged {
         /// The file.
         name: String,
-        /// What was found.
+        /// The reason.
         reason: String,
     },
-    /// It was written by a newer gateway.
+    /// The file was written by a newer gateway.
     #[error("{name} has format {format}, which is newer than this gateway reads ({FORMAT})")]
     Newer {
         /// The file.
@@ -98,7 +98,7 @@ pub enum StoreError {
     },
 }
 
-/// Keeps definitions as long as the process runs. Its clones are one store.
+/// Stores definitions in memory while the process runs. Clones share one store.
 #[derive(Clone, Debug)]
 pub struct MemoryStore(Arc<watch::Sender<Option<Saved>>>);
 

@@ -1,4 +1,4 @@
-//! What is kept of changes to definitions.
+//! The stored form of changes to definitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::Standing;
 use super::store::{Saved, StoreError};
 use crate::definition::Api;
 
-/// The form of what is stored.
+/// Version of the stored form.
 pub(super) const FORMAT: u64 = 1;
 
-/// What the internal port changed.
+/// The changes made through the internal port.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredApis {
@@ -21,7 +21,7 @@ pub(super) struct StoredApis {
     pub(super) apis: BTreeMap<String, StoredApi>,
 }
 
-/// A definition that was changed, or without a document one of the file that was deleted.
+/// A changed definition. Without a document, it marks a deleted definition of the file.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredApi {
@@ -31,9 +31,9 @@ pub(super) struct StoredApi {
 }
 
 impl StoredApis {
-    /// What makes a set of definitions of those of the file.
+    /// Returns the changes that turn the definitions of the file into these.
     pub(super) fn over(file: &BTreeMap<Arc<str>, Arc<Api>>, standing: &BTreeMap<Arc<str>, Standing>) -> Self {
-        // One that was changed and changed back stays stored: its number goes on.
+        // A definition that was changed back stays stored, so that its number goes on counting.
         let changed = standing.iter().filter(|(id, standing)| {
             standing.ref_number > 0 || file.get(*id).map(|api| &api.document) != Some(&standing.api.document)
         });
@@ -52,17 +52,16 @@ impl StoredApis {
         Self { format: FORMAT, apis: changed.chain(deleted).collect() }
     }
 
-    /// Reads what a store holds; nothing if it holds none.
+    /// Parses the content of a store; empty if the store is.
     ///
     /// # Errors
-    /// Fails if the bytes are not what [`StoredApis::to_bytes`] writes. `name` is that of the
-    /// store.
+    /// Fails if [`StoredApis::to_bytes`] did not write these bytes. `name` is that of the store.
     pub(super) fn read(name: &str, saved: Option<&Saved>) -> Result<Self, StoreError> {
         let Some(Saved { bytes, .. }) = saved else {
             return Ok(Self { format: FORMAT, apis: BTreeMap::new() });
         };
         let damaged = |reason: String| StoreError::Damaged { name: name.to_owned(), reason };
-        // The format first: a newer one may have any members.
+        // Checks the format first: a newer one may have any members.
         let value = document::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(Value::as_u64) {
             Some(format) if format > FORMAT => {

@@ -1,4 +1,4 @@
-//! Changes to definitions, and what is kept of them.
+//! Changes to definitions, and how they are stored.
 
 mod disk;
 mod overlay;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A store that can be looked at, or told to fail.
+/// A store that tests can inspect, and make fail.
 #[derive(Clone, Default)]
 struct Shelf {
     store: MemoryStore,
@@ -78,7 +78,7 @@ fn load(file: &Value, shelf: &Shelf) -> Apis {
     try_load(file, shelf).unwrap().0
 }
 
-/// Every definition that stands, as `id=name (number)`.
+/// Returns all definitions, as `id=name (number)`.
 fn standing(apis: &Apis) -> Vec<String> {
     let shown = |it: &Standing| {
         let name = it.api.document["name"].as_str().unwrap();
@@ -97,7 +97,7 @@ fn changes_are_made_and_refused_as_in_rig() {
     apis.create(&document("a", "one")).unwrap();
     let error = apis.create(&document("a", "two")).unwrap_err();
     assert_eq!(error.to_string(), "API with id=a already exists.");
-    // RIG looks for the id before it looks at the rest.
+    // RIG checks the id before the rest.
     assert!(matches!(apis.create(&json!({"id": "a"})), Err(ChangeError::Exists(_))));
     assert_eq!(standing(&apis), ["a=one (0)"]);
     apis.merge("a", &map(document("other", "two"))).unwrap();

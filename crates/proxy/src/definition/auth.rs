@@ -1,24 +1,24 @@
-//! `auth_type` and `auth`: where the tokens of an API are.
+//! `auth_type` and `auth`: where requests to an API carry their tokens.
 
 use ::auth::TokenSources;
 use http::HeaderName;
 
 use super::members::MemberReader;
 
-/// The longest name of a header, parameter or cookie, in bytes.
+/// Limit of the name of a header, parameter or cookie, in bytes.
 const MAX_NAME: usize = 255;
 
-/// RIG's words for a type that it does not know, and for a secured endpoint without one.
+/// RIG's message for an unknown type, and for a secured endpoint without a type.
 pub(super) const ONLY_JWT: &str = r#"must be one of ["jwt"]"#;
 
-/// What tokens an API knows.
+/// The kind of tokens that an API accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthType {
-    /// No endpoint can be secured.
+    /// No endpoint may be secured.
     None,
     /// JSON Web Tokens.
     Jwt,
-    /// Notified as a fault of the API already.
+    /// Invalid; reported as a fault of the API already.
     Wrong,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn sources(auth: &MemberReader<'_>) -> TokenSources {
     });
     let query = named(auth, "use_query", "query_name").map(str::to_owned);
     let cookie = named(auth, "use_cookie", "cookie_name").filter(|name| {
-        // A cookie's name is a token (RFC 6265, section 4.1.1), as a header's is.
+        // The name of a cookie is a token (RFC 6265, section 4.1.1), like that of a header.
         let token = HeaderName::from_bytes(name.as_bytes()).is_ok();
         if !token {
             auth.fault("cookie_name", "must be the name of a cookie (RFC 6265)");
@@ -54,7 +54,7 @@ pub(super) fn sources(auth: &MemberReader<'_>) -> TokenSources {
     TokenSources { header, query, cookie: cookie.map(str::to_owned) }
 }
 
-/// The name of a place, where the place is used.
+/// Returns the name of a header, parameter or cookie, if tokens are read from there.
 fn named<'a>(auth: &MemberReader<'a>, switch: &str, name: &str) -> Option<&'a str> {
     let used = auth.flag(switch, false);
     match auth.value(name) {

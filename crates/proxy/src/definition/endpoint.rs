@@ -14,21 +14,21 @@ use super::parse::MAX_ID;
 use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
 use crate::path::Pattern;
 
-/// The longest pattern, pointer or replacement, in bytes.
+/// Limit of a pattern, pointer or replacement, in bytes.
 const MAX_PATTERN: usize = 4096;
 
-/// The longest method, in bytes.
+/// Limit of a method, in bytes.
 const MAX_METHOD: usize = 64;
 
-/// The longest name and the longest value of a header, in bytes.
+/// Limit of the name and of the value of a header, in bytes.
 const MAX_HEADER: usize = 8192;
 
-/// Headers or claims of one list.
+/// Limit of the headers or claims in one list.
 const MAX_LIST: usize = 100;
 
 const DAY: u64 = 86_400_000;
 
-/// JSON numbers are exact up to here (RFC 8259, section 6).
+/// Largest integer that every JSON parser reads exactly (RFC 8259, section 6).
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
 const MEMBERS: &[&str] = &[
@@ -50,8 +50,8 @@ const MEMBERS: &[&str] = &[
     "response_headers",
 ];
 
-/// Names that belong to one hop or to the framing of a message (RFC 9110, section 7.6.1; RFC 9112,
-/// section 6).
+/// Headers of one hop or of the framing of a message (RFC 9110, section 7.6.1; RFC 9112, section
+/// 6).
 const OF_THE_HOP: &[&str] = &[
     "connection",
     "content-length",
@@ -66,7 +66,7 @@ const OF_THE_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// The kinds of services that RIG knows, but only `http` is here yet.
+/// Kinds of targets that RIG supports. Only `http` is supported here so far.
 const BROKERS: [&str; 3] = ["kafka", "kinesis", "nats"];
 
 pub(super) fn read(
@@ -118,20 +118,20 @@ pub(super) fn read(
     id.map(|_| endpoint)
 }
 
-/// In upper case, as all methods of the registry are (RFC 9110, section 16.1.1): definitions may
-/// have any case (RIG).
+/// Reads a method in any case, as RIG does, and returns it in upper case, as all registered methods
+/// are (RFC 9110, section 16.1.1).
 fn read_method(members: &MemberReader<'_>, text: &str) -> Option<Method> {
     let method = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
     method.map_err(|_| members.fault("method", "must be a method (RFC 9110)")).ok()
 }
 
-/// A path as it stands in a request line, with captures in it. Whatever else would end up in one is
-/// refused here.
+/// Returns whether a text is a valid path of a request line, with references to captures in it.
+/// Refuses everything that could not be sent in one.
 fn is_path(text: &str) -> bool {
     text.starts_with(['/', '\\']) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// `target`, `topic` and `schema`: RIG's rules, and what is not here yet.
+/// Checks `target`, `topic` and `schema` by RIG's rules, and refuses what is not supported yet.
 fn target(members: &MemberReader<'_>) {
     let target = members.text("target", MAX_ID);
     match target {
@@ -169,8 +169,8 @@ fn not_yet(broker: &str) -> String {
     format!("{broker} is not in this version yet: only http is")
 }
 
-/// `transform_request_headers.add_headers` of a version. `host` is allowed, as in RIG, but `Host`
-/// is always the target.
+/// Reads `transform_request_headers.add_headers` of a version. Accepts `host`, as RIG does,
+/// although `Host` always names the target.
 pub(super) fn added_headers(version: &MemberReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(map) = version.object("transform_request_headers") else { return Vec::new() };
     let pointer = version.pointer("transform_request_headers");
@@ -186,7 +186,7 @@ pub(super) fn added_headers(version: &MemberReader<'_>) -> Vec<(HeaderName, Head
     headers.collect()
 }
 
-/// What a definition should know of a header that the gateway sets as well.
+/// Returns a warning for a header that the gateway sets as well, and thereby overrides.
 fn overruled(header: &HeaderName) -> Option<&'static str> {
     match header.as_str() {
         "host" => Some("has no effect: the gateway sets Host to the name of the target"),
@@ -198,7 +198,7 @@ fn overruled(header: &HeaderName) -> Option<&'static str> {
     }
 }
 
-/// The members of an object that maps names, if they are not too many.
+/// Returns the members of an object that maps names, unless there are too many.
 fn entries<'a>(members: &MemberReader<'a>, list: &str) -> Vec<(&'a String, &'a Value)> {
     let map: Option<&'a Map<String, Value>> = members.object(list);
     if map.is_some_and(|map| map.len() > MAX_LIST) {
@@ -270,7 +270,7 @@ fn needs_secured(members: &MemberReader<'_>, list: &str, secured: bool) {
     }
 }
 
-/// A pointer to something inside (RFC 6901, section 3).
+/// Returns whether a text is a pointer to something inside of a document (RFC 6901, section 3).
 fn is_pointer(text: &str) -> bool {
     let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     text.starts_with('/') && text.len() <= MAX_PATTERN && escapes

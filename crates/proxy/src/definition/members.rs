@@ -1,5 +1,5 @@
-//! The members of one object of a definition: each read with its type and bounds, each fault and
-//! each unknown member noted with its pointer.
+//! Reads the members of one object of a definition, each with its type and bounds, and notes each
+//! fault and each unknown member with its pointer.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::fault::{Fault, Warning};
 
-/// Limit of the faults that are reported for one document: an answer stays small.
+/// Limit of the faults that are reported for one document, which bounds the size of the answer.
 const MAX_FAULTS: usize = 1000;
 
-/// How close an unknown name must be to a known one to be taken for it (Jaro-Winkler).
+/// How similar an unknown name must be to a known one to be suggested (Jaro-Winkler).
 const CLOSE: f64 = 0.8;
 
-/// What has been found in a document so far.
+/// The faults and warnings found in a document so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     faults: RefCell<Vec<Fault>>,
@@ -42,7 +42,7 @@ impl Findings {
     }
 }
 
-/// One object, and where it is.
+/// One object, with its pointer.
 #[derive(Clone, Copy)]
 pub(super) struct MemberReader<'a> {
     map: &'a Map<String, Value>,
@@ -73,12 +73,12 @@ impl<'a> MemberReader<'a> {
         self.findings
     }
 
-    /// The pointer of a member.
+    /// Returns the pointer of a member.
     pub(super) fn pointer(&self, name: &str) -> String {
         child(self.pointer, name)
     }
 
-    /// A member; `null` is none.
+    /// Returns a member; `None` if it is missing or `null`.
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
     }
@@ -87,7 +87,7 @@ impl<'a> MemberReader<'a> {
         self.fault_at(self.pointer(name), name, reason);
     }
 
-    /// Reports a fault further inside than the member that it is reported under.
+    /// Reports a fault at a pointer below the member that names it.
     pub(super) fn fault_at(&self, pointer: String, name: &str, reason: impl Into<String>) {
         self.findings.fault(Fault {
             pointer,
@@ -101,7 +101,7 @@ impl<'a> MemberReader<'a> {
         self.findings.warn(&self.pointer(name), text);
     }
 
-    /// A text of at least one byte that must be there, with RIG's words for all that it may lack.
+    /// Reads a required, non-empty text. Reports faults in RIG's words.
     pub(super) fn needed_text(&self, name: &str, most: usize) -> Option<&'a str> {
         if self.value(name).is_none() {
             self.fault(name, "must be string");
@@ -111,7 +111,7 @@ impl<'a> MemberReader<'a> {
         self.text(name, most)
     }
 
-    /// A text of at least one byte.
+    /// Reads a non-empty text.
     pub(super) fn text(&self, name: &str, most: usize) -> Option<&'a str> {
         let Some(text) = self.value(name)?.as_str() else {
             self.fault(name, "must be string");
@@ -136,7 +136,7 @@ impl<'a> MemberReader<'a> {
         })
     }
 
-    /// A whole number in a range.
+    /// Reads an integer within a range.
     pub(super) fn number(&self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.value(name)?;
         if !value.is_i64() && !value.is_u64() {
@@ -150,7 +150,7 @@ impl<'a> MemberReader<'a> {
         number
     }
 
-    /// The same, small and with a default.
+    /// Reads a small integer within a range, with a default.
     pub(super) fn small(&self, name: &str, default: u32, range: RangeInclusive<u64>) -> u32 {
         self.number(name, range).and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     }
@@ -163,7 +163,7 @@ impl<'a> MemberReader<'a> {
         object
     }
 
-    /// Warns of every member without a meaning.
+    /// Warns of every unknown member.
     pub(super) fn only(&self, known: &[&str]) {
         for name in self.map.keys().filter(|name| !known.contains(&name.as_str())) {
             let close = known

@@ -1,4 +1,4 @@
-//! From a document to an API: the top of it. Every fault is found before anything is refused.
+//! The top level: turns a document into an API. All faults are collected before it is refused.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use super::members::{Findings, MemberReader};
 use super::{Api, Endpoint, auth, endpoint, proxy};
 use crate::fault::{Fault, Warning};
 
-/// Endpoints of one API.
+/// Limit of the endpoints of one API.
 pub(super) const MAX_ENDPOINTS: usize = 20_000;
 
-/// The longest id, in bytes: it stands in URLs, metrics and log lines.
+/// Limit of an id, in bytes: it is used in URLs, metrics and log lines.
 pub(super) const MAX_ID: usize = 255;
 
-/// The longest name of an API, in bytes.
+/// Limit of the name of an API, in bytes.
 const MAX_NAME: usize = 1000;
 
-/// Members that RIG adds to what it shows; they say nothing about the API.
+/// Members that RIG adds when it shows a definition; they are not part of it.
 const SHOWN_ONLY: [&str; 5] = ["phx_ref", "phx_ref_prev", "node_name", "ref_number", "timestamp"];
 
 const MEMBERS: &[&str] = &["active", "auth", "auth_type", "id", "name", "proxy", "version_data", "versioned"];
 
-/// A document without the members that a gateway adds where it shows one.
+/// Removes the members that a gateway adds when it shows a definition.
 pub(crate) fn without_ours(mut document: Map<String, Value>) -> Map<String, Value> {
     for name in SHOWN_ONLY {
         document.remove(name);
@@ -33,10 +33,10 @@ pub(crate) fn without_ours(mut document: Map<String, Value>) -> Map<String, Valu
 }
 
 impl Api {
-    /// Reads a definition. `environment` gives the variables that `use_env` asks for.
+    /// Parses a definition. `environment` looks up the variables that `use_env` names.
     ///
     /// # Errors
-    /// Fails with all that is wrong with it, up to a thousand faults.
+    /// Fails with all faults, up to a thousand.
     pub fn parse(
         document: &Value,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -60,7 +60,7 @@ impl Api {
     }
 }
 
-/// What RIG fills in.
+/// Fills in RIG's defaults.
 fn with_defaults(mut document: Map<String, Value>) -> Map<String, Value> {
     for (name, value) in [("active", json!(true)), ("auth_type", json!("none")), ("versioned", json!(false))]
     {
@@ -87,7 +87,7 @@ fn fill(map: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// The API, where nothing that it is made of is missing. There may be faults all the same.
+/// Returns the API if all its parts could be read. There may be faults nevertheless.
 fn read(
     document: &Map<String, Value>,
     findings: &Findings,
@@ -111,7 +111,7 @@ fn read(
     };
     let proxy = proxy.map(|map| MemberReader::new(map, "/proxy", "api", findings));
     let upstream = proxy.as_ref().and_then(|proxy| proxy::read(proxy, environment));
-    // Faults of an API without a name are reported as those of the document.
+    // Faults of an API without an id are reported as faults of the document.
     let owner = id.unwrap_or("api");
     let auth_type = auth::auth_type(&MemberReader::new(document, "", owner, findings));
     let sources =
@@ -142,7 +142,7 @@ fn absent<'a>(top: &MemberReader<'a>, name: &str) -> Option<&'a Map<String, Valu
     None
 }
 
-/// The one version that is served.
+/// Returns the version `default`, the only one that is served.
 fn version<'a>(top: &MemberReader<'a>) -> Option<&'a Map<String, Value>> {
     if top.value("version_data").is_none() {
         return absent(top, "version_data");

@@ -1,4 +1,4 @@
-//! `proxy`: where the requests of an API go.
+//! `proxy`: where the requests of an API are sent.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::members::MemberReader;
 use super::{Ejection, HealthCheck, TargetConfig, TlsFiles, UpstreamConfig, tls};
 use crate::path::{PathRules, Rule};
 
-/// The servers of one service: sets of them are bits of a word.
+/// Limit of the servers of one service: a set of them fits a 64-bit word.
 const MAX_TARGETS: usize = 64;
 
-/// The longest URL of a server, in bytes.
+/// Limit of the URL of a server, in bytes.
 const MAX_URL: usize = 1024;
 
-/// The longest path of a health check, in bytes.
+/// Limit of the path of a health check, in bytes.
 const MAX_PATH: usize = 4096;
 
-/// The target where the variable that names it is not set (RIG).
+/// The target if the variable that names it is not set (RIG).
 const UNSET: &str = "localhost";
 
 const DAY: u64 = 86_400_000;
@@ -66,7 +66,7 @@ pub(super) fn read(
     Some(UpstreamConfig { targets, http2, tls, health_check, ejection })
 }
 
-/// How the service reads paths.
+/// Reads how the service interprets paths.
 pub(super) fn path_rules(proxy: &MemberReader<'_>) -> PathRules {
     let rule = |name: &str, default| {
         let Some(value) = proxy.value(name) else { return default };
@@ -87,7 +87,7 @@ pub(super) fn path_rules(proxy: &MemberReader<'_>) -> PathRules {
     }
 }
 
-/// RIG's one target: `target_url`, or the variable that it names, and `port`.
+/// Reads RIG's single target: `target_url`, or the variable that it names, and `port`.
 fn rig_target(
     proxy: &MemberReader<'_>,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -110,7 +110,7 @@ fn rig_target(
         }),
         url => url.to_owned(),
     };
-    // The value of a variable may be a secret by mistake: reasons do not repeat it.
+    // The variable may contain a secret by mistake: reasons do not repeat its value.
     let target = parse_target(&url).and_then(|target| match target.port {
         None => Ok(target),
         Some(_) => Err("must not have a port: port names it"),
@@ -184,7 +184,7 @@ struct ServiceUrl {
     port: Option<u16>,
 }
 
-/// Reads `host`, `http://host` and `https://host:port`.
+/// Parses `host`, `http://host` and `https://host:port`.
 fn parse_target(url: &str) -> Result<ServiceUrl, &'static str> {
     let scheme = match url.split_once("://") {
         None => Scheme::HTTP,

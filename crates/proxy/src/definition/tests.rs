@@ -1,4 +1,4 @@
-//! Definitions, right and wrong.
+//! Valid and invalid definitions.
 
 mod beyond_rig;
 mod property;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 
-/// No variable is set.
+/// An environment without variables.
 fn nothing(_: &str) -> Option<String> {
     None
 }
@@ -17,7 +17,7 @@ fn parse(document: &Value) -> Api {
     Api::parse(document, &nothing).map(|(api, _)| api).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
-/// Each fault as `pointer: reason`.
+/// Returns each fault as `pointer: reason`.
 fn faults(document: &Value) -> Vec<String> {
     Api::parse(document, &nothing).unwrap_err().iter().map(ToString::to_string).collect()
 }
@@ -27,7 +27,7 @@ fn warnings(document: &Value) -> Vec<String> {
     warnings.into_iter().map(|warning| warning.0).collect()
 }
 
-/// The least of an API, with one endpoint.
+/// Returns a minimal API with one endpoint.
 fn least() -> Value {
     json!({
         "id": "a",
@@ -37,7 +37,7 @@ fn least() -> Value {
     })
 }
 
-/// The least, with a member set at a pointer; missing objects on the way are made.
+/// Returns the minimal API with a member set at a pointer. Missing objects on the way are created.
 fn with(pointer: &str, value: Value) -> Value {
     let mut document = least();
     set(&mut document, pointer, value);
@@ -55,12 +55,12 @@ fn set(document: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
-/// Where the one endpoint has a member.
+/// Returns the pointer of a member of the endpoint.
 fn endpoint(name: &str) -> String {
     format!("/version_data/default/endpoints/0/{name}")
 }
 
-/// A secured endpoint, with a member set.
+/// Returns an API with a secured endpoint and a member of it set.
 fn secured(name: &str, value: Value) -> Value {
     let mut document = with("/auth_type", json!("jwt"));
     set(&mut document, "/auth", json!({"use_header": true, "header_name": "Authorization"}));

@@ -1,4 +1,4 @@
-//! `proxy.tls`: the files of HTTPS to a service, read once to see that they can be used.
+//! `proxy.tls`: the files for HTTPS to a service, read once to check that they are usable.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use pem::{CertificateError, PrivateKeyError};
 use super::TlsFiles;
 use super::members::MemberReader;
 
-/// The longest path, in bytes.
+/// Limit of a path, in bytes.
 const MAX_PATH: usize = 4096;
 
 pub(super) fn read(tls: &MemberReader<'_>) -> TlsFiles {
@@ -27,7 +27,7 @@ pub(super) fn read(tls: &MemberReader<'_>) -> TlsFiles {
     TlsFiles { ca, client: certificate.zip(key) }
 }
 
-/// A file that `check` finds good; it tells warnings, or what is wrong.
+/// Reads the name of a file, which `check` must accept. `check` returns warnings, or a fault.
 fn file(
     tls: &MemberReader<'_>,
     name: &str,
@@ -48,11 +48,10 @@ fn file(
     }
 }
 
-/// What a PEM file has.
+/// Reads a PEM file.
 ///
 /// # Errors
-/// Fails if it cannot be read, is no regular file, or is too large: with what is wrong with it, in
-/// words.
+/// Fails with a message if it cannot be read, is not a regular file, or is too large.
 pub(crate) fn text(path: &Path) -> Result<Vec<u8>, String> {
     read_file(path, MAX_KEYS).map_err(|error| format!("cannot be read: {error}"))
 }

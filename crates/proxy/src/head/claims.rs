@@ -1,10 +1,9 @@
-//! Headers in which proxies tell a service about a client: from whom it comes, as which user, by
-//! which name and scheme it asked, for which path. A client that sets them itself is somebody else
-//! to the service.
+//! Headers in which proxies describe the client to a service: its address, its user, the host name,
+//! scheme and path that it requested. A client that sets them itself could impersonate another one.
 
 use http::{HeaderMap, HeaderName};
 
-/// Names that begin with one of these.
+/// Prefixes of such names.
 const FAMILIES: [&str; 8] = [
     "x-forward",
     "x-original-",
@@ -16,7 +15,7 @@ const FAMILIES: [&str; 8] = [
     "x-remote-",
 ];
 
-/// All others, sorted.
+/// All other names, sorted.
 const NAMES: [&str; 73] = [
     "akamai-client-ip",
     "ali-cdn-real-ip",
@@ -94,8 +93,8 @@ const NAMES: [&str; 73] = [
     "x-waws-unencoded-url",
 ];
 
-/// Whether a header tells about the client. Services that take `_` for `-` read such a name in both
-/// (RFC 3875, section 4.1.18).
+/// Returns whether a header describes the client. The name is compared with `_` read as `-`, as
+/// some services do (RFC 3875, section 4.1.18).
 pub(super) fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str();
     match name.contains('_') {
@@ -114,13 +113,12 @@ fn is_named(name: &str) -> bool {
     }
 }
 
-/// Whether one of [`NAMES`] begins with these letters: most headers are none of them, and one look
-/// says so.
+/// Returns whether one of [`NAMES`] begins with these letters. One lookup excludes most headers.
 fn is_beginning(first: u8, second: u8) -> bool {
     SECOND_LETTERS[usize::from(first)] & 1 << (second & 31) != 0
 }
 
-/// For each first letter of [`NAMES`], their second letters as bits.
+/// For each first letter of [`NAMES`], a bit set of their second letters.
 static SECOND_LETTERS: [u32; 256] = {
     let mut letters = [0; 256];
     let mut at = 0;
@@ -132,8 +130,8 @@ static SECOND_LETTERS: [u32; 256] = {
     letters
 };
 
-/// Drops what tells about the client: of a proxy that is trusted only the names with `_`, since
-/// those are none of its own.
+/// Removes headers that describe the client. Keeps those of a trusted proxy, except names with `_`,
+/// which the proxy did not set.
 pub(super) fn drop_claims(headers: &mut HeaderMap, is_trusted: bool) {
     let is_dropped = |name: &&HeaderName| is_claim(name) && (!is_trusted || name.as_str().contains('_'));
     while let Some(name) = headers.keys().find(is_dropped).cloned() {

@@ -1,5 +1,4 @@
-//! Where the buckets of a rate limit are kept: a map with a bound, and one more bucket for all that
-//! does not fit.
+//! The buckets of a rate limit: a bounded map, and one shared bucket for all keys that do not fit.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,22 +9,23 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use parking_lot::Mutex;
 
-/// Buckets by key. A bucket is the time at which it is full, since the start of the limiter.
+/// Buckets by key. A bucket is stored as the time at which it will be full, since the limiter was
+/// created.
 pub(super) struct BucketStore<K> {
     buckets: Mutex<FillTimes<K>>,
     most: usize,
-    /// How many keys there are: read for each request, so without the lock.
+    /// Number of keys. Read for each request, so it does not take the lock.
     len: AtomicUsize,
 }
 
 struct FillTimes<K> {
     own: HashMap<K, Nanos>,
-    /// That of all keys without one of their own.
+    /// The bucket that all other keys share.
     shared: Option<Nanos>,
 }
 
 impl<K> BucketStore<K> {
-    /// A store for at most `most` keys.
+    /// Creates a store for at most `most` keys.
     pub(super) fn new(most: usize) -> Self {
         let buckets = FillTimes { own: HashMap::new(), shared: None };
         Self { buckets: Mutex::new(buckets), most, len: AtomicUsize::new(0) }

@@ -1,4 +1,4 @@
-//! Buckets that are emptied, filled, shed and shared, on a clock that the tests move.
+//! Buckets are emptied, refilled, removed and shared, on a clock that the tests move.
 
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
@@ -169,8 +169,8 @@ fn the_limiter_of_the_room_runs_on_the_clock_of_the_machine() {
 }
 
 proptest! {
-    /// However the requests fall: in no stretch of time do more come through than a full bucket and
-    /// the pace allow, and whoever waits as told comes through.
+    /// For every sequence of requests: no interval admits more than a full bucket and the refill
+    /// rate, and a request is admitted after the `RetryAfter` that was returned.
     #[test]
     fn no_more_than_the_limit(
         requests in 1_u32..20,

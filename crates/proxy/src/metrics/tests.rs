@@ -20,7 +20,7 @@ impl std::ops::Deref for Registered {
     }
 }
 
-/// Lines of the text that begin so, without comments.
+/// Returns the lines of the text with this beginning, without comments.
 fn lines(metrics: &Registered, begin: &str) -> Vec<String> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &metrics.1).unwrap();

@@ -1,25 +1,25 @@
-//! What a service reads in a path, as far as its definition says so.
+//! How a service interprets paths, as declared in its definition.
 
-/// What becomes of a path that some services read in another way.
+/// How to treat a path that some services interpret differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// It is refused.
+    /// Refuse it.
     Refuse,
-    /// It is forwarded where it has the same endpoint in both readings.
+    /// Forward it if both interpretations lead to the same endpoint.
     SameEndpoint,
-    /// It is forwarded: the service does not read it in another way.
+    /// Forward it: the service does not interpret it differently.
     Allow,
 }
 
-/// How the service of an API reads paths (`proxy`).
+/// How the service of an API interprets paths (`proxy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathRules {
-    /// For `%2F`, `%5C` and `\`, which some take for `/`.
+    /// For `%2F`, `%5C` and `\`, which some services treat as `/`.
     pub encoded_slashes: Rule,
-    /// For `//`, which some take for `/`.
+    /// For `//`, which some services treat as `/`.
     pub empty_segments: Rule,
-    /// For `;` with what follows it in its segment, for `%3F` and `%23` with all that follows, and
-    /// for dots and blanks at the end of a segment, which some cut off.
+    /// For `;` with the rest of its segment, for `%3F` and `%23` with the rest of the path, and for
+    /// dots and blanks at the end of a segment: some services cut these off.
     pub path_parameters: Rule,
 }
 
@@ -34,7 +34,7 @@ impl Default for PathRules {
 }
 
 impl Rule {
-    /// The words of definitions.
+    /// The names of the rules in definitions.
     pub(crate) const WORDS: [(&'static str, Self); 3] =
         [("refuse", Self::Refuse), ("same_endpoint", Self::SameEndpoint), ("allow", Self::Allow)];
 }
@@ -53,16 +53,17 @@ pub enum PathRefusal {
         "The path must not contain ;, an encoded ? or #, or a segment that ends in a dot or a blank (path_parameters)."
     )]
     Ends,
-    /// Servers and file systems end a text there, or a line.
+    /// Servers and file systems treat it as the end of a text or a line.
     #[error("The path must not contain control characters.")]
     Control,
-    /// Some services read dot segments in it.
+    /// Some services find dot segments in it.
     #[error("The path must not contain dot segments in disguise.")]
     Dots,
-    /// Services that read it in different ways would find different endpoints.
+    /// Services that interpret it differently would find different endpoints.
     #[error("The path can be read in two ways that lead to different endpoints.")]
     Ambiguous,
-    /// With the captures in it, the path of `path_replacement` is none, or leads out of itself.
+    /// With its captures inserted, `path_replacement` does not yield a path, or yields dot
+    /// segments.
     #[error("The path cannot be put into path_replacement.")]
     Replacement,
 }

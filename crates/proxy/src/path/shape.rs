@@ -1,35 +1,37 @@
-//! What all paths that a pattern matches have in common: how they begin and end, and an example.
+//! The common properties of all paths that a pattern matches: their beginning, their end, and an
+//! example.
 
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
-/// The longest example, in bytes.
+/// Limit of an example, in bytes.
 const LONGEST: usize = 1000;
 
-/// The most texts that are kept of what has to be in a path; and the most that one of them may be
-/// instead of another.
+/// Limit of the texts that are recorded as contained in a path, and of the alternatives to one
+/// text.
 const MOST_TEXTS: usize = 32;
 
-/// What is known of the paths of a pattern, folded: see [`fold`].
+/// The common properties of the paths of a pattern, folded by [`fold`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// How each of them begins.
+    /// The text that every path begins with.
     pub(crate) prefix: String,
-    /// The end of each of them.
+    /// The text that every path ends with.
     pub(crate) suffix: String,
-    /// What is somewhere in each of them: of each list, one text.
+    /// Every path contains at least one text of each list.
     pub(crate) contained: Vec<Vec<String>>,
-    /// Whether there is no other than `prefix`.
+    /// Whether `prefix` is the only path.
     pub(crate) is_exact: bool,
-    /// The fewest characters that are given in any of them.
+    /// Minimum number of fixed characters in a path.
     pub(crate) literals: usize,
-    /// One of them, if one was found.
+    /// A path that matches, if one was found.
     pub(crate) example: Option<String>,
-    /// Whether one of them may begin with `/`, as every path does.
+    /// Whether a match may begin with `/`, as every path does.
     pub(crate) is_of_paths: bool,
 }
 
 impl Shape {
-    /// The shape of a pattern without its anchors, parsed with its case: folding makes up for that.
+    /// Analyzes a pattern without its anchors. It is parsed case-sensitively, since folding ignores
+    /// case.
     pub(super) fn of(hir: &Hir) -> Self {
         let (prefix, is_exact) = edge(hir, false);
         let (suffix, _) = edge(hir, true);
@@ -47,11 +49,11 @@ impl Shape {
     }
 }
 
-/// How the texts of a pattern begin.
+/// How the matches of a pattern begin.
 struct First {
-    /// One may begin with `/`.
+    /// Some match may begin with `/`.
     slash: bool,
-    /// One may be empty.
+    /// Some match may be empty.
     empty: bool,
 }
 
@@ -92,8 +94,8 @@ impl First {
     }
 }
 
-/// The text in which all letters that differ in case only, and are ASCII in one of them, are the
-/// same lower-case letter. Two signs beyond ASCII are such letters: the long s and the Kelvin sign
+/// Folds case: maps letters that differ only in case, and have an ASCII variant, to the same
+/// lower-case ASCII letter. Two letters beyond ASCII have one: the long s and the Kelvin sign
 /// (Unicode, CaseFolding.txt, C and S).
 pub(crate) fn fold(text: &str) -> std::borrow::Cow<'_, str> {
     if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
@@ -120,7 +122,8 @@ fn ascii_end(text: &str) -> &str {
         .map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8))..]
 }
 
-/// What everything that it matches begins with, or ends with, folded; whether that is all of it.
+/// Returns the folded text that every match begins with, or ends with if `at_end`, and whether it
+/// is the whole match.
 fn edge(hir: &Hir, at_end: bool) -> (String, bool) {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => (String::new(), true),
@@ -170,7 +173,7 @@ fn common_end<'a>(one: &'a str, other: &str) -> &'a str {
     &one[one.len() - same.map(|(char, _)| char.len_utf8()).sum::<usize>()..]
 }
 
-/// What is in everything that it matches, folded: of each list, one text.
+/// Returns lists of folded texts: every match contains at least one text of each list.
 fn contained(hir: &Hir) -> Vec<Vec<String>> {
     let (mut texts, mut text) = (Vec::new(), String::new());
     put_contained(hir, &mut texts, &mut text);
@@ -178,7 +181,7 @@ fn contained(hir: &Hir) -> Vec<Vec<String>> {
     texts
 }
 
-/// Adds to what is contained; `text` is what directly precedes.
+/// Collects texts that every match contains; `text` is the literal text directly before `hir`.
 fn put_contained(hir: &Hir, texts: &mut Vec<Vec<String>>, text: &mut String) {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => {}
@@ -200,7 +203,7 @@ fn put_contained(hir: &Hir, texts: &mut Vec<Vec<String>>, text: &mut String) {
         HirKind::Repetition(_) | HirKind::Class(_) => end_text(texts, text),
         HirKind::Alternation(list) => {
             end_text(texts, text);
-            // The longest of each branch: one of these is there.
+            // The longest text of each branch: every match contains one of them.
             let longest =
                 |hir| contained(hir).into_iter().max_by_key(|any| any.iter().map(String::len).min());
             let any: Option<Vec<_>> = list.iter().map(longest).collect();
@@ -219,7 +222,7 @@ fn end_text(texts: &mut Vec<Vec<String>>, text: &mut String) {
     text.clear();
 }
 
-/// The fewest characters that are given in anything that it matches.
+/// Returns the minimum number of fixed characters in a match.
 fn literals(hir: &Hir) -> usize {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) | HirKind::Class(_) => 0,
@@ -233,7 +236,7 @@ fn literals(hir: &Hir) -> usize {
     }
 }
 
-/// Writes something that it matches, if that is not long and not hard to find.
+/// Writes an example of a match. Fails if it would be too long or is hard to find.
 fn put_example(hir: &Hir, into: &mut String) -> bool {
     if into.len() > LONGEST {
         return false;
@@ -264,7 +267,7 @@ fn put_example(hir: &Hir, into: &mut String) -> bool {
     }
 }
 
-/// A letter of the class where it has one, else its first character.
+/// Returns a letter of the class if it has one, otherwise its first character.
 fn example_of(class: &Class) -> Option<char> {
     let Class::Unicode(class) = class else { return None };
     let has = |char: char| class.ranges().iter().any(|range| (range.start()..=range.end()).contains(&char));

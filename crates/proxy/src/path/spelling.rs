@@ -1,11 +1,12 @@
-//! Brings the text of a pattern into the spelling that patterns see of paths.
+//! Rewrites patterns to the spelling in which paths are matched.
 
 use regex_syntax::ast::{Ast, Literal, Span, parse::Parser};
 
 use super::view::is_pchar;
 
-/// Replaces what a pattern can never see ([`super::PathView`]) by what stands for it: `%40` by `@`,
-/// and a literal blank or bracket by its percent-encoding. `None`: it is no regular expression.
+/// Replaces what never occurs in the texts of a [`super::PathView`] by its equivalent: `%40` by
+/// `@`, and a literal blank or bracket by its percent-encoding. `None` if the pattern is not a
+/// regular expression.
 pub(super) fn respelled(path_regex: &str) -> Option<String> {
     let ast = Parser::new().parse(path_regex).ok()?;
     let mut changes = Vec::new();
@@ -45,7 +46,7 @@ fn find(ast: &Ast, changes: &mut Vec<Change>) {
     }
 }
 
-/// A percent-encoding of what is plain in paths.
+/// Replaces a percent-encoding of a character that is plain in paths.
 fn plain(asts: &[Ast]) -> Option<Change> {
     let [Ast::Literal(percent), Ast::Literal(high), Ast::Literal(low), ..] = asts else { return None };
     let byte = high.c.to_digit(16)? << 4 | low.c.to_digit(16)?;
@@ -54,7 +55,7 @@ fn plain(asts: &[Ast]) -> Option<Change> {
     is_plain.then(|| (start, end, format!("\\x{{{byte:X}}}")))
 }
 
-/// A printable ASCII character that is never plain in paths.
+/// Replaces a printable ASCII character that is always encoded in paths.
 fn encoded(literal: &Literal) -> Option<Change> {
     let is_odd = matches!(literal.c, ' ' | '"' | '<' | '>' | '[' | '\\' | ']' | '^' | '`' | '{' | '|' | '}');
     let [start, end] = ends(&literal.span);

@@ -192,7 +192,8 @@ fn an_example_is_matched() {
 }
 
 proptest! {
-    /// Whether a pattern is compiled or compared, and what its shape says of its paths.
+    /// A pattern matches the same paths whether it is compiled or compared as text, and its shape
+    /// applies to them.
     #[test]
     fn a_pattern_matches_as_a_regular_expression_does(
         pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..5),

@@ -1,4 +1,4 @@
-//! What patterns see of a path, and what else a service may read in it.
+//! The texts that patterns match for a path, and the other ways in which services may interpret it.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use super::rules::{PathRefusal, PathRules, Rule};
 
 /// A path in its normal form, as a service gets it, and as patterns see it.
 ///
-/// Patterns see one text for all paths that are the same once they are decoded. What RFC 3986
-/// allows in a path (`pchar`, section 3.3) is plain there, everything else is percent-encoded.
-/// Where that is more than ASCII they see a second text as well, with its UTF-8 decoded:
-/// `/stra%C3%9Fe` is `/straße` too.
+/// Patterns see the same text for all paths that decode to the same one: characters that RFC 3986
+/// allows in a path (`pchar`, section 3.3) are plain, all others are percent-encoded. If it has
+/// encoded characters beyond ASCII, patterns see a second text as well, with its UTF-8 decoded:
+/// `/stra%C3%9Fe` is also `/straße`.
 #[derive(Clone, Debug)]
 pub struct PathView<'a> {
     served: &'a str,
@@ -20,23 +20,23 @@ pub struct PathView<'a> {
     oddities: u8,
 }
 
-/// It has an encoded slash, or a backslash.
+/// An encoded slash, or a backslash.
 const SLASH: u8 = 1;
-/// It has an empty segment.
+/// An empty segment.
 const EMPTY: u8 = 2;
-/// It has path parameters, or segments with a dot or a blank at their end.
+/// Path parameters, or a segment with a dot or a blank at its end.
 const ENDS: u8 = 4;
-/// It has a `%`.
+/// A `%`.
 const ENCODED: u8 = 8;
-/// It has a character that patterns see encoded.
+/// A character that is encoded in the plain text.
 const FOREIGN: u8 = 16;
 
-/// It has a control character.
+/// A control character.
 const CONTROL: u8 = 32;
-/// It has an encoded `?` or `#`.
+/// An encoded `?` or `#`.
 const QUERY: u8 = 64;
 
-/// What a byte says about its path.
+/// The oddities that a byte indicates.
 const KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
@@ -55,7 +55,7 @@ const KINDS: [u8; 256] = {
 };
 
 impl<'a> PathView<'a> {
-    /// Looks at a path in its normal form ([`listener::normal_path`]).
+    /// Analyzes a path in its normal form ([`listener::normal_path`]).
     pub fn new(served: &'a str) -> Self {
         let oddities = oddities(served);
         if oddities & (ENCODED | FOREIGN) == 0 {
@@ -66,7 +66,7 @@ impl<'a> PathView<'a> {
         Self { served, decoded: decoded(&plain), plain: Cow::Owned(plain), oddities }
     }
 
-    /// The texts of which one has to match.
+    /// Returns the texts that patterns match: a path matches if one of them does.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&*self.plain).chain(self.decoded.as_deref())
     }
@@ -76,12 +76,12 @@ impl<'a> PathView<'a> {
         &self.plain
     }
 
-    /// As a service gets it.
+    /// Returns the path that the service gets.
     pub(crate) fn served(&self) -> &'a str {
         self.served
     }
 
-    /// A part of the served path, by its place in one of the texts that are matched.
+    /// Maps a range of one of the matched texts to the same part of the served path.
     pub(crate) fn served_part(&self, text: &str, [start, end]: [usize; 2]) -> &'a str {
         let (served, text) = (self.served, text.as_bytes());
         let (mut at, mut seen) = (0, 0);
@@ -89,8 +89,8 @@ impl<'a> PathView<'a> {
             while seen < to {
                 let steps = [unit(served.as_bytes(), at), unit(text, seen)];
                 if seen + steps[1] > to {
-                    // Inside of a character: exactly where both spell it alike, else all of it is
-                    // captured.
+                    // Within a character: exact if both spell it the same way, otherwise the whole
+                    // character is captured.
                     return match steps[0] == steps[1] {
                         true => at + (to - seen),
                         false => at + if is_end { steps[0] } else { 0 },
@@ -104,8 +104,8 @@ impl<'a> PathView<'a> {
         served.get(start..end).unwrap_or_default()
     }
 
-    /// Whether a service may read dot segments in it (RFC 3986, section 5.2.4), in whatever
-    /// disguise.
+    /// Returns whether a service may find dot segments in it (RFC 3986, section 5.2.4), in any
+    /// encoding.
     pub(crate) fn has_dots(&self) -> bool {
         pieces(&self.plain).any(|piece| {
             let mut name = without_query(piece).split(';').next().unwrap_or_default();
@@ -116,15 +116,16 @@ impl<'a> PathView<'a> {
         })
     }
 
-    /// Whether it has a control character.
+    /// Returns whether it has a control character.
     pub(crate) fn has_control(&self) -> bool {
         self.oddities & CONTROL != 0
     }
 
-    /// Checks what a service may read in it by its rules. `is_same` says whether another text has
-    /// the same endpoint.
+    /// Checks every interpretation of the path that the rules do not exclude. `is_same` returns
+    /// whether another text leads to the same endpoint.
     ///
     /// # Errors
+    /// Fails if the rules refuse the path, or interpretations lead to different endpoints.
     /// Fails if the rules refuse it, or it can be read in two ways.
     pub(crate) fn check(
         &self,
@@ -150,7 +151,8 @@ impl<'a> PathView<'a> {
             match rule {
                 Rule::Refuse if self.oddities & oddity != 0 => return Err(refusal),
                 Rule::SameEndpoint if self.oddities & oddity != 0 => changes |= oddity,
-                // What another change leaves may be empty, or end in a dot or a blank.
+                // Other changes may leave a segment that is empty, or has a dot or a blank at its
+                // end.
                 Rule::Refuse | Rule::SameEndpoint
                     if oddity == EMPTY || oddity == ENDS && changes & (SLASH | QUERY) != 0 =>
                 {
@@ -176,8 +178,8 @@ impl<'a> PathView<'a> {
     }
 }
 
-/// A path as somebody reads it who makes these changes to it, and cuts the ends of segments by
-/// `cut`.
+/// Returns a path as a service interprets it that makes these changes. `cut` removes the ends of
+/// segments.
 fn reading(path: &str, changes: u8, cut: fn(&str) -> &str) -> String {
     let mut text = path.to_owned();
     if changes & SLASH != 0 {
@@ -198,7 +200,7 @@ fn reading(path: &str, changes: u8, cut: fn(&str) -> &str) -> String {
     text
 }
 
-/// RFC 3986, section 3.3.
+/// Returns whether RFC 3986, section 3.3, allows the byte in a path.
 pub(super) const fn is_pchar(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
@@ -207,7 +209,7 @@ pub(super) const fn is_pchar(byte: u8) -> bool {
         )
 }
 
-/// One pass over a path.
+/// Finds the oddities of a path in one pass.
 fn oddities(path: &str) -> u8 {
     let (mut found, mut before) = (0, 0);
     for byte in path.bytes() {
@@ -225,7 +227,7 @@ fn oddities(path: &str) -> u8 {
     if before == b'.' || has_blanks { found | ENDS } else { found }
 }
 
-/// What the percent-encodings of a plain text stand for.
+/// Finds the oddities of the percent-encoded bytes in a plain text.
 fn encoded_oddities(plain: &str) -> u8 {
     let triplets = plain.split('%').skip(1).filter_map(|after| triplet(after.as_bytes()));
     triplets.fold(0, |found, (byte, _)| {
@@ -239,7 +241,7 @@ fn encoded_oddities(plain: &str) -> u8 {
     })
 }
 
-/// The text that patterns see.
+/// Returns the plain text of a path, which patterns match.
 fn plain(served: &str) -> String {
     let mut plain = Vec::with_capacity(served.len() + 16);
     let mut rest = served.as_bytes();
@@ -266,7 +268,7 @@ fn put(into: &mut Vec<u8>, byte: u8, is_encoded_slash: bool) {
     }
 }
 
-/// The plain text with its UTF-8 decoded; `None`: it has none.
+/// Decodes the UTF-8 of a plain text; `None` if it is ASCII only.
 fn decoded(plain: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(plain.len()), plain.as_bytes());
     while let [byte, after @ ..] = rest {
@@ -294,18 +296,18 @@ fn decoded(plain: &str) -> Option<String> {
     Some(text)
 }
 
-/// The segments for somebody who takes encoded slashes and backslashes for slashes.
+/// Splits a text at slashes, encoded slashes and backslashes.
 fn pieces(plain: &str) -> impl Iterator<Item = &str> {
     plain.split('/').flat_map(|segment| segment.split("%2F")).flat_map(|part| part.split("%5C"))
 }
 
-/// A text as somebody reads it who takes an encoded `?` or `#` for the end of the path.
+/// Cuts a text off at an encoded `?` or `#`.
 fn without_query(plain: &str) -> &str {
     let end = [plain.find("%3F"), plain.find("%23")].into_iter().flatten().min();
     &plain[..end.unwrap_or(plain.len())]
 }
 
-/// A segment without its parameters, and without dots and blanks at its end.
+/// Removes the parameters of a segment, and the dots and blanks at its end.
 fn without_end(segment: &str) -> &str {
     let mut name = segment.split(';').next().unwrap_or_default();
     while let Some(rest) = name.strip_suffix('.').or_else(|| name.strip_suffix("%20")) {
@@ -314,12 +316,12 @@ fn without_end(segment: &str) -> &str {
     name
 }
 
-/// The same, for a service to which a segment of dots alone is a name.
+/// Like [`without_end`], for services that treat a segment of dots alone as a name.
 fn without_end_or_dots(segment: &str) -> &str {
     if segment.bytes().all(|byte| byte == b'.') { segment } else { without_end(segment) }
 }
 
-/// The same, for a service that does not decode.
+/// Like [`without_end_or_dots`], for services that do not decode before they cut.
 fn without_raw_end(segment: &str) -> &str {
     if segment.bytes().all(|byte| byte == b'.') {
         return segment;
@@ -327,7 +329,7 @@ fn without_raw_end(segment: &str) -> &str {
     segment.split(';').next().unwrap_or_default().trim_end_matches('.')
 }
 
-/// How many bytes the character, or its percent-encoded byte, takes that begins there.
+/// Returns the length in bytes of the character, or percent-encoded byte, at this position.
 fn unit(text: &[u8], at: usize) -> usize {
     match text.get(at) {
         Some(b'%') if triplet(&text[at + 1..]).is_some() => 3,

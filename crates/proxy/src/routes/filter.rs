@@ -1,4 +1,4 @@
-//! Patterns that a path may match, of those that nothing else tells apart.
+//! Narrows down the patterns of one group by texts that their paths contain.
 
 use std::collections::HashMap;
 
@@ -6,23 +6,23 @@ use aho_corasick::AhoCorasick;
 
 use crate::path::Shape;
 
-/// Up to this number, patterns are tried one after the other.
+/// Up to this number, all patterns are tried in order.
 const FEW: usize = 8;
 
-/// Numbers of endpoints, the most specific first.
+/// Indices of endpoints, the most specific first.
 #[derive(Debug)]
 pub(super) struct Candidates {
     /// Those that are always tried.
     always: Vec<usize>,
-    /// If many, those that have to contain what is rare among them.
+    /// If there are many: those whose paths contain a text that is rare in the group.
     by_text: Option<ByText>,
 }
 
-/// Finds the texts in a path in one pass, however many there are.
+/// Finds all texts in a path in one pass.
 #[derive(Debug)]
 struct ByText {
     automaton: AhoCorasick,
-    /// For each text the numbers whose paths have it.
+    /// For each text, the endpoints whose paths contain it.
     numbers: Vec<Vec<usize>>,
 }
 
@@ -47,12 +47,12 @@ impl Candidates {
         let (texts, of_text): (Vec<_>, Vec<_>) = by_text.into_iter().unzip();
         match AhoCorasick::new(texts) {
             Ok(automaton) => Self { always, by_text: Some(ByText { automaton, numbers: of_text }) },
-            // The automaton would take more than 2 GiB.
+            // The automaton would need more than 2 GiB.
             Err(_) => Self { always: numbers, by_text: None },
         }
     }
 
-    /// The first of these and `best` that a path is found to match.
+    /// Returns the first candidate before `best` that matches a path, or else `best`.
     pub(super) fn find(
         &self,
         folded: &str,
@@ -65,7 +65,7 @@ impl Candidates {
         };
         let best = first(&self.always, best);
         let Some(ByText { automaton, numbers }) = &self.by_text else { return best };
-        // A text that is there many times is one text.
+        // A text may occur several times in a path.
         let mut texts: Vec<_> =
             automaton.find_overlapping_iter(folded).map(|found| found.pattern()).collect();
         texts.sort_unstable();

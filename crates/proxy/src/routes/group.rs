@@ -6,18 +6,17 @@ use super::Routed;
 use super::filter::Candidates;
 use crate::path::Shape;
 
-/// Numbers of endpoints, the most specific first, by what the rest of their paths begins or ends
-/// with.
+/// Indices of endpoints, the most specific first, by how the rest of their paths begins or ends.
 #[derive(Debug)]
 pub(super) struct CandidateGroup {
-    /// Bytes that all their paths begin with.
+    /// Number of bytes that all their paths begin with.
     begun: usize,
     by_beginning: ByLiteral,
     by_end: ByLiteral,
     others: Candidates,
 }
 
-/// Numbers by a text of one of these lengths.
+/// Indices by a text of one of these lengths.
 #[derive(Debug, Default)]
 struct ByLiteral {
     lengths: Vec<usize>,
@@ -36,7 +35,7 @@ impl ByLiteral {
 }
 
 impl CandidateGroup {
-    /// Groups these endpoints, whose paths have the first `begun` bytes in common.
+    /// Groups endpoints whose paths have the first `begun` bytes in common.
     pub(super) fn new<T: Routed>(begun: usize, numbers: Vec<usize>, endpoints: &[T]) -> Self {
         let shape = |number: usize| endpoints[number].pattern().shape();
         let (mut by_beginning, mut by_end) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
@@ -56,10 +55,10 @@ impl CandidateGroup {
         }
     }
 
-    /// The first number, the most specific, that a path is found to match.
+    /// Returns the first index, which is the most specific, that matches a path.
     pub(super) fn find(&self, folded: &str, mut is_match: impl FnMut(usize) -> bool) -> Option<usize> {
         let mut best = None;
-        // From the longest, which is the most specific.
+        // The longest first, since it is the most specific.
         for &length in self.by_beginning.lengths.iter().rev() {
             let beginning = folded[self.begun..].get(..length);
             if let Some(candidates) = beginning.and_then(|text| self.by_beginning.candidates.get(text)) {

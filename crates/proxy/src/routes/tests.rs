@@ -130,13 +130,13 @@ fn what_is_there_a_thousand_times_is_tried_once() {
         false
     });
     assert_eq!(found, None);
-    // What has more fixed characters comes first.
+    // The pattern with more fixed characters comes first.
     assert_eq!(tried, ["/[a-z]/.*x17/.*[0-9]", "/[a-z]/.*x7/.*[0-9]"]);
 }
 
 #[test]
 fn what_nothing_tells_apart_is_not_compared_without_end() {
-    // No two of these 512 have a path in common, but for the last two.
+    // No two of these 512 patterns match the same path, except for the last two.
     let bits = |number: u32| (0..9).map(move |bit| if number >> bit & 1 == 0 { "[ab]" } else { "[cd]" });
     let patterns: Vec<_> = (0..512).map(|number| format!("/{}", bits(number).collect::<String>())).collect();
     let last: Vec<_> = patterns.iter().chain(patterns.last()).map(String::as_str).collect();
@@ -159,7 +159,7 @@ fn overlaps_are_told_and_bounded() {
     assert_eq!(of_get(&many).overlaps().len(), MOST_OVERLAPS);
 }
 
-/// What the rule says, word for word.
+/// Applies the documented rule literally.
 fn by_hand<'a>(routes: &'a Routes<Plain>, patterns: &[String], path: &str) -> Option<&'a str> {
     let all = || routes.endpoints.iter();
     let matching =

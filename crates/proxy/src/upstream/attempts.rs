@@ -1,5 +1,5 @@
-//! The attempts to send one request: at which server, over which connection, and whether there is
-//! another one.
+//! The attempts to send one request: to which server, over which connection, and whether there is
+//! another attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,44 +13,45 @@ use super::{link, of_body};
 use crate::body::{RequestBody, Upload};
 use crate::rejection::Rejection;
 
-/// How long a request looks for a server that it can reach.
+/// How long a request searches for a server that is reachable.
 const SEARCH: Duration = Duration::from_secs(8);
 
-/// How often a request that the service has not processed is sent again.
+/// Limit of resends of a request that the service has not processed.
 const RESENDS: u32 = 16;
 
-/// Each time after this number of resends, a request has an HTTP/2 connection of its own.
+/// At each multiple of this number of resends, the request gets an HTTP/2 connection of its own.
 const UNSHARED: u32 = 4;
 
-/// Resends beyond this many wait a little, by chance: whoever refuses all would be asked without
-/// end.
+/// Further resends are delayed by a short random time: a server that refuses everything would
+/// otherwise be asked in a tight loop.
 const RESENDS_AT_ONCE: u32 = 3;
 
-/// What has become of a request so far.
+/// The state of a request that is being sent.
 pub(super) struct Attempts<'a> {
     upstream: &'a Upstream,
     upload: Option<Arc<Upload>>,
-    /// The request is idempotent and has no body.
+    /// Whether the request is idempotent and has no body.
     replayable: bool,
-    /// The servers that it is not sent to any more, a bit for each.
+    /// The servers that are not tried any more, as a bit set.
     tried: u64,
-    /// How long servers were connected to in vain.
+    /// Total time that was spent on failed connections.
     searched: Duration,
     resent: u32,
-    /// One connection that was closed is bad luck; a request must not go through all that are kept.
+    /// Whether only new connections are used: one closed connection is bad luck, but a request must
+    /// not try all reused ones.
     only_new: bool,
-    /// How long to wait before the next attempt.
+    /// The delay before the next attempt.
     pause: Option<Duration>,
-    /// Why the last server was of no use.
+    /// Why the last server failed.
     reason: Option<Failure>,
 }
 
-/// One of them: the server is connected.
+/// One attempt, over a connection to a server.
 pub(super) struct Attempt {
     pub(super) server: usize,
     pub(super) link: Box<Link>,
     copy: Option<Copy>,
-    /// Sent again if the server closes the connection without an answer.
+    /// Whether to send the request again if the server closes the connection without an answer.
     replayable: bool,
 }
 
@@ -74,18 +75,18 @@ impl<'a> Attempts<'a> {
         if self.searched > SEARCH { None } else { self.upstream.balancer.pick(self.tried) }
     }
 
-    /// Whether the next connection must be one that is neither used nor shared.
+    /// Returns whether the next connection must be neither reused nor shared.
     pub(super) fn wants_new_link(&self) -> bool {
-        // Others may have taken all that a shared connection is good for: a new one is good for one
-        // exchange at least.
+        // Other requests may use up what a shared connection allows; a new one allows at least one
+        // exchange.
         let is_unlucky = self.resent > 0 && self.resent.is_multiple_of(UNSHARED);
         self.only_new || is_unlucky
     }
 
-    /// Notes that a server cannot be reached, which has taken this `time` to find out.
+    /// Notes that a server cannot be reached, which took this `time` to find out.
     ///
     /// # Errors
-    /// Fails if no other server can be reached either.
+    /// Fails if no other server would be reachable either.
     pub(super) fn unreachable(&mut self, at: usize, failure: Failure, time: Duration) -> Result<(), Failed> {
         self.upstream.complain(&self.upstream.servers[at], &failure);
         if failure.kind == FailureKind::Exhausted {
@@ -100,8 +101,7 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Addresses the request to a server that is connected, and keeps of it what another attempt
-    /// would need.
+    /// Addresses the request to the connected server, and keeps what another attempt would need.
     pub(super) fn begin(
         &self,
         server: usize,
@@ -120,10 +120,10 @@ impl<'a> Attempts<'a> {
         Attempt { server, link, copy, replayable }
     }
 
-    /// Returns the answer: there are no further attempts.
+    /// Returns the answer and finishes the attempts.
     ///
     /// # Errors
-    /// Fails if its head is beyond the limits.
+    /// Fails if its head exceeds the limits.
     pub(super) fn answered(
         &self,
         server: usize,
@@ -151,7 +151,7 @@ impl<'a> Attempts<'a> {
         Attempt { server: at, link, copy, replayable }: Attempt,
         error: SendError,
     ) -> Result<Request<RequestBody>, Failed> {
-        // A server that closes a new HTTP/1 connection at once would do so again.
+        // A server that closes a new HTTP/1 connection at once would do the same again.
         let most = if link.fresh && !link.is_http2() { 1 } else { RESENDS };
         match error {
             SendError::NotSent(unsent) if self.resent < most => {
@@ -188,14 +188,14 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Waits, if the next attempt must not follow at once.
+    /// Waits until the next attempt is due.
     pub(super) async fn pause(&mut self) {
         if let Some(pause) = self.pause.take() {
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Returns how the client is refused: no server is left.
+    /// Returns the rejection if no server is left.
     pub(super) fn exhausted(self) -> Failed {
         let rejection = match &self.reason {
             Some(failure) if failure.kind == FailureKind::Busy => Rejection::Busy,
@@ -204,7 +204,7 @@ impl<'a> Attempts<'a> {
         Failed { rejection, reason: self.reason }
     }
 
-    /// No server is asked any more.
+    /// Returns the rejection if there are no further attempts.
     fn give_up(&self, at: usize, error: &SendError) -> Failed {
         let upload = self.upload.as_deref();
         let rejection = rejection(error, upload);
@@ -228,7 +228,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Returns how the client is refused; what is wrong with its body comes first.
+/// Returns the rejection for an error. A fault of the request's body takes precedence.
 fn rejection(error: &SendError, upload: Option<&Upload>) -> Rejection {
     if let Some(rejection) = upload.and_then(Upload::fault).and_then(of_body) {
         return rejection;

@@ -1,8 +1,8 @@
-//! Which server of an API gets a request: by weight, and by how each has done.
+//! Selects a server of an API for each request, by weight and by health.
 //!
-//! One server alone is always the one. Among several, those that their health check finds unwell
-//! and those that are ejected after failures in a row are left out. Where none would remain, all
-//! are tried: the opinion is probably wrong, and if it is not, nothing is lost.
+//! A single server is always used. Among several, those that are unhealthy by their health check,
+//! or ejected after failures in a row, are left out. If none would remain, all are tried: the
+//! judgement is probably wrong, and if it is not, nothing is lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,51 +11,50 @@ use tokio::time::Instant;
 
 use crate::definition::{Ejection, UpstreamConfig};
 
-/// How far the point moves with each request: the golden ratio of its range. So the points of every
-/// stretch of requests lie evenly, without any memory of who got how many.
+/// The step of the point with each request: its range times the golden ratio. So the points of any
+/// run of consecutive requests are spread evenly, without a count for each server.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Chooses among the servers of an API. A server is known by its place in the definition.
+/// Selects servers of an API. A server is identified by its index in the definition.
 #[derive(Debug)]
 pub(super) struct Balancer {
-    /// `None`: there is nothing to choose.
+    /// `None` if there is only one server.
     several: Option<Several>,
 }
 
-/// Sets of servers are bits: a definition has at most 64.
+/// Sets of servers are bit sets: a definition has at most 64.
 #[derive(Debug)]
 struct Several {
     weights: Box<[u32]>,
-    /// Those with a weight, and the sum of all weights.
+    /// The servers with a weight, and the sum of all weights.
     weighted: u64,
     total: u64,
     ejection: Option<Ejection>,
-    /// Where on the line of all weights the next request falls.
+    /// Where the next request falls on the line of all weights.
     point: AtomicU64,
-    /// Those that are unwell or ejected.
+    /// Servers that are unhealthy or ejected.
     left_out: AtomicU64,
-    /// Those for which a success is news.
+    /// Servers whose state a success would change.
     failing: AtomicU64,
     standings: Mutex<Box<[Fitness]>>,
 }
 
-/// What is known of a server.
+/// The state of a server.
 #[derive(Clone, Copy, Debug)]
 struct Fitness {
-    /// What its health check says.
+    /// The result of its health check.
     well: bool,
     trust: TrackRecord,
 }
 
-/// What requests have shown of a server.
+/// The state of a server by the outcomes of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TrackRecord {
-    /// It gets its share. Counts its failures in a row.
+    /// It gets its share of the requests. Counts failures in a row.
     Full(u32),
-    /// It gets nothing until then.
+    /// It gets no requests until then.
     Ejected(Instant),
-    /// It has got one request to show that it is back. Where nothing is heard of that until then,
-    /// another one.
+    /// It has got one request as a trial. If no outcome is known by then, it gets another one.
     Trial(Instant),
 }
 
@@ -65,12 +64,12 @@ impl Balancer {
         Self { several }
     }
 
-    /// Whether a request that has failed at one server has another one to go to.
+    /// Returns whether a request that has failed at one server can be sent to another one.
     pub(super) fn has_choice(&self) -> bool {
         self.several.is_some()
     }
 
-    /// The server for a request that has been to these already; `None`: it has been to all.
+    /// Returns a server for a request that was sent to `tried` already; `None` if no other is left.
     pub(super) fn pick(&self, tried: u64) -> Option<usize> {
         match &self.several {
             None => (tried == 0).then_some(0),
@@ -78,17 +77,17 @@ impl Balancer {
         }
     }
 
-    /// Notes that a server has done its work; whether that brings it back.
+    /// Notes that a server has answered. Returns whether it is back in the rotation.
     pub(super) fn succeeded(&self, at: usize) -> bool {
         self.several.as_ref().is_some_and(|several| several.succeeded(at))
     }
 
-    /// Notes that a server has failed; whether it is left out from now on, and was not before.
+    /// Notes that a server has failed. Returns whether that takes it out of the rotation.
     pub(super) fn failed(&self, at: usize) -> bool {
         self.several.as_ref().is_some_and(|several| several.failed(at))
     }
 
-    /// Takes note of what the health check of a server says.
+    /// Notes the result of a server's health check.
     pub(super) fn set_well(&self, at: usize, well: bool) {
         if let Some(several) = &self.several {
             several.change(at, |standing| standing.well = well);
@@ -106,7 +105,7 @@ impl Several {
             total: weights.iter().copied().map(u64::from).sum(),
             weights,
             ejection: config.ejection,
-            // Several nodes need not begin with the same server.
+            // Random, so that nodes do not all begin with the same server.
             point: AtomicU64::new(fastrand::u64(..)),
             left_out: AtomicU64::new(0),
             failing: AtomicU64::new(0),
@@ -139,14 +138,14 @@ impl Several {
         Some(at)
     }
 
-    /// One of a set, each as often as its weight wants.
+    /// Returns one server of a set, in proportion to the weights.
     fn choose(&self, among: u64) -> Option<usize> {
         let total = match among == self.weighted {
             true => self.total,
             false => members(among).map(|at| u64::from(self.weights[at])).sum(),
         };
         let point = u128::from(self.point.fetch_add(STEP, Ordering::Relaxed));
-        // From the whole range of the point to the line of the weights.
+        // Scales the point from its range to the line of the weights.
         let mut left = (point * u128::from(total)) >> 64;
         members(among).find(|at| {
             let weight = u128::from(self.weights[*at]);
@@ -165,7 +164,7 @@ impl Several {
                 standing.trust = TrackRecord::Full(0);
                 false
             }
-            // An answer to what was asked before.
+            // An answer to a request from before the ejection.
             TrackRecord::Ejected(_) => false,
             TrackRecord::Trial(_) => {
                 standing.trust = TrackRecord::Full(0);
@@ -208,7 +207,7 @@ impl Several {
 }
 
 impl Fitness {
-    /// Whether one that is left out may get a request all the same.
+    /// Returns whether a server that is left out may get a request nevertheless.
     fn may_be_tried(&self, now: Instant) -> bool {
         let Self { well, trust } = *self;
         well && match trust {
@@ -218,7 +217,7 @@ impl Fitness {
     }
 }
 
-/// Adds a server to a set, or takes it out.
+/// Adds a server to a set, or removes it.
 fn set(of: &AtomicU64, at: usize, is_in: bool) {
     match is_in {
         true => of.fetch_or(1 << at, Ordering::Relaxed),
@@ -226,11 +225,11 @@ fn set(of: &AtomicU64, at: usize, is_in: bool) {
     };
 }
 
-/// The places in a set, in their order.
+/// Returns the indices in a set, in ascending order.
 fn members(mut set: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let at = set.trailing_zeros();
-        // Without its lowest bit.
+        // Clears the lowest bit.
         set &= set.wrapping_sub(1);
         (at < u64::BITS).then_some(at as usize)
     })

@@ -1,4 +1,4 @@
-//! Asks a server regularly whether it is well.
+//! The health check of a server.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::body::RequestBody;
 use crate::definition::HealthCheck;
 use crate::time_limits::TimeLimits;
 
-/// How much shorter or longer than it is configured a pause may be: so checks of many nodes do not
-/// come at once.
+/// How much a pause may deviate from the configured interval, so that the checks of many nodes do
+/// not coincide.
 const JITTER: f64 = 0.1;
 
-/// What the answers so far say of a server: it is well until they say otherwise.
+/// The state of a server by its checks so far: healthy until they show otherwise.
 #[derive(Debug)]
 struct Opinion {
     well: bool,
-    /// Counts the answers in a row that say the opposite.
+    /// Number of results in a row that contradict the state.
     against: u32,
 }
 
@@ -30,7 +30,7 @@ impl Opinion {
         Self { well: true, against: 0 }
     }
 
-    /// Takes note of an answer; where that changes the opinion, to what.
+    /// Notes a result. Returns the new state if it changes.
     fn hear(&mut self, good: bool, check: &HealthCheck) -> Option<bool> {
         if good == self.well {
             self.against = 0;
@@ -46,7 +46,7 @@ impl Opinion {
     }
 }
 
-/// Runs as long as the upstream is there.
+/// Checks a server regularly while the upstream exists.
 pub(super) async fn watch(upstream: Weak<Upstream>, at: usize, check: HealthCheck, limits: ServiceLimits) {
     let mut opinion = Opinion::new();
     loop {
@@ -64,7 +64,7 @@ fn pause(interval: Duration) -> Duration {
     interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
 }
 
-/// Asks once, over a connection of its own: that it can be made is part of being well.
+/// Checks once, over a new connection: that it can be made is part of the check.
 async fn is_good(upstream: &Upstream, server: &Server, check: &HealthCheck, limits: &ServiceLimits) -> bool {
     let mut link = match upstream.connect(server, limits).await {
         Ok(link) => link,
@@ -154,7 +154,7 @@ mod tests {
         sleep(CHECK.interval * 10).await;
         assert_eq!(tasks(), 2);
         drop(upstream);
-        // Those that are in the middle of one come to its end.
+        // Gives checks that are in progress time to finish.
         sleep(CHECK.timeout * 2).await;
         assert_eq!(tasks(), 0);
     }

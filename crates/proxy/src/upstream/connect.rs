@@ -1,4 +1,4 @@
-//! Connections to servers: TCP, and TLS over it.
+//! Connections to servers: TCP, with or without TLS.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -21,22 +21,23 @@ use super::failure::{Failure, FailureKind};
 use super::respelling::Slot;
 use crate::definition::TargetConfig;
 
-/// The process has no descriptor left, and the system has none; the same numbers on every Unix.
+/// No file descriptor is left in the process, or in the system. The numbers are the same on every
+/// Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// How long a server may be silent until it is asked, by TCP, whether it is still there; and half
-/// of the time after which a server that does not acknowledge what was sent is given up.
+/// How long a server may be silent before TCP keepalive probes it, and half of the time after which
+/// a server that does not acknowledge data is given up.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// A connection, and the descriptor it takes from those of clients.
+/// A connection, with its file descriptor from the clients' share.
 pub(crate) struct Io {
     stream: ClearOrTls,
     pub(super) slot: Slot,
-    /// The server takes no more bytes. What it has sent before that may still be read: the answer
-    /// to a request that it has not read to its end, or the GOAWAY before it has closed.
+    /// The server takes no more bytes. What it has sent before can still be read: an answer to a
+    /// request that it has not read completely, or a GOAWAY before it closed.
     is_deaf: bool,
-    /// It sends no more either.
+    /// The server sends no more bytes either.
     is_silent: bool,
     _descriptor: Descriptor,
 }
@@ -47,8 +48,8 @@ enum ClearOrTls {
 }
 
 impl Io {
-    /// Connects to a server `within` a time; without `tls`, in clear. It may take no bytes for as
-    /// long as `idle`. Its name is resolved each time, so a service that moves is found.
+    /// Connects to a server `within` a time; in clear without `tls`. The server may stop taking
+    /// bytes for as long as `idle`. The name is resolved each time, so that a service may move.
     pub(super) async fn connect(
         target: &TargetConfig,
         tls: Option<&Arc<ClientConfig>>,
@@ -73,7 +74,7 @@ impl Io {
         Self { stream, slot: Slot::default(), is_deaf: false, is_silent: false, _descriptor: descriptor }
     }
 
-    /// Whether the server has chosen HTTP/2 (RFC 7301).
+    /// Returns whether the server has chosen HTTP/2 (RFC 7301).
     pub(super) fn has_chosen_http2(&self) -> bool {
         match &self.stream {
             ClearOrTls::Clear(_) => false,
@@ -82,8 +83,8 @@ impl Io {
     }
 }
 
-/// Tries each address of a server. One that does not answer leaves half of the time that is left to
-/// those after it.
+/// Tries the addresses of a server in order. Each attempt but the last may use half of the
+/// remaining time.
 async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + within;
     let resolved = lookup_host((&*target.host, target.port)).await;
@@ -106,13 +107,12 @@ async fn reach(target: &TargetConfig, within: Duration, idle: Duration) -> Resul
     Err(last)
 }
 
-/// Sends at once, and notices a server that is gone without a word: HTTP/2 streams may be silent
-/// for hours, and services take PINGs of HTTP/2 for an attack where they come more often than every
-/// few minutes (gRPC's `too_many_pings`).
+/// Disables Nagle's algorithm, and enables keepalive to detect a server that has vanished. HTTP/2
+/// PINGs would not do: streams may be silent for hours, and services treat PINGs as an attack if
+/// they come more often than every few minutes (gRPC's `too_many_pings`).
 ///
-/// `TCP_USER_TIMEOUT` also aborts a connection whose server is there and takes no bytes (Linux
-/// 5.11), so it is never shorter than what is allowed for that; it counts instead of the number of
-/// keepalive probes (tcp(7)).
+/// `TCP_USER_TIMEOUT` also aborts a connection to a server that takes no bytes (Linux 5.11), so it
+/// is never shorter than `idle` allows. It replaces the number of keepalive probes (tcp(7)).
 fn set_up(tcp: &TcpStream, idle: Duration) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
@@ -122,7 +122,7 @@ fn set_up(tcp: &TcpStream, idle: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// A failure of this kind, unless no descriptor is left.
+/// Returns a failure of this kind, or `Exhausted` if no file descriptor is left.
 fn failure(kind: FailureKind, error: &io::Error, detail: impl fmt::Display) -> Failure {
     let is_exhausted = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
     Failure::new(if is_exhausted { FailureKind::Exhausted } else { kind }, detail)
@@ -157,15 +157,14 @@ impl AsyncRead for Io {
 }
 
 impl Io {
-    /// Whether what is written is discarded, since the server takes nothing more and may have
-    /// something to say.
+    /// Returns whether writes are discarded: the server takes no more bytes, but its answer may
+    /// still be read.
     fn discards(&self) -> bool {
         self.is_deaf && !self.is_silent
     }
 
-    /// Writes; what a server refuses once the head of its request is out counts as written, as long
-    /// as it may have an answer to read: whoever drives the connection gives up where a write
-    /// fails, and reads no more.
+    /// Writes. Once the head of a request was sent, bytes that the server refuses count as written
+    /// while an answer may still be read: hyper and h2 stop reading when a write fails.
     fn poll_out(
         &mut self,
         length: usize,
@@ -180,7 +179,7 @@ impl Io {
     }
 }
 
-/// Whether the other side has closed the connection.
+/// Returns whether the error means that the other side has closed the connection.
 fn is_refused(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)
@@ -222,7 +221,7 @@ impl AsyncWrite for Io {
 mod tests {
     use super::*;
 
-    /// A server that takes no bytes is not: how long it may is the operator's to say.
+    /// A server that takes no bytes is not gone: the operator decides how long it may stall.
     #[tokio::test]
     async fn a_server_that_is_gone_is_noticed() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! A request that may have to be sent again.
+//! A copy of a request that may have to be sent again.
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 

@@ -1,4 +1,4 @@
-//! Why a service gave no answer, in the words of the log, and how often the log says so.
+//! Why a service did not answer, in the words of the log, and how often that is logged.
 
 use std::error::Error;
 use std::fmt;
@@ -7,42 +7,42 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// One line per target and kind of failure in this time; the next line says how many were
-/// suppressed.
+/// At most one line per target and kind of failure is logged in this time. The next line contains
+/// the number of suppressed ones.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Bytes of the detail: a service chooses some of them (the debug data of GOAWAY).
+/// Limit of the detail, in bytes: the service controls some of it (the debug data of GOAWAY).
 const DETAIL: usize = 200;
 
-/// What kind of failure it is. Lines of one kind share a rate.
+/// The kind of a failure. Lines of one kind share a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// The name has no address.
+    /// The name does not resolve.
     Name,
-    /// No process listens, or the network is in the way.
+    /// Nothing listens on the port, or the network fails.
     Connect,
-    /// The handshake of TLS failed.
+    /// The TLS handshake failed.
     Tls,
-    /// Neither connection nor handshake came about in time.
+    /// Connecting or the handshake took too long.
     ConnectTimeout,
-    /// This process, or its clients, have no descriptor left.
+    /// No file descriptor is left in this process, or in the clients' share.
     Exhausted,
-    /// As many HTTP/2 streams are open as the service and this gateway allow.
+    /// The limit of open HTTP/2 streams is reached.
     Busy,
-    /// What was kept of the request had to go: too many bytes wait in memory. The service is not to
-    /// blame.
+    /// The copy of the request's body was evicted: too many bytes are queued in memory. Not the
+    /// service's fault.
     NoRoom,
-    /// The connection ended before an answer.
+    /// The connection closed before an answer.
     Closed,
-    /// The service has reset the stream of the request before an answer; its connection goes on.
+    /// The service reset the stream of the request before an answer. The connection stays open.
     Reset,
-    /// What came is no HTTP.
+    /// The response is not HTTP.
     Protocol,
-    /// The head of the answer is larger than allowed.
+    /// The head of the answer exceeds the limit.
     Head,
     /// No answer began in time.
     Silent,
-    /// The body of the answer broke off, or stood still for too long.
+    /// The body of the answer broke off, or made no progress for too long.
     Body,
 }
 
@@ -68,7 +68,7 @@ impl FailureKind {
     }
 }
 
-/// Why a service gave no answer.
+/// Why a service did not answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
@@ -82,13 +82,13 @@ impl Failure {
         Self { kind, detail: detail.into() }
     }
 
-    /// With everything that an error says of its causes.
+    /// Creates a failure from an error and all its sources.
     pub(crate) fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             let error_text = error.to_string();
-            // Many errors repeat what their cause says.
+            // Many errors repeat the text of their source.
             if !text.ends_with(&error_text) {
                 text = format!("{text}: {error_text}");
             }
@@ -105,7 +105,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Limits the log lines about one target.
+/// Limits the rate of log lines about one target.
 #[derive(Debug, Default)]
 pub(super) struct Complaints(Mutex<[Complaint; FailureKind::ALL]>);
 
@@ -116,8 +116,8 @@ struct Complaint {
 }
 
 impl Complaints {
-    /// Returns whether a line is due at `now`, with the number of failures of this kind since the
-    /// last one.
+    /// Returns the number of failures of this kind since the last line; `None` if no line is due at
+    /// `now`.
     pub(super) fn due(&self, kind: FailureKind, now: Instant) -> Option<u64> {
         let mut complaints = self.0.lock();
         let complaint = &mut complaints[kind as usize];

@@ -1,8 +1,8 @@
-//! HTTP/2 to a service (RFC 9113): a connection that many exchanges share, and the stream of one of
+//! HTTP/2 to a service (RFC 9113): a connection that many exchanges share, and a stream for each of
 //! them.
 //!
-//! It is driven through `h2` and not through hyper's client, since only the stream itself can tell
-//! whether the service has processed its request: the last stream of a GOAWAY, REFUSED_STREAM.
+//! Uses `h2` instead of hyper's client, since only the stream itself reveals whether the service
+//! has processed its request: by the last stream of a GOAWAY, or REFUSED_STREAM.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -22,54 +22,55 @@ use super::link::{Broken, HEAD_LIMITS, SendError};
 use crate::body::RequestBody;
 use crate::informational::Watcher;
 
-/// The limit of streams of a service that has not said anything yet; without a limit, h2 tells the
-/// largest number.
+/// Initial stream limit, replaced by the service's SETTINGS. If these set no limit, h2 reports
+/// `usize::MAX`.
 const UNHEARD: usize = usize::MAX - 1;
 
-/// What a service may send of one answer before it is read, in bytes (RFC 9113, section 5.2). As
-/// much is in memory for a client that does not read.
+/// Receive window of each stream in bytes (RFC 9113, section 5.2). For a client that does not read,
+/// this much of its answer is in memory.
 const STREAM_WINDOW: u32 = 256 << 10;
 
-/// The same for all streams of a connection: so much that clients which do not read never hold up
-/// the others on it.
+/// Receive window of each connection: the maximum, so that answers which are not read never block
+/// the others.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// What small frames of answers that are not read may cost beyond their bytes, in bytes for each
+/// Limit of the overhead of small frames in answers that are not read, in bytes for each
 /// connection.
 const SMALL_FRAMES: usize = 16 << 20;
 
-/// How many streams that were reset are remembered, so that what still comes on them is known for
-/// that. Clients that leave reset theirs, and a connection that took what comes late for a fault
-/// would end with the streams of all others.
+/// Limit of the reset streams that are remembered, so that late frames for them are recognized.
+/// Each client that leaves resets its stream; a late frame for a forgotten stream would be a
+/// connection error, and close all other streams.
 const RESET: usize = 4096;
 
-/// An HTTP/2 connection begins with SETTINGS (RFC 9113, section 3.4).
+/// The server's preface is a SETTINGS frame (RFC 9113, section 3.4).
 const NO_SETTINGS: &str = "the connection has ended before the SETTINGS of HTTP/2";
 
 /// Sends requests over a shared connection.
 #[derive(Clone)]
 pub(super) struct Http2(SendRequest<Bytes>);
 
-/// Waits for an answer to begin.
+/// Waits for the head of an answer.
 pub(super) struct PendingAnswer {
     answer: ResponseFuture,
     watcher: Option<Watcher>,
 }
 
-/// The body of a request on its way.
+/// The body of a request that is being sent.
 pub(super) struct Sending {
     stream: SendStream<Bytes>,
     body: RequestBody,
-    /// What has been read of it, and waits for the service to take it.
+    /// Bytes that were read from the body, and wait for flow control.
     rest: Bytes,
 }
 
 impl Http2 {
-    /// Opens a connection, waits for what the service says of its limits, and drives it until it is
-    /// closed. Requests that are sent earlier are refused where the service allows fewer at once.
+    /// Opens a connection, waits for the SETTINGS of the service, and drives the connection until
+    /// it is closed. Requests sent before the SETTINGS might exceed the service's limit of streams
+    /// and be refused.
     ///
     /// # Errors
-    /// Fails if the connection is closed before that.
+    /// Fails if the connection is closed before the SETTINGS.
     pub(super) async fn open(io: Io, limits: &ServiceLimits) -> Result<Self, Failure> {
         let failed = |error: h2::Error| Failure::of(FailureKind::Connect, &error);
         let (sender, mut connection) = Builder::new()
@@ -91,27 +92,27 @@ impl Http2 {
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await?;
-        // Whoever has a stream on it sees why it is closed; no other part needs to.
+        // Each stream reports why the connection was closed, so the result is dropped.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self(sender))
     }
 
-    /// How many streams the service allows at once (RFC 9113, section 6.5.2).
+    /// Returns the service's limit of concurrent streams (RFC 9113, section 6.5.2).
     pub(super) fn limit(&self) -> usize {
         self.0.current_max_send_streams()
     }
 
-    /// Whether no other stream can be opened: it has ended, or the service has said that it goes
-    /// away.
+    /// Returns whether no more streams can be opened: the connection is closed, or a GOAWAY was
+    /// received.
     pub(super) fn is_closed(&self) -> bool {
-        // A clone has no stream of its own that it would wait for.
+        // A clone, since it has no pending stream that `poll_ready` would wait for.
         matches!(self.0.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
     /// Opens a stream for a request. Returns its answer, and its body if it has one.
     ///
     /// # Errors
-    /// Fails if no stream can be opened: nothing was sent.
+    /// Fails if no stream can be opened, in which case nothing was sent.
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -131,7 +132,7 @@ impl Http2 {
         }
         let (answer, stream) =
             self.0.send_request(Request::from_parts(head, ()), has_ended).map_err(|error| {
-                // Nothing was sent where the connection has just ended.
+                // If the connection has just closed, nothing was sent.
                 match error.is_io() || error.is_go_away() {
                     true => SendError::Unprocessed(Failure::of(FailureKind::Closed, &error)),
                     false => SendError::Garbage(Failure::of(FailureKind::Protocol, &error)),
@@ -157,8 +158,8 @@ impl Future for PendingAnswer {
 }
 
 impl Sending {
-    /// Sends as much as the service takes; ready when all has been sent, or the stream has ended.
-    /// Its answer tells how.
+    /// Sends as much as flow control allows. Ready when the body was sent, or the stream has
+    /// closed; the answer then reports why.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.rest.is_empty() {
@@ -180,7 +181,7 @@ impl Sending {
                     let _ = self.stream.send_trailers(frame.into_trailers().unwrap_or_default());
                     return Poll::Ready(());
                 }
-                // The client has left, or sent too much.
+                // The client has left, or the body is too large.
                 Err(_) => {
                     self.stream.send_reset(Reason::CANCEL);
                     return Poll::Ready(());
@@ -189,13 +190,12 @@ impl Sending {
         }
     }
 
-    /// How many bytes the service takes now; `None` if it takes none any more.
+    /// Returns how many bytes flow control allows; `None` if the stream has closed.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         self.stream.reserve_capacity(self.rest.len());
         loop {
             match self.stream.capacity() {
-                // Ready each time that there is more room, which another stream may have taken by
-                // then.
+                // Ready whenever capacity is added, but another stream may have taken it by then.
                 0 => match ready!(self.stream.poll_capacity(cx)) {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return Poll::Ready(None),
@@ -206,7 +206,7 @@ impl Sending {
     }
 }
 
-/// The next frame of an answer.
+/// Polls the next frame of an answer.
 pub(super) fn poll_frame(
     answer: &mut RecvStream,
     cx: &mut Context<'_>,
@@ -226,17 +226,17 @@ pub(super) fn poll_frame(
 
 impl From<&h2::Error> for SendError {
     fn from(error: &h2::Error) -> Self {
-        // A stream beyond the last one of a GOAWAY fails with it; one up to it fails only with its
+        // A GOAWAY fails the streams after its last stream; earlier ones fail only with the
         // connection.
         let is_unprocessed = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
         match (error.is_remote(), error.is_library()) {
             (true, _) if is_unprocessed => Self::Unprocessed(Failure::of(FailureKind::Closed, error)),
-            // h2 has no other error for a head that is too large.
+            // h2 reports a head that is too large like this.
             (_, true) if error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR) => Self::Garbage(
                 Failure::new(FailureKind::Protocol, format_args!("HTTP/2 PROTOCOL_ERROR, or {HEAD_LIMITS}")),
             ),
             (_, true) => Self::Garbage(Failure::of(FailureKind::Protocol, error)),
-            // The service may have processed some of it.
+            // The service may have processed a part of the request.
             (true, _) if error.is_reset() => Self::Garbage(Failure::of(FailureKind::Reset, error)),
             _ => Self::Closed(Failure::of(FailureKind::Closed, error)),
         }

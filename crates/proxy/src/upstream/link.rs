@@ -1,8 +1,8 @@
-//! One connection to a service, and one exchange at a time on it.
+//! One connection to a service, with one exchange at a time.
 //!
-//! An HTTP/1 connection has no task of its own: whoever waits for its answer moves its bytes. So an
-//! exchange costs no switch between tasks, and a client that goes away takes the connection with
-//! it. An HTTP/2 connection is shared, and has a task.
+//! An HTTP/1 connection has no task of its own: the task that waits for the answer drives it. So an
+//! exchange needs no switch between tasks, and the connection is closed when the client goes away.
+//! An HTTP/2 connection is shared, and has a task.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -32,50 +32,49 @@ use crate::body::RequestBody;
 use crate::informational::Watcher;
 use crate::time_limits::{Awaited, TimeLimits};
 
-/// What hyper reads of a body at once, in bytes, unless heads may be larger. By default that is 400
-/// KiB, which it would hold for each client that is slow.
+/// hyper's read buffer, in bytes, unless heads may be larger. The default of 400 KiB would be held
+/// for each slow client.
 const READ_BUFFER: usize = 64 << 10;
 
-/// One exchange at a time with a service.
+/// Carries one exchange at a time with a service.
 pub(crate) struct Link {
     sender: RequestSender,
     driver: Pump,
-    /// Kept from one exchange to the next: a timer that only ever moves on costs nothing.
+    /// Reused for all exchanges: resetting a timer to a later time is cheap.
     silence: Pin<Box<Sleep>>,
-    /// Whether it has not been used before.
+    /// Whether no exchange has used it yet.
     pub(super) fresh: bool,
-    /// The [`epoch`](super::pool::Pool::epoch) of its pool in which it was made.
+    /// The [`epoch`](super::pool::Pool::epoch) of its pool when it was made.
     pub(super) epoch: u32,
-    /// When it is too old for another exchange.
+    /// When it becomes too old for another exchange.
     until: Instant,
     /// Its place on a shared HTTP/2 connection.
     place: Option<Arc<StreamPermit>>,
     /// Counts an HTTP/2 connection that is not shared.
     pub(super) unshared: Option<Arc<()>>,
-    /// An answer without a body has announced one: what comes next on it may be no answer to what
-    /// is asked next.
+    /// Whether an answer that must not have a body announced one: what follows on the connection
+    /// may not be the answer to the next request.
     stray: bool,
 }
 
 enum RequestSender {
-    /// The slot is that of its [`Io`].
+    /// The slot is shared with its [`Io`].
     Http1(http1::SendRequest<RequestBody>, Slot),
     Http2(Http2),
 }
 
-/// Moves the bytes of an exchange.
+/// Drives the I/O of an exchange.
 #[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole, and most are of HTTP/1")]
 enum Pump {
-    /// All bytes of an HTTP/1 connection.
+    /// The whole HTTP/1 connection.
     Http1 {
         connection: http1::Connection<TokioIo<Io>, RequestBody>,
-        /// It has ended, and must not be polled.
+        /// It has completed, and must not be polled again.
         over: bool,
     },
-    /// The body of an HTTP/2 request, until its answer begins. The connection has a task of its
-    /// own.
+    /// The body of an HTTP/2 request, until its answer begins. A task drives the connection itself.
     Http2(Option<Sending>),
-    /// The rest of that body, in a task: the client may send all of it before it reads any of the
+    /// The rest of that body, in a task, since the client may send all of it before it reads the
     /// answer.
     Task { _ends_with_this: JoinSet<()> },
 }
@@ -87,25 +86,25 @@ pub(crate) enum AnswerBody {
     Http2(RecvStream),
 }
 
-/// No answer has begun.
+/// Why no answer has begun.
 #[derive(Debug)]
 pub(crate) enum SendError {
-    /// Nothing of it was sent: here it is again.
+    /// Nothing was sent. Returns the request.
     NotSent(Box<Request<RequestBody>>),
-    /// The service says that it has not processed it (RFC 9113, section 8.7).
+    /// The service reports that it has not processed the request (RFC 9113, section 8.7).
     Unprocessed(Failure),
-    /// The connection ended before the first byte of an answer.
+    /// The connection closed before the first byte of an answer.
     Closed(Failure),
-    /// What came is no answer, or one with a head beyond its limits, or the stream was reset.
+    /// The response is invalid, its head exceeds the limits, or the stream was reset.
     Garbage(Failure),
-    /// The service has kept silent.
+    /// The service kept silent for too long.
     ServiceSilent,
-    /// The client has kept silent.
+    /// The client kept silent for too long.
     ClientSilent,
 }
 
 impl Link {
-    /// A new HTTP/1 connection.
+    /// Creates a link over a new HTTP/1 connection.
     pub(super) async fn http1(io: Io, limits: &ServiceLimits) -> hyper::Result<Self> {
         let mut builder = http1::Builder::new();
         builder
@@ -118,7 +117,7 @@ impl Link {
         Ok(Self::new(RequestSender::Http1(sender, slot), driver, Instant::now() + limits.connection_age))
     }
 
-    /// An exchange over an HTTP/2 connection, which is shared where it has a place on it.
+    /// Creates a link over an HTTP/2 connection, which is shared if there is a place.
     pub(super) fn http2(sender: Http2, place: Option<StreamPermit>) -> Self {
         let link = Self::new(RequestSender::Http2(sender), Pump::Http2(None), Instant::now());
         Self { place: place.map(Arc::new), ..link }
@@ -138,8 +137,8 @@ impl Link {
         }
     }
 
-    /// Makes the exchange of a new HTTP/2 connection one of many. `None` where it has no place:
-    /// hyper would keep its request until the service allows a stream.
+    /// Makes a new HTTP/2 connection a shared one. `None` if no place is free: hyper would queue
+    /// the request until the service allows a stream.
     pub(super) fn share(
         mut self: Box<Self>,
         place: impl FnOnce(Http2) -> Option<StreamPermit>,
@@ -150,14 +149,15 @@ impl Link {
         Some(self)
     }
 
-    /// The service has refused this exchange; the connection gets fewer at once from now on.
+    /// Notes that the service has refused this exchange: the connection gets fewer at once from now
+    /// on.
     pub(super) fn refused(&self) {
         if let Some(place) = &self.place {
             place.refused();
         }
     }
 
-    /// Whether the service lets a new connection take a request at all.
+    /// Returns whether the service accepts any request on a new connection.
     pub(super) fn takes_a_request(&self) -> bool {
         match &self.sender {
             RequestSender::Http1(..) => true,
@@ -165,13 +165,13 @@ impl Link {
         }
     }
 
-    /// Whether requests carry their whole URI, and no `Host`.
+    /// Returns whether requests need an absolute URI, and no `Host`.
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self.sender, RequestSender::Http2(_))
     }
 
-    /// Whether another exchange can begin: not where the service has hung up, may send what was not
-    /// asked for, or may have another address by now.
+    /// Returns whether another exchange can begin. Not if the service has closed the connection,
+    /// may send unsolicited bytes, or may have moved.
     pub(super) fn is_ready(&mut self) -> bool {
         let RequestSender::Http1(sender, slot) = &self.sender else { return false };
         !self.stray
@@ -181,14 +181,16 @@ impl Link {
             && sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of the answer; `watcher` hears what comes before it.
+    /// Sends a request and waits for the head of the answer. `watcher` gets the informational
+    /// answers.
     pub(crate) async fn send(
         &mut self,
         mut request: Request<RequestBody>,
         watcher: Option<Watcher>,
         limits: TimeLimits,
     ) -> Result<Response<AnswerBody>, SendError> {
-        // A body may take longer than its answer: the stream is open until both have ended.
+        // The body may take longer than the answer: the stream stays open until both have been
+        // sent.
         request.body_mut().occupy(self.place.clone());
         let upload = request.body().upload();
         let (sent, Self { sender, driver, silence, stray, .. }) = (Instant::now(), self);
@@ -228,7 +230,7 @@ impl Link {
             if over {
                 return Poll::Ready(Err(SendError::Closed(Failure::new(FailureKind::Closed, ""))));
             }
-            // Whatever the service sends: its time counts.
+            // The deadline holds even if the service sends bytes all the time.
             while Pin::new(&mut unconstrained(silence.as_mut())).poll(cx).is_ready() {
                 let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
                 let (until, now) = (limits.until(awaited), silence.deadline().into_std());
@@ -245,7 +247,8 @@ impl Link {
         .await
     }
 
-    /// The next piece of an answer; an error where it does not come, or not in time.
+    /// Polls the next piece of an answer. Fails if the answer breaks off, or makes no progress for
+    /// `idle`.
     pub(crate) fn poll_body(
         &mut self,
         body: &mut AnswerBody,
@@ -264,12 +267,12 @@ impl Link {
         self.silence.as_mut().poll(cx).map(|()| Some(Err(Broken)))
     }
 
-    /// Something has come: the wait begins anew.
+    /// Restarts the timer after progress.
     pub(crate) fn moved(&mut self, idle: Duration) {
         self.silence.as_mut().reset(tokio::time::Instant::now() + idle);
     }
 
-    /// The socket of a connection that has been upgraded, and what was read from it too early.
+    /// Returns the socket of an upgraded connection, and the bytes that were already read from it.
     pub(crate) fn into_tunnel(self) -> Option<(Io, Bytes)> {
         let Pump::Http1 { connection, .. } = self.driver else { return None };
         let parts = connection.into_parts();
@@ -277,9 +280,9 @@ impl Link {
     }
 }
 
-/// Whether a body is announced with a status that has none (RFC 9110, section 8.6; RFC 9112,
-/// section 6.1). hyper takes the answer to end with its head; a service that sends the body all the
-/// same would answer the next request with it.
+/// Returns whether an answer announces a body although its status allows none (RFC 9110, section
+/// 8.6; RFC 9112, section 6.1). for hyper the answer is complete after its head; if the service
+/// sends the body nevertheless, it would be taken for the next answer.
 fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
     let headers = answer.headers();
     answer.status() == StatusCode::NO_CONTENT
@@ -287,13 +290,13 @@ fn announces_what_must_not_come<B>(answer: &Response<B>) -> bool {
             || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0"))
 }
 
-/// The rest of an answer does not come.
+/// The answer broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer of the service is broken off")]
 pub(crate) struct Broken;
 
 impl Pump {
-    /// Moves bytes; whether its connection has come to its end.
+    /// Polls the connection. Returns whether it has completed.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Http1 { connection, over } => {
@@ -310,7 +313,7 @@ impl Pump {
         false
     }
 
-    /// The answer has begun: what is left of the body goes on by itself.
+    /// Moves the rest of the body to a task: the answer has begun.
     fn detach(&mut self) {
         if let Self::Http2(sending) = self
             && let Some(mut body) = sending.take()
@@ -361,7 +364,7 @@ impl From<&hyper::Error> for SendError {
     }
 }
 
-/// Names the limits of an answer's head.
+/// Names the settings that limit an answer's head.
 pub(super) const HEAD_LIMITS: &str =
     "the head is larger than PROXY_ANSWER_HEADER_BYTES, or has more fields than PROXY_ANSWER_HEADERS";
 

@@ -1,4 +1,4 @@
-//! The connections to a server that wait for their next exchange.
+//! The idle connections to a server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -8,24 +8,24 @@ use parking_lot::Mutex;
 use super::link::Link;
 use super::streams::Streams;
 
-/// The most that wait at once.
+/// Limit of the idle connections.
 const MOST: usize = 1024;
 
-/// How long each waits.
+/// How long a connection may be idle.
 const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(super) struct Pool {
-    /// The last to come is the first to go: those that are not needed grow old.
+    /// A stack: the connection used last is reused first, so that unneeded ones time out.
     idle: Mutex<Vec<(Box<Link>, Instant)>>,
-    /// The HTTP/2 connections, if the server speaks it.
+    /// The HTTP/2 connections, if the server supports it.
     pub(super) streams: Streams,
-    /// How often the credentials of new connections have changed.
+    /// Number of times that the credentials of new connections have changed.
     epoch: AtomicU32,
 }
 
 impl Pool {
-    /// An HTTP/1 connection that is ready.
+    /// Returns an HTTP/1 connection that is ready.
     pub(super) fn take(&self) -> Option<Box<Link>> {
         loop {
             let (mut link, _) = self.idle.lock().pop()?;
@@ -35,7 +35,7 @@ impl Pool {
         }
     }
 
-    /// Takes a connection back; it is closed where it cannot be used again, or too many wait.
+    /// Takes a connection back. Closes it if it cannot be reused, or too many are idle.
     pub(super) fn put(&self, mut link: Box<Link>) {
         if !link.is_ready() || descriptors::are_scarce() {
             return;
@@ -47,12 +47,13 @@ impl Pool {
         }
     }
 
-    /// Returns which credentials new connections have. Ask before these are looked up.
+    /// Returns the epoch of the credentials. Must be called before these are looked up.
     pub(super) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Closes all that wait, and keeps none that was made before: there are new credentials.
+    /// Closes all idle connections, and accepts none that was made before: the credentials have
+    /// changed.
     pub(super) fn renew(&self) {
         let old = {
             let mut idle = self.idle.lock();
@@ -63,7 +64,7 @@ impl Pool {
         self.streams.forget();
     }
 
-    /// Closes what has waited for too long, has grown too old, or was closed by the server.
+    /// Closes connections that are idle for too long, are too old, or were closed by the server.
     pub(super) fn sweep(&self) {
         let old: Vec<_> = {
             let mut idle = self.idle.lock();
@@ -73,7 +74,7 @@ impl Pool {
         self.streams.sweep();
     }
 
-    /// How many wait.
+    /// Returns the number of idle connections.
     pub(super) fn idle(&self) -> usize {
         self.idle.lock().len()
     }

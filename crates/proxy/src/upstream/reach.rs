@@ -1,4 +1,4 @@
-//! A connection for one exchange: kept, shared, or new.
+//! Gets a connection for one exchange: reused, shared, or new.
 
 use std::time::{Duration, Instant};
 
@@ -14,20 +14,20 @@ use super::streams::{RECHECK, Streams};
 use super::tls::ClientTls;
 use super::{ServiceLimits, Upstream};
 
-/// How long making a connection may take, name resolution and TLS included, or waiting for a stream
-/// of another one.
+/// Time limit of connecting, including name resolution and TLS, and of waiting for a stream on a
+/// shared connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
 impl Upstream {
-    /// A connection for one exchange: one that is kept, a stream of one that is shared, or a new
-    /// one; with `only_new` one that is neither used nor shared.
+    /// Returns a connection for one exchange: a reused one, a stream of a shared one, or a new one;
+    /// with `only_new`, one that is neither reused nor shared.
     pub(super) async fn link(
         &self,
         server: &Server,
         only_new: bool,
         limits: &ServiceLimits,
     ) -> Result<Box<Link>, Failure> {
-        // Boxed: most requests find a connection.
+        // The slow paths are boxed, since most requests find a connection.
         let streams = &server.pool.streams;
         if self.config.http2 && !streams.declined() {
             if only_new && let Some(unshared) = streams.unshared() {
@@ -48,8 +48,8 @@ impl Upstream {
         }
     }
 
-    /// A stream of an HTTP/2 connection, of a new one where all others are full. Where none can be
-    /// opened either, it waits for one that is closed.
+    /// Returns a stream of an HTTP/2 connection, of a new one if all others are full. If none can
+    /// be opened, waits for a stream to be closed.
     async fn stream(&self, server: &Server, limits: &ServiceLimits) -> Result<Box<Link>, Failure> {
         let streams = &server.pool.streams;
         let busy =
@@ -81,7 +81,7 @@ impl Upstream {
                 }
             }
             drop(turn);
-            // Whichever comes first, there is another look.
+            // Checks again after whichever comes first.
             let _ = timeout_at(deadline.min(TokioInstant::now() + RECHECK), streams.freed()).await;
             if TokioInstant::now() >= deadline {
                 return Err(busy());
@@ -109,7 +109,8 @@ impl Upstream {
             }
             Ok(Link::http2(Http2::open(io, limits).await?, None))
         };
-        // Before the credentials are looked up: a connection made with older ones is not kept.
+        // Read before the credentials are looked up: a connection made with older ones is not
+        // reused.
         let epoch = server.pool.epoch();
         match timeout(CONNECT, connecting).await {
             Ok(link) => link.map(|mut link| {
@@ -121,7 +122,7 @@ impl Upstream {
     }
 }
 
-/// A stream of a connection that has room.
+/// Returns a stream of a connection that has room.
 fn shared(streams: &Streams) -> Option<Box<Link>> {
     let (sender, place) = streams.take()?;
     let mut link = Link::http2(sender, Some(place));

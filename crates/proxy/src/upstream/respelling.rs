@@ -1,5 +1,5 @@
-//! A request's target as its client has sent it, over HTTP/1: a `Uri` cannot hold every byte that
-//! clients send, so hyper writes it percent-encoded, and what it writes is replaced on its way to
+//! Sends a request's target as the client spelled it, over HTTP/1. A `Uri` cannot hold every byte
+//! that clients send, so hyper writes it percent-encoded, and this module replaces it on its way to
 //! the socket.
 
 use std::io::{self, IoSlice};
@@ -11,27 +11,28 @@ use http::Request;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-/// The target of a request, byte for byte. An extension of a request whose URI has some of it
+/// The target of a request, byte for byte. An extension of requests whose URI had to be
 /// percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawTarget(Arc<[u8]>);
 
 impl RawTarget {
-    /// `None` if some of it would end the request line: a space or a control.
+    /// Returns `None` if a byte would terminate the target in the request line: a space or a
+    /// control character.
     pub(crate) fn new(target: &[u8]) -> Option<Self> {
         let is_of_target = |byte: &u8| byte.is_ascii_graphic() || !byte.is_ascii();
         target.iter().all(is_of_target).then(|| Self(target.into()))
     }
 }
 
-/// How far the head of a request has come, which the two ends of a connection share:
-/// [`Link`](super::Link) has one to send, and [`Io`](super::Io) sends it.
+/// The request head that is to be sent next, shared by both halves of a connection:
+/// [`Link`](super::Link) sets it, and [`Io`](super::Io) sends it.
 #[derive(Clone, Default)]
 pub(super) struct Slot(Arc<Mutex<NextHead>>);
 
 #[derive(Default)]
 enum NextHead {
-    /// It has begun to leave, or none is due.
+    /// No head is due, or sending it has begun.
     #[default]
     Sent,
     /// It is sent as hyper writes it.
@@ -41,30 +42,31 @@ enum NextHead {
 
 /// Replaces the beginning of a request line.
 struct Respelling {
-    /// What hyper writes.
+    /// The bytes that hyper writes.
     from: Vec<u8>,
-    /// What is sent instead, and behind it what hyper writes in the same piece.
+    /// The bytes that are sent instead, followed by what else hyper writes in the same piece.
     to: Vec<u8>,
     sent: usize,
-    /// The length of that piece, once it has come.
+    /// The length of hyper's piece, once it is known.
     piece: Option<usize>,
 }
 
 impl Slot {
-    /// The head of this request is the next.
+    /// Sets the head that is to be sent next.
     pub(super) fn put<B>(&self, request: &Request<B>) {
         *self.0.lock() = Respelling::of(request).map_or(NextHead::Plain, NextHead::Respelled);
     }
 
-    /// Whether none is due. An answer may come before the head of its request has been sent.
+    /// Returns whether no head is due. An answer may come before the head of its request has been
+    /// sent.
     pub(super) fn is_sent(&self) -> bool {
         matches!(*self.0.lock(), NextHead::Sent)
     }
 
-    /// Sends pieces that hyper writes. Returns how much of them has been sent.
+    /// Sends pieces that hyper writes. Returns the number of bytes sent.
     ///
     /// # Errors
-    /// Fails with the socket's error, and if a head does not begin with its request line.
+    /// Fails with the socket's error, or if a head does not begin with its request line.
     pub(super) fn poll_send<S: AsyncWrite>(
         &self,
         cx: &mut Context<'_>,
@@ -73,7 +75,7 @@ impl Slot {
     ) -> Poll<io::Result<usize>> {
         let mut head = self.0.lock();
         let sent = match (&mut *head, pieces) {
-            // A head comes in one piece.
+            // hyper writes a head in one piece.
             (NextHead::Respelled(respelling), [head, ..]) => {
                 respelling.poll_send(cx, head, |cx, bytes| socket.as_mut().poll_write(cx, bytes))
             }
@@ -88,7 +90,7 @@ impl Slot {
 }
 
 impl Respelling {
-    /// `None` if the URI of this request is what its client has sent.
+    /// Returns `None` if the request's URI is what the client sent.
     fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
         let RawTarget(target) = request.extensions().get()?;
         let method = request.method();
@@ -97,11 +99,11 @@ impl Respelling {
         Some(Box::new(Self { from, to, sent: 0, piece: None }))
     }
 
-    /// Sends a piece that hyper writes, which begins with the request line; is called with the same
-    /// one until it is ready. Returns how much of it has been sent.
+    /// Sends a piece that hyper writes and that begins with the request line. Must be called with
+    /// the same piece until it is ready. Returns the number of bytes sent.
     ///
     /// # Errors
-    /// Fails with the socket's error, and if the piece does not begin with the request line.
+    /// Fails with the socket's error, or if the piece does not begin with the request line.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -140,7 +142,8 @@ mod tests {
         request
     }
 
-    /// What arrives of a piece at a socket that takes this many bytes, and then is full for once.
+    /// Sends a piece to a socket that takes this many bytes, and is full once. Returns what
+    /// arrives.
     fn sent(respelling: &mut Respelling, piece: &[u8], room: usize) -> io::Result<(usize, Vec<u8>)> {
         let (mut arrived, mut is_full) = (Vec::new(), false);
         let mut cx = Context::from_waker(Waker::noop());

@@ -16,11 +16,11 @@ use crate::definition::TargetConfig;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) config: TargetConfig,
-    /// Its name, without the port where it is the scheme's own.
+    /// Its host name, with the port unless that is the scheme's default.
     pub(super) authority: Authority,
     host: HeaderValue,
     pub(super) pool: Pool,
-    /// How often it was left out because it failed, and was not counted yet.
+    /// Number of ejections that were not added to the metrics yet.
     pub(super) ejections: AtomicU64,
     pub(super) complaints: Complaints,
 }
@@ -43,7 +43,7 @@ impl Server {
         }
     }
 
-    /// Makes a request one for this server (RFC 9112, section 3.2.1; RFC 9113, section 8.3.1).
+    /// Addresses a request to this server (RFC 9112, section 3.2.1; RFC 9113, section 8.3.1).
     pub(super) fn address(&self, request: &mut Request<RequestBody>, http2: bool) {
         let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         let mut parts = http::uri::Parts::default();
@@ -51,7 +51,7 @@ impl Server {
         if http2 {
             parts.scheme = Some(self.config.scheme.clone());
             parts.authority = Some(self.authority.clone());
-            // h2 refuses requests with fields of a connection (RFC 9113, section 8.2.2).
+            // h2 refuses requests with connection-specific fields (RFC 9113, section 8.2.2).
             for name in [HOST, TRANSFER_ENCODING, CONNECTION, UPGRADE] {
                 request.headers_mut().remove(name);
             }

@@ -1,8 +1,8 @@
 //! The HTTP/2 connections to a server, and who may open another stream on them.
 //!
-//! A connection takes as many streams as its server allows (RFC 9113, section 5.1.2). When all are
-//! taken, another connection is opened, one at a time: a crowd that arrives together shares what
-//! the first of it opens.
+//! A connection has as many streams as its server allows (RFC 9113, section 5.1.2). If all are in
+//! use, another connection is opened, one at a time, so that requests that arrive together share
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tokio::sync::{MutexGuard, Notify};
 use super::failure::Failure;
 use super::http2::Http2;
 
-/// The most connections to one server that are shared, and the most that are not.
+/// Limit of the shared connections to one server, and of those that are not shared.
 pub(super) const MOST: usize = 128;
 
-/// How often whoever waits for a stream looks again: the server may have raised its limit.
+/// How often a request that waits for a stream checks again: the server may have raised its limit.
 pub(super) const RECHECK: Duration = Duration::from_millis(100);
 
 /// The connections to a server.
@@ -26,28 +26,29 @@ pub(super) struct Streams {
     open: Mutex<Vec<Arc<SharedConnection>>>,
     /// Held while a connection is being opened.
     opening: tokio::sync::Mutex<()>,
-    /// Attempts to open one that have ended, and the last failure with the number of its attempt.
+    /// Number of finished attempts to open a connection, and the last failure with the number of
+    /// its attempt.
     attempts: AtomicU64,
     failure: Mutex<Option<(u64, Failure)>>,
     freed: Arc<Notify>,
-    /// Each connection that is not shared has a clone.
+    /// Each connection that is not shared holds a clone.
     unshared: Arc<()>,
-    /// The server was offered HTTP/2 and has chosen HTTP/1.1.
+    /// Whether the server was offered HTTP/2 and has chosen HTTP/1.1.
     declined: AtomicBool,
 }
 
 /// One shared connection.
 pub(super) struct SharedConnection {
     sender: Http2,
-    /// Streams that are open.
+    /// Number of open streams.
     streams: AtomicUsize,
-    /// How many the server has shown to take, where that is less than it says.
+    /// The limit that refused streams have shown, if it is lower than the announced one.
     learned: AtomicUsize,
-    /// When it is too old for another stream.
+    /// When it becomes too old for another stream.
     until: Instant,
 }
 
-/// One stream's place on a connection; free again when dropped.
+/// A place for one stream on a connection; freed when dropped.
 pub(crate) struct StreamPermit {
     connection: Arc<SharedConnection>,
     freed: Arc<Notify>,
@@ -60,8 +61,8 @@ impl SharedConnection {
 }
 
 impl Streams {
-    /// A place on a connection with room; `None` if another connection is needed. Connections that
-    /// are closed, going away or too old are forgotten: what is open on them goes on.
+    /// Returns a place on a connection with room; `None` if another connection is needed. Removes
+    /// connections that are closed, going away or too old; their open streams continue.
     pub(super) fn take(&self) -> Option<(Http2, StreamPermit)> {
         let mut open = self.open.lock();
         let now = Instant::now();
@@ -70,7 +71,7 @@ impl Streams {
                 && now < connection.until
                 && connection.learned.load(Ordering::Relaxed) > 0
         });
-        // Places are taken under this lock only, so a limit is never exceeded.
+        // Places are only taken under this lock, so a limit is never exceeded.
         let room = |connection: &&Arc<SharedConnection>| {
             connection.streams.load(Ordering::Relaxed) < connection.limit()
         };
@@ -78,8 +79,8 @@ impl Streams {
         Some((connection.sender.clone(), self.place(connection)))
     }
 
-    /// Takes a place on a new connection, and adds the connection if it `is_current`: made with the
-    /// credentials of now. `None` where the server takes no stream on it yet.
+    /// Takes a place on a new connection. Keeps the connection for others if it `is_current`: made
+    /// with the current credentials. `None` if the server does not accept a stream on it yet.
     pub(super) fn add(
         &self,
         sender: Http2,
@@ -93,7 +94,8 @@ impl Streams {
             until,
         });
         let mut open = self.open.lock();
-        // Under the lock: what is added before the credentials change is forgotten after that.
+        // Checked under the lock: connections added before the credentials change are removed by
+        // that change.
         if is_current() {
             open.push(connection.clone());
         }
@@ -107,38 +109,38 @@ impl Streams {
         StreamPermit { connection, freed: self.freed.clone() }
     }
 
-    /// Whether another connection may be opened: not beyond [`MOST`], and not where the newest
-    /// takes no stream at all, since the next one would not either.
+    /// Returns whether another connection may be opened: not beyond [`MOST`], and not if the newest
+    /// accepts no stream at all, since the next one would not either.
     pub(super) fn may_open(&self) -> bool {
         let open = self.open.lock();
         open.len() < MOST && open.last().is_none_or(|newest| newest.limit() > 0)
     }
 
-    /// What a connection that is not shared has to hold; `None` if there are [`MOST`] of them
-    /// already.
+    /// Returns the token that a connection which is not shared must hold; `None` if there are
+    /// [`MOST`] of them already.
     pub(super) fn unshared(&self) -> Option<Arc<()>> {
         (Arc::strong_count(&self.unshared) <= MOST).then(|| self.unshared.clone())
     }
 
-    /// Waits for its turn to open a connection.
+    /// Waits for the permission to open a connection.
     pub(super) async fn opening(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().await
     }
 
-    /// How many attempts to open a connection have ended.
+    /// Returns the number of finished attempts to open a connection.
     pub(super) fn attempts(&self) -> u64 {
         self.attempts.load(Ordering::Acquire)
     }
 
-    /// Notes how an attempt has ended.
+    /// Notes the result of an attempt.
     pub(super) fn attempted(&self, failure: Option<&Failure>) {
         let number = self.attempts.fetch_add(1, Ordering::AcqRel) + 1;
         *self.failure.lock() = failure.map(|failure| (number, failure.clone()));
         self.freed.notify_one();
     }
 
-    /// Returns the last failure if it is of an attempt after this number of them: whoever waited
-    /// for it shares it.
+    /// Returns the last failure if its attempt is later than this number: requests that waited for
+    /// the attempt share its result.
     pub(super) fn failure_after(&self, attempts: u64) -> Option<Failure> {
         self.failure
             .lock()
@@ -152,23 +154,23 @@ impl Streams {
         self.freed.notified().await;
     }
 
-    /// Notes that the server has chosen HTTP/1.1, or HTTP/2 after all.
+    /// Notes whether the server has chosen HTTP/1.1 instead of HTTP/2.
     pub(super) fn has_declined(&self, declined: bool) {
         self.declined.store(declined, Ordering::Relaxed);
     }
 
-    /// Whether the server has chosen HTTP/1.1.
+    /// Returns whether the server has chosen HTTP/1.1.
     pub(super) fn declined(&self) -> bool {
         self.declined.load(Ordering::Relaxed)
     }
 
-    /// Forgets all connections: what is open on them goes on.
+    /// Removes all connections; their open streams continue.
     pub(super) fn forget(&self) {
         let old = std::mem::take(&mut *self.open.lock());
         drop(old);
     }
 
-    /// Forgets connections that are closed or too old.
+    /// Removes connections that are closed or too old.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         self.open.lock().retain(|connection| !connection.sender.is_closed() && now < connection.until);
@@ -176,8 +178,8 @@ impl Streams {
 }
 
 impl StreamPermit {
-    /// The server has refused this stream: from now on the connection gets fewer, and none if this
-    /// was its only one.
+    /// Notes that the server has refused this stream: from now on the connection gets fewer, and
+    /// none if this was its only one.
     pub(super) fn refused(&self) {
         let taken = self.connection.streams.load(Ordering::Relaxed).saturating_sub(1);
         self.connection.learned.fetch_min(taken, Ordering::Relaxed);

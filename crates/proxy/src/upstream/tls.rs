@@ -1,4 +1,5 @@
-//! What HTTPS to a service is made of: whom the gateway trusts, and who it is itself.
+//! TLS settings for connections to services: trusted authorities, and the gateway's own
+//! certificate.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::definition::{TlsFiles, pem_text};
 
-/// Why there is no HTTPS to a service.
+/// Why HTTPS to a service is not possible.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsFault {
-    /// A file is not any more what it was when the definition was read.
+    /// A file has changed since the definition was read, and is not usable any more.
     #[error("{}: {reason}", path.display())]
     File {
         /// The member of `proxy.tls` that names it.
@@ -22,10 +23,10 @@ pub(crate) enum TlsFault {
         path: PathBuf,
         reason: String,
     },
-    /// No certificate of the file can be one of an authority.
+    /// No certificate of the file is usable as that of an authority.
     #[error("{}: must have a certificate that can be trusted", .0.display())]
     Untrustworthy(PathBuf),
-    /// The gateway's own certificate cannot be used, or not with this key.
+    /// The gateway's own certificate cannot be used, or does not belong to this key.
     #[error("{}: cannot be used with {}: {source}", key.display(), certificate.display())]
     Identity { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     /// No authority is trusted.
@@ -34,7 +35,7 @@ pub(crate) enum TlsFault {
 }
 
 impl TlsFault {
-    /// The member of `proxy.tls` that is wrong.
+    /// Returns the invalid member of `proxy.tls`.
     pub(crate) fn field(&self) -> &'static str {
         match self {
             Self::File { field, .. } => field,
@@ -44,8 +45,8 @@ impl TlsFault {
     }
 }
 
-/// The authorities that the system trusts, read once for many upstreams, and only for one that
-/// needs them.
+/// The authorities that the system trusts, read once for many upstreams, and only if one needs
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct SystemRoots(OnceCell<Arc<RootCertStore>>);
 
@@ -58,7 +59,7 @@ impl SystemRoots {
     }
 }
 
-/// The credentials of connections to the servers of an API, read again where their files change.
+/// The credentials for connections to the servers of an API, read again if their files change.
 #[derive(Debug)]
 pub(super) struct ClientTls {
     files: TlsFiles,
@@ -72,19 +73,19 @@ impl ClientTls {
     /// Fails if a file cannot be read or used, or no authority would be trusted.
     pub(super) fn load(files: &TlsFiles, http2: bool, system: &SystemRoots) -> Result<Self, TlsFault> {
         let paths = files.ca.iter().chain(files.client.iter().flat_map(|(chain, key)| [chain, key]));
-        // Before they are read: a change meanwhile is seen by `refresh`.
+        // Created before the files are read, so that `refresh` detects a change meanwhile.
         let watched = Mutex::new(WatchedFiles::new(paths.cloned()));
         let config = ArcSwap::new(client_config(files, http2, system)?);
         Ok(Self { files: files.clone(), http2, config, watched })
     }
 
-    /// What a new connection shows and whom it trusts.
+    /// Returns the settings of new connections.
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         self.config.load_full()
     }
 
-    /// Reads the files again if one has changed, or if it is `forced`; whether there are new
-    /// credentials. What cannot be used leaves the old ones in force. May wait for a disk.
+    /// Reads the files again if one has changed, or if `forced`. Returns whether there are new
+    /// credentials; unusable files leave the old ones in force. May block on a disk.
     pub(super) fn refresh(&self, api: &str, forced: bool) -> bool {
         if self.files == TlsFiles::default() {
             return false;
@@ -132,7 +133,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsFault> {
     if roots.is_empty() { Err(TlsFault::Untrustworthy(path.to_owned())) } else { Ok(roots) }
 }
 
-/// What `parse` makes of a file.
+/// Reads and parses a file.
 fn read<T, E: ToString>(
     field: &'static str,
     path: &Path,

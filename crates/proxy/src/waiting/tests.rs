@@ -1,4 +1,4 @@
-//! One answer for each request, whoever comes first.
+//! One answer for each request, whichever comes first.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -57,7 +57,7 @@ async fn nobody_waits_longer_than_the_timeout() {
     let waiting = waiting(10);
     let expected = waiting.expect().unwrap();
     let token = expected.token().to_owned();
-    // However long the service takes to say 202, the wait begins then.
+    // The wait begins with the 202, however long the service takes for it.
     advance(TIMEOUT * 3).await;
     let began = Instant::now();
     assert_eq!(expected.answer().await, Err(TimedOut));
@@ -112,7 +112,7 @@ fn neither_text_tells_the_token() {
 async fn an_answer_on_its_way_beats_the_timeout() {
     let waiting = waiting(10);
     let expected = waiting.expect().unwrap();
-    // So far has `deliver` come: no other call can answer.
+    // The state in which `deliver` has removed the request, so that no other call can answer.
     let sender = waiting.take(expected.number).unwrap();
     let task = tokio::spawn(expected.answer());
     tokio::task::yield_now().await;
@@ -123,12 +123,13 @@ async fn an_answer_on_its_way_beats_the_timeout() {
     assert_eq!(task.await.unwrap(), Ok(answer("just so")));
 }
 
-/// Where two threads wait for each other, again and again.
+/// A barrier for two threads, used repeatedly.
 #[derive(Default)]
 struct Meeting([AtomicUsize; 2]);
 
 impl Meeting {
-    /// Both leave at nearly the same time. Of short waits no system call makes a long one.
+    /// Both threads leave at nearly the same time. Spins first, since a system call would prolong
+    /// short waits.
     fn meet(&self, me: usize) {
         let round = self.0[me].fetch_add(1, Ordering::AcqRel) + 1;
         for turn in 1_u32.. {
@@ -143,8 +144,8 @@ impl Meeting {
     }
 }
 
-/// Answers and the timeout at once, on two threads, again and again. What the callers have learned
-/// must be what the requests got.
+/// Answers and the timeout race on two threads, repeatedly. The results of the callers must match
+/// what the requests got.
 #[test]
 fn answers_and_timeout_race_and_one_wins() {
     const ROUNDS: usize = 20_000;
@@ -169,7 +170,7 @@ fn answers_and_timeout_race_and_one_wins() {
         let got = requests.into_iter().map(|request| {
             meeting.meet(1);
             spin(&mut random);
-            // The paused clock jumps to the timeout as soon as there is nothing else to do.
+            // The paused clock jumps to the timeout when the runtime is idle.
             runtime.block_on(request.answer())
         });
         got.collect::<Vec<_>>()
@@ -201,7 +202,7 @@ fn a_token_of_an_earlier_life_or_another_node_reaches_no_request() {
         Arc::new(Waiting::new(WaitingConfig::default(), seal))
     };
     let this = on("a");
-    // The numbers of requests are the same on each of them.
+    // Each of them numbers its requests from the same start.
     let _expected = this.expect().unwrap();
     for other in [on("a"), on("b")] {
         let token = other.expect().unwrap().token().to_owned();

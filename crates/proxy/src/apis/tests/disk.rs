@@ -28,7 +28,7 @@ fn a_file_is_replaced_as_a_whole_and_nobody_else_reads_it() {
     let folder = Folder::new("replaced");
     let store = FileStore::new(&folder.0);
     assert_eq!(store.load().unwrap(), None);
-    // What a process left that ended in the middle.
+    // Left behind by a process that crashed while it wrote.
     fs::write(folder.0.join("apis.new"), "longer than what comes").unwrap();
     let first = store.save(b"one", Revision::default()).unwrap();
     assert_eq!(&store.load().unwrap().unwrap().bytes[..], b"one");

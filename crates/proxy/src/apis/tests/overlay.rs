@@ -1,4 +1,4 @@
-//! What is stored wins over the file.
+//! Stored definitions take precedence over those of the file.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn a_deleted_one_comes_back_by_the_port_and_not_by_the_file() {
     assert_eq!(standing(&apis), [""; 0]);
     apis.create(&document("a", "port")).unwrap();
     assert_eq!(standing(&load(&file, &shelf)), ["a=port (0)"]);
-    // Given back as the file has it, it is the file's again.
+    // A definition that equals that of the file again counts as the file's.
     apis.replace_all(&json!([document("a", "newer")]), false).unwrap();
     apis.delete("a").unwrap();
     apis.create(&document("a", "newer")).unwrap();

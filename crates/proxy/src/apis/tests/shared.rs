@@ -28,7 +28,7 @@ async fn until(is_so: impl Fn() -> bool) {
 async fn what_is_changed_at_one_node_is_served_at_the_other() {
     let [a, b] = nodes(&json!([document("file", "file")]));
     let following = tokio::spawn(b.clone().follow());
-    // It follows from its first turn on.
+    // Once it has been polled, it follows the store.
     yield_now().await;
     a.create(&document("new", "one")).unwrap();
     until(|| b.one("new").is_some()).await;
@@ -41,7 +41,7 @@ async fn what_is_changed_at_one_node_is_served_at_the_other() {
     assert_eq!(standing(&b), ["new=two (1)"]);
     assert_eq!(standing(&b), standing(&a));
 
-    // And back: what the other one changes is made of that.
+    // In the other direction: changes of the other node are based on that one.
     b.create(&document("file", "again")).unwrap();
     assert_eq!(standing(&b), ["file=again (0)", "new=two (1)"]);
     following.abort();
@@ -61,7 +61,7 @@ fn what_is_stored_at_once_is_made_one_after_the_other_and_nothing_is_lost() {
             });
         }
     });
-    // Even what is not there makes a node look what the store holds.
+    // Even a missing definition makes a node read the store again.
     assert!(matches!(b.delete("none"), Err(ChangeError::Missing(_))));
     let stands = standing(&b);
     assert_eq!(stands.len(), 3 * EACH + 1);
@@ -107,7 +107,7 @@ fn an_older_revision_is_not_served() {
     }
 }
 
-/// Waits inside of `save` until it may go on.
+/// Blocks inside of `save` until it is released.
 struct Slow {
     store: MemoryStore,
     entered: mpsc::Sender<()>,
@@ -147,7 +147,7 @@ fn no_lock_is_held_while_a_change_is_stored() {
         other.create(&document("other", "n")).unwrap();
         apis.reload(&store.load().unwrap().unwrap()).unwrap();
         assert_eq!(standing(&apis), ["other=n (0)"]);
-        // The first time there is a conflict.
+        // The first attempt conflicts.
         lets.send(()).unwrap();
         lets.send(()).unwrap();
         changing.join().unwrap().unwrap();
@@ -156,10 +156,10 @@ fn no_lock_is_held_while_a_change_is_stored() {
     assert_eq!(enters.try_iter().count(), 1);
 }
 
-/// What happens between the next save and the node that makes it.
+/// What happens between the next save and the return of `save`.
 type AfterSave = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// Runs `after_save` once, before the node hears that it has saved.
+/// Runs `after_save` once, before the node learns that it has saved.
 struct Interrupted {
     store: MemoryStore,
     after_save: AfterSave,
@@ -211,7 +211,7 @@ fn a_new_file_is_served_even_if_the_store_is_read_before_it_is() {
 fn a_new_file_is_served_even_if_a_later_revision_is_being_read() {
     let (store, after_save) = (MemoryStore::default(), AfterSave::default());
     let interrupted = Interrupted { store: store.clone(), after_save: after_save.clone() };
-    // Reading the other node's definition waits at its variable, the first time.
+    // The first time, parsing the other node's definition blocks at its variable.
     let ((entered, enters), (lets, go_on)) = (mpsc::channel(), mpsc::channel::<()>());
     let first = Mutex::new(Some((entered, go_on)));
     let variables = move |_: &str| {

@@ -1,4 +1,4 @@
-//! What every store keeps to.
+//! The contract of every store.
 
 use std::thread;
 
@@ -8,7 +8,8 @@ use futures_util::{FutureExt, StreamExt};
 use super::disk::Folder;
 use super::*;
 
-/// Holds a store to the contract of [`Store`]. `reopened` gives a store of the same bytes.
+/// Checks that a store fulfils the contract of [`Store`]. `reopened` opens another store over the
+/// same bytes.
 fn suite<S: Store>(store: &S, reopened: impl Fn() -> S) {
     let conflict = |result: Result<Revision, StoreError>| matches!(result, Err(StoreError::Conflict { .. }));
     assert_eq!(store.load().unwrap(), None);
@@ -34,7 +35,7 @@ fn suite<S: Store>(store: &S, reopened: impl Fn() -> S) {
     nothing_is_lost(&later);
 }
 
-/// Each thread adds to what it has read, and begins anew after a conflict.
+/// Each thread appends to what it has read, and starts again after a conflict.
 fn nothing_is_lost<S: Store>(store: &S) {
     const THREADS: usize = 4;
     const TIMES: usize = 10;

@@ -1,4 +1,4 @@
-//! What is ours: each member with each kind of value that is wrong.
+//! Our additions to RIG's format: each member with each kind of invalid value.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::definition::{Ejection, HealthCheck, RateLimit, RateLimitBy};
 
-/// Values of every type, with all that numbers and texts can be.
+/// Values of every type, with all edge cases of numbers and texts.
 fn values() -> Vec<Value> {
     let long = "x".repeat(10_000);
     vec![
@@ -30,7 +30,8 @@ fn values() -> Vec<Value> {
     ]
 }
 
-/// Which of those are allowed at a pointer; all others must be faults there, or below it.
+/// Returns the values that are accepted at a pointer. Checks that all others are faults at or below
+/// it.
 fn allowed(base: &Value, pointer: &str) -> Vec<String> {
     let mut allowed = Vec::new();
     for value in values() {
@@ -105,7 +106,7 @@ fn every_other_member_has_its_type() {
     ] {
         assert_eq!(allowed(&base, &pointer), expected, "{pointer}");
     }
-    // In an object that needs no member, each member without meaning is a warning.
+    // In an object without required members, each unknown member is a warning.
     for pointer in ["/proxy/tls", "/proxy/eject"] {
         assert_eq!(allowed(&base, pointer), ["{}", r#"{"":1}"#, r#"{"x":[]}"#], "{pointer}");
     }

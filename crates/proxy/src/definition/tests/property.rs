@@ -1,4 +1,4 @@
-//! Whatever is given, it is answered.
+//! Parsing never panics, whatever the document.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::{Definitions, Fault};
 
-/// Names that mean something somewhere in a document, so that arbitrary JSON gets deep into it.
+/// Names of members, so that arbitrary JSON reaches deep into the parser.
 const NAMES: &[&str] = &[
     "id",
     "name",
@@ -111,7 +111,7 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The least of an API, with anything somewhere in it.
+/// A minimal API with an arbitrary value somewhere in it.
 fn nearly_right() -> impl Strategy<Value = Value> {
     let place = proptest::sample::select(NAMES);
     let inside = proptest::sample::select(
@@ -141,7 +141,7 @@ proptest! {
                 prop_assert!(faults.iter().all(whole), "{:?}", faults);
             }
             Ok((api, _)) => {
-                // What was taken is taken again as it is shown.
+                // An accepted definition is accepted again in the form in which it is shown.
                 let shown = Value::Object(api.document.clone());
                 let again = Api::parse(&shown, &nothing);
                 prop_assert_eq!(again.map(|(again, _)| again.document), Ok(api.document));

@@ -1,4 +1,4 @@
-//! What RIG's format says, in RIG's words.
+//! RIG's part of the format, with RIG's messages.
 
 use ::auth::TokenSources;
 use http::uri::Scheme;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::definition::{Api, ResponseFrom, TargetConfig};
 
-/// Each fault as RIG names it: `group.field: reason`.
+/// Returns each fault as RIG names it: `group.field: reason`.
 fn told(document: &Value) -> Vec<String> {
     let faults = Api::parse(document, &nothing).unwrap_err();
     faults.iter().map(|fault| format!("{}.{}: {}", fault.group, fault.field, fault.reason)).collect()
@@ -105,7 +105,7 @@ fn d24_an_invalid_path_regex_is_refused() {
         assert_eq!(told.len(), 1, "{wrong}: {told:?}");
         assert!(told[0].starts_with(&format!("{at}: ")), "{wrong}: {told:?}");
     }
-    // What would take more memory than a gateway has.
+    // Would take more memory than a gateway has.
     let huge = faults(&with(&at, json!("(?:a{1000}){1000}")));
     assert!(huge[0].starts_with(&at), "{huge:?}");
 }
@@ -211,7 +211,7 @@ fn a_target_may_be_named_by_the_environment() {
     let (api, _) = named("https://service.example").unwrap();
     assert_eq!((&*api.upstream.targets[0].host, api.upstream.targets[0].port), ("service.example", 5555));
     assert_eq!(api.upstream.targets[0].scheme, Scheme::HTTPS);
-    // It may be a secret that was put there by mistake.
+    // The value may be a secret by mistake.
     let told = format!("{:?}", named("http://me:hidden@host").unwrap_err());
     assert!(!told.contains("hidden"), "{told}");
 }

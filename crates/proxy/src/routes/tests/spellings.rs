@@ -1,10 +1,10 @@
-//! Whoever reads a path that is forwarded finds the endpoint that was checked.
+//! However a service interprets a forwarded path, it finds the endpoint that was checked.
 
 use listener::{normal_path, push_triplet, triplet};
 
 use super::*;
 
-/// Ways in which services read the path that they get.
+/// How a service interprets the paths that it gets.
 #[derive(Clone, Copy, Debug)]
 struct Service {
     decodes: bool,
@@ -15,7 +15,7 @@ struct Service {
 }
 
 impl Service {
-    /// The path as it understands it, spelled with as few percent-encodings as there may be.
+    /// Returns the path as the service interprets it, with as few percent-encodings as possible.
     fn reads(self, path: &str) -> String {
         let mut bytes = if self.decodes { decoded(path.as_bytes()) } else { path.as_bytes().to_vec() };
         if self.decodes && self.cuts_queries {
@@ -28,7 +28,7 @@ impl Service {
             let cut = |segment: &[u8]| {
                 let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
                 let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |at| at + 1);
-                // Dots alone are no end of a name.
+                // A segment of dots alone is a name.
                 if segment.iter().all(|byte| *byte == b'.') { segment.to_vec() } else { name[..end].to_vec() }
             };
             bytes = bytes.split(|byte| *byte == b'/').map(cut).collect::<Vec<_>>().join(&b'/');
@@ -64,7 +64,7 @@ fn encoded(bytes: &[u8]) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// The endpoint that a request of this path is checked by.
+/// Returns the endpoint whose rules a request of this path is checked by.
 fn chosen<'a>(routes: &'a Routes<Plain>, path: &str) -> Result<Option<&'a str>, PathRefusal> {
     let chosen = routes.choose(&Method::GET, &PathView::new(path));
     chosen.map(|endpoint| endpoint.map(|endpoint| &*endpoint.text))
@@ -121,8 +121,8 @@ fn f04_a_path_with_two_readings_is_refused() {
     }
 }
 
-/// A service may cut parameters and merge slashes, and take three dots for a name, or not decode
-/// what it looks at.
+/// A service may cut parameters and merge slashes, treat three dots as a name, or interpret the
+/// path without decoding it.
 #[test]
 fn f04_a_service_may_cut_one_segment_and_not_the_next() {
     let routes = of_get(&["/[^/]+", "/.*"]);
@@ -205,7 +205,8 @@ fn services() -> impl Strategy<Value = Service> {
 fn f04_each_way_to_read_an_end_counts_alone() {
     let routes = of_get(&["/.*", "//.*", "/admin"]);
     for (path, expected) in [
-        // `//` for who cuts parameters and keeps the `?`, `/` for who cuts at the `?`.
+        // `//` for a service that cuts parameters and keeps the `?`, `/` for one that cuts at the
+        // `?`.
         ("/;%3F/", Err(PathRefusal::Ambiguous)),
         ("/;%23/", Err(PathRefusal::Ambiguous)),
         ("/%20%3F/", Ok(Some("/.*"))),

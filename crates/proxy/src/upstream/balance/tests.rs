@@ -26,14 +26,14 @@ fn balancer(weights: &[u32], after: Option<u32>) -> Balancer {
     })
 }
 
-/// How many of `requests` each server gets.
+/// Returns how many of `requests` each server gets.
 fn shares(balancer: &Balancer, servers: usize, requests: usize) -> Vec<usize> {
     let mut shares = vec![0; servers];
     (0..requests).for_each(|_| shares[balancer.pick(0).unwrap()] += 1);
     shares
 }
 
-/// Both of two servers get about as much.
+/// Checks that two servers get about the same number of requests.
 fn assert_even(balancer: &Balancer) {
     let shares = shares(balancer, 2, 100);
     assert!(shares.iter().all(|share| (45..=55).contains(share)), "{shares:?}");
@@ -49,7 +49,8 @@ proptest! {
         let total: f64 = weights.iter().copied().map(f64::from).sum();
         for (weight, share) in weights.iter().zip(shares) {
             let due = requests as f64 * f64::from(*weight) / total;
-            // What is known of the golden ratio: for each stretch and each part of the line.
+            // The known bound for the golden ratio, for each run of requests and each part of the
+            // line.
             let most = 2.0 * (1.0 + (requests as f64).ln());
             prop_assert!((share as f64 - due).abs() <= most, "{share} instead of {due}");
             prop_assert!(*weight > 0 || share == 0);
