@@ -1,4 +1,4 @@
-//! Orders to revoke: what one means now, and whether it was given before.
+//! Orders to revoke: which revocation an order means now, and whether it was carried out before.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,42 +8,45 @@ use uuid::Uuid;
 use crate::node::Node;
 use crate::revoke::{NotRevoked, Outcome};
 
-/// How much the clock may have been corrected between two orders of the same revocation.
+/// How far the expiries of two orders may differ if both mean the same revocation: the clock may
+/// have been corrected between them.
 const SAME_END: Duration = Duration::from_secs(2);
 
-/// What somebody wants revoked.
+/// What a caller wants revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationOrder {
-    /// Chosen by whoever orders it, so that the order can be repeated; `None`: a new one.
+    /// The id of the revocation, if the caller has chosen one so that it can repeat the order;
+    /// `None`: it gets a new one.
     pub id: Option<RevocationId>,
-    /// Whose tokens.
+    /// Which tokens it selects.
     pub selector: Selector,
-    /// Up to when the tokens were issued; `None`: whenever.
+    /// Selects only tokens that were issued up to this time; `None`: regardless of when.
     pub issued: Option<Issued>,
-    /// What happens to the tokens.
+    /// Whether the tokens are refused, or only their connections terminated.
     pub mode: Mode,
-    /// The validity that is wanted.
+    /// The requested validity; `None`: `at_least`.
     pub lasts: Option<Lasts>,
-    /// The shortest validity: that of the token by which the session was named.
+    /// The lower bound of the validity: the time left of the token that named the session; zero if
+    /// no token did.
     pub at_least: Duration,
-    /// Who orders it.
+    /// Who orders it; kept in the record.
     pub by: Option<String>,
-    /// Why.
+    /// Why; kept in the record.
     pub reason: Option<String>,
-    /// Also if tokens of open connections outlive it.
+    /// Accepts it even if tokens of open connections outlive it.
     pub forced: bool,
 }
 
-/// Up to when tokens were issued.
+/// The latest time at which the selected tokens were issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issued {
-    /// Up to the time when the order is handled.
+    /// The time at which the order is resolved.
     Now,
-    /// Up to this second since 1970.
+    /// This time, in seconds since 1970.
     UpTo(u64),
 }
 
-/// A validity.
+/// How long a revocation is requested to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasts {
     /// For this time, from now on.
@@ -52,32 +55,32 @@ pub enum Lasts {
     Until(SystemTime),
 }
 
-/// An order whose revocation is known.
+/// An order, resolved to the revocation that it means.
 #[derive(Debug)]
 pub struct ResolvedOrder {
-    /// What it means.
+    /// The revocation.
     pub revocation: Revocation,
-    /// Also if tokens of open connections outlive it.
+    /// Accepts it even if tokens of open connections outlive it.
     pub forced: bool,
     /// The record of the same revocation, if it was accepted before.
     pub known: Option<Box<Record>>,
 }
 
 impl Node {
-    /// Returns what the order means `now`. Blocks while the log does.
+    /// Resolves an order to the revocation that it means `now`. Blocks for as long as the log does.
     ///
     /// # Errors
     /// Fails with [`RevokeError::Conflict`] if another revocation has its id.
     pub fn resolve(&self, order: RevocationOrder, now: SystemTime) -> Result<ResolvedOrder, RevokeError> {
         let kept = match &order.id {
-            // If the log cannot be read now, the conflict is found when it is written: the
-            // revocation must not wait.
+            // If the log cannot be read, a conflict is not found before the revocation is appended:
+            // this must not keep the revocation from being put in force.
             Some(id) => self.sessions().log().find(id).unwrap_or_default(),
             None => None,
         };
         let issued_up_to = order.issued.map(|issued| match (issued, &kept) {
             (Issued::UpTo(second), _) => second,
-            // A repeated order means the same time.
+            // A repeated order means the time of the first one.
             (Issued::Now, Some(record)) if record.revocation.issued_up_to.is_some() => {
                 record.revocation.issued_up_to.unwrap_or_default()
             }
@@ -99,7 +102,7 @@ impl Node {
         Ok(ResolvedOrder { revocation, forced: order.forced, known: kept.map(Box::new) })
     }
 
-    /// Carries an order out, unless that was done before: see [`Node::revoke`].
+    /// Carries an order out as [`Node::revoke`] does, unless it was carried out before.
     ///
     /// # Errors
     /// See [`NotRevoked`].
@@ -144,7 +147,7 @@ fn new_id() -> RevocationId {
     RevocationId::new(&Uuid::new_v4().to_string()).expect("a UUID is short and has no control characters")
 }
 
-/// Returns whether both are the same revocation, with the same validity or the same end.
+/// Returns `true` if both are the same revocation, with the same validity or the same expiry.
 fn is_repeated(record: &Record, revocation: &Revocation) -> bool {
     let lasts = revocation.validity == record.revocation.validity
         || revocation.validity.abs_diff(record.left) <= SAME_END
