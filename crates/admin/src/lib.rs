@@ -1,9 +1,9 @@
 //! The internal port: what operators and services see of the gateway (RIG: port 4010).
 //!
-//! The room turns HTTP requests into calls on [`node::Node`] and the proxy. It knows who may call
+//! This crate turns HTTP requests into calls on [`node::Node`] and the proxy. It knows who may call
 //! (a bearer token) and the form of the answers; it decides nothing about sessions. `/v4` is the
-//! gateway's own API; `/v2` and `/v3` are RIG's, thin over the same node. Each file of endpoints
-//! brings its routes and their OpenAPI.
+//! gateway's own API; `/v2` and `/v3` are RIG's, a thin layer over the same calls. Each file of
+//! endpoints declares its routes together with their OpenAPI descriptions.
 
 mod access;
 mod answer;

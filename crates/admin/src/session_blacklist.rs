@@ -41,7 +41,7 @@ pub(crate) struct BlacklistRequest {
     validity_in_seconds: u64,
 }
 
-/// What is wrong with a request, in RIG's words if it has any.
+/// What is wrong with a request. If RIG refuses the same, the text is RIG's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum BlacklistFault {
     #[error("Missing value for {0:?}")]
@@ -86,7 +86,7 @@ pub(crate) async fn add(
     let (name, validity) = parse(&params(&headers, &body)?)?;
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
-    // RIG does not check whether tokens outlive the revocation.
+    // Forced, because RIG does not check whether tokens outlive the revocation.
     match port.node.revoke(Revocation::blacklist(&name, validity), true).await {
         Ok(_) => Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()),
         Err(error) => {
@@ -139,7 +139,7 @@ fn parse(fields: &Map<String, Value>) -> Result<(SessionName, Duration), Blackli
     Ok((name, Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))))
 }
 
-/// Returns a value as RIG writes it in its texts; long ones are cut off.
+/// Formats a value as RIG does in its texts, cut off after 100 characters.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "nil".to_owned(),

@@ -1,11 +1,12 @@
-//! Response heads that the gateway writes itself, where hyper hands the socket over.
+//! Response heads that the gateway writes itself, for connections whose socket it takes over from
+//! hyper.
 
 use std::io::Write;
 use std::time::SystemTime;
 
 use http::HeaderMap;
 
-/// Bytes of a head that is not unusually long.
+/// The capacity with which the buffer of a head starts, in bytes: enough for most heads.
 pub(crate) const CAPACITY: usize = 320;
 
 /// Writes header lines, and the date that RFC 9110 (section 6.6.1) requires of a server with a

@@ -1,4 +1,4 @@
-//! From settings to a running node, and back: load → bind → build → serve → drain.
+//! The life of the process, from its settings to its exit: load → bind → build → serve → drain.
 
 mod drain;
 mod gateway;
@@ -22,17 +22,20 @@ use gateway::Gateway;
 use load::Loaded;
 use ports::BoundPorts;
 
-/// How long the last traces may take to the collector, and after them what still runs beside the
-/// requests.
+/// How long the last traces may take to reach the collector, and after that, how long the runtime
+/// waits for blocking tasks that still run.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Serves until a signal. `log_level` reads that setting again.
+/// Serves until a signal to leave, then drains. `log_level` reads `LOG_LEVEL` again, at each
+/// reload.
 ///
 /// # Errors
-/// A port cannot be bound, or a file of the settings cannot be used.
+/// Fails if a file that a setting names cannot be used, if a port cannot be bound, or if a
+/// background task stops.
 pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let _logging = start_logging(settings.log_format, settings.log_level).context("the log")?;
-    // One provider for all of rustls; the second call of a test process finds it installed.
+    // rustls has one provider for the whole process. This fails if it is installed already, as in a
+    // test process that calls this function twice.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tracing::info!(host = settings.host, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &settings.warnings {
@@ -43,7 +46,8 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
     open_files::share_out(&mut ports.inbound_limits, &mut ports.internal_limits, count)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(settings, log_level));
-    // A file on a disk that has gone may be waited for without end.
+    // Without a limit, this could wait forever: a blocking read cannot be cancelled, and one from a
+    // disk that no longer responds never returns.
     runtime.shutdown_timeout(FLUSH);
     served
 }
@@ -51,8 +55,8 @@ pub(crate) fn run(mut settings: Settings, log_level: impl ReadLevel) -> anyhow::
 async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<()> {
     let mut leave_signals = LeaveSignals::new()?;
     let signals = Signals::new()?;
-    // Before anything listens: no client waits at a port for a log to load, and none gets in
-    // without it.
+    // Loaded before anything listens, so that no client waits at a port until the log is loaded,
+    // and none is let in before its revocations are in force.
     let loaded = Loaded::load(settings.stored, &settings.rooms.inbound.cors)?;
 
     let mut registry = Registry::default();

@@ -106,7 +106,7 @@ impl Port {
     }
 }
 
-/// Returns what a revocation would do.
+/// Returns the answer to a dry run: what the order would do.
 pub(super) async fn would_do(port: &Port, order: ResolvedOrder) -> Result<Response, Problem> {
     let node = port.node.clone();
     let would = aside(move || {
