@@ -1,5 +1,5 @@
-//! The folder: created with tight permissions, opened by one process at a time, and never mistaken
-//! for an empty one.
+//! The folder: created for its owner alone, opened by one process at a time, and never taken for a
+//! new one if a file of it is missing or empty.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -26,7 +26,8 @@ pub struct Config {
     pub node: NodeName,
 }
 
-/// The logs cannot be opened. Nothing has been changed, and no revocation is lost.
+/// The logs cannot be opened. No revocation is lost. A new folder may have been created, and a
+/// store of an older format may have been upgraded.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The folder or a file in it cannot be created, read or written.
@@ -37,7 +38,7 @@ pub enum JournalError {
         /// Why.
         source: io::Error,
     },
-    /// Another process has it open.
+    /// Another process has this file open.
     #[error("{path} is in use by another process: each process needs its own folder", path = .0.display())]
     InUse(PathBuf),
     /// The file was written by a later version of this program.
@@ -95,7 +96,7 @@ impl JournalError {
 /// and at the request of operators.
 const CACHE: usize = 16 << 20;
 
-/// The folder, and the names in it.
+/// The folder, and the paths of its files.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {

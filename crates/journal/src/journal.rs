@@ -30,7 +30,7 @@ pub struct Journal {
     writer: Option<JoinHandle<()>>,
 }
 
-/// Limit of tasks that are queued for the writer. A caller with another one blocks.
+/// Limit of tasks that are queued for the writer. At the limit, callers block.
 const WAITING: usize = 4096;
 
 /// Limit of receipts that are queued for the writer. Further ones are lost.
@@ -43,13 +43,13 @@ impl Journal {
     /// Opens the folder; creates it if it is missing.
     ///
     /// # Errors
-    /// See [`JournalError`]; nothing has been changed.
+    /// See [`JournalError`].
     pub fn open(config: &Config) -> Result<Self, JournalError> {
         Self::with_commits_of(config, AT_ONCE)
     }
 
-    /// As [`Journal::open`], with a limit of revocations in one commit; for measuring the gain of
-    /// committing several together.
+    /// As [`Journal::open`], with a limit of tasks in one commit, to measure what committing
+    /// several together gains.
     ///
     /// # Errors
     /// As [`Journal::open`].
@@ -187,7 +187,7 @@ impl Log for Journal {
 }
 
 impl Drop for Journal {
-    /// Writes what is queued.
+    /// Waits until the writer has written what is queued.
     fn drop(&mut self) {
         self.tasks = None;
         if let Some(writer) = self.writer.take() {
