@@ -8,7 +8,7 @@ use super::members::MemberReader;
 /// Limit of the name of a header, parameter or cookie, in bytes.
 const MAX_NAME: usize = 255;
 
-/// RIG's message for an unknown type, and for a secured endpoint without a type.
+/// RIG's message for an unknown type, and for a secured endpoint of an API whose type is `none`.
 pub(super) const ONLY_JWT: &str = r#"must be one of ["jwt"]"#;
 
 /// The kind of tokens that an API accepts.
@@ -54,7 +54,8 @@ pub(super) fn sources(auth: &MemberReader<'_>) -> TokenSources {
     TokenSources { header, query, cookie: cookie.map(str::to_owned) }
 }
 
-/// Returns the name of a header, parameter or cookie, if tokens are read from there.
+/// Returns the name of a header, parameter or cookie, if `switch` says that tokens are read from
+/// there. A name is checked even if they are not; a missing name is a fault if they are.
 fn named<'a>(auth: &MemberReader<'a>, switch: &str, name: &str) -> Option<&'a str> {
     let used = auth.flag(switch, false);
     match auth.value(name) {
