@@ -43,7 +43,7 @@ impl Connection {
     /// Binds the connection to its tokens, announces it and its subscriptions, and lets events in.
     ///
     /// Every token is checked against the blacklist as it is bound; a connection that cannot be
-    /// bound to all of them is refused (invariant 2).
+    /// bound to all of them is refused ("no gap" in ARCHITECTURE.md).
     pub(crate) fn begin(
         self: &Arc<Self>,
         subjects: &[Subject],
