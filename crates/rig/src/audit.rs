@@ -1,4 +1,4 @@
-//! `rig audit verify`: whether the audit log is what was written.
+//! `rig audit verify`: checks that the audit log is what the gateway wrote.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::settings::Given;
 
-/// The command line.
+/// Returns the command line.
 pub(crate) fn command() -> Command {
     Command::new("audit").about("Looks after the audit log").subcommand_required(true).subcommand(
         Command::new("verify")
@@ -24,16 +24,16 @@ pub(crate) fn command() -> Command {
     )
 }
 
-/// The files to verify; none: that of the settings.
+/// Returns the files to verify; empty for the one of the settings.
 pub(crate) fn files(matches: &ArgMatches) -> Vec<PathBuf> {
     let verify = matches.subcommand_matches("verify");
     verify.and_then(|verify| verify.get_many("file")).into_iter().flatten().cloned().collect()
 }
 
-/// Verifies the files, which follow each other, and says what was found.
+/// Verifies files that continue each other, and prints what was found.
 ///
 /// # Errors
-/// The first thing that is wrong, with its file.
+/// Fails with the first fault, and its file.
 pub(crate) fn verify(files: &[PathBuf], given: &Given) -> anyhow::Result<()> {
     let folder = PathBuf::from(given.value_of("DATA_DIR"));
     let own = [folder.join("audit.log")];

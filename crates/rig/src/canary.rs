@@ -1,5 +1,5 @@
-//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes it as an
-//! operator would, and counts what its client sees.
+//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes its session
+//! as an operator would, and counts what its client receives.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,47 +19,48 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::metrics::{CanaryResult, Metrics};
 
-/// The type of its events. Whoever else subscribes to it gets numbers.
+/// The type of its events. Other subscribers to this type receive numbers.
 const EVENT_TYPE: &str = "rig.canary";
 
-/// Time between two of its events: while it is revoked, some are always on their way.
+/// Time between two of its events, short enough that some are always in transit while it is
+/// revoked.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Events published after the revocation has returned.
+/// Number of events published after the revocation has returned.
 const AFTERWARDS: u64 = 50;
 
-/// For how long its session stays revoked.
+/// How long its session stays revoked.
 const VALIDITY: Duration = Duration::from_secs(60);
 
-/// A run that takes longer has failed.
+/// Time limit of a run.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What a client saw of a run.
+/// What a client has received in a run.
 struct Seen {
     /// The highest number of an event.
     last: u64,
-    /// The farewell came, and then the end of the stream.
+    /// Whether the farewell came, followed by the end of the stream.
     killed: bool,
-    /// When the stream ended.
+    /// When the stream was closed.
     ended: Instant,
 }
 
-/// The canary, and the gateway that it lives in.
+/// The canary of a gateway.
 pub(crate) struct Canary {
     pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Metrics,
-    /// Where the inbound port listens.
+    /// Address of the inbound port.
     pub(crate) inbound: SocketAddr,
-    /// Whether connections to that port begin with a header of the PROXY protocol.
+    /// Whether connections to that port begin with a PROXY protocol header.
     pub(crate) proxy_protocol: bool,
     /// Time between two runs.
     pub(crate) every: Duration,
 }
 
 impl Canary {
-    /// Runs again and again. Never returns.
+    /// Repeats runs. Never returns.
     pub(crate) async fn sing(self) {
         let mut ticks = interval(self.every);
         loop {
@@ -89,7 +90,7 @@ impl Canary {
             "GET /_rig/v1/connection/sse HTTP/1.1\r\nhost: localhost\r\nuser-agent: rig-canary\r\n\r\n";
         stream.write_all(request.as_bytes()).await?;
         let connection = connected(&self.hub, &mut stream).await?;
-        // Whoever else publishes events of its type does not know it.
+        // A random id, which no other publisher of this type can guess.
         let run = uuid::Uuid::new_v4().to_string();
         let name: SessionName = format!("rig.canary/{run}").parse()?;
         bind(&self.sessions, &connection, &name)?;
@@ -99,13 +100,13 @@ impl Canary {
         let revoked_at = AtomicU64::new(u64::MAX);
         let publishing = publish(&self.node, &run, &begun, &revoked_at);
         let revoking = async {
-            // Not before events flow.
+            // Waits until events flow.
             while begun.load(Ordering::SeqCst) < 3 {
                 tokio::time::sleep(PACE).await;
             }
             let asked = Instant::now();
             revoke(&self.node, &name).await?;
-            // An event that is begun from here on has a higher number.
+            // Events published from here on have a higher number.
             revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
             anyhow::Ok(asked)
         };
@@ -121,7 +122,7 @@ impl Canary {
     }
 }
 
-/// The address to connect to a listener at.
+/// Returns the address at which a listener is reached.
 fn reachable(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -131,8 +132,8 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-/// The node's side of the connection, found as a client's `PUT` finds it: by the token in the first
-/// event.
+/// Returns the node's side of the connection, found like for a client's `PUT`: by the token in the
+/// first event.
 async fn connected(hub: &Hub, stream: &mut BufReader<TcpStream>) -> anyhow::Result<Arc<Connection>> {
     loop {
         let line = next_line(stream).await?.context("the stream ended before it began")?;
@@ -191,7 +192,7 @@ async fn watch(mut stream: BufReader<TcpStream>, run: &str) -> anyhow::Result<Se
     Ok(Seen { last, killed, ended: Instant::now() })
 }
 
-/// The next line; `None` at the end of the stream, also where it was cut.
+/// Returns the next line; `None` at the end of the stream, even if it was cut off.
 async fn next_line(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<String>> {
     let mut line = String::new();
     let read = stream.read_line(&mut line).await?;

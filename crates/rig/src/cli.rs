@@ -1,5 +1,5 @@
-//! The command line, built from the table of settings: what to do, and the flags that were given
-//! for it.
+//! Parses the command line, which is built from the table of settings, into a command and the given
+//! flags.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -19,34 +19,34 @@ A flag wins over the environment, the environment over the file, the file over t
 The keys of the file are the names of the environment in lower case, such as inbound_port = 4000. \
 Secrets belong into the environment or the file: other users of the host can read flags.";
 
-/// Wider help is hard to read.
+/// Maximum width of the help in columns; longer lines are hard to read.
 const WIDEST: usize = 110;
 
-/// What the command line asks for.
+/// The command of a command line.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// Serve until a signal.
     Serve(Flags),
-    /// Say whether the settings are valid.
+    /// Validate the settings.
     Check(Flags),
     /// Mint a token.
     Token(Flags, token::TokenRequest),
-    /// Ask a running gateway.
+    /// Send a request to a running gateway.
     Operate(Flags, operate::OperatorCommand),
-    /// Verify these audit logs; none: that of the settings.
+    /// Verify these audit logs; if empty, the one of the settings.
     Audit(Flags, Vec<PathBuf>),
     /// Print completions for a shell.
     Completions(Flags, Vec<OsString>),
-    /// Print this help or version and leave.
+    /// Print this help or version and exit.
     Print(clap::Error),
 }
 
-/// Reads a command line, whose first argument is the name of the program.
+/// Parses a command line, whose first argument is the name of the program.
 ///
-/// Mistakes do not stop the reading: each is noted and its argument put aside, so that all are
-/// reported at once, together with those of the other sources.
+/// A mistake does not stop the parser: it is noted and its argument removed, so that all mistakes
+/// are reported at once, together with those of the other sources.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
-    // With their places, which stay when others are put aside.
+    // With their positions, which do not change when other arguments are removed.
     let mut arguments: Vec<_> = arguments.into_iter().enumerate().collect();
     let mut mistakes = Vec::new();
     let matches = loop {
@@ -64,7 +64,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation
     asked(&matches, mistakes)
 }
 
-/// The command line as clap knows it.
+/// Returns the command line as clap defines it.
 pub(crate) fn command() -> Command {
     Command::new("rig")
         .version(env!("CARGO_PKG_VERSION"))
@@ -87,7 +87,7 @@ pub(crate) fn command() -> Command {
         .subcommand(completions::command())
 }
 
-/// Whether a command is called so.
+/// Returns whether there is a command of this name.
 fn is_command(text: &str) -> bool {
     command().get_subcommands().any(|command| command.get_name() == text)
 }
@@ -97,7 +97,7 @@ fn config() -> Arg {
     flag("config").value_name("FILE").help(help)
 }
 
-/// A command, or those below it, with the flag for the settings file.
+/// Adds the flag for the settings file to a command, or to its subcommands.
 fn with_config(command: Command) -> Command {
     if command.has_subcommands() {
         return command.mut_subcommands(with_config);
@@ -110,7 +110,8 @@ fn settings() -> impl Iterator<Item = Arg> {
         group.settings.iter().map(|setting| {
             flag(setting.name)
                 .long(setting.flag())
-                // Else a PEM (`-----BEGIN`) would be an unknown flag, and be shown as such.
+                // Otherwise a PEM (`-----BEGIN`) would be reported as an unknown flag, with its
+                // text.
                 .allow_hyphen_values(setting.secret)
                 .value_name(setting.kind.placeholder())
                 .help(help(setting))
@@ -119,8 +120,8 @@ fn settings() -> impl Iterator<Item = Arg> {
     })
 }
 
-/// A flag that takes any text, any number of times: what is wrong with it is found with all the
-/// rest.
+/// Returns a flag that accepts any text, any number of times: its mistakes are reported together
+/// with all others.
 fn flag(id: &'static str) -> Arg {
     Arg::new(id).long(id).action(ArgAction::Append).value_parser(OsStringValueParser::new())
 }
@@ -182,8 +183,8 @@ fn collect_config(matches: &ArgMatches, flags: &mut Flags) {
     }
 }
 
-/// What is wrong, and which argument to put aside. Texts that are not flags are not repeated: one
-/// may be the second half of a secret.
+/// Returns the mistake, and the argument to remove. Texts that are not flags are not quoted: one
+/// may be a part of a secret.
 fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Option<usize>) {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -191,7 +192,7 @@ fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Op
         _ => None,
     };
     let wrong = context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand));
-    // clap says `--inbound-port <PORT>` where the value is missing.
+    // clap reports `--inbound-port <PORT>` if the value is missing.
     let wrong = wrong
         .map(|wrong| if wrong.starts_with('-') { wrong.split(' ').next().unwrap_or(wrong) } else { wrong });
     let meant = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
@@ -219,11 +220,11 @@ fn explain(error: &clap::Error, arguments: &[(usize, OsString)]) -> (Mistake, Op
 fn is_named(argument: &OsStr, name: &str) -> bool {
     let argument = argument.to_string_lossy();
     let (flag, _) = argument.split_once('=').unwrap_or((&argument, ""));
-    // A short flag may have others behind it: `-xV`.
+    // Other short flags may follow in the same argument: `-xV`.
     flag == name || argument == name || (name.len() == 2 && !name.starts_with("--") && flag.starts_with(name))
 }
 
-/// Removes an argument and, where it is a flag, the value behind it.
+/// Removes an argument and, if it is a flag, its value.
 fn put_aside(arguments: &mut Vec<(usize, OsString)>, index: usize) {
     let (_, removed) = arguments.remove(index);
     let removed = removed.to_string_lossy();

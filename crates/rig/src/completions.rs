@@ -1,4 +1,4 @@
-//! `rig completions`: what a shell needs to complete the command line.
+//! `rig completions`: prints the completion script for a shell.
 
 use std::ffi::OsString;
 
@@ -9,10 +9,10 @@ use clap_complete::{Shell, generate};
 use crate::cli;
 use crate::settings::{Given, Mistake, Mistakes, Source};
 
-/// The shells that are known, as an error names them.
+/// The supported shells, in the order in which errors list them.
 const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 
-/// The command line.
+/// Returns the command line.
 pub(crate) fn command() -> Command {
     Command::new("completions").about("Prints completions for a shell: bash, zsh or fish").arg(
         Arg::new("shell")
@@ -23,10 +23,10 @@ pub(crate) fn command() -> Command {
     )
 }
 
-/// The script for a shell.
+/// Returns the script for a shell.
 ///
 /// # Errors
-/// The shell is not one of those, and all other mistakes of the line.
+/// Fails if the shell is not supported, with all other mistakes of the command line.
 pub(crate) fn script(shells: &[OsString], given: Given) -> Result<Vec<u8>, Mistakes> {
     let named = match shells {
         [name] => SHELLS.iter().find(|(known, _)| name == known),

@@ -1,4 +1,4 @@
-//! The signals that ask the process to leave.
+//! The signals that make the process shut down.
 
 use std::io;
 use std::time::Duration;
@@ -14,17 +14,17 @@ pub(crate) struct LeaveSignals {
 }
 
 impl LeaveSignals {
-    /// Takes the signals over: from now on they do not end the process by themselves. Neither does
-    /// a file that has reached its greatest size (SIGXFSZ): whoever writes it gets an error.
+    /// Installs handlers: from now on these signals do not terminate the process. Neither does
+    /// SIGXFSZ: a write beyond the limit of a file's size fails instead.
     ///
     /// # Errors
-    /// The system does not let them be taken over.
+    /// Fails if the system does not allow the handlers.
     pub(crate) fn new() -> io::Result<Self> {
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -32,8 +32,7 @@ impl LeaveSignals {
         }
     }
 
-    /// Waits for this time (`SHUTDOWN_DELAY`), or until the next of them: who asks again does not
-    /// want to wait.
+    /// Waits for this time (`SHUTDOWN_DELAY`), or until the next signal, which skips the delay.
     pub(crate) async fn stay(&mut self, delay: Duration) {
         tokio::select! {
             () = sleep(delay) => {}

@@ -23,12 +23,12 @@ use cli::Invocation;
 use settings::{Environment, Flags, Given, Mistakes, Settings};
 use telemetry::print_error;
 
-/// Smaller than the system allocator by a fifth at ten thousand connections.
+/// Uses a fifth less memory than the system allocator at ten thousand connections.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The exit code where settings or arguments are wrong.
+/// The exit code if settings or arguments are wrong.
 const MISTAKES: u8 = 2;
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why the program ends without having done what was asked.
+/// Why the program exits without having done what was asked.
 enum ExitError {
     Mistakes(Mistakes),
     Trouble(operate::Trouble),

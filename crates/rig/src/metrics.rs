@@ -1,4 +1,4 @@
-//! What the canary counts.
+//! Metrics of the canary.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};

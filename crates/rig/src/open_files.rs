@@ -1,42 +1,43 @@
-//! How many descriptors clients may take, so that some are left for those who operate the gateway.
+//! Limits the file descriptors that clients may take, so that operators always get some.
 //!
-//! Whoever floods the inbound port must not be able to keep the internal port, the log of
-//! revocations, or files from working: these have a reserve. What is left over is for clients and
-//! for connections to services on their behalf.
+//! A flood of the inbound port must not stop the internal port, the log of revocations or files
+//! from working: these have a reserve. The rest is for clients, and for connections to services on
+//! their behalf.
 
 use anyhow::bail;
 use listener::Limits;
 use rlimit::Resource;
 
-/// Descriptors that the process opens for itself beside its ports: the runtime, signals, the logs
-/// of the data folder; two connections to the collector of traces, and that of the canary.
+/// Descriptors that the process opens for itself in addition to its ports: the runtime, signals,
+/// the logs of the data folder, two connections to the collector of traces, and the one of the
+/// canary.
 const OWN: usize = 12;
 
-/// Per port: the socket that listens, and a file that is given up where no other descriptor is
-/// left.
+/// Per port: the listening socket, and a spare file, which is closed to accept a connection when no
+/// other descriptor is left.
 const OF_PORT: usize = 2;
 
-/// The fewest clients for which it is worth starting.
+/// Minimum number of clients; below it the node does not start.
 const FEWEST_CLIENTS: usize = 4;
 
-/// How the descriptors of the process are shared out.
+/// How the process's descriptors are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OpenFilesPlan {
     /// Sockets of the inbound ports.
     clients: usize,
     /// Sockets of the internal ports.
     internal: usize,
-    /// Sockets that were refused and are read from for a moment.
+    /// Sockets of refused connections, which are drained for a moment.
     refusals: usize,
-    /// `clients` and connections to services.
+    /// `clients`, and connections to services.
     pool: usize,
 }
 
-/// Raises the limit of open files as far as the system allows, and lowers the limits of connections
-/// to what it leaves.
+/// Raises the limit of open files as far as the system allows, and lowers the connection limits to
+/// what that leaves.
 ///
 /// # Errors
-/// The limit is too low to serve anybody.
+/// Fails if the limit is too low to serve any client.
 pub(crate) fn share_out(inbound: &mut Limits, internal: &mut Limits, ports: usize) -> anyhow::Result<()> {
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
@@ -71,19 +72,19 @@ pub(crate) fn share_out(inbound: &mut Limits, internal: &mut Limits, ports: usiz
     Ok(())
 }
 
-/// Descriptors that are open now: what the process was started with.
+/// Returns the number of descriptors that are open already: those that the process has inherited.
 fn open_now() -> usize {
-    // One of those listed is the list itself.
+    // One of those listed belongs to the listing itself.
     std::fs::read_dir("/dev/fd").map_or(3, |list| list.count().saturating_sub(1))
 }
 
 impl OpenFilesPlan {
-    /// Shares out `limit` descriptors, of which `own` are the gateway's own; `None` if that is too
-    /// few.
+    /// Divides `limit` descriptors, of which the gateway itself needs `own`; `None` if that leaves
+    /// too few.
     fn new(limit: usize, own: usize, clients: usize, internal: usize) -> Option<Self> {
         let internal = internal.min((limit / 12).max(4));
-        // The audit log and `apis.json` are replaced, certificates and definitions read again,
-        // names of services looked up.
+        // For replacing the audit log and `apis.json`, reading certificates and definitions again,
+        // and resolving the names of services.
         let files = (limit / 20).clamp(3, 64);
         let refusals = (limit / 64).clamp(1, 32);
         let services = (limit / 48).clamp(1, 1024);

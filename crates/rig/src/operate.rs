@@ -1,16 +1,16 @@
-//! `rig sessions`, `revoke` and their like: what an operator asks a running gateway for, over its
-//! internal API.
+//! `rig sessions`, `revoke` and others: the commands that an operator sends to a running gateway,
+//! over its internal API.
 //!
-//! | file | what it knows |
+//! | file | contents |
 //! | --- | --- |
-//! | `commands` | each command: its arguments, its request, its answer for people |
+//! | `commands` | each command: its arguments, its request, its answer as text |
 //! | `operation` | what a command consists of |
-//! | `line` | what was written on a command line, and all that is wrong with it |
+//! | `line` | the values of a command line, and its mistakes |
 //! | `call` | a request |
 //! | `api` | HTTP |
-//! | `trouble` | what can go wrong, and the exit code of each |
-//! | `show`, `table` | values of the API for people |
-//! | `text` | letters that a terminal must not see |
+//! | `trouble` | the errors, each with its exit code |
+//! | `show`, `table` | values of the API as text |
+//! | `text` | characters that are unsafe in a terminal |
 
 mod api;
 mod call;
@@ -38,7 +38,7 @@ use line::CommandLine;
 use operation::GatewayCommand;
 pub(crate) use trouble::Trouble;
 
-/// One of the commands, as it was written.
+/// One of the commands, as given on the command line.
 #[derive(Debug)]
 pub(crate) struct OperatorCommand {
     operation: &'static GatewayCommand,
@@ -46,7 +46,7 @@ pub(crate) struct OperatorCommand {
 }
 
 impl OperatorCommand {
-    /// What was written behind a command of ours; `None`: it is not ours.
+    /// Returns the arguments of a command; `None` if it is not one of these.
     pub(crate) fn from_matches(command: &str, matches: &ArgMatches) -> Option<Self> {
         let (command, matches) = match matches.subcommand() {
             Some(below) if command == "apis" => below,
@@ -55,11 +55,11 @@ impl OperatorCommand {
         Some(Self { operation: commands::find(command)?, matches: matches.clone() })
     }
 
-    /// Asks the gateway, and prints what it answers.
+    /// Sends the request, and prints the answer.
     ///
     /// # Errors
-    /// Fails if the line or the settings file is wrong, or if the gateway cannot be reached or
-    /// refuses.
+    /// Fails if the command line or the settings file is wrong, or if the gateway cannot be reached
+    /// or refuses.
     pub(crate) fn run(&self, given: Given, environment: &Environment) -> Result<(), ExitError> {
         let GatewayCommand { call, compares, .. } = *self.operation;
         let mut line = CommandLine::new(&self.matches, environment);
@@ -104,7 +104,7 @@ impl From<Trouble> for ExitError {
 }
 
 impl Trouble {
-    /// Says what went wrong, and returns the exit code for it.
+    /// Prints the error. Returns its exit code.
     pub(crate) fn told(&self) -> u8 {
         print_error(&format!("{}\n", self.text));
         self.code

@@ -1,5 +1,5 @@
-//! What is read again while the node runs: the files that settings and definitions name, every few
-//! seconds where they change, and all at once on SIGHUP.
+//! Reads files again while the node runs: those that settings and definitions name, within seconds
+//! of a change, and all at once on SIGHUP.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,10 +20,10 @@ use tracing::Level;
 
 use crate::settings::{Mistakes, NamedFile, definitions_in};
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Signals that would kill the process if they were not taken over, and mean nothing here.
+/// Signals that would terminate the process by default, and have no meaning here.
 const IGNORED: [(&str, Number); 4] =
     [("SIGUSR1", Number::USR1), ("SIGUSR2", Number::USR2), ("SIGALRM", Number::ALARM), ("SIGIO", Number::IO)];
 
@@ -34,10 +34,10 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over: from now on they do not end the process.
+    /// Installs handlers: from now on these signals do not terminate the process.
     ///
     /// # Errors
-    /// The system does not let them be taken over.
+    /// Fails if the system does not allow the handlers.
     pub(crate) fn new() -> io::Result<Self> {
         let take = |number: Number| signal(SignalKind::from_raw(number.as_raw()));
         let ignored = IGNORED.into_iter().map(|(name, number)| Ok((name, take(number)?)));
@@ -45,7 +45,7 @@ impl Signals {
     }
 }
 
-/// Waits for the next signal that is ignored; returns its name.
+/// Waits for the next ignored signal. Returns its name.
 async fn next_ignored(ignored: &mut [(&'static str, Signal)]) -> &'static str {
     poll_fn(|cx| {
         for (name, signal) in &mut *ignored {
@@ -58,30 +58,30 @@ async fn next_ignored(ignored: &mut [(&'static str, Signal)]) -> &'static str {
     .await
 }
 
-/// Reads the level of log lines again, from wherever it was given.
+/// Reads the log level again, from the source that it was given in.
 pub(crate) trait ReadLevel: Fn() -> Result<Level, Mistakes> + Send + Sync + 'static {}
 
 impl<F: Fn() -> Result<Level, Mistakes> + Send + Sync + 'static> ReadLevel for F {}
 
-/// Whatever has files.
+/// Everything that is read from files.
 pub(crate) struct Sources {
     /// Reads `LOG_LEVEL` again.
     pub(crate) log_level: Box<dyn ReadLevel>,
-    /// The file of `PROXY_CONFIG_FILE`, where it is one.
+    /// The file of `PROXY_CONFIG_FILE`, if it is a file.
     pub(crate) definitions: Option<NamedFile>,
-    /// The file of `EXTRACTORS`, where it is one.
+    /// The file of `EXTRACTORS`, if it is a file.
     pub(crate) extractors: Option<NamedFile>,
-    /// What it is read into.
+    /// The extractors that are replaced by the content of the file.
     pub(crate) extractors_in_use: Arc<Extractors>,
     /// The certificate of the ports, if there is one.
     pub(crate) tls: Option<Tls>,
-    /// The key of tokens.
+    /// The key that verifies tokens.
     pub(crate) key: Arc<ConfiguredKey>,
     /// The APIs, and the certificates of their services.
     pub(crate) apis: Arc<Apis>,
 }
 
-/// Reads them again.
+/// Reads the files again.
 pub(crate) struct Reload(Arc<Mutex<Sources>>);
 
 impl Reload {
@@ -89,7 +89,7 @@ impl Reload {
         Self(Arc::new(Mutex::new(sources)))
     }
 
-    /// Never returns.
+    /// Reads files again on every change and on SIGHUP. Never returns.
     pub(crate) async fn keep(self, Signals { mut hang_up, mut ignored }: Signals) {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
@@ -107,7 +107,7 @@ impl Reload {
                 );
             }
             let sources = self.0.clone();
-            // A disk or a network may be slow: the read runs beside the runtime.
+            // Runs on a blocking thread, since a disk or a network may be slow.
             if let Err(error) = spawn_blocking(move || sources.lock().refresh(forced)).await {
                 tracing::error!(%error, "reading files again has failed");
             }

@@ -1,9 +1,8 @@
-//! What an operator decides: from flags, environment, file and defaults to values that are known to
-//! be valid.
+//! The settings: turns flags, environment, file and defaults into valid values.
 //!
-//! [`Given`] says what was written where, [`Settings`] what it means: the configuration of every
-//! room. Both come from one [`table`]. All mistakes are found before anything is reported, and
-//! nothing is opened here: only files are read.
+//! [`Given`] holds the texts and their sources, [`Settings`] their meaning: the configuration of
+//! every room. Both are derived from one [`table`]. All mistakes are collected before any is
+//! reported. Nothing is opened here, except for files that are read.
 
 mod access;
 mod apis;
@@ -42,73 +41,73 @@ use reader::Reader;
 use rooms::Intake;
 pub(crate) use rooms::RoomSettings;
 
-/// A file that a setting names, as it was before it was read.
+/// A file named by a setting, with its state before it was read.
 pub(crate) type NamedFile = (PathBuf, WatchedFiles);
 
-/// All settings, parsed, by the step of the start that takes them.
+/// All settings, parsed, grouped by the step of the start that uses them.
 pub(crate) struct Settings {
-    /// The name of this host, for information.
+    /// The name of this host, for information only.
     pub(crate) host: String,
-    /// The least severe lines to log.
+    /// The least severe level that is logged.
     pub(crate) log_level: Level,
-    /// Their form.
+    /// The format of log lines.
     pub(crate) log_format: LogFormat,
-    /// What is loaded before anything listens.
+    /// Loaded before the ports are bound.
     pub(crate) stored: StoredSettings,
-    /// What is bound.
+    /// Used to bind the ports.
     pub(crate) ports: PortSettings,
-    /// What is built.
+    /// Used to build the rooms.
     pub(crate) rooms: RoomSettings,
     /// The files that are read again while the node runs.
     pub(crate) files: SettingFiles,
     /// How often the node revokes a connection of its own.
     pub(crate) canary: Option<Duration>,
-    /// How the node leaves.
+    /// How the node shuts down.
     pub(crate) shutdown: ShutdownSettings,
-    /// What to tell the operator in the log; no mistakes.
+    /// Warnings to log.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What an earlier life of the node has left, and what it is loaded with.
+/// What earlier runs of the node have stored, and how to load it.
 pub(crate) struct StoredSettings {
-    /// Which claims name the session and select tokens, and what the end of a token means.
+    /// The claims that name the session and select tokens, and what an expired token means.
     pub(crate) session: session::Config,
-    /// Where revocations are kept over a restart; `None`: in memory only.
+    /// Where revocations are persisted; `None` if they are in memory only.
     pub(crate) data: Option<journal::Config>,
-    /// The APIs that requests are forwarded to, as the file has them.
+    /// The APIs that requests are forwarded to, as the file defines them.
     pub(crate) apis: Definitions,
 }
 
-/// Files that settings name, as they were before they were read.
+/// Files that settings name, with their state before they were read.
 pub(crate) struct SettingFiles {
-    /// The file of `PROXY_CONFIG_FILE`, if it is one.
+    /// The file of `PROXY_CONFIG_FILE`, if it is a file.
     pub(crate) definitions: Option<NamedFile>,
-    /// The file of `EXTRACTORS`, if it is one.
+    /// The file of `EXTRACTORS`, if it is a file.
     pub(crate) extractors: Option<NamedFile>,
-    /// The key of tokens, which knows its file.
+    /// The key that verifies tokens, which watches its own file.
     pub(crate) key: Arc<ConfiguredKey>,
 }
 
-/// How long the node takes to leave.
+/// The delays of a shutdown.
 #[derive(Clone, Copy)]
 pub(crate) struct ShutdownSettings {
-    /// Between SIGTERM and the end of the ports.
+    /// Time between SIGTERM and the closing of the ports.
     pub(crate) delay: Duration,
-    /// For open requests after that.
+    /// Time limit for open requests after that.
     pub(crate) grace: Duration,
 }
 
-/// Shows nothing: it holds secrets.
+/// Shows no value, since some are secrets.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").finish_non_exhaustive()
     }
 }
 
-/// The level of log lines, of all that was given.
+/// Returns the log level from all sources.
 ///
 /// # Errors
-/// A source cannot be read, or the level is wrong.
+/// Fails if a source cannot be read, or the level is wrong.
 pub(crate) fn log_level(given: Given) -> Result<Level, Mistakes> {
     let mut reader = Reader::new(given);
     let level = reader.word("LOG_LEVEL", |text| text.parse().ok());
@@ -116,10 +115,10 @@ pub(crate) fn log_level(given: Given) -> Result<Level, Mistakes> {
 }
 
 impl Settings {
-    /// Parses everything that was given.
+    /// Parses all settings.
     ///
     /// # Errors
-    /// All mistakes, those of [`Given`] first.
+    /// Fails with all mistakes, those of [`Given`] first.
     pub(crate) fn parse(given: Given) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(given);
         let mut settings = Self::read(&mut reader);
@@ -127,7 +126,7 @@ impl Settings {
         Mistakes(reader.given.mistakes).into_result().map(|()| settings)
     }
 
-    /// Reads group by group. The order is that in which mistakes are reported.
+    /// Reads group by group, in the order in which mistakes are reported.
     fn read(reader: &mut Reader) -> Self {
         let limits = network::read_limits(reader);
         let api_token = reader.optional("API_TOKEN", |text, kind| network::bearer_token(text, &kind));

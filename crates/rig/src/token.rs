@@ -1,4 +1,4 @@
-//! `rig token`: a token for tests, from claims given on the command line.
+//! `rig token`: mints a token for tests, from claims given on the command line.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::settings::{Environment, Given, Mistake, Mistakes, Source, parse_time};
 
-/// Flags that may be given once: name, what stands for the value, help.
+/// Flags that may be given once: name, placeholder, help.
 const ONCE: [(&str, &str, &str); 5] = [
     ("claims", "JSON", "Several claims, as one JSON object"),
     ("expires-in", "TIME", "How long the token is valid [default: 1h]"),
@@ -24,17 +24,17 @@ const ONCE: [(&str, &str, &str); 5] = [
 /// How long a token is valid by default: one hour.
 const EXPIRES_IN: Duration = Duration::from_secs(3600);
 
-/// The longest validity that can be asked for: a hundred years.
+/// Limit of the validity: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What `rig token` was asked for, as written.
+/// The arguments of `rig token`, as given.
 #[derive(Debug, Default)]
 pub(crate) struct TokenRequest {
     claims: Vec<OsString>,
     once: Vec<(&'static str, Vec<OsString>)>,
 }
 
-/// The subcommand.
+/// Returns the command line.
 pub(crate) fn command() -> Command {
     let flag = |(id, name, help)| {
         let arg = Arg::new(id).long(id).value_name(name).help(help);
@@ -49,7 +49,7 @@ pub(crate) fn command() -> Command {
 }
 
 impl TokenRequest {
-    /// What the flags of the subcommand say.
+    /// Reads the flags of the command.
     pub(crate) fn from_matches(matches: &ArgMatches) -> Self {
         let values = |id| matches.get_many::<OsString>(id).unwrap_or_default().cloned().collect();
         Self { claims: values("claim"), once: ONCE.map(|(id, ..)| (id, values(id))).into() }
@@ -58,7 +58,7 @@ impl TokenRequest {
     /// Signs the token. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// All mistakes: those of the settings file, then those of the flags.
+    /// Fails with all mistakes: those of the settings file, then those of the flags.
     pub(crate) fn mint(&self, given: Given, environment: &Environment, now: u64) -> Result<String, Mistakes> {
         let mut mint = Mint { request: self, environment, mistakes: Vec::new() };
         let claims = mint.claims(now);
@@ -74,7 +74,7 @@ impl TokenRequest {
     }
 }
 
-/// One minting. Neither secrets nor values of claims stand in its mistakes.
+/// The minting of one token. Its mistakes contain neither secrets nor values of claims.
 struct Mint<'r> {
     request: &'r TokenRequest,
     environment: &'r Environment,
@@ -86,7 +86,7 @@ impl Mint<'_> {
         self.mistakes.push(mistake(flag, reason));
     }
 
-    /// The value of a flag that may be given once.
+    /// Returns the value of a flag that may be given once.
     fn once(&mut self, flag: &str) -> Option<String> {
         let (id, values) = self.request.once.iter().find(|(id, _)| *id == flag)?;
         if values.len() > 1 {
@@ -163,7 +163,8 @@ impl Mint<'_> {
         })
     }
 
-    /// `JWT_SECRET_KEY` as the gateway reads it: a secret, or the path of a file that holds one.
+    /// Returns `JWT_SECRET_KEY` as the gateway reads it: a secret, or the path of a file that
+    /// contains one.
     fn configured_secret(&mut self, given: &Given) -> String {
         let file = Some(given.value_of("JWT_SECRET_KEY_FILE")).filter(|path| !path.is_empty());
         let source = file.map(|path| KeySource::File(path.into()));

@@ -1,4 +1,4 @@
-//! The program as an operator calls it: what it prints where, and its exit code.
+//! The program as an operator runs it: its output, and its exit code.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,4 @@
-//! HTTP to the internal API of a gateway.
+//! An HTTP client for the internal API of a gateway.
 
 use std::time::Duration;
 
@@ -21,44 +21,45 @@ use super::operation::{API_VARIABLE, DEFAULT_API};
 use super::text;
 use super::trouble::Trouble;
 
-/// How long an answer may take. To end ten thousand connections takes less than one second.
+/// Time limit of an answer. Terminating ten thousand connections takes less than a second.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The largest answer, in bytes: a page of a thousand connections with long subscriptions.
+/// Limit of an answer, in bytes: enough for a page of a thousand connections with long
+/// subscriptions.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// An API, and how to get in.
+/// The address of an API, and its token.
 pub(super) struct InternalPort {
     url: Uri,
     authorization: Option<HeaderValue>,
 }
 
-/// What the API answered.
+/// An answer of the API.
 #[derive(Debug)]
 pub(super) struct ApiAnswer {
-    /// The status of HTTP.
+    /// The HTTP status.
     pub(super) status: u16,
-    /// Whether it is a problem of the API (RFC 9457).
+    /// Whether it is a problem document (RFC 9457).
     pub(super) is_problem: bool,
-    /// The body as it came.
+    /// The raw body.
     body: Bytes,
-    /// The same, read; null where it is none.
+    /// The parsed body; null if it is not JSON.
     pub(super) json: Value,
 }
 
 impl ApiAnswer {
-    /// An answer with this body.
+    /// Creates an answer with this body.
     pub(super) fn new(status: u16, is_problem: bool, body: Bytes) -> Self {
         let json = serde_json::from_slice(&body).unwrap_or_default();
         Self { status, is_problem, body, json }
     }
 
-    /// Whether the body is JSON, or not there.
+    /// Returns whether the body is JSON, or empty.
     pub(super) fn is_readable(&self) -> bool {
         self.body.is_empty() || !self.json.is_null()
     }
 
-    /// The JSON as it came, on lines of its own; letters that a terminal must not see are escaped.
+    /// Returns the JSON as it came, in separate lines, with unsafe characters escaped.
     pub(super) fn json_text(&self) -> String {
         let text = text::safe_json(&String::from_utf8_lossy(&self.body));
         match self.is_readable() && !text.is_empty() {
@@ -70,8 +71,8 @@ impl ApiAnswer {
 }
 
 impl InternalPort {
-    /// The API that the line names, or the environment, or that of this host. `None`: the mistakes
-    /// say why.
+    /// Returns the API named by the command line, or else by the environment, or else the default
+    /// on this host. `None` if it is wrong, which the command line notes.
     pub(super) fn new(line: &mut CommandLine<'_>, token: &str) -> Option<Self> {
         let url =
             line.once_or_variable("api", API_VARIABLE, DEFAULT_API, |text| parse(text).ok_or_else(expected));
@@ -87,10 +88,10 @@ impl InternalPort {
         Some(Self { url: url?, authorization })
     }
 
-    /// Asks, and waits for the whole answer.
+    /// Sends a request, and waits for the whole answer.
     ///
     /// # Errors
-    /// There is none.
+    /// Fails if there is no answer.
     pub(super) fn send(&self, call: &Call) -> Result<ApiAnswer, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let answer = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
@@ -147,7 +148,7 @@ impl InternalPort {
         Ok(request.body(Full::from(body.unwrap_or_default()))?)
     }
 
-    /// Where it is, for people.
+    /// Returns the address for messages.
     pub(super) fn shown(&self) -> String {
         text::safe(&self.url.to_string())
     }
@@ -165,7 +166,7 @@ fn parse(text: &str) -> Option<Uri> {
     let url: Uri = text.parse().ok()?;
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     let authority = url.authority()?;
-    // A password in it would be seen by other users of the host.
+    // Other users of the host could see a password in the arguments.
     let is_plain = url.query().is_none() && !authority.as_str().contains('@') && !authority.host().is_empty();
     (is_http && is_plain).then_some(url)
 }

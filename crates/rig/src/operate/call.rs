@@ -1,4 +1,4 @@
-//! The request that a command line stands for.
+//! The request that a command line describes.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,53 +12,53 @@ use super::line::CommandLine;
 use super::trouble::Trouble;
 use crate::ExitError;
 
-/// Letters that need no escape in a path or a query (RFC 3986, section 2.3).
+/// All characters but those that need no escape in a path or a query (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The longest token that is read from standard input, in bytes: the gateway looks at none that is
-/// longer.
+/// Limit of a token on standard input, in bytes: the gateway refuses longer ones.
 const MAX_TOKEN: u64 = 16 << 10;
 
-/// The longest name that is sent along unasked, in bytes.
+/// Limit of a user name that is sent by default, in bytes.
 const MAX_BY: usize = 1000;
 
-/// Makes lines of an answer.
+/// Formats an answer.
 pub(super) type Show = dyn Fn(&ApiAnswer, Duration) -> String;
 
-/// A request to the API, and how its answer is shown to people.
+/// A request to the API, and how to format its answer.
 pub(super) struct Call {
-    /// The method of HTTP.
+    /// The HTTP method.
     pub(super) method: &'static str,
-    /// Path and query, below the API.
+    /// Path and query, relative to the API.
     pub(super) path: String,
     /// The body, if there is one.
     pub(super) body: Option<CallBody>,
-    /// Returns the answer in lines. The request took the given time.
+    /// Formats the answer, to a request that took the given time.
     pub(super) show: Box<Show>,
 }
 
-/// What is sent as JSON.
+/// The JSON to send.
 #[derive(Debug, PartialEq)]
 pub(super) enum CallBody {
-    /// These members.
+    /// An object with these members.
     Members(Map<String, Value>),
-    /// What a file holds; `-` is standard input.
+    /// The content of a file; `-` is standard input.
     File(PathBuf),
     /// These bytes.
     Bytes(Vec<u8>),
 }
 
 impl Call {
-    /// Returns a GET whose answer `show` shows.
+    /// Returns a GET whose answer is formatted by `show`.
     pub(super) fn get(path: String, show: fn(&ApiAnswer) -> String) -> Self {
         Self { method: "GET", path, body: None, show: Box::new(move |answer, _| show(answer)) }
     }
 
-    /// The same call, with the token that stands on standard input where the line says `--jwt -`,
-    /// or with what the file holds that the line names.
+    /// Returns the call with its contents: the token from standard input if the line has `--jwt -`,
+    /// or the content of the named file.
     ///
     /// # Errors
-    /// Standard input or the file cannot be read, or standard input is longer than a token.
+    /// Fails if standard input or the file cannot be read, or standard input exceeds the limit of a
+    /// token.
     pub(super) fn with_contents(mut self) -> Result<Self, ExitError> {
         match &mut self.body {
             Some(CallBody::Members(members)) => {
@@ -92,7 +92,8 @@ fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Who asks: the flag or, where it can be sent, the user's name.
+/// Returns who makes the request: the value of the flag or else, if it can be sent, the user's
+/// name.
 pub(super) fn by(line: &mut CommandLine<'_>) -> Option<String> {
     if line.has("by") {
         return line.once("by");
@@ -107,7 +108,7 @@ pub(super) fn by(line: &mut CommandLine<'_>) -> Option<String> {
 pub(super) struct Query(Vec<String>);
 
 impl Query {
-    /// Those of a page.
+    /// Returns the parameters of a page.
     pub(super) fn page(line: &mut CommandLine<'_>, cursor: &'static str) -> Self {
         let mut query = Self::default();
         query.add("limit", line.once("limit"));

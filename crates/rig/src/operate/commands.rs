@@ -19,8 +19,8 @@ pub(crate) fn commands() -> impl Iterator<Item = Command> {
     COMMANDS.iter().map(GatewayCommand::command).chain([apis::group()])
 }
 
-/// Returns the command of this name, or of this name below `rig apis`; `None` if it is not one that
-/// asks a running gateway.
+/// Returns the command of this name, or of this name below `rig apis`; `None` if the command does
+/// not need a running gateway.
 pub(super) fn find(name: &str) -> Option<&'static GatewayCommand> {
     COMMANDS.iter().chain(&apis::COMMANDS).find(|operation| operation.name == name)
 }

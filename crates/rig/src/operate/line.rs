@@ -1,4 +1,4 @@
-//! What was written on a command line, value by value, keeping every mistake.
+//! Reads the values of a command line, and collects every mistake.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,7 +6,8 @@ use clap::ArgMatches;
 
 use crate::settings::{Environment, Mistake, Source};
 
-/// A command line, with the mistakes found so far. Values stand in no mistake: one may be a token.
+/// A command line, with the mistakes found so far. Mistakes never contain values: one may be a
+/// token.
 pub(super) struct CommandLine<'m> {
     matches: &'m ArgMatches,
     environment: &'m Environment,
@@ -27,12 +28,12 @@ impl<'m> CommandLine<'m> {
         self.mistakes.push(Mistake { source, name: name.to_owned(), value: None, reason: reason.into() });
     }
 
-    /// The value of a flag that may be given once.
+    /// Returns the value of a flag that may be given once.
     pub(super) fn once(&mut self, id: &str) -> Option<String> {
         self.text(id, &format!("--{id}"))
     }
 
-    /// The value that the command needs.
+    /// Returns a required value.
     pub(super) fn needed(&mut self, id: &str, shown: &str) -> Option<String> {
         let mistakes = self.mistakes.len();
         let text = self.text(id, shown);
@@ -56,17 +57,17 @@ impl<'m> CommandLine<'m> {
         text
     }
 
-    /// Whether a flag is given, right or wrong.
+    /// Returns whether a flag is given, valid or not.
     pub(super) fn has(&self, id: &str) -> bool {
         self.matches.get_many::<OsString>(id).is_some()
     }
 
-    /// Whether a switch is given.
+    /// Returns whether a switch is given.
     pub(super) fn switch(&self, id: &str) -> bool {
         self.matches.get_flag(id)
     }
 
-    /// What `parse` makes of a flag or, where that is not given, of a variable that is not empty.
+    /// Parses the value of a flag or, if it is not given, of a variable that is not empty.
     pub(super) fn once_or_variable<T>(
         &mut self,
         id: &str,
@@ -84,7 +85,7 @@ impl<'m> CommandLine<'m> {
         parse(&text).map_err(|reason| self.note(source, &name, reason)).ok()
     }
 
-    /// A variable of the environment.
+    /// Returns a variable of the environment.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(OsStr::new(name))?.to_str()
     }

@@ -1,4 +1,4 @@
-//! A command that asks a running gateway, and what its arguments are made of.
+//! Commands for a running gateway, and the arguments they share.
 
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, Command};
@@ -6,10 +6,10 @@ use clap::{Arg, ArgAction, Command};
 use super::call::Call;
 use super::line::CommandLine;
 
-/// Where the internal API of a gateway on this host is.
+/// Default address of the internal API: on this host.
 pub(super) const DEFAULT_API: &str = "http://127.0.0.1:4010";
 
-/// The variable for another place.
+/// The variable that sets another address.
 pub(super) const API_VARIABLE: &str = "RIG_API";
 
 const EXIT_CODES: &str = "\
@@ -24,18 +24,18 @@ reached, or failed; 5 the API_TOKEN is missing or wrong.
 
 The API_TOKEN is read from the environment or the settings file.";
 
-/// A command that asks a running gateway.
+/// A command for a running gateway.
 #[derive(Debug)]
 pub(super) struct GatewayCommand {
     /// Its name on the command line.
     pub(super) name: &'static str,
-    /// What it does, in one line of the help.
+    /// The line of the help that describes it.
     pub(super) about: &'static str,
-    /// The flags and values that only this command has.
+    /// The flags and values of this command alone.
     pub(super) arguments: fn() -> Vec<Arg>,
-    /// The request that a command line stands for; `None` if the line has mistakes.
+    /// Returns the request of a command line; `None` if the line has mistakes.
     pub(super) call: fn(&mut CommandLine<'_>) -> Option<Call>,
-    /// Its exit codes are those of programs that compare: 1 says that something differs, and 2 that
+    /// Whether its exit codes are those of comparing programs: 1 if there are differences, and 2 if
     /// the comparison failed.
     pub(super) compares: bool,
 }
@@ -53,12 +53,12 @@ impl GatewayCommand {
     }
 }
 
-/// Returns the flags of a list that comes in pages. `cursor` is the flag that continues it.
+/// Returns the flags of a paginated list. `cursor` is the flag that continues it.
 pub(super) fn page(cursor: &'static str, value: &'static str, help: &'static str) -> [Arg; 2] {
     [flag("limit", "N", "Entries to ask for, 1 to 1000 [default: 100]"), flag(cursor, value, help)]
 }
 
-/// Returns the flag that names who asks.
+/// Returns the flag that names who makes the request.
 pub(super) fn by() -> Arg {
     flag("by", "WHO", "Who asks; the audit log keeps it [default: USER of the environment]")
 }
@@ -68,8 +68,8 @@ pub(super) fn dry_run(help: &'static str) -> Arg {
     switch("dry-run", help)
 }
 
-/// A flag with a value. It takes any text, any number of times: what is wrong is found with all the
-/// rest.
+/// Returns a flag with a value. It accepts any text, any number of times: its mistakes are reported
+/// together with all others.
 pub(super) fn flag(id: &'static str, value: &'static str, help: impl Into<clap::builder::StyledStr>) -> Arg {
     let arg = Arg::new(id).long(id).value_name(value).help(help.into());
     arg.action(ArgAction::Append).value_parser(OsStringValueParser::new())

@@ -1,13 +1,13 @@
-//! Values of the API for people.
+//! Formats values of the API.
 
 use serde_json::Value;
 
 use super::text::safe;
 
-/// Letters of a user agent, a reason or a list of types that are shown.
+/// Limit of the characters of a user agent, a reason or a list of types.
 pub(super) const LONGEST: usize = 40;
 
-/// Whose tokens a revocation is about.
+/// Formats the selector of a revocation.
 pub(super) fn whose(revocation: &Value) -> String {
     let selector = &revocation["selector"];
     let whose = match selector["claim"].as_str() {
@@ -20,7 +20,7 @@ pub(super) fn whose(revocation: &Value) -> String {
     }
 }
 
-/// How to see what comes behind this page.
+/// Formats how to get the next page.
 pub(super) fn more(json: &Value, flag: &str, cursor: Option<String>) -> String {
     match (json["next"].as_str(), cursor) {
         (Some(_), Some(cursor)) => format!("there are more: --{flag} {}\n", quoted(&cursor)),
@@ -28,7 +28,7 @@ pub(super) fn more(json: &Value, flag: &str, cursor: Option<String>) -> String {
     }
 }
 
-/// A text as a shell reads it.
+/// Quotes a text for a shell.
 fn quoted(text: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-._:/@+".contains(letter);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", safe(text).replace('\'', r"'\''")) }
@@ -46,7 +46,7 @@ pub(super) fn list(value: &Value) -> std::slice::Iter<'_, Value> {
     value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
 }
 
-/// A text as it is, a number as its digits, null as nothing.
+/// Formats a text unchanged, a number as its digits, null as nothing.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -55,7 +55,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// An instant of the API to the second.
+/// Formats an instant of the API, to the second.
 pub(super) fn instant(value: &Value) -> String {
     let at = text(value);
     match at.split_once('.') {
@@ -68,7 +68,7 @@ pub(super) fn yes(value: &Value) -> String {
     if *value == true { "yes".to_owned() } else { "-".to_owned() }
 }
 
-/// Seconds, in the two largest units.
+/// Formats seconds in the two largest units.
 pub(super) fn time(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

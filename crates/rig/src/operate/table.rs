@@ -1,4 +1,4 @@
-//! Rows under headings, in columns.
+//! Formats rows and headings as columns.
 
 use super::text::safe;
 
@@ -8,17 +8,17 @@ pub(super) struct TextTable {
 }
 
 impl TextTable {
-    /// A table without rows.
+    /// Creates a table without rows.
     pub(super) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
     }
 
-    /// Adds a row. Its texts may hold anything.
+    /// Adds a row. Its texts may contain any character.
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|cell| safe(cell)).collect());
     }
 
-    /// The lines, columns two spaces apart.
+    /// Returns the lines, with columns two spaces apart.
     pub(super) fn shown(&self) -> String {
         let columns = self.rows[0].len();
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();

@@ -1,18 +1,18 @@
-//! Letters that a terminal must not see: they move its cursor, colour what follows, or turn the
-//! direction of words.
+//! Characters that are unsafe in a terminal: they move the cursor, colour the text that follows, or
+//! change its direction.
 
 use std::fmt::Write;
 
-/// Control characters (Unicode category Cc), line and paragraph separators, and what changes the
-/// direction of text or is invisible (Unicode Bidirectional Algorithm, section 2; U+200B to U+200F,
-/// U+FEFF).
+/// Returns whether a character is a control character (Unicode category Cc), a line or paragraph
+/// separator, or changes the direction of text or is invisible (Unicode Bidirectional Algorithm,
+/// section 2; U+200B to U+200F, U+FEFF).
 fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
         || matches!(letter, '\u{61c}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// The text on one line, with such letters as `\u{1b}`.
+/// Returns the text on one line, with unsafe characters escaped, as in `\u{1b}`.
 pub(super) fn safe(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
         if is_unsafe(letter) {
@@ -24,8 +24,8 @@ pub(super) fn safe(text: &str) -> String {
     })
 }
 
-/// The JSON with such letters as `\u001b`: in texts that means the same, and elsewhere they are not
-/// allowed. Spaces between values stay.
+/// Returns the JSON with unsafe characters escaped, as in `\u001b`. In strings the escapes have the
+/// same meaning, and elsewhere such characters are not allowed. Spaces between values stay.
 pub(super) fn safe_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut shown, letter| {
         if is_unsafe(letter) && !matches!(letter, '\n' | '\r' | '\t') {
@@ -37,7 +37,7 @@ pub(super) fn safe_json(json: &str) -> String {
     })
 }
 
-/// The text, cut to this many letters.
+/// Truncates the text to this many characters.
 pub(super) fn cut(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((at, _)) => format!("{}…", &text[..at]),

@@ -1,4 +1,4 @@
-//! What can go wrong with a running gateway, and the exit code of each.
+//! The errors of a command for a running gateway, each with its exit code.
 
 use std::path::Path;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 use super::api::{ApiAnswer, InternalPort};
 use super::text::safe;
 
-/// The gateway cannot be reached, failed, or is none.
+/// The gateway cannot be reached, failed, or is not a gateway.
 const FAILED: u8 = 1;
-/// `rig apis diff`: there are differences. What is [`FAILED`] elsewhere is [`USAGE`] there, as of
+/// `rig apis diff`: there are differences. There, [`USAGE`] takes the place of [`FAILED`], as in
 /// other programs that compare.
 const DIFFERENT: u8 = 1;
-/// A value is wrong.
+/// A value is invalid.
 const USAGE: u8 = 2;
-/// There is no such session or revocation.
+/// The session or revocation does not exist.
 const NOT_FOUND: u8 = 3;
-/// The gateway refuses, for a reason that another request may take away.
+/// The gateway refuses, but might accept another request.
 const REFUSED: u8 = 4;
 /// The API_TOKEN is missing or wrong.
 const UNAUTHORIZED: u8 = 5;
 
-/// Why a command was not done.
+/// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(super) code: u8,
@@ -29,30 +29,31 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// The gateway could not be asked, or could not answer.
+    /// The gateway could not be reached, or could not answer.
     pub(super) fn failed(text: String) -> Self {
         Self { code: FAILED, text: safe(&text) }
     }
 
-    /// What a dry run says that the gateway would refuse; `None`: nothing.
+    /// Returns what the gateway would refuse, by a dry run; `None` if nothing.
     pub(super) fn of_dry_run(answer: &ApiAnswer) -> Option<Self> {
         let refused = &answer.json["refused"];
         (!refused.is_null()).then(|| Self::refused(refused))
     }
 
-    /// A file that the command line names cannot be read.
+    /// A file named by the command line cannot be read.
     pub(super) fn of_file(path: &Path, error: &std::io::Error) -> Self {
         Self { code: USAGE, text: safe(&format!("{}: {error}", path.display())) }
     }
 
-    /// What a comparison has found; `None`: no difference.
+    /// Returns the result of a comparison; `None` if there is no difference.
     pub(super) fn of_comparison(answer: &ApiAnswer) -> Option<Self> {
         let count = answer.json["differences"].as_array().map_or(0, Vec::len);
         let text = if count == 1 { "1 API differs".to_owned() } else { format!("{count} APIs differ") };
         (count > 0).then_some(Self { code: DIFFERENT, text })
     }
 
-    /// The same trouble of a command that compares: what is [`FAILED`] elsewhere is [`USAGE`].
+    /// Converts an error of a command that compares: its exit code is [`USAGE`] instead of
+    /// [`FAILED`].
     pub(super) fn of_comparing(self) -> Self {
         if self.code == FAILED { Self { code: USAGE, ..self } } else { self }
     }
@@ -64,7 +65,7 @@ impl Trouble {
         Self { code: REFUSED, text: safe(&format!("refused: {detail}{}", enough.unwrap_or_default())) }
     }
 
-    /// What is wrong with an answer; `None`: nothing.
+    /// Returns the error in an answer; `None` if the request succeeded.
     pub(super) fn of(answer: &ApiAnswer, api: &InternalPort) -> Option<Self> {
         let detail = answer.json["detail"].as_str().filter(|_| answer.is_problem).unwrap_or_default();
         let told = |code, text: String| Some(Self { code, text: safe(&text) });

@@ -1,4 +1,4 @@
-//! While the node serves, and how it leaves.
+//! Serves until a signal, then drains.
 
 use std::time::Duration;
 
@@ -13,25 +13,26 @@ use super::ports::BoundPorts;
 use crate::leave::LeaveSignals;
 use crate::settings::ShutdownSettings;
 
-/// A gateway whose ports are served. Dropping it aborts all that runs.
+/// A gateway that serves its ports. Dropping it aborts all tasks.
 pub(super) struct Serving {
     gateway: Gateway,
-    /// What runs beside the requests.
+    /// The background tasks.
     tasks: Tasks,
     ports: JoinSet<()>,
-    /// Tells the ports to close.
+    /// Makes the ports close.
     leave: watch::Sender<bool>,
 }
 
 impl Serving {
-    /// Lets clients in.
+    /// Starts to accept clients.
     pub(super) fn start(gateway: Gateway, ports: BoundPorts, tasks: Tasks) -> Self {
         let (leave, leaving) = watch::channel(false);
         let ports = ports.serve(&gateway.inbound, &gateway.admin, &leaving);
         Self { gateway, tasks, ports, leave }
     }
 
-    /// Waits for a signal to leave, and then for the delay, in which all is still served.
+    /// Waits for a signal to shut down, and then for the delay, during which everything is still
+    /// served.
     ///
     /// # Errors
     /// Fails if a background task stops: better no node than one on which tokens never expire.
@@ -52,8 +53,8 @@ impl Serving {
         }
     }
 
-    /// Closes the ports and drains their connections, for as long as `grace` or until another
-    /// signal, then sends the last traces.
+    /// Closes the ports and drains their connections until `grace` has passed or another signal
+    /// comes, then sends the last traces.
     ///
     /// # Errors
     /// Fails if sending the traces panics.
@@ -70,7 +71,7 @@ impl Serving {
             drained = drained => drained,
             () = signals.next() => {
                 tracing::info!("another signal ends the grace period");
-                // What is still open gets its farewell, and is closed.
+                // Connections that are still open get their farewell, and are closed.
                 node.shut_down(Instant::now()).await;
                 while ports.try_join_next().is_some() {}
                 ports.is_empty()

@@ -1,4 +1,4 @@
-//! The rooms, joined.
+//! Builds the rooms and connects them.
 
 use std::io;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::canary::Canary;
 use crate::metrics::Metrics;
 use crate::settings::RoomSettings;
 
-/// All that was built, and is not bound to a port yet.
+/// Everything that is built before the ports are served.
 pub(super) struct Gateway {
     pub(super) node: Node,
-    /// What the ports of frontends serve.
+    /// Serves the ports of frontends.
     pub(super) inbound: Inbound,
-    /// What the internal ports serve.
+    /// Serves the internal ports.
     pub(super) admin: Admin,
-    /// How traces are exported; `None`: they are not.
+    /// Exports traces; `None` if they are not exported.
     pub(super) spans: Option<Arc<Spans>>,
     proxy: Arc<Proxy>,
     hub: Arc<Hub>,
@@ -35,8 +35,8 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Builds each room from its settings and the rooms below it. Their metrics join those of the
-    /// ports (`listening`) in the registry.
+    /// Builds each room from its settings and the rooms that it depends on. Registers their
+    /// metrics, and those of the ports (`listening`).
     ///
     /// # Errors
     /// Fails if traces cannot be exported.
@@ -95,7 +95,7 @@ impl Gateway {
         Ok(Self { node, proxy, inbound, admin, spans, hub, sessions, canary })
     }
 
-    /// Spawns what the rooms do beside the requests.
+    /// Spawns the background tasks of the rooms.
     pub(super) fn spawn(&self, tasks: &mut Tasks) {
         self.node.spawn(tasks);
         let proxy = self.proxy.clone();
@@ -105,7 +105,7 @@ impl Gateway {
     /// Returns a canary that connects to the inbound port.
     ///
     /// # Errors
-    /// Fails if the address of the port is not known.
+    /// Fails if the address of the port is unknown.
     pub(super) fn canary(&self, ports: &BoundPorts, every: Duration) -> io::Result<Canary> {
         Ok(Canary {
             node: self.node.clone(),

@@ -1,4 +1,4 @@
-//! What an earlier life of the node has left.
+//! Loads what earlier runs of the node have stored.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads both from the data folder. `cors`: whose pages may read answers.
+    /// Loads both from the data folder. `cors` names the pages that may read answers.
     ///
     /// # Errors
-    /// Fails if the folder or what is in it cannot be used.
+    /// Fails if the folder or its content cannot be used.
     pub(super) fn load(settings: StoredSettings, cors: &Cors) -> anyhow::Result<Self> {
         let folder = settings.data.as_ref().map(|data| data.folder.clone());
         let sessions = load_sessions(settings.session, settings.data)?;
-        // Behind the log: what opens that has the folder to itself.
+        // After the log, since opening the log locks the folder.
         let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), cors)?);
         Ok(Self { sessions, apis })
     }
 }
 
-/// All revocations that are in force, before anybody is let in.
+/// Loads all revocations in force, before any client is admitted.
 fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyhow::Result<Sessions> {
     let Some(data) = data else {
         tracing::warn!("DATA_DIR = memory: a restart forgets every revocation, and every change of an API");
@@ -49,7 +49,7 @@ fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyh
     Ok(sessions)
 }
 
-/// The definitions of the file, and over them what was changed in an earlier life.
+/// Loads the definitions of the file, overlaid by the changes that earlier runs have stored.
 fn load_apis(file: Definitions, folder: Option<&Path>, cors: &Cors) -> anyhow::Result<Apis> {
     let store: Box<dyn Store> = match folder {
         Some(folder) => Box::new(FileStore::new(folder)),

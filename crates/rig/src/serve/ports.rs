@@ -1,4 +1,4 @@
-//! The ports: bound before anything is built, served once all is.
+//! The ports: bound before the gateway is built, and served afterwards.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::settings::{PortSettings, Ports};
 pub(super) struct BoundPorts {
     inbound: BoundPair,
     internal: BoundPair,
-    /// Whether connections to the inbound ports begin with a header of the PROXY protocol.
+    /// Whether connections to the inbound ports begin with a PROXY protocol header.
     pub(super) proxy_protocol: bool,
 }
 
@@ -26,7 +26,7 @@ struct BoundPair {
 }
 
 impl BoundPorts {
-    /// Binds all ports. From then on clients can connect, and wait.
+    /// Binds all ports. From then on clients can connect, but are not served yet.
     ///
     /// # Errors
     /// Fails if one of them cannot be bound.
@@ -52,16 +52,16 @@ impl BoundPorts {
         })
     }
 
-    /// Returns where the inbound port for HTTP listens.
+    /// Returns the address of the inbound HTTP port.
     ///
     /// # Errors
-    /// Fails if the system does not say.
+    /// Fails if the system does not report it.
     pub(super) fn inbound_address(&self) -> io::Result<SocketAddr> {
         self.inbound.http.local_addr()
     }
 
-    /// Serves `inbound` and `internal`, each port in a task of its own. Once it is `leaving`, the
-    /// tasks return as soon as their connections are closed.
+    /// Serves `inbound` and `internal`, each port in a task of its own. Once `leaving` is set, each
+    /// task returns as soon as its connections are closed.
     pub(super) fn serve(
         self,
         inbound: &impl App,

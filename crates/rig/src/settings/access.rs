@@ -1,4 +1,4 @@
-//! Who may do what: tokens, checks, and the fields that subscriptions select by.
+//! Settings of access: tokens, checks, and the fields that subscriptions select by.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::NamedFile;
 use super::kind::ValueKind;
 use super::reader::{Reader, unreadable};
 
-/// The verifier of tokens, and its key, loaded.
+/// Returns the verifier of tokens, and its key, loaded.
 pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<ConfiguredKey>) {
     let before = reader.mistakes();
     let source = read_key(reader);
@@ -23,12 +23,12 @@ pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<Configur
         audience: reader.optional("JWT_AUDIENCE", |text, kind| list(text, &kind)).unwrap_or_default(),
         leeway: reader.time("JWT_LEEWAY"),
     };
-    // Whether the key fits algorithms that are wrong is no question.
+    // If the algorithms are wrong, the key is not loaded: it cannot be checked against them.
     let source = source.filter(|_| reader.mistakes() == before);
     let key = ConfiguredKey::load(source.as_ref(), &config.algorithms).or_else(|error| {
         let of_file = reader.is_set("JWT_SECRET_KEY_FILE");
         let name = if of_file { "JWT_SECRET_KEY_FILE" } else { "JWT_SECRET_KEY" };
-        // Mistyped paths of public keys come here: a secret would fit.
+        // A mistyped path of a public key fails here; it would be accepted as a secret.
         let is_no_file = source.as_ref().is_some_and(KeySource::looks_like_a_path);
         let hint = if is_no_file { "; it begins like a path, but there is no such file" } else { "" };
         reader.mistake(name, key_mistake(&error) + hint);
@@ -38,7 +38,7 @@ pub(super) fn read_verifier(reader: &mut Reader) -> (Arc<Verifier>, Arc<Configur
     (Arc::new(Verifier::new(key.clone(), config)), key)
 }
 
-/// The key of tokens, by one of its two settings.
+/// Reads the key of tokens, from one of its two settings.
 fn read_key(reader: &mut Reader) -> Option<KeySource> {
     let text = reader.text("JWT_SECRET_KEY");
     let file = reader.file("JWT_SECRET_KEY_FILE");
@@ -57,7 +57,7 @@ fn read_key(reader: &mut Reader) -> Option<KeySource> {
     source
 }
 
-/// Which claims name the session and select tokens, and what the end of a token means to its
+/// Reads the claims that name the session and select tokens, and what an expired token means to its
 /// connections.
 pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
     let named = reader.value("JWT_SESSION_FIELD", |text, _| session::Config::new(text).ok());
@@ -77,7 +77,7 @@ pub(super) fn read_sessions(reader: &mut Reader) -> session::Config {
     config.expect("each pointer has been read before").with_expiry(expiry)
 }
 
-/// Where revocations are kept, and how their values stand in the audit log.
+/// Reads where revocations are persisted, and how their values appear in the audit log.
 pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::Config> {
     let audit_key = reader.optional("AUDIT_KEY", |text, kind| {
         if text.len() >= 16 { Ok(text.to_owned()) } else { Err(format!("expected {kind}")) }
@@ -87,7 +87,7 @@ pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::
     (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key, node })
 }
 
-/// The error without its path: the "path" may be a secret that begins with a slash.
+/// Returns the error without the path: it may be a secret that begins with a slash.
 fn key_mistake(error: &KeyError) -> String {
     match error {
         KeyError::Read { source, .. } => {
@@ -97,7 +97,8 @@ fn key_mistake(error: &KeyError) -> String {
     }
 }
 
-/// The cookie that may carry a token. RFC 6265, section 4.1.1: a token of RFC 9110, section 5.6.2.
+/// Reads the cookie that may carry a token. Its name is a token of RFC 9110, section 5.6.2 (RFC
+/// 6265, section 4.1.1).
 pub(super) fn read_cookie(reader: &mut Reader) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     reader.optional("JWT_COOKIE", |text, kind| {
@@ -105,19 +106,19 @@ pub(super) fn read_cookie(reader: &mut Reader) -> Option<String> {
     })
 }
 
-/// `SUBSCRIPTION_CHECK` or `SUBMISSION_CHECK`.
+/// Reads `SUBSCRIPTION_CHECK` or `SUBMISSION_CHECK`.
 pub(super) fn read_check(reader: &mut Reader, name: &str, within: Duration) -> Check {
     reader.value(name, |text, _| Check::parse(text, within).ok())
 }
 
-/// The file that a setting names, where it has no JSON itself, as it is now. To be called before it
-/// is read.
+/// Returns the file that a setting names, unless the value is JSON itself, with its current state.
+/// Must be called before the file is read.
 pub(super) fn file_of(reader: &mut Reader, name: &str) -> Option<NamedFile> {
     let path = reader.text(name).filter(|text| !is_json(text)).map(PathBuf::from)?;
     Some((path.clone(), WatchedFiles::new([path])))
 }
 
-/// The extractors, from the setting itself or from the file it names.
+/// Reads the extractors, from the value itself or from the file that it names.
 pub(super) fn read_extractors(reader: &mut Reader) -> (Arc<Extractors>, Option<NamedFile>) {
     let file = file_of(reader, "EXTRACTORS");
     let extractors = reader.optional("EXTRACTORS", |text, kind| {
@@ -127,12 +128,12 @@ pub(super) fn read_extractors(reader: &mut Reader) -> (Arc<Extractors>, Option<N
     (Arc::new(extractors.unwrap_or_default()), file)
 }
 
-/// Whether a text begins like JSON, and so is no path.
+/// Returns whether a text begins like JSON, and is therefore not a path.
 pub(super) fn is_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '['])
 }
 
-/// The text itself where it begins like JSON, else that of the file it names.
+/// Returns the text itself if it begins like JSON, otherwise the content of the file that it names.
 pub(super) fn json_or_file(text: &str, kind: &ValueKind) -> Result<String, String> {
     if is_json(text) {
         return Ok(text.to_owned());

@@ -12,13 +12,13 @@ use super::reader::Reader;
 
 const NAME: &str = "PROXY_CONFIG_FILE";
 
-/// A variable that a definition names with `use_env`.
+/// Returns a variable that a definition names with `use_env`.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The definitions, from the setting itself or from the file that it names. Each fault is a mistake
-/// of its own.
+/// Reads the definitions, from the value itself or from the file that it names. Each fault is a
+/// separate mistake.
 pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> (Definitions, Option<NamedFile>) {
     let file = file_of(reader, NAME);
     let json = reader.optional(NAME, |text, kind| json_or_file(text, &kind));
@@ -41,10 +41,10 @@ pub(super) fn read_apis(reader: &mut Reader, cors: &Cors) -> (Definitions, Optio
     (definitions, file)
 }
 
-/// The definitions in a file.
+/// Reads the definitions in a file.
 ///
 /// # Errors
-/// All that is wrong, a line each.
+/// Fails with all faults, each on a line.
 pub(crate) fn definitions_in(file: &Path) -> Result<(Definitions, Vec<Warning>), String> {
     let json = document::read_text(file).map_err(|error| error.to_string())?;
     definitions(&json).map_err(|faults| faults.join("; "))

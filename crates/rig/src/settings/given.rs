@@ -1,4 +1,5 @@
-//! What was given for each setting, and where: flags before environment before file before default.
+//! The texts of all settings, with their sources: flags take precedence over the environment, then
+//! the file, then defaults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -19,20 +20,20 @@ pub(crate) const CONFIG_VARIABLE: &str = "RIG_CONFIG";
 pub(crate) struct Flags {
     /// The settings file.
     pub(crate) config: Option<PathBuf>,
-    /// Flags of settings, by the name of the setting, as often as they were given.
+    /// Values of settings, by the name of the setting, in the order in which they were given.
     pub(crate) settings: Vec<(&'static str, OsString)>,
-    /// What was wrong with the command line itself.
+    /// Mistakes of the command line itself.
     pub(crate) mistakes: Vec<Mistake>,
 }
 
-/// A value as it was written, and where.
+/// A value as it was given, and its source.
 #[derive(Clone, Debug)]
 struct GivenText {
     value: String,
     source: Source,
 }
 
-/// The values that somebody gave, and the mistakes found on the way to them.
+/// All given values, and the mistakes found while reading them.
 pub(crate) struct Given {
     values: HashMap<&'static str, GivenText>,
     pub(super) mistakes: Vec<Mistake>,
@@ -40,11 +41,11 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Reads flags, environment and file. Mistakes are kept for the report of all of them.
+    /// Reads flags, environment and file. Mistakes are collected, to be reported together.
     pub(crate) fn gather(flags: Flags, environment: &Environment) -> Self {
         let mut given = Self { values: HashMap::new(), mistakes: flags.mistakes, warnings: Vec::new() };
         let named = environment.get(OsStr::new(CONFIG_VARIABLE)).filter(|path| !path.is_empty());
-        // The weakest first: what comes later replaces it.
+        // In ascending order of precedence: later sources replace earlier ones.
         if let Some(path) = flags.config.or_else(|| named.map(PathBuf::from)) {
             given.read_file(&path);
         }
@@ -53,35 +54,35 @@ impl Given {
         given
     }
 
-    /// The value in force, or the default.
+    /// Returns the effective value: the given one, or the default.
     pub(super) fn value(&self, setting: &Setting) -> &str {
         self.values.get(setting.name).map_or(setting.default, |raw| &raw.value)
     }
 
-    /// The value in force of a row of the table, or its default.
+    /// Returns the effective value of the setting of this name.
     pub(crate) fn value_of(&self, name: &str) -> &str {
         table::all().find(|setting| setting.name == name).map_or("", |setting| self.value(setting))
     }
 
-    /// What was wrong with the sources themselves, whatever the values mean.
+    /// Returns the mistakes of the sources themselves, as opposed to those of the values.
     pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
         self.mistakes
     }
 
-    /// The same, where its sources could be read.
+    /// Returns `self` if all sources could be read.
     ///
     /// # Errors
-    /// What was wrong with them.
+    /// Fails with the mistakes of the sources.
     pub(crate) fn read(mut self) -> Result<Self, Mistakes> {
         Mistakes(std::mem::take(&mut self.mistakes)).into_result().map(|()| self)
     }
 
-    /// Whether the setting has a value at all.
+    /// Returns whether the setting has a value, given or by default.
     pub(super) fn is_set(&self, setting: &Setting) -> bool {
         !self.value(setting).is_empty()
     }
 
-    /// Whether a source names the setting; its default counts for nothing here.
+    /// Returns whether a source sets the setting. Defaults do not count.
     pub(super) fn is_named(&self, setting: &Setting) -> bool {
         self.values.contains_key(setting.name)
     }
@@ -132,8 +133,8 @@ impl Given {
     fn read_environment(&mut self, environment: &Environment) {
         for setting in table::all() {
             match environment.get(OsStr::new(setting.name)) {
-                // As in RIG, where "" is the default of what is off: `docker run -e API_TOKEN=`.
-                // OpenTelemetry knows no empty values.
+                // Empty values are ignored for settings that are off by default, as in RIG (`docker
+                // run -e API_TOKEN=`), and for all of OpenTelemetry's.
                 Some(value)
                     if value.is_empty()
                         && (setting.default.is_empty() || setting.name.starts_with("OTEL_")) => {}
@@ -167,7 +168,7 @@ impl Given {
             Ok(table) => table,
             Err(error) => {
                 let name = error.span().map_or_else(String::new, |span| line_of(&text, span.start));
-                // Only the message: the error's own display quotes the line, and with it perhaps a
+                // Only the message: the error's `Display` quotes the line, which may contain a
                 // secret.
                 let reason = format!("not TOML: {}", error.message());
                 return self.mistakes.push(Mistake { source, name, value: None, reason });
@@ -196,7 +197,7 @@ impl Given {
         } else if let Some((_, instead)) = GONE.iter().find(|(name, _)| name.to_ascii_lowercase() == key) {
             self.warnings.push(ignored(source, key, instead));
         } else {
-            // Without its value: it may be that of a misspelt secret.
+            // Does not quote the value: it may be that of a misspelt secret.
             let reason = match closest(key, table::all().map(Setting::key)) {
                 Some(meant) => format!("unknown key; did you mean {meant}?"),
                 None => "unknown key; rig --help names all of them".to_owned(),
@@ -206,7 +207,8 @@ impl Given {
     }
 }
 
-/// The effective settings, a line each, in the order of the help. Secrets are only said to be set.
+/// Lists the effective settings, each on a line, in the order of the help. Secrets are only marked
+/// as set.
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in table::all() {
@@ -222,14 +224,14 @@ impl fmt::Display for Given {
     }
 }
 
-/// The name that was probably meant, if any is near.
+/// Returns the most similar name, if one is similar enough.
 fn closest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let key = key.to_lowercase();
     let near = names.map(|name| (strsim::jaro_winkler(&key, &name), name)).filter(|(score, _)| *score > 0.85);
     near.max_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, name)| name)
 }
 
-/// `instead`: what takes its place; empty: nothing does.
+/// `instead` names the replacement; empty if there is none.
 fn ignored(source: &Source, name: &str, instead: &str) -> String {
     let separator = if instead.is_empty() { "" } else { "; instead: " };
     format!("{source} {name}: not supported by this version; ignored{separator}{instead}")
@@ -240,7 +242,7 @@ fn line_of(text: &str, offset: usize) -> String {
     format!("line {}", 1 + before.iter().filter(|byte| **byte == b'\n').count())
 }
 
-/// The text of a plain value, or of a list of texts (joined by commas, as in the environment).
+/// Returns the text of a scalar, or of a list of texts (joined by commas, as in the environment).
 fn plain(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),

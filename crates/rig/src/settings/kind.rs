@@ -1,38 +1,35 @@
-//! The kinds of values a setting takes: what is expected, and the way from the text to the value.
+//! The kinds of values: how each is described, and parsed.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a setting takes.
+/// The kind of a setting's value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ValueKind {
     /// A TCP port.
     Port,
     /// The IP address to bind.
     Address,
-    /// A file that can be read.
+    /// A readable file.
     File,
-    /// A span of time between two bounds, both included.
+    /// A duration between two bounds, both inclusive.
     Time { least: Duration, most: Duration },
-    /// The same, but a number without a unit means milliseconds (RIG).
+    /// The same, with a bare number in milliseconds (RIG).
     Millis { least: Duration, most: Duration },
-    /// A number of bytes between two bounds, both included.
+    /// A number of bytes between two bounds, both inclusive.
     Bytes { least: u64, most: u64 },
-    /// A whole number between two bounds, both included.
+    /// An integer between two bounds, both inclusive.
     Number { least: u64, most: u64 },
     /// Yes or no.
     Switch,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Anything that is described by this sentence and has this name in the help.
+    /// Any other text, described by this sentence and placeholder.
     Text { placeholder: &'static str, expected: &'static str },
 }
 
-/// One thousand and twenty-four bytes.
 pub(crate) const KIB: u64 = 1 << 10;
-/// 1024 KiB.
 pub(crate) const MIB: u64 = 1 << 20;
-/// 1024 MiB.
 pub(crate) const GIB: u64 = 1 << 30;
 
 const NANOSECOND: u128 = 1;
@@ -43,7 +40,7 @@ const HOUR: u128 = 60 * MINUTE;
 const DAY: u128 = 24 * HOUR;
 
 impl ValueKind {
-    /// What stands for the value in the help.
+    /// Returns the placeholder of the value in the help.
     pub(crate) fn placeholder(&self) -> &'static str {
         match self {
             Self::Port => "PORT",
@@ -59,7 +56,7 @@ impl ValueKind {
     }
 }
 
-/// Says what is expected.
+/// Describes the expected value.
 impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -83,8 +80,8 @@ impl fmt::Display for ValueKind {
     }
 }
 
-/// `500ms`, `10s`, `5m`, `1h`, `1d`, or bare seconds. `None` where it is nothing of the sort, or
-/// does not fit.
+/// Parses `500ms`, `10s`, `5m`, `1h`, `1d`, or bare seconds. `None` if it is malformed or does not
+/// fit.
 pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     time_in(text, SECOND)
 }
@@ -94,7 +91,7 @@ fn parse_millis(text: &str) -> Option<Duration> {
     time_in(text, MILLISECOND)
 }
 
-/// A time between the bounds of its kind.
+/// Parses a duration within the bounds of its kind.
 pub(super) fn parse_time_of(text: &str, kind: ValueKind) -> Option<Duration> {
     match kind {
         ValueKind::Time { least, most } => parse_time(text).filter(|time| (least..=most).contains(time)),
@@ -120,7 +117,7 @@ fn time_in(text: &str, bare: u128) -> Option<Duration> {
     Some(Duration::new(seconds, rest))
 }
 
-/// `1048576`, `16KiB`, `1MiB`, `1GiB`. `None` where it is nothing of the sort, or does not fit.
+/// Parses `1048576`, `16KiB`, `1MiB`, `1GiB`. `None` if it is malformed or does not fit.
 pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text)?;
     let unit = match unit {
@@ -133,7 +130,7 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// The words that RIG takes for yes and no.
+/// Parses the words that RIG accepts for yes and no.
 pub(crate) fn parse_switch(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "1" => Some(true),
@@ -142,7 +139,7 @@ pub(crate) fn parse_switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Digits and nothing else: no sign, no blank.
+/// Parses digits only: no sign, no blank.
 pub(crate) fn parse_number(text: &str) -> Option<u64> {
     match split_unit(text)? {
         (number, "") => Some(number),

@@ -1,21 +1,21 @@
-//! How much of the memory may be taken by what is queued for slow clients.
+//! Settings of the memory for what is queued for slow clients.
 
 use std::fs::read_to_string;
 
 use super::kind::{ValueKind, parse_bytes};
 use super::reader::Reader;
 
-/// Where the system does not say how much memory there is.
+/// Memory to assume if the system does not report any.
 const UNKNOWN: u64 = 2 << 30;
 
-/// The bytes that may wait for all slow clients together.
+/// Reads the limit of the bytes that are queued for all slow clients together.
 pub(super) fn read_waiting_bytes(reader: &mut Reader) -> usize {
     let given = optional_bytes(reader, "WAITING_BYTES");
     usize::try_from(given.unwrap_or_else(|| available() / 2)).unwrap_or(usize::MAX)
 }
 
-/// The bytes that one event may take of the `outbox` of each reader: all of them, if nothing is
-/// set.
+/// Reads the limit of one event, which must fit in each reader's `outbox`. By default it is the
+/// whole outbox.
 pub(super) fn read_max_event(reader: &mut Reader, outbox: usize) -> usize {
     let Some(given) = optional_bytes(reader, "MAX_EVENT_BYTES") else { return outbox };
     let given = usize::try_from(given).unwrap_or(usize::MAX);
@@ -33,15 +33,15 @@ fn optional_bytes(reader: &mut Reader, name: &str) -> Option<u64> {
     })
 }
 
-/// The memory that this process may use: that of its container, where it is in one, or of the
-/// machine.
+/// Returns the memory that this process may use: that of its container, if it is in one, otherwise
+/// that of the machine.
 fn available() -> u64 {
     let container = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|max| max.trim().parse().ok());
     let machine = read_to_string("/proc/meminfo").ok().as_deref().and_then(total);
     container.into_iter().chain(machine).min().unwrap_or(UNKNOWN)
 }
 
-/// The total of `/proc/meminfo`.
+/// Returns the total of `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
     let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = kibibytes.trim().strip_suffix(" kB")?.parse().ok()?;

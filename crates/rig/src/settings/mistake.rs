@@ -1,17 +1,17 @@
-//! What is wrong with the settings.
+//! The mistakes in settings.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Characters of a value that a report shows.
+/// Limit of the characters of a value that a report shows.
 const SHOWN: usize = 80;
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A flag of the command line.
     Flag,
-    /// What stands at this place of the command line; the program is 0.
+    /// The argument at this position of the command line; the program is 0.
     Argument(usize),
     /// A variable of the environment.
     Environment,
@@ -33,16 +33,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// One mistake. Displayed as one line, whatever the value holds.
+/// One mistake. Displayed on one line, whatever the value contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
-    /// Where it was made.
+    /// The source that contains it.
     pub(crate) source: Source,
-    /// The name, as it is written in that source. Empty: the source as a whole.
+    /// The name, spelled as in that source; empty if the whole source is wrong.
     pub(crate) name: String,
-    /// The value, where it may be shown.
+    /// The value, if it may be shown.
     pub(crate) value: Option<String>,
-    /// What is wrong, or what is expected.
+    /// The fault, or the expected value.
     pub(crate) reason: String,
 }
 
@@ -59,15 +59,15 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes that were found.
+/// All mistakes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
 
 impl Mistakes {
-    /// Nothing, or the mistakes that there are.
+    /// Returns `Ok` if there are no mistakes.
     ///
     /// # Errors
-    /// `self`, where it is not empty.
+    /// Fails with `self` if there are any.
     pub(crate) fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
@@ -82,7 +82,8 @@ impl fmt::Display for Mistakes {
     }
 }
 
-/// A value in quotes on one line, cut where it is long, without the user information of a URL.
+/// Returns a value in quotes on one line, truncated if it is long, without the user information of
+/// a URL.
 pub(crate) fn quoted(value: &str) -> String {
     let value = without_user_information(value);
     let shown: String = value.chars().take(SHOWN).collect();
@@ -99,7 +100,8 @@ fn without_user_information(value: &str) -> String {
     }
 }
 
-/// On one line that commands no terminal: a name may come from a file that somebody else wrote.
+/// Returns the text on one line, with unsafe characters escaped: a name may come from a file that
+/// somebody else wrote.
 fn one_line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     json::escape_text(&words).into_owned()

@@ -1,4 +1,4 @@
-//! Where the gateway listens, with which certificate, and who may come.
+//! Settings of the network: addresses, certificates, and trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,35 +10,36 @@ use super::kind::ValueKind;
 use super::mistake::quoted;
 use super::reader::Reader;
 
-/// Where a port listens.
+/// The addresses of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ports {
-    /// HTTP; port 0: any free one.
+    /// For HTTP; port 0 for any free one.
     pub(crate) http: SocketAddr,
-    /// HTTPS, where a certificate is set; port 0: any free one.
+    /// For HTTPS, if a certificate is set; port 0 for any free one.
     pub(crate) https: SocketAddr,
 }
 
 /// What the ports are bound with.
 pub(crate) struct PortSettings {
-    /// Where frontends connect to.
+    /// The addresses for frontends.
     pub(crate) inbound: Ports,
-    /// Where the internal port is.
+    /// The addresses of the internal port.
     pub(crate) internal: Ports,
-    /// The identity of both; `None`: no HTTPS.
+    /// The certificate and key of both; `None` for no HTTPS.
     pub(crate) tls: Option<Tls>,
-    /// Whose word about clients counts.
+    /// Proxies whose headers about clients are trusted.
     pub(crate) proxies: TrustedProxies,
-    /// Whether connections of frontends begin with a header of the PROXY protocol.
+    /// Whether connections of frontends begin with a PROXY protocol header.
     pub(crate) proxy_protocol: bool,
-    /// The bounds of sockets and heads, of the port of frontends.
+    /// Limits of sockets and heads, for the inbound port.
     pub(crate) inbound_limits: Limits,
-    /// The same, of the internal port.
+    /// The same, for the internal port.
     pub(crate) internal_limits: Limits,
 }
 
 impl PortSettings {
-    /// Reads all but the `limits` of both ports. `guarded`: the internal port wants a token.
+    /// Reads everything but the `limits` of both ports. `guarded` if the internal port requires a
+    /// token.
     pub(super) fn read(reader: &mut Reader, limits: Limits, guarded: bool) -> Self {
         let tls = read_tls(reader);
         let has_tls = ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].into_iter().all(|name| reader.is_set(name));
@@ -56,7 +57,7 @@ impl PortSettings {
     }
 }
 
-/// Certificate and key, loaded; `None`: no HTTPS.
+/// Loads certificate and key; `None` for no HTTPS.
 fn read_tls(reader: &mut Reader) -> Option<Tls> {
     match ["HTTPS_CERTFILE", "HTTPS_KEYFILE"].map(|name| reader.is_set(name)) {
         [true, false] => reader.mistake("HTTPS_KEYFILE", "HTTPS_CERTFILE is set: both or neither"),
@@ -75,8 +76,8 @@ fn read_tls(reader: &mut Reader) -> Option<Tls> {
     Some(tls)
 }
 
-/// Which setting an unusable identity is the mistake of. `Read` comes from a file that went away
-/// just now.
+/// Returns the setting that an unusable certificate is reported for. `Read` means that the file has
+/// vanished since it was checked.
 fn tls_setting(error: &TlsError) -> &'static str {
     match error {
         TlsError::Certificate { .. } | TlsError::Read { .. } => "HTTPS_CERTFILE",
@@ -85,7 +86,8 @@ fn tls_setting(error: &TlsError) -> &'static str {
     }
 }
 
-/// The port of frontends and the internal port. `guarded`: the internal port wants a token (d18).
+/// Reads the addresses of the inbound and the internal port. `guarded` if the internal port
+/// requires a token (d18).
 fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Ports) {
     let chosen = reader
         .optional("API_BIND", |text, kind| text.parse::<IpAddr>().map_err(|_| format!("expected {kind}")));
@@ -116,13 +118,13 @@ fn read_addresses(reader: &mut Reader, guarded: bool, tls: bool) -> (Ports, Port
     (Ports { http, https }, Ports { http: api_http, https: api_https })
 }
 
-/// Whether both cannot be bound at once.
+/// Returns whether the two cannot be bound at once.
 fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
     let addresses = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
     left.port() != 0 && left.port() == right.port() && addresses
 }
 
-/// `TRUSTED_PROXIES` and `PROXY_PROTOCOL`.
+/// Reads `TRUSTED_PROXIES` and `PROXY_PROTOCOL`.
 fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
     let networks = reader.optional("TRUSTED_PROXIES", |text, kind| {
         text.split(',').map(|one| network(one.trim(), &kind)).collect::<Result<Vec<_>, _>>()
@@ -143,7 +145,8 @@ fn read_proxies(reader: &mut Reader) -> (TrustedProxies, bool) {
     (TrustedProxies::new(networks), proxy_protocol)
 }
 
-/// An address, or a network without bits beyond its length, which are mostly a mistake.
+/// Parses an address, or a network. Refuses bits beyond the prefix length, which usually are a
+/// mistake.
 fn network(text: &str, kind: &ValueKind) -> Result<IpNet, String> {
     let network: IpNet = match text.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().into(),
@@ -155,7 +158,7 @@ fn network(text: &str, kind: &ValueKind) -> Result<IpNet, String> {
     }
 }
 
-/// The bounds of sockets and heads.
+/// Reads the limits of sockets and heads.
 pub(super) fn read_limits(reader: &mut Reader) -> Limits {
     Limits {
         request_line: reader.bytes("MAX_REQUEST_LINE"),
@@ -169,13 +172,14 @@ pub(super) fn read_limits(reader: &mut Reader) -> Limits {
     }
 }
 
-/// Those of the internal port: no operator is kept out by what others do from the same address.
+/// Returns the limits of the internal port: other clients at the same address must not lock an
+/// operator out.
 fn read_internal_limits(reader: &mut Reader, limits: Limits) -> Limits {
     Limits { connections: reader.number("MAX_API_CONNECTIONS"), connections_per_address: 0, ..limits }
 }
 
-/// The pages that may read answers. With a token cookie they must be named: browsers send it
-/// whichever page asks.
+/// Reads the pages that may read answers. With a token cookie they must be listed, since browsers
+/// send it whichever page makes the request.
 pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
     let before = reader.mistakes();
     let (cors, with_slash) = reader.fallible("CORS", |text, kind| {
@@ -192,7 +196,8 @@ pub(super) fn read_cors(reader: &mut Reader, cookie: bool) -> Cors {
     cors
 }
 
-/// RFC 6750, section 2.1 (`b64token`), and long enough not to be guessed.
+/// Parses a token by RFC 6750, section 2.1 (`b64token`), and checks that it is long enough not to
+/// be guessed.
 pub(super) fn bearer_token(text: &str, kind: &ValueKind) -> Result<String, String> {
     let body = text.trim_end_matches('=');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);

@@ -1,4 +1,4 @@
-//! Where it is reported what becomes of requests.
+//! Settings of the request log and of traces.
 
 use std::collections::HashMap;
 
@@ -11,16 +11,16 @@ use super::access::list;
 use super::kind::{ValueKind, parse_time_of};
 use super::reader::Reader;
 
-/// Where the collector is, by the base of its paths.
+/// The setting with the base URL of the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// Where a collector is by default (OTLP exporter specification).
+/// Default URL of the collector (OTLP exporter specification).
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318/v1/traces";
 
-/// Where it takes traces.
+/// The setting with the URL of the collector for traces.
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
-/// Whether each request is a line in the log.
+/// Reads whether each request is logged.
 pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     let places = reader.optional("REQUEST_LOG", |text, kind| {
         let places = list(text, &kind)?;
@@ -32,7 +32,7 @@ pub(super) fn read_request_log(reader: &mut Reader) -> bool {
     places.is_some()
 }
 
-/// The name of a level: ours, or that of Erlang's logger (RIG).
+/// Parses the name of a level: ours, or that of Erlang's logger (RIG).
 pub(super) fn log_level(name: &str) -> Option<Level> {
     match name {
         "error" | "critical" | "alert" | "emergency" => Some(Level::ERROR),
@@ -44,7 +44,7 @@ pub(super) fn log_level(name: &str) -> Option<Level> {
     }
 }
 
-/// How traces are exported; `None`: they are not.
+/// Reads how traces are exported; `None` if they are not.
 pub(super) fn read_spans(reader: &mut Reader) -> Option<SpansConfig> {
     let disabled = reader.switch("OTEL_SDK_DISABLED");
     let exporter = reader.word("OTEL_TRACES_EXPORTER", |word| match word {
@@ -85,21 +85,21 @@ pub(super) fn read_spans(reader: &mut Reader) -> Option<SpansConfig> {
     (!off).then_some(config)
 }
 
-/// How many spans may wait, and how many are sent together: never more than may wait
+/// Reads the limit of queued spans, and the size of a batch, which never exceeds the former
 /// (OpenTelemetry, "Batch Span Processor").
 fn read_batches(reader: &mut Reader) -> (usize, usize) {
     const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
     let queue: usize = reader.number("OTEL_BSP_MAX_QUEUE_SIZE");
     let batch: usize = reader.number(BATCH);
-    // A small queue alone is no contradiction.
+    // A small queue alone is not a contradiction.
     if batch > queue && reader.is_named(BATCH) {
         reader.warn(format!("{BATCH} = {batch} is lowered to {queue}, which is OTEL_BSP_MAX_QUEUE_SIZE"));
     }
     (queue, batch.min(queue))
 }
 
-/// Only one protocol is spoken. If nothing is exported, another one is no mistake: it may be that
-/// of other programs.
+/// Only one protocol is supported. Without export, another one is not a mistake: it may be meant
+/// for other programs.
 fn read_protocol(reader: &mut Reader, off: bool) {
     let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     let name = if reader.is_set(names[0]) { names[0] } else { names[1] };
@@ -116,7 +116,7 @@ fn url(text: &str, kind: &ValueKind) -> Result<Uri, String> {
         .ok_or_else(|| format!("expected {kind}"))
 }
 
-/// The headers of `name=value` by commas.
+/// Parses headers: `name=value`, separated by commas.
 fn headers(text: &str, kind: &ValueKind) -> Result<HashMap<String, String>, String> {
     let pairs = attributes(text, kind)?;
     let valid = |(name, value): &(String, String)| {
@@ -125,8 +125,8 @@ fn headers(text: &str, kind: &ValueKind) -> Result<HashMap<String, String>, Stri
     if pairs.iter().all(valid) { Ok(pairs.into_iter().collect()) } else { Err(format!("expected {kind}")) }
 }
 
-/// `name=value` by commas, values percent-encoded (OpenTelemetry, from the `baggage` header of the
-/// W3C).
+/// Parses `name=value`, separated by commas, with values percent-encoded (OpenTelemetry, from the
+/// `baggage` header of the W3C).
 fn attributes(text: &str, kind: &ValueKind) -> Result<Vec<(String, String)>, String> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=')?;

@@ -1,4 +1,4 @@
-//! From the texts that were given to values, row by row of the table, keeping every mistake.
+//! Parses the given texts, setting by setting of the table, and collects every mistake.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use super::given::Given;
 use super::kind::{self, ValueKind};
 use super::table::{self, Setting};
 
-/// Reads values by the name of their setting. A value that is wrong is noted and replaced by its
-/// default, so that the reading goes on; what was read is thrown away then.
+/// Reads values by the name of their setting. A wrong value is noted and replaced by the default,
+/// so that reading continues; the result is discarded in the end.
 pub(super) struct Reader {
     pub(super) given: Given,
     #[cfg(test)]
@@ -59,14 +59,14 @@ impl Reader {
         self.value(name, |text, _| kind::parse_switch(text))
     }
 
-    /// One of the words of the row, in any case, or another name that `parse` knows for one. It
-    /// gets the word in lower case.
+    /// Reads one of the words of the setting, in any case, or another name that `parse` accepts.
+    /// `parse` gets the word in lower case.
     pub(super) fn word<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         self.value(name, |text, _| parse(&text.to_ascii_lowercase()))
     }
 
-    /// The row `specific` if it is set, else `general`: OpenTelemetry has some settings for traces
-    /// alone.
+    /// Returns `specific` if that is set, otherwise `general`: OpenTelemetry has some settings for
+    /// traces alone.
     pub(super) fn either<T>(
         &mut self,
         [specific, general]: [&str; 2],
@@ -77,7 +77,7 @@ impl Reader {
         self.optional(specific, parse).unwrap_or(in_general)
     }
 
-    /// A file that can be opened now.
+    /// Reads the path of a file, and checks that it can be opened.
     pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
         self.optional(name, |text, kind| match document::open_file(Path::new(text)) {
             Ok(_) => Ok(PathBuf::from(text)),
@@ -85,13 +85,12 @@ impl Reader {
         })
     }
 
-    /// Any text, if there is one.
+    /// Reads a text; `None` if it is not set.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.optional(name, |text, _| Ok(text.to_owned()))
     }
 
-    /// What `parse` makes of the text, if there is one. It says what is wrong in words, if
-    /// anything is.
+    /// Reads and parses a text; `None` if it is not set. `parse` fails with a message.
     pub(super) fn optional<T>(
         &mut self,
         name: &str,
@@ -110,12 +109,12 @@ impl Reader {
         }
     }
 
-    /// What `parse` makes of the text or, where that is nothing, of the default.
+    /// Parses the effective value. If that fails, notes a mistake and returns the default.
     pub(super) fn value<T>(&mut self, name: &str, parse: impl Fn(&str, ValueKind) -> Option<T>) -> T {
         self.fallible(name, |text, kind| parse(text, kind).ok_or_else(|| format!("expected {kind}")))
     }
 
-    /// Like [`Reader::value`], for a `parse` that says what is wrong.
+    /// Like [`Reader::value`], for a `parse` that fails with a message.
     pub(super) fn fallible<T>(
         &mut self,
         name: &str,
@@ -128,36 +127,36 @@ impl Reader {
         })
     }
 
-    /// Whether the setting has a value, right or wrong.
+    /// Returns whether the setting has a value, valid or not.
     pub(super) fn is_set(&mut self, name: &str) -> bool {
         let setting = self.row(name);
         self.given.is_set(setting)
     }
 
-    /// Returns `true` if it was set: the value is not merely the default.
+    /// Returns whether the setting was given, as opposed to the default.
     pub(super) fn is_named(&mut self, name: &str) -> bool {
         let setting = self.row(name);
         self.given.is_named(setting)
     }
 
-    /// Notes a mistake that lies in more than the value alone.
+    /// Notes a mistake that involves more than the value alone.
     pub(super) fn mistake(&mut self, name: &str, reason: impl Into<String>) {
         let setting = self.row(name);
         self.given.mistake(setting, reason.into());
     }
 
-    /// Notes that the value is not among those expected.
+    /// Notes that the value is not one of those expected.
     pub(super) fn refuse(&mut self, name: &str) {
         let expected = format!("expected {}", self.row(name).kind);
         self.mistake(name, expected);
     }
 
-    /// How many mistakes were noted so far.
+    /// Returns the number of mistakes so far.
     pub(super) fn mistakes(&self) -> usize {
         self.given.mistakes.len()
     }
 
-    /// Notes what is allowed but should be known.
+    /// Notes a warning.
     pub(super) fn warn(&mut self, warning: String) {
         self.given.warnings.push(warning);
     }
@@ -172,8 +171,8 @@ impl Reader {
     }
 }
 
-/// Why a file cannot be read. A relative path is shown as it was tried: RIG looked for it
-/// elsewhere.
+/// Explains why a file cannot be read. A relative path is shown as it was resolved: RIG resolves it
+/// differently.
 pub(super) fn unreadable(path: &str, error: &std::io::Error) -> String {
     match std::env::current_dir() {
         Ok(folder) if Path::new(path).is_relative() => {

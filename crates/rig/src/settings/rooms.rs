@@ -23,7 +23,7 @@ pub(crate) struct RoomSettings {
     pub(crate) extractors: Arc<Extractors>,
     /// Settings of the connections of frontends.
     pub(crate) connections: connection::Config,
-    /// Seal what clients and services bring back.
+    /// Seal the tokens that clients and services send back.
     pub(crate) seals: Seals,
     /// Settings of requests that wait for an asynchronous answer.
     pub(crate) waiting: WaitingConfig,
@@ -35,11 +35,11 @@ pub(crate) struct RoomSettings {
     pub(crate) admin: admin::Config,
     /// Whether each proxied request is a line in the log.
     pub(crate) request_log: bool,
-    /// How traces are exported; `None`: they are not.
+    /// How traces are exported; `None` if they are not.
     pub(crate) spans: Option<SpansConfig>,
 }
 
-/// The seals of `NODE_COOKIE`.
+/// The seals derived from `NODE_COOKIE`.
 pub(crate) struct Seals {
     /// Seals the tokens of connections.
     pub(crate) connections: Seal,
@@ -47,7 +47,7 @@ pub(crate) struct Seals {
     pub(crate) correlations: Seal,
 }
 
-/// What both ports take of a request.
+/// Limits of requests, common to both ports.
 #[derive(Clone, Copy)]
 pub(super) struct Intake {
     pub(super) max_body: usize,

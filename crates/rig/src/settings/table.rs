@@ -1,5 +1,5 @@
-//! The table of all settings. Flags, environment variables, keys of the file, help, defaults and
-//! bounds come from here and from nowhere else: one row each, in the file of its group.
+//! The table of all settings: the only source of flags, environment variables, keys of the file,
+//! help, defaults and bounds. Each setting is a row, in the file of its group.
 
 mod access;
 mod connections;
@@ -21,13 +21,13 @@ use super::kind::{GIB, KIB, MIB, ValueKind};
 pub(crate) struct Setting {
     /// The environment variable. The flag and the key of the file derive from it.
     pub(crate) name: &'static str,
-    /// Read like any other value if none is given. Empty: not set.
+    /// Parsed like any other value if none is given. Empty for not set.
     pub(crate) default: &'static str,
-    /// What it takes.
+    /// The kind of its value.
     pub(crate) kind: ValueKind,
-    /// What it does, in a sentence without full stop.
+    /// The help, as a sentence without a full stop.
     pub(crate) help: &'static str,
-    /// Its value is never shown.
+    /// Whether its value must never be shown.
     pub(crate) secret: bool,
 }
 
@@ -36,23 +36,23 @@ pub(crate) struct Setting {
 pub(crate) struct Group {
     /// The heading.
     pub(crate) heading: &'static str,
-    /// What stands under it.
+    /// The settings under it.
     pub(crate) settings: &'static [Setting],
 }
 
 impl Setting {
-    /// The long flag, without its dashes: `inbound-port`.
+    /// Returns the long flag, without its dashes: `inbound-port`.
     pub(crate) fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
 
-    /// The key in the file: `inbound_port`.
+    /// Returns the key in the file: `inbound_port`.
     pub(crate) fn key(&self) -> String {
         self.name.to_ascii_lowercase()
     }
 }
 
-/// All settings, in the order of the help.
+/// Returns all settings, in the order of the help.
 pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|group| group.settings)
 }
@@ -73,7 +73,7 @@ const fn millis(least: u64, most: u64) -> ValueKind {
     ValueKind::Time { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }
 
-/// For a setting that is RIG's: a bare number means milliseconds.
+/// For a setting of RIG: a bare number means milliseconds.
 const fn rig_millis(least: u64, most: u64) -> ValueKind {
     ValueKind::Millis { least: Duration::from_millis(least), most: Duration::from_millis(most) }
 }

@@ -1,4 +1,4 @@
-//! Stories of settings: every source, every mistake at once, no secret shown.
+//! Tests of settings: every source, all mistakes at once, no secret shown.
 
 mod event_size;
 mod names_of_others;
@@ -14,7 +14,7 @@ use telemetry::Sampler;
 use super::*;
 use crate::cli::{self, Invocation};
 
-/// A directory of its own, removed at the end of the test.
+/// A temporary directory, removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {

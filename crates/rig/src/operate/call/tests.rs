@@ -6,7 +6,7 @@ use super::*;
 use crate::operate::commands::{commands, find};
 use crate::settings::{Environment, Mistake};
 
-/// The call of a line, or its mistakes, a line each.
+/// Returns the call of a command line, or its mistakes, each on a line.
 fn call(arguments: &[&str], user: &str) -> Result<Call, String> {
     let environment: Environment = [("USER".into(), user.into())].into();
     let command = clap::Command::new("rig").subcommands(commands());

@@ -1,4 +1,4 @@
-//! `rig apis`: the definitions of a gateway as a list in a file, both ways.
+//! `rig apis`: exports and imports the definitions of a gateway as a list in a file.
 
 use std::path::PathBuf;
 
@@ -61,12 +61,12 @@ fn put(line: &mut CommandLine<'_>, dry_run: bool) -> Option<Call> {
     })
 }
 
-/// A list that `PROXY_CONFIG_FILE` takes.
+/// Formats a list that `PROXY_CONFIG_FILE` accepts.
 fn exported(json: &Value) -> String {
     safe_json(&format!("{json:#}\n"))
 }
 
-/// Each API that differs and each warning, a line.
+/// Formats each changed API and each warning as a line.
 fn differences(json: &Value) -> String {
     let list = |name: &str| json[name].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| safe(value.as_str().unwrap_or_default());

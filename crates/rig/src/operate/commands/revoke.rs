@@ -57,7 +57,7 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     compares: false,
 };
 
-/// The body of a revocation. The gateway looks at its values again, and knows more of them.
+/// Returns the body of a revocation. The gateway validates the values again, more strictly.
 fn revocation(line: &mut CommandLine<'_>) -> Map<String, Value> {
     let mut body = Map::new();
     selector(line, &mut body);
@@ -98,7 +98,7 @@ fn revocation(line: &mut CommandLine<'_>) -> Map<String, Value> {
     body
 }
 
-/// Whose tokens: one of three flags.
+/// Adds the selector, given by exactly one of three flags.
 fn selector(line: &mut CommandLine<'_>, body: &mut Map<String, Value>) {
     let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|id| line.has(id)).collect();
     match given[..] {

@@ -8,7 +8,7 @@ use crate::operate::api::ApiAnswer;
 use crate::operate::line::CommandLine;
 use crate::settings::Environment;
 
-/// What a command line shows of an answer, after 12 milliseconds.
+/// Returns the output of a command line for an answer that took 12 milliseconds.
 fn shown(line: &[&str], status: u16, json: &Value) -> String {
     let matches = clap::Command::new("rig").subcommands(commands());
     let matches = matches.get_matches_from(["rig"].iter().chain(line));

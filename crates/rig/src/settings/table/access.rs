@@ -1,4 +1,4 @@
-//! Who may do what: tokens, the sessions that they name, and checks.
+//! Access: tokens, the sessions that they name, and checks.
 
 use super::{DAY, Group, HOUR, ValueKind, millis, secret, setting, text};
 

@@ -1,4 +1,4 @@
-//! What frontends subscribe to, and how their connections live.
+//! Subscriptions and connections of frontends.
 
 use super::{DAY, GIB, Group, HOUR, KIB, ValueKind, bytes, millis, number, secret, setting, text};
 

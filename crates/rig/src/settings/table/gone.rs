@@ -1,8 +1,8 @@
-//! Variables of RIG and of OpenTelemetry that have no effect here: setting them is a warning.
+//! Variables of RIG and OpenTelemetry that have no effect here: setting one is a warning.
 
 use std::ffi::OsStr;
 
-/// Variables of RIG 2 and 3, and what takes their place; empty: their part is not in this version.
+/// Variables of RIG 2 and 3, and their replacements; empty if this version lacks the feature.
 pub(crate) const GONE: &[(&str, &str)] = &[
     ("API_PORT", "API_HTTP_PORT"),
     ("DISCOVERY_TYPE", ""),
@@ -68,16 +68,16 @@ pub(crate) const GONE: &[(&str, &str)] = &[
 const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT: Jaeger and collectors that hand on to Zipkin take OTLP";
 const RATE_LIMIT: &str = "rate_limit of the endpoints of an API";
 
-/// Whether OpenTelemetry reads such a variable for something that the gateway does not do. Who sets
-/// it expects that.
+/// Returns whether OpenTelemetry defines such a variable for a feature that the gateway lacks. An
+/// operator who sets it expects the feature.
 pub(crate) fn is_foreign(name: &str, value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_ascii_lowercase();
     let harmless = match name {
         "OTEL_LOGS_EXPORTER" => value == "none",
-        // `/metrics` is there all the same.
+        // `/metrics` is always available.
         "OTEL_METRICS_EXPORTER" => matches!(&*value, "none" | "prometheus"),
-        // Trace context is always propagated, and `baggage` goes on like any header: a list without
-        // the first asks for less.
+        // Trace context is always propagated, and `baggage` is forwarded like any header, so a list
+        // without `tracecontext` cannot be honoured.
         "OTEL_PROPAGATORS" => {
             let words: Vec<_> = value.split(',').map(str::trim).collect();
             words.contains(&"tracecontext")

@@ -1,8 +1,7 @@
-//! What a client may take: sockets, bytes and time.
+//! Limits of clients: sockets, bytes and time.
 
 use super::{DAY, GIB, Group, HOUR, KIB, MIB, bytes, millis, number, setting};
 
-/// What stands under the heading.
 pub(super) const GROUP: Group = Group {
     heading: "Limits",
     settings: &[
@@ -24,7 +23,7 @@ pub(super) const GROUP: Group = Group {
             number(0, u32::MAX as u64),
             "Open sockets of one frontend's address; more get 429; 0: no limit",
         ),
-        // http::Uri ends at 65534 bytes.
+        // `http::Uri` holds at most 65534 bytes.
         setting(
             "MAX_REQUEST_LINE",
             "8KiB",

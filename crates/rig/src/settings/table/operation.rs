@@ -1,8 +1,7 @@
-//! The log, metrics, and how the node leaves.
+//! The log, metrics, and the shutdown of the node.
 
 use super::{Group, HOUR, ValueKind, millis, setting};
 
-/// What stands under the heading.
 pub(super) const GROUP: Group = Group {
     heading: "Operation",
     settings: &[

@@ -1,4 +1,4 @@
-//! Where the gateway listens, behind which proxies, and with which certificate.
+//! Addresses, trusted proxies, and certificates.
 
 use super::{Group, ValueKind, secret, setting, text};
 

@@ -1,8 +1,7 @@
-//! APIs, their services, and what is reported of the requests to them.
+//! APIs, their services, and the log of requests to them.
 
 use super::{DAY, Group, KIB, MIB, bytes, millis, number, rig_millis, setting, text};
 
-/// What stands under the heading.
 pub(super) const GROUP: Group = Group {
     heading: "Proxy",
     settings: &[

@@ -13,7 +13,6 @@ const HEADERS: ValueKind = text("HEADERS", "name=value by commas, values percent
 
 const COMPRESSION: ValueKind = ValueKind::Word(&["none", "gzip"]);
 
-/// What stands under the heading.
 pub(super) const GROUP: Group = Group {
     heading: "Traces",
     settings: &[

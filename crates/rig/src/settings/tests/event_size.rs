@@ -1,4 +1,4 @@
-//! The largest event, beside the outbox that it has to fit into.
+//! The limit of an event, compared with the outbox that it must fit in.
 
 use super::*;
 

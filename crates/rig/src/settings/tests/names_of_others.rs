@@ -1,4 +1,4 @@
-//! Names and words that come from RIG and OpenTelemetry.
+//! Names and words of RIG and OpenTelemetry.
 
 use super::*;
 
@@ -112,7 +112,7 @@ fn f31_the_settings_of_opentelemetry_are_obeyed_or_refused() {
     };
     for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
         assert!(spans(&[off]).unwrap().is_none(), "{off:?}");
-        // What is not used is no mistake.
+        // An unused setting is not a mistake.
         assert!(spans(&[off, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap().is_none());
     }
     for on in [("OTEL_SDK_DISABLED", "false"), ("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_EXPORTER", "OTLP")] {
