@@ -1,4 +1,4 @@
-//! Who may use the internal port (d18).
+//! Authenticates callers of the internal port (d18).
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl ApiToken {
         Self(token.as_bytes().into())
     }
 
-    /// Compares in a time that does not reveal how much of the token was right.
+    /// Compares in a time that does not depend on how many bytes match.
     fn admits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(token, &self.0).is_ok()
@@ -33,7 +33,7 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// Passes on requests for health and readiness, and those with the token (RFC 6750, section 2.1).
+/// Lets requests for health and readiness pass, and those with the token (RFC 6750, section 2.1).
 pub(crate) async fn require(State(token): State<Option<ApiToken>>, request: Request, next: Next) -> Response {
     let open = matches!(request.uri().path().trim_end_matches('/'), "/health" | "/readyz");
     let admitted = token.is_none_or(|token| {

@@ -14,22 +14,22 @@ use crate::aside::TaskPanicked;
 use crate::params::Unread;
 use crate::turned_away::TurnedAway;
 
-/// Why a request is not answered as its caller hoped.
+/// Why a request fails.
 #[derive(Debug)]
 pub(crate) enum RigError {
-    /// Nothing is at this path, or nothing with this method.
+    /// The path does not exist, or does not support the method.
     NotFound,
     /// The caller did not present the token of the internal port.
     Unauthorized,
-    /// The request comes from a page, or by a name that is not the port's.
+    /// The request comes from a web page, or names a host that is not the port's.
     TurnedAway(TurnedAway),
     /// The body has a content coding.
     Coded,
     /// The body cannot be read.
     Body(BodyError),
-    /// The body is not what it is announced as.
+    /// The body does not match its media type.
     Unread(Unread),
-    /// A member, a header or a parameter is wrong: which, and how.
+    /// A member, a header or a parameter is wrong; the text names it and the reason.
     Invalid(String),
     /// The session is not blacklisted.
     NotBlacklisted,
@@ -45,7 +45,7 @@ pub(crate) enum RigError {
     ApiExists(String),
     /// No definition has this id.
     ApiMissing(String),
-    /// The definition is wrong: each fault, by what it belongs to.
+    /// The definition is invalid. Holds the faults, by what they belong to.
     ApiInvalid(Value),
     /// The change of a definition could not be stored.
     ApiNotStored,

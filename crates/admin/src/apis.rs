@@ -1,4 +1,4 @@
-//! `apis`: the definitions of the reverse proxy, one by one (RIG, v2 and v3).
+//! `apis`: single definitions of the reverse proxy (RIG, v2 and v3).
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
 /// Limit of the warnings of one change that are logged.
 const LOGGED: usize = 20;
 
-/// The members that RIG checks, so that its clients know its texts about them.
+/// The members that RIG validates, and reports with texts that its clients may depend on.
 const CHECKED_BY_RIG: [&str; 15] = [
     "auth_type",
     "default",
@@ -45,7 +45,7 @@ const CHECKED_BY_RIG: [&str; 15] = [
     "version_data",
 ];
 
-/// RIG's texts about wrong members.
+/// RIG's texts about invalid members.
 const WORDS_OF_RIG: [&str; 7] = [
     "must be integer",
     "must be list",
@@ -204,7 +204,7 @@ impl From<ChangeError> for RigError {
     }
 }
 
-/// Returns faults in RIG's form. A text that is not RIG's is followed by the pointer.
+/// Returns faults in RIG's form. The pointer is appended to texts that are not RIG's.
 fn by_group(faults: &[Fault]) -> BTreeMap<&str, Vec<Value>> {
     let mut groups: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for Fault { pointer, group, field, reason } in faults {

@@ -1,12 +1,12 @@
-//! Work that blocks, off the threads that serve.
+//! Runs blocking work on other threads than those that serve requests.
 
 use tokio::task::spawn_blocking;
 
-/// The work panicked. The log has the reason.
+/// The work panicked. The log contains the reason.
 #[derive(Debug)]
 pub(crate) struct TaskPanicked;
 
-/// Runs work that waits for a disk, or looks at every connection, on a thread that may block.
+/// Runs work that blocks on a disk, or visits every connection, on a blocking thread.
 pub(crate) async fn aside<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, TaskPanicked> {

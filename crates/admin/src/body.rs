@@ -1,5 +1,5 @@
-//! Request bodies: read whole, within limits, before a handler of v2 and v3 gets them; never with a
-//! coding.
+//! Request bodies: read completely, within limits, before a handler of v2 and v3 runs. Content
+//! codings are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use memory::Memory;
 use crate::answer::RigError;
 use crate::wording::Unhandled;
 
-/// Lower bound of the memory for the bodies of all callers; a few of the largest always have room.
-/// Beyond it, the largest is evicted, so that a revocation gets through.
+/// Minimum memory for the bodies of all callers; several of the maximum size always fit. Beyond it
+/// the largest is evicted, so that a revocation gets through.
 const TOGETHER: usize = 64 << 20;
 
 /// The limits of a body: size and time.
@@ -27,7 +27,8 @@ const TOGETHER: usize = 64 << 20;
 pub(crate) struct Bounds {
     most: usize,
     within: Duration,
-    /// Separate from the memory of clients: their load is no reason to refuse an operator.
+    /// Separate from the memory of clients, so that their load never makes an operator's request
+    /// fail.
     memory: Arc<Memory>,
 }
 
@@ -36,7 +37,7 @@ impl Bounds {
         Self { most, within, memory: Memory::new(most.saturating_mul(4).max(TOGETHER)) }
     }
 
-    /// Reads a body whole. The second value counts its bytes until it is dropped.
+    /// Reads a complete body. The second value accounts for its bytes until it is dropped.
     pub(crate) async fn read(&self, body: AxumBody) -> Result<(Bytes, Option<CountedBody>), BodyError> {
         read_counted(body, self.most, self.within, &self.memory).await
     }
@@ -51,7 +52,8 @@ pub(crate) async fn read(State(bounds): State<Bounds>, request: Request, next: N
     }
 }
 
-/// Refuses a body that would have to be decoded (RFC 9110, section 15.5.16).
+/// Refuses bodies with a content coding, which would have to be decoded (RFC 9110, section
+/// 15.5.16).
 pub(crate) async fn refuse_coded(OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
     if !is_coded(request.headers()) || request.body().is_end_stream() {
         return next.run(request).await;

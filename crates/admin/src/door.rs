@@ -1,8 +1,9 @@
-//! Keeps web pages out of the internal port, whatever they request (another side of d18).
+//! Keeps web pages out of the internal port, whatever they request (related to d18).
 //!
-//! The browser of an operator reaches ports that web pages cannot, and sends there what any page
-//! asks it to. So the requesting page counts here, and the name that it uses: a page whose name was
-//! made to resolve to this port (DNS rebinding) has, for the browser, the same origin as the port.
+//! An operator's browser can reach ports that web pages cannot, and sends requests there for any
+//! page. So a request is judged by the page that makes it, and by the host that it names: if the
+//! host of a page was made to resolve to this port (DNS rebinding), the browser considers page and
+//! port to be of the same origin.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,13 +18,13 @@ use crate::turned_away::TurnedAway;
 /// The page of the Swagger UI, in every spelling of its path.
 const PAGE: [&str; 3] = ["/swagger-ui", "/swagger-ui/", "/swagger-ui/index.html"];
 
-/// The media types that a page can post to any server without asking it first (Fetch Standard,
-/// section 2.2.2).
+/// The media types that a page can post to any server without a preflight (Fetch Standard, section
+/// 2.2.2).
 const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
-/// Decides which requests are looked at at all.
+/// Decides which requests are refused.
 pub(crate) struct Door {
-    /// `HOST`, if names count; `None` if callers present a token, which no page has.
+    /// `HOST`, if host names are checked. `None` if callers present a token, which no page has.
     host: Option<Box<str>>,
     metrics: Metrics,
 }
@@ -36,7 +37,7 @@ impl Door {
         Self { host: (!guarded).then(|| host.trim_end_matches('.').into()), metrics }
     }
 
-    /// Returns why a request must not come in, if so; counts and logs it.
+    /// Returns why a request must be refused; `None` if it need not be. Counts and logs refusals.
     pub(crate) fn refusal<B>(&self, request: &Request<B>, peer: &Peer) -> Option<TurnedAway> {
         let reason = self.check(request, peer).err()?;
         self.metrics.refused(reason);
@@ -63,9 +64,9 @@ impl Door {
     }
 }
 
-/// Returns whether no page elsewhere can have this name: it names this machine to itself, or is the
-/// operator's `HOST`. `local` is the address that the connection came to: an address in place of a
-/// name cannot be made to resolve elsewhere.
+/// Returns whether no foreign page can have this host: it is a loopback name or address, or the
+/// operator's `HOST`, or `local`, the address that the connection was made to. An address cannot be
+/// made to resolve elsewhere.
 fn is_of_this_port(host: &[u8], given: &str, local: IpAddr) -> bool {
     let Ok(name) = str::from_utf8(split_port(host).0) else { return false };
     let address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
@@ -81,8 +82,8 @@ fn is_of_this_port(host: &[u8], given: &str, local: IpAddr) -> bool {
     is_localhost || (!name.is_empty() && name.eq_ignore_ascii_case(given))
 }
 
-/// Returns whether the user opens the page of the Swagger UI by a link: this changes nothing, and
-/// reveals nothing to the page with the link.
+/// Returns whether the user follows a link to the Swagger UI: this changes nothing, and reveals
+/// nothing to the page with the link.
 fn opens_the_page<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);

@@ -1,4 +1,4 @@
-//! `/health` and `/readyz`: what probes ask.
+//! `/health` and `/readyz`, for probes.
 
 use axum::extract::State;
 use axum::routing::get;
@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use crate::port::Port;
 
-/// The endpoints of probes, which RIG answers with a slash at the end as well.
+/// The endpoints for probes. RIG also answers them with a trailing slash.
 pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new()
         .routes(routes!(health))

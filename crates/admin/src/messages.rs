@@ -1,4 +1,5 @@
-//! `messages`: publish CloudEvents from inside, without the submission check (RIG, v2 and v3).
+//! `messages`: publishes CloudEvents from internal services, without the submission check (RIG, v2
+//! and v3).
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

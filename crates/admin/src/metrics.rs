@@ -1,4 +1,4 @@
-//! What the internal port counts.
+//! Metrics of the internal port.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family};
@@ -19,7 +19,7 @@ metric::families! {
 }
 
 impl Metrics {
-    /// Counts a request that was refused before its path and token were looked at.
+    /// Counts a request that was refused before its path and token were checked.
     pub(crate) fn refused(&self, reason: TurnedAway) {
         self.refused.get_or_create(&ByInternalRefusal { reason }).inc();
     }

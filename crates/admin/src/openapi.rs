@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi as Document;
 ))]
 struct Internal;
 
-/// Returns the document without paths, which the routers of the endpoints add.
+/// Returns the document without paths. The routers of the endpoints add these.
 pub(crate) fn base() -> Document {
     Internal::openapi()
 }

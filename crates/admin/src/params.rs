@@ -1,4 +1,4 @@
-//! Members of request bodies, as RIG reads them.
+//! Parses the members of request bodies as RIG does.
 
 use document::JsonError;
 use http::header::CONTENT_TYPE;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 pub(crate) enum Unread {
     /// It is neither JSON nor a form.
     MediaType,
-    /// It does not have the form of its media type.
+    /// It is malformed for its media type.
     Malformed,
-    /// A member is given twice: where.
+    /// A member is given twice; holds its position.
     Duplicate(String),
 }
 
-/// Returns the members of a body. A body without a type, and JSON that is not an object, have none
-/// (RIG).
+/// Returns the members of a body. As in RIG, a body without a media type, and JSON that is not an
+/// object, have none.
 ///
 /// # Errors
 /// Fails if the body is neither JSON nor a form, is malformed, or has a member twice.
@@ -37,7 +37,7 @@ pub(crate) fn params(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Val
     }
 }
 
-/// Returns the media type without its parameters, whatever bytes these contain.
+/// Returns the media type without its parameters, which may contain any bytes.
 pub(crate) fn essence(content_type: &HeaderValue) -> &[u8] {
     content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }

@@ -1,4 +1,4 @@
-//! What the handlers of the internal port work on.
+//! The state of the handlers of the internal port.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::body;
 #[derive(Clone)]
 pub(crate) struct Port {
     pub(crate) node: Node,
-    /// For names and selectors; changes of sessions go through `node`.
+    /// Used for names and selectors. Changes of sessions go through `node`.
     pub(crate) sessions: Sessions,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) waiting: Arc<Waiting>,

@@ -1,8 +1,9 @@
 //! `responses`: a service answers a proxied request that waits for it (RIG: `response_from:
 //! http_async`).
 //!
-//! In v3 the answer is the request itself: two headers contain the waiting request and the status,
-//! the rest is passed on to the client. In v2 it is a CloudEvent with both in its member `rig`.
+//! In v3 the request itself is the answer: two headers contain the token of the waiting request and
+//! the status, and the rest is forwarded to the client. In v2 it is a CloudEvent with both in its
+//! member `rig`.
 
 mod headers;
 
@@ -36,7 +37,7 @@ pub(crate) fn router_v2() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(answer_by_event))
 }
 
-/// What is wrong with an answer. RIG's words come first; details that RIG does not report follow in
+/// Why an answer is refused. RIG's text comes first; details that RIG does not report follow in
 /// parentheses.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ResponseFault {
@@ -50,7 +51,7 @@ enum ResponseFault {
     NotAnInteger(String),
 }
 
-/// An answer, and the request that it is for.
+/// An answer, and the token of the request that waits for it.
 #[derive(Debug, PartialEq, Eq)]
 struct Correlated {
     token: String,
@@ -143,7 +144,7 @@ fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, ResponseFa
 }
 
 fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
-    /// The member that is read beside the envelope of the event.
+    /// The member `rig`, parsed separately from the envelope of the event.
     #[derive(Deserialize)]
     struct RigMember<'a> {
         #[serde(borrow)]
@@ -189,7 +190,7 @@ fn status(field: &'static str, code: &Value) -> Result<StatusCode, ResponseFault
         .ok_or(ResponseFault::Wrong(field, "a status from 200 to 599"))
 }
 
-/// Drops the body of answers that have none by their status (RFC 9110, section 15).
+/// Removes the body if the status allows none (RFC 9110, section 15).
 fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> AsyncAnswer {
     let none =
         [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);

@@ -31,24 +31,24 @@ use crate::port::Port;
 use crate::wording::Unhandled;
 use crate::{apis, body, health, messages, openapi, responses, scrape, session_blacklist, v4};
 
-/// The path of the OpenAPI document. RIG's was `/swagger-ui/rig_api_swagger.json`.
+/// The path of the OpenAPI document. RIG's is `/swagger-ui/rig_api_swagger.json`.
 const DOCUMENT: &str = "/openapi.json";
 
-/// What an operator decides about the internal port.
+/// Settings of the internal port.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The token that callers must present; without one, everyone who reaches the port by one of
-    /// its names is let in.
+    /// The token that callers must present. Without one, everyone is admitted who reaches the port
+    /// by one of its names.
     pub token: Option<ApiToken>,
     /// Limit of a request body, in bytes.
     pub max_body: usize,
     /// Time limit for a request body to arrive.
     pub body_timeout: Duration,
-    /// Which names extensions of events may have.
+    /// The names that extensions of events may have.
     pub extension_names: ExtensionNames,
     /// Whether revocations survive a restart, as receipts report.
     pub durable: bool,
-    /// The name of the host (`HOST`), by which callers without a token may address the port.
+    /// The host name (`HOST`) that callers without a token may use for the port.
     pub host: String,
     /// Whether `/metrics` exists (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
@@ -63,13 +63,13 @@ pub struct Admin {
 
 /// The rooms that the internal port operates.
 pub struct OperatedRooms {
-    /// What revokes, publishes and lists.
+    /// Revokes, publishes and lists.
     pub node: Node,
     /// The sessions of `node`, for names and selectors.
     pub sessions: Sessions,
-    /// Says which tokens can be revoked by presenting them.
+    /// Verifies tokens that are presented to be revoked.
     pub verifier: Arc<Verifier>,
-    /// The proxied requests that services can answer.
+    /// The proxied requests that wait for a service's answer.
     pub waiting: Arc<Waiting>,
     /// The definitions that are served.
     pub apis: Arc<Apis>,
@@ -78,7 +78,7 @@ pub struct OperatedRooms {
 }
 
 impl Admin {
-    /// Returns the internal port over these `rooms`.
+    /// Creates the internal port over these `rooms`.
     pub fn new(config: Config, rooms: OperatedRooms) -> Self {
         let OperatedRooms { node, sessions, verifier, waiting, apis, mut registry } = rooms;
         let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
@@ -123,7 +123,7 @@ impl App for Admin {
                 response
             }
         };
-        // RIG does not distinguish a wrong method from a wrong path, and a 404 allows no method.
+        // RIG does not distinguish a wrong method from a wrong path, and a 404 has no `Allow`.
         if response.status() == StatusCode::NOT_FOUND {
             response.headers_mut().remove(ALLOW);
         }
@@ -137,15 +137,15 @@ impl App for Admin {
     }
 }
 
-/// Returns all routes, with their document.
+/// Returns all routes, with their OpenAPI document.
 fn routes(bodies: &body::Bounds, metrics: bool) -> OpenApiRouter<Port> {
     let api = || session_blacklist::router().merge(messages::router()).merge(apis::router());
     let plain = middleware::from_fn(body::refuse_coded);
     let whole = middleware::from_fn_with_state(bodies.clone(), body::read);
-    // The document says that v2 has the endpoints of v3: only those that differ are listed.
+    // The document mentions once that v2 has the endpoints of v3, and lists only those that differ.
     let (as_in_v3, _) = api().split_for_parts();
     let v2 = OpenApiRouter::from(as_in_v3).merge(responses::router_v2()).route_layer(plain.clone());
-    // The coding of an answer is passed on to the client, with its header.
+    // Content codings are accepted here: they are forwarded to the client, with their header.
     let v3 = api().route_layer(plain).merge(responses::router());
     let router = OpenApiRouter::with_openapi(openapi::base())
         .merge(health::router())

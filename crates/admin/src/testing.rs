@@ -1,4 +1,4 @@
-//! An internal port without a socket.
+//! An internal port for tests, without a socket.
 
 use std::sync::Arc;
 use std::time::Duration;

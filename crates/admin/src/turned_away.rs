@@ -1,9 +1,9 @@
-//! Why the internal port refuses a request before it looks at its path and token.
+//! Why the internal port refuses a request before it checks path and token.
 
 use http::StatusCode;
 
 metric::labels! {
-    /// Why a request is refused before its path or its token is looked at.
+    /// Why a request is refused before its path and token are checked.
     #[derive(thiserror::Error)]
     pub(crate) enum TurnedAway {
         /// It comes from a web page of another origin.

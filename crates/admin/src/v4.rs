@@ -1,11 +1,11 @@
 //! `/v4`: revocations with receipts, sessions, and definitions of APIs, for operators and services.
 //!
-//! | file | what it knows |
+//! | file | contents |
 //! | --- | --- |
 //! | `revocations`, `sessions`, `apis` | the endpoints |
-//! | `request`, `fields` | the content of a body, and everything that is wrong with it |
+//! | `request`, `fields` | the content of a body, and its faults |
 //! | `query` | parameters and names in the URL |
-//! | `order` | from a request to an order for the node |
+//! | `order` | converts a request to an order for the node |
 //! | `receipt`, `page` | answers |
 //! | `time` | instants as text |
 //! | `problem` | errors |
@@ -45,7 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<Port> {
     router
 }
 
-/// Forbids storing answers: they are about the present, and reveal who is connected.
+/// Forbids caches to store answers: they describe the present, and reveal who is connected.
 async fn not_stored(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -1,5 +1,5 @@
-//! How a request is refused before a handler sees it: `/v4` has its own words, every other path has
-//! RIG's.
+//! The answers to requests that are refused before a handler runs: `/v4` has its own form, every
+//! other path has RIG's.
 
 use axum::response::{IntoResponse, Response};
 
@@ -7,21 +7,21 @@ use crate::answer::RigError;
 use crate::turned_away::TurnedAway;
 use crate::v4::problem::Problem;
 
-/// Why a request gets to no handler.
+/// Why a request does not reach a handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unhandled {
-    /// Nothing is at its path.
+    /// The path does not exist.
     NotFound,
-    /// It does not present the token of the internal port.
+    /// It has no valid token of the internal port.
     Unauthorized,
-    /// It comes from a page, or by a name that is not the port's.
+    /// It comes from a web page, or names a host that is not the port's.
     Away(TurnedAway),
     /// Its body has a content coding.
     Coded,
 }
 
 impl Unhandled {
-    /// Returns the answer at this path.
+    /// Returns the answer for this path.
     pub(crate) fn answer(self, path: &str) -> Response {
         match is_v4(path) {
             true => self.problem().into_response(),

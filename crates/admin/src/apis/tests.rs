@@ -1,4 +1,4 @@
-//! Requests of RIG's clients and the answers of RIG, and what is answered to all definitions at
+//! Requests of RIG's clients, compared with RIG's answers, and answers about all definitions at
 //! once.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn port(apis: Arc<Apis>) -> Admin {
     testing::port(Arc::new(waiting), apis)
 }
 
-/// Status and text of the answer.
+/// Returns the status and the text of the answer.
 async fn ask(port: &Admin, method: &str, path: &str, body: impl ToString) -> String {
     send(port, method, path, Some("application/json"), body).await
 }
@@ -51,7 +51,7 @@ fn document(id: &str) -> Value {
     })
 }
 
-/// With one member of its endpoint changed.
+/// Returns a definition with one member of its endpoint changed.
 fn with(name: &str, value: Value) -> Value {
     let mut document = document("i");
     document["version_data"]["default"]["endpoints"][0][name] = value;
@@ -168,7 +168,7 @@ async fn bodies_are_read_as_in_rig_but_never_answered_with_a_500() {
     assert_eq!(ask(&port, "DELETE", "/v3/apis", "").await, not_found);
 }
 
-/// Says no.
+/// A store that fails to save.
 struct Full;
 
 impl Store for Full {

@@ -1,4 +1,4 @@
-//! Selects the headers of a service's answer that are for the client (d28: RIG copies all,
+//! Selects the headers of a service's answer that are meant for the client (d28: RIG copies all,
 //! including its own `Host`).
 
 use http::header::{
@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// Headers about an answer, not about the request that carries it.
+/// Headers that describe the answer, not the request that carries it.
 const MEANT: [HeaderName; 9] = [
     CACHE_CONTROL,
     CONTENT_ENCODING,
@@ -20,10 +20,10 @@ const MEANT: [HeaderName; 9] = [
     VARY,
 ];
 
-/// Headers that intermediaries add about the request; they begin with X- as well.
+/// Headers with the prefix X- that intermediaries add about the request.
 const NOT_MEANT: [&str; 2] = ["x-request-id", "x-real-ip"];
 
-/// Returns the headers for the client; several of one name keep their order.
+/// Returns the headers for the client. Several with the same name keep their order.
 pub(super) fn for_the_client(given: &HeaderMap) -> HeaderMap {
     let values = given.iter().filter(|(name, _)| is_meant(name) && !is_of_the_connection(given, name));
     values.map(|(name, value)| (name.clone(), value.clone())).fold(
@@ -41,7 +41,7 @@ fn is_meant(name: &HeaderName) -> bool {
     own || MEANT.contains(name)
 }
 
-/// Returns whether the header is for this connection only (RFC 9110, section 7.6.1).
+/// Returns whether the header applies to this connection only (RFC 9110, section 7.6.1).
 fn is_of_the_connection(given: &HeaderMap, name: &HeaderName) -> bool {
     let lines = given.get_all(CONNECTION).into_iter();
     let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

@@ -1,4 +1,5 @@
-//! From the port to the request that waits, and what is said where that is not possible.
+//! Delivers answers from the port to the waiting request, and checks the errors if that is
+//! impossible.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ const COOKIE: &str = "test-cookie";
 const SENT: &str = "202 message sent to correlated reverse proxy request";
 const GONE: &str = "410 Nobody waits for this answer: the request was answered before, has timed out, or its client has left.";
 
-/// Returns a seal of a new node each time, with the same cookie.
+/// Returns the seal of another node with each call, all with the same cookie.
 fn seal() -> Seal {
     Seal::new(Some(COOKIE), Purpose::Correlation, Incarnation::unnamed())
 }
@@ -38,7 +39,7 @@ impl Port {
         self.waiting.expect().unwrap()
     }
 
-    /// Status and text of the answer.
+    /// Returns the status and the text of the answer.
     async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> String {
         let mut request = Request::post(path);
         for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! The document, made of the routes.
+//! The OpenAPI document that results from the routes.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ fn the_document_is_openapi_3_1_and_names_every_route() {
     );
 }
 
-/// All references in a document.
+/// Collects all references in a document.
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {

@@ -1,4 +1,4 @@
-//! The members of a JSON object, taken one by one, and everything that is wrong with them.
+//! Reads the members of a JSON object one by one, and collects all faults.
 
 use axum::extract::Request;
 use bytes::Bytes;
@@ -18,22 +18,22 @@ const MOST: usize = 20;
 /// Limit of the characters of an unknown name that an error repeats.
 const SHOWN: usize = 64;
 
-/// The members not taken yet, and the faults found so far.
+/// The members that were not taken yet, and the faults so far.
 #[derive(Debug)]
 pub(crate) struct Fields {
     given: Vec<(String, Value)>,
     faults: Vec<InvalidPlace>,
 }
 
-/// Reads the body of a request whole. The second value counts its bytes until it is dropped.
+/// Reads a complete request body. The second value accounts for its bytes until it is dropped.
 ///
 /// # Errors
-/// Fails if the body is not announced as JSON, or cannot be read.
+/// Fails if its media type is not JSON, or it cannot be read.
 pub(super) async fn json_body(
     port: &Port,
     request: Request,
 ) -> Result<(Bytes, Option<CountedBody>), Problem> {
-    // The type has no parameters (RFC 8259); some clients send a charset.
+    // The media type has no parameters (RFC 8259), but some clients send a charset.
     let is_json = request
         .headers()
         .get(CONTENT_TYPE)
@@ -55,7 +55,7 @@ pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
             parameter: None,
             detail: format!("given more than once (line {line}, column {column})"),
         }),
-        // Without the library's text, which repeats parts of the body.
+        // Without the text of the error, which repeats parts of the body.
         JsonError::Syntax(error) => Problem::NotJson(match error.classify() {
             Category::Eof if body.iter().all(u8::is_ascii_whitespace) => "it is empty".to_owned(),
             Category::Eof => "it ends too early".to_owned(),
@@ -71,7 +71,7 @@ impl Fields {
     /// Fails if it is not JSON, has a member twice, or is not an object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let no_object = || Problem::fault(InvalidPlace::of_body("expected a JSON object"));
-        // Refused without parsing, however deep it is.
+        // An array is refused without parsing, however deep it is.
         if body.trim_ascii_start().starts_with(b"[") {
             return Err(no_object());
         }
@@ -83,12 +83,12 @@ impl Fields {
         Ok(Self { given: given.into_iter().take(2 * MOST).collect(), faults })
     }
 
-    /// Returns whether the member is given and not taken yet.
+    /// Returns whether the member is given and was not taken yet.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.given.iter().any(|(given, _)| given == name)
     }
 
-    /// Takes a member as `parse` reads it; an error of `parse` is noted as a fault.
+    /// Takes a member and parses it; an error of `parse` is noted as a fault.
     pub(crate) fn take<T>(
         &mut self,
         name: &str,
@@ -104,12 +104,12 @@ impl Fields {
         self.faults.push(InvalidPlace::of_member(name, detail));
     }
 
-    /// Notes a fault of the object as a whole.
+    /// Notes a fault of the whole object.
     pub(crate) fn fault_of_all(&mut self, detail: impl Into<String>) {
         self.faults.push(InvalidPlace::of_body(detail));
     }
 
-    /// Returns all faults; members that were not taken are unknown.
+    /// Returns all faults. Members that were not taken are unknown.
     pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
         let unknown =
             self.given.iter().map(|(name, _)| InvalidPlace::of_member(&cut(name), "unknown member"));

@@ -1,4 +1,4 @@
-//! From a request to an order: verifies the token in it, and checks the claim.
+//! Converts a request to an order: verifies the token in it, and checks the claim.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +10,10 @@ use super::problem::{InvalidPlace, Problem, TokenFault};
 use super::request::{Requested, Whom};
 
 impl Requested {
-    /// Resolves whom the request names.
+    /// Resolves the selector of the request.
     ///
     /// # Errors
-    /// Fails if the token is not valid, or tokens cannot be revoked by this claim.
+    /// Fails if the token is invalid, or tokens cannot be revoked by this claim.
     pub(super) fn into_order(
         self,
         sessions: &Sessions,
@@ -35,7 +35,7 @@ impl Requested {
     }
 }
 
-/// Returns the selector, and for how long the token in the request is valid.
+/// Returns the selector, and how long the token in the request stays valid.
 fn selected(
     whom: Whom,
     sessions: &Sessions,

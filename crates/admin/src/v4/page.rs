@@ -1,20 +1,20 @@
-//! Lists in pages.
+//! Pagination of lists.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::problem::InvalidPlace;
 use super::query::Parameters;
 
-/// Entries of a page by default.
+/// Default number of entries in a page.
 const DEFAULT_LIMIT: usize = 100;
 
-/// Entries of the largest page.
+/// Maximum number of entries in a page.
 pub(crate) const MAX_LIMIT: usize = 1000;
 
 /// Escapes everything but unreserved characters (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Takes the parameter `limit`: how many entries a page may have.
+/// Takes the parameter `limit`: the maximum number of entries in the page.
 pub(crate) fn limit(query: &mut Parameters) -> usize {
     let Some(text) = query.take("limit") else { return DEFAULT_LIMIT };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
@@ -29,12 +29,12 @@ pub(crate) fn next(path: &str, limit: usize, parameter: &str, cursor: &str) -> S
     format!("{path}?limit={limit}&{parameter}={}", escaped(cursor))
 }
 
-/// Escapes a text as one segment of a path, or as a value in a query.
+/// Escapes a text for use as a path segment, or as a value in a query.
 pub(crate) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Removes the entries beyond the page; returns the last entry of the page if any were removed.
+/// Removes the entries beyond the page. Returns the last entry of the page if there were any.
 pub(crate) fn cut<T>(entries: &mut Vec<T>, limit: usize) -> Option<&T> {
     let more = entries.len() > limit;
     entries.truncate(limit);

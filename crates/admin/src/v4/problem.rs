@@ -1,4 +1,4 @@
-//! Errors of `/v4` as problem details (RFC 9457): the one place that gives them a status and a
+//! Errors of `/v4` as problem details (RFC 9457): the only place that maps them to a status and a
 //! text.
 
 use auth::TokenError;
@@ -39,7 +39,7 @@ impl InvalidPlace {
         Self { pointer: Some(pointer), parameter: None, detail: detail.into() }
     }
 
-    /// Creates a fault of the body as a whole.
+    /// Creates a fault of the whole body.
     pub(crate) fn of_body(detail: impl Into<String>) -> Self {
         Self { pointer: Some(String::new()), parameter: None, detail: detail.into() }
     }
@@ -49,7 +49,7 @@ impl InvalidPlace {
         Self { pointer: None, parameter: Some(name.into()), detail: detail.into() }
     }
 
-    /// Returns the place and what is wrong there, in one line.
+    /// Returns the position and the fault in one line.
     fn shown(&self) -> String {
         let place = self.parameter.as_deref().or(self.pointer.as_deref()).unwrap_or_default();
         let place = place.strip_prefix('/').unwrap_or(place);
@@ -57,10 +57,10 @@ impl InvalidPlace {
     }
 }
 
-/// What is wrong with the token in a request to revoke it.
+/// Why the token in a request to revoke it is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenFault {
-    /// It is not valid.
+    /// It is invalid.
     #[error("{0}")]
     Invalid(#[from] TokenError),
     /// It names no session.
@@ -71,11 +71,11 @@ pub(crate) enum TokenFault {
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// Nothing of this name exists.
+    /// Nothing of this kind has the given name.
     NotFound(&'static str),
-    /// The path has no such method.
+    /// The path does not support the method.
     Method,
-    /// The body is not announced as JSON.
+    /// The media type of the body is not JSON.
     MediaType,
     /// The body has a content coding.
     Coded,
@@ -85,19 +85,19 @@ pub(crate) enum Problem {
     NotJson(String),
     /// Members or parameters are wrong.
     Faults(Vec<InvalidPlace>),
-    /// The token in the body is not valid, or names no session.
+    /// The token in the body is invalid, or names no session.
     Token(TokenFault),
     /// The revocation is refused, or is not recorded.
     Revoke(RevokeError),
     /// The log cannot be read.
     Unreadable(LogError),
-    /// It is not certain that the log recorded the lift.
+    /// The log may not have stored the lift.
     NotLifted(LogError),
     /// Definitions of APIs could not be stored.
     NotStored(StoreError),
     /// The caller did not present the token of the internal port.
     Unauthorized,
-    /// The request comes from a page, or by a name that is not the port's.
+    /// The request comes from a web page, or names a host that is not the port's.
     TurnedAway(TurnedAway),
     /// The node failed.
     Failed,
@@ -155,7 +155,7 @@ impl From<TaskPanicked> for Problem {
 }
 
 impl Problem {
-    /// The answer at a path that does not exist.
+    /// The answer for a path that does not exist.
     pub(crate) const NOTHING_HERE: Self = Self::NotFound("there is nothing at this path");
 
     /// Creates a problem with one fault.

@@ -1,4 +1,4 @@
-//! Parameters in the query, and names in the path.
+//! Parses parameters in the query, and names in the path.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -6,8 +6,8 @@ use http::Uri;
 
 use super::problem::{InvalidPlace, Problem};
 
-/// The parameters of a query. Each may be given once; unknown ones are faults, so that a request
-/// with a misspelt `dry_run` is not carried out.
+/// The parameters of a query. Each may be given once. Unknown ones are faults, so that a request
+/// with a misspelt `dry_run` is refused.
 pub(crate) struct Parameters {
     given: Vec<(String, String)>,
     faults: Vec<InvalidPlace>,
@@ -43,7 +43,7 @@ impl Parameters {
         Some(self.given.swap_remove(at).1)
     }
 
-    /// Takes the value of a parameter as `parse` reads it; an error of `parse` is noted as a fault.
+    /// Takes a parameter and parses it; an error of `parse` is noted as a fault.
     pub(crate) fn take_as<T>(
         &mut self,
         name: &'static str,
@@ -53,7 +53,7 @@ impl Parameters {
         parse(&text).map_err(|detail| self.fault(InvalidPlace::of_parameter(name, detail))).ok()
     }
 
-    /// Takes `dry_run`: whether the request only reports what it would do.
+    /// Takes `dry_run`: whether the request only reports its effect.
     pub(crate) fn dry_run(&mut self) -> bool {
         let given = self.take_as("dry_run", |text| match text {
             "true" => Ok(true),
@@ -63,7 +63,7 @@ impl Parameters {
         given.unwrap_or(false)
     }
 
-    /// Takes a text about the request: who, or why.
+    /// Takes a text about the request: who makes it, or why.
     pub(crate) fn remark(&mut self, name: &'static str) -> Option<String> {
         self.take_as(name, |text| super::request::remark(text).map(str::to_owned))
     }
@@ -73,7 +73,7 @@ impl Parameters {
         self.faults.push(fault);
     }
 
-    /// Returns all faults; parameters that were not taken are unknown.
+    /// Returns all faults. Parameters that were not taken are unknown.
     pub(crate) fn faults(mut self) -> Vec<InvalidPlace> {
         let unknown =
             self.given.iter().map(|(name, _)| InvalidPlace::of_parameter(cut(name), "unknown parameter"));
@@ -81,10 +81,10 @@ impl Parameters {
         self.faults
     }
 
-    /// Checks that every parameter was taken and valid.
+    /// Checks that every given parameter was taken and is valid.
     ///
     /// # Errors
-    /// Fails if a parameter is wrong or unknown.
+    /// Fails if a parameter is invalid or unknown.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         let faults = self.faults();
         if faults.is_empty() { Ok(()) } else { Err(Problem::Faults(faults)) }
@@ -95,7 +95,7 @@ fn cut(name: &str) -> String {
     name.chars().take(SHOWN).collect()
 }
 
-/// The name in a path, decoded.
+/// A decoded name in a path.
 pub(crate) type PathName = Result<Path<String>, PathRejection>;
 
 /// Parses the name in a path.

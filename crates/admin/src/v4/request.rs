@@ -1,5 +1,5 @@
-//! Parses a request to revoke. Nothing is looked up here: the same bytes are valid or invalid at
-//! every gateway.
+//! Parses a request to revoke. Nothing is looked up here, so that the same bytes are valid or
+//! invalid at every gateway.
 
 use std::time::{Duration, SystemTime};
 
@@ -99,7 +99,7 @@ impl Requested {
     /// Parses a body.
     ///
     /// # Errors
-    /// Reports everything that is wrong with it.
+    /// Fails with all faults.
     pub(crate) fn parse(body: &[u8], now: SystemTime) -> Result<Self, Problem> {
         let mut fields = Fields::parse(body)?;
         let id = fields.take("id", |id| chosen_id(&text(id)?));
@@ -128,7 +128,7 @@ fn text(value: Value) -> Result<String, String> {
     }
 }
 
-/// Parses a name: a string, or an integer as its decimal digits, as claims are read.
+/// Parses a name like a claim: a string, or an integer as its decimal digits.
 fn name(value: Value) -> Result<SessionName, String> {
     SessionName::try_from(&value).map_err(|error| match error {
         NameError::Type | NameError::Fraction => "expected a string or an integer".to_owned(),
@@ -143,17 +143,17 @@ fn chosen_id(text: &str) -> Result<RevocationId, String> {
     id.ok_or_else(|| format!("expected 1 to {MAX_ID} letters, digits and . _ : -"))
 }
 
-/// Checks that a text about a revocation is one line of limited length.
+/// Checks that a text about a revocation is a single line of limited length.
 ///
 /// # Errors
-/// Says what is expected.
+/// Fails with the expected form.
 pub(crate) fn remark(text: &str) -> Result<&str, String> {
     let fits = text.len() <= MAX_REMARK && !text.chars().any(char::is_control);
     fits.then_some(text)
         .ok_or_else(|| format!("expected up to {MAX_REMARK} bytes without control characters"))
 }
 
-/// Takes one of the three ways to select tokens. `None` if a fault was noted.
+/// Takes the selector, which is given in one of three ways. `None` if a fault was noted.
 fn whom(fields: &mut Fields) -> Option<Whom> {
     let given: Vec<_> = ["session", "claim", "jwt"].into_iter().filter(|name| fields.has(name)).collect();
     let has_value = fields.has("value");
@@ -189,7 +189,7 @@ fn issued(value: Value) -> Result<Issued, String> {
         _ => None,
     };
     match known {
-        // Every token is older than that: milliseconds are meant.
+        // Later than any token: probably milliseconds instead of seconds.
         Some(Issued::UpTo(second)) if second >= u64::from(u32::MAX) => {
             Err("expected a time before 2106; a number is in seconds, not in milliseconds".to_owned())
         }
@@ -210,7 +210,7 @@ fn mode(fields: &mut Fields) -> Option<Mode> {
     })
 }
 
-/// Takes the validity. `by_token` means that the token in the request gives it by default.
+/// Takes the validity. `by_token` if the token in the request gives the default.
 fn lasts(fields: &mut Fields, mode: Option<Mode>, by_token: bool, now: SystemTime) -> Option<Lasts> {
     let given: Vec<_> = ["validityInSeconds", "until"].into_iter().filter(|name| fields.has(name)).collect();
     let validity = fields.take("validityInSeconds", validity).map(Lasts::For);

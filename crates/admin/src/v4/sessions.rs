@@ -119,7 +119,7 @@ impl ConnectionDetail {
             remote_address: telemetry::address_text(it.client.address),
             user_agent: it.client.user_agent.map(Into::into),
             token_expires_at: it.token_left.and_then(|left| time::shown(now.checked_add(left)?)),
-            // A connection that is just being opened has announced none yet.
+            // A connection that is being opened has no subscriptions yet.
             subscriptions: RawValue::from_string(it.subscriptions.into()).unwrap_or_else(|_| none()),
             delivered: it.delivered,
             dropped: it.dropped,

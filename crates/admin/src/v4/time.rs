@@ -1,18 +1,19 @@
-//! Times as text (RFC 3339).
+//! Formats and parses times (RFC 3339).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// Returns the time in UTC with microseconds; `None` beyond the year 9999.
+/// Formats the time in UTC with microseconds; `None` beyond the year 9999.
 pub(crate) fn shown(at: SystemTime) -> Option<String> {
     let at = Timestamp::try_from(at).ok()?;
     Some(format!("{at:.6}"))
 }
 
-/// Parses a time (RFC 3339, section 5.6), not before 1970.
+/// Parses a time (RFC 3339, section 5.6) from 1970 on.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
-    // The library accepts ISO 8601 and more, such as `2030-01-01 00:00Z` and `2030-01-01T00Z[UTC]`.
+    // The library accepts more forms, of ISO 8601 for instance: `2030-01-01 00:00Z` and
+    // `2030-01-01T00Z[UTC]`.
     let bytes = text.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     let is_date_time = (20..=40).contains(&bytes.len())
@@ -29,7 +30,7 @@ fn has_offset(text: &[u8]) -> bool {
     matches!(text, [.., b'Z' | b'z'] | [.., b'+' | b'-', _, _, b':', _, _])
 }
 
-/// Returns whole seconds, rounded up: the remaining time is never shown as less than it is.
+/// Returns whole seconds, rounded up, so that a remaining time is never understated.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }

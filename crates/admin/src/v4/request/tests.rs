@@ -14,7 +14,7 @@ fn asked(body: &str) -> Requested {
         .unwrap_or_else(|problem| panic!("{body}: {}", serde_json::to_string(&problem.document()).unwrap()))
 }
 
-/// All faults, a line each.
+/// Returns all faults, each on a line.
 fn faults(body: &str) -> String {
     let Err(Problem::Faults(faults)) = parse(body) else { panic!("no faults: {body}") };
     let lines =
