@@ -21,10 +21,12 @@ black-box *arguments:
 fmt:
     cargo fmt --all
 
-# Lints are errors
+# Lints are errors, in code and in language
 lint:
     cargo fmt --all --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo machete
+    scripts/language
 
 # Every interleaving of connect and revoke that loom can find
 loom:

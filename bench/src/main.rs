@@ -49,7 +49,7 @@ const LONGEST: Duration = Duration::from_secs(2 * 3600);
 /// Measures the gateway, alone or beside nginx with nchan. Each run prints one line of JSON.
 #[derive(Debug, Parser)]
 #[command(name = "rig-bench", version, max_term_width = 110)]
-struct CommandLine {
+struct Arguments {
     #[command(flatten)]
     programs: Programs,
     #[command(subcommand)]
@@ -170,7 +170,7 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let CommandLine { programs, command } = CommandLine::parse();
+    let Arguments { programs, command } = Arguments::parse();
     raise_descriptors()?;
     let launch =
         Launch::new(programs.rig, programs.nginx, programs.haproxy, &programs.environment, programs.log)?;
