@@ -1,4 +1,4 @@
-//! What an order to revoke would do.
+//! Forecasts the effect of an order to revoke.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use session::RevokeError;
 use crate::node::Node;
 use crate::order::ResolvedOrder;
 
-/// What an order would do now. Nothing has happened.
+/// The effect that an order would have now. Nothing has happened.
 #[derive(Debug)]
 pub struct Forecast {
-    /// How many connections it would terminate.
+    /// Number of connections that it would terminate.
     pub connections: usize,
-    /// When the last of their tokens expires; `None` if there is none, or if tokens do not expire.
+    /// Remaining validity of the last of their tokens; `None` if there is none, or if tokens do not
+    /// expire.
     pub last_token: Option<Duration>,
-    /// Why it would be refused.
+    /// Why it would be refused; `None` if it would be accepted.
     pub refused: Option<RevokeError>,
 }
 

@@ -1,8 +1,8 @@
 //! Several nodes in one process: a bus and a lease in memory, for tests.
 //!
-//! The network keeps the promises of [`Bus`] and [`Lease`], and lets a test break what a real
-//! network breaks: a node can be [cut off](Network::cut), and messages to it can be held back and
-//! [let through](Network::let_through) one by one, so that a test decides how they interleave.
+//! The network fulfils the contracts of [`Bus`] and [`Lease`], and lets tests disturb it within
+//! them: a node can be [cut off](Network::cut), and messages to it can be held back and [let
+//! through](Network::let_through) one by one, so that a test controls how they interleave.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Network(Arc<Wiring>);
 
 struct Wiring {
     traffic: Mutex<Traffic>,
-    /// Something has changed that a bus or a test may wait for.
+    /// Notified when something changes that a bus or a test may wait for.
     changed: Notify,
     began: Instant,
 }
@@ -37,20 +37,20 @@ struct Traffic {
     inboxes: BTreeMap<NodeName, Inbox>,
     /// The position of the last operation.
     last: u64,
-    /// Operations that were announced, and which nodes have acknowledged them.
+    /// Announced operations, with the nodes that have acknowledged them.
     acknowledged: BTreeMap<Position, BTreeSet<NodeName>>,
-    /// Events that were offered.
+    /// Number of events that were offered.
     offered: usize,
 }
 
-/// What is on its way to a node.
+/// The messages to a node.
 #[derive(Default)]
 struct Inbox {
     queue: VecDeque<Message>,
-    /// A message has been taken from the queue, and is being handled.
+    /// Whether a message was taken from the queue and is being handled.
     busy: bool,
     cut: bool,
-    /// How many messages are let through; `None` for all.
+    /// How many more messages are let through; `None` for all.
     budget: Option<usize>,
 }
 
@@ -78,7 +78,7 @@ impl Network {
         Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease) }
     }
 
-    /// Cuts a node off: operations for it wait, events for it are lost, and its lease is not
+    /// Cuts a node off: operations for it are queued, events for it are lost, and its lease is not
     /// renewed.
     pub fn cut(&self, name: &NodeName) {
         self.change(name, |inbox| inbox.cut = true);
@@ -94,12 +94,12 @@ impl Network {
         self.change(name, |inbox| inbox.budget = Some(0));
     }
 
-    /// Lets the next `messages` for a node through; `None`: all, from now on.
+    /// Lets the next `messages` for a node through; `None` for all, from now on.
     pub fn let_through(&self, name: &NodeName, messages: Option<usize>) {
         self.change(name, |inbox| inbox.budget = messages);
     }
 
-    /// Waits until every message that is let through has been handled.
+    /// Waits until every message that was let through is handled.
     pub async fn settle(&self) {
         loop {
             let changed = self.0.changed.notified();
@@ -122,7 +122,7 @@ impl Network {
         self.0.changed.notify_waiters();
     }
 
-    /// Takes the next message for a node, which has handled the one before.
+    /// Takes the next message for a node, which has handled the previous one.
     async fn next(&self, name: &NodeName) -> Message {
         self.change(name, |inbox| inbox.busy = false);
         loop {
@@ -222,7 +222,7 @@ impl Bus for MemoryBus {
 }
 
 impl MemoryBus {
-    /// Returns `true` if every node that can be reached has acknowledged the operation.
+    /// Returns whether every reachable node has acknowledged the operation.
     fn is_acknowledged(&self, position: Position) -> bool {
         let traffic = self.network.0.traffic.lock();
         let acknowledged = traffic.acknowledged.get(&position);
@@ -264,7 +264,8 @@ impl Lease for MemoryLease {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                // Before the node is found to know everything: the lease covers what it knew then.
+                // Read before the check that the node has applied everything, so that the lease
+                // does not outlast what the check covers.
                 let asked = self.network.0.began.elapsed();
                 let traffic = self.network.0.traffic.lock();
                 if traffic.inboxes.get(&self.name).is_some_and(|inbox| !inbox.cut && inbox.knows_everything())

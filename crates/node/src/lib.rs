@@ -1,9 +1,9 @@
-//! What a node of the gateway does, once, for all that ask for it.
+//! The operations of a gateway node, implemented once for all callers.
 //!
-//! A [`Node`] revokes and lifts, publishes events, lists sessions, and runs what must always run.
-//! The ports that operators and services use (inbound, admin), the canary and other nodes all come
-//! here, so every revocation and every event takes the same way. The room knows no HTTP and no
-//! sockets: it is handed sessions and connections, and peers behind the ports [`Bus`] and
+//! A [`Node`] revokes and lifts, publishes events, lists sessions, and runs the background tasks.
+//! The ports for operators and services (inbound, admin), the canary and other nodes all call it,
+//! so that every revocation and every event takes the same path. The room contains neither HTTP nor
+//! sockets: it gets sessions and connections, and reaches peers through the ports [`Bus`] and
 //! [`Lease`].
 
 mod bus;

@@ -1,4 +1,4 @@
-//! Who is connected.
+//! Lists sessions and their connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use session::SessionName;
 
 use crate::node::Node;
 
-/// A session that has connections on this node.
+/// A session with connections on this node.
 #[derive(Clone, Debug)]
 pub struct SessionSummary {
-    /// How many connections it has.
+    /// Number of its connections.
     pub connections: usize,
     /// When the oldest of them was opened.
     pub since: SystemTime,
-    /// How they are held.
+    /// The transports of its connections.
     pub transports: BTreeSet<&'static str>,
-    /// `true` if the session is illegal to use, whatever the token: its connections are about to be
+    /// Whether the session is revoked, whatever the token: its connections are about to be
     /// terminated.
     pub revoked: bool,
 }
@@ -26,9 +26,9 @@ pub struct SessionSummary {
 /// A session and some of its connections.
 #[derive(Clone, Debug)]
 pub struct SessionPage {
-    /// `true` if the session is illegal to use, whatever the token.
+    /// Whether the session is revoked, whatever the token.
     pub revoked: bool,
-    /// How many connections it has in all.
+    /// Total number of its connections.
     pub connection_count: usize,
     /// The connections of this page, the oldest first.
     pub connections: Vec<Description>,
@@ -41,7 +41,7 @@ impl Node {
         let mut all: BTreeMap<String, SessionSummary> = BTreeMap::new();
         for connection in self.open_connections() {
             let mut names = connection.sessions();
-            // Several tokens of one session are one session.
+            // Several tokens of a connection may belong to the same session.
             names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
             names.dedup();
             for name in names.iter().filter(|name| after.is_none_or(|after| name.as_str() > after)) {
@@ -64,15 +64,15 @@ impl Node {
                 }
             }
         }
-        // Only for those that are returned.
+        // Checked only for the sessions that are returned.
         for (name, summary) in &mut all {
             summary.revoked = name.parse().is_ok_and(|name| self.is_blacklisted(&name));
         }
         all
     }
 
-    /// Returns a session with up to `limit` of its connections, of those whose numbers are above
-    /// `after`; `None` if it has no connections and is not revoked.
+    /// Returns a session with up to `limit` of its connections whose numbers are above `after`;
+    /// `None` if it has no connections and is not revoked.
     pub fn session(&self, name: &SessionName, after: Option<u64>, limit: usize) -> Option<SessionPage> {
         let mut connections: Vec<Arc<Connection>> =
             self.open_connections().filter(|connection| connection.belongs_to(name)).collect();
@@ -88,8 +88,8 @@ impl Node {
         Some(SessionPage { revoked, connection_count, connections })
     }
 
-    /// Returns the connections that are not being terminated. One that is receives nothing more,
-    /// and lingers until its client has closed.
+    /// Returns the connections that are not being terminated. Those that are receive nothing more,
+    /// and remain until their clients have closed.
     fn open_connections(&self) -> impl Iterator<Item = Arc<Connection>> {
         self.hub().all().filter(|connection| connection.close_reason().is_none())
     }

@@ -1,4 +1,4 @@
-//! The node: its sessions, its connections, and its peers if it has any.
+//! The node: its sessions, its connections, and its peers if there are any.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ struct Rooms {
     cluster: Option<Cluster>,
 }
 
-/// The other nodes, as this one reaches them.
+/// The ports to the other nodes.
 pub struct Cluster {
     /// Carries events and operations between the nodes.
     pub bus: Arc<dyn Bus>,
-    /// Says until when this node may serve.
+    /// Limits how long this node may serve sessions.
     pub lease: Arc<dyn Lease>,
 }
 
 impl Node {
-    /// Returns a node over its sessions and their connections. Without a `cluster` it has no peers.
+    /// Creates a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
         Self(Arc::new(Rooms { sessions, hub, cluster }))
     }
@@ -38,17 +38,18 @@ impl Node {
         self.0.sessions.config().node()
     }
 
-    /// Returns whom the node lets in: the strictest of all that restrict it.
+    /// Returns which clients the node admits: the strictest of all restrictions.
     pub fn admission(&self) -> Admission {
         self.0.hub.admissions().now()
     }
 
-    /// Returns `true` if load balancers may send new clients.
+    /// Returns whether load balancers may send new clients.
     pub fn is_ready(&self) -> bool {
         self.0.hub.admissions().is_ready()
     }
 
-    /// Restricts whom the node lets in, on behalf of `holder`, until that holder sets it again.
+    /// Restricts which clients the node admits, on behalf of `holder`, until that holder sets it
+    /// again.
     pub fn set_admission(&self, holder: &'static str, admission: Admission) {
         self.0.hub.admissions().set(holder, admission);
     }
@@ -69,7 +70,7 @@ impl Node {
         self.0.cluster.as_ref().map(|cluster| &cluster.lease)
     }
 
-    /// Runs what may block, because the log does, beside the runtime.
+    /// Runs work that may block on the log, on a blocking thread.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Sessions) -> T + Send + 'static,

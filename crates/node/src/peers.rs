@@ -1,4 +1,4 @@
-//! What other nodes have done.
+//! Applies the operations of other nodes.
 
 use session::{LogError, NodeName, Operation, Position, Receipt, RevocationId};
 
@@ -6,18 +6,18 @@ use crate::node::Node;
 use crate::revoke::{panicked, terminate};
 
 impl Node {
-    /// Applies an operation of another node. A revocation is in force, and its connections are
-    /// terminated, before it is recorded in this node's own log; a lift has its effect after it is
+    /// Applies an operation of another node. A revocation is put in force, and its connections are
+    /// terminated, before it is recorded in this node's own log; a lift takes effect after it is
     /// recorded. Operations on one id must be applied one after the other.
     ///
-    /// Returns what a revocation has done on this node; `None` for a lift.
+    /// Returns the receipt of a revocation on this node; `None` for a lift.
     ///
     /// # Errors
-    /// Fails if the operation is not recorded together with `position`. A revocation stays in force
-    /// until the process exits; a lift has had no effect.
+    /// Fails if the operation is not recorded together with `position`. A revocation then stays in
+    /// force until the process exits; a lift has no effect.
     pub async fn apply(&self, operation: Operation, position: Position) -> Result<Option<Receipt>, LogError> {
         let node = self.clone();
-        // A task of its own: a caller that stops waiting does not stop it.
+        // In a task of its own, so that it continues if the caller is cancelled.
         let applied = tokio::spawn(async move {
             let receipt = match &operation {
                 Operation::Revoke(revocation) => Some(terminate(node.sessions().enforce(revocation)).await),
@@ -36,7 +36,7 @@ impl Node {
         applied.await.map_err(panicked)?
     }
 
-    /// Stores what a revocation has done on another node, best effort.
+    /// Stores the receipt of another node, best effort.
     pub async fn receive_receipt(&self, id: RevocationId, node: NodeName, receipt: Receipt) {
         let stored = self.blocking(move |sessions| {
             if let Some(record) = sessions.log().find(&id)? {

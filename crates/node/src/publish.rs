@@ -1,4 +1,4 @@
-//! Publishing events.
+//! Publishes events.
 
 use bytes::Bytes;
 use connection::TooLarge;
@@ -18,11 +18,11 @@ pub enum EventOrigin {
 }
 
 impl Node {
-    /// Publishes the events of a request, in their order, and returns the answer to their
-    /// publisher: the event, or for a batch a list.
+    /// Publishes the events of a request in order, and returns the answer to the publisher: the
+    /// event, or a list of a batch's events.
     ///
     /// # Errors
-    /// Fails if an event does not fit into the empty outbox of a slow client. None is published
+    /// Fails if an event does not fit into an empty outbox. Nothing is published then.
     /// then.
     pub async fn submit(&self, submission: Submission) -> Result<Bytes, TooLarge> {
         let accepted = submission.accepted();
@@ -33,11 +33,12 @@ impl Node {
         Ok(accepted)
     }
 
-    /// Sends an event to every connection that subscribed to it, and to the other nodes if it comes
-    /// from here. Returns the number of this node's connections that receive it.
+    /// Delivers an event to every connection that subscribed to it, and offers it to the other
+    /// nodes if it was published here. Returns the number of this node's connections that receive
+    /// it.
     ///
-    /// Waits while too much is under way. The event may still be on its way when this returns;
-    /// events that are published one after the other keep their order.
+    /// Waits while too many bytes are in delivery. The event may still be in delivery when this
+    /// returns; events that are published one after the other keep their order.
     pub async fn publish(&self, event: Event, origin: EventOrigin) -> usize {
         if origin == EventOrigin::Here
             && let Some(bus) = self.bus()

@@ -1,4 +1,4 @@
-//! What the log knows of revocations.
+//! Reads the log's records of revocations.
 
 use session::{LogError, Record, RevocationId, Seq, SessionName};
 
@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::revoke::panicked;
 
 impl Node {
-    /// Returns the record of a revocation; `None` if there is none of this id.
+    /// Returns the record of a revocation; `None` if no revocation has this id.
     ///
     /// # Errors
     /// Fails if the log cannot be read.
@@ -14,7 +14,7 @@ impl Node {
         self.blocking(move |sessions| sessions.log().find(&id)).await.map_err(panicked)?
     }
 
-    /// Returns up to `limit` revocations whose numbers are below `before`, the youngest first.
+    /// Returns up to `limit` revocations whose numbers are below `before`, the newest first.
     ///
     /// # Errors
     /// Fails if the log cannot be read.
@@ -22,7 +22,7 @@ impl Node {
         self.blocking(move |sessions| sessions.log().page(before, limit)).await.map_err(panicked)?
     }
 
-    /// Returns `true` if the session is illegal to use now, whatever its token.
+    /// Returns whether the session is revoked now, whatever its token.
     pub fn is_blacklisted(&self, name: &SessionName) -> bool {
         self.sessions().is_blacklisted(name)
     }

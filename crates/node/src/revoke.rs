@@ -1,4 +1,4 @@
-//! Revoking and lifting: the one way from a decision to its effect, whoever takes it.
+//! Revokes and lifts: the only path from a decision to its effect, whoever makes it.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use tokio::task::{JoinError, yield_now};
 
 use crate::node::Node;
 
-/// What became of a revocation.
+/// The outcome of a revocation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is in force, and has done what the record's receipts say.
+    /// It is in force, and its effects are in the record's receipts.
     Done(Box<Record>),
     /// It was accepted before.
     Before(Box<Record>),
@@ -22,7 +22,7 @@ pub enum Outcome {
 /// Why a revocation or a lift was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRevoked {
-    /// It was refused, or is not recorded.
+    /// It was refused, or could not be recorded.
     #[error(transparent)]
     Refused(#[from] RevokeError),
     /// The task panicked.
@@ -30,19 +30,19 @@ pub enum NotRevoked {
     Panicked(#[from] JoinError),
 }
 
-/// Connections terminated before the task yields: less than a millisecond of work.
+/// Number of connections to terminate before the task yields: less than a millisecond of work.
 const TERMINATED_AT_ONCE: usize = 256;
 
 impl Node {
     /// Records a revocation and terminates its connections. When this returns, nothing is written
     /// to any of them any more, and the other nodes have applied it as far as the bus waits for
-    /// them. `forced`: also if tokens of open connections outlive it.
+    /// them. With `forced`, tokens of open connections may outlive it.
     ///
-    /// Runs in a task of its own: a caller that stops waiting does not stop it.
+    /// Runs in a task of its own, so that it continues if the caller is cancelled.
     ///
     /// # Errors
-    /// See [`NotRevoked`]; nothing has happened, except for [`RevokeError::Log`]: then it is in
-    /// force until the process exits.
+    /// See [`NotRevoked`]. Nothing has happened then, except for [`RevokeError::Log`]: the
+    /// revocation is in force until the process exits.
     pub async fn revoke(&self, revocation: Revocation, forced: bool) -> Result<Outcome, NotRevoked> {
         let node = self.clone();
         let outcome = tokio::spawn(async move { node.revoke_whole(revocation, forced).await }).await?;
@@ -72,11 +72,11 @@ impl Node {
         Ok(Outcome::Done(Box::new(record)))
     }
 
-    /// Lifts a revocation on behalf of `by`: its tokens are good again, unless another revocation
+    /// Lifts a revocation on behalf of `by`: its tokens are legal again, unless another revocation
     /// selects them. Returns its record; `None` if there is no such revocation.
     ///
     /// # Errors
-    /// Fails if it is not certain that the log has removed it. It stays in force.
+    /// Fails if the log may not have removed it. The revocation stays in force.
     pub async fn lift(&self, id: RevocationId, by: Option<String>) -> Result<Option<Record>, LogError> {
         let node = self.clone();
         let lifted = tokio::spawn(async move {
@@ -100,8 +100,8 @@ pub(crate) fn panicked(error: JoinError) -> LogError {
 }
 
 /// Terminates the connections of a revocation that is in force. When this returns, nothing but the
-/// farewell is written to any of them. Yields in between. If the caller stops waiting, the rest is
-/// terminated at once.
+/// farewell is written to any of them. Yields regularly. If the caller is cancelled, the rest is
+/// terminated without yielding.
 pub(crate) async fn terminate(mut kill: Kill) -> Receipt {
     while kill.step(TERMINATED_AT_ONCE) {
         yield_now().await;
@@ -109,8 +109,8 @@ pub(crate) async fn terminate(mut kill: Kill) -> Receipt {
     kill.finish()
 }
 
-/// Returns the record of a revocation that was just carried out. If the log holds none, because it
-/// was lifted or has expired meanwhile, returns what was asked for.
+/// Returns the record of a revocation that was just carried out. If the log has none, because it
+/// was lifted or has expired meanwhile, builds one from the request.
 fn record_of(sessions: &Sessions, revocation: Revocation, accepted_at: SystemTime) -> Record {
     match sessions.log().find(&revocation.id) {
         Ok(Some(record)) => record,

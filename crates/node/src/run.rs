@@ -1,4 +1,4 @@
-//! What a node does all the time, and how it shuts down.
+//! The background tasks of a node, and its shutdown.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::node::Node;
 use crate::revoke::terminate;
 use crate::tasks::Tasks;
 
-/// How often the node looks for tokens that have expired. Their connections are terminated that
-/// much later at most, and a tick of the session room more.
+/// Interval of the search for expired tokens. Their connections are terminated at most this long
+/// after the expiry, plus a tick of the session room.
 const SWEEP: Duration = Duration::from_millis(100);
 
-/// Under which name a node that shuts down restricts its admission.
+/// The holder's name for restricting admission during a shutdown.
 const SHUTDOWN: &str = "shutdown";
 
 impl Node {
@@ -43,14 +43,14 @@ impl Node {
         }
     }
 
-    /// Tells load balancers to send no new clients. The node serves everybody until it is
-    /// [shut down](Node::shut_down).
+    /// Makes the node not ready, so that load balancers send no new clients. It still serves all
+    /// clients until it is [shut down](Node::shut_down).
     pub fn announce_shutdown(&self) {
         self.set_admission(SHUTDOWN, Admission::Unready);
     }
 
-    /// Refuses new connections and drains the open ones. Returns when all are closed; aborts those
-    /// that are left at the deadline.
+    /// Refuses new connections and drains the open ones. Returns when all are closed. Aborts those
+    /// that are still open at the deadline.
     pub async fn shut_down(&self, deadline: Instant) {
         self.set_admission(SHUTDOWN, Admission::ClosedForNew);
         self.hub().drain(deadline).await;

@@ -1,17 +1,17 @@
-//! Background tasks under names.
+//! Named background tasks.
 
 use std::collections::HashMap;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// Background tasks that run as long as the process does. Dropping them aborts them.
+/// Background tasks that run until the process exits. Dropping them aborts them.
 #[derive(Default)]
 pub struct Tasks {
     running: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
-/// A background task has returned, which none does while everything is well.
+/// A background task has returned or panicked, which is always an error.
 #[derive(Debug, thiserror::Error)]
 #[error("the background task {name:?} has stopped{}", .panicked.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
 pub struct Stopped {

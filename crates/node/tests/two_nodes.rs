@@ -76,7 +76,7 @@ fn name(session: &str) -> SessionName {
     session.parse().expect("a test name is a name")
 }
 
-/// The id of a session's entry on RIG's blacklist.
+/// Returns the id of a session's entry on RIG's blacklist.
 fn id(session: &str) -> RevocationId {
     Revocation::blacklist(&name(session), MINUTE).id
 }
@@ -86,7 +86,8 @@ fn event(number: usize) -> Event {
     Event::from_json(json.into()).expect("it is an event")
 }
 
-/// Events that a connection has taken for its client, those about itself not counted.
+/// Returns the number of events that a connection has accepted for its client, except those about
+/// itself.
 fn received(connection: &Connection) -> u32 {
     let about_itself = 2; // rig.connection.create, rig.subscriptions_set
     connection.describe().delivered - about_itself
@@ -95,7 +96,7 @@ fn received(connection: &Connection) -> u32 {
 async fn two_nodes() -> (Network, Member, Member) {
     let network = Network::default();
     let (a, b) = (Member::join(&network, "a"), Member::join(&network, "b"));
-    // The first beat of each lease.
+    // The first renewal of each lease.
     tokio::time::sleep(LEASE / 3).await;
     (network, a, b)
 }
@@ -142,7 +143,7 @@ async fn a_session_that_is_extended_at_a_lasts_at_b() {
         let record = node.node.record(id("s")).await.unwrap().expect("it is in force");
         assert!(record.left > 59 * MINUTE, "{:?} is left at {}", record.left, node.name);
         assert_eq!(node.sessions.counts().blacklisted, 1, "one entry at {}", node.name);
-        // The longer one is in force, not only recorded: a restart would begin with it.
+        // The longer one is in force, and also recorded: a restart would load it.
         let reloaded = Sessions::new(Config::default(), node.log.clone()).unwrap();
         assert!(reloaded.is_blacklisted(&name("s")));
     }
@@ -199,17 +200,17 @@ async fn a_node_that_was_away_finds_its_position_in_its_log() {
     assert_eq!(b.log.page(None, 9).unwrap().len(), 1);
 }
 
-/// A connection of the seeded test, and what must hold for it.
+/// A connection of the seeded test, with its expectations.
 struct Watched {
     connection: Arc<Connection>,
-    /// At which node.
+    /// The index of its node.
     at: usize,
     session: usize,
-    /// How much it had received when a revocation returned that had reached its node.
+    /// How many events it had received when a revocation returned that had reached its node.
     silent_from: Option<u32>,
 }
 
-/// What happens at random, in an order that the seed decides: messages to a node are held back and
+/// Runs random steps, in an order that the seed determines: messages to a node are held back and
 /// let through one by one, while clients connect and operators revoke, extend and lift.
 async fn interleave(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -265,7 +266,7 @@ async fn interleave(seed: u64) {
         assert_eq!(blacklisted, [in_force; 2], "seed {seed}: session {session} at a and b");
     }
     assert_eq!(network.offered(), published, "seed {seed}: events are offered once, by their own node");
-    // Every connection that is left receives the next event once, wherever it is published.
+    // Every connection that is left receives the next event once, whichever node publishes it.
     let open: Vec<_> = watched.iter().filter(|one| one.connection.close_reason().is_none()).collect();
     let before: Vec<_> = open.iter().map(|one| received(&one.connection)).collect();
     nodes[random.usize(..2)].publish(published + 1).await;
@@ -275,8 +276,8 @@ async fn interleave(seed: u64) {
     assert!(open.iter().all(|one| one.silent_from.is_none()), "seed {seed}: it should be terminated");
 }
 
-/// Operations on one id must come in their order: a node that changes a session has heard of all
-/// earlier changes.
+/// Operations on one id must be applied in order, so a node that changes a session must have
+/// applied all earlier changes.
 async fn catch_up(network: &Network, node: &Member) {
     network.let_through(&node.name, None);
     network.settle().await;

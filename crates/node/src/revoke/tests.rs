@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Stores nothing before `go` says so.
+/// A log that stores nothing until `go` allows it.
 struct SlowLog {
     go: Mutex<Receiver<()>>,
     kept: MemoryLog,
@@ -68,7 +68,7 @@ fn revocation() -> Revocation {
 async fn a_caller_that_stops_waiting_changes_nothing() {
     let (go, gate) = channel();
     let node = node(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
-    // It is polled, has nothing to say yet, and is dropped.
+    // Polled once, while it is pending, and then dropped.
     let stopped = timeout(Duration::ZERO, node.revoke(revocation(), true)).await;
     assert!(stopped.is_err(), "{stopped:?}");
     go.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! A client: how much it reads is up to the case. What it has read is looked at byte by byte.
+//! A client, which reads as much as the case demands. Its stream is checked byte by byte.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,26 +11,26 @@ use socket2::{Domain, Socket, Type};
 
 use crate::plan::Transport;
 
-/// The answers to polls so far, in order.
+/// The answers to its polls, in order.
 pub(crate) type Answers = Arc<Mutex<Vec<Result<Batch, PollError>>>>;
 
 pub(crate) struct Client {
     pub(crate) transport: Transport,
     pub(crate) connection: Weak<Connection>,
-    /// `None`: long polling, or closed.
+    /// `None` for long polling, and after the connection was closed.
     pub(crate) wire: Option<TcpStream>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) answers: Answers,
     pub(crate) polls: usize,
-    /// The client has gone away by itself: what became of what it did not read is unknown.
+    /// The client has closed by itself: it is unknown what became of unread bytes.
     pub(crate) left: bool,
-    /// The connection has been seen to be ending or gone, for whatever reason.
+    /// Whether the connection was seen closing or closed, for any reason.
     pub(crate) closed: bool,
-    /// From here on it must get no payload: bytes, or answers.
+    /// From this position on (in bytes, or answers) no payload is allowed.
     pub(crate) silent_from: Option<usize>,
 }
 
-/// What stands in the stream up to `end`.
+/// A piece of the stream, which stops at `end`.
 pub(crate) struct Seen {
     pub(crate) end: usize,
     pub(crate) what: What,
@@ -38,17 +38,17 @@ pub(crate) struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// One of those that were published.
+    /// An event that the test has published.
     Event(u32),
-    /// One of the gateway's.
+    /// An event of the gateway.
     OfRig,
     /// Heads, heartbeats, farewells.
     NoPayload,
 }
 
-/// Two ends of a socket whose buffers are as small as the kernel allows. They are of the local
-/// kind: what was sent has arrived when the call returns, so that the same case gives the same
-/// bytes. TCP moves them when it likes.
+/// Returns both ends of a socket with the smallest buffers that the kernel allows. They are Unix
+/// sockets: what was sent has arrived when the call returns, so that the same case yields the same
+/// bytes. TCP gives no such guarantee.
 pub(crate) fn narrow_pair() -> (TcpStream, TcpStream) {
     let (near, far) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets");
     near.set_send_buffer_size(1).expect("the smallest buffer");
@@ -59,7 +59,8 @@ pub(crate) fn narrow_pair() -> (TcpStream, TcpStream) {
 }
 
 impl Client {
-    /// Reads up to that many bytes; returns whether there were any, or the end.
+    /// Reads up to `most` bytes. Returns whether there was anything: bytes, or the end of the
+    /// stream.
     pub(crate) fn read(&mut self, most: usize) -> bool {
         let Some(wire) = &mut self.wire else { return false };
         let mut buffer = vec![0; most];
@@ -72,15 +73,16 @@ impl Client {
         true
     }
 
-    /// A masked close frame without a code (RFC 6455, section 5.5.1).
+    /// Sends a masked close frame without a code (RFC 6455, section 5.5.1).
     pub(crate) fn say_close(&mut self) {
         if let Some(wire) = &mut self.wire {
-            // The gateway may be gone: then nothing can be sent.
+            // Fails if the gateway has closed already.
             let _ = wire.write_all(&[0x88, 0x80, 0, 0, 0, 0]);
         }
     }
 
-    /// All that has been written to it so far, read or not; for long polling, the answers.
+    /// Returns how many bytes were written to it so far, read or not; for long polling, how many
+    /// answers.
     pub(crate) fn written(&self) -> usize {
         match (self.transport, &self.wire) {
             (Transport::LongPolling, _) => self.answers.lock().len(),
@@ -92,7 +94,7 @@ impl Client {
         }
     }
 
-    /// The numbers of the published events it has got, in order.
+    /// Returns the numbers of the published events that it has received, in order.
     pub(crate) fn events(&self) -> Vec<u32> {
         let events = |what| if let What::Event(number) = what { Some(number) } else { None };
         match self.transport {
@@ -101,7 +103,7 @@ impl Client {
         }
     }
 
-    /// What it was sent although it must not have been.
+    /// Returns payload that was sent although it was not allowed any more.
     pub(crate) fn late(&self) -> Option<String> {
         let from = self.silent_from?;
         if let Transport::LongPolling = self.transport {
@@ -115,7 +117,7 @@ impl Client {
         let (seen, rest) = self.parse();
         let late = seen.iter().find(|seen| seen.end > from && seen.what != What::NoPayload);
         let late = late.map(|late| format!("{:?} up to byte {}, silent from {from}", late.what, late.end));
-        // A frame that had begun by then must not have been gone on with either.
+        // Nor may a frame have been continued that was begun before.
         let begun = &self.bytes[rest..];
         let goes_on = self.bytes.len() > from && what_begins(self.transport, begun) != What::NoPayload;
         late.or_else(|| goes_on.then(|| format!("a part of a frame from {rest} on, silent from {from}")))
@@ -131,7 +133,7 @@ impl Client {
         self.answers.lock().iter().map(events).collect()
     }
 
-    /// The whole pieces of the stream, and where what is not whole begins.
+    /// Returns the complete pieces of the stream, and the position of the first incomplete one.
     fn parse(&self) -> (Vec<Seen>, usize) {
         let (mut seen, mut at) = (Vec::new(), 0);
         let head = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
@@ -147,7 +149,7 @@ impl Client {
     }
 }
 
-/// The length of the chunk or frame that begins here, where all of it is there.
+/// Returns the length of the chunk or frame that begins here; `None` if it is incomplete.
 fn piece(transport: Transport, bytes: &[u8]) -> Option<usize> {
     let length = match transport {
         Transport::Stream(Encoding::WebSocket) => match bytes {
@@ -164,10 +166,10 @@ fn piece(transport: Transport, bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-/// What the chunk or frame is, as far as its beginning tells.
+/// Returns the kind of a chunk or frame, as far as its beginning reveals it.
 fn what_begins(transport: Transport, bytes: &[u8]) -> What {
     match transport {
-        // Control frames, and a text.
+        // Control frames, and text frames.
         Transport::Stream(Encoding::WebSocket) if bytes.first().is_none_or(|first| first & 0x8 != 0) => {
             What::NoPayload
         }

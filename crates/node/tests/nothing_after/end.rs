@@ -1,4 +1,5 @@
-//! The end of a case: everybody reads what is left, the node leaves, and the accounts are compared.
+//! The final checks of a case: all clients read what is left, the node shuts down, and the results
+//! are compared with the model.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -10,7 +11,8 @@ use crate::world::World;
 
 impl World {
     /// # Panics
-    /// Where somebody got what it must not get, or did not get what it must.
+    /// Panics if a client got something that it must not get, or did not get something that it
+    /// must.
     pub(crate) async fn end(&mut self, leaves_first: bool) {
         while !self.kills.is_empty() {
             self.finish(0, false);
@@ -35,9 +37,9 @@ impl World {
         assert_eq!((counts.sessions, counts.connections), (0, 0), "registrations are left");
     }
 
-    /// The node begins to leave, which sends what is queued, and then both users are revoked, which
-    /// must not; before anybody else gets a turn, so that even parked polls have an event to be
-    /// answered with and have not been.
+    /// The node begins to shut down, which sends what is queued. Then both users are revoked, which
+    /// must discard it. No other task runs in between, so that even parked polls have an event to
+    /// return and have not returned it.
     async fn node_leaves(&mut self) {
         self.poll_all().await;
         self.publish(0, false).await;
@@ -65,9 +67,9 @@ impl World {
         self.finish(self.kills.len() - 1, user == 0);
     }
 
-    /// Everybody reads all that comes, until nothing does any more.
+    /// All clients read until nothing more comes.
     async fn read_all(&mut self) {
-        // Farewells come at their own pace.
+        // Farewells are paced.
         for _ in 0..5 {
             self.advance(1).await;
         }
@@ -82,7 +84,7 @@ impl World {
             }
             quiet = if any { 0 } else { quiet + 1 };
         }
-        // A parked poll is answered, and then there is one more.
+        // A parked poll is answered, so another one follows.
         self.poll_all().await;
         self.poll_all().await;
     }
@@ -92,8 +94,8 @@ impl World {
         self.settle().await;
     }
 
-    /// Who is open has got everything, who is not has seen the end, and no other connection is
-    /// registered.
+    /// Checks that open clients have received everything, that all others have seen the end of
+    /// their streams, and that no other connection is registered.
     fn compare(&mut self) {
         self.look();
         for (n, client) in self.clients.iter().enumerate() {
@@ -111,7 +113,7 @@ impl World {
             matches!(client.transport, Transport::LongPolling) && self.model.members[n].state == State::Over
         });
         let leaving = self.model.members.iter().any(|member| member.state == State::Leaving);
-        // Mailboxes that have ended are untied by the sweep of the next second.
+        // Mailboxes of terminated connections stay registered until the next sweep, once a second.
         if !ended_mailboxes && !leaving {
             assert_eq!(registered, self.model.counts(), "sessions and registrations");
         }

@@ -1,16 +1,16 @@
-//! Nothing after the kill, over random interleavings: clients of all transports connect, read
-//! slowly or not at all, renew their tokens and leave; events are published; sessions and users are
-//! revoked, in one go or in steps between which everything else goes on; revocations are lifted;
-//! tokens end; at last the node leaves.
+//! Nothing after the kill, over random interleavings. Clients of all transports connect, read
+//! slowly or not at all, renew their tokens and leave. Events are published. Sessions and users are
+//! revoked, at once or in steps that interleave with everything else. Revocations are lifted.
+//! Tokens expire. Finally, the node shuts down.
 //!
-//! Beside it runs a model of a page. What it says must be so: who is refused; that whoever is
-//! revoked is out when the revocation returns; that no byte of an event is written to it from then
-//! on, be it a new event, one that waited, or the rest of one; and that everybody else stays and
-//! gets everything, in order.
+//! Each case is compared with a small model, which states who is refused; that revoked connections
+//! are terminated when the revocation returns; that from then on no byte of an event is written to
+//! them, whether the event is new, was queued, or was written in part; and that all other clients
+//! stay connected and receive everything, in order.
 //!
-//! Time is paused, and the sockets are such that the same case always gives the same bytes.
-//! `NOTHING_AFTER_SEED` draws other cases, `NOTHING_AFTER_CASES` another number of them; a failure
-//! shrinks to the fewest steps that show it.
+//! Time is paused, and the sockets ensure that the same case always yields the same bytes.
+//! `NOTHING_AFTER_SEED` selects other cases, `NOTHING_AFTER_CASES` their number. A failure is
+//! shrunk to the fewest steps that reproduce it.
 
 mod client;
 mod end;

@@ -1,9 +1,9 @@
-//! What must hold, in the simplest words: who may come in, who must be out, and what each may have
-//! been sent.
+//! The model of what must hold: who is admitted, who must be terminated, and which events each
+//! client may have been sent.
 
 use crate::plan::{Token, Who};
 
-/// Tenths of a second since the beginning.
+/// Tenths of a second since the start.
 pub(crate) type Tick = u64;
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Model {
 /// A connection.
 pub(crate) struct Member {
     tokens: Vec<Token>,
-    /// When its tokens have ended; `None`: never.
+    /// When its tokens expire; `None` for never.
     ends: Option<Tick>,
     kind: u8,
     pub(crate) state: State,
@@ -27,9 +27,9 @@ pub(crate) struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
-    /// A revocation is in force, and has perhaps not come to it yet.
+    /// A revocation is in force, and may not have terminated it yet.
     Ending,
-    /// It was open, and its client has said that it leaves.
+    /// It was open when its client began to leave, or the node to shut down.
     Leaving,
     Over,
 }
@@ -41,7 +41,7 @@ struct Bar {
     until: Tick,
 }
 
-/// What comes of a renewal.
+/// The result of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewed {
     Done,
@@ -56,7 +56,7 @@ impl Who {
             Self::Session(session) => token.session == session,
             Self::User(user) => token.user == user,
         };
-        // A token that does not say when it was issued is older than any other.
+        // A token without `iat` counts as older than any other.
         selected && issued_up_to.is_none_or(|last| token.issued.unwrap_or(0) <= last)
     }
 }
@@ -78,7 +78,7 @@ impl Model {
         wanting.for_each(|member| member.events.push(number));
     }
 
-    /// `told`: the connection is closed already.
+    /// `told` if the connection is closed already.
     pub(crate) fn renew(&mut self, member: usize, token: Token, kind: u8, told: bool) -> Renewed {
         let (barred, now) = (self.refuses(&token), self.now);
         let member = &mut self.members[member];
@@ -95,7 +95,7 @@ impl Model {
         }
     }
 
-    /// The members that a revocation is about; they are ending from now on.
+    /// Marks the members that a revocation selects, and returns them.
     pub(crate) fn end(&mut self, who: Who, issued_up_to: Option<u8>) -> Vec<usize> {
         let mut ending = Vec::new();
         for (n, member) in self.members.iter_mut().enumerate() {
@@ -107,7 +107,7 @@ impl Model {
         ending
     }
 
-    /// Bars tokens for a while. What is known under the same id is prolonged, never shortened.
+    /// Refuses tokens for a while. An entry with the same id is prolonged, never shortened.
     pub(crate) fn bar(&mut self, id: &str, who: Who, issued_up_to: Option<u8>, ticks: u8) {
         let until = self.now + Tick::from(ticks);
         match self.bars.iter_mut().find(|bar| bar.id == id && self.now < bar.until) {
@@ -120,7 +120,8 @@ impl Model {
         self.bars.retain(|bar| bar.id != id);
     }
 
-    /// The members whose tokens have ended, and that no revocation is about to end anyway.
+    /// Advances the time. Returns the members whose tokens have expired, except those that a
+    /// revocation is about to terminate.
     pub(crate) fn advance(&mut self, ticks: u8) -> Vec<usize> {
         self.now += Tick::from(ticks);
         let now = self.now;
@@ -136,7 +137,7 @@ impl Model {
         .collect()
     }
 
-    /// Sessions with open connections, and their registrations.
+    /// Returns the number of sessions with open connections, and of their registrations.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let open = self.members.iter().filter(|member| member.state == State::Open);
         let tokens: Vec<_> = open.flat_map(|member| &member.tokens).collect();
@@ -148,8 +149,7 @@ impl Model {
 }
 
 impl Member {
-    /// All tokens of a connection are of one user, so that each lasts as long as the one that lasts
-    /// longest.
+    /// All tokens of a connection belong to one user, so all of them last until the latest expiry.
     fn add(&mut self, token: Token, now: Tick) {
         let ends = token.life.map(|seconds| now + Tick::from(seconds) * 10);
         self.ends = if self.tokens.is_empty() { ends } else { self.ends.zip(ends).map(|(a, b)| a.max(b)) };

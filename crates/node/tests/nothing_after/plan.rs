@@ -1,20 +1,21 @@
-//! What happens, in which order: the steps of a case, drawn at random.
+//! The steps of a case, drawn at random.
 
 use connection::Encoding;
 use proptest::prelude::*;
 
-/// A token of a user. Times are in seconds; the life counts from the moment the token is presented.
+/// A token of a user. Times are in seconds; `life` counts from the moment when the token is
+/// presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) session: u8,
     pub(crate) user: u8,
     /// `iat`.
     pub(crate) issued: Option<u8>,
-    /// Up to `exp`.
+    /// Time until `exp`.
     pub(crate) life: Option<u8>,
 }
 
-/// Whose tokens are revoked.
+/// The selector of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Session(u8),
@@ -27,7 +28,7 @@ pub(crate) enum Transport {
     LongPolling,
 }
 
-/// A connection, a kill that was begun, or a revocation: whichever of those there are by then.
+/// Selects a connection, a begun kill, or a revocation, modulo the number that exist by then.
 pub(crate) type Which = u8;
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub(crate) enum Step {
         token: Option<Token>,
         kind: u8,
     },
-    /// `large`: more than the buffers of a socket take at once.
+    /// `large` if it exceeds the buffers of a socket.
     Publish {
         kind: u8,
         large: bool,
@@ -54,7 +55,7 @@ pub(crate) enum Step {
         token: Token,
         kind: u8,
     },
-    /// `begun`: the kill is begun, and goes on in later steps.
+    /// `begun` if the kill is only begun, and continued in later steps.
     Revoke {
         who: Who,
         issued_up_to: Option<u8>,
@@ -62,11 +63,11 @@ pub(crate) enum Step {
         refuse: bool,
         begun: bool,
     },
-    /// The same as before, with the same id.
+    /// Repeats a revocation with the same id.
     Repeat {
         which: Which,
     },
-    /// RIG's.
+    /// Blacklists a session, as RIG does.
     Blacklist {
         session: u8,
         ticks: u8,
@@ -77,7 +78,7 @@ pub(crate) enum Step {
     },
     Finish {
         which: Which,
-        /// Whoever carried it out has stopped waiting.
+        /// Whether the task that carries it out is cancelled.
         dropped: bool,
     },
     Lift {
@@ -87,8 +88,8 @@ pub(crate) enum Step {
     Leave {
         client: Which,
     },
-    /// The client sends a close frame (WebSocket), and may go on without reading what is queued for
-    /// it.
+    /// The client sends a close frame (WebSocket). It may continue without reading what is queued
+    /// for it.
     SayClose {
         client: Which,
     },
@@ -100,12 +101,11 @@ pub(crate) enum Step {
     Yield,
 }
 
-/// A whole case.
+/// A case.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
-    /// At the end, the node leaves first and revokes everybody then, instead of the other way
-    /// round.
+    /// In the end, whether the node shuts down before all users are revoked, instead of after.
     pub(crate) leaves_first: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Carries a plan out step by step, and tells what could be seen after each.
+//! Executes a plan step by step, and records what is observable after each step.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::model::{Renewed, State};
 use crate::plan::{Plan, Step, Token, Transport, Which, Who};
 use crate::world::{World, wants};
 
-/// Runs a case with its own clock; returns its trace.
+/// Runs a case with its own clock. Returns its trace.
 ///
 /// # Panics
-/// Where something is not as the model has it.
+/// Panics if something differs from the model.
 pub(crate) fn run(plan: &Plan) -> String {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    /// Nothing happens, as long as the first one is known.
+    /// Has no effect while the log knows the first revocation.
     fn repeat(&mut self, which: Which) {
         let known = |one: &&Revocation| {
             !one.extends && self.sessions.log().find(&one.id).expect("the log can be read").is_some()
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// One poll at a time, as a browser does it.
+    /// One poll at a time, as browsers do it.
     pub(crate) fn poll(&mut self, which: Which) {
         let Some(n) = self.client(which) else { return };
         let client = &mut self.clients[n];
@@ -203,7 +203,7 @@ impl World {
         self.all_over(&over);
     }
 
-    /// What can be seen of every client.
+    /// Returns what is observable of every client.
     fn seen(&self) -> String {
         let mut all = String::new();
         for client in &self.clients {

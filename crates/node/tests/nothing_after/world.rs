@@ -1,5 +1,5 @@
-//! A hub with its clients, beside the model of what must hold. Time is paused: it passes when a
-//! step says so.
+//! A hub with its clients, and the model of what must hold. Time is paused, and advances only when
+//! a step demands it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,10 +17,10 @@ use crate::client::{Client, narrow_pair};
 use crate::model::{Model, State};
 use crate::plan::{Token, Transport, Which, Who};
 
-/// The time of day at the beginning, in seconds since 1970.
+/// The time of day at the start, in seconds since 1970.
 const BEGINNING: u64 = 1_000_000;
 
-/// Enough turns for every task to do all that it can.
+/// Number of yields after which every task has done all it can.
 const TURNS: usize = 12;
 
 pub(crate) struct World {
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) clients: Vec<Client>,
     pub(crate) kills: Vec<Begun>,
-    /// All revocations that were asked for.
+    /// All revocations that were requested.
     pub(crate) asked: Vec<Revocation>,
     pub(crate) published: u32,
 }
@@ -41,9 +41,9 @@ pub(crate) struct World {
 pub(crate) struct Begun {
     pub(crate) kill: Kill,
     pub(crate) revocation: Revocation,
-    /// Whom it must have ended when it returns.
+    /// The connections that it must have terminated when it returns.
     ending: Vec<usize>,
-    /// How many it has been seen to end.
+    /// Number of connections that were seen terminated by it.
     ended: u64,
 }
 
@@ -70,7 +70,7 @@ impl World {
         let sessions = sessions.expect("there is nothing to load");
         let config = connection::Config {
             longpolling_idle: Duration::from_secs(24 * 3600),
-            // Not at random: the same case gives the same bytes.
+            // Not random, so that the same case yields the same bytes.
             reconnect_spread: Duration::ZERO,
             ..connection::Config::default()
         };
@@ -104,7 +104,7 @@ impl World {
         (!self.clients.is_empty()).then(|| usize::from(which) % self.clients.len())
     }
 
-    /// Opens a connection; `None`: it is refused.
+    /// Opens a connection; `None` if it is refused.
     pub(crate) fn connect(&mut self, transport: Transport, token: Option<Token>, kind: u8) -> Option<()> {
         let opening = Opening {
             subjects: token.iter().map(|token| self.subject(token)).collect(),
@@ -148,8 +148,8 @@ impl World {
         self.sessions.subject(&claims).expect("the claims are names")
     }
 
-    /// Asks for a revocation; from then on it is in force. What there is to carry out is at the end
-    /// of `kills`.
+    /// Requests a revocation, which is in force from then on. If there is anything to carry out,
+    /// appends it to `kills`.
     pub(crate) fn begin(&mut self, revocation: Revocation, who: Who) {
         let issued_up_to = revocation.issued_up_to.map(|second| second as u8);
         match self.sessions.accept(&revocation, true).expect("the log in memory keeps all") {
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Carries the rest of a revocation out. When that has returned, nothing may reach its
+    /// Carries out the rest of a revocation. When that has returned, nothing may reach its
     /// connections any more.
     pub(crate) fn finish(&mut self, which: usize, dropped: bool) {
         let Begun { kill, revocation, ending, ended } = self.kills.remove(which);
@@ -202,8 +202,8 @@ impl World {
         }
     }
 
-    /// Looks who has lost its session just now, and notes how much had been written to it; returns
-    /// how many.
+    /// Looks for connections that were terminated since the last call, and notes how much had been
+    /// written to each. Returns their number.
     pub(crate) fn look(&mut self) -> u64 {
         let mut ended = 0;
         for (n, client) in self.clients.iter_mut().enumerate() {
@@ -221,7 +221,7 @@ impl World {
         ended
     }
 
-    /// Publishes an event; those who want it have it, or it waits for them.
+    /// Publishes an event. It is delivered to its subscribers, or queued for them.
     pub(crate) async fn publish(&mut self, kind: u8, large: bool) {
         let text = "x".repeat(if large { 6000 } else { 10 });
         let event = json!({ "specversion": "0.2", "type": type_of(kind), "id": format!("e{}", self.published),
@@ -240,7 +240,7 @@ impl World {
     }
 }
 
-/// What a client wants to receive.
+/// Returns the subscriptions of a client.
 pub(crate) fn wants(kind: u8) -> Vec<Subscription> {
     let list = json!([{ "eventType": type_of(kind) }]);
     Subscription::parse_list(&list, &Extractors::default()).expect("a list of subscriptions")
@@ -250,7 +250,7 @@ fn type_of(kind: u8) -> &'static str {
     if kind == 0 { "even" } else { "odd" }
 }
 
-/// Gives a stream its socket and its task; returns the other end.
+/// Starts the task of a stream on a socket. Returns the other end.
 fn own(connection: Arc<Connection>, transport: Transport) -> Option<std::net::TcpStream> {
     let Transport::Stream(encoding) = transport else { return None };
     let (near, far) = narrow_pair();
