@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use self::connector::Connector;
 
-/// Who decides, one of RIG's three ways.
+/// How requests are checked: one of RIG's three ways.
 #[derive(Clone, Debug)]
 pub enum Check {
     /// Everyone is allowed.
@@ -26,7 +26,7 @@ pub enum Check {
     External(Box<ExternalCheck>),
 }
 
-/// A service that decides.
+/// A service that allows or denies requests.
 #[derive(Clone, Debug)]
 pub struct ExternalCheck {
     url: Uri,
@@ -39,12 +39,12 @@ pub struct ExternalCheck {
 #[error("expected no_check, jwt_validation, or the http or https URL of a service")]
 pub struct CheckError;
 
-/// The request may not do what it asks for.
+/// The request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("denied")]
 pub struct Denied;
 
-/// What a check decides on.
+/// The parts of a request that a check depends on.
 #[derive(Debug)]
 pub struct CheckRequest<'a> {
     /// Passed to the service.
@@ -77,12 +77,12 @@ impl Check {
         }
     }
 
-    /// Returns whether anything is checked.
+    /// Returns whether requests are checked at all.
     pub fn is_asked(&self) -> bool {
         !matches!(self, Self::NoCheck)
     }
 
-    /// Returns whether a service decides. It may know tokens that the gateway cannot read.
+    /// Returns whether a service decides. It may accept tokens that the gateway cannot read.
     pub fn is_external(&self) -> bool {
         matches!(self, Self::External(_))
     }
@@ -102,7 +102,7 @@ impl Check {
 
 impl ExternalCheck {
     fn new(url: Uri, within: Duration) -> Self {
-        // Without authorities of the system, an https check denies everything.
+        // If the system has no trusted authorities, an https check denies everything.
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trust::system_client())
             .https_or_http()

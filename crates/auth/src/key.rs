@@ -15,7 +15,7 @@ mod vectors;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(pub(crate) Vec<Algorithm>);
 
-/// A name in `JWT_ALG` is not that of an algorithm.
+/// `JWT_ALG` contains an unknown algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected one or more, separated by commas, of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
@@ -91,7 +91,7 @@ pub enum KeyError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
     /// The file is empty.

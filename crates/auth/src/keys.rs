@@ -1,4 +1,4 @@
-//! The port that keys of tokens come through, and the key of the settings.
+//! The port for the keys of tokens, and the key of the settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::key::{self, Algorithms, KeyError, KeySource};
 
 /// The keys that verify tokens. They may change at any time.
 pub trait Keys: Send + Sync {
-    /// Returns the key of a token whose header names `kid` (RFC 7515, section 4.1.4); `None` if
-    /// there is none: then the token is not valid.
+    /// Returns the key for a token whose header names `kid` (RFC 7515, section 4.1.4). `None` if
+    /// there is none, which makes the token invalid.
     fn key(&self, kid: Option<&str>) -> Option<Arc<TokenKey>>;
 
-    /// Returns how often a key was replaced: what was verified in an earlier generation must be
-    /// verified again. It changes after the key, so a caller that reads it first never takes the
-    /// result of an older key for one of this generation.
+    /// Returns how many times a key was replaced: tokens verified in an earlier generation must be
+    /// verified again. The generation changes after the key, so a caller that reads it first never
+    /// takes the result of an older key for one of this generation.
     fn generation(&self) -> u64;
 }
 
@@ -41,7 +41,7 @@ impl ConfiguredKey {
     /// Fails if the key cannot be read, or does not fit the algorithms.
     pub fn load(source: Option<&KeySource>, algorithms: &Algorithms) -> Result<Self, KeyError> {
         let file = source.and_then(|source| match source {
-            // Before the key is read: `refresh` then sees a change meanwhile.
+            // Created before the key is read, so that `refresh` detects a change meanwhile.
             KeySource::File(path) => {
                 let watched = Mutex::new(WatchedFiles::new([path.clone()]));
                 Some((source.clone(), algorithms.clone(), watched))
@@ -60,7 +60,7 @@ impl ConfiguredKey {
         match watched.refresh(forced, || key::load(source, algorithms)) {
             Some(Ok(key)) => {
                 self.key.store(Some(Arc::new(TokenKey(key))));
-                // After the key: a caller that reads this generation verifies with that key.
+                // After the key: a caller that reads this generation verifies with the new key.
                 self.generation.fetch_add(1, Ordering::Release);
                 tracing::info!("key of tokens reloaded");
             }

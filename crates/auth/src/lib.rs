@@ -1,7 +1,7 @@
 //! Turns credentials into verified claims, and checks who may subscribe and publish.
 //!
-//! The room knows tokens, keys, RIG's two checks, and which page a request comes from. It does not
-//! know sessions: whether the session of a valid token is revoked is the session room's to say.
+//! The room handles tokens, keys, RIG's two checks, and the page that a request comes from. Whether
+//! the session of a valid token is revoked is not its concern, but the session room's.
 
 mod check;
 mod cors;

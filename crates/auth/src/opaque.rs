@@ -16,8 +16,7 @@ pub fn is_opaque(token: &str) -> bool {
     is_visible && !token.split(|c| !is_of_base64url(c)).any(is_header_of_jws)
 }
 
-/// An encrypted token (RFC 7516) has such a header as well; what it says is hidden from the
-/// gateway.
+/// An encrypted token (RFC 7516) has such a header too, but the gateway cannot read its content.
 fn is_header_of_jws(part: &str) -> bool {
     let Ok(json) = URL_SAFE_NO_PAD.decode(part) else { return false };
     let header = serde_json::from_slice::<Map<String, Value>>(&json);

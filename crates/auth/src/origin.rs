@@ -11,18 +11,18 @@ use http::{HeaderMap, HeaderValue, Uri};
 /// The relation between the requesting page and the server (Fetch Metadata, section 2.4).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Who sent a request, by the headers that a page cannot forge.
+/// The sender of a request, determined from headers that a page cannot forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<'r> {
-    /// No page is named: a client that is not a browser, or a page of the gateway's own origin with
-    /// a `GET`.
+    /// No page is named: either the client is not a browser, or a page of the gateway's own origin
+    /// sent a `GET`.
     Unnamed,
     /// A page of the gateway's own origin.
     Own,
     /// A page of this other origin.
     Page(&'r HeaderValue),
     /// A page of another origin that is not named: `null`, several origins, or no `Origin` although
-    /// the browser says that the page is of another origin.
+    /// Fetch Metadata indicates another origin.
     Hidden,
 }
 
@@ -41,7 +41,8 @@ impl<'r> Sender<'r> {
             (Some(origin), None) => match OriginParts::of(origin.as_bytes()) {
                 None => Self::Hidden,
                 Some(parts) if !parts.is_own(uri, headers, secure) => Self::Page(origin),
-                // A browser that contradicts its own origin was redirected, or is not one.
+                // If `Sec-Fetch-Site` contradicts the `Origin`, the request was redirected, or does
+                // not come from a browser.
                 Some(_) if is_own_site() => Self::Own,
                 Some(_) => Self::Hidden,
             },
@@ -112,7 +113,7 @@ mod tests {
         headers
     }
 
-    /// The sender in words, of a request to `host` with this origin.
+    /// Describes the sender of a request to `host` with this origin.
     fn sender(host: &'static str, origin: &'static str, secure: bool) -> &'static str {
         let headers = request(&[("host", host), ("origin", origin)]);
         match Sender::of(&Uri::from_static("/"), &headers, secure) {

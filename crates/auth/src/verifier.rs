@@ -16,20 +16,20 @@ use crate::keys::Keys;
 /// Limit of the length of a token, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
 
-/// What an operator demands of tokens, beside a good signature.
+/// The requirements for tokens, in addition to a valid signature.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
     /// The allowed algorithms; the header of a token can only choose among these.
     pub algorithms: Algorithms,
-    /// The `iss` that is required, if any.
+    /// The required `iss`, if any.
     pub issuer: Option<String>,
-    /// The audiences of which one is required in `aud`, if any.
+    /// The accepted audiences: `aud` must contain one of them, if there are any.
     pub audience: Vec<String>,
     /// Allowed difference of clocks, for `exp` and `nbf`.
     pub leeway: Duration,
 }
 
-/// Verifies tokens with the keys that there are at the time.
+/// Verifies tokens with the current keys.
 pub struct Verifier {
     keys: Arc<dyn Keys>,
     config: TokenConfig,
@@ -75,31 +75,31 @@ pub enum TokenError {
     #[error("the claim /{0} is not a number of seconds since 1970")]
     Time(&'static str),
     /// A claim, or a member of one, is given twice (RFC 7519, section 4): a service may read the
-    /// other one.
+    /// other value.
     #[error("a claim is given more than once")]
     Duplicate,
-    /// The signature is good, but the payload is not a JSON object.
+    /// The signature is valid, but the payload is not a JSON object.
     #[error("malformed claims")]
     Malformed,
 }
 
 impl Verifier {
-    /// Returns a verifier. Each of the algorithms must be one that the `keys` may be used with.
+    /// Creates a verifier. Each of the algorithms must be compatible with the `keys`.
     pub fn new(keys: Arc<dyn Keys>, config: TokenConfig) -> Self {
         Self { keys, config }
     }
 
-    /// Returns the generation of the keys: results of an earlier one are void.
+    /// Returns the generation of the keys: results from earlier generations are void.
     pub fn generation(&self) -> u64 {
         self.keys.generation()
     }
 
-    /// Returns for how long after its `exp` a token stays valid.
+    /// Returns how long a token stays valid after its `exp`.
     pub fn leeway(&self) -> Duration {
         self.config.leeway
     }
 
-    /// Returns for how long from `now` the token of these claims stays valid.
+    /// Returns how long, from `now`, the token of these claims stays valid.
     pub fn valid_for(&self, claims: &Claims, now: SystemTime) -> Duration {
         // `expires_at` is in whole seconds, rounded down.
         let end = Duration::from_secs(claims.expires_at).saturating_add(Duration::from_secs(1));
@@ -123,8 +123,8 @@ impl Verifier {
     }
 
     /// Returns the signed payload of a token (RFC 7515, section 5.2); `None` if the signature is
-    /// not good. The library's `decode` also reads the claims, and refuses some that are good,
-    /// without saying why.
+    /// invalid. The library's `decode` would also parse the claims, and refuse some valid ones
+    /// without a reason.
     fn signed(&self, token: &str) -> Option<Vec<u8>> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -176,8 +176,8 @@ fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64
     claim.as_f64().filter(in_range).map(Some).ok_or(TokenError::Time(name))
 }
 
-/// Returns false for a critical extension: none is understood, so that the token is invalid (RFC
-/// 7515, section 4.1.11).
+/// Returns false if the header has critical extensions: none is supported, so the token is invalid
+/// (RFC 7515, section 4.1.11).
 fn is_understood(header: &Header) -> bool {
     header.crit.as_ref().is_none_or(Vec::is_empty)
 }

@@ -1,5 +1,5 @@
-//! The examples of the RFCs through the verifier: RFC 7515 (appendix A), RFC 7520 (section 4), RFC
-//! 8037 (appendix A).
+//! Verifies the examples of the RFCs: RFC 7515 (appendix A), RFC 7520 (section 4), RFC 8037
+//! (appendix A).
 
 mod jwk;
 
@@ -73,6 +73,6 @@ fn unsecured_and_critical_ones_are_refused() {
     let unsecured = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.";
     assert_eq!(verifier.verify(unsecured).err(), Some(TokenError::Signature));
     assert!("none".parse::<Algorithms>().is_err());
-    // RFC 7515, appendix A.4 signs by ES512, which is not offered.
+    // The example in RFC 7515, appendix A.4, is signed with ES512, which is not supported.
     assert!("ES512".parse::<Algorithms>().is_err());
 }

@@ -1,5 +1,5 @@
-//! Connections to the service that decides. Each takes a descriptor from those reserved for
-//! clients, since clients cause these connections.
+//! Connections to the service of a check. Each takes a descriptor from the clients' share, since
+//! clients cause these connections.
 
 use std::error::Error;
 use std::future::Future;

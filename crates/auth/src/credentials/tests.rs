@@ -4,7 +4,7 @@ fn headers(pairs: &[(&HeaderName, &[u8])]) -> HeaderMap {
     pairs.iter().map(|(name, value)| ((*name).clone(), HeaderValue::from_bytes(value).unwrap())).collect()
 }
 
-/// The tokens of a header, each in brackets.
+/// Returns the tokens of a header, each in brackets.
 fn bearer(value: &str) -> String {
     let headers = headers(&[(&AUTHORIZATION, value.as_bytes())]);
     bearer_tokens(&headers, &AUTHORIZATION).map(|token| format!("[{token}]")).collect()
@@ -34,7 +34,7 @@ fn rigs_forms_of_the_header() {
         ("Bearer", ""),
         (", ,", ""),
         ("", ""),
-        // Not one token, and no other scheme: refused when it is verified.
+        // Neither a token nor another scheme: refused by verification.
         ("Bearer Bearer a", "[Bearer a]"),
         ("Bearer a b", "[a b]"),
     ] {
@@ -59,8 +59,8 @@ fn f48_other_schemes_are_not_split_at_commas() {
     ] {
         assert_eq!(bearer(value), "", "{value}");
     }
-    // Two fields that a client or a proxy has joined (RFC 9110, section 5.3): what names our scheme
-    // is ours.
+    // Two fields that a client or a proxy has joined (RFC 9110, section 5.3): the part with our
+    // scheme counts.
     assert_eq!(bearer(r#"Digest username="u", realm="r", Bearer a"#), "[a]");
     assert_eq!(bearer(r#"Bearer a, Digest username="u", realm="r""#), "[a]");
 }

@@ -1,5 +1,5 @@
-//! Wycheproof's vectors of the algorithms that tokens are signed with: keys as an operator gives
-//! them, signatures as tokens carry them.
+//! Wycheproof's vectors of the algorithms for tokens: keys in the form of the setting, signatures
+//! in that of tokens.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,7 +21,7 @@ impl Verdicts {
         Self { algorithm, accepted: 0, refused: 0, wrong: Vec::new() }
     }
 
-    /// The key of a group, through the same door as the setting.
+    /// Loads the key of a group in the same way as the setting.
     fn key(&self, text: &str) -> DecodingKey {
         let source = KeySource::parse(text).expect("a key");
         load(&source, &Algorithms(vec![self.algorithm])).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -131,9 +131,10 @@ fn hs_of_every_length() {
         let mut verdicts = Verdicts::of(algorithm);
         for group in TestSet::load(set).unwrap().test_groups {
             for test in &group.tests {
-                // The keys are bytes of any kind, which a setting cannot carry.
+                // Used directly, since the keys are arbitrary bytes, which a setting cannot
+                // contain.
                 let key = DecodingKey::from_secret(&test.key);
-                // A tag is never cut off in a token: of those that are, none may be taken.
+                // Tokens never contain truncated tags, so none of those may be accepted.
                 let whole = group.tag_size == bits;
                 let expected = if whole { test.result } else { TestResult::Invalid };
                 verdicts.check(test.tc_id, &key, &test.msg, &test.tag, expected);

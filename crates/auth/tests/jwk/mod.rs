@@ -1,4 +1,4 @@
-//! From a JSON Web Key (RFC 7517), in which vectors give their keys, to a verifier.
+//! Creates a verifier from a JSON Web Key (RFC 7517), the form of the keys in vectors.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use rig_auth::{ConfiguredKey, KeyError, KeySource, TokenConfig, Verifier};
 use serde_json::Value;
 
-/// A verifier with that key for these algorithms.
+/// Creates a verifier with this key for these algorithms.
 ///
 /// # Errors
-/// The key is of another kind than the algorithms need.
+/// Fails if the key is of another kind than the algorithms need.
 pub(crate) fn verifier(jwk: &Value, algorithms: &str) -> Result<Verifier, KeyError> {
     let file = TemporaryFile::new(&match jwk["kty"].as_str() {
         Some("oct") => member(jwk, "k"),
@@ -25,7 +25,7 @@ pub(crate) fn verifier(jwk: &Value, algorithms: &str) -> Result<Verifier, KeyErr
     Ok(Verifier::new(Arc::new(key), config))
 }
 
-/// A secret of any bytes comes from a file.
+/// A file for secrets, which may be arbitrary bytes.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
@@ -44,7 +44,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// The tags of DER (X.690) that a public key needs.
+/// The DER tags (X.690) in a public key.
 const INTEGER: u8 = 2;
 const BIT_STRING: u8 = 3;
 const NULL: u8 = 5;
@@ -59,7 +59,7 @@ const P_384: &[u8] = &[0x2b, 0x81, 4, 0, 0x22];
 const P_521: &[u8] = &[0x2b, 0x81, 4, 0, 0x23];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// The public key as SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+/// Returns the public key as SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
 fn pem(jwk: &Value) -> String {
     let point = || [&[4], &member(jwk, "x")[..], &member(jwk, "y")].concat();
     let (algorithm, key) = match jwk["crv"].as_str() {
@@ -89,7 +89,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     [head, content.to_vec()].concat()
 }
 
-/// A number whose first bit is set has a zero before it, so that it is not negative.
+/// Prepends a zero to a number whose first bit is set, since it would be negative in DER.
 fn unsigned(number: Vec<u8>) -> Vec<u8> {
     if number.first().is_some_and(|byte| *byte >= 0x80) { [vec![0], number].concat() } else { number }
 }
