@@ -18,9 +18,8 @@ use serde_json::Value;
 use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject};
 
 use crate::definition::RequiredClaim;
-use crate::in_flight::InFlight;
+use crate::in_flight::{InFlight, InSession};
 use crate::metrics::{Metrics, TokenCacheResult};
-use crate::relay::InSession;
 
 /// Capacity of the cache of verified tokens, in bytes of token text. With their claims, tokens take
 /// about four times as much memory.

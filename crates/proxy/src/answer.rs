@@ -13,8 +13,9 @@ use listener::{Body, NO_STORE, REQUEST_ID, new_request_id, retry_after, whole_bo
 use crate::access::Unauthenticated;
 use crate::account::Account;
 use crate::async_answer::AsyncAnswer;
+use crate::in_flight::InSession;
 use crate::rejection::Rejection;
-use crate::relay::{InSession, Whole};
+use crate::relay::Whole;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 

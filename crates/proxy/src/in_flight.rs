@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use listener::Gate;
 use parking_lot::Mutex;
-use session::{Connection, Ending, Notified};
+use session::{Connection, Ending, Notified, Registration};
 
 /// A proxied request that belongs to a session, from the verification of its token to the last byte
 /// of its answer.
@@ -142,6 +142,37 @@ impl InFlight {
             state.waker = Some(cx.waker().clone());
         }
         false
+    }
+}
+
+/// A request's registrations with its sessions.
+pub(crate) struct InSession {
+    pub(crate) in_flight: Arc<InFlight>,
+    /// The registration of its first token.
+    pub(crate) _registration: Registration,
+    pub(crate) _others: Vec<Registration>,
+}
+
+/// Keeps a request registered after the body of its answer is dropped: bytes that were handed to
+/// the listener may not have left.
+pub(crate) struct UntilSent(pub(crate) Option<InSession>);
+
+impl UntilSent {
+    /// Fails if the session is terminated; wakes the task when it is.
+    pub(crate) fn check(&self, cx: &Context<'_>) -> Result<(), Over> {
+        match &self.0 {
+            Some(session) if session.in_flight.is_over(cx) => Err(Over),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for UntilSent {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            let in_flight = session.in_flight.clone();
+            in_flight.hold(session);
+        }
     }
 }
 

@@ -12,9 +12,6 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use telemetry::EndpointNames;
 
-use crate::apis::Apis;
-use crate::waiting::Waiting;
-
 /// Bucket bounds of the duration of requests, in seconds: a service nearby needs a millisecond, a
 /// long download minutes.
 const DURATION: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
@@ -274,26 +271,23 @@ impl Metrics {
         self.token_cache[result as usize].inc();
     }
 
-    /// Sets what the sampled metrics are refreshed from at each scrape.
-    pub(crate) fn watch(self: &Arc<Self>, apis: &Arc<Apis>, waiting: &Arc<Waiting>) {
+    /// Sets what the sampled metrics are refreshed from at each scrape: `count_ejections` counts
+    /// those since the last one, `idle` and `waiting` return numbers of connections and requests.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        count_ejections: impl Fn(&Self) + Send + Sync + 'static,
+        idle: impl Fn() -> usize + Send + Sync + 'static,
+        waiting: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
         let families = &self.families;
         families.ejections.sample_with({
-            let (metrics, apis) = (Arc::downgrade(self), apis.clone());
-            move |_| {
-                if let Some(metrics) = metrics.upgrade() {
-                    apis.table().upstreams().for_each(|(_, upstream)| upstream.count_ejections(&metrics));
-                }
-            }
+            let metrics = Arc::downgrade(self);
+            move |_| _ = metrics.upgrade().inspect(|metrics| count_ejections(metrics))
         });
-        families.connections.sample_with({
-            let apis = apis.clone();
-            move |gauges| {
-                let idle: usize = apis.table().upstreams().map(|(_, upstream)| upstream.idle()).sum();
-                gauges.get_or_create(&ByState { state: "idle" }).set(idle as i64);
-            }
+        families.connections.sample_with(move |gauges| {
+            gauges.get_or_create(&ByState { state: "idle" }).set(idle() as i64);
         });
-        let waiting = waiting.clone();
-        families.responses_waiting.sample_with(move |gauge| _ = gauge.set(waiting.len() as i64));
+        families.responses_waiting.sample_with(move |gauge| _ = gauge.set(waiting() as i64));
     }
 }
 

@@ -70,7 +70,12 @@ impl Proxy {
     /// Creates a proxy without connections.
     pub fn new(config: Config, collaborators: Collaborators) -> Self {
         let Collaborators { apis, waiting, verifier, sessions, metrics, reporter } = collaborators;
-        metrics.watch(&apis, &waiting);
+        let (counted, pooled, responses) = (apis.clone(), apis.clone(), waiting.clone());
+        metrics.watch(
+            move |metrics| counted.table().upstreams().for_each(|(_, it)| it.count_ejections(metrics)),
+            move || pooled.table().upstreams().map(|(_, upstream)| upstream.idle()).sum(),
+            move || responses.len(),
+        );
         let access = Access::new(verifier, sessions, metrics.clone());
         Self { config, apis, waiting, access, metrics, reporter }
     }

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use listener::BoxError;
-use session::Registration;
 
 use crate::account::Account;
 use crate::head;
-use crate::in_flight::{Cancelled, InFlight, Over};
+use crate::in_flight::{Cancelled, InSession, UntilSent};
 use crate::upstream::{AnswerBody, Link, Upstream};
 
 /// Limit of the bytes of a body that are read and discarded.
@@ -33,37 +32,6 @@ pub(crate) struct Relay {
     ended: bool,
     session: UntilSent,
     account: Account,
-}
-
-/// A request's registrations with its sessions.
-pub(crate) struct InSession {
-    pub(crate) in_flight: Arc<InFlight>,
-    /// The registration of its first token.
-    pub(crate) _registration: Registration,
-    pub(crate) _others: Vec<Registration>,
-}
-
-/// Keeps a request registered after the body of its answer is dropped: bytes that were handed to
-/// the listener may not have left.
-pub(crate) struct UntilSent(pub(crate) Option<InSession>);
-
-impl UntilSent {
-    /// Fails if the session is terminated; wakes the task when it is.
-    fn check(&self, cx: &Context<'_>) -> Result<(), Over> {
-        match &self.0 {
-            Some(session) if session.in_flight.is_over(cx) => Err(Over),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for UntilSent {
-    fn drop(&mut self) {
-        if let Some(session) = self.0.take() {
-            let in_flight = session.in_flight.clone();
-            in_flight.hold(session);
-        }
-    }
 }
 
 impl Relay {

@@ -9,8 +9,8 @@ use listener::{Answer, Raw};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
 use crate::account::Account;
+use crate::in_flight::InSession;
 use crate::informational;
-use crate::relay::InSession;
 use crate::upstream::Io;
 
 /// Answers with the service's 101, and connects the client to it.
