@@ -231,6 +231,18 @@ mod tests {
     }
 
     #[test]
+    fn critical_extensions_are_not_understood() {
+        let mut header = Header::new(Algorithm::HS256);
+        for (extensions, understood) in [(vec![], true), (vec!["b64".to_owned()], false)] {
+            header.crit = Some(extensions);
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            let token = encode(&header, &json!({"exp": in_an_hour()}), &key).unwrap();
+            let verdict = verifier(SECRET, "HS256").unwrap().verify(&token);
+            assert_eq!(verdict.err(), (!understood).then_some(TokenError::Signature), "{:?}", header.crit);
+        }
+    }
+
+    #[test]
     fn claims_are_found_by_pointer() {
         let token =
             sign(json!({"exp": in_an_hour(), "a": {"b": [1, "x"]}, "c/~d": 2}), SECRET, Algorithm::HS256);
