@@ -197,3 +197,16 @@ fn the_subscription_check_is_asked() {
     let allowed = gateway.ask(&Request::get(format!("{PATH}?{list}&jwt={}", token_of("s"))));
     all.check("with token", &allowed, connected());
 }
+
+/// aiohttp returns values of cookies in quotes that hold more than letters and digits.
+#[test]
+fn a_client_may_return_its_cookies_in_quotes() {
+    let gateway = Gateway::start(&[]);
+    let mut client = LongPolling::connect(gateway.inbound(), "");
+    for (name, value) in &mut client.cookies {
+        if name == "connection_token" {
+            *value = format!("\"{value}\"");
+        }
+    }
+    client.welcome();
+}

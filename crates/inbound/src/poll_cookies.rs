@@ -57,6 +57,8 @@ impl<'r> PollCookies<'r> {
     pub(crate) fn find(&mut self, hub: &Hub) -> Option<Arc<Connection>> {
         let find = |name: &str| {
             let tokens = cookies(self.headers, name).filter_map(|token| std::str::from_utf8(token).ok());
+            // Some clients return values in quotes (RFC 6265, section 4.1.1).
+            let tokens = tokens.map(|token| token.trim_matches('"'));
             tokens.filter_map(|token| hub.find_for(token, self.page).ok().flatten()).next()
         };
         if let found @ Some(_) = find(CONNECTION_TOKEN) {
