@@ -108,18 +108,23 @@ fn claims_tokens_and_disconnecting() {
 
     let mut sse = connect(&gateway, "s2");
     let api = format!("http://{}", gateway.internal());
-    let mut child = Command::new(Gateway::binary())
-        .args(["revoke", "--jwt", "-", "--api", &api])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("rig has been built");
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    writeln!(stdin, "{}", token_of("s2")).expect("rig reads");
-    drop(stdin);
-    let said = done(&child.wait_with_output().expect("rig ends"));
+    let revoke = |stdin: &[u8]| {
+        let mut child = Command::new(Gateway::binary())
+            .args(["revoke", "--jwt", "-", "--api", &api])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rig has been built");
+        child.stdin.take().expect("stdin is piped").write_all(stdin).expect("rig reads");
+        child.wait_with_output().expect("rig exits")
+    };
+    let (code, told) = failed(&revoke(&[b'x'; 20_000]));
+    assert_eq!((code, told.as_str()), (Some(2), "standard input is longer than a token"));
+    let (code, told) = failed(&revoke(b"\xff"));
+    assert!(code == Some(2) && told.starts_with("standard input: "), "{told}");
+    let said = done(&revoke(format!("{}\n", token_of("s2")).as_bytes()));
     assert!(
         said.starts_with("in force; 1 connection terminated in ") && said.contains(": session s2, "),
         "{said}"

@@ -137,6 +137,9 @@ fn name(value: Value) -> Result<SessionName, String> {
 }
 
 fn chosen_id(text: &str) -> Result<RevocationId, String> {
+    if matches!(text, "." | "..") {
+        return Err("a URL cannot name it (RFC 3986, section 5.2.4)".to_owned());
+    }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     let fits = text.len() <= MAX_ID && text.bytes().all(allowed);
     let id = fits.then(|| RevocationId::new(text).ok()).flatten();

@@ -76,10 +76,13 @@ impl Call {
     }
 }
 
-fn token() -> anyhow::Result<String> {
+fn token() -> Result<String, Trouble> {
     let mut text = String::new();
-    std::io::stdin().lock().take(MAX_TOKEN + 1).read_to_string(&mut text)?;
-    anyhow::ensure!(text.len() as u64 <= MAX_TOKEN, "standard input is longer than a token");
+    let read = std::io::stdin().lock().take(MAX_TOKEN + 1).read_to_string(&mut text);
+    read.map_err(|error| Trouble::of_file(Path::new("standard input"), &error))?;
+    if text.len() as u64 > MAX_TOKEN {
+        return Err(Trouble::usage("standard input is longer than a token".to_owned()));
+    }
     Ok(text.trim().to_owned())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::text::safe;
+use super::text::{is_unsafe, safe};
 
 /// Limit of the characters of a user agent, a reason or a list of types.
 pub(super) const LONGEST: usize = 40;
@@ -23,15 +23,31 @@ pub(super) fn whose(revocation: &Value) -> String {
 /// Formats how to get the next page.
 pub(super) fn more(json: &Value, flag: &str, cursor: Option<String>) -> String {
     match (json["next"].as_str(), cursor) {
+        // With a space, a value that begins like a flag would be one.
+        (Some(_), Some(cursor)) if cursor.starts_with('-') => {
+            format!("there are more: --{flag}={}\n", quoted(&cursor))
+        }
         (Some(_), Some(cursor)) => format!("there are more: --{flag} {}\n", quoted(&cursor)),
         _ => String::new(),
     }
 }
 
-/// Quotes a text for a shell.
+/// Quotes a text for a shell; if a terminal must not receive it as it is, by the escapes of `$'…'`
+/// (POSIX.1-2024, section 2.2.4; `\u` in bash and zsh).
 fn quoted(text: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-._:/@+".contains(letter);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", safe(text).replace('\'', r"'\''")) }
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else if text.chars().any(is_unsafe) {
+        let escaped = |letter: char| match letter {
+            '\\' | '\'' => format!("\\{letter}"),
+            letter if is_unsafe(letter) => format!("\\u{:04x}", u32::from(letter)),
+            letter => letter.to_string(),
+        };
+        format!("$'{}'", text.chars().map(escaped).collect::<String>())
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 pub(super) fn connections(count: &Value) -> String {
@@ -87,6 +103,7 @@ mod tests {
     fn what_a_shell_reads_is_quoted() {
         assert_eq!(quoted("a-b.c/é"), "a-b.c/é");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("it's\u{1b}x\\"), r"$'it\'s\u001bx\\'");
         for (seconds, expected) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3600, "1h0m"), (90_000, "1d1h")] {
             assert_eq!(time(seconds), expected);
         }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Returns whether a character is a control character (Unicode category Cc), a line or paragraph
 /// separator, or changes the direction of text or is invisible (Unicode Bidirectional Algorithm,
 /// section 2; U+200B to U+200F, U+FEFF).
-fn is_unsafe(letter: char) -> bool {
+pub(super) fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
         || matches!(letter, '\u{61c}' | '\u{fff9}'..='\u{fffb}')

@@ -40,6 +40,11 @@ impl Trouble {
         (!refused.is_null()).then(|| Self::refused(refused))
     }
 
+    /// A value is wrong.
+    pub(super) fn usage(text: String) -> Self {
+        Self { code: USAGE, text: safe(&text) }
+    }
+
     /// A file named by the command line cannot be read.
     pub(super) fn of_file(path: &Path, error: &std::io::Error) -> Self {
         Self { code: USAGE, text: safe(&format!("{}: {error}", path.display())) }

@@ -87,6 +87,8 @@ fn each_fault_names_its_member() {
     let long = format!("{:?}", "x".repeat(1001));
     let longest_name = format!("{:?}", "x".repeat(1025));
     let table: &[(&str, &str, &str)] = &[
+        ("id", r#"".""#, "a URL cannot name it (RFC 3986, section 5.2.4)"),
+        ("id", r#""..""#, "a URL cannot name it (RFC 3986, section 5.2.4)"),
         ("validityInSeconds", "0", validity),
         ("validityInSeconds", "-1", validity),
         ("validityInSeconds", "1.5", validity),

@@ -24,7 +24,7 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
             path,
             body: None,
             show: Box::new(move |answer, _| match dry_run {
-                true => format!("would lift: {}\n", whose(&answer.json["revocation"])),
+                true => format!("would lift: {}\n", safe(&whose(&answer.json["revocation"]))),
                 false => format!("lifted: {}\n", safe(&id)),
             }),
         })

@@ -81,6 +81,22 @@ fn dry_runs_and_lifting() {
         shown(&["lift", "r", "--dry-run"], 200, &json!({"revocation": receipt()})),
         "would lift: /sub=alice issued up to 1800000000\n"
     );
+    let of_session = json!({"revocation": {"selector": {"session": "a\u{1b}]0;b\nlifted: other"}}});
+    assert_eq!(
+        shown(&["lift", "r", "--dry-run"], 200, &of_session),
+        "would lift: session a\\u{1b}]0;b\\u{a}lifted: other\n"
+    );
+}
+
+#[test]
+fn the_next_page_can_be_asked_for_as_it_is_shown() {
+    for (last, shown_as) in
+        [("-dash", "--after=-dash"), ("a b", "--after 'a b'"), ("\u{1b}x", "--after $'\\u001bx'")]
+    {
+        let json = json!({"sessions": [{"name": last}], "next": "/v4/sessions?after=x"});
+        let text = shown(&["sessions"], 200, &json);
+        assert!(text.ends_with(&format!("there are more: {shown_as}\n")), "{text}");
+    }
 }
 
 #[test]
