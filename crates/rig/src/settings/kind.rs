@@ -74,7 +74,10 @@ impl fmt::Display for ValueKind {
             }
             Self::Number { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::Switch => f.write_str("true or false"),
-            Self::Word(words) => f.write_str(&words.join(", ")),
+            Self::Word(words) => match words.split_last() {
+                Some((last, others)) if !others.is_empty() => write!(f, "{} or {last}", others.join(", ")),
+                _ => f.write_str(&words.concat()),
+            },
             Self::Text { expected, .. } => f.write_str(expected),
         }
     }

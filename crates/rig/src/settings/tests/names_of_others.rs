@@ -17,7 +17,7 @@ fn f70_words_are_taken_in_any_case_and_by_the_names_of_rig() {
         }
     }
     for wrong in ["1", "warm", "off", " "] {
-        assert!(level(wrong).unwrap_err().contains("expected error, warn, info, debug, trace"), "{wrong}");
+        assert!(level(wrong).unwrap_err().contains("expected error, warn, info, debug or trace"), "{wrong}");
     }
     let format = |word: &str| parse(&[], &[("LOG_FMT", word)]).map(|settings| settings.log_format);
     for (word, expected) in [
