@@ -107,9 +107,16 @@ impl Node {
     /// # Errors
     /// See [`NotRevoked`].
     pub async fn execute(&self, order: ResolvedOrder) -> Result<Outcome, NotRevoked> {
-        match order.known {
-            Some(record) => Ok(Outcome::Before(record)),
-            None => self.revoke(order.revocation, order.forced).await,
+        let ResolvedOrder { revocation, forced, known } = order;
+        if let Some(record) = known {
+            return Ok(Outcome::Before(record));
+        }
+        match self.revoke(revocation.clone(), forced).await? {
+            // Another order with the same id was carried out after this one had been resolved.
+            Outcome::Before(record) if !is_repeated(&record, &revocation) => {
+                Err(RevokeError::Conflict.into())
+            }
+            outcome => Ok(outcome),
         }
     }
 }

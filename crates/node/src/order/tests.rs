@@ -44,6 +44,18 @@ async fn an_order_that_is_repeated_is_carried_out_once() {
     assert!(matches!(node.resolve(other, SystemTime::now()), Err(RevokeError::Conflict)));
 }
 
+#[tokio::test]
+async fn of_two_orders_with_one_id_at_the_same_time_the_second_is_repeated_or_refused() {
+    let node = node();
+    let resolve = |order| node.resolve(order, SystemTime::now()).expect("none was carried out");
+    let longer = RevocationOrder { lasts: Some(Lasts::For(60 * MINUTE)), ..order("i") };
+    let (first, same, longer) = (resolve(order("i")), resolve(order("i")), resolve(longer));
+    assert!(matches!(node.execute(first).await, Ok(Outcome::Done(_))));
+    assert!(matches!(node.execute(same).await, Ok(Outcome::Before(_))));
+    let refused = node.execute(longer).await;
+    assert!(matches!(refused, Err(NotRevoked::Refused(RevokeError::Conflict))), "{refused:?}");
+}
+
 #[test]
 fn a_revocation_lasts_at_least_as_long_as_the_token() {
     let node = node();
