@@ -91,6 +91,23 @@ pub struct RawHttp2 {
     sent: BTreeMap<u32, i64>,
 }
 
+fn frame_head(length: usize, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
+    let length = u32::try_from(length).expect("a length of 24 bits").to_be_bytes();
+    let mut head = length[1..].to_vec();
+    head.extend([kind, flags]);
+    head.extend(stream.to_be_bytes());
+    head
+}
+
+/// Returns a frame as it is sent.
+///
+/// # Panics
+/// Panics if the payload is longer than a frame can be.
+pub fn encoded(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    [&frame_head(payload.len(), kind, flags, stream)[..], payload].concat()
+}
+
 impl RawHttp2 {
     /// Connects, and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
@@ -153,9 +170,7 @@ impl RawHttp2 {
 
     /// Sends a frame.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) {
-        let payload = payload.as_ref();
-        self.head(payload.len(), kind, flags, stream);
-        self.wire.send(payload);
+        self.wire.send(encoded(kind, flags, stream, payload));
     }
 
     /// Sends DATA as soon as the windows of the other side allow it (RFC 9113, section 5.2).
@@ -193,11 +208,7 @@ impl RawHttp2 {
 
     /// Sends the head of a frame that announces this length.
     pub fn head(&mut self, length: usize, kind: u8, flags: u8, stream: u32) {
-        let length = u32::try_from(length).expect("a length of 24 bits").to_be_bytes();
-        let mut head = length[1..].to_vec();
-        head.extend([kind, flags]);
-        head.extend(stream.to_be_bytes());
-        self.wire.send(head);
+        self.wire.send(frame_head(length, kind, flags, stream));
     }
 
     /// Sends SETTINGS.

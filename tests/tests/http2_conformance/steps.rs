@@ -67,11 +67,13 @@ pub(crate) fn trailers(c: &mut RawHttp2, path: &str, end: u8, fields: &[u8]) {
 
 pub(crate) fn lengths(c: &mut RawHttp2, path: &str, length: &str, parts: &[&[u8]]) {
     let block = [raw::post(path), literal("content-length", length)].concat();
-    c.frame(kind::HEADERS, flag::END_HEADERS, 1, block);
+    let mut request = raw::encoded(kind::HEADERS, flag::END_HEADERS, 1, block);
     for (number, part) in parts.iter().enumerate() {
         let end = if number + 1 == parts.len() { flag::END_STREAM } else { 0 };
-        c.frame(kind::DATA, end, 1, part);
+        request.extend(raw::encoded(kind::DATA, end, 1, part));
     }
+    // In one write: an answer that does not need the body could come before it.
+    c.bytes(request);
 }
 
 pub(crate) fn block(c: &mut RawHttp2, block: &[u8]) {
