@@ -83,7 +83,7 @@ mod tests {
     fn a_fence_that_is_closed_closes_the_node_until_it_is_extended() {
         let now = Arc::new(AtomicU64::new(0));
         let clock = now.clone();
-        let fence = Fence::new(move || Duration::from_secs(clock.load(Ordering::SeqCst)));
+        let fence = Fence::with_clock(move || Duration::from_secs(clock.load(Ordering::SeqCst)));
         let admissions = Admissions::new(fence.clone());
         assert_eq!(admissions.now(), Admission::ClosedForNew, "no lease yet");
         fence.extend(Duration::from_secs(15));

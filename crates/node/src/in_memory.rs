@@ -72,7 +72,7 @@ impl Network {
     pub fn join(&self, name: &NodeName, lease: Duration) -> Cluster {
         self.0.traffic.lock().inboxes.insert(name.clone(), Inbox::default());
         let began = self.0.began;
-        let fence = Fence::new(move || began.elapsed());
+        let fence = Fence::with_clock(move || began.elapsed());
         let (network, name) = (self.clone(), name.clone());
         let lease = MemoryLease { network: network.clone(), name: name.clone(), fence, duration: lease };
         Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease) }
