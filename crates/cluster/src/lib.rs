@@ -1,0 +1,1 @@
+//! Several nodes that agree on revocations, over NATS JetStream.
