@@ -1,1 +1,14 @@
 //! Several nodes that agree on revocations, over NATS JetStream.
+//!
+//! This room knows the protocol between nodes, and NATS. It does not know HTTP or sockets of
+//! clients. Whatever another node has decided takes effect through [`node::Node`], as what an
+//! operator decides here does. `core.rs` explains the protocol; `docs/cluster.md` says what it
+//! guarantees.
+
+pub mod core;
+mod flaw;
+pub mod message;
+mod place;
+mod policy;
+
+pub use policy::LostLease;

@@ -18,7 +18,8 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    pub(crate) const BYTES: usize = NODE + LIFE;
+    /// Length of [`Incarnation::to_bytes`].
+    pub const BYTES: usize = NODE + LIFE;
 
     /// Returns a new life of the node with this name.
     pub fn of(name: &str) -> Self {
@@ -38,14 +39,16 @@ impl Incarnation {
         self.node == other.node
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+    /// Returns both parts, the node first.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..NODE].copy_from_slice(&self.node);
         bytes[NODE..].copy_from_slice(&self.life);
         bytes
     }
 
-    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+    /// Returns the life with these [bytes](Self::to_bytes).
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let [a, b, c, d, life @ ..] = bytes;
         Self { node: [a, b, c, d], life }
     }

@@ -1,0 +1,356 @@
+//! The protocol of a cluster, without I/O: messages and the time go in, actions come out.
+//!
+//! All nodes follow one stream of operations and beats. A node's lease is proved by its own beat
+//! coming back through that stream: everything that was stored before the beat is applied before
+//! the beat counts, so a node with a lease has missed nothing that is older than the lease. A
+//! revocation is complete when each node has either applied it or cannot have a lease any more.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `reading.rs` | the order of the stream: contiguity, gaps, repeats, a stream that went back |
+//! | `members.rs` | which lives there are, and what is known of each |
+//! | `lease.rs` | beats, and when they renew the lease |
+//! | `publishing.rs` | the operations of this life, from the broadcast to the last confirmation |
+//! | `recovery.rs` | what a node does when the stream is new or has lost messages |
+
+mod lease;
+mod members;
+mod publishing;
+mod reading;
+mod recovery;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::place::{Epoch, Place, Position};
+use seal::Incarnation;
+use session::{NodeName, Operation, Receipt, RevocationId};
+
+use crate::flaw::{Flaw, Flaws};
+use crate::message::{Beat, Direct, Shared, Stored, Tag};
+use crate::policy::LostLease;
+use lease::Lease;
+use members::Members;
+use publishing::Publishing;
+use reading::Reading;
+use recovery::Recovery;
+
+pub use members::Confirmation;
+pub use publishing::Progress;
+
+/// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
+pub type Now = Duration;
+
+/// How far clocks of two nodes may drift apart, in thousandths: Linux slews by up to 0.05 %.
+const DRIFT: u32 = 1;
+
+/// Returns a time that is at least `time` on the clock of every other node.
+pub fn on_any_clock(time: Duration) -> Duration {
+    time + time * (2 * DRIFT) / 1000
+}
+
+/// What a node of a cluster is told at its start.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This process run.
+    pub life: Incarnation,
+    /// The node.
+    pub node: NodeName,
+    /// The earlier life of the node, which has ended.
+    pub earlier: Option<Incarnation>,
+    /// How long the node may serve sessions after a beat.
+    pub lease: Duration,
+    /// What it does without a lease.
+    pub policy: LostLease,
+}
+
+/// What has happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed. Due at least ten times a second.
+    Tick,
+    /// The answer to [`Action::Inspect`].
+    Inspected(StreamState),
+    /// The stream cannot be inspected now.
+    NotInspected,
+    /// A message came over the live path, in any order.
+    Live(Stored),
+    /// The answer to [`Action::Fetch`].
+    Fetched {
+        /// The sequence that was asked for.
+        from: u64,
+        /// What the stream holds, in order.
+        messages: Vec<Stored>,
+        /// Everything up to here was returned, or is not in the stream any more.
+        upto: u64,
+    },
+    /// The stream did not answer.
+    NotFetched,
+    /// The answer to [`Action::Apply`]: all operations of the batch are in force, with what each
+    /// has done here.
+    Applied(Vec<Option<Receipt>>),
+    /// The operation, which is not known to be in the stream yet, is in force here.
+    AppliedEarly {
+        /// The operation.
+        tag: Tag,
+        /// What it has done here.
+        receipt: Receipt,
+    },
+    /// The answer to [`Action::Publish`].
+    Published {
+        /// The tag of the operation.
+        number: u64,
+        /// Its sequence, or why it has none.
+        result: Result<u64, Unpublished>,
+    },
+    /// The answer to [`Action::Read`]: the last message on the subject of the id.
+    Read {
+        /// The number of the operation for which it was read.
+        number: u64,
+        /// What was found.
+        found: Option<Stored>,
+    },
+    /// The stream did not answer.
+    NotRead {
+        /// The number of the operation for which it was read.
+        number: u64,
+    },
+    /// A message of another node, outside of the stream.
+    Direct(Direct),
+    /// This node has accepted a revocation, or wants to lift one.
+    Announce {
+        /// The change, with the validity that is left.
+        operation: Operation,
+        /// How many changes of the id this node knows; 0 if it is new.
+        known: u32,
+        /// Sent only to bring the stream up to date: a state of this revision, not a change.
+        repairs: bool,
+    },
+    /// All states of the log were announced that the stream lacks: the answer to
+    /// [`Action::ShareStates`].
+    StatesShared,
+    /// The node may have missed the passage of time, so its lease counts no more.
+    ClockJumped,
+    /// The connections are closed: the node leaves.
+    Leave,
+}
+
+/// The stream, as NATS describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The last sequence.
+    pub last: u64,
+    /// Whether an operator has confirmed that nothing is missing.
+    pub adopted: bool,
+    /// The last beat of each node.
+    pub beats: Vec<Stored>,
+}
+
+/// Why an operation is not in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpublished {
+    /// The subject holds another message than expected.
+    Conflict,
+    /// There was no answer in time. It may be stored all the same.
+    Unknown,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Ask NATS for the state of the stream.
+    Inspect,
+    /// Get messages of the stream, from this sequence on.
+    Fetch {
+        /// The first sequence.
+        from: u64,
+        /// The last sequence that is known.
+        target: u64,
+    },
+    /// Put operations in force, in order, and then answer. Nothing else is applied meanwhile.
+    Apply(Vec<(Shared, Place)>),
+    /// Put an operation in force that is not in the stream yet, unless a later state of its id is
+    /// known.
+    ApplyEarly(Shared),
+    /// Store an operation in the stream.
+    Publish {
+        /// The operation.
+        message: Shared,
+        /// The sequence that the last message of this id must have; 0: there must be none.
+        expected: u64,
+    },
+    /// Store a beat in the stream.
+    Beat(Beat),
+    /// Read the last message of this id.
+    Read {
+        /// The number to answer with.
+        number: u64,
+        /// The id.
+        id: RevocationId,
+    },
+    /// Send to all lives.
+    Broadcast(Direct),
+    /// Send to one life.
+    Send {
+        /// The life.
+        to: Incarnation,
+        /// The message.
+        message: Direct,
+    },
+    /// Send [`Direct::Supplied`] with the present states of these ids.
+    Supply {
+        /// Who has asked.
+        to: Incarnation,
+        /// What was asked.
+        after: u64,
+        /// Up to which number the ids are complete.
+        upto: u64,
+        /// The ids; `None`: everything in the log.
+        ids: Option<Vec<RevocationId>>,
+    },
+    /// Announce all states of the log that the stream lacks.
+    ShareStates,
+    /// Announce the records that are not in the stream, up to this many.
+    ShareQueued(usize),
+    /// The lease lasts until then.
+    Extend(Now),
+    /// The lease counts no more.
+    CloseFence(Lost),
+    /// The node has had its first lease: it may let clients in.
+    Joined,
+    /// How far an operation of this life has got, whenever that changes.
+    Progress {
+        /// The number of the operation.
+        number: u64,
+        /// The id.
+        id: RevocationId,
+        /// How far.
+        progress: Progress,
+    },
+    /// Connect to another server: this one may be cut off from the others.
+    Rotate,
+    /// Another life of this node's name is alive, so this one must not go on.
+    Duplicate(Incarnation),
+}
+
+/// Why a lease counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lost {
+    /// The stream went back, or is another one.
+    Rollback,
+    /// A message of the stream is of a newer version.
+    Newer,
+    /// The clock of the machine stood still for a while.
+    Clock,
+    /// The node leaves.
+    Leaving,
+}
+
+/// One node's part in the protocol.
+pub struct Core {
+    me: Identity,
+    flaws: Flaws,
+    now: Now,
+    reading: Reading,
+    members: Members,
+    lease: Lease,
+    publishing: Publishing,
+    recovery: Recovery,
+    actions: VecDeque<Action>,
+}
+
+impl Core {
+    /// Returns a node that has not seen the stream yet. Its log has applied the stream up to
+    /// `position`.
+    pub fn new(me: Identity, position: Position, now: Now) -> Self {
+        let mut core = Self {
+            lease: Lease::new(&me, now),
+            publishing: Publishing::default(),
+            members: Members::default(),
+            reading: Reading::new(position),
+            recovery: Recovery::new(position),
+            flaws: Flaws::default(),
+            actions: VecDeque::new(),
+            me,
+            now,
+        };
+        core.act(Action::Inspect);
+        core
+    }
+
+    /// Takes what has happened at `now`. [`Core::next_action`] returns what is to be done then.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => self.tick(),
+            Input::Inspected(stream) => self.inspected(stream),
+            Input::NotInspected => self.not_inspected(),
+            Input::Live(message) => self.live(message),
+            Input::Fetched { from, messages, upto } => self.fetched(from, messages, upto),
+            Input::NotFetched => self.not_fetched(),
+            Input::Applied(receipts) => self.applied(receipts),
+            Input::AppliedEarly { tag, receipt } => self.acknowledge(tag, Some(receipt)),
+            Input::Published { number, result } => self.published(number, result),
+            Input::Read { number, found } => self.read(number, found),
+            Input::NotRead { number } => self.not_read(number),
+            Input::Direct(message) => self.direct(message),
+            Input::Announce { operation, known, repairs } => self.announce(operation, known, repairs),
+            Input::StatesShared => self.states_shared(),
+            Input::ClockJumped => self.close_fence(Lost::Clock),
+            Input::Leave => self.leave(),
+        }
+        self.advance();
+    }
+
+    /// Returns what is to be done next, in order; `None` if nothing is.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns the position up to which the stream is applied.
+    pub fn position(&self) -> Position {
+        self.reading.position()
+    }
+
+    /// Returns the members, with the time since each beat.
+    pub fn members(&self) -> impl Iterator<Item = members::Seen<'_>> {
+        self.members.seen(self.now)
+    }
+
+    /// Returns the lives that may have a lease now, without this one.
+    pub fn live_others(&self) -> impl Iterator<Item = (&NodeName, Incarnation)> {
+        self.members.live(self.now).filter(|(_, life)| *life != self.me.life)
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn tick(&mut self) {
+        self.tick_recovery();
+        self.tick_reading();
+        self.tick_lease();
+        self.tick_publishing();
+    }
+
+    fn direct(&mut self, message: Direct) {
+        match message {
+            Direct::Operation(shared) if shared.tag.life == self.me.life => {}
+            Direct::Operation(shared) => self.apply_early(shared),
+            Direct::Acknowledgement { tag, node, life, receipt } => {
+                self.acknowledged(tag, &node, life, receipt);
+            }
+            Direct::Missing { life, after } => self.supply(life, after),
+            Direct::Supplied { life, after, upto, operations } => {
+                self.supplied(life, after, upto, operations);
+            }
+        }
+    }
+
+    /// Returns whether a planted bug is switched on: always `false` in the product.
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaws.has(flaw)
+    }
+}

@@ -1,0 +1,225 @@
+//! The lives that beat in the stream, and what is known of each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, SystemTime};
+
+use crate::place::Position;
+use seal::Incarnation;
+use session::{NodeName, Receipt};
+
+use super::{Now, on_any_clock};
+use crate::message::{Beat, Tag};
+use crate::policy::LostLease;
+
+/// How long a life without a beat is remembered.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// How long to wait for operations that another life was asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Limit of operation numbers of one life that are kept beyond a missing one.
+const OUT_OF_ORDER: usize = 65_536;
+
+/// Why a node cannot send payload of a revoked session any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It has applied the revocation.
+    Applied(Option<Receipt>),
+    /// Its lease has expired, and without one it sends nothing.
+    Expired,
+    /// Its process has ended, or it has left with all connections closed.
+    Gone,
+    /// It may still send payload, for one of the reasons that its policy allows.
+    Unconfirmed(LostLease),
+}
+
+/// All lives.
+#[derive(Default)]
+pub(super) struct Members(HashMap<Incarnation, Member>);
+
+/// What is known of one life.
+pub(super) struct Member {
+    pub(super) node: NodeName,
+    /// The sequence of its last beat.
+    pub(super) sequence: u64,
+    /// When that beat was applied here.
+    received: Now,
+    pub(super) lease: Duration,
+    pub(super) policy: LostLease,
+    /// Up to where it had applied the stream when it sent its last beat.
+    pub(super) applied: Position,
+    settled: u64,
+    has_history: bool,
+    /// It has left, or a later life of its node has proved its end.
+    gone: bool,
+    numbers: Numbers,
+    asked: Option<(Now, u64)>,
+}
+
+/// Which operations of a life are applied here.
+#[derive(Default)]
+struct Numbers {
+    /// All up to this one.
+    upto: u64,
+    /// Some beyond.
+    beyond: BTreeSet<u64>,
+}
+
+/// A member, for display.
+#[derive(Clone, Debug)]
+pub struct Seen<'c> {
+    /// The node.
+    pub node: &'c NodeName,
+    /// Its life.
+    pub life: Incarnation,
+    /// The time since its last beat was applied here.
+    pub age: Duration,
+    /// Whether it may have a lease.
+    pub live: bool,
+}
+
+impl Numbers {
+    fn add(&mut self, number: u64) {
+        if number > self.upto && self.beyond.len() < OUT_OF_ORDER {
+            self.beyond.insert(number);
+        }
+        while self.beyond.first().is_some_and(|first| *first <= self.upto + 1) {
+            self.upto = self.upto.max(self.beyond.pop_first().unwrap_or_default());
+        }
+    }
+
+    fn fill(&mut self, upto: u64) {
+        self.upto = self.upto.max(upto);
+        self.add(0);
+    }
+}
+
+impl Members {
+    /// Takes a beat that was applied now. Returns whether the life is new.
+    pub(super) fn beat(&mut self, beat: &Beat, sequence: u64, now: Now) -> bool {
+        for ended in &beat.ends {
+            if let Some(member) = self.0.get_mut(ended) {
+                member.gone = true;
+            }
+        }
+        let new = !self.0.contains_key(&beat.life);
+        let member = self.0.entry(beat.life).or_insert_with(|| Member {
+            node: beat.node.clone(),
+            sequence,
+            received: now,
+            lease: beat.lease,
+            policy: beat.policy,
+            applied: beat.applied,
+            settled: 0,
+            has_history: beat.has_history,
+            gone: false,
+            // Whatever it has published before is in the part of the stream that was read.
+            numbers: Numbers { upto: beat.settled, beyond: BTreeSet::new() },
+            asked: None,
+        });
+        member.sequence = member.sequence.max(sequence);
+        member.received = now;
+        member.lease = beat.lease;
+        member.policy = beat.policy;
+        member.applied = beat.applied;
+        member.settled = member.settled.max(beat.settled);
+        member.has_history |= beat.has_history;
+        member.gone |= beat.leaving;
+        new
+    }
+
+    /// Forgets the sequences of beats: they belong to a stream that is gone. The lives stay.
+    pub(super) fn forget_sequences(&mut self) {
+        for member in self.0.values_mut() {
+            member.sequence = 0;
+            member.applied = Position::default();
+        }
+    }
+
+    pub(super) fn forget_old(&mut self, now: Now) {
+        self.0.retain(|_, member| now.saturating_sub(member.received) < REMEMBERED);
+    }
+
+    pub(super) fn get(&self, life: Incarnation) -> Option<&Member> {
+        self.0.get(&life)
+    }
+
+    /// Returns the lives that may have a lease.
+    pub(super) fn live(&self, now: Now) -> impl Iterator<Item = (&NodeName, Incarnation)> {
+        let live = self.0.iter().filter(move |(_, member)| member.is_live(now));
+        live.map(|(life, member)| (&member.node, *life))
+    }
+
+    /// Returns whether a live member has a history.
+    pub(super) fn any_with_history(&self, now: Now) -> bool {
+        self.0.values().any(|member| member.has_history && member.is_live(now))
+    }
+
+    pub(super) fn seen(&self, now: Now) -> impl Iterator<Item = Seen<'_>> {
+        self.0.iter().filter(|(_, member)| !member.gone).map(move |(life, member)| Seen {
+            node: &member.node,
+            life: *life,
+            age: now.saturating_sub(member.received),
+            live: member.is_live(now),
+        })
+    }
+
+    /// Records that an operation is applied here.
+    pub(super) fn has_applied(&mut self, tag: Tag) {
+        if let Some(member) = self.0.get_mut(&tag.life) {
+            member.numbers.add(tag.number);
+        }
+    }
+
+    /// Records that all operations of a life up to this number are applied here.
+    pub(super) fn complete(&mut self, life: Incarnation, upto: u64) {
+        if let Some(member) = self.0.get_mut(&life) {
+            member.numbers.fill(upto);
+            member.asked = None;
+        }
+    }
+
+    /// Returns whether operations of a live member are missing here.
+    pub(super) fn is_behind(&self, now: Now, me: Incarnation) -> bool {
+        self.0.iter().any(|(life, member)| *life != me && member.is_live(now) && member.is_missing())
+    }
+
+    /// Returns the lives to ask for missing operations, with the number after which they are
+    /// missing.
+    pub(super) fn to_ask(&mut self, now: Now, me: Incarnation) -> Vec<(Incarnation, u64)> {
+        let mut ask = Vec::new();
+        for (life, member) in &mut self.0 {
+            let is_asked = member.asked.is_some_and(|(at, _)| now < at + ASK_AGAIN);
+            if *life != me && member.is_live(now) && member.is_missing() && !is_asked {
+                member.asked = Some((now, member.numbers.upto));
+                ask.push((*life, member.numbers.upto));
+            }
+        }
+        ask.sort_by_key(|(life, _)| life.to_bytes());
+        ask
+    }
+
+    /// Returns whether this life was asked for its operations after this number.
+    pub(super) fn has_asked(&self, life: Incarnation, after: u64) -> bool {
+        self.0.get(&life).is_some_and(|member| member.asked.is_some_and(|(_, asked)| asked == after))
+    }
+}
+
+impl Member {
+    fn is_live(&self, now: Now) -> bool {
+        !self.gone && now < self.received + on_any_clock(self.lease)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn is_missing(&self) -> bool {
+        self.settled > self.numbers.upto
+    }
+}
+
+/// Returns a receipt of an operation that has done nothing.
+pub fn nothing_done(at: SystemTime) -> Receipt {
+    Receipt { applied_at: at, connections: 0, requests: 0, last_payload_at: None }
+}

@@ -1,0 +1,381 @@
+//! Reads the stream in order: nothing is applied before everything that was stored earlier.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::place::{Epoch, Place, Position};
+use seal::Incarnation;
+use session::Receipt;
+
+use super::{Action, Core, Lost, Now};
+use crate::flaw::Flaw;
+use crate::message::{Content, Shared, Stored, Tag};
+
+/// How long a gap may last before the missing messages are fetched: another server may be late.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a fetch may take.
+const FETCH: Duration = Duration::from_secs(3);
+
+/// How long to wait after a fetch that brought nothing.
+const FETCH_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many digests are kept to recognise repeated messages.
+const REMEMBERED: u64 = 4096;
+
+/// Limit of messages that are kept ahead of a gap. Further ones are fetched later.
+const AHEAD: usize = 16_384;
+
+/// Limit of messages that are read but not applied. At the limit, nothing is fetched.
+const UNAPPLIED: usize = 32_768;
+
+/// Limit of operations that are applied together.
+const BATCH: usize = 4096;
+
+/// What the node has read of the stream.
+pub(super) struct Reading {
+    epoch: Epoch,
+    /// Everything up to here is applied.
+    applied: u64,
+    /// Everything up to here is read.
+    taken: u64,
+    /// The last sequence that is known to exist.
+    target: u64,
+    unapplied: VecDeque<Stored>,
+    ahead: BTreeMap<u64, Stored>,
+    /// The digests of the last messages; `None` for a message that was replaced by a later one
+    /// before it was read.
+    digests: BTreeMap<u64, Option<u64>>,
+    gap_since: Option<Now>,
+    fetching_since: Option<Now>,
+    batch: Option<Batch>,
+    supplied: VecDeque<Supply>,
+    /// A message named another epoch, so the stream may be another one.
+    pub(super) in_doubt: bool,
+}
+
+/// What is being applied.
+struct Batch {
+    tags: Vec<Tag>,
+    /// The sequence of each operation; empty if they did not come through the stream.
+    sequences: Vec<u64>,
+    /// With these operations, everything of the life up to the number is known.
+    completes: Option<(Incarnation, u64)>,
+}
+
+/// Operations that another node has sent since the stream lacked them.
+struct Supply {
+    life: Incarnation,
+    upto: u64,
+    operations: Vec<Shared>,
+}
+
+/// What is known of the message at a sequence that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It had this digest.
+    Digest(u64),
+    /// A later message of its subject had replaced it.
+    Replaced,
+    /// It was read too long ago.
+    Forgotten,
+}
+
+impl Reading {
+    pub(super) fn new(position: Position) -> Self {
+        Self {
+            epoch: position.epoch,
+            applied: position.sequence,
+            taken: position.sequence,
+            target: position.sequence,
+            unapplied: VecDeque::new(),
+            ahead: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            gap_since: None,
+            fetching_since: None,
+            batch: None,
+            supplied: VecDeque::new(),
+            in_doubt: false,
+        }
+    }
+
+    /// Begins to read the stream of `epoch` after `sequence`. A batch that is being applied is
+    /// finished first.
+    pub(super) fn begin(&mut self, epoch: Epoch, sequence: u64, last: u64) {
+        let batch = self.batch.take();
+        *self = Self::new(Position { epoch, sequence });
+        self.target = last.max(sequence);
+        // Its sequences belong to the stream of before.
+        self.batch = batch.map(|batch| Batch { sequences: Vec::new(), ..batch });
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch, sequence: self.applied }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Records that the stream holds a message of this sequence.
+    pub(super) fn expect(&mut self, sequence: u64) {
+        self.target = self.target.max(sequence);
+    }
+
+    /// Returns what is known of the message at a sequence that was read.
+    pub(super) fn known(&self, sequence: u64) -> Known {
+        match self.digests.get(&sequence) {
+            Some(Some(digest)) => Known::Digest(*digest),
+            Some(None) => Known::Replaced,
+            None => Known::Forgotten,
+        }
+    }
+
+    /// Takes the next message; those that are missing before it do not exist any more.
+    fn take(&mut self, message: Stored) {
+        let sequence = message.position.sequence;
+        self.skip_to(sequence - 1);
+        self.remember(sequence, Some(message.digest));
+        self.taken = sequence;
+        self.expect(sequence);
+        self.unapplied.push_back(message);
+    }
+
+    /// Records that the messages up to this sequence do not exist any more.
+    fn skip_to(&mut self, sequence: u64) {
+        let first = (self.taken + 1).max(sequence.saturating_sub(REMEMBERED));
+        for replaced in first..=sequence {
+            self.remember(replaced, None);
+        }
+        self.taken = self.taken.max(sequence);
+    }
+
+    fn remember(&mut self, sequence: u64, digest: Option<u64>) {
+        self.digests.insert(sequence, digest);
+        while self.digests.first_key_value().is_some_and(|(first, _)| first + REMEMBERED < sequence) {
+            self.digests.pop_first();
+        }
+    }
+
+    /// Takes messages that came early, as far as they follow without a gap.
+    fn take_ahead(&mut self) {
+        while let Some(first) = self.ahead.first_entry() {
+            if *first.key() > self.taken + 1 {
+                break;
+            }
+            let message = first.remove();
+            if message.position.sequence > self.taken {
+                self.take(message);
+            }
+        }
+        if self.taken >= self.target {
+            self.gap_since = None;
+        }
+    }
+}
+
+impl Core {
+    /// Takes a message of the live path.
+    pub(super) fn live(&mut self, message: Stored) {
+        let sequence = message.position.sequence;
+        if !self.recovery.is_reading() {
+            return;
+        }
+        self.doubt(&message);
+        let reading = &mut self.reading;
+        if sequence <= reading.taken {
+            let known = reading.known(sequence);
+            let repeated = match known {
+                Known::Digest(digest) => digest == message.digest || self.has(Flaw::RepeatByNumber),
+                Known::Replaced => true,
+                Known::Forgotten => false,
+            };
+            if !repeated && !self.has(Flaw::NoRollback) {
+                self.rolled_back();
+            }
+            return;
+        }
+        reading.expect(sequence);
+        if sequence == reading.taken + 1 || self.flaws.has(Flaw::NoContiguity) {
+            reading.take(message);
+            reading.take_ahead();
+            return;
+        }
+        if reading.ahead.len() < AHEAD {
+            reading.ahead.insert(sequence, message);
+        }
+        reading.gap_since.get_or_insert(self.now);
+    }
+
+    /// Asks for the state of the stream if a message was sent in another epoch.
+    fn doubt(&mut self, message: &Stored) {
+        let is_message = !matches!(message.content, Content::Forged | Content::Newer);
+        if is_message && message.position.epoch != self.reading.epoch && !self.has(Flaw::NoEpoch) {
+            self.reading.in_doubt = true;
+            self.lease.forget_beats();
+        }
+    }
+
+    pub(super) fn fetched(&mut self, from: u64, messages: Vec<Stored>, upto: u64) {
+        self.reading.fetching_since = None;
+        if !self.recovery.is_reading() || from > self.reading.taken + 1 {
+            return;
+        }
+        let before = self.reading.taken;
+        for message in messages {
+            if message.position.sequence > self.reading.taken {
+                self.doubt(&message);
+                self.reading.take(message);
+            }
+        }
+        // A server that lags behind knows less than the target: it has to be asked again.
+        let upto = if self.has(Flaw::LaggingIsEnd) { self.reading.target } else { upto };
+        self.reading.skip_to(upto);
+        self.reading.take_ahead();
+        let progress = self.reading.taken > before;
+        if self.reading.taken < self.reading.target {
+            let since = if progress { self.now.saturating_sub(PATIENCE) } else { self.now + FETCH_AGAIN };
+            self.reading.gap_since = Some(since);
+        }
+        self.tick_reading();
+    }
+
+    pub(super) fn not_fetched(&mut self) {
+        self.reading.fetching_since = None;
+        self.reading.gap_since = Some(self.now + FETCH_AGAIN);
+    }
+
+    pub(super) fn tick_reading(&mut self) {
+        let reading = &mut self.reading;
+        if !self.recovery.is_reading() || reading.taken >= reading.target {
+            return;
+        }
+        let since = *reading.gap_since.get_or_insert(self.now);
+        let is_fetching = reading.fetching_since.is_some_and(|since| self.now < since + FETCH);
+        if !is_fetching && self.now >= since + PATIENCE && reading.unapplied.len() < UNAPPLIED {
+            reading.fetching_since = Some(self.now);
+            let (from, target) = (reading.taken + 1, reading.target);
+            self.act(Action::Fetch { from, target });
+        }
+    }
+
+    /// Applies what is read, in order, and goes on with whatever has become possible.
+    pub(super) fn advance(&mut self) {
+        while self.apply_next() {}
+        self.advance_recovery();
+        self.advance_lease();
+        self.advance_publishing();
+    }
+
+    /// Applies the next messages. Returns `false` if there are none, or if a batch is in progress.
+    fn apply_next(&mut self) -> bool {
+        let busy = self.reading.batch.is_some();
+        if busy && !self.has(Flaw::ApplyInParallel) {
+            return false;
+        }
+        if !busy && let Some(Supply { life, upto, operations }) = self.reading.supplied.pop_front() {
+            self.apply_supplied(life, upto, operations);
+            return true;
+        }
+        let Some(next) = self.reading.unapplied.front() else { return false };
+        match &next.content {
+            Content::Operation(_) if busy => return false,
+            Content::Operation(_) => {
+                self.apply_operations();
+                return false;
+            }
+            Content::Newer if !self.has(Flaw::SkipNewer) => {
+                // Everything after it may depend on it, so the node stays here.
+                self.close_fence(Lost::Newer);
+                return false;
+            }
+            Content::Beat(_) | Content::Definitions | Content::Newer | Content::Forged => {}
+        }
+        let Some(message) = self.reading.unapplied.pop_front() else { return false };
+        if !busy {
+            self.reading.applied = message.position.sequence;
+        }
+        if let Content::Beat(beat) = message.content {
+            self.beat_applied(&beat, message.position);
+        }
+        true
+    }
+
+    fn apply_operations(&mut self) {
+        let mut operations = Vec::new();
+        let mut batch = Batch { tags: Vec::new(), sequences: Vec::new(), completes: None };
+        while operations.len() < BATCH {
+            let message = match self.reading.unapplied.pop_front() {
+                Some(message) if matches!(message.content, Content::Operation(_)) => message,
+                Some(other) => {
+                    self.reading.unapplied.push_front(other);
+                    break;
+                }
+                None => break,
+            };
+            let Content::Operation(shared) = message.content else { unreachable!("checked above") };
+            let position = Position { epoch: self.reading.epoch, ..message.position };
+            batch.tags.push(shared.tag);
+            batch.sequences.push(position.sequence);
+            if self.has(Flaw::EarlyAcknowledgement) {
+                self.acknowledge(shared.tag, None);
+            }
+            let place = Place { position, revision: shared.revision };
+            operations.push((shared, place));
+        }
+        self.reading.batch = Some(batch);
+        self.act(Action::Apply(operations));
+    }
+
+    fn apply_supplied(&mut self, life: Incarnation, upto: u64, operations: Vec<Shared>) {
+        let position = self.reading.position();
+        let tags = operations.iter().map(|shared| shared.tag).collect();
+        self.reading.batch = Some(Batch { tags, sequences: Vec::new(), completes: Some((life, upto)) });
+        let with_place = |shared: Shared| {
+            let place = Place { position, revision: shared.revision };
+            (shared, place)
+        };
+        self.act(Action::Apply(operations.into_iter().map(with_place).collect()));
+    }
+
+    /// Takes the operations that a life has sent since the stream lacked them.
+    pub(super) fn supplied(&mut self, life: Incarnation, after: u64, upto: u64, operations: Vec<Shared>) {
+        if self.members.has_asked(life, after) {
+            self.reading.supplied.push_back(Supply { life, upto, operations });
+        }
+    }
+
+    /// A batch is in force.
+    pub(super) fn applied(&mut self, receipts: Vec<Option<Receipt>>) {
+        let Some(batch) = self.reading.batch.take() else { return };
+        for (index, tag) in batch.tags.iter().enumerate() {
+            self.members.has_applied(*tag);
+            let sequence = batch.sequences.get(index).copied();
+            if let Some(sequence) = sequence {
+                self.reading.applied = self.reading.applied.max(sequence);
+            }
+            if tag.life == self.me.life {
+                if let Some(sequence) = sequence {
+                    self.own_seen(tag.number, sequence);
+                }
+            } else {
+                self.acknowledge(*tag, receipts.get(index).copied().flatten());
+            }
+        }
+        if let Some((life, upto)) = batch.completes {
+            self.members.complete(life, upto);
+        }
+        // Messages behind the last operation may have been skipped over.
+        if self.reading.unapplied.is_empty() {
+            self.reading.applied = self.reading.taken;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a node does when it starts, and when the stream is new or has lost messages.
+//!
+//! A node keeps every operation in its own log, so the nodes repair the stream, not the other way
+//! round. The union of what they know is safe: it can only revoke too much.
+
+use std::time::Duration;
+
+use crate::place::{Epoch, Position};
+
+use super::{Action, Core, Lost, Now, StreamState};
+use crate::flaw::Flaw;
+use crate::message::Content;
+
+/// How long to wait before the stream is inspected again.
+const INSPECT_AGAIN: Duration = Duration::from_millis(500);
+
+/// How far the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It asks NATS for the state of the stream.
+    Inspecting,
+    /// The stream is new, and an operator or another node has to say that nothing is missing.
+    Unadopted,
+    /// It reads the stream up to this sequence, which was the last one.
+    CatchingUp { last: u64 },
+    /// It publishes what the stream lacks.
+    Sharing { announced: bool },
+    /// It follows the stream.
+    Following,
+}
+
+/// The state of the recovery.
+pub(super) struct Recovery {
+    phase: Phase,
+    inspected: Option<Now>,
+    /// Inspection is asked for, and not answered yet.
+    inspecting: bool,
+    /// The position that the log had at the start.
+    stored: Position,
+    /// Publish what the stream lacks when it is read.
+    shares: bool,
+}
+
+impl Recovery {
+    pub(super) fn new(stored: Position) -> Self {
+        Self { phase: Phase::Inspecting, inspected: None, inspecting: true, stored, shares: false }
+    }
+
+    /// Returns whether messages of the stream can be taken.
+    pub(super) fn is_reading(&self) -> bool {
+        !matches!(self.phase, Phase::Inspecting | Phase::Unadopted)
+    }
+
+    pub(super) fn is_following(&self) -> bool {
+        self.phase == Phase::Following
+    }
+
+    /// Returns whether own operations may be published.
+    pub(super) fn may_publish(&self) -> bool {
+        matches!(self.phase, Phase::Following | Phase::Sharing { .. })
+    }
+
+    /// Returns whether the node has a log of an earlier life of the cluster.
+    pub(super) fn has_history(&self) -> bool {
+        self.stored.epoch != Epoch::default()
+    }
+}
+
+impl Core {
+    pub(super) fn tick_recovery(&mut self) {
+        let waits =
+            matches!(self.recovery.phase, Phase::Inspecting | Phase::Unadopted) || self.reading.in_doubt;
+        let due = self.recovery.inspected.is_none_or(|at| self.now >= at + INSPECT_AGAIN);
+        if waits && due && !self.recovery.inspecting {
+            self.recovery.inspecting = true;
+            self.act(Action::Inspect);
+        }
+    }
+
+    pub(super) fn not_inspected(&mut self) {
+        self.recovery.inspecting = false;
+        self.recovery.inspected = Some(self.now);
+    }
+
+    pub(super) fn inspected(&mut self, stream: StreamState) {
+        self.not_inspected();
+        if self.recovery.is_reading() {
+            if stream.epoch != self.reading.epoch() {
+                self.rolled_back();
+            } else {
+                self.reading.in_doubt = false;
+                self.lease_is_due();
+            }
+            return;
+        }
+        for message in &stream.beats {
+            if let Content::Beat(beat) = &message.content
+                && message.position.epoch == stream.epoch
+            {
+                self.members.beat(beat, message.position.sequence, self.now);
+            }
+        }
+        let me = (&self.me.node, self.me.life, self.me.earlier);
+        let duplicate = self
+            .members
+            .live(self.now)
+            .find(|(node, life)| *node == me.0 && *life != me.1 && Some(*life) != me.2);
+        if let Some((_, life)) = duplicate {
+            self.act(Action::Duplicate(life));
+        }
+        let has_history = self.recovery.has_history();
+        if !stream.adopted && !has_history && !self.members.any_with_history(self.now) {
+            self.recovery.phase = Phase::Unadopted;
+            return;
+        }
+        let position = self.recovery.stored;
+        let trusted = position.epoch == stream.epoch
+            && stream.last >= position.sequence
+            && self.has_beaten_after(position, &stream);
+        // A position that cannot be trusted means that the stream may have lost what the log has.
+        self.recovery.shares = has_history && !trusted && !self.has(Flaw::NoRepair);
+        self.reading.begin(stream.epoch, if trusted { position.sequence } else { 0 }, stream.last);
+        self.recovery.phase = Phase::CatchingUp { last: stream.last };
+    }
+
+    /// Returns whether the last beat of this node shows that the stream still is the one in which
+    /// the node had this position: a stream that went back has lost that beat too.
+    fn has_beaten_after(&self, position: Position, stream: &StreamState) -> bool {
+        stream.beats.iter().any(|message| match &message.content {
+            Content::Beat(beat) => {
+                beat.node == self.me.node
+                    && beat.applied.epoch == position.epoch
+                    && beat.applied.sequence >= position.sequence
+            }
+            _ => false,
+        })
+    }
+
+    pub(super) fn advance_recovery(&mut self) {
+        match self.recovery.phase {
+            Phase::CatchingUp { last } if self.reading.applied() >= last => {
+                if self.recovery.shares {
+                    self.recovery.phase = Phase::Sharing { announced: false };
+                    self.act(Action::ShareStates);
+                } else {
+                    self.follow();
+                }
+            }
+            Phase::Sharing { announced: true } if self.publishing.repairs() == 0 => self.follow(),
+            _ => {}
+        }
+    }
+
+    fn follow(&mut self) {
+        self.recovery.phase = Phase::Following;
+        self.recovery.stored = self.reading.position();
+        self.lease_is_due();
+    }
+
+    pub(super) fn states_shared(&mut self) {
+        if let Phase::Sharing { announced } = &mut self.recovery.phase {
+            *announced = true;
+        }
+    }
+
+    /// The stream has lost messages, or is another one. Until this node has published what it knows
+    /// and has read everything, it has no lease.
+    pub(super) fn rolled_back(&mut self) {
+        self.close_fence(Lost::Rollback);
+        self.join_again();
+        self.members.forget_sequences();
+        self.publish_again();
+        // Whatever is read now may be missing parts, so the position is not trusted.
+        self.recovery.stored = Position { sequence: u64::MAX, ..self.reading.position() };
+        self.recovery.phase = Phase::Inspecting;
+        self.recovery.inspecting = true;
+        self.reading.in_doubt = false;
+        self.act(Action::Inspect);
+    }
+}

@@ -1,0 +1,137 @@
+//! What nodes of a cluster tell each other.
+
+use std::time::Duration;
+
+use crate::place::Position;
+use seal::Incarnation;
+use session::{NodeName, Operation, Receipt, RevocationId};
+
+use crate::policy::LostLease;
+
+/// Names an operation: the life that published it, and its number among those of that life. Never
+/// used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// The process run that published it.
+    pub life: Incarnation,
+    /// 1 for its first operation.
+    pub number: u64,
+}
+
+/// An operation as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Who has published it.
+    pub tag: Tag,
+    /// How many changes of its id the stream holds, with this one.
+    pub revision: u32,
+    /// The change. The validity of a revocation is what was left of it when it was sent.
+    pub operation: Operation,
+}
+
+impl Shared {
+    /// Returns the id of the revocation.
+    pub fn id(&self) -> &RevocationId {
+        id_of(&self.operation)
+    }
+}
+
+/// Returns the id of the revocation that an operation changes.
+pub fn id_of(operation: &Operation) -> &RevocationId {
+    match operation {
+        Operation::Revoke(revocation) => &revocation.id,
+        Operation::Lift { id, .. } => id,
+    }
+}
+
+/// The sign of life of a node. One that comes back through the stream renews the node's lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The process run.
+    pub life: Incarnation,
+    /// Its node.
+    pub node: NodeName,
+    /// 1 for the first beat of this life.
+    pub count: u64,
+    /// The position up to which the node had applied the stream when it sent this.
+    pub applied: Position,
+    /// All operations of this life up to this number are in the stream, or never will be.
+    pub settled: u64,
+    /// Operations of this life that are not in the stream yet.
+    pub pending: u64,
+    /// How long the node may serve sessions after it has sent this.
+    pub lease: Duration,
+    /// What it does without a lease.
+    pub policy: LostLease,
+    /// Earlier lives of this node, which have ended: the lock of its data folder proves it.
+    pub ends: Vec<Incarnation>,
+    /// Whether the node had a log of an earlier life of the cluster. A node without one cannot know
+    /// what a new stream lacks.
+    pub has_history: bool,
+    /// The last beat: the node has closed its connections and leaves.
+    pub leaving: bool,
+}
+
+/// A message of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its position. The epoch is the one that the sender believed to be in.
+    pub position: Position,
+    /// When the stream stored it, in milliseconds since 1970, by the clock of NATS.
+    pub stored_at: u64,
+    /// A digest of its bytes, which tells a message that is repeated from another one.
+    pub digest: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// The content of a message of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A revocation or a lift.
+    Operation(Shared),
+    /// A sign of life.
+    Beat(Beat),
+    /// The definitions of APIs. They do not concern sessions.
+    Definitions,
+    /// It was written by a newer version of the gateway, so this node cannot apply it.
+    Newer,
+    /// It is not authentic. Ignored.
+    Forged,
+}
+
+/// A message to one life, or to all that listen now. It may be lost or repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// An operation that is not in the stream yet, or that a node has not acknowledged.
+    Operation(Shared),
+    /// A node has applied an operation of the receiver.
+    Acknowledgement {
+        /// The operation.
+        tag: Tag,
+        /// The node.
+        node: NodeName,
+        /// Its life.
+        life: Incarnation,
+        /// What the operation did there; `None` for a lift.
+        receipt: Option<Receipt>,
+    },
+    /// A node misses operations of the receiver with numbers above this one.
+    Missing {
+        /// Who asks.
+        life: Incarnation,
+        /// The highest number up to which it has all.
+        after: u64,
+    },
+    /// The answer: the present state of everything that the operations above `after` have changed.
+    Supplied {
+        /// Who answers.
+        life: Incarnation,
+        /// What was asked.
+        after: u64,
+        /// With these, the receiver has all operations up to this number.
+        upto: u64,
+        /// The operations.
+        operations: Vec<Shared>,
+    },
+}
