@@ -8,7 +8,7 @@
 pub mod core;
 mod flaw;
 pub mod message;
-mod place;
+pub mod place;
 mod policy;
 
 pub use policy::LostLease;

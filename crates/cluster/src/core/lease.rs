@@ -90,7 +90,7 @@ impl Core {
             self.lease.last_rotated = self.now;
             self.act(Action::Rotate);
         }
-        for (life, after) in self.members.to_ask(self.now, self.me.life) {
+        for (life, after) in self.members.ask(self.now, self.me.life) {
             let message = crate::message::Direct::Missing { life: self.me.life, after };
             self.act(Action::Send { to: life, message });
         }

@@ -1,7 +1,7 @@
 //! The lives that beat in the stream, and what is known of each.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::place::Position;
 use seal::Incarnation;
@@ -186,7 +186,7 @@ impl Members {
 
     /// Returns the lives to ask for missing operations, with the number after which they are
     /// missing.
-    pub(super) fn to_ask(&mut self, now: Now, me: Incarnation) -> Vec<(Incarnation, u64)> {
+    pub(super) fn ask(&mut self, now: Now, me: Incarnation) -> Vec<(Incarnation, u64)> {
         let mut ask = Vec::new();
         for (life, member) in &mut self.0 {
             let is_asked = member.asked.is_some_and(|(at, _)| now < at + ASK_AGAIN);
@@ -217,9 +217,4 @@ impl Member {
     fn is_missing(&self) -> bool {
         self.settled > self.numbers.upto
     }
-}
-
-/// Returns a receipt of an operation that has done nothing.
-pub fn nothing_done(at: SystemTime) -> Receipt {
-    Receipt { applied_at: at, connections: 0, requests: 0, last_payload_at: None }
 }

@@ -17,10 +17,6 @@ use crate::policy::LostLease;
 /// How long to wait before an operation is published again whose outcome is unknown.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long to wait before the stream is read again after a conflict: the server that answered may
-/// lag behind.
-const READ_AGAIN: Duration = Duration::from_millis(50);
-
 /// How long to wait before an unconfirmed operation is sent to a node again.
 const RESEND: Duration = Duration::from_millis(200);
 
