@@ -4,6 +4,8 @@
 //! them: a node can be [cut off](Network::cut), and messages to it can be held back and [let
 //! through](Network::let_through) one by one, so that a test controls how they interleave.
 
+mod peers;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use seal::Incarnation;
 use session::{Fence, NodeName, Operation, Position, Receipt, RevocationId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -41,6 +44,8 @@ struct Traffic {
     acknowledged: BTreeMap<Position, BTreeSet<NodeName>>,
     /// Number of events that were offered.
     offered: usize,
+    /// The lives that answer requests.
+    lives: BTreeMap<[u8; Incarnation::BYTES], peers::Reachable>,
 }
 
 /// The messages to a node.
@@ -75,7 +80,7 @@ impl Network {
         let fence = Fence::with_clock(move || began.elapsed());
         let (network, name) = (self.clone(), name.clone());
         let lease = MemoryLease { network: network.clone(), name: name.clone(), fence, duration: lease };
-        Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease) }
+        Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease), peers: None }
     }
 
     /// Cuts a node off: operations for it are queued, events for it are lost, and its lease is not
@@ -113,6 +118,10 @@ impl Network {
     /// Returns how many events the nodes have offered to each other.
     pub fn offered(&self) -> usize {
         self.0.traffic.lock().offered
+    }
+
+    fn is_cut(&self, name: &NodeName) -> bool {
+        self.0.traffic.lock().inboxes.get(name).is_none_or(|inbox| inbox.cut)
     }
 
     fn change(&self, name: &NodeName, change: impl FnOnce(&mut Inbox)) {

@@ -3,9 +3,10 @@
 //! A [`Node`] revokes and lifts, publishes events, lists sessions, and runs the background tasks.
 //! The ports for operators and services (inbound, admin), the canary and other nodes all call it,
 //! so that every revocation and every event takes the same path. The room contains neither HTTP nor
-//! sockets: it gets sessions and connections, and reaches peers through the ports [`Bus`] and
-//! [`Lease`].
+//! sockets: it gets sessions and connections, and reaches other nodes through the ports [`Bus`],
+//! [`Peers`] and [`Lease`].
 
+mod ask;
 mod bus;
 mod forecast;
 #[cfg(any(test, feature = "in-memory"))]
@@ -21,6 +22,7 @@ mod revoke;
 mod run;
 mod tasks;
 
+pub use ask::{AskError, PeerHandler, PeerRoom, Peers, Replies};
 pub use bus::{Bus, Offered};
 pub use connection::{Admission, Description, TooLarge};
 pub use forecast::Forecast;

@@ -1,11 +1,12 @@
 //! The node: its sessions, its connections, and its peers if there are any.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use connection::{Admission, Hub};
 use session::{NodeName, Sessions};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::ask::{PeerHandler, PeerRoom, Peers};
 use crate::bus::Bus;
 use crate::lease::Lease;
 
@@ -17,6 +18,8 @@ struct Rooms {
     sessions: Sessions,
     hub: Arc<Hub>,
     cluster: Option<Cluster>,
+    /// The rooms that answer requests of other nodes, held weakly: they hold this node.
+    handlers: [OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT],
 }
 
 /// The ports to the other nodes.
@@ -25,12 +28,14 @@ pub struct Cluster {
     pub bus: Arc<dyn Bus>,
     /// Limits how long this node may serve sessions.
     pub lease: Arc<dyn Lease>,
+    /// Asks the other nodes; `None` if what belongs to a connection works at its own node only.
+    pub peers: Option<Arc<dyn Peers>>,
 }
 
 impl Node {
     /// Creates a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
-        Self(Arc::new(Rooms { sessions, hub, cluster }))
+        Self(Arc::new(Rooms { sessions, hub, cluster, handlers: Default::default() }))
     }
 
     /// Returns the name under which this node's receipts are stored.
@@ -68,6 +73,14 @@ impl Node {
 
     pub(crate) fn lease(&self) -> Option<&Arc<dyn Lease>> {
         self.0.cluster.as_ref().map(|cluster| &cluster.lease)
+    }
+
+    pub(crate) fn peers(&self) -> Option<&Arc<dyn Peers>> {
+        self.0.cluster.as_ref()?.peers.as_ref()
+    }
+
+    pub(crate) fn handlers(&self) -> &[OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT] {
+        &self.0.handlers
     }
 
     /// Runs work that may block on the log, on a blocking thread.

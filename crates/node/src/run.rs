@@ -26,6 +26,9 @@ impl Node {
         if let Some(bus) = self.bus() {
             tasks.spawn("bus", bus.clone().run(self.clone()));
         }
+        if let Some(peers) = self.peers() {
+            tasks.spawn("peers", peers.clone().run(self.clone()));
+        }
         if let Some(lease) = self.lease() {
             tasks.spawn("lease", lease.clone().run());
         }

@@ -1,7 +1,12 @@
 //! Identifies a node and its life.
 
+use std::fmt;
+use std::str::FromStr;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const NODE: usize = 4;
 const LIFE: usize = 5;
@@ -51,6 +56,30 @@ impl Incarnation {
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let [a, b, c, d, life @ ..] = bytes;
         Self { node: [a, b, c, d], life }
+    }
+}
+
+/// The text is not that of an [`Incarnation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 12 characters of URL-safe Base64")]
+pub struct InvalidLife;
+
+/// Writes 12 characters of URL-safe Base64 (RFC 4648, section 5).
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.to_bytes()))
+    }
+}
+
+impl FromStr for Incarnation {
+    type Err = InvalidLife;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLife> {
+        let mut bytes = [0; Self::BYTES];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(Self::BYTES) => Ok(Self::from_bytes(bytes)),
+            _ => Err(InvalidLife),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use aws_lc_rs::{hkdf, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 
-pub use incarnation::Incarnation;
+pub use incarnation::{Incarnation, InvalidLife};
 
 const NONCE: usize = 12;
 const NUMBER: usize = size_of::<u64>();

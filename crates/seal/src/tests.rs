@@ -117,6 +117,17 @@ proptest! {
     }
 
     #[test]
+    fn a_life_is_read_as_it_is_written(bytes: [u8; Incarnation::BYTES]) {
+        let life = Incarnation::from_bytes(bytes);
+        let text = life.to_string();
+        prop_assert_eq!(life.to_bytes(), bytes);
+        prop_assert!(text.len() == 12 && !text.contains(['+', '/', '=']), "{}", text);
+        prop_assert_eq!(text.parse(), Ok(life));
+        prop_assert_eq!(format!("{text}A").parse::<Incarnation>(), Err(InvalidLife));
+        prop_assert_eq!(text[..11].parse::<Incarnation>(), Err(InvalidLife));
+    }
+
+    #[test]
     fn no_text_opens(text: String) {
         prop_assert!(random_key(Purpose::Connection).open(&text).is_err());
     }
