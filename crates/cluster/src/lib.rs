@@ -5,10 +5,13 @@
 //! operator decides here does. `core.rs` explains the protocol; `docs/cluster.md` says what it
 //! guarantees.
 
+pub mod codec;
 pub mod core;
 mod flaw;
+mod keys;
 pub mod message;
 pub mod place;
 mod policy;
 
+pub use keys::Keys;
 pub use policy::LostLease;

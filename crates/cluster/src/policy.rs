@@ -21,4 +21,9 @@ impl LostLease {
             Self::Closed => "closed",
         }
     }
+
+    /// Returns the policy of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Open, Self::ClosedNew, Self::Closed].into_iter().find(|policy| policy.as_str() == name)
+    }
 }

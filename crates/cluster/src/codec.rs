@@ -1,0 +1,519 @@
+//! The bytes of messages: a line of JSON, and behind it the authentication code in Base64.
+//!
+//! Operations and beats are rare, so they may be readable: `nats sub` shows who does what. Names
+//! of sessions are sealed, unless the operator has chosen to see them; who asked and why always
+//! is.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use seal::Incarnation;
+use serde::{Deserialize, Serialize};
+use session::{Mode, NodeName, Operation, Receipt, Revocation, RevocationId, Selector};
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::keys::{Keys, MAC};
+use crate::message::{Beat, Content, Direct, Shared, Stored, Tag};
+use crate::place::{Epoch, Position};
+use crate::policy::LostLease;
+
+/// The version of messages that this program writes, and the newest that it reads.
+pub(crate) const VERSION: u32 = 1;
+
+/// Length of the code in Base64.
+const CODE: usize = MAC.div_ceil(3) * 4 - 1;
+
+/// Encodes and decodes the messages of one cluster.
+pub struct Codec {
+    keys: Keys,
+    /// The name of the cluster: messages of another cluster with the same cookie are not authentic.
+    cluster: String,
+    /// Whether names of sessions are sealed.
+    seals_names: bool,
+}
+
+/// Why a message cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// It was not sent by a node of this cluster, or for another purpose.
+    #[error("it is not authentic")]
+    Forged,
+    /// It was sent by a newer version of the gateway.
+    #[error("it was sent by a newer version of the gateway")]
+    Newer,
+}
+
+/// The members that every message has.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OperationDocument {
+    v: u32,
+    epoch: String,
+    kind: Kind,
+    life: String,
+    n: u64,
+    rev: u32,
+    /// Absent if it never expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_up_to: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    extends: bool,
+    /// Absent if the names are sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<Names>,
+    /// The sealed [`Names`] or [`Remarks`], in Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed_names: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed_remarks: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Revoke,
+    Disconnect,
+    Lift,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Names {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remarks {
+    by: Option<String>,
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BeatDocument {
+    v: u32,
+    /// The oldest version that the node understands.
+    min: u32,
+    epoch: String,
+    node: String,
+    life: String,
+    k: u64,
+    applied: u64,
+    applied_epoch: String,
+    n: u64,
+    pending: u64,
+    policy: String,
+    lease_ms: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ends: Vec<String>,
+    has_history: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+enum DirectDocument {
+    Operation {
+        operation: OperationDocument,
+    },
+    #[serde(rename_all = "camelCase")]
+    Acknowledgement {
+        life: String,
+        n: u64,
+        node: String,
+        by: String,
+        receipt: Option<ReceiptDocument>,
+    },
+    Missing {
+        life: String,
+        after: u64,
+    },
+    Supplied {
+        life: String,
+        after: u64,
+        upto: u64,
+        operations: Vec<OperationDocument>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct DirectEnvelope {
+    v: u32,
+    message: DirectDocument,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptDocument {
+    applied_at_ms: u64,
+    connections: u64,
+    requests: u64,
+    last_payload_at_ms: Option<u64>,
+}
+
+impl Codec {
+    /// Returns the codec of a cluster.
+    pub fn new(cluster: impl Into<String>, keys: Keys, seals_names: bool) -> Self {
+        Self { keys, cluster: cluster.into(), seals_names }
+    }
+
+    /// Returns the last part of the subject of an id: 22 characters that reveal nothing of it.
+    pub fn subject_of(&self, id: &RevocationId) -> String {
+        let code = self.keys.mac(&[self.cluster.as_bytes(), b"id"], id.as_str().as_bytes());
+        URL_SAFE_NO_PAD.encode(&code[..16])
+    }
+
+    /// Encodes an operation for its subject.
+    pub fn operation(&self, subject: &str, epoch: Epoch, shared: &Shared) -> Vec<u8> {
+        self.sign(&[b"stream", subject.as_bytes()], &self.operation_document(epoch, shared))
+    }
+
+    /// Encodes a beat for its subject.
+    pub fn beat(&self, subject: &str, epoch: Epoch, beat: &Beat) -> Vec<u8> {
+        let document = BeatDocument {
+            v: VERSION,
+            min: VERSION,
+            epoch: hex(epoch),
+            node: beat.node.to_string(),
+            life: life_text(beat.life),
+            k: beat.count,
+            applied: beat.applied.sequence,
+            applied_epoch: hex(beat.applied.epoch),
+            n: beat.settled,
+            pending: beat.pending,
+            policy: beat.policy.as_str().to_owned(),
+            lease_ms: millis(beat.lease),
+            ends: beat.ends.iter().copied().map(life_text).collect(),
+            has_history: beat.has_history,
+            leaving: beat.leaving,
+        };
+        self.sign(&[b"stream", subject.as_bytes()], &document)
+    }
+
+    /// Encodes a message to one life, or to all (`None`).
+    pub fn direct(&self, to: Option<Incarnation>, epoch: Epoch, message: &Direct) -> Vec<u8> {
+        let message = match message {
+            Direct::Operation(shared) => {
+                DirectDocument::Operation { operation: self.operation_document(epoch, shared) }
+            }
+            Direct::Acknowledgement { tag, node, life, receipt } => DirectDocument::Acknowledgement {
+                life: life_text(tag.life),
+                n: tag.number,
+                node: node.to_string(),
+                by: life_text(*life),
+                receipt: receipt.as_ref().map(ReceiptDocument::of),
+            },
+            Direct::Missing { life, after } => {
+                DirectDocument::Missing { life: life_text(*life), after: *after }
+            }
+            Direct::Supplied { life, after, upto, operations } => DirectDocument::Supplied {
+                life: life_text(*life),
+                after: *after,
+                upto: *upto,
+                operations: operations.iter().map(|shared| self.operation_document(epoch, shared)).collect(),
+            },
+        };
+        self.sign(&[b"direct", &address(to)], &DirectEnvelope { v: VERSION, message })
+    }
+
+    /// Decodes a message of the stream. What is not authentic, or newer, has a content that says
+    /// so.
+    pub fn stored(&self, subject: &str, sequence: u64, stored_at: u64, bytes: &[u8]) -> Stored {
+        let mut digest = SipHasher13::new();
+        digest.write(subject.as_bytes());
+        digest.write(bytes);
+        let (epoch, content) = match self.content(subject, bytes) {
+            Ok(decoded) => decoded,
+            Err(Undecodable::Newer) => (Epoch::default(), Content::Newer),
+            Err(Undecodable::Forged) => (Epoch::default(), Content::Forged),
+        };
+        let position = Position { epoch, sequence };
+        Stored { position, stored_at, digest: digest.finish(), content }
+    }
+
+    fn content(&self, subject: &str, bytes: &[u8]) -> Result<(Epoch, Content), Undecodable> {
+        let json = self.authentic(&[b"stream", subject.as_bytes()], bytes)?;
+        let kind = subject.rsplit('.').nth(1);
+        if kind == Some("beat") {
+            let document: BeatDocument = parse(json)?;
+            let epoch = unhex(&document.epoch)?;
+            return Ok((epoch, Content::Beat(document.read()?)));
+        }
+        if subject.ends_with(".apis") {
+            return Ok((Epoch::default(), Content::Definitions));
+        }
+        let document: OperationDocument = parse(json)?;
+        let epoch = unhex(&document.epoch)?;
+        Ok((epoch, Content::Operation(self.read_operation(document)?)))
+    }
+
+    /// Decodes a message that was sent to this life, or to all (`None`).
+    ///
+    /// # Errors
+    /// Fails if it is not authentic, was sent to another life, or is newer.
+    pub fn read_direct(&self, to: Option<Incarnation>, bytes: &[u8]) -> Result<Direct, Undecodable> {
+        let json = self.authentic(&[b"direct", &address(to)], bytes)?;
+        let envelope: DirectEnvelope = parse(json)?;
+        Ok(match envelope.message {
+            DirectDocument::Operation { operation } => Direct::Operation(self.read_operation(operation)?),
+            DirectDocument::Acknowledgement { life, n, node, by, receipt } => Direct::Acknowledgement {
+                tag: Tag { life: read_life(&life)?, number: n },
+                node: NodeName::from(node.as_str()),
+                life: read_life(&by)?,
+                receipt: receipt.map(|receipt| receipt.read()),
+            },
+            DirectDocument::Missing { life, after } => Direct::Missing { life: read_life(&life)?, after },
+            DirectDocument::Supplied { life, after, upto, operations } => Direct::Supplied {
+                life: read_life(&life)?,
+                after,
+                upto,
+                operations: operations
+                    .into_iter()
+                    .map(|document| self.read_operation(document))
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+
+    /// Signs and seals a request to another node, or its answer: it holds tokens of clients.
+    pub fn relayed(&self, purpose: &str, bytes: &[u8]) -> Vec<u8> {
+        self.keys.seal(&format!("{}\n{purpose}", self.cluster), bytes)
+    }
+
+    /// Opens what [`Codec::relayed`] has sealed for this purpose.
+    ///
+    /// # Errors
+    /// Fails if it is not authentic.
+    pub fn read_relayed(&self, purpose: &str, bytes: &[u8]) -> Result<Vec<u8>, Undecodable> {
+        let opened = self.keys.open(&format!("{}\n{purpose}", self.cluster), bytes);
+        opened.map_err(|_| Undecodable::Forged)
+    }
+
+    fn operation_document(&self, epoch: Epoch, shared: &Shared) -> OperationDocument {
+        let (kind, names, remarks, left, issued_up_to, extends) = match &shared.operation {
+            Operation::Revoke(revocation) => (
+                match revocation.mode {
+                    Mode::Revoke => Kind::Revoke,
+                    Mode::Disconnect => Kind::Disconnect,
+                },
+                Names {
+                    id: revocation.id.to_string(),
+                    claim: revocation.selector.claim().map(str::to_owned),
+                    value: Some(revocation.selector.value().as_str().to_owned()),
+                },
+                Remarks { by: revocation.by.clone(), reason: revocation.reason.clone() },
+                (revocation.validity != Duration::MAX).then(|| millis(revocation.validity)),
+                revocation.issued_up_to,
+                revocation.extends,
+            ),
+            Operation::Lift { id, by } => (
+                Kind::Lift,
+                Names { id: id.to_string(), claim: None, value: None },
+                Remarks { by: by.clone(), reason: None },
+                None,
+                None,
+                false,
+            ),
+        };
+        let sealed_names = self.seals_names.then(|| self.sealed("names", &names));
+        let said = remarks.by.is_some() || remarks.reason.is_some();
+        OperationDocument {
+            v: VERSION,
+            epoch: hex(epoch),
+            kind,
+            life: life_text(shared.tag.life),
+            n: shared.tag.number,
+            rev: shared.revision,
+            left_ms: left,
+            issued_up_to,
+            extends,
+            sealed_names,
+            names: (!self.seals_names).then_some(names),
+            sealed_remarks: said.then(|| self.sealed("remarks", &remarks)),
+        }
+    }
+
+    fn read_operation(&self, document: OperationDocument) -> Result<Shared, Undecodable> {
+        if document.v > VERSION {
+            return Err(Undecodable::Newer);
+        }
+        let names = match (document.sealed_names, document.names) {
+            (Some(sealed), _) => self.unsealed("names", &sealed)?,
+            (None, Some(names)) => names,
+            (None, None) => return Err(Undecodable::Forged),
+        };
+        let remarks = match document.sealed_remarks {
+            Some(sealed) => self.unsealed("remarks", &sealed)?,
+            None => Remarks { by: None, reason: None },
+        };
+        let id = RevocationId::new(&names.id).map_err(|_| Undecodable::Forged)?;
+        let mode = match document.kind {
+            Kind::Revoke => Mode::Revoke,
+            Kind::Disconnect => Mode::Disconnect,
+            Kind::Lift => {
+                let operation = Operation::Lift { id, by: remarks.by };
+                return Ok(Shared {
+                    tag: document_tag(&document.life, document.n)?,
+                    revision: document.rev,
+                    operation,
+                });
+            }
+        };
+        let value = names.value.ok_or(Undecodable::Forged)?.parse().map_err(|_| Undecodable::Forged)?;
+        let selector = match names.claim {
+            Some(claim) => Selector::Claim { claim: claim.as_str().into(), value },
+            None => Selector::Session(value),
+        };
+        let operation = Operation::Revoke(Revocation {
+            id,
+            selector,
+            issued_up_to: document.issued_up_to,
+            mode,
+            validity: document.left_ms.map_or(Duration::MAX, Duration::from_millis),
+            by: remarks.by,
+            reason: remarks.reason,
+            extends: document.extends,
+        });
+        Ok(Shared { tag: document_tag(&document.life, document.n)?, revision: document.rev, operation })
+    }
+
+    fn sealed(&self, purpose: &str, value: &impl Serialize) -> String {
+        let json = serde_json::to_vec(value).expect("it has no maps");
+        URL_SAFE_NO_PAD.encode(self.keys.seal(purpose, &json))
+    }
+
+    fn unsealed<T: for<'d> Deserialize<'d>>(&self, purpose: &str, sealed: &str) -> Result<T, Undecodable> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| Undecodable::Forged)?;
+        let json = self.keys.open(purpose, &bytes).map_err(|_| Undecodable::Forged)?;
+        serde_json::from_slice(&json).map_err(|_| Undecodable::Forged)
+    }
+
+    fn sign(&self, context: &[&[u8]], document: &impl Serialize) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(document).expect("it has no maps");
+        let code = self.keys.mac(&self.context(context), &bytes);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(URL_SAFE_NO_PAD.encode(code).as_bytes());
+        bytes
+    }
+
+    fn authentic<'b>(&self, context: &[&[u8]], bytes: &'b [u8]) -> Result<&'b [u8], Undecodable> {
+        let split = bytes.len().checked_sub(CODE + 1).ok_or(Undecodable::Forged)?;
+        let (json, code) = bytes.split_at(split);
+        let code = code.strip_prefix(b"\n").ok_or(Undecodable::Forged)?;
+        let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| Undecodable::Forged)?;
+        if self.keys.verify(&self.context(context), json, &code) {
+            Ok(json)
+        } else {
+            Err(Undecodable::Forged)
+        }
+    }
+
+    fn context<'c>(&'c self, parts: &[&'c [u8]]) -> Vec<&'c [u8]> {
+        std::iter::once(self.cluster.as_bytes()).chain(parts.iter().copied()).collect()
+    }
+}
+
+impl BeatDocument {
+    fn read(self) -> Result<Beat, Undecodable> {
+        if self.min > VERSION {
+            return Err(Undecodable::Newer);
+        }
+        Ok(Beat {
+            life: read_life(&self.life)?,
+            node: NodeName::from(self.node.as_str()),
+            count: self.k,
+            applied: Position { epoch: unhex(&self.applied_epoch)?, sequence: self.applied },
+            settled: self.n,
+            pending: self.pending,
+            lease: Duration::from_millis(self.lease_ms),
+            policy: LostLease::from_name(&self.policy).ok_or(Undecodable::Newer)?,
+            ends: self.ends.iter().map(|life| read_life(life)).collect::<Result<_, _>>()?,
+            has_history: self.has_history,
+            leaving: self.leaving,
+        })
+    }
+}
+
+impl ReceiptDocument {
+    fn of(receipt: &Receipt) -> Self {
+        Self {
+            applied_at_ms: since_1970(receipt.applied_at),
+            connections: receipt.connections,
+            requests: receipt.requests,
+            last_payload_at_ms: receipt.last_payload_at.map(since_1970),
+        }
+    }
+
+    fn read(&self) -> Receipt {
+        let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        Receipt {
+            applied_at: time(self.applied_at_ms),
+            connections: self.connections,
+            requests: self.requests,
+            last_payload_at: self.last_payload_at_ms.map(time),
+        }
+    }
+}
+
+fn parse<T: for<'d> Deserialize<'d>>(json: &[u8]) -> Result<T, Undecodable> {
+    serde_json::from_slice(json).map_err(|_| match serde_json::from_slice::<Head>(json) {
+        Ok(head) if head.v > VERSION => Undecodable::Newer,
+        _ => Undecodable::Forged,
+    })
+}
+
+fn document_tag(life: &str, number: u64) -> Result<Tag, Undecodable> {
+    Ok(Tag { life: read_life(life)?, number })
+}
+
+fn address(to: Option<Incarnation>) -> Vec<u8> {
+    to.map_or_else(|| b"all".to_vec(), |life| life.to_bytes().to_vec())
+}
+
+/// Returns a life as text: 12 characters.
+pub fn life_text(life: Incarnation) -> String {
+    URL_SAFE_NO_PAD.encode(life.to_bytes())
+}
+
+/// Reads a life from its text.
+///
+/// # Errors
+/// Fails if the text is none of a life.
+pub fn read_life(text: &str) -> Result<Incarnation, Undecodable> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Incarnation::from_bytes).ok_or(Undecodable::Forged)
+}
+
+fn hex(epoch: Epoch) -> String {
+    format!("{:032x}", epoch.0)
+}
+
+fn unhex(text: &str) -> Result<Epoch, Undecodable> {
+    u128::from_str_radix(text, 16).map(Epoch).map_err(|_| Undecodable::Forged)
+}
+
+/// Returns a duration in milliseconds, rounded up: a revocation never gets shorter on its way.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

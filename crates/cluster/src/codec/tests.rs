@@ -1,0 +1,169 @@
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+const SUBJECT: &str = "rig.c.s.op.x";
+
+fn codec(seals_names: bool) -> Codec {
+    Codec::new("c", Keys::new("test-cookie", None), seals_names)
+}
+
+fn life() -> impl Strategy<Value = Incarnation> {
+    any::<[u8; Incarnation::BYTES]>().prop_map(Incarnation::from_bytes)
+}
+
+fn shared() -> impl Strategy<Value = Shared> {
+    let text = || "[a-zé/ \"]{1,20}";
+    let validity = prop_oneof![Just(Duration::MAX), (0..1_u64 << 40).prop_map(Duration::from_millis)];
+    let revoke = (text(), text(), option::of("/[a-z]{1,5}"), validity, option::of(any::<u64>()))
+        .prop_flat_map(move |(id, value, claim, validity, issued_up_to)| {
+            (option::of(text()), option::of(text()), any::<bool>(), any::<bool>()).prop_map(
+                move |(by, reason, extends, disconnects)| {
+                    let value = value.parse().expect("it is a name");
+                    Operation::Revoke(Revocation {
+                        id: RevocationId::new(&id).expect("it is an id"),
+                        selector: match &claim {
+                            Some(claim) => Selector::Claim { claim: claim.as_str().into(), value },
+                            None => Selector::Session(value),
+                        },
+                        issued_up_to,
+                        mode: if disconnects { Mode::Disconnect } else { Mode::Revoke },
+                        validity,
+                        by,
+                        reason,
+                        extends,
+                    })
+                },
+            )
+        });
+    let lift = (text(), option::of(text()))
+        .prop_map(|(id, by)| Operation::Lift { id: RevocationId::new(&id).expect("it is an id"), by });
+    (life(), any::<u64>(), any::<u32>(), prop_oneof![revoke, lift]).prop_map(
+        |(life, number, revision, operation)| Shared { tag: Tag { life, number }, revision, operation },
+    )
+}
+
+fn beat() -> impl Strategy<Value = Beat> {
+    (
+        life(),
+        "[a-z]{1,9}",
+        any::<[u64; 4]>(),
+        any::<u128>(),
+        any::<[bool; 2]>(),
+        prop::collection::vec(life(), 0..3),
+    )
+        .prop_map(|(life, node, numbers, epoch, flags, ends)| Beat {
+            life,
+            node: NodeName::from(node.as_str()),
+            count: numbers[0],
+            applied: Position { epoch: Epoch(epoch), sequence: numbers[1] },
+            settled: numbers[2],
+            pending: numbers[3],
+            lease: Duration::from_millis(numbers[0] >> 20),
+            policy: [LostLease::Open, LostLease::ClosedNew, LostLease::Closed][numbers[1] as usize % 3],
+            ends,
+            has_history: flags[0],
+            leaving: flags[1],
+        })
+}
+
+proptest! {
+    #[test]
+    fn operations_are_read_as_they_were_written(shared in shared(), seals: bool, epoch: u128) {
+        let codec = codec(seals);
+        let bytes = codec.operation(SUBJECT, Epoch(epoch), &shared);
+        let stored = codec.stored(SUBJECT, 7, 8, &bytes);
+        prop_assert_eq!(stored.position, Position { epoch: Epoch(epoch), sequence: 7 });
+        prop_assert_eq!(stored.content, Content::Operation(shared.clone()));
+        for message in [
+            Direct::Operation(shared.clone()),
+            Direct::Supplied { life: shared.tag.life, after: 1, upto: 2, operations: vec![shared.clone()] },
+            Direct::Missing { life: shared.tag.life, after: 3 },
+        ] {
+            let bytes = codec.direct(None, Epoch(epoch), &message);
+            prop_assert_eq!(codec.read_direct(None, &bytes), Ok(message));
+        }
+    }
+
+    #[test]
+    fn beats_are_read_as_they_were_written(beat in beat(), epoch: u128) {
+        let (codec, subject) = (codec(true), "rig.c.s.beat.a");
+        let stored = codec.stored(subject, 7, 8, &codec.beat(subject, Epoch(epoch), &beat));
+        prop_assert_eq!(stored.position.epoch, Epoch(epoch));
+        prop_assert_eq!(stored.content, Content::Beat(beat));
+    }
+
+    #[test]
+    fn a_changed_message_is_forged(shared in shared(), at: prop::sample::Index, bit in 0..8_u32) {
+        let codec = codec(true);
+        let mut bytes = codec.operation(SUBJECT, Epoch(1), &shared);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert_eq!(codec.stored(SUBJECT, 1, 1, &bytes).content, Content::Forged);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_forged(bytes: Vec<u8>) {
+        prop_assert_eq!(codec(true).stored(SUBJECT, 1, 1, &bytes).content, Content::Forged);
+        prop_assert_eq!(codec(true).read_direct(None, &bytes), Err(Undecodable::Forged));
+    }
+}
+
+fn example() -> Shared {
+    let mut revocation = Revocation::blacklist(&"alice-laptop".parse().unwrap(), Duration::from_secs(60));
+    revocation.by = Some("bob".to_owned());
+    let life = Incarnation::from_bytes([7; Incarnation::BYTES]);
+    Shared { tag: Tag { life, number: 17 }, revision: 1, operation: Operation::Revoke(revocation) }
+}
+
+#[test]
+fn names_are_sealed_unless_the_operator_wants_to_see_them_and_remarks_always() {
+    let text = |seals| String::from_utf8(codec(seals).operation(SUBJECT, Epoch(1), &example())).unwrap();
+    assert!(!text(true).contains("alice") && !text(true).contains("bob"), "{}", text(true));
+    assert!(text(false).contains("alice-laptop") && !text(false).contains("bob"), "{}", text(false));
+}
+
+#[test]
+fn a_message_counts_on_its_subject_in_its_cluster_and_for_its_receiver_only() {
+    let codec = codec(true);
+    let bytes = codec.operation(SUBJECT, Epoch(1), &example());
+    assert_eq!(codec.stored("rig.c.s.op.y", 1, 1, &bytes).content, Content::Forged);
+    let other = Codec::new("d", Keys::new("test-cookie", None), true);
+    assert_eq!(other.stored(SUBJECT, 1, 1, &bytes).content, Content::Forged);
+    assert_eq!(codec.read_direct(None, &bytes), Err(Undecodable::Forged), "one of the stream");
+
+    let [one, two] = [1, 2].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
+    let message = Direct::Missing { life: two, after: 1 };
+    let bytes = codec.direct(Some(one), Epoch(1), &message);
+    assert_eq!(codec.read_direct(Some(one), &bytes), Ok(message));
+    assert_eq!(codec.read_direct(Some(two), &bytes), Err(Undecodable::Forged));
+    assert_eq!(codec.read_direct(None, &bytes), Err(Undecodable::Forged));
+}
+
+#[test]
+fn a_newer_message_is_told_from_a_forged_one() {
+    let codec = codec(true);
+    let newer = codec.sign(&[b"stream", SUBJECT.as_bytes()], &serde_json::json!({ "v": 2, "what": "?" }));
+    assert_eq!(codec.stored(SUBJECT, 1, 1, &newer).content, Content::Newer);
+    let broken = codec.sign(&[b"stream", SUBJECT.as_bytes()], &serde_json::json!({ "v": 1, "what": "?" }));
+    assert_eq!(codec.stored(SUBJECT, 1, 1, &broken).content, Content::Forged);
+}
+
+#[test]
+fn what_was_relayed_opens_for_its_purpose() {
+    let codec = codec(true);
+    let sealed = codec.relayed("request", b"token");
+    assert_eq!(codec.read_relayed("request", &sealed).as_deref(), Ok(&b"token"[..]));
+    assert_eq!(codec.read_relayed("answer", &sealed), Err(Undecodable::Forged));
+}
+
+#[test]
+fn a_life_has_twelve_characters() {
+    let life = Incarnation::unnamed();
+    assert_eq!(life_text(life).len(), 12);
+    assert_eq!(read_life(&life_text(life)), Ok(life));
+    for text in ["", "AAAA", "AAAAAAAAAAA=", "AAAAAAAAAAAAA"] {
+        assert_eq!(read_life(text), Err(Undecodable::Forged), "{text}");
+    }
+}

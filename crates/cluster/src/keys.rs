@@ -1,0 +1,143 @@
+//! The keys that the nodes of a cluster share.
+//!
+//! Both are derived from `NODE_COOKIE` by HKDF-SHA256 (RFC 5869). Every message is authenticated
+//! by HMAC-SHA256 (RFC 2104), so that access to NATS alone is not enough to forge a lift. What
+//! names people is sealed with AES-256-GCM (NIST SP 800-38D).
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::{hkdf, hmac};
+
+/// Length of a message authentication code.
+pub(crate) const MAC: usize = 32;
+
+const NONCE: usize = 12;
+
+/// The keys of the current cookie, and of an older one while the cookie is being replaced.
+pub struct Keys {
+    current: KeyPair,
+    older: Option<KeyPair>,
+}
+
+struct KeyPair {
+    mac: hmac::Key,
+    seal: RandomizedNonceKey,
+}
+
+/// The bytes were not sealed with a key of this cluster, or for another purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not sealed by a node of this cluster")]
+pub(crate) struct NotSealed;
+
+impl Keys {
+    /// Derives the keys from the cookie, and from the one that was used before it.
+    pub fn new(cookie: &str, older: Option<&str>) -> Self {
+        Self { current: KeyPair::new(cookie), older: older.map(KeyPair::new) }
+    }
+
+    /// Returns the code of a message in its context.
+    pub(crate) fn mac(&self, context: &[&[u8]], message: &[u8]) -> [u8; MAC] {
+        self.current.mac(context, message)
+    }
+
+    /// Returns whether the code is that of the message, with either key.
+    pub(crate) fn verify(&self, context: &[&[u8]], message: &[u8], code: &[u8]) -> bool {
+        self.pairs().any(|pair| {
+            aws_lc_rs::constant_time::verify_slices_are_equal(&pair.mac(context, message), code).is_ok()
+        })
+    }
+
+    /// Seals bytes for a purpose.
+    pub(crate) fn seal(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
+        let mut sealed = plain.to_vec();
+        let nonce = self.current.seal.seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut sealed);
+        let nonce = nonce.expect("sealing succeeds");
+        [&nonce.as_ref()[..], &sealed].concat()
+    }
+
+    /// Opens what was sealed for this purpose.
+    pub(crate) fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, NotSealed> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(NotSealed)?;
+        let mut opened = self.pairs().filter_map(|pair| {
+            let (nonce, mut bytes) = (Nonce::from(nonce), sealed.to_vec());
+            let plain = pair.seal.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut bytes).ok()?;
+            Some(plain.to_vec())
+        });
+        opened.next().ok_or(NotSealed)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &KeyPair> {
+        std::iter::once(&self.current).chain(&self.older)
+    }
+}
+
+impl KeyPair {
+    fn new(cookie: &str) -> Self {
+        let secret = digest(&SHA256, cookie.as_bytes());
+        let derived = |label: &'static [u8]| {
+            let mut key = [0; 32];
+            hkdf::Salt::new(hkdf::HKDF_SHA256, b"rig cluster, version 1")
+                .extract(secret.as_ref())
+                .expand(&[label], hkdf::HKDF_SHA256)
+                .and_then(|okm| okm.fill(&mut key))
+                .expect("HKDF-SHA256 gives 32 bytes");
+            key
+        };
+        let seal = RandomizedNonceKey::new(&AES_256_GCM, &derived(b"seal")).expect("the key has 32 bytes");
+        Self { mac: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"authenticate")), seal }
+    }
+
+    /// The parts of the context are prefixed with their lengths, so that no two contexts read the
+    /// same.
+    fn mac(&self, context: &[&[u8]], message: &[u8]) -> [u8; MAC] {
+        let mut code = hmac::Context::with_key(&self.mac);
+        for part in context {
+            code.update(&(part.len() as u32).to_be_bytes());
+            code.update(part);
+        }
+        code.update(message);
+        code.sign().as_ref().try_into().expect("HMAC-SHA256 gives 32 bytes")
+    }
+}
+
+/// Does not show the keys.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_for_the_same_purpose_only() {
+        let keys = Keys::new("cookie", None);
+        let sealed = keys.seal("a", b"secret");
+        assert_eq!(keys.open("a", &sealed).as_deref(), Ok(&b"secret"[..]));
+        assert_eq!(keys.open("b", &sealed), Err(NotSealed));
+        assert_eq!(keys.open("a", &sealed[..11]), Err(NotSealed));
+        assert_eq!(Keys::new("other", None).open("a", &sealed), Err(NotSealed));
+    }
+
+    #[test]
+    fn a_code_is_bound_to_its_context_and_message() {
+        let keys = Keys::new("cookie", None);
+        let code = keys.mac(&[b"ab", b"c"], b"message");
+        assert!(keys.verify(&[b"ab", b"c"], b"message", &code));
+        assert!(!keys.verify(&[b"a", b"bc"], b"message", &code), "the parts are delimited");
+        assert!(!keys.verify(&[b"ab", b"c"], b"massage", &code));
+        assert!(!keys.verify(&[b"ab", b"c"], b"message", &code[..31]));
+    }
+
+    #[test]
+    fn an_older_cookie_is_accepted_and_not_used() {
+        let (before, both) = (Keys::new("old", None), Keys::new("new", Some("old")));
+        assert!(both.verify(&[], b"m", &before.mac(&[], b"m")));
+        assert_eq!(both.open("p", &before.seal("p", b"x")).as_deref(), Ok(&b"x"[..]));
+        assert!(!before.verify(&[], b"m", &both.mac(&[], b"m")));
+    }
+}
