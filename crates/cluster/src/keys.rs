@@ -49,6 +49,15 @@ impl Keys {
         })
     }
 
+    /// Returns whether these are the first bytes of the code, at least 16.
+    pub(crate) fn verify_short(&self, context: &[&[u8]], message: &[u8], code: &[u8]) -> bool {
+        self.pairs().any(|pair| {
+            let whole = pair.mac(context, message);
+            let short = whole.get(..code.len()).filter(|short| short.len() >= 16);
+            short.is_some_and(|short| aws_lc_rs::constant_time::verify_slices_are_equal(short, code).is_ok())
+        })
+    }
+
     /// Seals bytes for a purpose.
     pub(crate) fn seal(&self, purpose: &str, plain: &[u8]) -> Vec<u8> {
         let mut sealed = plain.to_vec();

@@ -7,6 +7,7 @@
 
 pub mod codec;
 pub mod core;
+pub mod events;
 mod flaw;
 mod keys;
 pub mod message;

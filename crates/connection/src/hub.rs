@@ -207,6 +207,11 @@ impl Hub {
         mailbox.poll(known, self.commons.config.poll_wait, answer).await
     }
 
+    /// Returns the types of events that have subscriptions now.
+    pub fn event_types(&self) -> Vec<Arc<str>> {
+        self.commons.index.event_types()
+    }
+
     /// Sends an event to every connection that subscribed to it; returns their number.
     ///
     /// Events arrive in the order in which they were published. With many receivers, an event may

@@ -1,5 +1,7 @@
 //! Publishes events.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use connection::TooLarge;
 use event::Event;
@@ -31,6 +33,11 @@ impl Node {
             self.publish(event, EventOrigin::Here).await;
         }
         Ok(accepted)
+    }
+
+    /// Returns the types of events that have subscriptions at this node.
+    pub fn event_types(&self) -> Vec<Arc<str>> {
+        self.hub().event_types()
     }
 
     /// Delivers an event to every connection that subscribed to it, and offers it to the other

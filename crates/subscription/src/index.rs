@@ -76,6 +76,11 @@ impl<S> Index<S> {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
+    /// Returns the types of events that have subscriptions now.
+    pub fn event_types(&self) -> Vec<Arc<str>> {
+        self.types.read().keys().cloned().collect()
+    }
+
     /// Returns the extractors that constraints use.
     pub fn extractors(&self) -> &Arc<Extractors> {
         &self.extractors

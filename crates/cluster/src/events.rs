@@ -1,0 +1,324 @@
+//! Events between nodes: core NATS, at most once, in the order of each publisher.
+//!
+//! Types of events come from clients, so a subject for each would be a table without bound in the
+//! server. A type is hashed to one of [`BUCKETS`] subjects instead, and a node subscribes to those
+//! for which it has subscriptions. An event that no other node wants then ends at the server.
+//!
+//! A message is a head of 34 bytes and the JSON of the event as it came: version (1), life of the
+//! publisher (9), number of the event among those of its publisher and bucket (8, big-endian), and
+//! the first 16 bytes of the authentication code.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use event::{Event, ExtensionNames};
+use futures_util::future::BoxFuture;
+use node::{EventOrigin, Node, Offered};
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use seal::Incarnation;
+use siphasher::sip::SipHasher13;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::keys::Keys;
+
+metric::families! {
+    /// What is counted of events between nodes.
+    pub struct EventMetrics {
+        /// Events that this node has sent to the other nodes
+        sent: Counter = "rig_cluster_events_sent_total";
+        /// Events that this node has received from the other nodes
+        received: Counter = "rig_cluster_events_received_total";
+        /// Events that did not reach this node, or that it could not send to the others
+        lost: Counter = "rig_cluster_events_lost_total";
+        /// Messages on the subjects of events that no node of this cluster has sent, or that cannot be read
+        refused: Counter = "rig_cluster_events_refused_total";
+    }
+}
+
+/// Number of subjects that the types of events are hashed to. Part of the protocol.
+pub const BUCKETS: u16 = 4096;
+
+/// Length of the head of a message.
+pub const HEAD: usize = 1 + Incarnation::BYTES + 8 + CODE;
+
+const VERSION: u8 = 1;
+const CODE: usize = 16;
+
+/// Limit of events that are queued for the other nodes.
+const QUEUED: usize = 16_384;
+
+/// Limit of their bytes.
+const QUEUED_BYTES: usize = 16 << 20;
+
+/// How long a node stays subscribed to a bucket without subscriptions.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// How often subscriptions to buckets are compared with those of clients.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// Limit of publishers and buckets whose numbers are kept. A number that was forgotten is not
+/// checked once.
+const NUMBERS: usize = 1 << 18;
+
+/// Carries events on the subjects of buckets.
+pub trait EventWire: Send + Sync + 'static {
+    /// Sends a message to all other nodes that are subscribed to the bucket. Resolves when it is
+    /// queued for the connection; it may be lost after that.
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()>;
+
+    /// Subscribes to buckets. Resolves when the server knows.
+    fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
+
+    /// Ends subscriptions to buckets.
+    fn unsubscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
+
+    /// Returns the next message of a bucket. Never returns if there is none.
+    fn next(&self) -> BoxFuture<'_, (u16, Bytes)>;
+
+    /// Returns the size limit of a message in bytes.
+    fn max_message(&self) -> usize;
+}
+
+/// Which events a node receives from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventInterest {
+    /// Those of the buckets for which it has subscriptions.
+    #[default]
+    Subscribed,
+    /// All.
+    All,
+    /// None, and it sends none.
+    Off,
+}
+
+/// Sends the events of this node to the others, and receives theirs.
+pub struct Events {
+    wire: Arc<dyn EventWire>,
+    keys: Arc<Keys>,
+    cluster: Arc<str>,
+    life: Incarnation,
+    interest: EventInterest,
+    queue: mpsc::Sender<Event>,
+    queued: Mutex<Option<mpsc::Receiver<Event>>>,
+    queued_bytes: AtomicUsize,
+    /// When each bucket was asked for last.
+    wanted: Mutex<HashMap<u16, Instant>>,
+    metrics: EventMetrics,
+}
+
+/// What is known of the numbers of publishers.
+#[derive(Default)]
+struct Numbers(HashMap<(Incarnation, u16), u64>);
+
+/// A message that was received.
+struct Received {
+    life: Incarnation,
+    number: u64,
+    json: Bytes,
+}
+
+/// Returns the bucket of a type.
+pub fn bucket_of(event_type: &str) -> u16 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(event_type.as_bytes());
+    (hasher.finish() % u64::from(BUCKETS)) as u16
+}
+
+impl Events {
+    /// Returns the events of a node. Nothing is sent before [`Events::run`].
+    pub fn new(
+        wire: Arc<dyn EventWire>,
+        keys: Arc<Keys>,
+        cluster: &str,
+        life: Incarnation,
+        interest: EventInterest,
+        metrics: EventMetrics,
+    ) -> Self {
+        let (queue, queued) = mpsc::channel(QUEUED);
+        Self {
+            wire,
+            keys,
+            cluster: cluster.into(),
+            life,
+            interest,
+            queue,
+            queued: Mutex::new(Some(queued)),
+            queued_bytes: AtomicUsize::new(0),
+            wanted: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Queues an event of this node for the others. Never blocks.
+    pub fn offer(&self, event: &Event) -> Offered {
+        if self.interest == EventInterest::Off {
+            return Offered::Taken;
+        }
+        let bytes = event.json().len();
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES
+            && self.queue.try_send(event.clone()).is_ok()
+        {
+            return Offered::Taken;
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.lost.inc();
+        Offered::Full
+    }
+
+    /// Makes sure that events of these types come from other nodes from now on.
+    pub async fn want(&self, types: impl IntoIterator<Item = &str>) {
+        if self.interest != EventInterest::Subscribed {
+            return;
+        }
+        let now = Instant::now();
+        let new: Vec<u16> = {
+            let mut wanted = self.wanted.lock();
+            let buckets: HashSet<u16> = types.into_iter().map(bucket_of).collect();
+            buckets.into_iter().filter(|bucket| wanted.insert(*bucket, now).is_none()).collect()
+        };
+        if !new.is_empty() {
+            self.wire.subscribe(new).await;
+        }
+    }
+
+    /// Returns the size limit of an event in bytes.
+    pub fn max_event(&self) -> usize {
+        self.wire.max_message().saturating_sub(4 << 10)
+    }
+
+    /// Sends and receives. Never returns.
+    pub async fn run(self: Arc<Self>, node: Node) {
+        if self.interest == EventInterest::Off {
+            return std::future::pending().await;
+        }
+        if self.interest == EventInterest::All {
+            self.wire.subscribe((0..BUCKETS).collect()).await;
+        }
+        let queued = self.queued.lock().take();
+        tokio::join!(self.send(queued), self.receive(&node), self.sweep(&node));
+    }
+
+    async fn send(&self, queued: Option<mpsc::Receiver<Event>>) {
+        let mut numbers = vec![0_u64; BUCKETS.into()];
+        let Some(mut queued) = queued else { return std::future::pending().await };
+        while let Some(event) = queued.recv().await {
+            self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
+            let bucket = bucket_of(event.event_type());
+            let number = &mut numbers[usize::from(bucket)];
+            *number += 1;
+            let message = self.encode(bucket, *number, event.json());
+            self.wire.publish(bucket, message).await;
+            self.metrics.sent.inc();
+        }
+    }
+
+    async fn receive(&self, node: &Node) {
+        let mut numbers = Numbers::default();
+        loop {
+            let (bucket, message) = self.wire.next().await;
+            let Some(Received { life, number, json }) = self.decode(bucket, &message) else {
+                self.metrics.refused.inc();
+                continue;
+            };
+            match numbers.check((life, bucket), number) {
+                None => continue,
+                Some(lost) => _ = self.metrics.lost.inc_by(lost),
+            }
+            // The node where it was published has checked it by its own rules.
+            match Event::from_json_with(json, ExtensionNames::Any) {
+                Ok(event) => {
+                    self.metrics.received.inc();
+                    node.publish(event, EventOrigin::Peer).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an event of another node cannot be read");
+                    self.metrics.refused.inc();
+                }
+            }
+        }
+    }
+
+    /// Ends the subscriptions to buckets that no client wants any more.
+    async fn sweep(&self, node: &Node) {
+        let mut ticks = interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.interest != EventInterest::Subscribed {
+                continue;
+            }
+            let present: HashSet<u16> = node.event_types().iter().map(|name| bucket_of(name)).collect();
+            let now = Instant::now();
+            let unwanted: Vec<u16> = {
+                let mut wanted = self.wanted.lock();
+                for bucket in present {
+                    wanted.insert(bucket, now);
+                }
+                wanted.extract_if(|_, asked| now >= *asked + LINGER).map(|(bucket, _)| bucket).collect()
+            };
+            if !unwanted.is_empty() {
+                self.wire.unsubscribe(unwanted).await;
+            }
+        }
+    }
+
+    fn encode(&self, bucket: u16, number: u64, json: &[u8]) -> Bytes {
+        let mut message = BytesMut::with_capacity(HEAD + json.len());
+        message.put_u8(VERSION);
+        message.put_slice(&self.life.to_bytes());
+        message.put_u64(number);
+        let code = self.code(bucket, &message, json);
+        message.put_slice(&code);
+        message.put_slice(json);
+        message.freeze()
+    }
+
+    /// Returns `None` if the message is not authentic, or of another version.
+    fn decode(&self, bucket: u16, message: &Bytes) -> Option<Received> {
+        let (head, rest) = message.split_at_checked(HEAD - CODE)?;
+        let (code, json) = rest.split_at_checked(CODE)?;
+        let (version, numbers) = head.split_first()?;
+        let (life, number) = numbers.split_first_chunk::<{ Incarnation::BYTES }>()?;
+        if *version != VERSION || !self.is_authentic(bucket, head, json, code) {
+            return None;
+        }
+        let number = u64::from_be_bytes(number.try_into().ok()?);
+        Some(Received { life: Incarnation::from_bytes(*life), number, json: message.slice(HEAD..) })
+    }
+
+    fn code(&self, bucket: u16, head: &[u8], json: &[u8]) -> [u8; CODE] {
+        let code = self.keys.mac(&[self.cluster.as_bytes(), b"event", &bucket.to_be_bytes(), head], json);
+        *code.first_chunk().expect("HMAC-SHA256 gives 32 bytes")
+    }
+
+    fn is_authentic(&self, bucket: u16, head: &[u8], json: &[u8], code: &[u8]) -> bool {
+        let context: [&[u8]; 4] = [self.cluster.as_bytes(), b"event", &bucket.to_be_bytes(), head];
+        self.keys.verify_short(&context, json, code)
+    }
+}
+
+impl Numbers {
+    /// Returns how many events were lost before this one; `None` if it was received before.
+    fn check(&mut self, of: (Incarnation, u16), number: u64) -> Option<u64> {
+        if self.0.len() >= NUMBERS && !self.0.contains_key(&of) {
+            self.0.clear();
+        }
+        match self.0.insert(of, number) {
+            None => Some(0),
+            Some(last) if number > last => Some(number - last - 1),
+            Some(last) => {
+                self.0.insert(of, last);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use std::collections::VecDeque;
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Records what is done with it.
+#[derive(Default)]
+struct Recorder {
+    subscribed: Mutex<Vec<Vec<u16>>>,
+    sent: Mutex<VecDeque<(u16, Bytes)>>,
+}
+
+impl EventWire for Recorder {
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()> {
+        self.sent.lock().push_back((bucket, message));
+        async {}.boxed()
+    }
+
+    fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
+        self.subscribed.lock().push(buckets);
+        async {}.boxed()
+    }
+
+    fn unsubscribe(&self, _: Vec<u16>) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+
+    fn next(&self) -> BoxFuture<'_, (u16, Bytes)> {
+        std::future::pending().boxed()
+    }
+
+    fn max_message(&self) -> usize {
+        1 << 20
+    }
+}
+
+fn events(interest: EventInterest, cluster: &str) -> (Arc<Recorder>, Events) {
+    let wire = Arc::new(Recorder::default());
+    let keys = Arc::new(Keys::new("test-cookie", None));
+    let life = Incarnation::unnamed();
+    (wire.clone(), Events::new(wire, keys, cluster, life, interest, EventMetrics::default()))
+}
+
+fn event(size: usize) -> Event {
+    let json =
+        format!(r#"{{"specversion":"1.0","type":"t","source":"/s","id":"1","data":"{}"}}"#, "x".repeat(size));
+    Event::from_json(json.into()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn a_message_is_read_as_it_was_written_and_not_when_it_was_changed(
+        json: Vec<u8>, number: u64, bucket in 0..BUCKETS, at: prop::sample::Index, bit in 0..8_u32,
+    ) {
+        let (_, ours) = events(EventInterest::All, "c");
+        let message = ours.encode(bucket, number, &json);
+        let received = ours.decode(bucket, &message).unwrap();
+        prop_assert_eq!((received.life, received.number, &received.json[..]), (ours.life, number, &json[..]));
+        prop_assert!(ours.decode(bucket ^ 1, &message).is_none());
+        prop_assert!(events(EventInterest::All, "d").1.decode(bucket, &message).is_none());
+        let mut changed = message.to_vec();
+        let at = at.index(changed.len());
+        changed[at] ^= 1 << bit;
+        prop_assert!(ours.decode(bucket, &changed.into()).is_none());
+        prop_assert!(ours.decode(bucket, &message.slice(..at.min(HEAD - 1))).is_none());
+    }
+}
+
+#[test]
+fn gaps_are_counted_and_repeats_are_dropped() {
+    let (mut numbers, one) = (Numbers::default(), (Incarnation::unnamed(), 1));
+    assert_eq!(numbers.check(one, 7), Some(0), "whatever came before was not for this node");
+    assert_eq!(numbers.check(one, 8), Some(0));
+    assert_eq!(numbers.check(one, 8), None);
+    assert_eq!(numbers.check(one, 12), Some(3));
+    assert_eq!(numbers.check(one, 9), None, "late");
+    assert_eq!(numbers.check((one.0, 2), 1), Some(0), "each bucket has its own");
+}
+
+#[test]
+fn a_full_queue_takes_no_more_and_says_so() {
+    let (_, ours) = events(EventInterest::All, "c");
+    let large = event(1 << 20);
+    let taken = (0..20).filter(|_| ours.offer(&large) == Offered::Taken).count();
+    assert_eq!(taken, 15, "16 MiB");
+    assert_eq!(ours.metrics.lost.get(), 5);
+    let (_, off) = events(EventInterest::Off, "c");
+    assert!((0..20_000).all(|_| off.offer(&large) == Offered::Taken));
+}
+
+#[tokio::test]
+async fn buckets_are_subscribed_once() {
+    let (wire, ours) = events(EventInterest::Subscribed, "c");
+    ours.want(["a", "b"]).await;
+    ours.want(["b", "c"]).await;
+    let subscribed: Vec<Vec<u16>> = wire.subscribed.lock().clone();
+    assert_eq!(subscribed.len(), 2);
+    assert_eq!(subscribed[0].len(), 2);
+    assert_eq!(subscribed[1], [bucket_of("c")]);
+    let (wire, off) = events(EventInterest::Off, "c");
+    off.want(["a"]).await;
+    assert!(wire.subscribed.lock().is_empty());
+}
+
+#[tokio::test]
+async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_offered() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    for size in 0..3 {
+        assert_eq!(ours.offer(&event(size)), Offered::Taken);
+    }
+    let sender = ours.clone();
+    let queued = ours.queued.lock().take();
+    let task = tokio::spawn(async move { sender.send(queued).await });
+    while ours.metrics.sent.get() < 3 {
+        tokio::task::yield_now().await;
+    }
+    task.abort();
+    for (number, (bucket, message)) in (1..).zip(wire.sent.lock().iter()) {
+        let received = ours.decode(*bucket, message).unwrap();
+        assert_eq!(received.number, number);
+        assert_eq!(received.json, *event(number as usize - 1).json());
+    }
+    assert_eq!(ours.queued_bytes.load(Ordering::Relaxed), 0);
+}
