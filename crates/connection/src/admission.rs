@@ -28,7 +28,7 @@ impl Admission {
 }
 
 /// The admission of a node. Several holders can restrict it, each under its name; the strictest
-/// counts.
+/// counts. Beside these, the fence refuses new clients of sessions while it is closed.
 #[derive(Default)]
 pub struct Admissions {
     fence: Fence,
@@ -36,7 +36,7 @@ pub struct Admissions {
 }
 
 impl Admissions {
-    /// Returns admissions that are closed for new connections while `fence` is closed.
+    /// Returns admissions that are closed for new connections of sessions while `fence` is closed.
     pub fn new(fence: Fence) -> Self {
         Self { fence, restrictions: RwLock::default() }
     }
@@ -46,12 +46,19 @@ impl Admissions {
         self.restrictions.write().insert(holder, admission);
     }
 
-    /// Returns the strictest restriction that counts now.
+    /// Returns the strictest restriction that counts now for clients with a session.
     pub fn now(&self) -> Admission {
-        if !self.fence.is_open() {
-            return Admission::ClosedForNew;
-        }
+        if self.fence.is_open() { self.without_session() } else { Admission::ClosedForNew }
+    }
+
+    /// Returns the strictest restriction that counts now for clients without a session.
+    pub fn without_session(&self) -> Admission {
         self.restrictions.read().values().copied().max().unwrap_or_default()
+    }
+
+    /// Returns the fence that new clients of sessions pass.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Returns `true` if load balancers may send new clients.
@@ -90,6 +97,7 @@ mod tests {
         assert_eq!(admissions.now(), Admission::Open);
         now.store(15, Ordering::SeqCst);
         assert_eq!(admissions.now(), Admission::ClosedForNew);
+        assert_eq!(admissions.without_session(), Admission::Open);
         fence.extend(Duration::from_secs(20));
         fence.extend(Duration::from_secs(16));
         assert_eq!(admissions.now(), Admission::Open);

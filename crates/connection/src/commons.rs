@@ -6,6 +6,7 @@ use session::Sessions;
 use subscription::Index;
 use tokio::sync::Notify;
 
+use crate::admission::Admissions;
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -16,6 +17,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Commons<C> {
     pub(crate) config: Config,
     pub(crate) sessions: Sessions,
+    pub(crate) admissions: Arc<Admissions>,
     /// The subscriptions of all connections.
     pub(crate) index: Arc<Index<Weak<C>>>,
     pub(crate) metrics: Arc<Metrics>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory::Memory;
+use session::Fencing;
 
 /// The configuration of connections.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub longpolling_idle: Duration,
     /// The time over which clients are asked to spread their reconnects when the node shuts down.
     pub reconnect_spread: Duration,
+    /// The fences of payload and of new clients, for connections that belong to a session.
+    pub fencing: Fencing,
 }
 
 impl Default for Config {
@@ -34,6 +37,7 @@ impl Default for Config {
             poll_wait: Duration::from_secs(5),
             longpolling_idle: Duration::from_secs(3600),
             reconnect_spread: Duration::from_secs(10),
+            fencing: Fencing::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
-use session::{Ending, Notified};
+use session::{Ending, Fence, Notified};
 
 use crate::client::Client;
 use crate::commons::Commons;
@@ -91,13 +91,14 @@ impl Connection {
         }
     }
 
-    /// Sends a heartbeat if nothing is queued, so that proxies do not take the stream for idle.
+    /// Sends a heartbeat if nothing is queued for the client to read, so that proxies do not take the stream for idle.
     pub(crate) fn heartbeat(&self) {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {
-            if writer.is_idle() {
+            if writer.takes_heartbeat() {
                 let heartbeat = &encoding.wire_format().heartbeat;
-                writer.push(&[heartbeat], Kind::Control, socket, self.commons.config.outbox_bytes);
+                let limit = self.commons.config.outbox_bytes;
+                writer.push(&[heartbeat], Kind::Control, socket, (limit, self.payload_fence()));
             }
         });
     }
@@ -105,7 +106,9 @@ impl Connection {
     /// Queues or writes bytes.
     pub(crate) fn push(&self, frames: &[impl Borrow<Bytes>], kind: Kind) -> Pushed {
         let limit = self.commons.config.outbox_bytes;
-        self.write(|writer, socket| writer.push(frames, kind, socket, limit)).unwrap_or(Pushed::Refused)
+        let fence = self.payload_fence();
+        self.write(|writer, socket| writer.push(frames, kind, socket, (limit, fence)))
+            .unwrap_or(Pushed::Refused)
     }
 
     /// Runs `act` on the writer of a stream, then counts the change of the bytes that wait.
@@ -149,7 +152,7 @@ impl Connection {
 
     fn terminate_stream(&self, reason: CloseReason, farewell: Bytes) -> Notified {
         let terminated = self.write(|writer, socket| {
-            let ended = writer.terminate(reason, farewell, socket);
+            let ended = writer.terminate(reason, farewell, socket, self.payload_fence());
             (ended, writer.last_payload())
         });
         let Some((ended, last_payload)) = terminated else { return Notified::default() };
@@ -159,9 +162,60 @@ impl Connection {
         Notified { ended, requests: 0, last_payload }
     }
 
+    /// Asks the fence from now on, before payload is written: it belongs to a session.
+    pub(crate) fn fence(&self) {
+        let fencing = &self.commons.config.fencing;
+        if fencing.payload.is_always_open() {
+            return;
+        }
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().fence(),
+            Outlet::Mailbox(mailbox) => mailbox.fence(fencing),
+        }
+    }
+
+    /// Continues to write what has waited for the fence, which has opened.
+    pub(crate) fn release(&self) {
+        // Polls wait for the fence themselves.
+        if let Outlet::Stream { writer, .. } = &self.outlet {
+            writer.lock().release();
+        }
+    }
+
+    /// Returns the bytes that wait for the fence; of mailboxes, none are counted.
+    pub(crate) fn held(&self) -> usize {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => writer.lock().held(),
+            Outlet::Mailbox(_) => 0,
+        }
+    }
+
+    /// Terminates the connection, if it belongs to a session, because the node has no lease.
+    pub(crate) fn lose_lease(&self) {
+        match &self.outlet {
+            Outlet::Stream { writer, .. } => {
+                if writer.lock().is_fenced() {
+                    self.terminate(&Farewell::LEASE_LOST);
+                }
+            }
+            Outlet::Mailbox(mailbox) => {
+                if mailbox.is_fenced() {
+                    // Empty: a client that polls with its cookies gets no event, and connects anew.
+                    mailbox.empty(CloseReason::LeaseLost);
+                    self.settle(mailbox.settle());
+                }
+            }
+        }
+    }
+
+    /// Returns the fence of payload of sessions.
+    fn payload_fence(&self) -> &Fence {
+        &self.commons.config.fencing.payload
+    }
+
     /// Sends the farewell of a connection that was terminated, and wakes the owner of the socket.
     pub(crate) fn send_farewell(&self) {
-        self.write(|writer, socket| writer.send_farewell(socket));
+        self.write(|writer, socket| writer.send_farewell(socket, self.payload_fence()));
     }
 
     /// Drains the connection, because the node shuts down.
@@ -178,8 +232,9 @@ impl Connection {
     /// Terminates a stream with a farewell of its own, at once.
     pub(crate) fn terminate_with(&self, reason: CloseReason, farewell: Bytes) {
         self.write(|writer, socket| {
-            if writer.terminate(reason, farewell, socket) {
-                writer.send_farewell(socket);
+            let fence = self.payload_fence();
+            if writer.terminate(reason, farewell, socket, fence) {
+                writer.send_farewell(socket, fence);
             }
         });
     }
@@ -188,7 +243,7 @@ impl Connection {
     pub(crate) fn drain_with(&self, reason: CloseReason, farewell: Bytes) {
         self.write(|writer, socket| {
             if writer.drain(reason, farewell) {
-                writer.send_farewell(socket);
+                writer.send_farewell(socket, self.payload_fence());
             }
         });
     }
@@ -219,14 +274,14 @@ impl Connection {
         let flushed = self.write(|writer, socket| {
             let socket = socket?;
             writer.wait(cx);
-            Some(writer.flush(socket))
+            Some(writer.flush(socket, self.payload_fence()))
         });
         flushed.flatten().unwrap_or(Next::Over)
     }
 
     /// Returns the next frame of a stream that is pulled (HTTP/2).
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
-        self.write(|writer, _| writer.poll_pop(cx)).unwrap_or(Poll::Ready(Ok(None)))
+        self.write(|writer, _| writer.poll_pop(cx, self.payload_fence())).unwrap_or(Poll::Ready(Ok(None)))
     }
 
     /// Returns `true` if a stream is closing or closed; otherwise wakes `cx` when it starts

@@ -6,17 +6,26 @@ use std::time::Duration;
 use session::Cause;
 
 use crate::transport::CloseReason;
+use crate::websocket::frames::{NORMAL, TRY_AGAIN_LATER};
 
-/// What a client receives last when its session was revoked or its token expired.
+/// What a client receives last when its session was revoked, its token expired, or its node has
+/// lost the lease.
 pub(crate) struct Farewell {
     pub(crate) reason: CloseReason,
     /// The type of the last event (SSE, long polling).
     pub(crate) event: &'static str,
-    /// The reason in the close frame (WebSocket).
-    pub(crate) close: &'static str,
+    /// The code and the reason in the close frame (WebSocket).
+    pub(crate) close: (u16, &'static str),
 }
 
 impl Farewell {
+    /// The client may connect again, best to another node.
+    pub(crate) const LEASE_LOST: Self = Self {
+        reason: CloseReason::LeaseLost,
+        event: "rig.lease_lost",
+        close: (TRY_AGAIN_LATER, "Lease lost."),
+    };
+
     /// RIG's words; those for an expired token follow them.
     pub(crate) const fn of(cause: Cause) -> Self {
         let (reason, event, close) = match cause {
@@ -26,7 +35,7 @@ impl Farewell {
             }
             Cause::Expired => (CloseReason::TokenExpired, "rig.session_expired", "Session expired."),
         };
-        Self { reason, event, close }
+        Self { reason, event, close: (NORMAL, close) }
     }
 }
 

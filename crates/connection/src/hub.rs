@@ -1,8 +1,8 @@
 //! All connections of a node: opening them, finding them, and the way of an event to them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +10,11 @@ use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
 use seal::Seal;
-use session::{Sessions, Subject};
+use session::{Fence, Fencing, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::Admissions;
 use crate::client::Client;
@@ -37,6 +38,9 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 
 /// How often the hub looks for mailboxes that no client polls.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Connections that are released or terminated before the task yields.
+const AT_ONCE: usize = 256;
 
 /// A connection to open. All slow checks have passed.
 pub struct Opening {
@@ -74,7 +78,6 @@ pub struct Hub {
     next_id: AtomicU64,
     /// Long-polling connections have no task to own them.
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Connection>>>,
-    admissions: Arc<Admissions>,
 }
 
 impl Hub {
@@ -91,6 +94,7 @@ impl Hub {
         let commons = Arc::new(Commons {
             config,
             sessions,
+            admissions,
             index: Index::new(extractors),
             metrics,
             directory: Directory::new(),
@@ -105,6 +109,13 @@ impl Hub {
             move || index.subscriptions(),
             move || deliveries.under_way(),
         );
+        metrics.watch_fence(&config.fencing.payload, {
+            let commons: Weak<Commons<Connection>> = Arc::downgrade(&commons);
+            move || {
+                let commons = commons.upgrade();
+                commons.iter().flat_map(|commons| commons.directory.all()).map(|one| one.held()).sum()
+            }
+        });
         config.memory.holders({
             let commons = Arc::downgrade(&commons);
             move || {
@@ -114,7 +125,7 @@ impl Hub {
             }
         });
         let mailboxes = Mutex::default();
-        Arc::new(Self { commons, seal, lanes, wheel, next_id: AtomicU64::new(1), mailboxes, admissions })
+        Arc::new(Self { commons, seal, lanes, wheel, next_id: AtomicU64::new(1), mailboxes })
     }
 
     /// Opens a stream of this encoding that begins with `head`: the response head, where the
@@ -163,7 +174,7 @@ impl Hub {
     }
 
     fn check_admission(&self) -> Result<(), OpenError> {
-        if self.admissions.now().lets_in() { Ok(()) } else { Err(OpenError::ShuttingDown) }
+        if self.admissions().without_session().lets_in() { Ok(()) } else { Err(OpenError::ShuttingDown) }
     }
 
     /// Returns the connection that a token names; `None` if it is closed.
@@ -227,8 +238,8 @@ impl Hub {
         count
     }
 
-    /// Sends heartbeats, closes terminated connections at the pace of [`Closing`], and removes
-    /// abandoned mailboxes. Never returns.
+    /// Sends heartbeats, closes terminated connections at the pace of [`Closing`], removes abandoned
+    /// mailboxes, and continues or terminates what the fence holds. Never returns.
     pub async fn run(&self) {
         tokio::join!(
             self.wheel.run(),
@@ -237,7 +248,55 @@ impl Hub {
                 self.commons.directory.get(id).inspect(|connection| connection.send_farewell());
             }),
             self.clear_mailboxes(),
+            self.watch_fence(),
         );
+    }
+
+    /// Continues with what waited for the fence when it opens, and terminates the connections of
+    /// sessions if it stays closed. Never returns.
+    async fn watch_fence(&self) {
+        let Fencing { payload: fence, hold, .. } = &self.commons.config.fencing;
+        // Whether the connections are terminated since the fence was closed.
+        let mut terminated = false;
+        loop {
+            let changed = fence.changed();
+            let pause = match fence.left() {
+                Some(left) => left,
+                None if terminated => Duration::MAX,
+                None => hold.saturating_sub(fence.closed_for()),
+            };
+            if timeout(pause, changed).await.is_ok() {
+                terminated = false;
+                self.release(fence).await;
+            } else if !terminated && !fence.is_open() && fence.closed_for() >= *hold {
+                terminated = true;
+                self.lose_lease(fence).await;
+            }
+        }
+    }
+
+    /// Continues with what waited for the fence, if it is open.
+    async fn release(&self, fence: &Fence) {
+        for (number, connection) in self.all().enumerate() {
+            if !fence.is_open() {
+                break;
+            }
+            connection.release();
+            yield_sometimes(number).await;
+        }
+    }
+
+    /// Terminates the connections of sessions, unless the fence opens meanwhile.
+    async fn lose_lease(&self, fence: &Fence) {
+        tracing::warn!("the node has no lease: connections of sessions are terminated");
+        for (number, connection) in self.all().enumerate() {
+            if fence.is_open() {
+                break;
+            }
+            connection.lose_lease();
+            yield_sometimes(number).await;
+        }
+        self.commons.emptied.notify_one();
     }
 
     /// Removes mailboxes that no client polls any more, and those that were emptied at once. Never
@@ -298,7 +357,7 @@ impl Hub {
 
     /// Returns whom the node lets in.
     pub fn admissions(&self) -> &Arc<Admissions> {
-        &self.admissions
+        &self.commons.admissions
     }
 
     #[cfg(test)]
@@ -311,3 +370,12 @@ impl Hub {
         &self.commons.config
     }
 }
+
+async fn yield_sometimes(number: usize) {
+    if number % AT_ONCE == AT_ONCE - 1 {
+        yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,7 @@ pub use hub::{Hub, InvalidToken, OpenError, Opening};
 pub use id::ConnectionId;
 pub use longpolling::{AnswerInFlight, Batch, Cursor, PollError};
 pub use metrics::Metrics;
+pub use session::{Fencing, LostLease};
 pub use socket::Socket;
 pub use sse::{SseBody, sse_head};
 pub use stream::FAREWELL;

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
+use futures_util::future::select;
 use parking_lot::Mutex;
-use session::Notified;
+use session::{Fence, Fencing, Notified};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -47,6 +49,8 @@ pub(crate) struct Mailbox {
     arrived: Notify,
     /// The limit of bytes it keeps.
     limit: usize,
+    /// Set if it belongs to a session.
+    fencing: OnceLock<Fencing>,
 }
 
 struct MailboxState {
@@ -73,8 +77,9 @@ struct MailboxState {
 
 /// An answer while its bytes are on their way to the client.
 pub trait AnswerInFlight: Send + Sync {
-    /// Records that the answer holds events.
-    fn begin(&self);
+    /// Records that the answer holds events, and what decides when they may be written: `None` if
+    /// they belong to no session.
+    fn begin(&self, fencing: Option<&Fencing>);
     /// Drops what is not written yet; when this returns, no more of it is written. Returns `true`
     /// if anything was dropped.
     fn withhold(&self) -> bool;
@@ -127,7 +132,17 @@ impl Mailbox {
             late: 0,
             last_payload: None,
         };
-        Self { state: Mutex::new(state), arrived: Notify::new(), limit }
+        Self { state: Mutex::new(state), arrived: Notify::new(), limit, fencing: OnceLock::new() }
+    }
+
+    /// Hands events over only while the fence is open, from now on.
+    pub(crate) fn fence(&self, fencing: &Fencing) {
+        self.fencing.get_or_init(|| fencing.clone());
+    }
+
+    /// Returns `true` if it belongs to a session.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fencing.get().is_some()
     }
 
     /// Keeps an event; the oldest ones are dropped to make room.
@@ -206,7 +221,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         match state.close_reason {
             // The client is not notified: its next poll opens another connection.
-            Some(CloseReason::Memory) => true,
+            Some(CloseReason::Memory | CloseReason::LeaseLost) => true,
             Some(_) => state.last_poll.elapsed() >= killed_for,
             None if state.last_poll.elapsed() >= idle => {
                 state.close_reason = Some(CloseReason::Idle);
@@ -235,7 +250,8 @@ impl Mailbox {
     /// kept events if the cursor is missing, of another mailbox, or older than all of them.
     ///
     /// A revocation answers waiting polls with `rig.session_killed`, and drops what is not written
-    /// yet of `answer`; later polls fail.
+    /// yet of `answer`; later polls fail. While the fence is closed, there are no events for the
+    /// client; those that it has not got yet stay.
     pub(crate) async fn poll(
         &self,
         known: Option<Cursor>,
@@ -250,15 +266,18 @@ impl Mailbox {
         let deadline = Instant::now() + wait;
         let _parked = Parked::at(self);
         loop {
-            let arrived = self.arrived.notified();
-            let mut arrived = std::pin::pin!(arrived);
-            // From here on, an event that arrives before the wait is not missed.
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            // From here on, an event that arrives before the wait is not missed, nor is the fence
+            // that opens.
             arrived.as_mut().enable();
-            if let Some(batch) = self.state.lock().batch_after(known, false, answer.as_ref()) {
+            let fencing = self.fencing.get();
+            let opened = fencing.map_or_else(Fence::default, |fencing| fencing.payload.clone()).changed();
+            let answer = (answer.as_ref(), fencing);
+            if let Some(batch) = self.state.lock().batch_after(known, false, answer) {
                 return Ok(batch);
             }
-            if timeout_at(deadline, arrived).await.is_err() {
-                let batch = self.state.lock().batch_after(known, true, answer.as_ref());
+            if timeout_at(deadline, select(arrived, opened)).await.is_err() {
+                let batch = self.state.lock().batch_after(known, true, answer);
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
@@ -287,7 +306,7 @@ impl MailboxState {
         &mut self,
         known: Option<Cursor>,
         even_empty: bool,
-        answer: Option<&Arc<dyn AnswerInFlight>>,
+        (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
     ) -> Option<Batch> {
         self.last_poll = Instant::now();
         let over = self.close_reason.is_some();
@@ -295,24 +314,35 @@ impl MailboxState {
         // A client with an older cursor has seen none of the kept events, and misses those that
         // were dropped. RIG returns no events at all then (compatibility.md).
         let start = known.filter(|known| *known <= self.events.len()).unwrap_or(0);
-        if start == self.events.len() && !even_empty && !over {
+        let is_payload = !self.close_reason.is_some_and(CloseReason::is_end_of_session);
+        let held = fencing.filter(|fencing| is_payload && !fencing.payload.is_open());
+        let end = if held.is_some() { start } else { self.events.len() };
+        if start == end && !even_empty && !over {
             return None;
         }
-        self.note_handed_over(start, answer);
-        Some(self.batch(start))
+        if let Some(fencing) = held.filter(|_| even_empty && start < self.events.len()) {
+            fencing.payload.note_held();
+        }
+        self.note_handed_over(start..end, (answer, fencing));
+        Some(self.batch(start..end))
     }
 
-    /// Returns the answer with the events from `start` on.
-    fn batch(&self, start: usize) -> Batch {
+    /// Returns the answer with these events. The events behind them stay unread.
+    fn batch(&self, range: Range<usize>) -> Batch {
+        let newest = range.end.checked_sub(1).and_then(|newest| self.events.get(newest));
         Batch {
-            cursor: Cursor(self.before + self.events.len() as u64),
-            body: body(self.events.back().map_or(NO_EVENT, Event::id), self.events.range(start..)),
+            cursor: Cursor(self.before + range.end as u64),
+            body: body(newest.map_or(NO_EVENT, Event::id), self.events.range(range)),
             over: self.close_reason.is_some(),
         }
     }
 
-    fn note_handed_over(&mut self, start: usize, answer: Option<&Arc<dyn AnswerInFlight>>) {
-        let handed_over = (self.events.len() - start) as u32;
+    fn note_handed_over(
+        &mut self,
+        range: Range<usize>,
+        (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
+    ) {
+        let handed_over = range.len() as u32;
         if handed_over == 0 {
             return;
         }
@@ -328,7 +358,7 @@ impl MailboxState {
             }
             // Under the lock that a termination takes: either it finds this answer, or it came
             // first and dropped the events.
-            self.in_flight.extend(answer.inspect(|answer| answer.begin()).cloned());
+            self.in_flight.extend(answer.inspect(|answer| answer.begin(fencing)).cloned());
         }
     }
 }

@@ -9,7 +9,7 @@ use metric::{Registry, Sampled};
 use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
-use session::Sessions;
+use session::{Fence, Sessions};
 
 use crate::transport::{CloseReason, Transport};
 
@@ -73,6 +73,10 @@ metric::families! {
         waiting_bytes: Sampled<Gauge> = "rig_waiting_bytes";
         /// Outboxes, mailboxes, answers and bodies evicted at WAITING_BYTES
         waiting_evicted: Sampled<Counter> = "rig_waiting_evicted_total";
+        /// Writes of payload that had to wait because the node had no lease
+        fenced_writes: Sampled<Counter> = "rig_cluster_fenced_writes_total";
+        /// Bytes of payload that wait for streams because the node has no lease
+        held_bytes: Sampled<Gauge> = "rig_cluster_held_bytes";
         /// Sessions with at least one connection
         sessions: Sampled<Gauge> = "rig_sessions";
         /// Subscriptions held by all connections
@@ -149,6 +153,19 @@ impl Metrics {
         families
             .waiting_evicted
             .sample_with(move |counter| counter.inner().store(memory.evicted(), Ordering::Relaxed));
+    }
+
+    /// Sets the fence of payload, and what `held_bytes` is sampled from.
+    pub(crate) fn watch_fence(&self, fence: &Fence, held: impl Fn() -> usize + Send + Sync + 'static) {
+        let counted = fence.clone();
+        self.families
+            .fenced_writes
+            .sample_with(move |counter| counter.inner().store(counted.held(), Ordering::Relaxed));
+        let fence = fence.clone();
+        // Connections are asked only while some may hold payload.
+        self.families.held_bytes.sample_with(move |gauge| {
+            gauge.set(if fence.is_open() { 0 } else { held() as i64 });
+        });
     }
 
     pub(crate) fn opened(&self, transport: Transport) {

@@ -61,6 +61,18 @@ impl Outbox {
         payload
     }
 
+    /// Puts a frame before all payload, unless the client has got a part of that.
+    pub(crate) fn push_before_payload(&mut self, frame: Bytes, kind: Kind) {
+        let Some(queue) = self.0.as_mut().filter(|_| !frame.is_empty()) else {
+            return self.push(frame, kind, 0);
+        };
+        let payload = queue.frames.iter().position(|(_, kind)| *kind == Kind::Payload);
+        let is_free = |at: &usize| *at > 0 || queue.written == 0;
+        let at = payload.filter(is_free).unwrap_or(queue.frames.len());
+        queue.bytes += frame.len();
+        queue.frames.insert(at, (frame, kind));
+    }
+
     /// Takes the first frame, as far as it is not written.
     pub(crate) fn pop(&mut self) -> Option<(Bytes, Kind)> {
         let queue = self.0.as_mut()?;
@@ -91,11 +103,15 @@ impl Outbox {
         frames.filter(|(_, kind)| *kind == Kind::Payload).count()
     }
 
-    /// The front of the queue, ready for one vectored write.
-    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+    /// The front of the queue, ready for one vectored write: up to the first payload, unless
+    /// `with_payload`.
+    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>], with_payload: bool) -> usize {
         let Some(queue) = &self.0 else { return 0 };
         let mut filled = 0;
-        for (slot, (frame, _)) in into.iter_mut().zip(&queue.frames) {
+        for (slot, (frame, kind)) in into.iter_mut().zip(&queue.frames) {
+            if *kind == Kind::Payload && !with_payload {
+                break;
+            }
             *slot = IoSlice::new(if filled == 0 { &frame[queue.written..] } else { frame });
             filled += 1;
         }
@@ -142,7 +158,7 @@ mod tests {
             let mut out = Vec::new();
             for piece in pieces.into_iter().cycle() {
                 let mut slices = [IoSlice::new(&[]); 4];
-                let filled = outbox.slices(&mut slices);
+                let filled = outbox.slices(&mut slices, true);
                 let flat: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
                 if flat.is_empty() {
                     break;
@@ -155,6 +171,30 @@ mod tests {
             prop_assert_eq!(out, frames.concat());
             prop_assert!(outbox.is_empty() && !outbox.inside(Kind::Payload));
         }
+    }
+
+    #[test]
+    fn what_is_no_payload_overtakes_payload_unless_a_part_of_that_is_written() {
+        let order = |written| {
+            let mut outbox = Outbox::default();
+            outbox.push(Bytes::from_static(b"head"), Kind::Head, 0);
+            outbox.push(Bytes::from_static(b"one"), Kind::Payload, 0);
+            outbox.push(Bytes::from_static(b"two"), Kind::Payload, 0);
+            outbox.advance(written);
+            outbox.push_before_payload(Bytes::from_static(b"::"), Kind::Control);
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = outbox.slices(&mut slices, false);
+            let first: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+            let bytes = outbox.bytes();
+            let all: Vec<_> = std::iter::from_fn(|| outbox.pop()).map(|(frame, _)| frame).collect();
+            assert_eq!(bytes, all.concat().len());
+            (String::from_utf8(all.concat()).unwrap(), String::from_utf8(first).unwrap())
+        };
+        assert_eq!(order(0), ("head::onetwo".into(), "head::".into()));
+        assert_eq!(order(1), ("ead::onetwo".into(), "ead::".into()));
+        assert_eq!(order(4), ("::onetwo".into(), "::".into()));
+        assert_eq!(order(5), ("netwo::".into(), String::new()));
+        assert_eq!(order(7), ("::two".into(), "::".into()));
     }
 
     #[test]

@@ -99,6 +99,10 @@ impl Sink for Socket {
         }
     }
 
+    fn is_flushed(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.lock().wants_write())
+    }
+
     fn abort(&self) {
         // Fails only if the peer has reset the connection.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);

@@ -58,7 +58,7 @@ impl<R: FnMut(&Connection, &[u8])> Owned<R> {
             match connection.flush(cx) {
                 next @ (Next::Over | Next::Farewell { .. }) => return Poll::Ready(next),
                 Next::Write if socket.poll_writable(cx).is_ready() => continue,
-                Next::Write | Next::Read => {}
+                Next::Write | Next::Hold | Next::Read => {}
             }
             // Reading finds out whether it failed.
             let _ = ready!(socket.poll_readable(cx));
@@ -96,6 +96,7 @@ pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Con
             loop {
                 match flush(cx) {
                     Next::Farewell { flushed: false } => drop(ready!(socket.poll_writable(cx))),
+                    Next::Hold => return Poll::Pending,
                     next => return Poll::Ready(next),
                 }
             }

@@ -34,6 +34,9 @@ pub enum BindError {
     /// None of the connection's tokens is of the same user (`sub`) as the new one.
     #[error("the token is of another user (sub) than those of the connection")]
     OtherUser,
+    /// The node has no lease, so that the token may be revoked without it knowing.
+    #[error("the node has lost contact with the other nodes")]
+    NoLease,
     /// The connection holds as many tokens as it can.
     #[error("the connection holds {MAX_TOKENS} tokens already; open a new one")]
     TooManyTokens,
@@ -51,6 +54,9 @@ impl Connection {
         welcome: Event,
     ) -> Result<(), BindError> {
         let mut ties = self.ties().lock();
+        if !subjects.is_empty() {
+            self.fence();
+        }
         ties.tokens = self.bind(subjects)?;
         self.deliver(&Frame::new(welcome));
         self.announce(&mut ties, subscriptions);
@@ -74,6 +80,9 @@ impl Connection {
             return Err(BindError::Gone);
         }
         self.renew(&mut ties.tokens, subjects)?;
+        if !ties.tokens.is_empty() {
+            self.fence();
+        }
         self.announce(&mut ties, subscriptions);
         if let Some(interest) = &mut ties.interest {
             interest.replace(subscriptions);
@@ -88,6 +97,10 @@ impl Connection {
             let weak: Weak<Self> = Arc::downgrade(self);
             let registered = self.commons().sessions.register(subject, weak);
             tokens.push(registered.map_err(|_| BindError::SessionBlacklisted(subject.session().cloned()))?);
+        }
+        // Asked after the tokens are registered: from now on, a revocation finds the connection.
+        if !tokens.is_empty() && !self.commons().admissions.fence().is_open() {
+            return Err(BindError::NoLease);
         }
         Ok(tokens)
     }

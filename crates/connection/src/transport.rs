@@ -29,6 +29,8 @@ metric::labels! {
         Protocol = "protocol",
         /// The node is shutting down.
         Shutdown = "shutdown",
+        /// It belongs to a session, and the node was without a lease for too long.
+        LeaseLost = "lease_lost",
         /// No poll came for too long (long polling).
         Idle = "idle",
     }

@@ -4,6 +4,10 @@
 //! no payload byte is written: what was queued is gone, and a frame that is half written is aborted
 //! rather than completed ("nothing after the kill" in ARCHITECTURE.md). It writes directly if
 //! nothing is queued, and queues only what the socket did not take.
+//!
+//! Payload of a session is written only while the [`Fence`] is open, which is asked right before
+//! each system call. While it is closed, payload stays queued, a frame that is half written too.
+//! Heads, heartbeats and farewells overtake it.
 
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
@@ -12,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use session::Ending;
+use session::{Ending, Fence};
 
 use crate::compact_instant::CompactInstant;
 use crate::outbox::{Kind, Outbox};
@@ -25,6 +29,8 @@ pub(crate) trait Sink {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Sends what is buffered (TLS records). Returns `true` if all of it is sent.
     fn try_flush(&self) -> io::Result<bool>;
+    /// Returns `true` if nothing is buffered.
+    fn is_flushed(&self) -> bool;
     /// Shuts both directions down at once; what is buffered is not sent.
     fn abort(&self);
 }
@@ -34,8 +40,7 @@ pub(crate) struct Writer {
     outbox: Outbox,
     phase: Phase,
     waker: Option<Waker>,
-    /// No payload may be written any more.
-    terminated: bool,
+    guard: Guard,
     tally: Tally,
     /// When the last byte of an event was handed to the socket.
     last_payload: Option<CompactInstant>,
@@ -65,6 +70,19 @@ enum Phase {
     Aborted(CloseReason),
 }
 
+/// What decides whether payload may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    /// Nothing: it belongs to no session.
+    None,
+    /// The fence, which was open when it was asked last.
+    Fence,
+    /// The fence, which was closed when it was asked last. Something waits until it opens.
+    ClosedFence,
+    /// No payload may be written any more.
+    Terminated,
+}
+
 /// The result of pushing frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
@@ -83,6 +101,8 @@ pub(crate) enum Next {
     Read,
     /// Wait until the socket takes more.
     Write,
+    /// Wait until the fence opens, or the connection is closed: the owner is woken then.
+    Hold,
     /// The farewell is being sent; `flushed` once all of it has left.
     Farewell { flushed: bool },
     /// Stop: the connection is closed.
@@ -91,6 +111,16 @@ pub(crate) enum Next {
 
 /// A part of a payload has left, and the rest must not follow.
 struct HalfSent;
+
+/// How far what is queued was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    /// The rest waits until the socket takes more.
+    UpToBlock,
+    /// The rest waits until the fence opens.
+    UpToFence,
+}
 
 /// The limit of frames in one system call.
 pub(crate) const FRAMES_AT_ONCE: usize = 64;
@@ -104,14 +134,55 @@ impl Writer {
             outbox,
             phase: Phase::Open,
             waker: None,
-            terminated: false,
+            guard: Guard::None,
             tally: Tally::default(),
             last_payload: None,
             ending: None,
         }
     }
 
+    /// Asks the fence from now on, before payload is written.
+    pub(crate) fn fence(&mut self) {
+        if self.guard == Guard::None {
+            self.guard = Guard::Fence;
+        }
+    }
+
+    /// Returns `true` if its payload is fenced.
+    pub(crate) fn is_fenced(&self) -> bool {
+        matches!(self.guard, Guard::Fence | Guard::ClosedFence)
+    }
+
+    /// Wakes the owner of the socket if anything waits for the fence, which has opened.
+    pub(crate) fn release(&mut self) {
+        if self.guard == Guard::ClosedFence {
+            self.guard = Guard::Fence;
+            self.wake();
+        }
+    }
+
+    /// Returns the bytes that wait for the fence.
+    pub(crate) fn held(&self) -> usize {
+        if self.guard == Guard::ClosedFence { self.outbox.bytes() } else { 0 }
+    }
+
+    /// Returns `true` if payload may be written now. Called right before each write.
+    #[inline(always)] // into `push`: it is called for every event of every client
+    fn may_write(&mut self, fence: &Fence) -> bool {
+        !self.is_fenced() || self.passes(fence)
+    }
+
+    fn passes(&mut self, fence: &Fence) -> bool {
+        let open = fence.is_open();
+        if !open && self.guard == Guard::Fence {
+            fence.note_held();
+        }
+        self.guard = if open { Guard::Fence } else { Guard::ClosedFence };
+        open
+    }
+
     /// Writes frames in one call if nothing is queued, and queues what the socket does not take.
+    /// Control frames overtake payload that waits for the fence.
     ///
     /// The outbox holds up to `limit` bytes; a larger frame is taken only if nothing is queued.
     pub(crate) fn push(
@@ -119,14 +190,14 @@ impl Writer {
         frames: &[impl Borrow<Bytes>],
         kind: Kind,
         sink: Option<&impl Sink>,
-        limit: usize,
+        (limit, fence): (usize, &Fence),
     ) -> Pushed {
         if self.phase != Phase::Open {
             return Pushed::Refused;
         }
         let mut written = 0;
         if self.outbox.is_empty() {
-            match self.write_through(frames, kind, sink) {
+            match self.write_through(frames, kind, sink, fence) {
                 Some(taken) => written = taken,
                 None => return Pushed::Refused,
             }
@@ -139,7 +210,9 @@ impl Writer {
                 return Pushed::Overflow;
             }
             self.tally.delivered = self.tally.delivered.saturating_add(u32::from(kind == Kind::Payload));
-            if written < frame.len() {
+            if kind == Kind::Control && self.guard == Guard::ClosedFence && written == 0 {
+                self.outbox.push_before_payload(frame.clone(), kind);
+            } else if written < frame.len() {
                 self.outbox.push(frame.clone(), kind, written);
             }
             written = written.saturating_sub(frame.len());
@@ -156,8 +229,14 @@ impl Writer {
         frames: &[impl Borrow<Bytes>],
         kind: Kind,
         sink: Option<&impl Sink>,
+        fence: &Fence,
     ) -> Option<usize> {
         let Some(sink) = sink else { return Some(0) };
+        // What is buffered may be payload, and would be sent first.
+        let is_asked = self.is_fenced() && (kind == Kind::Payload || !sink.is_flushed());
+        if is_asked && !self.passes(fence) {
+            return Some(0);
+        }
         let tried = if let [frame] = frames {
             sink.try_write(&[IoSlice::new(frame.borrow())])
         } else {
@@ -170,7 +249,7 @@ impl Writer {
         match tried {
             Ok(written) => {
                 self.note_written(kind == Kind::Payload);
-                if !matches!(sink.try_flush(), Ok(true)) {
+                if !self.flush_sink(sink, fence) {
                     self.wake();
                 }
                 Some(written)
@@ -187,7 +266,7 @@ impl Writer {
     fn note_written(&mut self, payload: bool) {
         if payload {
             self.last_payload = Some(CompactInstant::now());
-            self.tally.late += u32::from(self.terminated);
+            self.tally.late += u32::from(self.guard == Guard::Terminated);
         }
     }
 
@@ -203,11 +282,16 @@ impl Writer {
         reason: CloseReason,
         farewell: Bytes,
         sink: Option<&impl Sink>,
+        fence: &Fence,
     ) -> bool {
         let closing = self.phase != Phase::Open;
-        if self.discard_payload(sink).is_err() {
+        if self.discard_payload(sink, fence).is_err() {
             self.abort(reason, sink);
             return !closing;
+        }
+        if closing {
+            // The farewell of the drain no longer waits for the fence.
+            self.wake();
         }
         self.drain(reason, farewell)
     }
@@ -227,22 +311,21 @@ impl Writer {
     }
 
     /// Sends what is queued, and wakes the owner of the socket.
-    pub(crate) fn send_farewell(&mut self, sink: Option<&impl Sink>) {
+    pub(crate) fn send_farewell(&mut self, sink: Option<&impl Sink>, fence: &Fence) {
         if let Some(sink) = sink {
-            self.flush(sink);
+            self.flush(sink, fence);
         }
         self.wake();
     }
 
     /// Drops queued payload. Fails if a frame was written in part.
-    fn discard_payload(&mut self, sink: Option<&impl Sink>) -> Result<(), HalfSent> {
-        self.terminated = true;
-        let held_back = || sink.is_some_and(|sink| !matches!(sink.try_flush(), Ok(true)));
-        match self.outbox.first() {
-            // A response head is not payload, and the farewell needs it.
-            Some(Kind::Head) => {}
-            _ if self.outbox.inside(Kind::Payload) || held_back() => return Err(HalfSent),
-            _ => {}
+    fn discard_payload(&mut self, sink: Option<&impl Sink>, fence: &Fence) -> Result<(), HalfSent> {
+        // A response head is not payload, and the farewell needs it.
+        let half_sent = self.outbox.first() != Some(Kind::Head)
+            && (self.outbox.inside(Kind::Payload) || sink.is_some_and(|sink| !self.flush_sink(sink, fence)));
+        self.guard = Guard::Terminated;
+        if half_sent {
+            return Err(HalfSent);
         }
         self.tally.dropped = self.tally.dropped.saturating_add(self.outbox.discard_payload() as u32);
         Ok(())
@@ -263,35 +346,64 @@ impl Writer {
     }
 
     /// Writes what is queued, as far as the socket takes it.
-    pub(crate) fn flush(&mut self, sink: &impl Sink) -> Next {
-        if let Err(error) = self.write_queued(sink)
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            self.abort(CloseReason::Client, Some(sink));
+    pub(crate) fn flush(&mut self, sink: &impl Sink, fence: &Fence) -> Next {
+        if let Phase::Aborted(_) = self.phase {
+            return Next::Over;
         }
-        let flushed = self.outbox.is_empty() && matches!(sink.try_flush(), Ok(true));
-        match self.phase {
-            Phase::Open if flushed => Next::Read,
-            Phase::Open => Next::Write,
-            Phase::Closing(_) => Next::Farewell { flushed },
-            Phase::Aborted(_) => Next::Over,
+        let written = self.write_queued(sink, fence).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.abort(CloseReason::Client, Some(sink));
+            }
+            Written::UpToBlock
+        });
+        match (self.phase, written) {
+            (Phase::Aborted(_), _) => Next::Over,
+            (_, Written::UpToFence) => Next::Hold,
+            (Phase::Open, Written::All) => Next::Read,
+            (Phase::Open, Written::UpToBlock) => Next::Write,
+            (Phase::Closing(_), written) => Next::Farewell { flushed: written == Written::All },
         }
     }
 
-    fn write_queued(&mut self, sink: &impl Sink) -> io::Result<()> {
+    fn write_queued(&mut self, sink: &impl Sink, fence: &Fence) -> io::Result<Written> {
         while !self.outbox.is_empty() {
+            let open = self.may_write(fence);
             let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
-            let filled = self.outbox.slices(&mut slices);
+            // Nothing overtakes payload that is buffered.
+            let filled = if open || sink.is_flushed() { self.outbox.slices(&mut slices, open) } else { 0 };
+            if filled == 0 {
+                return Ok(Written::UpToFence);
+            }
             let written = sink.try_write(&slices[..filled])?;
             let payload = self.outbox.advance(written);
             self.note_written(payload);
         }
-        Ok(())
+        Ok(match self.flush_sink(sink, fence) {
+            true => Written::All,
+            false if self.guard == Guard::ClosedFence => Written::UpToFence,
+            false => Written::UpToBlock,
+        })
+    }
+
+    /// Sends what the sink has buffered, which may be payload. Returns `true` if all of it is sent.
+    fn flush_sink(&mut self, sink: &impl Sink, fence: &Fence) -> bool {
+        if self.is_fenced() && !sink.is_flushed() && !self.passes(fence) {
+            return false;
+        }
+        matches!(sink.try_flush(), Ok(true))
     }
 
     /// Returns the next frame for a body that pulls (HTTP/2), `None` at its end, or an error if the
     /// stream was aborted.
-    pub(crate) fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CloseReason>> {
+    pub(crate) fn poll_pop(
+        &mut self,
+        cx: &mut Context<'_>,
+        fence: &Fence,
+    ) -> Poll<Result<Option<Bytes>, CloseReason>> {
+        if self.outbox.first() == Some(Kind::Payload) && !self.may_write(fence) {
+            self.wait(cx);
+            return Poll::Pending;
+        }
         if let Some((frame, kind)) = self.outbox.pop() {
             self.note_written(kind == Kind::Payload);
             return Poll::Ready(Ok(Some(frame)));
@@ -325,9 +437,13 @@ impl Writer {
         self.outbox.bytes()
     }
 
-    /// Returns `true` if the connection is open and nothing is queued.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.phase == Phase::Open && self.outbox.is_empty()
+    /// Returns `true` if a heartbeat can be sent now: the connection is open, and nothing is queued
+    /// except payload that waits for the fence.
+    pub(crate) fn takes_heartbeat(&self) -> bool {
+        let waits = self.guard == Guard::ClosedFence
+            && self.outbox.first() == Some(Kind::Payload)
+            && !self.outbox.inside(Kind::Payload);
+        self.phase == Phase::Open && (self.outbox.is_empty() || waits)
     }
 
     /// Keeps `ending` until the client is gone; the first one counts.

@@ -53,7 +53,7 @@ impl Shared {
         body: Result<(), ConnectError>,
     ) -> Result<Opening, ConnectError> {
         let InboundRequest { request, peer } = asked;
-        if !self.node.admission().lets_in() {
+        if !self.node.admission_without_session().lets_in() {
             return Err(ConnectError::ShuttingDown);
         }
         self.connects

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use auth::TokenError;
-use connection::{BindError, TooLarge};
+use connection::{BindError, Fencing, TooLarge};
 use document::JsonError;
 use event::http::DecodeError;
 use http::{Response, StatusCode};
@@ -68,6 +68,8 @@ pub(crate) enum ConnectError {
     Denied,
     #[error("The node is shutting down.")]
     ShuttingDown,
+    #[error("The node has lost contact with the other nodes.")]
+    NoLease,
     #[error(transparent)]
     ForeignPage(#[from] ForeignPage),
 }
@@ -94,7 +96,7 @@ impl ConnectError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ShuttingDown | Self::NoLease => StatusCode::SERVICE_UNAVAILABLE,
             Self::ForeignPage(_) => StatusCode::FORBIDDEN,
             Self::BodyError(error) => error.status(),
             Self::Body
@@ -116,6 +118,7 @@ impl ConnectError {
             }
             Self::Denied => RefusalReason::SubscriptionCheck,
             Self::ShuttingDown => RefusalReason::Shutdown,
+            Self::NoLease => RefusalReason::NoLease,
             Self::ForeignPage(_) => RefusalReason::Origin,
         }
     }
@@ -126,8 +129,10 @@ impl ConnectError {
         let mut response = text(self.status(), self);
         // `text` sets `Retry-After` for a 503. Here the time is rounded up, since a client that
         // retries a moment too early is refused again.
-        if let Self::Rate(wait) = self {
-            retry_after(response.headers_mut(), wait.as_secs() + 1);
+        match self {
+            Self::Rate(wait) => retry_after(response.headers_mut(), wait.as_secs() + 1),
+            Self::NoLease => retry_after(response.headers_mut(), Fencing::RETRY_AFTER),
+            _ => {}
         }
         response
     }
@@ -172,6 +177,8 @@ pub(crate) enum SetError {
     Identity(#[from] IdentityError),
     #[error("cannot accept subscription request: {0}")]
     Bind(BindError),
+    #[error("The node has lost contact with the other nodes.")]
+    NoLease,
     #[error("Subscription denied.")]
     Denied,
     #[error(transparent)]
@@ -184,6 +191,7 @@ impl From<BindError> for SetError {
         match error {
             BindError::Gone => Self::Gone,
             BindError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+            BindError::NoLease => Self::NoLease,
             BindError::OtherUser | BindError::TooManyTokens => Self::Bind(error),
         }
     }
@@ -193,19 +201,32 @@ impl From<BindError> for ConnectError {
     fn from(error: BindError) -> Self {
         match error {
             BindError::SessionBlacklisted(name) => IdentityError::SessionBlacklisted(name).into(),
+            BindError::NoLease => Self::NoLease,
             BindError::Gone | BindError::OtherUser | BindError::TooManyTokens => Self::Bind(error),
         }
     }
 }
 
 impl SetError {
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let mut response = text(self.status(), self);
+        if let Self::NoLease = self {
+            retry_after(response.headers_mut(), Fencing::RETRY_AFTER);
+        }
+        response
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Gone => StatusCode::GONE,
             Self::Denied | Self::ForeignPage(_) | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
-            Self::Bind(BindError::TooManyTokens | BindError::SessionBlacklisted(_) | BindError::Gone) => {
-                StatusCode::CONFLICT
-            }
+            Self::Bind(
+                BindError::TooManyTokens
+                | BindError::SessionBlacklisted(_)
+                | BindError::Gone
+                | BindError::NoLease,
+            ) => StatusCode::CONFLICT,
+            Self::NoLease => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Body(error) => error.status(),
             Self::ConnectionToken

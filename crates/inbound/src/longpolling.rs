@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{AnswerInFlight, Connection, PollError, Transport};
+use connection::{AnswerInFlight, Connection, Fencing, PollError, Transport};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason};
 
@@ -57,8 +57,11 @@ async fn respond(
 struct OnItsWay(Gate);
 
 impl AnswerInFlight for OnItsWay {
-    fn begin(&self) {
-        self.0.begin();
+    fn begin(&self, fencing: Option<&Fencing>) {
+        match fencing {
+            Some(fencing) => self.0.begin_fenced(fencing),
+            None => self.0.begin(),
+        }
     }
 
     fn withhold(&self) -> bool {

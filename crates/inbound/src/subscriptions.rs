@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use listener::Body;
 use subscription::Subscription;
 
-use crate::answer::{empty, text};
+use crate::answer::empty;
 use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
 use crate::identity::VerifiedTokens;
@@ -16,7 +16,7 @@ pub(crate) async fn replace(shared: &Shared, asked: InboundRequest, token: &str)
     let origin = asked.origin();
     let response = match try_replace(shared, asked, token).await {
         Ok(()) => empty(StatusCode::NO_CONTENT),
-        Err(error) => text(error.status(), error),
+        Err(error) => error.answer(),
     };
     shared.with_cors(origin.as_ref(), response)
 }

@@ -20,9 +20,8 @@ pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Answe
     };
     match open(shared, &mut asked, &accept).await {
         Ok(answer) => answer,
-        Err(error @ ConnectError::ForeignPage(_)) => {
-            let response = text(error.status(), error);
-            Answer::Response(shared.with_cors(asked.origin().as_ref(), response))
+        Err(error @ (ConnectError::ForeignPage(_) | ConnectError::NoLease)) => {
+            Answer::Response(shared.with_cors(asked.origin().as_ref(), error.answer()))
         }
         // RIG sends the error in the close frame, since browsers hide the answer to a failed
         // handshake.

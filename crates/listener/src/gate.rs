@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use memory::Memory;
 use parking_lot::Mutex;
-use tokio::time::Sleep;
+use session::{Fence, Fencing};
+use tokio::time::{Sleep, timeout};
 
 /// Decides whether an answer with payload may still be written. Clones share one gate. Over HTTP/1,
 /// which answers one request at a time, each socket has one; over HTTP/2, each stream.
@@ -21,12 +22,17 @@ use tokio::time::Sleep;
 /// Over HTTP/2, closing the gate drops the task of the stream, which resets it, even if the client
 /// reads nothing and hyper does not ask for the rest of the answer. The last two pieces that hyper
 /// has taken cannot be held back.
+///
+/// An answer with payload of a session also passes the fence of the node: while that is closed, no
+/// further byte of it is written, and after [`Fencing::hold`] it is cut off.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<GateState>>);
 
 #[derive(Debug, Default)]
 struct GateState {
     payload: Payload,
+    /// The fence that the answer has to pass, if it belongs to a session.
+    fenced: Option<Box<Fenced>>,
     driver: Option<Waker>,
     held: Vec<Box<dyn Any + Send>>,
     /// Informational answers, which are written before anything else.
@@ -34,6 +40,14 @@ struct GateState {
     /// The last write was blocked, so the next bytes on the socket belong to an earlier answer.
     stuck: bool,
     linger: Option<Box<Linger>>,
+}
+
+/// An answer at the fence.
+struct Fenced {
+    fencing: Fencing,
+    /// Set while the answer waits: resolves when the fence opens (`true`), or has been closed for
+    /// too long.
+    wait: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }
 
 /// Limits how long a stream may last once it is about to finish.
@@ -51,6 +65,8 @@ struct Flushed<'a>(&'a Gate);
 pub(crate) struct Interim {
     bytes: Vec<u8>,
     written: usize,
+    /// They are not written while it is closed.
+    fence: Fence,
 }
 
 /// An answer up to this size mostly fits into the socket's buffer, and is not counted as queued.
@@ -80,6 +96,16 @@ impl Gate {
         }
     }
 
+    /// Records that the answer to the current request has payload of a session, which passes these
+    /// fences.
+    pub fn begin_fenced(&self, fencing: &Fencing) {
+        self.begin();
+        if !fencing.payload.is_always_open() {
+            let fenced = || Box::new(Fenced { fencing: fencing.clone(), wait: None });
+            self.0.lock().fenced.get_or_insert_with(fenced);
+        }
+    }
+
     /// Holds `what` until every answer is written to the socket, or the socket is closed.
     pub fn hold(&self, what: impl Any + Send) {
         self.0.lock().held.push(Box::new(what));
@@ -101,20 +127,20 @@ impl Gate {
         let mut state = self.0.lock();
         let withheld = state.payload == Payload::OnItsWay;
         if withheld {
-            state.payload = Payload::Withheld;
-            state.driver.take().inspect(Waker::wake_by_ref);
+            state.cut_off();
         }
         withheld
     }
 
     /// Writes an informational answer before the answer to the current request. It is dropped if an
-    /// earlier answer has not been written yet.
-    pub fn interim(&self, head: Vec<u8>) {
+    /// earlier answer has not been written yet, or the fence is closed.
+    pub fn interim(&self, head: Vec<u8>, fence: &Fence) {
         let mut state = self.0.lock();
-        if state.payload == Payload::Withheld || state.stuck {
+        if state.payload == Payload::Withheld || state.stuck || !fence.is_open() {
             return;
         }
         let interim = state.interim.get_or_insert_default();
+        interim.fence = fence.clone();
         if interim.bytes.len() + head.len() <= INTERIM {
             interim.bytes.extend_from_slice(&head);
         }
@@ -123,11 +149,7 @@ impl Gate {
     /// Discards queued informational answers: when this returns, no more of them is written. If a
     /// part of one has been written, the socket is closed.
     pub fn retract(&self) {
-        let mut state = self.0.lock();
-        if state.interim.take().is_some_and(|interim| interim.written > 0) {
-            state.payload = Payload::Withheld;
-            state.driver.take().inspect(Waker::wake_by_ref);
-        }
+        self.0.lock().retract();
     }
 
     /// Limits, over HTTP/2, how long the stream of an answer may last once it is about to finish,
@@ -175,7 +197,7 @@ impl Gate {
             state.payload = Payload::None;
             state.driver = None;
         }
-        let left = take(&mut state.held);
+        let left = (take(&mut state.held), state.fenced.take());
         // The dropped value may lock the gate.
         drop(state);
         drop(left);
@@ -196,20 +218,100 @@ impl Gate {
         state.payload == Payload::Withheld
     }
 
-    /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs.
+    /// Returns ready when a part of the answer may be handed on. Over HTTP/2, which does not write
+    /// through [`Gate::pass`]; the task of the stream is dropped if the answer is cut off.
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        ready!(state.poll_fence(cx));
+        if state.payload == Payload::Withheld { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Returns `true` if the answer waits until the fence opens.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.lock().fenced.as_ref().is_some_and(|fenced| fenced.wait.is_some())
+    }
+
+    /// Writes, unless the gate is closed. The gate cannot be closed while `write` runs. Waits for
+    /// the fence if `sends`: there are bytes of the answer to send.
     ///
     /// `write` must first send the bytes that it is given.
     pub(crate) fn pass<T>(
         &self,
-        write: impl FnOnce(&mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+        sends: bool,
+        write: impl FnOnce(&mut Context<'_>, &mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.0.lock();
+        if sends && state.poll_fence(cx).is_pending() {
+            state.stuck = true;
+            return Poll::Pending;
+        }
+        if state
+            .interim
+            .as_ref()
+            .is_some_and(|interim| !interim.rest().is_empty() && !interim.fence.is_open())
+        {
+            state.retract();
+        }
         if state.payload == Payload::Withheld {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let written = write(&mut state.interim);
+        let written = write(cx, &mut state.interim);
         state.stuck = written.is_pending();
         written
+    }
+}
+
+impl GateState {
+    /// Discards informational answers; closes the gate if a part of one has been written.
+    fn retract(&mut self) {
+        if self.interim.take().is_some_and(|interim| interim.written > 0) {
+            self.cut_off();
+        }
+    }
+
+    fn cut_off(&mut self) {
+        self.payload = Payload::Withheld;
+        self.driver.take().inspect(Waker::wake_by_ref);
+    }
+
+    /// Returns ready if the fence is open, or the answer is not fenced. Cuts the answer off if the
+    /// fence has been closed for too long.
+    fn poll_fence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(fenced) = self.fenced.as_mut().filter(|_| self.payload == Payload::OnItsWay) else {
+            return Poll::Ready(());
+        };
+        // Asked again after each wait: this is the last question before the system call.
+        while !fenced.fencing.payload.is_open() {
+            if !ready!(fenced.poll_wait(cx)) {
+                self.cut_off();
+                return Poll::Ready(());
+            }
+        }
+        fenced.wait = None;
+        Poll::Ready(())
+    }
+}
+
+impl Fenced {
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let wait = self.wait.get_or_insert_with(|| {
+            let Fencing { payload: fence, hold, .. } = self.fencing.clone();
+            fence.note_held();
+            Box::pin(async move {
+                let left = hold.saturating_sub(fence.closed_for());
+                timeout(left, fence.opened()).await.is_ok()
+            })
+        });
+        let opened = ready!(wait.as_mut().poll(cx));
+        self.wait = None;
+        Poll::Ready(opened)
+    }
+}
+
+impl fmt::Debug for Fenced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fenced").field("waits", &self.wait.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -252,8 +354,15 @@ impl Drop for Flushed<'_> {
 mod tests {
     use super::*;
 
+    fn pass<T>(
+        gate: &Gate,
+        write: impl FnOnce(&mut Option<Box<Interim>>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        gate.pass(&mut Context::from_waker(Waker::noop()), true, |_, interim| write(interim))
+    }
+
     fn writes(gate: &Gate) -> bool {
-        matches!(gate.pass(|_| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
+        matches!(pass(gate, |_| Poll::Ready(Ok(()))), Poll::Ready(Ok(())))
     }
 
     #[test]
@@ -276,18 +385,18 @@ mod tests {
     #[test]
     fn f14_a_retracted_informational_answer_closes_the_socket_if_it_was_partly_written() {
         let sent = |gate: &Gate, bytes| {
-            gate.pass(|interim| {
+            pass(gate, |interim| {
                 interim.as_mut().unwrap().advance(bytes);
                 Poll::Ready(Ok(()))
             })
         };
         let gate = Gate::default();
-        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
+        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec(), &Fence::default());
         gate.retract();
-        let is_none = gate.pass(|interim| Poll::Ready(Ok(interim.is_none())));
+        let is_none = pass(&gate, |interim| Poll::Ready(Ok(interim.is_none())));
         assert!(matches!(is_none, Poll::Ready(Ok(true))));
         assert!(writes(&gate), "the refusal can be written");
-        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec());
+        gate.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec(), &Fence::default());
         assert!(sent(&gate, 5).is_ready());
         gate.retract();
         assert!(!writes(&gate), "nothing may follow an incomplete head");
@@ -298,17 +407,17 @@ mod tests {
         let gate = Gate::default();
         let waiting = || {
             let mut waiting = 0;
-            let _ = gate.pass(|interim| {
+            let _ = pass(&gate, |interim| {
                 waiting = interim.as_ref().map_or(0, |interim| interim.rest().len());
                 Poll::Ready(Ok(()))
             });
             waiting
         };
-        let stuck: Poll<io::Result<()>> = gate.pass(|_| Poll::Pending);
+        let stuck: Poll<io::Result<()>> = pass(&gate, |_| Poll::Pending);
         assert!(stuck.is_pending());
-        gate.interim(vec![b'x'; 100]);
+        gate.interim(vec![b'x'; 100], &Fence::default());
         assert_eq!(waiting(), 0, "the socket is in the middle of something else");
-        (0..1000).for_each(|_| gate.interim(vec![b'x'; 100]));
+        (0..1000).for_each(|_| gate.interim(vec![b'x'; 100], &Fence::default()));
         assert!((INTERIM - 100..=INTERIM).contains(&waiting()));
     }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 (RFC 9113), negotiated over TLS or by prior knowledge in clear.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -77,7 +78,7 @@ pub(crate) async fn serve<A: App>(
         let gate = next.announce();
         let mut request = request.map(|body| ClientBody::http2(body, gate.clone()));
         let (app, mut peer) = (app.clone(), peer.of_request(request.headers()));
-        peer.gate = Some(gate);
+        peer.gate = Some(gate.clone());
         let (places, occupant) = (places.clone(), occupant.clone());
         async move {
             let _call = occupant.as_deref().map(Occupant::call);
@@ -92,7 +93,8 @@ pub(crate) async fn serve<A: App>(
                     Answer::Takeover(_) => refusal::empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
                 },
             };
-            Ok::<_, Infallible>(response.map(Pieces::new))
+            poll_fn(|cx| gate.poll_open(cx)).await;
+            Ok::<_, Infallible>(response.map(|body| Pieces::new(body, gate)))
         }
     });
     let io = TokioIo::new(Watched { stream, traffic: Arc::new(StreamTraffic::default()) });
@@ -120,11 +122,13 @@ pub(crate) async fn serve<A: App>(
 struct Pieces {
     body: Body,
     rest: Bytes,
+    /// Asked before each piece.
+    gate: Gate,
 }
 
 impl Pieces {
-    fn new(body: Body) -> Self {
-        Self { body, rest: Bytes::new() }
+    fn new(body: Body, gate: Gate) -> Self {
+        Self { body, rest: Bytes::new(), gate }
     }
 }
 
@@ -136,6 +140,7 @@ impl hyper::body::Body for Pieces {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        ready!(self.gate.poll_open(cx));
         if self.rest.is_empty() {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,

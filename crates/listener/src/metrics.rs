@@ -31,6 +31,8 @@ metric::labels! {
         SubscriptionCheck = "subscription_check",
         /// The node is shutting down.
         Shutdown = "shutdown",
+        /// The node has no lease, and the client's session may be revoked.
+        NoLease = "no_lease",
     }
 }
 

@@ -179,7 +179,8 @@ pub(crate) async fn no_place(app: &impl App, why: RefusalReason) -> Vec<u8> {
         | RefusalReason::Origin
         | RefusalReason::SessionBlacklisted
         | RefusalReason::SubscriptionCheck
-        | RefusalReason::Shutdown => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
+        | RefusalReason::Shutdown
+        | RefusalReason::NoLease => text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
     };
     retry_after(response.headers_mut(), 5);
     encode(app, response).await

@@ -28,6 +28,16 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// Returns `true` if TLS has buffered records to send.
+    fn has_records(&self) -> bool {
+        match self {
+            Self::Clear(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.wants_write(),
+        }
+    }
+}
+
 /// The state of a stream that the driver reads: what hyper has read and written, and which messages
 /// the bytes belong to.
 #[derive(Default)]
@@ -240,7 +250,7 @@ impl AsyncWrite for Watched {
         if traffic.is_own(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        traffic.note(traffic.gate.pass(|interim| {
+        traffic.note(traffic.gate.pass(cx, true, |cx, interim| {
             ready!(send_interim(stream, interim, cx))?;
             each!(stream, stream => stream.poll_write(cx, bytes))
         }))
@@ -248,7 +258,7 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, traffic } = &mut *self;
-        let polled = traffic.gate.pass(|interim| {
+        let polled = traffic.gate.pass(cx, stream.has_records(), |cx, interim| {
             ready!(send_interim(stream, interim, cx))?;
             let flushed = each!(stream, stream => stream.poll_flush(cx));
             if flushed.is_ready() {
@@ -268,7 +278,8 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, traffic } = &mut *self;
         // TLS sends its buffered records before `close_notify`.
-        traffic.gate.pass(|_| each!(stream, stream => stream.poll_shutdown(cx)))
+        let sends = stream.has_records();
+        traffic.gate.pass(cx, sends, |cx, _| each!(stream, stream => stream.poll_shutdown(cx)))
     }
 
     fn poll_write_vectored(
@@ -280,7 +291,7 @@ impl AsyncWrite for Watched {
         if slices.first().is_some_and(|first| traffic.is_own(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        traffic.note(traffic.gate.pass(|interim| {
+        traffic.note(traffic.gate.pass(cx, true, |cx, interim| {
             ready!(send_interim(stream, interim, cx))?;
             each!(stream, stream => stream.poll_write_vectored(cx, slices))
         }))

@@ -48,6 +48,11 @@ impl Node {
         self.0.hub.admissions().now()
     }
 
+    /// Returns which clients without a session the node admits.
+    pub fn admission_without_session(&self) -> Admission {
+        self.0.hub.admissions().without_session()
+    }
+
     /// Returns whether load balancers may send new clients.
     pub fn is_ready(&self) -> bool {
         self.0.hub.admissions().is_ready()

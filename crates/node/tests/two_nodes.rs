@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use connection::{Client, Connection, Encoding, Hub, OpenError, Opening};
+use connection::{BindError, Client, Connection, Encoding, Hub, OpenError, Opening};
 use event::Event;
 use rig_node::in_memory::Network;
 use rig_node::{Admission, EventOrigin, Node, Outcome, Tasks};
@@ -172,7 +172,7 @@ async fn a_node_that_is_cut_off_is_closed_when_its_lease_expires_and_knows_every
     assert_eq!(record.receipt(&b.name), None, "b has not heard of it");
     tokio::time::sleep(LEASE).await;
     assert_eq!((a.node.admission(), b.node.admission()), (Admission::Open, Admission::ClosedForNew));
-    assert_eq!(b.open("other").err(), Some(OpenError::ShuttingDown));
+    assert_eq!(b.open("other").err(), Some(OpenError::Bind(BindError::NoLease)));
 
     network.hold(&b.name);
     network.connect(&b.name);

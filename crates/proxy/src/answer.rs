@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Body, NO_STORE, REQUEST_ID, new_request_id, retry_after, whole_body};
+use session::Fencing;
 
 use crate::access::Unauthenticated;
 use crate::account::Account;
@@ -40,6 +41,7 @@ impl Rejection {
             Self::Busy => b"The service takes no more requests at once.",
             Self::NoRoom => b"Too many bytes of requests wait in memory.",
             Self::NoAnswer => b"",
+            Self::NoLease => b"The node has lost contact with the other nodes.",
         })
     }
 
@@ -61,6 +63,7 @@ impl Rejection {
             Self::Killed => challenge(headers, "the session has ended"),
             Self::TooMany(seconds) => retry_after(headers, *seconds),
             Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => retry_after(headers, 1),
+            Self::NoLease => retry_after(headers, Fencing::RETRY_AFTER),
             Self::Path(_)
             | Self::Forbidden
             | Self::ForeignPage

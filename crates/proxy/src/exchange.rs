@@ -114,9 +114,15 @@ impl Exchange<'_> {
         if sources.cookie.is_some() && self.is_lured(sources, head) {
             return Err(Rejection::ForeignPage);
         }
-        let in_flight = Arc::new(InFlight::new(self.peer.gate.clone()));
+        let fencing = &self.proxy.config.fencing;
+        let in_flight = Arc::new(InFlight::new(self.peer.gate.clone(), fencing.clone()));
         let admitted = self.proxy.access.admit(sources, head, in_flight);
-        admitted.map(Some).map_err(Rejection::Unauthenticated)
+        let admitted = admitted.map_err(Rejection::Unauthenticated)?;
+        // Asked after the request is registered: from now on, a revocation finds it.
+        if !fencing.admission.is_open() {
+            return Err(Rejection::NoLease);
+        }
+        Ok(Some(admitted))
     }
 
     /// Returns whether the request may be forged by a foreign page: its first credential is a

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use listener::Gate;
 use parking_lot::Mutex;
-use session::{Connection, Ending, Notified, Registration};
+use session::{Connection, Ending, Fencing, Notified, Registration};
 
 /// A proxied request that belongs to a session, from the verification of its token to the last byte
 /// of its answer.
@@ -17,6 +17,8 @@ use session::{Connection, Ending, Notified, Registration};
 pub(crate) struct InFlight {
     /// Holds back the rest of the answer; over HTTP/2, that of its stream. `None` in tests.
     gate: Option<Gate>,
+    /// What the answer has to pass.
+    fencing: Fencing,
     state: Mutex<Flight>,
 }
 
@@ -59,9 +61,9 @@ impl From<Over> for Cancelled {
 }
 
 impl InFlight {
-    pub(crate) fn new(gate: Option<Gate>) -> Self {
+    pub(crate) fn new(gate: Option<Gate>, fencing: Fencing) -> Self {
         let state = Flight { stage: Progress::Waiting, waker: None, last_payload: None, ending: None };
-        Self { gate, state: Mutex::new(state) }
+        Self { gate, fencing, state: Mutex::new(state) }
     }
 
     /// Runs `work` until it is done or the session is terminated, whichever comes first.
@@ -93,7 +95,7 @@ impl InFlight {
         state.stage = stage;
         state.last_payload = Some(Instant::now());
         if let Some(gate) = &self.gate {
-            gate.begin();
+            gate.begin_fenced(&self.fencing);
         }
         Ok(())
     }
@@ -116,7 +118,7 @@ impl InFlight {
             && let Some(gate) = &self.gate
         {
             state.last_payload = Some(Instant::now());
-            gate.interim(head);
+            gate.interim(head, &self.fencing.payload);
         }
     }
 
@@ -214,7 +216,7 @@ mod tests {
         let sessions = Sessions::in_memory(Config::default());
         let claims = serde_json::json!({ "jti": "a-test-session" });
         let name = sessions.from_claims(claims.as_object().unwrap()).unwrap();
-        let in_flight = Arc::new(InFlight::new(gate));
+        let in_flight = Arc::new(InFlight::new(gate, Fencing::default()));
         let weak: Weak<InFlight> = Arc::downgrade(&in_flight);
         let registration = sessions.register_connection(&name, weak).unwrap();
         let kill = move || sessions.blacklist(&name, Duration::from_secs(60)).unwrap();

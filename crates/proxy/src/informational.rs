@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 use listener::Gate;
+use session::Fence;
 
 use crate::body::{RequestBody, Upload};
 use crate::definition::Endpoint;
@@ -33,7 +34,7 @@ impl Recipient {
         let head = encode(status, &headers);
         match &self.in_flight {
             Some(in_flight) => in_flight.interim(head),
-            None => self.gate.interim(head),
+            None => self.gate.interim(head, &Fence::default()),
         }
     }
 }

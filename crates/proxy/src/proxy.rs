@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use listener::{Answer, ClientBody, Peer};
 use memory::Memory;
-use session::Sessions;
+use session::{Fencing, Sessions};
 use telemetry::{Report, Reporter, TraceContext};
 
 use crate::access::Access;
@@ -38,6 +38,8 @@ pub struct Config {
     pub services: ServiceLimits,
     /// Counts the bytes that are queued for slow services and clients.
     pub memory: Arc<Memory>,
+    /// The fences of new requests and of answers, for requests that belong to a session.
+    pub fencing: Fencing,
 }
 
 /// The parts of the gateway that the proxy uses.

@@ -44,6 +44,8 @@ pub(crate) enum Rejection {
     NoRoom,
     /// No asynchronous answer came in time.
     NoAnswer,
+    /// The node has no lease, so that the session may be revoked without it knowing.
+    NoLease,
 }
 
 impl Rejection {
@@ -57,7 +59,9 @@ impl Rejection {
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
             Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -75,7 +79,9 @@ impl Rejection {
             Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => ProxyStatus::Unavailable,
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease => {
+                ProxyStatus::Unavailable
+            }
             Self::NoAnswer => ProxyStatus::ResponseTimeout,
         }
     }

@@ -18,7 +18,7 @@ use rig_proxy::{
 };
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
-use session::{MemoryLog, Sessions};
+use session::{Fencing, MemoryLog, Sessions};
 use telemetry::{Exposition, Reporter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,6 +119,7 @@ impl World {
             answer_timeout: Duration::from_secs(5),
             services: ServiceLimits::default(),
             memory: Memory::new(1 << 20),
+            fencing: Fencing::default(),
         };
         let seal = Seal::new(None, Purpose::Correlation, Incarnation::unnamed());
         let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal));

@@ -30,8 +30,8 @@ struct LeaseDeadline {
     /// In nanoseconds on `clock`. While the fence is closed, the time since which it is.
     until: AtomicU64,
     clock: FenceClock,
-    /// Writes that found the fence closed.
-    refused: AtomicU64,
+    /// How many writes had to wait until it opens.
+    held: AtomicU64,
     changes: Changes,
 }
 
@@ -57,8 +57,8 @@ impl Fence {
     }
 
     fn on(clock: FenceClock) -> Self {
-        let (until, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Some(Arc::new(LeaseDeadline { until, clock, refused, changes: Changes::default() })))
+        let (until, held) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Some(Arc::new(LeaseDeadline { until, clock, held, changes: Changes::default() })))
     }
 
     /// Returns the current time on the fence's clock; zero if the fence is always open.
@@ -93,16 +93,11 @@ impl Fence {
         self.0.as_ref().is_none_or(|lease| lease.is_open())
     }
 
-    /// Returns `true` before the deadline. After it, counts a write that is held back.
-    #[inline]
-    pub fn passes(&self) -> bool {
-        self.0.as_ref().is_none_or(|lease| {
-            let open = lease.is_open();
-            if !open {
-                lease.refused.fetch_add(1, Ordering::Relaxed);
-            }
-            open
-        })
+    /// Counts a write that waits until the fence opens.
+    pub fn note_held(&self) {
+        if let Some(lease) = &self.0 {
+            lease.held.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Returns `true` if no deadline can close it.
@@ -126,9 +121,9 @@ impl Fence {
         Duration::from_nanos(lease.clock.now().saturating_sub(until))
     }
 
-    /// Returns how many writes it has held back.
-    pub fn refused(&self) -> u64 {
-        self.0.as_ref().map_or(0, |lease| lease.refused.load(Ordering::Relaxed))
+    /// Returns how many writes had to wait.
+    pub fn held(&self) -> u64 {
+        self.0.as_ref().map_or(0, |lease| lease.held.load(Ordering::Relaxed))
     }
 
     /// Returns a future that resolves when the fence has opened again, or was closed before its

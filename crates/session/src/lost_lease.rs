@@ -38,6 +38,12 @@ impl LostLease {
     }
 }
 
+impl Fencing {
+    /// After how many seconds a client that is refused may retry: a node that cannot reach the
+    /// others needs some seconds, and another node may serve it at once.
+    pub const RETRY_AFTER: u64 = 2;
+}
+
 impl Default for Fencing {
     fn default() -> Self {
         Self { admission: Fence::default(), payload: Fence::default(), hold: Duration::from_secs(10) }

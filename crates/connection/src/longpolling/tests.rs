@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod fenced;
+
 const WAIT: Duration = Duration::from_secs(5);
 
 fn event(id: &str) -> Event {
@@ -16,7 +18,7 @@ fn ids(batch: &Batch) -> Vec<String> {
 /// The cursor of a client that has got all there is.
 fn all(mailbox: &Mailbox) -> Option<Cursor> {
     let state = mailbox.state.lock();
-    Some(state.batch(state.events.len()).cursor)
+    Some(state.batch(state.events.len()..state.events.len()).cursor)
 }
 
 #[tokio::test(start_paused = true)]

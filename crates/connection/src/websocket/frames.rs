@@ -11,7 +11,10 @@ pub(crate) static MESSAGES: WireFormat = WireFormat {
     encode: |event| message(TEXT, event.json()),
     // A ping without payload.
     heartbeat: Bytes::from_static(&[0x89, 0x00]),
-    farewell: |farewell| close_frame(NORMAL, farewell.close),
+    farewell: |farewell| {
+        let (code, reason) = farewell.close;
+        close_frame(code, reason)
+    },
     going_away: |_| close_frame(GOING_AWAY, "Going away."),
 };
 
@@ -24,6 +27,8 @@ const CLOSE: u8 = 0x8;
 pub(crate) const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 pub(crate) const PROTOCOL_ERROR: u16 = 1002;
+/// Registered at IANA for RFC 6455.
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Encodes a whole message in one frame.
 pub(crate) fn message(opcode: u8, payload: &[u8]) -> Bytes {

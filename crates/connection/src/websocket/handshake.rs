@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use session::Fence;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::head;
@@ -109,7 +110,7 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]
 pub async fn refuse(socket: Socket, accept: Accept, reason: &str) {
     let mut writer = Writer::new(accept.head());
     writer.drain(CloseReason::Protocol, close_frame(NORMAL, reason));
-    say_farewell(&socket, |_| writer.flush(&socket)).await;
+    say_farewell(&socket, |_| writer.flush(&socket, &Fence::default())).await;
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The writer over a wire that blocks.
 
 use std::cell::{Cell, RefCell};
+use std::sync::LazyLock;
 
 use super::*;
 use proptest::prelude::*;
+
+mod fenced;
 
 /// A socket that takes `room` bytes and then blocks.
 #[derive(Default)]
@@ -41,6 +44,10 @@ impl Sink for Wire {
         Ok(true)
     }
 
+    fn is_flushed(&self) -> bool {
+        true
+    }
+
     fn abort(&self) {
         self.cut.set(true);
     }
@@ -48,21 +55,25 @@ impl Sink for Wire {
 
 const LIMIT: usize = 10;
 
+/// The fence of a node without peers.
+static OPEN: LazyLock<Fence> = LazyLock::new(Fence::default);
+
 fn open(wire: &Wire) -> Writer {
     let mut writer = Writer::new(Bytes::from_static(b"head;"));
-    writer.flush(wire);
+    writer.flush(wire, &OPEN);
     writer
 }
 
 fn terminate(writer: &mut Writer, farewell: &'static [u8], wire: &Wire) -> bool {
-    let terminated = writer.terminate(CloseReason::SessionKilled, Bytes::from_static(farewell), Some(wire));
-    writer.send_farewell(Some(wire));
+    let terminated =
+        writer.terminate(CloseReason::SessionKilled, Bytes::from_static(farewell), Some(wire), &OPEN);
+    writer.send_farewell(Some(wire), &OPEN);
     terminated
 }
 
 fn drain(writer: &mut Writer, farewell: &'static [u8], wire: &Wire) -> bool {
     let drained = writer.drain(CloseReason::Shutdown, Bytes::from_static(farewell));
-    writer.send_farewell(Some(wire));
+    writer.send_farewell(Some(wire), &OPEN);
     drained
 }
 
@@ -70,13 +81,13 @@ fn drain(writer: &mut Writer, farewell: &'static [u8], wire: &Wire) -> bool {
 fn a_kill_discards_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
-    assert_eq!(writer.flush(&wire), Next::Farewell { flushed: true });
+    assert_eq!(writer.flush(&wire, &OPEN), Next::Farewell { flushed: true });
     assert_eq!(wire.text(), "head;killed");
     assert_eq!(
-        writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), LIMIT),
+        writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), (LIMIT, &OPEN)),
         Pushed::Refused
     );
 }
@@ -86,10 +97,10 @@ fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     wire.room.set(100);
-    assert!(writer.terminate(CloseReason::SessionKilled, Bytes::from_static(b"killed"), Some(&wire)));
-    let late = writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), LIMIT);
+    assert!(writer.terminate(CloseReason::SessionKilled, Bytes::from_static(b"killed"), Some(&wire), &OPEN));
+    let late = writer.push(&[Bytes::from_static(b"late")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     assert_eq!((late, wire.text().as_str()), (Pushed::Refused, "head;"));
-    writer.send_farewell(Some(&wire));
+    writer.send_farewell(Some(&wire), &OPEN);
     assert_eq!(wire.text(), "head;killed");
 }
 
@@ -97,10 +108,10 @@ fn the_farewell_waits_until_it_goes_on_and_payload_does_not_come() {
 fn a_kill_never_completes_a_frame() {
     let wire = Wire::with_room(8);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
-    assert_eq!(writer.flush(&wire), Next::Over);
+    assert_eq!(writer.flush(&wire, &OPEN), Next::Over);
     assert_eq!(wire.text(), "head;pay");
     assert!(wire.cut.get());
 }
@@ -109,11 +120,11 @@ fn a_kill_never_completes_a_frame() {
 fn a_kill_discards_what_waits_for_an_orderly_end() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     drain(&mut writer, b"bye", &wire);
     assert!(!terminate(&mut writer, b"killed", &wire));
     wire.room.set(100);
-    writer.flush(&wire);
+    writer.flush(&wire, &OPEN);
     assert_eq!(wire.text(), "head;bye");
     assert_eq!((writer.tally().delivered, writer.tally().dropped), (1, 1));
 }
@@ -122,11 +133,11 @@ fn a_kill_discards_what_waits_for_an_orderly_end() {
 fn a_kill_completes_a_heartbeat() {
     let wire = Wire::with_room(6);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), LIMIT);
-    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), (LIMIT, &OPEN));
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
-    writer.flush(&wire);
+    writer.flush(&wire, &OPEN);
     assert_eq!(wire.text(), "head;::killed");
 }
 
@@ -134,10 +145,10 @@ fn a_kill_completes_a_heartbeat() {
 fn a_kill_before_the_head_still_sends_the_head() {
     let wire = Wire::with_room(0);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), 100);
+    writer.push(&[Bytes::from_static(b"payload")], Kind::Payload, Some(&wire), (100, &OPEN));
     terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
-    writer.flush(&wire);
+    writer.flush(&wire, &OPEN);
     assert_eq!(wire.text(), "head;killed");
 }
 
@@ -145,10 +156,10 @@ fn a_kill_before_the_head_still_sends_the_head() {
 fn an_orderly_end_sends_what_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
-    writer.push(&[Bytes::from_static(b"payload;")], Kind::Payload, Some(&wire), LIMIT);
+    writer.push(&[Bytes::from_static(b"payload;")], Kind::Payload, Some(&wire), (LIMIT, &OPEN));
     drain(&mut writer, b"bye", &wire);
     wire.room.set(100);
-    writer.flush(&wire);
+    writer.flush(&wire, &OPEN);
     assert_eq!(wire.text(), "head;payload;bye");
 }
 
@@ -157,10 +168,13 @@ fn d25_a_full_outbox_cuts_the_connection() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     assert_eq!(
-        writer.push(&[Bytes::from_static(b"0123456789")], Kind::Payload, Some(&wire), LIMIT),
+        writer.push(&[Bytes::from_static(b"0123456789")], Kind::Payload, Some(&wire), (LIMIT, &OPEN)),
         Pushed::Taken
     );
-    assert_eq!(writer.push(&[Bytes::from_static(b"x")], Kind::Payload, Some(&wire), LIMIT), Pushed::Overflow);
+    assert_eq!(
+        writer.push(&[Bytes::from_static(b"x")], Kind::Payload, Some(&wire), (LIMIT, &OPEN)),
+        Pushed::Overflow
+    );
     assert!(wire.cut.get());
     assert_eq!(writer.reason(), Some(CloseReason::OutboxOverflow));
 }
@@ -170,7 +184,7 @@ fn one_large_frame_is_taken_where_nothing_waits() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     assert_eq!(
-        writer.push(&[Bytes::from(vec![b'x'; 10 * LIMIT])], Kind::Payload, Some(&wire), LIMIT),
+        writer.push(&[Bytes::from(vec![b'x'; 10 * LIMIT])], Kind::Payload, Some(&wire), (LIMIT, &OPEN)),
         Pushed::Taken
     );
 }
@@ -186,10 +200,10 @@ fn several_frames_leave_in_one_write_and_the_rest_waits() {
     wire.room.set(7);
     wire.writes.set(0);
     let all = frames(&["one;", "two;", "three;"]);
-    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), LIMIT), Pushed::Taken);
+    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), (LIMIT, &OPEN)), Pushed::Taken);
     assert_eq!((wire.text().as_str(), wire.writes.get()), ("head;one;two", 1));
     wire.room.set(100);
-    assert_eq!(writer.flush(&wire), Next::Read);
+    assert_eq!(writer.flush(&wire, &OPEN), Next::Read);
     assert_eq!((wire.text().as_str(), wire.writes.get()), ("head;one;two;three;", 2));
     assert_eq!((writer.tally().delivered, writer.tally().dropped), (3, 0));
 }
@@ -199,7 +213,7 @@ fn d25_of_several_frames_those_without_room_are_lost_with_the_connection() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     let all = frames(&["01234567", "01", "2", "3"]);
-    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), LIMIT), Pushed::Overflow);
+    assert_eq!(writer.push(&all, Kind::Payload, Some(&wire), (LIMIT, &OPEN)), Pushed::Overflow);
     assert!(wire.cut.get());
     assert_eq!((writer.tally().delivered, writer.tally().dropped), (2, 4));
 }
@@ -209,10 +223,10 @@ fn a_kill_never_completes_one_of_several_frames_and_discards_the_others() {
     let wire = Wire::with_room(5);
     let mut writer = open(&wire);
     wire.room.set(6);
-    writer.push(&frames(&["one;", "two;", "six;"]), Kind::Payload, Some(&wire), 100);
+    writer.push(&frames(&["one;", "two;", "six;"]), Kind::Payload, Some(&wire), (100, &OPEN));
     terminate(&mut writer, b"killed", &wire);
     wire.room.set(100);
-    assert_eq!(writer.flush(&wire), Next::Over);
+    assert_eq!(writer.flush(&wire, &OPEN), Next::Over);
     assert_eq!(wire.text(), "head;one;tw");
 }
 
@@ -240,16 +254,16 @@ proptest! {
             match step {
                 Step::Push(numbers) => {
                     let frames: Vec<_> = numbers.iter().map(|n| Bytes::from(format!("<{n}>"))).collect();
-                    if writer.push(&frames, Kind::Payload, Some(&wire), 10_000) == Pushed::Taken {
+                    if writer.push(&frames, Kind::Payload, Some(&wire), (10_000, &OPEN)) == Pushed::Taken {
                         sent.extend(numbers.iter().map(|n| format!("<{n}>")));
                     }
                 }
                 Step::Room(room) => {
                     wire.room.set(wire.room.get() + room);
-                    writer.flush(&wire);
+                    writer.flush(&wire, &OPEN);
                 }
                 Step::Beat => {
-                    if writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), 10_000) == Pushed::Taken {
+                    if writer.push(&[Bytes::from_static(b"::")], Kind::Control, Some(&wire), (10_000, &OPEN)) == Pushed::Taken {
                         sent.push_str("::");
                     }
                 }
@@ -266,7 +280,7 @@ proptest! {
             }
         }
         wire.room.set(10_000);
-        writer.flush(&wire);
+        writer.flush(&wire, &OPEN);
         let seen = wire.text();
         match at_kill {
             None => prop_assert_eq!(seen, sent),

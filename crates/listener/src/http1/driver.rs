@@ -170,7 +170,8 @@ impl Deadline<'_> {
 impl WaitsFor {
     fn of(traffic: &StreamTraffic) -> Self {
         if traffic.blocked.load(Ordering::Relaxed) {
-            return Self::Reader;
+            // An answer that waits for the fence is not the client's fault.
+            return if traffic.gate.is_held() { Self::Answer } else { Self::Reader };
         }
         match (traffic.asked.load(Ordering::Relaxed), traffic.read.load(Ordering::Relaxed)) {
             (0, false) => Self::Idle,

@@ -9,6 +9,7 @@ use auth::{Cors, Verifier};
 use event::ExtensionNames;
 use proxy::{ServiceLimits, WaitingConfig};
 use seal::{Incarnation, Purpose, Seal};
+use session::Fencing;
 use subscription::Extractors;
 use telemetry::SpansConfig;
 
@@ -103,6 +104,7 @@ pub(super) fn read_proxy(reader: &mut Reader, cors: &Cors, memory: Arc<Memory>) 
             head: reader.bytes("PROXY_ANSWER_HEADER_BYTES"),
         },
         memory,
+        fencing: Fencing::default(),
     }
 }
 
