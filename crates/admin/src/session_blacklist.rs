@@ -19,6 +19,9 @@ use crate::answer::RigError;
 use crate::params::params;
 use crate::port::Port;
 
+/// How long to wait for the other nodes: clients of RIG give up after 5 s.
+const WAIT: Duration = Duration::from_secs(2);
+
 /// The endpoints of the session blacklist.
 pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(add)).routes(routes!(check))
@@ -87,7 +90,7 @@ pub(crate) async fn add(
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
     // Forced, because RIG does not check whether tokens outlive the revocation.
-    match port.node.revoke(Revocation::blacklist(&name, validity), true).await {
+    match port.node.revoke(Revocation::blacklist(&name, validity), true, WAIT).await {
         Ok(_) => Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()),
         Err(error) => {
             tracing::error!(%error, "session not blacklisted as asked");

@@ -1,24 +1,53 @@
 //! The port to the other nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event::Event;
 use futures_util::future::BoxFuture;
-use session::Operation;
+use session::{Revocation, RevocationId};
 
 use crate::node::Node;
+use crate::spread::Spread;
 
 /// Carries events and operations between the nodes of a cluster.
 ///
 /// Events are delivered at most once, those of one publisher in order. Operations are delivered to
-/// every node as soon as it can be reached, those on one id in order.
+/// every node as soon as it can be reached, those on one id in order: the order of a stream that
+/// all nodes follow.
 pub trait Bus: Send + Sync + 'static {
     /// Offers an event that was published at this node to the others. Never blocks.
     fn offer(&self, event: &Event) -> Offered;
 
-    /// Sends an operation that this node has recorded to the others. Resolves when all of them have
-    /// applied it, or when the bus no longer waits for unreachable ones; these apply it later.
-    fn announce(&self, operation: Operation) -> BoxFuture<'_, ()>;
+    /// Sends a revocation to the others that is in force here, and in this node's log unless that
+    /// has failed. The call begins to send it, and dropping the future cancels nothing. A
+    /// revocation that cannot be sent is queued, in the log, until it can.
+    ///
+    /// Resolves when the revocation is [complete](crate::Reach::Complete), which may never happen.
+    ///
+    /// # Errors
+    /// Fails if another revocation with this id was first.
+    fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>>;
+
+    /// Returns how far the latest revocation or lift of this id has got that was announced at this
+    /// node; `None` if none was since the node started, or it was too long ago.
+    fn spread(&self, id: &RevocationId) -> Option<Spread>;
+
+    /// Lifts a revocation on behalf of `by`: in the stream first, then at every node, this one
+    /// included. The call begins to send it, and dropping the future cancels nothing.
+    ///
+    /// Resolves when every node has applied it, or the time `within` has passed, with how far it
+    /// has got by then; with `None` if there is no such revocation.
+    ///
+    /// # Errors
+    /// Fails if the stream has not stored it in time. The revocation stays in force everywhere, and
+    /// the lift is not tried again. A request whose outcome is unknown may still be stored.
+    fn lift(
+        &self,
+        id: RevocationId,
+        by: Option<String>,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>>;
 
     /// Passes what the other nodes send to `node`: events to [`Node::publish`] with
     /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::apply`], receipts to
@@ -34,3 +63,14 @@ pub enum Offered {
     /// The queue to the other nodes is full, so they miss the event.
     Full,
 }
+
+/// Another revocation with the same id was first in the stream. It replaces this one at every node,
+/// here too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another revocation with this id was accepted at another node")]
+pub struct IdTaken;
+
+/// The stream stores nothing now: it cannot be reached, or has lost the majority of its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster cannot store it now")]
+pub struct NoQuorum;

@@ -4,9 +4,11 @@
 //! them: a node can be [cut off](Network::cut), and messages to it can be held back and [let
 //! through](Network::let_through) one by one, so that a test controls how they interleave.
 
+mod bus;
 mod peers;
+mod stream;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +21,10 @@ use session::{Fence, NodeName, Operation, Position, Receipt, RevocationId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::bus::{Bus, Offered};
 use crate::lease::Lease;
-use crate::node::{Cluster, Node};
-use crate::publish::EventOrigin;
+use crate::node::Cluster;
+use bus::MemoryBus;
+use stream::MemoryStream;
 
 /// Connects nodes. Clones are the same network.
 #[derive(Clone)]
@@ -38,10 +40,7 @@ struct Wiring {
 #[derive(Default)]
 struct Traffic {
     inboxes: BTreeMap<NodeName, Inbox>,
-    /// The position of the last operation.
-    last: u64,
-    /// Announced operations, with the nodes that have acknowledged them.
-    acknowledged: BTreeMap<Position, BTreeSet<NodeName>>,
+    stream: MemoryStream,
     /// Number of events that were offered.
     offered: usize,
     /// The lives that answer requests.
@@ -49,9 +48,11 @@ struct Traffic {
 }
 
 /// The messages to a node.
-#[derive(Default)]
 struct Inbox {
     queue: VecDeque<Message>,
+    fence: Fence,
+    /// The last operation of the stream that the node has applied.
+    applied: Position,
     /// Whether a message was taken from the queue and is being handled.
     busy: bool,
     cut: bool,
@@ -61,8 +62,8 @@ struct Inbox {
 
 enum Message {
     Event(Event),
-    Operation { position: Position, from: NodeName, operation: Operation },
-    Acknowledgement { position: Position, from: NodeName, id: RevocationId, receipt: Option<Receipt> },
+    Operation { number: u64, position: Position, from: NodeName, operation: Operation },
+    Acknowledgement { number: u64, from: NodeName, id: RevocationId, receipt: Option<Receipt> },
 }
 
 impl Default for Network {
@@ -75,16 +76,16 @@ impl Default for Network {
 impl Network {
     /// Adds a node of this name, with a lease of this duration.
     pub fn join(&self, name: &NodeName, lease: Duration) -> Cluster {
-        self.0.traffic.lock().inboxes.insert(name.clone(), Inbox::default());
         let began = self.0.began;
         let fence = Fence::with_clock(move || began.elapsed());
+        self.0.traffic.lock().inboxes.insert(name.clone(), Inbox::new(fence.clone()));
         let (network, name) = (self.clone(), name.clone());
         let lease = MemoryLease { network: network.clone(), name: name.clone(), fence, duration: lease };
         Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease), peers: None }
     }
 
-    /// Cuts a node off: operations for it are queued, events for it are lost, and its lease is not
-    /// renewed.
+    /// Cuts a node off: operations for it and by it are queued, events for it are lost, and its
+    /// lease is not renewed.
     pub fn cut(&self, name: &NodeName) {
         self.change(name, |inbox| inbox.cut = true);
     }
@@ -92,6 +93,8 @@ impl Network {
     /// Connects a node again.
     pub fn connect(&self, name: &NodeName) {
         self.change(name, |inbox| inbox.cut = false);
+        self.0.traffic.lock().store_queued(name);
+        self.0.changed.notify_waiters();
     }
 
     /// Holds back the messages for a node.
@@ -142,14 +145,20 @@ impl Network {
             changed.await;
         }
     }
-
-    fn acknowledge(&self, position: Position, from: NodeName) {
-        self.0.traffic.lock().acknowledged.entry(position).or_default().insert(from);
-        self.0.changed.notify_waiters();
-    }
 }
 
 impl Inbox {
+    fn new(fence: Fence) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            fence,
+            applied: Position::default(),
+            busy: false,
+            cut: false,
+            budget: None,
+        }
+    }
+
     fn is_settled(&self) -> bool {
         !self.busy && (self.queue.is_empty() || self.cut || self.budget == Some(0))
     }
@@ -163,95 +172,6 @@ impl Inbox {
         }
         self.busy = true;
         self.queue.pop_front()
-    }
-}
-
-struct MemoryBus {
-    network: Network,
-    name: NodeName,
-}
-
-impl Bus for MemoryBus {
-    fn offer(&self, event: &Event) -> Offered {
-        let mut traffic = self.network.0.traffic.lock();
-        traffic.offered += 1;
-        let is_cut = traffic.inboxes.get(&self.name).is_none_or(|inbox| inbox.cut);
-        for (name, inbox) in &mut traffic.inboxes {
-            if *name != self.name && !inbox.cut && !is_cut {
-                inbox.queue.push_back(Message::Event(event.clone()));
-            }
-        }
-        drop(traffic);
-        self.network.0.changed.notify_waiters();
-        Offered::Taken
-    }
-
-    fn announce(&self, operation: Operation) -> BoxFuture<'_, ()> {
-        let mut traffic = self.network.0.traffic.lock();
-        traffic.last += 1;
-        let position = Position(traffic.last);
-        let is_cut = traffic.inboxes.get(&self.name).is_none_or(|inbox| inbox.cut);
-        for (name, inbox) in &mut traffic.inboxes {
-            if *name != self.name {
-                let (from, operation) = (self.name.clone(), operation.clone());
-                inbox.queue.push_back(Message::Operation { position, from, operation });
-            }
-        }
-        drop(traffic);
-        self.network.0.changed.notify_waiters();
-        async move {
-            let mut changed = self.network.0.changed.notified();
-            while !is_cut && !self.is_acknowledged(position) {
-                changed.await;
-                changed = self.network.0.changed.notified();
-            }
-        }
-        .boxed()
-    }
-
-    fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
-        async move {
-            loop {
-                match self.network.next(&self.name).await {
-                    Message::Event(event) => _ = node.publish(event, EventOrigin::Peer).await,
-                    Message::Operation { position, from, operation } => {
-                        self.apply(&node, position, from, operation).await;
-                    }
-                    Message::Acknowledgement { position, from, id, receipt } => {
-                        if let Some(receipt) = receipt {
-                            node.receive_receipt(id, from.clone(), receipt).await;
-                        }
-                        self.network.acknowledge(position, from);
-                    }
-                }
-            }
-        }
-        .boxed()
-    }
-}
-
-impl MemoryBus {
-    /// Returns whether every reachable node has acknowledged the operation.
-    fn is_acknowledged(&self, position: Position) -> bool {
-        let traffic = self.network.0.traffic.lock();
-        let acknowledged = traffic.acknowledged.get(&position);
-        let has = |name| acknowledged.is_some_and(|nodes| nodes.contains(name));
-        let mut others = traffic.inboxes.iter().filter(|(name, _)| **name != self.name);
-        others.all(|(name, inbox)| has(name) || inbox.cut || inbox.budget.is_some())
-    }
-
-    async fn apply(&self, node: &Node, position: Position, from: NodeName, operation: Operation) {
-        let id = match &operation {
-            Operation::Revoke(revocation) => revocation.id.clone(),
-            Operation::Lift { id, .. } => id.clone(),
-        };
-        match node.apply(operation, position).await {
-            Ok(receipt) => self.network.change(&from, |inbox| {
-                let from = self.name.clone();
-                inbox.queue.push_back(Message::Acknowledgement { position, from, id, receipt });
-            }),
-            Err(error) => tracing::error!(%error, "an operation of another node was not recorded"),
-        }
     }
 }
 

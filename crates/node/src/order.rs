@@ -106,14 +106,15 @@ impl Node {
     ///
     /// # Errors
     /// See [`NotRevoked`].
-    pub async fn execute(&self, order: ResolvedOrder) -> Result<Outcome, NotRevoked> {
+    pub async fn execute(&self, order: ResolvedOrder, within: Duration) -> Result<Outcome, NotRevoked> {
         let ResolvedOrder { revocation, forced, known } = order;
         if let Some(record) = known {
-            return Ok(Outcome::Before(record));
+            let spread = self.spread(&revocation.id);
+            return Ok(Outcome::Before(record, spread));
         }
-        match self.revoke(revocation.clone(), forced).await? {
+        match self.revoke(revocation.clone(), forced, within).await? {
             // Another order with the same id was carried out after this one had been resolved.
-            Outcome::Before(record) if !is_repeated(&record, &revocation) => {
+            Outcome::Before(record, _) if !is_repeated(&record, &revocation) => {
                 Err(RevokeError::Conflict.into())
             }
             outcome => Ok(outcome),

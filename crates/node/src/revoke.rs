@@ -1,25 +1,36 @@
 //! Revokes and lifts: the only path from a decision to its effect, whoever makes it.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use session::{
-    Accepted, Kill, LogError, Operation, Receipt, Record, Revocation, RevocationId, RevokeError, Sessions,
-};
+use session::{Accepted, Kill, LogError, Receipt, Record, Revocation, RevocationId, RevokeError, Sessions};
 use tokio::task::{JoinError, yield_now};
+use tokio::time::{Instant, timeout_at};
 
+use crate::bus::{IdTaken, NoQuorum};
 use crate::node::Node;
+use crate::spread::Spread;
 
-/// The outcome of a revocation.
+/// The outcome of a revocation: its record and, in a cluster, how far it has got. `None` also if
+/// another node has accepted it, or this one before it was restarted.
 #[derive(Debug)]
 pub enum Outcome {
     /// It is in force, and its effects are in the record's receipts.
-    Done(Box<Record>),
+    Done(Box<Record>, Option<Spread>),
     /// It was accepted before.
-    Before(Box<Record>),
+    Before(Box<Record>, Option<Spread>),
 }
 
-/// Why a revocation or a lift was not carried out.
+/// The outcome of a lift.
+#[derive(Debug)]
+pub enum LiftOutcome {
+    /// There is no such revocation.
+    Unknown,
+    /// It is lifted here and, in a cluster, this far at the other nodes.
+    Done(Option<Spread>),
+}
+
+/// Why a revocation was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRevoked {
     /// It was refused, or could not be recorded.
@@ -30,66 +41,123 @@ pub enum NotRevoked {
     Panicked(#[from] JoinError),
 }
 
+/// Why a revocation was not lifted. It stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLifted {
+    /// The log may not have removed it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The cluster has not stored the lift.
+    #[error(transparent)]
+    NoQuorum(#[from] NoQuorum),
+}
+
 /// Number of connections to terminate before the task yields: less than a millisecond of work.
 const TERMINATED_AT_ONCE: usize = 256;
 
 impl Node {
     /// Records a revocation and terminates its connections. When this returns, nothing is written
-    /// to any of them any more, and the other nodes have applied it as far as the bus waits for
-    /// them. With `forced`, tokens of open connections may outlive it.
+    /// to any of them any more. In a cluster, waits until no other node sends them anything either,
+    /// but no longer than the time `within`: the [`Spread`] says how far it has got. With `forced`,
+    /// tokens of open connections may outlive it.
     ///
     /// Runs in a task of its own, so that it continues if the caller is cancelled.
     ///
     /// # Errors
     /// See [`NotRevoked`]. Nothing has happened then, except for [`RevokeError::Log`]: the
     /// revocation is in force until the process exits.
-    pub async fn revoke(&self, revocation: Revocation, forced: bool) -> Result<Outcome, NotRevoked> {
+    pub async fn revoke(
+        &self,
+        revocation: Revocation,
+        forced: bool,
+        within: Duration,
+    ) -> Result<Outcome, NotRevoked> {
         let node = self.clone();
-        let outcome = tokio::spawn(async move { node.revoke_whole(revocation, forced).await }).await?;
+        let whole = async move { node.revoke_whole(revocation, forced, within).await };
+        let outcome = tokio::spawn(whole).await?;
         if let Err(NotRevoked::Refused(RevokeError::Log(error))) = &outcome {
             tracing::error!(%error, "revocation in force, but not recorded");
         }
         outcome
     }
 
-    async fn revoke_whole(&self, revocation: Revocation, forced: bool) -> Result<Outcome, NotRevoked> {
+    async fn revoke_whole(
+        &self,
+        revocation: Revocation,
+        forced: bool,
+        within: Duration,
+    ) -> Result<Outcome, NotRevoked> {
         let asked_at = SystemTime::now();
         let accept = move |sessions: &Sessions| (sessions.accept(&revocation, forced), revocation);
         let (accepted, revocation) = self.blocking(accept).await?;
+        // The other nodes hear of it at once, before connections are terminated here. It is also
+        // sent to them if it could not be recorded here.
+        let announced = match (&accepted, self.bus()) {
+            (Ok(Accepted::Begun(_)) | Err(RevokeError::Log(_)), Some(bus)) => {
+                Some((bus.announce(revocation.clone()), Instant::now() + within))
+            }
+            _ => None,
+        };
         let kill = match accepted? {
             Accepted::Begun(kill) => kill,
-            Accepted::Before(record) => return Ok(Outcome::Before(record)),
+            Accepted::Before(record) => {
+                let spread = self.spread(&revocation.id);
+                return Ok(Outcome::Before(record, spread));
+            }
         };
         let receipt = terminate(kill).await;
         let (mode, seconds) = (revocation.mode.as_str(), revocation.validity.as_secs());
         tracing::info!(mode, seconds, connections = receipt.connections, "sessions revoked");
-        if let Some(bus) = self.bus() {
-            bus.announce(Operation::Revoke(revocation.clone())).await;
-        }
+        let spread = match announced {
+            Some((spreading, deadline)) => Some(match timeout_at(deadline, spreading).await {
+                Ok(spread) => spread.map_err(|IdTaken| RevokeError::Conflict)?,
+                Err(_) => self.spread(&revocation.id).unwrap_or_else(Spread::queued),
+            }),
+            None => None,
+        };
         let record_of = move |sessions: &Sessions| record_of(sessions, revocation, asked_at);
         let mut record = self.blocking(record_of).await?;
         record.receipts.insert(self.name().clone(), receipt);
-        Ok(Outcome::Done(Box::new(record)))
+        if let Some(spread) = &spread {
+            spread.add_receipts(&mut record);
+        }
+        Ok(Outcome::Done(Box::new(record), spread))
+    }
+
+    /// Returns how far the latest revocation or lift of this id has got in the cluster; `None`
+    /// without a cluster, or if another node has accepted it, or this one before it was restarted.
+    pub fn spread(&self, id: &RevocationId) -> Option<Spread> {
+        self.bus()?.spread(id)
     }
 
     /// Lifts a revocation on behalf of `by`: its tokens are legal again, unless another revocation
-    /// selects them. Returns its record; `None` if there is no such revocation.
+    /// selects them. In a cluster, waits for the other nodes, but no longer than the time `within`.
+    ///
+    /// Runs in a task of its own, so that it continues if the caller is cancelled.
     ///
     /// # Errors
-    /// Fails if the log may not have removed it. The revocation stays in force.
-    pub async fn lift(&self, id: RevocationId, by: Option<String>) -> Result<Option<Record>, LogError> {
+    /// See [`NotLifted`]. The revocation stays in force.
+    pub async fn lift(
+        &self,
+        id: RevocationId,
+        by: Option<String>,
+        within: Duration,
+    ) -> Result<LiftOutcome, NotLifted> {
         let node = self.clone();
         let lifted = tokio::spawn(async move {
-            let operation = Operation::Lift { id: id.clone(), by: by.clone() };
+            if let Some(bus) = node.bus() {
+                let spread = bus.lift(id, by, within).await?;
+                return Ok(spread.map_or(LiftOutcome::Unknown, |spread| {
+                    tracing::info!(cluster = spread.reach.as_str(), "revocation lifted");
+                    LiftOutcome::Done(Some(spread))
+                }));
+            }
             let lift = move |sessions: &Sessions| sessions.lift(&id, by.as_deref());
             let lifted = node.blocking(lift).await.map_err(panicked)??;
-            if let Some(record) = &lifted {
+            Ok(lifted.map_or(LiftOutcome::Unknown, |record| {
                 tracing::info!(mode = record.revocation.mode.as_str(), "revocation lifted");
-                if let Some(bus) = node.bus() {
-                    bus.announce(operation).await;
-                }
-            }
-            Ok(lifted)
+                LiftOutcome::Done(None)
+            }))
         });
         lifted.await.map_err(panicked)?
     }

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use connection::{BindError, Client, Connection, Encoding, Hub, OpenError, Opening};
 use event::Event;
 use rig_node::in_memory::Network;
-use rig_node::{Admission, EventOrigin, Node, Outcome, Tasks};
+use rig_node::{Admission, EventOrigin, LiftOutcome, Node, Outcome, Tasks};
 use seal::{Incarnation, Purpose, Seal};
 use session::{Config, Log, MemoryLog, NodeName, Record, Revocation, RevocationId, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
 
 const LEASE: Duration = Duration::from_secs(15);
+/// How long operations wait for the other nodes.
+const WAIT: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Member {
@@ -56,15 +58,16 @@ impl Member {
         self.hub.open_stream(opening, Encoding::SsePlain, Bytes::new())
     }
 
-    async fn blacklist(&self, session: &str, validity: Duration) -> Record {
-        match self.node.revoke(Revocation::blacklist(&name(session), validity), true).await {
-            Ok(Outcome::Done(record)) => *record,
+    async fn blacklist(&self, session: &str, validity: Duration, within: Duration) -> Record {
+        match self.node.revoke(Revocation::blacklist(&name(session), validity), true, within).await {
+            Ok(Outcome::Done(record, _)) => *record,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn lift(&self, session: &str) -> Option<Record> {
-        self.node.lift(id(session), None).await.expect("the log in memory forgets")
+    async fn lift(&self, session: &str) -> bool {
+        let lifted = self.node.lift(id(session), None, WAIT).await.expect("no node is cut off");
+        matches!(lifted, LiftOutcome::Done(_))
     }
 
     async fn publish(&self, number: usize) -> usize {
@@ -109,7 +112,7 @@ async fn a_session_that_is_revoked_at_a_is_silent_at_b_when_the_revocation_retur
     network.settle().await;
     assert_eq!((received(&theirs), received(&others)), (1, 1));
 
-    let record = a.blacklist("s", MINUTE).await;
+    let record = a.blacklist("s", MINUTE, WAIT).await;
     assert!(theirs.close_reason().is_some() && others.close_reason().is_none());
     a.publish(2).await;
     b.publish(3).await;
@@ -126,19 +129,19 @@ async fn a_session_that_is_revoked_at_a_is_silent_at_b_when_the_revocation_retur
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_lifted_at_a_is_let_in_at_b() {
     let (_network, a, b) = two_nodes().await;
-    b.blacklist("s", MINUTE).await;
+    b.blacklist("s", MINUTE, WAIT).await;
     assert!(a.open("s").is_err() && b.open("s").is_err());
-    assert!(a.lift("s").await.is_some(), "a knows what b has revoked");
+    assert!(a.lift("s").await, "a knows what b has revoked");
     assert!(a.open("s").is_ok() && b.open("s").is_ok());
-    assert!(a.lift("s").await.is_none() && b.lift("s").await.is_none());
+    assert!(!a.lift("s").await && !b.lift("s").await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_extended_at_a_lasts_at_b() {
     let (_network, a, b) = two_nodes().await;
-    b.blacklist("s", MINUTE).await;
-    a.blacklist("s", 60 * MINUTE).await;
-    b.blacklist("s", MINUTE).await;
+    b.blacklist("s", MINUTE, WAIT).await;
+    a.blacklist("s", 60 * MINUTE, WAIT).await;
+    b.blacklist("s", MINUTE, WAIT).await;
     for node in [&a, &b] {
         let record = node.node.record(id("s")).await.unwrap().expect("it is in force");
         assert!(record.left > 59 * MINUTE, "{:?} is left at {}", record.left, node.name);
@@ -168,7 +171,7 @@ async fn a_node_that_is_cut_off_is_closed_when_its_lease_expires_and_knows_every
     let (network, a, b) = two_nodes().await;
     network.cut(&b.name);
     let before = b.open("s").unwrap();
-    let record = a.blacklist("s", 60 * MINUTE).await;
+    let record = a.blacklist("s", 60 * MINUTE, WAIT).await;
     assert_eq!(record.receipt(&b.name), None, "b has not heard of it");
     tokio::time::sleep(LEASE).await;
     assert_eq!((a.node.admission(), b.node.admission()), (Admission::Open, Admission::ClosedForNew));
@@ -191,8 +194,8 @@ async fn a_node_that_is_cut_off_is_closed_when_its_lease_expires_and_knows_every
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_away_finds_its_position_in_its_log() {
     let (_network, a, b) = two_nodes().await;
-    a.blacklist("s", MINUTE).await;
-    a.blacklist("t", MINUTE).await;
+    a.blacklist("s", MINUTE, WAIT).await;
+    a.blacklist("t", MINUTE, WAIT).await;
     a.lift("s").await;
     let reloaded = Sessions::new(Config::default(), b.log.clone()).unwrap();
     assert_eq!(reloaded.position(), session::Position(3));
@@ -235,7 +238,7 @@ async fn interleave(seed: u64) {
             }
             5 => {
                 catch_up(&network, node).await;
-                node.blacklist(sessions[session], MINUTE * random.u32(1..90)).await;
+                node.blacklist(sessions[session], MINUTE * random.u32(1..90), Duration::ZERO).await;
                 in_force[session] = true;
                 let reached = watched.iter_mut().filter(|one| one.at == at && one.session == session);
                 reached.for_each(|one| one.silent_from = Some(received(&one.connection)));
@@ -243,7 +246,7 @@ async fn interleave(seed: u64) {
             6 => {
                 catch_up(&network, node).await;
                 let lifted = node.lift(sessions[session]).await;
-                assert_eq!(lifted.is_some(), in_force[session], "seed {seed}: what {} knows", node.name);
+                assert_eq!(lifted, in_force[session], "seed {seed}: what {} knows", node.name);
                 in_force[session] = false;
             }
             7 => network.hold(&node.name),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use listener::BodyError;
-use node::NotRevoked;
+use node::{NotLifted, NotRevoked};
 use proxy::StoreError;
 use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
@@ -91,8 +91,8 @@ pub(crate) enum Problem {
     Revoke(RevokeError),
     /// The log cannot be read.
     Unreadable(LogError),
-    /// The log may not have stored the lift.
-    NotLifted(LogError),
+    /// The lift may not have been stored.
+    NotLifted(NotLifted),
     /// Definitions of APIs could not be stored.
     NotStored(StoreError),
     /// The caller did not present the token of the internal port.
@@ -132,7 +132,7 @@ impl From<NotRevoked> for Problem {
 pub(crate) struct ProblemDocument {
     /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
     /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
-    /// `validity-too-short`, `not-recorded` or `not-stored`.
+    /// `validity-too-short`, `not-recorded`, `not-stored` or `no-quorum`.
     r#type: String,
     /// The status in words.
     title: String,
@@ -190,6 +190,7 @@ impl Problem {
             Self::Revoke(RevokeError::TooMany) => "urn:rig:problem:too-many-revocations",
             Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
             Self::Revoke(RevokeError::Log(_)) => "urn:rig:problem:not-recorded",
+            Self::NotLifted(NotLifted::NoQuorum(_)) => "urn:rig:problem:no-quorum",
             Self::NotStored(_) => "urn:rig:problem:not-stored",
             Self::NotFound(_)
             | Self::Method
@@ -197,7 +198,7 @@ impl Problem {
             | Self::Coded
             | Self::Body(_)
             | Self::Unreadable(_)
-            | Self::NotLifted(_)
+            | Self::NotLifted(NotLifted::Log(_))
             | Self::Unauthorized
             | Self::TurnedAway(_)
             | Self::Failed => "about:blank",
@@ -221,7 +222,12 @@ impl Problem {
             }
             Self::Revoke(error) => error.to_string(),
             Self::Unreadable(_) => "the revocation log cannot be read".to_owned(),
-            Self::NotLifted(_) => "the revocation log could not record it: it stays in force".to_owned(),
+            Self::NotLifted(NotLifted::Log(_)) => {
+                "the revocation log could not record it: it stays in force".to_owned()
+            }
+            Self::NotLifted(NotLifted::NoQuorum(_)) => {
+                "the cluster could not store it: the revocation stays in force".to_owned()
+            }
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
             Self::Unauthorized => "missing: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
             Self::TurnedAway(reason) => reason.to_string(),
@@ -254,7 +260,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if let Self::Unreadable(error) | Self::NotLifted(error) = &self {
+        if let Self::Unreadable(error) | Self::NotLifted(NotLifted::Log(error)) = &self {
             tracing::error!(%error, "the revocation log failed");
         }
         if let Self::NotStored(error) = &self {
@@ -280,6 +286,8 @@ impl IntoResponse for Problem {
 mod tests {
     use std::time::Duration;
 
+    use node::NoQuorum;
+
     use super::*;
 
     #[test]
@@ -294,7 +302,8 @@ mod tests {
         assert_eq!(shown(Problem::Revoke(RevokeError::TooMany)), "409 urn:rig:problem:too-many-revocations");
         assert_eq!(shown(Problem::Revoke(RevokeError::Log(log()))), "503 urn:rig:problem:not-recorded");
         assert_eq!(shown(Problem::Unreadable(log())), "503 about:blank");
-        assert_eq!(shown(Problem::NotLifted(log())), "503 about:blank");
+        assert_eq!(shown(Problem::NotLifted(log().into())), "503 about:blank");
+        assert_eq!(shown(Problem::NotLifted(NoQuorum.into())), "503 urn:rig:problem:no-quorum");
         let error = std::io::Error::other("disk full");
         let store = StoreError::Io { name: "/secret/path".to_owned(), error };
         assert_eq!(shown(Problem::NotStored(store)), "503 urn:rig:problem:not-stored");

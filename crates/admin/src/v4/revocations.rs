@@ -1,13 +1,13 @@
 //! `/v4/revocations`: revokes, returns receipts, lifts.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::LOCATION;
-use node::{Outcome, ResolvedOrder};
+use node::{LiftOutcome, Outcome, ResolvedOrder};
 use session::{Record, RevocationId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,6 +25,9 @@ use crate::port::Port;
 pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(revoke, list)).routes(routes!(one, lift))
 }
+
+/// How long to wait for the other nodes.
+const WAIT: Duration = Duration::from_secs(2);
 
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has expired");
 
@@ -96,12 +99,12 @@ pub(crate) async fn revoke(
 impl Port {
     /// Carries an order out, and returns its receipt.
     pub(super) async fn execute(&self, order: ResolvedOrder, done: StatusCode) -> Result<Response, Problem> {
-        match self.node.execute(order).await? {
-            Outcome::Done(record) => {
+        match self.node.execute(order, WAIT).await? {
+            Outcome::Done(record, _) => {
                 let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
                 Ok((done, [(LOCATION, location)], Json(self.answer(*record))).into_response())
             }
-            Outcome::Before(record) => Ok(Json(self.answer(*record)).into_response()),
+            Outcome::Before(record, _) => Ok(Json(self.answer(*record)).into_response()),
         }
     }
 }
@@ -211,6 +214,8 @@ pub(crate) async fn lift(
         let revocation = port.receipt(find(&port, id).await?);
         return Ok(Json(LiftDryRun { dry_run, revocation }).into_response());
     }
-    port.node.lift(id, by).await.map_err(Problem::NotLifted)?.ok_or(NOT_FOUND)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    match port.node.lift(id, by, WAIT).await.map_err(Problem::NotLifted)? {
+        LiftOutcome::Unknown => Err(NOT_FOUND),
+        LiftOutcome::Done(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
 }

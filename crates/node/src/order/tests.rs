@@ -35,11 +35,11 @@ fn order(id: &str) -> RevocationOrder {
 async fn an_order_that_is_repeated_is_carried_out_once() {
     let node = node();
     let resolve = || node.resolve(order("i"), SystemTime::now()).expect("it is the same");
-    assert!(matches!(node.execute(resolve()).await, Ok(Outcome::Done(_))));
+    assert!(matches!(node.execute(resolve(), Duration::ZERO).await, Ok(Outcome::Done(..))));
     let again = resolve();
     let forecast = node.forecast(&again);
     assert_eq!((forecast.connections, forecast.refused.is_some()), (0, false));
-    assert!(matches!(node.execute(again).await, Ok(Outcome::Before(_))));
+    assert!(matches!(node.execute(again, Duration::ZERO).await, Ok(Outcome::Before(..))));
     let other = RevocationOrder { lasts: Some(Lasts::For(2 * MINUTE)), ..order("i") };
     assert!(matches!(node.resolve(other, SystemTime::now()), Err(RevokeError::Conflict)));
 }
@@ -50,9 +50,9 @@ async fn of_two_orders_with_one_id_at_the_same_time_the_second_is_repeated_or_re
     let resolve = |order| node.resolve(order, SystemTime::now()).expect("none was carried out");
     let longer = RevocationOrder { lasts: Some(Lasts::For(60 * MINUTE)), ..order("i") };
     let (first, same, longer) = (resolve(order("i")), resolve(order("i")), resolve(longer));
-    assert!(matches!(node.execute(first).await, Ok(Outcome::Done(_))));
-    assert!(matches!(node.execute(same).await, Ok(Outcome::Before(_))));
-    let refused = node.execute(longer).await;
+    assert!(matches!(node.execute(first, Duration::ZERO).await, Ok(Outcome::Done(..))));
+    assert!(matches!(node.execute(same, Duration::ZERO).await, Ok(Outcome::Before(..))));
+    let refused = node.execute(longer, Duration::ZERO).await;
     assert!(matches!(refused, Err(NotRevoked::Refused(RevokeError::Conflict))), "{refused:?}");
 }
 

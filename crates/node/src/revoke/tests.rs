@@ -5,7 +5,7 @@ use std::time::Duration;
 use connection::Hub;
 use parking_lot::Mutex;
 use seal::{Incarnation, Purpose, Seal};
-use session::{Appended, Config, Entry, Log, MemoryLog, NodeName, Position, Seq};
+use session::{Appended, Config, Entry, Log, MemoryLog, NodeName, Operation, Position, Seq};
 use tokio::time::timeout;
 
 use super::*;
@@ -69,7 +69,7 @@ async fn a_caller_that_stops_waiting_changes_nothing() {
     let (go, gate) = channel();
     let node = node(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
     // Polled once, while it is pending, and then dropped.
-    let stopped = timeout(Duration::ZERO, node.revoke(revocation(), true)).await;
+    let stopped = timeout(Duration::ZERO, node.revoke(revocation(), true, Duration::ZERO)).await;
     assert!(stopped.is_err(), "{stopped:?}");
     go.send(()).unwrap();
     let find = || node.sessions().log().find(&revocation().id).unwrap();
@@ -87,7 +87,7 @@ async fn what_the_log_does_not_keep_is_in_force_and_says_so() {
     let (go, gate) = channel();
     drop(go);
     let node = node(SlowLog { go: Mutex::new(gate), kept: MemoryLog::new() });
-    let failed = node.revoke(revocation(), true).await.unwrap_err();
+    let failed = node.revoke(revocation(), true, Duration::ZERO).await.unwrap_err();
     assert!(matches!(failed, NotRevoked::Refused(RevokeError::Log(_))), "{failed}");
     assert!(node.is_blacklisted(&"s".parse().unwrap()));
 }

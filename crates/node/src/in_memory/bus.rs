@@ -1,0 +1,141 @@
+//! The bus of a node of a network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::Event;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use session::{NodeName, Operation, Position, Revocation, RevocationId};
+use tokio::time::timeout;
+
+use super::stream::id_of;
+use super::{Message, Network};
+use crate::bus::{Bus, IdTaken, NoQuorum, Offered};
+use crate::node::Node;
+use crate::publish::EventOrigin;
+use crate::spread::{Reach, Spread};
+
+/// How often leases are looked at, which expire without a message.
+const TICK: Duration = Duration::from_millis(20);
+
+pub(super) struct MemoryBus {
+    pub(super) network: Network,
+    pub(super) name: NodeName,
+}
+
+impl Bus for MemoryBus {
+    fn offer(&self, event: &Event) -> Offered {
+        let mut traffic = self.network.0.traffic.lock();
+        traffic.offered += 1;
+        let is_cut = traffic.is_cut(&self.name);
+        for (name, inbox) in &mut traffic.inboxes {
+            if *name != self.name && !inbox.cut && !is_cut {
+                inbox.queue.push_back(Message::Event(event.clone()));
+            }
+        }
+        drop(traffic);
+        self.network.0.changed.notify_waiters();
+        Offered::Taken
+    }
+
+    fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>> {
+        let number = self.network.announce(&self.name, Operation::Revoke(revocation));
+        self.network.clone().completed(number).boxed()
+    }
+
+    fn spread(&self, id: &RevocationId) -> Option<Spread> {
+        let mut traffic = self.network.0.traffic.lock();
+        let number = traffic.latest(&self.name, id)?;
+        traffic.spread(number).ok()
+    }
+
+    fn lift(
+        &self,
+        id: RevocationId,
+        by: Option<String>,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>> {
+        let lift = {
+            let traffic = self.network.0.traffic.lock();
+            match traffic.is_cut(&self.name) {
+                true => Err(NoQuorum),
+                false => Ok(traffic.is_revoked(&id).then_some(Operation::Lift { id, by })),
+            }
+        };
+        let number = lift.map(|lift| lift.map(|lift| self.network.announce(&self.name, lift)));
+        let network = self.network.clone();
+        async move {
+            let Some(number) = number? else { return Ok(None) };
+            let completed = timeout(within, network.clone().completed(number)).await;
+            let spread = completed.unwrap_or_else(|_| network.0.traffic.lock().spread(number));
+            // No lift takes an id.
+            Ok(spread.ok())
+        }
+        .boxed()
+    }
+
+    fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
+        async move {
+            loop {
+                match self.network.next(&self.name).await {
+                    Message::Event(event) => _ = node.publish(event, EventOrigin::Peer).await,
+                    Message::Operation { number, position, from, operation } => {
+                        self.apply(&node, number, position, &from, operation).await;
+                    }
+                    Message::Acknowledgement { number, from, id, receipt } => {
+                        if let Some(receipt) = receipt {
+                            node.receive_receipt(id, from.clone(), receipt).await;
+                        }
+                        self.network.0.traffic.lock().confirm(number, from, receipt);
+                        self.network.0.changed.notify_waiters();
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl MemoryBus {
+    async fn apply(
+        &self,
+        node: &Node,
+        number: u64,
+        position: Position,
+        from: &NodeName,
+        operation: Operation,
+    ) {
+        let id = id_of(&operation).clone();
+        match node.apply(operation, position).await {
+            Ok(receipt) => {
+                self.network.change(&self.name, |inbox| inbox.applied = position);
+                self.network.change(from, |inbox| {
+                    let from = self.name.clone();
+                    inbox.queue.push_back(Message::Acknowledgement { number, from, id, receipt });
+                });
+            }
+            Err(error) => tracing::error!(%error, "an operation of another node was not recorded"),
+        }
+    }
+}
+
+impl Network {
+    fn announce(&self, by: &NodeName, operation: Operation) -> u64 {
+        let number = self.0.traffic.lock().announce(by, operation);
+        self.0.changed.notify_waiters();
+        number
+    }
+
+    async fn completed(self, number: u64) -> Result<Spread, IdTaken> {
+        loop {
+            let changed = self.0.changed.notified();
+            let spread = self.0.traffic.lock().spread(number)?;
+            if spread.reach == Reach::Complete {
+                return Ok(spread);
+            }
+            // Whether it has changed, or a lease may have expired meanwhile: it is looked at again.
+            let _ = timeout(TICK, changed).await;
+        }
+    }
+}

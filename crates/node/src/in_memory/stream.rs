@@ -1,0 +1,147 @@
+//! The stream of operations that the nodes of a network follow.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
+
+use session::{LostLease, NodeName, Operation, Position, Receipt, Revocation, RevocationId};
+
+use super::{Message, Traffic};
+use crate::bus::IdTaken;
+use crate::spread::{NodeReach, Reach, Spread};
+
+/// All operations, and what the nodes have said about them.
+#[derive(Default)]
+pub(super) struct MemoryStream {
+    /// The position of the last operation.
+    last: u64,
+    /// The last operation on each id: a revocation, or `None` for a lift.
+    states: HashMap<RevocationId, (Option<Revocation>, Position)>,
+    /// The operations that nodes have announced, by number.
+    announced: BTreeMap<u64, Announced>,
+    latest: HashMap<(NodeName, RevocationId), u64>,
+}
+
+/// An operation that a node has announced.
+struct Announced {
+    by: NodeName,
+    operation: Operation,
+    /// Where the node had applied the stream when it accepted the operation.
+    accepted_at: Position,
+    /// `None` while it is queued.
+    position: Option<Position>,
+    /// Another revocation of its id was first.
+    id_taken: bool,
+    /// The nodes that have confirmed it.
+    confirmed: BTreeMap<NodeName, NodeReach>,
+}
+
+impl Traffic {
+    /// Takes an operation of a node, and stores it unless the node is cut off. Returns its number.
+    pub(super) fn announce(&mut self, by: &NodeName, operation: Operation) -> u64 {
+        let number = self.stream.announced.len() as u64;
+        let accepted_at = self.inboxes.get(by).map(|inbox| inbox.applied).unwrap_or_default();
+        self.stream.latest.insert((by.clone(), id_of(&operation).clone()), number);
+        let (position, id_taken, confirmed) = (None, false, BTreeMap::new());
+        let announced = Announced { by: by.clone(), operation, accepted_at, position, id_taken, confirmed };
+        self.stream.announced.insert(number, announced);
+        if !self.is_cut(by) {
+            self.store(number);
+        }
+        number
+    }
+
+    /// Stores the operations that a node has announced while it was cut off.
+    pub(super) fn store_queued(&mut self, by: &NodeName) {
+        let queued = self.stream.announced.iter().filter(|(_, announced)| {
+            announced.by == *by && announced.position.is_none() && !announced.id_taken
+        });
+        let queued: Vec<u64> = queued.map(|(number, _)| *number).collect();
+        queued.into_iter().for_each(|number| self.store(number));
+    }
+
+    pub(super) fn is_cut(&self, name: &NodeName) -> bool {
+        self.inboxes.get(name).is_none_or(|inbox| inbox.cut)
+    }
+
+    /// Returns whether the stream has a revocation of this id.
+    pub(super) fn is_revoked(&self, id: &RevocationId) -> bool {
+        self.stream.states.get(id).is_some_and(|(revocation, _)| revocation.is_some())
+    }
+
+    fn store(&mut self, number: u64) {
+        let stream = &mut self.stream;
+        let Some(announced) = stream.announced.get_mut(&number) else { return };
+        let id = id_of(&announced.operation).clone();
+        let state = match &announced.operation {
+            Operation::Revoke(revocation) => Some(revocation.clone()),
+            Operation::Lift { .. } => None,
+        };
+        let known = stream.states.get(&id).filter(|(_, at)| *at > announced.accepted_at);
+        if let (Some(ours), Some((Some(theirs), _))) = (&state, known)
+            && !ours.extends
+            && !ours.is_same(theirs)
+        {
+            announced.id_taken = true;
+            return;
+        }
+        stream.last += 1;
+        let position = Position(stream.last);
+        announced.position = Some(position);
+        stream.states.insert(id, (state, position));
+        let is_lift = matches!(announced.operation, Operation::Lift { .. });
+        for (name, inbox) in &mut self.inboxes {
+            // A revocation is in force at its own node already.
+            if *name != announced.by || is_lift {
+                let (from, operation) = (announced.by.clone(), announced.operation.clone());
+                inbox.queue.push_back(Message::Operation { number, position, from, operation });
+            }
+        }
+    }
+
+    /// Records that a node has applied an operation.
+    pub(super) fn confirm(&mut self, number: u64, name: NodeName, receipt: Option<Receipt>) {
+        if let Some(announced) = self.stream.announced.get_mut(&number) {
+            announced.confirmed.insert(name, NodeReach::Applied(receipt));
+        }
+    }
+
+    /// Returns how far an operation has got.
+    pub(super) fn spread(&mut self, number: u64) -> Result<Spread, IdTaken> {
+        let Some(announced) = self.stream.announced.get_mut(&number) else { return Ok(Spread::queued()) };
+        if announced.id_taken {
+            return Err(IdTaken);
+        }
+        if announced.position.is_none() {
+            return Ok(Spread::queued());
+        }
+        let (mut nodes, mut complete) = (BTreeMap::new(), true);
+        for (name, inbox) in &self.inboxes {
+            let confirmed = announced.confirmed.get(name).copied();
+            // Its lease is not renewed before it has applied the operation.
+            let expired = || (!inbox.fence.is_open()).then(|| NodeReach::Expired(SystemTime::now()));
+            if *name == announced.by {
+                let is_lift = matches!(announced.operation, Operation::Lift { .. });
+                complete &= confirmed.is_some() || !is_lift;
+            } else if let Some(reach) = confirmed.or_else(expired) {
+                announced.confirmed.insert(name.clone(), reach);
+                nodes.insert(name.clone(), reach);
+            } else {
+                complete = false;
+                nodes.insert(name.clone(), NodeReach::Unconfirmed(LostLease::Closed));
+            }
+        }
+        Ok(Spread { reach: if complete { Reach::Complete } else { Reach::Pending }, nodes })
+    }
+
+    /// Returns the number of the latest operation on this id that a node has announced.
+    pub(super) fn latest(&self, by: &NodeName, id: &RevocationId) -> Option<u64> {
+        self.stream.latest.get(&(by.clone(), id.clone())).copied()
+    }
+}
+
+pub(super) fn id_of(operation: &Operation) -> &RevocationId {
+    match operation {
+        Operation::Revoke(revocation) => &revocation.id,
+        Operation::Lift { id, .. } => id,
+    }
+}
