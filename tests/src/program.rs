@@ -28,6 +28,15 @@ impl Program {
         }
         None
     }
+
+    /// Sends it a signal, such as `STOP`.
+    ///
+    /// # Panics
+    /// Panics if there is no `kill`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
+        assert!(status.expect("kill is installed").success());
+    }
 }
 
 impl Drop for Program {

@@ -11,8 +11,12 @@ pub mod events;
 mod flaw;
 mod keys;
 pub mod message;
+mod metrics;
+pub mod nats;
 pub mod place;
 mod policy;
+pub mod wire;
 
 pub use keys::Keys;
+pub use metrics::Metrics;
 pub use policy::LostLease;

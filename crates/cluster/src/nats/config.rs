@@ -1,0 +1,224 @@
+//! Where NATS is, and how a node shows who it is.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, ServerAddr};
+
+use crate::wire::Names;
+
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How often the server is asked for a sign of life. Two unanswered ones end the connection.
+const PING: Duration = Duration::from_secs(2);
+
+/// Limit of the pause between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where NATS is, and how a node shows who it is.
+#[derive(Clone)]
+pub struct NatsConfig {
+    /// The servers, as `nats://host:port` or `tls://host:port`.
+    pub servers: Vec<String>,
+    /// The name of the cluster: one token of a subject.
+    pub cluster: String,
+    /// The name of this node: one token of a subject.
+    pub node: String,
+    /// How many servers have to store the stream.
+    pub replicas: usize,
+    /// How the node shows who it is.
+    pub credentials: Credentials,
+    /// A file with the certificates of the authorities that are trusted instead of those of the
+    /// system. Requires TLS.
+    pub ca: Option<PathBuf>,
+    /// Files with the certificate of this node, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether servers on other hosts may be used without TLS.
+    pub insecure: bool,
+}
+
+/// How a node shows who it is.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// Only by its certificate, if at all.
+    #[default]
+    None,
+    /// A file with a JWT and its key.
+    File(PathBuf),
+    /// A file with the seed of an NKey.
+    NKey(PathBuf),
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A token.
+    Token(String),
+}
+
+/// Why NATS cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No server is named.
+    #[error("no server is named")]
+    NoServer,
+    /// The text is not the address of a server.
+    #[error("{0}: not the address of a NATS server, such as nats://host:4222")]
+    Address(String),
+    /// The address contains a user, which would be shown with it.
+    #[error("a user does not belong into the address of a server")]
+    UserInAddress,
+    /// The server is on another host, and TLS is not required.
+    #[error("{0} is not on this host and is used without TLS: name it as tls://…, or allow it")]
+    Insecure(String),
+    /// A file cannot be used.
+    #[error("{path}: {error}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The library does not accept the configuration.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl NatsConfig {
+    /// Returns the names of the cluster.
+    pub fn names(&self) -> Names {
+        Names::new(&self.cluster)
+    }
+
+    /// Parses the addresses of the servers.
+    ///
+    /// # Errors
+    /// Fails if one is malformed, or must not be used.
+    pub fn addresses(&self) -> Result<Vec<ServerAddr>, ConfigError> {
+        if self.servers.is_empty() {
+            return Err(ConfigError::NoServer);
+        }
+        self.servers.iter().map(|server| self.address(server)).collect()
+    }
+
+    fn address(&self, server: &str) -> Result<ServerAddr, ConfigError> {
+        if server.contains('@') {
+            return Err(ConfigError::UserInAddress);
+        }
+        let wrong = || ConfigError::Address(server.to_owned());
+        let address: ServerAddr = server.parse().map_err(|_| wrong())?;
+        if !matches!(address.scheme(), "nats" | "tls") || address.host().is_empty() {
+            return Err(wrong());
+        }
+        let encrypted = self.ca.is_some() || address.tls_required();
+        if !encrypted && !self.insecure && !is_loopback(address.host()) {
+            return Err(ConfigError::Insecure(server.to_owned()));
+        }
+        Ok(address)
+    }
+
+    /// Returns the options of a connection.
+    pub(super) async fn options(&self, purpose: &str) -> Result<ConnectOptions, ConfigError> {
+        let options = match &self.credentials {
+            Credentials::None => ConnectOptions::new(),
+            Credentials::File(path) => ConnectOptions::with_credentials_file(path)
+                .await
+                .map_err(|error| ConfigError::File { path: path.clone(), error })?,
+            Credentials::NKey(path) => {
+                let seed = tokio::fs::read_to_string(path).await;
+                let seed = seed.map_err(|error| ConfigError::File { path: path.clone(), error })?;
+                ConnectOptions::with_nkey(seed.trim().to_owned())
+            }
+            Credentials::Password { user, password } => {
+                ConnectOptions::with_user_and_password(user.clone(), password.clone())
+            }
+            Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
+        };
+        let mut options = options
+            .name(format!("rig {} {} {purpose}", self.cluster, self.node))
+            .custom_inbox_prefix(self.names().inbox(&self.node))
+            .connection_timeout(CONNECT)
+            .ping_interval(PING)
+            .request_timeout(None)
+            // The list is the operator's: names that servers tell of each other may not be those
+            // under which this host reaches them.
+            .ignore_discovered_servers()
+            .retain_servers_order()
+            .retry_on_initial_connect()
+            .reconnect_delay_callback(pause);
+        if let Some(ca) = &self.ca {
+            options = options.require_tls(true).add_root_certificates(ca.clone());
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        Ok(options)
+    }
+}
+
+/// Returns the pause before an attempt: the first comes at once.
+fn pause(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    match doublings {
+        0 => Duration::ZERO,
+        _ => Duration::from_millis(10).saturating_mul(2u32.saturating_pow(doublings)).min(PAUSE),
+    }
+}
+
+/// A name other than `localhost` may stand for any host.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(server: &str) -> NatsConfig {
+        NatsConfig {
+            servers: vec![server.to_owned()],
+            cluster: "c".to_owned(),
+            node: "n".to_owned(),
+            replicas: 1,
+            credentials: Credentials::None,
+            ca: None,
+            certificate: None,
+            insecure: false,
+        }
+    }
+
+    #[test]
+    fn servers_on_other_hosts_need_tls_or_leave() {
+        for server in ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:1", "tls://nats.example:4222"] {
+            assert!(config(server).addresses().is_ok(), "{server}");
+        }
+        for server in ["nats://10.0.0.1:4222", "nats.example", "nats://localhost.example"] {
+            let refused = config(server).addresses();
+            assert!(matches!(refused, Err(ConfigError::Insecure(_))), "{server}");
+            assert!(NatsConfig { insecure: true, ..config(server) }.addresses().is_ok());
+            assert!(NatsConfig { ca: Some("ca.pem".into()), ..config(server) }.addresses().is_ok());
+        }
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        for server in ["http://localhost", "", "nats://", "ws://localhost:80"] {
+            assert!(matches!(config(server).addresses(), Err(ConfigError::Address(_))), "{server}");
+        }
+        let told = config("nats://me:secret@localhost").addresses().err().map(|error| error.to_string());
+        assert!(told.is_some_and(|told| !told.contains("secret")));
+        let none = NatsConfig { servers: Vec::new(), ..config("") };
+        assert!(matches!(none.addresses(), Err(ConfigError::NoServer)));
+    }
+
+    #[test]
+    fn attempts_to_connect_come_slower_up_to_a_limit() {
+        assert_eq!([0, 1, 2, 3].map(pause), [0, 0, 20, 40].map(Duration::from_millis));
+        assert_eq!([7, 100, usize::MAX].map(pause), [PAUSE; 3]);
+    }
+}

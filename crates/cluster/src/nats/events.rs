@@ -1,0 +1,203 @@
+//! The connection of events. It is another one than the control connection, so that a flood of
+//! events never delays a beat.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use parking_lot::Mutex;
+use seal::Incarnation;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::config::{ConfigError, NatsConfig};
+use super::control::first_server;
+use super::inbox::Inbox;
+use super::link::ServerConnection;
+use crate::events::{BUCKETS, EventWire};
+use crate::wire::{Link, Names};
+
+/// Limit of events that wait for the socket. They may be as large as NATS takes.
+const UNSENT: usize = 64;
+
+/// Limit of events of one subscription that wait for room among all.
+const UNREAD: usize = 1024;
+
+/// Limit of events that are received but not read.
+const UNREAD_OF_ALL: usize = 16_384;
+
+/// How long the server may take to confirm subscriptions.
+const SUBSCRIBE: Duration = Duration::from_secs(2);
+
+/// The connection of events. Own events do not come back.
+pub struct NatsEvents {
+    connection: ServerConnection,
+    inbox: Inbox,
+    names: Names,
+    sender: mpsc::Sender<(u16, Bytes)>,
+    received: tokio::sync::Mutex<mpsc::Receiver<(u16, Bytes)>>,
+    subscriptions: Mutex<Subscriptions>,
+}
+
+#[derive(Default)]
+struct Subscriptions {
+    /// Each moves the events of its subscription. Aborted with the connection.
+    readers: JoinSet<()>,
+    by_bucket: HashMap<u16, AbortHandle>,
+    /// All buckets are subscribed to at once.
+    all: bool,
+}
+
+impl NatsEvents {
+    /// Opens the connection in the background, and goes on trying.
+    ///
+    /// # Errors
+    /// Fails if the configuration cannot be used.
+    pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, ConfigError> {
+        let options = config.options("events").await?.no_echo();
+        let options = options.client_capacity(UNSENT).subscription_capacity(UNREAD);
+        let connection = ServerConnection::open(config, options, first_server(life)).await?;
+        let inbox = Inbox::open(connection.clone()).await;
+        let inbox = inbox.map_err(|error| ConfigError::Refused(error.to_string()))?;
+        let (sender, received) = mpsc::channel(UNREAD_OF_ALL);
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.readers.spawn(log_changes(connection.clone()));
+        Ok(Self {
+            connection,
+            inbox,
+            names: config.names(),
+            sender,
+            received: tokio::sync::Mutex::new(received),
+            subscriptions: Mutex::new(subscriptions),
+        })
+    }
+
+    /// Waits until there is a connection.
+    ///
+    /// # Errors
+    /// Fails after `within` with the reason, if it is known.
+    pub async fn connected(&self, within: Duration) -> Result<(), String> {
+        self.connection.connected(within).await
+    }
+
+    /// Connects to the next server of the list.
+    pub async fn rotate(&self) {
+        self.connection.rotate().await;
+    }
+
+    /// Starts to read the buckets that are not read yet. The returned futures resolve when the
+    /// subscriptions are on their way.
+    fn begin(&self, buckets: &[u16]) -> Vec<oneshot::Receiver<()>> {
+        let mut subscriptions = self.subscriptions.lock();
+        let Subscriptions { readers, by_bucket, all } = &mut *subscriptions;
+        if *all {
+            return Vec::new();
+        }
+        if buckets.len() >= BUCKETS.into() {
+            *all = true;
+            by_bucket.drain().for_each(|(_, reader)| reader.abort());
+            let (subscribed, told) = oneshot::channel();
+            readers.spawn(self.reader(self.names.all_events(), subscribed));
+            return vec![told];
+        }
+        let mut begun = Vec::new();
+        for bucket in buckets {
+            by_bucket.entry(*bucket).or_insert_with(|| {
+                let (subscribed, told) = oneshot::channel();
+                begun.push(told);
+                readers.spawn(self.reader(self.names.events(*bucket), subscribed))
+            });
+        }
+        begun
+    }
+
+    /// Subscribes, as soon as the connection takes it, and moves what is received to where all is
+    /// read.
+    fn reader(
+        &self,
+        subject: String,
+        subscribed: oneshot::Sender<()>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (client, sender) = (self.connection.client().clone(), self.sender.clone());
+        async move {
+            if let Ok(messages) = client.subscribe(subject).await {
+                // Fails if nothing waits for it any more.
+                let _ = subscribed.send(());
+                read(messages, sender).await;
+            }
+        }
+    }
+}
+
+async fn read(mut messages: Subscriber, sender: mpsc::Sender<(u16, Bytes)>) {
+    while let Some(message) = messages.next().await {
+        let bucket = message.subject.rsplit('.').next().and_then(|bucket| bucket.parse().ok());
+        let Some(bucket) = bucket.filter(|bucket| *bucket < BUCKETS) else { continue };
+        if sender.send((bucket, message.payload)).await.is_err() {
+            break;
+        }
+    }
+}
+
+async fn log_changes(connection: ServerConnection) {
+    let mut changes = connection.changes();
+    while let Some(link) = changes.next().await {
+        match link {
+            Link::Connected(server) => tracing::info!(server, "events: connected to NATS"),
+            Link::Disconnected => tracing::warn!("events: no connection to NATS"),
+            Link::SlowConsumer => tracing::warn!("events: some were dropped, more came than can be read"),
+            Link::Trouble(error) => tracing::warn!(error, "events: NATS"),
+        }
+    }
+}
+
+impl EventWire for NatsEvents {
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()> {
+        let sent = self.connection.send(self.names.events(bucket), message);
+        // The receivers count what is missing.
+        async { drop(sent.await) }.boxed()
+    }
+
+    fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
+        async move {
+            let begun = self.begin(&buckets);
+            let known = async {
+                join_all(begun).await;
+                self.inbox.synced(self.names.none(), SUBSCRIBE).await
+            };
+            // Without a connection, the subscriptions are made with the next one.
+            drop(tokio::time::timeout(SUBSCRIBE, known).await);
+        }
+        .boxed()
+    }
+
+    fn unsubscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
+        async move {
+            let mut subscriptions = self.subscriptions.lock();
+            for bucket in buckets {
+                if let Some(reader) = subscriptions.by_bucket.remove(&bucket) {
+                    reader.abort();
+                }
+            }
+            while subscriptions.readers.try_join_next().is_some() {}
+        }
+        .boxed()
+    }
+
+    fn next(&self) -> BoxFuture<'_, (u16, Bytes)> {
+        async {
+            match self.received.lock().await.recv().await {
+                Some(received) => received,
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn max_message(&self) -> usize {
+        self.connection.client().max_payload()
+    }
+}

@@ -1,0 +1,187 @@
+//! One connection to NATS, which goes to the next server of the list when it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, ReconnectToServer};
+use bytes::Bytes;
+use futures_util::future::{Either, ready};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::config::{ConfigError, NatsConfig};
+use crate::wire::{Link, WireError};
+
+/// Limit of changes that a slow reader has not read.
+const CHANGES: usize = 128;
+
+/// How long a message may wait for room in the connection.
+const ROOM: Duration = Duration::from_secs(2);
+
+/// A connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct ServerConnection {
+    client: Client,
+    changes: broadcast::Sender<Link>,
+    route: Arc<Route>,
+}
+
+/// Which server the connection goes to.
+#[derive(Default)]
+struct Route {
+    /// The number of attempts to connect.
+    attempts: AtomicUsize,
+    /// The server of the last attempt.
+    server: Mutex<String>,
+    /// The last error.
+    trouble: Mutex<Option<String>>,
+}
+
+impl ServerConnection {
+    /// Connects in the background, with the server at `first` of the list.
+    pub(super) async fn open(
+        config: &NatsConfig,
+        options: ConnectOptions,
+        first: usize,
+    ) -> Result<Self, ConfigError> {
+        let route = Arc::new(Route { attempts: AtomicUsize::new(first), ..Route::default() });
+        let changes = broadcast::Sender::new(CHANGES);
+        let (next, seen, sender) = (route.clone(), route.clone(), changes.clone());
+        let options = options
+            // Without this, a forced reconnection goes back to the same server.
+            .reconnect_to_server_callback(move |servers, _| {
+                let attempt = next.attempts.fetch_add(1, Ordering::Relaxed);
+                let server = servers.get(attempt % servers.len().max(1)).map(|server| server.addr.clone());
+                if let Some(server) = &server {
+                    *next.server.lock() = format!("{}:{}", server.host(), server.port());
+                }
+                // Without a delay of its own, the one of the options counts.
+                ready(server.map(|addr| ReconnectToServer { addr, delay: None }))
+            })
+            .event_callback(move |event| {
+                if let Some(link) = seen.link_of(event) {
+                    // Fails if there is no reader.
+                    drop(sender.send(link));
+                }
+                ready(())
+            });
+        let addresses = config.addresses()?;
+        let client = Box::pin(options.connect(addresses)).await;
+        let client = client.map_err(|error| ConfigError::Refused(error.to_string()))?;
+        Ok(Self { client, changes, route })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the server of the last attempt to connect.
+    pub(super) fn server(&self) -> String {
+        self.route.server.lock().clone()
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Waits for the connection. Fails with the last error.
+    pub(super) async fn connected(&self, within: Duration) -> Result<(), String> {
+        let mut changes = self.changes.subscribe();
+        let connected = async {
+            while !self.is_connected() {
+                if let Err(RecvError::Closed) = changes.recv().await {
+                    return false;
+                }
+            }
+            true
+        };
+        if tokio::time::timeout(within, connected).await == Ok(true) {
+            return Ok(());
+        }
+        let trouble = self.route.trouble.lock().clone();
+        Err(format!("{}: {}", self.server(), trouble.unwrap_or_else(|| "no answer".to_owned())))
+    }
+
+    /// Returns the changes from now on.
+    pub(super) fn changes(&self) -> BoxStream<'static, Link> {
+        let changes = stream::unfold(self.changes.subscribe(), |mut changes| async {
+            loop {
+                match changes.recv().await {
+                    Ok(link) => return Some((link, changes)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+        changes.boxed()
+    }
+
+    /// Sends a message, unless there is no connection: the library would send it late.
+    pub(super) async fn send(&self, subject: String, payload: Bytes) -> Result<(), WireError> {
+        self.may_send(payload.len())?;
+        let sent = self.client.publish(subject, payload);
+        match tokio::time::timeout(ROOM, sent).await {
+            Ok(sent) => sent.map_err(|error| WireError::Refused(error.to_string())),
+            Err(_) => Err(WireError::Timeout),
+        }
+    }
+
+    /// Checks that there is a connection, and that it takes a message of this size.
+    pub(super) fn may_send(&self, size: usize) -> Result<(), WireError> {
+        if !self.is_connected() {
+            return Err(WireError::NotConnected);
+        }
+        if size > self.client.max_payload() {
+            return Err(WireError::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Connects to the next server. Without a connection, that is under way already.
+    pub(super) async fn rotate(&self) {
+        if self.is_connected() {
+            let forced = tokio::time::timeout(ROOM, self.client.force_reconnect());
+            drop(forced.await);
+        }
+    }
+
+    /// Subscribes. While there is no connection, the library remembers it.
+    pub(super) async fn subscribe(&self, subject: String) -> Result<async_nats::Subscriber, WireError> {
+        match tokio::time::timeout(ROOM, self.client.subscribe(subject)).await {
+            Ok(subscribed) => subscribed.map_err(|error| WireError::Refused(error.to_string())),
+            Err(_) => Err(WireError::Timeout),
+        }
+    }
+}
+
+impl Route {
+    fn link_of(&self, event: Event) -> Option<Link> {
+        match event {
+            Event::Connected => Some(Link::Connected(self.server.lock().clone())),
+            Event::Disconnected => Some(Link::Disconnected),
+            Event::SlowConsumer(_) => Some(Link::SlowConsumer),
+            Event::ServerError(error) => Some(self.trouble(error.to_string())),
+            Event::ClientError(error) => Some(self.trouble(error.to_string())),
+            Event::LameDuckMode | Event::Draining | Event::Closed => None,
+        }
+    }
+
+    fn trouble(&self, text: String) -> Link {
+        *self.trouble.lock() = Some(text.clone());
+        Link::Trouble(text)
+    }
+}
+
+/// Merges messages with the changes of their connection; ends with the messages.
+pub(super) fn with_changes<T: Send + 'static>(
+    messages: impl futures_util::Stream<Item = T> + Send + 'static,
+    changes: BoxStream<'static, Link>,
+) -> BoxStream<'static, Either<T, Link>> {
+    let messages = messages.map(|message| Some(Either::Left(message))).chain(stream::once(ready(None)));
+    let changes = changes.map(|link| Some(Either::Right(link)));
+    stream::select(messages, changes).take_while(|item| ready(item.is_some())).filter_map(ready).boxed()
+}
