@@ -308,10 +308,13 @@ impl AsyncWrite for Watched {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use session::{Fence, LostLease};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::{TlsAcceptor, TlsConnector, client};
@@ -356,5 +359,32 @@ mod tests {
         let (flushed, got) = tokio::join!(server.flush(), client.read_exact(&mut read));
         assert!(flushed.is_ok() && got.is_ok());
         assert!(!server.traffic.blocked.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn what_tls_has_kept_waits_for_the_fence() {
+        let (mut server, mut client) = connected().await;
+        let fence = Fence::with_clock(|| Duration::ZERO);
+        fence.extend(Duration::from_secs(1));
+        let hold = Duration::from_secs(3600);
+        server.gate().begin_fenced(&LostLease::Closed.fencing(&fence, hold));
+        let mut written = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(taken) = Pin::new(&mut server).poll_write(cx, &[b'x'; 1 << 16]) {
+                written += taken.unwrap();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        fence.close();
+        // The socket has room again.
+        let mut read = vec![0; written];
+        client.read_exact(&mut read[..written / 2]).await.unwrap();
+        let gate = server.gate().clone();
+        let mut flush = pin!(server.flush());
+        assert!(poll_fn(|cx| Poll::Ready(flush.as_mut().poll(cx).is_pending())).await && gate.is_held());
+        fence.extend(Duration::from_secs(1));
+        let (flushed, rest) = tokio::join!(flush, client.read_exact(&mut read[written / 2..]));
+        assert!(flushed.is_ok() && rest.is_ok() && !gate.is_held());
     }
 }
