@@ -52,8 +52,8 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
         let (say, mut said) = mpsc::unbounded_channel::<&'static str>();
         let (step, steps) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -118,7 +118,7 @@ impl World {
         let (definitions, _) = Definitions::parse(&definition, &|_| None).expect("a definition");
         let apis = Apis::load(definitions, Box::new(MemoryStore::default()), |_| None);
         let tokens = TokenConfig {
-            algorithms: "HS256".parse().unwrap(),
+            algorithms: "HS256".parse().expect("an algorithm"),
             issuer: None,
             audience: Vec::new(),
             leeway: Duration::ZERO,
@@ -138,7 +138,7 @@ impl World {
         let collaborators = Collaborators {
             apis: Arc::new(apis.expect("it can be served").0),
             waiting: Arc::new(Waiting::new(WaitingConfig::default(), seal)),
-            verifier: Arc::new(Verifier::new(Arc::new(key.unwrap()), tokens)),
+            verifier: Arc::new(Verifier::new(Arc::new(key.expect("a key")), tokens)),
             sessions: sessions.clone(),
             metrics: Arc::new(Metrics::register(&mut registry)),
             reporter: Arc::new(Reporter::new(false, None)),
@@ -152,7 +152,7 @@ impl World {
             proxy_protocol: false,
         });
         let listener = listener.expect("a free port");
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("it is bound");
         let (leave, leaving) = watch::channel(false);
         tokio::spawn(listener.serve(Port(Arc::new(Proxy::new(config, collaborators))), leaving));
         let world = Self { address, fence, sessions, service, _leave: leave };
@@ -165,7 +165,7 @@ impl World {
     }
 
     fn say(&self, text: &'static str) {
-        self.service.say.send(text).unwrap();
+        self.service.say.send(text).expect("the service runs");
     }
 
     async fn is_asked(&mut self) {
@@ -190,14 +190,14 @@ struct Client {
 impl Client {
     async fn ask(world: &World, path: &str, more: &str) -> Self {
         let mut client =
-            Self { socket: TcpStream::connect(world.address).await.unwrap(), got: String::new() };
+            Self { socket: TcpStream::connect(world.address).await.expect("it listens"), got: String::new() };
         client.again(path, more).await;
         client
     }
 
     async fn again(&mut self, path: &str, more: &str) {
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n{more}\r\n");
-        self.socket.write_all(head.as_bytes()).await.unwrap();
+        self.socket.write_all(head.as_bytes()).await.expect("it reads");
     }
 
     /// Reads until the answer so far ends with `text`.
@@ -206,7 +206,7 @@ impl Client {
             let mut buffer = [0; 4096];
             let read = self.socket.read(&mut buffer).await.expect("the connection is open");
             assert!(read > 0, "the answer ends with {:?}", self.got);
-            self.got.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            self.got.push_str(std::str::from_utf8(&buffer[..read]).expect("a text"));
         }
     }
 
@@ -219,7 +219,7 @@ impl Client {
     async fn sees_the_end(mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.socket.read_to_end(&mut rest).await;
-        self.got + &String::from_utf8(rest).unwrap()
+        self.got + &String::from_utf8(rest).expect("a text")
     }
 }
 
@@ -289,7 +289,7 @@ async fn an_answer_that_is_held_when_its_session_is_revoked_is_never_written() {
     world.fence.close();
     world.say("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none");
     world.holds(1).await;
-    world.sessions.blacklist(&"s".parse().unwrap(), NEVER).unwrap();
+    world.sessions.blacklist(&"s".parse().expect("a name"), NEVER).expect("the log in memory keeps all");
     world.extend();
     assert_eq!(client.sees_the_end().await, "");
 }
@@ -305,7 +305,7 @@ async fn a_tunnel_is_held_towards_the_client_and_open_towards_the_service() {
     world.say("two");
     world.holds(1).await;
     assert!(client.has_nothing_more());
-    client.socket.write_all(b"hello").await.unwrap();
+    client.socket.write_all(b"hello").await.expect("it reads");
     let Some(Step::Received(bytes)) = world.service.steps.recv().await else { panic!("it is asked again") };
     assert_eq!(bytes, b"hello");
     world.extend();
@@ -327,15 +327,15 @@ async fn a_tunnel_that_is_held_for_too_long_is_cut_off() {
 
 /// Sends a request over HTTP/2, by prior knowledge.
 async fn ask_http2(world: &World) -> (h2::client::ResponseFuture, h2::client::SendRequest<Bytes>) {
-    let socket = TcpStream::connect(world.address).await.unwrap();
-    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let socket = TcpStream::connect(world.address).await.expect("it listens");
+    let (client, connection) = h2::client::handshake(socket).await.expect("it speaks HTTP/2");
     tokio::spawn(connection);
-    let mut client = client.ready().await.unwrap();
+    let mut client = client.ready().await.expect("it takes requests");
     let request = Request::get(format!("http://{}/theirs", world.address))
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(())
-        .unwrap();
-    let (response, _) = client.send_request(request, true).unwrap();
+        .expect("a request");
+    let (response, _) = client.send_request(request, true).expect("it is sent");
     (response, client)
 }
 
@@ -351,8 +351,8 @@ async fn over_http2_neither_head_nor_body_is_handed_on_while_the_fence_is_closed
     let none = futures_util::poll!(&mut response);
     assert!(none.is_pending(), "{none:?}");
     world.extend();
-    let mut body = response.await.unwrap().into_body();
-    assert_eq!(body.data().await.unwrap().unwrap(), "one");
+    let mut body = response.await.expect("an answer").into_body();
+    assert_eq!(body.data().await.expect("a piece").expect("the stream is open"), "one");
 
     world.fence.close();
     world.say("3\r\ntwo\r\n0\r\n\r\n");
@@ -362,7 +362,7 @@ async fn over_http2_neither_head_nor_body_is_handed_on_while_the_fence_is_closed
     world.extend();
     let mut rest = Vec::new();
     while let Some(data) = body.data().await {
-        rest.extend_from_slice(&data.unwrap());
+        rest.extend_from_slice(&data.expect("the stream is open"));
     }
     assert_eq!(rest, b"two");
 }
@@ -377,11 +377,11 @@ async fn over_http2_a_stream_that_is_held_for_too_long_is_reset_and_the_others_g
     world.say("3\r\none\r\n");
     let error = response.await.expect_err("the stream is reset");
     assert!(error.is_reset(), "{error}");
-    let mut client = client.ready().await.unwrap();
+    let mut client = client.ready().await.expect("it takes requests");
     let request = Request::get(format!("http://{}/theirs", world.address))
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(())
-        .unwrap();
-    let (response, _) = client.send_request(request, true).unwrap();
-    assert_eq!(response.await.unwrap().status(), 503);
+        .expect("a request");
+    let (response, _) = client.send_request(request, true).expect("it is sent");
+    assert_eq!(response.await.expect("an answer").status(), 503);
 }

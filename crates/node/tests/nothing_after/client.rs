@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -28,10 +29,15 @@ pub(crate) struct Client {
     pub(crate) closed: bool,
     /// From this position on (in bytes, or answers) no payload is allowed.
     pub(crate) silent_from: Option<usize>,
+    /// Between these positions (in bytes, or answers) no payload is allowed: the fence was closed.
+    pub(crate) held: Vec<Range<usize>>,
+    /// Where the fence was closed, if it is.
+    pub(crate) held_from: Option<usize>,
 }
 
-/// A piece of the stream, which stops at `end`.
+/// A piece of the stream.
 pub(crate) struct Seen {
+    pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) what: What,
 }
@@ -123,6 +129,26 @@ impl Client {
         late.or_else(|| goes_on.then(|| format!("a part of a frame from {rest} on, silent from {from}")))
     }
 
+    /// Returns payload that was sent while the fence was closed.
+    pub(crate) fn unfenced(&self) -> Option<String> {
+        self.held.iter().filter(|held| !held.is_empty()).find_map(|held| self.payload_within(held))
+    }
+
+    fn payload_within(&self, held: &Range<usize>) -> Option<String> {
+        if let Transport::LongPolling = self.transport {
+            let batches = self.batches();
+            let mut within = batches[held.clone()].iter();
+            let late = within.find(|batch| batch.iter().any(|what| *what != What::NoPayload));
+            return late.map(|batch| format!("an answer with {batch:?} at the closed fence"));
+        }
+        let (mut seen, rest) = self.parse();
+        let what = what_begins(self.transport, &self.bytes[rest..]);
+        seen.push(Seen { start: rest, end: self.bytes.len(), what });
+        let mut within = seen.iter().filter(|seen| seen.start < held.end && seen.end > held.start);
+        let late = within.find(|seen| seen.what != What::NoPayload);
+        late.map(|late| format!("{:?} in {}..{}, held in {held:?}", late.what, late.start, late.end))
+    }
+
     fn batches(&self) -> Vec<Vec<What>> {
         let events = |answer: &Result<Batch, PollError>| {
             let Ok(batch) = answer else { return Vec::new() };
@@ -139,11 +165,11 @@ impl Client {
         let head = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let Some(head) = head else { return (seen, 0) };
         at += head + 4;
-        seen.push(Seen { end: at, what: What::NoPayload });
+        seen.push(Seen { start: 0, end: at, what: What::NoPayload });
         while let Some(length) = piece(self.transport, &self.bytes[at..]) {
             let what = what_begins(self.transport, &self.bytes[at..at + length]);
+            seen.push(Seen { start: at, end: at + length, what });
             at += length;
-            seen.push(Seen { end: at, what });
         }
         (seen, at)
     }

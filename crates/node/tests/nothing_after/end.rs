@@ -14,6 +14,7 @@ impl World {
     /// Panics if a client got something that it must not get, or did not get something that it
     /// must.
     pub(crate) async fn end(&mut self, leaves_first: bool) {
+        self.open_fence();
         while !self.kills.is_empty() {
             self.finish(0, false);
         }
@@ -28,6 +29,7 @@ impl World {
         tokio::time::sleep(Duration::from_secs(10)).await;
         for (n, client) in self.clients.iter().enumerate() {
             assert_eq!(client.late(), None, "client {n}, {:?}", client.transport);
+            assert_eq!(client.unfenced(), None, "client {n}, {:?}", client.transport);
             let (seen, sent) = (client.events(), &self.model.members[n].events);
             assert!(sent.starts_with(&seen), "client {n} has got {seen:?} of {sent:?}");
         }

@@ -1,12 +1,13 @@
 //! Nothing after the kill, over random interleavings. Clients of all transports connect, read
 //! slowly or not at all, renew their tokens and leave. Events are published. Sessions and users are
 //! revoked, at once or in steps that interleave with everything else. Revocations are lifted.
-//! Tokens expire. Finally, the node shuts down.
+//! Tokens expire. The node loses its lease and gets it back. Finally, the node shuts down.
 //!
 //! Each case is compared with a small model, which states who is refused; that revoked connections
 //! are terminated when the revocation returns; that from then on no byte of an event is written to
-//! them, whether the event is new, was queued, or was written in part; and that all other clients
-//! stay connected and receive everything, in order.
+//! them, whether the event is new, was queued, or was written in part; that no byte of an event is
+//! written to a client of a session while the node has no lease; and that all other clients stay
+//! connected and receive everything, in order.
 //!
 //! Time is paused, and the sockets ensure that the same case always yields the same bytes.
 //! `NOTHING_AFTER_SEED` selects other cases, `NOTHING_AFTER_CASES` their number. A failure is

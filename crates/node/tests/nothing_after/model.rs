@@ -9,6 +9,8 @@ pub(crate) type Tick = u64;
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) now: Tick,
+    /// Whether the fence of the node is closed.
+    pub(crate) closed: bool,
     pub(crate) members: Vec<Member>,
     bars: Vec<Bar>,
 }
@@ -48,6 +50,7 @@ pub(crate) enum Renewed {
     Gone,
     OtherUser,
     Barred,
+    NoLease,
 }
 
 impl Who {
@@ -63,7 +66,16 @@ impl Who {
 
 impl Model {
     pub(crate) fn refuses(&self, token: &Token) -> bool {
+        self.closed || self.bars(token)
+    }
+
+    fn bars(&self, token: &Token) -> bool {
         self.bars.iter().any(|bar| self.now < bar.until && bar.who.has(token, bar.issued_up_to))
+    }
+
+    /// Whether payload for the member passes the fence: it belongs to a session.
+    pub(crate) fn is_fenced(&self, member: usize) -> bool {
+        !self.members[member].tokens.is_empty()
     }
 
     pub(crate) fn connect(&mut self, token: Option<Token>, kind: u8) {
@@ -80,12 +92,13 @@ impl Model {
 
     /// `told` if the connection is closed already.
     pub(crate) fn renew(&mut self, member: usize, token: Token, kind: u8, told: bool) -> Renewed {
-        let (barred, now) = (self.refuses(&token), self.now);
+        let (barred, closed, now) = (self.bars(&token), self.closed, self.now);
         let member = &mut self.members[member];
         match member.state {
             _ if told => Renewed::Gone,
             _ if member.tokens.first().is_some_and(|first| first.user != token.user) => Renewed::OtherUser,
             _ if barred => Renewed::Barred,
+            _ if closed => Renewed::NoLease,
             State::Ending | State::Over => Renewed::Gone,
             State::Open | State::Leaving => {
                 member.add(token, now);

@@ -93,6 +93,10 @@ pub(crate) enum Step {
     SayClose {
         client: Which,
     },
+    /// The fence of the node opens or closes.
+    Fence {
+        open: bool,
+    },
     /// Tenths of a second.
     Advance {
         ticks: u8,
@@ -157,6 +161,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => which().prop_map(|which| Step::Lift { which }),
         2 => which().prop_map(|client| Step::Leave { client }),
         2 => which().prop_map(|client| Step::SayClose { client }),
+        3 => any::<bool>().prop_map(|open| Step::Fence { open }),
         3 => (1u8..60).prop_map(|ticks| Step::Advance { ticks }),
         12 => Just(Step::Yield),
     ]

@@ -65,6 +65,8 @@ impl World {
             Step::Lift { which } => self.lift(which),
             Step::Leave { client } => self.leave(client),
             Step::SayClose { client } => self.say_close(client),
+            Step::Fence { open: true } => self.open_fence(),
+            Step::Fence { open: false } => self.close_fence(),
             Step::Advance { ticks } => self.advance(ticks).await,
             Step::Yield => tokio::task::yield_now().await,
         }
@@ -86,6 +88,7 @@ impl World {
             Err(BindError::Gone) => Renewed::Gone,
             Err(BindError::OtherUser) => Renewed::OtherUser,
             Err(BindError::SessionBlacklisted(_)) => Renewed::Barred,
+            Err(BindError::NoLease) => Renewed::NoLease,
             Err(error) => panic!("{error}"),
         };
         assert_eq!(done, expected, "client {n} with {token:?}");

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use connection::{Connection, Encoding, Hub, Metrics, OpenError, Opening, Socket};
+use connection::{Admissions, Connection, Encoding, Hub, LostLease, Metrics, OpenError, Opening, Socket};
 use event::Event;
 use rig_node::{Node, Tasks};
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::{Map, Value, json};
-use session::{Accepted, Clock, Expiry, Kill, MemoryLog, Revocation, Sessions, Subject};
+use session::{Accepted, Clock, Expiry, Fence, Kill, MemoryLog, Revocation, Sessions, Subject};
 use subscription::{Extractors, Subscription};
 
 use crate::client::{Client, narrow_pair};
@@ -26,6 +26,8 @@ const TURNS: usize = 12;
 pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) hub: Arc<Hub>,
+    /// Opened and closed by hand: its clock stands still.
+    fence: Fence,
     pub(crate) sessions: Sessions,
     _tasks: Tasks,
     pub(crate) metrics: Arc<Metrics>,
@@ -68,7 +70,11 @@ impl World {
         let config = session::Config::default().with_revocation_claims(["/sub"]).expect("a pointer");
         let sessions = Sessions::with_clock(config.with_expiry(expiry), MemoryLog::with_clock(clock), clock);
         let sessions = sessions.expect("there is nothing to load");
+        let fence = Fence::with_clock(|| Duration::ZERO);
+        fence.extend(Duration::from_secs(1));
+        let fencing = LostLease::Closed.fencing(&fence, Duration::MAX);
         let config = connection::Config {
+            fencing: fencing.clone(),
             longpolling_idle: Duration::from_secs(24 * 3600),
             // Not random, so that the same case yields the same bytes.
             reconnect_spread: Duration::ZERO,
@@ -81,7 +87,7 @@ impl World {
             Arc::new(Extractors::default()),
             Seal::new(None, Purpose::Connection, Incarnation::unnamed()),
             metrics.clone(),
-            Arc::default(),
+            Arc::new(Admissions::new(fencing.admission)),
         );
         let node = Node::new(sessions.clone(), hub.clone(), None);
         let mut tasks = Tasks::default();
@@ -89,6 +95,7 @@ impl World {
         Self {
             node,
             hub,
+            fence,
             sessions,
             _tasks: tasks,
             metrics,
@@ -134,6 +141,8 @@ impl World {
             left: false,
             closed: false,
             silent_from: None,
+            held: Vec::new(),
+            held_from: None,
         });
         Some(())
     }
@@ -231,6 +240,25 @@ impl World {
         let event = Event::from_json(event.to_string().into()).expect("an event");
         self.hub.publish(event).await;
         self.look();
+    }
+
+    pub(crate) fn close_fence(&mut self) {
+        if !self.model.closed {
+            self.model.closed = true;
+            self.fence.close();
+            for (n, client) in self.clients.iter_mut().enumerate() {
+                client.held_from = self.model.is_fenced(n).then(|| client.written());
+            }
+        }
+    }
+
+    pub(crate) fn open_fence(&mut self) {
+        for client in &mut self.clients {
+            let held = client.held_from.take().map(|from| from..client.written());
+            client.held.extend(held);
+        }
+        self.model.closed = false;
+        self.fence.extend(Duration::from_secs(1));
     }
 
     pub(crate) async fn settle(&mut self) {
