@@ -58,7 +58,7 @@ impl Service {
         let (step, steps) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let (mut asked, mut buffer) = (Vec::new(), [0; 4096]);
+                let (mut asked, mut buffer) = (Vec::new(), vec![0; 4096]);
                 loop {
                     tokio::select! {
                         text = said.recv() => {
@@ -203,7 +203,7 @@ impl Client {
     /// Reads until the answer so far ends with `text`.
     async fn reads(&mut self, text: &str) {
         while !self.got.ends_with(text) {
-            let mut buffer = [0; 4096];
+            let mut buffer = vec![0; 4096];
             let read = self.socket.read(&mut buffer).await.expect("the connection is open");
             assert!(read > 0, "the answer ends with {:?}", self.got);
             self.got.push_str(std::str::from_utf8(&buffer[..read]).expect("a text"));
