@@ -53,7 +53,8 @@ pub(crate) struct Rate {
 }
 
 fn in_folder(folder: &TempFolder) -> journal::Config {
-    journal::Config { folder: folder.to_path_buf(), audit_key: None, node: session::NodeName::default() }
+    let (folder, node) = (folder.to_path_buf(), session::NodeName::default());
+    journal::Config { folder, audit_key: None, node, clustered: false }
 }
 
 /// Measures.

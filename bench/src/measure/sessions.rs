@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use session::{
-    Appended, Config, Entry, Expiry, Log, LogError, NodeName, Operation, Position, Receipt, Record,
-    Revocation, RevocationId, Seq, SessionName, Sessions,
+    Appended, Config, Entry, Expiry, Log, LogError, NodeName, Operation, Place, Position, Receipt, Record,
+    Revocation, RevocationId, Seq, SessionName, Sessions, StateCursor, StatePage,
 };
 
 use super::random::Random;
@@ -69,8 +69,22 @@ impl Log for Many {
         Ok(None)
     }
 
-    fn record(&self, _: &Operation, _: Position) -> Result<Option<Entry>, LogError> {
-        Ok(None)
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        Ok(vec![None; operations.len()])
+    }
+
+    fn advance(&self, _: Position) {}
+
+    fn unshared(&self, _: Seq, _: usize) -> Result<Vec<Record>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn unshared_count(&self) -> u64 {
+        0
+    }
+
+    fn states(&self, _: Option<&StateCursor>, _: usize) -> Result<StatePage, LogError> {
+        Ok(StatePage::default())
     }
 
     fn receipt(&self, _: Seq, _: &NodeName, _: Receipt) {}

@@ -35,6 +35,12 @@ type RowOf<'r> =
 /// milliseconds since 1970.
 pub(crate) type ReceiptRow = (u64, u64, u64, Option<u64>);
 
+/// The columns of a place in the stream: revision, epoch, sequence.
+pub(crate) type PlaceRow = (u32, u128, u64);
+
+/// The columns of a lift: those of its place, and when it is forgotten, on the folder's clock.
+pub(crate) type LiftRow = (u32, u128, u64, u64);
+
 /// Revocations by their numbers in the log.
 pub(crate) const REVOCATIONS: TableDefinition<'_, Seq, Row> = TableDefinition::new("revocations");
 /// What they have done on each node.
@@ -46,6 +52,14 @@ pub(crate) const RECEIPTS_1: TableDefinition<'_, Seq, ReceiptRow> = TableDefinit
 pub(crate) const IDS: TableDefinition<'_, &str, Seq> = TableDefinition::new("ids");
 /// Their numbers by their expiries.
 pub(crate) const EXPIRIES: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::new("ends");
+/// Where the stream has them. Only of a node in a cluster, as the following three.
+pub(crate) const PLACES: TableDefinition<'_, Seq, PlaceRow> = TableDefinition::new("places");
+/// The numbers of those that are not in the stream yet.
+pub(crate) const UNSHARED: TableDefinition<'_, Seq, ()> = TableDefinition::new("unshared");
+/// Lifts by the ids of the revocations.
+pub(crate) const LIFTS: TableDefinition<'_, &str, LiftRow> = TableDefinition::new("lifts");
+/// Lifts by when they are forgotten.
+pub(crate) const LIFT_EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("lift_ends");
 /// Numbers about the log itself.
 pub(crate) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Texts about the log itself.
@@ -85,6 +99,11 @@ pub(crate) fn expires_of(row: &RowOf<'_>) -> u64 {
     row.4
 }
 
+/// Returns `true` if the revocation of a row only disconnects.
+pub(crate) fn disconnects(row: &RowOf<'_>) -> bool {
+    row.3
+}
+
 /// Returns the id in a row.
 pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
     row.7
@@ -93,7 +112,7 @@ pub(crate) fn id_of<'r>(row: &RowOf<'r>) -> &'r str {
 /// Returns the entry that a node applies when it starts; `None` if the revocation has expired or
 /// only disconnected.
 pub(crate) fn entry(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Entry>, RowError> {
-    if row.3 || expires_of(row) <= now {
+    if disconnects(row) || expires_of(row) <= now {
         return Ok(None);
     }
     let validity = left(expires_of(row), now);
@@ -104,7 +123,8 @@ pub(crate) fn entry(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Option<Entry>
 /// Returns the record of a row, without its receipts.
 pub(crate) fn record(seq: Seq, row: &RowOf<'_>, now: u64) -> Result<Record, RowError> {
     let (accepted_at, left) = (instant(row.5), left(expires_of(row), now));
-    Ok(Record { seq, revocation: revocation(row)?, accepted_at, left, receipts: BTreeMap::new() })
+    let (revocation, receipts) = (revocation(row)?, BTreeMap::new());
+    Ok(Record { seq, revocation, accepted_at, left, receipts, revision: 0, in_stream: false })
 }
 
 fn revocation(row: &RowOf<'_>) -> Result<Revocation, RowError> {
@@ -142,7 +162,7 @@ fn selector(claim: &str, value: &str) -> Result<Selector, NameError> {
     })
 }
 
-fn left(ends: u64, now: u64) -> Duration {
+pub(crate) fn left(ends: u64, now: u64) -> Duration {
     if ends == NEVER { Duration::MAX } else { Duration::from_millis(ends.saturating_sub(now)) }
 }
 

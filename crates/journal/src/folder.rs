@@ -24,6 +24,9 @@ pub struct Config {
     pub audit_key: Option<String>,
     /// The name of this node. Receipts in a folder of an older version are attributed to it.
     pub node: NodeName,
+    /// Whether the node is in a cluster: the log then also stores which revocations are not shared
+    /// yet, and what was lifted.
+    pub clustered: bool,
 }
 
 /// The logs cannot be opened. No revocation is lost. A new folder may have been created, and a

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -10,22 +11,27 @@ use std::time::SystemTime;
 use parking_lot::RwLock;
 use redb::Database;
 use session::{
-    Appended, Entry, Log, LogError, NodeName, Operation, Position, Receipt, Record, Revocation, RevocationId,
-    Seq,
+    Appended, Entry, Log, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation,
+    RevocationId, Seq, StateCursor, StatePage,
 };
 
 use crate::audit::Audit;
 use crate::clock::{FolderClock, Here};
 use crate::codec;
 use crate::folder::{Config, Folder, JournalError, compacted, open_store, private_file};
+use crate::shares;
 use crate::store::{self, FORMAT, RedbError};
-use crate::writer::{Committer, Receipts, Reopen, SharedStore, Task};
+use crate::writer::{Committer, Reopen, SharedStore, SharedUnstored, Task};
 
 /// Stores revocations in a folder.
 pub struct Journal {
     store: SharedStore,
-    receipts: Receipts,
+    unstored: SharedUnstored,
     clock: Arc<FolderClock>,
+    /// Whether the node is in a cluster.
+    clustered: bool,
+    /// How many records are not in the stream yet.
+    unshared: Arc<AtomicU64>,
     tasks: Option<SyncSender<Task>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -38,6 +44,16 @@ const RECEIPTS: usize = 65_536;
 
 /// Limit of tasks in one commit.
 const AT_ONCE: usize = 4096;
+
+/// How a journal commits.
+pub(crate) struct Committing {
+    /// The limit of tasks in one commit.
+    pub(crate) at_once: usize,
+    /// Whether the node is in a cluster.
+    pub(crate) clustered: bool,
+    /// How many records are not in the stream yet.
+    pub(crate) unshared: u64,
+}
 
 impl Journal {
     /// Opens the folder; creates it if it is missing.
@@ -63,9 +79,10 @@ impl Journal {
             |error: RedbError| JournalError::Damaged { path: path.clone(), reason: error.to_string() };
         match store::format(&opened).map_err(damaged)? {
             FORMAT => {}
-            1 => store::upgrade(&opened, &config.node).map_err(damaged)?,
+            from @ 1..FORMAT => store::upgrade(&opened, from, &config.node).map_err(damaged)?,
             found => return Err(JournalError::Newer { path, found, known: FORMAT }),
         }
+        shares::join(&opened, config.clustered).map_err(damaged)?;
         let opened = compacted(opened, &path)?;
         let head = store::audit_head(&opened).map_err(damaged)?;
         let mut log =
@@ -73,8 +90,10 @@ impl Journal {
         log.add(codec::since_1970(SystemTime::now()), &Audit::opened());
         log.sync().map_err(JournalError::io(&audit))?;
         let clock = FolderClock::resume(store::stamp(&opened).map_err(damaged)?, Here);
+        let unshared = shares::unshared_count(&opened).map_err(damaged)?;
         let reopen: Reopen = Box::new(move || open_store(&path));
-        Self::start(opened, reopen, log, clock, at_once)
+        let committing = Committing { at_once, clustered: config.clustered, unshared };
+        Self::start(opened, reopen, log, clock, &committing)
     }
 
     pub(crate) fn start(
@@ -82,23 +101,27 @@ impl Journal {
         reopen: Reopen,
         audit: Audit,
         clock: FolderClock,
-        at_once: usize,
+        committing: &Committing,
     ) -> Result<Self, JournalError> {
         let clock = Arc::new(clock);
         let store: SharedStore = Arc::new(RwLock::new(Some(opened)));
-        let receipts = Receipts::default();
+        let unstored = SharedUnstored::default();
+        let &Committing { at_once, clustered, unshared } = committing;
+        let unshared = Arc::new(AtomicU64::new(if clustered { unshared } else { 0 }));
         let (tasks, queue) = sync_channel(WAITING);
         let writer = Committer {
             store: store.clone(),
-            receipts: receipts.clone(),
+            unstored: unstored.clone(),
             reopen,
             audit,
             clock: clock.clone(),
             at_once,
+            clustered,
+            unshared: unshared.clone(),
         };
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&queue));
         let writer = writer.map_err(JournalError::io("a thread".as_ref()))?;
-        Ok(Self { store, receipts, clock, tasks: Some(tasks), writer: Some(writer) })
+        Ok(Self { store, unstored, clock, clustered, unshared, tasks: Some(tasks), writer: Some(writer) })
     }
 
     fn ask<T>(&self, task: impl FnOnce(SyncSender<Result<T, LogError>>) -> Task) -> Result<T, LogError> {
@@ -119,9 +142,9 @@ impl Journal {
         read: impl Fn(&Database, u64) -> Result<Vec<Record>, RedbError>,
     ) -> Result<Vec<Record>, LogError> {
         loop {
-            let commits = self.receipts.lock().commits;
+            let commits = self.unstored.lock().commits;
             let mut records = self.read(&read)?;
-            let unstored = self.receipts.lock();
+            let unstored = self.unstored.lock();
             if unstored.commits != commits {
                 continue;
             }
@@ -164,12 +187,34 @@ impl Log for Journal {
         self.ask(|answer| Task::Lift(id.clone(), by.map(str::to_owned), answer))
     }
 
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
-        self.ask(|answer| Task::Record(operation.clone(), position, answer))
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        if !self.clustered {
+            return Err(LogError("it is not the log of a node in a cluster".into()));
+        }
+        self.ask(|answer| Task::Record(operations.to_vec(), answer))
+    }
+
+    fn advance(&self, position: Position) {
+        self.unstored.lock().position = Some(position);
+    }
+
+    fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
+        if !self.clustered {
+            return Ok(Vec::new());
+        }
+        self.read(|store, now| shares::unshared(store, after, limit, now))
+    }
+
+    fn unshared_count(&self) -> u64 {
+        self.unshared.load(Ordering::Relaxed)
+    }
+
+    fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError> {
+        self.read(|store, now| shares::states(store, after, limit, now))
     }
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
-        let receipts = &mut self.receipts.lock().receipts;
+        let receipts = &mut self.unstored.lock().receipts;
         // If the writer has fallen behind, storing revocations matters more than storing receipts.
         if receipts.len() < RECEIPTS {
             receipts.insert((seq, node.clone()), receipt);
@@ -177,12 +222,14 @@ impl Log for Journal {
     }
 
     fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        let read = |store: &Database, now| Ok(store::find(store, id, now)?.into_iter().collect::<Vec<_>>());
+        let read = |store: &Database, now| {
+            Ok(store::find(store, id, now, self.clustered)?.into_iter().collect::<Vec<_>>())
+        };
         Ok(self.read_records(read)?.pop())
     }
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        self.read_records(|store, now| store::page(store, before, limit, now))
+        self.read_records(|store, now| store::page(store, before, limit, now, self.clustered))
     }
 }
 

@@ -19,6 +19,7 @@ mod clock;
 mod codec;
 mod folder;
 mod journal;
+mod shares;
 mod store;
 mod writer;
 

@@ -1,16 +1,23 @@
 //! The revocation log in its store: reads, and the transaction of a commit.
 
+use std::time::Duration;
+
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
-use session::{Appended, Entry, Mode, NodeName, Position, Receipt, Record, Revocation, RevocationId, Seq};
+use session::{
+    Appended, Entry, Epoch, KnownState, Mode, NodeName, Operation, Place, Position, Receipt, Record,
+    Revocation, RevocationId, Seq, StateChange,
+};
 
 use crate::audit::ChainHead;
 use crate::clock::Stamp;
 use crate::codec::{
-    self, EXPIRIES, IDS, NEVER, NUMBERS, RECEIPTS, RECEIPTS_1, REVOCATIONS, ReceiptRow, Row, RowError, TEXTS,
+    self, EXPIRIES, IDS, LIFT_EXPIRIES, LIFTS, NEVER, NUMBERS, PLACES, RECEIPTS, RECEIPTS_1, REVOCATIONS,
+    ReceiptRow, Row, RowError, TEXTS, UNSHARED,
 };
+use crate::shares::{self, Shares};
 
 /// The format that this program writes, and the newest it reads.
-pub(crate) const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 3;
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +48,18 @@ pub(crate) fn fill(store: &Database) -> Result<(), redb::Error> {
     write.open_table(IDS)?;
     write.open_table(EXPIRIES)?;
     write.open_table(TEXTS)?;
+    fill_shares(&write)?;
     write.open_table(NUMBERS)?.insert("format", FORMAT)?;
     write.commit()?;
+    Ok(())
+}
+
+/// Creates the tables that format 3 has added.
+fn fill_shares(write: &WriteTransaction) -> Result<(), redb::Error> {
+    write.open_table(PLACES)?;
+    write.open_table(UNSHARED)?;
+    write.open_table(LIFTS)?;
+    write.open_table(LIFT_EXPIRIES)?;
     Ok(())
 }
 
@@ -51,18 +68,24 @@ pub(crate) fn format(store: &Database) -> Result<u64, RedbError> {
     Ok(store.begin_read()?.open_table(NUMBERS)?.get("format")?.map_or(0, |format| format.value()))
 }
 
-/// Upgrades a store of format 1 to this one: its receipts become those of `node`.
-pub(crate) fn upgrade(store: &Database, node: &NodeName) -> Result<(), RedbError> {
+/// Upgrades a store of an older format to this one. The receipts of format 1 become those of `node`.
+/// The position of format 2 had no epoch, so nothing is known of it.
+pub(crate) fn upgrade(store: &Database, from: u64, node: &NodeName) -> Result<(), RedbError> {
     let write = store.begin_write()?;
-    {
+    if from == 1 {
         let mut receipts = write.open_table(RECEIPTS)?;
         for row in write.open_table(RECEIPTS_1)?.iter()? {
             let (seq, receipt) = row?;
             receipts.insert((seq.value(), node.as_str()), receipt.value())?;
         }
-        write.open_table(NUMBERS)?.insert("format", FORMAT)?;
     }
     write.delete_table(RECEIPTS_1)?;
+    fill_shares(&write)?;
+    {
+        let mut numbers = write.open_table(NUMBERS)?;
+        numbers.remove("position")?;
+        numbers.insert("format", FORMAT)?;
+    }
     Ok(write.commit()?)
 }
 
@@ -92,15 +115,30 @@ pub(crate) fn load(store: &Database, now: u64, each: &mut dyn FnMut(Entry)) -> R
             each(entry);
         }
     }
-    let position = read.open_table(NUMBERS)?.get("position")?;
-    Ok(Position(position.map_or(0, |position| position.value())))
+    position(&read.open_table(NUMBERS)?)
+}
+
+fn position(numbers: &impl ReadableTable<&'static str, u64>) -> Result<Position, RedbError> {
+    let number = |name| Ok::<_, RedbError>(numbers.get(name)?.map_or(0, |number| number.value()));
+    let epoch = u128::from(number("epoch_high")?) << 64 | u128::from(number("epoch_low")?);
+    Ok(Position { epoch: Epoch(epoch), sequence: number("position")? })
 }
 
 /// Returns a revocation by its id.
-pub(crate) fn find(store: &Database, id: &RevocationId, now: u64) -> Result<Option<Record>, RedbError> {
+pub(crate) fn find(
+    store: &Database,
+    id: &RevocationId,
+    now: u64,
+    clustered: bool,
+) -> Result<Option<Record>, RedbError> {
     let read = store.begin_read()?;
     let Some(seq) = read.open_table(IDS)?.get(id.as_str())? else { return Ok(None) };
-    record_of(&read.open_table(REVOCATIONS)?, &read.open_table(RECEIPTS)?, seq.value(), now)
+    let found = record_of(&read.open_table(REVOCATIONS)?, &read.open_table(RECEIPTS)?, seq.value(), now)?;
+    let Some(mut record) = found else { return Ok(None) };
+    if clustered {
+        shares::read_place(&read, &mut record)?;
+    }
+    Ok(Some(record))
 }
 
 /// Returns revocations, the youngest first.
@@ -109,6 +147,7 @@ pub(crate) fn page(
     before: Option<Seq>,
     limit: usize,
     now: u64,
+    clustered: bool,
 ) -> Result<Vec<Record>, RedbError> {
     let read = store.begin_read()?;
     let (revocations, receipts) = (read.open_table(REVOCATIONS)?, read.open_table(RECEIPTS)?);
@@ -119,7 +158,11 @@ pub(crate) fn page(
         }
         let (seq, row) = row?;
         if codec::expires_of(&row.value()) > now {
-            page.push(with_receipts(codec::record(seq.value(), &row.value(), now)?, &receipts)?);
+            let mut record = with_receipts(codec::record(seq.value(), &row.value(), now)?, &receipts)?;
+            if clustered {
+                shares::read_place(&read, &mut record)?;
+            }
+            page.push(record);
         }
     }
     Ok(page)
@@ -160,8 +203,22 @@ pub(crate) struct Tables<'c> {
     expiries: Table<'c, (u64, Seq), ()>,
     numbers: Table<'c, &'static str, u64>,
     texts: Table<'c, &'static str, &'static str>,
+    /// Only of a node in a cluster.
+    shares: Option<Shares<'c>>,
     now: u64,
     wall: u64,
+}
+
+/// What an operation of the stream has changed.
+pub(crate) enum Recorded {
+    /// Nothing that is put into effect.
+    Nothing,
+    /// A revocation is stored.
+    Revoked(Entry),
+    /// The known revocation lasts longer, by this much.
+    Extended(Entry, Duration),
+    /// A revocation was removed.
+    Lifted(Box<Record>),
 }
 
 impl Commit {
@@ -169,8 +226,10 @@ impl Commit {
         Ok(Self(store.begin_write()?))
     }
 
-    pub(crate) fn tables(&self, now: u64, wall: u64) -> Result<Tables<'_>, RedbError> {
+    pub(crate) fn tables(&self, now: u64, wall: u64, clustered: bool) -> Result<Tables<'_>, RedbError> {
+        let shares = if clustered { Some(Shares::open(&self.0)?) } else { None };
         Ok(Tables {
+            shares,
             revocations: self.0.open_table(REVOCATIONS)?,
             receipts: self.0.open_table(RECEIPTS)?,
             ids: self.0.open_table(IDS)?,
@@ -200,21 +259,100 @@ impl Tables<'_> {
                 return Ok(Appended::Known(Box::new(known.clone())));
             }
         }
-        let (seq, replaces) = self.replace(known, revocation)?;
+        let (replaces, place) = self.clear(&revocation.id, known)?;
+        let seq = self.insert(revocation)?;
+        if let Some(shares) = &mut self.shares {
+            shares.set(seq, place, false)?;
+        }
         Ok(Appended::New { seq, replaces })
     }
 
-    /// Stores a revocation of another node; see [`session::Log::record`].
-    pub(crate) fn adopt(&mut self, revocation: &Revocation) -> Result<Option<Entry>, RedbError> {
-        let known = self.find(&revocation.id)?;
-        if let Some(known) = &known
-            && known.revocation.is_same(revocation)
-            && self.outlasts(known, revocation)
-        {
-            return Ok(None);
+    /// Stores an operation of the stream; see [`session::Log::record`].
+    ///
+    /// # Panics
+    /// Panics if the node is not in a cluster.
+    pub(crate) fn record(&mut self, operation: &Operation, place: Place) -> Result<Recorded, RedbError> {
+        let id = operation.id();
+        let mut known = self.find(id)?;
+        let shares = self.shares.as_mut().expect("only a node in a cluster records");
+        let at = match &mut known {
+            Some(record) => Some(shares.place(record)?),
+            None => shares.lifted(id, self.now)?,
+        };
+        let change = match (at, &known) {
+            (None, _) => StateChange::Taken,
+            (Some(at), known) => {
+                let revocation = known.as_ref().map(|record| (&record.revocation, record.left));
+                let in_stream = known.as_ref().is_none_or(|record| record.in_stream);
+                KnownState { revocation, place: at, in_stream }.change(operation, place)
+            }
+        };
+        let noted = place.latest(at.unwrap_or_default());
+        match (change, known) {
+            (StateChange::Nothing, _) => {}
+            (StateChange::Noted { in_stream }, Some(known)) => {
+                if Some(noted) != at || in_stream != known.in_stream {
+                    shares.set(known.seq, noted, in_stream)?;
+                }
+            }
+            (StateChange::Noted { .. }, None) => shares.move_lift(id, noted)?,
+            (StateChange::Extended, Some(known)) => {
+                shares.set(known.seq, noted, true)?;
+                return self.extend(known, operation);
+            }
+            (StateChange::Taken, known) => return self.take(operation, place, known),
+            (StateChange::Extended, None) => unreachable!("only a known revocation is extended"),
         }
-        let (seq, replaces) = self.replace(known, revocation)?;
-        Ok(Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces }))
+        Ok(Recorded::Nothing)
+    }
+
+    /// Has an operation replace whatever is known of its id.
+    fn take(
+        &mut self,
+        operation: &Operation,
+        place: Place,
+        known: Option<Record>,
+    ) -> Result<Recorded, RedbError> {
+        match operation {
+            Operation::Revoke(revocation) => {
+                let (replaces, _) = self.clear(&revocation.id, known)?;
+                let seq = self.insert(revocation)?;
+                if let Some(shares) = &mut self.shares {
+                    shares.set(seq, place, true)?;
+                }
+                Ok(Recorded::Revoked(Entry::Revoked { seq, revocation: revocation.clone(), replaces }))
+            }
+            Operation::Lift { id, .. } => {
+                if let Some(known) = &known {
+                    self.remove(known.seq)?;
+                }
+                if let Some(shares) = &mut self.shares {
+                    let left = known.as_ref().map_or(Duration::ZERO, |known| known.left);
+                    shares.bury(id, place, left, self.now)?;
+                }
+                Ok(known.map_or(Recorded::Nothing, |known| Recorded::Lifted(Box::new(known))))
+            }
+        }
+    }
+
+    /// Makes the known revocation last as long as the stream says.
+    fn extend(&mut self, known: Record, operation: &Operation) -> Result<Recorded, RedbError> {
+        let Operation::Revoke(longer) = operation else {
+            unreachable!("only a revocation extends another one");
+        };
+        let seq = known.seq;
+        let validity = known.revocation.validity.max(longer.validity);
+        let more = longer.validity.saturating_sub(known.left);
+        let revocation = Revocation { validity, ..known.revocation };
+        let (before, expires) = (self.now.saturating_add(codec::millis(known.left)), self.expires(longer));
+        self.expiries.remove((before, seq))?;
+        if expires != NEVER {
+            self.expiries.insert((expires, seq), ())?;
+        }
+        let accepted_at = codec::since_1970(known.accepted_at);
+        self.revocations.insert(seq, codec::row(&revocation, expires, accepted_at))?;
+        let revocation = Revocation { validity: longer.validity, ..revocation };
+        Ok(Recorded::Extended(Entry::Revoked { seq, revocation, replaces: None }, more))
     }
 
     fn outlasts(&self, known: &Record, revocation: &Revocation) -> bool {
@@ -230,16 +368,26 @@ impl Tables<'_> {
         }
     }
 
-    /// Stores a revocation, in place of `known`; returns their numbers.
-    fn replace(
-        &mut self,
-        known: Option<Record>,
-        revocation: &Revocation,
-    ) -> Result<(Seq, Option<Seq>), RedbError> {
-        let replaces = known.map(|known| known.seq);
+    /// Removes what is known of an id. Returns the number of the known revocation, and the place
+    /// that the stream gave to it, or to its tombstone.
+    fn clear(&mut self, id: &RevocationId, known: Option<Record>) -> Result<(Option<Seq>, Place), RedbError> {
+        let mut place = Place::default();
+        let replaces = known.as_ref().map(|known| known.seq);
+        if let Some(shares) = &mut self.shares {
+            place = match known {
+                Some(mut known) => shares.place(&mut known)?,
+                None => shares.lifted(id, self.now)?.unwrap_or_default(),
+            };
+            shares.unbury(id)?;
+        }
         if let Some(replaces) = replaces {
             self.remove(replaces)?;
         }
+        Ok((replaces, place))
+    }
+
+    /// Stores a revocation; returns its number.
+    fn insert(&mut self, revocation: &Revocation) -> Result<Seq, RedbError> {
         let expires = self.expires(revocation);
         let seq = self.number("seq")? + 1;
         self.numbers.insert("seq", seq)?;
@@ -248,15 +396,22 @@ impl Tables<'_> {
         if expires != NEVER {
             self.expiries.insert((expires, seq), ())?;
         }
-        Ok((seq, replaces))
+        Ok(seq)
     }
 
-    /// Stores the position of the last operation of another node. Never moves it back.
-    pub(crate) fn advance(&mut self, position: Position) -> Result<(), RedbError> {
-        if position.0 > self.number("position")? {
-            self.numbers.insert("position", position.0)?;
+    /// Stores a position, unless it is before the stored one in the same stream.
+    pub(crate) fn advance(&mut self, to: Position) -> Result<(), RedbError> {
+        if to.supersedes(position(&self.numbers)?) {
+            self.numbers.insert("position", to.sequence)?;
+            self.numbers.insert("epoch_high", (to.epoch.0 >> 64) as u64)?;
+            self.numbers.insert("epoch_low", to.epoch.0 as u64)?;
         }
         Ok(())
+    }
+
+    /// Returns how many records are not in the stream yet.
+    pub(crate) fn unshared_count(&self) -> Result<u64, RedbError> {
+        self.shares.as_ref().map_or(Ok(0), Shares::count)
     }
 
     /// See [`session::Log::lift`].
@@ -276,7 +431,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Removes up to `limit` expired revocations; returns how many.
+    /// Removes up to `limit` expired revocations and tombstones; returns how many.
     pub(crate) fn expire(&mut self, limit: usize) -> Result<usize, RedbError> {
         let mut over = Vec::new();
         for end in self.expiries.range(..(self.now.saturating_add(1), 0))?.take(limit) {
@@ -285,7 +440,10 @@ impl Tables<'_> {
         for seq in &over {
             self.remove(*seq)?;
         }
-        Ok(over.len())
+        match &mut self.shares {
+            Some(shares) => Ok(over.len() + shares.expire(limit - over.len(), self.now)?),
+            None => Ok(over.len()),
+        }
     }
 
     /// Stores the reading of the clock and the last line of the audit log.
@@ -313,7 +471,7 @@ impl Tables<'_> {
             self.ids.remove(id)?;
         }
         self.receipts.retain_in((seq, "")..(seq + 1, ""), |_, _| false)?;
-        Ok(())
+        self.shares.as_mut().map_or(Ok(()), |shares| shares.remove(seq))
     }
 
     fn number(&self, name: &str) -> Result<u64, RedbError> {

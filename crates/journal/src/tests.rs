@@ -33,7 +33,7 @@ impl Temporary {
     }
 
     fn config(&self) -> Config {
-        Config { folder: self.0.join("data"), audit_key: None, node: NodeName::default() }
+        Config { folder: self.0.join("data"), audit_key: None, node: NodeName::default(), clustered: false }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -42,6 +42,12 @@ impl Temporary {
 
     fn open(&self) -> Journal {
         Journal::open(&self.config()).expect("the folder can be opened")
+    }
+
+    /// Opens the log of a node in a cluster.
+    fn open_clustered(&self) -> Journal {
+        let config = Config { clustered: true, ..self.config() };
+        Journal::open(&config).expect("the folder can be opened")
     }
 }
 

@@ -3,26 +3,28 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 use session::{
-    Appended, Entry, LogError, NodeName, Operation, Position, Receipt, Record, Revocation, RevocationId, Seq,
+    Appended, Entry, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation,
+    RevocationId, Seq,
 };
 
 use crate::audit::{Action, Audit};
 use crate::clock::FolderClock;
 use crate::codec;
 use crate::folder::JournalError;
-use crate::store::{Commit, RedbError, Tables};
+use crate::store::{Commit, Recorded, RedbError, Tables};
 
 /// A request to the writer.
 pub(crate) enum Task {
     Append(Revocation, SyncSender<Result<Appended, LogError>>),
     Lift(RevocationId, Option<String>, SyncSender<Result<Option<Record>, LogError>>),
-    Record(Operation, Position, SyncSender<Result<Option<Entry>, LogError>>),
+    Record(Vec<(Operation, Place)>, SyncSender<Result<Vec<Option<Entry>>, LogError>>),
 }
 
 /// Opens the store again.
@@ -31,24 +33,30 @@ pub(crate) type Reopen = Box<dyn Fn() -> Result<Database, JournalError> + Send>;
 /// The store, as readers see it; `None` while it cannot be reopened after an error.
 pub(crate) type SharedStore = Arc<RwLock<Option<Database>>>;
 
-/// Receipts that are not in the store yet. The next commit stores them.
+/// What is not in the store yet, and is stored with the next commit.
 #[derive(Default)]
 pub(crate) struct Unstored {
     pub(crate) receipts: HashMap<(Seq, NodeName), Receipt>,
+    /// A position of the stream. Causes no commit.
+    pub(crate) position: Option<Position>,
     /// How many commits have moved receipts from here to the store.
     pub(crate) commits: u64,
 }
 
-pub(crate) type Receipts = Arc<Mutex<Unstored>>;
+pub(crate) type SharedUnstored = Arc<Mutex<Unstored>>;
 
 pub(crate) struct Committer {
     pub(crate) store: SharedStore,
-    pub(crate) receipts: Receipts,
+    pub(crate) unstored: SharedUnstored,
     pub(crate) reopen: Reopen,
     pub(crate) audit: Audit,
     pub(crate) clock: Arc<FolderClock>,
     /// The limit of tasks in one commit.
     pub(crate) at_once: usize,
+    /// Whether the node is in a cluster.
+    pub(crate) clustered: bool,
+    /// How many records are not in the stream yet.
+    pub(crate) unshared: Arc<AtomicU64>,
 }
 
 /// How long receipts wait for another commit before they cause one of their own.
@@ -56,6 +64,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the clock is stored and expired revocations are removed if there is nothing to write.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// An extension by less is no decision: each way through the stream makes the end a little later.
+const AUDITED: Duration = Duration::from_secs(1);
 
 /// Limit of revocations that one commit removes, so that it stays short.
 const FORGOTTEN_AT_ONCE: usize = 1000;
@@ -77,7 +88,7 @@ enum CommitFailed {
 enum CommitAnswer {
     Appended(Appended),
     Lifted(Option<Record>),
-    Recorded(Option<Entry>),
+    Recorded(Vec<Option<Entry>>),
 }
 
 impl Committer {
@@ -95,7 +106,7 @@ impl Committer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(tasks.try_iter().take(self.at_once.saturating_sub(batch.len())));
-            let idle = batch.is_empty() && !behind && self.receipts.lock().receipts.is_empty();
+            let idle = batch.is_empty() && !behind && self.unstored.lock().receipts.is_empty();
             let idle = idle && self.store.read().is_some();
             if !idle || last.elapsed() >= IDLE {
                 behind = self.commit(batch);
@@ -138,22 +149,29 @@ impl Committer {
         let store = store.as_ref().expect("only this thread removes it");
         let commit = Commit::begin(store)?;
         let wall = codec::since_1970(SystemTime::now());
-        let mut tables = commit.tables(self.clock.now(), wall)?;
+        let mut tables = commit.tables(self.clock.now(), wall, self.clustered)?;
+        let position = self.unstored.lock().position;
+        if let Some(position) = position {
+            tables.advance(position)?;
+        }
         let mut answers = Vec::with_capacity(batch.len());
         for task in batch {
             answers.push(task.carry_out(&mut tables, &mut self.audit, wall)?);
         }
-        let receipts = self.receipts.lock().receipts.clone();
+        let receipts = self.unstored.lock().receipts.clone();
         for ((seq, node), receipt) in &receipts {
             tables.receipt(*seq, node, receipt)?;
         }
         let forgotten = tables.expire(FORGOTTEN_AT_ONCE)?;
         self.audit.sync()?;
         tables.note(&self.clock.stamp(), self.audit.head())?;
+        let unshared = tables.unshared_count()?;
         drop(tables);
         commit.finish()?;
+        self.unshared.store(unshared, Ordering::Relaxed);
+        let mut unstored = self.unstored.lock();
+        unstored.position = unstored.position.filter(|later| Some(*later) != position);
         if !receipts.is_empty() {
-            let mut unstored = self.receipts.lock();
             unstored.receipts.retain(|key, _| !receipts.contains_key(key));
             unstored.commits += 1;
         }
@@ -183,24 +201,16 @@ impl Task {
                 }
                 CommitAnswer::Lifted(lifted)
             }
-            Self::Record(operation, position, _) => {
-                tables.advance(*position)?;
-                CommitAnswer::Recorded(match operation {
-                    Operation::Revoke(revocation) => {
-                        let entry = tables.adopt(revocation)?;
-                        if entry.is_some() {
-                            audit.add(
-                                wall,
-                                &audit.entry(Action::Revoke, revocation, revocation.by.as_deref()),
-                            );
-                        }
-                        entry
-                    }
-                    Operation::Lift { id, by } => tables.lift(id)?.map(|record| {
-                        audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by.as_deref()));
-                        Entry::Lifted { of: record.seq, selector: record.revocation.selector }
-                    }),
-                })
+            Self::Record(operations, _) => {
+                if let Some((_, last)) = operations.last() {
+                    tables.advance(last.position)?;
+                }
+                let mut entries = Vec::with_capacity(operations.len());
+                for (operation, place) in operations {
+                    let recorded = tables.record(operation, *place)?;
+                    entries.push(recorded.audited(operation, audit, wall));
+                }
+                CommitAnswer::Recorded(entries)
             }
         })
     }
@@ -210,7 +220,7 @@ impl Task {
         match (self, answer) {
             (Self::Append(_, caller), CommitAnswer::Appended(appended)) => drop(caller.send(Ok(appended))),
             (Self::Lift(_, _, caller), CommitAnswer::Lifted(record)) => drop(caller.send(Ok(record))),
-            (Self::Record(_, _, caller), CommitAnswer::Recorded(entry)) => drop(caller.send(Ok(entry))),
+            (Self::Record(_, caller), CommitAnswer::Recorded(entries)) => drop(caller.send(Ok(entries))),
             _ => unreachable!("each task has its own kind of answer"),
         }
     }
@@ -219,7 +229,34 @@ impl Task {
         match self {
             Self::Append(_, caller) => drop(caller.send(Err(LogError(error.into())))),
             Self::Lift(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
-            Self::Record(_, _, caller) => drop(caller.send(Err(LogError(error.into())))),
+            Self::Record(_, caller) => drop(caller.send(Err(LogError(error.into())))),
+        }
+    }
+}
+
+impl Recorded {
+    /// Adds a line to the audit log for what has changed, and returns the entry to put into effect.
+    fn audited(self, operation: &Operation, audit: &mut Audit, wall: u64) -> Option<Entry> {
+        let by = match operation {
+            Operation::Revoke(revocation) => revocation.by.as_deref(),
+            Operation::Lift { by, .. } => by.as_deref(),
+        };
+        match (self, operation) {
+            (Self::Revoked(entry), Operation::Revoke(revocation)) => {
+                audit.add(wall, &audit.entry(Action::Revoke, revocation, by));
+                Some(entry)
+            }
+            (Self::Extended(entry, more), Operation::Revoke(revocation)) => {
+                if more >= AUDITED {
+                    audit.add(wall, &audit.entry(Action::Revoke, revocation, by));
+                }
+                Some(entry)
+            }
+            (Self::Lifted(record), _) => {
+                audit.add(wall, &audit.entry(Action::Lift, &record.revocation, by));
+                Some(Entry::Lifted { of: record.seq, selector: record.revocation.selector })
+            }
+            _ => None,
         }
     }
 }

@@ -50,8 +50,8 @@ pub trait Bus: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>>;
 
     /// Passes what the other nodes send to `node`: events to [`Node::publish`] with
-    /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::apply`], receipts to
-    /// [`Node::receive_receipt`]. Never returns.
+    /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::enforce`] and
+    /// [`Node::record`], receipts to [`Node::receive_receipt`]. Never returns.
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()>;
 }
 

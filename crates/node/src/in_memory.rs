@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use seal::Incarnation;
-use session::{Fence, NodeName, Operation, Position, Receipt, RevocationId};
+use session::{Fence, NodeName, Operation, Place, Receipt, RevocationId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -52,7 +52,7 @@ struct Inbox {
     queue: VecDeque<Message>,
     fence: Fence,
     /// The last operation of the stream that the node has applied.
-    applied: Position,
+    applied: u64,
     /// Whether a message was taken from the queue and is being handled.
     busy: bool,
     cut: bool,
@@ -62,7 +62,7 @@ struct Inbox {
 
 enum Message {
     Event(Event),
-    Operation { number: u64, position: Position, from: NodeName, operation: Operation },
+    Operation { number: u64, place: Place, from: NodeName, operation: Operation },
     Acknowledgement { number: u64, from: NodeName, id: RevocationId, receipt: Option<Receipt> },
 }
 
@@ -149,14 +149,7 @@ impl Network {
 
 impl Inbox {
     fn new(fence: Fence) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            fence,
-            applied: Position::default(),
-            busy: false,
-            cut: false,
-            budget: None,
-        }
+        Self { queue: VecDeque::new(), fence, applied: 0, busy: false, cut: false, budget: None }
     }
 
     fn is_settled(&self) -> bool {

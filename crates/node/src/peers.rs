@@ -1,39 +1,74 @@
-//! Applies the operations of other nodes.
+//! Puts operations of other nodes into effect, and reads what this node has to share with them.
 
-use session::{LogError, NodeName, Operation, Position, Receipt, RevocationId};
+use session::{
+    LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation, RevocationId, Seq,
+    StateCursor, StatePage,
+};
 
 use crate::node::Node;
 use crate::revoke::{panicked, terminate};
 
 impl Node {
-    /// Applies an operation of another node. A revocation is put in force, and its connections are
-    /// terminated, before it is recorded in this node's own log; a lift takes effect after it is
-    /// recorded. Operations on one id must be applied one after the other.
+    /// Puts a revocation of another node in force before it is recorded, and terminates its
+    /// connections. Yields regularly. [`Node::record`] then stores it; a process that exits before
+    /// has lost it.
     ///
-    /// Returns the receipt of a revocation on this node; `None` for a lift.
+    /// Not for an id with an operation that waits to be recorded: see
+    /// [`Sessions::record`](session::Sessions::record).
+    pub async fn enforce(&self, revocation: &Revocation) -> Receipt {
+        terminate(self.sessions().enforce(revocation)).await
+    }
+
+    /// Records operations of the stream, in their order, and puts into effect what is not yet: lifts,
+    /// and revocations that were not [enforced](Node::enforce).
+    ///
+    /// Returns, for each operation, the number of the record that it has changed, if it has.
     ///
     /// # Errors
-    /// Fails if the operation is not recorded together with `position`. A revocation then stays in
-    /// force until the process exits; a lift has no effect.
-    pub async fn apply(&self, operation: Operation, position: Position) -> Result<Option<Receipt>, LogError> {
-        let node = self.clone();
-        // In a task of its own, so that it continues if the caller is cancelled.
-        let applied = tokio::spawn(async move {
-            let receipt = match &operation {
-                Operation::Revoke(revocation) => Some(terminate(node.sessions().enforce(revocation)).await),
-                Operation::Lift { .. } => None,
-            };
-            let here = node.name().clone();
-            let record = node.blocking(move |sessions| {
-                let seq = sessions.record(&operation, position)?;
-                if let (Some(seq), Some(receipt)) = (seq, receipt) {
-                    sessions.log().receipt(seq, &here, receipt);
-                }
-                Ok(receipt)
-            });
-            record.await.map_err(panicked)?
-        });
-        applied.await.map_err(panicked)?
+    /// Fails if the operations are not recorded together with the position of the last one. What was
+    /// enforced then stays in force until the process exits; lifts have no effect.
+    pub async fn record(&self, operations: Vec<(Operation, Place)>) -> Result<Vec<Option<Seq>>, LogError> {
+        // On a thread that continues if the caller is cancelled.
+        self.blocking(move |sessions| sessions.record(&operations)).await.map_err(panicked)?
+    }
+
+    /// Returns the position up to which the log held the stream when the node started.
+    pub fn position(&self) -> Position {
+        self.sessions().position()
+    }
+
+    /// Stores a position with the next commit of the log, best effort: nothing before it is missing
+    /// in the log.
+    pub fn advance(&self, position: Position) {
+        self.sessions().log().advance(position);
+    }
+
+    /// Returns up to `limit` records with numbers above `after` that were accepted here and are not
+    /// in the stream yet, the oldest first.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.blocking(move |sessions| sessions.log().unshared(after, limit)).await.map_err(panicked)?
+    }
+
+    /// Returns how many records are not in the stream yet.
+    pub fn unshared_count(&self) -> u64 {
+        self.sessions().log().unshared_count()
+    }
+
+    /// Returns up to `limit` states of the log from `after` on, to repair a stream that has lost
+    /// them.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn states(&self, after: Option<StateCursor>, limit: usize) -> Result<StatePage, LogError> {
+        self.blocking(move |sessions| sessions.log().states(after.as_ref(), limit)).await.map_err(panicked)?
+    }
+
+    /// Stores this node's receipt of a revocation that was recorded, best effort. Never blocks.
+    pub fn store_receipt(&self, seq: Seq, receipt: Receipt) {
+        self.sessions().log().receipt(seq, self.name(), receipt);
     }
 
     /// Stores the receipt of another node, best effort.

@@ -10,7 +10,7 @@ impl Node {
     ///
     /// # Errors
     /// Fails if the log cannot be read.
-    pub async fn record(&self, id: RevocationId) -> Result<Option<Record>, LogError> {
+    pub async fn find(&self, id: RevocationId) -> Result<Option<Record>, LogError> {
         self.blocking(move |sessions| sessions.log().find(&id)).await.map_err(panicked)?
     }
 

@@ -187,7 +187,8 @@ fn record_of(sessions: &Sessions, revocation: Revocation, accepted_at: SystemTim
                 tracing::warn!(%error, "the record of a revocation cannot be read");
             }
             let left = revocation.validity;
-            Record { seq: 0, revocation, accepted_at, left, receipts: BTreeMap::new() }
+            let receipts = BTreeMap::new();
+            Record { seq: 0, revocation, accepted_at, left, receipts, revision: 0, in_stream: false }
         }
     }
 }

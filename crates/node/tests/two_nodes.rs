@@ -122,7 +122,7 @@ async fn a_session_that_is_revoked_at_a_is_silent_at_b_when_the_revocation_retur
 
     let connections = |node: &Member| record.receipt(&node.name).map(|receipt| receipt.connections);
     assert_eq!((connections(&a), connections(&b)), (Some(0), Some(1)), "a receipt for each node");
-    let known = b.node.record(record.revocation.id.clone()).await.unwrap().expect("b has recorded it");
+    let known = b.node.find(record.revocation.id.clone()).await.unwrap().expect("b has recorded it");
     assert_eq!(known.receipt(&b.name).map(|receipt| receipt.connections), Some(1));
 }
 
@@ -143,7 +143,7 @@ async fn a_session_that_is_extended_at_a_lasts_at_b() {
     a.blacklist("s", 60 * MINUTE, WAIT).await;
     b.blacklist("s", MINUTE, WAIT).await;
     for node in [&a, &b] {
-        let record = node.node.record(id("s")).await.unwrap().expect("it is in force");
+        let record = node.node.find(id("s")).await.unwrap().expect("it is in force");
         assert!(record.left > 59 * MINUTE, "{:?} is left at {}", record.left, node.name);
         assert_eq!(node.sessions.counts().blacklisted, 1, "one entry at {}", node.name);
         // The longer one is in force, and also recorded: a restart would load it.
@@ -187,7 +187,7 @@ async fn a_node_that_is_cut_off_is_closed_when_its_lease_expires_and_knows_every
     tokio::time::sleep(LEASE / 2).await;
     assert_eq!(b.node.admission(), Admission::Open);
     assert!(b.open("s").is_err() && b.open("other").is_ok());
-    let later = a.node.record(id("s")).await.unwrap().unwrap();
+    let later = a.node.find(id("s")).await.unwrap().unwrap();
     assert_eq!(later.receipt(&b.name).map(|receipt| receipt.connections), Some(1), "the receipt came later");
 }
 
@@ -198,7 +198,7 @@ async fn a_node_that_was_away_finds_its_position_in_its_log() {
     a.blacklist("t", MINUTE, WAIT).await;
     a.lift("s").await;
     let reloaded = Sessions::new(Config::default(), b.log.clone()).unwrap();
-    assert_eq!(reloaded.position(), session::Position(3));
+    assert_eq!(reloaded.position().sequence, 3);
     assert_eq!((reloaded.is_blacklisted(&name("s")), reloaded.is_blacklisted(&name("t"))), (false, true));
     assert_eq!(b.log.page(None, 9).unwrap().len(), 1);
 }

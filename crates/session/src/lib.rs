@@ -80,8 +80,10 @@ mod kill;
 mod log;
 mod lost_lease;
 mod members;
+mod memory_log;
 mod name;
 mod node_name;
+mod place;
 mod pointer;
 mod revocation;
 mod selector;
@@ -97,10 +99,15 @@ pub use config::{ClaimError, Config, Expiry, SelectorError};
 pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Notified};
 pub use fence::{Fence, FenceChanged};
 pub use kill::Kill;
-pub use log::{Appended, DISCONNECT_KEPT, Entry, Log, LogError, MemoryLog, Operation, Position};
+pub use log::{
+    Appended, DISCONNECT_KEPT, Entry, LIFT_KEPT, Log, LogError, Operation, SharedState, StateCursor,
+    StatePage,
+};
 pub use lost_lease::{Fencing, LostLease};
+pub use memory_log::MemoryLog;
 pub use name::{NameError, SessionName};
 pub use node_name::NodeName;
+pub use place::{Epoch, KnownState, Place, Position, StateChange};
 pub use pointer::ClaimPointerError;
 pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
 pub use selector::Selector;

@@ -1,15 +1,12 @@
-//! Where revocations are stored: one port, implemented in memory here and on disk elsewhere.
+//! Where revocations are stored: one port, implemented in memory and on disk.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use crate::clock::{Clock, Monotonic};
 use crate::node_name::NodeName;
+use crate::place::{Place, Position};
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
 use crate::selector::Selector;
-use crate::sync::Mutex;
 
 /// The log could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +67,44 @@ pub enum Operation {
     },
 }
 
-/// A position in the stream of operations that a node follows; 0 before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub u64);
+impl Operation {
+    /// Returns the id of the revocation that it changes.
+    pub fn id(&self) -> &RevocationId {
+        match self {
+            Self::Revoke(revocation) => &revocation.id,
+            Self::Lift { id, .. } => id,
+        }
+    }
+}
+
+/// The state of an id, as a node puts it back into a stream that has lost it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedState {
+    /// A revocation with its remaining validity, or a lift. Who lifted it is in the audit log only.
+    pub operation: Operation,
+    /// The number of changes of the id, with this one.
+    pub revision: u32,
+    /// How long the state has to be known.
+    pub left: Duration,
+}
+
+/// A position among the states of a log. The order is stable while the log changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateCursor {
+    /// The revocation with this number was the last one.
+    Revocation(Seq),
+    /// The lift of this id was the last one.
+    Lift(RevocationId),
+}
+
+/// Some of the states of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatePage {
+    /// The states. May be empty although more follow.
+    pub states: Vec<SharedState>,
+    /// Where to continue; `None` after the last.
+    pub next: Option<StateCursor>,
+}
 
 /// Stores revocations beyond the life of the process.
 ///
@@ -101,15 +133,39 @@ pub trait Log: Send + Sync + 'static {
     /// Fails if it is not certain that the revocation is removed. It stays in force.
     fn lift(&self, id: &RevocationId, by: Option<&str>) -> Result<Option<Record>, LogError>;
 
-    /// Stores an operation of another node, and `position` with it: either both are stored, or
-    /// neither. The log of the other node has decided that the operation is valid, so a revocation
-    /// replaces any other of its id, unless that one is the same and lasts at least as long.
+    /// Stores operations of the stream in their order, and the position of the last one with them:
+    /// either all of this is stored, or nothing. [`KnownState::change`](crate::KnownState::change)
+    /// says what each changes. A lift leaves a tombstone, which is kept for what was left of the
+    /// revocation and [`LIFT_KEPT`], so that a late copy of the revocation does not bring it back.
     ///
-    /// Returns what has changed; `None` if nothing has. Returns once it is stored.
+    /// Returns what has changed, for each operation; `None` if nothing has that must be put into
+    /// effect. Returns once it is stored.
     ///
     /// # Errors
-    /// Fails if the operation is not stored, or if that is not certain.
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError>;
+    /// Fails if the operations are not stored, or if that is not certain.
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError>;
+
+    /// Stores a position with the next commit, best effort: nothing before it is missing in the
+    /// log. Within a stream, the position never moves back. Never blocks.
+    fn advance(&self, position: Position);
+
+    /// Returns up to `limit` records above `after` that were accepted here and are not in the
+    /// stream yet, the oldest first. Without receipts.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError>;
+
+    /// Returns how many records are not in the stream yet, without counting them. May include some
+    /// that have just expired.
+    fn unshared_count(&self) -> u64;
+
+    /// Returns up to `limit` states, from `after` on: of every revocation, and of every lift that
+    /// is still known.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError>;
 
     /// Stores what a revocation has done on `node`, asynchronously and best effort. Never blocks.
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt);
@@ -127,32 +183,11 @@ pub trait Log: Send + Sync + 'static {
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError>;
 }
 
-/// Stores revocations in memory. A restart loses them; a log that is shared by [`Arc`] outlives its
-/// sessions.
-pub struct MemoryLog {
-    clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
-    records: BTreeMap<Seq, Stored>,
-    ids: HashMap<RevocationId, Seq>,
-    expiries: BTreeMap<(Instant, Seq), ()>,
-    last: Seq,
-    position: Position,
-}
-
-struct Stored {
-    revocation: Revocation,
-    accepted_at: SystemTime,
-    /// `None` if it is beyond the range of the clock.
-    expires: Option<Instant>,
-    receipts: BTreeMap<NodeName, Receipt>,
-}
-
 /// How long the record of a revocation that only disconnects is kept.
 pub const DISCONNECT_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a lift is known beyond the end of the revocation that it lifted.
+pub const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl Revocation {
     /// Returns how long its record is kept.
@@ -170,109 +205,6 @@ impl Revocation {
     }
 }
 
-impl MemoryLog {
-    /// Returns an empty log.
-    pub fn new() -> Self {
-        Self::with_clock(Monotonic)
-    }
-
-    /// Returns an empty log on another clock.
-    pub fn with_clock(clock: impl Clock) -> Self {
-        Self { clock: Arc::new(clock), kept: Mutex::default() }
-    }
-}
-
-impl Default for MemoryLog {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Log for MemoryLog {
-    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        let in_force = kept.records.iter().filter(|(_, stored)| stored.revocation.mode == Mode::Revoke);
-        for (seq, stored) in in_force {
-            let revocation = Revocation { validity: stored.left(now), ..stored.revocation.clone() };
-            each(Entry::Revoked { seq: *seq, revocation, replaces: None });
-        }
-        Ok(kept.position)
-    }
-
-    fn append(&self, revocation: &Revocation) -> Result<Appended, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        let known = kept.known(&revocation.id);
-        if let Some((seq, known)) = known {
-            if !known.revocation.is_same(revocation) {
-                return Ok(Appended::Conflict);
-            }
-            if !revocation.extends || known.outlasts(revocation, now) {
-                return Ok(Appended::Known(Box::new(known.record(seq, now))));
-            }
-        }
-        let replaces = kept.remove_id(&revocation.id);
-        Ok(Appended::New { seq: kept.insert(revocation, now, self.clock.wall()), replaces })
-    }
-
-    fn lift(&self, id: &RevocationId, _: Option<&str>) -> Result<Option<Record>, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        let Some(seq) = kept.ids.get(id).copied() else { return Ok(None) };
-        Ok(kept.remove(seq).map(|stored| stored.record(seq, now)))
-    }
-
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        kept.position = kept.position.max(position);
-        Ok(match operation {
-            Operation::Lift { id, .. } => kept.ids.get(id).copied().and_then(|of| {
-                let selector = kept.remove(of)?.revocation.selector;
-                Some(Entry::Lifted { of, selector })
-            }),
-            Operation::Revoke(revocation) => {
-                let known = kept.known(&revocation.id);
-                if known.is_some_and(|(_, known)| {
-                    known.revocation.is_same(revocation) && known.outlasts(revocation, now)
-                }) {
-                    return Ok(None);
-                }
-                let replaces = kept.remove_id(&revocation.id);
-                let seq = kept.insert(revocation, now, self.clock.wall());
-                Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces })
-            }
-        })
-    }
-
-    fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
-        if let Some(stored) = self.kept.lock().records.get_mut(&seq) {
-            stored.receipts.insert(node.clone(), receipt);
-        }
-    }
-
-    fn find(&self, id: &RevocationId) -> Result<Option<Record>, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        Ok(kept.known(id).map(|(seq, stored)| stored.record(seq, now)))
-    }
-
-    fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock();
-        kept.expire(now);
-        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let youngest = kept.records.range((Bound::Unbounded, end)).rev().take(limit);
-        Ok(youngest.map(|(seq, stored)| stored.record(*seq, now)).collect())
-    }
-}
-
 /// A log that several owners share: it outlives the sessions over it.
 impl<L: Log> Log for Arc<L> {
     fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<Position, LogError> {
@@ -287,8 +219,24 @@ impl<L: Log> Log for Arc<L> {
         (**self).lift(id, by)
     }
 
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
-        (**self).record(operation, position)
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        (**self).record(operations)
+    }
+
+    fn advance(&self, position: Position) {
+        (**self).advance(position);
+    }
+
+    fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
+        (**self).unshared(after, limit)
+    }
+
+    fn unshared_count(&self) -> u64 {
+        (**self).unshared_count()
+    }
+
+    fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError> {
+        (**self).states(after, limit)
     }
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
@@ -301,72 +249,5 @@ impl<L: Log> Log for Arc<L> {
 
     fn page(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Record>, LogError> {
         (**self).page(before, limit)
-    }
-}
-
-impl Kept {
-    fn known(&self, id: &RevocationId) -> Option<(Seq, &Stored)> {
-        let seq = *self.ids.get(id)?;
-        Some((seq, &self.records[&seq]))
-    }
-
-    fn insert(&mut self, revocation: &Revocation, now: Instant, wall: SystemTime) -> Seq {
-        self.last += 1;
-        let seq = self.last;
-        let expires = now.checked_add(revocation.kept_for());
-        self.expiries.extend(expires.map(|expires| ((expires, seq), ())));
-        self.ids.insert(revocation.id.clone(), seq);
-        let revocation = revocation.clone();
-        let stored = Stored { revocation, accepted_at: wall, expires, receipts: BTreeMap::new() };
-        self.records.insert(seq, stored);
-        seq
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some(first) = self.expiries.first_entry()
-            && first.key().0 <= now
-        {
-            let seq = first.key().1;
-            self.remove(seq);
-        }
-    }
-
-    /// Removes the revocation of this id, if there is one; returns its number.
-    fn remove_id(&mut self, id: &RevocationId) -> Option<Seq> {
-        let seq = self.ids.get(id).copied()?;
-        self.remove(seq).map(|_| seq)
-    }
-
-    fn remove(&mut self, seq: Seq) -> Option<Stored> {
-        let stored = self.records.remove(&seq)?;
-        self.ids.remove(&stored.revocation.id);
-        if let Some(expires) = stored.expires {
-            self.expiries.remove(&(expires, seq));
-        }
-        Some(stored)
-    }
-}
-
-impl Stored {
-    /// Returns `true` if it lasts at least as long as `revocation` would, accepted now. A
-    /// revocation that only disconnects has no duration.
-    fn outlasts(&self, revocation: &Revocation, now: Instant) -> bool {
-        let expires = now.checked_add(revocation.kept_for());
-        revocation.mode == Mode::Disconnect
-            || self.expires.is_none_or(|known| expires.is_some_and(|expires| expires <= known))
-    }
-
-    fn left(&self, now: Instant) -> Duration {
-        self.expires.map_or(Duration::MAX, |expires| expires.saturating_duration_since(now))
-    }
-
-    fn record(&self, seq: Seq, now: Instant) -> Record {
-        Record {
-            seq,
-            revocation: self.revocation.clone(),
-            accepted_at: self.accepted_at,
-            left: self.left(now),
-            receipts: self.receipts.clone(),
-        }
     }
 }

@@ -136,6 +136,12 @@ pub struct Record {
     /// What it has done on each node. A node is missing while the revocation is being carried out
     /// there, or if its process exited before it was.
     pub receipts: BTreeMap<NodeName, Receipt>,
+    /// The number of changes of its id that the stream of the cluster holds, as far as this node
+    /// knows; 0 if none. A revocation that replaced another one, or a lift, and is not in the stream
+    /// yet has the revision of its predecessor.
+    pub revision: u32,
+    /// Whether it is in the stream of the cluster.
+    pub in_stream: bool,
 }
 
 impl Record {

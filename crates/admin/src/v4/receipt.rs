@@ -161,7 +161,8 @@ mod tests {
     fn record(left: Duration, mode: Mode) -> Record {
         let name: SessionName = "s".parse().unwrap();
         let revocation = Revocation { mode, ..Revocation::blacklist(&name, Duration::from_secs(60)) };
-        Record { seq: 1, revocation, accepted_at: UNIX_EPOCH, left, receipts: BTreeMap::new() }
+        let (accepted_at, receipts) = (UNIX_EPOCH, BTreeMap::new());
+        Record { seq: 1, revocation, accepted_at, left, receipts, revision: 0, in_stream: false }
     }
 
     fn written(left: Duration, mode: Mode) -> serde_json::Value {

@@ -181,7 +181,7 @@ pub(crate) async fn one(
 }
 
 async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
-    port.node.record(id).await.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
+    port.node.find(id).await.map_err(Problem::Unreadable)?.ok_or(NOT_FOUND)
 }
 
 /// Lifts a revocation: its tokens are valid again, unless another revocation selects them.

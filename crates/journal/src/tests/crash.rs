@@ -11,7 +11,8 @@ use crate::JournalError;
 use crate::audit::{Audit, ChainHead};
 use crate::clock::{FolderClock, Here};
 use crate::folder::private_file;
-use crate::store;
+use crate::journal::Committing;
+use crate::{shares, store};
 
 fn open_on(disk: &Disk) -> Result<Database, JournalError> {
     let mut builder = Builder::new();
@@ -27,12 +28,17 @@ fn journal_on(disk: &Disk, folder: &Temporary) -> Journal {
     let audit = Audit::open(file, ChainHead::default(), None).unwrap();
     let disk = disk.clone();
     let clock = FolderClock::resume(store::stamp(&store).unwrap(), Here);
-    Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, 8).unwrap()
+    let committing =
+        Committing { at_once: 8, clustered: true, unshared: shares::unshared_count(&store).unwrap() };
+    Journal::start(store, Box::new(move || open_on(&disk)), audit, clock, &committing).unwrap()
 }
 
 fn new_disk() -> Disk {
     let disk = Disk::default();
-    store::fill(&open_on(&disk).unwrap()).unwrap();
+    let store = open_on(&disk).unwrap();
+    store::fill(&store).unwrap();
+    shares::join(&store, true).unwrap();
+    drop(store);
     disk
 }
 

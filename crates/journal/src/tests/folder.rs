@@ -52,7 +52,7 @@ fn a_folder_that_cannot_be_one_is_named() {
     fs::write(folder.config().folder, "a file").unwrap();
     let told = refused(&folder).to_string();
     assert!(told.contains(folder.config().folder.to_str().unwrap()), "{told}");
-    let nowhere = Config { folder: "/proc/none/data".into(), audit_key: None, node: NodeName::default() };
+    let nowhere = Config { folder: "/proc/none/data".into(), ..folder.config() };
     assert!(matches!(Journal::open(&nowhere), Err(JournalError::Io { .. })));
 }
 
@@ -90,10 +90,10 @@ fn a_log_of_a_newer_version_is_left_alone() {
     let folder = filled();
     let store = Database::create(folder.file("revocations.redb")).unwrap();
     let write = store.begin_write().unwrap();
-    write.open_table(NUMBERS).unwrap().insert("format", 3).unwrap();
+    write.open_table(NUMBERS).unwrap().insert("format", 4).unwrap();
     write.commit().unwrap();
     drop(store);
-    assert!(matches!(refused(&folder), JournalError::Newer { found: 3, known: 2, .. }));
+    assert!(matches!(refused(&folder), JournalError::Newer { found: 4, known: 3, .. }));
 }
 
 #[test]

@@ -6,10 +6,9 @@ use std::time::Duration;
 use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use session::{NodeName, Operation, Position, Revocation, RevocationId};
+use session::{NodeName, Operation, Place, Revocation, RevocationId};
 use tokio::time::timeout;
 
-use super::stream::id_of;
 use super::{Message, Network};
 use crate::bus::{Bus, IdTaken, NoQuorum, Offered};
 use crate::node::Node;
@@ -80,8 +79,8 @@ impl Bus for MemoryBus {
             loop {
                 match self.network.next(&self.name).await {
                     Message::Event(event) => _ = node.publish(event, EventOrigin::Peer).await,
-                    Message::Operation { number, position, from, operation } => {
-                        self.apply(&node, number, position, &from, operation).await;
+                    Message::Operation { number, place, from, operation } => {
+                        self.apply(&node, number, place, &from, operation).await;
                     }
                     Message::Acknowledgement { number, from, id, receipt } => {
                         if let Some(receipt) = receipt {
@@ -98,25 +97,27 @@ impl Bus for MemoryBus {
 }
 
 impl MemoryBus {
-    async fn apply(
-        &self,
-        node: &Node,
-        number: u64,
-        position: Position,
-        from: &NodeName,
-        operation: Operation,
-    ) {
-        let id = id_of(&operation).clone();
-        match node.apply(operation, position).await {
-            Ok(receipt) => {
-                self.network.change(&self.name, |inbox| inbox.applied = position);
-                self.network.change(from, |inbox| {
-                    let from = self.name.clone();
-                    inbox.queue.push_back(Message::Acknowledgement { number, from, id, receipt });
-                });
+    async fn apply(&self, node: &Node, number: u64, place: Place, from: &NodeName, operation: Operation) {
+        let id = operation.id().clone();
+        let receipt = match &operation {
+            // It is in force at its own node already, whose log learns its place.
+            Operation::Revoke(revocation) if *from != self.name => Some(node.enforce(revocation).await),
+            _ => None,
+        };
+        let recorded = match node.record(vec![(operation, place)]).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                return tracing::error!(%error, "an operation of another node was not recorded");
             }
-            Err(error) => tracing::error!(%error, "an operation of another node was not recorded"),
+        };
+        if let (Some(Some(seq)), Some(receipt)) = (recorded.first(), receipt) {
+            node.store_receipt(*seq, receipt);
         }
+        self.network.change(&self.name, |inbox| inbox.applied = place.position.sequence);
+        self.network.change(from, |inbox| {
+            let from = self.name.clone();
+            inbox.queue.push_back(Message::Acknowledgement { number, from, id, receipt });
+        });
     }
 }
 

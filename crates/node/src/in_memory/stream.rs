@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
-use session::{LostLease, NodeName, Operation, Position, Receipt, Revocation, RevocationId};
+use session::{Epoch, LostLease, NodeName, Operation, Place, Position, Receipt, Revocation, RevocationId};
 
 use super::{Message, Traffic};
 use crate::bus::IdTaken;
@@ -12,10 +12,10 @@ use crate::spread::{NodeReach, Reach, Spread};
 /// All operations, and what the nodes have said about them.
 #[derive(Default)]
 pub(super) struct MemoryStream {
-    /// The position of the last operation.
+    /// The sequence of the last operation.
     last: u64,
     /// The last operation on each id: a revocation, or `None` for a lift.
-    states: HashMap<RevocationId, (Option<Revocation>, Position)>,
+    states: HashMap<RevocationId, (Option<Revocation>, Place)>,
     /// The operations that nodes have announced, by number.
     announced: BTreeMap<u64, Announced>,
     latest: HashMap<(NodeName, RevocationId), u64>,
@@ -26,9 +26,9 @@ struct Announced {
     by: NodeName,
     operation: Operation,
     /// Where the node had applied the stream when it accepted the operation.
-    accepted_at: Position,
-    /// `None` while it is queued.
-    position: Option<Position>,
+    accepted_at: u64,
+    /// The sequence; `None` while it is queued.
+    sequence: Option<u64>,
     /// Another revocation of its id was first.
     id_taken: bool,
     /// The nodes that have confirmed it.
@@ -40,9 +40,9 @@ impl Traffic {
     pub(super) fn announce(&mut self, by: &NodeName, operation: Operation) -> u64 {
         let number = self.stream.announced.len() as u64;
         let accepted_at = self.inboxes.get(by).map(|inbox| inbox.applied).unwrap_or_default();
-        self.stream.latest.insert((by.clone(), id_of(&operation).clone()), number);
-        let (position, id_taken, confirmed) = (None, false, BTreeMap::new());
-        let announced = Announced { by: by.clone(), operation, accepted_at, position, id_taken, confirmed };
+        self.stream.latest.insert((by.clone(), operation.id().clone()), number);
+        let (sequence, id_taken, confirmed) = (None, false, BTreeMap::new());
+        let announced = Announced { by: by.clone(), operation, accepted_at, sequence, id_taken, confirmed };
         self.stream.announced.insert(number, announced);
         if !self.is_cut(by) {
             self.store(number);
@@ -53,7 +53,7 @@ impl Traffic {
     /// Stores the operations that a node has announced while it was cut off.
     pub(super) fn store_queued(&mut self, by: &NodeName) {
         let queued = self.stream.announced.iter().filter(|(_, announced)| {
-            announced.by == *by && announced.position.is_none() && !announced.id_taken
+            announced.by == *by && announced.sequence.is_none() && !announced.id_taken
         });
         let queued: Vec<u64> = queued.map(|(number, _)| *number).collect();
         queued.into_iter().for_each(|number| self.store(number));
@@ -71,12 +71,14 @@ impl Traffic {
     fn store(&mut self, number: u64) {
         let stream = &mut self.stream;
         let Some(announced) = stream.announced.get_mut(&number) else { return };
-        let id = id_of(&announced.operation).clone();
+        let id = announced.operation.id().clone();
         let state = match &announced.operation {
             Operation::Revoke(revocation) => Some(revocation.clone()),
             Operation::Lift { .. } => None,
         };
-        let known = stream.states.get(&id).filter(|(_, at)| *at > announced.accepted_at);
+        let known = stream.states.get(&id);
+        let revision = known.map_or(1, |(_, at)| at.revision + 1);
+        let known = known.filter(|(_, at)| at.position.sequence > announced.accepted_at);
         if let (Some(ours), Some((Some(theirs), _))) = (&state, known)
             && !ours.extends
             && !ours.is_same(theirs)
@@ -85,16 +87,13 @@ impl Traffic {
             return;
         }
         stream.last += 1;
-        let position = Position(stream.last);
-        announced.position = Some(position);
-        stream.states.insert(id, (state, position));
-        let is_lift = matches!(announced.operation, Operation::Lift { .. });
-        for (name, inbox) in &mut self.inboxes {
-            // A revocation is in force at its own node already.
-            if *name != announced.by || is_lift {
-                let (from, operation) = (announced.by.clone(), announced.operation.clone());
-                inbox.queue.push_back(Message::Operation { number, position, from, operation });
-            }
+        announced.sequence = Some(stream.last);
+        let position = Position { epoch: Epoch(1), sequence: stream.last };
+        let place = Place { position, revision };
+        stream.states.insert(id, (state, place));
+        for inbox in self.inboxes.values_mut() {
+            let (from, operation) = (announced.by.clone(), announced.operation.clone());
+            inbox.queue.push_back(Message::Operation { number, place, from, operation });
         }
     }
 
@@ -111,7 +110,7 @@ impl Traffic {
         if announced.id_taken {
             return Err(IdTaken);
         }
-        if announced.position.is_none() {
+        if announced.sequence.is_none() {
             return Ok(Spread::queued());
         }
         let (mut nodes, mut complete) = (BTreeMap::new(), true);
@@ -136,12 +135,5 @@ impl Traffic {
     /// Returns the number of the latest operation on this id that a node has announced.
     pub(super) fn latest(&self, by: &NodeName, id: &RevocationId) -> Option<u64> {
         self.stream.latest.get(&(by.clone(), id.clone())).copied()
-    }
-}
-
-pub(super) fn id_of(operation: &Operation) -> &RevocationId {
-    match operation {
-        Operation::Revoke(revocation) => &revocation.id,
-        Operation::Lift { id, .. } => id,
     }
 }

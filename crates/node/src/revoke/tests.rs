@@ -5,7 +5,10 @@ use std::time::Duration;
 use connection::Hub;
 use parking_lot::Mutex;
 use seal::{Incarnation, Purpose, Seal};
-use session::{Appended, Config, Entry, Log, MemoryLog, NodeName, Operation, Position, Seq};
+use session::{
+    Appended, Config, Entry, Log, MemoryLog, NodeName, Operation, Place, Position, Seq, StateCursor,
+    StatePage,
+};
 use tokio::time::timeout;
 
 use super::*;
@@ -30,8 +33,24 @@ impl Log for SlowLog {
         self.kept.lift(id, by)
     }
 
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
-        self.kept.record(operation, position)
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        self.kept.record(operations)
+    }
+
+    fn advance(&self, position: Position) {
+        self.kept.advance(position);
+    }
+
+    fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.kept.unshared(after, limit)
+    }
+
+    fn unshared_count(&self) -> u64 {
+        self.kept.unshared_count()
+    }
+
+    fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError> {
+        self.kept.states(after, limit)
     }
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {

@@ -84,7 +84,7 @@ pub(super) fn read_data(reader: &mut Reader, node: NodeName) -> Option<journal::
     });
     let is_path = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     let folder = reader.value("DATA_DIR", |text, _| is_path(text).then(|| text.to_owned()));
-    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key, node })
+    (folder != "memory").then(|| journal::Config { folder: folder.into(), audit_key, node, clustered: false })
 }
 
 /// Returns the error without the path: it may be a secret that begins with a slash.

@@ -9,8 +9,9 @@ use crate::age::ALL;
 use crate::clock::Tick;
 use crate::connection::{Cause, Ending};
 use crate::kill::Kill;
-use crate::log::{Appended, Entry, LogError, Operation, Position};
+use crate::log::{Appended, Entry, LogError, Operation};
 use crate::members::Tokens;
+use crate::place::Place;
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
 use crate::selector::{Key, Selector};
 use crate::shard::{Bar, Order};
@@ -132,28 +133,54 @@ impl Sessions {
         self.apply_until(revocation, seq, replaces, asked, until).without_receipt()
     }
 
-    /// Stores an operation of another node in the log and puts its effect in force under its
-    /// number. Blocks for as long as the log does. Operations on the same id must be recorded in
-    /// their order.
+    /// Stores operations of the stream in the log, in their order, and puts their effects in force
+    /// under their numbers: all connections have been notified when it returns. Blocks for as long
+    /// as the log does. Operations on the same id must be recorded in their order.
     ///
-    /// Returns the record's number if the operation has changed anything; the caller stores the
-    /// receipt under it.
+    /// Returns, for each operation, the number of the record that it has changed; the caller stores
+    /// the receipt under it.
+    ///
+    /// A lift also removes a revocation of its id that was [enforced](Sessions::enforce) but not
+    /// recorded, even if it is a later one: which one the lift has seen is not known here. So the
+    /// caller must not enforce a revocation while an earlier operation on its id waits to be
+    /// recorded.
     ///
     /// # Errors
-    /// Fails if the operation is not stored. A revocation that was [enforced](Sessions::enforce)
-    /// stays in force until the process exits; a lift has had no effect.
-    pub fn record(&self, operation: &Operation, position: Position) -> Result<Option<Seq>, LogError> {
-        let entry = self.0.log.record(operation, position)?;
-        if let Some(entry) = &entry {
-            self.apply(entry).without_receipt().finish();
+    /// Fails if the operations are not stored. Those that were [enforced](Sessions::enforce) stay
+    /// in force until the process exits; a lift has had no effect.
+    pub fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Seq>>, LogError> {
+        let entries = self.0.log.record(operations)?;
+        let mut recorded = Vec::with_capacity(entries.len());
+        for ((operation, _), entry) in operations.iter().zip(entries) {
+            if let Some(entry) = &entry {
+                self.apply(entry).without_receipt().finish();
+            }
+            if entry.is_some()
+                || matches!(operation, Operation::Lift { .. })
+                || self.is_recorded(operation.id())
+            {
+                self.lift_unrecorded(operation.id());
+            }
+            recorded.push(entry.map(|entry| match entry {
+                Entry::Revoked { seq, .. } => seq,
+                Entry::Lifted { of, .. } => of,
+            }));
         }
-        match operation {
-            Operation::Revoke(Revocation { id, .. }) | Operation::Lift { id, .. } => self.lift_unrecorded(id),
-        };
-        Ok(match entry {
-            Some(Entry::Revoked { seq, .. }) => Some(seq),
-            Some(Entry::Lifted { of, .. }) => Some(of),
-            None => None,
+        Ok(recorded)
+    }
+
+    /// Returns `true` if the log has the unrecorded revocation of this id, so that the entry of the
+    /// record suffices.
+    fn is_recorded(&self, id: &RevocationId) -> bool {
+        let unrecorded = self.0.unrecorded_by_id.lock();
+        let Some(Unrecorded { revocation, until, .. }) = unrecorded.get(id) else { return false };
+        let (revocation, until) = (revocation.clone(), *until);
+        drop(unrecorded);
+        let record = self.0.log.find(id);
+        record.is_ok_and(|record| {
+            record.is_some_and(|record| {
+                record.revocation.is_same(&revocation) && self.tick_after(record.left) >= until
+            })
         })
     }
 
@@ -258,7 +285,8 @@ impl Sessions {
         let Unrecorded { seq, revocation, .. } = self.0.unrecorded_by_id.lock().remove(id)?;
         self.take_back(&revocation.selector, seq);
         let (accepted_at, left) = (self.0.clock.wall(), revocation.validity);
-        Some(Record { seq, revocation, accepted_at, left, receipts: BTreeMap::new() })
+        let receipts = BTreeMap::new();
+        Some(Record { seq, revocation, accepted_at, left, receipts, revision: 0, in_stream: false })
     }
 
     /// What a revocation would do now.

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::connection::{Ended, Ending, Notified};
-use crate::log::{Appended, Operation};
+use crate::log::{Appended, Operation, StateCursor, StatePage};
 use crate::node_name::NodeName;
+use crate::place::{Epoch, Place};
 use crate::revocation::{Mode, Receipt, Record, RevocationId};
 
 mod logs;

@@ -29,8 +29,24 @@ impl Log for Kept {
         self.log.lift(id, by)
     }
 
-    fn record(&self, operation: &Operation, position: Position) -> Result<Option<Entry>, LogError> {
-        if *self.fails.lock() { broken() } else { self.log.record(operation, position) }
+    fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        if *self.fails.lock() { broken() } else { self.log.record(operations) }
+    }
+
+    fn advance(&self, position: Position) {
+        self.log.advance(position);
+    }
+
+    fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
+        self.log.unshared(after, limit)
+    }
+
+    fn unshared_count(&self) -> u64 {
+        self.log.unshared_count()
+    }
+
+    fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError> {
+        self.log.states(after, limit)
     }
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
@@ -68,7 +84,21 @@ impl Log for Broken {
         broken()
     }
 
-    fn record(&self, _: &Operation, _: Position) -> Result<Option<Entry>, LogError> {
+    fn record(&self, _: &[(Operation, Place)]) -> Result<Vec<Option<Entry>>, LogError> {
+        broken()
+    }
+
+    fn advance(&self, _: Position) {}
+
+    fn unshared(&self, _: Seq, _: usize) -> Result<Vec<Record>, LogError> {
+        broken()
+    }
+
+    fn unshared_count(&self) -> u64 {
+        0
+    }
+
+    fn states(&self, _: Option<&StateCursor>, _: usize) -> Result<StatePage, LogError> {
         broken()
     }
 

@@ -12,6 +12,16 @@ fn blacklisted(seconds: u64) -> Operation {
     Operation::Revoke(Revocation::blacklist(&name("s"), Duration::from_secs(seconds)))
 }
 
+/// The place of a change that is the `revision`th of its id, in a stream that has no other ids.
+fn nth(revision: u32) -> Place {
+    Place { position: Position { epoch: Epoch(1), sequence: revision.into() }, revision }
+}
+
+/// Records one operation.
+fn record(sessions: &Sessions, operation: Operation, revision: u32) -> Option<Seq> {
+    sessions.record(&[(operation, nth(revision))]).expect("it is stored")[0]
+}
+
 fn lifted() -> Operation {
     Operation::Lift { id: RevocationId::new("session-blacklist/s").expect("it is an id"), by: None }
 }
@@ -24,46 +34,86 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
     let revocation = Revocation::blacklist(&name("s"), MINUTE);
     assert_eq!(sessions.enforce(&revocation).finish().connections, 1);
     assert!(sessions.is_blacklisted(&name("s")));
-    let seq = sessions.record(&Operation::Revoke(revocation), Position(7)).unwrap();
+    let seq = record(&sessions, Operation::Revoke(revocation), 7);
     assert!(sessions.is_blacklisted(&name("s")));
     assert_eq!((seq, connection.times()), (Some(1), 1), "one record, one notification");
     assert_eq!(sessions.counts().blacklisted, 1, "the recorded entry replaces the one before it");
     let after_restart = Sessions::new(Config::default(), log).unwrap();
     assert!(after_restart.is_blacklisted(&name("s")));
-    assert_eq!(after_restart.position(), Position(7));
+    assert_eq!(after_restart.position(), nth(7).position);
 }
 
 #[test]
 fn a_lift_of_a_peer_applies_whichever_node_revoked() {
     let (sessions, _) = node();
     sessions.blacklist(&name("s"), MINUTE).unwrap();
-    sessions.record(&lifted(), Position(1)).unwrap();
+    record(&sessions, blacklisted(59), 1);
+    assert_eq!(sessions.log().unshared(0, 9).unwrap().len(), 1, "the stream has a shorter one");
+    record(&sessions, blacklisted(60), 2);
+    record(&sessions, lifted(), 3);
     assert!(!sessions.is_blacklisted(&name("s")), "revoked here");
-    sessions.record(&blacklisted(60), Position(2)).unwrap();
+    record(&sessions, blacklisted(60), 4);
     assert!(sessions.is_blacklisted(&name("s")));
-    sessions.record(&lifted(), Position(3)).unwrap();
+    record(&sessions, lifted(), 5);
     assert!(!sessions.is_blacklisted(&name("s")), "revoked there");
     assert_eq!(sessions.counts().blacklisted, 0);
-    assert_eq!(sessions.record(&lifted(), Position(4)).unwrap(), None, "a second lift changes nothing");
+    assert_eq!(record(&sessions, lifted(), 6), None, "a second lift changes nothing");
 }
 
 #[test]
 fn a_lift_of_a_peer_applies_to_unrecorded_revocations() {
     let (sessions, _) = node();
     sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE)).finish();
-    sessions.record(&lifted(), Position(1)).unwrap();
+    record(&sessions, lifted(), 1);
     assert!(!sessions.is_blacklisted(&name("s")));
+}
+
+#[test]
+fn a_revocation_that_a_lift_has_not_seen_stays() {
+    let (sessions, log) = node();
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    assert_eq!(record(&sessions, lifted(), 2), None);
+    assert!(sessions.is_blacklisted(&name("s")), "it will come after the lift in the stream");
+    assert_eq!(log.unshared(0, 9).unwrap()[0].revision, 2);
+    record(&sessions, blacklisted(60), 3);
+    assert_eq!(log.unshared_count(), 0);
+    record(&sessions, lifted(), 4);
+    assert!(!sessions.is_blacklisted(&name("s")));
+}
+
+#[test]
+fn a_late_copy_neither_brings_back_what_was_lifted_nor_removes_what_is_enforced() {
+    let (sessions, _) = node();
+    record(&sessions, blacklisted(60), 1);
+    record(&sessions, lifted(), 2);
+    assert_eq!(record(&sessions, blacklisted(60), 1), None);
+    assert!(!sessions.is_blacklisted(&name("s")));
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE)).finish();
+    assert_eq!(record(&sessions, blacklisted(60), 1), None);
+    assert!(sessions.is_blacklisted(&name("s")), "a newer one is on its way through the stream");
+    record(&sessions, blacklisted(60), 3);
+    assert_eq!(sessions.counts().blacklisted, 1, "the record replaces what was enforced");
+}
+
+#[test]
+fn what_is_enforced_and_recorded_already_is_one_entry() {
+    let sessions = Sessions::with_clock(Config::default(), Kept::default(), Hand::new()).unwrap();
+    record(&sessions, blacklisted(60), 1);
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE / 2)).finish();
+    assert_eq!(sessions.counts().blacklisted, 2);
+    assert_eq!(record(&sessions, blacklisted(30), 2), None, "a shorter one changes nothing");
+    assert_eq!(sessions.counts().blacklisted, 1);
 }
 
 #[test]
 fn a_replacement_of_a_peer_leaves_one_entry_that_lasts_longest() {
     let (hand, log) = (Hand::new(), Kept::default());
     let sessions = Sessions::with_clock(Config::default(), log, hand.clone()).unwrap();
-    for (position, seconds) in [(1, 60), (2, 120), (3, 60)] {
+    for (revision, seconds) in [(1, 60), (2, 120), (3, 60)] {
         let operation = blacklisted(seconds);
         let Operation::Revoke(revocation) = &operation else { unreachable!() };
         sessions.enforce(revocation).finish();
-        sessions.record(&operation, Position(position)).unwrap();
+        record(&sessions, operation, revision);
     }
     assert_eq!(sessions.counts().blacklisted, 1);
     hand.forward(Duration::from_secs(119));
@@ -87,8 +137,8 @@ fn a_shorter_revocation_that_the_log_fails_to_store_takes_nothing_back() {
 #[test]
 fn a_lift_that_the_log_fails_to_store_has_no_effect() {
     let (sessions, log) = node();
-    sessions.record(&blacklisted(60), Position(1)).unwrap();
+    record(&sessions, blacklisted(60), 1);
     log.fail(true);
-    sessions.record(&lifted(), Position(2)).unwrap_err();
+    sessions.record(&[(lifted(), nth(2))]).unwrap_err();
     assert!(sessions.is_blacklisted(&name("s")));
 }
