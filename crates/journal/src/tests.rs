@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod folder;
 mod model;
+mod shares;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

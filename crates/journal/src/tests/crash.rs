@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use redb::{Builder, Database};
+use session::{Epoch, Operation, Place, Position};
 
 use super::disk::{Disk, Random};
 use super::*;
@@ -128,4 +129,50 @@ fn a_full_disk_is_an_error_until_there_is_room() {
     drop(journal);
     let log = std::fs::File::open(folder.path().join("audit.log")).unwrap();
     assert!(crate::verify(log, None, false).unwrap().lines >= 2);
+}
+
+/// The place of the `n`th change of a stream in which each id changes once.
+fn place(n: u64) -> Place {
+    Place { position: Position { epoch: Epoch(1), sequence: n }, revision: 1 }
+}
+
+#[test]
+fn no_power_cut_separates_a_batch_from_its_position() {
+    let folder = Temporary::new();
+    let mut random = Random(11);
+    let (mut disk, mut acknowledged) = (new_disk(), 0);
+    let mut failed = 0;
+    for round in 0..200 {
+        let journal = journal_on(&disk, &folder);
+        let mut names = BTreeSet::new();
+        let mut each = |entry| match entry {
+            Entry::Revoked { revocation, .. } => _ = names.insert(revocation.id.to_string()),
+            Entry::Lifted { .. } => panic!("nothing was lifted"),
+        };
+        let position = journal.load(&mut each).unwrap().sequence;
+        assert!(position >= acknowledged, "round {round}: {acknowledged} were acknowledged");
+        let expected: BTreeSet<_> = (1..=position).map(|n| n.to_string()).collect();
+        assert_eq!(names, expected, "round {round}");
+
+        disk.fail_after(random.below(90));
+        acknowledged = position;
+        for _ in 0..6 {
+            let last = acknowledged + 1 + random.below(9) as u64;
+            let batch: Vec<_> = (acknowledged + 1..=last)
+                .map(|n| (Operation::Revoke(revocation(&n.to_string(), 60 * MINUTE)), place(n)))
+                .collect();
+            if journal.record(&batch).is_err() {
+                failed += 1;
+                break;
+            }
+            acknowledged = last;
+        }
+        let cut = disk.after_power_cut(&mut random);
+        drop(journal);
+        disk = cut;
+    }
+    assert!(
+        failed > 50 && acknowledged > 500,
+        "{failed} batches failed, {acknowledged} operations are stored"
+    );
 }
