@@ -117,3 +117,29 @@ pub(crate) async fn say_farewell(socket: &Socket, mut flush: impl FnMut(&mut Con
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_farewell_behind_payload_that_is_held_waits_for_the_fence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Socket::new(listener.accept().await.unwrap().0, None, ());
+        drop(client);
+        let mut asked = 0;
+        say_farewell(&socket, |cx| {
+            asked += 1;
+            if asked == 1 {
+                cx.waker().wake_by_ref();
+                return Next::Hold;
+            }
+            Next::Farewell { flushed: true }
+        })
+        .await;
+        assert_eq!(asked, 2, "the socket is shut down after the farewell");
+    }
+}

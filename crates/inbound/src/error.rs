@@ -265,3 +265,20 @@ impl SubmitError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn who_is_refused_because_the_node_has_no_lease_may_retry_soon() {
+        let connect = ConnectError::from(BindError::NoLease).answer();
+        let set = SetError::from(BindError::NoLease).answer();
+        for answer in [connect, set] {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()[RETRY_AFTER], "2");
+        }
+    }
+}

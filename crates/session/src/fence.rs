@@ -20,7 +20,8 @@ pub use changes::FenceChanged;
 ///
 /// Whoever writes payload of a session asks the fence right before each system call that writes.
 /// A thread that is stopped between the two makes the call when it continues, however late that is.
-/// So after the deadline, at most one write call of each worker thread is made. A machine whose
+/// So after the deadline, at most one write call of each worker thread is made (over TLS, what one
+/// call has encrypted). A machine whose
 /// clocks stand still while it is paused is not covered: its node must [close](Fence::close) the
 /// fence when it notices.
 #[derive(Clone, Default)]

@@ -2,7 +2,8 @@
 //! order when it is open again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Wake;
 use std::time::Duration;
 
 use super::*;
@@ -231,9 +232,22 @@ fn a_drain_waits_for_the_fence_and_the_loss_of_the_lease_ends_it_without_payload
     payload(&mut writer, &wire, "<1>");
     assert!(writer.drain(CloseReason::Shutdown, Bytes::from_static(b"L")));
     assert_eq!(writer.flush(&wire, &fence), Next::Hold);
-    assert!(!lose_lease(&mut writer, &wire));
+    let woken = Arc::new(Woken::default());
+    writer.wait(&Context::from_waker(&woken.clone().into()));
+    assert!(!writer.terminate(CloseReason::LeaseLost, Bytes::from_static(b"K"), Some(&wire), &fence));
+    assert!(woken.0.load(Ordering::SeqCst), "the owner sends the farewell");
     assert_eq!(writer.flush(&wire, &fence), Next::Farewell { flushed: true });
     assert_eq!((wire.text().as_str(), writer.reason()), ("head;L", Some(CloseReason::Shutdown)));
+}
+
+/// Whether a task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
