@@ -87,6 +87,14 @@ impl Check {
         matches!(self, Self::External(_))
     }
 
+    /// Returns the time limit of the service that decides; zero if none does.
+    pub fn within(&self) -> Duration {
+        match self {
+            Self::NoCheck | Self::JwtValidation => Duration::ZERO,
+            Self::External(service) => service.within,
+        }
+    }
+
     /// Decides on a request.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use event::Event;
 use memory::Holder;
 use parking_lot::Mutex;
-use seal::Seal;
+use seal::{Incarnation, Seal};
 use session::{Fence, Fencing, Sessions, Subject};
 use subscription::{Extractors, Index, Subscription};
 use tokio::sync::Notify;
@@ -61,6 +61,15 @@ pub enum OpenError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
+}
+
+/// Where the connection is that a token names.
+#[derive(Clone)]
+pub enum Located {
+    /// It was opened at this node since it started; `None` if it is closed.
+    Here(Option<Arc<Connection>>),
+    /// It was opened in another life of a node that has the same cookie.
+    Elsewhere(Incarnation),
 }
 
 /// The token was not made by this node since it started, is bound to something else, or is not a
@@ -191,12 +200,23 @@ impl Hub {
     /// # Errors
     /// Fails if this node did not make the token since it started, or bound it to something else.
     pub fn find_for(&self, token: &str, bound_to: &[u8]) -> Result<Option<Arc<Connection>>, InvalidToken> {
+        match self.locate(token, bound_to)? {
+            Located::Here(found) => Ok(found),
+            Located::Elsewhere(_) => Err(InvalidToken),
+        }
+    }
+
+    /// Returns where the connection is that a token names that is bound to these bytes.
+    ///
+    /// # Errors
+    /// Fails if the token was not sealed with the cookie of this node, or bound to something else.
+    pub fn locate(&self, token: &str, bound_to: &[u8]) -> Result<Located, InvalidToken> {
         let opened = self.seal.open_for(token, bound_to).map_err(|_| InvalidToken)?;
         // Numbers of connections repeat after a restart, and on other nodes.
         if opened.node != self.seal.node() {
-            return Err(InvalidToken);
+            return Ok(Located::Elsewhere(opened.node));
         }
-        Ok(self.commons.directory.get(ConnectionId::new(opened.number)))
+        Ok(Located::Here(self.commons.directory.get(ConnectionId::new(opened.number))))
     }
 
     /// Returns a new token for a connection, bound to these bytes.
@@ -216,6 +236,21 @@ impl Hub {
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
         mailbox.poll(known, self.commons.config.poll_wait, answer).await
+    }
+
+    /// As [`Hub::poll`], for a client of another node: the answer has up to `limit` bytes. It is
+    /// cut between events, and the rest comes with the next poll.
+    ///
+    /// # Errors
+    /// See [`PollError`].
+    pub async fn poll_from_elsewhere(
+        &self,
+        connection: &Connection,
+        known: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Batch, PollError> {
+        let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
+        mailbox.poll_up_to(limit, known, self.commons.config.poll_wait, None).await
     }
 
     /// Returns the types of events that have subscriptions now.

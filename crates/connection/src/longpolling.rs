@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Event;
 use futures_util::future::select;
-use parking_lot::Mutex;
-use session::{Fence, Fencing, Notified};
+use parking_lot::{Mutex, MutexGuard};
+use session::{Cause, Fence, Fencing, Notified, Subject};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::farewell::Farewell;
 use crate::transport::CloseReason;
 
 /// How many events a mailbox keeps (RIG).
@@ -51,6 +52,8 @@ pub(crate) struct Mailbox {
     limit: usize,
     /// Set if it belongs to a session.
     fencing: OnceLock<Fencing>,
+    /// The tokens of the connection: see [`ConnectionTraces`](crate::ConnectionTraces).
+    tokens: Mutex<Vec<Subject>>,
 }
 
 struct MailboxState {
@@ -132,7 +135,8 @@ impl Mailbox {
             late: 0,
             last_payload: None,
         };
-        Self { state: Mutex::new(state), arrived: Notify::new(), limit, fencing: OnceLock::new() }
+        let (fencing, tokens) = Default::default();
+        Self { state: Mutex::new(state), arrived: Notify::new(), limit, fencing, tokens }
     }
 
     /// Hands events over only while the fence is open, from now on.
@@ -143,6 +147,10 @@ impl Mailbox {
     /// Returns `true` if it belongs to a session.
     pub(crate) fn is_fenced(&self) -> bool {
         self.fencing.get().is_some()
+    }
+
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, Vec<Subject>> {
+        self.tokens.lock()
     }
 
     /// Keeps an event; the oldest ones are dropped to make room.
@@ -258,6 +266,18 @@ impl Mailbox {
         wait: Duration,
         answer: Option<Arc<dyn AnswerInFlight>>,
     ) -> Result<Batch, PollError> {
+        self.poll_up_to(usize::MAX, known, wait, answer).await
+    }
+
+    /// As [`Mailbox::poll`], but the answer has up to `limit` bytes. It is cut between events, and
+    /// the rest comes with the next poll.
+    pub(crate) async fn poll_up_to(
+        &self,
+        limit: usize,
+        known: Option<Cursor>,
+        wait: Duration,
+        answer: Option<Arc<dyn AnswerInFlight>>,
+    ) -> Result<Batch, PollError> {
         match self.close_reason() {
             Some(CloseReason::TokenExpired) => return Err(PollError::SessionExpired),
             Some(reason) if reason.is_end_of_session() => return Err(PollError::SessionKilled),
@@ -273,11 +293,11 @@ impl Mailbox {
             let fencing = self.fencing.get();
             let opened = fencing.map_or_else(Fence::default, |fencing| fencing.payload.clone()).changed();
             let answer = (answer.as_ref(), fencing);
-            if let Some(batch) = self.state.lock().batch_after(known, false, answer) {
+            if let Some(batch) = self.state.lock().batch_after(known, false, limit, answer) {
                 return Ok(batch);
             }
             if timeout_at(deadline, select(arrived, opened)).await.is_err() {
-                let batch = self.state.lock().batch_after(known, true, answer);
+                let batch = self.state.lock().batch_after(known, true, limit, answer);
                 return Ok(batch.expect("a forced batch is never none"));
             }
         }
@@ -306,6 +326,7 @@ impl MailboxState {
         &mut self,
         known: Option<Cursor>,
         even_empty: bool,
+        limit: usize,
         (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
     ) -> Option<Batch> {
         self.last_poll = Instant::now();
@@ -323,26 +344,49 @@ impl MailboxState {
         if let Some(fencing) = held.filter(|_| even_empty && start < self.events.len()) {
             fencing.payload.note_held();
         }
-        self.note_handed_over(start..end, (answer, fencing));
-        Some(self.batch(start..end))
+        let range = self.fitting(start..end, limit);
+        self.note_handed_over(range.len() as u32, (answer, fencing));
+        // If the answer was cut, the rest comes with the next poll.
+        let over = over && range.end == end;
+        Some(self.batch(range, over))
     }
 
     /// Returns the answer with these events. The events behind them stay unread.
-    fn batch(&self, range: Range<usize>) -> Batch {
+    fn batch(&self, range: Range<usize>, over: bool) -> Batch {
         let newest = range.end.checked_sub(1).and_then(|newest| self.events.get(newest));
         Batch {
             cursor: Cursor(self.before + range.end as u64),
             body: body(newest.map_or(NO_EVENT, Event::id), self.events.range(range)),
-            over: self.close_reason.is_some(),
+            over,
+        }
+    }
+
+    /// Returns the first of these events whose answer has up to `limit` bytes. An event that does
+    /// not fit into an answer of its own is dropped, so that those after it are not held up.
+    fn fitting(&mut self, events: Range<usize>, limit: usize) -> Range<usize> {
+        if limit == usize::MAX || events.is_empty() {
+            return events;
+        }
+        let mut bytes = body(NO_EVENT, [].into_iter()).len();
+        let fits = |event: &&Event| {
+            bytes += event.json().len() + 1;
+            // The id of the last event is in the answer once more.
+            bytes + id_json(event.id()).len() <= limit
+        };
+        match self.events.range(events.clone()).take_while(fits).count() {
+            0 => {
+                self.dropped = self.dropped.saturating_add(1);
+                events.start + 1..events.start + 1
+            }
+            fitting => events.start..events.start + fitting,
         }
     }
 
     fn note_handed_over(
         &mut self,
-        range: Range<usize>,
+        handed_over: u32,
         (answer, fencing): (Option<&Arc<dyn AnswerInFlight>>, Option<&Fencing>),
     ) {
-        let handed_over = range.len() as u32;
         if handed_over == 0 {
             return;
         }
@@ -370,7 +414,7 @@ const NO_EVENT: &str = "first_event";
 fn body<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>) -> Bytes {
     let mut body = BytesMut::new();
     body.put_slice(b"{\"last_event_id\":");
-    body.put_slice(&serde_json::to_vec(last_event_id).expect("a string is JSON"));
+    body.put_slice(&id_json(last_event_id));
     body.put_slice(b",\"events\":[");
     for (n, event) in events.enumerate() {
         if n > 0 {
@@ -380,6 +424,16 @@ fn body<'a>(last_event_id: &str, events: impl Iterator<Item = &'a Event>) -> Byt
     }
     body.put_slice(b"]}");
     body.freeze()
+}
+
+fn id_json(id: &str) -> Vec<u8> {
+    serde_json::to_vec(id).expect("a string is JSON")
+}
+
+/// Returns the answer to a poll that waits while its session is terminated: the farewell alone.
+pub fn last_batch(cause: Cause) -> Bytes {
+    let farewell = Event::of_rig(Farewell::of(cause).event, None);
+    body(farewell.id(), [&farewell].into_iter())
 }
 
 #[cfg(test)]

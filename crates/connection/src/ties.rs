@@ -58,6 +58,7 @@ impl Connection {
             self.fence();
         }
         ties.tokens = self.bind(subjects)?;
+        self.keep_traces(&ties.tokens, subjects);
         self.deliver(&Frame::new(welcome));
         self.announce(&mut ties, subscriptions);
         ties.interest = Some(self.commons().index.subscribe(Arc::downgrade(self), subscriptions));
@@ -83,6 +84,7 @@ impl Connection {
         if !ties.tokens.is_empty() {
             self.fence();
         }
+        self.keep_traces(&ties.tokens, subjects);
         self.announce(&mut ties, subscriptions);
         if let Some(interest) = &mut ties.interest {
             interest.replace(subscriptions);

@@ -152,6 +152,15 @@ impl From<BodyError> for SetError {
     }
 }
 
+/// The node of the connection is alive, but does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The node that holds the connection does not answer.")]
+pub(crate) struct NodeSilent;
+
+impl NodeSilent {
+    pub(crate) const STATUS: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+}
+
 /// Replacing the subscriptions of a connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
@@ -159,6 +168,8 @@ pub(crate) enum SetError {
     ConnectionToken,
     #[error("Connection no longer exists.")]
     Gone,
+    #[error(transparent)]
+    NodeSilent(#[from] NodeSilent),
     #[error("The accept header {0:?} admits none of what this endpoint answers with: application/json.")]
     NotAcceptable(String),
     #[error("Expected JSON encoded body. The content-type is {0}, not application/json.")]
@@ -219,6 +230,7 @@ impl SetError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Gone => StatusCode::GONE,
+            Self::NodeSilent(_) => NodeSilent::STATUS,
             Self::Denied | Self::ForeignPage(_) | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
             Self::Bind(
                 BindError::TooManyTokens

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use auth::{Cors, Sender};
-use connection::{AnswerInFlight, Connection, Fencing, PollError, Transport};
+use connection::{AnswerInFlight, Batch, Connection, Fencing, PollError, Transport, last_batch};
 use http::{HeaderValue, Response, StatusCode};
 use listener::{Body, Gate, RefusalReason};
+use session::Cause;
 
 use crate::answer::{JSON, answer, empty, text};
 use crate::error::{ConnectError, ForeignPage};
-use crate::poll_cookies::{FIRST_EVENT, PollCookies};
+use crate::poll_cookies::{FIRST_EVENT, Found, Place, PollCookies};
 use crate::port::{InboundRequest, Shared};
+use crate::relay;
 
 pub(crate) async fn connect(shared: &Shared, mut asked: InboundRequest) -> Response<Body> {
     let body = shared.without_body(&mut asked).await;
@@ -43,9 +45,18 @@ async fn respond(
     }
     // If the connection token is invalid, or from before a restart of the node, a new connection is
     // opened: the cookie is HttpOnly, so the page could not delete it.
-    if let Some(connection) = cookies.find(&shared.hub) {
-        return Ok(poll(shared, asked, &connection, &cookies).await);
+    for Found { suffix, place } in cookies.find(&shared.hub) {
+        cookies.select(suffix);
+        match place {
+            Place::Here(connection) => return Ok(poll(shared, asked, &connection, &cookies).await),
+            Place::Elsewhere(life) => {
+                if let Some(answer) = relay::poll(shared, asked, &cookies, life).await {
+                    return Ok(answer);
+                }
+            }
+        }
     }
+    cookies.select_new();
     let opening = shared.prepare(asked, Transport::LongPolling, body).await?;
     let connection = shared.hub.open_longpolling(opening).map_err(|error| shared.refused(error))?;
     let mut response = answer(StatusCode::OK, JSON, r#""ok""#);
@@ -81,12 +92,23 @@ async fn poll(
 ) -> Response<Body> {
     let known = cookies.cursor();
     let in_flight = asked.peer.gate.clone().map(|gate| Arc::new(OnItsWay(gate)) as Arc<dyn AnswerInFlight>);
-    match shared.hub.poll(connection, known, in_flight).await {
+    let batch = shared.hub.poll(connection, known, in_flight).await;
+    if let (Ok(batch), Some(gate)) = (&batch, &asked.peer.gate) {
+        // The client may never read the queued answer, so its bytes are counted.
+        gate.count(batch.body.len(), &shared.hub.config().memory);
+    }
+    answer_poll(shared, connection, cookies, batch)
+}
+
+/// Returns the answer to a poll, for a client of this node or of another one.
+pub(crate) fn answer_poll(
+    shared: &Shared,
+    connection: &Connection,
+    cookies: &PollCookies<'_>,
+    batch: Result<Batch, PollError>,
+) -> Response<Body> {
+    match batch {
         Ok(batch) => {
-            if let Some(gate) = &asked.peer.gate {
-                // The client may never read the queued answer, so its bytes are counted.
-                gate.count(batch.body.len(), &shared.hub.config().memory);
-            }
             let mut response = answer(StatusCode::OK, JSON, batch.body);
             if batch.over {
                 cookies.clear(response.headers_mut());
@@ -105,6 +127,13 @@ async fn poll(
             response
         }
     }
+}
+
+/// Returns the answer to a poll whose session was terminated while it was waiting.
+pub(crate) fn farewell(cookies: &PollCookies<'_>, cause: Cause) -> Response<Body> {
+    let mut response = answer(StatusCode::OK, JSON, last_batch(cause));
+    cookies.clear(response.headers_mut());
+    response
 }
 
 pub(crate) fn preflight(shared: &Shared, asked: &InboundRequest) -> Response<Body> {

@@ -9,10 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use auth::{Sender, cookies};
-use connection::{Connection, Cursor, Hub};
+use connection::{Connection, Cursor, Hub, Located};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
+use seal::Incarnation;
 
 /// The value of `last_event_id` before the first event (RIG).
 pub(crate) const FIRST_EVENT: &str = "first_event";
@@ -22,6 +23,29 @@ const LAST_EVENT_ID: &str = "last_event_id";
 
 /// Limit of the bytes of an origin in the name of a cookie.
 const MAX_SUFFIX: usize = 100;
+
+/// Limit of the other nodes that may have to be asked for one name of a cookie.
+const LIVES: usize = 4;
+
+/// A connection that a cookie names.
+pub(crate) struct Found {
+    /// The suffix of the names of its cookies.
+    pub(crate) suffix: String,
+    pub(crate) place: Place,
+}
+
+/// Where a connection is.
+pub(crate) enum Place {
+    Here(Arc<Connection>),
+    /// At this life of a node, unless it has exited or the connection is closed.
+    Elsewhere(Incarnation),
+}
+
+impl Found {
+    fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here(_))
+    }
+}
 
 /// The cookies of one page.
 pub(crate) struct PollCookies<'r> {
@@ -52,26 +76,58 @@ impl<'r> PollCookies<'r> {
         cookies(self.headers, CONNECTION_TOKEN).next().is_some()
     }
 
-    /// Returns the connection of this page. Selects the names of the cookies: those under which it
-    /// was found or, if there is none, names that do not overwrite the cookies of another page.
-    pub(crate) fn find(&mut self, hub: &Hub) -> Option<Arc<Connection>> {
-        let find = |name: &str| {
-            let tokens = cookies(self.headers, name).filter_map(|token| std::str::from_utf8(token).ok());
-            // Some clients return values in quotes (RFC 6265, section 4.1.1).
-            let tokens = tokens.map(|token| token.trim_matches('"'));
-            tokens.filter_map(|token| hub.find_for(token, self.page).ok().flatten()).next()
-        };
-        if let found @ Some(_) = find(CONNECTION_TOKEN) {
-            return found;
+    /// Returns where the connection of this page may be, in the order in which to try: a connection
+    /// at this node is the last. Most requests name one.
+    pub(crate) fn find(&self, hub: &Hub) -> Vec<Found> {
+        let mut found = self.find_under(String::new(), hub);
+        if !found.iter().any(Found::is_here)
+            && let Some(suffix) = self.suffix_of_page()
+        {
+            found.append(&mut self.find_under(suffix, hub));
         }
+        found
+    }
+
+    fn find_under(&self, suffix: String, hub: &Hub) -> Vec<Found> {
+        let name = format!("{CONNECTION_TOKEN}{suffix}");
+        let tokens = cookies(self.headers, &name).filter_map(|token| std::str::from_utf8(token).ok());
+        // Some clients return values in quotes (RFC 6265, section 4.1.1).
+        let tokens = tokens.map(|token| token.trim_matches('"'));
+        let mut found: Vec<Found> = Vec::new();
+        for place in tokens.filter_map(|token| hub.locate(token, self.page).ok()) {
+            let suffix = suffix.clone();
+            match place {
+                Located::Here(Some(connection)) => {
+                    return vec![Found { suffix, place: Place::Here(connection) }];
+                }
+                Located::Here(None) => {}
+                Located::Elsewhere(life) if found.len() < LIVES => {
+                    found.push(Found { suffix, place: Place::Elsewhere(life) });
+                }
+                Located::Elsewhere(_) => {}
+            }
+        }
+        found
+    }
+
+    /// Returns the suffix of the names that do not overwrite the cookies of another page; `None` if
+    /// there are none.
+    fn suffix_of_page(&self) -> Option<String> {
         if self.page.is_empty() || !self.name_any() {
             return None;
         }
         let in_name = |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '-' };
-        let suffix = format!("-{}", self.page.iter().take(MAX_SUFFIX).map(in_name).collect::<String>());
-        let found = find(&format!("{CONNECTION_TOKEN}{suffix}"));
+        Some(format!("-{}", self.page.iter().take(MAX_SUFFIX).map(in_name).collect::<String>()))
+    }
+
+    /// Selects the names of the cookies: those with this suffix, which name a connection.
+    pub(crate) fn select(&mut self, suffix: String) {
         self.suffix = suffix;
-        found
+    }
+
+    /// Selects the names of the cookies of a new connection.
+    pub(crate) fn select_new(&mut self) {
+        self.suffix = self.suffix_of_page().unwrap_or_default();
     }
 
     /// Returns the cursor of the events that the page has received.

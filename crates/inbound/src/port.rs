@@ -10,7 +10,8 @@ use connection::{Hub, Transport};
 use event::ExtensionNames;
 use governor::DefaultDirectRateLimiter;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use listener::{Body, BodyError, ClientBody, CountedBody, Metrics, Peer, read_counted};
+use hyper::body::Body as HttpBody;
+use listener::{Body, BodyError, BoxError, ClientBody, CountedBody, Metrics, Peer, read_counted};
 use node::Node;
 use proxy::Proxy;
 use session::Sessions;
@@ -94,7 +95,11 @@ impl InboundRequest {
 
 impl Shared {
     /// Reads a complete body. The second value counts its bytes until it is dropped.
-    pub(crate) async fn read(&self, body: ClientBody) -> Result<(Bytes, Option<CountedBody>), BodyError> {
+    pub(crate) async fn read<B>(&self, body: B) -> Result<(Bytes, Option<CountedBody>), BodyError>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         let Config { max_body, body_timeout, .. } = self.config;
         read_counted(body, max_body, body_timeout, &self.hub.config().memory).await
     }

@@ -1,6 +1,6 @@
 //! The routes of the inbound port, and the headers of every answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use auth::{Cors, TokenSources};
 use governor::{Quota, RateLimiter};
@@ -8,6 +8,7 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
+use node::PeerRoom;
 use percent_encoding::percent_decode_str;
 
 use crate::answer::{TEXT, answer, method_not_allowed, not_found, text};
@@ -38,7 +39,7 @@ impl Inbound {
             cookie: config.cookie.clone(),
             ..authorization.clone()
         };
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             config,
             node,
             hub,
@@ -51,7 +52,10 @@ impl Inbound {
             metrics: listening,
             connects,
             sse_headers,
-        }))
+        });
+        let handler: Weak<Shared> = Arc::downgrade(&shared);
+        shared.node.answer_peers(PeerRoom::Inbound, handler);
+        Self(shared)
     }
 
     async fn route(&self, asked: InboundRequest) -> Answer {
@@ -143,7 +147,7 @@ fn is_ours(path: &str) -> bool {
 
 /// Returns the connection token in the path
 /// `/_rig/v1/connection/:transport/:token/subscriptions`.
-fn connection_token(path: &str) -> Option<String> {
+pub(crate) fn connection_token(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/_rig/v1/connection/")?.strip_suffix("/subscriptions")?;
     let (transport, token) = rest.split_once('/')?;
     let known = TRANSPORTS.contains(&transport) && !token.contains('/');

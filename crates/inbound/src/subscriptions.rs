@@ -1,9 +1,14 @@
 //! `PUT /_rig/v1/connection/:transport/:token/subscriptions`.
 
+use std::sync::Arc;
+
 use auth::{CheckRequest, Sender};
+use bytes::Bytes;
+use connection::{Connection, Located};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use listener::Body;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use hyper::body::Body as HttpBody;
+use listener::{Body, BoxError};
 use subscription::Subscription;
 
 use crate::answer::empty;
@@ -11,28 +16,56 @@ use crate::connect::authorization;
 use crate::error::{ForeignPage, SetError};
 use crate::identity::VerifiedTokens;
 use crate::port::{InboundRequest, Shared};
+use crate::relay;
 
 pub(crate) async fn replace(shared: &Shared, asked: InboundRequest, token: &str) -> Response<Body> {
     let origin = asked.origin();
     let response = match try_replace(shared, asked, token).await {
-        Ok(()) => empty(StatusCode::NO_CONTENT),
+        Ok(response) => response,
         Err(error) => error.answer(),
     };
     shared.with_cors(origin.as_ref(), response)
 }
 
-async fn try_replace(shared: &Shared, asked: InboundRequest, token: &str) -> Result<(), SetError> {
-    let connection = shared.hub.find(token).map_err(|_| SetError::ConnectionToken)?.ok_or(SetError::Gone)?;
+async fn try_replace(
+    shared: &Shared,
+    asked: InboundRequest,
+    token: &str,
+) -> Result<Response<Body>, SetError> {
+    let located = shared.hub.locate(token, b"").map_err(|_| SetError::ConnectionToken)?;
     let secure = asked.peer.secure;
-    let (parts, body) = asked.request.into_parts();
-    accepts_json(&parts.headers)?;
-    if !is_of_type(&parts.headers, "application/json") {
-        let given = parts.headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
+    match located {
+        Located::Here(found) => {
+            let (parts, body) = asked.request.into_parts();
+            set(shared, &found.ok_or(SetError::Gone)?, &parts.uri, &parts.headers, secure, body).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Located::Elsewhere(life) => relay::replace(shared, life, asked).await,
+    }
+}
+
+/// Replaces the subscriptions of a connection at this node, for a client of this node or of another
+/// one.
+pub(crate) async fn set<B>(
+    shared: &Shared,
+    connection: &Arc<Connection>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    secure: bool,
+    body: B,
+) -> Result<(), SetError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    accepts_json(headers)?;
+    if !is_of_type(headers, "application/json") {
+        let given = headers.get(CONTENT_TYPE).map_or("missing".into(), |v| format!("{v:?}"));
         return Err(SetError::ContentType(given));
     }
     let (body, counted) = shared.read(body).await?;
-    let all: Vec<_> = shared.token_sources.credentials(&parts.headers, parts.uri.query()).collect();
-    if !shared.trusts(&all, None, || Sender::of(&parts.uri, &parts.headers, secure)) {
+    let all: Vec<_> = shared.token_sources.credentials(headers, uri.query()).collect();
+    if !shared.trusts(&all, None, || Sender::of(uri, headers, secure)) {
         return Err(ForeignPage.into());
     }
     let document = document::from_slice(&body).map_err(SetError::Json)?;
@@ -42,13 +75,13 @@ async fn try_replace(shared: &Shared, asked: InboundRequest, token: &str) -> Res
     }
     let wanted = Subscription::parse_list(list, &shared.extractors)?;
 
-    let credentials: Vec<_> = shared.authorization.credentials(&parts.headers, None).collect();
+    let credentials: Vec<_> = shared.authorization.credentials(headers, None).collect();
     let check = &shared.config.subscription_check;
     let identity = VerifiedTokens::verify(&credentials, &shared.verifier, &shared.sessions, check);
-    let authorization = authorization(&parts.headers, &credentials);
+    let authorization = authorization(headers, &credentials);
     let request = CheckRequest {
         authorization: authorization.as_ref(),
-        content_type: parts.headers.get(CONTENT_TYPE),
+        content_type: headers.get(CONTENT_TYPE),
         body,
         token_valid: identity.as_ref().is_ok_and(VerifiedTokens::is_known),
     };

@@ -24,6 +24,7 @@ mod path;
 mod peer;
 pub mod proxy_protocol;
 mod refusal;
+pub mod relayed;
 mod repoll;
 mod stream;
 mod tls;

@@ -121,7 +121,7 @@ impl Node {
         peers.ask(life, marked(room.mark(), request), within).await
     }
 
-    /// Returns the limit of the bytes of a request that [`Node::ask_peer`] sends, and of its answer.
+    /// Returns the limit of the bytes of a request of [`Node::ask_peer`], and of its answer.
     pub fn max_peer_bytes(&self) -> usize {
         self.peers().map_or(0, |peers| peers.max_bytes().saturating_sub(1))
     }

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use listener::Gate;
 use parking_lot::Mutex;
-use session::{Connection, Ending, Fencing, Notified, Registration};
+use session::{Cause, Connection, Ending, Fencing, Notified, Registration};
 
-/// A proxied request that belongs to a session, from the verification of its token to the last byte
-/// of its answer.
+/// A request that belongs to a session, and that a service or another node answers: from the
+/// verification of its token to the last byte of its answer.
 #[derive(Debug)]
-pub(crate) struct InFlight {
+pub struct InFlight {
     /// Holds back the rest of the answer; over HTTP/2, that of its stream. `None` in tests.
     gate: Option<Gate>,
     /// What the answer has to pass.
@@ -46,7 +46,7 @@ enum Progress {
 /// The session was terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session has ended")]
-pub(crate) struct Over;
+pub struct Over;
 
 /// The error of a body whose session was terminated. Over HTTP/2 it resets the stream with CANCEL,
 /// which gRPC clients report as CANCELLED.
@@ -61,13 +61,17 @@ impl From<Over> for Cancelled {
 }
 
 impl InFlight {
-    pub(crate) fn new(gate: Option<Gate>, fencing: Fencing) -> Self {
+    /// Returns a request whose answer passes this gate (`None` in tests) while the fence is open.
+    pub fn new(gate: Option<Gate>, fencing: Fencing) -> Self {
         let state = Flight { stage: Progress::Waiting, waker: None, last_payload: None, ending: None };
         Self { gate, fencing, state: Mutex::new(state) }
     }
 
     /// Runs `work` until it is done or the session is terminated, whichever comes first.
-    pub(crate) async fn or_over<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
+    ///
+    /// # Errors
+    /// Fails if the session was terminated first.
+    pub async fn or_over<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
@@ -77,8 +81,11 @@ impl InFlight {
         .await
     }
 
-    /// Notes that the answer begins. Fails if the session was terminated.
-    pub(crate) fn answers(&self) -> Result<(), Over> {
+    /// Notes that the answer begins.
+    ///
+    /// # Errors
+    /// Fails if the session was terminated.
+    pub fn answers(&self) -> Result<(), Over> {
         self.begin(Progress::Answering)
     }
 
@@ -123,7 +130,7 @@ impl InFlight {
     }
 
     /// Keeps a value alive until the answer has been sent.
-    pub(crate) fn hold(&self, what: impl Any + Send) {
+    pub fn hold(&self, what: impl Any + Send) {
         if let Some(gate) = &self.gate {
             gate.hold(what);
         }
@@ -132,6 +139,11 @@ impl InFlight {
     /// Returns whether the session was terminated.
     pub(crate) fn has_ended(&self) -> bool {
         self.state.lock().stage == Progress::Over
+    }
+
+    /// Returns why the session was terminated; `None` if it was not.
+    pub fn cause(&self) -> Option<Cause> {
+        self.state.lock().ending.as_ref().map(|ending| ending.cause())
     }
 
     /// Returns whether the session was terminated; if not, wakes the task when it is.

@@ -40,6 +40,7 @@ pub use definition::{
     TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
+pub use in_flight::{InFlight, Over};
 pub use metrics::Metrics;
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Collaborators, Config, Proxy};

@@ -173,11 +173,11 @@ impl Config {
     pub(crate) fn revocable_claims<'c>(
         &'c self,
         claims: &'c Map<String, Value>,
-    ) -> impl Iterator<Item = Result<(&'c str, SessionName), ClaimError>> {
+    ) -> impl Iterator<Item = Result<(&'c Arc<str>, SessionName), ClaimError>> {
         self.revocation_claims.iter().filter_map(|(pointer, text)| {
             let name = SessionName::try_from(present(pointer, claims)?);
             Some(match name {
-                Ok(name) => Ok((&**text, name)),
+                Ok(name) => Ok((text, name)),
                 Err(reason) => Err(ClaimError::Irrevocable { field: text.to_string(), reason }),
             })
         })

@@ -112,4 +112,4 @@ pub use pointer::ClaimPointerError;
 pub use revocation::{Mode, Receipt, Record, Revocation, RevocationId, RevocationIdError, Seq};
 pub use selector::Selector;
 pub use sessions::{Accepted, Affected, Counts, RevokeError, Sessions};
-pub use subject::{Registration, Subject};
+pub use subject::{Registration, Subject, TokenTraces};

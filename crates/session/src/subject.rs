@@ -2,7 +2,7 @@
 //! registry.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -21,10 +21,23 @@ use crate::sessions::Sessions;
 #[derive(Clone)]
 pub struct Subject {
     session: Option<SessionName>,
+    /// The other claims that revocations can select by, with their values.
+    claims: Vec<(Arc<str>, SessionName)>,
     pub(crate) keys: Vec<Key>,
     user: Option<Fingerprint>,
     pub(crate) issued_at: u32,
     expires: Tick,
+}
+
+/// What another node needs to know about a token, to terminate there what belongs to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenTraces {
+    /// The session, if the token names one.
+    pub session: Option<SessionName>,
+    /// The other claims that revocations can select by, as JSON Pointers, with their values.
+    pub claims: Vec<(Arc<str>, SessionName)>,
+    /// When it was issued, in seconds since 1970; 0 if it does not say.
+    pub issued_at: u32,
 }
 
 impl Sessions {
@@ -42,22 +55,36 @@ impl Sessions {
         };
         let prints = self.fingerprints();
         let mut keys: Vec<_> = session.iter().map(|name| prints.of_session(name)).collect();
+        let mut others = Vec::new();
         for revocable in self.config().revocable_claims(claims) {
             let (claim, value) = revocable?;
             keys.push(prints.of_claim(claim, value.as_str()));
+            others.push((claim.clone(), value));
         }
         let user = claims.get("sub").and_then(|sub| SessionName::try_from(sub).ok());
         let user = user.map(|user| prints.of_claim("/sub", user.as_str()).fingerprint());
         let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
         // An `iat` that is missing, not a number, or before 1970 is older than every bound.
         let issued_at = seconds("iat").map_or(0, |iat| (iat as u32).min(ALL - 1));
-        Ok(Subject { session, keys, user, issued_at, expires: self.expiry(seconds("exp")) })
+        Ok(Subject { session, claims: others, keys, user, issued_at, expires: self.expiry(seconds("exp")) })
     }
 
     /// Returns the subject of a token of which only the session is known.
     pub fn subject_of_session(&self, name: &SessionName) -> Subject {
-        let keys = vec![self.fingerprints().of_session(name)];
-        Subject { session: Some(name.clone()), keys, user: None, issued_at: 0, expires: Tick::NEVER }
+        let traces = TokenTraces { session: Some(name.clone()), claims: Vec::new(), issued_at: 0 };
+        self.subject_elsewhere(traces, None)
+    }
+
+    /// Returns the subject of a token that another node has verified, and that expires after
+    /// `left`, if it does.
+    pub fn subject_elsewhere(&self, traces: TokenTraces, left: Option<Duration>) -> Subject {
+        let TokenTraces { session, claims, issued_at } = traces;
+        let prints = self.fingerprints();
+        let of_session = session.iter().map(|name| prints.of_session(name));
+        let of_claims = claims.iter().map(|(claim, value)| prints.of_claim(claim, value.as_str()));
+        let keys = of_session.chain(of_claims).collect();
+        let expires = left.map_or(Tick::NEVER, |left| self.tick_after(left));
+        Subject { session, claims, keys, user: None, issued_at: issued_at.min(ALL - 1), expires }
     }
 
     /// Returns when a token with this `exp` expires, on the monotonic clock. The wall clock is read
@@ -78,11 +105,29 @@ impl Subject {
     pub fn session(&self) -> Option<&SessionName> {
         self.session.as_ref()
     }
+
+    /// Returns `true` if the same revocations select both.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.keys == other.keys && self.issued_at == other.issued_at
+    }
+
+    /// Returns what another node needs to know about the token.
+    pub fn traces(&self) -> TokenTraces {
+        let Self { session, claims, issued_at, .. } = self;
+        TokenTraces { session: session.clone(), claims: claims.clone(), issued_at: *issued_at }
+    }
 }
 
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").finish_non_exhaustive()
+    }
+}
+
+/// Does not show the values of claims.
+impl fmt::Debug for TokenTraces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenTraces").finish_non_exhaustive()
     }
 }
 
@@ -190,6 +235,11 @@ impl Registration {
     /// older.
     pub fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.issued_at == other.issued_at && self.session.is_some()
+    }
+
+    /// Returns `true` if it is that of this token.
+    pub fn is_that_of(&self, subject: &Subject) -> bool {
+        *self.keys == *subject.keys && self.issued_at == subject.issued_at
     }
 
     /// Returns how long the token, or one that has renewed it, is still valid; `None` if it never

@@ -18,7 +18,7 @@ fn ids(batch: &Batch) -> Vec<String> {
 /// The cursor of a client that has got all there is.
 fn all(mailbox: &Mailbox) -> Option<Cursor> {
     let state = mailbox.state.lock();
-    Some(state.batch(state.events.len()..state.events.len()).cursor)
+    Some(state.batch(state.events.len()..state.events.len(), false).cursor)
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,4 +223,55 @@ async fn a_kill_empties_a_mailbox_that_was_ending() {
     mailbox.drain();
     assert!(!mailbox.terminate(CloseReason::TokenExpired, event("expired")).ended);
     assert_eq!(mailbox.poll(None, WAIT, None).await, Err(PollError::SessionExpired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_a_limit_is_cut_between_events_and_the_rest_follows() {
+    let mailbox = Mailbox::new(1 << 20);
+    let expected: Vec<_> = (0..50).map(|n| format!("\"{}\"", n.to_string().repeat(1 + n % 7))).collect();
+    for id in &expected {
+        let json = serde_json::json!({ "specversion": "0.2", "type": "t", "id": id });
+        mailbox.put(&Event::from_json(json.to_string().into()).unwrap());
+    }
+    for limit in [160, 300, 1000] {
+        let (mut cursor, mut found, mut polls) = (None, Vec::new(), 0);
+        while found.len() < expected.len() {
+            assert!(polls < expected.len(), "{found:?}");
+            let batch = mailbox.poll_up_to(limit, cursor, WAIT, None).await.unwrap();
+            assert!(batch.body.len() <= limit, "{} bytes", batch.body.len());
+            assert!(!batch.over);
+            found.extend(ids(&batch));
+            cursor = Some(batch.cursor);
+            polls += 1;
+        }
+        assert_eq!(found, expected);
+        assert!(polls > 1, "{polls} polls of {limit} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_is_drained_is_over_with_the_last_event() {
+    let mailbox = Mailbox::new(1 << 20);
+    ["a", "b"].iter().for_each(|id| mailbox.put(&event(id)));
+    mailbox.drain();
+    let first = mailbox.poll_up_to(120, None, WAIT, None).await.unwrap();
+    assert_eq!((ids(&first), first.over), (vec!["a".to_owned()], false));
+    let second = mailbox.poll_up_to(120, Some(first.cursor), WAIT, None).await.unwrap();
+    assert_eq!((ids(&second), second.over), (vec!["b".to_owned()], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_fits_into_no_answer_holds_up_no_other() {
+    let mailbox = Mailbox::new(1 << 20);
+    for id in ["a", &"b".repeat(500), "c"] {
+        mailbox.put(&event(id));
+    }
+    let (mut cursor, mut found) = (None, Vec::new());
+    for _ in 0..3 {
+        let batch = mailbox.poll_up_to(150, cursor, WAIT, None).await.unwrap();
+        found.extend(ids(&batch));
+        cursor = Some(batch.cursor);
+    }
+    assert_eq!(found, ["a", "c"]);
+    assert_eq!(mailbox.counts(), (2, 1));
 }
