@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
+use node::Readiness;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,8 +27,14 @@ async fn health() -> &'static str {
 /// Whether the node accepts new clients: for load balancers.
 #[utoipa::path(get, path = "/readyz", tag = "Node", responses(
     (status = 200, description = "The node serves", body = String),
-    (status = 503, description = "The node is about to shut down", body = String),
+    (status = 503, description = "The node is about to shut down, or has no lease in its cluster", body = String),
 ))]
 async fn ready(State(port): State<Port>) -> (StatusCode, &'static str) {
-    if port.node.is_ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "leaving") }
+    match port.node.readiness() {
+        Readiness::Ready => (StatusCode::OK, "OK"),
+        Readiness::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "leaving"),
+        Readiness::NoLease => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no lease: this node may have missed revocations")
+        }
+    }
 }

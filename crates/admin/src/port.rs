@@ -1,6 +1,7 @@
 //! The state of the handlers of the internal port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::Verifier;
 use event::ExtensionNames;
@@ -24,6 +25,8 @@ pub(crate) struct Port {
     pub(crate) bodies: body::Bounds,
     pub(crate) extension_names: ExtensionNames,
     pub(crate) durable: bool,
+    /// How long requests wait for the other nodes by default.
+    pub(crate) cluster_wait: Duration,
     /// All metrics of the node.
     pub(crate) registry: Arc<Registry>,
 }

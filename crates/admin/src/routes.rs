@@ -48,10 +48,19 @@ pub struct Config {
     pub extension_names: ExtensionNames,
     /// Whether revocations survive a restart, as receipts report.
     pub durable: bool,
+    /// How long requests wait for the other nodes of a cluster, unless they say so themselves
+    /// (`CLUSTER_WAIT`).
+    pub cluster_wait: Duration,
     /// The host name (`HOST`) that callers without a token may use for the port.
     pub host: String,
     /// Whether `/metrics` exists (RIG: `PROMETHEUS_METRICS_ENABLED`).
     pub metrics: bool,
+}
+
+impl Config {
+    /// How long requests wait for the other nodes if nothing else is set: for as long as a node
+    /// that is cut off keeps a lease of 15 s, by a clock that is 0.2 % slower, and a second more.
+    pub const CLUSTER_WAIT: Duration = Duration::from_millis(15_030 + 1000);
 }
 
 /// The internal port of a node.
@@ -81,7 +90,8 @@ impl Admin {
     /// Creates the internal port over these `rooms`.
     pub fn new(config: Config, rooms: OperatedRooms) -> Self {
         let OperatedRooms { node, sessions, verifier, waiting, apis, mut registry } = rooms;
-        let Config { token, max_body, body_timeout, extension_names, durable, host, .. } = config;
+        let Config { token, max_body, body_timeout, extension_names, durable, cluster_wait, host, .. } =
+            config;
         let door = Arc::new(Door::new(&host, token.is_some(), Metrics::register(&mut registry)));
         let node_name = format!("rig@{host}").into();
         let bodies = body::Bounds::new(max_body, body_timeout);
@@ -97,6 +107,7 @@ impl Admin {
             bodies,
             extension_names,
             durable,
+            cluster_wait,
             registry,
         };
         let router = router

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
+use node::Reach;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use session::{Revocation, SessionName};
@@ -18,9 +19,10 @@ use utoipa_axum::routes;
 use crate::answer::RigError;
 use crate::params::params;
 use crate::port::Port;
+use crate::v4::receipt_of;
 
 /// How long to wait for the other nodes: clients of RIG give up after 5 s.
-const WAIT: Duration = Duration::from_secs(2);
+pub(crate) const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// The endpoints of the session blacklist.
 pub(crate) fn router() -> OpenApiRouter<Port> {
@@ -74,7 +76,10 @@ impl From<BlacklistFault> for RigError {
     operation_id = "blacklist_session",
     request_body = BlacklistRequest,
     responses(
-        (status = 201, description = "The session is blacklisted and its connections are terminated"),
+        (status = 201, description = "The session is blacklisted and its connections are terminated; in a cluster, \
+                                      at every node"),
+        (status = 202, description = "The same on this node; not confirmed by every node of the cluster within 2 s",
+         headers(("location" = String, description = "The URL of the receipt, which says how far it has got"))),
         (status = 400, description = "A field is missing or wrong; the text names it"),
         (status = 415, description = "The body is neither JSON nor a form"),
         (status = 503, description = "The revocation could not be recorded"),
@@ -90,8 +95,16 @@ pub(crate) async fn add(
     let encoded = utf8_percent_encode(name.as_ref(), NON_ALPHANUMERIC);
     let location = format!("{}/{encoded}", uri.path().trim_end_matches('/'));
     // Forced, because RIG does not check whether tokens outlive the revocation.
-    match port.node.revoke(Revocation::blacklist(&name, validity), true, WAIT).await {
-        Ok(_) => Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(json!({}))).into_response()),
+    let revocation = Revocation::blacklist(&name, validity);
+    let receipt = receipt_of(&revocation.id);
+    match port.node.revoke(revocation, true, BRIEFLY).await {
+        Ok(outcome) => {
+            let (status, location) = match outcome.spread().map(|spread| spread.reach) {
+                None | Some(Reach::Complete) => (StatusCode::CREATED, location),
+                Some(Reach::Pending | Reach::Queued) => (StatusCode::ACCEPTED, receipt),
+            };
+            Ok((status, [(LOCATION, location)], axum::Json(json!({}))).into_response())
+        }
         Err(error) => {
             tracing::error!(%error, "session not blacklisted as asked");
             Err(RigError::NotRecorded)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connection::Hub;
-use node::Node;
+use connection::{Admissions, Hub};
+use node::{Cluster, Node};
 use proxy::{Apis, Definitions, MemoryStore, Waiting};
 use seal::{Incarnation, Purpose, Seal};
 use session::{MemoryLog, Sessions};
@@ -19,26 +19,33 @@ pub(crate) fn no_apis() -> Arc<Apis> {
     Arc::new(loaded.unwrap().0)
 }
 
-pub(crate) fn node(sessions: &Sessions) -> Node {
+pub(crate) fn node(sessions: &Sessions, cluster: Option<Cluster>) -> Node {
+    let fence = cluster.as_ref().map(|cluster| cluster.lease.fence()).unwrap_or_default();
     let hub = Hub::new(
         connection::Config::default(),
         sessions.clone(),
         Arc::default(),
         Seal::new(Some("test-cookie"), Purpose::Connection, Incarnation::unnamed()),
         Arc::default(),
-        Arc::default(),
+        Arc::new(Admissions::new(fence)),
     );
-    Node::new(sessions.clone(), hub, None)
+    Node::new(sessions.clone(), hub, cluster)
 }
 
 pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
     let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
+    let node = node(&sessions, None);
+    port_of(node, sessions, waiting, apis)
+}
+
+pub(crate) fn port_of(node: Node, sessions: Sessions, waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
     let config = Config {
         token: None,
         max_body: MAX_BODY,
         body_timeout: Duration::from_secs(5),
         extension_names: event::ExtensionNames::default(),
         durable: false,
+        cluster_wait: Duration::from_secs(16),
         host: "localhost".to_owned(),
         metrics: false,
     };
@@ -50,7 +57,6 @@ pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
     };
     let key = auth::ConfiguredKey::load(None, &tokens.algorithms).unwrap();
     let verifier = Arc::new(auth::Verifier::new(Arc::new(key), tokens));
-    let node = node(&sessions);
     Admin::new(
         config,
         OperatedRooms { node, sessions, verifier, waiting, apis, registry: Default::default() },

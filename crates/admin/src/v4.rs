@@ -4,9 +4,9 @@
 //! | --- | --- |
 //! | `revocations`, `sessions`, `apis` | the endpoints |
 //! | `request`, `fields` | the content of a body, and its faults |
-//! | `query` | parameters and names in the URL |
+//! | `query`, `wait` | parameters and names in the URL |
 //! | `order` | converts a request to an order for the node |
-//! | `receipt`, `page` | answers |
+//! | `receipt`, `spread`, `page` | answers |
 //! | `time` | instants as text |
 //! | `problem` | errors |
 
@@ -20,7 +20,9 @@ mod receipt;
 mod request;
 mod revocations;
 mod sessions;
+mod spread;
 mod time;
+mod wait;
 
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
@@ -30,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::body::refuse_coded;
 use crate::port::Port;
+pub(crate) use page::receipt_of;
 use problem::Problem;
 
 /// Returns the endpoints below `/v4`, with their document.

@@ -74,11 +74,12 @@ impl Default for Network {
 }
 
 impl Network {
-    /// Adds a node of this name, with a lease of this duration.
+    /// Adds a node of this name, with a lease of this duration. It gets the whole stream before its
+    /// first lease.
     pub fn join(&self, name: &NodeName, lease: Duration) -> Cluster {
         let began = self.0.began;
         let fence = Fence::with_clock(move || began.elapsed());
-        self.0.traffic.lock().inboxes.insert(name.clone(), Inbox::new(fence.clone()));
+        self.0.traffic.lock().join(name, Inbox::new(fence.clone()));
         let (network, name) = (self.clone(), name.clone());
         let lease = MemoryLease { network: network.clone(), name: name.clone(), fence, duration: lease };
         Cluster { bus: Arc::new(MemoryBus { network, name }), lease: Arc::new(lease), peers: None }

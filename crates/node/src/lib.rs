@@ -29,7 +29,7 @@ pub use connection::{Admission, Description, TooLarge};
 pub use forecast::Forecast;
 pub use lease::Lease;
 pub use listing::{SessionPage, SessionSummary};
-pub use node::{Cluster, Node};
+pub use node::{Cluster, Node, Readiness};
 pub use order::{Issued, Lasts, ResolvedOrder, RevocationOrder};
 pub use publish::EventOrigin;
 pub use revoke::{LiftOutcome, NotLifted, NotRevoked, Outcome};

@@ -22,6 +22,17 @@ struct Rooms {
     handlers: [OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT],
 }
 
+/// Whether load balancers may send new clients to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They may.
+    Ready,
+    /// The node is about to shut down, or lets nobody in.
+    Leaving,
+    /// The node has no lease, so it lets no sessions in.
+    NoLease,
+}
+
 /// The ports to the other nodes.
 pub struct Cluster {
     /// Carries events and operations between the nodes.
@@ -56,6 +67,21 @@ impl Node {
     /// Returns whether load balancers may send new clients.
     pub fn is_ready(&self) -> bool {
         self.0.hub.admissions().is_ready()
+    }
+
+    /// Returns whether load balancers may send new clients, and why not.
+    pub fn readiness(&self) -> Readiness {
+        let admissions = self.0.hub.admissions();
+        match (admissions.is_ready(), admissions.without_session()) {
+            (true, _) => Readiness::Ready,
+            (false, Admission::Open) => Readiness::NoLease,
+            (false, _) => Readiness::Leaving,
+        }
+    }
+
+    /// Returns whether the node is part of a cluster.
+    pub fn has_peers(&self) -> bool {
+        self.0.cluster.is_some()
     }
 
     /// Restricts which clients the node admits, on behalf of `holder`, until that holder sets it

@@ -36,6 +36,9 @@ pub enum NotRevoked {
     /// It was refused, or could not be recorded.
     #[error(transparent)]
     Refused(#[from] RevokeError),
+    /// Too many revocations wait for the cluster: it is not in force.
+    #[error("not in force: {} revocations wait for the cluster, which cannot be reached", Node::MOST_QUEUED)]
+    QueueFull,
     /// The task panicked.
     #[error(transparent)]
     Panicked(#[from] JoinError),
@@ -56,6 +59,9 @@ pub enum NotLifted {
 const TERMINATED_AT_ONCE: usize = 256;
 
 impl Node {
+    /// Limit of revocations that wait for the cluster in the log.
+    pub const MOST_QUEUED: u64 = 100_000;
+
     /// Records a revocation and terminates its connections. When this returns, nothing is written
     /// to any of them any more. In a cluster, waits until no other node sends them anything either,
     /// but no longer than the time `within`: the [`Spread`] says how far it has got. With `forced`,
@@ -88,6 +94,9 @@ impl Node {
         within: Duration,
     ) -> Result<Outcome, NotRevoked> {
         let asked_at = SystemTime::now();
+        if self.has_peers() && self.unshared_count() >= Self::MOST_QUEUED {
+            return Err(NotRevoked::QueueFull);
+        }
         let accept = move |sessions: &Sessions| (sessions.accept(&revocation, forced), revocation);
         let (accepted, revocation) = self.blocking(accept).await?;
         // The other nodes hear of it at once, before connections are terminated here. It is also
@@ -160,6 +169,14 @@ impl Node {
             }))
         });
         lifted.await.map_err(panicked)?
+    }
+}
+
+impl Outcome {
+    /// Returns how far the revocation has got; `None` without a cluster, or if that is not known.
+    pub fn spread(&self) -> Option<&Spread> {
+        let (Self::Done(_, spread) | Self::Before(_, spread)) = self;
+        spread.as_ref()
     }
 }
 

@@ -87,7 +87,8 @@ impl OperatorCommand {
             print(&(call.show)(&answer, took))?;
         }
         let differs = || Trouble::of_comparison(&answer).filter(|_| compares);
-        Trouble::of_dry_run(&answer).or_else(differs).map_or(Ok(()), |trouble| Err(trouble.into()))
+        let troubles = Trouble::of_dry_run(&answer).or_else(|| Trouble::of_pending(&answer));
+        troubles.or_else(differs).map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 }
 

@@ -160,6 +160,7 @@ impl Settings {
                 body_timeout: intake.body_timeout,
                 extension_names: intake.extension_names,
                 durable: stored.data.is_some(),
+                cluster_wait: admin::Config::CLUSTER_WAIT,
                 host: host.clone(),
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },

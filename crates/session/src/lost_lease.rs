@@ -31,6 +31,15 @@ pub struct Fencing {
 }
 
 impl LostLease {
+    /// Returns the name of the policy in settings and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::ClosedNew => "closed_new",
+            Self::Closed => "closed",
+        }
+    }
+
     /// Returns the fences of a node whose lease is `fence`.
     pub fn fencing(self, fence: &Fence, hold: Duration) -> Fencing {
         let closed_if = |closed: bool| if closed { fence.clone() } else { Fence::default() };

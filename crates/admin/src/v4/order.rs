@@ -77,7 +77,7 @@ mod tests {
         let now = SystemTime::now();
         let asked = Requested::parse(body.as_bytes(), now)?;
         let order = asked.into_order(sessions, &verifier, now)?;
-        Ok(testing::node(sessions).resolve(order, now)?)
+        Ok(testing::node(sessions, None).resolve(order, now)?)
     }
 
     fn problem(sessions: &Sessions, body: &str) -> String {

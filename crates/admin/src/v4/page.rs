@@ -1,6 +1,7 @@
 //! Pagination of lists.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use session::RevocationId;
 
 use super::problem::InvalidPlace;
 use super::query::Parameters;
@@ -32,6 +33,11 @@ pub(crate) fn next(path: &str, limit: usize, parameter: &str, cursor: &str) -> S
 /// Escapes a text for use as a path segment, or as a value in a query.
 pub(crate) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// Returns the URL of the receipt of a revocation.
+pub(crate) fn receipt_of(id: &RevocationId) -> String {
+    format!("/v4/revocations/{}", escaped(id.as_str()))
 }
 
 /// Removes the entries beyond the page. Returns the last entry of the page if there were any.

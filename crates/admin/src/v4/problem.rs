@@ -89,6 +89,10 @@ pub(crate) enum Problem {
     Token(TokenFault),
     /// The revocation is refused, or is not recorded.
     Revoke(RevokeError),
+    /// The revocation is not accepted, because too many wait for the cluster already.
+    QueueFull,
+    /// The revocation is in force here, and the cluster has not stored it, as required.
+    NotInCluster,
     /// The log cannot be read.
     Unreadable(LogError),
     /// The lift may not have been stored.
@@ -113,6 +117,7 @@ impl From<NotRevoked> for Problem {
     fn from(failure: NotRevoked) -> Self {
         match failure {
             NotRevoked::Refused(error) => Self::Revoke(error),
+            NotRevoked::QueueFull => Self::QueueFull,
             NotRevoked::Panicked(error) => {
                 tracing::error!(%error, "a revocation failed");
                 Self::Failed
@@ -132,7 +137,8 @@ impl From<NotRevoked> for Problem {
 pub(crate) struct ProblemDocument {
     /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
     /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
-    /// `validity-too-short`, `not-recorded`, `not-stored` or `no-quorum`.
+    /// `validity-too-short`, `not-recorded`, `not-stored`, `not-in-cluster`, `queue-full` or
+    /// `no-quorum`.
     r#type: String,
     /// The status in words.
     title: String,
@@ -173,6 +179,8 @@ impl Problem {
             Self::Token(_) | Self::Revoke(RevokeError::TooShort { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Revoke(RevokeError::Conflict | RevokeError::TooMany) => StatusCode::CONFLICT,
             Self::Revoke(RevokeError::Log(_))
+            | Self::QueueFull
+            | Self::NotInCluster
             | Self::Unreadable(_)
             | Self::NotLifted(_)
             | Self::NotStored(_)
@@ -191,6 +199,8 @@ impl Problem {
             Self::Revoke(RevokeError::TooShort { .. }) => "urn:rig:problem:validity-too-short",
             Self::Revoke(RevokeError::Log(_)) => "urn:rig:problem:not-recorded",
             Self::NotLifted(NotLifted::NoQuorum(_)) => "urn:rig:problem:no-quorum",
+            Self::QueueFull => "urn:rig:problem:queue-full",
+            Self::NotInCluster => "urn:rig:problem:not-in-cluster",
             Self::NotStored(_) => "urn:rig:problem:not-stored",
             Self::NotFound(_)
             | Self::Method
@@ -221,6 +231,12 @@ impl Problem {
                     .to_owned()
             }
             Self::Revoke(error) => error.to_string(),
+            Self::QueueFull => NotRevoked::QueueFull.to_string(),
+            Self::NotInCluster => {
+                "in force on this node, and stored there; the cluster has not stored it, and gets it when it can be \
+                 reached again"
+                    .to_owned()
+            }
             Self::Unreadable(_) => "the revocation log cannot be read".to_owned(),
             Self::NotLifted(NotLifted::Log(_)) => {
                 "the revocation log could not record it: it stays in force".to_owned()
@@ -301,6 +317,8 @@ mod tests {
         assert_eq!(shown(Problem::Revoke(RevokeError::Conflict)), "409 urn:rig:problem:id-in-use");
         assert_eq!(shown(Problem::Revoke(RevokeError::TooMany)), "409 urn:rig:problem:too-many-revocations");
         assert_eq!(shown(Problem::Revoke(RevokeError::Log(log()))), "503 urn:rig:problem:not-recorded");
+        assert_eq!(shown(Problem::QueueFull), "503 urn:rig:problem:queue-full");
+        assert_eq!(shown(Problem::NotInCluster), "503 urn:rig:problem:not-in-cluster");
         assert_eq!(shown(Problem::Unreadable(log())), "503 about:blank");
         assert_eq!(shown(Problem::NotLifted(log().into())), "503 about:blank");
         assert_eq!(shown(Problem::NotLifted(NoQuorum.into())), "503 urn:rig:problem:no-quorum");

@@ -7,6 +7,7 @@ use session::{Mode, NodeName, Record, Selector};
 use utoipa::ToSchema;
 
 use super::problem::ProblemDocument as Problem;
+use super::spread::SpreadDocument;
 use super::time;
 
 /// Whose tokens.
@@ -74,11 +75,20 @@ pub(crate) struct ReceiptDocument {
     last_payload_at: Option<String>,
     /// Whether it survives a restart of the gateway.
     durable: bool,
+    /// How far it has got in the cluster.
+    #[serde(flatten)]
+    spread: Option<SpreadDocument>,
 }
 
 impl ReceiptDocument {
     /// Returns the receipt of a record at the time `now`.
-    pub(crate) fn of(record: Record, node: &NodeName, durable: bool, now: SystemTime) -> Self {
+    pub(crate) fn of(
+        record: Record,
+        spread: Option<SpreadDocument>,
+        node: &NodeName,
+        durable: bool,
+        now: SystemTime,
+    ) -> Self {
         let receipt = record.receipt(node);
         let Record { revocation, accepted_at, left, .. } = record;
         let lasts = revocation.mode == Mode::Revoke && left != Duration::MAX;
@@ -97,6 +107,7 @@ impl ReceiptDocument {
             requests_cut: receipt.map(|receipt| receipt.requests),
             last_payload_at: receipt.and_then(|receipt| time::shown(receipt.last_payload_at?)),
             durable,
+            spread,
         }
     }
 }
@@ -166,7 +177,8 @@ mod tests {
     }
 
     fn written(left: Duration, mode: Mode) -> serde_json::Value {
-        serde_json::to_value(ReceiptDocument::of(record(left, mode), &NodeName::default(), true, UNIX_EPOCH))
+        let record = record(left, mode);
+        serde_json::to_value(ReceiptDocument::of(record, None, &NodeName::default(), true, UNIX_EPOCH))
             .unwrap()
     }
 

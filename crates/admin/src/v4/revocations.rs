@@ -1,13 +1,13 @@
 //! `/v4/revocations`: revokes, returns receipts, lifts.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::LOCATION;
-use node::{LiftOutcome, Outcome, ResolvedOrder};
+use node::{LiftOutcome, Outcome, Reach, ResolvedOrder, Spread};
 use session::{Record, RevocationId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,28 +17,30 @@ use super::problem::{Problem, ProblemDocument};
 use super::query::{Parameters, PathName, named};
 use super::receipt::{DryRun, LiftDryRun, ReceiptDocument, ReceiptOrDryRun, RevocationPage};
 use super::request::{Requested, RevocationRequest};
+use super::spread::SpreadDocument;
+use super::wait::Wait;
 use super::{page, time};
 use crate::aside::aside;
 use crate::port::Port;
+use crate::session_blacklist::BRIEFLY;
 
 /// The endpoints of revocations.
 pub(crate) fn router() -> OpenApiRouter<Port> {
     OpenApiRouter::new().routes(routes!(revoke, list)).routes(routes!(one, lift))
 }
 
-/// How long to wait for the other nodes.
-const WAIT: Duration = Duration::from_secs(2);
-
 const NOT_FOUND: Problem = Problem::NotFound("there is no revocation of this id, or it has expired");
 
 impl Port {
     /// Returns the receipt of a record.
     pub(super) fn receipt(&self, record: Record) -> ReceiptDocument {
-        ReceiptDocument::of(record, self.node.name(), self.durable, SystemTime::now())
+        let spread = self.node.spread(&record.revocation.id);
+        self.receipt_with(record, spread)
     }
 
-    fn answer(&self, record: Record) -> ReceiptOrDryRun {
-        ReceiptOrDryRun::Receipt(Box::new(self.receipt(record)))
+    fn receipt_with(&self, record: Record, spread: Option<Spread>) -> ReceiptDocument {
+        let spread = self.node.has_peers().then(|| SpreadDocument::of(spread, &record));
+        ReceiptDocument::of(record, spread, self.node.name(), self.durable, SystemTime::now())
     }
 }
 
@@ -49,9 +51,18 @@ impl Port {
     path = "/revocations",
     tag = "Revocations",
     request_body = RevocationRequest,
-    params(("dry_run" = Option<bool>, Query, description = "Only reports what it would do")),
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Only reports what it would do"),
+        ("wait" = Option<String>, Query, description = "How long to wait for the other nodes of a cluster: 0 to 5m, \
+                                                        such as 500ms or 5s; CLUSTER_WAIT by default"),
+        ("require" = Option<String>, Query, description = "`cluster`: 503 instead of 202 if the cluster has not \
+                                                           stored it"),
+    ),
     responses(
-        (status = 201, description = "In force, and carried out", body = ReceiptDocument,
+        (status = 201, description = "In force, and carried out; in a cluster, at every node", body = ReceiptDocument,
+         headers(("location" = String, description = "The URL of the receipt"))),
+        (status = 202, description = "In force, and carried out on this node; `cluster` and `nodes` say how far it \
+                                      has got in the cluster, and so does the receipt later", body = ReceiptDocument,
          headers(("location" = String, description = "The URL of the receipt"))),
         (status = 200, description = "The receipt of the same revocation, accepted before under this id; or the dry run",
          body = ReceiptOrDryRun),
@@ -63,7 +74,9 @@ impl Port {
         (status = 415, description = "The body is not announced as JSON", body = ProblemDocument),
         (status = 422, description = "It would expire before the token of an open connection \
                                       (`neededInSeconds`); or the `jwt` is not valid", body = ProblemDocument),
-        (status = 503, description = "In force until the process exits, but not recorded", body = ProblemDocument),
+        (status = 503, description = "In force until the process exits, but not recorded (`not-recorded`); in force \
+                                      here, but not stored by the required cluster (`not-in-cluster`); not accepted, \
+                                      as too many wait for the cluster (`queue-full`)", body = ProblemDocument),
     )
 )]
 pub(crate) async fn revoke(
@@ -72,7 +85,7 @@ pub(crate) async fn revoke(
     request: Request,
 ) -> Result<Response, Problem> {
     let mut query = Parameters::of(&uri);
-    let dry_run = query.dry_run();
+    let (dry_run, wait) = (query.dry_run(), query.waits(port.cluster_wait));
     query.finish()?;
     let (body, _counted) = json_body(&port, request).await?;
     let order = aside({
@@ -92,20 +105,38 @@ pub(crate) async fn revoke(
         }
         Err(problem) => Err(problem),
         Ok(order) if dry_run => would_do(&port, order).await,
-        Ok(order) => port.execute(order, StatusCode::CREATED).await,
+        Ok(order) => port.execute(order, wait, StatusCode::CREATED).await,
     }
 }
 
 impl Port {
-    /// Carries an order out, and returns its receipt.
-    pub(super) async fn execute(&self, order: ResolvedOrder, done: StatusCode) -> Result<Response, Problem> {
-        match self.node.execute(order, WAIT).await? {
-            Outcome::Done(record, _) => {
-                let location = format!("/v4/revocations/{}", page::escaped(record.revocation.id.as_str()));
-                Ok((done, [(LOCATION, location)], Json(self.answer(*record))).into_response())
-            }
-            Outcome::Before(record, _) => Ok(Json(self.answer(*record)).into_response()),
+    /// Carries an order out, and returns its receipt: with the status `done` if no node has to
+    /// confirm it any more.
+    pub(super) async fn execute(
+        &self,
+        order: ResolvedOrder,
+        wait: Wait,
+        done: StatusCode,
+    ) -> Result<Response, Problem> {
+        let (record, spread, done, is_new) = match self.node.execute(order, wait.within).await? {
+            Outcome::Done(record, spread) => (record, spread, done, true),
+            Outcome::Before(record, spread) => (record, spread, StatusCode::OK, false),
+        };
+        let reach = spread.as_ref().map(|spread| spread.reach);
+        if wait.requires_cluster && reach == Some(Reach::Queued) {
+            return Err(Problem::NotInCluster);
         }
+        let status = match reach {
+            None | Some(Reach::Complete) => done,
+            Some(Reach::Pending | Reach::Queued) => StatusCode::ACCEPTED,
+        };
+        let location = [(LOCATION, page::receipt_of(&record.revocation.id))];
+        let receipt = Box::new(self.receipt_with(*record, spread));
+        let mut response = (status, Json(ReceiptOrDryRun::Receipt(receipt))).into_response();
+        if is_new || status == StatusCode::ACCEPTED {
+            response = (location, response).into_response();
+        }
+        Ok(response)
     }
 }
 
@@ -193,12 +224,17 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
         ("id" = String, Path, description = "The id of the revocation"),
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),
         ("dry_run" = Option<bool>, Query, description = "Only reports what it would do"),
+        ("wait" = Option<String>, Query, description = "How long to wait for the other nodes of a cluster: 0 to 5m; \
+                                                        2s by default"),
     ),
     responses(
-        (status = 204, description = "Lifted"),
+        (status = 204, description = "Lifted; in a cluster, at every node"),
+        (status = 202, description = "Lifted here, and stored for the other nodes of the cluster, but not confirmed by \
+                                      all of them", body = SpreadDocument),
         (status = 200, description = "The dry run: what would be lifted", body = LiftDryRun),
         (status = 404, description = "There is no revocation of this id, or it has expired", body = ProblemDocument),
-        (status = 503, description = "It could not be recorded: it stays in force", body = ProblemDocument),
+        (status = 503, description = "It could not be recorded, or the cluster could not store it (`no-quorum`): it \
+                                      stays in force", body = ProblemDocument),
     )
 )]
 pub(crate) async fn lift(
@@ -207,15 +243,21 @@ pub(crate) async fn lift(
     name: PathName,
 ) -> Result<Response, Problem> {
     let mut query = Parameters::of(&uri);
-    let (dry_run, by) = (query.dry_run(), query.remark("by"));
+    let (dry_run, by, within) = (query.dry_run(), query.remark("by"), query.wait(BRIEFLY));
     query.finish()?;
     let id = named(name, "id", RevocationId::new)?;
     if dry_run {
         let revocation = port.receipt(find(&port, id).await?);
         return Ok(Json(LiftDryRun { dry_run, revocation }).into_response());
     }
-    match port.node.lift(id, by, WAIT).await.map_err(Problem::NotLifted)? {
+    match port.node.lift(id, by, within).await.map_err(Problem::NotLifted)? {
         LiftOutcome::Unknown => Err(NOT_FOUND),
+        LiftOutcome::Done(Some(spread)) if spread.reach != Reach::Complete => {
+            Ok((StatusCode::ACCEPTED, Json(SpreadDocument::of_lift(&spread))).into_response())
+        }
         LiftOutcome::Done(_) => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,11 +210,20 @@ pub(crate) async fn one(
         ("by" = Option<String>, Query, description = "Who asks, up to 1000 bytes"),
         ("reason" = Option<String>, Query, description = "Why, up to 1000 bytes"),
         ("dry_run" = Option<bool>, Query, description = "Only reports what it would do"),
+        ("wait" = Option<String>, Query, description = "How long to wait for the other nodes of a cluster: 0 to 5m, \
+                                                        such as 500ms or 5s; CLUSTER_WAIT by default"),
+        ("require" = Option<String>, Query, description = "`cluster`: 503 instead of 202 if the cluster has not \
+                                                           stored it"),
     ),
     responses(
         (status = 200, description = "What it did; or the dry run", body = ReceiptOrDryRun),
+        (status = 202, description = "Done on this node; `cluster` and `nodes` say how far it has got in the cluster",
+         body = ReceiptOrDryRun,
+         headers(("location" = String, description = "The URL of the receipt"))),
         (status = 400, description = "A parameter is wrong", body = ProblemDocument),
-        (status = 503, description = "Done, but not recorded", body = ProblemDocument),
+        (status = 503, description = "Done, but not recorded (`not-recorded`); done here, but not stored by the \
+                                      required cluster (`not-in-cluster`); not accepted, as too many wait for the \
+                                      cluster (`queue-full`)", body = ProblemDocument),
     )
 )]
 pub(crate) async fn disconnect(
@@ -224,9 +233,10 @@ pub(crate) async fn disconnect(
 ) -> Result<Response, Problem> {
     let mut query = Parameters::of(&uri);
     let (dry_run, by, reason) = (query.dry_run(), query.remark("by"), query.remark("reason"));
+    let wait = query.waits(port.cluster_wait);
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
     let order = RevocationOrder::disconnect(name.into(), by, reason);
     let order = port.node.resolve(order, SystemTime::now())?;
-    if dry_run { would_do(&port, order).await } else { port.execute(order, StatusCode::OK).await }
+    if dry_run { would_do(&port, order).await } else { port.execute(order, wait, StatusCode::OK).await }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use session::{Epoch, LostLease, NodeName, Operation, Place, Position, Receipt, Revocation, RevocationId};
 
-use super::{Message, Traffic};
+use super::{Inbox, Message, Traffic};
 use crate::bus::IdTaken;
 use crate::spread::{NodeReach, Reach, Spread};
 
@@ -36,6 +36,20 @@ struct Announced {
 }
 
 impl Traffic {
+    /// Adds a node, which has all of the stream still to apply.
+    pub(super) fn join(&mut self, name: &NodeName, mut inbox: Inbox) {
+        let stored = self.stream.announced.iter().filter_map(|(number, announced)| {
+            let (_, place) = self.stream.states.get(announced.operation.id())?;
+            let (from, operation) = (announced.by.clone(), announced.operation.clone());
+            let message = Message::Operation { number: *number, place: *place, from, operation };
+            let sequence = place.position.sequence;
+            (announced.sequence == Some(sequence)).then_some((sequence, message))
+        });
+        let stored: BTreeMap<u64, Message> = stored.collect();
+        inbox.queue.extend(stored.into_values());
+        self.inboxes.insert(name.clone(), inbox);
+    }
+
     /// Takes an operation of a node, and stores it unless the node is cut off. Returns its number.
     pub(super) fn announce(&mut self, by: &NodeName, operation: Operation) -> u64 {
         let number = self.stream.announced.len() as u64;

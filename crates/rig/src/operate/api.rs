@@ -21,7 +21,8 @@ use super::operation::{API_VARIABLE, DEFAULT_API};
 use super::text;
 use super::trouble::Trouble;
 
-/// Time limit of an answer. Terminating ten thousand connections takes less than a second.
+/// Time limit of an answer, beside the time that the gateway is asked to wait for other nodes.
+/// Terminating ten thousand connections takes less than a second.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Limit of an answer, in bytes: enough for a page of a thousand connections with long
@@ -96,8 +97,9 @@ impl InternalPort {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let answer = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
             runtime.block_on(async {
-                timeout(WITHIN, self.ask(call)).await.with_context(|| {
-                    format!("no answer within {WITHIN:?}; what was asked for may have been done")
+                let within = WITHIN + call.waits;
+                timeout(within, self.ask(call)).await.with_context(|| {
+                    format!("no answer within {within:?}; what was asked for may have been done")
                 })?
             })
         });

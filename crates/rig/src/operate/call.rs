@@ -11,6 +11,7 @@ use super::api::ApiAnswer;
 use super::line::CommandLine;
 use super::trouble::Trouble;
 use crate::ExitError;
+use crate::settings::parse_time;
 
 /// All characters but those that need no escape in a path or a query (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -32,6 +33,8 @@ pub(super) struct Call {
     pub(super) path: String,
     /// The body, if there is one.
     pub(super) body: Option<CallBody>,
+    /// How long the gateway may wait for other nodes before it answers.
+    pub(super) waits: Duration,
     /// Formats the answer, to a request that took the given time.
     pub(super) show: Box<Show>,
 }
@@ -50,7 +53,8 @@ pub(super) enum CallBody {
 impl Call {
     /// Returns a GET whose answer is formatted by `show`.
     pub(super) fn get(path: String, show: fn(&ApiAnswer) -> String) -> Self {
-        Self { method: "GET", path, body: None, show: Box::new(move |answer, _| show(answer)) }
+        let show = Box::new(move |answer: &ApiAnswer, _| show(answer));
+        Self { method: "GET", path, body: None, waits: Duration::ZERO, show }
     }
 
     /// Returns the call with its contents: the token from standard input if the line has `--jwt -`,
@@ -106,6 +110,20 @@ pub(super) fn by(line: &mut CommandLine<'_>) -> Option<String> {
     fits.then(|| user.to_owned())
 }
 
+/// Returns how long the gateway is asked to wait for other nodes; `None` if the line does not say
+/// it. The gateway validates the value again, more strictly.
+pub(super) fn wait(line: &mut CommandLine<'_>) -> Option<Duration> {
+    let text = line.once("wait")?;
+    let time = parse_time(&text).filter(|time| *time <= MAX_WAIT);
+    if time.is_none() {
+        line.wrong("--wait", "expected a time from 0 to 5m, such as 500ms, 5s, 1m or bare seconds");
+    }
+    time
+}
+
+/// Limit of the time that the gateway can be asked to wait.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
 /// The parameters of a query.
 #[derive(Default)]
 pub(super) struct Query(Vec<String>);
@@ -117,6 +135,11 @@ impl Query {
         query.add("limit", line.once("limit"));
         query.add(cursor, line.once(cursor));
         query
+    }
+
+    /// Adds how long the gateway waits for other nodes.
+    pub(super) fn wait(&mut self, time: Option<Duration>) {
+        self.add("wait", time.map(|time| format!("{}ms", time.as_millis())));
     }
 
     pub(super) fn add(&mut self, name: &str, value: Option<String>) {

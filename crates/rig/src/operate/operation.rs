@@ -14,7 +14,8 @@ pub(super) const API_VARIABLE: &str = "RIG_API";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the gateway cannot be reached, or failed; 2 the command line or a value is wrong; \
-3 there is no such session or revocation; 4 refused (with --dry-run: would be); 5 the API_TOKEN is missing or wrong.
+3 there is no such session or revocation; 4 refused (with --dry-run: would be); 5 the API_TOKEN is missing or wrong; \
+6 done on the node that was asked, but not confirmed by every node of the cluster.
 
 The API_TOKEN is read from the environment or the settings file.";
 
@@ -61,6 +62,14 @@ pub(super) fn page(cursor: &'static str, value: &'static str, help: &'static str
 /// Returns the flag that names who makes the request.
 pub(super) fn by() -> Arg {
     flag("by", "WHO", "Who asks; the audit log keeps it [default: USER of the environment]")
+}
+
+/// Returns the flag that says how long to wait for the other nodes of a cluster.
+pub(super) fn wait(default: &str) -> Arg {
+    let help = format!(
+        "How long to wait for the other nodes of a cluster, such as 500ms, 5s, 1m [default: {default}]"
+    );
+    flag("wait", "TIME", help)
 }
 
 /// Returns the flag of a dry run.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::table::TextTable;
 use super::text::{is_unsafe, safe};
 
 /// Limit of the characters of a user agent, a reason or a list of types.
@@ -18,6 +19,27 @@ pub(super) fn whose(revocation: &Value) -> String {
         Some(second) => format!("{whose} issued up to {second}"),
         None => whose,
     }
+}
+
+/// Formats how far a revocation has got at each node of a cluster; empty without a cluster.
+pub(super) fn nodes(json: &Value) -> String {
+    let Some(cluster) = json["cluster"].as_str() else { return String::new() };
+    let mut table = TextTable::new(&["NODE", "STATE", "SINCE", "TERMINATED", "LAST EVENT"]);
+    for one in list(&json["nodes"]) {
+        let since = [&one["appliedAt"], &one["noLeaseSince"]].into_iter().find(|at| at.is_string());
+        let state = match one["policy"].as_str() {
+            Some(policy) => format!("{} ({policy})", text(&one["state"])),
+            None => text(&one["state"]),
+        };
+        table.row(vec![
+            text(&one["node"]),
+            state,
+            instant(since.unwrap_or(&Value::Null)),
+            text(&one["connectionsTerminated"]),
+            instant(&one["lastPayloadAt"]),
+        ]);
+    }
+    format!("cluster: {}\n{}", safe(cluster), table.shown())
 }
 
 /// Formats how to get the next page.

@@ -20,6 +20,8 @@ const NOT_FOUND: u8 = 3;
 const REFUSED: u8 = 4;
 /// The API_TOKEN is missing or wrong.
 const UNAUTHORIZED: u8 = 5;
+/// Done on the node that was asked, but not confirmed by every node of the cluster.
+const PENDING: u8 = 6;
 
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +40,12 @@ impl Trouble {
     pub(super) fn of_dry_run(answer: &ApiAnswer) -> Option<Self> {
         let refused = &answer.json["refused"];
         (!refused.is_null()).then(|| Self::refused(refused))
+    }
+
+    /// Returns what is still to come in the cluster; `None` if nothing is.
+    pub(super) fn of_pending(answer: &ApiAnswer) -> Option<Self> {
+        let detail = answer.json["clusterDetail"].as_str().filter(|_| answer.status == 202)?;
+        Some(Self { code: PENDING, text: safe(&format!("not done yet: {detail}")) })
     }
 
     /// A value is wrong.

@@ -1,6 +1,7 @@
 //! `rig apis`: exports and imports the definitions of a gateway as a list in a file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, Command};
 use serde_json::Value;
@@ -57,6 +58,7 @@ fn put(line: &mut CommandLine<'_>, dry_run: bool) -> Option<Call> {
         method: "PUT",
         path: if dry_run { "/v4/apis?dry_run=true" } else { "/v4/apis" }.to_owned(),
         body: Some(CallBody::File(PathBuf::from(file))),
+        waits: Duration::ZERO,
         show: Box::new(|answer, _| differences(&answer.json)),
     })
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::super::call::{Call, CallBody, Query, by};
+use super::super::call::{Call, CallBody, Query, by, wait};
 use super::super::line::CommandLine;
 use super::super::operation::{self, GatewayCommand, dry_run, flag, switch};
-use super::super::show::{connections, instant, text, time, whose};
+use super::super::show::{connections, instant, nodes, text, time, whose};
 use super::super::text::safe;
 use crate::settings::parse_time;
 
@@ -37,20 +37,29 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
             flag("reason", "TEXT", "Why; the audit log keeps it"),
             operation::by(),
             flag("id", "ID", "Names the revocation; twice with one id is done once [default: a UUID]"),
+            operation::wait("what CLUSTER_WAIT of the gateway says"),
+            switch(
+                "require-cluster",
+                "Fail if the cluster cannot be reached; in force on the node that was asked then",
+            ),
             switch("force", "Also where it ends before the token of an open connection does"),
             dry_run("Only say what it would do"),
         ]
     },
     call: |line| {
         let (mut query, dry_run) = (Query::default(), line.switch("dry-run"));
+        let waits = wait(line);
         query.add("dry_run", dry_run.then(|| "true".to_owned()));
+        query.wait(waits);
+        query.add("require", line.switch("require-cluster").then(|| "cluster".to_owned()));
         Some(Call {
             method: "POST",
             path: query.behind("/v4/revocations".to_owned()),
             body: Some(CallBody::Members(revocation(line))),
+            waits: waits.unwrap_or_default(),
             show: Box::new(move |answer, took| match dry_run {
                 true => would_revoke(&answer.json),
-                false => revoked(&answer.json, answer.status == 200, took),
+                false => revoked(&answer.json, answer.status == 200, took) + &nodes(&answer.json),
             }),
         })
     },
@@ -134,7 +143,8 @@ fn would_revoke(json: &Value) -> String {
     format!("would terminate {count}{}\n", last.unwrap_or_default())
 }
 
-fn revoked(json: &Value, before: bool, took: Duration) -> String {
+/// Formats a receipt, to a request that took this time if it is a new one.
+pub(super) fn revoked(json: &Value, before: bool, took: Duration) -> String {
     let disconnects = json["mode"] == "disconnect";
     let state = if disconnects { "disconnected" } else { "in force" };
     let count = connections(&json["connectionsTerminated"]);

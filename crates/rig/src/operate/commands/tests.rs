@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::operate::api::ApiAnswer;
 use crate::operate::line::CommandLine;
+use crate::operate::trouble::Trouble;
 use crate::settings::Environment;
 
 /// Returns the output of a command line for an answer that took 12 milliseconds.
@@ -63,6 +64,73 @@ fn a_revocation_is_in_force() {
         shown(REVOKE, 201, &receipt),
         "disconnected; 1 connection terminated in 12 ms\nr1: session s\n"
     );
+}
+
+#[test]
+fn in_a_cluster_each_node_is_shown() {
+    let mut receipt = receipt();
+    receipt["cluster"] = "pending".into();
+    receipt["nodes"] = json!([
+        {"node": "a", "state": "applied", "appliedAt": "2027-01-15T08:00:00.1Z", "connectionsTerminated": 2,
+         "requestsCut": 0, "lastPayloadAt": "2027-01-15T07:59:59.9Z"},
+        {"node": "b", "state": "expired", "noLeaseSince": "2027-01-15T08:00:15Z"},
+        {"node": "c", "state": "unconfirmed", "policy": "closed_new"},
+    ]);
+    insta::assert_snapshot!(shown(REVOKE, 202, &receipt), @r"
+    in force; 2 connections terminated in 12 ms
+    r1: /sub=alice issued up to 1800000000, until 2027-01-15T09:00:00Z
+    cluster: pending
+    NODE  STATE                     SINCE                 TERMINATED  LAST EVENT
+    a     applied                   2027-01-15T08:00:00Z  2           2027-01-15T07:59:59Z
+    b     expired                   2027-01-15T08:00:15Z  -           -
+    c     unconfirmed (closed_new)  -                     -           -
+    ");
+    let one = shown(&["revocations", "r1"], 200, &receipt);
+    assert!(
+        one.starts_with("in force since 2027-01-15T08:00:00Z; ") && one.contains("\nc     unconf"),
+        "{one}"
+    );
+    insta::assert_snapshot!(shown(&["revocations"], 200, &json!({"revocations": [receipt], "next": null})), @r"
+    REVOCATION  WHOSE                               MODE    LEFT  TERMINATED  ACCEPTED              BY  REASON  CLUSTER
+    r1          /sub=alice issued up to 1800000000  revoke  1h0m  2           2027-01-15T08:00:00Z  -   -       pending
+    ");
+    let lifted = json!({"cluster": "pending", "clusterDetail": "lifted", "nodes": []});
+    assert!(shown(&["lift", "r1"], 202, &lifted).starts_with("lifted: r1\ncluster: pending\n"));
+}
+
+#[test]
+fn what_the_cluster_has_not_confirmed_has_an_exit_code() {
+    let answer =
+        |status, json: &Value| ApiAnswer::new(status, false, Bytes::from(serde_json::to_vec(json).unwrap()));
+    let pending = json!({"cluster": "pending", "clusterDetail": "not confirmed: c\u{1b}"});
+    let trouble = Trouble::of_pending(&answer(202, &pending)).unwrap();
+    assert_eq!((trouble.code, trouble.text.as_str()), (6, "not done yet: not confirmed: c\\u{1b}"));
+    assert_eq!(Trouble::of_pending(&answer(200, &pending)), None);
+    assert_eq!(Trouble::of_pending(&answer(201, &receipt())), None);
+}
+
+#[test]
+fn a_command_waits_as_long_as_the_gateway() {
+    let call = |line: &[&str]| {
+        let matches = clap::Command::new("rig").subcommands(commands());
+        let matches = matches.get_matches_from(["rig"].iter().chain(line));
+        let (name, matches) = matches.subcommand().unwrap();
+        let environment = Environment::default();
+        let mut line = CommandLine::new(matches, &environment);
+        let call = (find(name).unwrap().call)(&mut line);
+        (call.map(|call| (call.path, call.waits)), line.mistakes.len())
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        call(&["revoke", "--session", "s", "--for", "1m", "--wait", "5s", "--require-cluster"]),
+        (Some(("/v4/revocations?wait=5000ms&require=cluster".to_owned(), seconds(5))), 0)
+    );
+    assert_eq!(
+        call(&["lift", "r1", "--by", "me", "--wait", "1m"]),
+        (Some(("/v4/revocations/r1?by=me&wait=60000ms".to_owned(), seconds(60))), 0)
+    );
+    assert_eq!(call(&["revoke", "--session", "s", "--for", "1m", "--wait", "6m"]).1, 1);
+    assert_eq!(call(&["revocations", "r1", "--limit", "3"]).1, 1);
 }
 
 #[test]

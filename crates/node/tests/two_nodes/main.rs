@@ -1,5 +1,7 @@
 //! Two nodes in one process, over a bus, logs and leases in memory.
 
+mod answers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
