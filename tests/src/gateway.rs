@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -20,7 +19,7 @@ use crate::wire::{DEADLINE, eventually};
 /// A running gateway on free ports of the loopback address; stopped when it is dropped.
 pub struct Gateway {
     child: Child,
-    ports: HashMap<String, SocketAddr>,
+    ports: Arc<Mutex<HashMap<String, SocketAddr>>>,
     log: Arc<Mutex<Vec<String>>>,
     /// Reads the log until its end.
     reader: Option<JoinHandle<()>>,
@@ -79,7 +78,25 @@ impl Gateway {
         Self::start_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
     }
 
-    fn start_command(mut command: Command, settings: &[(&str, &str)]) -> Self {
+    fn start_command(command: Command, settings: &[(&str, &str)]) -> Self {
+        let mut gateway = Self::launch_command(command, settings);
+        let tls = settings.iter().any(|(name, _)| *name == "HTTPS_CERTFILE");
+        gateway.await_ports(if tls { 4 } else { 2 });
+        gateway
+    }
+
+    /// Starts a gateway through a shell that runs `prepare` first, and does not wait until it
+    /// listens. Its secret is [`KEY`].
+    ///
+    /// # Panics
+    /// Panics if there is no shell or no binary.
+    pub fn launch(prepare: &str, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("{prepare}; exec \"$0\"")).arg(Self::binary());
+        Self::launch_command(command, &[&[("JWT_SECRET_KEY", KEY)], settings].concat())
+    }
+
+    fn launch_command(mut command: Command, settings: &[(&str, &str)]) -> Self {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let ports = ["INBOUND_PORT", "INBOUND_HTTPS_PORT", "API_HTTP_PORT", "API_HTTPS_PORT"];
         command.envs(ports.map(|port| (port, "0")));
@@ -93,48 +110,47 @@ impl Gateway {
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", Self::binary().display()));
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (sender, listening) = channel();
+        let ports = Arc::new(Mutex::new(HashMap::new()));
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let reader = std::thread::spawn({
-            let log = log.clone();
+            let (log, ports) = (log.clone(), ports.clone());
             move || {
                 for line in stderr.lines().map_while(Result::ok) {
                     let port = listening_port(&line);
-                    // Stored before the port is sent, since whoever receives the port may look for
-                    // the line.
+                    // Stored before the port, since whoever sees the port may look for the line.
                     log.lock().push(line);
-                    if let Some(port) = port {
-                        drop(sender.send(port));
-                    }
+                    ports.lock().extend(port);
                 }
             }
         });
-        let tls = settings.iter().any(|(name, _)| *name == "HTTPS_CERTFILE");
-        let mut gateway = Self { child, ports: HashMap::new(), log, reader: Some(reader) };
-        gateway.await_ports(&listening, if tls { 4 } else { 2 });
-        gateway
+        Self { child, ports, log, reader: Some(reader) }
     }
 
-    fn await_ports(&mut self, listening: &Receiver<(String, SocketAddr)>, count: usize) {
+    /// Waits until this number of ports is open.
+    ///
+    /// # Panics
+    /// Panics if it exits before, or at the deadline.
+    pub fn await_ports(&mut self, count: usize) {
         let deadline = Instant::now() + DEADLINE;
-        while self.ports.len() < count {
-            match listening.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((name, address)) => drop(self.ports.insert(name, address)),
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                    panic!("the gateway did not start: {:?}\n{}", self.child.try_wait(), self.log())
-                }
+        while self.ports.lock().len() < count {
+            let exited = self.child.try_wait().expect("the child is ours");
+            if exited.is_some() || Instant::now() > deadline {
+                drop(self.child.kill());
+                self.reader.take().expect("it ends once").join().expect("the reader does not panic");
+                panic!("the gateway did not start: {exited:?}\n{}", self.log());
             }
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 
     /// Returns the inbound port, for frontends.
     pub fn inbound(&self) -> SocketAddr {
-        self.ports["inbound"]
+        self.port("inbound")
     }
 
     /// Returns the internal port.
     pub fn internal(&self) -> SocketAddr {
-        self.ports["internal"]
+        self.port("internal")
     }
 
     /// Returns a port by the name under which it is announced in the log: `inbound`, `internal`,
@@ -143,7 +159,12 @@ impl Gateway {
     /// # Panics
     /// Panics if it is not open.
     pub fn port(&self, name: &str) -> SocketAddr {
-        self.ports[name]
+        self.open_port(name).unwrap_or_else(|| panic!("the port {name} is not open: {}", self.log()))
+    }
+
+    /// Returns a port by its name; `None` if it is not open yet.
+    pub fn open_port(&self, name: &str) -> Option<SocketAddr> {
+        self.ports.lock().get(name).copied()
     }
 
     /// Returns the id of the process.
@@ -165,6 +186,20 @@ impl Gateway {
         self.exit_status();
         self.reader.take().expect("it ends once").join().expect("the reader does not panic");
         self.log()
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Returns `true` if it has exited.
+    ///
+    /// # Panics
+    /// Panics if the system does not say.
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().expect("the child is ours").is_some()
     }
 
     /// Sends a request to the inbound port.

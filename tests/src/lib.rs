@@ -7,14 +7,17 @@
 
 mod apis;
 mod client;
+mod cluster;
 mod folder;
 mod gateway;
 mod haproxy;
 mod http2;
 mod longpolling;
 mod nats;
+mod nemesis;
 mod nginx;
 mod program;
+mod random;
 mod scenarios;
 mod script;
 mod sse;
@@ -27,13 +30,16 @@ mod wire;
 
 pub use apis::{api_names, api_of, definition, everything, pass_all, pass_all_http2, post_api};
 pub use client::{Request, Response};
+pub use cluster::{Cluster, ClusterOptions, Direction, Link, LinkState, Nats, Node};
 pub use folder::Folder;
 pub use gateway::Gateway;
 pub use haproxy::Haproxy;
 pub use http2::{Http2, raw};
 pub use longpolling::{LongPolling, Poll};
 pub use nats::{NatsCluster, NatsOptions, NatsServer};
+pub use nemesis::{Fault, Nemesis, NemesisOptions, Outcome, Strike, Verdict, schedule};
 pub use nginx::Nginx;
+pub use random::Random;
 pub use scenarios::{Scenarios, redacted};
 pub use script::ScriptServer;
 pub use sse::Sse;

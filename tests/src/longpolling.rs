@@ -47,6 +47,11 @@ impl LongPolling {
         client
     }
 
+    /// Sends the next polls to another address, as a balancer does.
+    pub fn turn_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     /// Sends a poll and does not wait for its answer.
     pub fn start(&self) -> Poll {
         Poll { wire: self.request().start(self.address) }

@@ -35,14 +35,14 @@ pub struct NatsCluster {
 
 /// The addresses of a server.
 #[derive(Clone, Copy)]
-struct Addresses {
-    clients: SocketAddr,
-    monitoring: SocketAddr,
-    routes: SocketAddr,
+pub(crate) struct Addresses {
+    pub(crate) clients: SocketAddr,
+    pub(crate) monitoring: SocketAddr,
+    pub(crate) routes: SocketAddr,
 }
 
 impl Addresses {
-    fn unused() -> Self {
+    pub(crate) fn unused() -> Self {
         Self { clients: unused_address(), monitoring: unused_address(), routes: unused_address() }
     }
 }
@@ -61,7 +61,12 @@ impl NatsServer {
         server
     }
 
-    fn try_start(name: &str, addresses: Addresses, cluster: &str, options: NatsOptions<'_>) -> Option<Self> {
+    pub(crate) fn try_start(
+        name: &str,
+        addresses: Addresses,
+        cluster: &str,
+        options: NatsOptions<'_>,
+    ) -> Option<Self> {
         let folder = Folder::new();
         let Addresses { clients, monitoring, .. } = addresses;
         let sync = if options.sync_always { "sync_interval: always" } else { "" };
@@ -84,7 +89,10 @@ impl NatsServer {
     }
 
     /// Waits until JetStream works.
-    fn wait(&self) {
+    ///
+    /// # Panics
+    /// Panics if it does not.
+    pub fn wait(&self) {
         eventually("JetStream works", || {
             let works = self.get("/healthz").starts_with("HTTP/1.0 200");
             if !works {
