@@ -83,9 +83,9 @@ impl fmt::Display for Mistakes {
 }
 
 /// Returns a value in quotes on one line, truncated if it is long, without the user information of
-/// a URL.
+/// URLs.
 pub(crate) fn quoted(value: &str) -> String {
-    let value = without_user_information(value);
+    let value = value.split(',').map(without_user_information).collect::<Vec<_>>().join(",");
     let shown: String = value.chars().take(SHOWN).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
     format!("{shown:?}{more}")
@@ -129,5 +129,6 @@ mod tests {
     fn a_password_in_a_url_is_not_shown() {
         assert_eq!(quoted("http://me:secret@host/path@x"), "\"http://…@host/path@x\"");
         assert_eq!(quoted("http://host/a@b"), "\"http://host/a@b\"");
+        assert_eq!(quoted("nats://a:1,nats://me:secret@b"), "\"nats://a:1,nats://…@b\"");
     }
 }
