@@ -1,4 +1,5 @@
-//! The metrics of the protocol. Those of events are in `events.rs`.
+//! The metrics of the protocol. Those of events are in `events.rs`; what waits for a lease, the room
+//! of connections counts.
 
 use std::sync::atomic::AtomicU64;
 
@@ -31,10 +32,6 @@ metric::families! {
         pub rollback: Counter = "rig_cluster_rollback_total";
         /// How often messages of the stream were missing and had to be fetched
         pub gap: Counter = "rig_cluster_gap_total";
-        /// Payload that is held back, in bytes, since this node has no lease
-        pub held_bytes: Gauge = "rig_cluster_held_bytes";
-        /// Writes that were held back since this node has no lease
-        pub fenced_writes: Counter = "rig_cluster_fenced_writes_total";
         /// From a publication to its confirmation by NATS
         pub round_trip: Histogram = "rig_cluster_rtt_seconds", Histogram::new(ROUND_TRIP);
     }

@@ -413,7 +413,7 @@ async fn publish_at_last(wire: &NatsWire, message: Publication) -> u64 {
 /// The account of the documentation, with one of its users.
 fn user(server: &NatsServer, user: &str, password: &str) -> NatsConfig {
     NatsConfig {
-        cluster: "main".to_owned(),
+        cluster: "rig".to_owned(),
         credentials: Credentials::Password { user: user.to_owned(), password: password.to_owned() },
         ..config(vec![server.url()], user)
     }
@@ -431,7 +431,7 @@ async fn the_permissions_of_the_documentation_are_enough_and_no_more() {
     operator.create_stream(NewStream { adopted: false, ..STREAM }).await.unwrap();
     assert!(operator.adopt_stream().await.unwrap().adopted);
 
-    let names = Names::new("main");
+    let names = Names::new("rig");
     let one_user = user(&server, "rig-1", "change-me-1");
     let life = Incarnation::of("rig-1");
     let one = NatsWire::open(&one_user, life).await.unwrap();
@@ -482,9 +482,8 @@ async fn the_permissions_of_the_documentation_are_enough_and_no_more() {
     };
     assert!(trouble.to_lowercase().contains("permissions violation"), "{trouble}");
     let options = async_nats::ConnectOptions::with_user_and_password("rig-1".into(), "change-me-1".into());
-    let raw = raw_client(&server, options.custom_inbox_prefix("rig.main.inbox.rig-1")).await;
-    for subject in ["rig.main.live.s.op.x", "$JS.API.STREAM.PURGE.RIG_main", "$JS.API.STREAM.DELETE.RIG_main"]
-    {
+    let raw = raw_client(&server, options.custom_inbox_prefix("rig.rig.inbox.rig-1")).await;
+    for subject in ["rig.rig.live.s.op.x", "$JS.API.STREAM.PURGE.RIG_rig", "$JS.API.STREAM.DELETE.RIG_rig"] {
         raw.publish_with_reply(subject, raw.new_inbox(), "{}".into()).await.unwrap();
     }
     // What the connection sends next is processed behind it.
