@@ -75,12 +75,12 @@ enum Phase {
 enum Guard {
     /// Nothing: it belongs to no session.
     None,
+    /// No payload may be written any more.
+    Terminated,
     /// The fence, which was open when it was asked last.
     Fence,
     /// The fence, which was closed when it was asked last. Something waits until it opens.
     ClosedFence,
-    /// No payload may be written any more.
-    Terminated,
 }
 
 /// The result of pushing frames.
@@ -167,7 +167,6 @@ impl Writer {
     }
 
     /// Returns `true` if payload may be written now. Called right before each write.
-    #[inline(always)] // into `push`: it is called for every event of every client
     fn may_write(&mut self, fence: &Fence) -> bool {
         !self.is_fenced() || self.passes(fence)
     }
@@ -210,10 +209,8 @@ impl Writer {
                 return Pushed::Overflow;
             }
             self.tally.delivered = self.tally.delivered.saturating_add(u32::from(kind == Kind::Payload));
-            if kind == Kind::Control && self.guard == Guard::ClosedFence && written == 0 {
-                self.outbox.push_before_payload(frame.clone(), kind);
-            } else if written < frame.len() {
-                self.outbox.push(frame.clone(), kind, written);
+            if written < frame.len() {
+                self.enqueue(frame.clone(), kind, written);
             }
             written = written.saturating_sub(frame.len());
         }
@@ -221,6 +218,14 @@ impl Writer {
             self.wake();
         }
         Pushed::Taken
+    }
+
+    fn enqueue(&mut self, frame: Bytes, kind: Kind, written: usize) {
+        if kind == Kind::Control && self.guard == Guard::ClosedFence && written == 0 {
+            self.outbox.push_before_payload(frame, kind);
+        } else {
+            self.outbox.push(frame, kind, written);
+        }
     }
 
     /// Returns how many bytes of the frames the socket took; `None` if the socket failed.
@@ -232,9 +237,8 @@ impl Writer {
         fence: &Fence,
     ) -> Option<usize> {
         let Some(sink) = sink else { return Some(0) };
-        // What is buffered may be payload, and would be sent first.
-        let is_asked = self.is_fenced() && (kind == Kind::Payload || !sink.is_flushed());
-        if is_asked && !self.passes(fence) {
+        let fenced = self.is_fenced();
+        if fenced && !self.may_send(kind, sink, fence) {
             return Some(0);
         }
         let tried = if let [frame] = frames {
@@ -249,7 +253,8 @@ impl Writer {
         match tried {
             Ok(written) => {
                 self.note_written(kind == Kind::Payload);
-                if !self.flush_sink(sink, fence) {
+                let may_flush = !fenced || self.may_send(Kind::Control, sink, fence);
+                if !may_flush || !matches!(sink.try_flush(), Ok(true)) {
                     self.wake();
                 }
                 Some(written)
@@ -387,10 +392,18 @@ impl Writer {
 
     /// Sends what the sink has buffered, which may be payload. Returns `true` if all of it is sent.
     fn flush_sink(&mut self, sink: &impl Sink, fence: &Fence) -> bool {
-        if self.is_fenced() && !sink.is_flushed() && !self.passes(fence) {
+        if self.is_fenced() && !self.may_send(Kind::Control, sink, fence) {
             return false;
         }
         matches!(sink.try_flush(), Ok(true))
+    }
+
+    /// Asks the fence whether a frame can be sent, with what the sink has buffered before it.
+    #[inline(never)] // out of `push`: a node without peers never calls it
+    fn may_send(&mut self, kind: Kind, sink: &impl Sink, fence: &Fence) -> bool {
+        // What is buffered may be payload.
+        let is_asked = kind == Kind::Payload || !sink.is_flushed();
+        !is_asked || self.passes(fence)
     }
 
     /// Returns the next frame for a body that pulls (HTTP/2), `None` at its end, or an error if the
