@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use event::http::DecodeError;
 use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
-use listener::{BodyError, CODED};
+use listener::{BodyError, CODED, retry_after};
 use node::TooLarge;
 use serde_json::{Value, json};
 
@@ -41,6 +41,8 @@ pub(crate) enum RigError {
     TooLarge(TooLarge),
     /// No request waits for this answer.
     Gone(String),
+    /// The request waits at another node, which does not answer.
+    NodeSilent,
     /// The id of the definition is taken.
     ApiExists(String),
     /// No definition has this id.
@@ -68,7 +70,9 @@ impl RigError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Gone(_) => StatusCode::GONE,
             Self::ApiExists(_) => StatusCode::CONFLICT,
-            Self::NotRecorded | Self::ApiNotStored | Self::Failed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotRecorded | Self::NodeSilent | Self::ApiNotStored | Self::Failed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -90,6 +94,7 @@ impl RigError {
             Self::Invalid(fault) | Self::Gone(fault) => text(fault),
             Self::NotBlacklisted => "Not found.".into_response(),
             Self::NotRecorded => "The revocation could not be recorded.".into_response(),
+            Self::NodeSilent => "The node at which the request waits does not answer.".into_response(),
             Self::ApiExists(error) | Self::ApiMissing(error) => message(&error),
             Self::ApiInvalid(faults) => Json(faults).into_response(),
             Self::ApiNotStored => message("The change could not be stored, and was not made."),
@@ -113,8 +118,12 @@ impl From<Unread> for RigError {
 impl IntoResponse for RigError {
     fn into_response(self) -> Response {
         let status = self.status();
+        let may_retry = matches!(self, Self::NodeSilent);
         let mut response = self.body();
         *response.status_mut() = status;
+        if may_retry {
+            retry_after(response.headers_mut(), 1);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = http::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -1,6 +1,6 @@
 //! Runs blocking work on other threads than those that serve requests.
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 /// The work panicked. The log contains the reason.
 #[derive(Debug)]
@@ -10,8 +10,12 @@ pub(crate) struct TaskPanicked;
 pub(crate) async fn aside<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, TaskPanicked> {
-    spawn_blocking(act).await.map_err(|error| {
+    spawn_blocking(act).await.map_err(TaskPanicked::from)
+}
+
+impl From<JoinError> for TaskPanicked {
+    fn from(error: JoinError) -> Self {
         tracing::error!(%error, "a request failed");
-        TaskPanicked
-    })
+        Self
+    }
 }

@@ -6,6 +6,7 @@
 //! member `rig`.
 
 mod headers;
+mod relay;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +24,8 @@ use utoipa_axum::routes;
 
 use crate::answer::RigError;
 use crate::port::Port;
+
+pub(crate) use relay::AnswersOfPeers;
 
 const CORRELATION: HeaderName = HeaderName::from_static("rig-correlation");
 const RESPONSE_CODE: HeaderName = HeaderName::from_static("rig-response-code");
@@ -83,7 +86,7 @@ pub(crate) async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, RigError> {
-    hand_over(&port, from_headers(&headers, body)?)
+    hand_over(&port, from_headers(&headers, body)?).await
 }
 
 /// Answers a waiting request with a CloudEvent, which is the body that the client gets.
@@ -103,11 +106,14 @@ pub(crate) async fn answer(
     )
 )]
 pub(crate) async fn answer_by_event(State(port): State<Port>, body: Bytes) -> Result<Response, RigError> {
-    hand_over(&port, from_event(body)?)
+    hand_over(&port, from_event(body)?).await
 }
 
-fn hand_over(port: &Port, Correlated { token, answer }: Correlated) -> Result<Response, RigError> {
-    port.waiting.deliver(&token, answer)?;
+async fn hand_over(port: &Port, Correlated { token, answer }: Correlated) -> Result<Response, RigError> {
+    match port.waiting.elsewhere(&token)? {
+        None => port.waiting.deliver(&token, answer)?,
+        Some(life) => relay::deliver(port, life, &token, answer).await?,
+    }
     Ok((StatusCode::ACCEPTED, "message sent to correlated reverse proxy request").into_response())
 }
 

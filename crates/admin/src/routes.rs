@@ -1,7 +1,7 @@
 //! The routes of the internal port.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use auth::Verifier;
@@ -17,7 +17,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use listener::{Answer, App, Body, ClientBody, Peer, REQUEST_ID, given_request_id, new_request_id};
 use metric::Registry;
-use node::Node;
+use node::{Node, PeerRoom};
 use proxy::{Apis, Waiting};
 use session::Sessions;
 use tower::ServiceExt;
@@ -28,6 +28,7 @@ use crate::access::{self, ApiToken};
 use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::port::Port;
+use crate::responses::AnswersOfPeers;
 use crate::wording::Unhandled;
 use crate::{apis, body, health, messages, openapi, responses, scrape, session_blacklist, v4};
 
@@ -68,6 +69,8 @@ impl Config {
 pub struct Admin {
     pub(crate) router: Router,
     door: Arc<Door>,
+    /// The node holds it weakly.
+    _answers: Arc<AnswersOfPeers>,
 }
 
 /// The rooms that the internal port operates.
@@ -97,6 +100,9 @@ impl Admin {
         let bodies = body::Bounds::new(max_body, body_timeout);
         let (router, document) = routes(&bodies, config.metrics).split_for_parts();
         let registry = Arc::new(registry);
+        let answers = Arc::new(AnswersOfPeers(waiting.clone()));
+        let handler: Weak<AnswersOfPeers> = Arc::downgrade(&answers);
+        node.answer_peers(PeerRoom::Admin, handler);
         let port = Port {
             node,
             sessions,
@@ -118,7 +124,7 @@ impl Admin {
             .method_not_allowed_fallback(not_found)
             .layer(DefaultBodyLimit::max(max_body))
             .layer(middleware::from_fn_with_state(token, access::require));
-        Self { router, door }
+        Self { router, door, _answers: answers }
     }
 }
 

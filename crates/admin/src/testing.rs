@@ -33,9 +33,18 @@ pub(crate) fn node(sessions: &Sessions, cluster: Option<Cluster>) -> Node {
 }
 
 pub(crate) fn port(waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {
+    port_in_cluster(waiting, apis, None).0
+}
+
+/// Returns a port, and its node.
+pub(crate) fn port_in_cluster(
+    waiting: Arc<Waiting>,
+    apis: Arc<Apis>,
+    cluster: Option<Cluster>,
+) -> (Admin, Node) {
     let sessions = Sessions::new(session::Config::default(), MemoryLog::new()).unwrap();
-    let node = node(&sessions, None);
-    port_of(node, sessions, waiting, apis)
+    let node = node(&sessions, cluster);
+    (port_of(node.clone(), sessions, waiting, apis), node)
 }
 
 pub(crate) fn port_of(node: Node, sessions: Sessions, waiting: Arc<Waiting>, apis: Arc<Apis>) -> Admin {

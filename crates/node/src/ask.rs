@@ -129,6 +129,9 @@ impl Node {
     /// Answers a request of another node. The answer is empty if no room here understands it.
     pub fn answer_peer(&self, request: Bytes) -> BoxFuture<'static, Bytes> {
         let Some((mark, _)) = request.split_first() else { return no_answer() };
+        if *mark == Self::LISTING {
+            return self.clone().answer_gathering(request.slice(1..)).boxed();
+        }
         let room = PeerRoom::of_mark(*mark);
         match room.and_then(|room| self.handlers()[room as usize].get()?.upgrade()) {
             Some(handler) => handler.handle(request.slice(1..)),

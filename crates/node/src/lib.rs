@@ -9,6 +9,7 @@
 mod ask;
 mod bus;
 mod forecast;
+mod gathering;
 #[cfg(any(test, feature = "in-memory"))]
 pub mod in_memory;
 mod lease;
@@ -27,6 +28,7 @@ pub use ask::{AskError, PeerHandler, PeerRoom, Peers, Replies};
 pub use bus::{Bus, IdTaken, NoQuorum, Offered};
 pub use connection::{Admission, Description, TooLarge};
 pub use forecast::Forecast;
+pub use gathering::{ConnectionPlace, GatheredSession, GatheredSessions};
 pub use lease::Lease;
 pub use listing::{SessionPage, SessionSummary};
 pub use node::{Cluster, Node, Readiness};

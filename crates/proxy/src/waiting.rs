@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use seal::{BrokenSeal, Seal};
+use seal::{BrokenSeal, Incarnation, Seal};
 use tokio::sync::oneshot;
 
 use crate::async_answer::AsyncAnswer;
@@ -115,6 +115,16 @@ impl Waiting {
             number
         };
         Ok(Expected { waiting: self.clone(), number, token: self.seal.seal(number), answer })
+    }
+
+    /// Returns the other node at which the request may wait that a token names; `None` if that is
+    /// this node.
+    ///
+    /// # Errors
+    /// Fails if the token is invalid.
+    pub fn elsewhere(&self, token: &str) -> Result<Option<Incarnation>, DeliverError> {
+        let opened = self.seal.open(token)?;
+        Ok((opened.node != self.seal.node()).then_some(opened.node))
     }
 
     /// Delivers an answer to the request that waits for it. Only one answer to each request is

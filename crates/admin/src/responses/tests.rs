@@ -210,3 +210,95 @@ async fn some_answers_have_no_content() {
         assert_eq!(expected.answer().await.unwrap().body, body, "{code}");
     }
 }
+
+/// The internal ports of nodes that can ask each other.
+mod elsewhere {
+    use std::time::Duration;
+
+    use node::Tasks;
+    use node::in_memory::Network;
+    use session::NodeName;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    struct Member {
+        name: NodeName,
+        port: super::Port,
+        _tasks: Tasks,
+    }
+
+    impl Member {
+        async fn join(network: &Network, name: &str) -> Self {
+            let (name, life) = (NodeName::from(name), Incarnation::of(name));
+            let seal = Seal::new(Some(COOKIE), Purpose::Correlation, life);
+            let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal));
+            let mut cluster = network.join(&name, Duration::from_secs(15));
+            cluster.peers = Some(network.peers(&name, life));
+            let (admin, node) = testing::port_in_cluster(waiting.clone(), testing::no_apis(), Some(cluster));
+            let mut tasks = Tasks::default();
+            node.spawn(&mut tasks);
+            yield_now().await;
+            Self { name, port: super::Port { waiting, admin }, _tasks: tasks }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_come_to_any_node() {
+        let network = Network::default();
+        let (a, b) = (Member::join(&network, "a").await, Member::join(&network, "b").await);
+        for v2 in [false, true] {
+            let expected = a.port.expect();
+            let token = expected.token().to_owned();
+            let post = async || match v2 {
+                true => b.port.v2(&event(&json!({"correlation": token, "response_code": 201}))).await,
+                false => b.port.v3(&token, "201").await,
+            };
+            assert_eq!(post().await, SENT);
+            let answer = expected.answer().await.unwrap();
+            assert_eq!(answer.status, 201);
+            assert!(v2 || &*answer.body == b"x");
+            assert_eq!(post().await, GONE, "it is answered");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_gone_or_silent_takes_no_answer() {
+        let network = Network::default();
+        let (a, b) = (Member::join(&network, "a").await, Member::join(&network, "b").await);
+        let expected = a.port.expect();
+        let token = expected.token().to_owned();
+        network.cut(&a.name);
+        let silent = "503 The node at which the request waits does not answer.";
+        assert_eq!(b.port.v3(&token, "200").await, silent);
+        network.connect(&a.name);
+        drop(a);
+        yield_now().await;
+        assert_eq!(b.port.v3(&token, "200").await, GONE);
+        let a = Member::join(&network, "a").await;
+        assert_eq!(a.port.v3(&token, "200").await, GONE, "its next life");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_passed_on_once_and_no_bytes_make_a_node_panic() {
+        let network = Network::default();
+        let (a, b) = (Member::join(&network, "a").await, Member::join(&network, "b").await);
+        let expected = a.port.expect();
+        let relayed = |token: &str| {
+            let mut message = vec![0, 0, 0, token.len() as u8];
+            message.extend(token.as_bytes());
+            message.extend([0, 200, 0, 0, 0, 0]);
+            Bytes::from(message)
+        };
+        let answers = |member: &Member| Arc::new(AnswersOfPeers(member.port.waiting.clone()));
+        let handle = async |member, message| node::PeerHandler::handle(answers(member), message).await;
+        let message = relayed(expected.token());
+        assert_eq!(handle(&b, message.clone()).await, "g", "it does not wait at b");
+        assert_eq!(handle(&b, relayed("abc")).await, "b");
+        assert_eq!(handle(&b, relayed(&"eHh4".repeat(20))).await, "i");
+        for length in 0..message.len() - 1 {
+            assert_eq!(handle(&a, message.slice(..length)).await, "", "{length}");
+        }
+        assert_eq!(handle(&a, message).await, "+");
+    }
+}

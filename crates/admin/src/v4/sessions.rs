@@ -6,10 +6,12 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::StatusCode;
-use node::{Description, RevocationOrder, SessionPage, SessionSummary};
+use node::{
+    ConnectionPlace, Description, GatheredSession, GatheredSessions, RevocationOrder, SessionSummary,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use session::SessionName;
+use session::{NodeName, SessionName};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,7 +21,7 @@ use super::query::{Parameters, PathName, named};
 use super::receipt::ReceiptOrDryRun;
 use super::revocations::would_do;
 use super::{page, time};
-use crate::aside::aside;
+use crate::aside::TaskPanicked;
 use crate::port::Port;
 
 /// The endpoints of sessions.
@@ -65,6 +67,9 @@ pub(crate) struct SessionList {
     sessions: Vec<SessionEntry>,
     /// The URL of the next page; null on the last one.
     next: Option<String>,
+    /// The nodes that did not answer: their connections are missing. Absent if all did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    partial: Vec<String>,
 }
 
 /// A session.
@@ -81,14 +86,20 @@ pub(crate) struct SessionDetail {
     connections: Vec<ConnectionDetail>,
     /// The URL of the next page; null on the last one.
     next: Option<String>,
+    /// The nodes that did not answer: their connections are missing. Absent if all did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    partial: Vec<String>,
 }
 
 /// A connection.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConnectionDetail {
-    /// Its number on this node.
+    /// Its number on its node.
     id: u64,
+    /// Its node; absent if there is one node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     /// `sse`, `websocket` or `longpolling`.
     #[schema(value_type = String)]
     transport: &'static str,
@@ -110,10 +121,11 @@ pub(crate) struct ConnectionDetail {
 }
 
 impl ConnectionDetail {
-    fn of(it: Description, now: SystemTime) -> Self {
+    fn of(node: Option<String>, it: Description, now: SystemTime) -> Self {
         let none = || RawValue::from_string("[]".to_owned()).expect("an empty list is JSON");
         Self {
             id: it.id,
+            node,
             transport: it.transport.as_str(),
             since: time::shown(it.since),
             remote_address: telemetry::address_text(it.client.address),
@@ -123,6 +135,14 @@ impl ConnectionDetail {
             subscriptions: RawValue::from_string(it.subscriptions.into()).unwrap_or_else(|_| none()),
             delivered: it.delivered,
             dropped: it.dropped,
+        }
+    }
+
+    /// Returns what the next page comes after.
+    fn place(&self) -> String {
+        match &self.node {
+            Some(node) => format!("{}@{node}", self.id),
+            None => self.id.to_string(),
         }
     }
 }
@@ -149,13 +169,12 @@ pub(crate) async fn list(
     let mut query = Parameters::of(&uri);
     let (limit, after) = (page::limit(&mut query), query.take("after"));
     query.finish()?;
-    let mut sessions = aside(move || {
-        let found = port.node.list(after.as_deref(), limit + 1);
-        found.into_iter().map(|(name, found)| SessionEntry::of(name, found)).collect::<Vec<_>>()
-    })
-    .await?;
-    let next = page::cut(&mut sessions, limit).map(|last| page::next(uri.path(), limit, "after", &last.name));
-    Ok(Json(SessionList { sessions, next }))
+    let GatheredSessions { sessions, more, partial } =
+        port.node.list_everywhere(after, limit).await.map_err(TaskPanicked::from)?;
+    let sessions: Vec<_> = sessions.into_iter().map(|(name, found)| SessionEntry::of(name, found)).collect();
+    let last = sessions.last().filter(|_| more);
+    let next = last.map(|last| page::next(uri.path(), limit, "after", &last.name));
+    Ok(Json(SessionList { sessions, next, partial: names(partial) }))
 }
 
 /// A session and its connections.
@@ -167,7 +186,7 @@ pub(crate) async fn list(
     params(
         ("name" = String, Path, description = "The name of the session"),
         ("limit" = Option<usize>, Query, description = "Connections of a page, 1 to 1000; 100 by default"),
-        ("after" = Option<u64>, Query, description = "Only connections with a higher number"),
+        ("after" = Option<String>, Query, description = "Only connections after this one: its number, in a cluster followed by `@` and its node"),
     ),
     responses(
         (status = 200, description = "The session", body = SessionDetail),
@@ -181,23 +200,37 @@ pub(crate) async fn one(
 ) -> Result<Json<SessionDetail>, Problem> {
     let mut query = Parameters::of(&uri);
     let limit = page::limit(&mut query);
-    let after = query.take_as("after", |text| {
-        text.parse::<u64>().map_err(|_| "expected the number of a connection".to_owned())
-    });
+    let after = query.take_as("after", place);
     query.finish()?;
     let name = named(name, "name", str::parse::<SessionName>)?;
-    aside(move || {
-        let Some(found) = port.node.session(&name, after, limit + 1) else {
-            return Err(Problem::NotFound("the session has no connections, and is not revoked"));
-        };
-        let SessionPage { revoked, connection_count, mut connections } = found;
-        let next = page::cut(&mut connections, limit)
-            .map(|last| page::next(uri.path(), limit, "after", &last.id.to_string()));
-        let now = SystemTime::now();
-        let connections = connections.into_iter().map(|it| ConnectionDetail::of(it, now)).collect();
-        Ok(Json(SessionDetail { name: name.to_string(), revoked, connection_count, connections, next }))
-    })
-    .await?
+    let found = port.node.session_everywhere(&name, after, limit).await.map_err(TaskPanicked::from)?;
+    let Some(found) = found else {
+        return Err(Problem::NotFound("the session has no connections, and is not revoked"));
+    };
+    let GatheredSession { revoked, connection_count, connections, more, partial } = found;
+    let (now, shows_nodes) = (SystemTime::now(), port.node.has_peers());
+    let connections = connections
+        .into_iter()
+        .map(|(node, it)| ConnectionDetail::of(shows_nodes.then(|| node.to_string()), it, now));
+    let connections: Vec<_> = connections.collect();
+    let last = connections.last().filter(|_| more);
+    let next = last.map(|last| page::next(uri.path(), limit, "after", &last.place()));
+    let (name, partial) = (name.to_string(), names(partial));
+    Ok(Json(SessionDetail { name, revoked, connection_count, connections, next, partial }))
+}
+
+/// Parses the place of a connection: its number, and in a cluster also its node.
+fn place(text: &str) -> Result<ConnectionPlace, String> {
+    let (id, node) = match text.split_once('@') {
+        Some((id, node)) => (id, Some(node.to_owned())),
+        None => (text, None),
+    };
+    let id = id.parse::<u64>().map_err(|_| "expected the number of a connection".to_owned())?;
+    Ok(ConnectionPlace { id, node })
+}
+
+fn names(nodes: Vec<NodeName>) -> Vec<String> {
+    nodes.iter().map(NodeName::to_string).collect()
 }
 
 /// Disconnects a session: its connections are terminated before the answer. Its tokens stay valid.
@@ -239,4 +272,68 @@ pub(crate) async fn disconnect(
     let order = RevocationOrder::disconnect(name.into(), by, reason);
     let order = port.node.resolve(order, SystemTime::now())?;
     if dry_run { would_do(&port, order).await } else { port.execute(order, wait, StatusCode::OK).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use node::Tasks;
+    use node::in_memory::Network;
+    use proxy::{Waiting, WaitingConfig};
+    use seal::{Incarnation, Purpose, Seal};
+    use tokio::task::yield_now;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{Admin, testing};
+
+    fn port(cluster: Option<node::Cluster>) -> (Admin, Tasks) {
+        let seal = Seal::new(None, Purpose::Correlation, Incarnation::unnamed());
+        let waiting = Arc::new(Waiting::new(WaitingConfig::default(), seal));
+        let (admin, node) = testing::port_in_cluster(waiting, testing::no_apis(), cluster);
+        let mut tasks = Tasks::default();
+        node.spawn(&mut tasks);
+        (admin, tasks)
+    }
+
+    async fn get(admin: &Admin, path: &str) -> String {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = admin.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        format!("{status} {}", String::from_utf8_lossy(&body))
+    }
+
+    #[tokio::test]
+    async fn nodes_that_do_not_answer_are_named_and_one_node_says_nothing_of_nodes() {
+        let (alone, _tasks) = port(None);
+        assert_eq!(get(&alone, "/v4/sessions").await, r#"200 {"sessions":[],"next":null}"#);
+        assert!(get(&alone, "/v4/sessions/s").await.starts_with("404 "));
+
+        let network = Network::default();
+        let join = |name: &str| {
+            let name = NodeName::from(name);
+            let mut cluster = network.join(&name, Duration::from_secs(15));
+            cluster.peers = Some(network.peers(&name, Incarnation::of(name.as_str())));
+            port(Some(cluster))
+        };
+        let ((a, _a), (_b, _b_tasks)) = (join("a"), join("b"));
+        yield_now().await;
+        assert_eq!(get(&a, "/v4/sessions").await, r#"200 {"sessions":[],"next":null}"#);
+        network.cut(&NodeName::from("b"));
+        assert_eq!(get(&a, "/v4/sessions").await, r#"200 {"sessions":[],"next":null,"partial":["b"]}"#);
+        assert_eq!(
+            get(&a, "/v4/sessions/s").await,
+            r#"200 {"name":"s","revoked":false,"connectionCount":0,"connections":[],"next":null,"partial":["b"]}"#
+        );
+        assert!(get(&a, "/v4/sessions/s?after=7@b@c").await.starts_with("200 "));
+        for wrong in ["x", "7b", "@b", "-1@b"] {
+            assert!(get(&a, &format!("/v4/sessions/s?after={wrong}")).await.starts_with("400 "), "{wrong}");
+        }
+    }
 }
