@@ -18,6 +18,7 @@ mod members;
 mod publishing;
 mod reading;
 mod recovery;
+mod view;
 
 use std::collections::VecDeque;
 use std::time::Duration;

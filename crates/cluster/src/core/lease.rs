@@ -65,6 +65,10 @@ impl Lease {
         }
     }
 
+    pub(super) fn last_returned(&self) -> Now {
+        self.last_returned
+    }
+
     /// Beats that are on their way renew nothing any more.
     pub(super) fn forget_beats(&mut self) {
         self.sent.clear();

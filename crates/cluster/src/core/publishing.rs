@@ -30,18 +30,21 @@ const REMEMBERED: usize = 65_536;
 const AT_ONCE: usize = 256;
 
 /// How far an operation has got.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The outcome so far.
     pub outcome: Outcome,
+    /// Whether this node has applied it from the stream.
+    pub seen: bool,
     /// What is known of each node but this one.
     pub nodes: BTreeMap<NodeName, Confirmation>,
 }
 
 /// The outcome of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// It is not in the stream yet.
+    #[default]
     Queued,
     /// It is in the stream. Some nodes have not confirmed it.
     Pending,
@@ -116,6 +119,16 @@ impl Publishing {
     /// Returns the number of operations that are not in the stream yet.
     pub(super) fn pending(&self) -> usize {
         self.unsettled.values().map(Vec::len).sum()
+    }
+
+    /// Returns the ids of operations that are not in the stream yet.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &RevocationId> {
+        self.unsettled.keys()
+    }
+
+    /// Returns the number of operations in the stream that some node has not confirmed.
+    pub(super) fn unconfirmed_count(&self) -> usize {
+        self.unconfirmed.len()
     }
 
     /// Returns the number of repairs that are not in the stream yet.
@@ -342,6 +355,8 @@ impl Core {
         own.seen = true;
         if own.stored.is_none() {
             self.stored(number, sequence);
+        } else {
+            self.report(number);
         }
     }
 
@@ -464,6 +479,9 @@ impl Core {
         let (me, now, epoch) = (self.me.life, self.now, self.reading.epoch());
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         let Some((sequence, stored_at)) = own.stored else { return };
+        let was_seen = own.seen;
+        // If it was replaced by a later operation on its id, that one is applied.
+        own.seen |= sequence <= self.reading.applied();
         if own.awaited.is_none() {
             // Whoever joins later has its first beat after the operation, so it has applied it.
             if !own.seen && !own_not_seen {
@@ -507,7 +525,7 @@ impl Core {
             own.outcome = Outcome::Complete;
             self.publishing.unconfirmed.remove(&number);
         }
-        let changed = complete || own.confirmed != before;
+        let changed = complete || own.confirmed != before || own.seen != was_seen;
         if !complete && now >= own.resent + RESEND && matches!(own.operation, Operation::Revoke(_)) {
             own.resent = now;
             let message = Direct::Operation(own.message(me, number, now));
@@ -532,7 +550,7 @@ impl Core {
 
 impl Own {
     fn progress(&self) -> Progress {
-        Progress { outcome: self.outcome, nodes: self.confirmed.clone() }
+        Progress { outcome: self.outcome, seen: self.seen, nodes: self.confirmed.clone() }
     }
 
     /// Returns whether nothing more can happen to it.

@@ -1,0 +1,216 @@
+//! Applies operations to the node, one after the other.
+//!
+//! A revocation is put in force, and its connections are terminated, before it is recorded in the
+//! node's own log; the log commits in groups, behind. A lift takes effect when it is recorded. An
+//! operation on an id waits until the one before it is recorded, so that recording a lift never
+//! removes a later revocation that is only in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::Node;
+use parking_lot::Mutex;
+use seal::Incarnation;
+use session::{Operation, Place, Receipt, RevocationId};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+
+use crate::core::Input;
+use crate::message::{Shared, Tag};
+
+/// Batches up to this size are put in force one by one before they are recorded. Larger ones come
+/// when a node catches up, without a lease: they are recorded together, which puts them in force.
+const ONE_BY_ONE: usize = 64;
+
+/// Limit of operations that are in force but not recorded. At the limit, the next ones wait.
+const UNRECORDED: usize = 1024;
+
+/// Limit of operations that are recorded in one commit.
+const AT_ONCE: usize = 4096;
+
+/// How long to wait before a commit that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is to be applied.
+pub(crate) enum Job {
+    /// Operations of the stream, in its order.
+    Batch(Vec<(Shared, Place)>),
+    /// An operation that is not known to be in the stream.
+    Early(Shared),
+}
+
+/// Applies the operations of a node.
+pub(crate) struct Applier {
+    node: Node,
+    life: Incarnation,
+    inputs: mpsc::UnboundedSender<Input>,
+    unrecorded: Arc<Unrecorded>,
+}
+
+/// Operations that are in force, but not recorded.
+#[derive(Default)]
+struct Unrecorded {
+    state: Mutex<UnrecordedState>,
+    /// Notified when the recorder has to look.
+    added: Notify,
+    /// Notified when operations were recorded.
+    recorded: Notify,
+}
+
+#[derive(Default)]
+struct UnrecordedState {
+    operations: Vec<Applied>,
+    /// How many operations on each id are not recorded, those that are being recorded included.
+    ids: HashMap<RevocationId, usize>,
+}
+
+/// An operation that is in force, with what it has done.
+struct Applied {
+    operation: Operation,
+    place: Place,
+    receipt: Option<Receipt>,
+}
+
+impl Applier {
+    pub(crate) fn new(node: Node, life: Incarnation, inputs: mpsc::UnboundedSender<Input>) -> Self {
+        Self { node, life, inputs, unrecorded: Arc::default() }
+    }
+
+    /// Carries out jobs, in order. Never returns while there can be more.
+    pub(crate) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        let recorder = record(self.node.clone(), self.unrecorded.clone());
+        let apply = async {
+            while let Some(job) = jobs.recv().await {
+                let done = match job {
+                    Job::Batch(batch) => Some(Input::Applied(self.apply(batch).await)),
+                    Job::Early(shared) => self.apply_early(shared).await,
+                };
+                if let Some(done) = done {
+                    // The driver has stopped if it does not listen.
+                    let _ = self.inputs.send(done);
+                }
+            }
+        };
+        tokio::select! {
+            () = recorder => {}
+            () = apply => {}
+        }
+    }
+
+    async fn apply(&self, batch: Vec<(Shared, Place)>) -> Vec<Option<Receipt>> {
+        let together = batch.len() > ONE_BY_ONE;
+        let mut receipts = Vec::with_capacity(batch.len());
+        for (Shared { tag, operation, .. }, place) in batch {
+            let id = crate::message::id_of(&operation).clone();
+            self.unrecorded.wait_for(&id).await;
+            let receipt = match &operation {
+                // Its own revocations are in force already.
+                Operation::Revoke(revocation) if tag.life != self.life && !together => {
+                    Some(self.node.enforce(revocation.clone()).await)
+                }
+                _ => None,
+            };
+            receipts.push(receipt);
+            let waits = matches!(operation, Operation::Lift { .. });
+            self.unrecorded.add(id.clone(), Applied { operation, place, receipt }).await;
+            if waits {
+                self.unrecorded.wait_for(&id).await;
+            }
+        }
+        if together {
+            self.unrecorded.wait_for_all().await;
+        }
+        receipts
+    }
+
+    /// Returns `None` if a later state of the id is known, or another revocation has it: the stream
+    /// decides which one counts.
+    async fn apply_early(&self, shared: Shared) -> Option<Input> {
+        let Operation::Revoke(revocation) = &shared.operation else { return None };
+        self.unrecorded.wait_for(&revocation.id).await;
+        if !self.node.takes_early(revocation, shared.revision).await {
+            return None;
+        }
+        let receipt = self.node.enforce(revocation.clone()).await;
+        let Tag { life, number } = shared.tag;
+        Some(Input::AppliedEarly { tag: Tag { life, number }, receipt })
+    }
+}
+
+impl Unrecorded {
+    async fn add(&self, id: RevocationId, applied: Applied) {
+        self.wait_until(|state| state.operations.len() < UNRECORDED.max(AT_ONCE)).await;
+        let mut state = self.state.lock();
+        *state.ids.entry(id).or_default() += 1;
+        state.operations.push(applied);
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// Waits until every operation on this id is recorded.
+    async fn wait_for(&self, id: &RevocationId) {
+        self.wait_until(|state| !state.ids.contains_key(id)).await;
+    }
+
+    async fn wait_for_all(&self) {
+        self.wait_until(|state| state.ids.is_empty()).await;
+    }
+
+    async fn wait_until(&self, condition: impl Fn(&UnrecordedState) -> bool) {
+        loop {
+            let recorded = self.recorded.notified();
+            if condition(&self.state.lock()) {
+                return;
+            }
+            recorded.await;
+        }
+    }
+
+    fn take(&self) -> Vec<Applied> {
+        let mut state = self.state.lock();
+        let count = state.operations.len().min(AT_ONCE);
+        state.operations.drain(..count).collect()
+    }
+
+    fn recorded(&self, batch: &[Applied]) {
+        let mut state = self.state.lock();
+        for applied in batch {
+            let id = crate::message::id_of(&applied.operation);
+            if let Some(count) = state.ids.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    state.ids.remove(id);
+                }
+            }
+        }
+        drop(state);
+        self.recorded.notify_waiters();
+    }
+}
+
+/// Records what is in force, in order. Never returns.
+///
+/// If the log fails, it is tried again and again: meanwhile no lift takes effect, the node catches
+/// up with nothing, and so its lease expires.
+async fn record(node: Node, unrecorded: Arc<Unrecorded>) {
+    loop {
+        let batch = unrecorded.take();
+        if batch.is_empty() {
+            unrecorded.added.notified().await;
+            continue;
+        }
+        loop {
+            let operations = batch.iter().map(|applied| (applied.operation.clone(), applied.place)).collect();
+            let receipts = batch.iter().map(|applied| applied.receipt).collect();
+            match node.record(operations, receipts).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::error!(%error, operations = batch.len(), "operations of other nodes are not recorded");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+        unrecorded.recorded(&batch);
+    }
+}

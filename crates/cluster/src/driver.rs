@@ -1,0 +1,696 @@
+//! Runs the protocol: passes what happens to the core, and carries out what it decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use node::Node;
+use parking_lot::Mutex;
+use seal::Incarnation;
+use session::{Cursor, Epoch, Fence, NodeName, Operation, Position, RevocationId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::applier::{Applier, Job};
+use crate::codec::Codec;
+use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished, on_any_clock};
+use crate::message::{Content, Direct, Shared, Stored, id_of};
+use crate::metrics::Metrics;
+use crate::wire::{Live, Names, Publication, PublishError, StreamMessage, Wire, WireError};
+
+/// Interval of ticks.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Number of messages of one fetch.
+const PAGE: usize = 2000;
+
+/// From how many missing messages on the stream is replayed instead of fetched.
+const REPLAY: u64 = 10_000;
+
+/// How long a beat is kept in the stream.
+const BEAT_TTL: Duration = Duration::from_secs(3600);
+
+/// How long a lift is kept in the stream beyond what was left of its revocation.
+const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How much longer the stream keeps a revocation than it is in force, at least: the clock of NATS
+/// may be set.
+const KEPT_LONGER: Duration = Duration::from_secs(3600);
+
+/// How far the time of day may run ahead of the time since boot between two ticks.
+const JUMP: Duration = Duration::from_secs(1);
+
+/// How far a replay may be ahead of what is applied, in messages.
+const UNAPPLIED: u64 = 20_000;
+
+/// Limit of repairs on their way to the stream.
+const REPAIRS: usize = 256;
+
+/// Number of states of the log that are read at once.
+const STATES: usize = 1000;
+
+/// How long to wait before a connection that fails is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the rest of the node asks of the driver.
+pub(crate) enum Command {
+    /// A revocation is in force here, and stored.
+    Announce(Operation),
+    /// A revocation is to be lifted everywhere.
+    Lift(Operation),
+    /// The connections are closed.
+    Leave,
+}
+
+/// What the rest of the node sees of the driver.
+pub(crate) struct Shown {
+    /// How far the operations of this life have got.
+    progress: Mutex<HashMap<RevocationId, watch::Sender<Progress>>>,
+    /// The other lives that may have a lease.
+    live: Mutex<Vec<(NodeName, Incarnation)>>,
+    /// Whether this node has had a lease.
+    joined: watch::Sender<bool>,
+    /// Whether the last beat was sent.
+    left: watch::Sender<bool>,
+}
+
+/// Limit of operations whose progress is shown.
+const SHOWN: usize = 65_536;
+
+impl Default for Shown {
+    fn default() -> Self {
+        let (joined, left) = (watch::Sender::new(false), watch::Sender::new(false));
+        Self { progress: Mutex::default(), live: Mutex::default(), joined, left }
+    }
+}
+
+impl Shown {
+    /// Returns the other lives that may have a lease.
+    pub(crate) fn live(&self) -> Vec<(NodeName, Incarnation)> {
+        self.live.lock().clone()
+    }
+
+    /// Returns whether another life may have a lease.
+    pub(crate) fn is_live(&self, life: Incarnation) -> bool {
+        self.live.lock().iter().any(|(_, live)| *live == life)
+    }
+
+    /// Waits until the node has had its first lease.
+    pub(crate) async fn joined(&self) {
+        // The sender lives as long as this.
+        let _ = self.joined.subscribe().wait_for(|joined| *joined).await;
+    }
+
+    /// Waits until the last beat was sent.
+    pub(crate) async fn left(&self) {
+        let _ = self.left.subscribe().wait_for(|left| *left).await;
+    }
+
+    /// Returns the progress of the last operation on an id.
+    pub(crate) fn progress(&self, id: &RevocationId) -> Option<Progress> {
+        self.progress.lock().get(id).map(|shown| shown.borrow().clone())
+    }
+
+    /// Shows the progress of an operation that begins now.
+    pub(crate) fn begin(&self, id: RevocationId, progress: Progress) -> watch::Receiver<Progress> {
+        let mut shown = self.progress.lock();
+        if shown.len() >= SHOWN {
+            shown.retain(|_, shown| !shown.borrow().is_final());
+        }
+        let (sender, receiver) = watch::channel(progress);
+        shown.insert(id, sender);
+        receiver
+    }
+
+    fn update(&self, id: &RevocationId, progress: Progress) {
+        if let Some(shown) = self.progress.lock().get(id) {
+            shown.send_replace(progress);
+        }
+    }
+}
+
+/// What a driver needs.
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) node: Node,
+    pub(crate) fence: Fence,
+    pub(crate) wire: Arc<dyn Wire>,
+    pub(crate) names: Names,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) shown: Arc<Shown>,
+    pub(crate) metrics: Metrics,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
+    pub(crate) received: mpsc::UnboundedReceiver<Input>,
+}
+
+/// Runs the protocol of one node.
+pub(crate) struct Driver {
+    identity: Identity,
+    core: Core,
+    node: Node,
+    fence: Fence,
+    wire: Arc<dyn Wire>,
+    names: Names,
+    codec: Arc<Codec>,
+    shown: Arc<Shown>,
+    metrics: Metrics,
+    commands: mpsc::UnboundedReceiver<Command>,
+    inputs: mpsc::UnboundedSender<Input>,
+    received: mpsc::UnboundedReceiver<Input>,
+    jobs: mpsc::UnboundedSender<Job>,
+    sharing: Option<Sharing>,
+    /// The revisions that were read since reading began at the first message.
+    read: HashMap<RevocationId, u32>,
+    /// The sequence up to which the stream is applied.
+    applied: watch::Sender<u64>,
+    is_replaying: Arc<AtomicBool>,
+    clocks: Clocks,
+}
+
+/// The log is being compared with the stream.
+struct Sharing {
+    next: Option<Cursor>,
+    pending: Vec<(Operation, u32)>,
+    exhausted: bool,
+}
+
+/// Both clocks at the last tick.
+struct Clocks {
+    since_boot: Duration,
+    wall: SystemTime,
+}
+
+/// The driver cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// Another process has the name of this node.
+    #[error(
+        "another node named {node:?} is alive (life {life}): each node needs a name of its own (CLUSTER_NODE) and a folder of its own (DATA_DIR)"
+    )]
+    Duplicate {
+        /// The name.
+        node: NodeName,
+        /// The other life.
+        life: String,
+    },
+}
+
+impl Driver {
+    /// Returns a driver that has not begun.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { identity, node, fence, wire, names, codec, shown, metrics, commands, inputs, received } =
+            parts;
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let applier = Applier::new(node.clone(), identity.life, inputs.clone());
+        tokio::spawn(applier.run(queue));
+        let core = Core::new(identity.clone(), node.position(), fence.now());
+        let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
+        Self {
+            identity,
+            core,
+            node,
+            fence,
+            wire,
+            names,
+            codec,
+            shown,
+            metrics,
+            commands,
+            inputs,
+            received,
+            jobs,
+            sharing: None,
+            read: HashMap::new(),
+            applied: watch::Sender::new(0),
+            is_replaying: Arc::default(),
+            clocks,
+        }
+    }
+
+    /// Runs the protocol. Returns only if the node must not go on.
+    pub(crate) async fn run(mut self) -> Fatal {
+        self.listen();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let input = tokio::select! {
+                // Ticks first: beats are sent whatever else there is to do.
+                biased;
+                _ = ticks.tick() => {
+                    if self.clock_jumped() {
+                        self.handle(Input::ClockJumped);
+                    }
+                    self.tick();
+                    Some(Input::Tick)
+                }
+                Some(command) = self.commands.recv() => self.command(command),
+                Some(input) = self.received.recv() => Some(input),
+            };
+            if let Some(input) = input {
+                self.handle(input);
+            }
+            while let Some(action) = self.core.next_action() {
+                if let Some(fatal) = self.act(action) {
+                    return fatal;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let messages: &[Stored] = match &input {
+            Input::Live(message) => std::slice::from_ref(message),
+            Input::Fetched { messages, .. } => messages,
+            _ => &[],
+        };
+        if !self.core.is_following() {
+            for message in messages {
+                if let Content::Operation(shared) = &message.content {
+                    self.read.insert(shared.id().clone(), shared.revision);
+                }
+            }
+        }
+        self.core.handle(self.fence.now(), input);
+        let applied = self.core.position().sequence;
+        self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
+    }
+
+    fn tick(&mut self) {
+        if self.core.is_following() {
+            self.read = HashMap::new();
+        }
+        self.share_more();
+        *self.shown.live.lock() = self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
+        let left = self.fence.left().unwrap_or_default();
+        self.metrics.lease_seconds_left.set(left.as_secs_f64());
+        self.metrics.members.set(self.core.live_others().count() as i64 + 1);
+        self.metrics.queued.set(self.node.unshared_count() as i64);
+        self.metrics.unconfirmed.set(self.core.unconfirmed() as i64);
+        if let Some(age) = self.core.beat_age() {
+            self.metrics.beat_age_seconds.set(age.as_secs_f64());
+        }
+    }
+
+    /// Returns whether the machine may have been asleep with both of its clocks, as a virtual
+    /// machine that was paused: the time of day has moved on, and the time since boot has not.
+    fn clock_jumped(&mut self) -> bool {
+        let now = Clocks { since_boot: self.fence.now(), wall: SystemTime::now() };
+        let before = std::mem::replace(&mut self.clocks, now);
+        let since_boot = self.clocks.since_boot.saturating_sub(before.since_boot);
+        let wall = self.clocks.wall.duration_since(before.wall).unwrap_or_default();
+        let jumped = wall > since_boot + JUMP;
+        if jumped {
+            tracing::warn!(
+                seconds = (wall - since_boot).as_secs(),
+                "the time of day jumped ahead: the lease is given up until the next beat"
+            );
+        }
+        jumped
+    }
+
+    fn command(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Announce(operation) | Command::Lift(operation) => {
+                let (node, inputs) = (self.node.clone(), self.inputs.clone());
+                tokio::spawn(async move {
+                    let known = node.revision(id_of(&operation).clone()).await;
+                    let _ = inputs.send(Input::Announce { operation, known, repairs: false });
+                });
+                None
+            }
+            Command::Leave => Some(Input::Leave),
+        }
+    }
+
+    /// Carries out an action.
+    fn act(&mut self, action: Action) -> Option<Fatal> {
+        match action {
+            Action::Inspect => self.inspect(),
+            Action::Fetch { from, target } => self.fetch(from, target),
+            // The applier stops with the process.
+            Action::Apply(batch) => _ = self.jobs.send(Job::Batch(batch)),
+            Action::ApplyEarly(shared) => _ = self.jobs.send(Job::Early(shared)),
+            Action::Publish { message, expected } => self.publish(&message, expected),
+            Action::Beat(beat) => {
+                let subject = self.names.beat(beat.node.as_str());
+                let payload = self.codec.beat(&subject, self.epoch(), &beat).into();
+                let (ttl, leaving) = (Some(BEAT_TTL), beat.leaving);
+                let publication = Publication { subject, payload, expected: None, message_id: None, ttl };
+                let (wire, shown) = (self.wire.clone(), self.shown.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = wire.publish(publication).await {
+                        tracing::debug!(%error, "a beat was not stored");
+                    }
+                    if leaving {
+                        shown.left.send_replace(true);
+                    }
+                });
+            }
+            Action::Read { number, id } => self.read(number, &id),
+            Action::Broadcast(message) => {
+                let (wire, payload) = (self.wire.clone(), self.codec.direct(None, self.epoch(), &message));
+                tokio::spawn(async move { wire.broadcast(payload.into()).await });
+            }
+            Action::Send { to, message } => {
+                let payload = self.codec.direct(Some(to), self.epoch(), &message);
+                let wire = self.wire.clone();
+                tokio::spawn(async move { wire.send(to, payload.into()).await });
+            }
+            Action::Supply { to, after, upto, ids } => self.supply(to, after, upto, ids),
+            Action::ShareStates => {
+                self.sharing = Some(Sharing { next: None, pending: Vec::new(), exhausted: false });
+                self.share_more();
+            }
+            Action::ShareQueued(room) => self.share_queued(room),
+            Action::Extend(until) => self.fence.extend(until),
+            Action::CloseFence(why) => self.close_fence(why),
+            Action::Joined => {
+                tracing::info!(node = %self.identity.node, "joined the cluster");
+                self.shown.joined.send_replace(true);
+            }
+            Action::Progress { id, progress, .. } => self.show(&id, progress),
+            Action::Rotate => {
+                tracing::warn!("no own beat came back for 3 s: connecting to the next server of NATS");
+                let wire = self.wire.clone();
+                tokio::spawn(async move { wire.rotate().await });
+            }
+            Action::Duplicate(life) => {
+                let (node, life) = (self.identity.node.clone(), life.to_string());
+                return Some(Fatal::Duplicate { node, life });
+            }
+        }
+        None
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.core.position().epoch
+    }
+
+    fn close_fence(&self, why: Lost) {
+        self.fence.close();
+        match why {
+            Lost::Rollback => {
+                self.metrics.rollback.inc();
+                tracing::error!(
+                    "the stream is a new one, or has lost messages: no lease until this node has published what it knows"
+                );
+            }
+            Lost::Newer => tracing::error!(
+                "a message of the stream was sent by a newer version of the gateway: no lease until this node is upgraded"
+            ),
+            Lost::Clock | Lost::Leaving => {}
+        }
+    }
+
+    fn show(&self, id: &RevocationId, progress: Progress) {
+        for (node, receipt) in progress.receipts() {
+            let (own, id, node) = (self.node.clone(), id.clone(), node.clone());
+            tokio::spawn(async move { own.receive_receipt(id, node, receipt).await });
+        }
+        self.shown.update(id, progress);
+    }
+
+    fn inspect(&self) {
+        let (wire, inputs) = (self.wire.clone(), self.inputs.clone());
+        let (codec, beats) = (self.codec.clone(), self.names.beats());
+        tokio::spawn(async move {
+            let inspected = async {
+                let info = wire.info().await?;
+                for deviation in &info.deviations {
+                    tracing::warn!("the stream is not as `rig cluster init` makes it: {deviation}");
+                }
+                let beats = wire.latest(beats).await?;
+                let beats = beats.iter().map(|message| decode(&codec, message)).collect();
+                Ok::<_, WireError>(StreamState {
+                    epoch: info.epoch,
+                    last: info.last,
+                    adopted: info.adopted,
+                    beats,
+                })
+            };
+            let input = match inspected.await {
+                Ok(stream) => Input::Inspected(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "the stream cannot be inspected");
+                    Input::NotInspected
+                }
+            };
+            let _ = inputs.send(input);
+        });
+    }
+
+    fn fetch(&self, from: u64, target: u64) {
+        let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
+        if self.is_replaying.load(Ordering::Relaxed) {
+            return;
+        }
+        if target.saturating_sub(from) > REPLAY && !self.core.is_following() {
+            self.is_replaying.store(true, Ordering::Relaxed);
+            let (applied, is_replaying) = (self.applied.subscribe(), self.is_replaying.clone());
+            tokio::spawn(async move {
+                let next = replay(&*wire, &codec, &inputs, applied, from).await;
+                is_replaying.store(false, Ordering::Relaxed);
+                let _ = inputs.send(fetch_page(&*wire, &codec, next).await);
+            });
+            return;
+        }
+        if self.core.is_following() {
+            self.metrics.gaps.inc();
+        }
+        tokio::spawn(async move {
+            let _ = inputs.send(fetch_page(&*wire, &codec, from).await);
+        });
+    }
+
+    fn publish(&self, message: &Shared, expected: u64) {
+        let subject = self.names.operation(&self.codec.subject_of(message.id()));
+        let payload = Bytes::from(self.codec.operation(&subject, self.epoch(), message));
+        let kept = match &message.operation {
+            Operation::Revoke(revocation) => revocation.kept_for(),
+            Operation::Lift { .. } => LIFT_KEPT,
+        };
+        let kept = kept.checked_add(KEPT_LONGER.max(kept / 10));
+        let ttl = kept.filter(|kept| *kept < Duration::from_secs(10 * 365 * 24 * 3600));
+        let number = message.tag.number;
+        let message_id = Some(format!("{}-{number}-{}", message.tag.life, message.revision));
+        let publication = Publication { subject, payload, expected: Some(expected), message_id, ttl };
+        let (wire, inputs) = (self.wire.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let result = wire.publish(publication).await.map_err(|error| match error {
+                PublishError::Conflict => Unpublished::Conflict,
+                PublishError::Refused(reason) => {
+                    tracing::warn!(reason, "NATS refuses an operation; it is tried again");
+                    Unpublished::Unknown
+                }
+                PublishError::Unknown => Unpublished::Unknown,
+            });
+            let _ = inputs.send(Input::Published { number, result });
+        });
+    }
+
+    fn read(&self, number: u64, id: &RevocationId) {
+        let subject = self.names.operation(&self.codec.subject_of(id));
+        let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let input = match wire.last(subject).await {
+                Ok(found) => Input::Read { number, found: found.map(|message| decode(&codec, &message)) },
+                Err(error) => {
+                    tracing::debug!(%error, "the state of an id cannot be read");
+                    Input::NotRead { number }
+                }
+            };
+            let _ = inputs.send(input);
+        });
+    }
+
+    fn supply(&self, to: Incarnation, after: u64, upto: u64, ids: Option<Vec<RevocationId>>) {
+        let (node, wire, codec) = (self.node.clone(), self.wire.clone(), self.codec.clone());
+        let (life, epoch) = (self.identity.life, self.epoch());
+        tokio::spawn(async move {
+            let states = match ids {
+                Some(ids) => node.states_of(ids).await,
+                None => node.all_states().await,
+            };
+            let states = match states {
+                Ok(states) => states,
+                Err(error) => {
+                    tracing::error!(%error, "operations that another node misses cannot be read");
+                    return;
+                }
+            };
+            // In parts, so that each fits into a message; only the last one completes the number.
+            let mut parts: Vec<Vec<Shared>> = vec![Vec::new()];
+            for (index, state) in states.into_iter().enumerate() {
+                if index > 0 && index % SUPPLIED == 0 {
+                    parts.push(Vec::new());
+                }
+                let tag = crate::message::Tag { life, number: 0 };
+                let (operation, revision) = state;
+                parts.last_mut().expect("there is one").push(Shared { tag, revision, operation });
+            }
+            let last = parts.len() - 1;
+            for (index, operations) in parts.into_iter().enumerate() {
+                let upto = if index == last { upto } else { after };
+                let message = Direct::Supplied { life, after, upto, operations };
+                let payload = codec.direct(Some(to), epoch, &message);
+                let _ = wire.send(to, payload.into()).await;
+            }
+        });
+    }
+
+    fn share_queued(&self, room: usize) {
+        if self.node.unshared_count() == 0 {
+            return;
+        }
+        let (node, inputs) = (self.node.clone(), self.inputs.clone());
+        let publishing: Vec<RevocationId> = self.core.publishing().cloned().collect();
+        tokio::spawn(async move {
+            let unshared = match node.unshared(room + publishing.len()).await {
+                Ok(unshared) => unshared,
+                Err(error) => {
+                    tracing::error!(%error, "queued operations cannot be read");
+                    return;
+                }
+            };
+            for (operation, known) in unshared {
+                if !publishing.contains(id_of(&operation)) {
+                    let _ = inputs.send(Input::Announce { operation, known, repairs: false });
+                }
+            }
+        });
+    }
+
+    /// Announces states of the log that the stream lacks, a few at a time.
+    fn share_more(&mut self) {
+        let Some(sharing) = &mut self.sharing else { return };
+        while self.core.repairs() < REPAIRS {
+            let Some((operation, revision)) = sharing.pending.pop() else {
+                if sharing.exhausted {
+                    self.sharing = None;
+                    self.core.handle(self.fence.now(), Input::StatesShared);
+                    return;
+                }
+                match self.node.states(sharing.next.take(), STATES) {
+                    Ok((states, next)) => {
+                        sharing.exhausted = next.is_none();
+                        sharing.next = next;
+                        sharing.pending = states;
+                        sharing.pending.reverse();
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the log cannot be compared with the stream");
+                        return;
+                    }
+                }
+            };
+            if self.read.get(id_of(&operation)).is_none_or(|read| *read < revision) {
+                let input = Input::Announce { operation, known: revision, repairs: true };
+                self.core.handle(self.fence.now(), input);
+            }
+        }
+    }
+
+    /// Passes what comes from NATS to the core, for as long as the process runs.
+    fn listen(&self) {
+        let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            loop {
+                match wire.live().await {
+                    Ok(mut live) => {
+                        while let Some(live) = live.next().await {
+                            match live {
+                                Live::Message(message) => {
+                                    let _ = inputs.send(Input::Live(decode(&codec, &message)));
+                                }
+                                Live::Link(link) => tracing::info!(?link, "connection to NATS"),
+                            }
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "no subscription to the stream"),
+                }
+                sleep(AGAIN).await;
+            }
+        });
+        let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            loop {
+                if let Ok(mut broadcasts) = wire.broadcasts().await {
+                    while let Some(payload) = broadcasts.next().await {
+                        match codec.read_direct(None, &payload) {
+                            Ok(message) => _ = inputs.send(Input::Direct(message)),
+                            Err(error) => tracing::debug!(%error, "a broadcast is not used"),
+                        }
+                    }
+                }
+                sleep(AGAIN).await;
+            }
+        });
+    }
+}
+
+/// Limit of operations in one answer to a node that misses some.
+const SUPPLIED: usize = 500;
+
+fn decode(codec: &Codec, message: &StreamMessage) -> Stored {
+    codec.stored(&message.subject, message.sequence, message.stored_at, &message.payload)
+}
+
+async fn fetch_page(wire: &dyn Wire, codec: &Codec, from: u64) -> Input {
+    match wire.fetch(from, PAGE).await {
+        Ok(fetched) => {
+            let messages = fetched.messages.iter().map(|message| decode(codec, message)).collect();
+            Input::Fetched { from, messages, upto: fetched.upto }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "messages of the stream cannot be fetched");
+            Input::NotFetched
+        }
+    }
+}
+
+/// Reads the stream from `from` on, not faster than it is applied. Returns the sequence from which
+/// on the rest is to be fetched.
+async fn replay(
+    wire: &dyn Wire,
+    codec: &Codec,
+    inputs: &mpsc::UnboundedSender<Input>,
+    mut applied: watch::Receiver<u64>,
+    from: u64,
+) -> u64 {
+    let mut next = from;
+    let mut replay = match wire.replay(from).await {
+        Ok(replay) => replay,
+        Err(error) => {
+            tracing::warn!(%error, "the stream cannot be replayed; it is fetched");
+            return next;
+        }
+    };
+    let mut page = Vec::with_capacity(PAGE);
+    loop {
+        let message = replay.next().await;
+        let is_last = !matches!(message, Some(Ok(_)));
+        match message {
+            Some(Ok(message)) => page.push(decode(codec, &message)),
+            Some(Err(error)) => tracing::warn!(%error, "the replay of the stream has stopped; the rest is fetched"),
+            None => {}
+        }
+        if (page.len() == PAGE || is_last)
+            && let Some(last) = page.last()
+        {
+            let (first, upto) = (next, last.position.sequence);
+            next = upto + 1;
+            let messages = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
+            let _ = inputs.send(Input::Fetched { from: first, messages, upto });
+            // The driver has stopped if this fails.
+            let _ = applied.wait_for(|applied| next.saturating_sub(*applied) < UNAPPLIED).await;
+        }
+        if is_last {
+            return next;
+        }
+    }
+}
