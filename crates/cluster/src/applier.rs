@@ -102,12 +102,12 @@ impl Applier {
         let together = batch.len() > ONE_BY_ONE;
         let mut receipts = Vec::with_capacity(batch.len());
         for (Shared { tag, operation, .. }, place) in batch {
-            let id = crate::message::id_of(&operation).clone();
+            let id = operation.id().clone();
             self.unrecorded.wait_for(&id).await;
             let receipt = match &operation {
                 // Its own revocations are in force already.
                 Operation::Revoke(revocation) if tag.life != self.life && !together => {
-                    Some(self.node.enforce(revocation.clone()).await)
+                    Some(self.node.enforce(revocation).await)
                 }
                 _ => None,
             };
@@ -132,7 +132,7 @@ impl Applier {
         if !self.node.takes_early(revocation, shared.revision).await {
             return None;
         }
-        let receipt = self.node.enforce(revocation.clone()).await;
+        let receipt = self.node.enforce(revocation).await;
         let Tag { life, number } = shared.tag;
         Some(Input::AppliedEarly { tag: Tag { life, number }, receipt })
     }
@@ -176,7 +176,7 @@ impl Unrecorded {
     fn recorded(&self, batch: &[Applied]) {
         let mut state = self.state.lock();
         for applied in batch {
-            let id = crate::message::id_of(&applied.operation);
+            let id = applied.operation.id();
             if let Some(count) = state.ids.get_mut(id) {
                 *count -= 1;
                 if *count == 0 {
@@ -202,9 +202,15 @@ async fn record(node: Node, unrecorded: Arc<Unrecorded>) {
         }
         loop {
             let operations = batch.iter().map(|applied| (applied.operation.clone(), applied.place)).collect();
-            let receipts = batch.iter().map(|applied| applied.receipt).collect();
-            match node.record(operations, receipts).await {
-                Ok(()) => break,
+            match node.record(operations).await {
+                Ok(recorded) => {
+                    for (seq, applied) in recorded.into_iter().zip(&batch) {
+                        if let (Some(seq), Some(receipt)) = (seq, applied.receipt) {
+                            node.store_receipt(seq, receipt);
+                        }
+                    }
+                    break;
+                }
                 Err(error) => {
                     tracing::error!(%error, operations = batch.len(), "operations of other nodes are not recorded");
                     sleep(AGAIN).await;

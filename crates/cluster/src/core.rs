@@ -23,7 +23,7 @@ mod view;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::place::{Epoch, Place, Position};
+use session::{Epoch, Place, Position};
 use seal::Incarnation;
 use session::{NodeName, Operation, Receipt, RevocationId};
 

@@ -10,14 +10,18 @@ use futures_util::StreamExt;
 use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
-use session::{Cursor, Epoch, Fence, NodeName, Operation, Position, RevocationId};
+use session::{
+    Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState,
+};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
+use crate::definitions::DefinitionsStore;
 use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished, on_any_clock};
-use crate::message::{Content, Direct, Shared, Stored, id_of};
+use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
 use crate::wire::{Live, Names, Publication, PublishError, StreamMessage, Wire, WireError};
 
@@ -141,6 +145,7 @@ pub(crate) struct Parts {
     pub(crate) names: Names,
     pub(crate) codec: Arc<Codec>,
     pub(crate) shown: Arc<Shown>,
+    pub(crate) definitions: Arc<DefinitionsStore>,
     pub(crate) metrics: Metrics,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) inputs: mpsc::UnboundedSender<Input>,
@@ -157,25 +162,22 @@ pub(crate) struct Driver {
     names: Names,
     codec: Arc<Codec>,
     shown: Arc<Shown>,
+    definitions: Arc<DefinitionsStore>,
     metrics: Metrics,
     commands: mpsc::UnboundedReceiver<Command>,
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
     jobs: mpsc::UnboundedSender<Job>,
-    sharing: Option<Sharing>,
+    /// Compares the log with the stream.
+    sharing: Option<JoinHandle<()>>,
+    /// Repairs on their way to the stream.
+    repairs: watch::Sender<usize>,
     /// The revisions that were read since reading began at the first message.
     read: HashMap<RevocationId, u32>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
     is_replaying: Arc<AtomicBool>,
     clocks: Clocks,
-}
-
-/// The log is being compared with the stream.
-struct Sharing {
-    next: Option<Cursor>,
-    pending: Vec<(Operation, u32)>,
-    exhausted: bool,
 }
 
 /// Both clocks at the last tick.
@@ -202,8 +204,20 @@ pub enum Fatal {
 impl Driver {
     /// Returns a driver that has not begun.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { identity, node, fence, wire, names, codec, shown, metrics, commands, inputs, received } =
-            parts;
+        let Parts {
+            identity,
+            node,
+            fence,
+            wire,
+            names,
+            codec,
+            shown,
+            definitions,
+            metrics,
+            commands,
+            inputs,
+            received,
+        } = parts;
         let (jobs, queue) = mpsc::unbounded_channel();
         let applier = Applier::new(node.clone(), identity.life, inputs.clone());
         tokio::spawn(applier.run(queue));
@@ -218,12 +232,14 @@ impl Driver {
             names,
             codec,
             shown,
+            definitions,
             metrics,
             commands,
             inputs,
             received,
             jobs,
             sharing: None,
+            repairs: watch::Sender::new(0),
             read: HashMap::new(),
             applied: watch::Sender::new(0),
             is_replaying: Arc::default(),
@@ -267,6 +283,11 @@ impl Driver {
             Input::Fetched { messages, .. } => messages,
             _ => &[],
         };
+        for message in messages {
+            if matches!(message.content, Content::Definitions) {
+                self.definitions.seen(message.position.sequence);
+            }
+        }
         if !self.core.is_following() {
             for message in messages {
                 if let Content::Operation(shared) = &message.content {
@@ -277,13 +298,17 @@ impl Driver {
         self.core.handle(self.fence.now(), input);
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
+        if self.sharing.is_some() {
+            let repairs = self.core.repairs();
+            self.repairs.send_if_modified(|shown| std::mem::replace(shown, repairs) != repairs);
+        }
     }
 
     fn tick(&mut self) {
         if self.core.is_following() {
             self.read = HashMap::new();
+            self.sharing = None;
         }
-        self.share_more();
         *self.shown.live.lock() = self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
         let left = self.fence.left().unwrap_or_default();
         self.metrics.lease_seconds_left.set(left.as_secs_f64());
@@ -291,7 +316,7 @@ impl Driver {
         self.metrics.queued.set(self.node.unshared_count() as i64);
         self.metrics.unconfirmed.set(self.core.unconfirmed() as i64);
         if let Some(age) = self.core.beat_age() {
-            self.metrics.beat_age_seconds.set(age.as_secs_f64());
+            self.metrics.beat_age.set(age.as_secs_f64());
         }
     }
 
@@ -317,7 +342,7 @@ impl Driver {
             Command::Announce(operation) | Command::Lift(operation) => {
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 tokio::spawn(async move {
-                    let known = node.revision(id_of(&operation).clone()).await;
+                    let known = node.revision(operation.id().clone()).await;
                     let _ = inputs.send(Input::Announce { operation, known, repairs: false });
                 });
                 None
@@ -361,10 +386,7 @@ impl Driver {
                 tokio::spawn(async move { wire.send(to, payload.into()).await });
             }
             Action::Supply { to, after, upto, ids } => self.supply(to, after, upto, ids),
-            Action::ShareStates => {
-                self.sharing = Some(Sharing { next: None, pending: Vec::new(), exhausted: false });
-                self.share_more();
-            }
+            Action::ShareStates => self.share_states(),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.fence.extend(until),
             Action::CloseFence(why) => self.close_fence(why),
@@ -459,7 +481,7 @@ impl Driver {
             return;
         }
         if self.core.is_following() {
-            self.metrics.gaps.inc();
+            self.metrics.gap.inc();
         }
         tokio::spawn(async move {
             let _ = inputs.send(fetch_page(&*wire, &codec, from).await);
@@ -511,11 +533,7 @@ impl Driver {
         let (node, wire, codec) = (self.node.clone(), self.wire.clone(), self.codec.clone());
         let (life, epoch) = (self.identity.life, self.epoch());
         tokio::spawn(async move {
-            let states = match ids {
-                Some(ids) => node.states_of(ids).await,
-                None => node.all_states().await,
-            };
-            let states = match states {
+            let states = match states(&node, ids).await {
                 Ok(states) => states,
                 Err(error) => {
                     tracing::error!(%error, "operations that another node misses cannot be read");
@@ -528,8 +546,8 @@ impl Driver {
                 if index > 0 && index % SUPPLIED == 0 {
                     parts.push(Vec::new());
                 }
-                let tag = crate::message::Tag { life, number: 0 };
-                let (operation, revision) = state;
+                let tag = Tag { life, number: 0 };
+                let SharedState { operation, revision, .. } = state;
                 parts.last_mut().expect("there is one").push(Shared { tag, revision, operation });
             }
             let last = parts.len() - 1;
@@ -549,15 +567,17 @@ impl Driver {
         let (node, inputs) = (self.node.clone(), self.inputs.clone());
         let publishing: Vec<RevocationId> = self.core.publishing().cloned().collect();
         tokio::spawn(async move {
-            let unshared = match node.unshared(room + publishing.len()).await {
+            let unshared = match node.unshared(0, room + publishing.len()).await {
                 Ok(unshared) => unshared,
                 Err(error) => {
                     tracing::error!(%error, "queued operations cannot be read");
                     return;
                 }
             };
-            for (operation, known) in unshared {
-                if !publishing.contains(id_of(&operation)) {
+            for Record { revocation, left, .. } in unshared {
+                if !publishing.contains(&revocation.id) {
+                    let known = node.revision(revocation.id.clone()).await;
+                    let operation = Operation::Revoke(Revocation { validity: left, ..revocation });
                     let _ = inputs.send(Input::Announce { operation, known, repairs: false });
                 }
             }
@@ -565,33 +585,18 @@ impl Driver {
     }
 
     /// Announces states of the log that the stream lacks, a few at a time.
-    fn share_more(&mut self) {
-        let Some(sharing) = &mut self.sharing else { return };
-        while self.core.repairs() < REPAIRS {
-            let Some((operation, revision)) = sharing.pending.pop() else {
-                if sharing.exhausted {
-                    self.sharing = None;
-                    self.core.handle(self.fence.now(), Input::StatesShared);
-                    return;
-                }
-                match self.node.states(sharing.next.take(), STATES) {
-                    Ok((states, next)) => {
-                        sharing.exhausted = next.is_none();
-                        sharing.next = next;
-                        sharing.pending = states;
-                        sharing.pending.reverse();
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the log cannot be compared with the stream");
-                        return;
-                    }
-                }
-            };
-            if self.read.get(id_of(&operation)).is_none_or(|read| *read < revision) {
-                let input = Input::Announce { operation, known: revision, repairs: true };
-                self.core.handle(self.fence.now(), input);
+    fn share_states(&mut self) {
+        let (node, inputs, read) = (self.node.clone(), self.inputs.clone(), std::mem::take(&mut self.read));
+        let repairs = self.repairs.subscribe();
+        let sharing = tokio::spawn(async move {
+            while let Err(error) = share_states(&node, &inputs, &read, repairs.clone()).await {
+                tracing::error!(%error, "the log cannot be compared with the stream");
+                sleep(AGAIN).await;
             }
+            let _ = inputs.send(Input::StatesShared);
+        });
+        if let Some(before) = self.sharing.replace(sharing) {
+            before.abort();
         }
     }
 
@@ -635,6 +640,51 @@ impl Driver {
 
 /// Limit of operations in one answer to a node that misses some.
 const SUPPLIED: usize = 500;
+
+/// Returns the present states of these ids; of all, without ids.
+async fn states(node: &Node, ids: Option<Vec<RevocationId>>) -> Result<Vec<SharedState>, LogError> {
+    let mut states = Vec::new();
+    let Some(ids) = ids else {
+        let mut after = None;
+        loop {
+            let page = node.states(after, STATES).await?;
+            states.extend(page.states);
+            after = page.next;
+            if after.is_none() {
+                return Ok(states);
+            }
+        }
+    };
+    for id in ids {
+        states.extend(node.state(id).await?);
+    }
+    Ok(states)
+}
+
+/// Announces the states of the log that are not among the revisions that were `read`, while not too
+/// many repairs are on their way.
+async fn share_states(
+    node: &Node,
+    inputs: &mpsc::UnboundedSender<Input>,
+    read: &HashMap<RevocationId, u32>,
+    mut repairs: watch::Receiver<usize>,
+) -> Result<(), LogError> {
+    let mut after = None;
+    loop {
+        let page = node.states(after, REPAIRS).await?;
+        for SharedState { operation, revision, .. } in page.states {
+            if read.get(operation.id()).is_none_or(|read| *read < revision) {
+                let _ = inputs.send(Input::Announce { operation, known: revision, repairs: true });
+            }
+        }
+        // The driver has stopped if this fails.
+        let _ = repairs.wait_for(|repairs| *repairs < REPAIRS).await;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
 
 fn decode(codec: &Codec, message: &StreamMessage) -> Stored {
     codec.stored(&message.subject, message.sequence, message.stored_at, &message.payload)

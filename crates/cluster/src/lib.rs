@@ -5,18 +5,25 @@
 //! operator decides here does. `core.rs` explains the protocol; `docs/cluster.md` says what it
 //! guarantees.
 
+mod applier;
+mod bus;
 pub mod codec;
 pub mod core;
+pub mod definitions;
+mod driver;
 pub mod events;
 mod flaw;
+pub mod identity;
 mod keys;
+mod member;
 pub mod message;
 mod metrics;
 pub mod nats;
-pub mod place;
+mod peers;
 mod policy;
 pub mod wire;
 
 pub use keys::Keys;
 pub use metrics::Metrics;
+pub use member::{Config, Joined, Member};
 pub use policy::LostLease;

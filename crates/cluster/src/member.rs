@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::bus::{ClusterBus, ClusterLease};
 use crate::codec::Codec;
 use crate::core::Identity;
+use crate::definitions::DefinitionsStore;
 use crate::driver::{Parts, Shown};
 use crate::events::{EventInterest, EventMetrics, EventWire, Events};
 use crate::identity::NodeIdentity;
@@ -46,6 +47,8 @@ pub struct Member {
     pub cluster: Cluster,
     /// Whether the node has had a lease.
     pub joined: Joined,
+    /// The definitions of APIs that the cluster shares.
+    pub definitions: Arc<DefinitionsStore>,
 }
 
 /// Tells when a node has joined its cluster.
@@ -89,7 +92,10 @@ impl Member {
             (identity.node.clone(), identity.life),
             inputs.clone(),
         );
+        let names = Names::new(&config.name);
+        let definitions = Arc::new(DefinitionsStore::new(wire.clone(), names.clone(), codec.clone()));
         let start = {
+            let definitions = definitions.clone();
             let (fence, shown) = (fence.clone(), shown.clone());
             let identity = Identity {
                 life: identity.life,
@@ -98,7 +104,6 @@ impl Member {
                 lease: config.lease,
                 policy: config.lost_lease,
             };
-            let names = Names::new(&config.name);
             move |node| Parts {
                 identity,
                 node,
@@ -107,6 +112,7 @@ impl Member {
                 names,
                 codec,
                 shown,
+                definitions,
                 metrics,
                 commands: commanded,
                 inputs,
@@ -121,6 +127,6 @@ impl Member {
         };
         let lease = Arc::new(ClusterLease(fence));
         let cluster = Cluster { bus: Arc::new(bus), lease, peers: Some(Arc::new(peers)) };
-        Self { cluster, joined: Joined(shown) }
+        Self { cluster, joined: Joined(shown), definitions }
     }
 }

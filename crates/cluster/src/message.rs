@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::place::Position;
+use session::Position;
 use seal::Incarnation;
 use session::{NodeName, Operation, Receipt, RevocationId};
 

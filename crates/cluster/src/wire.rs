@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use seal::Incarnation;
 
 use crate::codec::life_text;
-use crate::place::Epoch;
+use session::Epoch;
 
 /// The subjects of a cluster, and the name of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::place::Position;
+use session::Position;
 use seal::Incarnation;
 
 use super::{Action, Core, Identity, Lost, Now, on_any_clock};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::place::Position;
+use session::Position;
 use seal::Incarnation;
 use session::{NodeName, Receipt};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::place::{Epoch, Place, Position};
+use session::{Epoch, Place, Position};
 use seal::Incarnation;
 use session::Receipt;
 
@@ -217,8 +217,8 @@ impl Core {
 
     /// Asks for the state of the stream if a message was sent in another epoch.
     fn doubt(&mut self, message: &Stored) {
-        let is_message = !matches!(message.content, Content::Forged | Content::Newer);
-        if is_message && message.position.epoch != self.reading.epoch && !self.has(Flaw::NoEpoch) {
+        let has_epoch = matches!(message.content, Content::Operation(_) | Content::Beat(_));
+        if has_epoch && message.position.epoch != self.reading.epoch && !self.has(Flaw::NoEpoch) {
             self.reading.in_doubt = true;
             self.lease.forget_beats();
         }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::place::{Epoch, Position};
+use session::{Epoch, Position};
 
 use super::{Action, Core, Lost, Now, StreamState};
 use crate::flaw::Flaw;
