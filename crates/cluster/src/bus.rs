@@ -92,7 +92,9 @@ impl Bus for ClusterBus {
         async move {
             let _ = self.commands.send(Command::Leave);
             if timeout(LEAVE, self.shown.left()).await.is_err() {
-                tracing::warn!("the last beat was not stored: revocations wait until the lease of this node has expired");
+                tracing::warn!(
+                    "the last beat was not stored: revocations wait until the lease of this node has expired"
+                );
             }
         }
         .boxed()
@@ -132,7 +134,9 @@ fn spread_of(progress: &Progress) -> Spread {
             Confirmation::Applied(receipt) => NodeReach::Applied(*receipt),
             Confirmation::Expired => NodeReach::Expired,
             Confirmation::Gone => NodeReach::Gone,
-            Confirmation::Unconfirmed(policy) => NodeReach::Unconfirmed { policy: policy.as_str() },
+            Confirmation::Unconfirmed(policy) => {
+                NodeReach::Unconfirmed { policy: crate::policy::policy_name(*policy) }
+            }
         };
         (node.clone(), reach)
     });

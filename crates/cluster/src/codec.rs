@@ -17,8 +17,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{Keys, MAC};
 use crate::message::{Beat, Content, Direct, Shared, Stored, Tag};
+use crate::policy::{policy_name, policy_of};
+use session::LostLease;
 use session::{Epoch, Position};
-use crate::policy::LostLease;
 
 /// The version of messages that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
@@ -195,7 +196,7 @@ impl Codec {
             applied_epoch: hex(beat.applied.epoch),
             n: beat.settled,
             pending: beat.pending,
-            policy: beat.policy.as_str().to_owned(),
+            policy: policy_name(beat.policy).to_owned(),
             lease_ms: millis(beat.lease),
             ends: beat.ends.iter().copied().map(life_text).collect(),
             has_history: beat.has_history,
@@ -441,7 +442,7 @@ impl BeatDocument {
             settled: self.n,
             pending: self.pending,
             lease: Duration::from_millis(self.lease_ms),
-            policy: LostLease::from_name(&self.policy).ok_or(Undecodable::Newer)?,
+            policy: policy_of(&self.policy).ok_or(Undecodable::Newer)?,
             ends: self.ends.iter().map(|life| read_life(life)).collect::<Result<_, _>>()?,
             has_history: self.has_history,
             leaving: self.leaving,

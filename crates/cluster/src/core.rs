@@ -23,18 +23,18 @@ mod view;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use session::{Epoch, Place, Position};
 use seal::Incarnation;
+use session::{Epoch, Place, Position};
 use session::{NodeName, Operation, Receipt, RevocationId};
 
 use crate::flaw::{Flaw, Flaws};
 use crate::message::{Beat, Direct, Shared, Stored, Tag};
-use crate::policy::LostLease;
 use lease::Lease;
 use members::Members;
 use publishing::Publishing;
 use reading::Reading;
 use recovery::Recovery;
+use session::LostLease;
 
 pub use members::Confirmation;
 pub use publishing::Progress;

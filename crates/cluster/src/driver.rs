@@ -10,17 +10,15 @@ use futures_util::StreamExt;
 use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
-use session::{
-    Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState,
-};
+use session::{Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::definitions::DefinitionsStore;
 use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished, on_any_clock};
+use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
 use crate::wire::{Live, Names, Publication, PublishError, StreamMessage, Wire, WireError};
@@ -726,7 +724,9 @@ async fn replay(
         let is_last = !matches!(message, Some(Ok(_)));
         match message {
             Some(Ok(message)) => page.push(decode(codec, &message)),
-            Some(Err(error)) => tracing::warn!(%error, "the replay of the stream has stopped; the rest is fetched"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the replay of the stream has stopped; the rest is fetched")
+            }
             None => {}
         }
         if (page.len() == PAGE || is_last)

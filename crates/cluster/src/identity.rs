@@ -46,7 +46,9 @@ pub enum IdentityError {
         reason: String,
     },
     /// The folder belongs to another node.
-    #[error("DATA_DIR belongs to the node {kept:?}, but CLUSTER_NODE is {given:?}: two nodes cannot share a folder, and a node keeps its name")]
+    #[error(
+        "DATA_DIR belongs to the node {kept:?}, but CLUSTER_NODE is {given:?}: two nodes cannot share a folder, and a node keeps its name"
+    )]
     OtherNode {
         /// The name in the folder.
         kept: String,

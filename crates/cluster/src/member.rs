@@ -19,8 +19,8 @@ use crate::identity::NodeIdentity;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::peers::ClusterPeers;
-use crate::policy::LostLease;
 use crate::wire::{Names, Wire};
+use session::LostLease;
 
 /// How a node takes part in a cluster.
 #[derive(Clone, Debug)]
@@ -119,12 +119,8 @@ impl Member {
                 received,
             }
         };
-        let bus = ClusterBus {
-            events,
-            shown: shown.clone(),
-            commands,
-            start: Mutex::new(Some(Box::new(start))),
-        };
+        let bus =
+            ClusterBus { events, shown: shown.clone(), commands, start: Mutex::new(Some(Box::new(start))) };
         let lease = Arc::new(ClusterLease(fence));
         let cluster = Cluster { bus: Arc::new(bus), lease, peers: Some(Arc::new(peers)) };
         Self { cluster, joined: Joined(shown), definitions }

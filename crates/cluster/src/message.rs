@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use session::Position;
 use seal::Incarnation;
+use session::Position;
 use session::{NodeName, Operation, Receipt, RevocationId};
 
-use crate::policy::LostLease;
+use session::LostLease;
 
 /// Names an operation: the life that published it, and its number among those of that life. Never
 /// used twice.

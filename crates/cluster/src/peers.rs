@@ -141,7 +141,12 @@ impl ClusterPeers {
 
     fn take_direct(&self, payload: &[u8]) {
         match self.codec.read_direct(Some(self.life), payload) {
-            Ok(message @ (Direct::Operation(_) | Direct::Acknowledgement { .. } | Direct::Missing { .. } | Direct::Supplied { .. })) => {
+            Ok(
+                message @ (Direct::Operation(_)
+                | Direct::Acknowledgement { .. }
+                | Direct::Missing { .. }
+                | Direct::Supplied { .. }),
+            ) => {
                 // The driver has stopped if it does not listen.
                 let _ = self.direct.send(Input::Direct(message));
             }

@@ -213,6 +213,13 @@ impl Log for Journal {
         self.read(|store, now| shares::states(store, after, limit, now))
     }
 
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError> {
+        if !self.clustered {
+            return Ok(None);
+        }
+        self.read(|store, now| shares::lifted(store, id, now))
+    }
+
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
         let receipts = &mut self.unstored.lock().receipts;
         // If the writer has fallen behind, storing revocations matters more than storing receipts.

@@ -127,7 +127,7 @@ pub(crate) fn states(
                 let mut record = codec::record(seq.value(), &row.value(), now)?;
                 add_place(&mut record, &places, &unshared)?;
                 page.next = Some(StateCursor::Revocation(record.seq));
-                page.states.push(state(record));
+                page.states.push(record.into());
             }
         }
     }
@@ -152,10 +152,10 @@ pub(crate) fn states(
     Ok(page)
 }
 
-fn state(record: Record) -> SharedState {
-    let revision = record.revision + u32::from(!record.in_stream);
-    let revocation = session::Revocation { validity: record.left, ..record.revocation };
-    SharedState { operation: Operation::Revoke(revocation), revision, left: record.left }
+/// Returns the revision of the lift of an id.
+pub(crate) fn lifted(store: &Database, id: &RevocationId, now: u64) -> Result<Option<u32>, RedbError> {
+    let row = store.begin_read()?.open_table(LIFTS)?.get(id.as_str())?.map(|row| row.value());
+    Ok(row.filter(|row| row.3 > now).map(|row| row.0))
 }
 
 /// The tables of a commit.

@@ -1,8 +1,8 @@
 //! Puts operations of other nodes into effect, and reads what this node has to share with them.
 
 use session::{
-    LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation, RevocationId, Seq,
-    StateCursor, StatePage,
+    LIFT_KEPT, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation, RevocationId,
+    Seq, Sessions, SharedState, StateCursor, StatePage,
 };
 
 use crate::node::Node;
@@ -64,6 +64,49 @@ impl Node {
     /// Fails if the log cannot be read.
     pub async fn states(&self, after: Option<StateCursor>, limit: usize) -> Result<StatePage, LogError> {
         self.blocking(move |sessions| sessions.log().states(after.as_ref(), limit)).await.map_err(panicked)?
+    }
+
+    /// Returns the present state of an id, as a node puts it back into a stream that has lost it;
+    /// `None` if the id is new.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn state(&self, id: RevocationId) -> Result<Option<SharedState>, LogError> {
+        let state = move |sessions: &Sessions| {
+            if let Some(record) = sessions.log().find(&id)? {
+                return Ok(Some(SharedState::from(record)));
+            }
+            let lifted = sessions.log().lifted(&id)?;
+            let operation = Operation::Lift { id, by: None };
+            Ok(lifted.map(|revision| SharedState { operation, revision, left: LIFT_KEPT }))
+        };
+        self.blocking(state).await.map_err(panicked)?
+    }
+
+    /// Returns how many changes of an id the stream has had, as far as this node knows; 0 if none.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn revision(&self, id: RevocationId) -> Result<u32, LogError> {
+        let revision = move |sessions: &Sessions| match sessions.log().find(&id)? {
+            Some(record) => Ok(record.revision),
+            None => Ok(sessions.log().lifted(&id)?.unwrap_or_default()),
+        };
+        self.blocking(revision).await.map_err(panicked)?
+    }
+
+    /// Returns whether a revocation that is not known to be in the stream may be
+    /// [enforced](Node::enforce): no later state of its id is known, and no other revocation has
+    /// the id. If the log cannot be read, it may.
+    pub async fn takes_early(&self, revocation: &Revocation, revision: u32) -> bool {
+        let (id, revocation) = (revocation.id.clone(), revocation.clone());
+        let takes = move |sessions: &Sessions| match sessions.log().find(&id)? {
+            Some(known) if known.revocation.is_same(&revocation) => Ok(true),
+            Some(known) => Ok(known.in_stream && revision > known.revision),
+            None => Ok(sessions.log().lifted(&id)?.is_none_or(|lifted| revision > lifted)),
+        };
+        let takes: Result<bool, LogError> = self.blocking(takes).await.unwrap_or(Ok(true));
+        takes.unwrap_or(true)
     }
 
     /// Stores this node's receipt of a revocation that was recorded, best effort. Never blocks.

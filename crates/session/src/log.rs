@@ -88,6 +88,14 @@ pub struct SharedState {
     pub left: Duration,
 }
 
+impl From<Record> for SharedState {
+    fn from(record: Record) -> Self {
+        let revision = record.revision + u32::from(!record.in_stream);
+        let revocation = Revocation { validity: record.left, ..record.revocation };
+        Self { operation: Operation::Revoke(revocation), revision, left: record.left }
+    }
+}
+
 /// A position among the states of a log. The order is stable while the log changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateCursor {
@@ -167,6 +175,12 @@ pub trait Log: Send + Sync + 'static {
     /// Fails if the log cannot be read.
     fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError>;
 
+    /// Returns the revision of the lift of an id, if it was lifted last and that is still known.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError>;
+
     /// Stores what a revocation has done on `node`, asynchronously and best effort. Never blocks.
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt);
 
@@ -237,6 +251,10 @@ impl<L: Log> Log for Arc<L> {
 
     fn states(&self, after: Option<&StateCursor>, limit: usize) -> Result<StatePage, LogError> {
         (**self).states(after, limit)
+    }
+
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError> {
+        (**self).lifted(id)
     }
 
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {

@@ -164,6 +164,10 @@ impl Log for MemoryLog {
         })
     }
 
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError> {
+        self.live(|kept, _| Ok(kept.tombstones.get(id).map(|tombstone| tombstone.place.revision)))
+    }
+
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
         if let Some(stored) = self.kept.lock().records.get_mut(&seq) {
             stored.receipts.insert(node.clone(), receipt);

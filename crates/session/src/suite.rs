@@ -434,7 +434,10 @@ fn states(log: &impl Log, limit: usize) -> Vec<(String, u32, u64)> {
         states.extend(page.states.into_iter().map(|state| {
             let name = match &state.operation {
                 Operation::Revoke(revocation) => format!("revoked {}", revocation.id),
-                Operation::Lift { id, .. } => format!("lifted {id}"),
+                Operation::Lift { id, .. } => {
+                    assert_eq!(log.lifted(id).expect("it can be read"), Some(state.revision));
+                    format!("lifted {id}")
+                }
             };
             (name, state.revision, minutes(state.left))
         }));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use session::Position;
 use seal::Incarnation;
+use session::Position;
 
 use super::{Action, Core, Identity, Lost, Now, on_any_clock};
 use crate::flaw::Flaw;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use session::Position;
 use seal::Incarnation;
+use session::Position;
 use session::{NodeName, Receipt};
 
 use super::{Now, on_any_clock};
 use crate::message::{Beat, Tag};
-use crate::policy::LostLease;
+use session::LostLease;
 
 /// How long a life without a beat is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);

@@ -12,7 +12,7 @@ use super::reading::Known;
 use super::{Action, Core, Now, Unpublished};
 use crate::flaw::Flaw;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
-use crate::policy::LostLease;
+use session::LostLease;
 
 /// How long to wait before an operation is published again whose outcome is unknown.
 const AGAIN: Duration = Duration::from_millis(500);

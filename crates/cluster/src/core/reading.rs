@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use session::{Epoch, Place, Position};
 use seal::Incarnation;
 use session::Receipt;
+use session::{Epoch, Place, Position};
 
 use super::{Action, Core, Lost, Now};
 use crate::flaw::Flaw;

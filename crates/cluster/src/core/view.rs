@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use session::{NodeName, Receipt, RevocationId};
 
+use super::Core;
 use super::members::Confirmation;
 use super::publishing::{Outcome, Progress};
-use super::Core;
 
 impl Core {
     /// Returns whether the node has caught up with the stream.

@@ -53,6 +53,10 @@ impl Log for SlowLog {
         self.kept.states(after, limit)
     }
 
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError> {
+        self.kept.lifted(id)
+    }
+
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
         self.kept.receipt(seq, node, receipt);
     }

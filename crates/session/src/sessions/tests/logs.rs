@@ -49,6 +49,10 @@ impl Log for Kept {
         self.log.states(after, limit)
     }
 
+    fn lifted(&self, id: &RevocationId) -> Result<Option<u32>, LogError> {
+        self.log.lifted(id)
+    }
+
     fn receipt(&self, seq: Seq, node: &NodeName, receipt: Receipt) {
         self.log.receipt(seq, node, receipt);
     }
@@ -99,6 +103,10 @@ impl Log for Broken {
     }
 
     fn states(&self, _: Option<&StateCursor>, _: usize) -> Result<StatePage, LogError> {
+        broken()
+    }
+
+    fn lifted(&self, _: &RevocationId) -> Result<Option<u32>, LogError> {
         broken()
     }
 
