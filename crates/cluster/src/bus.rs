@@ -1,15 +1,16 @@
 //! The port [`node::Bus`] over the protocol.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use node::{Bus, Lease, Node, NodeReach, NotShared, Offered, Reach, Spread};
+use node::{Bus, IdTaken, Lease, NoQuorum, Node, NodeReach, Offered, Reach, Spread};
 use parking_lot::Mutex;
-use session::{Fence, Operation, Revocation, RevocationId};
+use session::{Fence, Operation, Revocation, RevocationId, SharedState};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::{Confirmation, Outcome, Progress};
 use crate::driver::{Command, Driver, Parts, Shown};
@@ -26,6 +27,8 @@ pub(crate) struct ClusterBus {
     pub(crate) events: Arc<Events>,
     pub(crate) shown: Arc<Shown>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) fence: Fence,
+    pub(crate) node: OnceLock<Node>,
     /// What the driver needs but the node, until it runs.
     pub(crate) start: Mutex<Option<Box<dyn FnOnce(Node) -> Parts + Send>>>,
 }
@@ -48,22 +51,15 @@ impl Bus for ClusterBus {
         self.events.offer(event)
     }
 
-    fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {
-        self.events.want(types).boxed()
-    }
-
-    fn max_event(&self) -> Option<usize> {
-        Some(self.events.max_event())
-    }
-
-    fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, NotShared>> {
+    fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>> {
         let id = revocation.id.clone();
         let mut progress = self.begin(id, Command::Announce(Operation::Revoke(revocation)));
+        let fence = self.fence.clone();
         async move {
             let last = progress.wait_for(Progress::is_final).await.map(|progress| progress.clone());
             match last {
-                Ok(progress) if progress.outcome == Outcome::Conflict => Err(NotShared::Conflict),
-                Ok(progress) => Ok(spread_of(&progress)),
+                Ok(progress) if progress.outcome == Outcome::Conflict => Err(IdTaken),
+                Ok(progress) => Ok(spread_of(&progress, &fence)),
                 // A later operation on the same id has taken its place.
                 Err(_) => std::future::pending().await,
             }
@@ -72,30 +68,39 @@ impl Bus for ClusterBus {
     }
 
     fn spread(&self, id: &RevocationId) -> Option<Spread> {
-        self.shown.progress(id).as_ref().map(spread_of)
+        self.shown.progress(id).map(|progress| spread_of(&progress, &self.fence))
     }
 
-    fn lift(&self, id: RevocationId, by: Option<String>) -> BoxFuture<'static, Result<(), NotShared>> {
-        let command = Command::Lift(Operation::Lift { id: id.clone(), by });
-        let mut progress = self.begin(id, command);
+    fn lift(
+        &self,
+        id: RevocationId,
+        by: Option<String>,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>> {
+        let (shown, commands, fence) = (self.shown.clone(), self.commands.clone(), self.fence.clone());
+        let node = self.node.get().cloned();
         async move {
-            let seen = progress.wait_for(|progress| progress.seen);
-            match timeout(LIFT, seen).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(NotShared::NoQuorum),
+            // Before the node runs, nothing is in the stream.
+            let node = node.ok_or(NoQuorum)?;
+            let deadline = Instant::now() + within;
+            let state = node.state(id.clone()).await.map_err(|error| {
+                tracing::error!(%error, "a revocation that is to be lifted cannot be read");
+                NoQuorum
+            })?;
+            if !matches!(state, Some(SharedState { operation: Operation::Revoke(_), .. })) {
+                return Ok(None);
             }
-        }
-        .boxed()
-    }
-
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        async move {
-            let _ = self.commands.send(Command::Leave);
-            if timeout(LEAVE, self.shown.left()).await.is_err() {
-                tracing::warn!(
-                    "the last beat was not stored: revocations wait until the lease of this node has expired"
-                );
+            let mut progress = shown.begin(id.clone(), Progress::default());
+            // The driver has stopped with the process if it does not listen.
+            let _ = commands.send(Command::Announce(Operation::Lift { id, by }));
+            match timeout(LIFT, progress.wait_for(|progress| progress.seen)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Err(NoQuorum),
             }
+            let complete = progress.wait_for(Progress::is_final);
+            let _ = timeout_at(deadline, complete).await;
+            let last = progress.borrow().clone();
+            Ok(Some(spread_of(&last, &fence)))
         }
         .boxed()
     }
@@ -103,6 +108,8 @@ impl Bus for ClusterBus {
     fn run(self: Arc<Self>, node: Node) -> BoxFuture<'static, ()> {
         async move {
             let Some(start) = self.start.lock().take() else { return };
+            // It is set once, since there is one start.
+            let _ = self.node.set(node.clone());
             let driver = Driver::new(start(node.clone()));
             tokio::select! {
                 fatal = driver.run() => tracing::error!("{fatal}"),
@@ -123,7 +130,7 @@ impl Lease for ClusterLease {
     }
 }
 
-fn spread_of(progress: &Progress) -> Spread {
+fn spread_of(progress: &Progress, fence: &Fence) -> Spread {
     let reach = match progress.outcome {
         Outcome::Queued | Outcome::Conflict => Reach::Queued,
         Outcome::Pending => Reach::Pending,
@@ -132,10 +139,12 @@ fn spread_of(progress: &Progress) -> Spread {
     let nodes = progress.nodes.iter().map(|(node, confirmation)| {
         let reach = match confirmation {
             Confirmation::Applied(receipt) => NodeReach::Applied(*receipt),
-            Confirmation::Expired => NodeReach::Expired,
+            Confirmation::Expired(since) => {
+                NodeReach::Expired(SystemTime::now() - fence.now().saturating_sub(*since))
+            }
             Confirmation::Gone => NodeReach::Gone,
             Confirmation::Unconfirmed(policy) => {
-                NodeReach::Unconfirmed { policy: crate::policy::policy_name(*policy) }
+                NodeReach::Unconfirmed(*policy)
             }
         };
         (node.clone(), reach)

@@ -18,7 +18,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::keys::{Keys, MAC};
 use crate::message::{Beat, Content, Direct, Shared, Stored, Tag};
 use crate::policy::{policy_name, policy_of};
-use session::LostLease;
 use session::{Epoch, Position};
 
 /// The version of messages that this program writes, and the newest that it reads.

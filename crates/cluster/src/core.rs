@@ -37,7 +37,7 @@ use recovery::Recovery;
 use session::LostLease;
 
 pub use members::Confirmation;
-pub use publishing::Progress;
+pub use publishing::{Outcome, Progress};
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
 pub type Now = Duration;

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished, on_any_clock};
+use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
@@ -59,10 +59,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the rest of the node asks of the driver.
 pub(crate) enum Command {
-    /// A revocation is in force here, and stored.
+    /// A revocation is in force here, and stored; or one is to be lifted everywhere.
     Announce(Operation),
-    /// A revocation is to be lifted everywhere.
-    Lift(Operation),
     /// The connections are closed.
     Leave,
 }
@@ -337,10 +335,10 @@ impl Driver {
 
     fn command(&mut self, command: Command) -> Option<Input> {
         match command {
-            Command::Announce(operation) | Command::Lift(operation) => {
+            Command::Announce(operation) => {
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 tokio::spawn(async move {
-                    let known = node.revision(operation.id().clone()).await;
+                    let known = revision(&node, operation.id()).await;
                     let _ = inputs.send(Input::Announce { operation, known, repairs: false });
                 });
                 None
@@ -574,7 +572,7 @@ impl Driver {
             };
             for Record { revocation, left, .. } in unshared {
                 if !publishing.contains(&revocation.id) {
-                    let known = node.revision(revocation.id.clone()).await;
+                    let known = revision(&node, &revocation.id).await;
                     let operation = Operation::Revoke(Revocation { validity: left, ..revocation });
                     let _ = inputs.send(Input::Announce { operation, known, repairs: false });
                 }
@@ -638,6 +636,15 @@ impl Driver {
 
 /// Limit of operations in one answer to a node that misses some.
 const SUPPLIED: usize = 500;
+
+/// Returns how many changes of an id the stream has had, as far as this node knows.
+async fn revision(node: &Node, id: &RevocationId) -> u32 {
+    node.revision(id.clone()).await.unwrap_or_else(|error| {
+        // The stream tells if it has one: it refuses a first change of the id then.
+        tracing::warn!(%error, "the revision of an id cannot be read");
+        0
+    })
+}
 
 /// Returns the present states of these ids; of all, without ids.
 async fn states(node: &Node, ids: Option<Vec<RevocationId>>) -> Result<Vec<SharedState>, LogError> {

@@ -1,6 +1,6 @@
 //! A node's membership in a cluster: what `rig` builds, and passes to the node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metric::Registry;
@@ -120,7 +120,14 @@ impl Member {
             }
         };
         let bus =
-            ClusterBus { events, shown: shown.clone(), commands, start: Mutex::new(Some(Box::new(start))) };
+            ClusterBus {
+                events,
+                shown: shown.clone(),
+                commands,
+                fence: fence.clone(),
+                node: OnceLock::new(),
+                start: Mutex::new(Some(Box::new(start))),
+            };
         let lease = Arc::new(ClusterLease(fence));
         let cluster = Cluster { bus: Arc::new(bus), lease, peers: Some(Arc::new(peers)) };
         Self { cluster, joined: Joined(shown), definitions }

@@ -25,8 +25,8 @@ const OUT_OF_ORDER: usize = 65_536;
 pub enum Confirmation {
     /// It has applied the revocation.
     Applied(Option<Receipt>),
-    /// Its lease has expired, and without one it sends nothing.
-    Expired,
+    /// Its lease has expired by this time of this node, and without one it sends nothing.
+    Expired(Now),
     /// Its process has ended, or it has left with all connections closed.
     Gone,
     /// It may still send payload, for one of the reasons that its policy allows.

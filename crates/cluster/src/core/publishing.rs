@@ -507,7 +507,7 @@ impl Core {
                 match () {
                     () if has_applied => Confirmation::Applied(None),
                     () if member.is_gone() => Confirmation::Gone,
-                    () if silent && closed => Confirmation::Expired,
+                    () if silent && closed => Confirmation::Expired(silent_since + silent_for),
                     () => Confirmation::Unconfirmed(member.policy),
                 }
             } else {
