@@ -51,6 +51,14 @@ impl Bus for ClusterBus {
         self.events.offer(event)
     }
 
+    fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {
+        self.events.want(types).boxed()
+    }
+
+    fn max_event(&self) -> usize {
+        self.events.max_event()
+    }
+
     fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>> {
         let id = revocation.id.clone();
         let mut progress = self.begin(id, Command::Announce(Operation::Revoke(revocation)));
@@ -101,6 +109,18 @@ impl Bus for ClusterBus {
             let _ = timeout_at(deadline, complete).await;
             let last = progress.borrow().clone();
             Ok(Some(spread_of(&last, &fence)))
+        }
+        .boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let _ = self.commands.send(Command::Leave);
+            if timeout(LEAVE, self.shown.left()).await.is_err() {
+                tracing::warn!(
+                    "the last beat was not stored: revocations wait until the lease of this node has expired"
+                );
+            }
         }
         .boxed()
     }

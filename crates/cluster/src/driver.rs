@@ -184,7 +184,7 @@ struct Clocks {
 
 /// The driver cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Fatal {
+pub(crate) enum Fatal {
     /// Another process has the name of this node.
     #[error(
         "another node named {node:?} is alive (life {life}): each node needs a name of its own (CLUSTER_NODE) and a folder of its own (DATA_DIR)"

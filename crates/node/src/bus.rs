@@ -19,6 +19,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Offers an event that was published at this node to the others. Never blocks.
     fn offer(&self, event: &Event) -> Offered;
 
+    /// Makes sure that events of these types come from the other nodes from now on.
+    fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()>;
+
+    /// Returns the size limit of an event in bytes.
+    fn max_event(&self) -> usize;
+
     /// Sends a revocation to the others that is in force here, and in this node's log unless that
     /// has failed. The call begins to send it, and dropping the future cancels nothing. A
     /// revocation that cannot be sent is queued, in the log, until it can.
@@ -48,6 +54,10 @@ pub trait Bus: Send + Sync + 'static {
         by: Option<String>,
         within: Duration,
     ) -> BoxFuture<'static, Result<Option<Spread>, NoQuorum>>;
+
+    /// Tells the other nodes that this one leaves, with all connections closed. Resolves when they
+    /// can know, or cannot be reached.
+    fn leave(&self) -> BoxFuture<'_, ()>;
 
     /// Passes what the other nodes send to `node`: events to [`Node::publish`] with
     /// [`EventOrigin::Peer`](crate::EventOrigin::Peer), operations to [`Node::enforce`] and

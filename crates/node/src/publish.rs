@@ -24,15 +24,23 @@ impl Node {
     /// event, or a list of a batch's events.
     ///
     /// # Errors
-    /// Fails if an event does not fit into an empty outbox. Nothing is published then.
-    /// then.
+    /// Fails if an event does not fit into an empty outbox, or into a message to the other nodes.
+    /// Nothing is published then.
     pub async fn submit(&self, submission: Submission) -> Result<Bytes, TooLarge> {
         let accepted = submission.accepted();
-        TooLarge::check(&submission.events, self.hub().config().max_event_bytes)?;
+        let of_cluster = self.bus().map_or(usize::MAX, |bus| bus.max_event());
+        TooLarge::check(&submission.events, self.hub().config().max_event_bytes.min(of_cluster))?;
         for event in submission.events {
             self.publish(event, EventOrigin::Here).await;
         }
         Ok(accepted)
+    }
+
+    /// Makes sure that events of these types come from the other nodes, if there are any.
+    pub async fn want<'t>(&self, types: impl IntoIterator<Item = &'t str>) {
+        if let Some(bus) = self.bus() {
+            bus.want(types.into_iter().collect()).await;
+        }
     }
 
     /// Returns the types of events that have subscriptions at this node.

@@ -58,4 +58,12 @@ impl Node {
         self.set_admission(SHUTDOWN, Admission::ClosedForNew);
         self.hub().drain(deadline).await;
     }
+
+    /// Tells the other nodes that this one leaves. All connections and requests of clients must be
+    /// closed: revocations do not wait for this node any more.
+    pub async fn leave(&self) {
+        if let Some(bus) = self.bus() {
+            bus.leave().await;
+        }
+    }
 }

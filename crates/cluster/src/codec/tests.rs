@@ -2,6 +2,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use session::LostLease;
 
 const SUBJECT: &str = "rig.c.s.op.x";
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::control::NatsWire;
-use crate::place::Epoch;
+use session::Epoch;
 use crate::wire::{Names, StreamInfo, WireError};
 
 /// The version of the format of messages.

@@ -38,6 +38,19 @@ impl Bus for MemoryBus {
         Offered::Taken
     }
 
+    fn want<'b>(&'b self, _: Vec<&'b str>) -> BoxFuture<'b, ()> {
+        // Every event goes to every node.
+        async {}.boxed()
+    }
+
+    fn max_event(&self) -> usize {
+        usize::MAX
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+
     fn announce(&self, revocation: Revocation) -> BoxFuture<'static, Result<Spread, IdTaken>> {
         let number = self.network.announce(&self.name, Operation::Revoke(revocation));
         self.network.clone().completed(number).boxed()

@@ -77,6 +77,9 @@ impl Serving {
                 ports.is_empty()
             }
         };
+        // Whatever is still open is closed before the other nodes may stop to wait for this one.
+        ports.shutdown().await;
+        node.leave().await;
         if !drained {
             tracing::warn!("requests were still open at the end of the grace period");
         }
