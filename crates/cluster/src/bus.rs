@@ -163,9 +163,7 @@ fn spread_of(progress: &Progress, fence: &Fence) -> Spread {
                 NodeReach::Expired(SystemTime::now() - fence.now().saturating_sub(*since))
             }
             Confirmation::Gone => NodeReach::Gone,
-            Confirmation::Unconfirmed(policy) => {
-                NodeReach::Unconfirmed(*policy)
-            }
+            Confirmation::Unconfirmed(policy) => NodeReach::Unconfirmed(*policy),
         };
         (node.clone(), reach)
     });

@@ -24,6 +24,6 @@ mod policy;
 pub mod wire;
 
 pub use keys::Keys;
-pub use metrics::Metrics;
 pub use member::{Config, Joined, Member};
+pub use metrics::Metrics;
 pub use policy::{policy_name, policy_of};

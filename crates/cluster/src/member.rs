@@ -119,15 +119,14 @@ impl Member {
                 received,
             }
         };
-        let bus =
-            ClusterBus {
-                events,
-                shown: shown.clone(),
-                commands,
-                fence: fence.clone(),
-                node: OnceLock::new(),
-                start: Mutex::new(Some(Box::new(start))),
-            };
+        let bus = ClusterBus {
+            events,
+            shown: shown.clone(),
+            commands,
+            fence: fence.clone(),
+            node: OnceLock::new(),
+            start: Mutex::new(Some(Box::new(start))),
+        };
         let lease = Arc::new(ClusterLease(fence));
         let cluster = Cluster { bus: Arc::new(bus), lease, peers: Some(Arc::new(peers)) };
         Self { cluster, joined: Joined(shown), definitions }

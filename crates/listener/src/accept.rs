@@ -28,6 +28,8 @@ use crate::{closing, http1, http2, refusal};
 /// The address, the protocols and the limits of a listener.
 #[derive(Clone)]
 pub struct Config {
+    /// Reserves the port, but refuses connections until the listener is served.
+    pub waits: bool,
     /// The address; port 0 binds any free port.
     pub address: SocketAddr,
     /// The certificate and its key, for HTTPS.
@@ -77,7 +79,9 @@ impl Listener {
         // Accepted sockets inherit both options.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        socket.listen(BACKLOG)?;
+        if !config.waits {
+            socket.listen(BACKLOG)?;
+        }
         Ok(Self { tcp: TcpListener::from_std(socket.into())?, config })
     }
 
@@ -95,6 +99,12 @@ impl Listener {
     /// Does not wait for sockets that the application has taken over.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
         let Self { tcp, config } = self;
+        if config.waits
+            && let Err(error) = SockRef::from(&tcp).listen(BACKLOG)
+        {
+            tracing::error!(%error, "the port cannot listen");
+            return;
+        }
         let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
         // Nothing is sent on this channel: each connection holds a sender, and the receiver

@@ -1,8 +1,10 @@
 //! The life of the process, from its settings to its exit: load → bind → build → serve → drain.
 
+mod definitions;
 mod drain;
 mod gateway;
 mod load;
+mod membership;
 mod ports;
 
 use std::sync::Arc;
@@ -57,12 +59,12 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     let signals = Signals::new()?;
     // Loaded before anything listens, so that no client waits at a port until the log is loaded,
     // and none is let in before its revocations are in force.
-    let loaded = Loaded::load(settings.stored, &settings.rooms.inbound.cors)?;
-
     let mut registry = Registry::default();
     telemetry::register(&mut registry);
+    let (stored, cors) = (settings.stored, &settings.rooms.inbound.cors);
+    let loaded = Loaded::load(stored, settings.cluster, cors, &mut registry).await?;
     let listening = Arc::new(listener::Metrics::register(&mut registry));
-    let ports = BoundPorts::bind(&settings.ports, &listening)?;
+    let ports = BoundPorts::bind(&settings.ports, &listening, loaded.membership.is_some())?;
 
     let reload = Reload::new(Sources {
         log_level: Box::new(log_level),

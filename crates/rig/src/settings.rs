@@ -6,6 +6,7 @@
 
 mod access;
 mod apis;
+mod cluster;
 mod given;
 mod kind;
 mod memory;
@@ -33,6 +34,7 @@ use telemetry::LogFormat;
 use tracing::Level;
 
 pub(crate) use apis::{definitions_in, variable};
+pub(crate) use cluster::ClusterSettings;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::parse_time;
 pub(crate) use mistake::{Mistake, Mistakes, Source};
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) stored: StoredSettings,
     /// Used to bind the ports.
     pub(crate) ports: PortSettings,
+    /// How the node takes part in a cluster; `None` for a single node.
+    pub(crate) cluster: Option<ClusterSettings>,
     /// Used to build the rooms.
     pub(crate) rooms: RoomSettings,
     /// The files that are read again while the node runs.
@@ -134,8 +138,12 @@ impl Settings {
         let intake = Intake::read(reader);
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         let node = NodeName::from(&*host);
-        let data = access::read_data(reader, node.clone());
-        let seals = rooms::read_seals(reader);
+        let mut data = access::read_data(reader, node.clone());
+        let cluster = cluster::read_cluster(reader, data.is_some());
+        if let Some(data) = &mut data {
+            data.clustered = cluster.is_some();
+        }
+        let node_cookie = reader.text("NODE_COOKIE");
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
         let (apis, definitions) = apis::read_apis(reader, &cors);
@@ -150,7 +158,7 @@ impl Settings {
             verifier,
             extractors,
             connections,
-            seals,
+            node_cookie,
             waiting: rooms::read_waiting(reader),
             proxy: rooms::read_proxy(reader, &cors, memory),
             inbound: rooms::read_inbound(reader, intake, cors, cookie),
@@ -173,6 +181,7 @@ impl Settings {
             log_format: reader.word("LOG_FMT", |text| text.parse().ok()),
             stored,
             ports,
+            cluster,
             rooms,
             files: SettingFiles { definitions, extractors: extractors_file, key },
             canary,

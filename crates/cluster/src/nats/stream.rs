@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::control::NatsWire;
-use session::Epoch;
 use crate::wire::{Names, StreamInfo, WireError};
+use session::Epoch;
 
 /// The version of the format of messages.
 const FORMAT: u32 = 1;

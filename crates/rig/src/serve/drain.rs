@@ -27,7 +27,7 @@ impl Serving {
     /// Starts to accept clients.
     pub(super) fn start(gateway: Gateway, ports: BoundPorts, tasks: Tasks) -> Self {
         let (leave, leaving) = watch::channel(false);
-        let ports = ports.serve(&gateway.inbound, &gateway.admin, &leaving);
+        let ports = ports.serve(&gateway.inbound, &gateway.admin, gateway.joining.as_ref(), &leaving);
         Self { gateway, tasks, ports, leave }
     }
 

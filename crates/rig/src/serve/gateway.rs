@@ -10,10 +10,12 @@ use inbound::Inbound;
 use metric::Registry;
 use node::{Node, Tasks};
 use proxy::{Collaborators, Proxy, Waiting};
+use seal::{Purpose, Seal};
 use session::Sessions;
 use telemetry::{Reporter, Spans};
 
 use super::load::Loaded;
+use super::membership::Joining;
 use super::ports::BoundPorts;
 use crate::canary::Canary;
 use crate::metrics::Metrics;
@@ -32,6 +34,8 @@ pub(super) struct Gateway {
     hub: Arc<Hub>,
     sessions: Sessions,
     canary: Metrics,
+    /// Tells when clients may be let in; `None` for a single node.
+    pub(super) joining: Option<Joining>,
 }
 
 impl Gateway {
@@ -42,23 +46,28 @@ impl Gateway {
     /// Fails if traces cannot be exported.
     pub(super) fn build(
         settings: RoomSettings,
-        Loaded { sessions, apis }: Loaded,
+        Loaded { sessions, life, membership, apis }: Loaded,
         listening: Arc<listener::Metrics>,
         mut registry: Registry,
     ) -> anyhow::Result<Self> {
+        let fencing = membership.as_ref().map(|membership| membership.fencing.clone()).unwrap_or_default();
+        // One life seals both kinds of tokens, so that a token alone tells other nodes where to ask.
+        let seal = |purpose| Seal::new(settings.node_cookie.as_deref(), purpose, life);
         let hub = Hub::new(
-            settings.connections,
+            connection::Config { fencing: fencing.clone(), ..settings.connections },
             sessions.clone(),
             settings.extractors.clone(),
-            settings.seals.connections,
+            seal(Purpose::Connection),
             Arc::new(connection::Metrics::register(&mut registry)),
-            Arc::default(),
+            Arc::new(connection::Admissions::new(fencing.admission.clone())),
         );
-        let node = Node::new(sessions.clone(), hub.clone(), None);
+        let (cluster, joining) =
+            membership.map(|membership| (membership.cluster, membership.joining)).unzip();
+        let node = Node::new(sessions.clone(), hub.clone(), cluster);
         let spans = settings.spans.map(Spans::start).transpose()?.map(Arc::new);
-        let waiting = Arc::new(Waiting::new(settings.waiting, settings.seals.correlations));
+        let waiting = Arc::new(Waiting::new(settings.waiting, seal(Purpose::Correlation)));
         let proxy = Arc::new(Proxy::new(
-            settings.proxy,
+            proxy::Config { fencing, ..settings.proxy },
             Collaborators {
                 apis: apis.clone(),
                 waiting: waiting.clone(),
@@ -92,7 +101,7 @@ impl Gateway {
                 listening,
             },
         );
-        Ok(Self { node, proxy, inbound, admin, spans, hub, sessions, canary })
+        Ok(Self { node, proxy, inbound, admin, spans, hub, sessions, canary, joining })
     }
 
     /// Spawns the background tasks of the rooms.

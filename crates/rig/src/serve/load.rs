@@ -6,42 +6,77 @@ use std::sync::Arc;
 use anyhow::Context;
 use auth::Cors;
 use journal::Journal;
+use metric::Registry;
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Store};
+use seal::Incarnation;
 use session::{MemoryLog, Sessions};
 use tokio::time::Instant;
 
-use crate::settings::{self, StoredSettings};
+use super::membership::Membership;
+use crate::settings::{self, ClusterSettings, StoredSettings};
 
-/// The revocations in force, and the APIs.
+/// What earlier runs have stored, and who this node is.
 pub(super) struct Loaded {
     pub(super) sessions: Sessions,
+    /// This life of the node.
+    pub(super) life: Incarnation,
+    /// Its membership in a cluster; `None` for a single node.
+    pub(super) membership: Option<Membership>,
     pub(super) apis: Arc<Apis>,
 }
 
 impl Loaded {
-    /// Loads both from the data folder. `cors` names the pages that may read answers.
+    /// Loads the revocations in force and the APIs. A node of a cluster begins a new life, and
+    /// connects to NATS, but joins nothing yet. `cors` names the pages that may read answers.
     ///
     /// # Errors
-    /// Fails if the folder or its content cannot be used.
-    pub(super) fn load(settings: StoredSettings, cors: &Cors) -> anyhow::Result<Self> {
+    /// Fails if the data folder or its content cannot be used, or NATS as it is configured.
+    pub(super) async fn load(
+        settings: StoredSettings,
+        cluster: Option<ClusterSettings>,
+        cors: &Cors,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
         let folder = settings.data.as_ref().map(|data| data.folder.clone());
-        let sessions = load_sessions(settings.session, settings.data)?;
-        // After the log, since opening the log locks the folder.
-        let apis = Arc::new(load_apis(settings.apis, folder.as_deref(), cors)?);
-        Ok(Self { sessions, apis })
+        let StoredSettings { session, data, apis } = settings;
+        // Opening the log locks the folder, which everything below relies on.
+        let journal = data.map(|data| Journal::open(&data).context("DATA_DIR")).transpose()?;
+        let (life, membership) = match (cluster, &folder) {
+            (Some(cluster), Some(folder)) => {
+                let membership = Membership::begin(cluster, folder, registry).await?;
+                (membership.life, Some(membership))
+            }
+            _ => (Incarnation::unnamed(), None),
+        };
+        let session = match &membership {
+            Some(membership) => session.with_node(membership.node.clone()),
+            None => session,
+        };
+        let sessions = load_sessions(session, journal, folder.as_deref())?;
+        let store: Box<dyn Store> = match (&membership, &folder) {
+            (Some(membership), Some(folder)) => Box::new(membership.store(folder)),
+            (None, Some(folder)) => Box::new(FileStore::new(folder)),
+            (_, None) => Box::new(MemoryStore::default()),
+        };
+        let apis = Arc::new(load_apis(apis, store, cors)?);
+        Ok(Self { sessions, life, membership, apis })
     }
 }
 
 /// Loads all revocations in force, before any client is admitted.
-fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyhow::Result<Sessions> {
-    let Some(data) = data else {
+fn load_sessions(
+    config: session::Config,
+    journal: Option<Journal>,
+    folder: Option<&Path>,
+) -> anyhow::Result<Sessions> {
+    let (Some(journal), Some(folder)) = (journal, folder) else {
         tracing::warn!("DATA_DIR = memory: a restart forgets every revocation, and every change of an API");
         return Ok(Sessions::new(config, MemoryLog::new())?);
     };
     let began = Instant::now();
-    let sessions = Sessions::new(config, Journal::open(&data).context("DATA_DIR")?)?;
+    let sessions = Sessions::new(config, journal)?;
     tracing::info!(
-        folder = %data.folder.display(),
+        folder = %folder.display(),
         revocations = sessions.counts().blacklisted,
         milliseconds = began.elapsed().as_millis() as u64,
         "revocation log loaded"
@@ -50,11 +85,7 @@ fn load_sessions(config: session::Config, data: Option<journal::Config>) -> anyh
 }
 
 /// Loads the definitions of the file, overlaid by the changes that earlier runs have stored.
-fn load_apis(file: Definitions, folder: Option<&Path>, cors: &Cors) -> anyhow::Result<Apis> {
-    let store: Box<dyn Store> = match folder {
-        Some(folder) => Box::new(FileStore::new(folder)),
-        None => Box::new(MemoryStore::default()),
-    };
+fn load_apis(file: Definitions, store: Box<dyn Store>, cors: &Cors) -> anyhow::Result<Apis> {
     let (mut apis, mut warnings) = Apis::load(file, store, settings::variable)?;
     if cors.is_any() {
         warnings.extend(apis.warn_of_cookies());

@@ -9,6 +9,7 @@ use listener::{App, Listener, Metrics, Places, WhenFull};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::membership::Joining;
 use crate::settings::{PortSettings, Ports};
 
 /// The ports of frontends and the internal ports.
@@ -26,28 +27,39 @@ struct BoundPair {
 }
 
 impl BoundPorts {
-    /// Binds all ports. From then on clients can connect, but are not served yet.
+    /// Binds all ports. From then on clients can connect, but are not served yet. With
+    /// `inbound_waits`, those of the inbound ports are refused until they are served.
     ///
     /// # Errors
     /// Fails if one of them cannot be bound.
-    pub(super) fn bind(settings: &PortSettings, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(super) fn bind(
+        settings: &PortSettings,
+        metrics: &Arc<Metrics>,
+        inbound_waits: bool,
+    ) -> anyhow::Result<Self> {
         let clients = Places::new(settings.inbound_limits, WhenFull::Refuse, metrics.clone());
         let callers = Places::new(settings.internal_limits, WhenFull::Evict, metrics.clone());
-        let bind_pair =
-            |[http, https]: [&'static str; 2], ports: Ports, places: Arc<Places>, proxy_protocol| {
-                let bind = |name, address, tls| {
-                    let (places, proxies) = (places.clone(), settings.proxies.clone());
-                    bind(name, listener::Config { address, tls, places, proxies, proxy_protocol })
-                };
-                let http = bind(http, ports.http, None)?;
-                let https =
-                    settings.tls.clone().map(|tls| bind(https, ports.https, Some(tls))).transpose()?;
-                anyhow::Ok(BoundPair { http, https })
+        let bind_pair = |[http, https]: [&'static str; 2],
+                         ports: Ports,
+                         places: Arc<Places>,
+                         [proxy_protocol, waits]: [bool; 2]| {
+            let bind = |name, address, tls| {
+                let (places, proxies) = (places.clone(), settings.proxies.clone());
+                bind(name, listener::Config { address, tls, places, proxies, proxy_protocol, waits })
             };
+            let http = bind(http, ports.http, None)?;
+            let https = settings.tls.clone().map(|tls| bind(https, ports.https, Some(tls))).transpose()?;
+            anyhow::Ok(BoundPair { http, https })
+        };
         let proxy_protocol = settings.proxy_protocol;
         Ok(Self {
-            inbound: bind_pair(["inbound", "inbound_tls"], settings.inbound, clients, proxy_protocol)?,
-            internal: bind_pair(["internal", "internal_tls"], settings.internal, callers, false)?,
+            inbound: bind_pair(
+                ["inbound", "inbound_tls"],
+                settings.inbound,
+                clients,
+                [proxy_protocol, inbound_waits],
+            )?,
+            internal: bind_pair(["internal", "internal_tls"], settings.internal, callers, [false; 2])?,
             proxy_protocol,
         })
     }
@@ -60,25 +72,44 @@ impl BoundPorts {
         self.inbound.http.local_addr()
     }
 
-    /// Serves `inbound` and `internal`, each port in a task of its own. Once `leaving` is set, each
-    /// task returns as soon as its connections are closed.
+    /// Serves `inbound` and `internal`, each port in a task of its own; `inbound` when the node has
+    /// joined its cluster, if it is `joining` one. Once `leaving` is set, each task returns as soon
+    /// as its connections are closed.
     pub(super) fn serve(
         self,
         inbound: &impl App,
         internal: &impl App,
+        joining: Option<&Joining>,
         leaving: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let mut serving = JoinSet::new();
-        self.inbound.serve(&mut serving, inbound, leaving);
-        self.internal.serve(&mut serving, internal, leaving);
+        self.inbound.serve(&mut serving, inbound, joining, leaving);
+        self.internal.serve(&mut serving, internal, None, leaving);
         serving
     }
 }
 
 impl BoundPair {
-    fn serve(self, serving: &mut JoinSet<()>, app: &impl App, leaving: &watch::Receiver<bool>) {
+    fn serve(
+        self,
+        serving: &mut JoinSet<()>,
+        app: &impl App,
+        joining: Option<&Joining>,
+        leaving: &watch::Receiver<bool>,
+    ) {
         for listener in std::iter::once(self.http).chain(self.https) {
-            serving.spawn(listener.serve(app.clone(), leaving.clone()));
+            let (app, joining, mut leaving) = (app.clone(), joining.cloned(), leaving.clone());
+            serving.spawn(async move {
+                if let Some(joining) = joining {
+                    tokio::select! {
+                        () = joining.wait() => {}
+                        // The sender lives as long as the ports.
+                        _ = leaving.wait_for(|leaving| *leaving) => return,
+                    }
+                    tracing::info!(target: "rig::startup", "clients are let in");
+                }
+                listener.serve(app, leaving).await;
+            });
         }
     }
 }

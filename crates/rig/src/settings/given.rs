@@ -1,7 +1,7 @@
 //! The texts of all settings, with their sources: flags take precedence over the environment, then
 //! the file, then defaults.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,12 +38,24 @@ pub(crate) struct Given {
     values: HashMap<&'static str, GivenText>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) warnings: Vec<String>,
+    /// The variables of RIG in the environment that have no effect here.
+    gone: BTreeSet<&'static str>,
 }
 
 impl Given {
+    /// Returns whether a variable of RIG that has no effect here is set.
+    pub(super) fn names_gone(&self, name: &str) -> bool {
+        self.gone.contains(name)
+    }
+
     /// Reads flags, environment and file. Mistakes are collected, to be reported together.
     pub(crate) fn gather(flags: Flags, environment: &Environment) -> Self {
-        let mut given = Self { values: HashMap::new(), mistakes: flags.mistakes, warnings: Vec::new() };
+        let mut given = Self {
+            values: HashMap::new(),
+            mistakes: flags.mistakes,
+            warnings: Vec::new(),
+            gone: BTreeSet::new(),
+        };
         let named = environment.get(OsStr::new(CONFIG_VARIABLE)).filter(|path| !path.is_empty());
         // In ascending order of precedence: later sources replace earlier ones.
         if let Some(path) = flags.config.or_else(|| named.map(PathBuf::from)) {
@@ -144,6 +156,7 @@ impl Given {
         }
         for (name, instead) in GONE {
             if environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()) {
+                self.gone.insert(name);
                 self.warnings.push(ignored(&Source::Environment, name, instead));
             }
         }

@@ -8,7 +8,6 @@ use ::memory::Memory;
 use auth::{Cors, Verifier};
 use event::ExtensionNames;
 use proxy::{ServiceLimits, WaitingConfig};
-use seal::{Incarnation, Purpose, Seal};
 use session::Fencing;
 use subscription::Extractors;
 use telemetry::SpansConfig;
@@ -24,8 +23,8 @@ pub(crate) struct RoomSettings {
     pub(crate) extractors: Arc<Extractors>,
     /// Settings of the connections of frontends.
     pub(crate) connections: connection::Config,
-    /// Seal the tokens that clients and services send back.
-    pub(crate) seals: Seals,
+    /// The secret from which the seals of tokens are derived that clients and services send back.
+    pub(crate) node_cookie: Option<String>,
     /// Settings of requests that wait for an asynchronous answer.
     pub(crate) waiting: WaitingConfig,
     /// Settings of the proxy.
@@ -38,14 +37,6 @@ pub(crate) struct RoomSettings {
     pub(crate) request_log: bool,
     /// How traces are exported; `None` if they are not.
     pub(crate) spans: Option<SpansConfig>,
-}
-
-/// The seals derived from `NODE_COOKIE`.
-pub(crate) struct Seals {
-    /// Seals the tokens of connections.
-    pub(crate) connections: Seal,
-    /// Seals the tokens of requests that wait for an asynchronous answer.
-    pub(crate) correlations: Seal,
 }
 
 /// Limits of requests, common to both ports.
@@ -67,13 +58,6 @@ impl Intake {
             },
         }
     }
-}
-
-pub(super) fn read_seals(reader: &mut Reader) -> Seals {
-    let cookie = reader.text("NODE_COOKIE");
-    let node = Incarnation::unnamed();
-    let seal = |purpose| Seal::new(cookie.as_deref(), purpose, node);
-    Seals { connections: seal(Purpose::Connection), correlations: seal(Purpose::Correlation) }
 }
 
 pub(super) fn read_connections(reader: &mut Reader, memory: &Arc<Memory>) -> connection::Config {

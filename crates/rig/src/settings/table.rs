@@ -2,6 +2,7 @@
 //! help, defaults and bounds. Each setting is a row, in the file of its group.
 
 mod access;
+mod cluster;
 mod connections;
 mod gone;
 mod limits;
@@ -99,6 +100,7 @@ pub(crate) const GROUPS: &[Group] = &[
     access::CHECKS,
     connections::SUBSCRIPTIONS,
     connections::CONNECTIONS,
+    cluster::GROUP,
     proxy::GROUP,
     traces::GROUP,
     limits::GROUP,

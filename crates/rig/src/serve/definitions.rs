@@ -1,0 +1,114 @@
+//! The store of definitions that the nodes of a cluster share.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::definitions::{DefinitionsError, DefinitionsStore, SharedDefinitions};
+use futures_util::stream::unfold;
+use proxy::{Changes, Revision, Saved, Store, StoreError};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+/// How long the stream may take to answer at the start.
+const FIRST: Duration = Duration::from_secs(3);
+
+/// The name of the copy.
+const COPY: &str = "apis.cluster";
+
+/// Definitions in the stream of a cluster, with a copy in the data folder for a start without NATS.
+pub(super) struct ClusterStore {
+    shared: Arc<DefinitionsStore>,
+    copy: PathBuf,
+}
+
+impl ClusterStore {
+    pub(super) fn new(shared: Arc<DefinitionsStore>, folder: &Path) -> Self {
+        Self { shared, copy: folder.join(COPY) }
+    }
+
+    fn error(error: &DefinitionsError) -> StoreError {
+        match error {
+            DefinitionsError::Conflict => StoreError::Conflict { name: NAME.to_owned() },
+            error => {
+                StoreError::Io { name: NAME.to_owned(), error: std::io::Error::other(error.to_string()) }
+            }
+        }
+    }
+}
+
+/// The name of the store in errors.
+const NAME: &str = "the stream of the cluster";
+
+impl Store for ClusterStore {
+    fn load(&self) -> Result<Option<Saved>, StoreError> {
+        match wait_for(timeout(FIRST, self.shared.load())) {
+            Ok(Ok(found)) => Ok(found.map(|found| {
+                keep(&self.copy, &found);
+                saved(found)
+            })),
+            Ok(Err(DefinitionsError::Forged)) => Err(Self::error(&DefinitionsError::Forged)),
+            Ok(Err(_)) | Err(_) => {
+                let copy = kept(&self.copy);
+                let has_copy = copy.is_some();
+                tracing::warn!(
+                    has_copy,
+                    "the definitions of the cluster cannot be read yet: this node begins with its copy"
+                );
+                Ok(copy)
+            }
+        }
+    }
+
+    fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
+        let saved = wait_for(self.shared.save(bytes, over.0));
+        let revision = saved.map_err(|error| Self::error(&error))?;
+        keep(&self.copy, &SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision });
+        Ok(Revision(revision))
+    }
+
+    fn changes(&self) -> Changes {
+        let (shared, copy) = (self.shared.clone(), self.copy.clone());
+        Box::pin(unfold(
+            (shared, copy, 0),
+            |(shared, copy, known): (Arc<DefinitionsStore>, PathBuf, u64)| async move {
+                let found = shared.changed(known).await;
+                keep(&copy, &found);
+                let revision = found.revision;
+                Some((saved(found), (shared, copy, revision)))
+            },
+        ))
+    }
+
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+}
+
+fn saved(SharedDefinitions { bytes, revision }: SharedDefinitions) -> Saved {
+    Saved { bytes, revision: Revision(revision) }
+}
+
+/// Waits on a thread that may block.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    block_in_place(|| Handle::current().block_on(future))
+}
+
+/// Keeps a copy, best effort: the revision in eight bytes, then the definitions.
+fn keep(path: &Path, SharedDefinitions { bytes, revision }: &SharedDefinitions) {
+    let new = path.with_extension("new");
+    let copy = [&revision.to_be_bytes()[..], bytes].concat();
+    let written = std::fs::write(&new, copy).and_then(|()| std::fs::rename(&new, path));
+    if let Err(error) = written {
+        tracing::warn!(%error, "no copy of the definitions of the cluster is kept");
+    }
+}
+
+fn kept(path: &Path) -> Option<Saved> {
+    let copy = Bytes::from(std::fs::read(path).ok()?);
+    let revision = u64::from_be_bytes(*copy.first_chunk()?);
+    Some(Saved { bytes: copy.slice(8..), revision: Revision(revision) })
+}
