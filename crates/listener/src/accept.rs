@@ -44,7 +44,7 @@ pub struct Config {
 
 /// A bound port.
 pub struct Listener {
-    tcp: TcpListener,
+    socket: Socket,
     config: Config,
 }
 
@@ -82,7 +82,7 @@ impl Listener {
         if !config.waits {
             socket.listen(BACKLOG)?;
         }
-        Ok(Self { tcp: TcpListener::from_std(socket.into())?, config })
+        Ok(Self { socket, config })
     }
 
     /// Returns the address in use.
@@ -90,7 +90,8 @@ impl Listener {
     /// # Errors
     /// Fails if the socket is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+        let address = self.socket.local_addr()?.as_socket();
+        address.ok_or_else(|| io::Error::other("not an IP address"))
     }
 
     /// Serves until `leave` is `true`, then closes idle connections and returns when all others are
@@ -98,13 +99,16 @@ impl Listener {
     ///
     /// Does not wait for sockets that the application has taken over.
     pub async fn serve<A: App>(self, app: A, mut leave: watch::Receiver<bool>) {
-        let Self { tcp, config } = self;
-        if config.waits
-            && let Err(error) = SockRef::from(&tcp).listen(BACKLOG)
-        {
-            tracing::error!(%error, "the port cannot listen");
-            return;
-        }
+        let Self { socket, config } = self;
+        let listening = if config.waits { socket.listen(BACKLOG) } else { Ok(()) };
+        // Registered when it listens: before that, epoll reports it as closed.
+        let tcp = match listening.and_then(|()| TcpListener::from_std(socket.into())) {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                tracing::error!(%error, "the port cannot listen");
+                return;
+            }
+        };
         let places = config.places;
         let acceptor = config.tls.as_ref().map(Tls::acceptor);
         // Nothing is sent on this channel: each connection holds a sender, and the receiver
