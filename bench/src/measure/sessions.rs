@@ -87,6 +87,10 @@ impl Log for Many {
         Ok(StatePage::default())
     }
 
+    fn lifted(&self, _: &RevocationId) -> Result<Option<u32>, LogError> {
+        Ok(None)
+    }
+
     fn receipt(&self, _: Seq, _: &NodeName, _: Receipt) {}
 
     fn find(&self, _: &RevocationId) -> Result<Option<Record>, LogError> {

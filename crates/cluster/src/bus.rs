@@ -22,6 +22,9 @@ const LIFT: Duration = Duration::from_secs(5);
 /// How long the last beat of a node may take to be stored.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// Returns what the driver of a node needs.
+pub(crate) type Start = Box<dyn FnOnce(Node) -> Parts + Send>;
+
 /// The bus of a node of a cluster.
 pub(crate) struct ClusterBus {
     pub(crate) events: Arc<Events>,
@@ -30,7 +33,7 @@ pub(crate) struct ClusterBus {
     pub(crate) fence: Fence,
     pub(crate) node: OnceLock<Node>,
     /// What the driver needs but the node, until it runs.
-    pub(crate) start: Mutex<Option<Box<dyn FnOnce(Node) -> Parts + Send>>>,
+    pub(crate) start: Mutex<Option<Start>>,
 }
 
 /// The lease of a node of a cluster. The driver extends its fence.

@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{Keys, MAC};
 use crate::message::{Beat, Content, Direct, Shared, Stored, Tag};
-use crate::policy::{policy_name, policy_of};
+use crate::policy::policy_of;
 use session::{Epoch, Position};
 
 /// The version of messages that this program writes, and the newest that it reads.
@@ -195,7 +195,7 @@ impl Codec {
             applied_epoch: hex(beat.applied.epoch),
             n: beat.settled,
             pending: beat.pending,
-            policy: policy_name(beat.policy).to_owned(),
+            policy: beat.policy.as_str().to_owned(),
             lease_ms: millis(beat.lease),
             ends: beat.ends.iter().copied().map(life_text).collect(),
             has_history: beat.has_history,

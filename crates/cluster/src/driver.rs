@@ -13,11 +13,11 @@ use seal::Incarnation;
 use session::{Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{Action, Core, Identity, Input, Lost, Progress, StreamState, Unpublished};
+use crate::core::{Action, Core, Identity, Input, Lost, Outcome, Progress, StreamState, Unpublished};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
@@ -68,13 +68,19 @@ pub(crate) enum Command {
 /// What the rest of the node sees of the driver.
 pub(crate) struct Shown {
     /// How far the operations of this life have got.
-    progress: Mutex<HashMap<RevocationId, watch::Sender<Progress>>>,
+    progress: Mutex<HashMap<RevocationId, ShownProgress>>,
     /// The other lives that may have a lease.
     live: Mutex<Vec<(NodeName, Incarnation)>>,
     /// Whether this node has had a lease.
     joined: watch::Sender<bool>,
     /// Whether the last beat was sent.
     left: watch::Sender<bool>,
+}
+
+/// The progress of an operation, and when it began.
+struct ShownProgress {
+    since: Instant,
+    last: watch::Sender<Progress>,
 }
 
 /// Limit of operations whose progress is shown.
@@ -111,24 +117,27 @@ impl Shown {
 
     /// Returns the progress of the last operation on an id.
     pub(crate) fn progress(&self, id: &RevocationId) -> Option<Progress> {
-        self.progress.lock().get(id).map(|shown| shown.borrow().clone())
+        self.progress.lock().get(id).map(|shown| shown.last.borrow().clone())
     }
 
     /// Shows the progress of an operation that begins now.
     pub(crate) fn begin(&self, id: RevocationId, progress: Progress) -> watch::Receiver<Progress> {
         let mut shown = self.progress.lock();
         if shown.len() >= SHOWN {
-            shown.retain(|_, shown| !shown.borrow().is_final());
+            shown.retain(|_, shown| !shown.last.borrow().is_final());
         }
-        let (sender, receiver) = watch::channel(progress);
-        shown.insert(id, sender);
+        let (last, receiver) = watch::channel(progress);
+        shown.insert(id, ShownProgress { since: Instant::now(), last });
         receiver
     }
 
-    fn update(&self, id: &RevocationId, progress: Progress) {
-        if let Some(shown) = self.progress.lock().get(id) {
-            shown.send_replace(progress);
-        }
+    /// Shows progress. Returns how long the operation took, if it is complete now.
+    fn update(&self, id: &RevocationId, progress: Progress) -> Option<Duration> {
+        let shown = self.progress.lock();
+        let shown = shown.get(id)?;
+        let complete = progress.outcome == Outcome::Complete;
+        let before = shown.last.send_replace(progress).outcome;
+        (complete && before != Outcome::Complete).then(|| shown.since.elapsed())
     }
 }
 
@@ -429,7 +438,9 @@ impl Driver {
             let (own, id, node) = (self.node.clone(), id.clone(), node.clone());
             tokio::spawn(async move { own.receive_receipt(id, node, receipt).await });
         }
-        self.shown.update(id, progress);
+        if let Some(taken) = self.shown.update(id, progress) {
+            self.metrics.time_to_cluster.observe(taken.as_secs_f64());
+        }
     }
 
     fn inspect(&self) {
@@ -497,8 +508,12 @@ impl Driver {
         let message_id = Some(format!("{}-{number}-{}", message.tag.life, message.revision));
         let publication = Publication { subject, payload, expected: Some(expected), message_id, ttl };
         let (wire, inputs) = (self.wire.clone(), self.inputs.clone());
+        let round_trip = self.metrics.round_trip.clone();
         tokio::spawn(async move {
-            let result = wire.publish(publication).await.map_err(|error| match error {
+            let began = Instant::now();
+            let result = wire.publish(publication).await;
+            round_trip.observe(began.elapsed().as_secs_f64());
+            let result = result.map_err(|error| match error {
                 PublishError::Conflict => Unpublished::Conflict,
                 PublishError::Refused(reason) => {
                     tracing::warn!(reason, "NATS refuses an operation; it is tried again");

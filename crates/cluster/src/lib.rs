@@ -26,4 +26,4 @@ pub mod wire;
 pub use keys::Keys;
 pub use member::{Config, Joined, Member};
 pub use metrics::Metrics;
-pub use policy::{policy_name, policy_of};
+pub use policy::policy_of;

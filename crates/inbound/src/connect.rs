@@ -95,6 +95,8 @@ impl Shared {
                 subscriptions.push(subscription);
             }
         }
+        // Before the client hears that it is subscribed.
+        self.node.want(subscriptions.iter().map(Subscription::event_type)).await;
         let client = Client { address: peer.address, user_agent: user_agent(headers) };
         Ok(Opening { subjects: identity.subjects, subscriptions, client })
     }

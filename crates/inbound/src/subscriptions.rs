@@ -90,6 +90,7 @@ where
 
     let mut subscriptions = identity.subscriptions(&shared.extractors);
     subscriptions.extend(wanted);
+    shared.node.want(subscriptions.iter().map(Subscription::event_type)).await;
     Ok(connection.set_subscriptions(&identity.subjects, &subscriptions)?)
 }
 

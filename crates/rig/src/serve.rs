@@ -62,7 +62,7 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
     let mut registry = Registry::default();
     telemetry::register(&mut registry);
     let (stored, cors) = (settings.stored, &settings.rooms.inbound.cors);
-    let loaded = Loaded::load(stored, settings.cluster, cors, &mut registry).await?;
+    let loaded = Box::pin(Loaded::load(stored, settings.cluster, cors, &mut registry)).await?;
     let listening = Arc::new(listener::Metrics::register(&mut registry));
     let ports = BoundPorts::bind(&settings.ports, &listening, loaded.membership.is_some())?;
 

@@ -168,7 +168,7 @@ impl Settings {
                 body_timeout: intake.body_timeout,
                 extension_names: intake.extension_names,
                 durable: stored.data.is_some(),
-                cluster_wait: admin::Config::CLUSTER_WAIT,
+                cluster_wait: cluster.as_ref().map_or(admin::Config::CLUSTER_WAIT, |cluster| cluster.wait),
                 host: host.clone(),
                 metrics: reader.switch("PROMETHEUS_METRICS_ENABLED"),
             },

@@ -96,6 +96,7 @@ impl Member {
             places: Places::new(Limits::default(), WhenFull::Refuse, listening),
             proxies: Default::default(),
             proxy_protocol: false,
+            waits: false,
         });
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("it is bound");

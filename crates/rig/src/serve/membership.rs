@@ -24,8 +24,6 @@ pub(super) struct Membership {
     pub(super) cluster: Cluster,
     /// What the lease guards.
     pub(super) fencing: Fencing,
-    /// How long the answer to a revocation waits for all nodes.
-    pub(super) wait: Duration,
     pub(super) joining: Joining,
     definitions: Arc<DefinitionsStore>,
 }
@@ -50,7 +48,7 @@ impl Membership {
         folder: &Path,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let ClusterSettings { nats, member: config, node, hold, wait } = settings;
+        let ClusterSettings { nats, member: config, node, hold, .. } = settings;
         let identity = NodeIdentity::begin(folder, node.as_deref()).context("the node of the cluster")?;
         let nats = NatsConfig { node: identity.node.as_str().to_owned(), ..nats };
         let wire = NatsWire::open(&nats, identity.life).await.context("CLUSTER_NATS")?;
@@ -63,7 +61,6 @@ impl Membership {
             life: identity.life,
             cluster: member.cluster,
             fencing,
-            wait,
             joining: Joining { joined: member.joined, policy: config.lost_lease },
             definitions: member.definitions,
         })
