@@ -150,6 +150,7 @@ impl World {
             places: Places::new(Limits::default(), WhenFull::Refuse, metrics),
             proxies: Default::default(),
             proxy_protocol: false,
+            waits: false,
         });
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("it is bound");

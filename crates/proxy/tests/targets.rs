@@ -144,6 +144,7 @@ impl World {
             ),
             proxies: Default::default(),
             proxy_protocol: false,
+            waits: false,
         });
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
