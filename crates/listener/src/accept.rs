@@ -331,10 +331,12 @@ mod tests {
             places: Places::new(Limits::default(), WhenFull::Refuse, Arc::default()),
             proxies: TrustedProxies::default(),
             proxy_protocol: false,
+            waits: false,
         };
         let listener = Listener::bind(config).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (accepted, address) = listener.tcp.accept().await.unwrap();
+        let (accepted, address) =
+            TcpListener::from_std(listener.socket.into()).unwrap().accept().await.unwrap();
         assert_eq!(address, client.local_addr().unwrap());
         assert!(accepted.nodelay().unwrap());
         assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
