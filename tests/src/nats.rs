@@ -1,6 +1,6 @@
 //! Real nats-servers, with JetStream.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::folder::Folder;
 use crate::program::Program;
 use crate::upstream::unused_address;
-use crate::wire::eventually;
+use crate::wire::{DEADLINE, eventually};
 
 /// How a server is started.
 #[derive(Clone, Copy, Default)]
@@ -113,6 +113,25 @@ impl NatsServer {
             drop(stream.read_to_string(&mut answer));
         }
         answer
+    }
+
+    /// Stores a message in the stream of this subject.
+    ///
+    /// # Panics
+    /// Panics if no stream acknowledges it.
+    pub fn store(&self, subject: &str, payload: &str) {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        let length = payload.len();
+        let told = write!(stream, "CONNECT {{}}\r\nSUB a 1\r\nPUB {subject} a {length}\r\n{payload}\r\n");
+        told.expect("it reads");
+        let mut answer = String::new();
+        let mut lines = BufReader::new(stream);
+        while !answer.contains("\"seq\":") {
+            answer.clear();
+            let read = lines.read_line(&mut answer).expect("an acknowledgement");
+            assert!(read > 0, "{subject} is not stored");
+        }
     }
 
     /// Returns where it listens for clients.

@@ -33,6 +33,8 @@ pub(crate) enum Invocation {
     Token(Flags, token::TokenRequest),
     /// Send a request to a running gateway.
     Operate(Flags, operate::OperatorCommand),
+    /// Look after the stream of a cluster.
+    Cluster(Flags, operate::cluster::ClusterCommand),
     /// Verify these audit logs; if empty, the one of the settings.
     Audit(Flags, Vec<PathBuf>),
     /// Print completions for a shell.
@@ -83,6 +85,7 @@ pub(crate) fn command() -> Command {
         )
         .subcommand(token::command().arg(config()))
         .subcommands(operate::commands().map(with_config))
+        .subcommand(with_config(operate::cluster::command()))
         .subcommand(audit::command().arg(config()))
         .subcommand(completions::command())
 }
@@ -150,6 +153,9 @@ fn asked(matches: &ArgMatches, mistakes: Vec<Mistake>) -> Invocation {
                     .push(mistake(format!("--{flag}"), &format!("rig {command} takes no settings as flags")));
             }
             collect_config(matches.subcommand().map_or(matches, |(_, matches)| matches), &mut flags);
+            if let Some(request) = operate::cluster::ClusterCommand::from_matches(command, matches) {
+                return Invocation::Cluster(flags, request);
+            }
             match operate::OperatorCommand::from_matches(command, matches) {
                 Some(request) => Invocation::Operate(flags, request),
                 None if command == "audit" => Invocation::Audit(flags, audit::files(matches)),
@@ -256,6 +262,7 @@ mod tests {
                 flags.mistakes.iter().map(Mistake::to_string).collect()
             }
             Invocation::Operate(flags, _)
+            | Invocation::Cluster(flags, _)
             | Invocation::Audit(flags, _)
             | Invocation::Completions(flags, _) => flags.mistakes.iter().map(Mistake::to_string).collect(),
             Invocation::Print(_) => panic!("help"),
@@ -299,6 +306,12 @@ mod tests {
             helps += &apis.find_subcommand_mut(name).unwrap().render_long_help().to_string();
         }
         insta::assert_snapshot!("help_apis", helps);
+        let cluster = command.find_subcommand_mut("cluster").unwrap();
+        let mut helps = cluster.render_long_help().to_string();
+        for name in ["init", "check", "adopt", "nodes"] {
+            helps += &cluster.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        }
+        insta::assert_snapshot!("help_cluster", helps);
     }
 
     #[test]

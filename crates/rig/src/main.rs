@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Invocation::Check(flags) => check(flags, &environment),
         Invocation::Token(flags, request) => token(&request, flags, &environment),
         Invocation::Operate(flags, request) => request.run(Given::gather(flags, &environment), &environment),
+        Invocation::Cluster(flags, command) => command.run(Given::gather(flags, &environment), &environment),
         Invocation::Audit(flags, files) => audit(&files, flags, &environment),
         Invocation::Completions(flags, shell) => completions(&shell, flags, &environment),
     };

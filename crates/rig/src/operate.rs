@@ -1,9 +1,10 @@
 //! `rig sessions`, `revoke` and others: the commands that an operator sends to a running gateway,
-//! over its internal API.
+//! over its internal API; and `rig cluster`, which speaks to NATS.
 //!
 //! | file | contents |
 //! | --- | --- |
 //! | `commands` | each command: its arguments, its request, its answer as text |
+//! | `cluster` | `rig cluster` |
 //! | `operation` | what a command consists of |
 //! | `line` | the values of a command line, and its mistakes |
 //! | `call` | a request |
@@ -14,6 +15,7 @@
 
 mod api;
 mod call;
+pub(crate) mod cluster;
 mod commands;
 mod line;
 mod operation;

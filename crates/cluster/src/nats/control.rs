@@ -66,7 +66,13 @@ impl NatsWire {
         self.connection.server()
     }
 
-    pub(super) fn names(&self) -> &Names {
+    /// Returns the last error of the connection that belongs to no call.
+    pub fn trouble(&self) -> Option<String> {
+        self.connection.trouble()
+    }
+
+    /// Returns the names of the cluster.
+    pub fn names(&self) -> &Names {
         &self.names
     }
 

@@ -84,6 +84,11 @@ impl ServerConnection {
         self.route.server.lock().clone()
     }
 
+    /// Returns the last error that belongs to no call.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.route.trouble.lock().clone()
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
@@ -102,8 +107,8 @@ impl ServerConnection {
         if tokio::time::timeout(within, connected).await == Ok(true) {
             return Ok(());
         }
-        let trouble = self.route.trouble.lock().clone();
-        Err(format!("{}: {}", self.server(), trouble.unwrap_or_else(|| "no answer".to_owned())))
+        let trouble = self.trouble().unwrap_or_else(|| "no answer".to_owned());
+        Err(format!("{}: {trouble}", self.server()))
     }
 
     /// Returns the changes from now on.

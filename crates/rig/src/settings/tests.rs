@@ -1,5 +1,6 @@
 //! Tests of settings: every source, all mistakes at once, no secret shown.
 
+mod cluster;
 mod event_size;
 mod names_of_others;
 
