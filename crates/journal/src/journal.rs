@@ -195,7 +195,10 @@ impl Log for Journal {
     }
 
     fn advance(&self, position: Position) {
-        self.unstored.lock().position = Some(position);
+        let pending = &mut self.unstored.lock().position;
+        if pending.is_none_or(|pending| position.supersedes(pending)) {
+            *pending = Some(position);
+        }
     }
 
     fn unshared(&self, after: Seq, limit: usize) -> Result<Vec<Record>, LogError> {
