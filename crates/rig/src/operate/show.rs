@@ -42,6 +42,12 @@ pub(super) fn nodes(json: &Value) -> String {
     format!("cluster: {}\n{}", safe(cluster), table.shown())
 }
 
+/// Formats which nodes of a cluster are missing in a list; empty if none is.
+pub(super) fn missing(json: &Value) -> String {
+    let nodes: Vec<_> = list(&json["partial"]).map(|node| safe(&text(node))).collect();
+    if nodes.is_empty() { String::new() } else { format!("did not answer: {}\n", nodes.join(", ")) }
+}
+
 /// Formats how to get the next page.
 pub(super) fn more(json: &Value, flag: &str, cursor: Option<String>) -> String {
     match (json["next"].as_str(), cursor) {

@@ -1,9 +1,11 @@
 //! `rig session`.
 
+use serde_json::Value;
+
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query, escaped};
 use super::super::operation::{GatewayCommand, page, value};
-use super::super::show::{LONGEST, connections, instant, list, more, text};
+use super::super::show::{LONGEST, connections, instant, list, missing, more, text};
 use super::super::table::TextTable;
 use super::super::text::{cut, safe};
 
@@ -11,7 +13,7 @@ pub(super) const COMMAND: GatewayCommand = GatewayCommand {
     name: "session",
     about: "Shows a session and its connections",
     arguments: || {
-        let page = page("after", "NAME", "Only connections with a higher number than this");
+        let page = page("after", "CONNECTION", "Only connections that come behind this one");
         [value("name", "NAME", "The name of the session")].into_iter().chain(page).collect()
     },
     call: |line| {
@@ -38,7 +40,7 @@ fn show(answer: &ApiAnswer) -> String {
     for connection in list(&json["connections"]) {
         let types: Vec<_> = list(&connection["subscriptions"]).map(|one| text(&one["eventType"])).collect();
         table.row(vec![
-            text(&connection["id"]),
+            place(connection),
             text(&connection["transport"]),
             instant(&connection["since"]),
             text(&connection["remoteAddress"]),
@@ -49,9 +51,18 @@ fn show(answer: &ApiAnswer) -> String {
             cut(&text(&connection["userAgent"]), LONGEST),
         ]);
     }
-    let last = list(&json["connections"]).last().map(|last| text(&last["id"]));
+    let last = list(&json["connections"]).last().map(place);
     let state = if json["revoked"] == true { "revoked" } else { "not revoked" };
     let count = connections(&json["connectionCount"]);
     let table = if last.is_some() { table.shown() } else { String::new() };
-    format!("{}: {state}, {count}\n{table}{}", safe(&text(&json["name"])), more(json, "after", last))
+    let (missing, more) = (missing(json), more(json, "after", last));
+    format!("{}: {state}, {count}\n{table}{missing}{more}", safe(&text(&json["name"])))
+}
+
+/// Formats the number of a connection, and its node in a cluster.
+fn place(connection: &Value) -> String {
+    match connection["node"].as_str() {
+        Some(node) => format!("{}@{node}", text(&connection["id"])),
+        None => text(&connection["id"]),
+    }
 }

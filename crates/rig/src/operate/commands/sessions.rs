@@ -3,7 +3,7 @@
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query};
 use super::super::operation::{GatewayCommand, page};
-use super::super::show::{instant, list, more, text, yes};
+use super::super::show::{instant, list, missing, more, text, yes};
 use super::super::table::TextTable;
 
 pub(super) const COMMAND: GatewayCommand = GatewayCommand {
@@ -31,5 +31,5 @@ fn show(answer: &ApiAnswer) -> String {
         ]);
     }
     let last = list(&json["sessions"]).last().map(|last| text(&last["name"]));
-    table.shown() + &more(json, "after", last)
+    table.shown() + &missing(json) + &more(json, "after", last)
 }

@@ -214,6 +214,29 @@ fn a_session_is_shown_with_its_connections() {
 }
 
 #[test]
+fn connections_are_shown_with_their_nodes_and_nodes_that_are_missing() {
+    let mut json = json!({
+        "name": "a", "revoked": false, "connectionCount": 3, "next": "/v4/sessions/a?limit=1&after=7%40n1",
+        "connections": [{"id": 7, "node": "n1", "transport": "sse", "delivered": 3, "dropped": 0}],
+        "partial": ["n2", "n\u{1b}3"],
+    });
+    insta::assert_snapshot!(shown(SESSION, 200, &json), @r"
+    a: not revoked, 3 connections
+    CONNECTION  TRANSPORT  SINCE  FROM  TOKEN EXPIRES  DELIVERED  DROPPED  SUBSCRIBED TO  USER AGENT
+    7@n1        sse        -      -     -              3          0                       -
+    did not answer: n2, n\u{1b}3
+    there are more: --after 7@n1
+    ");
+    json["sessions"] = json!([{"name": "a", "connectionCount": 1}]);
+    insta::assert_snapshot!(shown(&["sessions"], 200, &json), @r"
+    SESSION  CONNECTIONS  SINCE  TRANSPORTS  REVOKED
+    a        1            -                  -
+    did not answer: n2, n\u{1b}3
+    there are more: --after a
+    ");
+}
+
+#[test]
 fn an_answer_of_another_shape_is_shown_without_a_fault() {
     for json in
         [json!(null), json!({}), json!([]), json!({"sessions": 7, "connections": {}, "revocations": [[]]})]
