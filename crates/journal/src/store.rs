@@ -5,7 +5,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use session::{
     Appended, Entry, Epoch, KnownState, Mode, NodeName, Operation, Place, Position, Receipt, Record,
-    Revocation, RevocationId, Seq, StateChange,
+    Replaced, Revocation, RevocationId, Seq, StateChange,
 };
 
 use crate::audit::ChainHead;
@@ -315,7 +315,10 @@ impl Tables<'_> {
     ) -> Result<Recorded, RedbError> {
         match operation {
             Operation::Revoke(revocation) => {
-                let (replaces, _) = self.clear(&revocation.id, known)?;
+                let replaces = known
+                    .as_ref()
+                    .map(|known| Replaced { seq: known.seq, selector: known.revocation.selector.clone() });
+                self.clear(&revocation.id, known)?;
                 let seq = self.insert(revocation)?;
                 if let Some(shares) = &mut self.shares {
                     shares.set(seq, place, true)?;

@@ -100,8 +100,8 @@ pub use connection::{Blacklisted, Cause, Connection, Ended, Ending, Notified};
 pub use fence::{Fence, FenceChanged};
 pub use kill::Kill;
 pub use log::{
-    Appended, DISCONNECT_KEPT, Entry, LIFT_KEPT, Log, LogError, Operation, SharedState, StateCursor,
-    StatePage,
+    Appended, DISCONNECT_KEPT, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState,
+    StateCursor, StatePage,
 };
 pub use lost_lease::{Fencing, LostLease};
 pub use memory_log::MemoryLog;

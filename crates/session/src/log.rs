@@ -29,6 +29,16 @@ pub enum Appended {
     Conflict,
 }
 
+/// A revocation that another one with its id has replaced. The two may select different tokens: of
+/// two nodes that accept an id at the same time, one takes over what the other has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its number in the log.
+    pub seq: Seq,
+    /// The tokens that it selected.
+    pub selector: Selector,
+}
+
 /// One step of a log, which [`Sessions::apply`](crate::Sessions::apply) puts into effect.
 ///
 /// The numbers are those of the node's own log: two nodes number the same revocation differently.
@@ -41,8 +51,8 @@ pub enum Entry {
         seq: Seq,
         /// The revocation, with its remaining validity.
         revocation: Revocation,
-        /// The number of an earlier revocation of the same id, which it replaces.
-        replaces: Option<Seq>,
+        /// An earlier revocation of the same id, which it replaces.
+        replaces: Option<Replaced>,
     },
     /// A revocation was lifted: its tokens are legal again.
     Lifted {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::{Clock, Monotonic};
-use crate::log::{Appended, Entry, LIFT_KEPT, Log, LogError, Operation, SharedState, StateCursor, StatePage};
+use crate::log::{
+    Appended, Entry, LIFT_KEPT, Log, LogError, Operation, Replaced, SharedState, StateCursor, StatePage,
+};
 use crate::node_name::NodeName;
 use crate::place::{KnownState, Place, Position, StateChange};
 use crate::revocation::{Mode, Receipt, Record, Revocation, RevocationId, Seq};
@@ -219,7 +221,10 @@ impl Kept {
             }
             StateChange::Taken => match operation {
                 Operation::Revoke(revocation) => {
-                    let (replaces, _) = self.remove_id(id);
+                    let replaces = self
+                        .known(id)
+                        .map(|(seq, stored)| Replaced { seq, selector: stored.revocation.selector.clone() });
+                    self.remove_id(id);
                     let seq = self.insert(revocation, now, wall, place, true);
                     Some(Entry::Revoked { seq, revocation: revocation.clone(), replaces })
                 }

@@ -330,7 +330,9 @@ fn appended(appended: Appended) -> String {
 
 fn recorded(entry: Option<Entry>) -> String {
     match entry {
-        Some(Entry::Revoked { seq, replaces, .. }) => format!("revoked {:?}", (seq, replaces)),
+        Some(Entry::Revoked { seq, replaces, .. }) => {
+            format!("revoked {:?}", (seq, replaces.map(|replaced| replaced.seq)))
+        }
         Some(Entry::Lifted { of, .. }) => format!("lifted {of}"),
         None => "nothing".into(),
     }

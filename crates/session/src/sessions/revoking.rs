@@ -116,7 +116,7 @@ impl Sessions {
         let seq = self.0.unrecorded.fetch_sub(1, Ordering::Relaxed);
         let mut until = self.tick_after(revocation.validity);
         let mut unrecorded = self.0.unrecorded_by_id.lock();
-        let mut replaces = None;
+        let (mut replaces, mut replaced) = (None, None);
         if unrecorded.len() < UNRECORDED || unrecorded.contains_key(&revocation.id) {
             let known = unrecorded.get(&revocation.id);
             replaces = known.map(|known| known.seq);
@@ -125,12 +125,18 @@ impl Sessions {
                 until = until.max(known.until);
             }
             let revocation = revocation.clone();
-            unrecorded.insert(revocation.id.clone(), Unrecorded { seq, until, revocation });
+            replaced = unrecorded.insert(revocation.id.clone(), Unrecorded { seq, until, revocation });
         }
         // The entry is added after it can be found by its id, so that a concurrent lift either
         // removes the entry or makes the shard ignore it.
         drop(unrecorded);
-        self.apply_until(revocation, seq, replaces, asked, until).without_receipt()
+        let kill = self.apply_until(revocation, seq, replaces, asked, until).without_receipt();
+        if let Some(Unrecorded { seq, revocation: other, .. }) = replaced
+            && other.selector != revocation.selector
+        {
+            self.take_back(&other.selector, seq);
+        }
+        kill
     }
 
     /// Stores operations of the stream in the log, in their order, and puts their effects in force
@@ -219,7 +225,13 @@ impl Sessions {
         let now = self.0.clock.now();
         match entry {
             Entry::Revoked { seq, revocation, replaces } => {
-                self.apply_since(revocation, *seq, *replaces, now)
+                let kill = self.apply_since(revocation, *seq, replaces.as_ref().map(|one| one.seq), now);
+                if let Some(replaced) = replaces
+                    && replaced.selector != revocation.selector
+                {
+                    self.take_back(&replaced.selector, replaced.seq);
+                }
+                kill
             }
             Entry::Lifted { of, selector } => Kill::nothing(self.clone(), self.take_back(selector, *of)),
         }

@@ -43,6 +43,28 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
     assert_eq!(after_restart.position(), nth(7).position);
 }
 
+/// Two nodes accept an id at the same time: what the stream has first takes its place everywhere.
+#[test]
+fn what_is_replaced_under_its_id_is_in_force_no_more_whatever_it_selects() {
+    let of = |session: &str| {
+        let id = RevocationId::new("one-id").expect("it is an id");
+        Revocation { id, ..Revocation::blacklist(&name(session), MINUTE) }
+    };
+    let in_force =
+        |sessions: &Sessions| ["first", "second"].map(|session| sessions.is_blacklisted(&name(session)));
+    let (accepted_here, _) = node();
+    accepted_here.revoke(&of("second"), false).unwrap();
+    let (enforced_here, _) = node();
+    enforced_here.enforce(&of("second")).finish();
+    for sessions in [&accepted_here, &enforced_here] {
+        assert_eq!(in_force(sessions), [false, true]);
+        sessions.enforce(&of("first")).finish();
+        record(sessions, Operation::Revoke(of("first")), 1);
+        assert_eq!(in_force(sessions), [true, false]);
+        assert_eq!(sessions.counts().blacklisted, 1);
+    }
+}
+
 #[test]
 fn a_lift_of_a_peer_applies_whichever_node_revoked() {
     let (sessions, _) = node();
