@@ -347,7 +347,7 @@ impl Driver {
             Command::Announce(operation) => {
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 tokio::spawn(async move {
-                    let known = revision(&node, operation.id()).await;
+                    let known = revision_before(&node, &operation).await;
                     let _ = inputs.send(Input::Announce { operation, known, repairs: false });
                 });
                 None
@@ -651,6 +651,21 @@ impl Driver {
 
 /// Limit of operations in one answer to a node that misses some.
 const SUPPLIED: usize = 500;
+
+/// Returns the revision that this node knew when it accepted an operation: 0 if another revocation
+/// has taken its place in the log meanwhile.
+async fn revision_before(node: &Node, operation: &Operation) -> u32 {
+    let known = revision(node, operation.id()).await;
+    let present = node.state(operation.id().clone()).await;
+    match (operation, present.map(|state| state.map(|state| state.operation))) {
+        (Operation::Revoke(ours), Ok(Some(Operation::Revoke(other))))
+            if !ours.is_same(&other) && !ours.extends =>
+        {
+            0
+        }
+        _ => known,
+    }
+}
 
 /// Returns how many changes of an id the stream has had, as far as this node knows.
 async fn revision(node: &Node, id: &RevocationId) -> u32 {

@@ -76,8 +76,6 @@ struct Own {
     revision: u32,
     /// It brings the stream up to date instead of changing something.
     repairs: bool,
-    /// Where the node had applied the stream when it accepted the operation.
-    accepted_at: u64,
     announced: Now,
     step: Step,
     /// Its sequence, and when the node learned of it.
@@ -163,7 +161,6 @@ impl Core {
             revision: if repairs { known.max(1) } else { known + 1 },
             operation,
             repairs,
-            accepted_at: self.reading.taken(),
             announced: self.now,
             step: Step::Behind,
             stored: None,
@@ -314,7 +311,10 @@ impl Core {
                 own.step = replace;
             }
             (Operation::Revoke(ours), Operation::Revoke(other)) => {
-                if merge(ours, other, own.announced, now) || sequence <= own.accepted_at {
+                // The log knew theirs when it accepted ours, so the id is free again. That theirs
+                // was read says nothing, since the log learns of it later.
+                let was_known = theirs.revision < own.revision;
+                if merge(ours, other, own.announced, now) || was_known {
                     own.revision = theirs.revision + 1;
                     own.step = replace;
                 } else if conflict_is_success {

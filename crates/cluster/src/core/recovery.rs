@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use seal::Incarnation;
 use session::{Epoch, Position};
 
-use super::{Action, Core, Lost, Now, StreamState};
+use super::{Action, Core, Lost, Now, StreamState, on_any_clock};
 use crate::flaw::Flaw;
 use crate::message::Content;
 
@@ -39,11 +40,31 @@ pub(super) struct Recovery {
     stored: Position,
     /// Publish what the stream lacks when it is read.
     shares: bool,
+    /// Another life of the name of this node, which may have ended.
+    suspect: Option<Suspect>,
+    /// The node has followed the stream, so its name is its own.
+    has_joined: bool,
+}
+
+/// A life whose last beat was in the stream when this one began.
+struct Suspect {
+    life: Incarnation,
+    /// The sequence of that beat.
+    beat: u64,
+    since: Now,
 }
 
 impl Recovery {
     pub(super) fn new(stored: Position) -> Self {
-        Self { phase: Phase::Inspecting, inspected: None, inspecting: true, stored, shares: false }
+        Self {
+            phase: Phase::Inspecting,
+            inspected: None,
+            inspecting: true,
+            stored,
+            shares: false,
+            suspect: None,
+            has_joined: false,
+        }
     }
 
     /// Returns whether messages of the stream can be taken.
@@ -93,20 +114,15 @@ impl Core {
             }
             return;
         }
+        if self.may_be_duplicate(&stream) {
+            return;
+        }
         for message in &stream.beats {
             if let Content::Beat(beat) = &message.content
                 && message.position.epoch == stream.epoch
             {
                 self.members.beat(beat, message.position.sequence, self.now);
             }
-        }
-        let me = (&self.me.node, self.me.life, self.me.earlier);
-        let duplicate = self
-            .members
-            .live(self.now)
-            .find(|(node, life)| *node == me.0 && *life != me.1 && Some(*life) != me.2);
-        if let Some((_, life)) = duplicate {
-            self.act(Action::Duplicate(life));
         }
         let has_history = self.recovery.has_history();
         if !stream.adopted && !has_history && !self.members.any_with_history(self.now) {
@@ -121,6 +137,34 @@ impl Core {
         self.recovery.shares = has_history && !trusted && !self.has(Flaw::NoRepair);
         self.reading.begin(stream.epoch, if trusted { position.sequence } else { 0 }, stream.last);
         self.recovery.phase = Phase::CatchingUp { last: stream.last };
+    }
+
+    /// Returns whether another life of this node's name may be running. It runs if it beats again,
+    /// and does not if it has not beaten for its lease: a beat stays in the stream for longer than
+    /// the process that has sent it runs, and only the life before this one is known to have ended.
+    fn may_be_duplicate(&mut self, stream: &StreamState) -> bool {
+        let other = stream.beats.iter().find_map(|message| match &message.content {
+            Content::Beat(beat)
+                if message.position.epoch == stream.epoch
+                    && beat.node == self.me.node
+                    && ![Some(self.me.life), self.me.earlier].contains(&Some(beat.life))
+                    && !beat.leaving =>
+            {
+                Some((beat.life, message.position.sequence, beat.lease))
+            }
+            _ => None,
+        });
+        let Some((life, beat, lease)) = other.filter(|_| !self.recovery.has_joined) else { return false };
+        let since = match &self.recovery.suspect {
+            Some(suspect) if suspect.beat == beat && suspect.life == life => suspect.since,
+            Some(_) => {
+                self.act(Action::Duplicate(life));
+                return true;
+            }
+            None => self.now,
+        };
+        self.recovery.suspect = Some(Suspect { life, beat, since });
+        self.now < since + on_any_clock(lease)
     }
 
     /// Returns whether the last beat of this node shows that the stream still is the one in which
@@ -153,6 +197,7 @@ impl Core {
 
     fn follow(&mut self) {
         self.recovery.phase = Phase::Following;
+        self.recovery.has_joined = true;
         self.recovery.stored = self.reading.position();
         self.lease_is_due();
     }
