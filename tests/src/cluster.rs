@@ -184,16 +184,6 @@ impl Cluster {
         nodes.iter().for_each(|node| self.nodes[*node].await_ready());
     }
 
-    /// Kills a node and removes its files.
-    ///
-    /// # Panics
-    /// Panics if they cannot be removed.
-    pub fn forget(&mut self, index: usize) {
-        self.kill(index);
-        let data = self.nodes[index].folder().join("data");
-        std::fs::remove_dir_all(data).expect("files of ours");
-    }
-
     /// Revokes a session for an hour at a node; the answer waits for the cluster.
     pub fn revoke(&self, node: usize, session: &str) -> Response {
         let body = serde_json::json!({ "id": session, "session": session, "validityInSeconds": 7200 });

@@ -368,3 +368,44 @@ fn largest_file(folder: &str) -> u64 {
     let files = std::fs::read_dir(folder).expect("a data folder").filter_map(Result::ok);
     files.filter_map(|file| Some(file.metadata().ok()?.len())).max().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::Gateway;
+
+    /// Runs the clients for a while against gateways that share nothing.
+    fn crowd_at(gateways: [&Gateway; 3]) -> Verdict {
+        let stage = Arc::new(Stage::default());
+        let ports =
+            |gateway: &Gateway| NodePorts { inbound: gateway.inbound(), internal: gateway.internal() };
+        *stage.ports.lock() = gateways.map(|gateway| Some(ports(gateway)));
+        let options = CrowdOptions { seed: 1, sessions: 20, revocations: 20, bound: BOUND };
+        std::thread::scope(|scope| {
+            let crowd = scope.spawn(|| crowd::run(stage.clone(), options));
+            std::thread::park_timeout(Duration::from_secs(4));
+            stage.last_call.store(1, Ordering::SeqCst);
+            crowd.join().expect("no client panics")
+        })
+    }
+
+    fn gateway() -> Gateway {
+        Gateway::start(&[("MAX_CONNECTIONS_PER_MINUTE", "1000000")])
+    }
+
+    #[test]
+    fn the_judge_finds_nothing_at_one_node() {
+        let one = gateway();
+        let verdict = crowd_at([&one; 3]);
+        assert!(verdict.payloads > 1000 && verdict.answered("201 -") > 20, "{verdict}");
+        assert_eq!(verdict.violations(), 0, "{verdict}");
+    }
+
+    #[test]
+    fn the_judge_finds_nodes_that_do_not_share_revocations() {
+        let gateways = [gateway(), gateway(), gateway()];
+        let verdict = crowd_at(gateways.each_ref());
+        assert!(verdict.violations() > 10, "{verdict}");
+        assert!(verdict.to_string().contains("after 201"), "{verdict}");
+    }
+}

@@ -42,7 +42,7 @@ pub(super) async fn revoke(world: &Rc<World>, session: &Rc<Session>) {
     };
     let reach = receipt["cluster"].as_str().unwrap_or("-").to_owned();
     match (status, reach.as_str()) {
-        (201, "complete") => session.silence("201"),
+        (201, _) => session.silence("201"),
         (202, "pending") => silence_later(world, session),
         (202, "queued") => {}
         _ => session.set(State::Unknown),
@@ -106,7 +106,8 @@ async fn follow(world: &Rc<World>, session: &Rc<Session>, node: usize) {
                 session.silence("its receipt was complete");
                 return note_expired(world, &receipt);
             }
-            Some("pending") if !pending => {
+            // `shared`: the node has restarted, and does not know who has confirmed it.
+            Some("pending" | "shared") if !pending => {
                 pending = true;
                 silence_later(world, session);
             }

@@ -28,6 +28,8 @@ const POLLS: Duration = Duration::from_millis(500);
 /// Until a client of a revoked session tries again, at most.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
+const CLOSE: u8 = Opcode::Close as u8;
+
 /// How a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
@@ -77,8 +79,14 @@ async fn once(world: &Rc<World>, session: &Rc<Session>, node: usize, transport: 
     socket.send(&request.bytes(address))?;
     let before = session.state();
     let answer = timeout(CONNECT, socket.head()).await.ok()??;
-    judge_connect(world, session, before, &answer, node);
-    if ![200, 101].contains(&answer.status) {
+    let verdict = match (answer.status, transport) {
+        (101, _) => first_frame(&socket).await?,
+        (200, _) => Admission::LetIn,
+        (503, _) => Admission::NotNow,
+        (status, _) => Admission::Refused(status),
+    };
+    judge_connect(world, session, before, verdict, node);
+    if verdict != Admission::LetIn {
         return None;
     }
     world.verdict.borrow_mut().connections += 1;
@@ -103,36 +111,64 @@ async fn once(world: &Rc<World>, session: &Rc<Session>, node: usize, transport: 
     Some(())
 }
 
+/// What a gateway does with a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    LetIn,
+    /// It has no lease.
+    NotNow,
+    /// With this status or close code.
+    Refused(u16),
+}
+
 /// A session is let in until it is revoked, and refused afterwards.
-fn judge_connect(world: &World, session: &Session, before: State, answer: &Answer, node: usize) {
+fn judge_connect(world: &World, session: &Session, before: State, admission: Admission, node: usize) {
     let name = &session.name;
-    match (before, answer.status) {
-        (State::Silent(since, why), 200 | 101) => {
+    match (before, admission) {
+        (State::Silent(since, why), Admission::LetIn) => {
             world.violation(format!("node {node} let {name} in, {:?} after {why}", since.elapsed()));
         }
-        (State::Live, 403) if session.is_live() => {
-            world.violation(format!("node {node} refused {name}, which is not revoked"));
+        (State::Live, Admission::Refused(status)) if session.is_live() => {
+            world.violation(format!("node {node} refused {name} with {status}, which is not revoked"));
         }
-        (State::Live, status)
-            if session.is_live() && world.calm().is_some() && ![200, 101].contains(&status) =>
-        {
-            world.violation(format!("without a fault, node {node} answered {status} to {name}"));
+        (State::Live, Admission::NotNow) if session.is_live() && world.calm().is_some() => {
+            world.violation(format!("without a fault, node {node} has no lease for {name}"));
         }
         _ => {}
     }
 }
 
+/// Returns what the first frame says: a handshake succeeds before the token is checked, so that the
+/// client learns the reason.
+async fn first_frame(socket: &Socket) -> Option<Admission> {
+    let (opcode, payload) = frame(socket).await?;
+    Some(match (opcode, payload.first_chunk()) {
+        (CLOSE, Some(code)) => match u16::from_be_bytes(*code) {
+            // Try again later (RFC 6455, registry of close codes).
+            1013 => Admission::NotNow,
+            code => Admission::Refused(code),
+        },
+        (CLOSE, None) => Admission::Refused(0),
+        _ => Admission::LetIn,
+    })
+}
+
+/// Returns the next frame.
+async fn frame(socket: &Socket) -> Option<(u8, Vec<u8>)> {
+    let head = socket.exactly(2).await?;
+    let length = match head[1] & 0x7f {
+        126 => u16::from_be_bytes(socket.exactly(2).await?.try_into().ok()?).into(),
+        127 => usize::try_from(u64::from_be_bytes(socket.exactly(8).await?.try_into().ok()?)).ok()?,
+        short => short.into(),
+    };
+    Some((head[0] & 0xf, socket.exactly(length).await?))
+}
+
 /// Reads frames and answers pings.
 async fn frames(session: &Session, socket: &Socket) -> Option<()> {
     while session.state() != State::Unknown {
-        let head = socket.exactly(2).await?;
-        let length = match head[1] & 0x7f {
-            126 => u16::from_be_bytes(socket.exactly(2).await?.try_into().ok()?).into(),
-            127 => usize::try_from(u64::from_be_bytes(socket.exactly(8).await?.try_into().ok()?)).ok()?,
-            short => short.into(),
-        };
-        let payload = socket.exactly(length).await?;
-        if head[0] & 0xf == Opcode::Ping as u8 {
+        let (opcode, payload) = frame(socket).await?;
+        if opcode == Opcode::Ping as u8 {
             socket.send(&Frame::new(Opcode::Pong, payload).bytes())?;
         }
     }
