@@ -38,13 +38,14 @@ fn ready(cluster: &Cluster, node: usize) -> u16 {
     cluster.gateway(node).ask_internal(&Request::get("/readyz")).status
 }
 
-/// Publishes at a node until its stream has been silent for `quiet`, and returns when the last
-/// event was received.
+/// Publishes at a node until its stream has been silent for `quiet`, or for too long, and returns
+/// when the last event was received.
 fn last_payload(gateway: &Gateway, stream: &mut Sse, quiet: Duration) -> Instant {
-    let mut last = Instant::now();
+    let start = Instant::now();
+    let mut last = start;
     for n in 0.. {
         gateway.publish(&greeting(&n.to_string(), "bob"));
-        if stream.wire().is_silent_for(quiet) {
+        if stream.wire().is_silent_for(quiet) || start.elapsed() > LEASE * 3 {
             return last;
         }
         stream.next_data();
