@@ -213,6 +213,8 @@ fn syncs_always(url: &str) -> anyhow::Result<bool> {
 }
 
 async fn nodes(wire: &NatsWire) -> Result<String, Trouble> {
+    // It tells a stream that does not exist from one that has no leader.
+    wire.info().await.map_err(|error| failed(wire, &error))?;
     let beats = wire.latest(wire.names().beats()).await.map_err(|error| failed(wire, &error))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(table_of(&beats, now))
