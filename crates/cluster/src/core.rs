@@ -10,9 +10,11 @@
 //! | `reading.rs` | the order of the stream: contiguity, gaps, repeats, a stream that went back |
 //! | `members.rs` | which lives there are, and what is known of each |
 //! | `lease.rs` | beats, and when they renew the lease |
-//! | `publishing.rs` | the operations of this life, from the broadcast to the last confirmation |
+//! | `publishing.rs` | the operations of this life, from the broadcast to the stream |
+//! | `confirming.rs` | when every node has confirmed an operation |
 //! | `recovery.rs` | what a node does when the stream is new or has lost messages |
 
+mod confirming;
 mod lease;
 mod members;
 mod publishing;
@@ -20,7 +22,7 @@ mod reading;
 mod recovery;
 mod view;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use seal::Incarnation;
@@ -38,6 +40,7 @@ use session::LostLease;
 
 pub use members::Confirmation;
 pub use publishing::{Outcome, Progress};
+pub use recovery::ReadState;
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
 pub type Now = Duration;
@@ -57,8 +60,9 @@ pub struct Identity {
     pub life: Incarnation,
     /// The node.
     pub node: NodeName,
-    /// The earlier life of the node, which has ended.
-    pub earlier: Option<Incarnation>,
+    /// Earlier lives of the node, which have ended: the latest ones, as far as other nodes may
+    /// wait for them.
+    pub earlier: Vec<Incarnation>,
     /// How long the node may serve sessions after a beat.
     pub lease: Duration,
     /// What it does without a lease.
@@ -200,7 +204,8 @@ pub enum Action {
         /// The message.
         message: Direct,
     },
-    /// Send [`Direct::Supplied`] with the present states of these ids.
+    /// Send [`Direct::Supplied`] with the present states of these ids, and announce them as repairs:
+    /// another node misses them, so the stream may have lost them.
     Supply {
         /// Who has asked.
         to: Incarnation,
@@ -211,8 +216,9 @@ pub enum Action {
         /// The ids; `None`: everything in the log.
         ids: Option<Vec<RevocationId>>,
     },
-    /// Announce all states of the log that the stream lacks.
-    ShareStates,
+    /// Announce, as repairs, all states of the log whose id is not here, or which the stream
+    /// [lacks](ReadState::lacks). Then answer with [`Input::StatesShared`].
+    ShareStates(BTreeMap<RevocationId, ReadState>),
     /// Announce the records that are not in the stream, up to this many.
     ShareQueued(usize),
     /// The lease lasts until then.
@@ -281,6 +287,13 @@ impl Core {
         core
     }
 
+    /// Switches planted bugs on.
+    #[cfg(test)]
+    pub(crate) fn with_flaws(mut self, flaws: Flaws) -> Self {
+        self.flaws = flaws;
+        self
+    }
+
     /// Takes what has happened at `now`. [`Core::next_action`] returns what is to be done then.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = self.now.max(now);
@@ -340,9 +353,7 @@ impl Core {
         match message {
             Direct::Operation(shared) if shared.tag.life == self.me.life => {}
             Direct::Operation(shared) => self.apply_early(shared),
-            Direct::Acknowledgement { tag, node, life, receipt } => {
-                self.acknowledged(tag, &node, life, receipt);
-            }
+            Direct::Acknowledgement { tag, life, receipt, .. } => self.acknowledged(tag, life, receipt),
             Direct::Missing { life, after } => self.supply(life, after),
             Direct::Supplied { life, after, upto, operations } => {
                 self.supplied(life, after, upto, operations);

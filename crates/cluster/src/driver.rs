@@ -1,6 +1,6 @@
 //! Runs the protocol: passes what happens to the core, and carries out what it decides.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{Action, Core, Identity, Input, Lost, Outcome, Progress, StreamState, Unpublished};
+use crate::core::{
+    Action, Core, Identity, Input, Lost, Outcome, Progress, ReadState, StreamState, Unpublished,
+};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
@@ -177,8 +179,6 @@ pub(crate) struct Driver {
     sharing: Option<JoinHandle<()>>,
     /// Repairs on their way to the stream.
     repairs: watch::Sender<usize>,
-    /// The revisions that were read since reading began at the first message.
-    read: HashMap<RevocationId, u32>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
     is_replaying: Arc<AtomicBool>,
@@ -245,7 +245,6 @@ impl Driver {
             jobs,
             sharing: None,
             repairs: watch::Sender::new(0),
-            read: HashMap::new(),
             applied: watch::Sender::new(0),
             is_replaying: Arc::default(),
             clocks,
@@ -293,13 +292,6 @@ impl Driver {
                 self.definitions.seen(message.position.sequence);
             }
         }
-        if !self.core.is_following() {
-            for message in messages {
-                if let Content::Operation(shared) = &message.content {
-                    self.read.insert(shared.id().clone(), shared.revision);
-                }
-            }
-        }
         self.core.handle(self.fence.now(), input);
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
@@ -311,7 +303,6 @@ impl Driver {
 
     fn tick(&mut self) {
         if self.core.is_following() {
-            self.read = HashMap::new();
             self.sharing = None;
         }
         *self.shown.live.lock() = self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
@@ -391,7 +382,7 @@ impl Driver {
                 tokio::spawn(async move { wire.send(to, payload.into()).await });
             }
             Action::Supply { to, after, upto, ids } => self.supply(to, after, upto, ids),
-            Action::ShareStates => self.share_states(),
+            Action::ShareStates(read) => self.share_states(read),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.fence.extend(until),
             Action::CloseFence(why) => self.close_fence(why),
@@ -542,6 +533,7 @@ impl Driver {
 
     fn supply(&self, to: Incarnation, after: u64, upto: u64, ids: Option<Vec<RevocationId>>) {
         let (node, wire, codec) = (self.node.clone(), self.wire.clone(), self.codec.clone());
+        let inputs = self.inputs.clone();
         let (life, epoch) = (self.identity.life, self.epoch());
         tokio::spawn(async move {
             let states = match states(&node, ids).await {
@@ -559,6 +551,8 @@ impl Driver {
                 }
                 let tag = Tag { life, number: 0 };
                 let SharedState { operation, revision, .. } = state;
+                let repair = Input::Announce { operation: operation.clone(), known: revision, repairs: true };
+                let _ = inputs.send(repair);
                 parts.last_mut().expect("there is one").push(Shared { tag, revision, operation });
             }
             let last = parts.len() - 1;
@@ -596,11 +590,11 @@ impl Driver {
     }
 
     /// Announces states of the log that the stream lacks, a few at a time.
-    fn share_states(&mut self) {
-        let (node, inputs, read) = (self.node.clone(), self.inputs.clone(), std::mem::take(&mut self.read));
+    fn share_states(&mut self, read: BTreeMap<RevocationId, ReadState>) {
+        let (node, inputs, fence) = (self.node.clone(), self.inputs.clone(), self.fence.clone());
         let repairs = self.repairs.subscribe();
         let sharing = tokio::spawn(async move {
-            while let Err(error) = share_states(&node, &inputs, &read, repairs.clone()).await {
+            while let Err(error) = share_states(&node, &inputs, &read, &fence, repairs.clone()).await {
                 tracing::error!(%error, "the log cannot be compared with the stream");
                 sleep(AGAIN).await;
             }
@@ -701,14 +695,20 @@ async fn states(node: &Node, ids: Option<Vec<RevocationId>>) -> Result<Vec<Share
 async fn share_states(
     node: &Node,
     inputs: &mpsc::UnboundedSender<Input>,
-    read: &HashMap<RevocationId, u32>,
+    read: &BTreeMap<RevocationId, ReadState>,
+    fence: &Fence,
     mut repairs: watch::Receiver<usize>,
 ) -> Result<(), LogError> {
     let mut after = None;
     loop {
         let page = node.states(after, REPAIRS).await?;
         for SharedState { operation, revision, .. } in page.states {
-            if read.get(operation.id()).is_none_or(|read| *read < revision) {
+            let left = match &operation {
+                Operation::Revoke(revocation) => revocation.validity,
+                Operation::Lift { .. } => Duration::ZERO,
+            };
+            let lacks = |read: &ReadState| read.lacks(revision, left, fence.now());
+            if read.get(operation.id()).is_none_or(lacks) {
                 let _ = inputs.send(Input::Announce { operation, known: revision, repairs: true });
             }
         }

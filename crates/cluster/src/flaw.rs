@@ -11,6 +11,8 @@ pub(crate) enum Flaw {
     NoFence,
     /// A gap in the sequence is ignored.
     NoContiguity,
+    /// Messages that were replaced before they were read count as applied.
+    SkippedIsApplied,
     /// Messages of another epoch count.
     NoEpoch,
     /// Numbers of operations that a beat names are not compared with those applied.
@@ -21,8 +23,6 @@ pub(crate) enum Flaw {
     EarlyAcknowledgement,
     /// The lease counts from when the beat comes back, not from when it was sent.
     LeaseFromReturn,
-    /// Any own beat renews the lease, whatever life has sent it.
-    BeatOfOlderLife,
     /// A node that has not beaten for its lease is expired, without any drift of clocks.
     NoDrift,
     /// The lease of a silent node counts from its last beat, not from the storing of the operation.
@@ -43,18 +43,43 @@ pub(crate) enum Flaw {
     ConflictIsSuccess,
     /// A timeout counts as stored.
     UnknownIsStored,
-    /// A joining node does not wait for the beats of the others.
-    JoinAtOnce,
     /// Messages wait for no earlier ones while a batch is applied.
     ApplyInParallel,
     /// An early operation is applied although a later state of its id is known.
     EarlyIgnoresRevision,
-    /// Refused numbers are used again.
-    NumbersAgain,
     /// A message of a newer version is skipped.
     SkipNewer,
     /// The last page of a fetch from a lagging server counts as the end.
     LaggingIsEnd,
+}
+
+impl Flaw {
+    /// All planted bugs.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 22] = [
+        Self::NoFence,
+        Self::NoContiguity,
+        Self::SkippedIsApplied,
+        Self::NoEpoch,
+        Self::NoNumbers,
+        Self::OwnNotSeen,
+        Self::EarlyAcknowledgement,
+        Self::LeaseFromReturn,
+        Self::NoDrift,
+        Self::ExpiryFromBeat,
+        Self::ExpiredWithoutPolicy,
+        Self::NoRollback,
+        Self::RepeatByNumber,
+        Self::NoRepair,
+        Self::FirstCopyWins,
+        Self::LiftWithoutRead,
+        Self::ConflictIsSuccess,
+        Self::UnknownIsStored,
+        Self::ApplyInParallel,
+        Self::EarlyIgnoresRevision,
+        Self::SkipNewer,
+        Self::LaggingIsEnd,
+    ];
 }
 
 /// The planted bugs that are switched on.

@@ -21,6 +21,8 @@ mod metrics;
 pub mod nats;
 mod peers;
 mod policy;
+#[cfg(test)]
+mod sim;
 pub mod wire;
 
 pub use keys::Keys;

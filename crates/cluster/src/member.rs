@@ -100,7 +100,7 @@ impl Member {
             let identity = Identity {
                 life: identity.life,
                 node: identity.node.clone(),
-                earlier: identity.earlier,
+                earlier: identity.earlier.into_iter().collect(),
                 lease: config.lease,
                 policy: config.lost_lease,
             };

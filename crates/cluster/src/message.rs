@@ -14,8 +14,14 @@ use session::LostLease;
 pub struct Tag {
     /// The process run that published it.
     pub life: Incarnation,
-    /// 1 for its first operation.
+    /// 1 for its first operation. Repairs have numbers of their own, from [`Tag::REPAIRS`] on.
     pub number: u64,
+}
+
+impl Tag {
+    /// Numbers from here on belong to repairs: states of the log that are published since the
+    /// stream lacks them. Nobody misses one, so they are not counted with the operations.
+    pub const REPAIRS: u64 = 1 << 63;
 }
 
 /// An operation as it is sent.
@@ -30,6 +36,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Returns the operation with what is left of its validity after a time.
+    #[must_use]
+    pub fn aged(mut self, age: Duration) -> Self {
+        if let Operation::Revoke(revocation) = &mut self.operation
+            && revocation.validity < Duration::MAX
+        {
+            revocation.validity = revocation.validity.saturating_sub(age);
+        }
+        self
+    }
+
     /// Returns the id of the revocation.
     pub fn id(&self) -> &RevocationId {
         id_of(&self.operation)
@@ -55,6 +72,9 @@ pub struct Beat {
     pub count: u64,
     /// The position up to which the node had applied the stream when it sent this.
     pub applied: Position,
+    /// When the newest message of the stream was stored that the node knew then, in milliseconds
+    /// since 1970, by the clock of NATS. A beat that is stored much later was on its way for long.
+    pub newest: u64,
     /// All operations of this life up to this number are in the stream, or never will be.
     pub settled: u64,
     /// Operations of this life that are not in the stream yet.

@@ -59,6 +59,7 @@ fn beat() -> impl Strategy<Value = Beat> {
             node: NodeName::from(node.as_str()),
             count: numbers[0],
             applied: Position { epoch: Epoch(epoch), sequence: numbers[1] },
+            newest: numbers[3] >> 1,
             settled: numbers[2],
             pending: numbers[3],
             lease: Duration::from_millis(numbers[0] >> 20),

@@ -8,7 +8,7 @@ use session::Position;
 
 use super::{Action, Core, Identity, Lost, Now, on_any_clock};
 use crate::flaw::Flaw;
-use crate::message::Beat;
+use crate::message::{Beat, Direct};
 
 /// The longest interval of beats.
 const BEAT: Duration = Duration::from_secs(2);
@@ -28,8 +28,11 @@ pub(super) struct Lease {
     count: u64,
     /// When each beat was sent. Kept here: nothing that comes over the network can change it.
     sent: BTreeMap<u64, Now>,
+    /// When the last beat was sent that has come back, unless it has renewed the lease already.
+    returned: Option<Now>,
     last_sent: Option<Now>,
     last_returned: Now,
+    last_sequence: u64,
     last_rotated: Now,
     /// A beat is to be sent soon.
     due: bool,
@@ -55,8 +58,10 @@ impl Lease {
             every: BEAT.min(me.lease / 5),
             count: 0,
             sent: BTreeMap::new(),
+            returned: None,
             last_sent: None,
             last_returned: now,
+            last_sequence: 0,
             last_rotated: now,
             due: false,
             until: Duration::ZERO,
@@ -72,6 +77,7 @@ impl Lease {
     /// Beats that are on their way renew nothing any more.
     pub(super) fn forget_beats(&mut self) {
         self.sent.clear();
+        self.returned = None;
     }
 }
 
@@ -82,22 +88,22 @@ impl Core {
     }
 
     pub(super) fn tick_lease(&mut self) {
-        if !self.recovery.is_following() || self.lease.left {
-            self.lease.last_returned = self.now;
+        if self.lease.left {
             return;
-        }
-        if self.lease.last_sent.is_none_or(|sent| self.now >= sent + self.lease.every) {
-            self.lease.due = true;
         }
         let quiet_since = self.lease.last_returned.max(self.lease.last_rotated);
         if self.now >= quiet_since + SILENCE {
             self.lease.last_rotated = self.now;
             self.act(Action::Rotate);
+            self.suspect();
         }
-        for (life, after) in self.members.ask(self.now, self.me.life) {
-            let message = crate::message::Direct::Missing { life: self.me.life, after };
-            self.act(Action::Send { to: life, message });
+        if !self.recovery.is_following() {
+            return;
         }
+        if self.lease.last_sent.is_none_or(|sent| self.now >= sent + self.lease.every) {
+            self.lease.due = true;
+        }
+        self.ask();
         self.members.forget_old(self.now);
     }
 
@@ -114,8 +120,11 @@ impl Core {
                 self.lease.due = true;
             }
         }
+        self.renew();
         let again = self.lease.last_sent.is_none_or(|sent| self.now >= sent + BEAT_AGAIN);
-        if self.lease.due && again && self.recovery.is_following() && !self.lease.left {
+        // A beat in a stream that has gone back would hide that the node's last one is lost.
+        let may_beat = self.recovery.is_following() && !self.reading.is_doubtful() && !self.lease.left;
+        if self.lease.due && again && may_beat {
             self.send_beat(false);
         }
     }
@@ -134,11 +143,12 @@ impl Core {
             node: self.me.node.clone(),
             count: lease.count,
             applied: self.reading.position(),
+            newest: self.reading.newest(),
             settled: self.publishing.settled(),
             pending: self.publishing.pending() as u64,
             lease: self.me.lease,
             policy: self.me.policy,
-            ends: self.me.earlier.into_iter().collect(),
+            ends: self.me.earlier.clone(),
             has_history: self.recovery.has_history(),
             leaving,
         };
@@ -150,45 +160,87 @@ impl Core {
         if position.epoch != self.reading.epoch() && !self.has(Flaw::NoEpoch) {
             return;
         }
-        let new = self.members.beat(beat, position.sequence, self.now);
-        let is_own =
-            beat.life == self.me.life || (self.has(Flaw::BeatOfOlderLife) && beat.node == self.me.node);
-        if is_own {
+        let news = self.members.beat(beat, position.sequence, self.now);
+        if news.gone {
+            self.confirm_all();
+        }
+        if beat.life == self.me.life {
             self.own_beat(beat, position.sequence);
-        } else if new && beat.count == 1 {
+            return;
+        }
+        if news.is_missing && self.recovery.is_following() {
+            self.ask();
+        }
+        if news.is_new && beat.count == 1 {
             // It waits for a beat of each member before its first lease.
             self.lease.due = true;
         }
     }
 
-    fn own_beat(&mut self, beat: &Beat, sequence: u64) {
+    /// The server has answered.
+    pub(super) fn heard(&mut self) {
         self.lease.last_returned = self.now;
+    }
+
+    /// Returns the sequence of the last own beat that came back.
+    pub(super) fn last_beat(&self) -> u64 {
+        self.lease.last_sequence
+    }
+
+    fn own_beat(&mut self, beat: &Beat, sequence: u64) {
+        self.heard();
+        self.lease.last_sequence = sequence;
         if !self.recovery.is_following() || self.lease.left {
             return;
         }
         if self.lease.join == Join::Out {
             let me = self.me.life;
-            let at_once = self.has(Flaw::JoinAtOnce);
-            let others = self.members.live(self.now).filter(|(_, life)| *life != me && !at_once);
+            let others = self.members.live(self.now).filter(|(_, life)| *life != me);
             let lives = others.map(|(_, life)| life.to_bytes()).collect();
             self.lease.join = Join::Waiting { after: sequence, lives };
             self.advance_lease();
         }
-        let sent = if self.has(Flaw::LeaseFromReturn) || beat.life != self.me.life {
+        let sent = if self.has(Flaw::LeaseFromReturn) {
             Some(self.now)
         } else {
             self.lease.sent.remove(&beat.count)
         };
+        if sent.is_some() && self.reading.is_uncertain {
+            self.reading.is_uncertain = false;
+            self.confirm_all();
+        }
+        self.lease.returned = self.lease.returned.max(sent);
+        self.renew();
+    }
+
+    /// Renews the lease by the last beat that came back, if nothing is missing.
+    fn renew(&mut self) {
+        let Some(sent) = self.lease.returned else { return };
         let missing = self.members.is_behind(self.now, self.me.life) && !self.has(Flaw::NoNumbers);
-        let Some(sent) = sent.filter(|_| self.lease.join == Join::In) else { return };
-        if missing || self.reading.in_doubt {
+        if missing || self.reading.is_doubtful() || self.lease.join != Join::In {
+            return;
+        }
+        self.lease.returned = None;
+        let until = sent + self.me.lease;
+        if until <= self.lease.until.max(self.now) {
             return;
         }
         let first = self.lease.until == Duration::ZERO;
-        self.lease.until = self.lease.until.max(sent + self.me.lease);
-        self.act(Action::Extend(self.lease.until));
+        self.lease.until = until;
+        self.act(Action::Extend(until));
         if first {
             self.act(Action::Joined);
+        }
+    }
+
+    /// Asks other lives for operations that are missing here.
+    fn ask(&mut self) {
+        if self.has(Flaw::NoNumbers) {
+            return;
+        }
+        for (life, after) in self.members.ask(self.now, self.me.life) {
+            let message = Direct::Missing { life: self.me.life, after };
+            self.act(Action::Send { to: life, message });
         }
     }
 
@@ -209,6 +261,7 @@ impl Core {
     /// The stream is another one: the node joins it as if it had just started.
     pub(super) fn join_again(&mut self) {
         self.lease.forget_beats();
+        self.lease.last_sequence = 0;
         self.lease.join = Join::Out;
     }
 

@@ -1,6 +1,6 @@
 //! The lives that beat in the stream, and what is known of each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seal::Incarnation;
@@ -35,7 +35,7 @@ pub enum Confirmation {
 
 /// All lives.
 #[derive(Default)]
-pub(super) struct Members(HashMap<Incarnation, Member>);
+pub(super) struct Members(BTreeMap<[u8; Incarnation::BYTES], Member>);
 
 /// What is known of one life.
 pub(super) struct Member {
@@ -54,6 +54,17 @@ pub(super) struct Member {
     gone: bool,
     numbers: Numbers,
     asked: Option<(Now, u64)>,
+}
+
+/// What a beat has changed.
+#[derive(Default)]
+pub(super) struct News {
+    /// The life was not known.
+    pub(super) is_new: bool,
+    /// A life has ended.
+    pub(super) gone: bool,
+    /// Operations of the life are missing here.
+    pub(super) is_missing: bool,
 }
 
 /// Which operations of a life are applied here.
@@ -95,15 +106,18 @@ impl Numbers {
 }
 
 impl Members {
-    /// Takes a beat that was applied now. Returns whether the life is new.
-    pub(super) fn beat(&mut self, beat: &Beat, sequence: u64, now: Now) -> bool {
+    /// Takes a beat that was applied now.
+    pub(super) fn beat(&mut self, beat: &Beat, sequence: u64, now: Now) -> News {
+        let mut news = News::default();
         for ended in &beat.ends {
-            if let Some(member) = self.0.get_mut(ended) {
+            if let Some(member) = self.0.get_mut(&ended.to_bytes()) {
+                news.gone |= !member.gone;
                 member.gone = true;
             }
         }
-        let new = !self.0.contains_key(&beat.life);
-        let member = self.0.entry(beat.life).or_insert_with(|| Member {
+        let life = beat.life.to_bytes();
+        news.is_new = !self.0.contains_key(&life);
+        let member = self.0.entry(life).or_insert_with(|| Member {
             node: beat.node.clone(),
             sequence,
             received: now,
@@ -124,8 +138,10 @@ impl Members {
         member.applied = beat.applied;
         member.settled = member.settled.max(beat.settled);
         member.has_history |= beat.has_history;
+        news.gone |= beat.leaving && !member.gone;
         member.gone |= beat.leaving;
-        new
+        news.is_missing = member.is_missing();
+        news
     }
 
     /// Forgets the sequences of beats: they belong to a stream that is gone. The lives stay.
@@ -141,13 +157,22 @@ impl Members {
     }
 
     pub(super) fn get(&self, life: Incarnation) -> Option<&Member> {
-        self.0.get(&life)
+        self.0.get(&life.to_bytes())
     }
 
     /// Returns the lives that may have a lease.
     pub(super) fn live(&self, now: Now) -> impl Iterator<Item = (&NodeName, Incarnation)> {
         let live = self.0.iter().filter(move |(_, member)| member.is_live(now));
-        live.map(|(life, member)| (&member.node, *life))
+        live.map(|(life, member)| (&member.node, Incarnation::from_bytes(*life)))
+    }
+
+    /// Returns the lives that may serve sessions: those that may have a lease, and those that go on
+    /// without one.
+    pub(super) fn serving(&self, now: Now) -> impl Iterator<Item = (&NodeName, Incarnation)> {
+        let serving = self.0.iter().filter(move |(_, member)| {
+            !member.gone && (member.policy != LostLease::Closed || member.is_live(now))
+        });
+        serving.map(|(life, member)| (&member.node, Incarnation::from_bytes(*life)))
     }
 
     /// Returns whether a live member has a history.
@@ -158,7 +183,7 @@ impl Members {
     pub(super) fn seen(&self, now: Now) -> impl Iterator<Item = Seen<'_>> {
         self.0.iter().filter(|(_, member)| !member.gone).map(move |(life, member)| Seen {
             node: &member.node,
-            life: *life,
+            life: Incarnation::from_bytes(*life),
             age: now.saturating_sub(member.received),
             live: member.is_live(now),
         })
@@ -166,14 +191,16 @@ impl Members {
 
     /// Records that an operation is applied here.
     pub(super) fn has_applied(&mut self, tag: Tag) {
-        if let Some(member) = self.0.get_mut(&tag.life) {
+        if let Some(member) = self.0.get_mut(&tag.life.to_bytes())
+            && tag.number < Tag::REPAIRS
+        {
             member.numbers.add(tag.number);
         }
     }
 
     /// Records that all operations of a life up to this number are applied here.
     pub(super) fn complete(&mut self, life: Incarnation, upto: u64) {
-        if let Some(member) = self.0.get_mut(&life) {
+        if let Some(member) = self.0.get_mut(&life.to_bytes()) {
             member.numbers.fill(upto);
             member.asked = None;
         }
@@ -181,7 +208,9 @@ impl Members {
 
     /// Returns whether operations of a live member are missing here.
     pub(super) fn is_behind(&self, now: Now, me: Incarnation) -> bool {
-        self.0.iter().any(|(life, member)| *life != me && member.is_live(now) && member.is_missing())
+        self.0
+            .iter()
+            .any(|(life, member)| *life != me.to_bytes() && member.is_live(now) && member.is_missing())
     }
 
     /// Returns the lives to ask for missing operations, with the number after which they are
@@ -190,24 +219,30 @@ impl Members {
         let mut ask = Vec::new();
         for (life, member) in &mut self.0 {
             let is_asked = member.asked.is_some_and(|(at, _)| now < at + ASK_AGAIN);
-            if *life != me && member.is_live(now) && member.is_missing() && !is_asked {
+            if *life != me.to_bytes() && member.is_live(now) && member.is_missing() && !is_asked {
                 member.asked = Some((now, member.numbers.upto));
-                ask.push((*life, member.numbers.upto));
+                ask.push((Incarnation::from_bytes(*life), member.numbers.upto));
             }
         }
-        ask.sort_by_key(|(life, _)| life.to_bytes());
         ask
     }
 
     /// Returns whether this life was asked for its operations after this number.
     pub(super) fn has_asked(&self, life: Incarnation, after: u64) -> bool {
-        self.0.get(&life).is_some_and(|member| member.asked.is_some_and(|(_, asked)| asked == after))
+        self.0
+            .get(&life.to_bytes())
+            .is_some_and(|member| member.asked.is_some_and(|(_, asked)| asked == after))
     }
 }
 
 impl Member {
     fn is_live(&self, now: Now) -> bool {
         !self.gone && now < self.received + on_any_clock(self.lease)
+    }
+
+    /// Returns whether the life has sent a beat lately.
+    pub(super) fn seems_well(&self, now: Now) -> bool {
+        now < self.received + self.lease * 2 / 5
     }
 
     pub(super) fn is_gone(&self) -> bool {

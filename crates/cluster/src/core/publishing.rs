@@ -1,33 +1,36 @@
-//! The operations of this life: broadcast, stored in the stream, confirmed by every node.
+//! The operations of this life, on their way into the stream.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use seal::Incarnation;
 use session::{Mode, NodeName, Operation, Receipt, Revocation, RevocationId};
 
-use super::lease::expires_within;
 use super::members::Confirmation;
 use super::reading::Known;
 use super::{Action, Core, Now, Unpublished};
 use crate::flaw::Flaw;
-use crate::message::{Content, Direct, Shared, Stored, Tag};
-use session::LostLease;
+use crate::message::{Content, Direct, Shared, Stored, Tag, id_of};
 
 /// How long to wait before an operation is published again whose outcome is unknown.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long to wait before an unconfirmed operation is sent to a node again.
-const RESEND: Duration = Duration::from_millis(200);
+/// How long to wait before the stream is read again after a conflict: the server that answered may
+/// lag behind.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often queued operations are looked for.
 const QUEUED: Duration = Duration::from_millis(500);
 
-/// Limit of operations whose outcomes are remembered.
+/// Limit of finished operations that are remembered.
 const REMEMBERED: usize = 65_536;
 
 /// Limit of queued operations that are published at the same time.
 const AT_ONCE: usize = 256;
+
+/// How far two copies of a revocation may differ in what is left, since it was sent at different
+/// times.
+const SAME_END: Duration = Duration::from_secs(1);
 
 /// How far an operation has got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,36 +61,62 @@ pub enum Outcome {
 #[derive(Default)]
 pub(super) struct Publishing {
     last: u64,
-    own: BTreeMap<u64, Own>,
-    /// The number of the operation on each id that is not in the stream yet.
-    unsettled: HashMap<RevocationId, Vec<u64>>,
+    last_repair: u64,
+    pub(super) own: BTreeMap<u64, Own>,
+    /// The numbers of operations on each id that are not in the stream yet, in order.
+    unsettled: HashMap<RevocationId, VecDeque<u64>>,
+    /// How many those are, and how many of them are repairs.
+    pending: usize,
+    repairs: usize,
     /// All numbers up to this one are in the stream, or never will be.
     settled: u64,
-    /// Those in the stream that not every node has confirmed.
-    unconfirmed: BTreeSet<u64>,
+    /// How many operations are in the stream that some node has not confirmed.
+    pub(super) unconfirmed: usize,
+    /// When to publish or to read for an operation.
+    steps: BTreeSet<(Now, u64)>,
+    /// When to look at an operation in the stream that not every node has confirmed.
+    pub(super) checks: BTreeSet<(Now, u64)>,
+    /// The sequences of stored operations that have not come back, with their numbers.
+    returning: BTreeSet<(u64, u64)>,
     /// The latest operation on each id.
     latest: HashMap<RevocationId, u64>,
+    /// Finished operations, in the order in which they are forgotten.
+    finished: VecDeque<u64>,
+    /// The highest number that is forgotten.
+    forgotten: u64,
     queued_at: Now,
 }
 
-struct Own {
-    id: RevocationId,
-    operation: Operation,
-    revision: u32,
+/// An operation of this life.
+pub(super) struct Own {
+    pub(super) id: RevocationId,
+    pub(super) operation: Operation,
+    pub(super) revision: u32,
     /// It brings the stream up to date instead of changing something.
-    repairs: bool,
-    announced: Now,
+    pub(super) repairs: bool,
+    /// Where the node had applied the stream when it accepted the operation.
+    accepted_at: u64,
+    pub(super) announced: Now,
     step: Step,
+    /// Up to where the node had read the stream when it first sent the operation there; `None` if
+    /// it has not.
+    attempted: Option<u64>,
+    /// The sequence that it has tried to replace.
+    tried: Option<u64>,
     /// Its sequence, and when the node learned of it.
-    stored: Option<(u64, Now)>,
+    pub(super) stored: Option<(u64, Now)>,
+    /// Another operation at that sequence stands for it.
+    is_covered: bool,
+    /// It was in the stream, as far as the node knows.
+    was_stored: bool,
     /// It has come back in order.
-    seen: bool,
+    pub(super) seen: bool,
     /// The lives that have to confirm it; `None` before it is known which.
-    awaited: Option<BTreeMap<[u8; Incarnation::BYTES], NodeName>>,
-    confirmed: BTreeMap<NodeName, Confirmation>,
-    acknowledged: HashMap<Incarnation, Option<Receipt>>,
-    resent: Now,
-    outcome: Outcome,
+    pub(super) awaited: Option<BTreeMap<[u8; Incarnation::BYTES], NodeName>>,
+    pub(super) confirmed: BTreeMap<NodeName, Confirmation>,
+    pub(super) acknowledged: BTreeMap<[u8; Incarnation::BYTES], Option<Receipt>>,
+    pub(super) check: Now,
+    pub(super) outcome: Outcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,29 +139,99 @@ enum Step {
 }
 
 impl Publishing {
+    /// Returns the number up to which all operations are in the stream, or never will be.
     pub(super) fn settled(&self) -> u64 {
         self.settled
     }
 
     /// Returns the number of operations that are not in the stream yet.
     pub(super) fn pending(&self) -> usize {
-        self.unsettled.values().map(Vec::len).sum()
+        self.pending
     }
 
-    /// Returns the ids of operations that are not in the stream yet.
+    /// Returns the ids of operations that are on their way to the stream, or back from it.
     pub(super) fn ids(&self) -> impl Iterator<Item = &RevocationId> {
-        self.unsettled.keys()
+        let returning = self.returning.iter().filter_map(|(_, number)| self.own.get(number));
+        self.unsettled.keys().chain(returning.map(|own| &own.id))
     }
 
     /// Returns the number of operations in the stream that some node has not confirmed.
     pub(super) fn unconfirmed_count(&self) -> usize {
-        self.unconfirmed.len()
+        self.unconfirmed
     }
 
     /// Returns the number of repairs that are not in the stream yet.
     pub(super) fn repairs(&self) -> usize {
-        let unsettled = self.unsettled.values().flatten();
-        unsettled.filter(|number| self.own.get(number).is_some_and(|own| own.repairs)).count()
+        self.repairs
+    }
+
+    /// Sets the next step of an operation.
+    fn step(&mut self, number: u64, step: Step) {
+        let Some(own) = self.own.get_mut(&number) else { return };
+        if let Step::PublishAt { at, .. } | Step::ReadAt(at) = own.step {
+            self.steps.remove(&(at, number));
+        }
+        if let Step::PublishAt { at, .. } | Step::ReadAt(at) = step {
+            self.steps.insert((at, number));
+        }
+        own.step = step;
+    }
+
+    /// The operation waits for the stream.
+    fn unsettle(&mut self, number: u64) {
+        let Some(own) = self.own.get(&number) else { return };
+        self.pending += 1;
+        self.repairs += usize::from(own.repairs);
+        let numbers = self.unsettled.entry(own.id.clone()).or_default();
+        let at = numbers.partition_point(|other| *other < number);
+        numbers.insert(at, number);
+    }
+
+    /// The number is in the stream, or never will be.
+    fn settle(&mut self, number: u64, now: Now) {
+        let Some(own) = self.own.get(&number) else { return };
+        if own.step == Step::Settled {
+            return;
+        }
+        let (id, repairs) = (own.id.clone(), own.repairs);
+        self.step(number, Step::Settled);
+        self.pending -= 1;
+        self.repairs -= usize::from(repairs);
+        let mut next = None;
+        if let Some(numbers) = self.unsettled.get_mut(&id) {
+            numbers.retain(|unsettled| *unsettled != number);
+            next = numbers.front().copied();
+            if next.is_none() {
+                self.unsettled.remove(&id);
+            }
+        }
+        while self.settled < self.last
+            && self.own.get(&(self.settled + 1)).is_none_or(|own| own.step == Step::Settled)
+        {
+            self.settled += 1;
+        }
+        if let Some(next) = next
+            && self.own.get(&next).is_some_and(|own| own.step == Step::Behind)
+        {
+            // The one before it has changed the revision, so the stream is read first.
+            self.step(next, Step::ReadAt(now));
+        }
+    }
+
+    /// Nothing more can happen to the operation.
+    pub(super) fn finish(&mut self, number: u64) {
+        self.finished.push_back(number);
+        while self.finished.len() > REMEMBERED {
+            let Some(number) = self.finished.pop_front() else { return };
+            if number < Tag::REPAIRS {
+                self.forgotten = self.forgotten.max(number);
+            }
+            if let Some(own) = self.own.remove(&number)
+                && self.latest.get(&own.id) == Some(&number)
+            {
+                self.latest.remove(&own.id);
+            }
+        }
     }
 }
 
@@ -143,40 +242,55 @@ impl Core {
         self.publishing.own.get(number).map(Own::progress)
     }
 
-    /// Returns whether an operation on this id is on its way to the stream.
+    /// Returns whether an operation on this id is on its way to the stream, or back from it.
     pub fn is_publishing(&self, id: &RevocationId) -> bool {
-        self.publishing.unsettled.contains_key(id)
+        let publishing = &self.publishing;
+        let is_returning =
+            |(_, number): &(u64, u64)| publishing.own.get(number).is_some_and(|own| own.id == *id);
+        publishing.unsettled.contains_key(id) || publishing.returning.iter().any(is_returning)
+    }
+
+    /// Returns the number of the operation that was announced last.
+    pub fn last_number(&self) -> u64 {
+        self.publishing.last
     }
 
     pub(super) fn announce(&mut self, operation: Operation, known: u32, repairs: bool) {
         let publishing = &mut self.publishing;
-        publishing.last += 1;
-        let number = publishing.last;
-        let id = crate::message::id_of(&operation).clone();
-        let unsettled = publishing.unsettled.entry(id.clone()).or_default();
-        let behind = !unsettled.is_empty();
-        unsettled.push(number);
+        let last = if repairs { &mut publishing.last_repair } else { &mut publishing.last };
+        *last += 1;
+        let number = if repairs { Tag::REPAIRS + *last } else { *last };
         let own = Own {
-            id,
+            id: id_of(&operation).clone(),
             revision: if repairs { known.max(1) } else { known + 1 },
             operation,
             repairs,
+            accepted_at: self.reading.applied(),
             announced: self.now,
             step: Step::Behind,
+            attempted: None,
+            tried: None,
             stored: None,
+            is_covered: false,
+            was_stored: false,
             seen: false,
             awaited: None,
             confirmed: BTreeMap::new(),
-            acknowledged: HashMap::new(),
-            resent: self.now,
+            acknowledged: BTreeMap::new(),
+            check: Duration::ZERO,
             outcome: Outcome::Queued,
         };
-        if !repairs && matches!(own.operation, Operation::Revoke(_)) {
-            let message = own.message(self.me.life, number, self.now);
+        let behind = publishing.unsettled.contains_key(&own.id);
+        if !repairs {
+            publishing.latest.insert(own.id.clone(), number);
+        }
+        let broadcast = (!repairs && matches!(own.operation, Operation::Revoke(_)))
+            .then(|| own.message(self.me.life, number, self.now));
+        publishing.own.insert(number, own);
+        publishing.unsettle(number);
+        if let Some(message) = broadcast {
             self.act(Action::Broadcast(Direct::Operation(message)));
         }
-        self.publishing.latest.insert(own.id.clone(), number);
-        self.publishing.own.insert(number, own);
         if !behind {
             self.start(number);
         }
@@ -184,15 +298,14 @@ impl Core {
 
     fn start(&mut self, number: u64) {
         let blind = self.has(Flaw::LiftWithoutRead);
-        let may_publish = self.recovery.may_publish();
-        let Some(own) = self.publishing.own.get_mut(&number) else { return };
+        let Some(own) = self.publishing.own.get(&number) else { return };
         let is_new = own.revision == 1 || own.repairs;
-        own.step = match own.operation {
-            _ if !may_publish => Step::ReadAt(self.now + AGAIN),
+        let step = match own.operation {
             Operation::Revoke(_) if is_new => Step::PublishAt { at: self.now, expected: 0 },
             Operation::Lift { .. } if blind => Step::PublishAt { at: self.now, expected: u64::MAX },
             _ => Step::ReadAt(self.now),
         };
+        self.publishing.step(number, step);
     }
 
     pub(super) fn tick_publishing(&mut self) {
@@ -202,343 +315,214 @@ impl Core {
                 self.act(Action::ShareQueued(room));
             }
         }
-        let publishing = &mut self.publishing;
-        while publishing.own.len() > REMEMBERED {
-            let first = publishing.own.first_key_value().map(|(number, own)| (*number, own.is_over()));
-            let Some((number, true)) = first else { break };
-            if let Some(own) = publishing.own.remove(&number)
-                && publishing.latest.get(&own.id) == Some(&number)
-            {
-                publishing.latest.remove(&own.id);
-            }
-        }
     }
 
     /// Does whatever has become due.
     pub(super) fn advance_publishing(&mut self) {
-        let may_publish = self.recovery.may_publish();
-        let numbers: Vec<u64> = self
-            .publishing
-            .unsettled
-            .values()
-            .flatten()
-            .copied()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        for number in numbers {
+        while self.recovery.may_publish()
+            && let Some((at, number)) = self.publishing.steps.first().copied()
+            && at <= self.now
+        {
+            self.publishing.steps.pop_first();
             let Some(own) = self.publishing.own.get_mut(&number) else { continue };
             match own.step {
-                Step::PublishAt { at, expected } if may_publish && self.now >= at => {
+                Step::PublishAt { expected, .. } => {
                     own.step = Step::Publishing { expected };
+                    own.attempted.get_or_insert(self.reading.taken());
                     let message = own.message(self.me.life, number, self.now);
                     self.act(Action::Publish { message, expected });
                 }
-                Step::ReadAt(at) if may_publish && self.now >= at => {
+                Step::ReadAt(_) => {
                     own.step = Step::Reading;
                     let id = own.id.clone();
                     self.act(Action::Read { number, id });
                 }
-                _ => {}
+                Step::Behind | Step::Reading | Step::Publishing { .. } | Step::Settled => {}
             }
         }
-        self.confirm();
+        self.look_for_lost();
+        self.advance_confirming();
     }
 
     pub(super) fn published(&mut self, number: u64, result: Result<u64, Unpublished>) {
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         let Step::Publishing { expected } = own.step else { return };
         match result {
-            Ok(sequence) => self.stored(number, sequence),
-            Err(Unpublished::Conflict) => own.step = Step::ReadAt(self.now),
+            // It was stored behind messages that the stream has lost since.
+            Ok(sequence) if own.attempted.is_some_and(|taken| sequence <= taken) => self.rolled_back(),
+            Ok(sequence) => self.stored(number, sequence, false),
+            Err(Unpublished::Conflict) => self.publishing.step(number, Step::ReadAt(self.now)),
             Err(Unpublished::Unknown) if self.flaws.has(Flaw::UnknownIsStored) => {
-                own.seen = true;
-                let sequence = self.reading.taken();
-                self.stored(number, sequence);
+                let sequence = self.reading.applied();
+                self.stored(number, sequence, true);
             }
-            Err(Unpublished::Unknown) => own.step = Step::PublishAt { at: self.now + AGAIN, expected },
+            Err(Unpublished::Unknown) => {
+                let at = self.now + AGAIN;
+                self.publishing.step(number, Step::PublishAt { at, expected });
+            }
         }
     }
 
     pub(super) fn not_read(&mut self, number: u64) {
-        if let Some(own) = self.publishing.own.get_mut(&number)
-            && own.step == Step::Reading
-        {
-            own.step = Step::ReadAt(self.now + AGAIN);
+        if self.publishing.own.get(&number).is_some_and(|own| own.step == Step::Reading) {
+            self.publishing.step(number, Step::ReadAt(self.now + AGAIN));
         }
     }
 
     /// Decides what becomes of an operation, from what the stream holds of its id.
     pub(super) fn read(&mut self, number: u64, found: Option<Stored>) {
-        let (merges_first, conflict_is_success) =
-            (!self.has(Flaw::FirstCopyWins), self.has(Flaw::ConflictIsSuccess));
-        let (me, now) = (self.me.life, self.now);
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         if own.step != Step::Reading {
             return;
         }
-        let Some(found) = found else {
-            own.step = Step::PublishAt { at: now, expected: 0 };
-            return;
-        };
-        let sequence = found.position.sequence;
-        let replace = Step::PublishAt { at: now, expected: sequence };
-        let Content::Operation(theirs) = found.content else {
+        let sequence = found.as_ref().map_or(0, |found| found.position.sequence);
+        let age = found.as_ref().map_or(Duration::ZERO, |found| self.reading.age(found.stored_at));
+        let replace = Step::PublishAt { at: self.now, expected: sequence };
+        let theirs = match found.map(|found| found.content) {
+            Some(Content::Operation(theirs)) => theirs.aged(age),
+            // This node cannot tell whether it would undo what a newer one has decided.
+            Some(Content::Newer) => {
+                self.publishing.step(number, Step::ReadAt(self.now + AGAIN));
+                return;
+            }
             // Whatever it is, it is no operation.
-            own.step = replace;
-            return;
+            Some(_) | None => {
+                self.publishing.step(number, replace);
+                return;
+            }
         };
-        if theirs.tag == (Tag { life: me, number }) {
-            self.stored(number, sequence);
+        if theirs.tag == (Tag { life: self.me.life, number }) {
+            self.stored(number, sequence, false);
             return;
         }
-        if own.repairs {
-            match own.repair(&theirs, merges_first, now) {
-                true => own.step = replace,
-                false => self.settle(number),
+        match own.compare(&theirs, sequence, self.now, self.flaws) {
+            Verdict::Replace => {
+                // Until the stream has caught up, the same conflict would come again at once.
+                let tried = own.tried == Some(sequence);
+                own.tried = (!tried).then_some(sequence);
+                let again = Step::ReadAt(self.now + READ_AGAIN);
+                self.publishing.step(number, if tried { again } else { replace });
             }
-            return;
-        }
-        match (&mut own.operation, &theirs.operation) {
-            (Operation::Lift { .. }, Operation::Lift { .. }) => {
-                // Somebody else was first.
-                own.seen |= sequence <= self.reading.applied();
-                self.stored(number, sequence);
+            Verdict::Covered => self.stored(number, sequence, true),
+            Verdict::Needless => {
+                self.publishing.settle(number, self.now);
+                self.publishing.finish(number);
             }
-            (Operation::Lift { .. }, Operation::Revoke(_))
-            | (Operation::Revoke(_), Operation::Lift { .. }) => {
-                own.revision = theirs.revision + 1;
-                own.step = replace;
-            }
-            (Operation::Revoke(ours), Operation::Revoke(other)) => {
-                // The log knew theirs when it accepted ours, so the id is free again. That theirs
-                // was read says nothing, since the log learns of it later.
-                let was_known = theirs.revision < own.revision;
-                if merge(ours, other, own.announced, now) || was_known {
-                    own.revision = theirs.revision + 1;
-                    own.step = replace;
-                } else if conflict_is_success {
-                    own.seen = true;
-                    self.stored(number, sequence);
-                } else {
-                    own.outcome = Outcome::Conflict;
-                    self.settle(number);
-                    self.report(number);
-                }
+            Verdict::Conflict => {
+                own.outcome = Outcome::Conflict;
+                self.publishing.settle(number, self.now);
+                self.publishing.finish(number);
+                self.report(number);
             }
         }
     }
 
-    /// The operation is in the stream at this sequence.
-    fn stored(&mut self, number: u64, sequence: u64) {
-        // If the sequence was read already, the operation should have been seen there.
-        let known = (sequence <= self.reading.taken()).then(|| self.reading.known(sequence));
+    /// The operation is in the stream at this sequence, or another one that covers it.
+    fn stored(&mut self, number: u64, sequence: u64, is_covered: bool) {
+        let now = self.now;
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
-        own.stored = Some((sequence, self.now));
+        own.stored = Some((sequence, now));
+        own.is_covered = is_covered;
+        own.was_stored = true;
+        self.reading.expect(sequence);
         if own.repairs {
             own.outcome = Outcome::Complete;
-        } else if own.outcome == Outcome::Queued {
-            own.outcome = Outcome::Pending;
-            self.publishing.unconfirmed.insert(number);
+            self.publishing.settle(number, now);
+            self.publishing.finish(number);
+            return;
         }
-        let Some(own) = self.publishing.own.get_mut(&number) else { return };
-        // It was replaced by a later operation on its id, which this node has applied.
-        own.seen |= known == Some(Known::Replaced) && sequence <= self.reading.applied();
-        self.reading.expect(sequence);
-        self.settle(number);
+        if own.outcome == Outcome::Queued {
+            own.outcome = Outcome::Pending;
+            self.publishing.unconfirmed += 1;
+        }
+        if !own.seen {
+            self.publishing.returning.insert((sequence, number));
+        }
+        self.publishing.settle(number, now);
         self.report(number);
+        self.confirm(number);
     }
 
     /// The operation has come back in order.
     pub(super) fn own_seen(&mut self, number: u64, sequence: u64) {
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         own.seen = true;
-        if own.stored.is_none() {
-            self.stored(number, sequence);
-        } else {
-            self.report(number);
+        match own.stored {
+            None => self.stored(number, sequence, false),
+            Some((stored, _)) => {
+                self.publishing.returning.remove(&(stored, number));
+                self.confirm(number);
+            }
         }
     }
 
-    /// The number is in the stream, or never will be.
-    fn settle(&mut self, number: u64) {
-        let publishing = &mut self.publishing;
-        let Some(own) = publishing.own.get_mut(&number) else { return };
-        own.step = Step::Settled;
-        let id = own.id.clone();
-        let mut next = None;
-        if let Some(numbers) = publishing.unsettled.get_mut(&id) {
-            numbers.retain(|unsettled| *unsettled != number);
-            next = numbers.first().copied();
-            if next.is_none() {
-                publishing.unsettled.remove(&id);
-            }
-        }
-        let is_settled =
-            |number: &u64| publishing.own.get(number).is_none_or(|own| own.step == Step::Settled);
-        while publishing.settled < publishing.last && is_settled(&(publishing.settled + 1)) {
-            publishing.settled += 1;
-        }
-        if let Some(next) = next
-            && self.publishing.own.get(&next).is_some_and(|own| own.step == Step::Behind)
+    /// Finds stored operations that have not come back although everything up to them is applied.
+    fn look_for_lost(&mut self) {
+        while let Some((sequence, number)) = self.publishing.returning.first().copied()
+            && sequence <= self.reading.applied()
         {
-            // The one before it has changed the revision, so the stream is read first.
-            if let Some(own) = self.publishing.own.get_mut(&next) {
-                own.step = Step::ReadAt(self.now);
+            self.publishing.returning.pop_first();
+            let Some(own) = self.publishing.own.get_mut(&number) else { continue };
+            if own.is_covered {
+                own.seen = true;
+                self.confirm(number);
+            } else if self.reading.known(sequence) == Known::Replaced {
+                // A later operation on its id has replaced it, or the stream has lost it.
+                own.stored = None;
+                self.publishing.unsettle(number);
+                self.publishing.step(number, Step::ReadAt(self.now));
+            } else {
+                self.rolled_back();
+                return;
             }
         }
     }
 
     /// The stream may have lost operations that are not complete.
     pub(super) fn publish_again(&mut self) {
-        let publishing = &mut self.publishing;
-        let now = self.now;
-        for (number, own) in &mut publishing.own {
-            if matches!(own.outcome, Outcome::Complete | Outcome::Conflict) || own.repairs {
+        let (now, publishing) = (self.now, &mut self.publishing);
+        publishing.returning.clear();
+        publishing.checks.clear();
+        let numbers: Vec<u64> = publishing.own.keys().copied().collect();
+        for number in numbers {
+            let Some(own) = publishing.own.get_mut(&number) else { continue };
+            if own.repairs {
+                // A repair of the stream of before means nothing for the next one.
+                publishing.settle(number, now);
                 continue;
             }
-            (own.stored, own.seen, own.awaited) = (None, false, None);
+            if matches!(own.outcome, Outcome::Complete | Outcome::Conflict) {
+                continue;
+            }
+            (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);
+            publishing.unconfirmed -= usize::from(own.outcome == Outcome::Pending);
             own.outcome = Outcome::Queued;
-            publishing.unconfirmed.remove(number);
+            own.accepted_at = 0;
+            own.was_stored = false;
+            own.attempted = own.attempted.map(|_| 0);
             if own.step == Step::Settled {
-                let unsettled = publishing.unsettled.entry(own.id.clone()).or_default();
-                unsettled.push(*number);
-                unsettled.sort_unstable();
+                publishing.unsettle(number);
             }
-            own.step = Step::ReadAt(now);
-        }
-        // A repair of the stream of before means nothing for the next one.
-        let repairs: Vec<u64> = publishing
-            .own
-            .iter()
-            .filter(|(_, own)| own.repairs && own.step != Step::Settled)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in repairs {
-            self.settle(number);
-        }
-    }
-
-    /// A node has acknowledged an operation of this life.
-    pub(super) fn acknowledged(
-        &mut self,
-        tag: Tag,
-        _node: &NodeName,
-        life: Incarnation,
-        receipt: Option<Receipt>,
-    ) {
-        if tag.life == self.me.life
-            && let Some(own) = self.publishing.own.get_mut(&tag.number)
-            && own.acknowledged.len() < 4096
-        {
-            own.acknowledged.insert(life, receipt);
-        }
-    }
-
-    /// Sends the acknowledgement of another life's operation, which is in force here.
-    pub(super) fn acknowledge(&mut self, tag: Tag, receipt: Option<Receipt>) {
-        let (node, life) = (self.me.node.clone(), self.me.life);
-        let message = Direct::Acknowledgement { tag, node, life, receipt };
-        self.act(Action::Send { to: tag.life, message });
-    }
-
-    pub(super) fn apply_early(&mut self, shared: Shared) {
-        if matches!(shared.operation, Operation::Revoke(_)) {
-            if self.has(Flaw::EarlyAcknowledgement) {
-                self.acknowledge(shared.tag, None);
-            }
-            self.act(Action::ApplyEarly(shared));
+            let is_first = publishing
+                .own
+                .get(&number)
+                .and_then(|own| publishing.unsettled.get(&own.id))
+                .is_some_and(|numbers| numbers.front() == Some(&number));
+            publishing.step(number, if is_first { Step::ReadAt(now) } else { Step::Behind });
         }
     }
 
     pub(super) fn supply(&mut self, to: Incarnation, after: u64) {
         let publishing = &self.publishing;
         let upto = publishing.settled;
-        let kept = publishing.own.first_key_value().map_or(publishing.last + 1, |(first, _)| *first);
-        let ids: BTreeSet<RevocationId> = publishing
-            .own
-            .range(after.saturating_add(1)..)
-            .take_while(|(number, _)| **number <= upto)
-            .map(|(_, own)| own.id.clone())
-            .collect();
-        let ids = (kept <= after + 1).then(|| ids.into_iter().collect());
+        let own = publishing.own.range(after.saturating_add(1)..);
+        let ids: BTreeSet<RevocationId> =
+            own.take_while(|(number, _)| **number <= upto).map(|(_, own)| own.id.clone()).collect();
+        let ids = (after >= publishing.forgotten).then(|| ids.into_iter().collect());
         self.act(Action::Supply { to, after, upto, ids });
     }
 
-    /// Looks at every operation in the stream that is not confirmed by all nodes.
-    fn confirm(&mut self) {
-        for number in self.publishing.unconfirmed.clone() {
-            self.confirm_one(number);
-        }
-    }
-
-    fn confirm_one(&mut self, number: u64) {
-        let own_not_seen = self.has(Flaw::OwnNotSeen);
-        let from_beat = self.has(Flaw::ExpiryFromBeat);
-        let (no_drift, any_policy) = (self.has(Flaw::NoDrift), self.has(Flaw::ExpiredWithoutPolicy));
-        let (me, now, epoch) = (self.me.life, self.now, self.reading.epoch());
-        let Some(own) = self.publishing.own.get_mut(&number) else { return };
-        let Some((sequence, stored_at)) = own.stored else { return };
-        let was_seen = own.seen;
-        // If it was replaced by a later operation on its id, that one is applied.
-        own.seen |= sequence <= self.reading.applied();
-        if own.awaited.is_none() {
-            // Whoever joins later has its first beat after the operation, so it has applied it.
-            if !own.seen && !own_not_seen {
-                return;
-            }
-            let live = self.members.live(now).filter(|(_, life)| *life != me);
-            own.awaited = Some(live.map(|(node, life)| (life.to_bytes(), node.clone())).collect());
-        }
-        let before = own.confirmed.clone();
-        let mut resend = Vec::new();
-        let awaited = own.awaited.get_or_insert_default();
-        awaited.retain(|life, node| {
-            let life = Incarnation::from_bytes(*life);
-            let member = self.members.get(life);
-            let confirmation = if let Some(receipt) = own.acknowledged.get(&life) {
-                Confirmation::Applied(*receipt)
-            } else if let Some(member) = member {
-                let has_applied = member.applied.epoch == epoch && member.applied.sequence >= sequence;
-                let silent_for = expires_within(member.lease, no_drift);
-                let silent_since = if from_beat { own.announced } else { stored_at };
-                let silent = member.sequence < sequence && now >= silent_since + silent_for;
-                let closed = member.policy == LostLease::Closed || any_policy;
-                match () {
-                    () if has_applied => Confirmation::Applied(None),
-                    () if member.is_gone() => Confirmation::Gone,
-                    () if silent && closed => Confirmation::Expired(silent_since + silent_for),
-                    () => Confirmation::Unconfirmed(member.policy),
-                }
-            } else {
-                Confirmation::Gone
-            };
-            let waits = matches!(confirmation, Confirmation::Unconfirmed(_));
-            if waits {
-                resend.push(life);
-            }
-            own.confirmed.insert(node.clone(), confirmation);
-            waits
-        });
-        let complete = awaited.is_empty();
-        if complete {
-            own.outcome = Outcome::Complete;
-            self.publishing.unconfirmed.remove(&number);
-        }
-        let changed = complete || own.confirmed != before || own.seen != was_seen;
-        if !complete && now >= own.resent + RESEND && matches!(own.operation, Operation::Revoke(_)) {
-            own.resent = now;
-            let message = Direct::Operation(own.message(me, number, now));
-            for life in resend {
-                self.act(Action::Send { to: life, message: message.clone() });
-            }
-        }
-        if changed {
-            self.report(number);
-        }
-    }
-
-    fn report(&mut self, number: u64) {
+    pub(super) fn report(&mut self, number: u64) {
         if let Some(own) = self.publishing.own.get(&number)
             && !own.repairs
         {
@@ -548,18 +532,25 @@ impl Core {
     }
 }
 
+/// What becomes of an operation, since the stream holds another one on its id.
+enum Verdict {
+    /// It takes the place of the other one.
+    Replace,
+    /// The other one does the same, or has undone it.
+    Covered,
+    /// The stream has a later state than the repair.
+    Needless,
+    /// The other one had the id first.
+    Conflict,
+}
+
 impl Own {
     fn progress(&self) -> Progress {
         Progress { outcome: self.outcome, seen: self.seen, nodes: self.confirmed.clone() }
     }
 
-    /// Returns whether nothing more can happen to it.
-    fn is_over(&self) -> bool {
-        self.step == Step::Settled && self.outcome != Outcome::Pending
-    }
-
     /// Returns the message, with what is left of the validity.
-    fn message(&self, life: Incarnation, number: u64, now: Now) -> Shared {
+    pub(super) fn message(&self, life: Incarnation, number: u64, now: Now) -> Shared {
         let mut operation = self.operation.clone();
         if let Operation::Revoke(revocation) = &mut operation {
             revocation.validity = left(revocation.validity, self.announced, now);
@@ -567,28 +558,68 @@ impl Own {
         Shared { tag: Tag { life, number }, revision: self.revision, operation }
     }
 
-    /// Merges what the stream holds into this state of the log. Returns whether the stream has to
-    /// be changed.
-    fn repair(&mut self, theirs: &Shared, merges: bool, now: Now) -> bool {
+    /// Decides between this operation and the one that the stream holds.
+    fn compare(&mut self, theirs: &Shared, sequence: u64, now: Now, flaws: crate::flaw::Flaws) -> Verdict {
+        if self.repairs {
+            return self.repair(theirs, !flaws.has(Flaw::FirstCopyWins), now);
+        }
+        if self.was_stored && theirs.revision > self.revision {
+            return Verdict::Covered;
+        }
+        let is_later = sequence > self.accepted_at;
+        match (&mut self.operation, &theirs.operation) {
+            (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
+            // It was in the stream, and somebody has lifted it.
+            (Operation::Revoke(_), Operation::Lift { .. })
+                if self.attempted.is_some() && is_later && theirs.revision > self.revision =>
+            {
+                Verdict::Covered
+            }
+            (Operation::Lift { .. }, Operation::Revoke(_))
+            | (Operation::Revoke(_), Operation::Lift { .. }) => {
+                self.revision = theirs.revision + 1;
+                Verdict::Replace
+            }
+            (Operation::Revoke(ours), Operation::Revoke(other)) => {
+                // The log knew theirs when it accepted ours, so the id is free again. That theirs
+                // was read says nothing, since the log learns of it later.
+                let was_known = theirs.revision < self.revision;
+                let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
+                if merge(ours, other, self.announced, now) || was_known || has_expired {
+                    self.revision = theirs.revision + 1;
+                    Verdict::Replace
+                } else if flaws.has(Flaw::ConflictIsSuccess) {
+                    Verdict::Covered
+                } else {
+                    Verdict::Conflict
+                }
+            }
+        }
+    }
+
+    /// Merges what the stream holds into this state of the log.
+    fn repair(&mut self, theirs: &Shared, merges: bool, now: Now) -> Verdict {
         if !merges || theirs.revision > self.revision {
-            return false;
+            return Verdict::Needless;
         }
         if theirs.revision < self.revision {
-            return true;
+            return Verdict::Replace;
         }
         match (&mut self.operation, &theirs.operation) {
-            (Operation::Revoke(ours), Operation::Revoke(other)) => {
-                let ends_later = left(ours.validity, self.announced, now) > other.validity + SAME_END;
-                merge(ours, other, self.announced, now) && ends_later
+            (Operation::Revoke(ours), Operation::Revoke(other))
+                if ours.mode == Mode::Revoke
+                    && left(ours.validity, self.announced, now) > other.validity.saturating_add(SAME_END) =>
+            {
+                if merge(ours, other, self.announced, now) {
+                    Verdict::Replace
+                } else {
+                    Verdict::Needless
+                }
             }
-            _ => false,
+            _ => Verdict::Needless,
         }
     }
 }
-
-/// How far two copies of a revocation may differ in what is left, since it was sent at different
-/// times.
-const SAME_END: Duration = Duration::from_secs(5);
 
 /// Merges another revocation of the same id into `ours`: both must be the same, or stand for a
 /// selector. Returns whether that is so.
@@ -598,7 +629,6 @@ fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now) ->
         return false;
     }
     if ours.mode == Mode::Revoke {
-        // What is left of theirs is counted from now, which is later than their sending.
         let theirs = other.validity.saturating_add(now.saturating_sub(announced));
         ours.validity = ours.validity.max(theirs);
     }

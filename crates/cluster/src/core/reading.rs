@@ -50,8 +50,16 @@ pub(super) struct Reading {
     fetching_since: Option<Now>,
     batch: Option<Batch>,
     supplied: VecDeque<Supply>,
-    /// A message named another epoch, so the stream may be another one.
+    /// A message named another epoch, or no own beat came back for long, so the stream may be
+    /// another one.
     pub(super) in_doubt: bool,
+    /// The last messages are to be read again, to compare them with what was read before.
+    pub(super) compares: bool,
+    /// Messages were skipped that later ones have replaced, and those may not be applied yet. An
+    /// own beat that was sent afterwards proves that they are: it is stored behind them.
+    pub(super) is_uncertain: bool,
+    /// When the last message was stored that was read or seen by inspection.
+    newest: u64,
 }
 
 /// What is being applied.
@@ -96,15 +104,19 @@ impl Reading {
             batch: None,
             supplied: VecDeque::new(),
             in_doubt: false,
+            compares: false,
+            is_uncertain: false,
+            newest: 0,
         }
     }
 
     /// Begins to read the stream of `epoch` after `sequence`. A batch that is being applied is
     /// finished first.
-    pub(super) fn begin(&mut self, epoch: Epoch, sequence: u64, last: u64) {
+    pub(super) fn begin(&mut self, epoch: Epoch, sequence: u64, last: u64, newest: u64) {
         let batch = self.batch.take();
         *self = Self::new(Position { epoch, sequence });
         self.target = last.max(sequence);
+        self.newest = newest;
         // Its sequences belong to the stream of before.
         self.batch = batch.map(|batch| Batch { sequences: Vec::new(), ..batch });
     }
@@ -125,6 +137,11 @@ impl Reading {
         self.taken
     }
 
+    /// Forgets that later messages may exist: the stream has none after this one.
+    pub(super) fn expect_no_more_than(&mut self, last: u64) {
+        self.target = self.target.min(last).max(self.taken);
+    }
+
     /// Records that the stream holds a message of this sequence.
     pub(super) fn expect(&mut self, sequence: u64) {
         self.target = self.target.max(sequence);
@@ -139,12 +156,28 @@ impl Reading {
         }
     }
 
+    /// Returns whether the stream may be another one than was read.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.in_doubt || self.compares
+    }
+
+    /// Returns when the newest message was stored that this node knows of.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Returns how long ago a message was stored, at least: both times are by the clock of NATS.
+    pub(super) fn age(&self, stored_at: u64) -> Duration {
+        Duration::from_millis(self.newest.saturating_sub(stored_at))
+    }
+
     /// Takes the next message; those that are missing before it do not exist any more.
     fn take(&mut self, message: Stored) {
         let sequence = message.position.sequence;
         self.skip_to(sequence - 1);
         self.remember(sequence, Some(message.digest));
         self.taken = sequence;
+        self.newest = self.newest.max(message.stored_at);
         self.expect(sequence);
         self.unapplied.push_back(message);
     }
@@ -230,17 +263,41 @@ impl Core {
             return;
         }
         let before = self.reading.taken;
+        let differs = |message: &Stored| {
+            let sequence = message.position.sequence;
+            sequence <= before
+                && match self.reading.known(sequence) {
+                    Known::Digest(digest) => digest != message.digest,
+                    Known::Replaced => true,
+                    Known::Forgotten => false,
+                }
+        };
+        if messages.iter().any(differs) && !self.has(Flaw::NoRollback) {
+            self.rolled_back();
+            return;
+        }
+        let mut taken = 0;
         for message in messages {
             if message.position.sequence > self.reading.taken {
                 self.doubt(&message);
                 self.reading.take(message);
+                taken += 1;
             }
         }
         // A server that lags behind knows less than the target: it has to be asked again.
         let upto = if self.has(Flaw::LaggingIsEnd) { self.reading.target } else { upto };
+        self.reading.compares &= upto < before;
         self.reading.skip_to(upto);
+        if self.reading.taken - before > taken && !self.has(Flaw::SkippedIsApplied) {
+            self.reading.is_uncertain = true;
+            self.lease.forget_beats();
+            self.lease_is_due();
+        }
         self.reading.take_ahead();
         let progress = self.reading.taken > before;
+        if progress {
+            self.heard();
+        }
         if self.reading.taken < self.reading.target {
             let since = if progress { self.now.saturating_sub(PATIENCE) } else { self.now + FETCH_AGAIN };
             self.reading.gap_since = Some(since);
@@ -255,14 +312,15 @@ impl Core {
 
     pub(super) fn tick_reading(&mut self) {
         let reading = &mut self.reading;
-        if !self.recovery.is_reading() || reading.taken >= reading.target {
+        if !self.recovery.is_reading() || (reading.taken >= reading.target && !reading.compares) {
             return;
         }
         let since = *reading.gap_since.get_or_insert(self.now);
         let is_fetching = reading.fetching_since.is_some_and(|since| self.now < since + FETCH);
         if !is_fetching && self.now >= since + PATIENCE && reading.unapplied.len() < UNAPPLIED {
             reading.fetching_since = Some(self.now);
-            let (from, target) = (reading.taken + 1, reading.target);
+            let overlap = if reading.compares { REMEMBERED } else { 0 };
+            let (from, target) = ((reading.taken + 1).saturating_sub(overlap).max(1), reading.target);
             self.act(Action::Fetch { from, target });
         }
     }
@@ -285,7 +343,13 @@ impl Core {
             self.apply_supplied(life, upto, operations);
             return true;
         }
-        let Some(next) = self.reading.unapplied.front() else { return false };
+        let Some(next) = self.reading.unapplied.front() else {
+            if !busy {
+                // Messages behind the last one may have been skipped over.
+                self.reading.applied = self.reading.taken;
+            }
+            return false;
+        };
         match &next.content {
             Content::Operation(_) if busy => return false,
             Content::Operation(_) => {
@@ -310,6 +374,7 @@ impl Core {
     }
 
     fn apply_operations(&mut self) {
+        let catches_up = self.recovery.is_catching_up();
         let mut operations = Vec::new();
         let mut batch = Batch { tags: Vec::new(), sequences: Vec::new(), completes: None };
         while operations.len() < BATCH {
@@ -322,12 +387,15 @@ impl Core {
                 None => break,
             };
             let Content::Operation(shared) = message.content else { unreachable!("checked above") };
+            let age = if catches_up { self.reading.age(message.stored_at) } else { Duration::ZERO };
+            let shared = shared.aged(age);
             let position = Position { epoch: self.reading.epoch, ..message.position };
             batch.tags.push(shared.tag);
             batch.sequences.push(position.sequence);
             if self.has(Flaw::EarlyAcknowledgement) {
                 self.acknowledge(shared.tag, None);
             }
+            self.recovery.has_read(&shared, self.now);
             let place = Place { position, revision: shared.revision };
             operations.push((shared, place));
         }
@@ -336,7 +404,8 @@ impl Core {
     }
 
     fn apply_supplied(&mut self, life: Incarnation, upto: u64, operations: Vec<Shared>) {
-        let position = self.reading.position();
+        // They do not come through the stream, so their place is before every message of it.
+        let position = Position { sequence: 0, ..self.reading.position() };
         let tags = operations.iter().map(|shared| shared.tag).collect();
         self.reading.batch = Some(Batch { tags, sequences: Vec::new(), completes: Some((life, upto)) });
         let with_place = |shared: Shared| {
@@ -366,16 +435,12 @@ impl Core {
                 if let Some(sequence) = sequence {
                     self.own_seen(tag.number, sequence);
                 }
-            } else {
+            } else if tag.number < Tag::REPAIRS {
                 self.acknowledge(*tag, receipts.get(index).copied().flatten());
             }
         }
         if let Some((life, upto)) = batch.completes {
             self.members.complete(life, upto);
-        }
-        // Messages behind the last operation may have been skipped over.
-        if self.reading.unapplied.is_empty() {
-            self.reading.applied = self.reading.taken;
         }
     }
 }

@@ -3,17 +3,22 @@
 //! A node keeps every operation in its own log, so the nodes repair the stream, not the other way
 //! round. The union of what they know is safe: it can only revoke too much.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::{Epoch, Position};
+use session::{Epoch, Operation, Position, RevocationId};
 
 use super::{Action, Core, Lost, Now, StreamState, on_any_clock};
 use crate::flaw::Flaw;
-use crate::message::Content;
+use crate::message::{Content, Shared};
 
 /// How long to wait before the stream is inspected again.
 const INSPECT_AGAIN: Duration = Duration::from_millis(500);
+
+/// A beat that is stored later than this after the newest message that its sender knew was late, in
+/// milliseconds. An election takes 4 s at least, and nodes beat each 2 s.
+const LATE: u64 = 3_500;
 
 /// How far the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,26 @@ enum Phase {
     Following,
 }
 
+/// What the stream has of an id.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadState {
+    revision: u32,
+    /// When it expires.
+    until: Now,
+}
+
+/// How far two ends may differ, since they were measured by different clocks.
+const SAME_END: Duration = Duration::from_secs(1);
+
+impl ReadState {
+    /// Returns whether the stream lacks a state of the log with this revision, which is in force for
+    /// another `left` from now on.
+    pub fn lacks(&self, revision: u32, left: Duration, now: Now) -> bool {
+        let ends_later = now.saturating_add(left) > self.until.saturating_add(SAME_END);
+        revision > self.revision || revision == self.revision && ends_later
+    }
+}
+
 /// The state of the recovery.
 pub(super) struct Recovery {
     phase: Phase,
@@ -38,8 +63,11 @@ pub(super) struct Recovery {
     inspecting: bool,
     /// The position that the log had at the start.
     stored: Position,
-    /// Publish what the stream lacks when it is read.
-    shares: bool,
+    /// The node has known a stream of this cluster completely.
+    has_history: bool,
+    /// The revision of each id that the stream has, while all of it is read. What the stream lacks
+    /// is then published.
+    read: Option<BTreeMap<RevocationId, ReadState>>,
     /// Another life of the name of this node, which may have ended.
     suspect: Option<Suspect>,
     /// The node has followed the stream, so its name is its own.
@@ -56,12 +84,15 @@ struct Suspect {
 
 impl Recovery {
     pub(super) fn new(stored: Position) -> Self {
+        let has_history = stored.epoch != Epoch::default();
+        let phase = Phase::Inspecting;
         Self {
-            phase: Phase::Inspecting,
+            phase,
             inspected: None,
             inspecting: true,
             stored,
-            shares: false,
+            has_history,
+            read: None,
             suspect: None,
             has_joined: false,
         }
@@ -70,6 +101,21 @@ impl Recovery {
     /// Returns whether messages of the stream can be taken.
     pub(super) fn is_reading(&self) -> bool {
         !matches!(self.phase, Phase::Inspecting | Phase::Unadopted)
+    }
+
+    /// Records what the stream has of an id.
+    pub(super) fn has_read(&mut self, shared: &Shared, now: Now) {
+        if let Some(read) = &mut self.read {
+            let until = match &shared.operation {
+                Operation::Revoke(revocation) => now.saturating_add(revocation.validity),
+                Operation::Lift { .. } => Now::MAX,
+            };
+            read.insert(shared.id().clone(), ReadState { revision: shared.revision, until });
+        }
+    }
+
+    pub(super) fn is_catching_up(&self) -> bool {
+        matches!(self.phase, Phase::CatchingUp { .. })
     }
 
     pub(super) fn is_following(&self) -> bool {
@@ -83,7 +129,7 @@ impl Recovery {
 
     /// Returns whether the node has a log of an earlier life of the cluster.
     pub(super) fn has_history(&self) -> bool {
-        self.stored.epoch != Epoch::default()
+        self.has_history
     }
 }
 
@@ -105,13 +151,9 @@ impl Core {
 
     pub(super) fn inspected(&mut self, stream: StreamState) {
         self.not_inspected();
+        self.heard();
         if self.recovery.is_reading() {
-            if stream.epoch != self.reading.epoch() {
-                self.rolled_back();
-            } else {
-                self.reading.in_doubt = false;
-                self.lease_is_due();
-            }
+            self.inspected_again(&stream);
             return;
         }
         if self.may_be_duplicate(&stream) {
@@ -134,20 +176,25 @@ impl Core {
             && stream.last >= position.sequence
             && self.has_beaten_after(position, &stream);
         // A position that cannot be trusted means that the stream may have lost what the log has.
-        self.recovery.shares = has_history && !trusted && !self.has(Flaw::NoRepair);
-        self.reading.begin(stream.epoch, if trusted { position.sequence } else { 0 }, stream.last);
+        let shares = has_history && !trusted && !self.has(Flaw::NoRepair);
+        self.recovery.read = shares.then(BTreeMap::new);
+        let newest = stream.beats.iter().map(|beat| beat.stored_at).max().unwrap_or_default();
+        let from = if trusted { position.sequence } else { 0 };
+        self.reading.begin(stream.epoch, from, stream.last, newest);
         self.recovery.phase = Phase::CatchingUp { last: stream.last };
     }
 
     /// Returns whether another life of this node's name may be running. It runs if it beats again,
     /// and does not if it has not beaten for its lease: a beat stays in the stream for longer than
-    /// the process that has sent it runs, and only the life before this one is known to have ended.
+    /// the process that has sent it runs, and only lives that this one knows are known to have
+    /// ended.
     fn may_be_duplicate(&mut self, stream: &StreamState) -> bool {
         let other = stream.beats.iter().find_map(|message| match &message.content {
             Content::Beat(beat)
                 if message.position.epoch == stream.epoch
                     && beat.node == self.me.node
-                    && ![Some(self.me.life), self.me.earlier].contains(&Some(beat.life))
+                    && beat.life != self.me.life
+                    && !self.me.earlier.contains(&beat.life)
                     && !beat.leaving =>
             {
                 Some((beat.life, message.position.sequence, beat.lease))
@@ -167,14 +214,49 @@ impl Core {
         self.now < since + on_any_clock(lease)
     }
 
+    /// The stream may be another one; this is its state.
+    fn inspected_again(&mut self, stream: &StreamState) {
+        let own = stream.beats.iter().find_map(|message| match &message.content {
+            Content::Beat(beat) if beat.life == self.me.life => Some(message.position.sequence),
+            _ => None,
+        });
+        // The stream has lost messages that this node has read.
+        let is_shorter = stream.last < self.reading.taken();
+        let lacks_beat = own.unwrap_or_default() < self.last_beat();
+        let is_other = stream.epoch != self.reading.epoch();
+        if (is_other || is_shorter || lacks_beat) && !(is_other && self.has(Flaw::NoEpoch)) {
+            if !self.has(Flaw::NoRollback) {
+                self.rolled_back();
+            }
+            return;
+        }
+        self.reading.in_doubt = false;
+        self.reading.compares = true;
+        self.reading.expect_no_more_than(stream.last);
+        if let Phase::CatchingUp { last } = &mut self.recovery.phase {
+            *last = (*last).min(stream.last);
+        }
+        self.lease_is_due();
+    }
+
+    /// The node has heard nothing for long: it inspects the stream before it renews its lease.
+    pub(super) fn suspect(&mut self) {
+        if self.recovery.is_reading() {
+            self.reading.in_doubt = true;
+            self.lease.forget_beats();
+        }
+    }
+
     /// Returns whether the last beat of this node shows that the stream still is the one in which
-    /// the node had this position: a stream that went back has lost that beat too.
+    /// the node had this position: a stream that went back has lost that beat too. A beat that was
+    /// stored late shows nothing, since the stream may have gone back while it was on its way.
     fn has_beaten_after(&self, position: Position, stream: &StreamState) -> bool {
         stream.beats.iter().any(|message| match &message.content {
             Content::Beat(beat) => {
                 beat.node == self.me.node
+                    && message.stored_at.saturating_sub(beat.newest) < LATE
                     && beat.applied.epoch == position.epoch
-                    && beat.applied.sequence >= position.sequence
+                    && (position.sequence..message.position.sequence).contains(&beat.applied.sequence)
             }
             _ => false,
         })
@@ -183,9 +265,9 @@ impl Core {
     pub(super) fn advance_recovery(&mut self) {
         match self.recovery.phase {
             Phase::CatchingUp { last } if self.reading.applied() >= last => {
-                if self.recovery.shares {
+                if let Some(read) = self.recovery.read.take() {
                     self.recovery.phase = Phase::Sharing { announced: false };
-                    self.act(Action::ShareStates);
+                    self.act(Action::ShareStates(read));
                 } else {
                     self.follow();
                 }
@@ -197,6 +279,7 @@ impl Core {
 
     fn follow(&mut self) {
         self.recovery.phase = Phase::Following;
+        self.recovery.has_history = true;
         self.recovery.has_joined = true;
         self.recovery.stored = self.reading.position();
         self.lease_is_due();

@@ -1,0 +1,420 @@
+//! What the gateway does with the actions of the core, and with what operators ask for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use session::{Mode, Operation, Receipt, Revocation, RevocationId, Selector, SessionName};
+
+use super::log::State;
+use super::network::Request;
+use super::plan::{SESSIONS, Wish, micros};
+use super::world::{Event, Run, SentBeat, Step, World, note};
+use super::{MILLIS, Micros, SECOND, SERVERS};
+use crate::core::{Action, Input, Outcome, ReadState, on_any_clock};
+use crate::flaw::Flaw;
+use crate::message::{Direct, Shared};
+use session::Place;
+
+/// How often the core gets the time.
+const TICK: Micros = 100 * MILLIS;
+
+/// Returns the id of an order: the first ones stand for a session.
+pub(super) fn id_of(index: usize) -> RevocationId {
+    let text = if index < SESSIONS { format!("blacklist/{index}") } else { format!("r{index}") };
+    RevocationId::new(&text).expect("it is short")
+}
+
+/// Returns the session that a revocation selects.
+pub(super) fn session_of(revocation: &Revocation) -> usize {
+    revocation.selector.value().as_str().parse().unwrap_or_default()
+}
+
+fn receipt() -> Receipt {
+    let applied_at = SystemTime::UNIX_EPOCH;
+    Receipt { applied_at, connections: 0, requests: 0, last_payload_at: None }
+}
+
+impl World {
+    /// Returns a process that runs.
+    fn running(&mut self, node: usize) -> Option<&mut Run> {
+        let here = &mut self.nodes[node];
+        here.run.as_mut().filter(|_| !here.stopped)
+    }
+
+    fn later(&mut self, node: usize, after: Micros, step: Step) {
+        if let Some(run) = &self.nodes[node].run {
+            let run = run.number;
+            self.schedule(self.now + after, Event::Process { node, run, step });
+        }
+    }
+
+    pub(super) fn step(&mut self, node: usize, step: Step) {
+        match step {
+            Step::Tick => {
+                self.feed(node, Input::Tick);
+                let jitter = self.rng.u64(..5 * MILLIS);
+                self.later(node, TICK + jitter, Step::Tick);
+            }
+            Step::Input(input) => self.feed(node, *input),
+            Step::Reply { token, input } => {
+                let run = self.nodes[node].run.as_mut();
+                if run.is_some_and(|run| run.pending.remove(&token)) {
+                    self.feed(node, *input);
+                }
+            }
+            Step::Enforce(operations) => self.enforce(node, operations),
+            Step::Record { operations, receipts } => self.record(node, operations, receipts),
+            Step::Sync => {
+                let here = &mut self.nodes[node];
+                if let Some(run) = &mut here.run {
+                    here.disk = run.log.clone();
+                    run.is_synced = true;
+                }
+            }
+            Step::Timeout { order } => self.timeout(order),
+            Step::Exit => self.exit(node),
+        }
+    }
+
+    /// Gives the core an input, and does what it asks for.
+    pub(super) fn feed(&mut self, node: usize, input: Input) {
+        let local = self.nodes[node].local(self.now);
+        if self.trace.is_some() && !matches!(input, Input::Tick) {
+            let text = format!("{input:?}");
+            note!(self, "{node} <- {text}");
+        }
+        let Some(run) = &mut self.nodes[node].run else { return };
+        run.core.handle(Duration::from_micros(local), input);
+        while let Some(run) = &mut self.nodes[node].run
+            && let Some(action) = run.core.next_action()
+        {
+            if self.trace.is_some() {
+                let text = format!("{action:?}");
+                note!(self, "{node} -> {text}");
+            }
+            self.act(node, action, local);
+        }
+    }
+
+    fn act(&mut self, node: usize, action: Action, local: Micros) {
+        match action {
+            Action::Inspect => self.request(node, Request::Inspect),
+            Action::Fetch { from, target } => self.request(node, Request::Fetch { from, target }),
+            Action::Publish { message, expected } => {
+                self.request(node, Request::Publish { message, expected });
+            }
+            Action::Read { number, id } => self.request(node, Request::Read { number, id }),
+            Action::Beat(beat) => {
+                if let Some(run) = &mut self.nodes[node].run {
+                    run.beats.insert(beat.count, SentBeat { at: local, stored: None });
+                }
+                self.request(node, Request::Beat(beat));
+            }
+            Action::Apply(operations) => {
+                let takes = match self.rng.u8(..32) {
+                    0 => self.rng.u64(..300 * MILLIS),
+                    _ => self.rng.u64(..2 * MILLIS),
+                };
+                self.later(node, takes, Step::Enforce(operations));
+            }
+            Action::ApplyEarly(shared) => self.apply_early(node, &shared, local),
+            Action::Broadcast(message) => {
+                if let Direct::Operation(shared) = &message {
+                    self.judge.announced(shared);
+                }
+                self.send(node, None, &message);
+            }
+            Action::Send { to, message } => self.send(node, Some(to), &message),
+            Action::Supply { to, after, upto, ids } => {
+                let Some(run) = &self.nodes[node].run else { return };
+                let ids = ids.unwrap_or_else(|| run.log.states.keys().cloned().collect());
+                let tag = |number| crate::message::Tag { life: run.life, number };
+                let operations = ids.iter().filter_map(|id| {
+                    let state = run.log.states.get(id).filter(|state| local < state.until)?;
+                    let operation = state.operation(id, local);
+                    Some(Shared { tag: tag(0), revision: state.place.revision, operation })
+                });
+                let operations: Vec<Shared> = operations.collect();
+                let repairs = operations.clone();
+                let message = Direct::Supplied { life: run.life, after, upto, operations };
+                self.send(node, Some(to), &message);
+                for Shared { operation, revision, .. } in repairs {
+                    self.feed(node, Input::Announce { operation, known: revision, repairs: true });
+                }
+            }
+            Action::ShareStates(read) => self.share_states(node, &read, local),
+            Action::ShareQueued(limit) => self.share_queued(node, limit, local),
+            Action::Extend(until) => self.extend(node, micros(until)),
+            Action::CloseFence(why) => {
+                if let Some(run) = &mut self.nodes[node].run {
+                    run.fence = 0;
+                }
+                self.judge.lease_lost(node, self.now, why);
+            }
+            Action::Joined => self.join(node),
+            Action::Progress { number, progress, .. } => self.progress(node, number, progress.outcome),
+            Action::Rotate => {
+                let here = &mut self.nodes[node];
+                here.server = (here.server + 1) % SERVERS;
+                here.stuck = false;
+            }
+            Action::Duplicate(life) => {
+                self.judge.violate(format!("node {node} takes {life:?} for another process"));
+            }
+        }
+    }
+
+    /// Puts operations of the stream in force.
+    fn enforce(&mut self, node: usize, operations: Vec<(Shared, Place)>) {
+        let local = self.nodes[node].local(self.now);
+        let takes = match self.rng.u8(..16) {
+            0 => self.rng.u64(..200 * MILLIS),
+            _ => self.rng.u64(..3 * MILLIS),
+        };
+        let Some(run) = &mut self.nodes[node].run else { return };
+        let (mut receipts, mut before) = (Vec::new(), BTreeMap::new());
+        for (shared, place) in &operations {
+            let next = match run.states.get(shared.id()) {
+                Some(known) => known.after(&shared.operation, *place, local),
+                None => State::new(&shared.operation, *place, local),
+            };
+            let is_revocation = next.revocation.is_some();
+            receipts.push(is_revocation.then(receipt));
+            run.unrecorded.insert(shared.id().clone());
+            if let Some(trace) = &mut self.trace {
+                let (id, kind) = (shared.id(), next.revocation.as_ref().map(session_of));
+                trace.push(format!("{node} enforces {id} revision {} {kind:?}", place.revision));
+            }
+            let known = run.states.insert(shared.id().clone(), next);
+            before.entry(shared.id().clone()).or_insert(known);
+        }
+        for (id, before) in before {
+            self.judge.replaced(node, self.now, local, &id, before.as_ref(), &run.states[&id]);
+        }
+        self.changed(node);
+        self.later(node, takes, Step::Record { operations, receipts });
+    }
+
+    fn record(&mut self, node: usize, operations: Vec<(Shared, Place)>, receipts: Vec<Option<Receipt>>) {
+        let local = self.nodes[node].local(self.now);
+        let Some(run) = &mut self.nodes[node].run else { return };
+        for (shared, place) in &operations {
+            run.log.record(shared, *place, local);
+            run.unrecorded.remove(shared.id());
+        }
+        self.sync_soon(node);
+        self.feed(node, Input::Applied(receipts));
+    }
+
+    fn sync_soon(&mut self, node: usize) {
+        let takes = 20 * MILLIS + self.rng.u64(..300 * MILLIS);
+        if let Some(run) = &mut self.nodes[node].run
+            && run.is_synced
+        {
+            run.is_synced = false;
+            self.later(node, takes, Step::Sync);
+        }
+    }
+
+    fn apply_early(&mut self, node: usize, shared: &Shared, local: Micros) {
+        let flawed = self.has(Flaw::EarlyIgnoresRevision);
+        let Some(run) = &mut self.nodes[node].run else { return };
+        let Operation::Revoke(revocation) = &shared.operation else { return };
+        let id = shared.id();
+        if run.unrecorded.contains(id) {
+            return;
+        }
+        let mut next = State::new(&shared.operation, Place::default(), local);
+        next.is_early = true;
+        if let Some(known) = run.states.get(id) {
+            let is_same = known.is_same(&shared.operation);
+            let revision = known.place.revision;
+            let is_known = revision > 0 && revision >= shared.revision;
+            let is_early = (revision == 0 || known.is_early) && local < known.until;
+            if !is_same && (is_known || is_early) && !flawed {
+                return;
+            }
+            if is_same {
+                next.until = next.until.max(known.until);
+                (next.unshared, next.is_early) = (known.unshared, known.is_early);
+            }
+            next.place = known.place;
+        }
+        next.early = next.until;
+        if revocation.mode == Mode::Revoke || !run.states.contains_key(id) {
+            run.states.insert(id.clone(), next);
+        }
+        self.changed(node);
+        self.feed(node, Input::AppliedEarly { tag: shared.tag, receipt: receipt() });
+    }
+
+    fn share_states(&mut self, node: usize, read: &BTreeMap<RevocationId, ReadState>, local: Micros) {
+        let Some(run) = &self.nodes[node].run else { return };
+        let mut lacking = Vec::new();
+        for (id, state) in &run.log.states {
+            let left = match state.revocation {
+                Some(_) => Duration::from_micros(state.until.saturating_sub(local)),
+                None => Duration::ZERO,
+            };
+            let revision = state.place.revision;
+            let lacks = |read: &ReadState| read.lacks(revision, left, Duration::from_micros(local));
+            if read.get(id).is_none_or(lacks) && local < state.until {
+                let operation = state.operation(id, local);
+                lacking.push(Input::Announce { operation, known: state.place.revision, repairs: true });
+            }
+        }
+        for input in lacking {
+            self.feed(node, input);
+        }
+        self.feed(node, Input::StatesShared);
+    }
+
+    fn share_queued(&mut self, node: usize, limit: usize, local: Micros) {
+        let Some(run) = &self.nodes[node].run else { return };
+        let queued = run
+            .log
+            .states
+            .iter()
+            .filter(|(id, state)| state.unshared && local < state.until && !run.core.is_publishing(id));
+        let queued: Vec<_> = queued
+            .take(limit)
+            .map(|(id, state)| Input::Announce {
+                operation: state.operation(id, local),
+                known: state.place.revision,
+                repairs: false,
+            })
+            .collect();
+        for input in queued {
+            self.feed(node, input);
+        }
+    }
+
+    fn extend(&mut self, node: usize, until: Micros) {
+        self.judge_lease(node, until);
+        if let Some(run) = &mut self.nodes[node].run {
+            run.fence = run.fence.max(until);
+        }
+    }
+
+    fn join(&mut self, node: usize) {
+        let local = self.nodes[node].local(self.now);
+        if let Some(run) = &mut self.nodes[node].run {
+            run.joined = true;
+            if run.fence <= local {
+                self.judge.violate(format!("6: node {node} listens without a lease"));
+            }
+        }
+    }
+
+    /// Computes anew which sessions are revoked.
+    pub(super) fn changed(&mut self, node: usize) {
+        let Some(run) = &mut self.nodes[node].run else { return };
+        run.revoked = [0; SESSIONS];
+        for state in run.states.values() {
+            if let Some(revocation) = &state.revocation {
+                let session = session_of(revocation);
+                // A revocation that disconnects does so at once; it is not in force.
+                if revocation.mode == Mode::Revoke {
+                    run.revoked[session] = run.revoked[session].max(state.until);
+                }
+            }
+        }
+    }
+
+    /// An operator asks for something.
+    pub(super) fn order(&mut self, index: usize) {
+        let order = self.plan.orders[index];
+        let (node, id) = (order.node, id_of(order.id));
+        let local = self.nodes[node].local(self.now);
+        let Some(run) = self.running(node) else { return };
+        // What is enforced but not recorded counts: it is about to be in the log.
+        let states = if run.unrecorded.contains(&id) { &run.states } else { &run.log.states };
+        let known = states.get(&id).filter(|state| local < state.until).cloned();
+        let place = known.as_ref().map_or(Place::default(), |state| state.place);
+        let revision = place.revision;
+        let operation = match order.wish {
+            Wish::Lift => {
+                if known.is_none_or(|state| state.revocation.is_none()) {
+                    return;
+                }
+                self.judge.lift_ordered(index, &id, self.now);
+                Operation::Lift { id: id.clone(), by: None }
+            }
+            Wish::Revoke { session, validity, extends, mode } => {
+                let session = session.to_string();
+                let revocation = Revocation {
+                    id: id.clone(),
+                    selector: Selector::Session(SessionName::try_from(&*session).expect("short")),
+                    issued_up_to: None,
+                    mode,
+                    validity: Duration::from_micros(validity),
+                    by: None,
+                    reason: None,
+                    extends,
+                };
+                let operation = Operation::Revoke(revocation);
+                let mut state = State::new(&operation, place, local);
+                state.unshared = true;
+                if let Some(known) = known.filter(|known| known.revocation.is_some()) {
+                    if !known.is_same(&operation) {
+                        self.judge.answered(index, self.now, 409);
+                        return;
+                    }
+                    if !extends || known.until >= state.until {
+                        return;
+                    }
+                    state.until = state.until.max(known.until);
+                }
+                self.accept(index, &id, state);
+                operation
+            }
+        };
+        let wait = micros(on_any_clock(self.plan.lease)) + SECOND;
+        self.later(node, wait, Step::Timeout { order: index });
+        if let Some(run) = self.running(node) {
+            run.orders.insert(run.core.last_number() + 1, index);
+        }
+        self.feed(node, Input::Announce { operation, known: revision, repairs: false });
+        self.judge_node(node);
+    }
+
+    /// The log of the node has stored a revocation, and it is in force there.
+    fn accept(&mut self, index: usize, id: &RevocationId, state: State) {
+        let node = self.plan.orders[index].node;
+        self.judge.accepted(index, id, self.now, self.plan.orders[index]);
+        let here = &mut self.nodes[node];
+        let Some(run) = &mut here.run else { return };
+        run.log.states.insert(id.clone(), state.clone());
+        here.disk = run.log.clone();
+        run.states.insert(id.clone(), state);
+        self.changed(node);
+    }
+
+    fn progress(&mut self, node: usize, number: u64, outcome: Outcome) {
+        let Some(run) = &mut self.nodes[node].run else { return };
+        let Some(index) = run.orders.get(&number).copied() else { return };
+        let is_lift = self.plan.orders[index].wish == Wish::Lift;
+        let status = match outcome {
+            Outcome::Complete if is_lift => 204,
+            Outcome::Complete => 201,
+            Outcome::Conflict => 409,
+            Outcome::Queued | Outcome::Pending => return,
+        };
+        run.orders.remove(&number);
+        note!(self, "{node} answers order {index} with {status}");
+        self.judge.answered(index, self.now, status);
+        self.judge_all();
+    }
+
+    fn timeout(&mut self, index: usize) {
+        let order = self.plan.orders[index];
+        let Some(run) = self.running(order.node) else { return };
+        let waits = run.orders.values().any(|waiting| *waiting == index);
+        if waits {
+            run.orders.retain(|_, waiting| *waiting != index);
+            let status = if order.wish == Wish::Lift { 503 } else { 202 };
+            note!(self, "{} answers order {index} with {status}", order.node);
+            self.judge.answered(index, self.now, status);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The invariants of the cluster, judged while the simulation runs and at its end.
+//!
+//! 1, 2, 5, 8 and 9 assume that the stream is one log. After a fault that loses acknowledged
+//! messages they are not judged: a node may have a lease by a stream that lacks a revocation, and a
+//! longer end may come back later than a shorter one. What holds then is that everybody has
+//! everything in the end (3, 4), and that leases come from own beats alone (part of 5). 10 concerns
+//! events, which do not pass through the core.
+
+use std::collections::BTreeMap;
+
+use session::{Mode, Position, RevocationId};
+
+use super::driver::{id_of, session_of};
+use super::log::State;
+use super::plan::{Class, Order, Plan, SESSIONS, Wish, micros};
+use super::world::{Event, World};
+use super::{MILLIS, Micros, SECOND};
+use crate::core::{Lost, Outcome, on_any_clock};
+use crate::flaw::Flaw;
+use crate::message::{Content, Shared, Tag};
+use session::LostLease;
+use session::Operation;
+
+/// How much the end of a revocation may differ from what was promised.
+const SLACK: Micros = 2 * SECOND;
+
+/// A revocation that a node has accepted.
+struct Obligation {
+    order: usize,
+    id: RevocationId,
+    session: usize,
+    mode: Mode,
+    accepted: Micros,
+    /// Until then it must be in force.
+    until: Micros,
+    stored: Option<Micros>,
+    complete: Option<Micros>,
+    /// It was answered with 201 or 202.
+    binds: bool,
+    /// It was lifted, or its id stands for several revocations.
+    void: bool,
+}
+
+/// What was promised to operators.
+pub(super) struct Judge {
+    class: Class,
+    bound: Micros,
+    policies: Vec<LostLease>,
+    obligations: Vec<Obligation>,
+    /// The status of each order.
+    statuses: Vec<Option<(Micros, u16)>>,
+    orders: Vec<Order>,
+    lossy_from: Micros,
+    pub(super) violation: Option<String>,
+}
+
+/// The states of a node: the revision and the session of each id, and whether it is in force.
+type Set = BTreeMap<RevocationId, (u32, Option<usize>, bool)>;
+
+fn session_in(state: &State) -> Option<usize> {
+    state.revocation.as_ref().map(session_of)
+}
+
+impl Judge {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            class: plan.class,
+            bound: micros(on_any_clock(plan.lease)),
+            policies: plan.policies.clone(),
+            obligations: Vec::new(),
+            statuses: vec![None; plan.orders.len()],
+            orders: plan.orders.clone(),
+            lossy_from: Micros::MAX,
+            violation: None,
+        }
+    }
+
+    pub(super) fn violate(&mut self, text: String) {
+        self.violation.get_or_insert(text);
+    }
+
+    pub(super) fn lossy_from(&mut self, now: Micros) {
+        self.lossy_from = self.lossy_from.min(now);
+    }
+
+    pub(super) fn is_lossy(&self, now: Micros) -> bool {
+        now >= self.lossy_from
+    }
+
+    /// Returns whether nodes have accepted different revocations with this id.
+    fn is_contested(&self, id: &RevocationId) -> bool {
+        let mut same = self.obligations.iter().filter(|other| other.id == *id);
+        let first = same.next().map(|first| (first.session, first.mode));
+        same.any(|other| Some((other.session, other.mode)) != first)
+    }
+
+    /// A node has accepted a revocation.
+    pub(super) fn accepted(&mut self, order: usize, id: &RevocationId, now: Micros, what: Order) {
+        let Wish::Revoke { session, validity, mode, .. } = what.wish else { return };
+        let mut void = false;
+        for other in self.obligations.iter_mut().filter(|other| other.id == *id) {
+            if (other.session, other.mode) != (session, mode) || other.void {
+                (other.void, void) = (true, true);
+            }
+        }
+        self.obligations.push(Obligation {
+            order,
+            id: id.clone(),
+            session,
+            mode,
+            accepted: now,
+            until: now + validity - validity / 1000,
+            stored: None,
+            complete: None,
+            binds: false,
+            void,
+        });
+    }
+
+    pub(super) fn announced(&mut self, _: &Shared) {}
+
+    /// An operator lifts an id: from now on nothing is promised for it.
+    pub(super) fn lift_ordered(&mut self, _: usize, id: &RevocationId, _: Micros) {
+        for obligation in self.obligations.iter_mut().filter(|other| other.id == *id) {
+            obligation.void = true;
+        }
+    }
+
+    pub(super) fn answered(&mut self, order: usize, now: Micros, status: u16) {
+        self.statuses[order] = Some((now, status));
+        if self.class == Class::Calm {
+            let took = now - self.orders[order].at;
+            if matches!(status, 202 | 503) || took > 3 * SECOND {
+                self.violate(format!("11: order {order} got {status} after {took} µs without a fault"));
+            }
+        }
+        for obligation in self.obligations.iter_mut().filter(|other| other.order == order) {
+            obligation.binds = matches!(status, 201 | 202);
+            if status == 201 {
+                obligation.complete = Some(now);
+            }
+        }
+        let mine = self.obligations.iter().find(|mine| mine.order == order && status == 201);
+        if let Some(mine) = mine.filter(|_| !self.is_lossy(now)) {
+            // An id is free again when its revocation has expired or was lifted.
+            let lifted =
+                self.orders.iter().any(|lift| lift.id == self.orders[order].id && lift.wish == Wish::Lift);
+            let conflict = self.obligations.iter().find(|other| {
+                let differs = (other.session, other.mode) != (mine.session, mine.mode);
+                let overlaps = mine.accepted < other.until && other.accepted < mine.until;
+                other.id == mine.id && differs && overlaps && other.complete.is_some() && !lifted
+            });
+            if let Some(other) = conflict {
+                let text = format!("9: orders {} and {order} got 201", other.order);
+                self.violation.get_or_insert(text);
+            }
+        }
+    }
+
+    pub(super) fn lease_lost(&mut self, node: usize, now: Micros, why: Lost) {
+        if self.class == Class::Calm {
+            self.violate(format!("11: node {node} gives up its lease at {now} without a fault: {why:?}"));
+        }
+    }
+
+    /// The state of an id was replaced on a node.
+    pub(super) fn replaced(
+        &mut self,
+        node: usize,
+        now: Micros,
+        local: Micros,
+        id: &RevocationId,
+        before: Option<&State>,
+        after: &State,
+    ) {
+        let Some(before) = before.filter(|before| before.is_in_force(local)) else { return };
+        if self.is_lossy(now) {
+            return;
+        }
+        for obligation in &self.obligations {
+            let applies = obligation.id == *id && !obligation.void && now < obligation.until;
+            if !applies {
+                continue;
+            }
+            let left = obligation.until - now;
+            let had = before.until - local + MILLIS >= left;
+            let has = after.is_in_force(local) && after.until - local + SLACK >= left;
+            if had && !has {
+                let text = format!("8: node {node} shortens order {}", obligation.order);
+                self.violation.get_or_insert(text);
+            }
+        }
+    }
+}
+
+impl World {
+    /// The stream has stored an operation.
+    pub(super) fn judge_stored(&mut self, sequence: u64) {
+        let Some(entry) = self.stream.entry(sequence) else { return };
+        let Content::Operation(shared) = &entry.stored.content else { return };
+        if let Some(before) = self.stream.entry(entry.replaces)
+            && let Content::Operation(before) = &before.stored.content
+            && before.revision >= shared.revision + u32::from(shared.tag.number >= Tag::REPAIRS)
+            && !self.judge.is_lossy(self.now)
+        {
+            self.judge.violate(format!("9: {sequence} replaces what its sender has not seen"));
+            return;
+        }
+        let Operation::Revoke(revocation) = &shared.operation else { return };
+        let mut bounds = false;
+        for obligation in &mut self.judge.obligations {
+            let ends = self.now + micros(revocation.kept_for());
+            let covers = obligation.session == session_of(revocation)
+                && (obligation.mode == Mode::Disconnect || ends + MILLIS >= obligation.until);
+            if obligation.id == *shared.id() && covers && obligation.stored.is_none() {
+                obligation.stored = Some(self.now);
+                bounds = true;
+            }
+        }
+        if bounds {
+            self.schedule(self.now + self.judge.bound + 1, Event::Bound);
+        }
+    }
+
+    pub(super) fn judge_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.judge_node(node);
+        }
+    }
+
+    /// Judges what a node can write now. Clients connect wherever they are let in.
+    pub(super) fn judge_node(&mut self, node: usize) {
+        let (now, no_fence) = (self.now, self.has(Flaw::NoFence));
+        let policy = self.plan.policies[node];
+        let here = &mut self.nodes[node];
+        let local = here.local(now);
+        if here.stopped {
+            return;
+        }
+        let Some(run) = &mut here.run else { return };
+        let is_open = run.joined && (local < run.fence || no_fence);
+        let mut admitted = [false; SESSIONS];
+        let mut writes = [false; SESSIONS];
+        for session in 0..SESSIONS {
+            let revoked = local < run.revoked[session];
+            let lets_in = run.joined && !revoked && (is_open || policy == LostLease::Open);
+            admitted[session] = lets_in;
+            run.connected[session] = !revoked && (run.connected[session] || lets_in);
+            writes[session] = match policy {
+                LostLease::Closed => run.connected[session] && is_open,
+                LostLease::ClosedNew | LostLease::Open => run.connected[session] && run.joined,
+            };
+        }
+        if self.judge.class == Class::Calm && run.joined && !is_open {
+            self.judge.violate(format!("11: node {node} holds payload without a fault"));
+        }
+        if self.judge.is_lossy(now) {
+            return;
+        }
+        for obligation in &self.judge.obligations {
+            if obligation.void || now >= obligation.until || obligation.mode == Mode::Disconnect {
+                continue;
+            }
+            let (order, session) = (obligation.order, obligation.session);
+            if writes[session] && obligation.complete.is_some() {
+                self.judge
+                    .violation
+                    .get_or_insert(format!("1: node {node} writes after 201 of order {order}"));
+                return;
+            }
+            let bound = obligation.stored.is_some_and(|stored| now > stored + self.judge.bound);
+            let breaks = match self.judge.policies[node] {
+                LostLease::Closed => writes[session],
+                LostLease::ClosedNew => admitted[session],
+                LostLease::Open => false,
+            };
+            if bound && breaks {
+                self.judge
+                    .violation
+                    .get_or_insert(format!("2: node {node} writes after the bound of order {order}"));
+                return;
+            }
+        }
+    }
+
+    /// Judges a lease: it must come from an own beat, and everything stored before the beat must be
+    /// applied.
+    pub(super) fn judge_lease(&mut self, node: usize, until: Micros) {
+        let lease = micros(self.plan.lease);
+        let version = self.nodes[node].version;
+        let Some(run) = &mut self.nodes[node].run else { return };
+        let beat = run.beats.values().rev().find(|beat| beat.at + lease == until);
+        let Some(Position { epoch, sequence }) = beat.and_then(|beat| beat.stored) else {
+            self.judge.violate(format!("5: node {node} has a lease that no own beat gave"));
+            return;
+        };
+        if run.core.position().epoch != epoch {
+            self.judge.violate(format!("5: node {node} has a lease by a beat of another epoch"));
+            return;
+        }
+        if self.judge.is_lossy(self.now) {
+            return;
+        }
+        for before in run.judged + 1..sequence {
+            let Some(entry) = self.stream.entry(before) else { continue };
+            let Content::Operation(shared) = &entry.stored.content else { continue };
+            let revision = run.states.get(shared.id()).map_or(0, |state| state.place.revision);
+            let accepted_anew = run.states.get(shared.id()).is_some_and(|state| state.unshared);
+            if (revision < shared.revision && !accepted_anew) || entry.version > version {
+                let text = format!("5: node {node} has a lease by {sequence} without applying {before}");
+                self.judge.violation.get_or_insert(text);
+                return;
+            }
+        }
+        run.judged = sequence;
+    }
+
+    /// Judges the end: all faults have ended two leases ago.
+    pub(super) fn judge_end(&mut self) {
+        let now = self.now;
+        let mut sets: Vec<(usize, Set)> = Vec::new();
+        for node in 0..self.nodes.len() {
+            let here = &self.nodes[node];
+            let local = here.local(now);
+            let Some(run) = &here.run else { continue };
+            if !run.joined || local >= run.fence {
+                self.judge.violate(format!("4: node {node} has no lease in the end"));
+                return;
+            }
+            for obligation in &self.judge.obligations {
+                let due = obligation.binds && !obligation.void && now + SLACK < obligation.until;
+                if !due || obligation.mode == Mode::Disconnect {
+                    continue;
+                }
+                let left = obligation.until - now;
+                for (states, place) in [(&run.states, "memory"), (&run.log.states, "log")] {
+                    let has = states
+                        .get(&obligation.id)
+                        .is_some_and(|state| state.is_in_force(local) && state.until - local + SLACK >= left);
+                    if !has {
+                        let order = obligation.order;
+                        let text = format!("3: node {node} lacks order {order} in its {place}");
+                        self.judge.violate(text);
+                        return;
+                    }
+                }
+            }
+            for (order, what) in self.judge.orders.iter().enumerate() {
+                let lifted = self.judge.statuses[order].is_some_and(|(_, status)| status == 204);
+                let id = id_of(what.id);
+                // A revocation that was not complete when the lift was asked for may come after it,
+                // and a crash of its origin may lose that the stream has it.
+                let may_follow = self.judge.obligations.iter().any(|other| {
+                    let crashes = self.nodes[self.judge.orders[other.order].node].has_crashed;
+                    other.id == id && (crashes || other.complete.is_none_or(|complete| complete >= what.at))
+                });
+                if lifted && !may_follow && run.states.get(&id).is_some_and(|state| state.is_in_force(local))
+                {
+                    self.judge.violate(format!("3: node {node} still has what order {order} lifted"));
+                    return;
+                }
+                let pending = run
+                    .core
+                    .progress(&id)
+                    .is_some_and(|progress| matches!(progress.outcome, Outcome::Queued | Outcome::Pending));
+                if pending {
+                    self.judge.violate(format!("4: node {node} has not completed {id}"));
+                    return;
+                }
+            }
+            // Ends may differ by the time that a message was on its way, the rest may not.
+            let in_force = |state: &State| state.is_in_force(local + 2 * SLACK);
+            for (other, theirs) in &sets {
+                let theirs_in_force = theirs.iter().filter(|(_, (_, _, in_force))| *in_force);
+                let ours_in_force = run.states.iter().filter(|(_, state)| in_force(state));
+                for id in theirs_in_force.map(|(id, _)| id).chain(ours_in_force.map(|(id, _)| id)) {
+                    let ours = run.states.get(id).map(|state| (state.place.revision, session_in(state)));
+                    let theirs = theirs.get(id).map(|(revision, session, _)| (*revision, *session));
+                    // Of two revocations with one id, a stream that has lost one of them may know
+                    // either.
+                    let is_contested = self.judge.is_lossy(now) && self.judge.is_contested(id);
+                    if ours != theirs && !is_contested {
+                        let text = format!("4: nodes {other} and {node} differ in {id}: {theirs:?} {ours:?}");
+                        self.judge.violate(text);
+                        return;
+                    }
+                }
+            }
+            let set = run
+                .states
+                .iter()
+                .map(|(id, state)| (id.clone(), (state.place.revision, session_in(state), in_force(state))));
+            sets.push((node, set.collect()));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The log of a node, with the rules of [`session::Log`].
+
+use std::collections::BTreeMap;
+
+use std::time::Duration;
+
+use session::{KnownState, Mode, Operation, Place, Position, Revocation, RevocationId, StateChange};
+
+use super::Micros;
+use crate::message::Shared;
+
+/// The state of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// `None` if it was lifted.
+    pub(super) revocation: Option<Revocation>,
+    /// When it expires, on the clock of the node.
+    pub(super) until: Micros,
+    /// Where the stream has the id, up to the last change that is applied here.
+    pub(super) place: Place,
+    /// The stream does not have it, or not until this end.
+    pub(super) unshared: bool,
+    /// Until when an operation has put it in force that is not in the stream yet. In memory only.
+    pub(super) early: Micros,
+    /// Nothing but that operation has put it in force.
+    pub(super) is_early: bool,
+}
+
+/// What a node keeps. A crash loses whatever was changed since the last sync.
+#[derive(Clone, Default)]
+pub(super) struct Log {
+    pub(super) states: BTreeMap<RevocationId, State>,
+    pub(super) position: Position,
+}
+
+impl State {
+    pub(super) fn new(operation: &Operation, place: Place, now: Micros) -> Self {
+        let (revocation, until) = match operation {
+            Operation::Revoke(revocation) => {
+                let kept = u64::try_from(revocation.kept_for().as_micros()).unwrap_or(u64::MAX / 4);
+                (Some(revocation.clone()), now + kept)
+            }
+            Operation::Lift { .. } => (None, u64::MAX / 4),
+        };
+        Self { revocation, until, place, unshared: false, early: 0, is_early: false }
+    }
+
+    pub(super) fn is_in_force(&self, now: Micros) -> bool {
+        self.revocation.as_ref().is_some_and(|known| known.mode == Mode::Revoke) && now < self.until
+    }
+
+    /// Returns the operation that brings another log to this state.
+    pub(super) fn operation(&self, id: &RevocationId, now: Micros) -> Operation {
+        match &self.revocation {
+            Some(revocation) => {
+                let mut revocation = revocation.clone();
+                if revocation.mode == Mode::Revoke {
+                    revocation.validity = Duration::from_micros(self.until.saturating_sub(now));
+                }
+                Operation::Revoke(revocation)
+            }
+            None => Operation::Lift { id: id.clone(), by: None },
+        }
+    }
+
+    /// Returns whether both are the same revocation, until whenever.
+    pub(super) fn is_same(&self, operation: &Operation) -> bool {
+        match (&self.revocation, operation) {
+            (Some(ours), Operation::Revoke(theirs)) => ours.is_same(theirs),
+            (None, Operation::Lift { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the state after an operation of the stream.
+    pub(super) fn after(&self, operation: &Operation, place: Place, now: Micros) -> Self {
+        let mut next = self.changed(operation, place, now);
+        if self.is_same(operation) && self.early > next.until {
+            (next.until, next.early) = (self.early, self.early);
+        }
+        next
+    }
+
+    fn changed(&self, operation: &Operation, place: Place, now: Micros) -> Self {
+        let left = Duration::from_micros(self.until.saturating_sub(now));
+        if left.is_zero() && place.revision < self.place.revision {
+            return self.clone();
+        }
+        if left.is_zero() || self.is_early {
+            return Self::new(operation, place, now);
+        }
+        let revocation = self.revocation.as_ref().map(|revocation| (revocation, left));
+        let known = KnownState { revocation, place: self.place, in_stream: !self.unshared };
+        let (given, place) = (place, place.latest(self.place));
+        match known.change(operation, given) {
+            StateChange::Nothing => self.clone(),
+            StateChange::Noted { in_stream } => Self { place, unshared: !in_stream, ..self.clone() },
+            StateChange::Extended | StateChange::Taken => Self::new(operation, place, now),
+        }
+    }
+}
+
+impl Log {
+    /// Records an operation of the stream.
+    pub(super) fn record(&mut self, shared: &Shared, place: Place, now: Micros) {
+        if place.position.supersedes(self.position) {
+            self.position = place.position;
+        }
+        let next = match self.states.get(shared.id()) {
+            Some(known) => known.after(&shared.operation, place, now),
+            None => State::new(&shared.operation, place, now),
+        };
+        self.states.insert(shared.id().clone(), next);
+    }
+}
