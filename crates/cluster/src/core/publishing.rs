@@ -350,6 +350,10 @@ impl Core {
         match result {
             // It was stored behind messages that the stream has lost since.
             Ok(sequence) if own.attempted.is_some_and(|taken| sequence <= taken) => self.rolled_back(),
+            // A repetition: it was stored before, and what is expected has replaced it since.
+            Ok(sequence) if sequence < expected && expected < u64::MAX => {
+                self.stored(number, expected, true);
+            }
             Ok(sequence) => self.stored(number, sequence, false),
             Err(Unpublished::Conflict) => self.publishing.step(number, Step::ReadAt(self.now)),
             Err(Unpublished::Unknown) if self.flaws.has(Flaw::UnknownIsStored) => {
