@@ -496,8 +496,9 @@ impl Driver {
         let kept = kept.checked_add(KEPT_LONGER.max(kept / 10));
         let ttl = kept.filter(|kept| *kept < Duration::from_secs(10 * 365 * 24 * 3600));
         let number = message.tag.number;
-        let message_id = Some(format!("{}-{number}-{}", message.tag.life, message.revision));
-        let publication = Publication { subject, payload, expected: Some(expected), message_id, ttl };
+        // The expected sequence tells a repeated publication. An id would do harm: NATS answers a
+        // known id with the sequence of a message that it may have lost since.
+        let publication = Publication { subject, payload, expected: Some(expected), message_id: None, ttl };
         let (wire, inputs) = (self.wire.clone(), self.inputs.clone());
         let round_trip = self.metrics.round_trip.clone();
         tokio::spawn(async move {

@@ -5,10 +5,9 @@ use std::time::Duration;
 use seal::Incarnation;
 use session::{Operation, Receipt};
 
-use super::lease::expires_within;
 use super::members::Confirmation;
 use super::publishing::Outcome;
-use super::{Action, Core};
+use super::{Action, Core, on_any_clock};
 use crate::flaw::Flaw;
 use crate::message::{Direct, Shared, Tag};
 use session::LostLease;
@@ -101,7 +100,7 @@ impl Core {
                 waits = true;
                 let member = self.members.get(life);
                 if let Some((member, (_, stored_at))) = member.zip(own.stored)
-                    && let until = stored_at + expires_within(member.lease, self.flaws.has(Flaw::NoDrift))
+                    && let until = stored_at + on_any_clock(member.lease)
                     && until > now
                 {
                     expires = expires.min(until);
@@ -163,7 +162,7 @@ impl Core {
         }
         // The lease of this node proves that the stream it reads goes on after the operation.
         let silent_since = if from_beat { own.announced } else { stored_at };
-        let silent_for = expires_within(member.lease, self.has(Flaw::NoDrift));
+        let silent_for = on_any_clock(member.lease);
         let is_silent = member.sequence < sequence && self.now >= silent_since + silent_for;
         let has_lease = self.now < self.lease_until();
         let is_closed = member.policy == LostLease::Closed || any_policy;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use seal::Incarnation;
 use session::Position;
 
-use super::{Action, Core, Identity, Lost, Now, on_any_clock};
+use super::{Action, Core, Identity, Lost, Now};
 use crate::flaw::Flaw;
 use crate::message::{Beat, Direct};
 
@@ -273,9 +273,4 @@ impl Core {
             self.lease.left = true;
         }
     }
-}
-
-/// Returns how long after the storing of an operation a silent life has no lease any more.
-pub(super) fn expires_within(lease: Duration, flawed: bool) -> Duration {
-    if flawed { lease } else { on_any_clock(lease) }
 }

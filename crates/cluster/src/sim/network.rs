@@ -184,7 +184,6 @@ impl World {
                     content: Content::Operation(message),
                     version,
                     expected: (expected != u64::MAX).then_some(expected),
-                    id: Some(tag),
                 };
                 let result = self.stream.publish(self.now, publication);
                 note!(
@@ -192,7 +191,7 @@ impl World {
                     "{node} publishes {} on {id} with revision {revision}, expecting {expected}: {result:?}",
                     tag.number
                 );
-                if let Ok((sequence, true)) = result {
+                if let Ok(sequence) = result {
                     self.judge_stored(sequence);
                     self.republish(sequence);
                 }
@@ -200,7 +199,6 @@ impl World {
                 if self.now < until && self.rng.u64(..100) < percent {
                     return;
                 }
-                let result = result.map(|(sequence, _)| sequence);
                 self.answer(node, run, token, Input::Published { number: tag.number, result });
             }
             Request::Beat(beat) => {
@@ -211,9 +209,8 @@ impl World {
                     content: Content::Beat(beat),
                     version: 1,
                     expected: None,
-                    id: None,
                 };
-                if let Ok((sequence, _)) = self.stream.publish(self.now, publication) {
+                if let Ok(sequence) = self.stream.publish(self.now, publication) {
                     note!(self, "{node} beat {count} is stored at {sequence}");
                     if let Some(run) = &mut self.nodes[node].run
                         && run.life == life

@@ -6,7 +6,7 @@ use session::RevocationId;
 
 use super::Micros;
 use crate::core::Unpublished;
-use crate::message::{Content, Stored, Tag};
+use crate::message::{Content, Stored};
 use session::{Epoch, Position};
 
 /// Where a message belongs. The stream keeps the last one of each.
@@ -43,8 +43,6 @@ pub(super) struct Publication {
     pub(super) version: u8,
     /// The sequence that the last message of the subject must have.
     pub(super) expected: Option<u64>,
-    /// A message with the same id is stored once.
-    pub(super) id: Option<Tag>,
 }
 
 /// The stream. Replicas that lag behind see it up to a horizon, which is a sequence.
@@ -53,7 +51,6 @@ pub(super) struct Stream {
     pub(super) adopted: bool,
     entries: Vec<Entry>,
     last_of: BTreeMap<Subject, u64>,
-    ids: BTreeMap<([u8; 9], u64), u64>,
     digests: u64,
 }
 
@@ -70,27 +67,12 @@ impl Entry {
 
 impl Stream {
     pub(super) fn new() -> Self {
-        Self {
-            epoch: Epoch(1),
-            adopted: true,
-            entries: Vec::new(),
-            last_of: BTreeMap::new(),
-            ids: BTreeMap::new(),
-            digests: 0,
-        }
+        Self { epoch: Epoch(1), adopted: true, entries: Vec::new(), last_of: BTreeMap::new(), digests: 0 }
     }
 
-    /// Stores a message. Returns its sequence, and whether it is new.
-    pub(super) fn publish(
-        &mut self,
-        now: Micros,
-        publication: Publication,
-    ) -> Result<(u64, bool), Unpublished> {
-        let Publication { subject, epoch, content, version, expected, id } = publication;
-        let id = id.map(|tag| (tag.life.to_bytes(), tag.number));
-        if let Some(sequence) = id.and_then(|id| self.ids.get(&id)) {
-            return Ok((*sequence, false));
-        }
+    /// Stores a message. Returns its sequence.
+    pub(super) fn publish(&mut self, now: Micros, publication: Publication) -> Result<u64, Unpublished> {
+        let Publication { subject, epoch, content, version, expected } = publication;
         let replaces = self.last_of.get(&subject).copied().unwrap_or_default();
         if expected.is_some_and(|expected| expected != replaces) {
             return Err(Unpublished::Conflict);
@@ -100,9 +82,6 @@ impl Stream {
             replaced.replaced_by = sequence;
         }
         self.last_of.insert(subject.clone(), sequence);
-        if let Some(id) = id {
-            self.ids.insert(id, sequence);
-        }
         self.digests += 1;
         self.entries.push(Entry {
             stored: Stored {
@@ -118,7 +97,7 @@ impl Stream {
             replaces,
             lost: false,
         });
-        Ok((sequence, true))
+        Ok(sequence)
     }
 
     fn entry_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
@@ -163,7 +142,6 @@ impl Stream {
     /// restored copy.
     pub(super) fn truncate(&mut self, last: u64) {
         self.entries.truncate(usize::try_from(last).unwrap_or(usize::MAX));
-        self.ids.retain(|_, sequence| *sequence <= last);
         self.last_of.clear();
         for (entry, sequence) in self.entries.iter_mut().zip(1..) {
             if entry.replaced_by > last {

@@ -449,9 +449,8 @@ impl World {
                     content: Content::Forged,
                     version: 1,
                     expected: None,
-                    id: None,
                 };
-                if let Ok((sequence, _)) = self.stream.publish(now, publication) {
+                if let Ok(sequence) = self.stream.publish(now, publication) {
                     self.republish(sequence);
                 }
             }
