@@ -586,8 +586,8 @@ impl Own {
             }
             (Operation::Revoke(ours), Operation::Revoke(other)) => {
                 // The log knew theirs when it accepted ours, so the id is free again. That theirs
-                // was read says nothing, since the log learns of it later.
-                let was_known = theirs.revision < self.revision;
+                // was read alone says nothing, since the log learns of it later.
+                let was_known = theirs.revision < self.revision && !is_later;
                 let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
                 if merge(ours, other, self.announced, now) || was_known || has_expired {
                     self.revision = theirs.revision + 1;
