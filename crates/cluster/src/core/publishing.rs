@@ -589,7 +589,7 @@ impl Own {
                 // was read alone says nothing, since the log learns of it later.
                 let was_known = theirs.revision < self.revision && !is_later;
                 let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
-                if merge(ours, other, self.announced, now) || was_known || has_expired {
+                if merge(ours, other, self.announced, now) || was_known || !is_later && has_expired {
                     self.revision = theirs.revision + 1;
                     Verdict::Replace
                 } else if flaws.has(Flaw::ConflictIsSuccess) {
