@@ -53,7 +53,7 @@ pub fn on_any_clock(time: Duration) -> Duration {
     time + time * (2 * DRIFT) / 1000
 }
 
-/// What a node of a cluster is told at its start.
+/// Who a node of a cluster is, and how it takes part.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// This process run.
@@ -204,8 +204,8 @@ pub enum Action {
         /// The message.
         message: Direct,
     },
-    /// Send [`Direct::Supplied`] with the present states of these ids, and announce them as repairs:
-    /// another node misses them, so the stream may have lost them.
+    /// Send [`Direct::Supplied`] with the present states of these ids, and announce them as
+    /// repairs: another node misses them, so the stream may have lost them.
     Supply {
         /// Who has asked.
         to: Incarnation,

@@ -196,7 +196,7 @@ struct Clocks {
 pub(crate) enum Fatal {
     /// Another process has the name of this node.
     #[error(
-        "another node named {node:?} is alive (life {life}): each node needs a name of its own (CLUSTER_NODE) and a folder of its own (DATA_DIR)"
+        "another node named \"{node}\" is alive (life {life}): each node needs a name of its own (CLUSTER_NODE) and a folder of its own (DATA_DIR)"
     )]
     Duplicate {
         /// The name.

@@ -36,7 +36,8 @@ metric::families! {
         received: Counter = "rig_cluster_events_received_total";
         /// Events that did not reach this node, or that it could not send to the others
         lost: Counter = "rig_cluster_events_lost_total";
-        /// Messages on the subjects of events that no node of this cluster has sent, or that cannot be read
+        /// Messages on the subjects of events that no node of this cluster has sent, or that cannot
+        /// be read
         refused: Counter = "rig_cluster_events_refused_total";
     }
 }
@@ -75,7 +76,7 @@ pub trait EventWire: Send + Sync + 'static {
     /// Subscribes to buckets. Resolves when the server knows.
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
 
-    /// Ends subscriptions to buckets.
+    /// Removes subscriptions to buckets.
     fn unsubscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
 
     /// Returns the next message of a bucket. Never returns if there is none.
@@ -244,7 +245,7 @@ impl Events {
         }
     }
 
-    /// Ends the subscriptions to buckets that no client wants any more.
+    /// Removes the subscriptions to buckets that no client wants any more.
     async fn sweep(&self, node: &Node) {
         let mut ticks = interval(SWEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -20,7 +20,7 @@ pub struct Tag {
 
 impl Tag {
     /// Numbers from here on belong to repairs: states of the log that are published since the
-    /// stream lacks them. Nobody misses one, so they are not counted with the operations.
+    /// stream lacks them. No node misses one, so they are not counted with the operations.
     pub const REPAIRS: u64 = 1 << 63;
 }
 

@@ -1,5 +1,5 @@
-//! The metrics of the protocol. Those of events are in `events.rs`; what waits for a lease, the room
-//! of connections counts.
+//! The metrics of the protocol. Those of events are in `events.rs`; payload that is
+//! held back is counted by the room of connections.
 
 use std::sync::atomic::AtomicU64;
 

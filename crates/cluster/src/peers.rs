@@ -27,8 +27,8 @@ const NONCE: usize = 16;
 /// Number of requests that are remembered, so that none is carried out twice.
 const REMEMBERED: usize = 65_536;
 
-/// What a sealed message takes beyond the bytes that it holds: nonce and tag of the seal, the random
-/// number, the name of the node, and the headers of NATS.
+/// What a sealed message takes beyond the bytes that it holds: nonce and tag of the seal, the
+/// random number, the name of the node, and the headers of NATS.
 const OVERHEAD: usize = 4 << 10;
 
 /// How long to wait before a subscription that failed is tried again.
@@ -192,7 +192,7 @@ impl Peers for ClusterPeers {
                     None => Err(AskError::Silent),
                 },
                 Err(WireError::TooLarge) => Err(AskError::TooLarge),
-                // Nobody listens, although the node may only be away for a moment.
+                // No process listens, although the node may only be away for a moment.
                 Err(WireError::NoResponders) if !self.shown.is_live(life) => Err(AskError::Gone),
                 Err(_) => Err(AskError::Silent),
             }

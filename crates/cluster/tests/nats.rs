@@ -144,8 +144,8 @@ async fn a_publication_without_an_answer_is_unknown_and_its_repetition_is_told()
     assert_eq!(wire.publish(message.clone()).await, Err(PublishError::Unknown));
     server.signal("CONT");
     wire.connected(DEADLINE).await.unwrap();
-    // It was stored when the server went on. A repetition is told by its id, unless it expects that
-    // the subject is as it was: then the subject has to be read.
+    // It was stored when the server went on. A repetition is recognised by its id, unless it
+    // expects that the subject is as it was: then the subject has to be read.
     assert_eq!(wire.publish(Publication { expected: None, ..message.clone() }).await, Ok(1));
     assert_eq!(wire.publish(message).await, Err(PublishError::Conflict));
     let last = wire.last(names().operation("x")).await.unwrap().unwrap();

@@ -91,7 +91,8 @@ impl Connection {
         }
     }
 
-    /// Sends a heartbeat if nothing is queued for the client to read, so that proxies do not take the stream for idle.
+    /// Sends a heartbeat if nothing is queued for the client to read, so that proxies do not take
+    /// the stream for idle.
     pub(crate) fn heartbeat(&self) {
         let Outlet::Stream { encoding, .. } = &self.outlet else { return };
         self.write(|writer, socket| {

@@ -273,8 +273,8 @@ impl Hub {
         count
     }
 
-    /// Sends heartbeats, closes terminated connections at the pace of [`Closing`], removes abandoned
-    /// mailboxes, and continues or terminates what the fence holds. Never returns.
+    /// Sends heartbeats, closes terminated connections at the pace of [`Closing`], removes
+    /// abandoned mailboxes, and continues or terminates what the fence holds. Never returns.
     pub async fn run(&self) {
         tokio::join!(
             self.wheel.run(),

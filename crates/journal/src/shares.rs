@@ -1,5 +1,5 @@
-//! What a node in a cluster also stores: where the stream has each revocation, which revocations are
-//! not in it yet, and which were lifted. The log of a node without a cluster has none of this.
+//! What a node in a cluster also stores: where the stream has each revocation, which revocations
+//! are not in it yet, and which were lifted. The log of a node without a cluster has none of this.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::store::RedbError;
 ///
 /// If the node has come into a cluster, the stream lacks what it had revoked alone, so that becomes
 /// unshared. Revocations that only disconnected are left out: they have had their effect. The
-/// position goes back to the beginning of the stream, as the node has lifted and extended without it.
+/// position goes back to the beginning of the stream, as the node has lifted and extended without
+/// it.
 pub(crate) fn join(store: &Database, clustered: bool) -> Result<(), RedbError> {
     let flag = u64::from(clustered);
     let known = store.begin_read()?.open_table(NUMBERS)?.get("clustered")?.map_or(0, |known| known.value());

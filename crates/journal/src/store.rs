@@ -68,8 +68,8 @@ pub(crate) fn format(store: &Database) -> Result<u64, RedbError> {
     Ok(store.begin_read()?.open_table(NUMBERS)?.get("format")?.map_or(0, |format| format.value()))
 }
 
-/// Upgrades a store of an older format to this one. The receipts of format 1 become those of `node`.
-/// The position of format 2 had no epoch, so nothing is known of it.
+/// Upgrades a store of an older format to this one. The receipts of format 1 become those of
+/// `node`. The position of format 2 had no epoch, so nothing is known of it.
 pub(crate) fn upgrade(store: &Database, from: u64, node: &NodeName) -> Result<(), RedbError> {
     let write = store.begin_write()?;
     if from == 1 {

@@ -27,7 +27,7 @@ struct Rooms {
 pub enum Readiness {
     /// They may.
     Ready,
-    /// The node is about to shut down, or lets nobody in.
+    /// The node is about to shut down, or refuses all clients.
     Leaving,
     /// The node has no lease, so it lets no sessions in.
     NoLease,

@@ -19,14 +19,14 @@ impl Node {
         terminate(self.sessions().enforce(revocation)).await
     }
 
-    /// Records operations of the stream, in their order, and puts into effect what is not yet: lifts,
-    /// and revocations that were not [enforced](Node::enforce).
+    /// Records operations of the stream, in their order, and puts into effect what is not yet:
+    /// lifts, and revocations that were not [enforced](Node::enforce).
     ///
     /// Returns, for each operation, the number of the record that it has changed, if it has.
     ///
     /// # Errors
-    /// Fails if the operations are not recorded together with the position of the last one. What was
-    /// enforced then stays in force until the process exits; lifts have no effect.
+    /// Fails if the operations are not recorded together with the position of the last one. What
+    /// was enforced then stays in force until the process exits; lifts have no effect.
     pub async fn record(&self, operations: Vec<(Operation, Place)>) -> Result<Vec<Option<Seq>>, LogError> {
         // On a thread that continues if the caller is cancelled.
         self.blocking(move |sessions| sessions.record(&operations)).await.map_err(panicked)?

@@ -26,7 +26,7 @@ pub struct Fencing {
     pub admission: Fence,
     /// While it is closed, no payload of a session is written.
     pub payload: Fence,
-    /// How long payload is held back before what waits for it is terminated.
+    /// How long payload is held back before the connections that wait for it are terminated.
     pub hold: Duration,
 }
 

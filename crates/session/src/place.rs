@@ -84,15 +84,15 @@ pub enum StateChange {
     Taken,
 }
 
-/// Two ends that differ by less are one: the remaining validity is rounded and measured by two
-/// clocks on its way through the stream.
+/// Two expiries that differ by less are the same: the remaining validity is rounded and measured by
+/// two clocks on its way through the stream.
 const SAME_END: Duration = Duration::from_millis(100);
 
 impl KnownState<'_> {
     /// Returns what an operation of the stream changes. All logs decide alike, whatever order they
     /// learn operations in:
     ///
-    /// - Of two states of an id, the one with the higher revision wins.
+    /// - If there are two states of an id, the one with the higher revision wins.
     /// - Two revocations that select the same merge: the later end wins.
     /// - If the revision is the same and the content is not, the stream's latest position wins.
     /// - A lift removes only what its author has seen. A revocation that was accepted here and is

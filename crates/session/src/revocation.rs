@@ -137,8 +137,8 @@ pub struct Record {
     /// there, or if its process exited before it was.
     pub receipts: BTreeMap<NodeName, Receipt>,
     /// The number of changes of its id that the stream of the cluster holds, as far as this node
-    /// knows; 0 if none. A revocation that replaced another one, or a lift, and is not in the stream
-    /// yet has the revision of its predecessor.
+    /// knows; 0 if none. A revocation that replaced another one, or a lift, and is not in the
+    /// stream yet has the revision of its predecessor.
     pub revision: u32,
     /// Whether it is in the stream of the cluster.
     pub in_stream: bool,

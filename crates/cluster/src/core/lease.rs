@@ -265,7 +265,7 @@ impl Core {
         self.lease.join = Join::Out;
     }
 
-    /// Leaves: nobody has to wait for this node any more.
+    /// Leaves: no other node has to wait for this one any more.
     pub(super) fn leave(&mut self) {
         self.close_fence(Lost::Leaving);
         if !self.lease.left {

@@ -626,7 +626,7 @@ impl Own {
 }
 
 /// Merges another revocation of the same id into `ours`: both must be the same, or stand for a
-/// selector. Returns whether that is so.
+/// selector. Returns whether they were merged.
 fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now) -> bool {
     let stands_for_selector = ours.extends && other.extends && ours.selector == other.selector;
     if !ours.is_same(other) && !stands_for_selector {

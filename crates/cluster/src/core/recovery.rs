@@ -43,12 +43,13 @@ pub struct ReadState {
     until: Now,
 }
 
-/// How far two ends may differ, since they were measured by different clocks.
+/// How far two expiries of the same revocation may differ, since they were measured by different
+/// clocks.
 const SAME_END: Duration = Duration::from_secs(1);
 
 impl ReadState {
-    /// Returns whether the stream lacks a state of the log with this revision, which is in force for
-    /// another `left` from now on.
+    /// Returns whether the stream lacks a state of the log with this revision, which is in force
+    /// for another `left` from now on.
     pub fn lacks(&self, revision: u32, left: Duration, now: Now) -> bool {
         let ends_later = now.saturating_add(left) > self.until.saturating_add(SAME_END);
         revision > self.revision || revision == self.revision && ends_later

@@ -1,4 +1,4 @@
-//! One connection to NATS, which goes to the next server of the list when it is told to.
+//! One connection to NATS, which goes to the next server of the list on request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

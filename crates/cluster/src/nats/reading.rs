@@ -1,5 +1,5 @@
-//! Reads the stream: by direct gets, which any server answers that stores it (ADR 31 of NATS), or by
-//! a consumer, which is faster, but needs the leaders.
+//! Reads the stream: by direct gets, which any server answers that stores it (ADR 31 of NATS), or
+//! by a consumer, which is faster, but needs the leaders.
 
 use std::time::Duration;
 

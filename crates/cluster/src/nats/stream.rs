@@ -19,7 +19,7 @@ const CHANGE: Duration = Duration::from_secs(15);
 /// How long the state of the stream may take.
 const INFO: Duration = Duration::from_secs(2);
 
-/// Within this time, a repeated publication is told by its id.
+/// Within this time, a repeated publication is recognised by its id.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
 const EPOCH: &str = "rig-epoch";

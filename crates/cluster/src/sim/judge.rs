@@ -368,7 +368,7 @@ impl World {
                     return;
                 }
             }
-            // Ends may differ by the time that a message was on its way, the rest may not.
+            // Expiries may differ by the time that a message was on its way, the rest may not.
             let in_force = |state: &State| state.is_in_force(local + 2 * SLACK);
             for (other, theirs) in &sets {
                 let theirs_in_force = theirs.iter().filter(|(_, (_, _, in_force))| *in_force);
@@ -376,7 +376,7 @@ impl World {
                 for id in theirs_in_force.map(|(id, _)| id).chain(ours_in_force.map(|(id, _)| id)) {
                     let ours = run.states.get(id).map(|state| (state.place.revision, session_in(state)));
                     let theirs = theirs.get(id).map(|(revision, session, _)| (*revision, *session));
-                    // Of two revocations with one id, a stream that has lost one of them may know
+                    // A stream that has lost one of two revocations with the same id may know
                     // either.
                     let is_contested = self.judge.is_lossy(now) && self.judge.is_contested(id);
                     if ours != theirs && !is_contested {

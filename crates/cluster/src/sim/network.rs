@@ -226,8 +226,8 @@ impl World {
         }
     }
 
-    /// A beat of a node is stored: cuts the node off as soon as the beat has come back, and gives an
-    /// order meanwhile.
+    /// A beat of a node is stored: cuts the node off as soon as the beat has come back, and gives
+    /// an order meanwhile.
     fn spring(&mut self, node: usize) {
         if let Some((trapped, order, lasts)) = self.trap
             && trapped == node

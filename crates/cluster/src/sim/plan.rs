@@ -98,7 +98,7 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) class: Class,
     pub(super) lease: Duration,
-    /// Of each node. The last node joins by [`Fault::Join`] only.
+    /// The policy of each node. The last node joins by [`Fault::Join`] only.
     pub(super) policies: Vec<LostLease>,
     pub(super) faults: Vec<(Micros, Fault)>,
     pub(super) orders: Vec<Order>,

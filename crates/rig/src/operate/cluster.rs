@@ -196,8 +196,8 @@ fn servers(info: &StreamInfo) -> String {
     if info.replicas == 1 { "on 1 server".to_owned() } else { format!("on {} servers", info.replicas) }
 }
 
-/// Asks the monitoring port whether the server syncs each message before it acknowledges it. Clients
-/// cannot see that.
+/// Asks the monitoring port whether the server syncs each message before it acknowledges it.
+/// Clients cannot see that.
 fn syncs_always(url: &str) -> anyhow::Result<bool> {
     let host = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     let mut stream = TcpStream::connect(host)?;

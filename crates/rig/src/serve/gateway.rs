@@ -51,7 +51,8 @@ impl Gateway {
         mut registry: Registry,
     ) -> anyhow::Result<Self> {
         let fencing = membership.as_ref().map(|membership| membership.fencing.clone()).unwrap_or_default();
-        // One life seals both kinds of tokens, so that a token alone tells other nodes where to ask.
+        // One life seals both kinds of tokens, so that a token alone tells other nodes where to
+        // ask.
         let seal = |purpose| Seal::new(settings.node_cookie.as_deref(), purpose, life);
         let hub = Hub::new(
             connection::Config { fencing: fencing.clone(), ..settings.connections },

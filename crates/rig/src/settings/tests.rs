@@ -76,7 +76,7 @@ fn every_row_refuses_what_it_does_not_allow() {
         let free = matches!(setting.name, "JWT_ISSUER" | "JWT_AUDIENCE" | "NODE_COOKIE" | "HTTPS_KEYFILE_PASS")
                 || matches!(setting.name, "HOST" | "JWT_SECRET_KEY" | "OTEL_SERVICE_NAME")
                 || matches!(setting.name, "CLUSTER_NATS_USER" | "CLUSTER_NATS_PASSWORD" | "CLUSTER_NATS_TOKEN")
-                // Checked only where there is a cluster.
+                // Checked only in a cluster.
                 || setting.name == "NODE_COOKIE_OLD";
         let told = parse(&[], &[(setting.name, "\u{7f} no such thing")]).err().unwrap_or_default();
         assert_eq!(!free, told.contains(&format!("environment {}", setting.name)), "{told:?}");
