@@ -323,7 +323,10 @@ impl Hub {
 
     /// Terminates the connections of sessions, unless the fence opens meanwhile.
     async fn lose_lease(&self, fence: &Fence) {
-        tracing::warn!("the node has no lease: connections of sessions are terminated");
+        // A node that is about to join has none.
+        if self.all().next().is_some() {
+            tracing::warn!("the node has no lease: connections of sessions are terminated");
+        }
         for (number, connection) in self.all().enumerate() {
             if fence.is_open() {
                 break;
