@@ -95,3 +95,7 @@ impl Flaws {
         false
     }
 }
+
+/// The product has no planted bugs: it does not compile otherwise.
+#[cfg(not(test))]
+const _: () = assert!(size_of::<Flaws>() == 0 && !Flaws().has(Flaw::NoFence));
