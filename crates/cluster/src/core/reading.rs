@@ -53,8 +53,9 @@ pub(super) struct Reading {
     /// A message named another epoch, or no own beat came back for long, so the stream may be
     /// another one.
     pub(super) in_doubt: bool,
-    /// The last messages are to be read again, to compare them with what was read before.
-    pub(super) compares: bool,
+    /// The last messages are to be read again from this sequence on, to compare them with what was
+    /// read before.
+    pub(super) compares: Option<u64>,
     /// Messages were skipped that later ones have replaced, and those may not be applied yet. An
     /// own beat that was sent afterwards proves that they are: it is stored behind them.
     pub(super) is_uncertain: bool,
@@ -104,7 +105,7 @@ impl Reading {
             batch: None,
             supplied: VecDeque::new(),
             in_doubt: false,
-            compares: false,
+            compares: None,
             is_uncertain: false,
             newest: 0,
         }
@@ -133,6 +134,11 @@ impl Reading {
         self.applied
     }
 
+    /// Reads the last messages again, to compare them with what was read.
+    pub(super) fn compare(&mut self) {
+        self.compares = Some((self.taken + 1).saturating_sub(REMEMBERED).max(1));
+    }
+
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
@@ -158,7 +164,7 @@ impl Reading {
 
     /// Returns whether the stream may be another one than was read.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.in_doubt || self.compares
+        self.in_doubt || self.compares.is_some()
     }
 
     /// Returns when the newest message was stored that this node knows of.
@@ -286,7 +292,8 @@ impl Core {
         }
         // A server that lags behind knows less than the target: it has to be asked again.
         let upto = if self.has(Flaw::LaggingIsEnd) { self.reading.target } else { upto };
-        self.reading.compares &= upto < before;
+        let compared = self.reading.compares;
+        self.reading.compares = compared.map(|next| next.max(upto + 1)).filter(|next| *next <= before);
         self.reading.skip_to(upto);
         if self.reading.taken - before > taken && !self.has(Flaw::SkippedIsApplied) {
             self.reading.is_uncertain = true;
@@ -298,7 +305,8 @@ impl Core {
         if progress {
             self.heard();
         }
-        if self.reading.taken < self.reading.target {
+        let progress = progress || self.reading.compares != compared;
+        if self.reading.taken < self.reading.target || self.reading.compares.is_some() {
             let since = if progress { self.now.saturating_sub(PATIENCE) } else { self.now + FETCH_AGAIN };
             self.reading.gap_since = Some(since);
         }
@@ -312,15 +320,14 @@ impl Core {
 
     pub(super) fn tick_reading(&mut self) {
         let reading = &mut self.reading;
-        if !self.recovery.is_reading() || (reading.taken >= reading.target && !reading.compares) {
+        if !self.recovery.is_reading() || (reading.taken >= reading.target && reading.compares.is_none()) {
             return;
         }
         let since = *reading.gap_since.get_or_insert(self.now);
         let is_fetching = reading.fetching_since.is_some_and(|since| self.now < since + FETCH);
         if !is_fetching && self.now >= since + PATIENCE && reading.unapplied.len() < UNAPPLIED {
             reading.fetching_since = Some(self.now);
-            let overlap = if reading.compares { REMEMBERED } else { 0 };
-            let (from, target) = ((reading.taken + 1).saturating_sub(overlap).max(1), reading.target);
+            let (from, target) = (reading.compares.unwrap_or(reading.taken + 1), reading.target);
             self.act(Action::Fetch { from, target });
         }
     }

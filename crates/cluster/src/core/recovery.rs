@@ -232,7 +232,7 @@ impl Core {
             return;
         }
         self.reading.in_doubt = false;
-        self.reading.compares = true;
+        self.reading.compare();
         self.reading.expect_no_more_than(stream.last);
         if let Phase::CatchingUp { last } = &mut self.recovery.phase {
             *last = (*last).min(stream.last);
