@@ -188,18 +188,18 @@ impl Codec {
         let document = BeatDocument {
             v: VERSION,
             min: VERSION,
-            epoch: hex(epoch),
+            epoch: epoch.to_string(),
             node: beat.node.to_string(),
-            life: life_text(beat.life),
+            life: beat.life.to_string(),
             k: beat.count,
             applied: beat.applied.sequence,
-            applied_epoch: hex(beat.applied.epoch),
+            applied_epoch: beat.applied.epoch.to_string(),
             newest: beat.newest,
             n: beat.settled,
             pending: beat.pending,
             policy: beat.policy.as_str().to_owned(),
             lease_ms: millis(beat.lease),
-            ends: beat.ends.iter().copied().map(life_text).collect(),
+            ends: beat.ends.iter().map(Incarnation::to_string).collect(),
             has_history: beat.has_history,
             leaving: beat.leaving,
         };
@@ -213,17 +213,17 @@ impl Codec {
                 DirectDocument::Operation { operation: self.operation_document(epoch, shared) }
             }
             Direct::Acknowledgement { tag, node, life, receipt } => DirectDocument::Acknowledgement {
-                life: life_text(tag.life),
+                life: tag.life.to_string(),
                 n: tag.number,
                 node: node.to_string(),
-                by: life_text(*life),
+                by: life.to_string(),
                 receipt: receipt.as_ref().map(ReceiptDocument::of),
             },
             Direct::Missing { life, after } => {
-                DirectDocument::Missing { life: life_text(*life), after: *after }
+                DirectDocument::Missing { life: life.to_string(), after: *after }
             }
             Direct::Supplied { life, after, upto, operations } => DirectDocument::Supplied {
-                life: life_text(*life),
+                life: life.to_string(),
                 after: *after,
                 upto: *upto,
                 operations: operations.iter().map(|shared| self.operation_document(epoch, shared)).collect(),
@@ -336,9 +336,9 @@ impl Codec {
         let said = remarks.by.is_some() || remarks.reason.is_some();
         OperationDocument {
             v: VERSION,
-            epoch: hex(epoch),
+            epoch: epoch.to_string(),
             kind,
-            life: life_text(shared.tag.life),
+            life: shared.tag.life.to_string(),
             n: shared.tag.number,
             rev: shared.revision,
             left_ms: left,
@@ -488,22 +488,8 @@ fn address(to: Option<Incarnation>) -> Vec<u8> {
     to.map_or_else(|| b"all".to_vec(), |life| life.to_bytes().to_vec())
 }
 
-/// Returns a life as text: 12 characters.
-pub fn life_text(life: Incarnation) -> String {
-    URL_SAFE_NO_PAD.encode(life.to_bytes())
-}
-
-/// Reads a life from its text.
-///
-/// # Errors
-/// Fails if the text is none of a life.
-pub fn read_life(text: &str) -> Result<Incarnation, Undecodable> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Incarnation::from_bytes).ok_or(Undecodable::Forged)
-}
-
-fn hex(epoch: Epoch) -> String {
-    format!("{:032x}", epoch.0)
+fn read_life(text: &str) -> Result<Incarnation, Undecodable> {
+    text.parse().map_err(|_| Undecodable::Forged)
 }
 
 fn unhex(text: &str) -> Result<Epoch, Undecodable> {

@@ -10,8 +10,6 @@ use seal::Incarnation;
 use serde::{Deserialize, Serialize};
 use session::NodeName;
 
-use crate::codec::{life_text, read_life};
-
 /// The name of the file.
 const FILE: &str = "node.json";
 
@@ -79,7 +77,7 @@ impl NodeIdentity {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(error)),
         };
-        let earlier = kept.as_ref().map(|kept| read_life(&kept.life)).transpose();
+        let earlier = kept.as_ref().map(|kept| kept.life.parse()).transpose();
         let earlier = earlier.map_err(|_| damaged("\"life\" is not the life of a node".to_owned()))?;
         let node = match (kept, name) {
             (Some(kept), Some(given)) if kept.node != given => {
@@ -90,7 +88,7 @@ impl NodeIdentity {
             (None, None) => random_name(),
         };
         let life = Incarnation::of(&node);
-        let document = Document { node: node.clone(), life: life_text(life) };
+        let document = Document { node: node.clone(), life: life.to_string() };
         write(&path, &document).map_err(io)?;
         Ok(Self { node: NodeName::from(node.as_str()), life, earlier })
     }

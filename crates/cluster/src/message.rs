@@ -49,15 +49,7 @@ impl Shared {
 
     /// Returns the id of the revocation.
     pub fn id(&self) -> &RevocationId {
-        id_of(&self.operation)
-    }
-}
-
-/// Returns the id of the revocation that an operation changes.
-pub fn id_of(operation: &Operation) -> &RevocationId {
-    match operation {
-        Operation::Revoke(revocation) => &revocation.id,
-        Operation::Lift { id, .. } => id,
+        self.operation.id()
     }
 }
 

@@ -12,7 +12,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use seal::Incarnation;
 
-use crate::codec::life_text;
 use session::Epoch;
 
 /// The subjects of a cluster, and the name of its stream.
@@ -81,7 +80,7 @@ impl Names {
 
     /// Returns the subject of messages to one life.
     pub fn life(&self, life: Incarnation) -> String {
-        self.under("life", &life_text(life))
+        self.under("life", &life.to_string())
     }
 
     /// Returns a subject on which no life listens. A request to it is answered at once, after

@@ -10,7 +10,7 @@ use super::members::Confirmation;
 use super::reading::Known;
 use super::{Action, Core, Now, Unpublished};
 use crate::flaw::Flaw;
-use crate::message::{Content, Direct, Shared, Stored, Tag, id_of};
+use crate::message::{Content, Direct, Shared, Stored, Tag};
 
 /// How long to wait before an operation is published again whose outcome is unknown.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -261,7 +261,7 @@ impl Core {
         *last += 1;
         let number = if repairs { Tag::REPAIRS + *last } else { *last };
         let own = Own {
-            id: id_of(&operation).clone(),
+            id: operation.id().clone(),
             revision: if repairs { known.max(1) } else { known + 1 },
             operation,
             repairs,
