@@ -119,6 +119,17 @@ impl Network {
         }
     }
 
+    /// Waits until the nodes have announced this many operations.
+    pub async fn announced(&self, operations: usize) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.traffic.lock().announced() >= operations {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Returns how many events the nodes have offered to each other.
     pub fn offered(&self) -> usize {
         self.0.traffic.lock().offered

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use session::{Epoch, LostLease, NodeName, Operation, Place, Position, Receipt, Revocation, RevocationId};
+use tokio::time::Instant;
 
 use super::{Inbox, Message, Traffic};
 use crate::bus::IdTaken;
@@ -14,11 +15,19 @@ use crate::spread::{NodeReach, Reach, Spread};
 pub(super) struct MemoryStream {
     /// The sequence of the last operation.
     last: u64,
-    /// The last operation on each id: a revocation, or `None` for a lift.
-    states: HashMap<RevocationId, (Option<Revocation>, Place)>,
+    /// The last operation on each id.
+    states: HashMap<RevocationId, Stored>,
     /// The operations that nodes have announced, by number.
     announced: BTreeMap<u64, Announced>,
     latest: HashMap<(NodeName, RevocationId), u64>,
+}
+
+/// The last operation on an id.
+struct Stored {
+    /// `None` for a lift.
+    revocation: Option<Revocation>,
+    place: Place,
+    at: Instant,
 }
 
 /// An operation that a node has announced.
@@ -39,9 +48,9 @@ impl Traffic {
     /// Adds a node, which has all of the stream still to apply.
     pub(super) fn join(&mut self, name: &NodeName, mut inbox: Inbox) {
         let stored = self.stream.announced.iter().filter_map(|(number, announced)| {
-            let (_, place) = self.stream.states.get(announced.operation.id())?;
+            let place = self.stream.states.get(announced.operation.id())?.place;
             let (from, operation) = (announced.by.clone(), announced.operation.clone());
-            let message = Message::Operation { number: *number, place: *place, from, operation };
+            let message = Message::Operation { number: *number, place, from, operation };
             let sequence = place.position.sequence;
             (announced.sequence == Some(sequence)).then_some((sequence, message))
         });
@@ -79,23 +88,30 @@ impl Traffic {
 
     /// Returns whether the stream has a revocation of this id.
     pub(super) fn is_revoked(&self, id: &RevocationId) -> bool {
-        self.stream.states.get(id).is_some_and(|(revocation, _)| revocation.is_some())
+        self.stream.states.get(id).is_some_and(|stored| stored.revocation.is_some())
+    }
+
+    /// Returns how many operations were announced.
+    pub(super) fn announced(&self) -> usize {
+        self.stream.announced.len()
     }
 
     fn store(&mut self, number: u64) {
         let stream = &mut self.stream;
         let Some(announced) = stream.announced.get_mut(&number) else { return };
         let id = announced.operation.id().clone();
-        let state = match &announced.operation {
+        let revocation = match &announced.operation {
             Operation::Revoke(revocation) => Some(revocation.clone()),
             Operation::Lift { .. } => None,
         };
         let known = stream.states.get(&id);
-        let revision = known.map_or(1, |(_, at)| at.revision + 1);
-        let known = known.filter(|(_, at)| at.position.sequence > announced.accepted_at);
-        if let (Some(ours), Some((Some(theirs), _))) = (&state, known)
+        let revision = known.map_or(1, |known| known.place.revision + 1);
+        if let (Some(ours), Some(known)) = (&revocation, known)
+            && let Some(theirs) = &known.revocation
             && !ours.extends
             && !ours.is_same(theirs)
+            // The node had accepted its own before it applied theirs, unless theirs had expired.
+            && (known.place.position.sequence > announced.accepted_at || known.at.elapsed() < theirs.validity)
         {
             announced.id_taken = true;
             return;
@@ -104,7 +120,7 @@ impl Traffic {
         announced.sequence = Some(stream.last);
         let position = Position { epoch: Epoch(1), sequence: stream.last };
         let place = Place { position, revision };
-        stream.states.insert(id, (state, place));
+        stream.states.insert(id, Stored { revocation, place, at: Instant::now() });
         for inbox in self.inboxes.values_mut() {
             let (from, operation) = (announced.by.clone(), announced.operation.clone());
             inbox.queue.push_back(Message::Operation { number, place, from, operation });

@@ -152,17 +152,18 @@ async fn what_the_cluster_has_not_stored_is_queued_and_a_503_if_it_is_required()
 #[tokio::test(start_paused = true)]
 async fn of_two_nodes_with_one_id_one_answers_201_and_one_409() {
     let (network, a, b) = two_nodes().await;
+    // Both accept theirs before they know of the other.
+    network.hold(&a.name);
     network.hold(&b.name);
     let body = json!({ "session": "t", "validityInSeconds": 3600, "id": "i" });
     let first = a.revoke("?wait=5s", "i");
-    let second = async {
-        tokio::task::yield_now().await;
-        let answer = b.ask("POST", "/v4/revocations", Some(body)).await;
+    let second = b.ask("POST", "/v4/revocations?wait=5s", Some(body));
+    let both = async {
+        network.announced(2).await;
+        network.let_through(&a.name, None);
         network.let_through(&b.name, None);
-        answer
     };
-    // The first one is announced before the second one begins to wait.
-    let (first, second) = tokio::join!(first, second);
+    let (first, second, ()) = tokio::join!(first, second, both);
     let mut statuses = [first.status, second.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409]);
