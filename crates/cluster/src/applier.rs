@@ -13,7 +13,7 @@ use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::{Operation, Place, Receipt, RevocationId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::core::Input;
@@ -38,6 +38,9 @@ pub(crate) enum Job {
     Batch(Vec<(Shared, Place)>),
     /// An operation that is not known to be in the stream.
     Early(Shared),
+    /// The stream has gone back, so the position of the log is one of a stream that is no more. It
+    /// is forgotten behind everything that was applied before; then this is sent.
+    ForgetPosition(oneshot::Sender<()>),
 }
 
 /// Applies the operations of a node.
@@ -85,6 +88,12 @@ impl Applier {
                 let done = match job {
                     Job::Batch(batch) => Some(Input::Applied(self.apply(batch).await)),
                     Job::Early(shared) => self.apply_early(shared).await,
+                    Job::ForgetPosition(done) => {
+                        self.forget_position().await;
+                        // Nothing waits for it if the stream has gone back again.
+                        let _ = done.send(());
+                        None
+                    }
                 };
                 if let Some(done) = done {
                     // The driver has stopped if it does not listen.
@@ -95,6 +104,14 @@ impl Applier {
         tokio::select! {
             () = recorder => {}
             () = apply => {}
+        }
+    }
+
+    async fn forget_position(&self) {
+        self.unrecorded.wait_for_all().await;
+        while let Err(error) = self.node.forget_position().await {
+            tracing::error!(%error, "the position of the log cannot be forgotten");
+            sleep(AGAIN).await;
         }
     }
 

@@ -218,6 +218,9 @@ pub enum Action {
     },
     /// Announce, as repairs, all states of the log whose id is not here, or which the stream
     /// [lacks](ReadState::lacks). Then answer with [`Input::StatesShared`].
+    ///
+    /// Before, what was applied is to be on the disk, and the position of the log forgotten there:
+    /// it belongs to a stream that is no more, and the next beat would prove it right.
     ShareStates(BTreeMap<RevocationId, ReadState>),
     /// Announce the records that are not in the stream, up to this many.
     ShareQueued(usize),

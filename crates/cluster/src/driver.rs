@@ -11,7 +11,7 @@ use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::{Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -594,7 +594,11 @@ impl Driver {
     fn share_states(&mut self, read: BTreeMap<RevocationId, ReadState>) {
         let (node, inputs, fence) = (self.node.clone(), self.inputs.clone(), self.fence.clone());
         let repairs = self.repairs.subscribe();
+        let (forget, forgotten) = oneshot::channel();
+        // The applier stops with the process.
+        let _ = self.jobs.send(Job::ForgetPosition(forget));
         let sharing = tokio::spawn(async move {
+            let _ = forgotten.await;
             while let Err(error) = share_states(&node, &inputs, &read, &fence, repairs.clone()).await {
                 tracing::error!(%error, "the log cannot be compared with the stream");
                 sleep(AGAIN).await;

@@ -1,8 +1,8 @@
 //! Puts operations of other nodes into effect, and reads what this node has to share with them.
 
 use session::{
-    LIFT_KEPT, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation, RevocationId,
-    Seq, Sessions, SharedState, StateCursor, StatePage,
+    Epoch, LIFT_KEPT, LogError, NodeName, Operation, Place, Position, Receipt, Record, Revocation,
+    RevocationId, Seq, Sessions, SharedState, StateCursor, StatePage,
 };
 
 use crate::node::Node;
@@ -41,6 +41,17 @@ impl Node {
     /// in the log.
     pub fn advance(&self, position: Position) {
         self.sessions().log().advance(position);
+    }
+
+    /// Stores that the log holds no stream up to any position: the one that it held has gone back.
+    /// Returns once it is stored.
+    ///
+    /// # Errors
+    /// Fails if it is not stored, or if that is not certain.
+    pub async fn forget_position(&self) -> Result<(), LogError> {
+        self.advance(Position { epoch: Epoch::NONE, sequence: 0 });
+        // A commit stores the position too.
+        self.record(Vec::new()).await.map(|_| ())
     }
 
     /// Returns up to `limit` records with numbers above `after` that were accepted here and are not

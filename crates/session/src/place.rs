@@ -11,6 +11,11 @@ use crate::revocation::{Mode, Revocation};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u128);
 
+impl Epoch {
+    /// Of no stream: what a log held is known, but not up to where any stream has it.
+    pub const NONE: Self = Self(u128::MAX);
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

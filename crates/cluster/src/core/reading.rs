@@ -424,7 +424,8 @@ impl Core {
 
     /// Takes the operations that a life has sent since the stream lacked them.
     pub(super) fn supplied(&mut self, life: Incarnation, after: u64, upto: u64, operations: Vec<Shared>) {
-        if self.members.has_asked(life, after) {
+        // Before the node follows the stream, its log must not take any position for its own.
+        if self.recovery.is_following() && self.members.has_asked(life, after) {
             self.reading.supplied.push_back(Supply { life, upto, operations });
         }
     }

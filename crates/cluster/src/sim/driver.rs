@@ -13,7 +13,7 @@ use super::{MILLIS, Micros, SECOND, SERVERS};
 use crate::core::{Action, Input, Outcome, ReadState, on_any_clock};
 use crate::flaw::Flaw;
 use crate::message::{Direct, Shared};
-use session::Place;
+use session::{Epoch, Place, Position};
 
 /// How often the core gets the time.
 const TICK: Micros = 100 * MILLIS;
@@ -263,6 +263,10 @@ impl World {
                 lacking.push(Input::Announce { operation, known: state.place.revision, repairs: true });
             }
         }
+        let here = &mut self.nodes[node];
+        let Some(run) = &mut here.run else { return };
+        run.log.position = Position { epoch: Epoch::NONE, sequence: 0 };
+        here.disk = run.log.clone();
         for input in lacking {
             self.feed(node, input);
         }

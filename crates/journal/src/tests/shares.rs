@@ -118,6 +118,19 @@ fn a_lift_is_known_for_what_was_left_and_a_day() {
 }
 
 #[test]
+fn a_position_in_no_stream_replaces_any_other_and_is_replaced_by_the_next() {
+    let folder = Temporary::new();
+    let journal = folder.open_clustered();
+    journal.record(&[(lift("a"), at(9, 1))]).unwrap();
+    journal.advance(Position { epoch: Epoch::NONE, sequence: 0 });
+    journal.record(&[]).unwrap();
+    let position = journal.load(&mut |_| ()).unwrap();
+    assert_eq!(position, Position { epoch: Epoch::NONE, sequence: 0 }, "it is stored at once");
+    journal.record(&[(lift("b"), at(5, 1))]).unwrap();
+    assert_eq!(journal.load(&mut |_| ()).unwrap(), at(5, 1).position);
+}
+
+#[test]
 fn a_position_alone_is_stored_when_the_log_is_closed() {
     let folder = Temporary::new();
     let journal = folder.open_clustered();
