@@ -32,6 +32,8 @@ pub(super) struct Lease {
     returned: Option<Now>,
     last_sent: Option<Now>,
     last_returned: Now,
+    /// When the server last answered a publication.
+    last_answer: Option<Now>,
     last_sequence: u64,
     last_rotated: Now,
     /// A beat is to be sent soon.
@@ -61,6 +63,7 @@ impl Lease {
             returned: None,
             last_sent: None,
             last_returned: now,
+            last_answer: None,
             last_sequence: 0,
             last_rotated: now,
             due: false,
@@ -94,7 +97,9 @@ impl Core {
         let quiet_since = self.lease.last_returned.max(self.lease.last_rotated);
         if self.now >= quiet_since + SILENCE {
             self.lease.last_rotated = self.now;
-            self.act(Action::Rotate);
+            if !self.is_occupied() {
+                self.act(Action::Rotate);
+            }
             self.suspect();
         }
         if !self.recovery.is_following() {
@@ -105,6 +110,14 @@ impl Core {
         }
         self.ask();
         self.members.forget_old(self.now);
+    }
+
+    /// Returns whether no own beat can be expected yet although the server works: what has come
+    /// before it is still being applied, or the server stores what the stream lacks. To connect to
+    /// another server would lose what is on its way, and with many operations, without end.
+    fn is_occupied(&self) -> bool {
+        let stores = self.lease.last_answer.is_some_and(|at| self.now < at + SILENCE);
+        self.reading.is_applying() || !self.recovery.is_following() && stores
     }
 
     pub(super) fn advance_lease(&mut self) {
@@ -180,6 +193,11 @@ impl Core {
     /// The server has answered.
     pub(super) fn heard(&mut self) {
         self.lease.last_returned = self.now;
+    }
+
+    /// The server has stored an operation, or has one that is in conflict with it.
+    pub(super) fn answered(&mut self) {
+        self.lease.last_answer = Some(self.now);
     }
 
     /// Returns the sequence of the last own beat that came back.

@@ -28,6 +28,9 @@ const REMEMBERED: usize = 65_536;
 /// Limit of queued operations that are published at the same time.
 const AT_ONCE: usize = 256;
 
+/// Up to this number of operations on their way to the stream, all are tried again at the same time.
+const FEW: usize = 64;
+
 /// How far two copies of a revocation may differ in what is left, since it was sent at different
 /// times.
 const SAME_END: Duration = Duration::from_secs(1);
@@ -74,6 +77,9 @@ pub(super) struct Publishing {
     pub(super) unconfirmed: usize,
     /// When to publish or to read for an operation.
     steps: BTreeSet<(Now, u64)>,
+    /// After a failure, one operation of many is tried at a time, from this moment on, until the
+    /// stream answers: to try them all would keep the node from everything else.
+    held: Option<Now>,
     /// When to look at an operation in the stream that not every node has confirmed.
     pub(super) checks: BTreeSet<(Now, u64)>,
     /// The sequences of stored operations that have not come back, with their numbers.
@@ -175,6 +181,18 @@ impl Publishing {
             self.steps.insert((at, number));
         }
         own.step = step;
+    }
+
+    /// Returns whether an operation may be tried now.
+    fn may_try(&mut self, now: Now) -> bool {
+        match self.held.filter(|_| self.pending > FEW) {
+            Some(from) if now < from => false,
+            Some(_) => {
+                self.held = Some(now + AGAIN);
+                true
+            }
+            None => true,
+        }
     }
 
     /// The operation waits for the stream.
@@ -322,6 +340,7 @@ impl Core {
         while self.recovery.may_publish()
             && let Some((at, number)) = self.publishing.steps.first().copied()
             && at <= self.now
+            && self.publishing.may_try(self.now)
         {
             self.publishing.steps.pop_first();
             let Some(own) = self.publishing.own.get_mut(&number) else { continue };
@@ -345,6 +364,12 @@ impl Core {
     }
 
     pub(super) fn published(&mut self, number: u64, result: Result<u64, Unpublished>) {
+        if result == Err(Unpublished::Unknown) {
+            self.publishing.held = Some(self.now + AGAIN);
+        } else {
+            self.publishing.held = None;
+            self.answered();
+        }
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         let Step::Publishing { expected } = own.step else { return };
         match result {
@@ -368,6 +393,7 @@ impl Core {
     }
 
     pub(super) fn not_read(&mut self, number: u64) {
+        self.publishing.held = Some(self.now + AGAIN);
         if self.publishing.own.get(&number).is_some_and(|own| own.step == Step::Reading) {
             self.publishing.step(number, Step::ReadAt(self.now + AGAIN));
         }
@@ -375,6 +401,7 @@ impl Core {
 
     /// Decides what becomes of an operation, from what the stream holds of its id.
     pub(super) fn read(&mut self, number: u64, found: Option<Stored>) {
+        self.publishing.held = None;
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         if own.step != Step::Reading {
             return;

@@ -167,6 +167,11 @@ impl Reading {
         self.in_doubt || self.compares.is_some()
     }
 
+    /// Returns whether messages that were read are still to be applied.
+    pub(super) fn is_applying(&self) -> bool {
+        self.batch.is_some() || !self.unapplied.is_empty()
+    }
+
     /// Returns when the newest message was stored that this node knows of.
     pub(super) fn newest(&self) -> u64 {
         self.newest
