@@ -108,6 +108,12 @@ impl Request {
         wire
     }
 
+    /// Sends the request on a new connection and returns the status of the answer; `None` if the
+    /// peer closes the connection, as one does that has too many of them.
+    pub fn status(&self, address: SocketAddr) -> Option<u16> {
+        Response::read_head(&mut self.start(address)).map(|response| response.status)
+    }
+
     /// Sends the request on a new connection and reads the complete answer.
     pub fn send(&self, address: SocketAddr) -> Response {
         Response::read(&mut self.start(address), self.method == "HEAD")

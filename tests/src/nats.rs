@@ -173,6 +173,14 @@ impl NatsServer {
         self.program = Some(self.run().expect("the ports are still free"));
     }
 
+    /// Limits the size that its files can reach, as a full disk does; `None` for no limit.
+    ///
+    /// # Panics
+    /// Panics if it does not run, or there is no `prlimit`.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.program.as_ref().expect("it runs").limit_files(bytes);
+    }
+
     /// Sends it a signal, such as `STOP`.
     ///
     /// # Panics

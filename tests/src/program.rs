@@ -29,6 +29,14 @@ impl Program {
         None
     }
 
+    /// Limits the size that its files can reach, as a full disk does; `None` for no limit.
+    ///
+    /// # Panics
+    /// Panics if there is no `prlimit`.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        limit_files(self.0.id(), bytes);
+    }
+
     /// Sends it a signal, such as `STOP`.
     ///
     /// # Panics
@@ -44,4 +52,15 @@ impl Drop for Program {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// Limits the size that the files of a process can reach; `None` for no limit.
+///
+/// # Panics
+/// Panics if there is no `prlimit`.
+pub(crate) fn limit_files(pid: u32, bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
+    let arguments = ["--pid", &pid.to_string(), &format!("--fsize={limit}:")];
+    let status = Command::new("prlimit").args(arguments).status();
+    assert!(status.expect("prlimit is part of util-linux").success());
 }

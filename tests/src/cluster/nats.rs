@@ -157,6 +157,14 @@ impl Nats {
         assert_eq!(answer.as_ref().map(|answer| &answer["success"]), Some(&json!(true)), "{answer:?}");
     }
 
+    /// Removes the files of a server, which must not run.
+    ///
+    /// # Panics
+    /// Panics if there are none.
+    pub fn empty(&self, server: usize) {
+        std::fs::remove_dir_all(self.servers[server].folder().join("store")).expect("files of ours");
+    }
+
     /// Copies the files of all servers into a folder. The servers must not run.
     ///
     /// # Panics
@@ -173,9 +181,8 @@ impl Nats {
     /// Panics if there is no copy.
     pub fn restore(&self, folder: &Path) {
         for (number, server) in self.servers.iter().enumerate() {
-            let store = server.folder().join("store");
-            std::fs::remove_dir_all(&store).expect("files of ours");
-            copy(&folder.join(number.to_string()), &store);
+            self.empty(number);
+            copy(&folder.join(number.to_string()), &server.folder().join("store"));
         }
     }
 }

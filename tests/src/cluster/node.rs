@@ -1,13 +1,13 @@
 //! One gateway of a cluster, with its folder, which outlives its processes.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{COOKIE, ClusterOptions, Link, LinkState, NAME, Nats};
 use crate::client::Request;
 use crate::folder::Folder;
 use crate::gateway::Gateway;
+use crate::program::limit_files;
 
 /// Time limit for a node to get its lease, on a machine that is busy with elections.
 const JOIN: Duration = Duration::from_secs(60);
@@ -113,16 +113,13 @@ impl Node {
     /// # Panics
     /// Panics if it is not running, or there is no `prlimit`.
     pub fn limit_files(&self, bytes: Option<u64>) {
-        let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
-        let pid = self.gateway().expect("it runs").pid().to_string();
-        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
-        assert!(status.expect("prlimit is part of util-linux").success());
+        limit_files(self.gateway().expect("it runs").pid(), bytes);
     }
 
     /// Returns `true` if it has a lease and accepts clients.
     pub fn is_ready(&self) -> bool {
         let (Some(internal), Some(inbound)) = (self.internal(), self.inbound()) else { return false };
-        TcpStream::connect(inbound).is_ok() && Request::get("/readyz").send(internal).status == 200
+        TcpStream::connect(inbound).is_ok() && Request::get("/readyz").status(internal) == Some(200)
     }
 
     pub(super) fn await_ready(&mut self) {

@@ -21,6 +21,10 @@ pub enum Fault {
     RollNodes,
     /// The files of a node cannot grow.
     FullDisk(usize),
+    /// The files of a nats-server cannot grow.
+    FullServer(usize),
+    /// A nats-server starts again without its files.
+    EmptyServer(usize),
     /// The leader of the stream is killed.
     KillLeader,
     /// The leader of the stream is stopped.
@@ -74,6 +78,8 @@ fn round(random: &mut Random, lease: Duration) -> Vec<Strike> {
         Fault::SlowNode(node(random)),
         Fault::RollNodes,
         Fault::FullDisk(node(random)),
+        Fault::FullServer(node(random)),
+        Fault::EmptyServer(node(random)),
         Fault::KillLeader,
         Fault::StopLeader,
         Fault::CutLeader(cut(random)),

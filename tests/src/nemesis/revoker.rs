@@ -15,11 +15,15 @@ use crate::client::Request;
 /// For the answer to a revocation, at a node that may be stopped for a minute.
 const ANSWER: Duration = Duration::from_secs(90);
 
-/// Between two looks at a receipt that is not complete.
+/// Until the first look at a receipt that is not complete. Each further one takes twice as long:
+/// looks at thousands of them would keep the node from its recovery.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The longest time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(16);
+
 /// How many looks; then the queue of the node is judged by what is in force in the end.
-const LOOKS: usize = 240;
+const LOOKS: usize = 12;
 
 /// What is asked of a client that waits for its connections.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -96,9 +100,10 @@ fn silence_later(world: &World, session: &Rc<Session>) {
 
 async fn follow(world: &Rc<World>, session: &Rc<Session>, node: usize) {
     let path = format!("/v4/revocations/{}", session.name);
-    let mut pending = false;
+    let (mut pending, mut look) = (false, LOOK);
     for _ in 0..LOOKS {
-        sleep(LOOK).await;
+        sleep(look).await;
+        look = LOOK_AGAIN.min(look * 2);
         let Some(ports) = world.ports(node) else { continue };
         let Some((200, receipt)) = ask(world, ports, &Request::get(&path)).await else { continue };
         match receipt["cluster"].as_str() {
