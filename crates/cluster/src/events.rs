@@ -70,8 +70,8 @@ const NUMBERS: usize = 1 << 18;
 /// Carries events on the subjects of buckets.
 pub trait EventWire: Send + Sync + 'static {
     /// Sends a message to all other nodes that are subscribed to the bucket. Resolves when it is
-    /// queued for the connection; it may be lost after that.
-    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()>;
+    /// queued for the connection; it may be lost after that. `false` if it certainly is not sent.
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, bool>;
 
     /// Subscribes to buckets. Resolves when the server knows.
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
@@ -212,10 +212,14 @@ impl Events {
             self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
             let bucket = bucket_of(event.event_type());
             let number = &mut numbers[usize::from(bucket)];
-            *number += 1;
-            let message = self.encode(bucket, *number, event.json());
-            self.wire.publish(bucket, message).await;
-            self.metrics.sent.inc();
+            let message = self.encode(bucket, *number + 1, event.json());
+            if self.wire.publish(bucket, message).await {
+                *number += 1;
+                self.metrics.sent.inc();
+            } else {
+                // Counted here, once. With a number of its own, each receiver would count it too.
+                self.metrics.lost.inc();
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -10,12 +11,16 @@ use super::*;
 struct Recorder {
     subscribed: Mutex<Vec<Vec<u16>>>,
     sent: Mutex<VecDeque<(u16, Bytes)>>,
+    is_cut: AtomicBool,
 }
 
 impl EventWire for Recorder {
-    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()> {
-        self.sent.lock().push_back((bucket, message));
-        async {}.boxed()
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, bool> {
+        let connected = !self.is_cut.load(Ordering::Relaxed);
+        if connected {
+            self.sent.lock().push_back((bucket, message));
+        }
+        async move { connected }.boxed()
     }
 
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
@@ -88,6 +93,31 @@ fn a_full_queue_takes_no_more_and_says_so() {
     assert_eq!(ours.metrics.lost.get(), 5);
     let (_, off) = events(EventInterest::Off, "c");
     assert!((0..20_000).all(|_| off.offer(&large) == Offered::Taken));
+}
+
+#[tokio::test]
+async fn an_event_that_was_not_sent_is_counted_once_and_takes_no_number() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    let sender = ours.clone();
+    let queued = ours.queued.lock().take();
+    let task = tokio::spawn(async move { sender.send(queued).await });
+    for (done, is_cut) in [(1, false), (2, true), (3, false)] {
+        wire.is_cut.store(is_cut, Ordering::Relaxed);
+        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+        while ours.metrics.sent.get() + ours.metrics.lost.get() < done {
+            tokio::task::yield_now().await;
+        }
+    }
+    task.abort();
+    assert_eq!((ours.metrics.sent.get(), ours.metrics.lost.get()), (2, 1));
+    let numbers: Vec<_> = wire
+        .sent
+        .lock()
+        .iter()
+        .map(|(bucket, message)| ours.decode(*bucket, message).unwrap().number)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
 }
 
 #[tokio::test]

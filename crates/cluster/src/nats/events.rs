@@ -155,10 +155,9 @@ async fn log_changes(connection: ServerConnection) {
 }
 
 impl EventWire for NatsEvents {
-    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, ()> {
+    fn publish(&self, bucket: u16, message: Bytes) -> BoxFuture<'_, bool> {
         let sent = self.connection.send(self.names.events(bucket), message);
-        // The receivers count what is missing.
-        async { drop(sent.await) }.boxed()
+        async { sent.await.is_ok() }.boxed()
     }
 
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
