@@ -22,6 +22,10 @@ const CHANGES: usize = 128;
 /// How long a message may wait for room in the connection.
 const ROOM: Duration = Duration::from_secs(2);
 
+/// How often to look whether there is a connection: the library says that there is one just before
+/// it counts as connected.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct ServerConnection {
@@ -98,7 +102,8 @@ impl ServerConnection {
         let mut changes = self.changes.subscribe();
         let connected = async {
             while !self.is_connected() {
-                if let Err(RecvError::Closed) = changes.recv().await {
+                let change = tokio::time::timeout(LOOK, changes.recv()).await;
+                if let Ok(Err(RecvError::Closed)) = change {
                     return false;
                 }
             }
@@ -111,12 +116,22 @@ impl ServerConnection {
         Err(format!("{}: {trouble}", self.server()))
     }
 
-    /// Returns the changes from now on.
+    /// Returns the changes from now on. A new connection can be used when it is returned.
     pub(super) fn changes(&self) -> BoxStream<'static, Link> {
-        let changes = stream::unfold(self.changes.subscribe(), |mut changes| async {
+        let first = (self.client.clone(), self.changes.subscribe());
+        let changes = stream::unfold(first, |(client, mut changes)| async {
             loop {
                 match changes.recv().await {
-                    Ok(link) => return Some((link, changes)),
+                    Ok(link) => {
+                        // If it is lost meanwhile, that is the next change.
+                        while matches!(link, Link::Connected(_))
+                            && client.connection_state() != State::Connected
+                            && changes.is_empty()
+                        {
+                            tokio::time::sleep(LOOK).await;
+                        }
+                        return Some((link, (client, changes)));
+                    }
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }

@@ -1,0 +1,158 @@
+//! What a server asks for, and what the users of the documentation may do.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rig_cluster::events::{BUCKETS, EventWire};
+use rig_cluster::nats::{Credentials, NatsConfig, NatsEvents, NatsWire, NewStream};
+use rig_cluster::wire::{Link, Live, Names, PublishError, Wire};
+use rig_tests::{NatsOptions, NatsServer};
+use seal::Incarnation;
+use tokio::time::timeout;
+
+use super::{DEADLINE, STREAM, config, next, next_live, open, publication, raw_client};
+
+/// The account of the documentation, with one of its users.
+fn user(server: &NatsServer, user: &str, password: &str) -> NatsConfig {
+    NatsConfig {
+        cluster: "rig".to_owned(),
+        credentials: Credentials::Password { user: user.to_owned(), password: password.to_owned() },
+        ..config(vec![server.url()], user)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permissions_of_the_documentation_are_enough_and_no_more() {
+    let accounts = include_str!("../../../../docs/nats-accounts.conf");
+    let server = NatsServer::start(NatsOptions { config: accounts, ..NatsOptions::default() });
+    let wrong = NatsWire::open(&user(&server, "rig-1", "wrong"), Incarnation::of("x")).await.unwrap();
+    let failed = wrong.connected(Duration::from_millis(300)).await.unwrap_err();
+    assert!(failed.contains("authorization violation"), "{failed}");
+
+    let operator = open(&user(&server, "operator", "change-me-3")).await;
+    operator.create_stream(NewStream { adopted: false, ..STREAM }).await.unwrap();
+    assert!(operator.adopt_stream().await.unwrap().adopted);
+
+    let names = Names::new("rig");
+    let one_user = user(&server, "rig-1", "change-me-1");
+    let life = Incarnation::of("rig-1");
+    let one = NatsWire::open(&one_user, life).await.unwrap();
+    one.connected(DEADLINE).await.unwrap();
+    let other = open(&user(&server, "rig-2", "change-me-2")).await;
+    let mut live = other.live().await.unwrap();
+    let mut own_live = one.live().await.unwrap();
+    one.publish(publication(&names.operation("x"), "1")).await.unwrap();
+    one.publish(publication(&names.beat("rig-1"), "k1")).await.unwrap();
+    one.publish(publication(&names.apis(), "{}")).await.unwrap();
+    for sequence in 1..=3 {
+        assert_eq!(next_live(&mut live).await.sequence, sequence);
+        assert_eq!(next_live(&mut own_live).await.sequence, sequence);
+    }
+    assert_eq!(one.info().await.unwrap().last, 3);
+    assert_eq!(one.fetch(1, 10).await.unwrap().upto, 3);
+    assert!(one.last(names.operation("x")).await.unwrap().is_some());
+    assert_eq!(one.latest(names.beats()).await.unwrap().len(), 1);
+    assert_eq!(operator.latest(names.beats()).await.unwrap().len(), 1);
+    assert_eq!(one.replay(1).await.unwrap().collect::<Vec<_>>().await.len(), 3);
+    let mut requests = one.requests().await.unwrap();
+    let answering = async { next(&mut requests).await.answer.unwrap().send("yes".into()).await };
+    let (answer, ()) = tokio::join!(other.request(life, "?".into(), DEADLINE), answering);
+    assert_eq!(answer, Ok("yes".into()));
+    let mut questions = one.questions().await.unwrap();
+    let mut answers = other.ask_all("?".into(), DEADLINE).await.unwrap();
+    next(&mut questions).await.answer.unwrap().send("here".into()).await;
+    assert_eq!(next(&mut answers).await, "here");
+    let mut broadcasts = other.broadcasts().await.unwrap();
+    one.broadcast("now".into()).await.unwrap();
+    assert_eq!(next(&mut broadcasts).await, "now");
+    let events = NatsEvents::open(&one_user, life).await.unwrap();
+    events.connected(DEADLINE).await.unwrap();
+    events.subscribe((0..BUCKETS).collect()).await;
+    let others = NatsEvents::open(&user(&server, "rig-2", "change-me-2"), Incarnation::of("rig-2")).await;
+    let others = others.unwrap();
+    others.connected(DEADLINE).await.unwrap();
+    others.publish(5, "event".into()).await;
+    assert_eq!(timeout(DEADLINE, events.next()).await.unwrap(), (5, "event".into()));
+
+    // A refused publication is never answered. The error comes apart from it.
+    let forged = one.publish(publication(&names.beat("rig-2"), "forged")).await;
+    assert_eq!(forged, Err(PublishError::Unknown));
+    let trouble = loop {
+        if let Live::Link(Link::Trouble(trouble)) = next(&mut own_live).await {
+            break trouble;
+        }
+    };
+    assert!(trouble.to_lowercase().contains("permissions violation"), "{trouble}");
+    let options = async_nats::ConnectOptions::with_user_and_password("rig-1".into(), "change-me-1".into());
+    let raw = raw_client(&server, options.custom_inbox_prefix("rig.rig.inbox.rig-1")).await;
+    for subject in ["rig.rig.live.s.op.x", "$JS.API.STREAM.PURGE.RIG_rig", "$JS.API.STREAM.DELETE.RIG_rig"] {
+        raw.publish_with_reply(subject, raw.new_inbox(), "{}".into()).await.unwrap();
+    }
+    // What the connection sends next is processed behind it.
+    raw.publish(names.operation("y"), "2".into()).await.unwrap();
+    let next_one = next_live(&mut live).await;
+    assert_eq!((next_one.sequence, &next_one.payload[..]), (4, &b"2"[..]));
+    assert_eq!(one.info().await.unwrap().messages, 4);
+}
+
+/// A seed and its public key, from the documentation of NATS.
+const NKEY: [&str; 2] = [
+    "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
+    "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_tokens_are_shown() {
+    let users = format!("authorization {{ users: [ {{ nkey: {} }} ] }}", NKEY[1]);
+    let server = NatsServer::start(NatsOptions { config: &users, ..NatsOptions::default() });
+    let seed = server.folder().join("seed");
+    std::fs::write(&seed, format!("{}\n", NKEY[0])).unwrap();
+    open(&NatsConfig { credentials: Credentials::NKey(seed), ..config(vec![server.url()], "a") }).await;
+
+    let token = "authorization { token: \"t0ken\" }";
+    let server = NatsServer::start(NatsOptions { config: token, ..NatsOptions::default() });
+    let shown = Credentials::Token("t0ken".to_owned());
+    open(&NatsConfig { credentials: shown, ..config(vec![server.url()], "a") }).await;
+
+    let missing = Credentials::File(server.folder().join("missing"));
+    let config = NatsConfig { credentials: missing, ..config(vec![server.url()], "a") };
+    let refused = NatsWire::open(&config, Incarnation::of("a")).await.err().unwrap();
+    assert!(refused.to_string().contains("missing"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_and_nodes_show_certificates() {
+    let folder = rig_tests::Folder::new();
+    let path = |name: &str| folder.path().join(name);
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+    std::fs::write(path("ca.pem"), ca_certificate.pem()).unwrap();
+    for name in ["server", "node"] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(path(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        std::fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let tls = format!(
+        "tls {{\ncert_file: \"{}\"\nkey_file: \"{}\"\nca_file: \"{}\"\nverify: true\n}}",
+        folder.join("server.pem"),
+        folder.join("server.key"),
+        folder.join("ca.pem")
+    );
+    let server = NatsServer::start(NatsOptions { config: &tls, ..NatsOptions::default() });
+    let url = server.url().replace("nats://", "tls://");
+    let with = NatsConfig {
+        ca: Some(path("ca.pem")),
+        certificate: Some((path("node.pem"), path("node.key"))),
+        ..config(vec![url], "a")
+    };
+    open(&with).await;
+    for without in [NatsConfig { certificate: None, ..with.clone() }, NatsConfig { ca: None, ..with.clone() }]
+    {
+        let wire = NatsWire::open(&without, Incarnation::of("a")).await.unwrap();
+        assert!(wire.connected(Duration::from_millis(500)).await.is_err());
+    }
+}
