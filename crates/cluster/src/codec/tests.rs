@@ -119,6 +119,23 @@ fn example() -> Shared {
     Shared { tag: Tag { life, number: 17 }, revision: 1, operation: Operation::Revoke(revocation) }
 }
 
+fn example_beat() -> Beat {
+    Beat {
+        life: Incarnation::from_bytes([7; Incarnation::BYTES]),
+        node: NodeName::from("a"),
+        count: 1,
+        applied: Position { epoch: Epoch(1), sequence: 3 },
+        newest: 5,
+        settled: 0,
+        pending: 0,
+        lease: Duration::from_secs(15),
+        policy: LostLease::Closed,
+        ends: Vec::new(),
+        has_history: true,
+        leaving: false,
+    }
+}
+
 #[test]
 fn names_are_sealed_unless_the_operator_wants_to_see_them_and_remarks_always() {
     let text = |seals| String::from_utf8(codec(seals).operation(SUBJECT, Epoch(1), &example())).unwrap();
@@ -141,6 +158,65 @@ fn a_message_counts_on_its_subject_in_its_cluster_and_for_its_receiver_only() {
     assert_eq!(codec.read_direct(Some(one), &bytes), Ok(message));
     assert_eq!(codec.read_direct(Some(two), &bytes), Err(Undecodable::Forged));
     assert_eq!(codec.read_direct(None, &bytes), Err(Undecodable::Forged));
+}
+
+/// Whoever can write to NATS has heard every message, and sends it again where it may do harm.
+#[test]
+fn a_message_that_is_sent_again_elsewhere_is_forged() {
+    let codec = codec(true);
+    let [one, two] = [1, 2].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
+    let acknowledgement = Direct::Acknowledgement {
+        tag: Tag { life: one, number: 1 },
+        node: NodeName::from("b"),
+        life: two,
+        receipt: None,
+    };
+    let bytes = codec.direct(Some(one), Epoch(1), &acknowledgement);
+    assert_eq!(codec.read_direct(Some(one), &bytes), Ok(acknowledgement));
+    assert_eq!(codec.read_direct(Some(two), &bytes), Err(Undecodable::Forged), "the next life of the node");
+    assert_eq!(codec.read_direct(None, &bytes), Err(Undecodable::Forged), "a broadcast");
+
+    let id = RevocationId::new("r").unwrap();
+    let operation = Operation::Lift { id: id.clone(), by: None };
+    let lift = Shared { tag: Tag { life: one, number: 2 }, revision: 2, operation };
+    let subject_of = |id: &RevocationId| format!("rig.c.s.op.{}", codec.subject_of(id));
+    let (own, other) = (subject_of(&id), subject_of(&RevocationId::new("other").unwrap()));
+    let bytes = codec.operation(&own, Epoch(1), &lift);
+    assert_eq!(codec.stored(&own, 1, 1, &bytes).content, Content::Operation(lift));
+    for subject in [&*other, "rig.c.s.beat.a", "rig.d.s.op.x"] {
+        assert_eq!(codec.stored(subject, 1, 1, &bytes).content, Content::Forged, "{subject}");
+    }
+    assert_eq!(codec.read_direct(None, &bytes), Err(Undecodable::Forged));
+    assert_eq!(codec.read_direct(Some(one), &bytes), Err(Undecodable::Forged));
+
+    let beat = example_beat();
+    let bytes = codec.beat("rig.c.s.beat.a", Epoch(1), &beat);
+    assert_eq!(codec.stored("rig.c.s.beat.b", 1, 1, &bytes).content, Content::Forged, "another node");
+    assert_eq!(codec.stored(&own, 1, 1, &bytes).content, Content::Forged);
+    // The message says in which epoch it was sent, whatever stream it is in now.
+    let stored = codec.stored("rig.c.s.beat.a", 9, 1, &bytes);
+    assert_eq!((stored.position.epoch, stored.content), (Epoch(1), Content::Beat(beat)));
+}
+
+#[test]
+fn a_cluster_with_the_same_cookie_and_another_name_is_another_cluster() {
+    let codecs = ["c", "d"].map(|name| Codec::new(name, Keys::new("test-cookie", None), true));
+    let [ours, theirs] = &codecs;
+    let subject = "rig.c.s.beat.a";
+    let beat = theirs.beat(subject, Epoch(1), &example_beat());
+    assert_eq!(ours.stored(subject, 1, 1, &beat).content, Content::Forged);
+    let message = Direct::Operation(example());
+    for to in [None, Some(example().tag.life)] {
+        let bytes = theirs.direct(to, Epoch(1), &message);
+        assert_eq!(theirs.read_direct(to, &bytes), Ok(message.clone()));
+        assert_eq!(ours.read_direct(to, &bytes), Err(Undecodable::Forged));
+    }
+    let relayed = theirs.relayed("poll", b"token");
+    assert_eq!(theirs.read_relayed("poll", &relayed).as_deref(), Ok(&b"token"[..]));
+    assert_eq!(theirs.read_relayed("answer", &relayed), Err(Undecodable::Forged));
+    assert_eq!(ours.read_relayed("poll", &relayed), Err(Undecodable::Forged));
+    let id = RevocationId::new("r").unwrap();
+    assert_ne!(ours.subject_of(&id), theirs.subject_of(&id));
 }
 
 #[test]

@@ -73,6 +73,54 @@ proptest! {
     }
 }
 
+/// Invariant 10: whatever the network does, what is taken is in the order of each publisher and
+/// bucket, nothing is taken twice, and everything that is missing is counted, once.
+#[test]
+fn events_are_taken_in_order_and_once_and_every_missing_one_is_counted() {
+    for seed in 0..2_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (loss, repeats, delays) = (rng.u8(..60), rng.u8(..60), 1 + rng.usize(..8));
+        let mut numbers = Numbers::default();
+        let mut sent: HashMap<(Incarnation, u16), u64> = HashMap::new();
+        let mut taken: HashMap<(Incarnation, u16), Vec<u64>> = HashMap::new();
+        let mut lost: HashMap<(Incarnation, u16), u64> = HashMap::new();
+        let mut lives = [0_u8, 1];
+        let mut on_the_way: Vec<((Incarnation, u16), u64)> = Vec::new();
+        for _ in 0..400 {
+            let node = rng.usize(..2);
+            if rng.u8(..100) == 0 {
+                // Another life begins with 1.
+                lives[node] += 2;
+            }
+            let of = (Incarnation::from_bytes([lives[node]; Incarnation::BYTES]), rng.u16(..3));
+            let number = sent.entry(of).or_default();
+            *number += 1;
+            // The first one shows from where on the receiver is subscribed.
+            if *number == 1 || rng.u8(..100) >= loss {
+                on_the_way.push((of, *number));
+                if rng.u8(..100) < repeats {
+                    on_the_way.push((of, *number));
+                }
+            }
+            if on_the_way.len() < delays {
+                continue;
+            }
+            let at = if sent[&of] == 1 { on_the_way.len() - 1 } else { rng.usize(..on_the_way.len()) };
+            let (of, number) = on_the_way.remove(at);
+            if let Some(missing) = numbers.check(of, number) {
+                taken.entry(of).or_default().push(number);
+                *lost.entry(of).or_default() += missing;
+            }
+        }
+        for (of, taken) in taken {
+            assert!(taken.is_sorted_by(|one, next| one < next), "seed {seed}: {taken:?}");
+            let (first, last) = (taken[0], taken[taken.len() - 1]);
+            let missing = last - first + 1 - taken.len() as u64;
+            assert_eq!(lost[&of], missing, "seed {seed}: {taken:?}");
+        }
+    }
+}
+
 #[test]
 fn gaps_are_counted_and_repeats_are_dropped() {
     let (mut numbers, one) = (Numbers::default(), (Incarnation::unnamed(), 1));
