@@ -49,12 +49,22 @@ pub(crate) enum Flaw {
     SkipNewer,
     /// The last page of a fetch from a lagging server counts as the end.
     LaggingIsEnd,
+    /// A page counts as everything that the stream has.
+    PageIsEnd,
+    /// An empty answer counts as the end, although the server may lag behind.
+    EmptyIsEnd,
+    /// A node that catches up waits for messages that have expired.
+    WaitsForExpired,
+    /// An operation expires in the stream before it does on the nodes.
+    ShortTtl,
+    /// An acknowledgement counts whatever life it was sent to.
+    AnyAcknowledgement,
 }
 
 impl Flaw {
     /// All planted bugs.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::NoFence,
         Self::NoContiguity,
         Self::SkippedIsApplied,
@@ -76,6 +86,11 @@ impl Flaw {
         Self::EarlyIgnoresRevision,
         Self::SkipNewer,
         Self::LaggingIsEnd,
+        Self::PageIsEnd,
+        Self::EmptyIsEnd,
+        Self::WaitsForExpired,
+        Self::ShortTtl,
+        Self::AnyAcknowledgement,
     ];
 }
 

@@ -103,13 +103,34 @@ impl Core {
             self.suspect();
         }
         if !self.recovery.is_following() {
+            self.beat_behind_expired();
             return;
+        }
+        if self.reading.compares.is_some() {
+            self.beat_behind_expired();
         }
         if self.lease.last_sent.is_none_or(|sent| self.now >= sent + self.lease.every) {
             self.lease.due = true;
         }
         self.ask();
         self.members.forget_old(self.now);
+    }
+
+    /// The last messages may have expired, and then nothing proves that a server does not just lag
+    /// behind, until there is a message behind them. If no node follows the stream, none will come.
+    fn beat_behind_expired(&mut self) {
+        let again = self.lease.last_sent.is_none_or(|sent| self.now >= sent + self.lease.every);
+        let reads = self.recovery.is_catching_up() || self.recovery.is_following();
+        let waits = reads && !self.reading.in_doubt && self.reading.is_stalled(self.now);
+        if waits && again && !self.has(Flaw::WaitsForExpired) {
+            self.send_beat(false);
+            // It was sent before the node has read everything, so it renews nothing.
+            self.lease.forget_beats();
+            if self.reading.compares.is_some() {
+                // It hides whether the last one was lost meanwhile, so all is compared again.
+                self.reading.compare();
+            }
+        }
     }
 
     /// Returns whether no own beat can be expected yet although the server works: what has come
@@ -143,6 +164,7 @@ impl Core {
     }
 
     fn send_beat(&mut self, leaving: bool) {
+        let is_current = self.recovery.is_following() && !self.reading.is_doubtful();
         let lease = &mut self.lease;
         lease.due = false;
         lease.count += 1;
@@ -156,7 +178,8 @@ impl Core {
             node: self.me.node.clone(),
             count: lease.count,
             applied: self.reading.position(),
-            newest: self.reading.newest(),
+            // What was sent before everything was read must not prove a position in this stream.
+            newest: if is_current { self.reading.newest() } else { 0 },
             settled: self.publishing.settled(),
             pending: self.publishing.pending() as u64,
             lease: self.me.lease,

@@ -634,6 +634,12 @@ impl Own {
             return Verdict::Needless;
         }
         if theirs.revision < self.revision {
+            // The stream may have a later end that this node does not know yet.
+            if let (Operation::Revoke(ours), Operation::Revoke(other)) =
+                (&mut self.operation, &theirs.operation)
+            {
+                merge(ours, other, self.announced, now);
+            }
             return Verdict::Replace;
         }
         match (&mut self.operation, &theirs.operation) {

@@ -20,6 +20,9 @@ const FETCH: Duration = Duration::from_secs(3);
 /// How long to wait after a fetch that brought nothing.
 const FETCH_AGAIN: Duration = Duration::from_millis(100);
 
+/// After this time without a message, the ones that a node waits for may have expired.
+const STALLED: Duration = Duration::from_millis(500);
+
 /// How many digests are kept to recognise repeated messages.
 const REMEMBERED: u64 = 4096;
 
@@ -48,6 +51,8 @@ pub(super) struct Reading {
     digests: BTreeMap<u64, Option<u64>>,
     gap_since: Option<Now>,
     fetching_since: Option<Now>,
+    /// Since when fetches have brought nothing.
+    empty_since: Option<Now>,
     batch: Option<Batch>,
     supplied: VecDeque<Supply>,
     /// A message named another epoch, or no own beat came back for long, so the stream may be
@@ -102,6 +107,7 @@ impl Reading {
             digests: BTreeMap::new(),
             gap_since: None,
             fetching_since: None,
+            empty_since: None,
             batch: None,
             supplied: VecDeque::new(),
             in_doubt: false,
@@ -167,6 +173,11 @@ impl Reading {
         self.in_doubt || self.compares.is_some()
     }
 
+    /// Returns whether the stream answers, but for a while has not held what it is asked for.
+    pub(super) fn is_stalled(&self, now: Now) -> bool {
+        self.empty_since.is_some_and(|since| now >= since + STALLED)
+    }
+
     /// Returns whether messages that were read are still to be applied.
     pub(super) fn is_applying(&self) -> bool {
         self.batch.is_some() || !self.unapplied.is_empty()
@@ -190,6 +201,7 @@ impl Reading {
         self.taken = sequence;
         self.newest = self.newest.max(message.stored_at);
         self.expect(sequence);
+        self.empty_since = None;
         self.unapplied.push_back(message);
     }
 
@@ -296,7 +308,12 @@ impl Core {
             }
         }
         // A server that lags behind knows less than the target: it has to be asked again.
-        let upto = if self.has(Flaw::LaggingIsEnd) { self.reading.target } else { upto };
+        let is_end = match taken {
+            0 => self.has(Flaw::EmptyIsEnd),
+            _ => self.has(Flaw::PageIsEnd),
+        };
+        let is_end = is_end || self.has(Flaw::LaggingIsEnd);
+        let upto = if is_end { self.reading.target } else { upto };
         let compared = self.reading.compares;
         self.reading.compares = compared.map(|next| next.max(upto + 1)).filter(|next| *next <= before);
         self.reading.skip_to(upto);
@@ -311,6 +328,11 @@ impl Core {
             self.heard();
         }
         let progress = progress || self.reading.compares != compared;
+        if progress {
+            self.reading.empty_since = None;
+        } else {
+            self.reading.empty_since.get_or_insert(self.now);
+        }
         if self.reading.taken < self.reading.target || self.reading.compares.is_some() {
             let since = if progress { self.now.saturating_sub(PATIENCE) } else { self.now + FETCH_AGAIN };
             self.reading.gap_since = Some(since);

@@ -1,16 +1,16 @@
-//! What the gateway does with the actions of the core, and with what operators ask for.
+//! What the gateway does with the actions of the core.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use session::{Mode, Operation, Receipt, Revocation, RevocationId, Selector, SessionName};
+use session::{Mode, Operation, Receipt, Revocation, RevocationId};
 
 use super::log::State;
 use super::network::Request;
-use super::plan::{SESSIONS, Wish, micros};
+use super::plan::{SESSIONS, micros};
 use super::world::{Event, Run, SentBeat, Step, World, note};
-use super::{MILLIS, Micros, SECOND, SERVERS};
-use crate::core::{Action, Input, Outcome, ReadState, on_any_clock};
+use super::{MILLIS, Micros, SERVERS};
+use crate::core::{Action, Input, ReadState};
 use crate::flaw::Flaw;
 use crate::message::{Direct, Shared};
 use session::{Epoch, Place, Position};
@@ -36,12 +36,12 @@ fn receipt() -> Receipt {
 
 impl World {
     /// Returns a process that runs.
-    fn running(&mut self, node: usize) -> Option<&mut Run> {
+    pub(super) fn running(&mut self, node: usize) -> Option<&mut Run> {
         let here = &mut self.nodes[node];
         here.run.as_mut().filter(|_| !here.stopped)
     }
 
-    fn later(&mut self, node: usize, after: Micros, step: Step) {
+    pub(super) fn later(&mut self, node: usize, after: Micros, step: Step) {
         if let Some(run) = &self.nodes[node].run {
             let run = run.number;
             self.schedule(self.now + after, Event::Process { node, run, step });
@@ -99,7 +99,7 @@ impl World {
     fn act(&mut self, node: usize, action: Action, local: Micros) {
         match action {
             Action::Inspect => self.request(node, Request::Inspect),
-            Action::Fetch { from, target } => self.request(node, Request::Fetch { from, target }),
+            Action::Fetch { from, .. } => self.request(node, Request::Fetch { from }),
             Action::Publish { message, expected } => {
                 self.request(node, Request::Publish { message, expected });
             }
@@ -322,103 +322,6 @@ impl World {
                     run.revoked[session] = run.revoked[session].max(state.until);
                 }
             }
-        }
-    }
-
-    /// An operator asks for something.
-    pub(super) fn order(&mut self, index: usize) {
-        let order = self.plan.orders[index];
-        let (node, id) = (order.node, id_of(order.id));
-        let local = self.nodes[node].local(self.now);
-        let Some(run) = self.running(node) else { return };
-        // What is enforced but not recorded counts: it is about to be in the log.
-        let states = if run.unrecorded.contains(&id) { &run.states } else { &run.log.states };
-        let known = states.get(&id).filter(|state| local < state.until).cloned();
-        let place = known.as_ref().map_or(Place::default(), |state| state.place);
-        let revision = place.revision;
-        let operation = match order.wish {
-            Wish::Lift => {
-                if known.is_none_or(|state| state.revocation.is_none()) {
-                    return;
-                }
-                self.judge.lift_ordered(index, &id, self.now);
-                Operation::Lift { id: id.clone(), by: None }
-            }
-            Wish::Revoke { session, validity, extends, mode } => {
-                let session = session.to_string();
-                let revocation = Revocation {
-                    id: id.clone(),
-                    selector: Selector::Session(SessionName::try_from(&*session).expect("short")),
-                    issued_up_to: None,
-                    mode,
-                    validity: Duration::from_micros(validity),
-                    by: None,
-                    reason: None,
-                    extends,
-                };
-                let operation = Operation::Revoke(revocation);
-                let mut state = State::new(&operation, place, local);
-                state.unshared = true;
-                if let Some(known) = known.filter(|known| known.revocation.is_some()) {
-                    if !known.is_same(&operation) {
-                        self.judge.answered(index, self.now, 409);
-                        return;
-                    }
-                    if !extends || known.until >= state.until {
-                        return;
-                    }
-                    state.until = state.until.max(known.until);
-                }
-                self.accept(index, &id, state);
-                operation
-            }
-        };
-        let wait = micros(on_any_clock(self.plan.lease)) + SECOND;
-        self.later(node, wait, Step::Timeout { order: index });
-        if let Some(run) = self.running(node) {
-            run.orders.insert(run.core.last_number() + 1, index);
-        }
-        self.feed(node, Input::Announce { operation, known: revision, repairs: false });
-        self.judge_node(node);
-    }
-
-    /// The log of the node has stored a revocation, and it is in force there.
-    fn accept(&mut self, index: usize, id: &RevocationId, state: State) {
-        let node = self.plan.orders[index].node;
-        self.judge.accepted(index, id, self.now, self.plan.orders[index]);
-        let here = &mut self.nodes[node];
-        let Some(run) = &mut here.run else { return };
-        run.log.states.insert(id.clone(), state.clone());
-        here.disk = run.log.clone();
-        run.states.insert(id.clone(), state);
-        self.changed(node);
-    }
-
-    fn progress(&mut self, node: usize, number: u64, outcome: Outcome) {
-        let Some(run) = &mut self.nodes[node].run else { return };
-        let Some(index) = run.orders.get(&number).copied() else { return };
-        let is_lift = self.plan.orders[index].wish == Wish::Lift;
-        let status = match outcome {
-            Outcome::Complete if is_lift => 204,
-            Outcome::Complete => 201,
-            Outcome::Conflict => 409,
-            Outcome::Queued | Outcome::Pending => return,
-        };
-        run.orders.remove(&number);
-        note!(self, "{node} answers order {index} with {status}");
-        self.judge.answered(index, self.now, status);
-        self.judge_all();
-    }
-
-    fn timeout(&mut self, index: usize) {
-        let order = self.plan.orders[index];
-        let Some(run) = self.running(order.node) else { return };
-        let waits = run.orders.values().any(|waiting| *waiting == index);
-        if waits {
-            run.orders.retain(|_, waiting| *waiting != index);
-            let status = if order.wish == Wish::Lift { 503 } else { 202 };
-            note!(self, "{} answers order {index} with {status}", order.node);
-            self.judge.answered(index, self.now, status);
         }
     }
 }

@@ -1,26 +1,27 @@
 //! Servers and links: what reaches whom, and what becomes of requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::Fault;
+use super::plan::{Fault, Plan, micros};
 use super::stream::{Publication, Stream, Subject};
 use super::world::{Event, Step, World, note};
-use super::{MILLIS, Micros, SECOND, SERVERS};
+use super::{MILLIS, Micros, SECOND, SERVERS, STEP};
 use crate::core::{Input, StreamState, Unpublished};
+use crate::flaw::Flaw;
 use crate::message::{Beat, Content, Direct, Shared};
 use seal::Incarnation;
-use session::{Position, RevocationId};
+use session::{Operation, Position, RevocationId};
 
 /// How long a node waits for the answer to a request.
 const TIMEOUT: Micros = SECOND;
 
-/// Limit of messages in an answer.
-const PAGE: u64 = 512;
+/// How many direct messages can come again.
+const HEARD: usize = 256;
 
 /// A request to the servers.
 pub(super) enum Request {
     Inspect,
-    Fetch { from: u64, target: u64 },
+    Fetch { from: u64 },
     Publish { message: Shared, expected: u64 },
     Read { number: u64, id: RevocationId },
     Beat(Beat),
@@ -38,9 +39,18 @@ pub(super) struct Network {
     misses: (Micros, u64),
     jitter: (Micros, Micros),
     unknown: (Micros, u64),
+    replay: (Micros, u64),
+    /// Limit of messages in an answer.
+    page: usize,
+    /// The latest direct messages.
+    heard: VecDeque<(usize, Option<Incarnation>, Direct)>,
 }
 
 impl Network {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self { page: plan.page, ..Self::default() }
+    }
+
     pub(super) fn fault(&mut self, fault: Fault, now: Micros, stream: &Stream) {
         match fault {
             Fault::Election { lasts } => self.election = self.election.max(now + lasts),
@@ -58,12 +68,13 @@ impl Network {
             Fault::Misses { lasts, percent } => self.misses = (now + lasts, percent),
             Fault::Jitter { lasts, delay } => self.jitter = (now + lasts, delay),
             Fault::Unknown { lasts, percent } => self.unknown = (now + lasts, percent),
+            Fault::Replay { lasts, percent } => self.replay = (now + lasts, percent),
             _ => {}
         }
     }
 
     pub(super) fn heal(&mut self) {
-        *self = Self::default();
+        *self = Self { page: self.page, ..Self::default() };
     }
 }
 
@@ -123,13 +134,21 @@ impl World {
 
     /// A request has come to the servers.
     pub(super) fn serve(&mut self, node: usize, run: u64, token: Option<u64>, request: Request) {
+        self.stream.expire(self.now);
         let horizon = self.horizon(node);
         match request {
-            Request::Fetch { from, target } => {
+            Request::Fetch { from } => {
                 let version = self.nodes[node].version;
-                let upto = target.min(horizon).min(from + PAGE - 1);
-                let messages = self.stream.range(from, upto, horizon);
-                let messages = messages.map(|entry| entry.read_by(version)).collect();
+                let messages = self.stream.range(from, horizon, horizon).take(self.network.page);
+                let messages: Vec<_> = messages.map(|entry| entry.read_by(version)).collect();
+                let upto = match messages.last() {
+                    Some(last) => last.position.sequence,
+                    // Only the leader says what the first message is.
+                    None if self.server_is_cut(node) || self.now < self.network.election => {
+                        from.saturating_sub(1)
+                    }
+                    None => self.stream.first().max(from.max(1)) - 1,
+                };
                 self.answer(node, run, token, Input::Fetched { from, messages, upto });
             }
             Request::Read { number, id } => {
@@ -178,12 +197,14 @@ impl World {
             Request::Publish { message, expected } => {
                 let tag = message.tag;
                 let (id, revision) = (message.id().clone(), message.revision);
+                let ttl = self.ttl(&message.operation);
                 let publication = Publication {
                     subject: Subject::Operation(message.id().clone()),
                     epoch,
                     content: Content::Operation(message),
                     version,
                     expected: (expected != u64::MAX).then_some(expected),
+                    ttl,
                 };
                 let result = self.stream.publish(self.now, publication);
                 note!(
@@ -209,6 +230,8 @@ impl World {
                     content: Content::Beat(beat),
                     version: 1,
                     expected: None,
+                    // After a step, the beat of a life is there for longer than its lease.
+                    ttl: Some(STEP + micros(self.plan.lease) + SECOND),
                 };
                 if let Ok(sequence) = self.stream.publish(self.now, publication) {
                     note!(self, "{node} beat {count} is stored at {sequence}");
@@ -224,6 +247,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Returns how long an operation is kept. Lifts are kept for a day longer, so they all are here.
+    fn ttl(&self, operation: &Operation) -> Option<Micros> {
+        let Operation::Revoke(revocation) = operation else { return None };
+        let kept = micros(revocation.kept_for());
+        Some(if self.has(Flaw::ShortTtl) { kept / 2 } else { kept + STEP.max(kept / 10) })
     }
 
     /// A beat of a node is stored: cuts the node off as soon as the beat has come back, and gives
@@ -300,6 +330,25 @@ impl World {
             let message = message.clone();
             self.schedule(at, Event::Direct { from, to, life, message });
         }
+        self.network.heard.push_back((from, life, message.clone()));
+        if self.network.heard.len() > HEARD {
+            self.network.heard.pop_front();
+        }
+        let (until, percent) = self.network.replay;
+        if self.now < until && self.rng.u64(..100) < percent {
+            self.replay();
+        }
+    }
+
+    /// Sends a direct message of before again.
+    fn replay(&mut self) {
+        let heard = &self.network.heard;
+        let Some((from, life, message)) = heard.get(self.rng.usize(..heard.len())).cloned() else { return };
+        for to in 0..self.nodes.len() {
+            let at = self.now + self.delay(to);
+            let message = message.clone();
+            self.schedule(at, Event::Direct { from, to, life, message });
+        }
     }
 
     pub(super) fn deliver(&mut self, from: usize, to: usize, life: Option<Incarnation>, message: Direct) {
@@ -313,7 +362,9 @@ impl World {
             return;
         }
         let Some(run) = &self.nodes[to].run else { return };
-        if life.is_none_or(|life| life == run.life) {
+        let any_life =
+            self.has(Flaw::AnyAcknowledgement) && matches!(message, Direct::Acknowledgement { .. });
+        if any_life || life.is_none_or(|life| life == run.life) {
             let (run, step) = (run.number, Step::Input(Box::new(Input::Direct(message))));
             self.schedule(self.now, Event::Process { node: to, run, step });
         }

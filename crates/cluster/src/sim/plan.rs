@@ -58,6 +58,12 @@ pub(super) enum Fault {
     Join,
     /// Somebody without the key writes into the stream.
     Forge,
+    /// Somebody stores an earlier beat of a node again.
+    RepeatBeat { node: usize },
+    /// With this percentage of direct messages, one of before comes again.
+    Replay { lasts: Micros, percent: u64 },
+    /// The clock of NATS steps, forward or back to what it was.
+    ClockStep { ahead: bool },
     /// The stream loses its last messages.
     LoseTail { messages: u64 },
     /// The stream loses its last operation.
@@ -104,6 +110,8 @@ pub(super) struct Plan {
     pub(super) orders: Vec<Order>,
     /// All faults have ended.
     pub(super) healed: Micros,
+    /// Limit of messages in an answer.
+    pub(super) page: usize,
 }
 
 /// Nodes that run from the start.
@@ -139,11 +147,13 @@ impl Plan {
             faults: Vec::new(),
             orders: Vec::new(),
             healed: CALM + active,
+            page: 512,
         };
         plan.add_orders(&mut rng, active);
         if class != Class::Calm {
             plan.add_faults(&mut rng, active);
         }
+        plan.add_later(&mut Rng::with_seed(!seed), active);
         plan
     }
 
@@ -171,6 +181,36 @@ impl Plan {
         // What the stream has lost without a trace, a node that starts cannot know.
         if self.faults.iter().any(|(_, fault)| *fault == Fault::LoseOne) {
             self.faults.retain(|(_, fault)| !fault.starts());
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Adds what came to the model later, from numbers of its own: a seed keeps its other faults.
+    fn add_later(&mut self, rng: &mut Rng, active: Micros) {
+        self.page = [1, 2, 7, 512][rng.usize(..4)];
+        if self.class == Class::Calm {
+            return;
+        }
+        let mut at = |until: Micros| CALM + rng.u64(..until);
+        let (replay, beat, silence) = (at(active), at(active), at(active / 2));
+        let mut steps = [at(active), at(active)];
+        steps.sort_unstable();
+        if rng.u8(..3) == 0 {
+            let lasts = rng.u64(..=self.healed - replay);
+            self.faults.push((replay, Fault::Replay { lasts, percent: [5, 50][rng.usize(..2)] }));
+        }
+        if rng.u8(..8) == 0 {
+            self.faults.push((beat, Fault::RepeatBeat { node: rng.usize(..NODES) }));
+        }
+        if rng.u8(..4) == 0 {
+            self.faults.push((steps[0], Fault::ClockStep { ahead: true }));
+            self.faults.push((steps[1], Fault::ClockStep { ahead: false }));
+        }
+        if rng.u8(..6) == 0 {
+            // All beats expire.
+            let lasts = 7 * SECOND + micros(self.lease) + rng.u64(..4 * SECOND);
+            let lasts = lasts.min(self.healed - silence);
+            self.faults.push((silence, Fault::Election { lasts }));
         }
         self.faults.sort_by_key(|(at, _)| *at);
     }

@@ -1,13 +1,18 @@
 //! The stream as JetStream keeps it: the last message of each subject, in one sequence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use session::RevocationId;
+use fastrand::Rng;
+use session::{Operation, RevocationId};
 
-use super::Micros;
+use super::plan::micros;
+use super::{Micros, STEP};
 use crate::core::Unpublished;
 use crate::message::{Content, Stored};
 use session::{Epoch, Position};
+
+/// The clock of NATS at the start, in milliseconds.
+const SINCE_1970: u64 = 1_700_000_000_000;
 
 /// Where a message belongs. The stream keeps the last one of each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +36,10 @@ pub(super) struct Entry {
     replaced_by: u64,
     /// The sequence of the message that it has replaced; 0 for the first of its subject.
     pub(super) replaces: u64,
+    /// It does not exist any more: it was lost, or has expired.
     lost: bool,
+    /// When the revocation in it expires.
+    pub(super) over: Micros,
 }
 
 /// A message to store.
@@ -43,6 +51,8 @@ pub(super) struct Publication {
     pub(super) version: u8,
     /// The sequence that the last message of the subject must have.
     pub(super) expected: Option<u64>,
+    /// How long it is kept.
+    pub(super) ttl: Option<Micros>,
 }
 
 /// The stream. Replicas that lag behind see it up to a horizon, which is a sequence.
@@ -52,6 +62,10 @@ pub(super) struct Stream {
     entries: Vec<Entry>,
     last_of: BTreeMap<Subject, u64>,
     digests: u64,
+    /// How much the clock of NATS is ahead.
+    ahead: Micros,
+    /// When messages expire, by the clock of NATS.
+    expiring: BTreeSet<(Micros, u64)>,
 }
 
 impl Entry {
@@ -67,12 +81,21 @@ impl Entry {
 
 impl Stream {
     pub(super) fn new() -> Self {
-        Self { epoch: Epoch(1), adopted: true, entries: Vec::new(), last_of: BTreeMap::new(), digests: 0 }
+        Self {
+            epoch: Epoch(1),
+            adopted: true,
+            entries: Vec::new(),
+            last_of: BTreeMap::new(),
+            digests: 0,
+            ahead: 0,
+            expiring: BTreeSet::new(),
+        }
     }
 
     /// Stores a message. Returns its sequence.
     pub(super) fn publish(&mut self, now: Micros, publication: Publication) -> Result<u64, Unpublished> {
-        let Publication { subject, epoch, content, version, expected } = publication;
+        let Publication { subject, epoch, content, version, expected, ttl } = publication;
+        self.expire(now);
         let replaces = self.last_of.get(&subject).copied().unwrap_or_default();
         if expected.is_some_and(|expected| expected != replaces) {
             return Err(Unpublished::Conflict);
@@ -83,10 +106,21 @@ impl Stream {
         }
         self.last_of.insert(subject.clone(), sequence);
         self.digests += 1;
+        let clock = now + self.ahead;
+        if let Some(ttl) = ttl {
+            self.expiring.insert((clock + ttl, sequence));
+        }
+        let over = match &content {
+            Content::Operation(shared) => match &shared.operation {
+                Operation::Revoke(revocation) => now + micros(revocation.kept_for()),
+                Operation::Lift { .. } => Micros::MAX,
+            },
+            _ => Micros::MAX,
+        };
         self.entries.push(Entry {
             stored: Stored {
                 position: Position { epoch, sequence },
-                stored_at: now / 1000,
+                stored_at: SINCE_1970 + clock / 1000,
                 digest: self.digests,
                 content,
             },
@@ -96,8 +130,24 @@ impl Stream {
             replaced_by: u64::MAX,
             replaces,
             lost: false,
+            over,
         });
         Ok(sequence)
+    }
+
+    /// The clock of NATS steps.
+    pub(super) fn set_clock(&mut self, is_ahead: bool) {
+        self.ahead = if is_ahead { STEP } else { 0 };
+    }
+
+    /// Removes what has expired by the clock of NATS.
+    pub(super) fn expire(&mut self, now: Micros) {
+        while let Some((at, sequence)) = self.expiring.first().copied()
+            && at <= now + self.ahead
+        {
+            self.expiring.pop_first();
+            self.lose(sequence);
+        }
     }
 
     fn entry_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
@@ -129,6 +179,20 @@ impl Stream {
         entries.filter(move |entry| !entry.lost && entry.replaced_by > horizon)
     }
 
+    /// Returns the first sequence that exists; the one after the last if none does.
+    pub(super) fn first(&self) -> u64 {
+        let exists = |entry: &Entry| !entry.lost && entry.replaced_by == u64::MAX;
+        self.entries.iter().position(exists).unwrap_or(self.entries.len()) as u64 + 1
+    }
+
+    /// Returns some beat of a node that the stream has held.
+    pub(super) fn any_beat(&self, node: usize, rng: &mut Rng) -> Option<(Subject, Epoch, Content)> {
+        let beats = self.entries.iter().filter(|entry| entry.subject == Subject::Beat(node));
+        let beats: Vec<_> = beats.collect();
+        let beat = beats.get(rng.usize(..beats.len().max(1)))?;
+        Some((beat.subject.clone(), beat.stored.position.epoch, beat.stored.content.clone()))
+    }
+
     /// Returns what a replica with this horizon knows as the last message of a subject.
     pub(super) fn last_on(&self, subject: &Subject, horizon: u64) -> Option<&Entry> {
         let mut sequence = self.last_of.get(subject).copied()?;
@@ -143,6 +207,7 @@ impl Stream {
     pub(super) fn truncate(&mut self, last: u64) {
         self.entries.truncate(usize::try_from(last).unwrap_or(usize::MAX));
         self.last_of.clear();
+        self.expiring.retain(|(_, sequence)| *sequence <= last);
         for (entry, sequence) in self.entries.iter_mut().zip(1..) {
             if entry.replaced_by > last {
                 entry.replaced_by = u64::MAX;
@@ -153,15 +218,16 @@ impl Stream {
         }
     }
 
-    /// Loses the last message of a subject, although it was acknowledged.
+    /// Loses a message: it has expired, or it was acknowledged in vain.
     pub(super) fn lose(&mut self, sequence: u64) {
         if let Some(entry) = self.entry_mut(sequence)
-            && entry.replaced_by == u64::MAX
             && !entry.lost
         {
             entry.lost = true;
-            let subject = entry.subject.clone();
-            self.last_of.remove(&subject);
+            if entry.replaced_by == u64::MAX {
+                let subject = entry.subject.clone();
+                self.last_of.remove(&subject);
+            }
         }
     }
 
@@ -173,7 +239,7 @@ impl Stream {
 
     /// An operator makes the stream anew.
     pub(super) fn make_anew(&mut self, adopted: bool) {
-        let digests = self.digests;
-        *self = Self { epoch: Epoch(self.epoch.0 + 1), adopted, digests, ..Self::new() };
+        let (digests, ahead) = (self.digests, self.ahead);
+        *self = Self { epoch: Epoch(self.epoch.0 + 1), adopted, digests, ahead, ..Self::new() };
     }
 }

@@ -100,12 +100,15 @@ fn schedules_of_faults() {
     }
 }
 
+/// Within how many seeds each planted bug is found.
+const FOUND: u64 = 10_000;
+
 /// The planted bugs, each with the seed that finds it.
 #[test]
 fn planted_bugs_are_found() {
     let mut missed = Vec::new();
     for flaw in Flaw::ALL {
-        let found = (0..1000).find_map(|seed| {
+        let found = (0..FOUND).find_map(|seed| {
             let violation = run(Plan::new(seed), Some(flaw), false).violation?;
             let is_new = run(Plan::new(seed), None, false).violation.is_none();
             is_new.then_some((seed, violation))
@@ -115,7 +118,7 @@ fn planted_bugs_are_found() {
             None => missed.push(flaw),
         }
     }
-    assert_eq!(missed, [], "not found within 1,000 seeds");
+    assert_eq!(missed, [], "not found within {FOUND} seeds");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The queue of events, and the faults.
+//! The queue of events.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -12,11 +12,11 @@ use super::judge::Judge;
 use super::log::{Log, State};
 use super::network::{Network, Request};
 use super::plan::{Fault, NODES, Plan, SESSIONS};
-use super::stream::{Publication, Stream, Subject};
+use super::stream::Stream;
 use super::{MILLIS, Micros, SECOND};
 use crate::core::{Core, Identity, Input};
 use crate::flaw::{Flaw, Flaws};
-use crate::message::{Content, Direct, Shared};
+use crate::message::{Direct, Shared};
 use session::Place;
 
 /// What happens at a moment.
@@ -92,13 +92,13 @@ pub(super) struct Node {
     pub(super) version: u8,
     /// What a crash leaves of the log.
     pub(super) disk: Log,
-    runs: u64,
-    earlier: Vec<Incarnation>,
+    pub(super) runs: u64,
+    pub(super) earlier: Vec<Incarnation>,
     pub(super) run: Option<Run>,
     /// The process is stopped.
     pub(super) stopped: bool,
-    stops: u64,
-    inbox: Vec<Step>,
+    pub(super) stops: u64,
+    pub(super) inbox: Vec<Step>,
     pub(super) has_crashed: bool,
 }
 
@@ -208,7 +208,7 @@ impl World {
             tokens: 0,
             nodes,
             stream: Stream::new(),
-            network: Network::default(),
+            network: Network::new(&plan),
             trap: None,
             flaw,
             trace: traced.then(Vec::new),
@@ -309,7 +309,7 @@ impl World {
         self.judge_node(node);
     }
 
-    fn start(&mut self, node: usize) {
+    pub(super) fn start(&mut self, node: usize) {
         let (now, plan, flaw) = (self.now, &self.plan, self.flaw);
         let here = &mut self.nodes[node];
         if here.run.is_some() {
@@ -356,147 +356,5 @@ impl World {
         );
         self.changed(node);
         self.step(node, Step::Tick);
-    }
-
-    fn kill(&mut self, node: usize) {
-        let here = &mut self.nodes[node];
-        (here.run, here.stopped, here.has_crashed) = (None, false, true);
-        here.inbox.clear();
-    }
-
-    /// Makes the process end in order.
-    fn leave(&mut self, node: usize) {
-        let here = &mut self.nodes[node];
-        if here.stopped {
-            return;
-        }
-        if let Some(run) = &mut here.run {
-            run.joined = false;
-            run.connected = [false; SESSIONS];
-            let run = run.number;
-            self.feed(node, Input::Leave);
-            self.schedule(self.now + 20 * MILLIS, Event::Process { node, run, step: Step::Exit });
-        }
-    }
-
-    /// The process has ended in order.
-    pub(super) fn exit(&mut self, node: usize) {
-        let here = &mut self.nodes[node];
-        if let Some(run) = here.run.take() {
-            here.disk = run.log;
-        }
-    }
-
-    fn resume(&mut self, node: usize, stop: u64) {
-        let here = &mut self.nodes[node];
-        if !here.stopped || here.stops != stop {
-            return;
-        }
-        here.stopped = false;
-        note!(self, "{node} continues");
-        // Clients write before anything else happens.
-        self.judge_node(node);
-        let inbox = std::mem::take(&mut self.nodes[node].inbox);
-        for step in inbox {
-            if self.nodes[node].run.is_some() {
-                self.step(node, step);
-                self.judge_node(node);
-            }
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        note!(self, "FAULT {fault:?}");
-        let now = self.now;
-        match fault {
-            Fault::Stop { node, lasts } => {
-                let here = &mut self.nodes[node];
-                if here.run.is_some() && !here.stopped {
-                    here.stopped = true;
-                    here.stops += 1;
-                    let stop = here.stops;
-                    self.schedule(now + lasts, Event::Continue { node, stop });
-                }
-            }
-            Fault::Kill { node, lasts } => {
-                self.kill(node);
-                self.schedule(now + lasts, Event::Start { node });
-            }
-            Fault::Leave { node, lasts } | Fault::Upgrade { node, lasts } => {
-                self.leave(node);
-                if matches!(fault, Fault::Upgrade { .. }) {
-                    self.nodes[node].version = 2;
-                }
-                self.schedule(now + lasts.max(30 * MILLIS), Event::Start { node });
-            }
-            Fault::ClockJump { node } => {
-                let here = &self.nodes[node];
-                if here.run.is_some() && !here.stopped {
-                    self.feed(node, Input::ClockJumped);
-                }
-            }
-            Fault::Join => self.start(NODES),
-            Fault::CutAfterBeat { node, order, lasts } => self.trap = Some((node, order, lasts)),
-            Fault::Stuck { node } => self.nodes[node].stuck = true,
-            Fault::Repeat => {
-                let last = self.stream.last();
-                self.republish(last);
-            }
-            Fault::Forge => {
-                let publication = Publication {
-                    subject: Subject::Other,
-                    epoch: self.stream.epoch,
-                    content: Content::Forged,
-                    version: 1,
-                    expected: None,
-                };
-                if let Ok(sequence) = self.stream.publish(now, publication) {
-                    self.republish(sequence);
-                }
-            }
-            Fault::LoseTail { messages } => self.lose(self.stream.last().saturating_sub(messages)),
-            Fault::LoseOne => {
-                if let Some(sequence) = self.stream.last_operation() {
-                    self.judge.lossy_from(now);
-                    self.stream.lose(sequence);
-                }
-            }
-            Fault::Restore { percent } => self.lose(self.stream.last() * percent / 100),
-            Fault::Anew { adopted } => {
-                self.lose(0);
-                self.stream.make_anew(adopted);
-            }
-            _ => self.network.fault(fault, now, &self.stream),
-        }
-    }
-
-    /// The stream goes back.
-    fn lose(&mut self, last: u64) {
-        self.judge.lossy_from(self.now);
-        note!(self, "the stream goes back from {} to {last}", self.stream.last());
-        self.stream.truncate(last);
-        // The servers have to start and to elect a leader.
-        let lasts = 4 * SECOND + self.rng.u64(..2 * SECOND);
-        self.network.fault(Fault::Election { lasts }, self.now, &self.stream);
-    }
-
-    /// All faults end.
-    fn heal(&mut self) {
-        note!(self, "HEALED");
-        self.network.heal();
-        self.trap = None;
-        let version = self.nodes.iter().map(|node| node.version).max().unwrap_or_default();
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].runs == 0 {
-                continue;
-            }
-            let stop = self.nodes[node].stops;
-            self.resume(node, stop);
-            if self.nodes[node].version < version {
-                self.kill(node);
-                self.nodes[node].version = version;
-            }
-            self.start(node);
-        }
     }
 }

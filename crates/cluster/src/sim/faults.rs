@@ -1,0 +1,165 @@
+//! What becomes of faults, and the end of processes.
+
+use super::plan::{Fault, NODES, SESSIONS};
+use super::stream::{Publication, Subject};
+use super::world::{Event, Step, World, note};
+use super::{MILLIS, SECOND};
+use crate::core::Input;
+use crate::message::Content;
+use session::Epoch;
+
+impl World {
+    fn kill(&mut self, node: usize) {
+        let here = &mut self.nodes[node];
+        (here.run, here.stopped, here.has_crashed) = (None, false, true);
+        here.inbox.clear();
+    }
+
+    /// Makes the process end in order.
+    fn leave(&mut self, node: usize) {
+        let here = &mut self.nodes[node];
+        if here.stopped {
+            return;
+        }
+        if let Some(run) = &mut here.run {
+            run.joined = false;
+            run.connected = [false; SESSIONS];
+            let run = run.number;
+            self.feed(node, Input::Leave);
+            self.schedule(self.now + 20 * MILLIS, Event::Process { node, run, step: Step::Exit });
+        }
+    }
+
+    /// The process has ended in order.
+    pub(super) fn exit(&mut self, node: usize) {
+        let here = &mut self.nodes[node];
+        if let Some(run) = here.run.take() {
+            here.disk = run.log;
+        }
+    }
+
+    pub(super) fn resume(&mut self, node: usize, stop: u64) {
+        let here = &mut self.nodes[node];
+        if !here.stopped || here.stops != stop {
+            return;
+        }
+        here.stopped = false;
+        note!(self, "{node} continues");
+        // Clients write before anything else happens.
+        self.judge_node(node);
+        let inbox = std::mem::take(&mut self.nodes[node].inbox);
+        for step in inbox {
+            if self.nodes[node].run.is_some() {
+                self.step(node, step);
+                self.judge_node(node);
+            }
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        note!(self, "FAULT {fault:?}");
+        let now = self.now;
+        match fault {
+            Fault::Stop { node, lasts } => {
+                let here = &mut self.nodes[node];
+                if here.run.is_some() && !here.stopped {
+                    here.stopped = true;
+                    here.stops += 1;
+                    let stop = here.stops;
+                    self.schedule(now + lasts, Event::Continue { node, stop });
+                }
+            }
+            Fault::Kill { node, lasts } => {
+                self.kill(node);
+                self.schedule(now + lasts, Event::Start { node });
+            }
+            Fault::Leave { node, lasts } | Fault::Upgrade { node, lasts } => {
+                self.leave(node);
+                if matches!(fault, Fault::Upgrade { .. }) {
+                    self.nodes[node].version = 2;
+                }
+                self.schedule(now + lasts.max(30 * MILLIS), Event::Start { node });
+            }
+            Fault::ClockJump { node } => {
+                let here = &self.nodes[node];
+                if here.run.is_some() && !here.stopped {
+                    self.feed(node, Input::ClockJumped);
+                }
+            }
+            Fault::Join => self.start(NODES),
+            Fault::CutAfterBeat { node, order, lasts } => self.trap = Some((node, order, lasts)),
+            Fault::Stuck { node } => self.nodes[node].stuck = true,
+            Fault::Repeat => {
+                let last = self.stream.last();
+                self.republish(last);
+            }
+            Fault::Forge => {
+                let epoch = self.stream.epoch;
+                self.forge(Some((Subject::Other, epoch, Content::Forged)));
+            }
+            Fault::ClockStep { ahead } => {
+                self.stream.set_clock(ahead);
+                if ahead {
+                    self.judge.clock_stepped();
+                }
+            }
+            Fault::RepeatBeat { node } => {
+                let content = self.stream.any_beat(node, &mut self.rng);
+                self.forge(content);
+            }
+            Fault::LoseTail { messages } => self.lose(self.stream.last().saturating_sub(messages)),
+            Fault::LoseOne => {
+                if let Some(sequence) = self.stream.last_operation() {
+                    self.judge.lossy_from(now);
+                    self.stream.lose(sequence);
+                }
+            }
+            Fault::Restore { percent } => self.lose(self.stream.last() * percent / 100),
+            Fault::Anew { adopted } => {
+                self.lose(0);
+                self.stream.make_anew(adopted);
+            }
+            _ => self.network.fault(fault, now, &self.stream),
+        }
+    }
+
+    /// Somebody without the key writes into the stream: what a node has written there before, or
+    /// what no node has.
+    fn forge(&mut self, message: Option<(Subject, Epoch, Content)>) {
+        let Some((subject, epoch, content)) = message else { return };
+        let publication = Publication { subject, epoch, content, version: 1, expected: None, ttl: None };
+        if let Ok(sequence) = self.stream.publish(self.now, publication) {
+            self.republish(sequence);
+        }
+    }
+
+    /// The stream goes back.
+    fn lose(&mut self, last: u64) {
+        self.judge.lossy_from(self.now);
+        note!(self, "the stream goes back from {} to {last}", self.stream.last());
+        self.stream.truncate(last);
+        // The servers have to start and to elect a leader.
+        let lasts = 4 * SECOND + self.rng.u64(..2 * SECOND);
+        self.network.fault(Fault::Election { lasts }, self.now, &self.stream);
+    }
+
+    /// All faults end.
+    pub(super) fn heal(&mut self) {
+        note!(self, "HEALED");
+        self.network.heal();
+        self.trap = None;
+        let version = self.nodes.iter().map(|node| node.version).max().unwrap_or_default();
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].runs == 0 {
+                continue;
+            }
+            let stop = self.nodes[node].stops;
+            self.resume(node, stop);
+            if self.nodes[node].version < version {
+                self.kill(node);
+                self.nodes[node].version = version;
+            }
+            self.start(node);
+        }
+    }
+}
