@@ -14,6 +14,7 @@ mod subscriber;
 mod throng;
 mod tls;
 mod variant;
+mod witness;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use entrance::Entrance;
@@ -24,3 +25,4 @@ pub(crate) use subscriber::visit;
 pub(crate) use throng::Throng;
 pub(crate) use tls::Trust;
 pub(crate) use variant::{Variant, Way};
+pub(crate) use witness::Witness;

@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use measure::{
-    beside, churn, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow, start,
-    sustained,
+    beside, churn, cluster, connect, fanout, filter, idle, journal, proxy, publish, revoke, sessions, slow,
+    start, sustained,
 };
 use server::Launch;
 
@@ -67,6 +67,9 @@ struct Programs {
     /// The haproxy binary.
     #[arg(long, global = true, default_value = "/usr/sbin/haproxy")]
     haproxy: PathBuf,
+    /// The nats-server binary.
+    #[arg(long, global = true, default_value = "target/venv/bin/nats-server")]
+    nats: PathBuf,
     /// A variable for the gateway, NAME=VALUE, beside those it is given anyway. Again for more.
     #[arg(long = "env", global = true, value_name = "NAME=VALUE")]
     environment: Vec<String>,
@@ -121,6 +124,15 @@ enum Command {
         #[command(flatten)]
         plan: beside::Comparison,
     },
+    /// Measures three gateways over three nats-servers: revocations, also with one of them cut off or
+    /// stopped, events, and joining; writes cluster.md and cluster.json.
+    Cluster {
+        /// The folder for both.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+        #[command(flatten)]
+        plan: cluster::ClusterPlan,
+    },
     /// Memory of connections that wait, each with one subscription.
     Idle(idle::IdleClients),
     /// The clients of one of several servers.
@@ -172,8 +184,14 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let Arguments { programs, command } = Arguments::parse();
     raise_descriptors()?;
-    let launch =
-        Launch::new(programs.rig, programs.nginx, programs.haproxy, &programs.environment, programs.log)?;
+    let launch = Launch::new(
+        programs.rig,
+        programs.nginx,
+        programs.haproxy,
+        programs.nats,
+        &programs.environment,
+        programs.log,
+    )?;
     let mut terminate = signal(SignalKind::terminate())?;
     // However the run stops, its servers are dropped, and dropping one stops its processes.
     tokio::select! {
@@ -190,6 +208,7 @@ async fn run(launch: &Launch, command: Command) -> anyhow::Result<()> {
         Command::Report { out } => suite::report(&out),
         Command::Proxy { out, plan } => report::proxy::run(launch, &plan, &out).await,
         Command::Beside { out, plan } => report::beside::run(launch, &plan, &out).await,
+        Command::Cluster { out, plan } => report::cluster::run(launch, &plan, &out).await,
         Command::Idle(plan) => print(&idle::run(launch, plan).await?),
         Command::Hold(plan) => idle::hold(plan).await,
         Command::Start { times } => print(&start::run(launch, times)?),

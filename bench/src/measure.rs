@@ -2,6 +2,7 @@
 
 pub(crate) mod beside;
 pub(crate) mod churn;
+pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod cut;
 pub(crate) mod fanout;

@@ -1,6 +1,7 @@
 //! The results as pages of Markdown, and as plots.
 
 pub(crate) mod beside;
+pub(crate) mod cluster;
 mod plots;
 pub(crate) mod proxy;
 mod template;

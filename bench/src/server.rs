@@ -1,9 +1,12 @@
 //! The servers under test: how each is started, addressed and stopped.
 
 mod child;
+pub(crate) mod cluster;
 mod counted;
 mod floor;
 mod identity;
+pub(crate) mod link;
+pub(crate) mod nats;
 mod nginx;
 mod place;
 pub(crate) mod proxies;
@@ -12,8 +15,9 @@ pub(crate) mod rig;
 mod socketio;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -55,6 +59,7 @@ pub(crate) struct Launch {
     rig: PathBuf,
     nginx: PathBuf,
     haproxy: PathBuf,
+    nats: PathBuf,
     environment: Vec<(String, String)>,
     log: bool,
     /// Where callgrind writes; `None` if the gateway does not run under it.
@@ -70,6 +75,7 @@ impl Launch {
         rig: PathBuf,
         nginx: PathBuf,
         haproxy: PathBuf,
+        nats: PathBuf,
         environment: &[String],
         log: bool,
     ) -> anyhow::Result<Self> {
@@ -79,7 +85,7 @@ impl Launch {
             Ok((name.to_owned(), value.to_owned()))
         };
         let environment = environment.iter().map(pair).collect::<anyhow::Result<_>>()?;
-        Ok(Self { rig, nginx, haproxy, environment, log, callgrind: None })
+        Ok(Self { rig, nginx, haproxy, nats, environment, log, callgrind: None })
     }
 
     /// The same, with more variables for the gateway.
@@ -109,19 +115,42 @@ impl Launch {
         command
     }
 
+    /// The gateway's binary.
+    pub(crate) fn program(&self) -> &Path {
+        &self.rig
+    }
+
+    /// What the nats-server calls itself.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub(crate) fn nats_version(&self) -> anyhow::Result<String> {
+        let output = Command::new(&self.nats).arg("--version").output();
+        let output = output.with_context(|| format!("{} cannot be run", self.nats.display()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// Starts a server and waits until it listens.
     ///
     /// # Errors
     /// It cannot be started, or does not listen within some seconds.
     pub(crate) fn start(&self, product: Product) -> anyhow::Result<RunningServer> {
         match product {
-            Product::Rig => rig::start(self),
+            Product::Rig => self.start_within(rig::START),
             Product::Nginx => nginx::start(self),
             Product::Haproxy => anyhow::bail!("haproxy has no subscribers"),
             Product::Floor => floor::start(),
             Product::Pushpin => pushpin::start(self),
             Product::SocketIo => socketio::start(),
         }
+    }
+
+    /// Starts a gateway and waits until it listens, for some time.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not listen in time.
+    pub(crate) fn start_within(&self, time: Duration) -> anyhow::Result<RunningServer> {
+        rig::start(self, time)
     }
 
     /// What the server calls itself.
@@ -230,6 +259,13 @@ impl RunningServer {
     pub(crate) fn revocation(&self, number: u32) -> Vec<u8> {
         let body = format!(r#"{{"sessionId":"{}","validityInSeconds":86400}}"#, token::session(number));
         post(self.status, rig::BLACKLIST, body.as_bytes())
+    }
+
+    /// The request, for the internal port, that revokes the session of client `number` in the form
+    /// that is the gateway's own; its receipt says what each node of a cluster has done.
+    pub(crate) fn order(&self, number: u32) -> Vec<u8> {
+        let body = format!(r#"{{"session":"{}","validityInSeconds":86400}}"#, token::session(number));
+        post(self.status, rig::REVOCATIONS, body.as_bytes())
     }
 
     /// Where publishers connect.

@@ -76,6 +76,24 @@ fn every_scenario_runs_and_is_on_the_page() {
     }
 }
 
+/// One part of the measurement of a cluster, which starts and addresses nodes as all others do.
+#[test]
+fn a_cluster_is_measured_part_by_part() {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_rig-bench")).with_file_name("rig");
+    let nats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/nats-server");
+    let out = Folder::new("cluster");
+    let (gateway, nats) = (gateway.to_string_lossy(), nats.to_string_lossy());
+    let programs = ["cluster", "--rig", &gateway, "--nats", &nats];
+    for part in ["size", "elsewhere"] {
+        bench(&[&programs[..], &["--portion", "0.001", "--only", part, "--out"]].concat(), &out);
+    }
+    let raw: Value = serde_json::from_str(&out.read("cluster.json")).expect("raw numbers are JSON");
+    for (part, figures) in [("size", 1), ("elsewhere", 6)] {
+        assert_eq!(raw[part]["figures"]["figures"].as_array().map(Vec::len), Some(figures), "{part}");
+    }
+    assert!(!out.read("cluster.md").contains("NaN"), "{}", out.read("cluster.md"));
+}
+
 /// The page and the plots in the documents are what this program makes of the raw numbers.
 #[test]
 fn the_page_in_the_documents_is_of_its_raw_numbers() {

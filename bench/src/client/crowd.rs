@@ -1,6 +1,7 @@
 //! Many subscribers and one counter.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -49,7 +50,30 @@ impl Crowd {
         arrivals: Option<UnboundedSender<Arrival>>,
     ) -> anyhow::Result<Self> {
         let received = Received { arrivals, ..Received::default() };
-        Self::gather(received, 0..count, async |number, received| {
+        Self::numbered(received, server, transport, 0..count, first).await
+    }
+
+    /// The same with clients of these numbers.
+    ///
+    /// # Errors
+    /// One of them is refused, or they take too long.
+    pub(crate) async fn of(
+        server: &RunningServer,
+        transport: Streaming,
+        numbers: Range<u32>,
+        first: &Bytes,
+    ) -> anyhow::Result<Self> {
+        Self::numbered(Received::default(), server, transport, numbers, first).await
+    }
+
+    async fn numbered(
+        received: Received,
+        server: &RunningServer,
+        transport: Streaming,
+        numbers: Range<u32>,
+        first: &Bytes,
+    ) -> anyhow::Result<Self> {
+        Self::gather(received, numbers, async |number, received| {
             let request = server.subscription(transport, number)?;
             let subscriber =
                 Subscriber::connect(server.handshake(transport), &request, number, received).await?;

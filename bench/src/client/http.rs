@@ -136,6 +136,17 @@ impl Publisher {
     /// # Errors
     /// It is not accepted.
     pub(crate) async fn publish(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        let (status, body) = self.ask(request).await?;
+        let text = || String::from_utf8_lossy(&body).into_owned();
+        anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
+        Ok(())
+    }
+
+    /// Sends a request; returns the status and the body of its answer.
+    ///
+    /// # Errors
+    /// None is received.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
         let answer = async {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
@@ -144,12 +155,9 @@ impl Publisher {
             stream.write_all(request).await?;
             let (head, body) = read_answer(&mut stream, &mut self.buffer).await?;
             self.stream = (!head.closes).then_some(stream);
-            let status = head.status;
-            let text = || String::from_utf8_lossy(&body).into_owned();
-            anyhow::ensure!((200..300).contains(&status), "publishing answers {status} {}", text());
-            Ok(())
+            Ok((head.status, body))
         };
-        timeout(ANSWER, answer).await.context("no answer to an event")?
+        timeout(ANSWER, answer).await.context("no answer to a request")?
     }
 }
 

@@ -115,6 +115,12 @@ impl Child {
         Ok(())
     }
 
+    /// # Errors
+    /// Fails if the process is gone.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.process), signal).context("send a signal")
+    }
+
     fn end(&mut self) {
         // The process is our child and not waited for yet, so no other process has its id.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);

@@ -14,6 +14,7 @@ use super::{Child, Launch, Population, Product, RunningServer, TempFolder};
 use crate::{Streaming, client, token};
 
 pub(super) const EVENTS: &str = "/_rig/v1/events";
+pub(super) const REVOCATIONS: &str = "/v4/revocations";
 pub(super) const BLACKLIST: &str = "/v3/session-blacklist";
 
 /// `[{"eventType":"greeting"}]`
@@ -25,8 +26,8 @@ pub(super) const NOTHING: &str = "%5B%5D";
 /// What it says when a subscription is in place.
 pub(crate) const GREETING: &[u8] = b"rig.subscriptions_set";
 
-/// How long a start may take.
-const START: Duration = Duration::from_secs(10);
+/// How long a start may take, if nothing else is said.
+pub(super) const START: Duration = Duration::from_secs(10);
 
 /// The line of the log that gives the address of a port.
 #[derive(Deserialize)]
@@ -51,7 +52,7 @@ impl LogLevel {
     }
 }
 
-pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
+pub(super) fn start(launch: &Launch, within: Duration) -> anyhow::Result<RunningServer> {
     // The gateway creates it, so the time of a start is that of a first start.
     let folder = TempFolder::absent("data")?;
     let mut command = launch.rig();
@@ -77,7 +78,8 @@ pub(super) fn start(launch: &Launch) -> anyhow::Result<RunningServer> {
     let show = launch.log;
     // The thread returns when the process exits, which closes its standard error.
     std::thread::spawn(move || follow(log, &found, show));
-    let (address, status) = wait_for_ports(&ports).context("the gateway does not say that it listens")?;
+    let (address, status) =
+        wait_for_ports(&ports, within).context("the gateway does not say that it listens")?;
     Ok(RunningServer { product: Product::Rig, child, address, status })
 }
 
@@ -92,8 +94,8 @@ fn follow(log: ChildStderr, found: &Sender<Listening>, show: bool) {
     }
 }
 
-fn wait_for_ports(ports: &Receiver<Listening>) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-    let deadline = Instant::now() + START;
+fn wait_for_ports(ports: &Receiver<Listening>, within: Duration) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let deadline = Instant::now() + within;
     let (mut inbound, mut internal) = (None, None);
     loop {
         if let (Some(inbound), Some(internal)) = (inbound, internal) {

@@ -1,0 +1,224 @@
+//! Several gateways over NATS: the figures that docs/performance/cluster.md shows beside their
+//! targets. Each part starts a cluster of its own and can be measured alone.
+
+mod cuts;
+mod elsewhere;
+mod events;
+mod fence;
+mod joining;
+mod outage;
+mod rate;
+mod revoked;
+mod throngs;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::client::Publisher;
+use crate::event;
+use crate::server::{Launch, RunningServer, TempFolder};
+use crate::stats::{millis, quantile};
+
+/// What is measured, and how much.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterPlan {
+    /// Only this part; the page keeps the others. Again for more.
+    #[arg(long, value_enum)]
+    pub(crate) only: Vec<Part>,
+    /// Another build of the gateway, from before it knew of clusters, for the size of the binary.
+    #[arg(long)]
+    pub(crate) before: Option<PathBuf>,
+    /// This part of all counts, above 0 and up to 1. Less than 1 shows only that it works.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) portion: f64,
+}
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Part {
+    /// Revocations with all nodes well.
+    Revoked,
+    /// Revocations with one node cut off or stopped.
+    Cuts,
+    /// Many connections of one session.
+    Throngs,
+    /// The leader of NATS is killed, stopped, cut off; the servers are restarted one by one.
+    Outage,
+    /// Revocations in a second.
+    Rate,
+    /// A node joins, or comes back, with a million operations.
+    Joining,
+    /// Events to other nodes.
+    Events,
+    /// What the fence costs.
+    Fence,
+    /// Requests that another node answers, and lists of all nodes.
+    Elsewhere,
+    /// Nodes stopped for longer than their lease, many times.
+    Stops,
+    /// The size of the binary.
+    Size,
+}
+
+/// One figure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ClusterFigure {
+    what: String,
+    unit: String,
+    value: f64,
+    target: Option<Target>,
+}
+
+/// What a figure is measured against.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// The figures of a part, and how they were measured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    /// What was done.
+    pub(crate) method: String,
+    pub(crate) figures: Vec<ClusterFigure>,
+}
+
+impl Figures {
+    pub(crate) fn new(method: impl Into<String>) -> Self {
+        Self { method: method.into(), figures: Vec::new() }
+    }
+
+    fn add(&mut self, what: impl Into<String>, unit: &str, value: f64, target: Option<Target>) {
+        let (what, unit) = (what.into(), unit.to_owned());
+        eprintln!("{what}: {value:.3} {unit}");
+        self.figures.push(ClusterFigure { what, unit, value, target });
+    }
+
+    pub(crate) fn show(&mut self, what: impl Into<String>, unit: &str, value: f64) {
+        self.add(what, unit, value, None);
+    }
+
+    pub(crate) fn at_most(&mut self, what: impl Into<String>, unit: &str, value: f64, target: f64) {
+        self.add(what, unit, value, Some(Target::AtMost(target)));
+    }
+
+    pub(crate) fn at_least(&mut self, what: impl Into<String>, unit: &str, value: f64, target: f64) {
+        self.add(what, unit, value, Some(Target::AtLeast(target)));
+    }
+
+    /// Adds a quantile of times, in milliseconds.
+    fn times(&mut self, what: &str, times: &mut [Duration], part: f64, target: Option<f64>) {
+        times.sort_unstable();
+        let what = if part < 1.0 { format!("{what}, p{}", part * 100.0) } else { format!("{what}, longest") };
+        self.add(what, "ms", millis(quantile(times, part)), target.map(Target::AtMost));
+    }
+}
+
+impl ClusterFigure {
+    /// Returns `true` if it is as good as demanded; `None` if nothing is demanded.
+    pub(crate) fn met(&self) -> Option<bool> {
+        Some(match self.target? {
+            Target::AtMost(limit) => self.value <= limit,
+            Target::AtLeast(limit) => self.value >= limit,
+        })
+    }
+
+    /// Returns how many digits behind the point are worth showing.
+    pub(crate) fn digits(&self) -> usize {
+        match self.value.abs() {
+            value if value.fract() == 0.0 || value >= 100.0 => 0,
+            10.0.. => 1,
+            _ => 2,
+        }
+    }
+
+    /// Returns the limit as the page shows it.
+    pub(crate) fn limit(&self) -> String {
+        match self.target {
+            None => String::new(),
+            Some(Target::AtMost(limit)) => format!("≤ {limit}"),
+            Some(Target::AtLeast(limit)) => format!("≥ {limit}"),
+        }
+    }
+}
+
+impl ClusterPlan {
+    /// Returns this portion of a count, at least `least`.
+    fn count(&self, whole: u32, least: u32) -> u32 {
+        ((f64::from(whole) * self.portion) as u32).max(least)
+    }
+}
+
+/// Measures one part.
+///
+/// # Errors
+/// A program cannot be started, or a client sees what it must not see.
+pub(crate) async fn run(launch: &Launch, plan: &ClusterPlan, part: Part) -> anyhow::Result<Figures> {
+    match part {
+        Part::Revoked => revoked::run(launch, plan).await,
+        Part::Cuts => cuts::run(launch, plan).await,
+        Part::Throngs => throngs::run(launch, plan).await,
+        Part::Outage => outage::run(launch, plan).await,
+        Part::Rate => rate::run(launch, plan).await,
+        Part::Joining => joining::run(launch, plan).await,
+        Part::Events => events::run(launch, plan).await,
+        Part::Fence => fence::run(launch, plan).await,
+        Part::Elsewhere => elsewhere::run(launch, plan).await,
+        Part::Stops => cuts::stops(launch, plan).await,
+        Part::Size => size(launch, plan),
+    }
+}
+
+fn size(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<Figures> {
+    let mut figures = Figures::new("The stripped binary, as it is packaged.");
+    let size = |program: &std::path::Path| -> anyhow::Result<f64> {
+        Ok(std::fs::metadata(program)?.len() as f64 / 1e6)
+    };
+    let with = size(launch.program())?;
+    figures.show("binary", "MB", with);
+    if let Some(before) = &plan.before {
+        let without = size(before)?;
+        figures.show("binary before clusters", "MB", without);
+        figures.at_most("growth", "MB", with - without, 3.0);
+    }
+    Ok(figures)
+}
+
+/// Publishes an event every `pace` at one node until it is aborted; a node that is stopped delays it.
+fn publish_at(node: &RunningServer, pace: Duration) -> tokio::task::AbortHandle {
+    let (address, request) = (node.address, node.publication(&event::numbered(0)));
+    tokio::spawn(async move {
+        loop {
+            if let Ok(mut publisher) = Publisher::connect(address).await {
+                let mut pace = tokio::time::interval(pace);
+                pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                while publisher.publish(&request).await.is_ok() {
+                    pace.tick().await;
+                }
+            }
+            tokio::time::sleep(pace).await;
+        }
+    })
+    .abort_handle()
+}
+
+/// What `fsync` takes here after writing as much as an operation has.
+fn syncs(count: u32) -> anyhow::Result<Vec<Duration>> {
+    let folder = TempFolder::absent("sync")?;
+    std::fs::create_dir(&*folder)?;
+    let mut file = std::fs::File::create(folder.join("file"))?;
+    let one = |_| {
+        let start = Instant::now();
+        file.write_all(&[b'x'; 300])?;
+        file.sync_data()?;
+        anyhow::Ok(start.elapsed())
+    };
+    (0..count).map(one).collect()
+}

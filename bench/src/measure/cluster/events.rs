@@ -1,0 +1,171 @@
+//! Events that other nodes want, and those that none wants.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, interval};
+
+use super::{ClusterPlan, Figures};
+use crate::Streaming;
+use crate::client::{Crowd, Publisher, publish_all};
+use crate::event;
+use crate::process::Cpu;
+use crate::server::cluster::{Cluster, ClusterOptions};
+use crate::server::{Launch, Product, RunningServer};
+use crate::stats::{millis, quantile};
+
+/// Bytes of each event.
+const SIZE: usize = 1024;
+
+/// Events of a run.
+const EVENTS: u32 = 50_000;
+
+/// Events in a second of the run at a pace.
+const RATE: u32 = 10_000;
+
+/// Events are written in batches: the runtime's clock has ticks of a millisecond.
+const BATCH: Duration = Duration::from_millis(1);
+
+/// What one run takes.
+struct Flow {
+    /// CPU time of each node for one event, in µs.
+    cpu: Vec<f64>,
+    seconds: f64,
+    /// Of each delivery, from the time that its event was written.
+    late: Vec<Duration>,
+    lost: u64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// A gateway fails.
+pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<Figures> {
+    let events = plan.count(EVENTS, 2000);
+    let mut figures = Figures::new(format!(
+        "{events} events of {SIZE} bytes in each run, published by one client at one node over one \
+         connection of HTTP/1.1; one client of Server-Sent Events at each node that wants them. CPU time is that \
+         of the gateways, at {RATE} events in a second: to send is what the publisher's node needs more than a \
+         gateway without NATS that delivers to no client; to receive is what another node needs more than a \
+         local delivery, which is what a gateway without NATS needs more for one client. Six gateways, \
+         servers and clients share the machine's cores."
+    ));
+    let alone = launch.start(Product::Rig)?;
+    let none = flow(&[&alone], &[], events, Some(RATE)).await?.cpu[0];
+    let local = flow(&[&alone], &[0], events, Some(RATE)).await?.cpu[0] - none;
+    drop(alone);
+
+    let cluster = Cluster::start(launch, ClusterOptions::default()).await?;
+    let nodes: Vec<_> = (0..3).map(|node| cluster.node(node)).collect();
+    let unwanted = flow(&nodes, &[], events, Some(RATE)).await?.cpu[0];
+    let most = flow(&nodes, &[1, 2], events, None).await?;
+    figures.at_least(
+        "events through to both, as fast as they go, in a second",
+        "",
+        f64::from(events) / most.seconds,
+        20_000.0,
+    );
+    figures.at_most("lost of them", "", most.lost as f64, 0.0);
+    let mut paced = flow(&nodes, &[1, 2], events, Some(RATE)).await?;
+    paced.late.sort_unstable();
+    let at = |part| millis(quantile(&paced.late, part));
+    figures.show(format!("delivery at {RATE} in a second, p50"), "ms", at(0.5));
+    figures.at_most(format!("delivery at {RATE} in a second, p99"), "ms", at(0.99), 25.0);
+    figures.at_most("lost of them", "", paced.lost as f64, 0.0);
+    figures.show("CPU: publish at a gateway without NATS", "µs", none);
+    figures.show("CPU: local delivery to one client", "µs", local);
+    figures.at_most("CPU: send an event", "µs", paced.cpu[0] - none, 4.0);
+    let received = f64::midpoint(paced.cpu[1], paced.cpu[2]);
+    figures.at_most("CPU: receive an event", "µs", received - local, 4.0);
+    figures.at_most("CPU: an event that no other node wants", "µs", unwanted - none, 2.5);
+    Ok(figures)
+}
+
+async fn flow(
+    nodes: &[&RunningServer],
+    wanting: &[usize],
+    events: u32,
+    rate: Option<u32>,
+) -> anyhow::Result<Flow> {
+    let first = event::sized(0, SIZE);
+    let mut crowds = Vec::new();
+    for node in wanting {
+        let (sender, arrivals) = unbounded_channel();
+        let crowd = Crowd::connect(nodes[*node], Streaming::Sse, 1, &first, Some(sender)).await?;
+        crowds.push((crowd, arrivals));
+    }
+    // Interest is known to the publisher's server by then, and everything is warm.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let origin = nodes[0];
+    Publisher::connect(origin.address).await?.publish(&origin.publication(&first)).await?;
+    for (crowd, arrivals) in &mut crowds {
+        crowd.receive(1).await.context("the first event")?;
+        arrivals.try_recv()?;
+    }
+    let requests: Vec<_> =
+        (1..=events).map(|number| origin.publication(&event::sized(number, SIZE))).collect();
+    let cpu = || nodes.iter().map(|node| node.cpu()).collect::<anyhow::Result<Vec<Cpu>>>();
+    let (before, start) = (cpu()?, Instant::now());
+    let written = match rate {
+        None => {
+            publish_all(origin.address, requests, None).await?;
+            Vec::new()
+        }
+        Some(rate) => paced(origin, &requests, rate).await?,
+    };
+    let (mut late, mut lost) = (Vec::new(), 0);
+    for (crowd, arrivals) in &mut crowds {
+        // An event that was lost never comes; the others have a second.
+        let mut seen = 0;
+        while u64::from(events) + 1 > crowd.events() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if crowd.events() == seen && start.elapsed() > Duration::from_secs(60) {
+                break;
+            }
+            seen = crowd.events();
+        }
+        lost += u64::from(events) + 1 - crowd.events();
+        late.extend(delays(arrivals, &written));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let after = cpu()?;
+    let cpu = after
+        .into_iter()
+        .zip(before)
+        .map(|(after, before)| (after - before).microseconds_each(f64::from(events)));
+    let cpu = cpu.collect();
+    for (crowd, _) in crowds {
+        crowd.leave().await;
+    }
+    Ok(Flow { cpu, seconds, late, lost })
+}
+
+/// How long each delivery took; the first event has the number 0 and is not among those written.
+fn delays(arrivals: &mut UnboundedReceiver<(u32, Instant)>, written: &[Instant]) -> Vec<Duration> {
+    let mut delays = Vec::new();
+    while let Ok((number, at)) = arrivals.try_recv() {
+        delays.extend(written.get(number as usize - 1).map(|written| at - *written));
+    }
+    delays
+}
+
+/// Publishes at a pace; returns when each event was written.
+async fn paced(origin: &RunningServer, requests: &[Vec<u8>], rate: u32) -> anyhow::Result<Vec<Instant>> {
+    let stream = TcpStream::connect(origin.address).await?;
+    stream.set_nodelay(true)?;
+    let (mut answers, mut server) = stream.into_split();
+    let drain = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
+    let batch = (f64::from(rate) * BATCH.as_secs_f64()).max(1.0) as usize;
+    let (mut pace, mut written) = (interval(BATCH), Vec::new());
+    for requests in requests.chunks(batch) {
+        pace.tick().await;
+        written.extend(requests.iter().map(|_| Instant::now()));
+        server.write_all(&requests.concat()).await?;
+    }
+    server.shutdown().await?;
+    drain.await??;
+    Ok(written)
+}

@@ -1,0 +1,135 @@
+//! Several nodes over NATS, as a page of Markdown. A run of some parts keeps the others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::template;
+use crate::machine::Testbed;
+use crate::measure::cluster::{self, ClusterPlan, Figures, Part};
+use crate::server::{Launch, Product};
+
+/// One part, and on what it was measured.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    machine: Testbed,
+    /// The nats-server.
+    nats: String,
+    /// Less than 1: the counts were not those of the method.
+    portion: f64,
+    figures: Figures,
+}
+
+type Parts = BTreeMap<Part, Measured>;
+
+/// What the page shows.
+#[derive(Serialize)]
+struct Page<'a> {
+    parts: Vec<PageOfPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct PageOfPart<'a> {
+    title: String,
+    #[serde(flatten)]
+    measured: &'a Measured,
+    rows: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    figure: &'a cluster::ClusterFigure,
+    digits: usize,
+    limit: String,
+    met: Option<bool>,
+}
+
+/// Measures and writes `cluster.md` and `cluster.json` into the folder, after each part.
+///
+/// # Errors
+/// One of the parts fails, after all have run; or the files cannot be written.
+pub(crate) async fn run(launch: &Launch, plan: &ClusterPlan, out: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(plan.portion > 0.0 && plan.portion <= 1.0, "the portion is above 0 and up to 1");
+    let wanted = if plan.only.is_empty() { Part::value_variants() } else { &plan.only };
+    let mut parts = read(&out.join("cluster.json"))?;
+    let mut failed = Vec::new();
+    for part in wanted {
+        eprintln!("== {}", title(*part));
+        let machine = Testbed::look(launch, &[Product::Rig])?;
+        match cluster::run(launch, plan, *part).await {
+            Ok(figures) => {
+                let (nats, portion) = (launch.nats_version()?, plan.portion);
+                parts.insert(*part, Measured { machine, nats, portion, figures });
+                super::write(out, "cluster", &parts, page)?;
+            }
+            Err(error) => {
+                eprintln!("{}: {error:#}", title(*part));
+                failed.push(title(*part));
+            }
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<Parts> {
+    match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("read {}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Parts::new()),
+        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+    }
+}
+
+fn title(part: Part) -> String {
+    let title = match part {
+        Part::Revoked => "Revocations, all nodes well",
+        Part::Cuts => "Revocations, one node cut off or stopped",
+        Part::Throngs => "Many connections of one session",
+        Part::Outage => "NATS fails, no node does",
+        Part::Rate => "Revocations in a second",
+        Part::Joining => "A million operations",
+        Part::Events => "Events to other nodes",
+        Part::Fence => "The fence",
+        Part::Elsewhere => "Requests that another node answers",
+        Part::Stops => "Nodes stopped for longer than their lease",
+        Part::Size => "The binary",
+    };
+    title.to_owned()
+}
+
+fn page(parts: &Parts) -> anyhow::Result<String> {
+    let parts = parts.iter().map(|(part, measured)| {
+        let rows = measured.figures.figures.iter().map(|figure| Row {
+            figure,
+            digits: figure.digits(),
+            limit: figure.limit(),
+            met: figure.met(),
+        });
+        PageOfPart { title: title(*part), rows: rows.collect(), measured }
+    });
+    template::render(include_str!("cluster.md.jinja"), Page { parts: parts.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_stand_beside_their_targets() {
+        let mut figures = Figures::new("Ten times.");
+        figures.at_most("201", "ms", 8.26, 8.0);
+        figures.at_least("in a second", "", 1712.4, 1500.0);
+        figures.show("fence", "ns", 29.96);
+        let (machine, nats) = (Testbed::unknown(), "2.15.1".to_owned());
+        let measured = Measured { machine, nats, portion: 1.0, figures };
+        let page = page(&BTreeMap::from([(Part::Revoked, measured)])).unwrap();
+        let rows = "| 201 | 8.26 ms | ≤ 8 | **missed** |\n| in a second | 1712 | ≥ 1500 | met |\n\
+                    | fence | 30.0 ns |  |  |\n";
+        assert!(page.ends_with(rows), "{page}");
+    }
+}
