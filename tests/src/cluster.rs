@@ -125,6 +125,11 @@ impl Cluster {
         self.nodes[index].launch();
     }
 
+    /// Gives a node a setting, from its next launch on.
+    pub fn set(&mut self, index: usize, name: &str, value: &str) {
+        self.nodes[index].set(name, value);
+    }
+
     /// Kills a node.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].kill();

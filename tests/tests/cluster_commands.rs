@@ -74,7 +74,7 @@ fn nodes_are_listed_by_their_beats() {
     server.store("rig.c.s.beat.n1", "{\"life\":\"abcdefghijkl\",\"applied\":0,\"policy\":\"closed\"}\ncode");
     let listed = done(&rig(&server.url(), "cluster nodes", &[]));
     let mut lines = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let heading = ["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY"];
+    let heading = ["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY", "APIS"];
     assert_eq!(lines.next().expect("a heading"), heading);
     let row = lines.next().expect("a row");
     assert_eq!((&row[..2], &row[3..]), (&["n1", "abcdefghijkl"][..], &["1", "0", "-", "closed"][..]));

@@ -196,6 +196,8 @@ impl From<ChangeError> for RigError {
             ChangeError::Exists(_) => Self::ApiExists(error.to_string()),
             ChangeError::Missing(_) => Self::ApiMissing(error.to_string()),
             ChangeError::Faults(faults) => Self::ApiInvalid(json!(by_group(faults))),
+            // None of RIG's endpoints names a revision.
+            ChangeError::Outdated { .. } => Self::ApiNotStored,
             ChangeError::Store(error) => {
                 tracing::error!(%error, "a definition of an API could not be stored");
                 Self::ApiNotStored

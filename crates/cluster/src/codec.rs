@@ -16,7 +16,7 @@ use std::hash::Hasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{Keys, MAC};
-use crate::message::{Beat, Content, Direct, Shared, Stored, Tag};
+use crate::message::{Beat, Content, Direct, RefusedDefinitions, ServedDefinitions, Shared, Stored, Tag};
 use crate::policy::policy_of;
 use session::{Epoch, Position};
 
@@ -123,6 +123,15 @@ struct BeatDocument {
     has_history: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    /// The revision of the definitions of APIs that the node serves.
+    #[serde(default)]
+    apis: u64,
+    /// A later one, which it cannot serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apis_refused: Option<u64>,
+    /// The reason: it may name what only operators know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed_refusal: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -185,6 +194,7 @@ impl Codec {
 
     /// Encodes a beat for its subject.
     pub fn beat(&self, subject: &str, epoch: Epoch, beat: &Beat) -> Vec<u8> {
+        let refused = beat.definitions.refused.as_ref();
         let document = BeatDocument {
             v: VERSION,
             min: VERSION,
@@ -202,6 +212,9 @@ impl Codec {
             ends: beat.ends.iter().map(Incarnation::to_string).collect(),
             has_history: beat.has_history,
             leaving: beat.leaving,
+            apis: beat.definitions.revision,
+            apis_refused: refused.map(|refused| refused.revision),
+            sealed_refusal: refused.map(|refused| self.sealed("refusal", &refused.reason)),
         };
         self.sign(&[b"stream", subject.as_bytes()], &document)
     }
@@ -257,7 +270,7 @@ impl Codec {
         if kind == Some("beat") {
             let document: BeatDocument = parse(json)?;
             let epoch = unhex(&document.epoch)?;
-            return Ok((epoch, Content::Beat(document.read()?)));
+            return Ok((epoch, Content::Beat(self.read_beat(document)?)));
         }
         let document: OperationDocument = parse(json)?;
         let epoch = unhex(&document.epoch)?;
@@ -394,6 +407,33 @@ impl Codec {
         Ok(Shared { tag: document_tag(&document.life, document.n)?, revision: document.rev, operation })
     }
 
+    fn read_beat(&self, document: BeatDocument) -> Result<Beat, Undecodable> {
+        if document.min > VERSION {
+            return Err(Undecodable::Newer);
+        }
+        let refused = match (document.apis_refused, &document.sealed_refusal) {
+            (Some(revision), Some(sealed)) => {
+                Some(RefusedDefinitions { revision, reason: self.unsealed("refusal", sealed)? })
+            }
+            _ => None,
+        };
+        Ok(Beat {
+            life: read_life(&document.life)?,
+            node: NodeName::from(document.node.as_str()),
+            count: document.k,
+            applied: Position { epoch: unhex(&document.applied_epoch)?, sequence: document.applied },
+            newest: document.newest,
+            settled: document.n,
+            pending: document.pending,
+            lease: Duration::from_millis(document.lease_ms),
+            policy: policy_of(&document.policy).ok_or(Undecodable::Newer)?,
+            ends: document.ends.iter().map(|life| read_life(life)).collect::<Result<_, _>>()?,
+            has_history: document.has_history,
+            leaving: document.leaving,
+            definitions: ServedDefinitions { revision: document.apis, refused },
+        })
+    }
+
     fn sealed(&self, purpose: &str, value: &impl Serialize) -> String {
         let json = serde_json::to_vec(value).expect("it has no maps");
         URL_SAFE_NO_PAD.encode(self.keys.seal(purpose, &json))
@@ -427,28 +467,6 @@ impl Codec {
 
     fn context<'c>(&'c self, parts: &[&'c [u8]]) -> Vec<&'c [u8]> {
         std::iter::once(self.cluster.as_bytes()).chain(parts.iter().copied()).collect()
-    }
-}
-
-impl BeatDocument {
-    fn read(self) -> Result<Beat, Undecodable> {
-        if self.min > VERSION {
-            return Err(Undecodable::Newer);
-        }
-        Ok(Beat {
-            life: read_life(&self.life)?,
-            node: NodeName::from(self.node.as_str()),
-            count: self.k,
-            applied: Position { epoch: unhex(&self.applied_epoch)?, sequence: self.applied },
-            newest: self.newest,
-            settled: self.n,
-            pending: self.pending,
-            lease: Duration::from_millis(self.lease_ms),
-            policy: policy_of(&self.policy).ok_or(Undecodable::Newer)?,
-            ends: self.ends.iter().map(|life| read_life(life)).collect::<Result<_, _>>()?,
-            has_history: self.has_history,
-            leaving: self.leaving,
-        })
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Input {
     Inspected(StreamState),
     /// The stream cannot be inspected now.
     NotInspected,
+    /// A beat would tell the other nodes something new.
+    BeatDue,
     /// A message came over the live path, in any order.
     Live(Stored),
     /// The answer to [`Action::Fetch`].
@@ -316,6 +318,7 @@ impl Core {
             Input::Announce { operation, known, repairs } => self.announce(operation, known, repairs),
             Input::StatesShared => self.states_shared(),
             Input::ClockJumped => self.close_fence(Lost::Clock),
+            Input::BeatDue => self.beat_due(),
             Input::Leave => self.leave(),
         }
         self.advance();

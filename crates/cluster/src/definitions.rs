@@ -1,6 +1,7 @@
 //! The definitions of APIs that were changed at run time: one message of the stream holds all of
 //! them, compressed and sealed, since they may contain secrets. Its sequence is their revision.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,17 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use tokio::sync::watch;
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use seal::Incarnation;
+use session::NodeName;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::codec::Codec;
+use crate::core::Input;
+use crate::driver::Shown;
+use crate::message::{Beat, ServedDefinitions};
+use crate::metrics::Metrics;
 use crate::wire::{Names, Publication, PublishError, Wire, WireError};
 
 /// Limit of definitions before compression, in bytes.
@@ -20,6 +28,9 @@ const LARGEST: u64 = 16 << 20;
 
 /// How long to wait before definitions that cannot be read are read again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// Limit of the characters of a reason for which definitions cannot be served: beats are small.
+const LONGEST_REASON: usize = 300;
 
 /// What the seal is for.
 const PURPOSE: &str = "definitions";
@@ -57,11 +68,99 @@ pub struct DefinitionsStore {
     codec: Arc<Codec>,
     /// The sequence of the last message of definitions that was seen in the stream.
     seen: watch::Sender<u64>,
+    node: NodeName,
+    /// Knows which other lives may have a lease.
+    shown: Arc<Shown>,
+    driver: mpsc::UnboundedSender<Input>,
+    metrics: Metrics,
+    /// What this node serves.
+    served: Mutex<ServedDefinitions>,
+    /// What the last beat of each life said.
+    heard: watch::Sender<HashMap<[u8; Incarnation::BYTES], ServedDefinitions>>,
+}
+
+/// What a node serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeDefinitions {
+    /// The node.
+    pub node: NodeName,
+    /// What it has said last.
+    pub served: ServedDefinitions,
 }
 
 impl DefinitionsStore {
-    pub(crate) fn new(wire: Arc<dyn Wire>, names: Names, codec: Arc<Codec>) -> Self {
-        Self { wire, names, codec, seen: watch::Sender::new(0) }
+    pub(crate) fn new(
+        (wire, names, codec): (Arc<dyn Wire>, Names, Arc<Codec>),
+        (node, shown): (NodeName, Arc<Shown>),
+        driver: mpsc::UnboundedSender<Input>,
+        metrics: Metrics,
+    ) -> Self {
+        let (served, seen, heard) = (Mutex::default(), watch::Sender::new(0), watch::Sender::default());
+        Self { wire, names, codec, seen, node, shown, driver, metrics, served, heard }
+    }
+
+    /// Returns the name of this node.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Records what this node serves. The next beat tells the others.
+    pub fn serve(&self, mut served: ServedDefinitions) {
+        if let Some(refused) = &mut served.refused {
+            refused.reason = refused.reason.chars().take(LONGEST_REASON).collect();
+        }
+        self.metrics.definitions_revision.set(served.revision.cast_signed());
+        self.metrics.definitions_refused.set(served.refused.is_some().into());
+        *self.served.lock() = served;
+        // The driver has stopped if this fails.
+        let _ = self.driver.send(Input::BeatDue);
+    }
+
+    /// Returns what this node serves.
+    pub(crate) fn served(&self) -> ServedDefinitions {
+        self.served.lock().clone()
+    }
+
+    /// Records what a beat says.
+    pub(crate) fn hear(&self, beat: &Beat) {
+        // Sent without a change too: those who wait look again which nodes are live.
+        self.heard.send_modify(|heard| {
+            let live = self.shown.live();
+            let life = beat.life.to_bytes();
+            heard.retain(|known, _| live.iter().any(|(_, live)| live.to_bytes() == *known));
+            heard.insert(life, beat.definitions.clone());
+        });
+    }
+
+    /// Waits until all nodes that may have a lease serve this revision or a later one, or cannot
+    /// serve it, but not longer than `within`. Returns what each serves, by name.
+    pub async fn spread(&self, revision: u64, within: Duration) -> Vec<NodeDefinitions> {
+        let mut heard = self.heard.subscribe();
+        let settled = async {
+            loop {
+                let nodes = self.nodes(&heard.borrow_and_update());
+                if nodes.iter().all(|node| node.served.has_settled(revision))
+                    || heard.changed().await.is_err()
+                {
+                    return nodes;
+                }
+            }
+        };
+        match timeout(within, settled).await {
+            Ok(nodes) => nodes,
+            Err(_) => self.nodes(&self.heard.borrow()),
+        }
+    }
+
+    fn nodes(&self, heard: &HashMap<[u8; Incarnation::BYTES], ServedDefinitions>) -> Vec<NodeDefinitions> {
+        let others = self.shown.live().into_iter().map(|(node, life)| {
+            let served = heard.get(&life.to_bytes()).cloned().unwrap_or_default();
+            NodeDefinitions { node, served }
+        });
+        let mut nodes: Vec<_> = others.collect();
+        nodes.push(NodeDefinitions { node: self.node.clone(), served: self.served() });
+        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        nodes
     }
 
     /// Returns the present definitions; `None` if none were ever saved.

@@ -289,8 +289,10 @@ impl Driver {
             _ => &[],
         };
         for message in messages {
-            if matches!(message.content, Content::Definitions) {
-                self.definitions.seen(message.position.sequence);
+            match &message.content {
+                Content::Definitions => self.definitions.seen(message.position.sequence),
+                Content::Beat(beat) => self.definitions.hear(beat),
+                _ => {}
             }
         }
         self.core.handle(self.fence.now(), input);
@@ -357,7 +359,8 @@ impl Driver {
             Action::Apply(batch) => _ = self.jobs.send(Job::Batch(batch)),
             Action::ApplyEarly(shared) => _ = self.jobs.send(Job::Early(shared)),
             Action::Publish { message, expected } => self.publish(&message, expected),
-            Action::Beat(beat) => {
+            Action::Beat(mut beat) => {
+                beat.definitions = self.definitions.served();
                 let subject = self.names.beat(beat.node.as_str());
                 let payload = self.codec.beat(&subject, self.epoch(), &beat).into();
                 let (ttl, leaving) = (Some(BEAT_TTL), beat.leaving);

@@ -93,7 +93,12 @@ impl Member {
             inputs.clone(),
         );
         let names = Names::new(&config.name);
-        let definitions = Arc::new(DefinitionsStore::new(wire.clone(), names.clone(), codec.clone()));
+        let definitions = Arc::new(DefinitionsStore::new(
+            (wire.clone(), names.clone(), codec.clone()),
+            (identity.node.clone(), shown.clone()),
+            inputs.clone(),
+            metrics.clone(),
+        ));
         let start = {
             let definitions = definitions.clone();
             let (fence, shown) = (fence.clone(), shown.clone());

@@ -82,6 +82,34 @@ pub struct Beat {
     pub has_history: bool,
     /// The last beat: the node has closed its connections and leaves.
     pub leaving: bool,
+    /// What the node serves of the definitions of APIs.
+    pub definitions: ServedDefinitions,
+}
+
+/// Which definitions of APIs a node serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServedDefinitions {
+    /// Their revision: the sequence of their message; 0 if none were ever saved.
+    pub revision: u64,
+    /// Later ones, which the node cannot serve.
+    pub refused: Option<RefusedDefinitions>,
+}
+
+impl ServedDefinitions {
+    /// Returns whether the node serves this revision or a later one, or cannot serve it.
+    #[must_use]
+    pub fn has_settled(&self, revision: u64) -> bool {
+        self.revision >= revision || self.refused.as_ref().is_some_and(|refused| refused.revision >= revision)
+    }
+}
+
+/// Definitions that a node cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedDefinitions {
+    /// Their revision.
+    pub revision: u64,
+    /// The reason, which may be cut.
+    pub reason: String,
 }
 
 /// A message of the stream.

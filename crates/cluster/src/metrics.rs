@@ -32,6 +32,10 @@ metric::families! {
         pub rollback: Counter = "rig_cluster_rollback_total";
         /// How often messages of the stream were missing and had to be fetched
         pub gap: Counter = "rig_cluster_gap_total";
+        /// Revision of the definitions of APIs that this node serves
+        pub definitions_revision: Gauge = "rig_cluster_definitions_revision";
+        /// Whether (1) this node cannot serve the present definitions of APIs, and keeps older ones
+        pub definitions_refused: Gauge = "rig_cluster_definitions_refused";
         /// From a publication to its confirmation by NATS
         pub round_trip: Histogram = "rig_cluster_rtt_seconds", Histogram::new(ROUND_TRIP);
     }

@@ -19,6 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ pub use difference::{Difference, difference};
 pub use file::FileStore;
 pub use load::LoadError;
 use served::{Edited, Served};
-pub use store::{Changes, MemoryStore, Revision, Saved, Store, StoreError};
+pub use store::{Changes, MemoryStore, Revision, Saved, ServedBy, Serving, Store, StoreError};
 
 /// Looks up the environment variables that definitions name (`use_env`).
 type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -73,6 +74,12 @@ pub enum ChangeError {
     /// No definition has this id.
     #[error("API with id={0} doesn't exists.")]
     Missing(String),
+    /// The definitions were changed since the caller has read them.
+    #[error("the present revision is {}", .present.0)]
+    Outdated {
+        /// The revision that is served.
+        present: Revision,
+    },
     /// The definition is invalid.
     #[error("{} faults in API definitions", .0.len())]
     Faults(Vec<Fault>),
@@ -159,13 +166,16 @@ impl Apis {
     }
 
     /// Replaces all definitions of the node by a list of documents, or changes nothing. With
-    /// `dry_run`, only returns what would change. May block on a disk.
+    /// `over`, only if they have this revision. With `dry_run`, only returns what would change. May
+    /// block on a disk.
     ///
     /// # Errors
-    /// Fails if a document is invalid, or the definitions cannot be stored.
+    /// Fails if a document is invalid, the present revision is not `over`, or the definitions
+    /// cannot be stored.
     pub fn replace_all(
         &self,
         documents: &Value,
+        over: Option<Revision>,
         dry_run: bool,
     ) -> Result<(Vec<Difference>, Vec<Warning>), ChangeError> {
         let parsed = Definitions::parse(documents, &self.variables);
@@ -175,6 +185,9 @@ impl Apis {
         let now = now();
         let mut differences = Vec::new();
         let mut edit = |served: &Served| {
+            if over.is_some_and(|over| over != served.revision) {
+                return Err(ChangeError::Outdated { present: served.revision });
+            }
             let stand = |api: &Arc<Api>| match served.standing.get(&api.id) {
                 Some(same) if same.api.document == api.document => same.clone(),
                 Some(before) => {
@@ -236,6 +249,22 @@ impl Apis {
     /// Returns all definitions, by id.
     pub fn standing(&self) -> Vec<Standing> {
         self.served.load().standing.values().cloned().collect()
+    }
+
+    /// Returns all definitions, by id, and their revision.
+    pub fn standing_at(&self) -> (Vec<Standing>, Revision) {
+        let served = self.served.load();
+        (served.standing.values().cloned().collect(), served.revision)
+    }
+
+    /// Returns the revision of the served definitions.
+    pub fn revision(&self) -> Revision {
+        self.served.load().revision
+    }
+
+    /// Waits like [`Store::served_by`].
+    pub async fn served_by(&self, revision: Revision, within: Duration) -> Option<Vec<ServedBy>> {
+        self.store.served_by(revision, within).await
     }
 
     /// Returns the definition with this id.

@@ -32,7 +32,7 @@ mod waiting;
 
 pub use apis::{
     Apis, ChangeError, Changes, Definitions, Difference, FileStore, LoadError, MemoryStore, Revision, Saved,
-    Standing, Store, StoreError, difference,
+    ServedBy, Serving, Standing, Store, StoreError, difference,
 };
 pub use async_answer::AsyncAnswer;
 pub use definition::{

@@ -69,6 +69,11 @@ impl Node {
         self.gateway()?.open_port("internal")
     }
 
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        // The last one of a name counts.
+        self.settings.push(owned((name, value)));
+    }
+
     pub(super) fn launch(&mut self) {
         // A folder has one process at a time.
         self.kill();

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use listener::BodyError;
 use node::{NotLifted, NotRevoked};
-use proxy::StoreError;
+use proxy::{Revision, StoreError};
 use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
 use utoipa::ToSchema;
@@ -97,6 +97,8 @@ pub(crate) enum Problem {
     Unreadable(LogError),
     /// The lift may not have been stored.
     NotLifted(NotLifted),
+    /// The definitions of APIs have this revision, not the one that the caller names.
+    Outdated(Revision),
     /// Definitions of APIs could not be stored.
     NotStored(StoreError),
     /// The caller did not present the token of the internal port.
@@ -137,7 +139,7 @@ impl From<NotRevoked> for Problem {
 pub(crate) struct ProblemDocument {
     /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
     /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
-    /// `validity-too-short`, `not-recorded`, `not-stored`, `not-in-cluster`, `queue-full` or
+    /// `validity-too-short`, `not-recorded`, `not-stored`, `changed-meanwhile`, `not-in-cluster`, `queue-full` or
     /// `no-quorum`.
     r#type: String,
     /// The status in words.
@@ -177,7 +179,9 @@ impl Problem {
             Self::Body(error) => error.status(),
             Self::NotJson(_) | Self::Faults(_) => StatusCode::BAD_REQUEST,
             Self::Token(_) | Self::Revoke(RevokeError::TooShort { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Revoke(RevokeError::Conflict | RevokeError::TooMany) => StatusCode::CONFLICT,
+            Self::Revoke(RevokeError::Conflict | RevokeError::TooMany) | Self::Outdated(_) => {
+                StatusCode::CONFLICT
+            }
             Self::Revoke(RevokeError::Log(_))
             | Self::QueueFull
             | Self::NotInCluster
@@ -202,6 +206,7 @@ impl Problem {
             Self::QueueFull => "urn:rig:problem:queue-full",
             Self::NotInCluster => "urn:rig:problem:not-in-cluster",
             Self::NotStored(_) => "urn:rig:problem:not-stored",
+            Self::Outdated(_) => "urn:rig:problem:changed-meanwhile",
             Self::NotFound(_)
             | Self::Method
             | Self::MediaType
@@ -243,6 +248,9 @@ impl Problem {
             }
             Self::NotLifted(NotLifted::NoQuorum(_)) => {
                 "the cluster could not store it: the revocation stays in force".to_owned()
+            }
+            Self::Outdated(present) => {
+                format!("the definitions were changed meanwhile: their revision is {} now", present.0)
             }
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
             Self::Unauthorized => "missing: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),

@@ -53,8 +53,9 @@ fn beat() -> impl Strategy<Value = Beat> {
         any::<u128>(),
         any::<[bool; 2]>(),
         prop::collection::vec(life(), 0..3),
+        option::of("[a-zé/ \"]{1,20}"),
     )
-        .prop_map(|(life, node, numbers, epoch, flags, ends)| Beat {
+        .prop_map(|(life, node, numbers, epoch, flags, ends, refused)| Beat {
             life,
             node: NodeName::from(node.as_str()),
             count: numbers[0],
@@ -67,6 +68,10 @@ fn beat() -> impl Strategy<Value = Beat> {
             ends,
             has_history: flags[0],
             leaving: flags[1],
+            definitions: ServedDefinitions {
+                revision: numbers[2],
+                refused: refused.map(|reason| RefusedDefinitions { revision: numbers[1], reason }),
+            },
         })
 }
 

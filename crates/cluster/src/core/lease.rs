@@ -8,7 +8,7 @@ use session::Position;
 
 use super::{Action, Core, Identity, Lost, Now};
 use crate::flaw::Flaw;
-use crate::message::{Beat, Direct};
+use crate::message::{Beat, Direct, ServedDefinitions};
 
 /// The longest interval of beats.
 const BEAT: Duration = Duration::from_secs(2);
@@ -163,6 +163,11 @@ impl Core {
         }
     }
 
+    /// Has the next tick send a beat.
+    pub(super) fn beat_due(&mut self) {
+        self.lease.due = true;
+    }
+
     fn send_beat(&mut self, leaving: bool) {
         let is_current = self.recovery.is_following() && !self.reading.is_doubtful();
         let lease = &mut self.lease;
@@ -187,6 +192,8 @@ impl Core {
             ends: self.me.earlier.clone(),
             has_history: self.recovery.has_history(),
             leaving,
+            // Filled in by the driver.
+            definitions: ServedDefinitions::default(),
         };
         self.act(Action::Beat(beat));
     }

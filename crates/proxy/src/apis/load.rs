@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::definitions::{check_bounds, list};
 use super::served::Served;
-use super::store::{Revision, Store, StoreError};
+use super::store::{Revision, Serving, Store, StoreError};
 use super::stored::StoredApis;
 use super::{Apis, Definitions, Standing, Variables, by_id, now};
 use crate::definition::Api;
@@ -96,6 +96,7 @@ impl Apis {
             served: ArcSwap::from_pointee(served),
             table: ArcSwap::from_pointee(table),
         };
+        apis.store.serves(Serving { revision: apis.revision(), refused: None });
         Ok((apis, warnings))
     }
 }
@@ -106,7 +107,7 @@ pub(super) fn overlay(
     standing: &mut BTreeMap<Arc<str>, Standing>,
     stored: StoredApis,
     name: &str,
-    variables: &Variables,
+    variables: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<Warning>, LoadError> {
     let mut warnings = Vec::new();
     for (id, entry) in stored.apis {

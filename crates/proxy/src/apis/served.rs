@@ -1,6 +1,7 @@
 //! The definitions that are served, and how a change replaces them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use futures_util::StreamExt;
 
 use super::definitions::{check_bounds, list};
 use super::load::overlay;
-use super::store::{Revision, Saved, StoreError};
+use super::store::{Revision, Saved, Serving, StoreError};
 use super::stored::StoredApis;
 use super::{Apis, ChangeError, LoadError, Standing, now};
 use crate::definition::Api;
@@ -79,7 +80,9 @@ impl Apis {
             let Edited { file, standing, mut warnings } = match edit(&before) {
                 Ok(edited) => edited,
                 // The store is authoritative on which definitions exist.
-                Err(error @ (ChangeError::Exists(_) | ChangeError::Missing(_))) => {
+                Err(
+                    error @ (ChangeError::Exists(_) | ChangeError::Missing(_) | ChangeError::Outdated { .. }),
+                ) => {
                     self.catch_up()?;
                     match self.served.load().revision > before.revision {
                         true => continue,
@@ -141,6 +144,19 @@ impl Apis {
     /// # Errors
     /// Fails if it is damaged, or cannot be served by this node. The served definitions stay.
     pub fn reload(&self, saved: &Saved) -> Result<Vec<Warning>, StoreError> {
+        let reloaded = self.try_reload(saved);
+        if let Err(error) = &reloaded {
+            let reason = match error {
+                StoreError::Unusable { reason, .. } => reason.clone(),
+                error => error.to_string(),
+            };
+            let revision = self.served.load().revision;
+            self.store.serves(Serving { revision, refused: Some((saved.revision, reason)) });
+        }
+        reloaded
+    }
+
+    fn try_reload(&self, saved: &Saved) -> Result<Vec<Warning>, StoreError> {
         let name = self.store.name();
         let unusable = |error: LoadError| match error {
             LoadError::Store(error) => error,
@@ -153,7 +169,23 @@ impl Apis {
             }
             let mut standing = before.of_file_alone();
             let stored = StoredApis::read(&name, Some(saved))?;
-            overlay(&mut standing, stored, &name, &self.variables).map_err(unusable)?;
+            let unset = RefCell::new(BTreeSet::new());
+            let variables = |variable: &str| {
+                let value = (self.variables)(variable).filter(|value| !value.is_empty());
+                if value.is_none() {
+                    unset.borrow_mut().insert(variable.to_owned());
+                }
+                value
+            };
+            overlay(&mut standing, stored, &name, &variables).map_err(unusable)?;
+            // At the node that was asked, the operator reads of it in the answer. Here, the older
+            // definitions serve better than a target that nothing reaches.
+            if self.store.node().is_some()
+                && let Some(variable) = unset.into_inner().first()
+            {
+                let reason = format!("the environment variable {variable} is not set");
+                return Err(StoreError::Unusable { name, reason });
+            }
             let compiled = self.compile(&standing);
             let (table, of_table) = compiled.map_err(|faults| unusable(LoadError::Together(faults)))?;
             let warnings = new_warnings(&before, &of_table).collect();
@@ -213,8 +245,10 @@ impl Apis {
         let _replacing = self.replacing.lock();
         let replaces = Arc::ptr_eq(&self.served.load(), over);
         if replaces {
+            let revision = served.revision;
             self.served.store(Arc::new(served));
             self.table.store(Arc::new(table));
+            self.store.serves(Serving { revision, refused: None });
         }
         replaces
     }

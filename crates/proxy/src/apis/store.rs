@@ -1,9 +1,13 @@
 //! The store of definitions: opaque bytes.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, unfold};
 use tokio::sync::watch;
 
@@ -34,6 +38,39 @@ pub trait Store: Send + Sync {
 
     /// Names the store in errors: the path of a file.
     fn name(&self) -> String;
+
+    /// Returns the name of this node; `None` if no other node shares the store.
+    fn node(&self) -> Option<String> {
+        None
+    }
+
+    /// Records what this node serves, for the other nodes of the store. Does not block.
+    fn serves(&self, _serving: Serving) {}
+
+    /// Waits until all nodes of the store serve this revision or a later one, or cannot serve it,
+    /// but not longer than `within`. Returns what each serves; `None` if no other node shares the
+    /// store.
+    fn served_by(&self, _revision: Revision, _within: Duration) -> BoxFuture<'_, Option<Vec<ServedBy>>> {
+        ready(None).boxed()
+    }
+}
+
+/// What a node serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// The revision of its definitions.
+    pub revision: Revision,
+    /// A later revision, which it cannot serve, and the reason.
+    pub refused: Option<(Revision, String)>,
+}
+
+/// A node of a store that several share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedBy {
+    /// Its name.
+    pub node: String,
+    /// What it serves, as far as this node knows.
+    pub serving: Serving,
 }
 
 /// What [`Store::changes`] returns.

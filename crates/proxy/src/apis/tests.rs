@@ -139,7 +139,7 @@ fn what_is_not_stored_is_not_served() {
     assert!(matches!(apis.create(&document("b", "n")), Err(ChangeError::Store(_))));
     assert!(matches!(apis.merge("a", &map(document("a", "n"))), Err(ChangeError::Store(_))));
     assert!(matches!(apis.delete("a"), Err(ChangeError::Store(_))));
-    assert!(matches!(apis.replace_all(&json!([]), false), Err(ChangeError::Store(_))));
+    assert!(matches!(apis.replace_all(&json!([]), None, false), Err(ChangeError::Store(_))));
     assert_eq!(standing(&apis), ["a=file (0)"]);
     assert!(Arc::ptr_eq(&table, &apis.table()));
 }
@@ -159,7 +159,7 @@ fn a_list_is_taken_whole_or_not_at_all() {
     let mut wrong = document("d", "n");
     wrong["proxy"]["port"] = json!(0);
     let list = json!([document("a", "new"), wrong, document("a", "twice"), 5]);
-    let ChangeError::Faults(faults) = apis.replace_all(&list, false).unwrap_err() else {
+    let ChangeError::Faults(faults) = apis.replace_all(&list, None, false).unwrap_err() else {
         panic!("no faults")
     };
     let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
@@ -169,7 +169,7 @@ fn a_list_is_taken_whole_or_not_at_all() {
     );
     assert_eq!(standing(&apis), ["a=file (0)", "b=file (0)"]);
     assert_eq!(shelf.text(), "");
-    assert!(matches!(apis.replace_all(&json!({}), false), Err(ChangeError::Faults(_))));
+    assert!(matches!(apis.replace_all(&json!({}), None, false), Err(ChangeError::Faults(_))));
 
     let list = json!([document("a", "new"), document("c", "n")]);
     let shown = |dry_run| {
@@ -221,7 +221,7 @@ fn a_node_has_bounds() {
         list.push(large.clone());
     }
     list.push(document("more", "n"));
-    let ChangeError::Faults(faults) = apis.replace_all(&json!(list), true).unwrap_err() else {
+    let ChangeError::Faults(faults) = apis.replace_all(&json!(list), None, true).unwrap_err() else {
         panic!("no faults")
     };
     assert_eq!(faults[0].to_string(), "the APIs of a node have at most 100000 endpoints");

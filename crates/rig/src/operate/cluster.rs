@@ -222,7 +222,8 @@ async fn nodes(wire: &NatsWire) -> Result<String, Trouble> {
 
 /// Shows what the beats say. They are not authenticated here, which needs the NODE_COOKIE.
 fn table_of(beats: &[StreamMessage], now: Duration) -> String {
-    let mut table = TextTable::new(&["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY", ""]);
+    let mut table =
+        TextTable::new(&["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY", "APIS", ""]);
     for beat in beats {
         // Behind the document is its code.
         let document = beat.payload.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -237,10 +238,19 @@ fn table_of(beats: &[StreamMessage], now: Duration) -> String {
             text(&json["applied"]),
             text(&json["pending"]),
             text(&json["policy"]),
+            definitions(&json),
             if json["leaving"] == true { "left".to_owned() } else { String::new() },
         ]);
     }
     table.shown()
+}
+
+/// Formats the revision of the definitions of APIs that a node serves, and the one that it refuses.
+fn definitions(beat: &Value) -> String {
+    match beat["apisRefused"].as_u64() {
+        Some(refused) => format!("{} (refuses {refused})", text(&beat["apis"])),
+        None => text(&beat["apis"]),
+    }
 }
 
 #[cfg(test)]
@@ -256,15 +266,19 @@ mod tests {
             payload: payload.to_owned().into(),
         };
         let beats = [
-            beat("n1", 7, "{\"life\":\"abc\",\"applied\":6,\"pending\":0,\"policy\":\"closed\"}\ncode"),
-            beat("node-2", 9, "{\"life\":\"def\",\"leaving\":true}\ncode"),
+            beat(
+                "n1",
+                7,
+                "{\"life\":\"abc\",\"applied\":6,\"pending\":0,\"policy\":\"closed\",\"apis\":5}\ncode",
+            ),
+            beat("node-2", 9, "{\"life\":\"def\",\"apis\":4,\"apisRefused\":5,\"leaving\":true}\ncode"),
             beat("n3", 10, "\u{1b}[31m"),
         ];
         insta::assert_snapshot!(table_of(&beats, Duration::from_secs(1_700_000_002)), @r"
-        NODE    LIFE  AGE  SEQUENCE  APPLIED  PENDING  POLICY
-        n1      abc   2s   7         6        0        closed
-        node-2  def   2s   9         -        -        -       left
-        n3      -     2s   10        -        -        -
+        NODE    LIFE  AGE  SEQUENCE  APPLIED  PENDING  POLICY  APIS
+        n1      abc   2s   7         6        0        closed  5
+        node-2  def   2s   9         -        -        -       4 (refuses 5)  left
+        n3      -     2s   10        -        -        -       -
         ");
     }
 }

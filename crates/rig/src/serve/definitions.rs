@@ -6,15 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::definitions::{DefinitionsError, DefinitionsStore, SharedDefinitions};
+use cluster::definitions::{DefinitionsError, DefinitionsStore, NodeDefinitions, SharedDefinitions};
+use cluster::message::{RefusedDefinitions, ServedDefinitions};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
-use proxy::{Changes, Revision, Saved, Store, StoreError};
+use proxy::{Changes, Revision, Saved, ServedBy, Serving, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long the stream may take to answer at the start.
 const FIRST: Duration = Duration::from_secs(3);
+
+/// How long to wait before the stream is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The name of the copy.
 const COPY: &str = "apis.cluster";
@@ -28,6 +34,21 @@ pub(super) struct ClusterStore {
 impl ClusterStore {
     pub(super) fn new(shared: Arc<DefinitionsStore>, folder: &Path) -> Self {
         Self { shared, copy: folder.join(COPY) }
+    }
+
+    /// Returns what the stream holds, once it answers: a node that starts is not connected yet.
+    ///
+    /// # Errors
+    /// Fails if another one than the nodes of this cluster has written the definitions.
+    async fn first(&self) -> Result<Option<SharedDefinitions>, DefinitionsError> {
+        loop {
+            match self.shared.load().await {
+                Err(DefinitionsError::Forged) => return Err(DefinitionsError::Forged),
+                Err(error) => tracing::debug!(%error, "the definitions of the cluster cannot be read yet"),
+                Ok(found) => return Ok(found),
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     fn error(error: &DefinitionsError) -> StoreError {
@@ -45,13 +66,13 @@ const NAME: &str = "the stream of the cluster";
 
 impl Store for ClusterStore {
     fn load(&self) -> Result<Option<Saved>, StoreError> {
-        match wait_for(timeout(FIRST, self.shared.load())) {
+        match wait_for(timeout(FIRST, self.first())) {
             Ok(Ok(found)) => Ok(found.map(|found| {
                 keep(&self.copy, &found);
                 saved(found)
             })),
-            Ok(Err(DefinitionsError::Forged)) => Err(Self::error(&DefinitionsError::Forged)),
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(error)) => Err(Self::error(&error)),
+            Err(_) => {
                 let copy = kept(&self.copy);
                 let has_copy = copy.is_some();
                 tracing::warn!(
@@ -86,6 +107,28 @@ impl Store for ClusterStore {
     fn name(&self) -> String {
         NAME.to_owned()
     }
+
+    fn node(&self) -> Option<String> {
+        Some(self.shared.node().to_string())
+    }
+
+    fn serves(&self, Serving { revision, refused }: Serving) {
+        let refused = refused.map(|(revision, reason)| RefusedDefinitions { revision: revision.0, reason });
+        self.shared.serve(ServedDefinitions { revision: revision.0, refused });
+    }
+
+    fn served_by(&self, revision: Revision, within: Duration) -> BoxFuture<'_, Option<Vec<ServedBy>>> {
+        async move {
+            let nodes = self.shared.spread(revision.0, within).await;
+            Some(nodes.into_iter().map(served_by).collect())
+        }
+        .boxed()
+    }
+}
+
+fn served_by(NodeDefinitions { node, served }: NodeDefinitions) -> ServedBy {
+    let refused = served.refused.map(|refused| (Revision(refused.revision), refused.reason));
+    ServedBy { node: node.to_string(), serving: Serving { revision: Revision(served.revision), refused } }
 }
 
 fn saved(SharedDefinitions { bytes, revision }: SharedDefinitions) -> Saved {

@@ -48,7 +48,7 @@ fn a_deleted_one_comes_back_by_the_port_and_not_by_the_file() {
     apis.create(&document("a", "port")).unwrap();
     assert_eq!(standing(&load(&file, &shelf)), ["a=port (0)"]);
     // A definition that equals that of the file again counts as the file's.
-    apis.replace_all(&json!([document("a", "newer")]), false).unwrap();
+    apis.replace_all(&json!([document("a", "newer")]), None, false).unwrap();
     apis.delete("a").unwrap();
     apis.create(&document("a", "newer")).unwrap();
     assert_eq!(standing(&load(&file, &shelf)), ["a=file (0)"]);

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::super::call::{Call, CallBody};
 use super::super::line::CommandLine;
 use super::super::operation::{GatewayCommand, dry_run, value};
+use super::super::show;
+use super::super::table::TextTable;
 use super::super::text::{safe, safe_json};
 
 /// The commands below `rig apis`.
@@ -82,7 +84,17 @@ fn differences(json: &Value) -> String {
         shown.push_str("nothing differs\n");
     }
     shown.extend(list("warnings").iter().map(|warning| format!("warning: {}\n", text(warning))));
-    shown
+    shown + &nodes(json)
+}
+
+/// Formats which nodes of a cluster serve the definitions; empty without a cluster.
+fn nodes(json: &Value) -> String {
+    let Some(cluster) = json["cluster"].as_str() else { return String::new() };
+    let mut table = TextTable::new(&["NODE", "STATE", "REVISION", "REASON"]);
+    for one in show::list(&json["nodes"]) {
+        table.row(["node", "state", "revision", "reason"].map(|name| show::text(&one[name])).into());
+    }
+    format!("cluster: {}, revision {}\n{}", safe(cluster), show::text(&json["revision"]), table.shown())
 }
 
 #[cfg(test)]
@@ -105,6 +117,19 @@ mod tests {
             "changed a\\u{1b}[31m: /name, /proxy/port\nremoved b\nwarning: /0/nmae: unknown; did you mean name?\n"
         );
         assert_eq!(differences(&json!({"differences": [], "warnings": []})), "nothing differs\n");
+        let answer = json!({
+            "differences": [], "warnings": [], "cluster": "refused", "revision": 7, "nodes": [
+                {"node": "a", "state": "served", "revision": 7},
+                {"node": "b", "state": "refused", "revision": 5, "reason": "no \u{1b}"},
+            ],
+        });
+        insta::assert_snapshot!(differences(&answer), @r"
+        nothing differs
+        cluster: refused, revision 7
+        NODE  STATE    REVISION  REASON
+        a     served   7         -
+        b     refused  5         no \u{1b}
+        ");
         assert_eq!(exported(&json!([{"id": "\u{9b}"}])), "[\n  {\n    \"id\": \"\\u009b\"\n  }\n]\n");
     }
 }

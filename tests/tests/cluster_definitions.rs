@@ -1,0 +1,107 @@
+//! The definitions of APIs of three nodes: which serve them, and which cannot.
+
+use rig_tests::*;
+use serde_json::{Value, json};
+
+/// Puts definitions at a node, in place of a revision.
+fn put(cluster: &Cluster, node: usize, list: &Value, revision: Option<u64>) -> Response {
+    let query = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
+    let request = Request::put_json(format!("/v4/apis{query}"), list.to_string());
+    cluster.gateway(node).ask_internal(&request)
+}
+
+fn revision(cluster: &Cluster, node: usize) -> u64 {
+    let list = cluster.gateway(node).ask_internal(&Request::get("/v4/apis"));
+    list.header("rig-revision").and_then(|text| text.parse().ok()).expect("a revision")
+}
+
+/// Returns the state of each node.
+fn states(answer: &Value) -> Vec<&str> {
+    answer["nodes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|node| node["state"].as_str().expect("a text"))
+        .collect()
+}
+
+#[test]
+fn an_answer_says_which_nodes_serve_the_definitions() {
+    let mut cluster = Cluster::prepare(ClusterOptions::default());
+    let upstream = Upstream::start();
+    let host = upstream.address().ip().to_string();
+    for node in 0..3 {
+        if node != 2 {
+            cluster.set(node, "SERVICE_HOST", &host);
+        }
+        cluster.launch(node);
+    }
+    cluster.await_ready();
+    let endpoints = json!([{"id": "e", "path_regex": "/echo", "method": "GET"}]);
+    let plain = upstream.api("svc", &endpoints);
+    let answer = put(&cluster, 1, &json!([plain]), None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let first = answer.json();
+    assert_eq!((&first["cluster"], states(&first)), (&json!("complete"), vec!["served"; 3]), "{first}");
+    for node in 0..3 {
+        assert_eq!(cluster.gateway(node).ask(&Request::get("/echo")).status, 200, "node {node}");
+        assert_eq!(json!(revision(&cluster, node)), first["revision"], "node {node}");
+        upstream.next();
+    }
+
+    let mut by_variable = plain.clone();
+    by_variable["proxy"]["use_env"] = json!(true);
+    by_variable["proxy"]["target_url"] = json!("SERVICE_HOST");
+    by_variable["version_data"]["default"]["endpoints"][0]["path_regex"] = json!("/other");
+    let answer = put(&cluster, 0, &json!([by_variable]), None);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let second = answer.json();
+    assert_eq!(
+        (&second["cluster"], states(&second)),
+        (&json!("refused"), vec!["served", "served", "refused"])
+    );
+    let refusing = &second["nodes"][2];
+    assert_eq!(refusing["revision"], first["revision"], "{second}");
+    assert!(refusing["reason"].as_str().expect("a reason").contains("SERVICE_HOST"), "{second}");
+    for (node, path) in ["/other", "/other", "/echo"].into_iter().enumerate() {
+        assert_eq!(cluster.gateway(node).ask(&Request::get(path)).status, 200, "node {node}");
+        upstream.next();
+    }
+    assert!(cluster.gateway(2).log().contains("API definitions not reloaded, the old ones stay"));
+    let metrics = cluster.gateway(2).ask_internal(&Request::get("/metrics")).text();
+    assert!(metrics.contains("\nrig_cluster_definitions_refused 1\n"), "{metrics}");
+    let nodes = cluster.command(&["nodes"]);
+    let nodes = String::from_utf8_lossy(&nodes.stdout).into_owned();
+    let refuses = format!("{} (refuses {})", first["revision"], second["revision"]);
+    assert!(nodes.contains(&refuses), "{nodes}");
+
+    let answer = put(&cluster, 0, &json!([plain]), None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(states(&answer.json()), ["served"; 3]);
+    let begun = (0..3).map(|node| cluster.gateway(node).log());
+    assert!(begun.into_iter().all(|log| !log.contains("cannot be read yet")), "each has asked the stream");
+}
+
+#[test]
+fn of_two_definitions_over_one_revision_one_is_refused() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    for round in 0..5 {
+        let before = revision(&cluster, 0);
+        eventually("all nodes serve it", || (revision(&cluster, 1) == before).then_some(()));
+        let answers = std::thread::scope(|scope| {
+            let put = |node: usize| {
+                let cluster = &cluster;
+                let list = json!([definition("x", &format!("{round} of {node}"))]);
+                scope.spawn(move || put(cluster, node, &list, Some(before)))
+            };
+            [0, 1].map(put).map(|thread| thread.join().expect("no panic"))
+        });
+        let winner = usize::from(answers[0].status != 200);
+        let statuses = [answers[winner].status, answers[1 - winner].status];
+        assert_eq!(statuses, [200, 409], "{} {}", answers[0].text(), answers[1].text());
+        assert_eq!(answers[1 - winner].json()["type"], "urn:rig:problem:changed-meanwhile");
+        for node in 0..3 {
+            assert_eq!(api_names(cluster.gateway(node)), [format!("x={round} of {winner}")], "node {node}");
+        }
+    }
+}
