@@ -105,3 +105,62 @@ fn of_two_definitions_over_one_revision_one_is_refused() {
         }
     }
 }
+
+/// Writes the file of a node, with the API `svc` at these paths.
+fn write_file(cluster: &Cluster, node: usize, upstream: &Upstream, paths: &[&str]) {
+    let endpoint = |path: &&str| json!({"id": path, "path_regex": path, "method": "GET"});
+    let list = match paths {
+        [] => json!([]),
+        paths => json!([upstream.api("svc", &paths.iter().map(endpoint).collect())]),
+    };
+    let file = cluster.node(node).folder().join("apis.json");
+    // At once, so that no half of it is read.
+    std::fs::write(format!("{file}.new"), list.to_string()).expect("the file is written");
+    std::fs::rename(format!("{file}.new"), file).expect("the file is replaced");
+}
+
+/// Waits until every one of these nodes answers a path with this status.
+fn await_status(cluster: &Cluster, nodes: &[usize], path: &str, status: u16) {
+    for node in nodes {
+        eventually(&format!("{status} for {path} at {node}"), || {
+            (cluster.gateway(*node).ask(&Request::get(path)).status == status).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_file_of_one_node_serves_the_cluster() {
+    let mut cluster = Cluster::prepare(ClusterOptions::default());
+    let upstream = Upstream::start();
+    for node in [0, 1] {
+        let file = cluster.node(node).folder().join("apis.json");
+        cluster.set(node, "PROXY_CONFIG_FILE", &file);
+    }
+    write_file(&cluster, 0, &upstream, &["/one"]);
+    write_file(&cluster, 1, &upstream, &[]);
+    for node in 0..3 {
+        cluster.launch(node);
+    }
+    cluster.await_ready();
+    await_status(&cluster, &[0, 1, 2], "/one", 200);
+    // The file changes.
+    write_file(&cluster, 0, &upstream, &["/two"]);
+    await_status(&cluster, &[0, 1, 2], "/two", 200);
+    await_status(&cluster, &[0, 1, 2], "/one", 404);
+    // Its node leaves, and comes back.
+    cluster.stop(0);
+    await_status(&cluster, &[1, 2], "/two", 200);
+    cluster.launch(0);
+    cluster.await_ready();
+    // Another node has another file: the last one counts.
+    write_file(&cluster, 1, &upstream, &["/three"]);
+    await_status(&cluster, &[0, 1, 2], "/three", 200);
+    await_status(&cluster, &[0, 1, 2], "/two", 404);
+    // An operator counts more than any file.
+    assert_eq!(cluster.gateway(2).ask_internal(&Request::new("DELETE", "/v3/apis/svc")).status, 204);
+    await_status(&cluster, &[0, 1, 2], "/three", 404);
+    cluster.stop(0);
+    cluster.launch(0);
+    cluster.await_ready();
+    await_status(&cluster, &[0, 1, 2], "/two", 404);
+}

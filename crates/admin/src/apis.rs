@@ -68,7 +68,7 @@ struct Shown {
 
 impl Shown {
     fn of(standing: Standing, node_name: &str) -> Self {
-        let Standing { api, ref_number, timestamp } = standing;
+        let Standing { api, ref_number, timestamp, .. } = standing;
         Self { document: api.document.clone(), node_name: node_name.to_owned(), ref_number, timestamp }
     }
 }

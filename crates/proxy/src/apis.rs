@@ -10,6 +10,7 @@ mod definitions;
 mod difference;
 mod file;
 mod load;
+mod offers;
 mod served;
 mod store;
 mod stored;
@@ -63,6 +64,16 @@ pub struct Standing {
     pub ref_number: u64,
     /// When it was last changed, or read from the file (RFC 3339).
     pub timestamp: String,
+    /// The node in whose file it is, if several nodes share the store; `None` if it was changed
+    /// through a port.
+    pub offered_by: Option<Arc<str>>,
+}
+
+impl Standing {
+    /// Returns a definition that begins now.
+    fn fresh(api: Arc<Api>, offered_by: Option<Arc<str>>) -> Self {
+        Self { api, ref_number: 0, timestamp: now(), offered_by }
+    }
 }
 
 /// Why a change was rejected. Nothing has changed.
@@ -120,7 +131,7 @@ impl Apis {
             }
             let (api, warnings) = self.parse(document)?;
             let mut edited = served.edited(warnings);
-            let standing = Standing { api: Arc::new(api), ref_number: 0, timestamp: now() };
+            let standing = Standing::fresh(Arc::new(api), None);
             edited.standing.insert(standing.api.id.clone(), standing);
             Ok(edited)
         })
@@ -146,7 +157,7 @@ impl Apis {
             let (api, warnings) = self.parse(&Value::Object(document))?;
             let mut edited = served.edited(warnings);
             let ref_number = before.ref_number + 1;
-            let standing = Standing { api: Arc::new(api), ref_number, timestamp: now() };
+            let standing = Standing { api: Arc::new(api), ref_number, timestamp: now(), offered_by: None };
             edited.standing.insert(standing.api.id.clone(), standing);
             Ok(edited)
         })
@@ -159,7 +170,9 @@ impl Apis {
     pub fn delete(&self, id: &str) -> Result<(), ChangeError> {
         let deleted = self.change(|served| {
             let mut edited = served.edited(Vec::new());
-            edited.standing.remove(id).ok_or_else(|| ChangeError::Missing(id.to_owned()))?;
+            if !edited.delete(id) {
+                return Err(ChangeError::Missing(id.to_owned()));
+            }
             Ok(edited)
         });
         deleted.map(drop)
@@ -192,13 +205,15 @@ impl Apis {
                 Some(same) if same.api.document == api.document => same.clone(),
                 Some(before) => {
                     let ref_number = before.ref_number + 1;
-                    Standing { api: api.clone(), ref_number, timestamp: now.clone() }
+                    Standing { api: api.clone(), ref_number, timestamp: now.clone(), offered_by: None }
                 }
-                None => Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() },
+                None => Standing::fresh(api.clone(), None),
             };
             let standing: BTreeMap<_, _> = apis.iter().map(|api| (api.id.clone(), stand(api))).collect();
             differences = difference(&documents_of(&served.standing), &documents_of(&standing));
-            Ok(Edited { standing, ..served.edited(warnings.clone()) })
+            let mut edited = served.edited(warnings.clone());
+            edited.delete_all_but(standing);
+            Ok(edited)
         };
         let done = match dry_run {
             true => self.try_out(&mut edit),
@@ -217,8 +232,11 @@ impl Apis {
     /// # Errors
     /// Fails if the definitions cannot be served together, or stored.
     pub fn replace_file(&self, file: Definitions) -> Result<Vec<Warning>, ChangeError> {
-        let now = now();
         let warnings: Vec<_> = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
+        if let Some(node) = self.store.node() {
+            return self
+                .change(|served| Ok(served.with_offers_of(&node, by_id(&file.apis), warnings.clone())));
+        }
         self.change(|served| {
             let before = &served.standing;
             let of_file = |it: &Standing| it.ref_number == 0 && served.is_of_file(it);
@@ -233,10 +251,10 @@ impl Apis {
                     continue;
                 }
                 let same = before.get(&api.id).filter(|same| same.api.document == api.document).cloned();
-                let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+                let fresh = || Standing::fresh(api.clone(), None);
                 standing.insert(api.id.clone(), same.unwrap_or_else(fresh));
             }
-            Ok(Edited { file: by_id(&file.apis), standing, warnings: warnings.clone() })
+            Ok(Edited { file: by_id(&file.apis), standing, ..served.edited(warnings.clone()) })
         })
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::definitions::{check_bounds, list};
 use super::served::Served;
 use super::store::{Revision, Serving, Store, StoreError};
-use super::stored::StoredApis;
+use super::stored::{StoredApi, StoredApis};
 use super::{Apis, Definitions, Standing, Variables, by_id, now};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
@@ -72,11 +72,18 @@ impl Apis {
         let variables: Variables = Box::new(variables);
         let Definitions { apis: of_file } = file;
         let now = now();
-        let stand = |api: &Arc<Api>| Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
+        let node: Option<Arc<str>> = store.node().map(Arc::from);
+        let stand = |api: &Arc<Api>| Standing {
+            api: api.clone(),
+            ref_number: 0,
+            timestamp: now.clone(),
+            offered_by: node.clone(),
+        };
         let mut standing: BTreeMap<_, _> = of_file.iter().map(|api| (api.id.clone(), stand(api))).collect();
         let (name, saved) = (store.name(), store.load()?);
         let stored = StoredApis::read(&name, saved.as_ref())?;
-        let mut warnings = overlay(&mut standing, stored, &name, &variables)?;
+        let over = Overlay { name: &name, variables: &variables, node: node.as_deref(), prefers_file: true };
+        let Overlaid { mut warnings, deleted, unoffered } = over.lay(&mut standing, stored)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
             Table::build(&list(&standing), &Table::default(), &targets).map_err(LoadError::Together)?;
@@ -86,6 +93,8 @@ impl Apis {
             standing,
             warnings: of_table.into_iter().map(|warning| warning.0).collect(),
             revision: saved.map_or(Revision::default(), |saved| saved.revision),
+            deleted,
+            unoffered,
         };
         let apis = Self {
             store,
@@ -101,34 +110,84 @@ impl Apis {
     }
 }
 
-/// Overlays the definitions of the file with the stored ones, and warns of each definition of the
-/// file that is replaced or deleted by that. `name` is that of the store.
-pub(super) fn overlay(
-    standing: &mut BTreeMap<Arc<str>, Standing>,
-    stored: StoredApis,
-    name: &str,
-    variables: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<Warning>, LoadError> {
-    let mut warnings = Vec::new();
-    for (id, entry) in stored.apis {
-        let Some(document) = entry.document else {
-            if standing.remove(id.as_str()).is_some() {
-                warnings.push(Warning(format!("API {id}: was deleted, though PROXY_CONFIG_FILE has it")));
+/// How the definitions of the file are overlaid by those of a store.
+pub(super) struct Overlay<'o> {
+    /// The name of the store.
+    pub(super) name: &'o str,
+    pub(super) variables: &'o dyn Fn(&str) -> Option<String>,
+    /// The name of this node, if others share the store.
+    pub(super) node: Option<&'o str>,
+    /// Whether the file has just been read: then its definitions replace those that other nodes have
+    /// offered from their files.
+    pub(super) prefers_file: bool,
+}
+
+/// What came of overlaying.
+#[derive(Default)]
+pub(super) struct Overlaid {
+    /// Warnings of definitions of the file that are not served, and of probable mistakes.
+    pub(super) warnings: Vec<Warning>,
+    /// The ids that are stored as deleted.
+    pub(super) deleted: BTreeMap<Arc<str>, String>,
+    /// Whether the store lacks a definition of the file, or has one that the file had before.
+    pub(super) unoffered: bool,
+}
+
+impl Overlay<'_> {
+    /// Overlays the definitions of the file (`standing`) with the stored ones.
+    ///
+    /// # Errors
+    /// Fails if a stored definition is not valid any more.
+    pub(super) fn lay(
+        &self,
+        standing: &mut BTreeMap<Arc<str>, Standing>,
+        stored: StoredApis,
+    ) -> Result<Overlaid, LoadError> {
+        let is_stored = |id: &Arc<str>| stored.apis.contains_key(&**id);
+        let unoffered = self.node.is_some() && !standing.keys().all(is_stored);
+        let mut overlaid = Overlaid { unoffered, ..Overlaid::default() };
+        for (id, entry) in stored.apis {
+            let Some(document) = entry.document else {
+                if standing.remove(id.as_str()).is_some() {
+                    overlaid.warn(format!("API {id}: was deleted, though PROXY_CONFIG_FILE has it"));
+                }
+                overlaid.deleted.insert(id.into(), entry.timestamp);
+                continue;
+            };
+            let of_file = standing.get(id.as_str());
+            let is_same = of_file.is_some_and(|of_file| of_file.api.document == document);
+            if let Some(by) = entry.offered_by.as_deref() {
+                let is_withdrawn = of_file.is_none() && self.node == Some(by);
+                let is_replaced = of_file.is_some() && !is_same && self.prefers_file;
+                if is_replaced && self.node != Some(by) {
+                    overlaid.warn(format!(
+                        "API {id}: the definition of PROXY_CONFIG_FILE replaces the one of node {by}"
+                    ));
+                }
+                if is_withdrawn || is_replaced {
+                    overlaid.unoffered = true;
+                    continue;
+                }
             }
-            continue;
-        };
-        let (api, of_it) = Api::parse(&Value::Object(document), variables)
-            .map_err(|faults| LoadError::Stored { name: name.to_owned(), id: id.clone(), faults })?;
-        warnings.extend(of_it.into_iter().map(|warning| Warning(format!("API {id}: {}", warning.0))));
-        let stands =
-            Standing { api: Arc::new(api), ref_number: entry.ref_number, timestamp: entry.timestamp };
-        let document = stands.api.document.clone();
-        let of_file = standing.insert(stands.api.id.clone(), stands);
-        if of_file.is_some_and(|of_file| of_file.api.document != document) {
-            warnings.push(Warning(format!(
-                "API {id}: its stored definition is served, not the other one of PROXY_CONFIG_FILE"
-            )));
+            let (api, of_it) = Api::parse(&Value::Object(document), self.variables)
+                .map_err(|faults| LoadError::Stored { name: self.name.to_owned(), id: id.clone(), faults })?;
+            let of_it = of_it.into_iter().map(|warning| Warning(format!("API {id}: {}", warning.0)));
+            overlaid.warnings.extend(of_it);
+            if of_file.is_some() && !is_same {
+                overlaid.warn(format!(
+                    "API {id}: its stored definition is served, not the other one of PROXY_CONFIG_FILE"
+                ));
+            }
+            let StoredApi { ref_number, timestamp, offered_by, .. } = entry;
+            let stands = Standing { api: Arc::new(api), ref_number, timestamp, offered_by };
+            standing.insert(stands.api.id.clone(), stands);
         }
+        Ok(overlaid)
     }
-    Ok(warnings)
+}
+
+impl Overlaid {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(Warning(warning));
+    }
 }

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-
 use super::definitions::{check_bounds, list};
-use super::load::overlay;
+use super::load::{Overlaid, Overlay};
 use super::store::{Revision, Saved, Serving, StoreError};
 use super::stored::StoredApis;
-use super::{Apis, ChangeError, LoadError, Standing, now};
+use super::{Apis, ChangeError, LoadError, Standing};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
@@ -30,6 +28,10 @@ pub(super) struct Served {
     pub(super) warnings: HashSet<String>,
     /// The store's revision of these definitions.
     pub(super) revision: Revision,
+    /// Where several nodes share the store: the deleted ids, with the time of the deletion.
+    pub(super) deleted: BTreeMap<Arc<str>, String>,
+    /// Whether the store lacks a definition of this node's file.
+    pub(super) unoffered: bool,
 }
 
 /// The definitions as a change leaves them.
@@ -38,25 +40,27 @@ pub(super) struct Edited {
     pub(super) standing: BTreeMap<Arc<str>, Standing>,
     /// Warnings of probable mistakes.
     pub(super) warnings: Vec<Warning>,
+    pub(super) deleted: BTreeMap<Arc<str>, String>,
 }
 
 impl Served {
     /// Copies the definitions, for a change to edit.
     pub(super) fn edited(&self, warnings: Vec<Warning>) -> Edited {
-        Edited { file: self.file.clone(), standing: self.standing.clone(), warnings }
+        let (file, standing, deleted) = (self.file.clone(), self.standing.clone(), self.deleted.clone());
+        Edited { file, standing, warnings, deleted }
     }
 
     /// Returns the definitions of the file alone. Those that are already served unchanged keep
     /// their timestamps.
-    fn of_file_alone(&self) -> BTreeMap<Arc<str>, Standing> {
-        let now = now();
+    fn of_file_alone(&self, node: Option<&Arc<str>>) -> BTreeMap<Arc<str>, Standing> {
         let of_file = |(id, api): (&Arc<str>, &Arc<Api>)| {
             let same = self
                 .standing
                 .get(id)
                 .filter(|same| same.ref_number == 0 && same.api.document == api.document);
-            let fresh = || Standing { api: api.clone(), ref_number: 0, timestamp: now.clone() };
-            (id.clone(), same.cloned().unwrap_or_else(fresh))
+            let fresh = || Standing::fresh(api.clone(), None);
+            let standing = same.cloned().unwrap_or_else(fresh);
+            (id.clone(), Standing { offered_by: node.cloned(), ..standing })
         };
         self.file.iter().map(of_file).collect()
     }
@@ -77,7 +81,7 @@ impl Apis {
     ) -> Result<Vec<Warning>, ChangeError> {
         for _ in 0..ATTEMPTS {
             let before = self.served.load_full();
-            let Edited { file, standing, mut warnings } = match edit(&before) {
+            let Edited { file, standing, mut warnings, mut deleted } = match edit(&before) {
                 Ok(edited) => edited,
                 // The store is authoritative on which definitions exist.
                 Err(
@@ -92,7 +96,12 @@ impl Apis {
                 Err(error @ (ChangeError::Faults(_) | ChangeError::Store(_))) => return Err(error),
             };
             let (table, of_table) = self.compile(&standing).map_err(ChangeError::Faults)?;
-            let bytes = StoredApis::over(&file, &standing).to_bytes();
+            deleted.retain(|id, _| !standing.contains_key(id));
+            let stored = match self.store.node() {
+                Some(_) => StoredApis::shared(&standing, &deleted),
+                None => StoredApis::over(&file, &standing),
+            };
+            let bytes = stored.to_bytes();
             let revision = match self.store.save(&bytes, before.revision) {
                 Ok(revision) => revision,
                 Err(StoreError::Conflict { .. }) => {
@@ -104,7 +113,8 @@ impl Apis {
             warnings.extend(new_warnings(&before, &of_table));
             let of_table = of_table.into_iter().map(|warning| warning.0).collect();
             let same_file = Arc::ptr_eq(&file, &before.file);
-            let served = Served { file, standing, warnings: of_table, revision };
+            let (warnings_of_table, unoffered) = (of_table, false);
+            let served = Served { file, standing, warnings: warnings_of_table, revision, deleted, unoffered };
             let served = self.serve(served, table, &before);
             // If something else is served by now, it was read from the store after this save, so it
             // includes this change. The file is not part of the store, though.
@@ -130,7 +140,7 @@ impl Apis {
     ///
     /// # Errors
     /// Fails like [`Apis::reload`].
-    fn catch_up(&self) -> Result<(), StoreError> {
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
         let saved = self
             .store
             .load()?
@@ -167,7 +177,8 @@ impl Apis {
             if saved.revision <= before.revision {
                 return Ok(Vec::new());
             }
-            let mut standing = before.of_file_alone();
+            let node = self.store.node().map(Arc::from);
+            let mut standing = before.of_file_alone(node.as_ref());
             let stored = StoredApis::read(&name, Some(saved))?;
             let unset = RefCell::new(BTreeSet::new());
             let variables = |variable: &str| {
@@ -177,7 +188,9 @@ impl Apis {
                 }
                 value
             };
-            overlay(&mut standing, stored, &name, &variables).map_err(unusable)?;
+            let over =
+                Overlay { name: &name, variables: &variables, node: node.as_deref(), prefers_file: false };
+            let Overlaid { deleted, unoffered, .. } = over.lay(&mut standing, stored).map_err(unusable)?;
             // At the node that was asked, the operator reads of it in the answer. Here, the older
             // definitions serve better than a target that nothing reaches.
             if self.store.node().is_some()
@@ -191,46 +204,11 @@ impl Apis {
             let warnings = new_warnings(&before, &of_table).collect();
             let of_table = of_table.into_iter().map(|warning| warning.0).collect();
             let (file, revision) = (before.file.clone(), saved.revision);
-            let served = Served { file, standing, warnings: of_table, revision };
+            let served = Served { file, standing, warnings: of_table, revision, deleted, unoffered };
             // Retried if something else is served by now: its file may be another one.
             if self.serve(served, table, &before) {
                 return Ok(warnings);
             }
-        }
-    }
-
-    /// Serves the changes that others store, until the stream of changes terminates.
-    pub async fn follow(self: Arc<Self>) {
-        let mut changes = self.store.changes();
-        // Revisions saved between the start and the subscription are not among the changes.
-        self.aside(Self::catch_up).await;
-        while let Some(saved) = changes.next().await {
-            self.aside(move |apis| {
-                for warning in apis.reload(&saved)? {
-                    tracing::warn!("{}", warning.0);
-                }
-                Ok(())
-            })
-            .await;
-        }
-    }
-
-    /// Runs `reload`, which may block on a disk or a network, on a thread of its own. Logs its
-    /// failure, or the change.
-    async fn aside(self: &Arc<Self>, reload: impl FnOnce(&Self) -> Result<(), StoreError> + Send + 'static) {
-        let (apis, before) = (self.clone(), self.served.load().revision);
-        let reloaded = tokio::task::spawn_blocking(move || reload(&apis)).await;
-        let served = self.served.load();
-        let reloaded = match reloaded {
-            Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
-            Err(panicked) => Err(panicked.to_string()),
-        };
-        match reloaded {
-            Ok(()) if served.revision > before => {
-                tracing::info!(apis = served.standing.len(), "API definitions changed in the store");
-            }
-            Ok(()) => {}
-            Err(error) => tracing::error!(error, "API definitions not reloaded, the old ones stay"),
         }
     }
 

@@ -28,6 +28,15 @@ pub(super) struct StoredApi {
     pub(super) document: Option<Map<String, Value>>,
     pub(super) ref_number: u64,
     pub(super) timestamp: String,
+    /// The node in whose file the definition is; absent if it was changed through a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) offered_by: Option<Arc<str>>,
+}
+
+impl StoredApi {
+    fn deleted(timestamp: String) -> Self {
+        Self { document: None, ref_number: 0, timestamp, offered_by: None }
+    }
 }
 
 impl StoredApis {
@@ -42,14 +51,33 @@ impl StoredApis {
                 document: Some(standing.api.document.clone()),
                 ref_number: standing.ref_number,
                 timestamp: standing.timestamp.clone(),
+                offered_by: None,
             };
             (id.to_string(), entry)
         });
         let deleted = file
             .keys()
             .filter(|id| !standing.contains_key(*id))
-            .map(|id| (id.to_string(), StoredApi { document: None, ref_number: 0, timestamp: super::now() }));
+            .map(|id| (id.to_string(), StoredApi::deleted(super::now())));
         Self { format: FORMAT, apis: changed.chain(deleted).collect() }
+    }
+
+    /// Returns all definitions, for nodes with other files.
+    pub(super) fn shared(
+        standing: &BTreeMap<Arc<str>, Standing>,
+        deleted: &BTreeMap<Arc<str>, String>,
+    ) -> Self {
+        let standing = standing.iter().map(|(id, standing)| {
+            let entry = StoredApi {
+                document: Some(standing.api.document.clone()),
+                ref_number: standing.ref_number,
+                timestamp: standing.timestamp.clone(),
+                offered_by: standing.offered_by.clone(),
+            };
+            (id.to_string(), entry)
+        });
+        let deleted = deleted.iter().map(|(id, at)| (id.to_string(), StoredApi::deleted(at.clone())));
+        Self { format: FORMAT, apis: standing.chain(deleted).collect() }
     }
 
     /// Parses the content of a store; empty if the store is.

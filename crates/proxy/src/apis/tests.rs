@@ -1,6 +1,7 @@
 //! Changes to definitions, and how they are stored.
 
 mod disk;
+mod offers;
 mod overlay;
 mod shared;
 mod stores;
