@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use session::{Mode, NodeName, Operation, Receipt, Revocation, RevocationId, Selector};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{Keys, MAC};
@@ -20,8 +21,11 @@ use crate::message::{Beat, Content, Direct, RefusedDefinitions, ServedDefinition
 use crate::policy::policy_of;
 use session::{Epoch, Position};
 
-/// The version of messages that this program writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 1;
+/// The newest version of messages that this program reads and writes.
+pub const NEWEST: u32 = 1;
+
+/// The oldest one.
+const OLDEST: u32 = 1;
 
 /// Length of the code in Base64.
 const CODE: usize = MAC.div_ceil(3) * 4 - 1;
@@ -33,6 +37,10 @@ pub struct Codec {
     cluster: String,
     /// Whether names of sessions are sealed.
     seals_names: bool,
+    /// The newest version that this node reads.
+    newest: u32,
+    /// The version that this node writes: the newest that all live nodes read.
+    writes: AtomicU32,
 }
 
 /// Why a message cannot be used.
@@ -104,6 +112,7 @@ struct Remarks {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BeatDocument {
+    /// The newest version that the node understands. Beats themselves gain members only.
     v: u32,
     /// The oldest version that the node understands.
     min: u32,
@@ -178,7 +187,19 @@ struct ReceiptDocument {
 impl Codec {
     /// Returns the codec of a cluster.
     pub fn new(cluster: impl Into<String>, keys: Keys, seals_names: bool) -> Self {
-        Self { keys, cluster: cluster.into(), seals_names }
+        // Before a node knows the others, it writes what each of them reads.
+        let writes = AtomicU32::new(OLDEST);
+        Self { keys, cluster: cluster.into(), seals_names, newest: NEWEST, writes }
+    }
+
+    /// Has this node write the newest version that it and the others read.
+    pub fn write_for(&self, newest_of_others: impl Iterator<Item = u32>) {
+        let writes = newest_of_others.fold(self.newest, u32::min).max(OLDEST);
+        self.writes.store(writes, Ordering::Relaxed);
+    }
+
+    fn written(&self) -> u32 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Returns the last part of the subject of an id: 22 characters that reveal nothing of it.
@@ -196,8 +217,8 @@ impl Codec {
     pub fn beat(&self, subject: &str, epoch: Epoch, beat: &Beat) -> Vec<u8> {
         let refused = beat.definitions.refused.as_ref();
         let document = BeatDocument {
-            v: VERSION,
-            min: VERSION,
+            v: self.newest,
+            min: OLDEST,
             epoch: epoch.to_string(),
             node: beat.node.to_string(),
             life: beat.life.to_string(),
@@ -242,7 +263,7 @@ impl Codec {
                 operations: operations.iter().map(|shared| self.operation_document(epoch, shared)).collect(),
             },
         };
-        self.sign(&[b"direct", &address(to)], &DirectEnvelope { v: VERSION, message })
+        self.sign(&[b"direct", &address(to)], &DirectEnvelope { v: self.written(), message })
     }
 
     /// Decodes a message of the stream. What is not authentic, or newer, has a content that says
@@ -268,11 +289,11 @@ impl Codec {
         let json = self.authentic(&[b"stream", subject.as_bytes()], bytes)?;
         let kind = subject.rsplit('.').nth(1);
         if kind == Some("beat") {
-            let document: BeatDocument = parse(json)?;
+            let document: BeatDocument = parse(json, self.newest)?;
             let epoch = unhex(&document.epoch)?;
             return Ok((epoch, Content::Beat(self.read_beat(document)?)));
         }
-        let document: OperationDocument = parse(json)?;
+        let document: OperationDocument = parse(json, self.newest)?;
         let epoch = unhex(&document.epoch)?;
         Ok((epoch, Content::Operation(self.read_operation(document)?)))
     }
@@ -283,7 +304,10 @@ impl Codec {
     /// Fails if it is not authentic, was sent to another life, or is newer.
     pub fn read_direct(&self, to: Option<Incarnation>, bytes: &[u8]) -> Result<Direct, Undecodable> {
         let json = self.authentic(&[b"direct", &address(to)], bytes)?;
-        let envelope: DirectEnvelope = parse(json)?;
+        let envelope: DirectEnvelope = parse(json, self.newest)?;
+        if envelope.v > self.newest {
+            return Err(Undecodable::Newer);
+        }
         Ok(match envelope.message {
             DirectDocument::Operation { operation } => Direct::Operation(self.read_operation(operation)?),
             DirectDocument::Acknowledgement { life, n, node, by, receipt } => Direct::Acknowledgement {
@@ -348,7 +372,7 @@ impl Codec {
         let sealed_names = self.seals_names.then(|| self.sealed("names", &names));
         let said = remarks.by.is_some() || remarks.reason.is_some();
         OperationDocument {
-            v: VERSION,
+            v: self.written(),
             epoch: epoch.to_string(),
             kind,
             life: shared.tag.life.to_string(),
@@ -364,7 +388,7 @@ impl Codec {
     }
 
     fn read_operation(&self, document: OperationDocument) -> Result<Shared, Undecodable> {
-        if document.v > VERSION {
+        if document.v > self.newest {
             return Err(Undecodable::Newer);
         }
         let names = match (document.sealed_names, document.names) {
@@ -408,7 +432,7 @@ impl Codec {
     }
 
     fn read_beat(&self, document: BeatDocument) -> Result<Beat, Undecodable> {
-        if document.min > VERSION {
+        if document.min > self.newest {
             return Err(Undecodable::Newer);
         }
         let refused = match (document.apis_refused, &document.sealed_refusal) {
@@ -418,6 +442,7 @@ impl Codec {
             _ => None,
         };
         Ok(Beat {
+            version: document.v,
             life: read_life(&document.life)?,
             node: NodeName::from(document.node.as_str()),
             count: document.k,
@@ -491,9 +516,9 @@ impl ReceiptDocument {
     }
 }
 
-fn parse<T: for<'d> Deserialize<'d>>(json: &[u8]) -> Result<T, Undecodable> {
+fn parse<T: for<'d> Deserialize<'d>>(json: &[u8], newest: u32) -> Result<T, Undecodable> {
     serde_json::from_slice(json).map_err(|_| match serde_json::from_slice::<Head>(json) {
-        Ok(head) if head.v > VERSION => Undecodable::Newer,
+        Ok(head) if head.v > newest => Undecodable::Newer,
         _ => Undecodable::Forged,
     })
 }

@@ -309,6 +309,7 @@ impl Driver {
             self.sharing = None;
         }
         *self.shown.live.lock() = self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
+        self.codec.write_for(self.core.versions());
         let left = self.fence.left().unwrap_or_default();
         self.metrics.lease_seconds_left.set(left.as_secs_f64());
         self.metrics.members.set(self.core.live_others().count() as i64 + 1);

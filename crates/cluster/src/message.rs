@@ -56,6 +56,8 @@ impl Shared {
 /// The sign of life of a node. One that comes back through the stream renews the node's lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
+    /// The newest version of messages that the node reads.
+    pub version: u32,
     /// The process run.
     pub life: Incarnation,
     /// Its node.

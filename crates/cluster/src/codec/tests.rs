@@ -1,5 +1,6 @@
 use proptest::option;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::*;
 use session::LostLease;
@@ -56,6 +57,7 @@ fn beat() -> impl Strategy<Value = Beat> {
         option::of("[a-zé/ \"]{1,20}"),
     )
         .prop_map(|(life, node, numbers, epoch, flags, ends, refused)| Beat {
+            version: NEWEST,
             life,
             node: NodeName::from(node.as_str()),
             count: numbers[0],
@@ -249,4 +251,45 @@ fn a_life_has_twelve_characters() {
     for text in ["", "AAAA", "AAAAAAAAAAA=", "AAAAAAAAAAAAA"] {
         assert_eq!(read_life(text), Err(Undecodable::Forged), "{text}");
     }
+}
+
+#[test]
+fn a_node_writes_the_newest_version_that_all_read() {
+    // A program that knows a version more than this one.
+    let newer = Codec { newest: NEWEST + 1, ..codec(true) };
+    let operation = || {
+        let tag = Tag { life: Incarnation::from_bytes([1; Incarnation::BYTES]), number: 1 };
+        let operation = Operation::Lift { id: RevocationId::new("id").expect("it is an id"), by: None };
+        newer.operation(SUBJECT, Epoch(1), &Shared { tag, revision: 1, operation })
+    };
+    let message = Direct::Missing { life: Incarnation::from_bytes([1; Incarnation::BYTES]), after: 1 };
+    let is_read =
+        |bytes: &[u8]| matches!(codec(true).stored(SUBJECT, 1, 1, bytes).content, Content::Operation(_));
+    assert!(is_read(&operation()), "before it knows the others");
+    newer.write_for([NEWEST + 1, NEWEST, NEWEST + 2].into_iter());
+    assert!(is_read(&operation()), "one of them is of this version");
+    assert_eq!(codec(true).read_direct(None, &newer.direct(None, Epoch(1), &message)), Ok(message.clone()));
+    newer.write_for([NEWEST + 1, NEWEST + 2].into_iter());
+    assert_eq!(codec(true).stored(SUBJECT, 1, 1, &operation()).content, Content::Newer);
+    assert!(matches!(newer.stored(SUBJECT, 1, 1, &operation()).content, Content::Operation(_)));
+    let direct = newer.direct(None, Epoch(1), &message);
+    assert_eq!(codec(true).read_direct(None, &direct), Err(Undecodable::Newer));
+    newer.write_for([0].into_iter());
+    assert!(is_read(&operation()), "not older than it can");
+}
+
+#[test]
+fn a_beat_of_a_newer_program_is_read_and_says_what_it_reads() {
+    let newer = Codec { newest: NEWEST + 1, ..codec(true) };
+    let subject = "rig.c.s.beat.a";
+    let old = codec(true);
+    let beat = || {
+        let tree = beat().new_tree(&mut proptest::test_runner::TestRunner::deterministic());
+        tree.expect("a beat").current()
+    };
+    let Content::Beat(read) = old.stored(subject, 1, 1, &newer.beat(subject, Epoch(1), &beat())).content
+    else {
+        panic!("it is not read");
+    };
+    assert_eq!(read, Beat { version: NEWEST + 1, ..beat() });
 }

@@ -7,6 +7,7 @@ use seal::Incarnation;
 use session::Position;
 
 use super::{Action, Core, Identity, Lost, Now};
+use crate::codec::NEWEST;
 use crate::flaw::Flaw;
 use crate::message::{Beat, Direct, ServedDefinitions};
 
@@ -179,6 +180,7 @@ impl Core {
             lease.sent.pop_first();
         }
         let beat = Beat {
+            version: NEWEST,
             life: self.me.life,
             node: self.me.node.clone(),
             count: lease.count,

@@ -40,6 +40,8 @@ pub(super) struct Members(BTreeMap<[u8; Incarnation::BYTES], Member>);
 /// What is known of one life.
 pub(super) struct Member {
     pub(super) node: NodeName,
+    /// The newest version of messages that it reads.
+    version: u32,
     /// The sequence of its last beat.
     pub(super) sequence: u64,
     /// When that beat was applied here.
@@ -119,6 +121,7 @@ impl Members {
         news.is_new = !self.0.contains_key(&life);
         let member = self.0.entry(life).or_insert_with(|| Member {
             node: beat.node.clone(),
+            version: beat.version,
             sequence,
             received: now,
             lease: beat.lease,
@@ -164,6 +167,11 @@ impl Members {
     pub(super) fn live(&self, now: Now) -> impl Iterator<Item = (&NodeName, Incarnation)> {
         let live = self.0.iter().filter(move |(_, member)| member.is_live(now));
         live.map(|(life, member)| (&member.node, Incarnation::from_bytes(*life)))
+    }
+
+    /// Returns the newest version of messages that each live member reads.
+    pub(super) fn versions(&self, now: Now) -> impl Iterator<Item = u32> {
+        self.0.values().filter(move |member| member.is_live(now)).map(|member| member.version)
     }
 
     /// Returns the lives that may serve sessions: those that may have a lease, and those that go on

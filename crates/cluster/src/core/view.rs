@@ -14,6 +14,11 @@ impl Core {
         self.recovery.is_following()
     }
 
+    /// Returns the newest version of messages that each live node reads.
+    pub fn versions(&self) -> impl Iterator<Item = u32> {
+        self.members.versions(self.now)
+    }
+
     /// Returns the number of repairs that are not in the stream yet.
     pub fn repairs(&self) -> usize {
         self.publishing.repairs()

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{ArgMatches, Command};
+use cluster::codec::NEWEST;
 use cluster::nats::{NatsConfig, NatsWire, NewStream};
 use cluster::wire::{StreamInfo, StreamMessage, Wire, WireError};
 use seal::Incarnation;
@@ -47,6 +48,7 @@ enum Task {
     Check,
     Adopt,
     Nodes,
+    Upgrade,
 }
 
 /// A command, as given on the command line.
@@ -76,6 +78,9 @@ pub(crate) fn command() -> Command {
             )),
         Command::new("adopt").about("Lets nodes without a log join a stream that replaces a lost one"),
         Command::new("nodes").about("Lists the nodes by their last signs of life"),
+        Command::new("upgrade").about(
+            "Says whether the stream can have a newer format, and which nodes are too old for it",
+        ),
     ];
     Command::new("cluster")
         .about(about)
@@ -92,6 +97,7 @@ impl ClusterCommand {
             "check" => Task::Check,
             "adopt" => Task::Adopt,
             "nodes" => Task::Nodes,
+            "upgrade" => Task::Upgrade,
             _ => return None,
         };
         Some(Self { task, matches: matches.clone() })
@@ -116,7 +122,7 @@ impl ClusterCommand {
                 }
             }
             Task::Check => monitoring = line.once("monitoring"),
-            Task::Adopt | Task::Nodes => {}
+            Task::Adopt | Task::Nodes | Task::Upgrade => {}
         }
         let config = nats(given).map_err(|mut mistakes| {
             mistakes.0.append(&mut line.mistakes);
@@ -131,6 +137,7 @@ impl ClusterCommand {
                 Task::Check => check(&wire, monitoring.as_deref()).await,
                 Task::Adopt => adopt(&wire).await,
                 Task::Nodes => nodes(&wire).await,
+                Task::Upgrade => upgrade(&wire).await,
             }
         });
         print(&done?)?;
@@ -220,14 +227,41 @@ async fn nodes(wire: &NatsWire) -> Result<String, Trouble> {
     Ok(table_of(&beats, now))
 }
 
+async fn upgrade(wire: &NatsWire) -> Result<String, Trouble> {
+    let info = wire.info().await.map_err(|error| failed(wire, &error))?;
+    let beats = wire.latest(wire.names().beats()).await.map_err(|error| failed(wire, &error))?;
+    Ok(upgrade_of(info.format, &beats))
+}
+
+/// Shows which nodes keep the others from a newer version. There is one format of the stream, so
+/// there is nothing to do to it.
+fn upgrade_of(format: u32, beats: &[StreamMessage]) -> String {
+    let mut shown =
+        format!("the stream has format {format}; there is no newer one, so nothing is to be upgraded\n");
+    for beat in beats {
+        let json = document_of(beat);
+        let version = json["v"].as_u64().unwrap_or_default();
+        if version < NEWEST.into() && json["leaving"] != true {
+            let node = safe(beat.subject.rsplit('.').next().unwrap_or_default());
+            shown +=
+                &format!("node {node} reads version {version} of messages, not {NEWEST}: it is too old\n");
+        }
+    }
+    shown
+}
+
+/// Returns what a beat says: behind the document is its code.
+fn document_of(beat: &StreamMessage) -> Value {
+    let document = beat.payload.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(document).unwrap_or_default()
+}
+
 /// Shows what the beats say. They are not authenticated here, which needs the NODE_COOKIE.
 fn table_of(beats: &[StreamMessage], now: Duration) -> String {
     let mut table =
         TextTable::new(&["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY", "APIS", ""]);
     for beat in beats {
-        // Behind the document is its code.
-        let document = beat.payload.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let json: Value = serde_json::from_slice(document).unwrap_or_default();
+        let json = document_of(beat);
         let age = now.saturating_sub(Duration::from_millis(beat.stored_at));
         let node = beat.subject.rsplit('.').next().unwrap_or_default();
         table.row(vec![
@@ -256,6 +290,26 @@ fn definitions(beat: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_are_too_old_are_named() {
+        let beat = |node: &str, payload: &str| StreamMessage {
+            subject: format!("rig.c.s.beat.{node}"),
+            sequence: 1,
+            stored_at: 0,
+            payload: payload.to_owned().into(),
+        };
+        let beats = [
+            beat("old", "{\"v\":0}\ncode"),
+            beat("left", "{\"v\":0,\"leaving\":true}\ncode"),
+            beat("present", &format!("{{\"v\":{NEWEST}}}\ncode")),
+            beat("newer", &format!("{{\"v\":{}}}\ncode", NEWEST + 1)),
+        ];
+        insta::assert_snapshot!(upgrade_of(1, &beats), @r"
+        the stream has format 1; there is no newer one, so nothing is to be upgraded
+        node old reads version 0 of messages, not 1: it is too old
+        ");
+    }
 
     #[test]
     fn nodes_are_shown_by_their_beats() {
