@@ -139,8 +139,8 @@ impl From<NotRevoked> for Problem {
 pub(crate) struct ProblemDocument {
     /// The kind of problem: `about:blank` if the status is sufficient, else `urn:rig:problem:`
     /// followed by `invalid-request`, `invalid-token`, `id-in-use`, `too-many-revocations`,
-    /// `validity-too-short`, `not-recorded`, `not-stored`, `changed-meanwhile`, `not-in-cluster`, `queue-full` or
-    /// `no-quorum`.
+    /// `validity-too-short`, `not-recorded`, `not-stored`, `changed-meanwhile`, `not-in-cluster`,
+    /// `queue-full` or `no-quorum`.
     r#type: String,
     /// The status in words.
     title: String,

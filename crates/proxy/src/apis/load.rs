@@ -117,8 +117,8 @@ pub(super) struct Overlay<'o> {
     pub(super) variables: &'o dyn Fn(&str) -> Option<String>,
     /// The name of this node, if others share the store.
     pub(super) node: Option<&'o str>,
-    /// Whether the file has just been read: then its definitions replace those that other nodes have
-    /// offered from their files.
+    /// Whether the file has just been read: then its definitions replace those that other nodes
+    /// have offered from their files.
     pub(super) prefers_file: bool,
 }
 
