@@ -77,7 +77,7 @@ fn nodes_are_listed_by_their_beats() {
     let heading = ["NODE", "LIFE", "AGE", "SEQUENCE", "APPLIED", "PENDING", "POLICY", "APIS"];
     assert_eq!(lines.next().expect("a heading"), heading);
     let row = lines.next().expect("a row");
-    assert_eq!((&row[..2], &row[3..]), (&["n1", "abcdefghijkl"][..], &["1", "0", "-", "closed"][..]));
+    assert_eq!((&row[..2], &row[3..]), (&["n1", "abcdefghijkl"][..], &["1", "0", "-", "closed", "-"][..]));
 }
 
 #[test]

@@ -35,6 +35,7 @@ use definitions::all_indexed;
 pub use difference::{Difference, difference};
 pub use file::FileStore;
 pub use load::LoadError;
+use offers::Reading;
 use served::{Edited, Served};
 pub use store::{Changes, MemoryStore, Revision, Saved, ServedBy, Serving, Store, StoreError};
 
@@ -234,8 +235,9 @@ impl Apis {
     pub fn replace_file(&self, file: Definitions) -> Result<Vec<Warning>, ChangeError> {
         let warnings: Vec<_> = file.warnings_of_cookies().filter(|_| self.warns_of_cookies).collect();
         if let Some(node) = self.store.node() {
-            return self
-                .change(|served| Ok(served.with_offers_of(&node, by_id(&file.apis), warnings.clone())));
+            return self.change(|served| {
+                Ok(served.with_offers_of(&node, by_id(&file.apis), Reading::Now, warnings.clone()))
+            });
         }
         self.change(|served| {
             let before = &served.standing;

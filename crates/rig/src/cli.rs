@@ -308,7 +308,7 @@ mod tests {
         insta::assert_snapshot!("help_apis", helps);
         let cluster = command.find_subcommand_mut("cluster").unwrap();
         let mut helps = cluster.render_long_help().to_string();
-        for name in ["init", "check", "adopt", "nodes"] {
+        for name in ["init", "check", "adopt", "nodes", "upgrade"] {
             helps += &cluster.find_subcommand_mut(name).unwrap().render_long_help().to_string();
         }
         insta::assert_snapshot!("help_cluster", helps);

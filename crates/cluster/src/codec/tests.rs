@@ -128,6 +128,7 @@ fn example() -> Shared {
 
 fn example_beat() -> Beat {
     Beat {
+        version: NEWEST,
         life: Incarnation::from_bytes([7; Incarnation::BYTES]),
         node: NodeName::from("a"),
         count: 1,
@@ -140,6 +141,7 @@ fn example_beat() -> Beat {
         ends: Vec::new(),
         has_history: true,
         leaving: false,
+        definitions: ServedDefinitions::default(),
     }
 }
 

@@ -21,12 +21,22 @@ use crate::fault::Warning;
 /// How long to wait before definitions that could not be offered are offered again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// When the file was read whose definitions are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Just now: it counts more than what other nodes have offered.
+    Now,
+    /// Before that: only what the store lacks is offered.
+    Before,
+}
+
 impl Served {
     /// Returns the definitions with those of this file, which the node offers to the others.
     pub(super) fn with_offers_of(
         &self,
         node: &str,
         file: Arc<BTreeMap<Arc<str>, Arc<Api>>>,
+        read: Reading,
         warnings: Vec<Warning>,
     ) -> Edited {
         let mut edited = self.edited(warnings);
@@ -34,8 +44,10 @@ impl Served {
         edited.standing.retain(|id, standing| !is_own(standing) || file.contains_key(id));
         for (id, api) in &*file {
             let before = edited.standing.get(id);
-            let is_kept = before
-                .is_some_and(|before| before.offered_by.is_none() || before.api.document == api.document);
+            let is_kept = before.is_some_and(|before| {
+                let is_changed = before.offered_by.is_none();
+                is_changed || read == Reading::Before || before.api.document == api.document
+            });
             if is_kept || self.deleted.contains_key(id) {
                 continue;
             }
@@ -91,9 +103,9 @@ impl Edited {
 
 impl Apis {
     /// Stores the definitions of the file that the store lacks, if other nodes share it.
-    fn offer(&self) -> Result<(), ChangeError> {
+    pub(super) fn offer(&self, read: Reading) -> Result<(), ChangeError> {
         let Some(node) = self.store.node() else { return Ok(()) };
-        let offers = |served: &Served| served.with_offers_of(&node, served.file.clone(), Vec::new());
+        let offers = |served: &Served| served.with_offers_of(&node, served.file.clone(), read, Vec::new());
         let served = self.served.load_full();
         if served.unoffered || served.differs(&offers(&served)) {
             for Warning(warning) in self.change(|served| Ok(offers(served)))? {
@@ -109,12 +121,13 @@ impl Apis {
         let mut changes = self.store.changes();
         // Revisions saved between the start and the subscription are not among the changes.
         self.aside(Self::catch_up).await;
-        let mut offered = self.offered().await;
+        let mut read = Reading::Now;
+        let mut offered = self.offered(read).await;
         loop {
             let changed = tokio::select! {
                 changed = changes.next() => changed,
                 () = sleep(AGAIN), if !offered => {
-                    offered = self.offered().await;
+                    offered = self.offered(read).await;
                     continue;
                 }
             };
@@ -126,14 +139,17 @@ impl Apis {
                 Ok(())
             })
             .await;
-            offered = offered && (!self.served.load().unoffered || self.offered().await);
+            if offered && self.served.load().unoffered {
+                read = Reading::Before;
+                offered = self.offered(read).await;
+            }
         }
     }
 
     /// Offers the definitions of the file; returns whether that is done.
-    async fn offered(self: &Arc<Self>) -> bool {
+    async fn offered(self: &Arc<Self>, read: Reading) -> bool {
         let apis = self.clone();
-        let offered = tokio::task::spawn_blocking(move || apis.offer()).await;
+        let offered = tokio::task::spawn_blocking(move || apis.offer(read)).await;
         match offered
             .map_err(|panicked| panicked.to_string())
             .and_then(|done| done.map_err(|error| error.to_string()))

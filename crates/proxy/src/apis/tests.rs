@@ -174,7 +174,7 @@ fn a_list_is_taken_whole_or_not_at_all() {
 
     let list = json!([document("a", "new"), document("c", "n")]);
     let shown = |dry_run| {
-        let (differences, _) = apis.replace_all(&list, dry_run).unwrap();
+        let (differences, _) = apis.replace_all(&list, None, dry_run).unwrap();
         differences.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let told = ["changed a: /name", "removed b", "added c"];

@@ -38,7 +38,7 @@ fn file(documents: &[Value]) -> Definitions {
 fn start(store: &MemoryStore, node: &'static str, documents: &[Value]) -> Apis {
     let view = View { store: store.clone(), node };
     let (apis, _) = Apis::load(file(documents), Box::new(view), |_| None).unwrap();
-    apis.offer().unwrap();
+    apis.offer(Reading::Now).unwrap();
     apis
 }
 
@@ -79,7 +79,7 @@ fn of_two_files_the_one_that_was_read_last_wins() {
     let b = start(&store, "b", &[document("x", "b"), document("y", "b")]);
     for _ in 0..3 {
         // No node returns to its own without reading it again.
-        a.offer().unwrap();
+        a.offer(Reading::Before).unwrap();
         assert_eq!((seen(&a), seen(&b)), (standing(&b), standing(&a)));
         assert_eq!(standing(&a), ["x=b (0)", "y=b (0)"]);
     }
@@ -90,7 +90,7 @@ fn of_two_files_the_one_that_was_read_last_wins() {
     a.replace_file(file(&[])).unwrap();
     assert_eq!(standing(&a), ["y=b (0)"]);
     b.catch_up().unwrap();
-    b.offer().unwrap();
+    b.offer(Reading::Before).unwrap();
     assert_eq!(seen(&a), ["x=b (0)", "y=b (0)"]);
 }
 
