@@ -10,13 +10,17 @@
 //! | `reading.rs` | the order of the stream: contiguity, gaps, repeats, a stream that went back |
 //! | `members.rs` | which lives there are, and what is known of each |
 //! | `lease.rs` | beats, and when they renew the lease |
+//! | `own.rs` | the operations of this life, and how far each has got |
 //! | `publishing.rs` | the operations of this life, from the broadcast to the stream |
+//! | `comparing.rs` | which of two operations on one id counts |
 //! | `confirming.rs` | when every node has confirmed an operation |
 //! | `recovery.rs` | what a node does when the stream is new or has lost messages |
 
+mod comparing;
 mod confirming;
 mod lease;
 mod members;
+mod own;
 mod publishing;
 mod reading;
 mod recovery;
@@ -33,13 +37,13 @@ use crate::flaw::{Flaw, Flaws};
 use crate::message::{Beat, Direct, Shared, Stored, Tag};
 use lease::Lease;
 use members::Members;
-use publishing::Publishing;
+use own::Publishing;
 use reading::Reading;
 use recovery::Recovery;
 use session::LostLease;
 
 pub use members::Confirmation;
-pub use publishing::{Outcome, Progress};
+pub use own::{Outcome, Progress};
 pub use recovery::ReadState;
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).

@@ -6,7 +6,7 @@ use seal::Incarnation;
 use session::{Operation, Receipt};
 
 use super::members::Confirmation;
-use super::publishing::Outcome;
+use super::own::Outcome;
 use super::{Action, Core, on_any_clock};
 use crate::flaw::Flaw;
 use crate::message::{Direct, Shared, Tag};

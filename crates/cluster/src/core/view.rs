@@ -6,7 +6,7 @@ use session::{NodeName, Receipt, RevocationId};
 
 use super::Core;
 use super::members::Confirmation;
-use super::publishing::{Outcome, Progress};
+use super::own::{Outcome, Progress};
 
 impl Core {
     /// Returns whether the node has caught up with the stream.

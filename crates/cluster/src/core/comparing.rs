@@ -1,0 +1,119 @@
+//! Decides between an operation of this life and the one that the stream holds on its id.
+
+use std::time::Duration;
+
+use session::{Mode, Operation, Revocation};
+
+use super::Now;
+use super::own::Own;
+use crate::flaw::{Flaw, Flaws};
+use crate::message::Shared;
+
+/// How far two copies of a revocation may differ in what is left, since it was sent at different
+/// times.
+const SAME_END: Duration = Duration::from_secs(1);
+
+/// What becomes of an operation, since the stream holds another one on its id.
+pub(super) enum Verdict {
+    /// It takes the place of the other one.
+    Replace,
+    /// The other one does the same, or has undone it.
+    Covered,
+    /// The stream has a later state than the repair.
+    Needless,
+    /// The other one had the id first.
+    Conflict,
+}
+
+impl Own {
+    /// Decides between this operation and the one that the stream holds.
+    pub(super) fn compare(&mut self, theirs: &Shared, sequence: u64, now: Now, flaws: Flaws) -> Verdict {
+        if self.repairs {
+            return self.repair(theirs, !flaws.has(Flaw::FirstCopyWins), now);
+        }
+        if self.was_stored && theirs.revision > self.revision {
+            return Verdict::Covered;
+        }
+        let is_later = sequence > self.accepted_at;
+        match (&mut self.operation, &theirs.operation) {
+            (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
+            // It was in the stream, and somebody has lifted it.
+            (Operation::Revoke(_), Operation::Lift { .. })
+                if self.attempted.is_some() && is_later && theirs.revision > self.revision =>
+            {
+                Verdict::Covered
+            }
+            (Operation::Lift { .. }, Operation::Revoke(_))
+            | (Operation::Revoke(_), Operation::Lift { .. }) => {
+                self.revision = theirs.revision + 1;
+                Verdict::Replace
+            }
+            (Operation::Revoke(ours), Operation::Revoke(other)) => {
+                // The log knew theirs when it accepted ours, so the id is free again. That theirs
+                // was read alone says nothing, since the log learns of it later.
+                let was_known = theirs.revision < self.revision && !is_later;
+                let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
+                if merge(ours, other, self.announced, now) || was_known || !is_later && has_expired {
+                    self.revision = theirs.revision + 1;
+                    Verdict::Replace
+                } else if flaws.has(Flaw::ConflictIsSuccess) {
+                    Verdict::Covered
+                } else {
+                    Verdict::Conflict
+                }
+            }
+        }
+    }
+
+    /// Merges what the stream holds into this state of the log.
+    fn repair(&mut self, theirs: &Shared, merges: bool, now: Now) -> Verdict {
+        if !merges || theirs.revision > self.revision {
+            return Verdict::Needless;
+        }
+        if theirs.revision < self.revision {
+            // The stream may have a later end that this node does not know yet.
+            if let (Operation::Revoke(ours), Operation::Revoke(other)) =
+                (&mut self.operation, &theirs.operation)
+            {
+                merge(ours, other, self.announced, now);
+            }
+            return Verdict::Replace;
+        }
+        match (&mut self.operation, &theirs.operation) {
+            (Operation::Revoke(ours), Operation::Revoke(other))
+                if ours.mode == Mode::Revoke
+                    && left(ours.validity, self.announced, now) > other.validity.saturating_add(SAME_END) =>
+            {
+                if merge(ours, other, self.announced, now) {
+                    Verdict::Replace
+                } else {
+                    Verdict::Needless
+                }
+            }
+            _ => Verdict::Needless,
+        }
+    }
+}
+
+/// Merges another revocation of the same id into `ours`: both must be the same, or stand for a
+/// selector. Returns whether they were merged.
+fn merge(ours: &mut Revocation, other: &Revocation, announced: Now, now: Now) -> bool {
+    let stands_for_selector = ours.extends && other.extends && ours.selector == other.selector;
+    if !ours.is_same(other) && !stands_for_selector {
+        return false;
+    }
+    if ours.mode == Mode::Revoke {
+        let theirs = other.validity.saturating_add(now.saturating_sub(announced));
+        ours.validity = ours.validity.max(theirs);
+    }
+    ours.issued_up_to = match (ours.issued_up_to, other.issued_up_to) {
+        (Some(ours), Some(theirs)) => Some(ours.max(theirs)),
+        _ => None,
+    };
+    true
+}
+
+/// Returns what is left of a validity.
+pub(super) fn left(validity: Duration, since: Now, now: Now) -> Duration {
+    if validity == Duration::MAX { validity } else { validity.saturating_sub(now.saturating_sub(since)) }
+}

@@ -1,0 +1,278 @@
+//! The operations of this life: which there are, and how far each has got.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use seal::Incarnation;
+use session::{NodeName, Operation, Receipt, RevocationId};
+
+use super::Now;
+use super::comparing::left;
+use super::members::Confirmation;
+use crate::message::{Shared, Tag};
+
+/// How long to wait before an operation is published again whose outcome is unknown.
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
+
+/// Limit of finished operations that are remembered.
+const REMEMBERED: usize = 65_536;
+
+/// Up to this number of operations on their way to the stream, all are tried again at the same time.
+const FEW: usize = 64;
+
+/// How far an operation has got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The outcome so far.
+    pub outcome: Outcome,
+    /// Whether this node has applied it from the stream.
+    pub seen: bool,
+    /// What is known of each node but this one.
+    pub nodes: BTreeMap<NodeName, Confirmation>,
+}
+
+/// The outcome of an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is not in the stream yet.
+    #[default]
+    Queued,
+    /// It is in the stream. Some nodes have not confirmed it.
+    Pending,
+    /// No node can act against it any more.
+    Complete,
+    /// Another revocation had its id first, so it is not in the stream.
+    Conflict,
+}
+
+/// The operations of this life.
+#[derive(Default)]
+pub(super) struct Publishing {
+    pub(super) last: u64,
+    pub(super) last_repair: u64,
+    pub(super) own: BTreeMap<u64, Own>,
+    /// The numbers of operations on each id that are not in the stream yet, in order.
+    pub(super) unsettled: HashMap<RevocationId, VecDeque<u64>>,
+    /// How many those are, and how many of them are repairs.
+    pub(super) pending: usize,
+    pub(super) repairs: usize,
+    /// All numbers up to this one are in the stream, or never will be.
+    pub(super) settled: u64,
+    /// How many operations are in the stream that some node has not confirmed.
+    pub(super) unconfirmed: usize,
+    /// When to publish or to read for an operation.
+    pub(super) steps: BTreeSet<(Now, u64)>,
+    /// After a failure, one operation of many is tried at a time, from this moment on, until the
+    /// stream answers: to try them all would keep the node from everything else.
+    pub(super) held: Option<Now>,
+    /// When to look at an operation in the stream that not every node has confirmed.
+    pub(super) checks: BTreeSet<(Now, u64)>,
+    /// The sequences of stored operations that have not come back, with their numbers.
+    pub(super) returning: BTreeSet<(u64, u64)>,
+    /// The latest operation on each id.
+    pub(super) latest: HashMap<RevocationId, u64>,
+    /// Finished operations, in the order in which they are forgotten.
+    pub(super) finished: VecDeque<u64>,
+    /// The highest number that is forgotten.
+    pub(super) forgotten: u64,
+    pub(super) queued_at: Now,
+}
+
+/// An operation of this life.
+pub(super) struct Own {
+    pub(super) id: RevocationId,
+    pub(super) operation: Operation,
+    pub(super) revision: u32,
+    /// It brings the stream up to date instead of changing something.
+    pub(super) repairs: bool,
+    /// Where the node had applied the stream when it accepted the operation.
+    pub(super) accepted_at: u64,
+    pub(super) announced: Now,
+    pub(super) step: Step,
+    /// Up to where the node had read the stream when it first sent the operation there; `None` if
+    /// it has not.
+    pub(super) attempted: Option<u64>,
+    /// The sequence that it has tried to replace.
+    pub(super) tried: Option<u64>,
+    /// Its sequence, and when the node learned of it.
+    pub(super) stored: Option<(u64, Now)>,
+    /// Another operation at that sequence stands for it.
+    pub(super) is_covered: bool,
+    /// It was in the stream, as far as the node knows.
+    pub(super) was_stored: bool,
+    /// It has come back in order.
+    pub(super) seen: bool,
+    /// The lives that have to confirm it; `None` before it is known which.
+    pub(super) awaited: Option<BTreeMap<[u8; Incarnation::BYTES], NodeName>>,
+    pub(super) confirmed: BTreeMap<NodeName, Confirmation>,
+    pub(super) acknowledged: BTreeMap<[u8; Incarnation::BYTES], Option<Receipt>>,
+    pub(super) check: Now,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It waits for an earlier one on the same id.
+    Behind,
+    Reading,
+    Publishing {
+        expected: u64,
+    },
+    /// To be published again then.
+    PublishAt {
+        at: Now,
+        expected: u64,
+    },
+    /// To be read then.
+    ReadAt(Now),
+    /// It is in the stream, or never will be.
+    Settled,
+}
+
+impl Publishing {
+    /// Returns the number up to which all operations are in the stream, or never will be.
+    pub(super) fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Returns the number of operations that are not in the stream yet.
+    pub(super) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Returns the ids of operations that are on their way to the stream, or back from it.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &RevocationId> {
+        let returning = self.returning.iter().filter_map(|(_, number)| self.own.get(number));
+        self.unsettled.keys().chain(returning.map(|own| &own.id))
+    }
+
+    /// Returns the number of operations in the stream that some node has not confirmed.
+    pub(super) fn unconfirmed_count(&self) -> usize {
+        self.unconfirmed
+    }
+
+    /// Returns the number of repairs that are not in the stream yet.
+    pub(super) fn repairs(&self) -> usize {
+        self.repairs
+    }
+
+    /// Sets the next step of an operation.
+    pub(super) fn step(&mut self, number: u64, step: Step) {
+        let Some(own) = self.own.get_mut(&number) else { return };
+        if let Step::PublishAt { at, .. } | Step::ReadAt(at) = own.step {
+            self.steps.remove(&(at, number));
+        }
+        if let Step::PublishAt { at, .. } | Step::ReadAt(at) = step {
+            self.steps.insert((at, number));
+        }
+        own.step = step;
+    }
+
+    /// Returns whether an operation may be tried now.
+    pub(super) fn may_try(&mut self, now: Now) -> bool {
+        match self.held.filter(|_| self.pending > FEW) {
+            Some(from) if now < from => false,
+            Some(_) => {
+                self.held = Some(now + AGAIN);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// The operation waits for the stream.
+    pub(super) fn unsettle(&mut self, number: u64) {
+        let Some(own) = self.own.get(&number) else { return };
+        self.pending += 1;
+        self.repairs += usize::from(own.repairs);
+        let numbers = self.unsettled.entry(own.id.clone()).or_default();
+        let at = numbers.partition_point(|other| *other < number);
+        numbers.insert(at, number);
+    }
+
+    /// The number is in the stream, or never will be.
+    pub(super) fn settle(&mut self, number: u64, now: Now) {
+        let Some(own) = self.own.get(&number) else { return };
+        if own.step == Step::Settled {
+            return;
+        }
+        let (id, repairs) = (own.id.clone(), own.repairs);
+        self.step(number, Step::Settled);
+        self.pending -= 1;
+        self.repairs -= usize::from(repairs);
+        let mut next = None;
+        if let Some(numbers) = self.unsettled.get_mut(&id) {
+            numbers.retain(|unsettled| *unsettled != number);
+            next = numbers.front().copied();
+            if next.is_none() {
+                self.unsettled.remove(&id);
+            }
+        }
+        while self.settled < self.last
+            && self.own.get(&(self.settled + 1)).is_none_or(|own| own.step == Step::Settled)
+        {
+            self.settled += 1;
+        }
+        if let Some(next) = next
+            && self.own.get(&next).is_some_and(|own| own.step == Step::Behind)
+        {
+            // The one before it has changed the revision, so the stream is read first.
+            self.step(next, Step::ReadAt(now));
+        }
+    }
+
+    /// Nothing more can happen to the operation.
+    pub(super) fn finish(&mut self, number: u64) {
+        self.finished.push_back(number);
+        while self.finished.len() > REMEMBERED {
+            let Some(number) = self.finished.pop_front() else { return };
+            if number < Tag::REPAIRS {
+                self.forgotten = self.forgotten.max(number);
+            }
+            if let Some(own) = self.own.remove(&number)
+                && self.latest.get(&own.id) == Some(&number)
+            {
+                self.latest.remove(&own.id);
+            }
+        }
+    }
+}
+
+impl Own {
+    /// Returns an operation that waits. The node knew `known` changes of its id.
+    pub(super) fn new(operation: Operation, known: u32, repairs: bool, accepted_at: u64, now: Now) -> Self {
+        Self {
+            id: operation.id().clone(),
+            revision: if repairs { known.max(1) } else { known + 1 },
+            operation,
+            repairs,
+            accepted_at,
+            announced: now,
+            step: Step::Behind,
+            attempted: None,
+            tried: None,
+            stored: None,
+            is_covered: false,
+            was_stored: false,
+            seen: false,
+            awaited: None,
+            confirmed: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            check: Duration::ZERO,
+            outcome: Outcome::Queued,
+        }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress { outcome: self.outcome, seen: self.seen, nodes: self.confirmed.clone() }
+    }
+
+    /// Returns the message, with what is left of the validity.
+    pub(super) fn message(&self, life: Incarnation, number: u64, now: Now) -> Shared {
+        let mut operation = self.operation.clone();
+        if let Operation::Revoke(revocation) = &mut operation {
+            revocation.validity = left(revocation.validity, self.announced, now);
+        }
+        Shared { tag: Tag { life, number }, revision: self.revision, operation }
+    }
+}
