@@ -16,7 +16,7 @@ use crate::core::{Confirmation, Outcome, Progress};
 use crate::driver::{Command, Driver, Parts, Shown};
 use crate::events::Events;
 
-/// How long a lift may take to be stored.
+/// How long a lift that is stored may take to come back.
 const LIFT: Duration = Duration::from_secs(5);
 
 /// How long the last beat of a node may take to be stored.
@@ -92,11 +92,11 @@ impl Bus for ClusterBus {
         let node = self.node.get().cloned();
         async move {
             // Before the node runs, nothing is in the stream.
-            let node = node.ok_or(NoQuorum)?;
+            let node = node.ok_or(NoQuorum { may_follow: false })?;
             let deadline = Instant::now() + within;
             let state = node.state(id.clone()).await.map_err(|error| {
                 tracing::error!(%error, "a revocation that is to be lifted cannot be read");
-                NoQuorum
+                NoQuorum { may_follow: false }
             })?;
             if !matches!(state, Some(SharedState { operation: Operation::Revoke(_), .. })) {
                 return Ok(None);
@@ -104,9 +104,15 @@ impl Bus for ClusterBus {
             let mut progress = shown.begin(id.clone(), Progress::default());
             // The driver has stopped with the process if it does not listen.
             let _ = commands.send(Command::Announce(Operation::Lift { id, by }));
-            match timeout(LIFT, progress.wait_for(|progress| progress.seen)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return Err(NoQuorum),
+            let seen = progress.wait_for(|progress| progress.seen || progress.is_final());
+            let _ = timeout(LIFT, seen).await;
+            // The core gives it up in time, whether or not somebody waits for it. If another
+            // operation on the id has taken its place meanwhile, its outcome is not known.
+            let decided = progress.wait_for(|progress| progress.outcome != Outcome::Queued).await;
+            match decided.map(|progress| progress.outcome) {
+                Ok(Outcome::GivenUp { may_be_stored }) => return Err(NoQuorum { may_follow: may_be_stored }),
+                Ok(_) => {}
+                Err(_) => return Err(NoQuorum { may_follow: true }),
             }
             let complete = progress.wait_for(Progress::is_final);
             let _ = timeout_at(deadline, complete).await;
@@ -155,7 +161,7 @@ impl Lease for ClusterLease {
 
 fn spread_of(progress: &Progress, fence: &Fence) -> Spread {
     let reach = match progress.outcome {
-        Outcome::Queued | Outcome::Conflict => Reach::Queued,
+        Outcome::Queued | Outcome::Conflict | Outcome::GivenUp { .. } => Reach::Queued,
         Outcome::Pending => Reach::Pending,
         Outcome::Complete => Reach::Complete,
     };

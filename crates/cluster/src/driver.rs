@@ -395,7 +395,7 @@ impl Driver {
                 tracing::info!(node = %self.identity.node, "joined the cluster");
                 self.shown.joined.send_replace(true);
             }
-            Action::Progress { id, progress, .. } => self.show(&id, progress),
+            Action::Progress { number, id, progress } => self.show(number, &id, progress),
             Action::Rotate => {
                 tracing::warn!("no own beat came back for 3 s: connecting to the next server of NATS");
                 let wire = self.wire.clone();
@@ -429,12 +429,15 @@ impl Driver {
         }
     }
 
-    fn show(&self, id: &RevocationId, progress: Progress) {
+    fn show(&self, number: u64, id: &RevocationId, progress: Progress) {
         for (node, receipt) in progress.receipts() {
             let (own, id, node) = (self.node.clone(), id.clone(), node.clone());
             tokio::spawn(async move { own.receive_receipt(id, node, receipt).await });
         }
-        if let Some(taken) = self.shown.update(id, progress) {
+        // Whoever waits for a later operation on the id must not take this one for it.
+        if self.core.is_latest(id, number)
+            && let Some(taken) = self.shown.update(id, progress)
+        {
             self.metrics.time_to_cluster.observe(taken.as_secs_f64());
         }
     }

@@ -59,12 +59,14 @@ pub(crate) enum Flaw {
     ShortTtl,
     /// An acknowledgement counts whatever life it was sent to.
     AnyAcknowledgement,
+    /// A lift that was given up is published all the same.
+    LiftGoesOn,
 }
 
 impl Flaw {
     /// All planted bugs.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::NoFence,
         Self::NoContiguity,
         Self::SkippedIsApplied,
@@ -91,6 +93,7 @@ impl Flaw {
         Self::WaitsForExpired,
         Self::ShortTtl,
         Self::AnyAcknowledgement,
+        Self::LiftGoesOn,
     ];
 }
 

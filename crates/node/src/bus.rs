@@ -47,7 +47,8 @@ pub trait Bus: Send + Sync + 'static {
     ///
     /// # Errors
     /// Fails if the stream has not stored it in time. The revocation stays in force everywhere, and
-    /// the lift is not tried again. A request whose outcome is unknown may still be stored.
+    /// the lift is not tried again. If [`NoQuorum::may_follow`] says so, a request whose outcome is
+    /// not known may still be stored, and then takes effect everywhere.
     fn lift(
         &self,
         id: RevocationId,
@@ -83,4 +84,7 @@ pub struct IdTaken;
 /// The stream stores nothing now: it cannot be reached, or has lost the majority of its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the cluster cannot store it now")]
-pub struct NoQuorum;
+pub struct NoQuorum {
+    /// The stream was asked to store it, and may still do so.
+    pub may_follow: bool,
+}

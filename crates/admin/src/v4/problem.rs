@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use listener::BodyError;
-use node::{NotLifted, NotRevoked};
+use node::{NoQuorum, NotLifted, NotRevoked};
 use proxy::{Revision, StoreError};
 use serde::Serialize;
 use session::{ClaimError, LogError, RevokeError};
@@ -246,8 +246,13 @@ impl Problem {
             Self::NotLifted(NotLifted::Log(_)) => {
                 "the revocation log could not record it: it stays in force".to_owned()
             }
-            Self::NotLifted(NotLifted::NoQuorum(_)) => {
+            Self::NotLifted(NotLifted::NoQuorum(NoQuorum { may_follow: false })) => {
                 "the cluster could not store it: the revocation stays in force".to_owned()
+            }
+            Self::NotLifted(NotLifted::NoQuorum(NoQuorum { may_follow: true })) => {
+                "the cluster did not say in time whether it has stored it: the revocation is in force, and the lift \
+                 may still take effect"
+                    .to_owned()
             }
             Self::Outdated(present) => {
                 format!("the definitions were changed meanwhile: their revision is {} now", present.0)
@@ -310,8 +315,6 @@ impl IntoResponse for Problem {
 mod tests {
     use std::time::Duration;
 
-    use node::NoQuorum;
-
     use super::*;
 
     #[test]
@@ -329,7 +332,10 @@ mod tests {
         assert_eq!(shown(Problem::NotInCluster), "503 urn:rig:problem:not-in-cluster");
         assert_eq!(shown(Problem::Unreadable(log())), "503 about:blank");
         assert_eq!(shown(Problem::NotLifted(log().into())), "503 about:blank");
-        assert_eq!(shown(Problem::NotLifted(NoQuorum.into())), "503 urn:rig:problem:no-quorum");
+        assert_eq!(
+            shown(Problem::NotLifted(NoQuorum { may_follow: true }.into())),
+            "503 urn:rig:problem:no-quorum"
+        );
         let error = std::io::Error::other("disk full");
         let store = StoreError::Io { name: "/secret/path".to_owned(), error };
         assert_eq!(shown(Problem::NotStored(store)), "503 urn:rig:problem:not-stored");

@@ -234,7 +234,7 @@ async fn find(port: &Port, id: RevocationId) -> Result<Record, Problem> {
         (status = 200, description = "The dry run: what would be lifted", body = LiftDryRun),
         (status = 404, description = "There is no revocation of this id, or it has expired", body = ProblemDocument),
         (status = 503, description = "It could not be recorded, or the cluster could not store it (`no-quorum`): it \
-                                      stays in force", body = ProblemDocument),
+                                      stays in force, unless the text says that the lift may still take effect", body = ProblemDocument),
     )
 )]
 pub(crate) async fn lift(

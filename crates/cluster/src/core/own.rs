@@ -43,6 +43,11 @@ pub enum Outcome {
     Complete,
     /// Another revocation had its id first, so it is not in the stream.
     Conflict,
+    /// A lift that the stream has not stored in time. It is not published again.
+    GivenUp {
+        /// It was published, and the outcome is not known: the stream may store it.
+        may_be_stored: bool,
+    },
 }
 
 /// The operations of this life.
@@ -76,6 +81,8 @@ pub(super) struct Publishing {
     /// The highest number that is forgotten.
     pub(super) forgotten: u64,
     pub(super) queued_at: Now,
+    /// When lifts are given up, in the order of their numbers.
+    pub(super) lifts: VecDeque<(Now, u64)>,
 }
 
 /// An operation of this life.
@@ -94,6 +101,8 @@ pub(super) struct Own {
     pub(super) attempted: Option<u64>,
     /// The sequence that it has tried to replace.
     pub(super) tried: Option<u64>,
+    /// A publication of it had no answer.
+    pub(super) may_be_stored: bool,
     /// Its sequence, and when the node learned of it.
     pub(super) stored: Option<(u64, Now)>,
     /// Another operation at that sequence stands for it.
@@ -251,6 +260,7 @@ impl Own {
             step: Step::Behind,
             attempted: None,
             tried: None,
+            may_be_stored: false,
             stored: None,
             is_covered: false,
             was_stored: false,

@@ -17,6 +17,9 @@ use crate::message::{Content, Direct, Stored, Tag};
 /// lag behind.
 const READ_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long the stream may take to store a lift.
+const LIFT: Duration = Duration::from_secs(5);
+
 /// How often queued operations are looked for.
 const QUEUED: Duration = Duration::from_millis(500);
 
@@ -28,6 +31,11 @@ impl Core {
     pub fn progress(&self, id: &RevocationId) -> Option<Progress> {
         let number = self.publishing.latest.get(id)?;
         self.publishing.own.get(number).map(Own::progress)
+    }
+
+    /// Returns whether this is the number of the latest operation on this id.
+    pub fn is_latest(&self, id: &RevocationId, number: u64) -> bool {
+        self.publishing.latest.get(id) == Some(&number)
     }
 
     /// Returns whether an operation on this id is on its way to the stream, or back from it.
@@ -55,6 +63,9 @@ impl Core {
         }
         let broadcast = (!repairs && matches!(own.operation, Operation::Revoke(_)))
             .then(|| own.message(self.me.life, number, self.now));
+        if !repairs && matches!(own.operation, Operation::Lift { .. }) {
+            publishing.lifts.push_back((self.now + LIFT, number));
+        }
         publishing.own.insert(number, own);
         publishing.unsettle(number);
         if let Some(message) = broadcast {
@@ -78,11 +89,30 @@ impl Core {
     }
 
     pub(super) fn tick_publishing(&mut self) {
+        self.give_up_lifts();
         if self.recovery.is_following() && self.now >= self.publishing.queued_at + QUEUED {
             self.publishing.queued_at = self.now;
             if let Some(room) = AT_ONCE.checked_sub(self.publishing.pending()).filter(|room| *room > 0) {
                 self.act(Action::ShareQueued(room));
             }
+        }
+    }
+
+    /// Gives up the lifts that the stream has not stored in time. What is on its way then may still
+    /// be stored, and counts at every node as the stream says.
+    fn give_up_lifts(&mut self) {
+        while let Some((_, number)) = self.publishing.lifts.pop_front_if(|(at, _)| *at <= self.now) {
+            let Some(own) = self.publishing.own.get_mut(&number) else { continue };
+            if own.outcome != Outcome::Queued {
+                continue;
+            }
+            let is_on_its_way = matches!(own.step, Step::Publishing { .. });
+            own.outcome = Outcome::GivenUp { may_be_stored: own.may_be_stored || is_on_its_way };
+            if !self.flaws.has(Flaw::LiftGoesOn) {
+                self.publishing.settle(number, self.now);
+            }
+            self.publishing.finish(number);
+            self.report(number);
         }
     }
 
@@ -137,6 +167,7 @@ impl Core {
                 self.stored(number, sequence, true);
             }
             Err(Unpublished::Unknown) => {
+                own.may_be_stored = true;
                 let at = self.now + AGAIN;
                 self.publishing.step(number, Step::PublishAt { at, expected });
             }
@@ -229,6 +260,9 @@ impl Core {
     pub(super) fn own_seen(&mut self, number: u64, sequence: u64) {
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         own.seen = true;
+        if matches!(own.outcome, Outcome::GivenUp { .. }) {
+            return;
+        }
         match own.stored {
             None => self.stored(number, sequence, false),
             Some((stored, _)) => {
@@ -273,7 +307,7 @@ impl Core {
                 publishing.settle(number, now);
                 continue;
             }
-            if matches!(own.outcome, Outcome::Complete | Outcome::Conflict) {
+            if own.outcome.is_final() {
                 continue;
             }
             (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);

@@ -41,10 +41,17 @@ impl Core {
     }
 }
 
+impl Outcome {
+    /// Returns whether nothing more will change.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Conflict | Self::GivenUp { .. })
+    }
+}
+
 impl Progress {
     /// Returns whether nothing more will change.
     pub fn is_final(&self) -> bool {
-        matches!(self.outcome, Outcome::Complete | Outcome::Conflict)
+        self.outcome.is_final()
     }
 
     /// Returns the receipts that nodes have sent.

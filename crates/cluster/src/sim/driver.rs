@@ -101,6 +101,7 @@ impl World {
             Action::Inspect => self.request(node, Request::Inspect),
             Action::Fetch { from, .. } => self.request(node, Request::Fetch { from }),
             Action::Publish { message, expected } => {
+                self.judge.published(message.tag);
                 self.request(node, Request::Publish { message, expected });
             }
             Action::Read { number, id } => self.request(node, Request::Read { number, id }),

@@ -8,6 +8,9 @@
 
 mod end;
 
+use std::collections::BTreeMap;
+
+use seal::Incarnation;
 use session::{Mode, Position, RevocationId};
 
 use super::driver::session_of;
@@ -53,6 +56,8 @@ pub(super) struct Judge {
     lossy_from: Micros,
     /// How much earlier revocations may end.
     step: Micros,
+    /// The lifts that were answered with 503, and whether each may be stored all the same.
+    given_up: BTreeMap<([u8; Incarnation::BYTES], u64), bool>,
     pub(super) violation: Option<String>,
 }
 
@@ -67,6 +72,7 @@ impl Judge {
             orders: plan.orders.clone(),
             lossy_from: Micros::MAX,
             step: 0,
+            given_up: BTreeMap::new(),
             violation: None,
         }
     }
@@ -123,6 +129,18 @@ impl Judge {
             binds: false,
             void,
         });
+    }
+
+    /// A lift was answered with 503.
+    pub(super) fn given_up(&mut self, life: Incarnation, number: u64, may_be_stored: bool) {
+        self.given_up.insert((life.to_bytes(), number), may_be_stored);
+    }
+
+    /// A node publishes an operation.
+    pub(super) fn published(&mut self, tag: Tag) {
+        if self.given_up.contains_key(&(tag.life.to_bytes(), tag.number)) {
+            self.violate(format!("3: {tag:?} is published after the answer 503"));
+        }
     }
 
     pub(super) fn announced(&mut self, _: &Shared) {}
@@ -206,6 +224,11 @@ impl World {
     pub(super) fn judge_stored(&mut self, sequence: u64) {
         let Some(entry) = self.stream.entry(sequence) else { return };
         let Content::Operation(shared) = &entry.stored.content else { return };
+        let tag = shared.tag;
+        if self.judge.given_up.get(&(tag.life.to_bytes(), tag.number)) == Some(&false) {
+            self.judge.violate(format!("3: {tag:?} is stored after an answer that rules it out"));
+            return;
+        }
         if let Some(before) = self.stream.entry(entry.replaces)
             && let Content::Operation(before) = &before.stored.content
             && before.revision >= shared.revision + u32::from(shared.tag.number >= Tag::REPAIRS)

@@ -89,6 +89,10 @@ impl World {
             Outcome::Complete if is_lift => 204,
             Outcome::Complete => 201,
             Outcome::Conflict => 409,
+            Outcome::GivenUp { may_be_stored } => {
+                self.judge.given_up(run.life, number, may_be_stored);
+                503
+            }
             Outcome::Queued | Outcome::Pending => return,
         };
         run.orders.remove(&number);
@@ -100,10 +104,17 @@ impl World {
     pub(super) fn timeout(&mut self, index: usize) {
         let order = self.plan.orders[index];
         let Some(run) = self.running(order.node) else { return };
-        let waits = run.orders.values().any(|waiting| *waiting == index);
-        if waits {
-            run.orders.retain(|_, waiting| *waiting != index);
-            let status = if order.wish == Wish::Lift { 503 } else { 202 };
+        let number = run.orders.iter().find(|(_, waiting)| **waiting == index).map(|(number, _)| *number);
+        if let Some(number) = number {
+            let progress = run.core.progress(&id_of(order.id));
+            let is_queued = progress.is_some_and(|progress| progress.outcome == Outcome::Queued);
+            // The core gives up a lift in time.
+            if order.wish == Wish::Lift && is_queued {
+                self.later(order.node, SECOND, Step::Timeout { order: index });
+                return;
+            }
+            run.orders.remove(&number);
+            let status = 202;
             note!(self, "{} answers order {index} with {status}", order.node);
             self.judge.answered(index, self.now, status);
         }

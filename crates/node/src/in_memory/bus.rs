@@ -71,7 +71,7 @@ impl Bus for MemoryBus {
         let lift = {
             let traffic = self.network.0.traffic.lock();
             match traffic.is_cut(&self.name) {
-                true => Err(NoQuorum),
+                true => Err(NoQuorum { may_follow: false }),
                 false => Ok(traffic.is_revoked(&id).then_some(Operation::Lift { id, by })),
             }
         };
