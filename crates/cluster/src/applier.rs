@@ -2,8 +2,8 @@
 //!
 //! A revocation is put in force, and its connections are terminated, before it is recorded in the
 //! node's own log; the log commits in groups, behind. A lift takes effect when it is recorded. An
-//! operation on an id waits until the one before it is recorded, so that recording a lift never
-//! removes a later revocation that is only in force.
+//! operation on an id waits until the one before it is recorded: what the log knows of the id
+//! decides whether it may be put in force early.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::core::Input;
-use crate::message::{Shared, Tag};
+use crate::message::Shared;
 
 /// Batches up to this size are put in force one by one before they are recorded. Larger ones come
 /// when a node catches up, without a lease: they are recorded together, which puts them in force.
@@ -124,7 +124,7 @@ impl Applier {
             let receipt = match &operation {
                 // Its own revocations are in force already.
                 Operation::Revoke(revocation) if tag.life != self.life && !together => {
-                    Some(self.node.enforce(revocation).await)
+                    Some(self.node.enforce(revocation, place.revision).await)
                 }
                 _ => None,
             };
@@ -149,9 +149,8 @@ impl Applier {
         if !self.node.takes_early(revocation, shared.revision).await {
             return None;
         }
-        let receipt = self.node.enforce(revocation).await;
-        let Tag { life, number } = shared.tag;
-        Some(Input::AppliedEarly { tag: Tag { life, number }, receipt })
+        let receipt = self.node.enforce(revocation, shared.revision).await;
+        Some(Input::AppliedEarly { tag: shared.tag, revision: shared.revision, receipt })
     }
 }
 

@@ -153,6 +153,7 @@ enum DirectDocument {
     Acknowledgement {
         life: String,
         n: u64,
+        rev: u32,
         node: String,
         by: String,
         receipt: Option<ReceiptDocument>,
@@ -246,13 +247,16 @@ impl Codec {
             Direct::Operation(shared) => {
                 DirectDocument::Operation { operation: self.operation_document(epoch, shared) }
             }
-            Direct::Acknowledgement { tag, node, life, receipt } => DirectDocument::Acknowledgement {
-                life: tag.life.to_string(),
-                n: tag.number,
-                node: node.to_string(),
-                by: life.to_string(),
-                receipt: receipt.as_ref().map(ReceiptDocument::of),
-            },
+            Direct::Acknowledgement { tag, revision, node, life, receipt } => {
+                DirectDocument::Acknowledgement {
+                    life: tag.life.to_string(),
+                    n: tag.number,
+                    rev: *revision,
+                    node: node.to_string(),
+                    by: life.to_string(),
+                    receipt: receipt.as_ref().map(ReceiptDocument::of),
+                }
+            }
             Direct::Missing { life, after } => {
                 DirectDocument::Missing { life: life.to_string(), after: *after }
             }
@@ -310,8 +314,9 @@ impl Codec {
         }
         Ok(match envelope.message {
             DirectDocument::Operation { operation } => Direct::Operation(self.read_operation(operation)?),
-            DirectDocument::Acknowledgement { life, n, node, by, receipt } => Direct::Acknowledgement {
+            DirectDocument::Acknowledgement { life, n, rev, node, by, receipt } => Direct::Acknowledgement {
                 tag: Tag { life: read_life(&life)?, number: n },
+                revision: rev,
                 node: NodeName::from(node.as_str()),
                 life: read_life(&by)?,
                 receipt: receipt.map(|receipt| receipt.read()),

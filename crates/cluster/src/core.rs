@@ -104,6 +104,8 @@ pub enum Input {
     AppliedEarly {
         /// The operation.
         tag: Tag,
+        /// Which change of its id it was said to be.
+        revision: u32,
         /// What it has done here.
         receipt: Receipt,
     },
@@ -314,7 +316,7 @@ impl Core {
             Input::Fetched { from, messages, upto } => self.fetched(from, messages, upto),
             Input::NotFetched => self.not_fetched(),
             Input::Applied(receipts) => self.applied(receipts),
-            Input::AppliedEarly { tag, receipt } => self.acknowledge(tag, Some(receipt)),
+            Input::AppliedEarly { tag, revision, receipt } => self.acknowledge(tag, revision, Some(receipt)),
             Input::Published { number, result } => self.published(number, result),
             Input::Read { number, found } => self.read(number, found),
             Input::NotRead { number } => self.not_read(number),
@@ -363,7 +365,9 @@ impl Core {
         match message {
             Direct::Operation(shared) if shared.tag.life == self.me.life => {}
             Direct::Operation(shared) => self.apply_early(shared),
-            Direct::Acknowledgement { tag, life, receipt, .. } => self.acknowledged(tag, life, receipt),
+            Direct::Acknowledgement { tag, revision, life, receipt, .. } => {
+                self.acknowledged(tag, revision, life, receipt);
+            }
             Direct::Missing { life, after } => self.supply(life, after),
             Direct::Supplied { life, after, upto, operations } => {
                 self.supplied(life, after, upto, operations);

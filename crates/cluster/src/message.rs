@@ -151,6 +151,8 @@ pub enum Direct {
     Acknowledgement {
         /// The operation.
         tag: Tag,
+        /// As which change of its id the operation was applied.
+        revision: u32,
         /// The node.
         node: NodeName,
         /// Its life.

@@ -11,12 +11,10 @@ use crate::revoke::{panicked, terminate};
 impl Node {
     /// Puts a revocation of another node in force before it is recorded, and terminates its
     /// connections. Yields regularly. [`Node::record`] then stores it; a process that exits before
-    /// has lost it.
-    ///
-    /// Not for an id with an operation that waits to be recorded: see
-    /// [`Sessions::record`](session::Sessions::record).
-    pub async fn enforce(&self, revocation: &Revocation) -> Receipt {
-        terminate(self.sessions().enforce(revocation)).await
+    /// has lost it. It is the `revision`th change of its id: earlier ones that are recorded later
+    /// leave it in force.
+    pub async fn enforce(&self, revocation: &Revocation, revision: u32) -> Receipt {
+        terminate(self.sessions().enforce(revocation, revision)).await
     }
 
     /// Records operations of the stream, in their order, and puts into effect what is not yet:

@@ -60,7 +60,7 @@ pub(crate) struct Inner {
     /// Numbers of revocations that are in force without being in the log. Count down from
     /// [`Seq::MAX`], which the log never reaches.
     unrecorded: AtomicU64,
-    unrecorded_by_id: Mutex<HashMap<RevocationId, Unrecorded>>,
+    unrecorded_by_id: Mutex<HashMap<RevocationId, Vec<Unrecorded>>>,
     position: OnceLock<Position>,
     blacklisted_ever: AtomicU64,
     closed: OnceLock<Closed>,

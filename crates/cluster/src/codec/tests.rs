@@ -175,6 +175,7 @@ fn a_message_that_is_sent_again_elsewhere_is_forged() {
     let codec = codec(true);
     let [one, two] = [1, 2].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
     let acknowledgement = Direct::Acknowledgement {
+        revision: 1,
         tag: Tag { life: one, number: 1 },
         node: NodeName::from("b"),
         life: two,

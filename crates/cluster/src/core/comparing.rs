@@ -45,7 +45,7 @@ impl Own {
             }
             (Operation::Lift { .. }, Operation::Revoke(_))
             | (Operation::Revoke(_), Operation::Lift { .. }) => {
-                self.revision = theirs.revision + 1;
+                self.becomes(theirs.revision + 1);
                 Verdict::Replace
             }
             (Operation::Revoke(ours), Operation::Revoke(other)) => {
@@ -54,7 +54,7 @@ impl Own {
                 let was_known = theirs.revision < self.revision && !is_later;
                 let has_expired = other.mode == Mode::Revoke && other.validity.is_zero();
                 if merge(ours, other, self.announced, now) || was_known || !is_later && has_expired {
-                    self.revision = theirs.revision + 1;
+                    self.becomes(theirs.revision + 1);
                     Verdict::Replace
                 } else if flaws.has(Flaw::ConflictIsSuccess) {
                     Verdict::Covered
@@ -63,6 +63,15 @@ impl Own {
                 }
             }
         }
+    }
+
+    /// The operation will be this change of its id. Whoever has acknowledged it as an earlier one
+    /// may apply another one first, which undoes it there.
+    fn becomes(&mut self, revision: u32) {
+        if self.revision != revision {
+            self.acknowledged.clear();
+        }
+        self.revision = revision;
     }
 
     /// Merges what the stream holds into this state of the log.

@@ -23,12 +23,21 @@ const SILENT: Duration = Duration::from_secs(1);
 const ACKNOWLEDGEMENTS: usize = 4096;
 
 impl Core {
-    /// A node has acknowledged an operation of this life.
-    pub(super) fn acknowledged(&mut self, tag: Tag, life: Incarnation, receipt: Option<Receipt>) {
+    /// A node has acknowledged an operation of this life. If it has acknowledged it as another
+    /// change of its id than it has become, that proves nothing: a change that came between may
+    /// have undone it there.
+    pub(super) fn acknowledged(
+        &mut self,
+        tag: Tag,
+        revision: u32,
+        life: Incarnation,
+        receipt: Option<Receipt>,
+    ) {
         let is_mine = tag.life == self.me.life || self.has(Flaw::AnyAcknowledgement);
         if is_mine
             && let Some(own) = self.publishing.own.get_mut(&tag.number)
             && own.acknowledged.len() < ACKNOWLEDGEMENTS
+            && own.revision == revision
         {
             own.acknowledged.insert(life.to_bytes(), receipt);
             self.confirm(tag.number);
@@ -36,16 +45,16 @@ impl Core {
     }
 
     /// Sends the acknowledgement of another life's operation, which is in force here.
-    pub(super) fn acknowledge(&mut self, tag: Tag, receipt: Option<Receipt>) {
+    pub(super) fn acknowledge(&mut self, tag: Tag, revision: u32, receipt: Option<Receipt>) {
         let (node, life) = (self.me.node.clone(), self.me.life);
-        let message = Direct::Acknowledgement { tag, node, life, receipt };
+        let message = Direct::Acknowledgement { tag, revision, node, life, receipt };
         self.act(Action::Send { to: tag.life, message });
     }
 
     pub(super) fn apply_early(&mut self, shared: Shared) {
         if matches!(shared.operation, Operation::Revoke(_)) {
             if self.has(Flaw::EarlyAcknowledgement) {
-                self.acknowledge(shared.tag, None);
+                self.acknowledge(shared.tag, shared.revision, None);
             }
             self.act(Action::ApplyEarly(shared));
         }

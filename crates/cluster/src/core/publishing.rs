@@ -315,6 +315,7 @@ impl Core {
             own.outcome = Outcome::Queued;
             own.accepted_at = 0;
             own.was_stored = false;
+            own.acknowledged.clear();
             own.attempted = own.attempted.map(|_| 0);
             if own.step == Step::Settled {
                 publishing.unsettle(number);

@@ -70,7 +70,8 @@ pub(super) struct Reading {
 
 /// What is being applied.
 struct Batch {
-    tags: Vec<Tag>,
+    /// Each operation, and which change of its id it is.
+    tags: Vec<(Tag, u32)>,
     /// The sequence of each operation; empty if they did not come through the stream.
     sequences: Vec<u64>,
     /// With these operations, everything of the life up to the number is known.
@@ -424,10 +425,10 @@ impl Core {
             let age = if catches_up { self.reading.age(message.stored_at) } else { Duration::ZERO };
             let shared = shared.aged(age);
             let position = Position { epoch: self.reading.epoch, ..message.position };
-            batch.tags.push(shared.tag);
+            batch.tags.push((shared.tag, shared.revision));
             batch.sequences.push(position.sequence);
             if self.has(Flaw::EarlyAcknowledgement) {
-                self.acknowledge(shared.tag, None);
+                self.acknowledge(shared.tag, shared.revision, None);
             }
             self.recovery.has_read(&shared, self.now);
             let place = Place { position, revision: shared.revision };
@@ -440,7 +441,7 @@ impl Core {
     fn apply_supplied(&mut self, life: Incarnation, upto: u64, operations: Vec<Shared>) {
         // They do not come through the stream, so their place is before every message of it.
         let position = Position { sequence: 0, ..self.reading.position() };
-        let tags = operations.iter().map(|shared| shared.tag).collect();
+        let tags = operations.iter().map(|shared| (shared.tag, shared.revision)).collect();
         self.reading.batch = Some(Batch { tags, sequences: Vec::new(), completes: Some((life, upto)) });
         let with_place = |shared: Shared| {
             let place = Place { position, revision: shared.revision };
@@ -460,7 +461,7 @@ impl Core {
     /// A batch is in force.
     pub(super) fn applied(&mut self, receipts: Vec<Option<Receipt>>) {
         let Some(batch) = self.reading.batch.take() else { return };
-        for (index, tag) in batch.tags.iter().enumerate() {
+        for (index, (tag, revision)) in batch.tags.iter().enumerate() {
             self.members.has_applied(*tag);
             let sequence = batch.sequences.get(index).copied();
             if let Some(sequence) = sequence {
@@ -471,7 +472,7 @@ impl Core {
                     self.own_seen(tag.number, sequence);
                 }
             } else if tag.number < Tag::REPAIRS {
-                self.acknowledge(*tag, receipts.get(index).copied().flatten());
+                self.acknowledge(*tag, *revision, receipts.get(index).copied().flatten());
             }
         }
         if let Some((life, upto)) = batch.completes {

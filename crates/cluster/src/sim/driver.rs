@@ -242,11 +242,15 @@ impl World {
             next.place = known.place;
         }
         next.early = next.until;
+        next.early_revision = shared.revision;
         if revocation.mode == Mode::Revoke || !run.states.contains_key(id) {
             run.states.insert(id.clone(), next);
         }
         self.changed(node);
-        self.feed(node, Input::AppliedEarly { tag: shared.tag, receipt: receipt() });
+        self.feed(
+            node,
+            Input::AppliedEarly { tag: shared.tag, revision: shared.revision, receipt: receipt() },
+        );
     }
 
     fn share_states(&mut self, node: usize, read: &BTreeMap<RevocationId, ReadState>, local: Micros) {

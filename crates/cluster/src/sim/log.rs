@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) unshared: bool,
     /// Until when an operation has put it in force that is not in the stream yet. In memory only.
     pub(super) early: Micros,
+    /// Which change of the id that operation is.
+    pub(super) early_revision: u32,
     /// Nothing but that operation has put it in force.
     pub(super) is_early: bool,
 }
@@ -42,7 +44,7 @@ impl State {
             }
             Operation::Lift { .. } => (None, u64::MAX / 4),
         };
-        Self { revocation, until, place, unshared: false, early: 0, is_early: false }
+        Self { revocation, until, place, unshared: false, early: 0, early_revision: 0, is_early: false }
     }
 
     pub(super) fn is_in_force(&self, now: Micros) -> bool {
@@ -75,8 +77,15 @@ impl State {
     /// Returns the state after an operation of the stream.
     pub(super) fn after(&self, operation: &Operation, place: Place, now: Micros) -> Self {
         let mut next = self.changed(operation, place, now);
-        if self.is_same(operation) && self.early > next.until {
-            (next.until, next.early) = (self.early, self.early);
+        let is_same = self.is_same(operation);
+        let is_later = self.early > now && self.early_revision > place.revision;
+        if !is_same && is_later {
+            // The early one stays in force.
+            return Self { until: self.early, place: next.place, is_early: true, ..self.clone() };
+        }
+        if is_same && (is_later || self.early > next.until) {
+            next.until = next.until.max(self.early);
+            (next.early, next.early_revision) = (self.early, self.early_revision);
         }
         next
     }

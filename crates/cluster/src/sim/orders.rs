@@ -77,6 +77,15 @@ impl World {
         let Some(run) = &mut here.run else { return };
         run.log.states.insert(id.clone(), state.clone());
         here.disk = run.log.clone();
+        let early = run.states.get(id).filter(|known| {
+            state
+                .revocation
+                .as_ref()
+                .is_some_and(|ours| known.revocation.as_ref().is_some_and(|theirs| ours.is_same(theirs)))
+        });
+        let early = early.map_or((0, 0), |known| (known.early, known.early_revision));
+        let until = state.until.max(early.0);
+        let state = State { until, early: early.0, early_revision: early.1, ..state };
         run.states.insert(id.clone(), state);
         self.changed(node);
     }

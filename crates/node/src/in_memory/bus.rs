@@ -114,7 +114,9 @@ impl MemoryBus {
         let id = operation.id().clone();
         let receipt = match &operation {
             // It is in force at its own node already, whose log learns its place.
-            Operation::Revoke(revocation) if *from != self.name => Some(node.enforce(revocation).await),
+            Operation::Revoke(revocation) if *from != self.name => {
+                Some(node.enforce(revocation, place.revision).await)
+            }
             _ => None,
         };
         let recorded = match node.record(vec![(operation, place)]).await {

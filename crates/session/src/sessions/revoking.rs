@@ -86,7 +86,7 @@ impl Sessions {
         match self.0.log.append(revocation) {
             Ok(Appended::New { seq, replaces }) => {
                 let kill = self.apply_since(revocation, seq, replaces, asked);
-                self.lift_unrecorded(&revocation.id);
+                self.take_unrecorded(&revocation.id, |unrecorded| unrecorded.revision == 0);
                 Ok(Accepted::Begun(kill))
             }
             // It is in force already. Connections that it has taken out may not have been notified
@@ -99,42 +99,43 @@ impl Sessions {
             Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
             Ok(Appended::Conflict) => Err(RevokeError::Conflict),
             Err(error) => {
-                self.enforce_since(revocation, asked).finish();
+                self.enforce_since(revocation, 0, asked).finish();
                 Err(error.into())
             }
         }
     }
 
     /// Puts a revocation of another node in force before it is in the log. [`Sessions::record`]
-    /// then stores it and gives it its number. The [`Kill`] stores no receipt, as there is no
-    /// record yet.
-    pub fn enforce(&self, revocation: &Revocation) -> Kill {
-        self.enforce_since(revocation, self.0.clock.now())
+    /// then stores it and gives it its number. It is the `revision`th change of its id: operations
+    /// of the stream that are recorded later leave it in force unless theirs is at least the same.
+    /// The [`Kill`] stores no receipt, as there is no record yet.
+    pub fn enforce(&self, revocation: &Revocation, revision: u32) -> Kill {
+        self.enforce_since(revocation, revision, self.0.clock.now())
     }
 
-    fn enforce_since(&self, revocation: &Revocation, asked: Instant) -> Kill {
+    fn enforce_since(&self, revocation: &Revocation, revision: u32, asked: Instant) -> Kill {
         let seq = self.0.unrecorded.fetch_sub(1, Ordering::Relaxed);
-        let mut until = self.tick_after(revocation.validity);
-        let mut unrecorded = self.0.unrecorded_by_id.lock();
-        let (mut replaces, mut replaced) = (None, None);
-        if unrecorded.len() < UNRECORDED || unrecorded.contains_key(&revocation.id) {
-            let known = unrecorded.get(&revocation.id);
-            replaces = known.map(|known| known.seq);
-            if let Some(known) = known.filter(|known| known.revocation.is_same(revocation)) {
+        let until = self.tick_after(revocation.validity);
+        let mut new = Unrecorded { seq, revision, until, revocation: revocation.clone() };
+        let (mut same, mut replaced) = (None, Vec::new());
+        let mut by_id = self.0.unrecorded_by_id.lock();
+        if by_id.len() < UNRECORDED || by_id.contains_key(&revocation.id) {
+            let known = by_id.entry(revocation.id.clone()).or_default();
+            if let Some(at) = known.iter().position(|known| known.revocation.is_same(revocation)) {
                 // A shorter one takes nothing back.
-                until = until.max(known.until);
+                let known = known.swap_remove(at);
+                (new.until, new.revision) = (until.max(known.until), revision.max(known.revision));
+                same = Some(known.seq);
             }
-            let revocation = revocation.clone();
-            replaced = unrecorded.insert(revocation.id.clone(), Unrecorded { seq, until, revocation });
+            replaced = known.extract_if(.., |known| known.revision <= revision).collect();
+            known.push(new.clone());
         }
         // The entry is added after it can be found by its id, so that a concurrent lift either
         // removes the entry or makes the shard ignore it.
-        drop(unrecorded);
-        let kill = self.apply_until(revocation, seq, replaces, asked, until).without_receipt();
-        if let Some(Unrecorded { seq, revocation: other, .. }) = replaced
-            && other.selector != revocation.selector
-        {
-            self.take_back(&other.selector, seq);
+        drop(by_id);
+        let kill = self.apply_until(revocation, seq, same, asked, new.until).without_receipt();
+        for replaced in replaced {
+            self.take_back(&replaced.revocation.selector, replaced.seq);
         }
         kill
     }
@@ -146,27 +147,18 @@ impl Sessions {
     /// Returns, for each operation, the number of the record that it has changed; the caller stores
     /// the receipt under it.
     ///
-    /// A lift also removes a revocation of its id that was [enforced](Sessions::enforce) but not
-    /// recorded, even if it is a later one: which one the lift has seen is not known here. So the
-    /// caller must not enforce a revocation while an earlier operation on its id waits to be
-    /// recorded.
-    ///
     /// # Errors
     /// Fails if the operations are not stored. Those that were [enforced](Sessions::enforce) stay
     /// in force until the process exits; a lift has had no effect.
     pub fn record(&self, operations: &[(Operation, Place)]) -> Result<Vec<Option<Seq>>, LogError> {
         let entries = self.0.log.record(operations)?;
         let mut recorded = Vec::with_capacity(entries.len());
-        for ((operation, _), entry) in operations.iter().zip(entries) {
+        for ((operation, place), entry) in operations.iter().zip(entries) {
             if let Some(entry) = &entry {
                 self.apply(entry).without_receipt().finish();
             }
-            if entry.is_some()
-                || matches!(operation, Operation::Lift { .. })
-                || self.is_recorded(operation.id())
-            {
-                self.lift_unrecorded(operation.id());
-            }
+            let has_changed = entry.is_some() || matches!(operation, Operation::Lift { .. });
+            self.settle(operation.id(), place.revision, has_changed);
             recorded.push(entry.map(|entry| match entry {
                 Entry::Revoked { seq, .. } => seq,
                 Entry::Lifted { of, .. } => of,
@@ -175,19 +167,23 @@ impl Sessions {
         Ok(recorded)
     }
 
-    /// Returns `true` if the log has the unrecorded revocation of this id, so that the entry of the
-    /// record suffices.
-    fn is_recorded(&self, id: &RevocationId) -> bool {
-        let unrecorded = self.0.unrecorded_by_id.lock();
-        let Some(Unrecorded { revocation, until, .. }) = unrecorded.get(id) else { return false };
-        let (revocation, until) = (revocation.clone(), *until);
-        drop(unrecorded);
-        let record = self.0.log.find(id);
-        record.is_ok_and(|record| {
-            record.is_some_and(|record| {
-                record.revocation.is_same(&revocation) && self.tick_after(record.left) >= until
+    /// The log holds an id as of this revision: removes what is in force of it without being in the
+    /// log, unless it is later. If the operation has not changed the log, what the log has must
+    /// suffice.
+    fn settle(&self, id: &RevocationId, revision: u32, has_changed: bool) {
+        if !self.0.unrecorded_by_id.lock().contains_key(id) {
+            return;
+        }
+        let record = if has_changed { None } else { self.0.log.find(id).ok().flatten() };
+        let suffices = |unrecorded: &Unrecorded| {
+            record.as_ref().is_some_and(|record| {
+                record.revocation.is_same(&unrecorded.revocation)
+                    && self.tick_after(record.left) >= unrecorded.until
             })
-        })
+        };
+        self.take_unrecorded(id, |unrecorded| {
+            unrecorded.revision <= revision && (has_changed || suffices(unrecorded))
+        });
     }
 
     /// Checks that a revocation would be accepted now, whatever its id.
@@ -281,7 +277,8 @@ impl Sessions {
         if let Some(record) = &lifted {
             self.take_back(&record.revocation.selector, record.seq);
         }
-        Ok(lifted.or(self.lift_unrecorded(id)))
+        let unrecorded = self.take_unrecorded(id, |_| true).pop();
+        Ok(lifted.or_else(|| Some(self.record_of(unrecorded?))))
     }
 
     /// Removes an entry from the blacklist. If it has not been added yet, it never will be. Returns
@@ -292,13 +289,26 @@ impl Sessions {
         key
     }
 
-    /// Lifts a revocation that is in force without being in the log.
-    fn lift_unrecorded(&self, id: &RevocationId) -> Option<Record> {
-        let Unrecorded { seq, revocation, .. } = self.0.unrecorded_by_id.lock().remove(id)?;
-        self.take_back(&revocation.selector, seq);
+    /// Removes revocations of an id that are in force without being in the log.
+    fn take_unrecorded(&self, id: &RevocationId, which: impl Fn(&Unrecorded) -> bool) -> Vec<Unrecorded> {
+        let mut by_id = self.0.unrecorded_by_id.lock();
+        let Some(of_id) = by_id.get_mut(id) else { return Vec::new() };
+        let taken: Vec<Unrecorded> = of_id.extract_if(.., |unrecorded| which(unrecorded)).collect();
+        if of_id.is_empty() {
+            by_id.remove(id);
+        }
+        drop(by_id);
+        for unrecorded in &taken {
+            self.take_back(&unrecorded.revocation.selector, unrecorded.seq);
+        }
+        taken
+    }
+
+    /// Returns the record that a revocation would have if it were in the log.
+    fn record_of(&self, Unrecorded { seq, revocation, .. }: Unrecorded) -> Record {
         let (accepted_at, left) = (self.0.clock.wall(), revocation.validity);
         let receipts = BTreeMap::new();
-        Some(Record { seq, revocation, accepted_at, left, receipts, revision: 0, in_stream: false })
+        Record { seq, revocation, accepted_at, left, receipts, revision: 0, in_stream: false }
     }
 
     /// What a revocation would do now.
@@ -325,13 +335,16 @@ impl Sessions {
 }
 
 /// A revocation in force that is not in the log, because storing it failed or has not happened yet.
+#[derive(Clone)]
 pub(crate) struct Unrecorded {
     seq: Seq,
+    /// Which change of its id it is in the stream; 0 if it was accepted here.
+    revision: u32,
     until: Tick,
     revocation: Revocation,
 }
 
-/// Limit of unrecorded revocations that can be lifted by id. Further ones stay in force until they
+/// Limit of ids whose unrecorded revocations can be lifted. Further ones stay in force until they
 /// expire or the process exits.
 const UNRECORDED: usize = 4096;
 

@@ -32,7 +32,7 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
     let connection = Arc::new(Client::default());
     let _guard = sessions.register_connection(&name("s"), Arc::downgrade(&connection)).unwrap();
     let revocation = Revocation::blacklist(&name("s"), MINUTE);
-    assert_eq!(sessions.enforce(&revocation).finish().connections, 1);
+    assert_eq!(sessions.enforce(&revocation, 7).finish().connections, 1);
     assert!(sessions.is_blacklisted(&name("s")));
     let seq = record(&sessions, Operation::Revoke(revocation), 7);
     assert!(sessions.is_blacklisted(&name("s")));
@@ -55,10 +55,10 @@ fn what_is_replaced_under_its_id_is_in_force_no_more_whatever_it_selects() {
     let (accepted_here, _) = node();
     accepted_here.revoke(&of("second"), false).unwrap();
     let (enforced_here, _) = node();
-    enforced_here.enforce(&of("second")).finish();
+    enforced_here.enforce(&of("second"), 1).finish();
     for sessions in [&accepted_here, &enforced_here] {
         assert_eq!(in_force(sessions), [false, true]);
-        sessions.enforce(&of("first")).finish();
+        sessions.enforce(&of("first"), 1).finish();
         record(sessions, Operation::Revoke(of("first")), 1);
         assert_eq!(in_force(sessions), [true, false]);
         assert_eq!(sessions.counts().blacklisted, 1);
@@ -85,9 +85,43 @@ fn a_lift_of_a_peer_applies_whichever_node_revoked() {
 #[test]
 fn a_lift_of_a_peer_applies_to_unrecorded_revocations() {
     let (sessions, _) = node();
-    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE)).finish();
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE), 1).finish();
     record(&sessions, lifted(), 1);
     assert!(!sessions.is_blacklisted(&name("s")));
+}
+
+/// The fast way may overtake the stream.
+#[test]
+fn a_revocation_that_came_early_is_not_undone_by_earlier_changes_of_its_id() {
+    let (sessions, _) = node();
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE), 4).finish();
+    record(&sessions, blacklisted(1), 1);
+    record(&sessions, lifted(), 2);
+    assert!(sessions.is_blacklisted(&name("s")));
+    let other = Revocation {
+        selector: crate::Selector::Session(name("t")),
+        ..Revocation::blacklist(&name("s"), MINUTE)
+    };
+    record(&sessions, Operation::Revoke(other), 3);
+    assert!(["s", "t"].iter().all(|session| sessions.is_blacklisted(&name(session))));
+    record(&sessions, blacklisted(60), 4);
+    assert!(sessions.is_blacklisted(&name("s")) && !sessions.is_blacklisted(&name("t")));
+    assert_eq!(sessions.counts().blacklisted, 1);
+    record(&sessions, lifted(), 5);
+    assert!(!sessions.is_blacklisted(&name("s")));
+}
+
+/// Another node has accepted the same id at the same time.
+#[test]
+fn accepting_a_revocation_does_not_undo_one_that_came_early() {
+    let (sessions, _) = node();
+    let early = Revocation {
+        selector: crate::Selector::Session(name("t")),
+        ..Revocation::blacklist(&name("s"), MINUTE)
+    };
+    sessions.enforce(&early, 1).finish();
+    sessions.blacklist(&name("s"), MINUTE).unwrap();
+    assert!(["s", "t"].iter().all(|session| sessions.is_blacklisted(&name(session))));
 }
 
 #[test]
@@ -110,7 +144,7 @@ fn a_late_copy_neither_brings_back_what_was_lifted_nor_removes_what_is_enforced(
     record(&sessions, lifted(), 2);
     assert_eq!(record(&sessions, blacklisted(60), 1), None);
     assert!(!sessions.is_blacklisted(&name("s")));
-    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE)).finish();
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE), 3).finish();
     assert_eq!(record(&sessions, blacklisted(60), 1), None);
     assert!(sessions.is_blacklisted(&name("s")), "a newer one is on its way through the stream");
     record(&sessions, blacklisted(60), 3);
@@ -121,7 +155,7 @@ fn a_late_copy_neither_brings_back_what_was_lifted_nor_removes_what_is_enforced(
 fn what_is_enforced_and_recorded_already_is_one_entry() {
     let sessions = Sessions::with_clock(Config::default(), Kept::default(), Hand::new()).unwrap();
     record(&sessions, blacklisted(60), 1);
-    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE / 2)).finish();
+    sessions.enforce(&Revocation::blacklist(&name("s"), MINUTE / 2), 2).finish();
     assert_eq!(sessions.counts().blacklisted, 2);
     assert_eq!(record(&sessions, blacklisted(30), 2), None, "a shorter one changes nothing");
     assert_eq!(sessions.counts().blacklisted, 1);
@@ -134,7 +168,7 @@ fn a_replacement_of_a_peer_leaves_one_entry_that_lasts_longest() {
     for (revision, seconds) in [(1, 60), (2, 120), (3, 60)] {
         let operation = blacklisted(seconds);
         let Operation::Revoke(revocation) = &operation else { unreachable!() };
-        sessions.enforce(revocation).finish();
+        sessions.enforce(revocation, revision).finish();
         record(&sessions, operation, revision);
     }
     assert_eq!(sessions.counts().blacklisted, 1);
