@@ -124,8 +124,8 @@ enum Command {
         #[command(flatten)]
         plan: beside::Comparison,
     },
-    /// Measures three gateways over three nats-servers: revocations, also with one of them cut off or
-    /// stopped, events, and joining; writes cluster.md and cluster.json.
+    /// Measures three gateways over three nats-servers: revocations, also with one of them cut off
+    /// or stopped, events, and joining; writes cluster.md and cluster.json.
     Cluster {
         /// The folder for both.
         #[arg(long, default_value = "docs/performance")]

@@ -191,7 +191,8 @@ fn size(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// Publishes an event every `pace` at one node until it is aborted; a node that is stopped delays it.
+/// Publishes an event every `pace` at one node until it is aborted; a node that is stopped delays
+/// it.
 fn publish_at(node: &RunningServer, pace: Duration) -> tokio::task::AbortHandle {
     let (address, request) = (node.address, node.publication(&event::numbered(0)));
     tokio::spawn(async move {

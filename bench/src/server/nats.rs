@@ -120,7 +120,7 @@ impl Nats {
         Ok(())
     }
 
-    /// Ends a server in order.
+    /// Stops a server in order.
     pub(crate) fn stop(&mut self, server: usize) {
         self.servers[server].child = None;
     }

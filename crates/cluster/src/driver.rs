@@ -34,8 +34,8 @@ const PAGE: usize = 2000;
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
 
-/// How long a beat is kept in the stream. If the clock of NATS steps by an hour, beats of nodes with
-/// a lease are still there.
+/// How long a beat is kept in the stream. If the clock of NATS steps by an hour, beats of nodes
+/// with a lease are still there.
 const BEAT_TTL: Duration = Duration::from_secs(2 * 3600);
 
 /// How long a lift is kept in the stream beyond what was left of its revocation.

@@ -11,10 +11,10 @@
 //! the product is [`STEP`] here, or no schedule would see anything expire.
 //!
 //! Direct messages come again later, as the codec lets them: to the life that they were sent to, in
-//! whatever epoch. In the stream a message counts on its own subject alone, so beats come again there.
-//! An operation that somebody stores again on its subject is not in the model: it takes the place of
-//! a later state of its id, which the protocol does not repair. The numbers of events are checked in
-//! `events/tests.rs`, since events do not pass through the core.
+//! whatever epoch. In the stream a message counts on its own subject alone, so beats come again
+//! there. An operation that somebody stores again on its subject is not in the model: it takes the
+//! place of a later state of its id, which the protocol does not repair. The numbers of events are
+//! checked in `events/tests.rs`, since events do not pass through the core.
 //!
 //! | file | what it models |
 //! | --- | --- |

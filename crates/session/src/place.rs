@@ -12,7 +12,7 @@ use crate::revocation::{Mode, Revocation};
 pub struct Epoch(pub u128);
 
 impl Epoch {
-    /// Of no stream: what a log held is known, but not up to where any stream has it.
+    /// No stream: what a log held is known, but not up to where any stream has it.
     pub const NONE: Self = Self(u128::MAX);
 }
 

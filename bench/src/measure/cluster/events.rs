@@ -34,7 +34,7 @@ struct Flow {
     /// CPU time of each node for one event, in µs.
     cpu: Vec<f64>,
     seconds: f64,
-    /// Of each delivery, from the time that its event was written.
+    /// The latency of each delivery, from when its event was written.
     late: Vec<Duration>,
     lost: u64,
 }

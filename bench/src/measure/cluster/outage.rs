@@ -151,7 +151,8 @@ fn report(figures: &mut Figures, what: &str, seen: &mut Seen, least: f64) {
     figures.at_least(format!("{what}: least lease left"), "s", least, 0.001);
 }
 
-/// Revokes sessions until then, waits for the answers; returns the least lease that a node had left.
+/// Revokes sessions until then, waits for the answers; returns the least lease that a node had
+/// left.
 async fn revoke_until(
     cluster: &Cluster,
     session: &mut u32,

@@ -15,7 +15,7 @@ use crate::server::cluster::{Cluster, ClusterOptions};
 const CONFIRMED: u32 = 1000;
 const WITH_EVENTS: u32 = 300;
 
-/// Of each of two publishers, so that each client gets an event every millisecond.
+/// The interval of each of two publishers, so that each client gets an event every millisecond.
 const PACE: Duration = Duration::from_millis(2);
 
 /// Measures.

@@ -17,7 +17,8 @@ pub(super) const AGAIN: Duration = Duration::from_millis(500);
 /// Limit of finished operations that are remembered.
 const REMEMBERED: usize = 65_536;
 
-/// Up to this number of operations on their way to the stream, all are tried again at the same time.
+/// Up to this number of operations on their way to the stream, all are tried again at the same
+/// time.
 const FEW: usize = 64;
 
 /// How far an operation has got.

@@ -85,8 +85,8 @@ impl Judge {
         self.lossy_from = self.lossy_from.min(now);
     }
 
-    /// The clock of NATS has stepped forward. A node that reads a revocation later counts its age by that
-    /// clock, so it ends there earlier by the step.
+    /// The clock of NATS has stepped forward. A node that reads a revocation later counts its age
+    /// by that clock, so it expires there earlier by the step.
     pub(super) fn clock_stepped(&mut self) {
         if self.step > 0 {
             return;

@@ -249,7 +249,8 @@ impl World {
         }
     }
 
-    /// Returns how long an operation is kept. Lifts are kept for a day longer, so they all are here.
+    /// Returns how long an operation is kept. Lifts are kept for a day longer, so they all are
+    /// here.
     fn ttl(&self, operation: &Operation) -> Option<Micros> {
         let Operation::Revoke(revocation) = operation else { return None };
         let kept = micros(revocation.kept_for());

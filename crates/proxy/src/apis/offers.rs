@@ -2,7 +2,8 @@
 //! of its own file.
 //!
 //! A file's definition is stored like a change, with the name of its node, unless its id was
-//! changed or deleted through a port. If two files differ in an id, the one that was read last wins.
+//! changed or deleted through a port. If two files differ in an id, the one that was read last
+//! wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
