@@ -16,6 +16,11 @@ use crate::message::{Content, Shared};
 /// How long to wait before the stream is inspected again.
 const INSPECT_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long the stream must seem to have lost messages before a node believes it. A leader that was
+/// just elected may not count the last messages yet, and a server that lags behind answers for the
+/// beats; both have been seen to make up for it within a second.
+const BEHIND: Duration = Duration::from_secs(2);
+
 /// A beat that is stored later than this after the newest message that its sender knew was late, in
 /// milliseconds. An election takes 4 s at least, and nodes beat each 2 s.
 const LATE: u64 = 3_500;
@@ -62,6 +67,8 @@ pub(super) struct Recovery {
     inspected: Option<Now>,
     /// Inspection is asked for, and not answered yet.
     inspecting: bool,
+    /// Since when the stream has seemed to have lost messages that this node has read.
+    behind_since: Option<Now>,
     /// The position that the log had at the start.
     stored: Position,
     /// The node has known a stream of this cluster completely.
@@ -91,6 +98,7 @@ impl Recovery {
             phase,
             inspected: None,
             inspecting: true,
+            behind_since: None,
             stored,
             has_history,
             read: None,
@@ -221,16 +229,21 @@ impl Core {
             Content::Beat(beat) if beat.life == self.me.life => Some(message.position.sequence),
             _ => None,
         });
-        // The stream has lost messages that this node has read.
+        // The stream lacks messages that this node has read.
         let is_shorter = stream.last < self.reading.taken();
         let lacks_beat = own.unwrap_or_default() < self.last_beat();
         let is_other = stream.epoch != self.reading.epoch();
         if (is_other || is_shorter || lacks_beat) && !(is_other && self.has(Flaw::NoEpoch)) {
-            if !self.has(Flaw::NoRollback) {
+            let since = *self.recovery.behind_since.get_or_insert(self.now);
+            if !is_other && self.now < since + BEHIND {
+                // Inspected again soon; no beat renews the lease before that.
+                self.reading.in_doubt = true;
+            } else if !self.has(Flaw::NoRollback) {
                 self.rolled_back();
             }
             return;
         }
+        self.recovery.behind_since = None;
         self.reading.in_doubt = false;
         self.reading.compare();
         self.reading.expect_no_more_than(stream.last);
@@ -295,6 +308,7 @@ impl Core {
     /// The stream has lost messages, or is another one. Until this node has published what it knows
     /// and has read everything, it has no lease.
     pub(super) fn rolled_back(&mut self) {
+        self.recovery.behind_since = None;
         self.close_fence(Lost::Rollback);
         self.join_again();
         self.members.forget_sequences();
@@ -307,3 +321,6 @@ impl Core {
         self.act(Action::Inspect);
     }
 }
+
+#[cfg(test)]
+mod tests;
