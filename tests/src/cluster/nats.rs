@@ -1,14 +1,19 @@
 //! The nats-servers of a cluster, with a [`Link`] in each direction between two of them.
 
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Link, LinkState};
 use crate::nats::{Addresses, NatsOptions, NatsServer};
-use crate::wire::{Wire, eventually};
+use crate::wire::eventually;
+
+/// How long a server may take to answer. Without a leader of the cluster, it does not.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// One nats-server, or three.
 pub struct Nats {
@@ -131,30 +136,20 @@ impl Nats {
 
     /// Sends a JetStream request to the first server that answers; `None` if none does.
     pub fn request(&self, subject: &str, body: &str) -> Option<Value> {
-        self.addresses().find_map(|address| {
-            let mut wire = Wire::connect(address);
-            wire.until(b"\r\n")?;
-            let length = body.len();
-            wire.send(format!(
-                "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {length}\r\n{body}\r\n"
-            ));
-            loop {
-                let line = String::from_utf8(wire.until(b"\r\n")?).ok()?;
-                if let Some(head) = line.strip_prefix("MSG ") {
-                    let length = head.trim().rsplit(' ').next()?.parse().ok()?;
-                    return serde_json::from_slice(&wire.exactly(length)?).ok();
-                }
-            }
-        })
+        self.addresses().find_map(|address| request(address, subject, body).ok())
     }
 
     /// Deletes the stream.
     ///
     /// # Panics
-    /// Panics if the servers refuse.
+    /// Panics if the servers have not in time.
     pub fn delete(&self, stream: &str) {
-        let answer = self.request(&format!("$JS.API.STREAM.DELETE.{stream}"), "");
-        assert_eq!(answer.as_ref().map(|answer| &answer["success"]), Some(&json!(true)), "{answer:?}");
+        eventually("the stream is deleted", || {
+            let answer = self.request(&format!("$JS.API.STREAM.DELETE.{stream}"), "")?;
+            // The answer to an earlier request may have been lost.
+            let is_gone = answer["success"] == json!(true) || answer["error"]["code"] == json!(404);
+            is_gone.then_some(())
+        });
     }
 
     /// Removes the files of a server, which must not run.
@@ -185,6 +180,28 @@ impl Nats {
             copy(&folder.join(number.to_string()), &server.folder().join("store"));
         }
     }
+}
+
+/// Sends a JetStream request to a server.
+fn request(address: SocketAddr, subject: &str, body: &str) -> io::Result<Value> {
+    let mut stream = BufReader::new(TcpStream::connect(address)?);
+    stream.get_ref().set_read_timeout(Some(ANSWER))?;
+    let length = body.len();
+    write!(
+        stream.get_mut(),
+        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {length}\r\n{body}\r\n"
+    )?;
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 0 {
+        if let Some(head) = line.strip_prefix("MSG ") {
+            let length = head.trim().rsplit(' ').next().and_then(|length| length.parse().ok());
+            let mut answer = vec![0; length.unwrap_or_default()];
+            stream.read_exact(&mut answer)?;
+            return Ok(serde_json::from_slice(&answer)?);
+        }
+        line.clear();
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn copy(from: &Path, to: &Path) {
