@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -50,6 +50,8 @@ struct Seen {
     closed: Vec<Duration>,
     answered: Vec<Duration>,
     others: u32,
+    /// Clients that were not let in.
+    refused: usize,
 }
 
 /// One revocation.
@@ -148,6 +150,7 @@ fn report(figures: &mut Figures, what: &str, seen: &mut Seen, least: f64) {
     figures.times(&format!("{what}: 201"), &mut seen.answered, 0.5, None);
     figures.times(&format!("{what}: 201"), &mut seen.answered, 1.0, Some(12_000.0));
     figures.at_most(format!("{what}: other answers"), "", seen.others.into(), 0.0);
+    figures.at_most(format!("{what}: clients refused"), "", seen.refused as f64, 0.0);
     figures.at_least(format!("{what}: least lease left"), "s", least, 0.001);
 }
 
@@ -163,7 +166,9 @@ async fn revoke_until(
     while Instant::now() < until {
         *session += 1;
         let number = *session;
-        let witnesses = try_join_all((0..3).map(|node| Witness::connect(cluster.node(node), number))).await?;
+        let connecting = (0..3).map(|node| Witness::connect(cluster.node(node), number));
+        let witnesses: Vec<_> = join_all(connecting).await.into_iter().flatten().collect();
+        seen.refused += 3 - witnesses.len();
         let node = cluster.node(number as usize % 3);
         let (address, request) = (node.status, node.order(number));
         shots.spawn(shoot(address, request, witnesses, fault));
@@ -214,6 +219,7 @@ async fn restart(cluster: &mut Cluster, session: &mut u32, figures: &mut Figures
     }
     figures.times("rolling restart: 201", &mut seen.answered, 0.5, None);
     figures.times("rolling restart: 201", &mut seen.answered, 1.0, None);
+    figures.at_most("rolling restart: clients refused", "", seen.refused as f64, 0.0);
     figures.at_most("rolling restart: other answers", "", seen.others.into(), 0.0);
     figures.at_least("rolling restart: least lease left", "s", least, LEASE - 4.0);
     Ok(())
