@@ -324,7 +324,7 @@ impl Core {
             Input::Announce { operation, known, repairs } => self.announce(operation, known, repairs),
             Input::StatesShared => self.states_shared(),
             Input::ClockJumped => self.close_fence(Lost::Clock),
-            Input::BeatDue => self.beat_due(),
+            Input::BeatDue => self.lease_is_due(),
             Input::Leave => self.leave(),
         }
         self.advance();

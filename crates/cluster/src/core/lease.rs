@@ -164,11 +164,6 @@ impl Core {
         }
     }
 
-    /// Has the next tick send a beat.
-    pub(super) fn beat_due(&mut self) {
-        self.lease.due = true;
-    }
-
     fn send_beat(&mut self, leaving: bool) {
         let is_current = self.recovery.is_following() && !self.reading.is_doubtful();
         let lease = &mut self.lease;

@@ -119,12 +119,7 @@ impl World {
                 self.later(node, takes, Step::Enforce(operations));
             }
             Action::ApplyEarly(shared) => self.apply_early(node, &shared, local),
-            Action::Broadcast(message) => {
-                if let Direct::Operation(shared) = &message {
-                    self.judge.announced(shared);
-                }
-                self.send(node, None, &message);
-            }
+            Action::Broadcast(message) => self.send(node, None, &message),
             Action::Send { to, message } => self.send(node, Some(to), &message),
             Action::Supply { to, after, upto, ids } => {
                 let Some(run) = &self.nodes[node].run else { return };

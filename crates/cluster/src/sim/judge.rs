@@ -20,7 +20,7 @@ use super::world::{Event, World};
 use super::{MILLIS, Micros, SECOND, STEP};
 use crate::core::{Lost, on_any_clock};
 use crate::flaw::Flaw;
-use crate::message::{Content, Shared, Tag};
+use crate::message::{Content, Tag};
 use session::LostLease;
 use session::Operation;
 
@@ -143,10 +143,8 @@ impl Judge {
         }
     }
 
-    pub(super) fn announced(&mut self, _: &Shared) {}
-
     /// An operator lifts an id: from now on nothing is promised for it.
-    pub(super) fn lift_ordered(&mut self, _: usize, id: &RevocationId, _: Micros) {
+    pub(super) fn lift_ordered(&mut self, id: &RevocationId) {
         for obligation in self.obligations.iter_mut().filter(|other| other.id == *id) {
             obligation.void = true;
         }
