@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::client::{Request, Response};
+use crate::program::signal;
 use crate::token::KEY;
 use crate::wire::{DEADLINE, eventually};
 
@@ -295,8 +296,7 @@ impl Gateway {
     /// # Panics
     /// Panics if there is no `kill`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
-        assert!(status.expect("kill is installed").success());
+        signal(self.pid(), name);
     }
 
     /// Waits until it exits.

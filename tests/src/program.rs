@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::wire::DEADLINE;
+use crate::wire::{DEADLINE, eventually};
 
 /// A running program; stopped when it is dropped.
 pub(crate) struct Program(Child);
@@ -42,8 +42,7 @@ impl Program {
     /// # Panics
     /// Panics if there is no `kill`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
-        assert!(status.expect("kill is installed").success());
+        signal(self.0.id(), name);
     }
 }
 
@@ -63,4 +62,27 @@ pub(crate) fn limit_files(pid: u32, bytes: Option<u64>) {
     let arguments = ["--pid", &pid.to_string(), &format!("--fsize={limit}:")];
     let status = Command::new("prlimit").args(arguments).status();
     assert!(status.expect("prlimit is part of util-linux").success());
+}
+
+/// Sends a signal, such as `STOP`, to a process. After `STOP`, none of its threads runs any more:
+/// `kill` returns before that.
+///
+/// # Panics
+/// Panics if there is no `kill`.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(status.expect("kill is installed").success());
+    if name == "STOP" {
+        eventually("the stop of all threads", || is_stopped(pid).then_some(()));
+    }
+}
+
+/// Returns whether all threads of a process are stopped; see proc_pid_stat(5).
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    threads.flatten().all(|thread| {
+        // A thread that has ended has no file.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+    })
 }
