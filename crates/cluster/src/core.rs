@@ -15,6 +15,7 @@
 //! | `comparing.rs` | which of two operations on one id counts |
 //! | `confirming.rs` | when every node has confirmed an operation |
 //! | `recovery.rs` | what a node does when the stream is new or has lost messages |
+//! | `sharing.rs` | what it publishes then |
 
 mod comparing;
 mod confirming;
@@ -24,13 +25,14 @@ mod own;
 mod publishing;
 mod reading;
 mod recovery;
+mod sharing;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::{Epoch, Place, Position};
+use session::{Epoch, Place, Position, SharedState, StateCursor};
 use session::{NodeName, Operation, Receipt, RevocationId};
 
 use crate::flaw::{Flaw, Flaws};
@@ -44,7 +46,6 @@ use session::LostLease;
 
 pub use members::Confirmation;
 pub use own::{Outcome, Progress};
-pub use recovery::ReadState;
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
 pub type Now = Duration;
@@ -136,12 +137,23 @@ pub enum Input {
         operation: Operation,
         /// How many changes of the id this node knows; 0 if it is new.
         known: u32,
-        /// Sent only to bring the stream up to date: a state of this revision, not a change.
-        repairs: bool,
     },
-    /// All states of the log were announced that the stream lacks: the answer to
-    /// [`Action::ShareStates`].
-    StatesShared,
+    /// States of the log that the stream may have lost.
+    Repair(Vec<SharedState>),
+    /// The answer to [`Action::ForgetPosition`].
+    PositionForgotten {
+        /// The recovery that it belongs to.
+        recovery: u64,
+    },
+    /// The answer to [`Action::ReadStates`].
+    States {
+        /// The recovery that it belongs to.
+        recovery: u64,
+        /// States of the log. May be empty although more follow.
+        states: Vec<SharedState>,
+        /// Where to continue; `None` after the last.
+        next: Option<StateCursor>,
+    },
     /// The node may have missed the passage of time, so its lease counts no more.
     ClockJumped,
     /// The connections are closed: the node leaves.
@@ -212,8 +224,8 @@ pub enum Action {
         /// The message.
         message: Direct,
     },
-    /// Send [`Direct::Supplied`] with the present states of these ids, and announce them as
-    /// repairs: another node misses them, so the stream may have lost them.
+    /// Send [`Direct::Supplied`] with the present states of these ids, and answer with
+    /// [`Input::Repair`]: another node misses them, so the stream may have lost them.
     Supply {
         /// Who has asked.
         to: Incarnation,
@@ -224,12 +236,19 @@ pub enum Action {
         /// The ids; `None`: everything in the log.
         ids: Option<Vec<RevocationId>>,
     },
-    /// Announce, as repairs, all states of the log whose id is not here, or which the stream
-    /// [lacks](ReadState::lacks). Then answer with [`Input::StatesShared`].
-    ///
-    /// Before, what was applied is to be on the disk, and the position of the log forgotten there:
-    /// it belongs to a stream that is no more, and the next beat would prove it right.
-    ShareStates(BTreeMap<RevocationId, ReadState>),
+    /// Put everything on the disk that was applied before, and forget the position of the log
+    /// there: it belongs to a stream that is no more, and the next beat would prove it right.
+    ForgetPosition {
+        /// To answer with.
+        recovery: u64,
+    },
+    /// Read some states of the log.
+    ReadStates {
+        /// To answer with.
+        recovery: u64,
+        /// Where to continue; `None` for the first.
+        after: Option<StateCursor>,
+    },
     /// Announce the records that are not in the stream, up to this many.
     ShareQueued(usize),
     /// The lease lasts until then.
@@ -321,8 +340,10 @@ impl Core {
             Input::Read { number, found } => self.read(number, found),
             Input::NotRead { number } => self.not_read(number),
             Input::Direct(message) => self.direct(message),
-            Input::Announce { operation, known, repairs } => self.announce(operation, known, repairs),
-            Input::StatesShared => self.states_shared(),
+            Input::Announce { operation, known } => self.announce(operation, known),
+            Input::Repair(states) => states.into_iter().for_each(|state| self.repair(state)),
+            Input::PositionForgotten { recovery } => self.position_forgotten(recovery),
+            Input::States { recovery, states, next } => self.states_read(recovery, states, next),
             Input::ClockJumped => self.close_fence(Lost::Clock),
             Input::BeatDue => self.lease_is_due(),
             Input::Leave => self.leave(),

@@ -1,6 +1,6 @@
 //! Runs the protocol: passes what happens to the core, and carries out what it decides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,16 +10,15 @@ use futures_util::StreamExt;
 use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
-use session::{Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState};
+use session::{
+    Epoch, Fence, LogError, NodeName, Operation, Record, Revocation, RevocationId, SharedState, StateCursor,
+};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{
-    Action, Core, Identity, Input, Lost, Outcome, Progress, ReadState, StreamState, Unpublished,
-};
+use crate::core::{Action, Core, Identity, Input, Lost, Outcome, Progress, StreamState, Unpublished};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
@@ -51,11 +50,8 @@ const JUMP: Duration = Duration::from_secs(1);
 /// How far a replay may be ahead of what is applied, in messages.
 const UNAPPLIED: u64 = 20_000;
 
-/// Limit of repairs on their way to the stream.
-const REPAIRS: usize = 256;
-
 /// Number of states of the log that are read at once.
-const STATES: usize = 1000;
+const STATES: usize = 256;
 
 /// How long to wait before a connection that fails is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -176,10 +172,6 @@ pub(crate) struct Driver {
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
     jobs: mpsc::UnboundedSender<Job>,
-    /// Compares the log with the stream.
-    sharing: Option<JoinHandle<()>>,
-    /// Repairs on their way to the stream.
-    repairs: watch::Sender<usize>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
     is_replaying: Arc<AtomicBool>,
@@ -244,8 +236,6 @@ impl Driver {
             inputs,
             received,
             jobs,
-            sharing: None,
-            repairs: watch::Sender::new(0),
             applied: watch::Sender::new(0),
             is_replaying: Arc::default(),
             clocks,
@@ -298,16 +288,9 @@ impl Driver {
         self.core.handle(self.fence.now(), input);
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
-        if self.sharing.is_some() {
-            let repairs = self.core.repairs();
-            self.repairs.send_if_modified(|shown| std::mem::replace(shown, repairs) != repairs);
-        }
     }
 
     fn tick(&mut self) {
-        if self.core.is_following() {
-            self.sharing = None;
-        }
         *self.shown.live.lock() = self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
         self.codec.write_for(self.core.versions());
         let left = self.fence.left().unwrap_or_default();
@@ -343,7 +326,7 @@ impl Driver {
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 tokio::spawn(async move {
                     let known = revision_before(&node, &operation).await;
-                    let _ = inputs.send(Input::Announce { operation, known, repairs: false });
+                    let _ = inputs.send(Input::Announce { operation, known });
                 });
                 None
             }
@@ -387,7 +370,8 @@ impl Driver {
                 tokio::spawn(async move { wire.send(to, payload.into()).await });
             }
             Action::Supply { to, after, upto, ids } => self.supply(to, after, upto, ids),
-            Action::ShareStates(read) => self.share_states(read),
+            Action::ForgetPosition { recovery } => self.forget_position(recovery),
+            Action::ReadStates { recovery, after } => self.read_states(recovery, after),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.fence.extend(until),
             Action::CloseFence(why) => self.close_fence(why),
@@ -553,24 +537,25 @@ impl Driver {
                 }
             };
             // In parts, so that each fits into a message; only the last one completes the number.
-            let mut parts: Vec<Vec<Shared>> = vec![Vec::new()];
-            for (index, state) in states.into_iter().enumerate() {
-                if index > 0 && index % SUPPLIED == 0 {
-                    parts.push(Vec::new());
-                }
+            let mut rest = states.as_slice();
+            loop {
+                let (part, behind) = rest.split_at(SUPPLIED.min(rest.len()));
+                rest = behind;
+                let upto = if rest.is_empty() { upto } else { after };
                 let tag = Tag { life, number: 0 };
-                let SharedState { operation, revision, .. } = state;
-                let repair = Input::Announce { operation: operation.clone(), known: revision, repairs: true };
-                let _ = inputs.send(repair);
-                parts.last_mut().expect("there is one").push(Shared { tag, revision, operation });
-            }
-            let last = parts.len() - 1;
-            for (index, operations) in parts.into_iter().enumerate() {
-                let upto = if index == last { upto } else { after };
-                let message = Direct::Supplied { life, after, upto, operations };
+                let operations = part.iter().map(|SharedState { operation, revision, .. }| Shared {
+                    tag,
+                    revision: *revision,
+                    operation: operation.clone(),
+                });
+                let message = Direct::Supplied { life, after, upto, operations: operations.collect() };
                 let payload = codec.direct(Some(to), epoch, &message);
                 let _ = wire.send(to, payload.into()).await;
+                if rest.is_empty() {
+                    break;
+                }
             }
+            let _ = inputs.send(Input::Repair(states));
         });
     }
 
@@ -592,30 +577,37 @@ impl Driver {
                 if !publishing.contains(&revocation.id) {
                     let known = revision(&node, &revocation.id).await;
                     let operation = Operation::Revoke(Revocation { validity: left, ..revocation });
-                    let _ = inputs.send(Input::Announce { operation, known, repairs: false });
+                    let _ = inputs.send(Input::Announce { operation, known });
                 }
             }
         });
     }
 
-    /// Announces states of the log that the stream lacks, a few at a time.
-    fn share_states(&mut self, read: BTreeMap<RevocationId, ReadState>) {
-        let (node, inputs, fence) = (self.node.clone(), self.inputs.clone(), self.fence.clone());
-        let repairs = self.repairs.subscribe();
-        let (forget, forgotten) = oneshot::channel();
+    /// Forgets the position of the log, behind everything that was applied before.
+    fn forget_position(&self, recovery: u64) {
+        let (inputs, (forget, forgotten)) = (self.inputs.clone(), oneshot::channel());
         // The applier stops with the process.
         let _ = self.jobs.send(Job::ForgetPosition(forget));
-        let sharing = tokio::spawn(async move {
-            let _ = forgotten.await;
-            while let Err(error) = share_states(&node, &inputs, &read, &fence, repairs.clone()).await {
-                tracing::error!(%error, "the log cannot be compared with the stream");
-                sleep(AGAIN).await;
+        tokio::spawn(async move {
+            if forgotten.await.is_ok() {
+                let _ = inputs.send(Input::PositionForgotten { recovery });
             }
-            let _ = inputs.send(Input::StatesShared);
         });
-        if let Some(before) = self.sharing.replace(sharing) {
-            before.abort();
-        }
+    }
+
+    /// Reads some states of the log.
+    fn read_states(&self, recovery: u64, after: Option<StateCursor>) {
+        let (node, inputs) = (self.node.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let page = loop {
+                match node.states(after.clone(), STATES).await {
+                    Ok(page) => break page,
+                    Err(error) => tracing::error!(%error, "the log cannot be compared with the stream"),
+                }
+                sleep(AGAIN).await;
+            };
+            let _ = inputs.send(Input::States { recovery, states: page.states, next: page.next });
+        });
     }
 
     /// Passes what comes from NATS to the core, for as long as the process runs.
@@ -701,37 +693,6 @@ async fn states(node: &Node, ids: Option<Vec<RevocationId>>) -> Result<Vec<Share
         states.extend(node.state(id).await?);
     }
     Ok(states)
-}
-
-/// Announces the states of the log that are not among the revisions that were `read`, while not too
-/// many repairs are on their way.
-async fn share_states(
-    node: &Node,
-    inputs: &mpsc::UnboundedSender<Input>,
-    read: &BTreeMap<RevocationId, ReadState>,
-    fence: &Fence,
-    mut repairs: watch::Receiver<usize>,
-) -> Result<(), LogError> {
-    let mut after = None;
-    loop {
-        let page = node.states(after, REPAIRS).await?;
-        for SharedState { operation, revision, .. } in page.states {
-            let left = match &operation {
-                Operation::Revoke(revocation) => revocation.validity,
-                Operation::Lift { .. } => Duration::ZERO,
-            };
-            let lacks = |read: &ReadState| read.lacks(revision, left, fence.now());
-            if read.get(operation.id()).is_none_or(lacks) {
-                let _ = inputs.send(Input::Announce { operation, known: revision, repairs: true });
-            }
-        }
-        // The driver has stopped if this fails.
-        let _ = repairs.wait_for(|repairs| *repairs < REPAIRS).await;
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
-    }
 }
 
 fn decode(codec: &Codec, message: &StreamMessage) -> Stored {

@@ -14,8 +14,12 @@ use session::LostLease;
 /// How long a life without a beat is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// How long to wait for operations that another life was asked for.
+/// How long to wait for operations that another life was asked for. Each further time takes twice
+/// as long: thousands of operations take their time, and to ask for them again would take more.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The longest time between two questions.
+const ASK_LATER: Duration = Duration::from_secs(8);
 
 /// Limit of operation numbers of one life that are kept beyond a missing one.
 const OUT_OF_ORDER: usize = 65_536;
@@ -55,7 +59,16 @@ pub(super) struct Member {
     /// It has left, or a later life of its node has proved its end.
     gone: bool,
     numbers: Numbers,
-    asked: Option<(Now, u64)>,
+    asked: Option<Asked>,
+}
+
+/// A life was asked for its operations after a number.
+struct Asked {
+    after: u64,
+    /// When it is asked again, unless it has answered.
+    again: Now,
+    /// How long it has to answer.
+    wait: Duration,
 }
 
 /// What a beat has changed.
@@ -183,6 +196,14 @@ impl Members {
         serving.map(|(life, member)| (&member.node, Incarnation::from_bytes(*life)))
     }
 
+    /// Returns the place of a life among all that may be running, and how many those are.
+    pub(super) fn rank(&self, me: Incarnation) -> (usize, usize) {
+        let me = me.to_bytes();
+        let others = self.0.iter().filter(|(life, member)| !member.gone && **life != me);
+        let before = others.clone().filter(|(life, _)| **life < me);
+        (before.count(), others.count() + 1)
+    }
+
     /// Returns whether a live member has a history.
     pub(super) fn any_with_history(&self, now: Now) -> bool {
         self.0.values().any(|member| member.has_history && member.is_live(now))
@@ -207,10 +228,13 @@ impl Members {
     }
 
     /// Records that all operations of a life up to this number are applied here.
-    pub(super) fn complete(&mut self, life: Incarnation, upto: u64) {
-        if let Some(member) = self.0.get_mut(&life.to_bytes()) {
-            member.numbers.fill(upto);
-            member.asked = None;
+    pub(super) fn complete(&mut self, life: Incarnation, upto: u64, now: Now) {
+        let Some(member) = self.0.get_mut(&life.to_bytes()) else { return };
+        member.numbers.fill(upto);
+        match &mut member.asked {
+            // A part of the answer, and others follow.
+            Some(asked) if asked.after == upto => asked.again = now + asked.wait,
+            _ => member.asked = None,
         }
     }
 
@@ -226,10 +250,15 @@ impl Members {
     pub(super) fn ask(&mut self, now: Now, me: Incarnation) -> Vec<(Incarnation, u64)> {
         let mut ask = Vec::new();
         for (life, member) in &mut self.0 {
-            let is_asked = member.asked.is_some_and(|(at, _)| now < at + ASK_AGAIN);
-            if *life != me.to_bytes() && member.is_live(now) && member.is_missing() && !is_asked {
-                member.asked = Some((now, member.numbers.upto));
-                ask.push((Incarnation::from_bytes(*life), member.numbers.upto));
+            if *life == me.to_bytes() || !member.is_live(now) || !member.is_missing() {
+                continue;
+            }
+            let after = member.numbers.upto;
+            let before = member.asked.as_ref().filter(|asked| asked.after == after);
+            if before.is_none_or(|asked| asked.again <= now) {
+                let wait = before.map_or(ASK_AGAIN, |asked| ASK_LATER.min(asked.wait * 2));
+                member.asked = Some(Asked { after, again: now + wait, wait });
+                ask.push((Incarnation::from_bytes(*life), after));
             }
         }
         ask
@@ -237,9 +266,8 @@ impl Members {
 
     /// Returns whether this life was asked for its operations after this number.
     pub(super) fn has_asked(&self, life: Incarnation, after: u64) -> bool {
-        self.0
-            .get(&life.to_bytes())
-            .is_some_and(|member| member.asked.is_some_and(|(_, asked)| asked == after))
+        let asked = self.0.get(&life.to_bytes()).and_then(|member| member.asked.as_ref());
+        asked.is_some_and(|asked| asked.after == after)
     }
 }
 

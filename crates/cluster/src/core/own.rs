@@ -231,14 +231,30 @@ impl Publishing {
         }
     }
 
-    /// Nothing more can happen to the operation.
+    /// Gives a repair that waits the state of a newer one. Returns the newer one if none waits.
+    pub(super) fn renew_repair(&mut self, newer: Own) -> Option<Own> {
+        let last = self.unsettled.get(&newer.id).and_then(VecDeque::back);
+        let waiting = last.and_then(|last| self.own.get_mut(last)).filter(|own| own.repairs);
+        match waiting {
+            Some(own) if !matches!(own.step, Step::Publishing { .. }) => {
+                (own.operation, own.revision, own.announced) =
+                    (newer.operation, newer.revision, newer.announced);
+                None
+            }
+            _ => Some(newer),
+        }
+    }
+
+    /// Nothing more can happen to the operation. Nobody asks for a repair later.
     pub(super) fn finish(&mut self, number: u64) {
+        if number >= Tag::REPAIRS {
+            self.own.remove(&number);
+            return;
+        }
         self.finished.push_back(number);
         while self.finished.len() > REMEMBERED {
             let Some(number) = self.finished.pop_front() else { return };
-            if number < Tag::REPAIRS {
-                self.forgotten = self.forgotten.max(number);
-            }
+            self.forgotten = self.forgotten.max(number);
             if let Some(own) = self.own.remove(&number)
                 && self.latest.get(&own.id) == Some(&number)
             {
@@ -249,13 +265,19 @@ impl Publishing {
 }
 
 impl Own {
-    /// Returns an operation that waits. The node knew `known` changes of its id.
-    pub(super) fn new(operation: Operation, known: u32, repairs: bool, accepted_at: u64, now: Now) -> Self {
+    /// Returns a state of the log that waits, as this change of its id.
+    pub(super) fn new_repair(operation: Operation, revision: u32, applied: u64, now: Now) -> Self {
+        Self { repairs: true, ..Self::new(operation, revision.max(1) - 1, applied, now) }
+    }
+
+    /// Returns an operation that waits. The node knew `known` changes of its id, and had applied
+    /// the stream up to `accepted_at`.
+    pub(super) fn new(operation: Operation, known: u32, accepted_at: u64, now: Now) -> Self {
         Self {
             id: operation.id().clone(),
-            revision: if repairs { known.max(1) } else { known + 1 },
+            revision: known + 1,
             operation,
-            repairs,
+            repairs: false,
             accepted_at,
             announced: now,
             step: Step::Behind,

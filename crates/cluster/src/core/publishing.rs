@@ -51,26 +51,28 @@ impl Core {
         self.publishing.last
     }
 
-    pub(super) fn announce(&mut self, operation: Operation, known: u32, repairs: bool) {
+    pub(super) fn announce(&mut self, operation: Operation, known: u32) {
+        let own = Own::new(operation, known, self.reading.applied(), self.now);
         let publishing = &mut self.publishing;
-        let last = if repairs { &mut publishing.last_repair } else { &mut publishing.last };
-        *last += 1;
-        let number = if repairs { Tag::REPAIRS + *last } else { *last };
-        let own = Own::new(operation, known, repairs, self.reading.applied(), self.now);
+        publishing.last += 1;
+        let number = publishing.last;
+        publishing.latest.insert(own.id.clone(), number);
+        match own.operation {
+            Operation::Revoke(_) => {
+                let message = own.message(self.me.life, number, self.now);
+                self.act(Action::Broadcast(Direct::Operation(message)));
+            }
+            Operation::Lift { .. } => publishing.lifts.push_back((self.now + LIFT, number)),
+        }
+        self.add(number, own);
+    }
+
+    /// Takes an operation that is to come into the stream.
+    pub(super) fn add(&mut self, number: u64, own: Own) {
+        let publishing = &mut self.publishing;
         let behind = publishing.unsettled.contains_key(&own.id);
-        if !repairs {
-            publishing.latest.insert(own.id.clone(), number);
-        }
-        let broadcast = (!repairs && matches!(own.operation, Operation::Revoke(_)))
-            .then(|| own.message(self.me.life, number, self.now));
-        if !repairs && matches!(own.operation, Operation::Lift { .. }) {
-            publishing.lifts.push_back((self.now + LIFT, number));
-        }
         publishing.own.insert(number, own);
         publishing.unsettle(number);
-        if let Some(message) = broadcast {
-            self.act(Action::Broadcast(Direct::Operation(message)));
-        }
         if !behind {
             self.start(number);
         }
@@ -204,6 +206,7 @@ impl Core {
                 return;
             }
         };
+        self.recovery.has_read(&theirs, self.now);
         if theirs.tag == (Tag { life: self.me.life, number }) {
             self.stored(number, sequence, false);
             return;
@@ -239,7 +242,8 @@ impl Core {
         own.was_stored = true;
         self.reading.expect(sequence);
         if own.repairs {
-            own.outcome = Outcome::Complete;
+            let message = own.message(self.me.life, number, now);
+            self.recovery.has_read(&message, now);
             self.publishing.settle(number, now);
             self.publishing.finish(number);
             return;
@@ -305,6 +309,7 @@ impl Core {
             if own.repairs {
                 // A repair of the stream of before means nothing for the next one.
                 publishing.settle(number, now);
+                publishing.finish(number);
                 continue;
             }
             if own.outcome.is_final() {

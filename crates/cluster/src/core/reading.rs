@@ -476,7 +476,7 @@ impl Core {
             }
         }
         if let Some((life, upto)) = batch.completes {
-            self.members.complete(life, upto);
+            self.members.complete(life, upto, self.now);
         }
     }
 }

@@ -3,12 +3,12 @@
 //! A node keeps every operation in its own log, so the nodes repair the stream, not the other way
 //! round. The union of what they know is safe: it can only revoke too much.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::{Epoch, Operation, Position, RevocationId};
+use session::{Epoch, Position};
 
+use super::sharing::Sharing;
 use super::{Action, Core, Lost, Now, StreamState, on_any_clock};
 use crate::flaw::Flaw;
 use crate::message::{Content, Shared};
@@ -35,30 +35,9 @@ enum Phase {
     /// It reads the stream up to this sequence, which was the last one.
     CatchingUp { last: u64 },
     /// It publishes what the stream lacks.
-    Sharing { announced: bool },
+    Sharing,
     /// It follows the stream.
     Following,
-}
-
-/// What the stream has of an id.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadState {
-    revision: u32,
-    /// When it expires.
-    until: Now,
-}
-
-/// How far two expiries of the same revocation may differ, since they were measured by different
-/// clocks.
-const SAME_END: Duration = Duration::from_secs(1);
-
-impl ReadState {
-    /// Returns whether the stream lacks a state of the log with this revision, which is in force
-    /// for another `left` from now on.
-    pub fn lacks(&self, revision: u32, left: Duration, now: Now) -> bool {
-        let ends_later = now.saturating_add(left) > self.until.saturating_add(SAME_END);
-        revision > self.revision || revision == self.revision && ends_later
-    }
 }
 
 /// The state of the recovery.
@@ -73,9 +52,11 @@ pub(super) struct Recovery {
     stored: Position,
     /// The node has known a stream of this cluster completely.
     has_history: bool,
-    /// The revision of each id that the stream has, while all of it is read. What the stream lacks
-    /// is then published.
-    read: Option<BTreeMap<RevocationId, ReadState>>,
+    /// What the stream has, from the first message that is read until everything it lacks is
+    /// published; `None` if it lacks nothing.
+    pub(super) sharing: Option<Sharing>,
+    /// How often the stream had to be brought up to date.
+    recoveries: u64,
     /// Another life of the name of this node, which may have ended.
     suspect: Option<Suspect>,
     /// The node has followed the stream, so its name is its own.
@@ -101,7 +82,8 @@ impl Recovery {
             behind_since: None,
             stored,
             has_history,
-            read: None,
+            sharing: None,
+            recoveries: 0,
             suspect: None,
             has_joined: false,
         }
@@ -114,12 +96,8 @@ impl Recovery {
 
     /// Records what the stream has of an id.
     pub(super) fn has_read(&mut self, shared: &Shared, now: Now) {
-        if let Some(read) = &mut self.read {
-            let until = match &shared.operation {
-                Operation::Revoke(revocation) => now.saturating_add(revocation.validity),
-                Operation::Lift { .. } => Now::MAX,
-            };
-            read.insert(shared.id().clone(), ReadState { revision: shared.revision, until });
+        if let Some(sharing) = &mut self.sharing {
+            sharing.has_read(shared, now);
         }
     }
 
@@ -133,7 +111,7 @@ impl Recovery {
 
     /// Returns whether own operations may be published.
     pub(super) fn may_publish(&self) -> bool {
-        matches!(self.phase, Phase::Following | Phase::Sharing { .. })
+        matches!(self.phase, Phase::Following | Phase::Sharing)
     }
 
     /// Returns whether the node has a log of an earlier life of the cluster.
@@ -186,7 +164,8 @@ impl Core {
             && self.has_beaten_after(position, &stream);
         // A position that cannot be trusted means that the stream may have lost what the log has.
         let shares = has_history && !trusted && !self.has(Flaw::NoRepair);
-        self.recovery.read = shares.then(BTreeMap::new);
+        self.recovery.recoveries += u64::from(shares);
+        self.recovery.sharing = shares.then(|| Sharing::new(self.recovery.recoveries));
         let newest = stream.beats.iter().map(|beat| beat.stored_at).max().unwrap_or_default();
         let from = if trusted { position.sequence } else { 0 };
         self.reading.begin(stream.epoch, from, stream.last, newest);
@@ -279,30 +258,25 @@ impl Core {
     pub(super) fn advance_recovery(&mut self) {
         match self.recovery.phase {
             Phase::CatchingUp { last } if self.reading.applied() >= last => {
-                if let Some(read) = self.recovery.read.take() {
-                    self.recovery.phase = Phase::Sharing { announced: false };
-                    self.act(Action::ShareStates(read));
+                if self.recovery.sharing.is_some() {
+                    self.recovery.phase = Phase::Sharing;
+                    self.begin_sharing();
                 } else {
                     self.follow();
                 }
             }
-            Phase::Sharing { announced: true } if self.publishing.repairs() == 0 => self.follow(),
+            Phase::Sharing => self.advance_sharing(),
             _ => {}
         }
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         self.recovery.phase = Phase::Following;
+        self.recovery.sharing = None;
         self.recovery.has_history = true;
         self.recovery.has_joined = true;
         self.recovery.stored = self.reading.position();
         self.lease_is_due();
-    }
-
-    pub(super) fn states_shared(&mut self) {
-        if let Phase::Sharing { announced } = &mut self.recovery.phase {
-            *announced = true;
-        }
     }
 
     /// The stream has lost messages, or is another one. Until this node has published what it knows

@@ -19,11 +19,6 @@ impl Core {
         self.members.versions(self.now)
     }
 
-    /// Returns the number of repairs that are not in the stream yet.
-    pub fn repairs(&self) -> usize {
-        self.publishing.repairs()
-    }
-
     /// Returns the ids of operations that are on their way to the stream.
     pub fn publishing(&self) -> impl Iterator<Item = &RevocationId> {
         self.publishing.ids()

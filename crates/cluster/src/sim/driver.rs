@@ -1,6 +1,7 @@
 //! What the gateway does with the actions of the core.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use session::{Mode, Operation, Receipt, Revocation, RevocationId};
@@ -10,10 +11,10 @@ use super::network::Request;
 use super::plan::{SESSIONS, micros};
 use super::world::{Event, Run, SentBeat, Step, World, note};
 use super::{MILLIS, Micros, SERVERS};
-use crate::core::{Action, Input, ReadState};
+use crate::core::{Action, Input};
 use crate::flaw::Flaw;
 use crate::message::{Direct, Shared};
-use session::{Epoch, Place, Position};
+use session::{Epoch, Place, Position, SharedState, StateCursor};
 
 /// How often the core gets the time.
 const TICK: Micros = 100 * MILLIS;
@@ -125,20 +126,23 @@ impl World {
                 let Some(run) = &self.nodes[node].run else { return };
                 let ids = ids.unwrap_or_else(|| run.log.states.keys().cloned().collect());
                 let tag = |number| crate::message::Tag { life: run.life, number };
-                let operations = ids.iter().filter_map(|id| {
+                let states = ids.iter().filter_map(|id| {
                     let state = run.log.states.get(id).filter(|state| local < state.until)?;
-                    let operation = state.operation(id, local);
-                    Some(Shared { tag: tag(0), revision: state.place.revision, operation })
+                    Some(state.shared(id, local))
                 });
-                let operations: Vec<Shared> = operations.collect();
-                let repairs = operations.clone();
+                let states: Vec<SharedState> = states.collect();
+                let operations = states.iter().map(|SharedState { operation, revision, .. }| Shared {
+                    tag: tag(0),
+                    revision: *revision,
+                    operation: operation.clone(),
+                });
+                let operations = operations.collect();
                 let message = Direct::Supplied { life: run.life, after, upto, operations };
                 self.send(node, Some(to), &message);
-                for Shared { operation, revision, .. } in repairs {
-                    self.feed(node, Input::Announce { operation, known: revision, repairs: true });
-                }
+                self.feed(node, Input::Repair(states));
             }
-            Action::ShareStates(read) => self.share_states(node, &read, local),
+            Action::ForgetPosition { recovery } => self.forget_position(node, recovery),
+            Action::ReadStates { recovery, after } => self.read_states(node, recovery, after, local),
             Action::ShareQueued(limit) => self.share_queued(node, limit, local),
             Action::Extend(until) => self.extend(node, micros(until)),
             Action::CloseFence(why) => {
@@ -248,29 +252,29 @@ impl World {
         );
     }
 
-    fn share_states(&mut self, node: usize, read: &BTreeMap<RevocationId, ReadState>, local: Micros) {
-        let Some(run) = &self.nodes[node].run else { return };
-        let mut lacking = Vec::new();
-        for (id, state) in &run.log.states {
-            let left = match state.revocation {
-                Some(_) => Duration::from_micros(state.until.saturating_sub(local)),
-                None => Duration::ZERO,
-            };
-            let revision = state.place.revision;
-            let lacks = |read: &ReadState| read.lacks(revision, left, Duration::from_micros(local));
-            if read.get(id).is_none_or(lacks) && local < state.until {
-                let operation = state.operation(id, local);
-                lacking.push(Input::Announce { operation, known: state.place.revision, repairs: true });
-            }
-        }
+    fn forget_position(&mut self, node: usize, recovery: u64) {
         let here = &mut self.nodes[node];
         let Some(run) = &mut here.run else { return };
         run.log.position = Position { epoch: Epoch::NONE, sequence: 0 };
         here.disk = run.log.clone();
-        for input in lacking {
-            self.feed(node, input);
-        }
-        self.feed(node, Input::StatesShared);
+        self.feed(node, Input::PositionForgotten { recovery });
+    }
+
+    /// Returns some states of the log to the core. The cursor is the id of the last one.
+    fn read_states(&mut self, node: usize, recovery: u64, after: Option<StateCursor>, local: Micros) {
+        let page = self.plan.page;
+        let Some(run) = &self.nodes[node].run else { return };
+        let after = match after {
+            Some(StateCursor::Lift(id)) => Bound::Excluded(id),
+            Some(StateCursor::Revocation(_)) | None => Bound::Unbounded,
+        };
+        let mut rest =
+            run.log.states.range((after, Bound::Unbounded)).filter(|(_, state)| local < state.until);
+        let page: Vec<_> = rest.by_ref().take(page).collect();
+        let last = page.last().map(|(id, _)| StateCursor::Lift((*id).clone()));
+        let next = last.filter(|_| rest.next().is_some());
+        let states = page.into_iter().map(|(id, state)| state.shared(id, local)).collect();
+        self.later(node, MILLIS, Step::Input(Box::new(Input::States { recovery, states, next })));
     }
 
     fn share_queued(&mut self, node: usize, limit: usize, local: Micros) {
@@ -285,7 +289,6 @@ impl World {
             .map(|(id, state)| Input::Announce {
                 operation: state.operation(id, local),
                 known: state.place.revision,
-                repairs: false,
             })
             .collect();
         for input in queued {

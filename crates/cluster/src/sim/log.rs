@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use std::time::Duration;
 
-use session::{KnownState, Mode, Operation, Place, Position, Revocation, RevocationId, StateChange};
+use session::{
+    KnownState, Mode, Operation, Place, Position, Revocation, RevocationId, SharedState, StateChange,
+};
 
 use super::Micros;
 use crate::message::Shared;
@@ -62,6 +64,15 @@ impl State {
                 Operation::Revoke(revocation)
             }
             None => Operation::Lift { id: id.clone(), by: None },
+        }
+    }
+
+    /// Returns what a node puts back into a stream that has lost this state.
+    pub(super) fn shared(&self, id: &RevocationId, now: Micros) -> SharedState {
+        SharedState {
+            operation: self.operation(id, now),
+            revision: self.place.revision + u32::from(self.unshared),
+            left: Duration::from_micros(self.until.saturating_sub(now)),
         }
     }
 
