@@ -139,7 +139,7 @@ impl Nemesis {
     fn recover(&mut self) {
         let healed = Instant::now();
         if !self.await_settled() || !self.await_ready() {
-            self.violations.push(format!("not ready {RECOVER:?} after a fault"));
+            self.violations.push(format!("not ready {RECOVER:?} after a fault: {}", self.describe()));
             return;
         }
         self.say(&format!("ready after {:.1} s", healed.elapsed().as_secs_f64()));
@@ -151,6 +151,19 @@ impl Nemesis {
         self.calms += 1;
         self.stage.calm.store(self.calms, Ordering::SeqCst);
         self.wait(CALM);
+    }
+
+    /// Describes what is not ready.
+    fn describe(&self) -> String {
+        let nodes = (0..3).map(|node| {
+            let node = self.cluster.node(node);
+            let ready = node.internal().and_then(|internal| Request::get("/readyz").status(internal));
+            let log = node.gateway().map(crate::gateway::Gateway::log).unwrap_or_default();
+            let last: Vec<_> = log.lines().rev().take(3).collect();
+            format!("{}: {ready:?} {last:?}", node.name())
+        });
+        let nodes = nodes.collect::<Vec<_>>().join("\n");
+        format!("{}\n{nodes}", self.cluster.nats.describe(&self.cluster.stream()))
     }
 
     /// Waits until all servers have the whole stream.

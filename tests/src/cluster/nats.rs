@@ -126,6 +126,15 @@ impl Nats {
         copies + 1 == self.servers.len()
     }
 
+    /// Describes what each server says of the stream.
+    pub fn describe(&self, stream: &str) -> String {
+        let of = |server: &NatsServer| {
+            let Some(detail) = detail(server, stream) else { return "no stream".to_owned() };
+            format!("{} {}", detail["state"]["last_seq"], detail["cluster"])
+        };
+        self.servers.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+
     /// Stops a server in order and waits until it has exited.
     pub fn stop(&mut self, server: usize) {
         let address = self.servers[server].address();
