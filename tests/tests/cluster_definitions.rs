@@ -106,6 +106,43 @@ fn of_two_definitions_over_one_revision_one_is_refused() {
     }
 }
 
+/// Starts a node again without its copy of the definitions, so that it has those of the stream.
+fn start_without_copy(cluster: &mut Cluster, node: usize) {
+    let copy = cluster.node(node).folder().join("data/apis.cluster");
+    cluster.stop(node);
+    std::fs::remove_file(copy).expect("there was one");
+    cluster.launch(node);
+    cluster.await_ready_of(&[node]);
+}
+
+#[test]
+fn definitions_outlive_the_stream() {
+    let mut cluster = Cluster::start(ClusterOptions { lease: "3s", ..ClusterOptions::default() });
+    for round in 1..4 {
+        let answer = put(&cluster, 0, &json!([definition("x", &round.to_string())]), None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let before = revision(&cluster, 0);
+    // This node learns of the new stream when it starts.
+    cluster.stop(2);
+    cluster.nats.delete(&cluster.stream());
+    cluster.init(&["--recover"]);
+    cluster.launch(2);
+    cluster.await_ready();
+    start_without_copy(&mut cluster, 1);
+    for node in 0..3 {
+        eventually("the definitions", || (api_names(cluster.gateway(node)) == ["x=3"]).then_some(()));
+        assert_eq!(revision(&cluster, node), before, "node {node}");
+    }
+    let answer = put(&cluster, 1, &json!([definition("x", "4")]), Some(before));
+    assert_eq!((answer.status, states(&answer.json())), (200, vec!["served"; 3]), "{}", answer.text());
+    for node in 0..3 {
+        assert_eq!(api_names(cluster.gateway(node)), ["x=4"], "node {node}");
+        start_without_copy(&mut cluster, node);
+        assert_eq!(api_names(cluster.gateway(node)), ["x=4"], "node {node} has started again");
+    }
+}
+
 /// Writes the file of a node, with the API `svc` at these paths.
 fn write_file(cluster: &Cluster, node: usize, upstream: &Upstream, paths: &[&str]) {
     let endpoint = |path: &&str| json!({"id": path, "path_regex": path, "method": "GET"});

@@ -1,15 +1,18 @@
 //! The definitions of APIs that were changed at run time: one message of the stream holds all of
-//! them, compressed and sealed, since they may contain secrets. Its sequence is their revision.
+//! them, with their revision, compressed and sealed, since they may contain secrets. Each node
+//! keeps them, and puts them back into a stream that has lost them.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::NodeName;
@@ -40,8 +43,15 @@ const PURPOSE: &str = "definitions";
 pub struct SharedDefinitions {
     /// The bytes as they were saved.
     pub bytes: Bytes,
-    /// The sequence of their message.
+    /// The number of their changes.
     pub revision: u64,
+}
+
+/// Definitions, and the sequence of their message: the one that a later message has to replace.
+#[derive(Clone, Debug)]
+struct Stored {
+    definitions: SharedDefinitions,
+    sequence: u64,
 }
 
 /// Why definitions were not loaded or saved.
@@ -68,6 +78,8 @@ pub struct DefinitionsStore {
     codec: Arc<Codec>,
     /// The sequence of the last message of definitions that was seen in the stream.
     seen: watch::Sender<u64>,
+    /// The latest definitions that this node knows.
+    latest: Mutex<Option<Stored>>,
     node: NodeName,
     /// Knows which other lives may have a lease.
     shown: Arc<Shown>,
@@ -96,7 +108,8 @@ impl DefinitionsStore {
         metrics: Metrics,
     ) -> Self {
         let (served, seen, heard) = (Mutex::default(), watch::Sender::new(0), watch::Sender::default());
-        Self { wire, names, codec, seen, node, shown, driver, metrics, served, heard }
+        let latest = Mutex::default();
+        Self { wire, names, codec, seen, latest, node, shown, driver, metrics, served, heard }
     }
 
     /// Returns the name of this node.
@@ -163,17 +176,19 @@ impl DefinitionsStore {
         nodes
     }
 
-    /// Returns the present definitions; `None` if none were ever saved.
+    /// Begins with a copy that an earlier life of this node has kept.
+    pub fn begin(&self, definitions: SharedDefinitions) {
+        self.learn(&Stored { definitions, sequence: 0 });
+    }
+
+    /// Returns the present definitions; `None` if none were ever saved. While the stream lacks the
+    /// ones that this node knows, those.
     ///
     /// # Errors
     /// Fails if the stream does not answer.
     pub async fn load(&self) -> Result<Option<SharedDefinitions>, DefinitionsError> {
-        let found = self.wire.last(self.names.apis()).await.map_err(unreachable)?;
-        let Some(message) = found else { return Ok(None) };
-        let packed = self.codec.read_relayed(PURPOSE, &message.payload);
-        let packed = packed.map_err(|_| DefinitionsError::Forged)?;
-        let bytes = inflated(&packed).ok_or(DefinitionsError::Forged)?;
-        Ok(Some(SharedDefinitions { bytes: bytes.into(), revision: message.sequence }))
+        self.stored().await?;
+        Ok(self.latest.lock().as_ref().map(|latest| latest.definitions.clone()))
     }
 
     /// Saves definitions in place of the revision `over` (0: there are none), and returns theirs.
@@ -182,7 +197,84 @@ impl DefinitionsStore {
     /// Fails with [`DefinitionsError::Conflict`] if the present revision is another one. After
     /// another error they may be saved all the same.
     pub async fn save(&self, bytes: &[u8], over: u64) -> Result<u64, DefinitionsError> {
-        let payload = self.codec.relayed(PURPOSE, &deflated(bytes));
+        let sequence = match self.latest.lock().as_ref() {
+            Some(latest) if latest.definitions.revision != over => return Err(DefinitionsError::Conflict),
+            Some(latest) => latest.sequence,
+            None => 0,
+        };
+        let definitions = SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision: over + 1 };
+        self.publish(definitions, sequence).await?;
+        Ok(over + 1)
+    }
+
+    /// Puts the definitions that this node knows into the stream if it has lost them. It may have
+    /// got others meanwhile: then those with more changes count.
+    pub(crate) async fn restore(&self) {
+        while let Err(error) = self.try_restore().await {
+            tracing::debug!(%error, "the definitions in the stream cannot be compared with those known here");
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn try_restore(&self) -> Result<(), DefinitionsError> {
+        let Some(Stored { mut definitions, .. }) = self.latest.lock().clone() else { return Ok(()) };
+        let sequence = match self.stored().await? {
+            Some(stored) if stored.definitions.revision > definitions.revision => return Ok(()),
+            Some(stored) if stored.definitions == definitions => return Ok(()),
+            Some(stored) => {
+                // If both have as many changes, the stream had lost one and got the other.
+                definitions.revision = definitions.revision.max(stored.definitions.revision + 1);
+                stored.sequence
+            }
+            None => 0,
+        };
+        tracing::warn!(
+            revision = definitions.revision,
+            "the stream has lost definitions of APIs: stored again"
+        );
+        self.publish(definitions, sequence).await
+    }
+
+    /// Returns what the stream holds.
+    async fn stored(&self) -> Result<Option<Stored>, DefinitionsError> {
+        let found = self.wire.last(self.names.apis()).await.map_err(unreachable)?;
+        let Some(message) = found else {
+            self.forget_sequence();
+            return Ok(None);
+        };
+        let packed = self.codec.read_relayed(PURPOSE, &message.payload);
+        let packed = packed.map_err(|_| DefinitionsError::Forged)?;
+        let mut bytes = Bytes::from(inflated(&packed).ok_or(DefinitionsError::Forged)?);
+        let revision =
+            bytes.first_chunk().copied().map(u64::from_be_bytes).ok_or(DefinitionsError::Forged)?;
+        bytes.advance(size_of::<u64>());
+        let definitions = SharedDefinitions { bytes, revision };
+        let stored = Stored { definitions, sequence: message.sequence };
+        self.learn(&stored);
+        Ok(Some(stored))
+    }
+
+    /// The stream has lost the definitions, so that a message of them replaces none.
+    fn forget_sequence(&self) {
+        if let Some(latest) = self.latest.lock().as_mut() {
+            latest.sequence = 0;
+        }
+    }
+
+    /// Records definitions, unless later ones are known.
+    fn learn(&self, stored: &Stored) {
+        let mut latest = self.latest.lock();
+        match latest.as_mut() {
+            Some(known) if known.definitions.revision > stored.definitions.revision => {
+                known.sequence = stored.sequence;
+            }
+            _ => *latest = Some(stored.clone()),
+        }
+    }
+
+    async fn publish(&self, definitions: SharedDefinitions, over: u64) -> Result<(), DefinitionsError> {
+        let plain = [&definitions.revision.to_be_bytes()[..], &definitions.bytes].concat();
+        let payload = self.codec.relayed(PURPOSE, &deflated(&plain));
         let limit = self.wire.max_payload();
         if payload.len() > limit {
             return Err(DefinitionsError::TooLarge(payload.len(), limit));
@@ -194,10 +286,14 @@ impl DefinitionsStore {
             message_id: None,
             ttl: None,
         };
-        self.wire.publish(publication).await.map_err(|error| match error {
-            PublishError::Conflict => DefinitionsError::Conflict,
-            error => DefinitionsError::Unreachable(error.to_string()),
-        })
+        match self.wire.publish(publication).await {
+            Ok(sequence) => {
+                self.learn(&Stored { definitions, sequence });
+                Ok(())
+            }
+            Err(PublishError::Conflict) => Err(DefinitionsError::Conflict),
+            Err(error) => Err(DefinitionsError::Unreachable(error.to_string())),
+        }
     }
 
     /// Records that the stream holds definitions with this sequence.
@@ -209,21 +305,28 @@ impl DefinitionsStore {
         });
     }
 
-    /// Waits until the stream holds other definitions than those of the revision `known`, and
-    /// returns them.
-    pub async fn changed(&self, known: u64) -> SharedDefinitions {
+    /// Returns the definitions that come into the stream from now on, with those that it holds.
+    pub fn changes(self: Arc<Self>) -> impl Stream<Item = SharedDefinitions> {
         let mut seen = self.seen.subscribe();
-        loop {
-            // The sender lives as long as this.
-            let _ = seen.wait_for(|seen| *seen != 0 && *seen != known).await;
-            match self.load().await {
-                Ok(Some(definitions)) if definitions.revision != known => return definitions,
-                // A server that lags behind has answered.
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "changed definitions cannot be read"),
-            }
-            sleep(AGAIN).await;
+        if *seen.borrow() != 0 {
+            seen.mark_changed();
         }
+        unfold((self, seen), |(store, mut seen)| async move {
+            // The sender lives as long as the store.
+            let _ = seen.changed().await;
+            loop {
+                let sequence = *seen.borrow_and_update();
+                match store.stored().await {
+                    Ok(Some(stored)) if stored.sequence >= sequence => {
+                        return Some((stored.definitions, (store, seen)));
+                    }
+                    // A server that lags behind has answered, or the stream has lost them.
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "changed definitions cannot be read"),
+                }
+                sleep(AGAIN).await;
+            }
+        })
     }
 }
 

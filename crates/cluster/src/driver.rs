@@ -285,7 +285,12 @@ impl Driver {
                 _ => {}
             }
         }
+        let was_following = self.core.is_following();
         self.core.handle(self.fence.now(), input);
+        if self.core.is_following() && !was_following {
+            let definitions = self.definitions.clone();
+            tokio::spawn(async move { definitions.restore().await });
+        }
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
     }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::definitions::{DefinitionsError, DefinitionsStore, NodeDefinitions, SharedDefinitions};
 use cluster::message::{RefusedDefinitions, ServedDefinitions};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::unfold;
+use futures_util::{FutureExt, StreamExt};
 use proxy::{Changes, Revision, Saved, ServedBy, Serving, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -66,6 +65,11 @@ const NAME: &str = "the stream of the cluster";
 
 impl Store for ClusterStore {
     fn load(&self) -> Result<Option<Saved>, StoreError> {
+        let copy = kept(&self.copy);
+        let has_copy = copy.is_some();
+        if let Some(copy) = &copy {
+            self.shared.begin(copy.clone());
+        }
         match wait_for(timeout(FIRST, self.first())) {
             Ok(Ok(found)) => Ok(found.map(|found| {
                 keep(&self.copy, &found);
@@ -73,13 +77,11 @@ impl Store for ClusterStore {
             })),
             Ok(Err(error)) => Err(Self::error(&error)),
             Err(_) => {
-                let copy = kept(&self.copy);
-                let has_copy = copy.is_some();
                 tracing::warn!(
                     has_copy,
                     "the definitions of the cluster cannot be read yet: this node begins with its copy"
                 );
-                Ok(copy)
+                Ok(copy.map(saved))
             }
         }
     }
@@ -92,16 +94,11 @@ impl Store for ClusterStore {
     }
 
     fn changes(&self) -> Changes {
-        let (shared, copy) = (self.shared.clone(), self.copy.clone());
-        Box::pin(unfold(
-            (shared, copy, 0),
-            |(shared, copy, known): (Arc<DefinitionsStore>, PathBuf, u64)| async move {
-                let found = shared.changed(known).await;
-                keep(&copy, &found);
-                let revision = found.revision;
-                Some((saved(found), (shared, copy, revision)))
-            },
-        ))
+        let copy = self.copy.clone();
+        Box::pin(self.shared.clone().changes().map(move |found| {
+            keep(&copy, &found);
+            saved(found)
+        }))
     }
 
     fn name(&self) -> String {
@@ -150,8 +147,8 @@ fn keep(path: &Path, SharedDefinitions { bytes, revision }: &SharedDefinitions) 
     }
 }
 
-fn kept(path: &Path) -> Option<Saved> {
+fn kept(path: &Path) -> Option<SharedDefinitions> {
     let copy = Bytes::from(std::fs::read(path).ok()?);
     let revision = u64::from_be_bytes(*copy.first_chunk()?);
-    Some(Saved { bytes: copy.slice(8..), revision: Revision(revision) })
+    Some(SharedDefinitions { bytes: copy.slice(8..), revision })
 }
