@@ -139,7 +139,9 @@ impl Nemesis {
     fn recover(&mut self) {
         let healed = Instant::now();
         if !self.await_settled() || !self.await_ready() {
-            self.violations.push(format!("not ready {RECOVER:?} after a fault: {}", self.describe()));
+            let what = self.describe();
+            self.say(&what);
+            self.violations.push(format!("not ready {RECOVER:?} after a fault: {what}"));
             return;
         }
         self.say(&format!("ready after {:.1} s", healed.elapsed().as_secs_f64()));
@@ -159,8 +161,8 @@ impl Nemesis {
             let node = self.cluster.node(node);
             let ready = node.internal().and_then(|internal| Request::get("/readyz").status(internal));
             let log = node.gateway().map(crate::gateway::Gateway::log).unwrap_or_default();
-            let last: Vec<_> = log.lines().rev().take(3).collect();
-            format!("{}: {ready:?} {last:?}", node.name())
+            let last = log.lines().rev().filter(|line| !line.contains("\"INFO\"")).take(10);
+            format!("{}: {ready:?}\n{}", node.name(), last.collect::<Vec<_>>().join("\n"))
         });
         let nodes = nodes.collect::<Vec<_>>().join("\n");
         format!("{}\n{nodes}", self.cluster.nats.describe(&self.cluster.stream()))

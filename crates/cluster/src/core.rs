@@ -253,6 +253,8 @@ pub enum Action {
     ShareQueued(usize),
     /// The lease lasts until then.
     Extend(Now),
+    /// The stream is another one, or has lost messages, as this shows.
+    RolledBack(&'static str),
     /// The lease counts no more.
     CloseFence(Lost),
     /// The node has had its first lease: it may let clients in.

@@ -379,6 +379,13 @@ impl Driver {
             Action::ReadStates { recovery, after } => self.read_states(recovery, after),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.fence.extend(until),
+            Action::RolledBack(why) => {
+                self.metrics.rollback.inc();
+                tracing::error!(
+                    why,
+                    "the stream is a new one, or has lost messages: no lease until this node has published what it knows"
+                );
+            }
             Action::CloseFence(why) => self.close_fence(why),
             Action::Joined => {
                 tracing::info!(node = %self.identity.node, "joined the cluster");
@@ -405,16 +412,10 @@ impl Driver {
     fn close_fence(&self, why: Lost) {
         self.fence.close();
         match why {
-            Lost::Rollback => {
-                self.metrics.rollback.inc();
-                tracing::error!(
-                    "the stream is a new one, or has lost messages: no lease until this node has published what it knows"
-                );
-            }
             Lost::Newer => tracing::error!(
                 "a message of the stream was sent by a newer version of the gateway: no lease until this node is upgraded"
             ),
-            Lost::Clock | Lost::Leaving => {}
+            Lost::Rollback | Lost::Clock | Lost::Leaving => {}
         }
     }
 

@@ -157,7 +157,9 @@ impl Core {
         let Step::Publishing { expected } = own.step else { return };
         match result {
             // It was stored behind messages that the stream has lost since.
-            Ok(sequence) if own.attempted.is_some_and(|taken| sequence <= taken) => self.rolled_back(),
+            Ok(sequence) if own.attempted.is_some_and(|taken| sequence <= taken) => {
+                self.rolled_back("it has stored a message behind fewer than were read");
+            }
             // A repetition: it was stored before, and what is expected has replaced it since.
             Ok(sequence) if sequence < expected && expected < u64::MAX => {
                 self.stored(number, expected, true);
@@ -208,7 +210,13 @@ impl Core {
         };
         self.recovery.has_read(&theirs, self.now);
         if theirs.tag == (Tag { life: self.me.life, number }) {
-            self.stored(number, sequence, false);
+            // It may have been skipped when it was read: only a later copy would show.
+            let is_behind = sequence <= self.reading.applied() && !own.seen;
+            if is_behind && self.reading.known(sequence) == Known::Forgotten {
+                self.publishing.step(number, replace);
+            } else {
+                self.stored(number, sequence, false);
+            }
             return;
         }
         match own.compare(&theirs, sequence, self.now, self.flaws) {
@@ -286,14 +294,14 @@ impl Core {
             if own.is_covered {
                 own.seen = true;
                 self.confirm(number);
-            } else if self.reading.known(sequence) == Known::Replaced {
+            } else if matches!(self.reading.known(sequence), Known::Digest(_)) {
+                self.rolled_back("it has another message of the sequence of an operation");
+                return;
+            } else {
                 // A later operation on its id has replaced it, or the stream has lost it.
                 own.stored = None;
                 self.publishing.unsettle(number);
                 self.publishing.step(number, Step::ReadAt(self.now));
-            } else {
-                self.rolled_back();
-                return;
             }
         }
     }

@@ -150,9 +150,11 @@ impl Reading {
         self.taken
     }
 
-    /// Forgets that later messages may exist: the stream has none after this one.
+    /// Forgets that later messages may exist: the stream has none after this one. What came early
+    /// may be of a stream that is gone.
     pub(super) fn expect_no_more_than(&mut self, last: u64) {
         self.target = self.target.min(last).max(self.taken);
+        self.ahead.split_off(&(last + 1));
     }
 
     /// Records that the stream holds a message of this sequence.
@@ -249,14 +251,18 @@ impl Core {
         self.doubt(&message);
         let reading = &mut self.reading;
         if sequence <= reading.taken {
-            let known = reading.known(sequence);
-            let repeated = match known {
-                Known::Digest(digest) => digest == message.digest || self.has(Flaw::RepeatByNumber),
-                Known::Replaced => true,
-                Known::Forgotten => false,
-            };
-            if !repeated && !self.has(Flaw::NoRollback) {
-                self.rolled_back();
+            match reading.known(sequence) {
+                Known::Digest(digest) => {
+                    let repeated = digest == message.digest || self.flaws.has(Flaw::RepeatByNumber);
+                    if !repeated && !self.flaws.has(Flaw::NoRollback) {
+                        self.rolled_back("it has another message of a sequence that was read");
+                    }
+                }
+                Known::Replaced => {}
+                // Late, since thousands of messages were fetched meanwhile; or the stream has gone
+                // back far, and this is a new message of it.
+                Known::Forgotten if message.stored_at <= reading.newest => {}
+                Known::Forgotten => self.suspect(),
             }
             return;
         }
@@ -297,7 +303,7 @@ impl Core {
                 }
         };
         if messages.iter().any(differs) && !self.has(Flaw::NoRollback) {
-            self.rolled_back();
+            self.rolled_back("it has another message of a sequence that was read");
             return;
         }
         let mut taken = 0;

@@ -218,7 +218,11 @@ impl Core {
                 // Inspected again soon; no beat renews the lease before that.
                 self.reading.in_doubt = true;
             } else if !self.has(Flaw::NoRollback) {
-                self.rolled_back();
+                self.rolled_back(match (is_other, is_shorter) {
+                    (true, _) => "it is another stream",
+                    (_, true) => "its last message is an earlier one than was read",
+                    (false, false) => "the last beat of this node is missing",
+                });
             }
             return;
         }
@@ -281,8 +285,9 @@ impl Core {
 
     /// The stream has lost messages, or is another one. Until this node has published what it knows
     /// and has read everything, it has no lease.
-    pub(super) fn rolled_back(&mut self) {
+    pub(super) fn rolled_back(&mut self, why: &'static str) {
         self.recovery.behind_since = None;
+        self.act(Action::RolledBack(why));
         self.close_fence(Lost::Rollback);
         self.join_again();
         self.members.forget_sequences();

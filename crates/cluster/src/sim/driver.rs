@@ -151,6 +151,7 @@ impl World {
                 }
                 self.judge.lease_lost(node, self.now, why);
             }
+            Action::RolledBack(_) => {}
             Action::Joined => self.join(node),
             Action::Progress { number, progress, .. } => self.progress(node, number, progress.outcome),
             Action::Rotate => {
