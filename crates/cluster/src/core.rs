@@ -16,6 +16,8 @@
 //! | `confirming.rs` | when every node has confirmed an operation |
 //! | `recovery.rs` | what a node does when the stream is new or has lost messages |
 //! | `sharing.rs` | what it publishes then |
+//! | `rereading.rs` | whether the stream still has what it had before its leader changed |
+//! | `refreshing.rs` | which revocations are stored again because they are old |
 
 mod comparing;
 mod confirming;
@@ -25,6 +27,8 @@ mod own;
 mod publishing;
 mod reading;
 mod recovery;
+mod refreshing;
+mod rereading;
 mod sharing;
 mod view;
 
@@ -121,6 +125,8 @@ pub enum Input {
     Read {
         /// The number of the operation for which it was read.
         number: u64,
+        /// It was read [again](Action::Read::again).
+        again: bool,
         /// What was found.
         found: Option<Stored>,
     },
@@ -128,6 +134,15 @@ pub enum Input {
     NotRead {
         /// The number of the operation for which it was read.
         number: u64,
+        /// It was to be read [again](Action::Read::again).
+        again: bool,
+    },
+    /// The answer to [`Action::ReadOldest`].
+    Oldest {
+        /// The first messages of the stream.
+        messages: Vec<Stored>,
+        /// How many sequences behind the first one the stream does not hold any more.
+        missing: u64,
     },
     /// A message of another node, outside of the stream.
     Direct(Direct),
@@ -214,7 +229,11 @@ pub enum Action {
         number: u64,
         /// The id.
         id: RevocationId,
+        /// Only to see whether the stream still holds the operation.
+        again: bool,
     },
+    /// Read the first messages of the stream.
+    ReadOldest,
     /// Send to all lives.
     Broadcast(Direct),
     /// Send to one life.
@@ -297,6 +316,8 @@ pub struct Core {
     lease: Lease,
     publishing: Publishing,
     recovery: Recovery,
+    /// When the oldest messages were looked at.
+    refreshed: Option<Now>,
     actions: VecDeque<Action>,
 }
 
@@ -310,6 +331,7 @@ impl Core {
             members: Members::default(),
             reading: Reading::new(position),
             recovery: Recovery::new(position),
+            refreshed: None,
             flaws: Flaws::default(),
             actions: VecDeque::new(),
             me,
@@ -339,8 +361,11 @@ impl Core {
             Input::Applied(receipts) => self.applied(receipts),
             Input::AppliedEarly { tag, revision, receipt } => self.acknowledge(tag, revision, Some(receipt)),
             Input::Published { number, result } => self.published(number, result),
-            Input::Read { number, found } => self.read(number, found),
-            Input::NotRead { number } => self.not_read(number),
+            Input::Read { number, again: false, found } => self.read(number, found),
+            Input::NotRead { number, again: false } => self.not_read(number),
+            Input::Read { number, again: true, found } => self.reread(number, Some(found)),
+            Input::NotRead { number, again: true } => self.reread(number, None),
+            Input::Oldest { messages, missing } => self.oldest_read(messages, missing),
             Input::Direct(message) => self.direct(message),
             Input::Announce { operation, known } => self.announce(operation, known),
             Input::Repair(states) => states.into_iter().for_each(|state| self.repair(state)),
@@ -382,6 +407,7 @@ impl Core {
         self.tick_reading();
         self.tick_lease();
         self.tick_publishing();
+        self.tick_refreshing();
     }
 
     fn direct(&mut self, message: Direct) {

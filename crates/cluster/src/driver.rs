@@ -364,7 +364,8 @@ impl Driver {
                     }
                 });
             }
-            Action::Read { number, id } => self.read(number, &id),
+            Action::Read { number, id, again } => self.read(number, &id, again),
+            Action::ReadOldest => self.read_oldest(),
             Action::Broadcast(message) => {
                 let (wire, payload) = (self.wire.clone(), self.codec.direct(None, self.epoch(), &message));
                 tokio::spawn(async move { wire.broadcast(payload.into()).await });
@@ -515,18 +516,32 @@ impl Driver {
         });
     }
 
-    fn read(&self, number: u64, id: &RevocationId) {
+    fn read(&self, number: u64, id: &RevocationId, again: bool) {
         let subject = self.names.operation(&self.codec.subject_of(id));
         let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let input = match wire.last(subject).await {
-                Ok(found) => Input::Read { number, found: found.map(|message| decode(&codec, &message)) },
+                Ok(found) => {
+                    Input::Read { number, again, found: found.map(|message| decode(&codec, &message)) }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the state of an id cannot be read");
-                    Input::NotRead { number }
+                    Input::NotRead { number, again }
                 }
             };
             let _ = inputs.send(input);
+        });
+    }
+
+    /// Reads the first messages of the stream. If it does not answer, they are read the next time.
+    fn read_oldest(&self) {
+        let (wire, codec, inputs) = (self.wire.clone(), self.codec.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let Ok(info) = wire.info().await else { return };
+            let Ok(fetched) = wire.fetch(info.first, PAGE).await else { return };
+            let messages = fetched.messages.iter().map(|message| decode(&codec, message)).collect();
+            let missing = (info.last + 1).saturating_sub(info.first).saturating_sub(info.messages);
+            let _ = inputs.send(Input::Oldest { messages, missing });
         });
     }
 

@@ -256,6 +256,7 @@ impl Core {
         }
         self.lease.returned = self.lease.returned.max(sent);
         self.renew();
+        self.begin_rereading();
     }
 
     /// Renews the lease by the last beat that came back, if nothing is missing.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::{NodeName, Operation, Receipt, RevocationId};
+use session::{NodeName, Operation, Receipt, RevocationId, SharedState};
 
 use super::Now;
 use super::comparing::left;
 use super::members::Confirmation;
+use super::rereading::Rereading;
 use crate::message::{Shared, Tag};
 
 /// How long to wait before an operation is published again whose outcome is unknown.
@@ -82,6 +83,7 @@ pub(super) struct Publishing {
     /// The highest number that is forgotten.
     pub(super) forgotten: u64,
     pub(super) queued_at: Now,
+    pub(super) rereading: Rereading,
     /// When lifts are given up, in the order of their numbers.
     pub(super) lifts: VecDeque<(Now, u64)>,
 }
@@ -252,8 +254,14 @@ impl Publishing {
             return;
         }
         self.finished.push_back(number);
-        while self.finished.len() > REMEMBERED {
-            let Some(number) = self.finished.pop_front() else { return };
+        while self.finished.len() > REMEMBERED
+            && let Some(number) = self.finished.pop_front()
+        {
+            // The stream had lost it, and it is stored again.
+            if self.own.get(&number).is_some_and(|own| own.step != Step::Settled) {
+                self.finished.push_back(number);
+                break;
+            }
             self.forgotten = self.forgotten.max(number);
             if let Some(own) = self.own.remove(&number)
                 && self.latest.get(&own.id) == Some(&number)
@@ -266,8 +274,8 @@ impl Publishing {
 
 impl Own {
     /// Returns a state of the log that waits, as this change of its id.
-    pub(super) fn new_repair(operation: Operation, revision: u32, applied: u64, now: Now) -> Self {
-        Self { repairs: true, ..Self::new(operation, revision.max(1) - 1, applied, now) }
+    pub(super) fn new_repair(state: SharedState, applied: u64, now: Now) -> Self {
+        Self { repairs: true, ..Self::new(state.operation, state.revision.max(1) - 1, applied, now) }
     }
 
     /// Returns an operation that waits. The node knew `known` changes of its id, and had applied

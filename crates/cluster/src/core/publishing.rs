@@ -137,18 +137,20 @@ impl Core {
                 Step::ReadAt(_) => {
                     own.step = Step::Reading;
                     let id = own.id.clone();
-                    self.act(Action::Read { number, id });
+                    self.act(Action::Read { number, id, again: false });
                 }
                 Step::Behind | Step::Reading | Step::Publishing { .. } | Step::Settled => {}
             }
         }
         self.look_for_lost();
+        self.advance_rereading();
         self.advance_confirming();
     }
 
     pub(super) fn published(&mut self, number: u64, result: Result<u64, Unpublished>) {
         if result == Err(Unpublished::Unknown) {
             self.publishing.held = Some(self.now + AGAIN);
+            self.publishing.rereading.is_due();
         } else {
             self.publishing.held = None;
             self.answered();
@@ -311,6 +313,7 @@ impl Core {
         let (now, publishing) = (self.now, &mut self.publishing);
         publishing.returning.clear();
         publishing.checks.clear();
+        publishing.rereading.clear();
         let numbers: Vec<u64> = publishing.own.keys().copied().collect();
         for number in numbers {
             let Some(own) = publishing.own.get_mut(&number) else { continue };

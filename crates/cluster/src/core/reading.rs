@@ -150,11 +150,20 @@ impl Reading {
         self.taken
     }
 
-    /// Forgets that later messages may exist: the stream has none after this one. What came early
-    /// may be of a stream that is gone.
-    pub(super) fn expect_no_more_than(&mut self, last: u64) {
-        self.target = self.target.min(last).max(self.taken);
+    /// Forgets that messages after `last` up to `known` may exist: the stream has none of them.
+    /// What came early may be of a stream that is gone.
+    pub(super) fn expect_no_more_than(&mut self, last: u64, known: u64) {
+        let later = self.ahead.split_off(&(known + 1));
         self.ahead.split_off(&(last + 1));
+        self.ahead.extend(later);
+        if self.target <= known {
+            self.target = last.max(self.taken);
+        }
+    }
+
+    /// Returns the last sequence that is known to exist.
+    pub(super) fn target(&self) -> u64 {
+        self.target
     }
 
     /// Records that the stream holds a message of this sequence.
@@ -322,7 +331,9 @@ impl Core {
         let is_end = is_end || self.has(Flaw::LaggingIsEnd);
         let upto = if is_end { self.reading.target } else { upto };
         let compared = self.reading.compares;
-        self.reading.compares = compared.map(|next| next.max(upto + 1)).filter(|next| *next <= before);
+        if let Some(next) = compared.filter(|next| from <= *next) {
+            self.reading.compares = Some(next.max(upto + 1)).filter(|next| *next <= before);
+        }
         self.reading.skip_to(upto);
         if self.reading.taken - before > taken && !self.has(Flaw::SkippedIsApplied) {
             self.reading.is_uncertain = true;

@@ -46,6 +46,8 @@ pub(super) struct Recovery {
     inspected: Option<Now>,
     /// Inspection is asked for, and not answered yet.
     inspecting: bool,
+    /// What the node had read when it asked: what came meanwhile may be missing in the answer.
+    asked: Read,
     /// Since when the stream has seemed to have lost messages that this node has read.
     behind_since: Option<Now>,
     /// The position that the log had at the start.
@@ -61,6 +63,17 @@ pub(super) struct Recovery {
     suspect: Option<Suspect>,
     /// The node has followed the stream, so its name is its own.
     has_joined: bool,
+}
+
+/// What a node knows of the stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    /// It has read everything up to this sequence.
+    taken: u64,
+    /// The last sequence that it has heard of.
+    known: u64,
+    /// Its last beat.
+    beat: u64,
 }
 
 /// A life whose last beat was in the stream when this one began.
@@ -79,6 +92,7 @@ impl Recovery {
             phase,
             inspected: None,
             inspecting: true,
+            asked: Read::default(),
             behind_since: None,
             stored,
             has_history,
@@ -127,6 +141,8 @@ impl Core {
         let due = self.recovery.inspected.is_none_or(|at| self.now >= at + INSPECT_AGAIN);
         if waits && due && !self.recovery.inspecting {
             self.recovery.inspecting = true;
+            let (taken, known) = (self.reading.taken(), self.reading.target());
+            self.recovery.asked = Read { taken, known, beat: self.last_beat() };
             self.act(Action::Inspect);
         }
     }
@@ -209,8 +225,9 @@ impl Core {
             _ => None,
         });
         // The stream lacks messages that this node has read.
-        let is_shorter = stream.last < self.reading.taken();
-        let lacks_beat = own.unwrap_or_default() < self.last_beat();
+        let asked = self.recovery.asked;
+        let is_shorter = stream.last < asked.taken;
+        let lacks_beat = own.unwrap_or_default() < asked.beat;
         let is_other = stream.epoch != self.reading.epoch();
         if (is_other || is_shorter || lacks_beat) && !(is_other && self.has(Flaw::NoEpoch)) {
             let since = *self.recovery.behind_since.get_or_insert(self.now);
@@ -229,7 +246,9 @@ impl Core {
         self.recovery.behind_since = None;
         self.reading.in_doubt = false;
         self.reading.compare();
-        self.reading.expect_no_more_than(stream.last);
+        if stream.last < asked.known {
+            self.reading.expect_no_more_than(stream.last, asked.known);
+        }
         if let Phase::CatchingUp { last } = &mut self.recovery.phase {
             *last = (*last).min(stream.last);
         }
@@ -240,6 +259,7 @@ impl Core {
     pub(super) fn suspect(&mut self) {
         if self.recovery.is_reading() {
             self.reading.in_doubt = true;
+            self.publishing.rereading.is_due();
             self.lease.forget_beats();
         }
     }

@@ -53,6 +53,9 @@ impl World {
         match step {
             Step::Tick => {
                 self.feed(node, Input::Tick);
+                if self.plan.refreshes && self.rng.u8(..16) == 0 {
+                    self.request(node, Request::Oldest);
+                }
                 let jitter = self.rng.u64(..5 * MILLIS);
                 self.later(node, TICK + jitter, Step::Tick);
             }
@@ -105,7 +108,9 @@ impl World {
                 self.judge.published(message.tag);
                 self.request(node, Request::Publish { message, expected });
             }
-            Action::Read { number, id } => self.request(node, Request::Read { number, id }),
+            Action::Read { number, id, again } => self.request(node, Request::Read { number, id, again }),
+            // A minute is too long here: the plan says how often.
+            Action::ReadOldest => {}
             Action::Beat(beat) => {
                 if let Some(run) = &mut self.nodes[node].run {
                     run.beats.insert(beat.count, SentBeat { at: local, stored: None });

@@ -23,7 +23,8 @@ pub(super) enum Request {
     Inspect,
     Fetch { from: u64 },
     Publish { message: Shared, expected: u64 },
-    Read { number: u64, id: RevocationId },
+    Read { number: u64, id: RevocationId, again: bool },
+    Oldest,
     Beat(Beat),
 }
 
@@ -115,8 +116,8 @@ impl World {
                 let result = Err(Unpublished::Unknown);
                 Some(Input::Published { number: message.tag.number, result })
             }
-            Request::Read { number, .. } => Some(Input::NotRead { number: *number }),
-            Request::Beat(_) => None,
+            Request::Read { number, again, .. } => Some(Input::NotRead { number: *number, again: *again }),
+            Request::Beat(_) | Request::Oldest => None,
         };
         let mut token = None;
         if let Some(failure) = failure {
@@ -151,11 +152,22 @@ impl World {
                 };
                 self.answer(node, run, token, Input::Fetched { from, messages, upto });
             }
-            Request::Read { number, id } => {
+            Request::Read { number, id, again } => {
                 let version = self.nodes[node].version;
                 let found = self.stream.last_on(&Subject::Operation(id), horizon);
                 let found = found.map(|entry| entry.read_by(version));
-                self.answer(node, run, token, Input::Read { number, found });
+                self.answer(node, run, token, Input::Read { number, again, found });
+            }
+            Request::Oldest => {
+                let version = self.nodes[node].version;
+                let messages = self.stream.range(0, horizon, horizon).take(self.network.page);
+                let messages = messages.map(|entry| entry.read_by(version)).collect();
+                if !self.is_cut(node) {
+                    // So many are missing that all revocations are stored again.
+                    let input = Box::new(Input::Oldest { messages, missing: u64::MAX });
+                    let at = self.now + self.delay(node);
+                    self.schedule(at, Event::Process { node, run, step: Step::Input(input) });
+                }
             }
             Request::Inspect => {
                 // A leader that is cut off may answer for a while, with what it has.

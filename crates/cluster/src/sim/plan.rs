@@ -112,6 +112,8 @@ pub(super) struct Plan {
     pub(super) healed: Micros,
     /// Limit of messages in an answer.
     pub(super) page: usize,
+    /// Old revocations are stored again, and all are old.
+    pub(super) refreshes: bool,
 }
 
 /// Nodes that run from the start.
@@ -148,6 +150,7 @@ impl Plan {
             orders: Vec::new(),
             healed: CALM + active,
             page: 512,
+            refreshes: false,
         };
         plan.add_orders(&mut rng, active);
         if class != Class::Calm {
@@ -212,6 +215,7 @@ impl Plan {
             let lasts = lasts.min(self.healed - silence);
             self.faults.push((silence, Fault::Election { lasts }));
         }
+        self.refreshes = rng.u8(..4) == 0;
         self.faults.sort_by_key(|(at, _)| *at);
     }
 
