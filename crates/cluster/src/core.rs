@@ -287,7 +287,7 @@ pub enum Action {
         /// How far.
         progress: Progress,
     },
-    /// Connect to another server: this one may be cut off from the others.
+    /// Connect to another server, if this one may be cut off from the others.
     Rotate,
     /// Another life of this node's name is alive, so this one must not go on.
     Duplicate(Incarnation),

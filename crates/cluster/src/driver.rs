@@ -394,7 +394,7 @@ impl Driver {
             }
             Action::Progress { number, id, progress } => self.show(number, &id, progress),
             Action::Rotate => {
-                tracing::warn!("no own beat came back for 3 s: connecting to the next server of NATS");
+                tracing::warn!("no own beat came back for 3 s");
                 let wire = self.wire.clone();
                 tokio::spawn(async move { wire.rotate().await });
             }

@@ -6,8 +6,10 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `config.rs` | servers, credentials, TLS |
-//! | `link.rs` | one connection: which server is next, its events |
+//! | `link.rs` | one connection, its events |
+//! | `servers.rs` | which server a connection goes to |
 //! | `inbox.rs` | answers to requests |
+//! | `once.rs` | messages that come over both connections |
 //! | `control.rs` | the control connection: a [`Wire`](crate::wire::Wire) |
 //! | `events.rs` | the connection of events |
 //! | `reading.rs` | reads the stream: parts of it, all of it, last messages |
@@ -20,7 +22,9 @@ mod events;
 mod inbox;
 mod link;
 mod message;
+mod once;
 mod reading;
+mod servers;
 mod stream;
 
 pub use config::{ConfigError, Credentials, NatsConfig};

@@ -89,6 +89,11 @@ impl Names {
         self.under("life", "none")
     }
 
+    /// Returns the subject on which a life sends messages from one of its connections to the other.
+    pub fn probe(&self, life: Incarnation) -> String {
+        self.under("life", &format!("{life}-probe"))
+    }
+
     /// Returns the subject of the events of a bucket.
     pub fn events(&self, bucket: u16) -> String {
         self.under("ev", &bucket.to_string())
@@ -325,7 +330,8 @@ pub trait Wire: Send + Sync {
     /// Subscribes to questions to all lives.
     fn questions(&self) -> BoxFuture<'_, Result<BoxStream<'static, Incoming>, WireError>>;
 
-    /// Connects to the next server of the list.
+    /// Connects to another server, since no beat comes back, unless this one is known to reach the
+    /// others: then the stream has no leader, and a new connection would lose what is on its way.
     fn rotate(&self) -> BoxFuture<'_, ()>;
 
     /// Returns the limit of NATS for the payload of a message with its headers, in bytes.

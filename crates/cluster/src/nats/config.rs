@@ -11,8 +11,9 @@ use crate::wire::Names;
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// How often the server is asked for a sign of life. Two unanswered ones end the connection.
-const PING: Duration = Duration::from_secs(2);
+/// How often the server is asked for a sign of life. The library closes the connection when two are
+/// unanswered and the next is due.
+const PING: Duration = Duration::from_secs(1);
 
 /// Limit of the pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(500);

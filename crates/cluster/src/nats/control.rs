@@ -1,19 +1,25 @@
 //! The control connection.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, FutureExt};
+use futures_util::future::{BoxFuture, Either, FutureExt, join};
 use futures_util::stream::{self, BoxStream, StreamExt};
+use parking_lot::Mutex;
 use seal::Incarnation;
 use serde_json::Value;
+use tokio::time::{Instant, timeout};
 
 use super::config::{ConfigError, NatsConfig};
+use super::events::NatsEvents;
 use super::inbox::Inbox;
 use super::link::{ServerConnection, with_changes};
 use super::message;
+use super::once::Once;
+use super::servers::{Purpose, Servers};
 use crate::wire::{
     AnswerHandle, Fetched, Incoming, Live, Names, Publication, PublishError, Replay, StreamInfo,
     StreamMessage, Wire, WireError,
@@ -28,12 +34,31 @@ const PUBLISH: Duration = Duration::from_secs(2);
 /// How long the server may take to confirm a subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(5);
 
+/// How long a message may take from one connection of a node to the other. A server that does not
+/// answer is left after three pings.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// How often it is sent: what is lost is not sent again, and subscriptions take some milliseconds.
+const PROBE_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a node stays with a server that reaches another one, although no beat comes back. An
+/// election takes up to 9 s, of which 3 s have passed.
+const STAY: Duration = Duration::from_secs(8);
+
+/// After this time without a request to leave, the next one has another cause. They come every 3 s.
+const STAYED: Duration = Duration::from_secs(5);
+
 /// Codes of a publication that expected another message (nats-server, server/errors.json).
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 
 /// The control connection of a node. What it publishes comes back to it.
 pub struct NatsWire {
     connection: ServerConnection,
+    servers: Arc<Servers>,
+    /// The connection of events, over which broadcasts go as well.
+    events: Option<ServerConnection>,
+    /// The first and the last time that this node was to leave its server, while it stays there.
+    stays: Mutex<Option<(Instant, Instant)>>,
     inbox: Inbox,
     names: Names,
     life: Incarnation,
@@ -46,11 +71,44 @@ impl NatsWire {
     /// # Errors
     /// Fails if the configuration cannot be used.
     pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, ConfigError> {
-        let options = config.options("control").await?.subscription_capacity(UNREAD);
-        let connection = ServerConnection::open(config, options, first_server(life)).await?;
+        Self::open_with(config, life, None).await
+    }
+
+    /// Opens the connection beside the one of events: they use different servers, and broadcasts go
+    /// over both, so that they arrive while one server fails.
+    ///
+    /// # Errors
+    /// Fails if the configuration cannot be used.
+    pub async fn open_beside(
+        events: &NatsEvents,
+        config: &NatsConfig,
+        life: Incarnation,
+    ) -> Result<Self, ConfigError> {
+        Self::open_with(config, life, Some(events)).await
+    }
+
+    async fn open_with(
+        config: &NatsConfig,
+        life: Incarnation,
+        events: Option<&NatsEvents>,
+    ) -> Result<Self, ConfigError> {
+        let purpose = Purpose::Control;
+        let options = config.options(purpose.name()).await?.subscription_capacity(UNREAD);
+        let servers = events.map(|events| events.servers().clone()).unwrap_or_default();
+        let using = (servers.clone(), purpose);
+        let connection = ServerConnection::open(config, options, using, first_server(life)).await?;
         let inbox = Inbox::open(connection.clone()).await;
         let inbox = inbox.map_err(|error| ConfigError::Refused(error.to_string()))?;
-        Ok(Self { connection, inbox, names: config.names(), life, replicas: config.replicas })
+        Ok(Self {
+            connection,
+            servers,
+            events: events.map(|events| events.connection().clone()),
+            stays: Mutex::default(),
+            inbox,
+            names: config.names(),
+            life,
+            replicas: config.replicas,
+        })
     }
 
     /// Waits until there is a connection.
@@ -114,6 +172,58 @@ impl NatsWire {
             (_, Some(_)) => Err(refused(error["description"].as_str().unwrap_or("for no reason"))),
             _ => Err(PublishError::Unknown),
         }
+    }
+
+    async fn broadcast_now(&self, payload: Bytes) -> Result<(), WireError> {
+        let sent = self.connection.send(self.names.fast(), payload.clone());
+        let Some(events) = &self.events else { return sent.await };
+        let (sent, sent_beside) = join(sent, events.send(self.names.fast(), payload)).await;
+        sent.or(sent_beside)
+    }
+
+    async fn all_broadcasts(&self) -> Result<BoxStream<'static, Bytes>, WireError> {
+        let messages = self.subscribed(self.names.fast()).await?.map(|message| message.payload);
+        let Some(events) = &self.events else { return Ok(messages.boxed()) };
+        let beside = events.subscribe(self.names.fast()).await?.map(|message| message.payload);
+        let mut once = Once::default();
+        let messages = stream::select(messages, beside).filter(move |payload| ready(once.is_new(payload)));
+        Ok(messages.boxed())
+    }
+
+    /// Connects to another server, unless this one is not to blame for the silence.
+    async fn leave_silent_server(&self) {
+        if self.may_stay() && self.reaches_another_server().await {
+            tracing::info!(server = self.server(), "the server of NATS reaches another one: an election");
+            return;
+        }
+        tracing::warn!(server = self.server(), "connecting to another server of NATS");
+        *self.stays.lock() = None;
+        self.connection.rotate().await;
+    }
+
+    fn may_stay(&self) -> bool {
+        let now = Instant::now();
+        let mut stays = self.stays.lock();
+        let first = stays.filter(|(_, last)| now < *last + STAYED).map_or(now, |(first, _)| first);
+        *stays = Some((first, now));
+        now < first + STAY
+    }
+
+    /// Returns whether a message comes to the other connection of this node, at another server.
+    async fn reaches_another_server(&self) -> bool {
+        let Some(events) = &self.events else { return false };
+        let subject = self.names.probe(self.life);
+        let Ok(mut probes) = events.subscribe(subject.clone()).await else { return false };
+        let probing = async {
+            loop {
+                // Without a connection, it is sent again.
+                drop(self.connection.send(subject.clone(), Bytes::new()).await);
+                if timeout(PROBE_AGAIN, probes.next()).await.is_ok_and(|probe| probe.is_some()) {
+                    return self.servers.are_apart();
+                }
+            }
+        };
+        timeout(PROBE, probing).await == Ok(true)
     }
 
     /// Subscribes, and waits until the server knows it.
@@ -205,15 +315,11 @@ impl Wire for NatsWire {
     }
 
     fn broadcast(&self, payload: Bytes) -> BoxFuture<'_, Result<(), WireError>> {
-        self.connection.send(self.names.fast(), payload).boxed()
+        self.broadcast_now(payload).boxed()
     }
 
     fn broadcasts(&self) -> BoxFuture<'_, Result<BoxStream<'static, Bytes>, WireError>> {
-        async {
-            let messages = self.subscribed(self.names.fast()).await?;
-            Ok(messages.map(|message| message.payload).boxed())
-        }
-        .boxed()
+        self.all_broadcasts().boxed()
     }
 
     fn send(&self, life: Incarnation, payload: Bytes) -> BoxFuture<'_, Result<(), WireError>> {
@@ -256,7 +362,7 @@ impl Wire for NatsWire {
     }
 
     fn rotate(&self) -> BoxFuture<'_, ()> {
-        self.connection.rotate().boxed()
+        self.leave_silent_server().boxed()
     }
 
     fn max_payload(&self) -> usize {

@@ -2,6 +2,7 @@
 //! events never delays a beat.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -17,6 +18,7 @@ use super::config::{ConfigError, NatsConfig};
 use super::control::first_server;
 use super::inbox::Inbox;
 use super::link::ServerConnection;
+use super::servers::{Purpose, Servers};
 use crate::events::{BUCKETS, EventWire};
 use crate::wire::{Link, Names};
 
@@ -35,6 +37,7 @@ const SUBSCRIBE: Duration = Duration::from_secs(2);
 /// The connection of events. Own events do not come back.
 pub struct NatsEvents {
     connection: ServerConnection,
+    servers: Arc<Servers>,
     inbox: Inbox,
     names: Names,
     sender: mpsc::Sender<(u16, Bytes)>,
@@ -57,9 +60,12 @@ impl NatsEvents {
     /// # Errors
     /// Fails if the configuration cannot be used.
     pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, ConfigError> {
-        let options = config.options("events").await?.no_echo();
+        let (servers, purpose) = (Arc::<Servers>::default(), Purpose::Events);
+        let options = config.options(purpose.name()).await?.no_echo();
         let options = options.client_capacity(UNSENT).subscription_capacity(UNREAD);
-        let connection = ServerConnection::open(config, options, first_server(life)).await?;
+        // The control connection begins with the server before it.
+        let (first, using) = (first_server(life) + 1, (servers.clone(), purpose));
+        let connection = ServerConnection::open(config, options, using, first).await?;
         let inbox = Inbox::open(connection.clone()).await;
         let inbox = inbox.map_err(|error| ConfigError::Refused(error.to_string()))?;
         let (sender, received) = mpsc::channel(UNREAD_OF_ALL);
@@ -67,6 +73,7 @@ impl NatsEvents {
         subscriptions.readers.spawn(log_changes(connection.clone()));
         Ok(Self {
             connection,
+            servers,
             inbox,
             names: config.names(),
             sender,
@@ -83,9 +90,12 @@ impl NatsEvents {
         self.connection.connected(within).await
     }
 
-    /// Connects to the next server of the list.
-    pub async fn rotate(&self) {
-        self.connection.rotate().await;
+    pub(super) fn connection(&self) -> &ServerConnection {
+        &self.connection
+    }
+
+    pub(super) fn servers(&self) -> &Arc<Servers> {
+        &self.servers
     }
 
     /// Starts to read the buckets that are not read yet. The returned futures resolve when the

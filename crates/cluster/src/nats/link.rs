@@ -1,7 +1,6 @@
-//! One connection to NATS, which goes to the next server of the list on request.
+//! One connection to NATS, which goes to another server of the list on request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -14,6 +13,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::config::{ConfigError, NatsConfig};
+use super::servers::{Purpose, Servers};
 use crate::wire::{Link, WireError};
 
 /// Limit of changes that a slow reader has not read.
@@ -37,8 +37,6 @@ pub(super) struct ServerConnection {
 /// Which server the connection goes to.
 #[derive(Default)]
 struct Route {
-    /// The number of attempts to connect.
-    attempts: AtomicUsize,
     /// The server of the last attempt.
     server: Mutex<String>,
     /// The last error.
@@ -50,16 +48,17 @@ impl ServerConnection {
     pub(super) async fn open(
         config: &NatsConfig,
         options: ConnectOptions,
+        (servers, purpose): (Arc<Servers>, Purpose),
         first: usize,
     ) -> Result<Self, ConfigError> {
-        let route = Arc::new(Route { attempts: AtomicUsize::new(first), ..Route::default() });
+        let route = Arc::new(Route::default());
         let changes = broadcast::Sender::new(CHANGES);
         let (next, seen, sender) = (route.clone(), route.clone(), changes.clone());
         let options = options
             // Without this, a forced reconnection goes back to the same server.
-            .reconnect_to_server_callback(move |servers, _| {
-                let attempt = next.attempts.fetch_add(1, Ordering::Relaxed);
-                let server = servers.get(attempt % servers.len().max(1)).map(|server| server.addr.clone());
+            .reconnect_to_server_callback(move |list, _| {
+                let chosen = servers.choose(purpose, first, list.len());
+                let server = chosen.and_then(|server| list.get(server)).map(|server| server.addr.clone());
                 if let Some(server) = &server {
                     *next.server.lock() = format!("{}:{}", server.host(), server.port());
                 }
@@ -161,7 +160,7 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Connects to the next server. Without a connection, that is under way already.
+    /// Connects to another server. Without a connection, that is under way already.
     pub(super) async fn rotate(&self) {
         if self.is_connected() {
             let forced = tokio::time::timeout(ROOM, self.client.force_reconnect());

@@ -85,6 +85,10 @@ async fn the_permissions_of_the_documentation_are_enough_and_no_more() {
     assert!(trouble.to_lowercase().contains("permissions violation"), "{trouble}");
     let options = async_nats::ConnectOptions::with_user_and_password("rig-1".into(), "change-me-1".into());
     let raw = raw_client(&server, options.custom_inbox_prefix("rig.rig.inbox.rig-1")).await;
+    let probe = names.probe(life);
+    let mut probes = raw.subscribe(probe.clone()).await.unwrap();
+    raw.publish(probe, "from one connection to the other".into()).await.unwrap();
+    next(&mut probes).await;
     for subject in ["rig.rig.live.s.op.x", "$JS.API.STREAM.PURGE.RIG_rig", "$JS.API.STREAM.DELETE.RIG_rig"] {
         raw.publish_with_reply(subject, raw.new_inbox(), "{}".into()).await.unwrap();
     }

@@ -7,12 +7,12 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use rig_cluster::events::{BUCKETS, EventWire};
 use rig_cluster::nats::{NatsEvents, NatsWire};
-use rig_cluster::wire::{Link, Live, Publication, PublishError, StreamInfo, Wire, WireError};
+use rig_cluster::wire::{Link, Live, Publication, PublishError, Wire, WireError};
 use rig_tests::{NatsCluster, NatsOptions, NatsServer};
 use seal::Incarnation;
 use tokio::time::timeout;
 
-use super::{DEADLINE, STREAM, config, next, next_live, open, operation};
+use super::{DEADLINE, ELECTIONS, STREAM, config, create_at_last, next, next_live, open, operation};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lives_ask_each_other_and_learn_at_once_that_one_is_gone() {
@@ -141,20 +141,54 @@ async fn a_node_goes_to_the_next_server_and_the_live_path_goes_on() {
     cluster.wait();
 }
 
-/// Time limit for what needs a leader. On a loaded machine, one election may follow another.
-const ELECTIONS: Duration = Duration::from_secs(60);
+/// Opens the control connection beside that of events.
+async fn open_beside(urls: &[String], node: &str) -> NatsWire {
+    let (config, life) = (config(urls.to_vec(), node), Incarnation::of(node));
+    let events = NatsEvents::open(&config, life).await.unwrap();
+    let wire = NatsWire::open_beside(&events, &config, life).await.unwrap();
+    events.connected(DEADLINE).await.unwrap();
+    wire.connected(DEADLINE).await.unwrap();
+    wire
+}
 
-/// Creates the stream. After a time-out, it may exist.
-async fn create_at_last(wire: &NatsWire) -> StreamInfo {
-    let created = async {
-        loop {
-            drop(wire.create_stream(STREAM).await);
-            if let Ok(info) = wire.info().await {
-                return info;
+#[tokio::test(flavor = "multi_thread")]
+async fn broadcasts_arrive_while_the_server_of_one_of_both_connections_is_stopped() {
+    let mut cluster = NatsCluster::start(NatsOptions::default());
+    let urls = cluster.urls();
+    let (one, other) = (open_beside(&urls, "a").await, open_beside(&urls, "b").await);
+    let mut broadcasts = other.broadcasts().await.unwrap();
+    for (wire, name) in [(&one, "from"), (&other, "to")] {
+        let server = wire.server();
+        let stopped = urls.iter().position(|url| url.ends_with(&server)).unwrap();
+        cluster.server(stopped).signal("STOP");
+        let arrived = async {
+            // The other servers may not know of the subscription yet.
+            for attempt in 0.. {
+                let message = format!("{name}{attempt}");
+                drop(one.broadcast(message.into()).await);
+                let came = timeout(Duration::from_millis(50), broadcasts.next()).await;
+                if came.is_ok_and(|came| came.is_some_and(|came| came.starts_with(name.as_bytes()))) {
+                    return;
+                }
             }
+        };
+        timeout(DEADLINE, arrived).await.expect("it arrives");
+        assert_eq!(wire.server(), server, "before its connection goes to another server");
+        cluster.server(stopped).signal("CONT");
+        cluster.wait();
+        for wire in [&one, &other] {
+            wire.connected(DEADLINE).await.unwrap();
         }
-    };
-    timeout(ELECTIONS, created).await.expect("there is a leader in the end")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_stays_with_a_server_that_reaches_another_one() {
+    let cluster = NatsCluster::start(NatsOptions::default());
+    let wire = open_beside(&cluster.urls(), "a").await;
+    let server = wire.server();
+    wire.rotate().await;
+    assert_eq!(wire.server(), server);
 }
 
 /// Publishes messages, until one of them comes over the live path. Returns its sequence.

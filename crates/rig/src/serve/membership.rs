@@ -51,8 +51,8 @@ impl Membership {
         let ClusterSettings { nats, member: config, node, hold, .. } = settings;
         let identity = NodeIdentity::begin(folder, node.as_deref()).context("the node of the cluster")?;
         let nats = NatsConfig { node: identity.node.as_str().to_owned(), ..nats };
-        let wire = NatsWire::open(&nats, identity.life).await.context("CLUSTER_NATS")?;
         let events = NatsEvents::open(&nats, identity.life).await.context("CLUSTER_NATS")?;
+        let wire = NatsWire::open_beside(&events, &nats, identity.life).await.context("CLUSTER_NATS")?;
         tracing::info!(node = %identity.node, life = %identity.life, cluster = config.name, "joining a cluster");
         let member = Member::new(&config, &identity, Arc::new(wire), Arc::new(events), registry);
         let fencing = config.lost_lease.fencing(&member.cluster.lease.fence(), hold);
