@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
+use futures_util::future::{FutureExt, select_all};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,6 +19,10 @@ use crate::wire::{Fetched, Replay, StreamMessage, WireError};
 
 /// How long a direct get may take.
 const GET: Duration = Duration::from_millis(2500);
+
+/// After this time without an answer, another server is asked. NATS picks one of those that store
+/// the stream at random, also one that is stopped or cut off, for minutes.
+const GET_AGAIN: Duration = Duration::from_millis(250);
 
 /// Limit of the messages of one direct get, in bytes.
 const GET_BYTES: usize = 8 << 20;
@@ -72,7 +77,7 @@ impl NatsWire {
 
     pub(super) async fn last_of(&self, subject: String) -> Result<Option<StreamMessage>, WireError> {
         let request = format!("$JS.API.DIRECT.GET.{}.{subject}", self.names().stream());
-        let answer = self.request_raw(request, Bytes::new(), GET).await?;
+        let (answer, _) = self.first_answer(&request, Bytes::new(), Instant::now() + GET).await?;
         match status(&answer) {
             None => Ok(stored(answer)),
             Some(NOT_FOUND) => Ok(None),
@@ -89,13 +94,35 @@ impl NatsWire {
     async fn get(&self, request: &Value) -> Result<GetAnswers, WireError> {
         let until = Instant::now() + GET;
         let subject = format!("$JS.API.DIRECT.GET.{}", self.names().stream());
-        let asked = self.inbox().ask(subject, HeaderMap::new(), request.to_string().into());
-        let mut slot = timeout_at(until, asked).await.unwrap_or(Err(WireError::Timeout))?;
+        let (first, mut slot) = self.first_answer(&subject, request.to_string().into(), until).await?;
         let mut messages = Vec::new();
-        match timeout_at(until, read_batch(&mut slot, &mut messages)).await {
+        match timeout_at(until, read_batch(first, &mut slot, &mut messages)).await {
             Ok(complete) => Ok(GetAnswers { complete: complete?, messages }),
             Err(_) if messages.is_empty() => Err(WireError::Timeout),
             Err(_) => Ok(GetAnswers { complete: false, messages }),
+        }
+    }
+
+    /// Asks the servers that store the stream, until one answers. Returns its first answer, and
+    /// where the others come.
+    async fn first_answer(
+        &self,
+        subject: &str,
+        request: Bytes,
+        until: Instant,
+    ) -> Result<(Message, Slot), WireError> {
+        let mut slots: Vec<Slot> = Vec::new();
+        loop {
+            let asked = self.inbox().ask(subject.to_owned(), HeaderMap::new(), request.clone());
+            slots.push(timeout_at(until, asked).await.unwrap_or(Err(WireError::Timeout))?);
+            let answers = select_all(slots.iter_mut().map(|slot| slot.next().boxed()));
+            let again = until.min(Instant::now() + GET_AGAIN);
+            let answered = timeout_at(again, answers).await.map(|(answer, slot, _)| (answer, slot));
+            match answered {
+                Ok((answer, slot)) => return Ok((answer?, slots.swap_remove(slot))),
+                Err(_) if again == until => return Err(WireError::Timeout),
+                Err(_) => {}
+            }
         }
     }
 
@@ -132,10 +159,17 @@ impl NatsWire {
 }
 
 /// Reads the answers to a direct get. Returns whether the server has sent all that it has.
-async fn read_batch(slot: &mut Slot, messages: &mut Vec<StreamMessage>) -> Result<bool, WireError> {
-    let mut before = 0;
+async fn read_batch(
+    first: Message,
+    slot: &mut Slot,
+    messages: &mut Vec<StreamMessage>,
+) -> Result<bool, WireError> {
+    let (mut before, mut first) = (0, Some(first));
     loop {
-        let answer = slot.next().await?;
+        let answer = match first.take() {
+            Some(first) => first,
+            None => slot.next().await?,
+        };
         match status(&answer) {
             None => {}
             Some(END_OF_BATCH) => {

@@ -16,8 +16,8 @@ const FORMAT: u32 = 1;
 /// How long a change of the stream may take: its servers have to be found first.
 const CHANGE: Duration = Duration::from_secs(15);
 
-/// How long the state of the stream may take.
-const INFO: Duration = Duration::from_secs(2);
+/// How long the state of the stream may take. In an election, the request is lost.
+const INFO: Duration = Duration::from_secs(1);
 
 /// Within this time, a repeated publication is recognised by its id.
 const DUPLICATES: Duration = Duration::from_secs(120);

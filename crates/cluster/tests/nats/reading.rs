@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use rig_cluster::wire::{Publication, Wire};
+use rig_tests::{NatsCluster, NatsOptions};
 
-use super::{all_shown, names, next_live, one_server, operation, publication, raw_client, row, shown};
+use super::{
+    all_shown, config, create_at_last, names, next_live, one_server, open, operation, publication,
+    raw_client, row, shown,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_path_tells_sequences_and_headers_of_publishers_do_not_mislead() {
@@ -108,4 +112,19 @@ async fn a_replay_reads_everything_in_order() {
         }
     }
     assert_eq!(from, MESSAGES + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_stopped_leaves_no_get_without_an_answer() {
+    let mut cluster = NatsCluster::start(NatsOptions::default());
+    let urls = cluster.urls();
+    let wire = open(&config(urls.clone(), "a")).await;
+    create_at_last(&wire).await;
+    let stopped = urls.iter().position(|url| !url.ends_with(&wire.server())).unwrap();
+    cluster.server(stopped).signal("STOP");
+    // NATS sends about a third of the requests to it.
+    for _ in 0..12 {
+        wire.last(names().operation("x")).await.unwrap();
+        wire.fetch(1, 1).await.unwrap();
+    }
 }
