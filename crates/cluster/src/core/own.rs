@@ -247,7 +247,7 @@ impl Publishing {
         }
     }
 
-    /// Nothing more can happen to the operation. Nobody asks for a repair later.
+    /// Nothing more can happen to the operation. A repair is never asked for later.
     pub(super) fn finish(&mut self, number: u64) {
         if number >= Tag::REPAIRS {
             self.own.remove(&number);

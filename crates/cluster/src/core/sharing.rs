@@ -41,7 +41,7 @@ struct StreamState {
 /// Which ids are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
-    /// One of so many parts.
+    /// One of several parts.
     Part {
         index: usize,
         of: usize,
@@ -87,7 +87,7 @@ impl Sharing {
 }
 
 impl Share {
-    /// Returns the share of a node with this place among so many.
+    /// Returns the share of a node with this place among this number of nodes.
     pub(super) fn of((index, of): (usize, usize)) -> Self {
         Self::Part { index, of }
     }

@@ -163,7 +163,7 @@ impl World {
                 let messages = self.stream.range(0, horizon, horizon).take(self.network.page);
                 let messages = messages.map(|entry| entry.read_by(version)).collect();
                 if !self.is_cut(node) {
-                    // So many are missing that all revocations are stored again.
+                    // The number is so high that all revocations are stored again.
                     let input = Box::new(Input::Oldest { messages, missing: u64::MAX });
                     let at = self.now + self.delay(node);
                     self.schedule(at, Event::Process { node, run, step: Step::Input(input) });
