@@ -333,6 +333,8 @@ impl Core {
             own.was_stored = false;
             own.acknowledged.clear();
             own.attempted = own.attempted.map(|_| 0);
+            // The answer to what is on its way will not be looked at.
+            own.may_be_stored |= matches!(own.step, Step::Publishing { .. });
             if own.step == Step::Settled {
                 publishing.unsettle(number);
             }
