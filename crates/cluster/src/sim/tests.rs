@@ -45,18 +45,29 @@ fn shrink(mut plan: Plan, flaw: Option<Flaw>, violation: &str) -> Plan {
         }
         size /= 2;
     }
-    let names_orders = plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::CutAfterBeat { .. }));
-    let mut at = if names_orders { plan.orders.len() } else { 0 };
+    let mut at = 0;
     while at < plan.orders.len() {
-        let mut smaller = plan.clone();
-        smaller.orders.remove(at);
-        if fails(&smaller) {
-            plan = smaller;
-        } else {
-            at += 1;
+        match without_order(&plan, at).filter(|smaller| fails(smaller)) {
+            Some(smaller) => plan = smaller,
+            None => at += 1,
         }
     }
     plan
+}
+
+/// Returns the plan without an order; `None` if a fault names it.
+fn without_order(plan: &Plan, removed: usize) -> Option<Plan> {
+    let mut smaller = plan.clone();
+    smaller.orders.remove(removed);
+    for (_, fault) in &mut smaller.faults {
+        if let Fault::CutAfterBeat { order, .. } = fault {
+            if *order == removed {
+                return None;
+            }
+            *order -= usize::from(*order > removed);
+        }
+    }
+    Some(smaller)
 }
 
 /// Describes a failure: the faults that it needs, and the last lines of its trace.
