@@ -232,22 +232,22 @@ impl World {
         }
         let mut next = State::new(&shared.operation, Place::default(), local);
         next.is_early = true;
+        (next.early, next.early_revision) = (next.until, shared.revision);
         if let Some(known) = run.states.get(id) {
             let is_same = known.is_same(&shared.operation);
             let revision = known.place.revision;
             let is_known = revision > 0 && revision >= shared.revision;
-            let is_early = (revision == 0 || known.is_early) && local < known.until;
+            let is_early = (revision == 0 || known.is_early) && local < known.ends();
             if !is_same && (is_known || is_early) && !flawed {
                 return;
             }
             if is_same {
-                next.until = next.until.max(known.until);
+                (next.until, next.early) = (known.until, next.early.max(known.early));
+                next.early_revision = next.early_revision.max(known.early_revision);
                 (next.unshared, next.is_early) = (known.unshared, known.is_early);
             }
             next.place = known.place;
         }
-        next.early = next.until;
-        next.early_revision = shared.revision;
         if revocation.mode == Mode::Revoke || !run.states.contains_key(id) {
             run.states.insert(id.clone(), next);
         }
@@ -328,7 +328,7 @@ impl World {
                 let session = session_of(revocation);
                 // A revocation that disconnects does so at once; it is not in force.
                 if revocation.mode == Mode::Revoke {
-                    run.revoked[session] = run.revoked[session].max(state.until);
+                    run.revoked[session] = run.revoked[session].max(state.ends());
                 }
             }
         }

@@ -3,10 +3,13 @@
 use super::plan::{Fault, NODES, SESSIONS};
 use super::stream::{Publication, Subject};
 use super::world::{Event, Step, World, note};
-use super::{MILLIS, SECOND};
+use super::{MILLIS, Micros, SECOND};
 use crate::core::Input;
 use crate::message::Content;
 use session::Epoch;
+
+/// After this time a node has left a connection that brings nothing.
+const STUCK: Micros = 4 * SECOND;
 
 impl World {
     fn kill(&mut self, node: usize) {
@@ -75,8 +78,10 @@ impl World {
             }
             Fault::Leave { node, lasts } | Fault::Upgrade { node, lasts } => {
                 self.leave(node);
-                if matches!(fault, Fault::Upgrade { .. }) {
-                    self.nodes[node].version = 2;
+                let here = &mut self.nodes[node];
+                // A process that is stopped does not end, so no newer one takes its place.
+                if matches!(fault, Fault::Upgrade { .. }) && !here.stopped {
+                    here.version = 2;
                 }
                 self.schedule(now + lasts.max(30 * MILLIS), Event::Start { node });
             }
@@ -161,5 +166,13 @@ impl World {
             }
             self.start(node);
         }
+        // A connection that brings nothing is a fault until its node leaves it.
+        if self.nodes.iter().any(|node| node.stuck) {
+            self.end += STUCK;
+        }
+        // No node has a log that could say what the new stream lacks, so an operator says that
+        // nothing is missing: `rig cluster adopt`.
+        let mut running = self.nodes.iter().filter_map(|node| node.run.as_ref());
+        self.stream.adopted |= !running.any(|run| run.core.has_history());
     }
 }

@@ -16,6 +16,7 @@ use session::{Mode, Position, RevocationId};
 use super::driver::session_of;
 use super::log::State;
 use super::plan::{Class, Order, Plan, SESSIONS, Wish, micros};
+use super::stream::Subject;
 use super::world::{Event, World};
 use super::{MILLIS, Micros, SECOND, STEP};
 use crate::core::{Lost, on_any_clock};
@@ -42,6 +43,15 @@ struct Obligation {
     binds: bool,
     /// It was lifted, or its id stands for several revocations.
     void: bool,
+    /// The lives that its node had forgotten when it answered.
+    forgotten: Vec<Incarnation>,
+}
+
+impl Obligation {
+    /// Returns when it took its id.
+    fn taken(&self) -> Micros {
+        self.stored.unwrap_or(self.accepted)
+    }
 }
 
 /// What was promised to operators.
@@ -128,6 +138,7 @@ impl Judge {
             complete: None,
             binds: false,
             void,
+            forgotten: Vec::new(),
         });
     }
 
@@ -166,12 +177,13 @@ impl Judge {
         }
         let mine = self.obligations.iter().find(|mine| mine.order == order && status == 201);
         if let Some(mine) = mine.filter(|_| !self.is_lossy(now)) {
-            // An id is free again when its revocation has expired or was lifted.
+            // An id is free again when its revocation has expired or was lifted, be it while the
+            // next one waited for the stream, which decides between the two.
             let lifted =
                 self.orders.iter().any(|lift| lift.id == self.orders[order].id && lift.wish == Wish::Lift);
             let conflict = self.obligations.iter().find(|other| {
                 let differs = (other.session, other.mode) != (mine.session, mine.mode);
-                let overlaps = mine.accepted < other.until && other.accepted < mine.until;
+                let overlaps = mine.taken() < other.until && other.taken() < mine.until;
                 other.id == mine.id && differs && overlaps && other.complete.is_some() && !lifted
             });
             if let Some(other) = conflict {
@@ -207,8 +219,8 @@ impl Judge {
                 continue;
             }
             let left = obligation.until - now;
-            let had = before.until - local + MILLIS >= left;
-            let has = after.is_in_force(local) && after.until - local + SLACK >= left;
+            let had = before.ends() - local + MILLIS >= left;
+            let has = after.is_in_force(local) && after.ends() - local + SLACK >= left;
             if had && !has {
                 let text = format!("8: node {node} shortens order {}", obligation.order);
                 self.violation.get_or_insert(text);
@@ -248,6 +260,29 @@ impl World {
         }
         if bounds {
             self.schedule(self.now + self.judge.bound + 1, Event::Bound);
+        }
+    }
+
+    /// An order is about to be answered with 201. A node that serves without a lease is waited for
+    /// only while it is known: one that was silent until its beats had expired from the stream is
+    /// not, if whoever answers has started since (docs/cluster.md, "forgotten").
+    pub(super) fn judge_known(&mut self, order: usize) {
+        self.stream.expire(self.now);
+        let origin = self.plan.orders[order].node;
+        let Some(origin) = &self.nodes[origin].run else { return };
+        let serving = self.plan.policies.iter().map(|policy| *policy != LostLease::Closed);
+        let lives = self.nodes.iter().enumerate().zip(serving).filter_map(|((node, here), serves)| {
+            let life = here.run.as_ref().filter(|_| serves)?.life;
+            let beat = self.stream.last_on(&Subject::Beat(node), self.stream.last());
+            let beats = beat.is_some_and(|beat| match &beat.stored.content {
+                Content::Beat(beat) => beat.life == life,
+                _ => false,
+            });
+            (!beats && !origin.core.knows(life)).then_some(life)
+        });
+        let lives: Vec<_> = lives.collect();
+        for obligation in self.judge.obligations.iter_mut().filter(|one| one.order == order) {
+            obligation.forgotten.clone_from(&lives);
         }
     }
 
@@ -291,7 +326,8 @@ impl World {
                 continue;
             }
             let (order, session) = (obligation.order, obligation.session);
-            if writes[session] && obligation.complete.is_some() {
+            let is_known = !obligation.forgotten.contains(&run.life);
+            if writes[session] && obligation.complete.is_some() && is_known {
                 self.judge
                     .violation
                     .get_or_insert(format!("1: node {node} writes after 201 of order {order}"));
@@ -333,7 +369,8 @@ impl World {
         for before in run.judged + 1..sequence {
             let Some(entry) = self.stream.entry(before) else { continue };
             let Content::Operation(shared) = &entry.stored.content else { continue };
-            if entry.over <= self.now + self.judge.step {
+            // What has replaced it is judged in its place, and may have expired.
+            if entry.replaced_by < sequence || entry.over <= self.now + self.judge.step {
                 continue;
             }
             let revision = run.states.get(shared.id()).map_or(0, |state| state.place.revision);

@@ -16,7 +16,7 @@ use crate::message::Shared;
 pub(super) struct State {
     /// `None` if it was lifted.
     pub(super) revocation: Option<Revocation>,
-    /// When it expires, on the clock of the node.
+    /// When it expires, on the clock of the node, but for what came early.
     pub(super) until: Micros,
     /// Where the stream has the id, up to the last change that is applied here.
     pub(super) place: Place,
@@ -50,7 +50,12 @@ impl State {
     }
 
     pub(super) fn is_in_force(&self, now: Micros) -> bool {
-        self.revocation.as_ref().is_some_and(|known| known.mode == Mode::Revoke) && now < self.until
+        self.revocation.as_ref().is_some_and(|known| known.mode == Mode::Revoke) && now < self.ends()
+    }
+
+    /// Returns until when it is in force, with what came early.
+    pub(super) fn ends(&self) -> Micros {
+        self.until.max(self.early)
     }
 
     /// Returns the operation that brings another log to this state.
@@ -95,8 +100,9 @@ impl State {
             return Self { until: self.early, place: next.place, is_early: true, ..self.clone() };
         }
         if is_same && (is_later || self.early > next.until) {
-            next.until = next.until.max(self.early);
             (next.early, next.early_revision) = (self.early, self.early_revision);
+        } else if next.revocation.is_none() || matches!(operation, Operation::Lift { .. }) {
+            (next.early, next.early_revision) = (0, 0);
         }
         next
     }

@@ -84,8 +84,7 @@ impl World {
                 .is_some_and(|ours| known.revocation.as_ref().is_some_and(|theirs| ours.is_same(theirs)))
         });
         let early = early.map_or((0, 0), |known| (known.early, known.early_revision));
-        let until = state.until.max(early.0);
-        let state = State { until, early: early.0, early_revision: early.1, ..state };
+        let state = State { early: early.0, early_revision: early.1, ..state };
         run.states.insert(id.clone(), state);
         self.changed(node);
     }
@@ -105,6 +104,9 @@ impl World {
             Outcome::Queued | Outcome::Pending => return,
         };
         run.orders.remove(&number);
+        if status == 201 {
+            self.judge_known(index);
+        }
         note!(self, "{node} answers order {index} with {status}");
         self.judge.answered(index, self.now, status);
         self.judge_all();

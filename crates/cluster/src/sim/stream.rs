@@ -33,7 +33,7 @@ pub(super) struct Entry {
     at: Micros,
     subject: Subject,
     /// The sequence of the message that has replaced it; `u64::MAX` for the last of its subject.
-    replaced_by: u64,
+    pub(super) replaced_by: u64,
     /// The sequence of the message that it has replaced; 0 for the first of its subject.
     pub(super) replaces: u64,
     /// It does not exist any more: it was lost, or has expired.

@@ -11,7 +11,7 @@ use session::{NodeName, Position, Receipt, RevocationId};
 use super::judge::Judge;
 use super::log::{Log, State};
 use super::network::{Network, Request};
-use super::plan::{Fault, NODES, Plan, SESSIONS};
+use super::plan::{Fault, NODES, Plan, SESSIONS, micros};
 use super::stream::Stream;
 use super::{MILLIS, Micros, SECOND};
 use crate::core::{Core, Identity, Input};
@@ -140,6 +140,8 @@ pub(super) struct SentBeat {
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) now: Micros,
+    /// Two leases after the last fault has ended.
+    pub(super) end: Micros,
     pub(super) rng: Rng,
     queue: BinaryHeap<Reverse<(Micros, u64, usize)>>,
     slots: Vec<Option<Event>>,
@@ -201,6 +203,7 @@ impl World {
         let mut world = Self {
             judge: Judge::new(&plan),
             now: 0,
+            end: plan.healed + 2 * micros(plan.lease),
             queue: BinaryHeap::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -251,10 +254,8 @@ impl World {
     /// # Errors
     /// Fails with the invariant that does not hold.
     pub(super) fn run(&mut self) -> Result<u64, String> {
-        let lease = super::plan::micros(self.plan.lease);
-        let end = self.plan.healed + 2 * lease;
         while let Some(Reverse((at, _, slot))) = self.queue.pop() {
-            if at > end {
+            if at > self.end {
                 break;
             }
             self.now = at;
@@ -268,7 +269,7 @@ impl World {
                 return Err(violation);
             }
         }
-        self.now = end;
+        self.now = self.end;
         self.judge_end();
         match self.judge.violation.take() {
             Some(violation) => {

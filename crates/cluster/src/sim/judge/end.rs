@@ -37,9 +37,9 @@ impl World {
                 }
                 let left = obligation.until - now;
                 for (states, place) in [(&run.states, "memory"), (&run.log.states, "log")] {
-                    let has = states
-                        .get(&obligation.id)
-                        .is_some_and(|state| state.is_in_force(local) && state.until - local + SLACK >= left);
+                    let has = states.get(&obligation.id).is_some_and(|state| {
+                        state.is_in_force(local) && state.ends() - local + SLACK >= left
+                    });
                     if !has {
                         let order = obligation.order;
                         let text = format!("3: node {node} lacks order {order} in its {place}");
