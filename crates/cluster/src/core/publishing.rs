@@ -11,7 +11,7 @@ use super::own::{AGAIN, Outcome, Own, Progress, Step};
 use super::reading::Known;
 use super::{Action, Core, Unpublished};
 use crate::flaw::Flaw;
-use crate::message::{Content, Direct, Stored, Tag};
+use crate::message::{Content, Direct, Shared, Stored, Tag};
 
 /// How long to wait before the stream is read again after a conflict: the server that answered may
 /// lag behind.
@@ -284,6 +284,17 @@ impl Core {
                 self.confirm(number);
             }
         }
+    }
+
+    /// Returns the own operations on an id that are stored before this sequence, and have not been
+    /// read, with their sequences.
+    pub(super) fn stored_before(&self, id: &RevocationId, sequence: u64) -> Vec<(u64, Shared)> {
+        let publishing = &self.publishing;
+        let stored = publishing.returning.range(..(sequence, 0)).filter_map(|(stored, number)| {
+            let own = publishing.own.get(number).filter(|own| own.id == *id && !own.is_covered)?;
+            Some((*stored, own.message(self.me.life, *number, self.now)))
+        });
+        stored.collect()
     }
 
     /// Finds stored operations that have not come back although everything up to them is applied.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::Receipt;
 use session::{Epoch, Place, Position};
+use session::{Operation, Receipt};
 
 use super::{Action, Core, Lost, Now};
 use crate::flaw::Flaw;
@@ -442,6 +442,16 @@ impl Core {
             let age = if catches_up { self.reading.age(message.stored_at) } else { Duration::ZERO };
             let shared = shared.aged(age);
             let position = Position { epoch: self.reading.epoch, ..message.position };
+            if matches!(shared.operation, Operation::Lift { .. }) {
+                // The log would take an own revocation that was lifted before it was read for one
+                // that the stream lacks, and bring it back.
+                for (sequence, own) in self.stored_before(shared.id(), position.sequence) {
+                    batch.tags.push((own.tag, own.revision));
+                    batch.sequences.push(sequence);
+                    let position = Position { sequence, ..position };
+                    operations.push((own.clone(), Place { position, revision: own.revision }));
+                }
+            }
             batch.tags.push((shared.tag, shared.revision));
             batch.sequences.push(position.sequence);
             if self.has(Flaw::EarlyAcknowledgement) {
