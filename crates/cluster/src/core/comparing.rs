@@ -36,6 +36,12 @@ impl Own {
         }
         let is_later = sequence > self.accepted_at;
         match (&mut self.operation, &theirs.operation) {
+            // This node has seen a revocation after their lift: either the server that answered lags
+            // behind, so theirs is not the last message and cannot be replaced, or the stream has
+            // lost it.
+            (Operation::Lift { .. }, Operation::Lift { .. }) if theirs.revision + 1 < self.revision => {
+                Verdict::Replace
+            }
             (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
             // It was in the stream, and somebody has lifted it.
             (Operation::Revoke(_), Operation::Lift { .. })
@@ -65,9 +71,11 @@ impl Own {
         }
     }
 
-    /// The operation will be this change of its id. Whoever has acknowledged it as an earlier one
+    /// The operation will be this change of its id, or a later one: the stream may have lost changes
+    /// that this node has seen, and other nodes may bring them back. Whoever has acknowledged it as an earlier one
     /// may apply another one first, which undoes it there.
     fn becomes(&mut self, revision: u32) {
+        let revision = revision.max(self.revision);
         if self.revision != revision {
             self.acknowledged.clear();
         }
