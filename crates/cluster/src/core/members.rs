@@ -18,7 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// as long: thousands of operations take their time, and to ask for them again would take more.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// The longest time between two questions.
+/// The longest time between two questions. A node without the answer has no lease, so it is a lease
+/// at most.
 const ASK_LATER: Duration = Duration::from_secs(8);
 
 /// Limit of operation numbers of one life that are kept beyond a missing one.
@@ -256,7 +257,7 @@ impl Members {
             let after = member.numbers.upto;
             let before = member.asked.as_ref().filter(|asked| asked.after == after);
             if before.is_none_or(|asked| asked.again <= now) {
-                let wait = before.map_or(ASK_AGAIN, |asked| ASK_LATER.min(asked.wait * 2));
+                let wait = before.map_or(ASK_AGAIN, |asked| ASK_LATER.min(member.lease).min(asked.wait * 2));
                 member.asked = Some(Asked { after, again: now + wait, wait });
                 ask.push((Incarnation::from_bytes(*life), after));
             }
