@@ -119,6 +119,11 @@ impl World {
                     self.stream.lose(sequence);
                 }
             }
+            Fault::PowerCut { node, messages, lasts } => {
+                self.kill(node);
+                self.schedule(now + lasts, Event::Start { node });
+                self.truncate(self.stream.last().saturating_sub(messages), lasts / 2);
+            }
             Fault::Restore { percent } => self.lose(self.stream.last() * percent / 100),
             Fault::Anew { adopted } => {
                 self.lose(0);
@@ -138,13 +143,17 @@ impl World {
         }
     }
 
-    /// The stream goes back.
+    /// The stream goes back, and the servers have to start and to elect a leader.
     fn lose(&mut self, last: u64) {
+        let lasts = 4 * SECOND + self.rng.u64(..2 * SECOND);
+        self.truncate(last, lasts);
+    }
+
+    /// The stream goes back, and stores nothing for a while.
+    fn truncate(&mut self, last: u64, lasts: Micros) {
         self.judge.lossy_from(self.now);
         note!(self, "the stream goes back from {} to {last}", self.stream.last());
         self.stream.truncate(last);
-        // The servers have to start and to elect a leader.
-        let lasts = 4 * SECOND + self.rng.u64(..2 * SECOND);
         self.network.fault(Fault::Election { lasts }, self.now, &self.stream);
     }
 

@@ -109,7 +109,7 @@ impl State {
 
     fn changed(&self, operation: &Operation, place: Place, now: Micros) -> Self {
         let left = Duration::from_micros(self.until.saturating_sub(now));
-        if left.is_zero() && place.revision < self.place.revision {
+        if (left.is_zero() || self.is_early) && place.revision < self.place.revision {
             return self.clone();
         }
         if left.is_zero() || self.is_early {

@@ -66,6 +66,9 @@ pub(super) enum Fault {
     ClockStep { ahead: bool },
     /// The stream loses its last messages.
     LoseTail { messages: u64 },
+    /// The machine of a node and of the only server loses power: the stream loses its last
+    /// messages, and the server is back before anybody misses it.
+    PowerCut { node: usize, messages: u64, lasts: Micros },
     /// The stream loses its last operation.
     LoseOne,
     /// The stream is restored from an older copy: this percentage of it remains.
@@ -157,6 +160,10 @@ impl Plan {
             plan.add_faults(&mut rng, active);
         }
         plan.add_later(&mut Rng::with_seed(!seed), active);
+        plan.add_revoked_again(&mut Rng::with_seed(seed ^ 0xa9a1_0000_0000), active);
+        if class == Class::Lossy {
+            plan.add_power_cut(&mut Rng::with_seed(seed ^ 0x90e3_0000_0000), active);
+        }
         plan
     }
 
@@ -209,13 +216,58 @@ impl Plan {
             self.faults.push((steps[0], Fault::ClockStep { ahead: true }));
             self.faults.push((steps[1], Fault::ClockStep { ahead: false }));
         }
-        if rng.u8(..6) == 0 {
+        if rng.u8(..4) == 0 {
             // All beats expire.
             let lasts = 7 * SECOND + micros(self.lease) + rng.u64(..4 * SECOND);
             let lasts = lasts.min(self.healed - silence);
             self.faults.push((silence, Fault::Election { lasts }));
         }
         self.refreshes = rng.u8(..4) == 0;
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Adds revocations of ids that were lifted. Like all that is added later, they come from
+    /// numbers of their own. Faults name orders by their place, so these come last.
+    fn add_revoked_again(&mut self, rng: &mut Rng, active: Micros) {
+        let until = CALM + active;
+        for index in 0..self.orders.len() {
+            let Order { at, id, wish: Wish::Lift, .. } = self.orders[index] else { continue };
+            let before = self.orders.iter().find(|order| order.id == id && order.wish != Wish::Lift);
+            let Some(&Order { wish: Wish::Revoke { session, validity, extends, mode }, .. }) = before else {
+                continue;
+            };
+            let later = |rng: &mut Rng| {
+                let within = [4 * MILLIS, 500 * MILLIS, active][rng.usize(..3)];
+                (at + rng.u64(..within)).min(until)
+            };
+            let (again, lift) = (later(rng), later(rng));
+            let session = if rng.bool() { session } else { rng.usize(..SESSIONS) };
+            let wish = Wish::Revoke { session, validity, extends, mode };
+            let (node, other) = (rng.usize(..NODES), rng.usize(..NODES));
+            if rng.bool() {
+                self.orders.push(Order { at: again, node, id, wish });
+            }
+            if rng.u8(..4) == 0 {
+                self.orders.push(Order { at: lift.max(again), node: other, id, wish: Wish::Lift });
+            }
+        }
+    }
+
+    /// Adds a power cut, and a revocation at the node that comes back.
+    fn add_power_cut(&mut self, rng: &mut Rng, active: Micros) {
+        // A node that starts cannot know what the stream has lost without a trace.
+        let loses_one = self.faults.iter().any(|(_, fault)| *fault == Fault::LoseOne);
+        if rng.u8(..3) > 0 || loses_one {
+            return;
+        }
+        let at = CALM + rng.u64(..active - 3 * SECOND);
+        let (node, lasts) = (rng.usize(..NODES), 200 * MILLIS + rng.u64(..1300 * MILLIS));
+        self.faults.push((at, Fault::PowerCut { node, messages: 1 + rng.u64(..12), lasts }));
+        let id = SESSIONS + self.orders.len();
+        let validity = 60 * SECOND + rng.u64(..60 * SECOND);
+        let session = rng.usize(..SESSIONS);
+        let wish = Wish::Revoke { session, validity, extends: false, mode: Mode::Revoke };
+        self.orders.push(Order { at: at + lasts + rng.u64(..SECOND), node, id, wish });
         self.faults.sort_by_key(|(at, _)| *at);
     }
 
