@@ -204,10 +204,20 @@ impl World {
     fn record(&mut self, node: usize, operations: Vec<(Shared, Place)>, receipts: Vec<Option<Receipt>>) {
         let local = self.nodes[node].local(self.now);
         let Some(run) = &mut self.nodes[node].run else { return };
+        let mut places = BTreeMap::new();
         for (shared, place) in &operations {
             run.log.record(shared, *place, local);
-            run.unrecorded.remove(shared.id());
+            places.insert(shared.id(), *place);
         }
+        for (id, place) in places {
+            run.unrecorded.remove(id);
+            // The log decides, so a difference of milliseconds between the two counts for nothing.
+            let Some(before) = run.states.get(id).cloned() else { continue };
+            let next = before.recorded(run.log.states[id].clone(), place, local);
+            self.judge.replaced(node, self.now, local, id, Some(&before), &next);
+            run.states.insert(id.clone(), next);
+        }
+        self.changed(node);
         self.sync_soon(node);
         self.feed(node, Input::Applied(receipts));
     }

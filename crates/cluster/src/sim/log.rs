@@ -107,6 +107,24 @@ impl State {
         next
     }
 
+    /// Returns the state after the log has recorded an operation: what the log has, and what came
+    /// early and is still to be decided by the stream.
+    pub(super) fn recorded(&self, recorded: Self, place: Place, now: Micros) -> Self {
+        let is_later = self.early > now && self.early_revision > place.revision;
+        if self.is_early && is_later {
+            return Self { place: recorded.place, ..self.clone() };
+        }
+        let is_same = match (&self.revocation, &recorded.revocation) {
+            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            _ => false,
+        };
+        if is_same && (is_later || self.early > recorded.until) {
+            let (early, early_revision) = (self.early, self.early_revision);
+            return Self { early, early_revision, ..recorded };
+        }
+        recorded
+    }
+
     fn changed(&self, operation: &Operation, place: Place, now: Micros) -> Self {
         let left = Duration::from_micros(self.until.saturating_sub(now));
         if (left.is_zero() || self.is_early) && place.revision < self.place.revision {
