@@ -32,6 +32,7 @@ pub(super) enum Request {
 #[derive(Default)]
 pub(super) struct Network {
     election: Micros,
+    down: Micros,
     /// Until when a server is cut off, with the last sequence that it has.
     servers: [(Micros, u64); SERVERS],
     nodes: [Micros; 4],
@@ -55,6 +56,7 @@ impl Network {
     pub(super) fn fault(&mut self, fault: Fault, now: Micros, stream: &Stream) {
         match fault {
             Fault::Election { lasts } => self.election = self.election.max(now + lasts),
+            Fault::Down { lasts } => self.down = self.down.max(now + lasts),
             Fault::CutServer { server, lasts } => {
                 let (until, last) = self.servers[server];
                 let last = if now < until { last } else { stream.last() };
@@ -135,6 +137,9 @@ impl World {
 
     /// A request has come to the servers.
     pub(super) fn serve(&mut self, node: usize, run: u64, token: Option<u64>, request: Request) {
+        if self.now < self.network.down {
+            return;
+        }
         self.stream.expire(self.now);
         let horizon = self.horizon(node);
         match request {

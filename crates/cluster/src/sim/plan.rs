@@ -24,6 +24,8 @@ pub(super) enum Class {
 pub(super) enum Fault {
     /// The stream has no leader.
     Election { lasts: Micros },
+    /// All servers are stopped. What is on its way to them is lost.
+    Down { lasts: Micros },
     /// A server is cut off from the others. Its clients stay connected.
     CutServer { server: usize, lasts: Micros },
     /// The connection of a node brings nothing until the node connects to another server.
@@ -220,10 +222,21 @@ impl Plan {
             // All beats expire.
             let lasts = 7 * SECOND + micros(self.lease) + rng.u64(..4 * SECOND);
             let lasts = lasts.min(self.healed - silence);
-            self.faults.push((silence, Fault::Election { lasts }));
+            let is_down = rng.bool();
+            let fault = if is_down { Fault::Down { lasts } } else { Fault::Election { lasts } };
+            self.faults.push((silence, fault));
         }
         self.refreshes = rng.u8(..4) == 0;
         self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Returns for how long the stream may store nothing, at most.
+    pub(super) fn silence(&self) -> Micros {
+        let silences = self.faults.iter().filter_map(|(_, fault)| match fault {
+            Fault::Election { lasts } | Fault::Down { lasts } => Some(*lasts),
+            _ => None,
+        });
+        silences.max().unwrap_or_default()
     }
 
     /// Adds revocations of ids that were lifted. Like all that is added later, they come from

@@ -71,8 +71,11 @@ impl World {
                     return;
                 }
             }
-            // Expiries may differ by the time that a message was on its way, the rest may not.
-            let in_force = |state: &State| state.is_in_force(local + 2 * SLACK);
+            // Expiries may differ by the time that a message was on its way, the rest may not. A node
+            // that reads a revocation after a silence knows no later time of NATS than that of the
+            // newest message, so it takes the revocation for younger by the silence.
+            let may_differ = 2 * SLACK + self.plan.silence();
+            let in_force = |state: &State| state.is_in_force(local + may_differ);
             for (other, theirs) in &sets {
                 let theirs_in_force = theirs.iter().filter(|(_, (_, _, in_force))| *in_force);
                 let ours_in_force = run.states.iter().filter(|(_, state)| in_force(state));
