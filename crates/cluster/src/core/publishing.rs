@@ -335,6 +335,8 @@ impl Core {
                 continue;
             }
             if own.outcome.is_final() {
+                // If it was being put back, the log does that now, and nothing waits behind it.
+                publishing.settle(number, now);
                 continue;
             }
             (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);
