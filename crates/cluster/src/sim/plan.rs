@@ -270,12 +270,12 @@ impl Plan {
     fn add_power_cut(&mut self, rng: &mut Rng, active: Micros) {
         // A node that starts cannot know what the stream has lost without a trace.
         let loses_one = self.faults.iter().any(|(_, fault)| *fault == Fault::LoseOne);
-        if rng.u8(..3) > 0 || loses_one {
+        if rng.bool() || loses_one {
             return;
         }
         let at = CALM + rng.u64(..active - 3 * SECOND);
         let (node, lasts) = (rng.usize(..NODES), 200 * MILLIS + rng.u64(..1300 * MILLIS));
-        self.faults.push((at, Fault::PowerCut { node, messages: 1 + rng.u64(..12), lasts }));
+        self.faults.push((at, Fault::PowerCut { node, messages: 2 + rng.u64(..10), lasts }));
         let id = SESSIONS + self.orders.len();
         let validity = 60 * SECOND + rng.u64(..60 * SECOND);
         let session = rng.usize(..SESSIONS);
