@@ -36,9 +36,9 @@ impl Own {
         }
         let is_later = sequence > self.accepted_at;
         match (&mut self.operation, &theirs.operation) {
-            // This node has seen a revocation after their lift: either the server that answered lags
-            // behind, so theirs is not the last message and cannot be replaced, or the stream has
-            // lost it.
+            // This node has seen a revocation after their lift: either the server that answered
+            // lags behind, so theirs is not the last message and cannot be replaced, or the stream
+            // has lost it.
             (Operation::Lift { .. }, Operation::Lift { .. }) if theirs.revision + 1 < self.revision => {
                 Verdict::Replace
             }
@@ -71,9 +71,9 @@ impl Own {
         }
     }
 
-    /// The operation will be this change of its id, or a later one: the stream may have lost changes
-    /// that this node has seen, and other nodes may bring them back. Whoever has acknowledged it as
-    /// an earlier one may apply another one first, which undoes it there.
+    /// The operation will be this change of its id, or a later one: the stream may have lost
+    /// changes that this node has seen, and other nodes may bring them back. Whoever has
+    /// acknowledged it as an earlier one may apply another one first, which undoes it there.
     fn becomes(&mut self, revision: u32) {
         let revision = revision.max(self.revision);
         if self.revision != revision {

@@ -71,9 +71,9 @@ impl World {
                     return;
                 }
             }
-            // Expiries may differ by the time that a message was on its way, the rest may not. A node
-            // that reads a revocation after a silence knows no later time of NATS than that of the
-            // newest message, so it takes the revocation for younger by the silence.
+            // Expiries may differ by the time that a message was on its way, the rest may not. A
+            // node that reads a revocation after a silence knows no later time of NATS than that of
+            // the newest message, so it takes the revocation for younger by the silence.
             let may_differ = 2 * SLACK + self.plan.silence();
             let in_force = |state: &State| state.is_in_force(local + may_differ);
             for (other, theirs) in &sets {
