@@ -348,6 +348,18 @@ impl Core {
         self
     }
 
+    /// Returns whether the node knows what an earlier stream of this cluster held.
+    #[cfg(test)]
+    pub(crate) fn has_history(&self) -> bool {
+        self.recovery.has_history()
+    }
+
+    /// Returns whether the node has read a beat of this life.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, life: Incarnation) -> bool {
+        self.members.get(life).is_some()
+    }
+
     /// Takes what has happened at `now`. [`Core::next_action`] returns what is to be done then.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = self.now.max(now);

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-#[cfg(test)]
-use seal::Incarnation;
 use session::{NodeName, Receipt, RevocationId};
 
 use super::Core;
@@ -14,18 +12,6 @@ impl Core {
     /// Returns whether the node has caught up with the stream.
     pub fn is_following(&self) -> bool {
         self.recovery.is_following()
-    }
-
-    /// Returns whether the node knows what an earlier stream of this cluster held.
-    #[cfg(test)]
-    pub(crate) fn has_history(&self) -> bool {
-        self.recovery.has_history()
-    }
-
-    /// Returns whether the node has read a beat of this life.
-    #[cfg(test)]
-    pub(crate) fn knows(&self, life: Incarnation) -> bool {
-        self.members.get(life).is_some()
     }
 
     /// Returns the newest version of messages that each live node reads.
