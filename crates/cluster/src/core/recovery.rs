@@ -243,6 +243,10 @@ impl Core {
             }
             return;
         }
+        if self.catches_up_from_log() && !self.has_beaten_after(self.recovery.stored, stream) {
+            self.rolled_back("what proved the position of the log is missing");
+            return;
+        }
         self.recovery.behind_since = None;
         self.reading.in_doubt = false;
         self.reading.compare();
@@ -262,6 +266,15 @@ impl Core {
             self.publishing.rereading.is_due();
             self.lease.forget_beats();
         }
+    }
+
+    /// Returns whether the node catches up from the position of its log. It has read nothing before
+    /// it that could be compared, so a stream that has gone back meanwhile, and grown again past
+    /// the position, shows only in that it does not prove the position any more.
+    fn catches_up_from_log(&self) -> bool {
+        let recovery = &self.recovery;
+        let has_position = recovery.sharing.is_none() && (1..u64::MAX).contains(&recovery.stored.sequence);
+        recovery.is_catching_up() && has_position && !self.has(Flaw::NoRepair)
     }
 
     /// Returns whether the last beat of this node shows that the stream still is the one in which
