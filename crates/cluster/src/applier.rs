@@ -36,8 +36,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum Job {
     /// Operations of the stream, in its order.
     Batch(Vec<(Shared, Place)>),
-    /// An operation that is not known to be in the stream.
-    Early(Shared),
     /// The stream has gone back, so the position of the log is one of a stream that is no more. It
     /// is forgotten behind everything that was applied before; then this is sent.
     ForgetPosition(oneshot::Sender<()>),
@@ -80,20 +78,26 @@ impl Applier {
         Self { node, life, inputs, unrecorded: Arc::default() }
     }
 
-    /// Carries out jobs, in order. Never returns while there can be more.
-    pub(crate) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    /// Carries out jobs, in order, and between them puts operations in force that are not known to
+    /// be in the stream. Never returns while there can be more.
+    pub(crate) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>, mut early: mpsc::Receiver<Shared>) {
         let recorder = record(self.node.clone(), self.unrecorded.clone());
         let apply = async {
-            while let Some(job) = jobs.recv().await {
-                let done = match job {
-                    Job::Batch(batch) => Some(Input::Applied(self.apply(batch).await)),
-                    Job::Early(shared) => self.apply_early(shared).await,
-                    Job::ForgetPosition(done) => {
-                        self.forget_position().await;
-                        // Nothing waits for it if the stream has gone back again.
-                        let _ = done.send(());
-                        None
-                    }
+            loop {
+                let done = tokio::select! {
+                    // What comes early comes through the stream as well.
+                    biased;
+                    Some(job) = jobs.recv() => match job {
+                        Job::Batch(batch) => Some(Input::Applied(self.apply(batch).await)),
+                        Job::ForgetPosition(done) => {
+                            self.forget_position().await;
+                            // Nothing waits for it if the stream has gone back again.
+                            let _ = done.send(());
+                            None
+                        }
+                    },
+                    Some(shared) = early.recv() => self.apply_early(shared).await,
+                    else => return,
                 };
                 if let Some(done) = done {
                     // The driver has stopped if it does not listen.

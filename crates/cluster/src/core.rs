@@ -50,6 +50,7 @@ use session::LostLease;
 
 pub use members::Confirmation;
 pub use own::{Outcome, Progress};
+pub use refreshing::Old;
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
 pub type Now = Duration;
@@ -89,6 +90,9 @@ pub enum Input {
     NotInspected,
     /// A beat would tell the other nodes something new.
     BeatDue,
+    /// The connection to NATS is a new one: the server may have been started again with less than
+    /// it had.
+    Reconnected,
     /// A message came over the live path, in any order.
     Live(Stored),
     /// The answer to [`Action::Fetch`].
@@ -144,6 +148,8 @@ pub enum Input {
         /// How many sequences behind the first one the stream does not hold any more.
         missing: u64,
     },
+    /// The answer to [`Action::ReadOld`]: what the log has of each id.
+    Refresh(Vec<(Old, SharedState)>),
     /// A message of another node, outside of the stream.
     Direct(Direct),
     /// This node has accepted a revocation, or wants to lift one.
@@ -152,6 +158,8 @@ pub enum Input {
         operation: Operation,
         /// How many changes of the id this node knows; 0 if it is new.
         known: u32,
+        /// It was found in the log: the answer to [`Action::ShareQueued`].
+        queued: bool,
     },
     /// States of the log that the stream may have lost.
     Repair(Vec<SharedState>),
@@ -186,6 +194,8 @@ pub struct StreamState {
     pub adopted: bool,
     /// The last beat of each node.
     pub beats: Vec<Stored>,
+    /// When NATS answered, by its clock, in milliseconds since 1970.
+    pub now: u64,
 }
 
 /// Why an operation is not in the stream.
@@ -234,6 +244,8 @@ pub enum Action {
     },
     /// Read the first messages of the stream.
     ReadOldest,
+    /// Read what the log has of these ids.
+    ReadOld(Vec<Old>),
     /// Send to all lives.
     Broadcast(Direct),
     /// Send to one life.
@@ -377,14 +389,16 @@ impl Core {
             Input::NotRead { number, again: false } => self.not_read(number),
             Input::Read { number, again: true, found } => self.reread(number, Some(found)),
             Input::NotRead { number, again: true } => self.reread(number, None),
-            Input::Oldest { messages, missing } => self.oldest_read(messages, missing),
+            Input::Oldest { messages, missing } => self.oldest_read(&messages, missing),
+            Input::Refresh(states) => self.refresh(states),
             Input::Direct(message) => self.direct(message),
-            Input::Announce { operation, known } => self.announce(operation, known),
+            Input::Announce { operation, known, queued } => self.announce(operation, known, queued),
             Input::Repair(states) => states.into_iter().for_each(|state| self.repair(state)),
             Input::PositionForgotten { recovery } => self.position_forgotten(recovery),
             Input::States { recovery, states, next } => self.states_read(recovery, states, next),
             Input::ClockJumped => self.close_fence(Lost::Clock),
             Input::BeatDue => self.lease_is_due(),
+            Input::Reconnected => self.suspect(),
             Input::Leave => self.leave(),
         }
         self.advance();

@@ -1,6 +1,6 @@
 //! Runs the protocol: passes what happens to the core, and carries out what it decides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -18,11 +18,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{Action, Core, Identity, Input, Lost, Outcome, Progress, StreamState, Unpublished};
+use crate::core::{Action, Core, Identity, Input, Lost, Old, Outcome, Progress, StreamState, Unpublished};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Direct, Shared, Stored, Tag};
 use crate::metrics::Metrics;
-use crate::wire::{Live, Names, Publication, PublishError, StreamMessage, Wire, WireError};
+use crate::wire::{Link, Live, Names, Publication, PublishError, StreamMessage, Wire, WireError};
 
 /// Interval of ticks.
 const TICK: Duration = Duration::from_millis(20);
@@ -50,8 +50,14 @@ const JUMP: Duration = Duration::from_secs(1);
 /// How far a replay may be ahead of what is applied, in messages.
 const UNAPPLIED: u64 = 20_000;
 
+/// Limit of operations that wait to be put in force before they come through the stream.
+const EARLY: usize = 1024;
+
 /// Number of states of the log that are read at once.
 const STATES: usize = 256;
+
+/// A revocation that was accepted less than this ago is announced by whoever has accepted it.
+const NEW: Duration = Duration::from_secs(2);
 
 /// How long to wait before a connection that fails is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -172,6 +178,7 @@ pub(crate) struct Driver {
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
     jobs: mpsc::UnboundedSender<Job>,
+    early: mpsc::Sender<Shared>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
     is_replaying: Arc<AtomicBool>,
@@ -217,8 +224,9 @@ impl Driver {
             received,
         } = parts;
         let (jobs, queue) = mpsc::unbounded_channel();
+        let (early, early_queue) = mpsc::channel(EARLY);
         let applier = Applier::new(node.clone(), identity.life, inputs.clone());
-        tokio::spawn(applier.run(queue));
+        tokio::spawn(applier.run(queue, early_queue));
         let core = Core::new(identity.clone(), node.position(), fence.now());
         let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
         Self {
@@ -236,6 +244,7 @@ impl Driver {
             inputs,
             received,
             jobs,
+            early,
             applied: watch::Sender::new(0),
             is_replaying: Arc::default(),
             clocks,
@@ -331,7 +340,7 @@ impl Driver {
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 tokio::spawn(async move {
                     let known = revision_before(&node, &operation).await;
-                    let _ = inputs.send(Input::Announce { operation, known });
+                    let _ = inputs.send(Input::Announce { operation, known, queued: false });
                 });
                 None
             }
@@ -346,7 +355,8 @@ impl Driver {
             Action::Fetch { from, target } => self.fetch(from, target),
             // The applier stops with the process.
             Action::Apply(batch) => _ = self.jobs.send(Job::Batch(batch)),
-            Action::ApplyEarly(shared) => _ = self.jobs.send(Job::Early(shared)),
+            // If there are too many, the stream brings it.
+            Action::ApplyEarly(shared) => _ = self.early.try_send(shared),
             Action::Publish { message, expected } => self.publish(&message, expected),
             Action::Beat(mut beat) => {
                 beat.definitions = self.definitions.served();
@@ -366,6 +376,7 @@ impl Driver {
             }
             Action::Read { number, id, again } => self.read(number, &id, again),
             Action::ReadOldest => self.read_oldest(),
+            Action::ReadOld(old) => self.read_old(old),
             Action::Broadcast(message) => {
                 let (wire, payload) = (self.wire.clone(), self.codec.direct(None, self.epoch(), &message));
                 tokio::spawn(async move { wire.broadcast(payload.into()).await });
@@ -449,6 +460,7 @@ impl Driver {
                     last: info.last,
                     adopted: info.adopted,
                     beats,
+                    now: info.now,
                 })
             };
             let input = match inspected.await {
@@ -545,6 +557,24 @@ impl Driver {
         });
     }
 
+    /// Reads what the log has of these ids.
+    fn read_old(&self, old: Vec<Old>) {
+        let (node, inputs) = (self.node.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let mut states = Vec::with_capacity(old.len());
+            for old in old {
+                match node.state(old.id.clone()).await {
+                    Ok(state) => states.extend(state.map(|state| (old, state))),
+                    Err(error) => {
+                        tracing::error!(%error, "old revocations are not stored in the stream again");
+                        return;
+                    }
+                }
+            }
+            let _ = inputs.send(Input::Refresh(states));
+        });
+    }
+
     fn supply(&self, to: Incarnation, after: u64, upto: u64, ids: Option<Vec<RevocationId>>) {
         let (node, wire, codec) = (self.node.clone(), self.wire.clone(), self.codec.clone());
         let inputs = self.inputs.clone();
@@ -585,7 +615,7 @@ impl Driver {
             return;
         }
         let (node, inputs) = (self.node.clone(), self.inputs.clone());
-        let publishing: Vec<RevocationId> = self.core.publishing().cloned().collect();
+        let publishing: HashSet<RevocationId> = self.core.publishing().cloned().collect();
         tokio::spawn(async move {
             let unshared = match node.unshared(0, room + publishing.len()).await {
                 Ok(unshared) => unshared,
@@ -594,11 +624,13 @@ impl Driver {
                     return;
                 }
             };
-            for Record { revocation, left, .. } in unshared {
-                if !publishing.contains(&revocation.id) {
+            for Record { revocation, left, accepted_at, .. } in unshared {
+                // Those are about to be announced.
+                let is_new = accepted_at.elapsed().is_ok_and(|age| age < NEW);
+                if !is_new && !publishing.contains(&revocation.id) {
                     let known = revision(&node, &revocation.id).await;
                     let operation = Operation::Revoke(Revocation { validity: left, ..revocation });
-                    let _ = inputs.send(Input::Announce { operation, known });
+                    let _ = inputs.send(Input::Announce { operation, known, queued: true });
                 }
             }
         });
@@ -643,7 +675,12 @@ impl Driver {
                                 Live::Message(message) => {
                                     let _ = inputs.send(Input::Live(decode(&codec, &message)));
                                 }
-                                Live::Link(link) => tracing::info!(?link, "connection to NATS"),
+                                Live::Link(link) => {
+                                    tracing::info!(?link, "connection to NATS");
+                                    if matches!(link, Link::Connected(_)) {
+                                        let _ = inputs.send(Input::Reconnected);
+                                    }
+                                }
                             }
                         }
                     }

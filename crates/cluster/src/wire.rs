@@ -143,6 +143,8 @@ pub struct StreamInfo {
     pub last: u64,
     /// The number of messages.
     pub messages: u64,
+    /// When the server answered, by its clock, in milliseconds since 1970.
+    pub now: u64,
     /// The number of servers that store it.
     pub replicas: usize,
     /// How its configuration differs from the one that the protocol needs, a sentence for each

@@ -11,7 +11,7 @@ use crate::message::Shared;
 
 /// How far two copies of a revocation may differ in what is left, since it was sent at different
 /// times.
-const SAME_END: Duration = Duration::from_secs(1);
+pub(super) const SAME_END: Duration = Duration::from_secs(1);
 
 /// What becomes of an operation, since the stream holds another one on its id.
 pub(super) enum Verdict {

@@ -12,8 +12,15 @@ use crate::flaw::Flaw;
 use crate::message::{Direct, Shared, Tag};
 use session::LostLease;
 
-/// How long to wait before an unconfirmed operation is sent again to a node that beats.
-const RESEND: Duration = Duration::from_millis(200);
+/// How often an operation is looked at that a node has not confirmed although it beats.
+const CHECK: Duration = Duration::from_millis(200);
+
+/// How long to wait before an unconfirmed operation is sent again to a node that beats. Each
+/// further time takes twice as long: a node that has much to apply would have more to do.
+pub(super) const RESEND: Duration = Duration::from_millis(200);
+
+/// The longest time before it is sent again.
+const RESEND_LATER: Duration = Duration::from_secs(4);
 
 /// How long to wait before an operation is looked at again that only silent nodes have not
 /// confirmed.
@@ -90,8 +97,8 @@ impl Core {
                 return;
             }
             // A beat may have been skipped.
-            if self.reading.is_uncertain {
-                own.check = now + RESEND;
+            if self.reading.certain.is_some() {
+                own.check = now + CHECK;
                 self.publishing.checks.insert((own.check, number));
                 return;
             }
@@ -131,13 +138,17 @@ impl Core {
         let is_due = now >= own.check;
         if waits {
             if is_due {
-                own.check = if resend.is_empty() { expires } else { expires.min(now + RESEND) };
+                own.check = if resend.is_empty() { expires } else { expires.min(now + CHECK) };
             }
-            let message = Direct::Operation(own.message(me, number, now));
-            let is_revocation = matches!(own.operation, Operation::Revoke(_));
             publishing.checks.insert((own.check, number));
-            for life in resend.into_iter().filter(|_| is_due && is_revocation) {
-                self.act(Action::Send { to: life, message: message.clone() });
+            let is_revocation = matches!(own.operation, Operation::Revoke(_));
+            if is_revocation && !resend.is_empty() && now >= own.resend_at {
+                own.resend_at = now + own.resend_wait;
+                own.resend_wait = RESEND_LATER.min(own.resend_wait * 2);
+                let message = Direct::Operation(own.message(me, number, now));
+                for life in resend {
+                    self.act(Action::Send { to: life, message: message.clone() });
+                }
             }
         } else {
             own.outcome = Outcome::Complete;

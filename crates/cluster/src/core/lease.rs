@@ -179,7 +179,7 @@ impl Core {
             life: self.me.life,
             node: self.me.node.clone(),
             count: lease.count,
-            applied: self.reading.position(),
+            applied: self.reading.certain_position(),
             // What was sent before everything was read must not prove a position in this stream.
             newest: if is_current { self.reading.newest() } else { 0 },
             settled: self.publishing.settled(),
@@ -250,8 +250,7 @@ impl Core {
         } else {
             self.lease.sent.remove(&beat.count)
         };
-        if sent.is_some() && self.reading.is_uncertain {
-            self.reading.is_uncertain = false;
+        if sent.is_some() && self.reading.certain.take().is_some() {
             self.confirm_all();
         }
         self.lease.returned = self.lease.returned.max(sent);

@@ -16,7 +16,7 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// How long to wait for operations that another life was asked for. Each further time takes twice
 /// as long: thousands of operations take their time, and to ask for them again would take more.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest time between two questions. A node without the answer has no lease, so it is a lease
 /// at most.

@@ -8,6 +8,7 @@ use session::{NodeName, Operation, Receipt, RevocationId, SharedState};
 
 use super::Now;
 use super::comparing::left;
+use super::confirming::RESEND;
 use super::members::Confirmation;
 use super::rereading::Rereading;
 use crate::message::{Shared, Tag};
@@ -17,6 +18,9 @@ pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// Limit of finished operations that are remembered.
 const REMEMBERED: usize = 65_536;
+
+/// Limit of repairs that are published or read at the same time.
+const REPAIRING: usize = 256;
 
 /// Up to this number of operations on their way to the stream, all are tried again at the same
 /// time.
@@ -69,6 +73,10 @@ pub(super) struct Publishing {
     pub(super) unconfirmed: usize,
     /// When to publish or to read for an operation.
     pub(super) steps: BTreeSet<(Now, u64)>,
+    /// The same for repairs, which wait until the operations are on their way.
+    pub(super) repair_steps: BTreeSet<(Now, u64)>,
+    /// How many repairs are being published or read.
+    repairing: usize,
     /// After a failure, one operation of many is tried at a time, from this moment on, until the
     /// stream answers: to try them all would keep the node from everything else.
     pub(super) held: Option<Now>,
@@ -119,6 +127,9 @@ pub(super) struct Own {
     pub(super) confirmed: BTreeMap<NodeName, Confirmation>,
     pub(super) acknowledged: BTreeMap<[u8; Incarnation::BYTES], Option<Receipt>>,
     pub(super) check: Now,
+    /// When it may be sent again to nodes that have not acknowledged it.
+    pub(super) resend_at: Now,
+    pub(super) resend_wait: Duration,
     pub(super) outcome: Outcome,
 }
 
@@ -139,6 +150,13 @@ pub(super) enum Step {
     ReadAt(Now),
     /// It is in the stream, or never will be.
     Settled,
+}
+
+impl Step {
+    /// Returns whether the stream has been asked, and has not answered.
+    fn is_on_its_way(self) -> bool {
+        matches!(self, Self::Reading | Self::Publishing { .. })
+    }
 }
 
 impl Publishing {
@@ -171,17 +189,30 @@ impl Publishing {
     /// Sets the next step of an operation.
     pub(super) fn step(&mut self, number: u64, step: Step) {
         let Some(own) = self.own.get_mut(&number) else { return };
+        let steps = if own.repairs { &mut self.repair_steps } else { &mut self.steps };
         if let Step::PublishAt { at, .. } | Step::ReadAt(at) = own.step {
-            self.steps.remove(&(at, number));
+            steps.remove(&(at, number));
         }
         if let Step::PublishAt { at, .. } | Step::ReadAt(at) = step {
-            self.steps.insert((at, number));
+            steps.insert((at, number));
+        }
+        if own.repairs {
+            self.repairing -= usize::from(own.step.is_on_its_way());
+            self.repairing += usize::from(step.is_on_its_way());
         }
         own.step = step;
     }
 
+    /// Returns the operation whose step is due, if one may be tried now. Repairs come last.
+    pub(super) fn next_due(&mut self, now: Now) -> Option<u64> {
+        let is_due = |(at, _): &&(Now, u64)| *at <= now;
+        let repair = self.repair_steps.first().filter(is_due).filter(|_| self.repairing < REPAIRING);
+        let (_, number) = *self.steps.first().filter(is_due).or(repair)?;
+        self.may_try(now).then_some(number)
+    }
+
     /// Returns whether an operation may be tried now.
-    pub(super) fn may_try(&mut self, now: Now) -> bool {
+    fn may_try(&mut self, now: Now) -> bool {
         match self.held.filter(|_| self.pending > FEW) {
             Some(from) if now < from => false,
             Some(_) => {
@@ -190,6 +221,12 @@ impl Publishing {
             }
             None => true,
         }
+    }
+
+    /// Returns whether an operation on this id is on its way to the stream, or to the other nodes.
+    pub(super) fn is_announced(&self, id: &RevocationId) -> bool {
+        let latest = self.latest.get(id).and_then(|number| self.own.get(number));
+        latest.is_some_and(|own| !own.outcome.is_final())
     }
 
     /// The operation waits for the stream.
@@ -300,6 +337,8 @@ impl Own {
             confirmed: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             check: Duration::ZERO,
+            resend_at: now + RESEND,
+            resend_wait: RESEND,
             outcome: Outcome::Queued,
         }
     }

@@ -51,7 +51,10 @@ impl Core {
         self.publishing.last
     }
 
-    pub(super) fn announce(&mut self, operation: Operation, known: u32) {
+    pub(super) fn announce(&mut self, operation: Operation, known: u32, queued: bool) {
+        if queued && self.publishing.is_announced(operation.id()) {
+            return;
+        }
         let own = Own::new(operation, known, self.reading.applied(), self.now);
         let publishing = &mut self.publishing;
         publishing.last += 1;
@@ -81,9 +84,12 @@ impl Core {
     fn start(&mut self, number: u64) {
         let blind = self.has(Flaw::LiftWithoutRead);
         let Some(own) = self.publishing.own.get(&number) else { return };
-        let is_new = own.revision == 1 || own.repairs;
+        // A node that follows the stream was asked for what another one misses. Most often, the
+        // stream has it.
+        let repairs_lost = own.repairs && !self.recovery.is_following();
+        let is_new = own.revision == 1 && !own.repairs;
         let step = match own.operation {
-            Operation::Revoke(_) if is_new => Step::PublishAt { at: self.now, expected: 0 },
+            Operation::Revoke(_) if is_new || repairs_lost => Step::PublishAt { at: self.now, expected: 0 },
             Operation::Lift { .. } if blind => Step::PublishAt { at: self.now, expected: u64::MAX },
             _ => Step::ReadAt(self.now),
         };
@@ -121,25 +127,18 @@ impl Core {
     /// Does whatever has become due.
     pub(super) fn advance_publishing(&mut self) {
         while self.recovery.may_publish()
-            && let Some((at, number)) = self.publishing.steps.first().copied()
-            && at <= self.now
-            && self.publishing.may_try(self.now)
+            && let Some(number) = self.publishing.next_due(self.now)
         {
-            self.publishing.steps.pop_first();
-            let Some(own) = self.publishing.own.get_mut(&number) else { continue };
-            match own.step {
-                Step::PublishAt { expected, .. } => {
-                    own.step = Step::Publishing { expected };
-                    own.attempted.get_or_insert(self.reading.taken());
-                    let message = own.message(self.me.life, number, self.now);
-                    self.act(Action::Publish { message, expected });
-                }
-                Step::ReadAt(_) => {
-                    own.step = Step::Reading;
-                    let id = own.id.clone();
-                    self.act(Action::Read { number, id, again: false });
-                }
-                Step::Behind | Step::Reading | Step::Publishing { .. } | Step::Settled => {}
+            let Some(own) = self.publishing.own.get_mut(&number) else { return };
+            if let Step::PublishAt { expected, .. } = own.step {
+                own.attempted.get_or_insert(self.reading.taken());
+                let message = own.message(self.me.life, number, self.now);
+                self.publishing.step(number, Step::Publishing { expected });
+                self.act(Action::Publish { message, expected });
+            } else {
+                let id = own.id.clone();
+                self.publishing.step(number, Step::Reading);
+                self.act(Action::Read { number, id, again: false });
             }
         }
         self.look_for_lost();

@@ -26,6 +26,9 @@ const STALLED: Duration = Duration::from_millis(500);
 /// How many digests are kept to recognise repeated messages.
 const REMEMBERED: u64 = 4096;
 
+/// How many messages are read again when others are missing behind them.
+const OVERLAP: u64 = 64;
+
 /// Limit of messages that are kept ahead of a gap. Further ones are fetched later.
 const AHEAD: usize = 16_384;
 
@@ -61,9 +64,12 @@ pub(super) struct Reading {
     /// The last messages are to be read again from this sequence on, to compare them with what was
     /// read before.
     pub(super) compares: Option<u64>,
-    /// Messages were skipped that later ones have replaced, and those may not be applied yet. An
-    /// own beat that was sent afterwards proves that they are: it is stored behind them.
-    pub(super) is_uncertain: bool,
+    /// Only the last few of them are read again, and none so far was read before.
+    lacks_proof: bool,
+    /// Messages behind this sequence were skipped that later ones have replaced, and those may not
+    /// be applied yet. An own beat that was sent afterwards proves that they are: it is stored
+    /// behind them.
+    pub(super) certain: Option<u64>,
     /// When the last message was stored that was read or seen by inspection.
     newest: u64,
 }
@@ -113,7 +119,8 @@ impl Reading {
             supplied: VecDeque::new(),
             in_doubt: false,
             compares: None,
-            is_uncertain: false,
+            lacks_proof: false,
+            certain: None,
             newest: 0,
         }
     }
@@ -133,6 +140,13 @@ impl Reading {
         Position { epoch: self.epoch, sequence: self.applied }
     }
 
+    /// Returns the position up to which whatever was stored is in force: a message that was skipped
+    /// may have been replaced by one that is not applied yet.
+    pub(super) fn certain_position(&self) -> Position {
+        let sequence = self.certain.map_or(self.applied, |certain| certain.min(self.applied));
+        Position { epoch: self.epoch, sequence }
+    }
+
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -144,6 +158,16 @@ impl Reading {
     /// Reads the last messages again, to compare them with what was read.
     pub(super) fn compare(&mut self) {
         self.compares = Some((self.taken + 1).saturating_sub(REMEMBERED).max(1));
+        self.lacks_proof = false;
+    }
+
+    /// Reads the last few messages again with those that are missing: the stream may have gone
+    /// back, and may have grown again past what was read.
+    fn compare_last(&mut self) {
+        if self.compares.is_none() {
+            self.compares = Some((self.taken + 1).saturating_sub(OVERLAP).max(1));
+            self.lacks_proof = true;
+        }
     }
 
     pub(super) fn taken(&self) -> u64 {
@@ -258,6 +282,7 @@ impl Core {
             return;
         }
         self.doubt(&message);
+        let follows = self.recovery.is_following() && !self.has(Flaw::NoRollback);
         let reading = &mut self.reading;
         if sequence <= reading.taken {
             match reading.known(sequence) {
@@ -285,6 +310,9 @@ impl Core {
             reading.ahead.insert(sequence, message);
         }
         reading.gap_since.get_or_insert(self.now);
+        if follows {
+            reading.compare_last();
+        }
     }
 
     /// Asks for the state of the stream if a message was sent in another epoch.
@@ -306,7 +334,9 @@ impl Core {
             let sequence = message.position.sequence;
             sequence <= before
                 && match self.reading.known(sequence) {
-                    Known::Digest(digest) => digest != message.digest,
+                    Known::Digest(digest) => {
+                        digest != message.digest && !self.flaws.has(Flaw::RepeatByNumber)
+                    }
                     Known::Replaced => true,
                     Known::Forgotten => false,
                 }
@@ -315,6 +345,8 @@ impl Core {
             self.rolled_back("it has another message of a sequence that was read");
             return;
         }
+        let same = |message: &Stored| message.position.sequence <= before;
+        self.reading.lacks_proof &= !messages.iter().any(same);
         let mut taken = 0;
         for message in messages {
             if message.position.sequence > self.reading.taken {
@@ -333,10 +365,13 @@ impl Core {
         let compared = self.reading.compares;
         if let Some(next) = compared.filter(|next| from <= *next) {
             self.reading.compares = Some(next.max(upto + 1)).filter(|next| *next <= before);
+            if self.reading.compares.is_none() && self.reading.lacks_proof {
+                self.suspect();
+            }
         }
         self.reading.skip_to(upto);
         if self.reading.taken - before > taken && !self.has(Flaw::SkippedIsApplied) {
-            self.reading.is_uncertain = true;
+            self.reading.certain.get_or_insert(before);
             self.lease.forget_beats();
             self.lease_is_due();
         }

@@ -182,7 +182,8 @@ impl Core {
         let shares = has_history && !trusted && !self.has(Flaw::NoRepair);
         self.recovery.recoveries += u64::from(shares);
         self.recovery.sharing = shares.then(|| Sharing::new(self.recovery.recoveries));
-        let newest = stream.beats.iter().map(|beat| beat.stored_at).max().unwrap_or_default();
+        // How long ago a message was stored is counted from then, at least.
+        let newest = stream.beats.iter().map(|beat| beat.stored_at).max().unwrap_or_default().max(stream.now);
         let from = if trusted { position.sequence } else { 0 };
         self.reading.begin(stream.epoch, from, stream.last, newest);
         self.recovery.phase = Phase::CatchingUp { last: stream.last };

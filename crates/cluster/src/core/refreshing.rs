@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use session::{Mode, Operation, SharedState};
+use session::{Mode, Operation, RevocationId, SharedState};
 
 use super::own::{Own, Step};
 use super::sharing::Share;
 use super::{Action, Core};
-use crate::message::{Content, Shared, Stored, Tag};
+use crate::message::{Content, Stored, Tag};
 
 /// How often the oldest messages are looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -26,6 +26,17 @@ const OVERDUE: Duration = Duration::from_secs(13 * 3600);
 /// age.
 const MISSING: u64 = 500_000;
 
+/// A message of the stream that is old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Old {
+    /// The id.
+    pub id: RevocationId,
+    /// The change of the id that it is.
+    pub revision: u32,
+    /// Its sequence.
+    pub sequence: u64,
+}
+
 impl Core {
     pub(super) fn tick_refreshing(&mut self) {
         let due = self.refreshed.is_none_or(|at| self.now >= at + EVERY);
@@ -37,37 +48,47 @@ impl Core {
 
     /// Stores those of the oldest messages again that are old. `missing` is the number of sequences
     /// behind the first message that the stream does not hold any more.
-    pub(super) fn oldest_read(&mut self, messages: Vec<Stored>, missing: u64) {
-        if !self.recovery.is_following() {
-            return;
-        }
+    pub(super) fn oldest_read(&mut self, messages: &[Stored], missing: u64) {
         let share = Share::of(self.members.rank(self.me.life));
-        for message in messages {
+        let old = messages.iter().filter_map(|message| {
             let age = self.reading.age(message.stored_at);
-            let Content::Operation(shared) = message.content else { continue };
+            let Content::Operation(shared) = &message.content else { return None };
             // The others expire soon by themselves.
-            let Operation::Revoke(revocation) = &shared.operation else { continue };
-            if revocation.mode != Mode::Revoke || revocation.validity <= age {
-                continue;
-            }
+            let Operation::Revoke(revocation) = &shared.operation else { return None };
+            let lasts = revocation.mode == Mode::Revoke && revocation.validity > age;
             let is_due = age >= OLD || missing > MISSING;
-            if is_due && (share.has(shared.id()) || age >= OVERDUE) {
-                self.refresh(shared.aged(age), message.position.sequence);
-            }
+            let is_mine = share.has(shared.id()) || age >= OVERDUE;
+            let sequence = message.position.sequence;
+            let is_applied = sequence <= self.reading.certain_position().sequence;
+            (lasts && is_due && is_mine && is_applied).then(|| Old {
+                id: shared.id().clone(),
+                revision: shared.revision,
+                sequence,
+            })
+        });
+        let old: Vec<_> = old.collect();
+        if !old.is_empty() {
+            self.act(Action::ReadOld(old));
         }
     }
 
-    fn refresh(&mut self, Shared { revision, operation, .. }: Shared, sequence: u64) {
-        let left = Duration::ZERO;
-        let own =
-            Own::new_repair(SharedState { operation, revision, left }, self.reading.applied(), self.now);
-        // What is on its way replaces it anyway.
-        if self.publishing.unsettled.contains_key(&own.id) {
-            return;
+    /// Stores states of the log in place of the messages with these sequences. The log has measured
+    /// what is left; the clock of NATS may have been set since it has stored them.
+    pub(super) fn refresh(&mut self, states: Vec<(Old, SharedState)>) {
+        for (Old { sequence, .. }, state) in
+            states.into_iter().filter(|(old, state)| state.revision == old.revision)
+        {
+            let own = Own::new_repair(state, self.reading.applied(), self.now);
+            // What is on its way replaces it anyway.
+            let is_changing = self.publishing.unsettled.contains_key(&own.id);
+            if is_changing || !matches!(own.operation, Operation::Revoke(_)) || !self.recovery.is_following()
+            {
+                continue;
+            }
+            self.publishing.last_repair += 1;
+            let number = Tag::REPAIRS + self.publishing.last_repair;
+            self.add(number, own);
+            self.publishing.step(number, Step::PublishAt { at: self.now, expected: sequence });
         }
-        self.publishing.last_repair += 1;
-        let number = Tag::REPAIRS + self.publishing.last_repair;
-        self.add(number, own);
-        self.publishing.step(number, Step::PublishAt { at: self.now, expected: sequence });
     }
 }

@@ -9,16 +9,13 @@ use std::time::Duration;
 
 use session::{Operation, RevocationId, SharedState, StateCursor};
 
+use super::comparing::SAME_END;
 use super::own::Own;
 use super::{Action, Core, Now};
 use crate::message::{Shared, Tag};
 
 /// From this number of repairs on their way to the stream on, no further states are read.
 const REPAIRS: usize = 256;
-
-/// How far two expiries of the same revocation may differ, since they were measured by different
-/// clocks.
-const SAME_END: Duration = Duration::from_secs(1);
 
 /// A recovery of the stream.
 pub(super) struct Sharing {

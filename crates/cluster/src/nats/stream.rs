@@ -83,6 +83,12 @@ fn deviations(config: &Value, names: &Names, replicas: usize) -> Vec<String> {
     found
 }
 
+/// Reads a time; 0 if it is none.
+fn milliseconds(time: &Value) -> u64 {
+    let time = time.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    time.and_then(|time| time.as_millisecond().try_into().ok()).unwrap_or_default()
+}
+
 /// The server leaves out what is false or 0, and adds members of its own.
 fn differs(given: &Value, required: &Value) -> bool {
     match (given, required) {
@@ -108,6 +114,7 @@ fn parse(answer: &Value, names: &Names, replicas: usize) -> Option<StreamInfo> {
         first: if messages == 0 { last + 1 } else { state["first_seq"].as_u64()? },
         last,
         messages,
+        now: milliseconds(&answer["ts"]),
         replicas: config["num_replicas"].as_u64()?.try_into().ok()?,
         deviations: deviations(config, names, replicas),
     })

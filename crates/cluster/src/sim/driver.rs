@@ -111,6 +111,16 @@ impl World {
             Action::Read { number, id, again } => self.request(node, Request::Read { number, id, again }),
             // A minute is too long here: the plan says how often.
             Action::ReadOldest => {}
+            Action::ReadOld(old) => {
+                let Some(run) = &self.nodes[node].run else { return };
+                let states = old.into_iter().filter_map(|old| {
+                    let state = run.log.states.get(&old.id).filter(|state| local < state.until)?;
+                    let state = state.shared(&old.id, local);
+                    Some((old, state))
+                });
+                let input = Input::Refresh(states.collect());
+                self.later(node, MILLIS, Step::Input(Box::new(input)));
+            }
             Action::Beat(beat) => {
                 if let Some(run) = &mut self.nodes[node].run {
                     run.beats.insert(beat.count, SentBeat { at: local, stored: None });
@@ -305,6 +315,7 @@ impl World {
             .map(|(id, state)| Input::Announce {
                 operation: state.operation(id, local),
                 known: state.place.revision,
+                queued: true,
             })
             .collect();
         for input in queued {

@@ -123,6 +123,10 @@ impl World {
                 self.kill(node);
                 self.schedule(now + lasts, Event::Start { node });
                 self.truncate(self.stream.last().saturating_sub(messages), lasts / 2);
+                for other in 0..self.nodes.len() {
+                    let after = self.rng.u64(..lasts);
+                    self.later(other, after, Step::Input(Box::new(Input::Reconnected)));
+                }
             }
             Fault::Restore { percent } => self.lose(self.stream.last() * percent / 100),
             Fault::Anew { adopted } => {

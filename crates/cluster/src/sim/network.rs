@@ -188,6 +188,7 @@ impl World {
                     last: if cut { horizon } else { self.stream.last() },
                     adopted: self.stream.adopted,
                     beats: beats.map(|entry| entry.read_by(version)).collect(),
+                    now: self.stream.clock(self.now),
                 };
                 self.answer(node, run, token, Input::Inspected(state));
             }

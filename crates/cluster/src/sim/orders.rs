@@ -65,7 +65,7 @@ impl World {
         if let Some(run) = self.running(node) {
             run.orders.insert(run.core.last_number() + 1, index);
         }
-        self.feed(node, Input::Announce { operation, known: revision });
+        self.feed(node, Input::Announce { operation, known: revision, queued: false });
         self.judge_node(node);
     }
 

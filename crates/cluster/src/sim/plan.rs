@@ -270,7 +270,7 @@ impl Plan {
     fn add_power_cut(&mut self, rng: &mut Rng, active: Micros) {
         // A node that starts cannot know what the stream has lost without a trace.
         let loses_one = self.faults.iter().any(|(_, fault)| *fault == Fault::LoseOne);
-        if rng.bool() || loses_one {
+        if rng.u8(..4) == 0 || loses_one {
             return;
         }
         let at = CALM + rng.u64(..active - 3 * SECOND);

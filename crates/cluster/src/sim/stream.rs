@@ -135,6 +135,11 @@ impl Stream {
         Ok(sequence)
     }
 
+    /// Returns the time by the clock of NATS, in milliseconds.
+    pub(super) fn clock(&self, now: Micros) -> u64 {
+        SINCE_1970 + (now + self.ahead) / 1000
+    }
+
     /// The clock of NATS steps.
     pub(super) fn set_clock(&mut self, is_ahead: bool) {
         self.ahead = if is_ahead { STEP } else { 0 };

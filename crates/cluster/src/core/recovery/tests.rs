@@ -60,6 +60,7 @@ impl Alone {
                 last: self.last,
                 adopted: true,
                 beats: self.beat.iter().cloned().collect(),
+                now: 1,
             })),
             Action::Inspect => Some(Input::NotInspected),
             Action::Fetch { from, .. } => {
