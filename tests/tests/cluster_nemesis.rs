@@ -13,7 +13,7 @@ fn given(name: &str, otherwise: u64) -> u64 {
 fn under_faults_no_revoked_session_receives_anything() {
     let outcome = Nemesis::start(NemesisOptions {
         seed: given("NEMESIS_SEED", 13),
-        length: Duration::from_secs(60 * given("NEMESIS_MINUTES", 1)),
+        length: Duration::from_secs(60 * given("NEMESIS_MINUTES", 3)),
         sessions: given("NEMESIS_SESSIONS", 80) as usize,
         revocations: given("NEMESIS_REVOCATIONS", 20) as u32,
     })
