@@ -19,6 +19,8 @@
 //! | `rereading.rs` | whether the stream still has what it had before its leader changed |
 //! | `refreshing.rs` | which revocations are stored again because they are old |
 
+#[cfg(test)]
+mod alone;
 mod comparing;
 mod confirming;
 mod lease;

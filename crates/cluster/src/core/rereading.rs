@@ -101,3 +101,6 @@ impl Own {
         lasts && is_there && matches!(self.outcome, Outcome::Pending | Outcome::Complete)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! A single node, and a stream and a log for it, for the tests of the core's parts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use seal::Incarnation;
+use session::{
+    Epoch, LostLease, NodeName, Operation, Position, Revocation, RevocationId, SessionName, SharedState,
+};
+
+use super::{Action, Core, Identity, Input, Lost, Now, StreamState, Unpublished};
+use crate::message::{Content, Shared, Stored};
+
+const LEASE: Duration = Duration::from_secs(15);
+const EPOCH: Epoch = Epoch(7);
+
+/// The only node of a cluster, with its stream and its log.
+pub(super) struct Alone {
+    pub(super) core: Core,
+    pub(super) now: Now,
+    /// The last sequence that the stream has given out.
+    pub(super) last: u64,
+    /// The last message of each subject, by sequence.
+    stream: BTreeMap<u64, Stored>,
+    /// What the log has of each id, and when it was recorded.
+    log: BTreeMap<RevocationId, (SharedState, Now)>,
+    /// The server stores and answers.
+    works: bool,
+    pub(super) rollbacks: usize,
+    /// How often each id was stored.
+    pub(super) publications: BTreeMap<RevocationId, usize>,
+}
+
+impl Alone {
+    /// Follows the stream, with a lease.
+    pub(super) fn new() -> Self {
+        let now = Duration::from_secs(100);
+        let me = Identity {
+            life: Incarnation::from_bytes([1; Incarnation::BYTES]),
+            node: NodeName::default(),
+            earlier: Vec::new(),
+            lease: LEASE,
+            policy: LostLease::Closed,
+        };
+        let mut alone = Self {
+            core: Core::new(me, Position::default(), now),
+            now,
+            last: 0,
+            stream: BTreeMap::new(),
+            log: BTreeMap::new(),
+            works: true,
+            rollbacks: 0,
+            publications: BTreeMap::new(),
+        };
+        alone.pass(Duration::from_secs(5));
+        assert!(alone.has_lease());
+        alone
+    }
+
+    pub(super) fn has_lease(&self) -> bool {
+        self.now < self.core.lease_until()
+    }
+
+    /// Lets time pass, with ticks.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now += Duration::from_millis(100);
+            self.handle(Input::Tick);
+        }
+    }
+
+    /// Lets much time pass, in which only its beats come and go.
+    pub(super) fn pass_long(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now += Duration::from_secs(2);
+            self.handle(Input::Tick);
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        while let Some(action) = self.core.next_action() {
+            if let Some(input) = self.answer(action) {
+                self.core.handle(self.now, input);
+            }
+        }
+    }
+
+    /// Revokes a session, and returns the id.
+    pub(super) fn revoke(&mut self, session: &str, validity: Duration) -> RevocationId {
+        let session = SessionName::try_from(session).expect("it is short");
+        let revocation = Revocation { extends: false, ..Revocation::blacklist(&session, validity) };
+        let id = revocation.id.clone();
+        let operation = Operation::Revoke(revocation);
+        let state = SharedState { operation: operation.clone(), revision: 1, left: validity };
+        self.log.insert(id.clone(), (state, self.now));
+        self.handle(Input::Announce { operation, known: 0, queued: false });
+        id
+    }
+
+    /// Returns the message that the stream has of an id.
+    pub(super) fn stored(&self, id: &RevocationId) -> Option<&Stored> {
+        self.stream.values().find(|message| id_of(message) == Some(id))
+    }
+
+    /// Returns what is left of a revocation in the stream, by what its message says.
+    pub(super) fn left(&self, id: &RevocationId) -> Option<Duration> {
+        match &self.stored(id)?.content {
+            Content::Operation(Shared { operation: Operation::Revoke(revocation), .. }) => {
+                Some(revocation.validity)
+            }
+            _ => None,
+        }
+    }
+
+    /// The stream loses the message of an id.
+    pub(super) fn lose(&mut self, id: &RevocationId) {
+        self.stream.retain(|_, message| id_of(message) != Some(id));
+    }
+
+    /// The leader of the stream is away until the node asks for the state of the stream.
+    pub(super) fn election(&mut self) {
+        self.works = false;
+        self.pass(Duration::from_secs(5));
+        self.works = true;
+    }
+
+    fn store(&mut self, content: Content) -> Stored {
+        self.last += 1;
+        let position = Position { epoch: EPOCH, sequence: self.last };
+        let stored_at = u64::try_from(self.now.as_millis()).expect("not that long");
+        let message = Stored { position, stored_at, digest: self.last, content };
+        let is_beat = |message: &Stored| matches!(message.content, Content::Beat(_));
+        self.stream.retain(|_, other| match id_of(&message) {
+            Some(id) => id_of(other) != Some(id),
+            None => !is_beat(other),
+        });
+        self.stream.insert(self.last, message.clone());
+        message
+    }
+
+    fn answer(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Inspect if self.works => Some(Input::Inspected(StreamState {
+                epoch: EPOCH,
+                last: self.last,
+                adopted: true,
+                beats: self.stream.values().filter(|message| id_of(message).is_none()).cloned().collect(),
+                now: 1,
+            })),
+            Action::Inspect => Some(Input::NotInspected),
+            Action::Fetch { from, .. } => {
+                let messages = self.stream.range(from..).map(|(_, message)| message.clone());
+                Some(Input::Fetched { from, messages: messages.collect(), upto: self.last })
+            }
+            Action::Beat(beat) if self.works => Some(Input::Live(self.store(Content::Beat(beat)))),
+            Action::Publish { message, expected } => {
+                let number = message.tag.number;
+                let present = self.stored(message.id()).map_or(0, |stored| stored.position.sequence);
+                if !self.works || present != expected {
+                    let result = Err(if self.works { Unpublished::Conflict } else { Unpublished::Unknown });
+                    return Some(Input::Published { number, result });
+                }
+                *self.publications.entry(message.id().clone()).or_default() += 1;
+                let stored = self.store(Content::Operation(message));
+                self.core.handle(self.now, Input::Live(stored));
+                Some(Input::Published { number, result: Ok(self.last) })
+            }
+            Action::Read { number, id, again } if self.works => {
+                Some(Input::Read { number, again, found: self.stored(&id).cloned() })
+            }
+            Action::Read { number, again, .. } => Some(Input::NotRead { number, again }),
+            Action::Apply(operations) => Some(Input::Applied(vec![None; operations.len()])),
+            Action::ReadOldest if self.works => {
+                Some(Input::Oldest { messages: self.stream.values().cloned().collect(), missing: 0 })
+            }
+            Action::ReadOld(old) => {
+                let states = old.into_iter().map(|old| {
+                    let state = self.state(&old.id);
+                    (old, state)
+                });
+                Some(Input::Refresh(states.collect()))
+            }
+            Action::CloseFence(Lost::Rollback) => {
+                self.rollbacks += 1;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the state that the log has of an id now.
+    fn state(&self, id: &RevocationId) -> SharedState {
+        let (mut state, since) = self.log[id].clone();
+        if let Operation::Revoke(revocation) = &mut state.operation {
+            revocation.validity -= self.now - since;
+        }
+        state
+    }
+}
+
+fn id_of(message: &Stored) -> Option<&RevocationId> {
+    match &message.content {
+        Content::Operation(shared) => Some(shared.id()),
+        _ => None,
+    }
+}
