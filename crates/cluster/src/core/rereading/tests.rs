@@ -27,7 +27,7 @@ fn what_is_old_or_over_is_not_read_again() {
     node.pass(Duration::from_secs(5));
     assert_eq!(node.publications[&over], 1);
     node.lose(&old);
-    node.pass(RECENT);
+    node.pass(Duration::from_secs(600));
     node.election();
     node.pass(Duration::from_secs(5));
     assert_eq!(node.publications[&old], 1);
