@@ -1,0 +1,255 @@
+//! What the core asks of the stream.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use session::{Operation, RevocationId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use super::{AGAIN, Driver};
+use crate::codec::Codec;
+use crate::core::{Input, StreamState, Unpublished};
+use crate::message::{Shared, Stored};
+use crate::wire::{Link, Live, Publication, PublishError, StreamMessage, Wire, WireError};
+
+/// Number of messages of one fetch.
+const PAGE: usize = 2000;
+
+/// From how many missing messages on the stream is replayed instead of fetched.
+const REPLAY: u64 = 10_000;
+
+/// How long a lift is kept in the stream beyond what was left of its revocation.
+const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How much longer the stream keeps a revocation than it is in force, at least: the clock of NATS
+/// may be set.
+const KEPT_LONGER: Duration = Duration::from_secs(3600);
+
+/// How far a replay may be ahead of what is applied, in messages.
+const UNAPPLIED: u64 = 20_000;
+
+impl Driver {
+    pub(super) fn inspect(&self) {
+        let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
+        let (codec, beats) = (self.parts.codec.clone(), self.parts.names.beats());
+        tokio::spawn(async move {
+            let inspected = async {
+                let info = wire.info().await?;
+                for deviation in &info.deviations {
+                    tracing::warn!("the stream is not as `rig cluster init` makes it: {deviation}");
+                }
+                let beats = wire.latest(beats).await?;
+                let beats = beats.iter().map(|message| decode(&codec, message)).collect();
+                Ok::<_, WireError>(StreamState {
+                    epoch: info.epoch,
+                    last: info.last,
+                    adopted: info.adopted,
+                    beats,
+                    now: info.now,
+                })
+            };
+            let input = match inspected.await {
+                Ok(stream) => Input::Inspected(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "the stream cannot be inspected");
+                    Input::NotInspected
+                }
+            };
+            let _ = inputs.send(input);
+        });
+    }
+
+    pub(super) fn fetch(&self, from: u64, target: u64) {
+        let (wire, codec, inputs) =
+            (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        if self.is_replaying.load(Ordering::Relaxed) {
+            return;
+        }
+        if target.saturating_sub(from) > REPLAY && !self.core.is_following() {
+            self.is_replaying.store(true, Ordering::Relaxed);
+            let (applied, is_replaying) = (self.applied.subscribe(), self.is_replaying.clone());
+            tokio::spawn(async move {
+                let next = replay(&*wire, &codec, &inputs, applied, from).await;
+                is_replaying.store(false, Ordering::Relaxed);
+                let _ = inputs.send(fetch_page(&*wire, &codec, next).await);
+            });
+            return;
+        }
+        if self.core.is_following() {
+            self.parts.metrics.gap.inc();
+        }
+        tokio::spawn(async move {
+            let _ = inputs.send(fetch_page(&*wire, &codec, from).await);
+        });
+    }
+
+    pub(super) fn publish(&self, message: &Shared, expected: u64) {
+        let subject = self.parts.names.operation(&self.parts.codec.subject_of(message.id()));
+        let payload = Bytes::from(self.parts.codec.operation(&subject, self.epoch(), message));
+        let kept = match &message.operation {
+            Operation::Revoke(revocation) => revocation.kept_for(),
+            Operation::Lift { .. } => LIFT_KEPT,
+        };
+        let kept = kept.checked_add(KEPT_LONGER.max(kept / 10));
+        let ttl = kept.filter(|kept| *kept < Duration::from_secs(10 * 365 * 24 * 3600));
+        let number = message.tag.number;
+        // The expected sequence tells a repeated publication. An id would do harm: NATS answers a
+        // known id with the sequence of a message that it may have lost since.
+        let publication = Publication { subject, payload, expected: Some(expected), message_id: None, ttl };
+        let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
+        let round_trip = self.parts.metrics.round_trip.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let result = wire.publish(publication).await;
+            round_trip.observe(began.elapsed().as_secs_f64());
+            let result = result.map_err(|error| match error {
+                PublishError::Conflict => Unpublished::Conflict,
+                PublishError::Refused(reason) => {
+                    tracing::warn!(reason, "NATS refuses an operation; it is tried again");
+                    Unpublished::Unknown
+                }
+                PublishError::Unknown => Unpublished::Unknown,
+            });
+            let _ = inputs.send(Input::Published { number, result });
+        });
+    }
+
+    pub(super) fn read(&self, number: u64, id: &RevocationId, again: bool) {
+        let subject = self.parts.names.operation(&self.parts.codec.subject_of(id));
+        let (wire, codec, inputs) =
+            (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        tokio::spawn(async move {
+            let input = match wire.last(subject).await {
+                Ok(found) => {
+                    Input::Read { number, again, found: found.map(|message| decode(&codec, &message)) }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the state of an id cannot be read");
+                    Input::NotRead { number, again }
+                }
+            };
+            let _ = inputs.send(input);
+        });
+    }
+
+    /// Reads the first messages of the stream. If it does not answer, they are read the next time.
+    pub(super) fn read_oldest(&self) {
+        let (wire, codec, inputs) =
+            (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        tokio::spawn(async move {
+            let Ok(info) = wire.info().await else { return };
+            let Ok(fetched) = wire.fetch(info.first, PAGE).await else { return };
+            let messages = fetched.messages.iter().map(|message| decode(&codec, message)).collect();
+            let missing = (info.last + 1).saturating_sub(info.first).saturating_sub(info.messages);
+            let _ = inputs.send(Input::Oldest { messages, missing });
+        });
+    }
+
+    /// Passes what comes from NATS to the core, for as long as the process runs.
+    pub(super) fn listen(&self) {
+        let (wire, codec, inputs) =
+            (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        tokio::spawn(async move {
+            loop {
+                match wire.live().await {
+                    Ok(mut live) => {
+                        while let Some(live) = live.next().await {
+                            match live {
+                                Live::Message(message) => {
+                                    let _ = inputs.send(Input::Live(decode(&codec, &message)));
+                                }
+                                Live::Link(link) => {
+                                    tracing::info!(?link, "connection to NATS");
+                                    if matches!(link, Link::Connected(_)) {
+                                        let _ = inputs.send(Input::Reconnected);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "no subscription to the stream"),
+                }
+                sleep(AGAIN).await;
+            }
+        });
+        let (wire, codec, inputs) =
+            (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        tokio::spawn(async move {
+            loop {
+                if let Ok(mut broadcasts) = wire.broadcasts().await {
+                    while let Some(payload) = broadcasts.next().await {
+                        match codec.read_direct(None, &payload) {
+                            Ok(message) => _ = inputs.send(Input::Direct(message)),
+                            Err(error) => tracing::debug!(%error, "a broadcast is not used"),
+                        }
+                    }
+                }
+                sleep(AGAIN).await;
+            }
+        });
+    }
+}
+
+fn decode(codec: &Codec, message: &StreamMessage) -> Stored {
+    codec.stored(&message.subject, message.sequence, message.stored_at, &message.payload)
+}
+
+async fn fetch_page(wire: &dyn Wire, codec: &Codec, from: u64) -> Input {
+    match wire.fetch(from, PAGE).await {
+        Ok(fetched) => {
+            let messages = fetched.messages.iter().map(|message| decode(codec, message)).collect();
+            Input::Fetched { from, messages, upto: fetched.upto }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "messages of the stream cannot be fetched");
+            Input::NotFetched
+        }
+    }
+}
+
+/// Reads the stream from `from` on, not faster than it is applied. Returns the sequence from which
+/// on the rest is to be fetched.
+async fn replay(
+    wire: &dyn Wire,
+    codec: &Codec,
+    inputs: &mpsc::UnboundedSender<Input>,
+    mut applied: watch::Receiver<u64>,
+    from: u64,
+) -> u64 {
+    let mut next = from;
+    let mut replay = match wire.replay(from).await {
+        Ok(replay) => replay,
+        Err(error) => {
+            tracing::warn!(%error, "the stream cannot be replayed; it is fetched");
+            return next;
+        }
+    };
+    let mut page = Vec::with_capacity(PAGE);
+    loop {
+        let message = replay.next().await;
+        let is_last = !matches!(message, Some(Ok(_)));
+        match message {
+            Some(Ok(message)) => page.push(decode(codec, &message)),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the replay of the stream has stopped; the rest is fetched")
+            }
+            None => {}
+        }
+        if (page.len() == PAGE || is_last)
+            && let Some(last) = page.last()
+        {
+            let (first, upto) = (next, last.position.sequence);
+            next = upto + 1;
+            let messages = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
+            let _ = inputs.send(Input::Fetched { from: first, messages, upto });
+            // The driver has stopped if this fails.
+            let _ = applied.wait_for(|applied| next.saturating_sub(*applied) < UNAPPLIED).await;
+        }
+        if is_last {
+            return next;
+        }
+    }
+}
