@@ -4,22 +4,28 @@
 //! of sessions are sealed, unless the operator has chosen to see them; who asked and why always
 //! is.
 
+mod document;
+
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use seal::Incarnation;
 use serde::{Deserialize, Serialize};
-use session::{Mode, NodeName, Operation, Receipt, Revocation, RevocationId, Selector};
+use session::{Mode, NodeName, Operation, Revocation, RevocationId, Selector};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keys::{Keys, MAC};
 use crate::message::{Beat, Content, Direct, RefusedDefinitions, ServedDefinitions, Shared, Stored, Tag};
 use crate::policy::policy_of;
 use session::{Epoch, Position};
+
+use document::{
+    BeatDocument, DirectDocument, DirectEnvelope, Head, Kind, Names, OperationDocument, ReceiptDocument,
+    Remarks, millis,
+};
 
 /// The newest version of messages that this program reads and writes.
 pub const NEWEST: u32 = 1;
@@ -52,137 +58,6 @@ pub enum Undecodable {
     /// It was sent by a newer version of the gateway.
     #[error("it was sent by a newer version of the gateway")]
     Newer,
-}
-
-/// The members that every message has.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    v: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OperationDocument {
-    v: u32,
-    epoch: String,
-    kind: Kind,
-    life: String,
-    n: u64,
-    rev: u32,
-    /// Absent if it never expires.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    left_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issued_up_to: Option<u64>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    extends: bool,
-    /// Absent if the names are sealed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    names: Option<Names>,
-    /// The sealed [`Names`] or [`Remarks`], in Base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sealed_names: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sealed_remarks: Option<String>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Revoke,
-    Disconnect,
-    Lift,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Names {
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    claim: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Remarks {
-    by: Option<String>,
-    reason: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BeatDocument {
-    /// The newest version that the node understands. Beats themselves gain members only.
-    v: u32,
-    /// The oldest version that the node understands.
-    min: u32,
-    epoch: String,
-    node: String,
-    life: String,
-    k: u64,
-    applied: u64,
-    applied_epoch: String,
-    newest: u64,
-    n: u64,
-    pending: u64,
-    policy: String,
-    lease_ms: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ends: Vec<String>,
-    has_history: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    leaving: bool,
-    /// The revision of the definitions of APIs that the node serves.
-    #[serde(default)]
-    apis: u64,
-    /// A later one, which it cannot serve.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    apis_refused: Option<u64>,
-    /// The reason: it may name what only operators know.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sealed_refusal: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
-enum DirectDocument {
-    Operation {
-        operation: OperationDocument,
-    },
-    #[serde(rename_all = "camelCase")]
-    Acknowledgement {
-        life: String,
-        n: u64,
-        rev: u32,
-        node: String,
-        by: String,
-        receipt: Option<ReceiptDocument>,
-    },
-    Missing {
-        life: String,
-        after: u64,
-    },
-    Supplied {
-        life: String,
-        after: u64,
-        upto: u64,
-        operations: Vec<OperationDocument>,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-struct DirectEnvelope {
-    v: u32,
-    message: DirectDocument,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReceiptDocument {
-    applied_at_ms: u64,
-    connections: u64,
-    requests: u64,
-    last_payload_at_ms: Option<u64>,
 }
 
 impl Codec {
@@ -500,27 +375,6 @@ impl Codec {
     }
 }
 
-impl ReceiptDocument {
-    fn of(receipt: &Receipt) -> Self {
-        Self {
-            applied_at_ms: since_1970(receipt.applied_at),
-            connections: receipt.connections,
-            requests: receipt.requests,
-            last_payload_at_ms: receipt.last_payload_at.map(since_1970),
-        }
-    }
-
-    fn read(&self) -> Receipt {
-        let time = |millis| UNIX_EPOCH + Duration::from_millis(millis);
-        Receipt {
-            applied_at: time(self.applied_at_ms),
-            connections: self.connections,
-            requests: self.requests,
-            last_payload_at: self.last_payload_at_ms.map(time),
-        }
-    }
-}
-
 fn parse<T: for<'d> Deserialize<'d>>(json: &[u8], newest: u32) -> Result<T, Undecodable> {
     serde_json::from_slice(json).map_err(|_| match serde_json::from_slice::<Head>(json) {
         Ok(head) if head.v > newest => Undecodable::Newer,
@@ -545,13 +399,5 @@ fn unhex(text: &str) -> Result<Epoch, Undecodable> {
 }
 
 /// Returns a duration in milliseconds, rounded up: a revocation never gets shorter on its way.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-fn since_1970(time: SystemTime) -> u64 {
-    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests;

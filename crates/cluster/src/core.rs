@@ -8,6 +8,7 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `reading.rs` | the order of the stream: contiguity, gaps, repeats, a stream that went back |
+//! | `applying.rs` | what is applied next |
 //! | `members.rs` | which lives there are, and what is known of each |
 //! | `lease.rs` | beats, and when they renew the lease |
 //! | `own.rs` | the operations of this life, and how far each has got |
@@ -21,6 +22,7 @@
 
 #[cfg(test)]
 mod alone;
+mod applying;
 mod comparing;
 mod confirming;
 mod lease;
