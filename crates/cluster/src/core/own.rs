@@ -110,6 +110,8 @@ pub(super) struct Own {
     /// Up to where the node had read the stream when it first sent the operation there; `None` if
     /// it has not.
     pub(super) attempted: Option<u64>,
+    /// The sequence of the operation on the same id that this node has stored before it.
+    pub(super) behind: u64,
     /// The sequence that it has tried to replace.
     pub(super) tried: Option<u64>,
     /// A publication of it had no answer.
@@ -246,6 +248,7 @@ impl Publishing {
             return;
         }
         let (id, repairs) = (own.id.clone(), own.repairs);
+        let stored = own.stored.map_or(0, |(sequence, _)| sequence);
         self.step(number, Step::Settled);
         self.pending -= 1;
         self.repairs -= usize::from(repairs);
@@ -263,8 +266,9 @@ impl Publishing {
             self.settled += 1;
         }
         if let Some(next) = next
-            && self.own.get(&next).is_some_and(|own| own.step == Step::Behind)
+            && let Some(own) = self.own.get_mut(&next).filter(|own| own.step == Step::Behind)
         {
+            own.behind = stored;
             // The one before it has changed the revision, so the stream is read first.
             self.step(next, Step::ReadAt(now));
         }
@@ -327,6 +331,7 @@ impl Own {
             announced: now,
             step: Step::Behind,
             attempted: None,
+            behind: 0,
             tried: None,
             may_be_stored: false,
             stored: None,

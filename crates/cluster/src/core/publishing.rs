@@ -17,6 +17,9 @@ use crate::message::{Content, Direct, Shared, Stored, Tag};
 /// lag behind.
 const READ_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a server may lag behind what this node has stored.
+const LAG: Duration = Duration::from_secs(4);
+
 /// How long the stream may take to store a lift.
 const LIFT: Duration = Duration::from_secs(5);
 
@@ -194,6 +197,11 @@ impl Core {
             return;
         }
         let sequence = found.as_ref().map_or(0, |found| found.position.sequence);
+        if sequence < own.behind && self.now < own.announced + LAG {
+            // The server that has answered lags behind.
+            self.publishing.step(number, Step::ReadAt(self.now + READ_AGAIN));
+            return;
+        }
         let age = found.as_ref().map_or(Duration::ZERO, |found| self.reading.age(found.stored_at));
         let replace = Step::PublishAt { at: self.now, expected: sequence };
         let theirs = match found.map(|found| found.content) {
@@ -285,12 +293,17 @@ impl Core {
         }
     }
 
-    /// Returns the own operations on an id that are stored before this sequence, and have not been
-    /// read, with their sequences.
+    /// Returns the own operations on an id that were stored before the message with this sequence,
+    /// and have not been read, with their sequences.
     pub(super) fn stored_before(&self, id: &RevocationId, sequence: u64) -> Vec<(u64, Shared)> {
         let publishing = &self.publishing;
-        let stored = publishing.returning.range(..(sequence, 0)).filter_map(|(stored, number)| {
-            let own = publishing.own.get(number).filter(|own| own.id == *id && !own.is_covered)?;
+        let stored = publishing.returning.range(..=(sequence, u64::MAX)).filter_map(|(stored, number)| {
+            // What covers an operation that may have been stored has replaced it.
+            let was_stored = |own: &&Own| match own.is_covered {
+                true => own.may_be_stored && *stored == sequence,
+                false => *stored < sequence,
+            };
+            let own = publishing.own.get(number).filter(|own| own.id == *id).filter(was_stored)?;
             Some((*stored, own.message(self.me.life, *number, self.now)))
         });
         stored.collect()
@@ -339,6 +352,7 @@ impl Core {
                 continue;
             }
             (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);
+            own.behind = 0;
             publishing.unconfirmed -= usize::from(own.outcome == Outcome::Pending);
             own.outcome = Outcome::Queued;
             own.accepted_at = 0;
