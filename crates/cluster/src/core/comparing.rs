@@ -74,7 +74,7 @@ impl Own {
     /// The operation will be this change of its id, or a later one: the stream may have lost
     /// changes that this node has seen, and other nodes may bring them back. Whoever has
     /// acknowledged it as an earlier one may apply another one first, which undoes it there.
-    fn becomes(&mut self, revision: u32) {
+    pub(super) fn becomes(&mut self, revision: u32) {
         let revision = revision.max(self.revision);
         if self.revision != revision {
             self.acknowledged.clear();

@@ -112,6 +112,8 @@ pub(super) struct Own {
     pub(super) attempted: Option<u64>,
     /// The sequence of the operation on the same id that this node has stored before it.
     pub(super) behind: u64,
+    /// Which change of the id that operation was.
+    pub(super) follows: u32,
     /// The sequence that it has tried to replace.
     pub(super) tried: Option<u64>,
     /// A publication of it had no answer.
@@ -248,7 +250,7 @@ impl Publishing {
             return;
         }
         let (id, repairs) = (own.id.clone(), own.repairs);
-        let stored = own.stored.map_or(0, |(sequence, _)| sequence);
+        let (stored, revision) = own.stored.map_or((0, 0), |(sequence, _)| (sequence, own.revision));
         self.step(number, Step::Settled);
         self.pending -= 1;
         self.repairs -= usize::from(repairs);
@@ -269,6 +271,7 @@ impl Publishing {
             && let Some(own) = self.own.get_mut(&next).filter(|own| own.step == Step::Behind)
         {
             own.behind = stored;
+            own.follows = revision;
             // The one before it has changed the revision, so the stream is read first.
             self.step(next, Step::ReadAt(now));
         }
@@ -332,6 +335,7 @@ impl Own {
             step: Step::Behind,
             attempted: None,
             behind: 0,
+            follows: 0,
             tried: None,
             may_be_stored: false,
             stored: None,

@@ -211,8 +211,9 @@ impl Core {
                 self.publishing.step(number, Step::ReadAt(self.now + AGAIN));
                 return;
             }
-            // Whatever it is, it is no operation.
+            // Whatever it is, it is no operation; or the stream has lost the one before it.
             Some(_) | None => {
+                own.becomes(own.revision.max(own.follows + 1));
                 self.publishing.step(number, replace);
                 return;
             }
