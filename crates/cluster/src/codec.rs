@@ -398,6 +398,5 @@ fn unhex(text: &str) -> Result<Epoch, Undecodable> {
     u128::from_str_radix(text, 16).map(Epoch).map_err(|_| Undecodable::Forged)
 }
 
-/// Returns a duration in milliseconds, rounded up: a revocation never gets shorter on its way.
 #[cfg(test)]
 mod tests;

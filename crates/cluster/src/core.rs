@@ -19,6 +19,7 @@
 //! | `sharing.rs` | what it publishes then |
 //! | `rereading.rs` | whether the stream still has what it had before its leader changed |
 //! | `refreshing.rs` | which revocations are stored again because they are old |
+//! | `view.rs` | nothing: what the driver reads of the protocol |
 
 #[cfg(test)]
 mod alone;
@@ -292,7 +293,8 @@ pub enum Action {
     RolledBack(&'static str),
     /// The lease counts no more.
     CloseFence(Lost),
-    /// The node has had its first lease: it may let clients in.
+    /// The node has its first lease, so it may let clients in; or the first one since it gave one
+    /// up ([`Action::CloseFence`]).
     Joined,
     /// How far an operation of this life has got, whenever that changes.
     Progress {
@@ -303,7 +305,8 @@ pub enum Action {
         /// How far.
         progress: Progress,
     },
-    /// Connect to another server, if this one may be cut off from the others.
+    /// No own beat has come back for a while: connect to another server, unless this one is known
+    /// to reach the others ([`Wire::rotate`](crate::wire::Wire::rotate)).
     Rotate,
     /// Another life of this node's name is alive, so this one must not go on.
     Duplicate(Incarnation),

@@ -156,6 +156,7 @@ impl Driver {
         let was_following = self.core.is_following();
         self.core.handle(self.parts.fence.now(), input);
         if self.core.is_following() && !was_following {
+            // The stream may have lost the definitions, which the core does not store.
             let definitions = self.parts.definitions.clone();
             tokio::spawn(async move { definitions.restore().await });
         }

@@ -91,7 +91,7 @@ pub struct Beat {
 /// Which definitions of APIs a node serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServedDefinitions {
-    /// Their revision: the sequence of their message; 0 if none were ever saved.
+    /// Their revision: the number of their changes; 0 if none were ever saved.
     pub revision: u64,
     /// Later ones, which the node cannot serve.
     pub refused: Option<RefusedDefinitions>,

@@ -157,6 +157,7 @@ impl ReceiptDocument {
     }
 }
 
+/// Returns a duration in milliseconds, rounded up: a revocation never gets shorter on its way.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,8 @@ const BEAT: Duration = Duration::from_secs(2);
 /// The shortest interval of beats that are sent because something has changed.
 const BEAT_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long no own beat may come back before the node connects to another server.
+/// How long no own beat may come back before the node asks for another server
+/// ([`Action::Rotate`]), and inspects the stream.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Limit of beats whose times of sending are kept.

@@ -39,6 +39,8 @@ impl Driver {
         });
     }
 
+    /// Sends the present states of ids to a node that misses operations on them, and has this node
+    /// store again what the stream lacks of them.
     pub(super) fn supply(&self, to: Incarnation, after: u64, upto: u64, ids: Option<Vec<RevocationId>>) {
         let (node, wire, codec) =
             (self.parts.node.clone(), self.parts.wire.clone(), self.parts.codec.clone());
@@ -75,6 +77,7 @@ impl Driver {
         });
     }
 
+    /// Announces up to `room` revocations that the log marks as not stored in the stream.
     pub(super) fn share_queued(&self, room: usize) {
         if self.parts.node.unshared_count() == 0 {
             return;

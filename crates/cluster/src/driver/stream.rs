@@ -21,17 +21,20 @@ const PAGE: usize = 2000;
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
 
-/// How long a lift is kept in the stream beyond what was left of its revocation.
+/// How long the stream keeps a lift, at least. It does not depend on what was left of the
+/// revocation, which [`Operation::Lift`] does not say: a node that was away for longer does not
+/// learn of the lift.
 const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// How much longer the stream keeps a revocation than it is in force, at least: the clock of NATS
-/// may be set.
+/// How much longer the stream keeps an operation than it counts, at least, since the clock of NATS
+/// may be set. A tenth of its time if that is longer.
 const KEPT_LONGER: Duration = Duration::from_secs(3600);
 
 /// How far a replay may be ahead of what is applied, in messages.
 const UNAPPLIED: u64 = 20_000;
 
 impl Driver {
+    /// Reads the state of the stream and the last beat of each node.
     pub(super) fn inspect(&self) {
         let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
         let (codec, beats) = (self.parts.codec.clone(), self.parts.names.beats());
@@ -62,6 +65,8 @@ impl Driver {
         });
     }
 
+    /// Gets messages from a sequence on: a page, or everything while a node that catches up lacks
+    /// many.
     pub(super) fn fetch(&self, from: u64, target: u64) {
         let (wire, codec, inputs) =
             (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
@@ -86,6 +91,7 @@ impl Driver {
         });
     }
 
+    /// Stores an operation if the last message of its id has the expected sequence.
     pub(super) fn publish(&self, message: &Shared, expected: u64) {
         let subject = self.parts.names.operation(&self.parts.codec.subject_of(message.id()));
         let payload = Bytes::from(self.parts.codec.operation(&subject, self.epoch(), message));
@@ -117,6 +123,7 @@ impl Driver {
         });
     }
 
+    /// Reads the last message of an id.
     pub(super) fn read(&self, number: u64, id: &RevocationId, again: bool) {
         let subject = self.parts.names.operation(&self.parts.codec.subject_of(id));
         let (wire, codec, inputs) =
