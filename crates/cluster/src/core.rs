@@ -235,6 +235,8 @@ pub enum Action {
         message: Shared,
         /// The sequence that the last message of this id must have; 0: there must be none.
         expected: u64,
+        /// For how long nodes have to know of it.
+        kept: Duration,
     },
     /// Store a beat in the stream.
     Beat(Beat),
@@ -289,6 +291,8 @@ pub enum Action {
     ShareQueued(usize),
     /// The lease lasts until then.
     Extend(Now),
+    /// The stream is new, and nobody has said that nothing is missing.
+    Unadopted,
     /// The stream is another one, or has lost messages, as this shows.
     RolledBack(&'static str),
     /// The lease counts no more.

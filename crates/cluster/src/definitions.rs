@@ -32,6 +32,9 @@ const LARGEST: u64 = 16 << 20;
 /// How long to wait before definitions that cannot be read are read again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long to wait before the stream is compared again with the definitions known here.
+const RESTORE_AGAIN: Duration = Duration::from_secs(2);
+
 /// Limit of the characters of a reason for which definitions cannot be served: beats are small.
 const LONGEST_REASON: usize = 300;
 
@@ -211,8 +214,8 @@ impl DefinitionsStore {
     /// got others meanwhile: then those with more changes count.
     pub(crate) async fn restore(&self) {
         while let Err(error) = self.try_restore().await {
-            tracing::debug!(%error, "the definitions in the stream cannot be compared with those known here");
-            sleep(AGAIN).await;
+            tracing::warn!(%error, "the definitions in the stream cannot be compared with those known here");
+            sleep(RESTORE_AGAIN).await;
         }
     }
 

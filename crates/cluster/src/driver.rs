@@ -218,7 +218,7 @@ impl Driver {
             Action::Apply(batch) => _ = self.jobs.send(Job::Batch(batch)),
             // If there are too many, the stream brings it.
             Action::ApplyEarly(shared) => _ = self.early.try_send(shared),
-            Action::Publish { message, expected } => self.publish(&message, expected),
+            Action::Publish { message, expected, kept } => self.publish(&message, expected, kept),
             Action::Beat(mut beat) => {
                 beat.definitions = self.parts.definitions.served();
                 let subject = self.parts.names.beat(beat.node.as_str());
@@ -253,6 +253,9 @@ impl Driver {
             Action::ReadStates { recovery, after } => self.read_states(recovery, after),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.parts.fence.extend(until),
+            Action::Unadopted => tracing::warn!(
+                "the stream is new, and no node that is running knows what was in the one before: this node waits for one that does, or for `rig cluster adopt`"
+            ),
             Action::RolledBack(why) => {
                 self.parts.metrics.rollback.inc();
                 tracing::error!(

@@ -29,6 +29,8 @@ pub(super) struct Alone {
     pub(super) rollbacks: usize,
     /// How often each id was stored.
     pub(super) publications: BTreeMap<RevocationId, usize>,
+    /// For how long the last message of each id has to be known.
+    pub(super) kept: BTreeMap<RevocationId, Duration>,
 }
 
 impl Alone {
@@ -51,6 +53,7 @@ impl Alone {
             works: true,
             rollbacks: 0,
             publications: BTreeMap::new(),
+            kept: BTreeMap::new(),
         };
         alone.pass(Duration::from_secs(5));
         assert!(alone.has_lease());
@@ -98,6 +101,12 @@ impl Alone {
         self.log.insert(id.clone(), (state, self.now));
         self.handle(Input::Announce { operation, known: 0, queued: false });
         id
+    }
+
+    /// Lifts a revocation.
+    pub(super) fn lift(&mut self, id: &RevocationId) {
+        let operation = Operation::Lift { id: id.clone(), by: None };
+        self.handle(Input::Announce { operation, known: 1, queued: false });
     }
 
     /// Returns the message that the stream has of an id.
@@ -156,13 +165,14 @@ impl Alone {
                 Some(Input::Fetched { from, messages: messages.collect(), upto: self.last })
             }
             Action::Beat(beat) if self.works => Some(Input::Live(self.store(Content::Beat(beat)))),
-            Action::Publish { message, expected } => {
+            Action::Publish { message, expected, kept } => {
                 let number = message.tag.number;
                 let present = self.stored(message.id()).map_or(0, |stored| stored.position.sequence);
                 if !self.works || present != expected {
                     let result = Err(if self.works { Unpublished::Conflict } else { Unpublished::Unknown });
                     return Some(Input::Published { number, result });
                 }
+                self.kept.insert(message.id().clone(), kept);
                 *self.publications.entry(message.id().clone()).or_default() += 1;
                 let stored = self.store(Content::Operation(message));
                 self.core.handle(self.now, Input::Live(stored));

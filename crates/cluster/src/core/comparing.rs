@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session::{Mode, Operation, Revocation};
+use session::{LIFT_KEPT, Mode, Operation, Revocation};
 
 use super::Now;
 use super::own::Own;
@@ -49,8 +49,13 @@ impl Own {
             {
                 Verdict::Covered
             }
-            (Operation::Lift { .. }, Operation::Revoke(_))
-            | (Operation::Revoke(_), Operation::Lift { .. }) => {
+            (Operation::Lift { .. }, Operation::Revoke(lifted)) => {
+                // Whoever has the revocation has to learn of the lift, however late.
+                self.lift_kept = self.lift_kept.max(lifted.kept_for().saturating_add(LIFT_KEPT));
+                self.becomes(theirs.revision + 1);
+                Verdict::Replace
+            }
+            (Operation::Revoke(_), Operation::Lift { .. }) => {
                 self.becomes(theirs.revision + 1);
                 Verdict::Replace
             }

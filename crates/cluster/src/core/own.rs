@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use seal::Incarnation;
-use session::{NodeName, Operation, Receipt, RevocationId, SharedState};
+use session::{LIFT_KEPT, Mode, NodeName, Operation, Receipt, RevocationId, SharedState};
 
 use super::Now;
 use super::comparing::left;
@@ -110,6 +110,8 @@ pub(super) struct Own {
     /// Up to where the node had read the stream when it first sent the operation there; `None` if
     /// it has not.
     pub(super) attempted: Option<u64>,
+    /// If it is a lift: for how long nodes have to know of it.
+    pub(super) lift_kept: Duration,
     /// The sequence of the operation on the same id that this node has stored before it.
     pub(super) behind: u64,
     /// Which change of the id that operation was.
@@ -319,7 +321,9 @@ impl Publishing {
 impl Own {
     /// Returns a state of the log that waits, as this change of its id.
     pub(super) fn new_repair(state: SharedState, applied: u64, now: Now) -> Self {
-        Self { repairs: true, ..Self::new(state.operation, state.revision.max(1) - 1, applied, now) }
+        let lift_kept = LIFT_KEPT.max(state.left);
+        let own = Self::new(state.operation, state.revision.max(1) - 1, applied, now);
+        Self { repairs: true, lift_kept, ..own }
     }
 
     /// Returns an operation that waits. The node knew `known` changes of its id, and had applied
@@ -334,6 +338,7 @@ impl Own {
             announced: now,
             step: Step::Behind,
             attempted: None,
+            lift_kept: LIFT_KEPT,
             behind: 0,
             follows: 0,
             tried: None,
@@ -354,6 +359,17 @@ impl Own {
 
     pub(super) fn progress(&self) -> Progress {
         Progress { outcome: self.outcome, seen: self.seen, nodes: self.confirmed.clone() }
+    }
+
+    /// Returns for how long nodes have to know of it.
+    pub(super) fn kept(&self, now: Now) -> Duration {
+        match &self.operation {
+            Operation::Revoke(revocation) if revocation.mode == Mode::Revoke => {
+                left(revocation.validity, self.announced, now)
+            }
+            Operation::Revoke(revocation) => revocation.kept_for(),
+            Operation::Lift { .. } => self.lift_kept,
+        }
     }
 
     /// Returns the message, with what is left of the validity.

@@ -135,9 +135,9 @@ impl Core {
             let Some(own) = self.publishing.own.get_mut(&number) else { return };
             if let Step::PublishAt { expected, .. } = own.step {
                 own.attempted.get_or_insert(self.reading.taken());
-                let message = own.message(self.me.life, number, self.now);
+                let (message, kept) = (own.message(self.me.life, number, self.now), own.kept(self.now));
                 self.publishing.step(number, Step::Publishing { expected });
-                self.act(Action::Publish { message, expected });
+                self.act(Action::Publish { message, expected, kept });
             } else {
                 let id = own.id.clone();
                 self.publishing.step(number, Step::Reading);
@@ -393,3 +393,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,7 +171,10 @@ impl Core {
         }
         let has_history = self.recovery.has_history();
         if !stream.adopted && !has_history && !self.members.any_with_history(self.now) {
-            self.recovery.phase = Phase::Unadopted;
+            if self.recovery.phase != Phase::Unadopted {
+                self.recovery.phase = Phase::Unadopted;
+                self.act(Action::Unadopted);
+            }
             return;
         }
         let position = self.recovery.stored;

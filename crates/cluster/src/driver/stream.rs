@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use session::{Operation, RevocationId};
+use session::RevocationId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -20,11 +20,6 @@ const PAGE: usize = 2000;
 
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
-
-/// How long the stream keeps a lift, at least. It does not depend on what was left of the
-/// revocation, which [`Operation::Lift`] does not say: a node that was away for longer does not
-/// learn of the lift.
-const LIFT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// How much longer the stream keeps an operation than it counts, at least, since the clock of NATS
 /// may be set. A tenth of its time if that is longer.
@@ -91,14 +86,11 @@ impl Driver {
         });
     }
 
-    /// Stores an operation if the last message of its id has the expected sequence.
-    pub(super) fn publish(&self, message: &Shared, expected: u64) {
+    /// Stores an operation if the last message of its id has the expected sequence. Nodes have to
+    /// know of it for as long as it is `kept`.
+    pub(super) fn publish(&self, message: &Shared, expected: u64, kept: Duration) {
         let subject = self.parts.names.operation(&self.parts.codec.subject_of(message.id()));
         let payload = Bytes::from(self.parts.codec.operation(&subject, self.epoch(), message));
-        let kept = match &message.operation {
-            Operation::Revoke(revocation) => revocation.kept_for(),
-            Operation::Lift { .. } => LIFT_KEPT,
-        };
         let kept = kept.checked_add(KEPT_LONGER.max(kept / 10));
         let ttl = kept.filter(|kept| *kept < Duration::from_secs(10 * 365 * 24 * 3600));
         let number = message.tag.number;

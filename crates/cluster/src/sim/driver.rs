@@ -104,7 +104,7 @@ impl World {
         match action {
             Action::Inspect => self.request(node, Request::Inspect),
             Action::Fetch { from, .. } => self.request(node, Request::Fetch { from }),
-            Action::Publish { message, expected } => {
+            Action::Publish { message, expected, .. } => {
                 self.judge.published(message.tag);
                 self.request(node, Request::Publish { message, expected });
             }
@@ -166,7 +166,7 @@ impl World {
                 }
                 self.judge.lease_lost(node, self.now, why);
             }
-            Action::RolledBack(_) => {}
+            Action::Unadopted | Action::RolledBack(_) => {}
             Action::Joined => self.join(node),
             Action::Progress { number, progress, .. } => self.progress(node, number, progress.outcome),
             Action::Rotate => {

@@ -169,7 +169,7 @@ impl Sessions {
 
     /// The log holds an id as of this revision: removes what is in force of it without being in the
     /// log, unless it is later. If the operation has not changed the log, what the log has must
-    /// suffice.
+    /// suffice; a lift does, since the operation is older.
     fn settle(&self, id: &RevocationId, revision: u32, has_changed: bool) {
         if !self.0.unrecorded_by_id.lock().contains_key(id) {
             return;
@@ -181,8 +181,10 @@ impl Sessions {
                     && self.tick_after(record.left) >= unrecorded.until
             })
         };
+        let is_lifted = || record.is_none() && self.0.log.lifted(id).is_ok_and(|lift| lift.is_some());
+        let is_decided = has_changed || is_lifted();
         self.take_unrecorded(id, |unrecorded| {
-            unrecorded.revision <= revision && (has_changed || suffices(unrecorded))
+            unrecorded.revision <= revision && (is_decided || suffices(unrecorded))
         });
     }
 

@@ -43,6 +43,20 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
     assert_eq!(after_restart.position(), nth(7).position);
 }
 
+/// A node that was away for so long that the stream has forgotten the lift stores its revocation
+/// again.
+#[test]
+fn an_older_copy_does_not_bring_a_lifted_revocation_back() {
+    let (sessions, _) = node();
+    record(&sessions, blacklisted(60), 1);
+    record(&sessions, lifted(), 2);
+    let copy = Revocation::blacklist(&name("s"), MINUTE);
+    sessions.enforce(&copy, 1).finish();
+    assert_eq!(record(&sessions, Operation::Revoke(copy), 1), None);
+    assert!(!sessions.is_blacklisted(&name("s")));
+    assert_eq!(sessions.counts().blacklisted, 0);
+}
+
 /// Two nodes accept an id at the same time: what the stream has first takes its place everywhere.
 #[test]
 fn what_is_replaced_under_its_id_is_in_force_no_more_whatever_it_selects() {
