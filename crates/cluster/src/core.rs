@@ -291,6 +291,11 @@ pub enum Action {
     ShareQueued(usize),
     /// The lease lasts until then.
     Extend(Now),
+    /// Store the definitions again, if this still is the sequence of their message.
+    RefreshDefinitions {
+        /// The sequence.
+        sequence: u64,
+    },
     /// The stream is new, and nobody has said that nothing is missing.
     Unadopted,
     /// The stream is another one, or has lost messages, as this shows.

@@ -264,14 +264,30 @@ impl DefinitionsStore {
         }
     }
 
-    /// Records definitions, unless later ones are known.
+    /// Records definitions, unless others of this revision or of a later one are known:
+    /// [`DefinitionsStore::restore`] decides between them.
     fn learn(&self, stored: &Stored) {
         let mut latest = self.latest.lock();
         match latest.as_mut() {
-            Some(known) if known.definitions.revision > stored.definitions.revision => {
+            Some(known) if known.definitions.revision >= stored.definitions.revision => {
                 known.sequence = stored.sequence;
             }
             _ => *latest = Some(stored.clone()),
+        }
+    }
+
+    /// Returns whether these are the latest definitions that are known.
+    fn knows(&self, definitions: &SharedDefinitions) -> bool {
+        self.latest.lock().as_ref().is_some_and(|latest| latest.definitions == *definitions)
+    }
+
+    /// Stores the definitions in the stream again, if this is still the sequence of their message.
+    pub(crate) async fn refresh(&self, sequence: u64) {
+        let Some(latest) = self.latest.lock().clone().filter(|latest| latest.sequence == sequence) else {
+            return;
+        };
+        if let Err(error) = self.publish(latest.definitions, sequence).await {
+            tracing::debug!(%error, "old definitions are not stored in the stream again");
         }
     }
 
@@ -321,7 +337,11 @@ impl DefinitionsStore {
                 let sequence = *seen.borrow_and_update();
                 match store.stored().await {
                     Ok(Some(stored)) if stored.sequence >= sequence => {
-                        return Some((stored.definitions, (store, seen)));
+                        if store.knows(&stored.definitions) {
+                            return Some((stored.definitions, (store, seen)));
+                        }
+                        // They have lost their place in the stream. What is stored for them comes.
+                        store.restore().await;
                     }
                     // A server that lags behind has answered, or the stream has lost them.
                     Ok(_) => {}

@@ -5,12 +5,12 @@ mod shown;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use node::Node;
 use session::{Epoch, Fence, NodeName, Operation, RevocationId};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::applier::{Applier, Job};
@@ -71,7 +71,8 @@ pub(crate) struct Driver {
     early: mpsc::Sender<Shared>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
-    is_replaying: Arc<AtomicBool>,
+    /// Reads a long part of the stream.
+    replay: Option<JoinHandle<()>>,
     clocks: Clocks,
 }
 
@@ -106,8 +107,8 @@ impl Driver {
         tokio::spawn(applier.run(queue, early_queue));
         let core = Core::new(identity.clone(), node.position(), fence.now());
         let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
-        let (applied, is_replaying) = (watch::Sender::new(0), Arc::default());
-        Self { parts, core, jobs, early, applied, is_replaying, clocks }
+        let applied = watch::Sender::new(0);
+        Self { parts, core, jobs, early, applied, replay: None, clocks }
     }
 
     /// Runs the protocol. Returns only if the node must not go on.
@@ -253,10 +254,18 @@ impl Driver {
             Action::ReadStates { recovery, after } => self.read_states(recovery, after),
             Action::ShareQueued(room) => self.share_queued(room),
             Action::Extend(until) => self.parts.fence.extend(until),
+            Action::RefreshDefinitions { sequence } => {
+                let definitions = self.parts.definitions.clone();
+                tokio::spawn(async move { definitions.refresh(sequence).await });
+            }
             Action::Unadopted => tracing::warn!(
                 "the stream is new, and no node that is running knows what was in the one before: this node waits for one that does, or for `rig cluster adopt`"
             ),
             Action::RolledBack(why) => {
+                // It waits until what it has read is applied, which now never is.
+                if let Some(replay) = self.replay.take() {
+                    replay.abort();
+                }
                 self.parts.metrics.rollback.inc();
                 tracing::error!(
                     why,

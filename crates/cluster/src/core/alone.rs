@@ -9,7 +9,7 @@ use session::{
 };
 
 use super::{Action, Core, Identity, Input, Lost, Now, StreamState, Unpublished};
-use crate::message::{Content, Shared, Stored};
+use crate::message::{Content, Shared, Stored, Tag};
 
 const LEASE: Duration = Duration::from_secs(15);
 const EPOCH: Epoch = Epoch(7);
@@ -109,6 +109,31 @@ impl Alone {
         self.handle(Input::Announce { operation, known: 1, queued: false });
     }
 
+    /// The node reads these oldest messages.
+    pub(super) fn oldest(&mut self, messages: &[Stored], missing: u64) {
+        self.handle(Input::Oldest { messages: messages.to_vec(), missing });
+    }
+
+    /// Another node stores an operation, and this one does not hear of it yet.
+    pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) {
+        let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
+        let tag = Tag { life, number: revision.into() };
+        self.store(Content::Operation(Shared { tag, revision, operation }));
+    }
+
+    /// Stores definitions of APIs.
+    pub(super) fn store_definitions(&mut self) {
+        self.stream.retain(|_, message| message.content != Content::Definitions);
+        let message = self.store(Content::Definitions);
+        self.handle(Input::Live(message));
+    }
+
+    /// Returns the sequence of the definitions.
+    pub(super) fn definitions(&self) -> Option<u64> {
+        let found = self.stream.iter().find(|(_, message)| message.content == Content::Definitions);
+        found.map(|(sequence, _)| *sequence)
+    }
+
     /// Returns the message that the stream has of an id.
     pub(super) fn stored(&self, id: &RevocationId) -> Option<&Stored> {
         self.stream.values().find(|message| id_of(message) == Some(id))
@@ -144,7 +169,7 @@ impl Alone {
         let is_beat = |message: &Stored| matches!(message.content, Content::Beat(_));
         self.stream.retain(|_, other| match id_of(&message) {
             Some(id) => id_of(other) != Some(id),
-            None => !is_beat(other),
+            None => !is_beat(&message) || !is_beat(other),
         });
         self.stream.insert(self.last, message.clone());
         message
@@ -156,7 +181,12 @@ impl Alone {
                 epoch: EPOCH,
                 last: self.last,
                 adopted: true,
-                beats: self.stream.values().filter(|message| id_of(message).is_none()).cloned().collect(),
+                beats: self
+                    .stream
+                    .values()
+                    .filter(|message| matches!(message.content, Content::Beat(_)))
+                    .cloned()
+                    .collect(),
                 now: 1,
             })),
             Action::Inspect => Some(Input::NotInspected),
@@ -192,6 +222,10 @@ impl Alone {
                     (old, state)
                 });
                 Some(Input::Refresh(states.collect()))
+            }
+            Action::RefreshDefinitions { sequence } => {
+                self.stream.remove(&sequence);
+                Some(Input::Live(self.store(Content::Definitions)))
             }
             Action::CloseFence(Lost::Rollback) => {
                 self.rollbacks += 1;

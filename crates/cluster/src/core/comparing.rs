@@ -45,7 +45,7 @@ impl Own {
             (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
             // It was in the stream, and somebody has lifted it.
             (Operation::Revoke(_), Operation::Lift { .. })
-                if self.attempted.is_some() && is_later && theirs.revision > self.revision =>
+                if self.may_be_stored && is_later && theirs.revision > self.revision =>
             {
                 Verdict::Covered
             }
@@ -80,7 +80,7 @@ impl Own {
     /// changes that this node has seen, and other nodes may bring them back. Whoever has
     /// acknowledged it as an earlier one may apply another one first, which undoes it there.
     pub(super) fn becomes(&mut self, revision: u32) {
-        let revision = revision.max(self.revision);
+        let revision = revision.max(self.revision).max(self.follows + 1);
         if self.revision != revision {
             self.acknowledged.clear();
         }

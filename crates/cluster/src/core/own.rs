@@ -284,7 +284,8 @@ impl Publishing {
         let last = self.unsettled.get(&newer.id).and_then(VecDeque::back);
         let waiting = last.and_then(|last| self.own.get_mut(last)).filter(|own| own.repairs);
         match waiting {
-            Some(own) if !matches!(own.step, Step::Publishing { .. }) => {
+            // What may be stored already is the older state.
+            Some(own) if !own.may_be_stored && !matches!(own.step, Step::Publishing { .. }) => {
                 (own.operation, own.revision, own.announced) =
                     (newer.operation, newer.revision, newer.announced);
                 None

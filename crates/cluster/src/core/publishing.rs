@@ -103,7 +103,10 @@ impl Core {
         self.give_up_lifts();
         if self.recovery.is_following() && self.now >= self.publishing.queued_at + QUEUED {
             self.publishing.queued_at = self.now;
-            if let Some(room) = AT_ONCE.checked_sub(self.publishing.pending()).filter(|room| *room > 0) {
+            if let Some(room) = AT_ONCE
+                .checked_sub(self.publishing.pending() - self.publishing.repairs())
+                .filter(|room| *room > 0)
+            {
                 self.act(Action::ShareQueued(room));
             }
         }
@@ -164,9 +167,9 @@ impl Core {
             Ok(sequence) if own.attempted.is_some_and(|taken| sequence <= taken) => {
                 self.rolled_back("it has stored a message behind fewer than were read");
             }
-            // A repetition: it was stored before, and what is expected has replaced it since.
+            // The answer to a publication in the stream of before.
             Ok(sequence) if sequence < expected && expected < u64::MAX => {
-                self.stored(number, expected, true);
+                self.publishing.step(number, Step::ReadAt(self.now));
             }
             Ok(sequence) => self.stored(number, sequence, false),
             Err(Unpublished::Conflict) => self.publishing.step(number, Step::ReadAt(self.now)),
@@ -213,16 +216,16 @@ impl Core {
             }
             // Whatever it is, it is no operation; or the stream has lost the one before it.
             Some(_) | None => {
-                own.becomes(own.revision.max(own.follows + 1));
+                own.becomes(own.revision);
                 self.publishing.step(number, replace);
                 return;
             }
         };
         self.recovery.has_read(&theirs, self.now);
         if theirs.tag == (Tag { life: self.me.life, number }) {
-            // It may have been skipped when it was read: only a later copy would show.
+            // It was skipped when it was read, or that is too long ago: only a later copy would show.
             let is_behind = sequence <= self.reading.applied() && !own.seen;
-            if is_behind && self.reading.known(sequence) == Known::Forgotten {
+            if is_behind && !matches!(self.reading.known(sequence), Known::Digest(_)) {
                 self.publishing.step(number, replace);
             } else {
                 self.stored(number, sequence, false);
@@ -243,6 +246,7 @@ impl Core {
                 self.publishing.finish(number);
             }
             Verdict::Conflict => {
+                self.publishing.unconfirmed -= usize::from(own.outcome == Outcome::Pending);
                 own.outcome = Outcome::Conflict;
                 self.publishing.settle(number, self.now);
                 self.publishing.finish(number);
@@ -352,6 +356,7 @@ impl Core {
                 publishing.settle(number, now);
                 continue;
             }
+            own.may_be_stored |= own.was_stored || matches!(own.step, Step::Publishing { .. });
             (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);
             own.behind = 0;
             publishing.unconfirmed -= usize::from(own.outcome == Outcome::Pending);

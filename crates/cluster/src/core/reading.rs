@@ -115,6 +115,16 @@ impl Reading {
         self.batch = batch.map(|batch| Batch { sequences: Vec::new(), ..batch });
     }
 
+    /// Forgets what was read and is not applied yet: it belongs to a stream that has gone back, and
+    /// proves nothing for the one that is read next.
+    pub(super) fn abandon(&mut self) {
+        self.unapplied.clear();
+        self.ahead.clear();
+        if let Some(batch) = &mut self.batch {
+            batch.sequences.clear();
+        }
+    }
+
     pub(super) fn position(&self) -> Position {
         Position { epoch: self.epoch, sequence: self.applied }
     }

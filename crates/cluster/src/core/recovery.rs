@@ -182,7 +182,8 @@ impl Core {
             && stream.last >= position.sequence
             && self.has_beaten_after(position, &stream);
         // A position that cannot be trusted means that the stream may have lost what the log has.
-        let shares = has_history && !trusted && !self.has(Flaw::NoRepair);
+        let has_read = has_history || position.sequence == u64::MAX;
+        let shares = has_read && !trusted && !self.has(Flaw::NoRepair);
         self.recovery.recoveries += u64::from(shares);
         self.recovery.sharing = shares.then(|| Sharing::new(self.recovery.recoveries));
         // How long ago a message was stored is counted from then, at least.
@@ -334,6 +335,7 @@ impl Core {
         self.recovery.phase = Phase::Inspecting;
         self.recovery.inspecting = true;
         self.reading.in_doubt = false;
+        self.reading.abandon();
         self.act(Action::Inspect);
     }
 }

@@ -26,6 +26,15 @@ const OVERDUE: Duration = Duration::from_secs(13 * 3600);
 /// age.
 const MISSING: u64 = 500_000;
 
+/// Returns whether an operation that was stored so long ago is in force. Others expire by
+/// themselves.
+fn lasts(operation: &Operation, age: Duration) -> bool {
+    match operation {
+        Operation::Revoke(revocation) => revocation.mode == Mode::Revoke && revocation.validity > age,
+        Operation::Lift { .. } => false,
+    }
+}
+
 /// A message of the stream that is old.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Old {
@@ -49,24 +58,30 @@ impl Core {
     /// Stores those of the oldest messages again that are old. `missing` is the number of sequences
     /// behind the first message that the stream does not hold any more.
     pub(super) fn oldest_read(&mut self, messages: &[Stored], missing: u64) {
-        let share = Share::of(self.members.rank(self.me.life));
-        let old = messages.iter().filter_map(|message| {
-            let age = self.reading.age(message.stored_at);
-            let Content::Operation(shared) = &message.content else { return None };
-            // The others expire soon by themselves.
-            let Operation::Revoke(revocation) = &shared.operation else { return None };
-            let lasts = revocation.mode == Mode::Revoke && revocation.validity > age;
-            let is_due = age >= OLD || missing > MISSING;
-            let is_mine = share.has(shared.id()) || age >= OVERDUE;
-            let sequence = message.position.sequence;
-            let is_applied = sequence <= self.reading.certain_position().sequence;
-            (lasts && is_due && is_mine && is_applied).then(|| Old {
-                id: shared.id().clone(),
-                revision: shared.revision,
-                sequence,
-            })
-        });
-        let old: Vec<_> = old.collect();
+        let (index, of) = self.members.rank(self.me.life);
+        let share = Share::of((index, of));
+        let mut old = Vec::new();
+        // To store the messages behind one again that stays would leave as many missing.
+        let mut moves_on = missing > MISSING;
+        for message in messages {
+            let (sequence, age) = (message.position.sequence, self.reading.age(message.stored_at));
+            let is_due = age >= OLD || moves_on;
+            match &message.content {
+                Content::Operation(shared) if lasts(&shared.operation, age) => {
+                    let is_mine = share.has(shared.id()) || age >= OVERDUE;
+                    let is_applied = sequence <= self.reading.certain_position().sequence;
+                    if is_due && is_mine && is_applied {
+                        let (id, revision) = (shared.id().clone(), shared.revision);
+                        old.push(Old { id, revision, sequence });
+                    }
+                }
+                Content::Definitions if is_due && (index == 0 || age >= OVERDUE) => {
+                    self.act(Action::RefreshDefinitions { sequence });
+                }
+                Content::Definitions | Content::Beat(_) => {}
+                Content::Operation(_) | Content::Newer | Content::Forged => moves_on = false,
+            }
+        }
         if !old.is_empty() {
             self.act(Action::ReadOld(old));
         }

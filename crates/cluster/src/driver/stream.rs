@@ -1,6 +1,5 @@
 //! What the core asks of the stream.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,20 +61,21 @@ impl Driver {
 
     /// Gets messages from a sequence on: a page, or everything while a node that catches up lacks
     /// many.
-    pub(super) fn fetch(&self, from: u64, target: u64) {
+    pub(super) fn fetch(&mut self, from: u64, target: u64) {
         let (wire, codec, inputs) =
             (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
-        if self.is_replaying.load(Ordering::Relaxed) {
+        if self.replay.as_ref().is_some_and(|replay| !replay.is_finished()) {
             return;
         }
         if target.saturating_sub(from) > REPLAY && !self.core.is_following() {
-            self.is_replaying.store(true, Ordering::Relaxed);
-            let (applied, is_replaying) = (self.applied.subscribe(), self.is_replaying.clone());
-            tokio::spawn(async move {
+            let applied = self.applied.subscribe();
+            self.replay = Some(tokio::spawn(async move {
                 let next = replay(&*wire, &codec, &inputs, applied, from).await;
-                is_replaying.store(false, Ordering::Relaxed);
-                let _ = inputs.send(fetch_page(&*wire, &codec, next).await);
-            });
+                // Nothing else is fetched before this task has ended.
+                tokio::spawn(async move {
+                    let _ = inputs.send(fetch_page(&*wire, &codec, next).await);
+                });
+            }));
             return;
         }
         if self.core.is_following() {

@@ -166,7 +166,7 @@ impl World {
                 }
                 self.judge.lease_lost(node, self.now, why);
             }
-            Action::Unadopted | Action::RolledBack(_) => {}
+            Action::RefreshDefinitions { .. } | Action::Unadopted | Action::RolledBack(_) => {}
             Action::Joined => self.join(node),
             Action::Progress { number, progress, .. } => self.progress(node, number, progress.outcome),
             Action::Rotate => {

@@ -27,3 +27,25 @@ fn what_expires_before_is_left_alone() {
     node.pass_long(HALF + 2 * EVERY);
     assert_eq!(node.publications[&short], 1);
 }
+
+#[test]
+fn definitions_are_stored_again_and_nothing_behind_a_message_that_stays() {
+    let mut node = Alone::new();
+    node.store_definitions();
+    let first = node.definitions();
+    node.pass_long(HALF - EVERY);
+    assert_eq!(node.definitions(), first, "they are not that old yet");
+    node.pass_long(3 * EVERY);
+    assert!(node.definitions() > first);
+
+    let long = node.revoke("long", DAY);
+    let messages = [node.stored(&long).expect("it is stored").clone()];
+    node.oldest(&messages, MISSING + 1);
+    assert_eq!(node.publications[&long], 2, "too many are missing, whatever its age");
+    let id = node.revoke("lifted", DAY);
+    node.lift(&id);
+    let stays = node.stored(&id).expect("the lift").clone();
+    let moves = node.stored(&long).expect("it is stored").clone();
+    node.oldest(&[stays, moves], MISSING + 1);
+    assert_eq!(node.publications[&long], 2, "as many would be missing afterwards");
+}
