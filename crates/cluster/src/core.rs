@@ -296,7 +296,7 @@ pub enum Action {
         /// The sequence.
         sequence: u64,
     },
-    /// The stream is new, and nobody has said that nothing is missing.
+    /// The stream is new, and no operator has said that nothing is missing.
     Unadopted,
     /// The stream is another one, or has lost messages, as this shows.
     RolledBack(&'static str),

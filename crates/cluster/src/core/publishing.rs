@@ -223,7 +223,8 @@ impl Core {
         };
         self.recovery.has_read(&theirs, self.now);
         if theirs.tag == (Tag { life: self.me.life, number }) {
-            // It was skipped when it was read, or that is too long ago: only a later copy would show.
+            // It was skipped when it was read, or that is too long ago to tell: only a later copy
+            // would show.
             let is_behind = sequence <= self.reading.applied() && !own.seen;
             if is_behind && !matches!(self.reading.known(sequence), Known::Digest(_)) {
                 self.publishing.step(number, replace);

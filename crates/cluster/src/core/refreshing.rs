@@ -26,7 +26,7 @@ const OVERDUE: Duration = Duration::from_secs(13 * 3600);
 /// age.
 const MISSING: u64 = 500_000;
 
-/// Returns whether an operation that was stored so long ago is in force. Others expire by
+/// Returns whether an operation that was stored this long ago is in force. Others expire by
 /// themselves.
 fn lasts(operation: &Operation, age: Duration) -> bool {
     match operation {

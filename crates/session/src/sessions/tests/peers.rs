@@ -43,8 +43,7 @@ fn a_revocation_of_a_peer_is_in_force_before_it_is_recorded_and_after() {
     assert_eq!(after_restart.position(), nth(7).position);
 }
 
-/// A node that was away for so long that the stream has forgotten the lift stores its revocation
-/// again.
+/// A node that has not learned of the lift stores its revocation again.
 #[test]
 fn an_older_copy_does_not_bring_a_lifted_revocation_back() {
     let (sessions, _) = node();
