@@ -227,14 +227,7 @@ impl Events {
         let mut numbers = Numbers::default();
         loop {
             let (bucket, message) = self.wire.next().await;
-            let Some(Received { life, number, json }) = self.decode(bucket, &message) else {
-                self.metrics.refused.inc();
-                continue;
-            };
-            match numbers.check((life, bucket), number) {
-                None => continue,
-                Some(lost) => _ = self.metrics.lost.inc_by(lost),
-            }
+            let Some(json) = self.accept(&mut numbers, bucket, &message) else { continue };
             // The node where it was published has checked it by its own rules.
             match Event::from_json_with(json, ExtensionNames::Any) {
                 Ok(event) => {
@@ -247,6 +240,21 @@ impl Events {
                 }
             }
         }
+    }
+
+    /// Returns the event in a message, unless it is not authentic or was received before.
+    fn accept(&self, numbers: &mut Numbers, bucket: u16, message: &Bytes) -> Option<Bytes> {
+        let Some(Received { life, number, json }) = self.decode(bucket, message) else {
+            self.metrics.refused.inc();
+            return None;
+        };
+        // A server that was stopped sends back what it had got on an earlier connection of this
+        // node.
+        if life == self.life {
+            return None;
+        }
+        self.metrics.lost.inc_by(numbers.check((life, bucket), number)?);
+        Some(json)
     }
 
     /// Removes the subscriptions to buckets that no client wants any more.

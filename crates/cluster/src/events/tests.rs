@@ -133,6 +133,17 @@ fn gaps_are_counted_and_repeats_are_dropped() {
 }
 
 #[test]
+fn own_events_that_come_back_are_not_published_again() {
+    let (one, other) = (events(EventInterest::All, "c").1, events(EventInterest::All, "c").1);
+    assert_ne!(one.life, other.life);
+    let message = one.encode(7, 1, b"{}");
+    assert_eq!(one.accept(&mut Numbers::default(), 7, &message), None);
+    let mut numbers = Numbers::default();
+    assert_eq!(other.accept(&mut numbers, 7, &message).as_deref(), Some(&b"{}"[..]));
+    assert_eq!(other.accept(&mut numbers, 7, &message), None, "once");
+}
+
+#[test]
 fn a_full_queue_takes_no_more_and_says_so() {
     let (_, ours) = events(EventInterest::All, "c");
     let large = event(1 << 20);
