@@ -67,6 +67,8 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     parts: Parts,
     core: Core,
+    /// Operations to announce, in the order in which they were accepted.
+    announcing: mpsc::UnboundedSender<Operation>,
     jobs: mpsc::UnboundedSender<Job>,
     early: mpsc::Sender<Shared>,
     /// The sequence up to which the stream is applied.
@@ -107,8 +109,10 @@ impl Driver {
         tokio::spawn(applier.run(queue, early_queue));
         let core = Core::new(identity.clone(), node.position(), fence.now());
         let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
+        let (announcing, operations) = mpsc::unbounded_channel();
+        tokio::spawn(log::announce(node.clone(), inputs.clone(), operations));
         let applied = watch::Sender::new(0);
-        Self { parts, core, jobs, early, applied, replay: None, clocks }
+        Self { parts, core, announcing, jobs, early, applied, replay: None, clocks }
     }
 
     /// Runs the protocol. Returns only if the node must not go on.
@@ -199,11 +203,8 @@ impl Driver {
     fn command(&mut self, command: Command) -> Option<Input> {
         match command {
             Command::Announce(operation) => {
-                let (node, inputs) = (self.parts.node.clone(), self.parts.inputs.clone());
-                tokio::spawn(async move {
-                    let known = log::revision_before(&node, &operation).await;
-                    let _ = inputs.send(Input::Announce { operation, known, queued: false });
-                });
+                // They are announced for as long as the process runs.
+                let _ = self.announcing.send(operation);
                 None
             }
             Command::Leave => Some(Input::Leave),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use node::Node;
 use seal::Incarnation;
 use session::{LogError, Operation, Record, Revocation, RevocationId, SharedState, StateCursor};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::{AGAIN, Driver};
@@ -135,9 +135,29 @@ impl Driver {
 /// Limit of operations in one answer to a node that misses some.
 const SUPPLIED: usize = 500;
 
+/// Announces operations, in their order, with what the log knows of each.
+pub(super) async fn announce(
+    node: Node,
+    inputs: mpsc::UnboundedSender<Input>,
+    mut operations: mpsc::UnboundedReceiver<Operation>,
+) {
+    while let Some(operation) = operations.recv().await {
+        let known = revision_before(&node, &operation).await;
+        if let Operation::Lift { id, .. } = &operation
+            && let Ok(Some(SharedState { operation, revision, .. })) = node.state(id.clone()).await
+            && matches!(operation, Operation::Revoke(_))
+            && revision > known
+        {
+            // The revocation is queued. Stored behind its lift, it would undo it.
+            let _ = inputs.send(Input::Announce { operation, known, queued: true });
+        }
+        let _ = inputs.send(Input::Announce { operation, known, queued: false });
+    }
+}
+
 /// Returns the revision that this node knew when it accepted an operation: 0 if another revocation
 /// has taken its place in the log meanwhile.
-pub(super) async fn revision_before(node: &Node, operation: &Operation) -> u32 {
+async fn revision_before(node: &Node, operation: &Operation) -> u32 {
     let known = revision(node, operation.id()).await;
     let present = node.state(operation.id().clone()).await;
     match (operation, present.map(|state| state.map(|state| state.operation))) {
