@@ -102,6 +102,7 @@ impl World {
             if late <= PIPE {
                 verdict.in_the_pipe += 1;
             } else {
+                verdict.late += 1;
                 verdict.violation(format!(
                     "payload {publisher}-{number} of {} came {late:?} after {why}",
                     session.name

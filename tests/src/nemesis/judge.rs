@@ -18,6 +18,8 @@ pub struct Verdict {
     pub payloads: u64,
     /// Payloads received within 5 ms after their session had to be silent: on their way already.
     pub in_the_pipe: u64,
+    /// Payloads received later than that: violations.
+    pub late: u64,
     /// Revocations that were asked for.
     pub revocations: u64,
     /// Answers to them, with the time each took.
@@ -44,6 +46,7 @@ impl Verdict {
             start: Instant::now(),
             payloads: 0,
             in_the_pipe: 0,
+            late: 0,
             revocations: 0,
             answers: BTreeMap::new(),
             expired: 0,
@@ -105,8 +108,8 @@ impl fmt::Display for Verdict {
         }
         writeln!(
             f,
-            "{} payloads judged ({} in the pipe), {} events published, {} missed by a connection",
-            self.payloads, self.in_the_pipe, self.published, self.missed
+            "{} payloads judged ({} in the pipe, {} too late), {} events published, {} missed by a connection",
+            self.payloads, self.in_the_pipe, self.late, self.published, self.missed
         )?;
         writeln!(f, "{} connections, {} lost in faults", self.connections, self.lost)?;
         write!(f, "{} violations", self.violations)?;
