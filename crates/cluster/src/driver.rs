@@ -298,11 +298,10 @@ impl Driver {
 
     fn close_fence(&self, why: Lost) {
         self.parts.fence.close();
-        match why {
-            Lost::Newer => tracing::error!(
+        if why == Lost::Newer {
+            tracing::error!(
                 "a message of the stream was sent by a newer version of the gateway: no lease until this node is upgraded"
-            ),
-            Lost::Rollback | Lost::Clock | Lost::Leaving => {}
+            );
         }
     }
 

@@ -19,6 +19,7 @@ mod member;
 pub mod message;
 mod metrics;
 pub mod nats;
+mod once;
 mod peers;
 mod policy;
 #[cfg(test)]

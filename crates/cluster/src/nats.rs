@@ -9,7 +9,6 @@
 //! | `link.rs` | one connection, its events |
 //! | `servers.rs` | which server a connection goes to |
 //! | `inbox.rs` | answers to requests |
-//! | `once.rs` | messages that come over both connections |
 //! | `control.rs` | the control connection: a [`Wire`](crate::wire::Wire) |
 //! | `events.rs` | the connection of events |
 //! | `reading.rs` | reads the stream: parts of it, all of it, last messages |
@@ -22,7 +21,6 @@ mod events;
 mod inbox;
 mod link;
 mod message;
-mod once;
 mod reading;
 mod servers;
 mod stream;

@@ -1,6 +1,5 @@
 //! Requests between nodes: sealed, since they hold tokens of clients.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::codec::Codec;
 use crate::core::Input;
 use crate::driver::Shown;
 use crate::message::Direct;
+use crate::once::Once;
 use crate::wire::{Incoming, Wire, WireError};
 
 /// Length of the random number that makes each request different.
@@ -45,30 +45,8 @@ pub(crate) struct ClusterPeers {
     life: Incarnation,
     node: NodeName,
     direct: mpsc::UnboundedSender<Input>,
-    seen: Mutex<Seen>,
-}
-
-/// The random numbers of the last requests.
-#[derive(Default)]
-struct Seen {
-    order: VecDeque<[u8; NONCE]>,
-    set: HashSet<[u8; NONCE]>,
-}
-
-impl Seen {
-    /// Returns whether the request is new.
-    fn is_new(&mut self, nonce: [u8; NONCE]) -> bool {
-        if !self.set.insert(nonce) {
-            return false;
-        }
-        self.order.push_back(nonce);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-        true
-    }
+    /// The random numbers of the last requests.
+    seen: Mutex<Once<[u8; NONCE]>>,
 }
 
 impl ClusterPeers {
@@ -79,7 +57,7 @@ impl ClusterPeers {
         (node, life): (NodeName, Incarnation),
         direct: mpsc::UnboundedSender<Input>,
     ) -> Self {
-        Self { wire, codec, shown, life, node, direct, seen: Mutex::default() }
+        Self { wire, codec, shown, life, node, direct, seen: Mutex::new(Once::new(REMEMBERED)) }
     }
 
     /// Seals a request; returns it with its random number.

@@ -73,8 +73,16 @@ impl Core {
         self.add(number, own);
     }
 
+    /// Takes a repair; returns its number.
+    pub(super) fn add_repair(&mut self, own: Own) -> u64 {
+        self.publishing.last_repair += 1;
+        let number = Tag::REPAIRS + self.publishing.last_repair;
+        self.add(number, own);
+        number
+    }
+
     /// Takes an operation that is to come into the stream.
-    pub(super) fn add(&mut self, number: u64, own: Own) {
+    fn add(&mut self, number: u64, own: Own) {
         let publishing = &mut self.publishing;
         let behind = publishing.unsettled.contains_key(&own.id);
         publishing.own.insert(number, own);
@@ -357,6 +365,7 @@ impl Core {
                 publishing.settle(number, now);
                 continue;
             }
+            // The answer to what is on its way will not be looked at.
             own.may_be_stored |= own.was_stored || matches!(own.step, Step::Publishing { .. });
             (own.stored, own.seen, own.awaited, own.tried) = (None, false, None, None);
             own.behind = 0;
@@ -366,8 +375,6 @@ impl Core {
             own.was_stored = false;
             own.acknowledged.clear();
             own.attempted = own.attempted.map(|_| 0);
-            // The answer to what is on its way will not be looked at.
-            own.may_be_stored |= matches!(own.step, Step::Publishing { .. });
             if own.step == Step::Settled {
                 publishing.unsettle(number);
             }

@@ -11,7 +11,7 @@ use session::{Mode, Operation, RevocationId, SharedState};
 use super::own::{Own, Step};
 use super::sharing::Share;
 use super::{Action, Core};
-use crate::message::{Content, Stored, Tag};
+use crate::message::{Content, Stored};
 
 /// How often the oldest messages are looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -100,9 +100,7 @@ impl Core {
             {
                 continue;
             }
-            self.publishing.last_repair += 1;
-            let number = Tag::REPAIRS + self.publishing.last_repair;
-            self.add(number, own);
+            let number = self.add_repair(own);
             self.publishing.step(number, Step::PublishAt { at: self.now, expected: sequence });
         }
     }

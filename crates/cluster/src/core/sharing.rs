@@ -12,7 +12,7 @@ use session::{Operation, RevocationId, SharedState, StateCursor};
 use super::comparing::SAME_END;
 use super::own::Own;
 use super::{Action, Core, Now};
-use crate::message::{Shared, Tag};
+use crate::message::Shared;
 
 /// From this number of repairs on their way to the stream on, no further states are read.
 const REPAIRS: usize = 256;
@@ -163,8 +163,8 @@ impl Core {
             return;
         }
         let own = Own::new_repair(state, self.reading.applied(), self.now);
-        let Some(own) = self.publishing.renew_repair(own) else { return };
-        self.publishing.last_repair += 1;
-        self.add(Tag::REPAIRS + self.publishing.last_repair, own);
+        if let Some(own) = self.publishing.renew_repair(own) {
+            self.add_repair(own);
+        }
     }
 }

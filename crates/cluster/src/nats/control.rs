@@ -1,6 +1,8 @@
 //! The control connection.
 
+use std::collections::hash_map::RandomState;
 use std::future::ready;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ use super::events::NatsEvents;
 use super::inbox::Inbox;
 use super::link::{ServerConnection, with_changes};
 use super::message;
-use super::once::Once;
 use super::servers::{Purpose, Servers};
+use crate::once::Once;
 use crate::wire::{
     AnswerHandle, Fetched, Incoming, Live, Names, Publication, PublishError, Replay, StreamInfo,
     StreamMessage, Wire, WireError,
@@ -47,6 +49,9 @@ const STAY: Duration = Duration::from_secs(8);
 
 /// After this time without a request to leave, the next one has another cause. They come every 3 s.
 const STAYED: Duration = Duration::from_secs(5);
+
+/// Limit of broadcasts that are remembered, since each comes twice. To take one again does no harm.
+const REPEATED: usize = 4096;
 
 /// Codes of a publication that expected another message (nats-server, server/errors.json).
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -185,8 +190,9 @@ impl NatsWire {
         let messages = self.subscribed(self.names.fast()).await?.map(|message| message.payload);
         let Some(events) = &self.events else { return Ok(messages.boxed()) };
         let beside = events.subscribe(self.names.fast()).await?.map(|message| message.payload);
-        let mut once = Once::default();
-        let messages = stream::select(messages, beside).filter(move |payload| ready(once.is_new(payload)));
+        let (hasher, mut once) = (RandomState::new(), Once::new(REPEATED));
+        let mut is_new = move |payload: &Bytes| once.is_new(hasher.hash_one(payload));
+        let messages = stream::select(messages, beside).filter(move |payload| ready(is_new(payload)));
         Ok(messages.boxed())
     }
 
