@@ -68,6 +68,11 @@ impl Codec {
         Self { keys, cluster: cluster.into(), seals_names, newest: NEWEST, writes }
     }
 
+    /// Returns whether the cookie is being replaced: an older one is accepted too.
+    pub fn replaces_cookie(&self) -> bool {
+        self.keys.has_older()
+    }
+
     /// Has this node write the newest version that it and the others read.
     pub fn write_for(&self, newest_of_others: impl Iterator<Item = u32>) {
         let writes = newest_of_others.fold(self.newest, u32::min).max(OLDEST);
@@ -157,7 +162,9 @@ impl Codec {
             Err(Undecodable::Forged) => (Epoch::default(), Content::Forged),
         };
         let position = Position { epoch, sequence };
-        Stored { position, stored_at, digest: digest.finish(), content }
+        let outdated = self.replaces_cookie()
+            && matches!(&content, Content::Operation(shared) if !subject.ends_with(&self.subject_of(shared.id())));
+        Stored { position, stored_at, digest: digest.finish(), outdated, content }
     }
 
     fn content(&self, subject: &str, bytes: &[u8]) -> Result<(Epoch, Content), Undecodable> {
@@ -211,7 +218,7 @@ impl Codec {
 
     /// Signs and seals a request to another node, or its answer: it holds tokens of clients.
     pub fn relayed(&self, purpose: &str, bytes: &[u8]) -> Vec<u8> {
-        self.keys.seal(&format!("{}\n{purpose}", self.cluster), bytes)
+        self.keys.seal(&self.purpose(purpose), bytes)
     }
 
     /// Opens what [`Codec::relayed`] has sealed for this purpose.
@@ -219,8 +226,16 @@ impl Codec {
     /// # Errors
     /// Fails if it is not authentic.
     pub fn read_relayed(&self, purpose: &str, bytes: &[u8]) -> Result<Vec<u8>, Undecodable> {
-        let opened = self.keys.open(&format!("{}\n{purpose}", self.cluster), bytes);
-        opened.map_err(|_| Undecodable::Forged)
+        self.keys.open(&self.purpose(purpose), bytes).map_err(|_| Undecodable::Forged)
+    }
+
+    /// Returns whether it was sealed under the current cookie.
+    pub fn is_current(&self, purpose: &str, bytes: &[u8]) -> bool {
+        self.keys.is_current(&self.purpose(purpose), bytes)
+    }
+
+    fn purpose(&self, purpose: &str) -> String {
+        format!("{}\n{purpose}", self.cluster)
     }
 
     fn operation_document(&self, epoch: Epoch, shared: &Shared) -> OperationDocument {

@@ -82,6 +82,8 @@ pub struct Identity {
     pub lease: Duration,
     /// What it does without a lease.
     pub policy: LostLease,
+    /// The cookie is being replaced: what is stored under the older one has to be stored again.
+    pub replaces_cookie: bool,
 }
 
 /// What has happened.

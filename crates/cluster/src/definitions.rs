@@ -55,6 +55,8 @@ pub struct SharedDefinitions {
 struct Stored {
     definitions: SharedDefinitions,
     sequence: u64,
+    /// They are sealed under the older cookie.
+    outdated: bool,
 }
 
 /// Why definitions were not loaded or saved.
@@ -181,7 +183,7 @@ impl DefinitionsStore {
 
     /// Begins with a copy that an earlier life of this node has kept.
     pub fn begin(&self, definitions: SharedDefinitions) {
-        self.learn(&Stored { definitions, sequence: 0 });
+        self.learn(&Stored { definitions, sequence: 0, outdated: false });
     }
 
     /// Returns the present definitions; `None` if none were ever saved. While the stream lacks the
@@ -222,8 +224,15 @@ impl DefinitionsStore {
     async fn try_restore(&self) -> Result<(), DefinitionsError> {
         let Some(Stored { mut definitions, .. }) = self.latest.lock().clone() else { return Ok(()) };
         let sequence = match self.stored().await? {
-            Some(stored) if stored.definitions.revision > definitions.revision => return Ok(()),
-            Some(stored) if stored.definitions == definitions => return Ok(()),
+            Some(stored)
+                if stored.definitions.revision > definitions.revision
+                    || stored.definitions == definitions =>
+            {
+                if !stored.outdated {
+                    return Ok(());
+                }
+                return self.publish(stored.definitions, stored.sequence).await;
+            }
             Some(stored) => {
                 // If both have as many changes, the stream had lost one and got the other.
                 definitions.revision = definitions.revision.max(stored.definitions.revision + 1);
@@ -252,7 +261,8 @@ impl DefinitionsStore {
             bytes.first_chunk().copied().map(u64::from_be_bytes).ok_or(DefinitionsError::Forged)?;
         bytes.advance(size_of::<u64>());
         let definitions = SharedDefinitions { bytes, revision };
-        let stored = Stored { definitions, sequence: message.sequence };
+        let outdated = !self.codec.is_current(PURPOSE, &message.payload);
+        let stored = Stored { definitions, sequence: message.sequence, outdated };
         self.learn(&stored);
         Ok(Some(stored))
     }
@@ -307,7 +317,7 @@ impl DefinitionsStore {
         };
         match self.wire.publish(publication).await {
             Ok(sequence) => {
-                self.learn(&Stored { definitions, sequence });
+                self.learn(&Stored { definitions, sequence, outdated: false });
                 Ok(())
             }
             Err(PublishError::Conflict) => Err(DefinitionsError::Conflict),

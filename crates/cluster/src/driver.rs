@@ -163,7 +163,15 @@ impl Driver {
         if self.core.is_following() && !was_following {
             // The stream may have lost the definitions, which the core does not store.
             let definitions = self.parts.definitions.clone();
-            tokio::spawn(async move { definitions.restore().await });
+            let replaces_cookie = self.parts.identity.replaces_cookie;
+            tokio::spawn(async move {
+                definitions.restore().await;
+                if replaces_cookie {
+                    tracing::info!(
+                        "everything is stored under NODE_COOKIE; once each node has said so, NODE_COOKIE_OLD can go"
+                    );
+                }
+            });
         }
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);

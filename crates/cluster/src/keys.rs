@@ -37,6 +37,11 @@ impl Keys {
         Self { current: KeyPair::new(cookie), older: older.map(KeyPair::new) }
     }
 
+    /// Returns whether an older cookie is accepted.
+    pub(crate) fn has_older(&self) -> bool {
+        self.older.is_some()
+    }
+
     /// Returns the code of a message in its context.
     pub(crate) fn mac(&self, context: &[&[u8]], message: &[u8]) -> [u8; MAC] {
         self.current.mac(context, message)
@@ -66,15 +71,14 @@ impl Keys {
         [&nonce.as_ref()[..], &sealed].concat()
     }
 
-    /// Opens what was sealed for this purpose.
+    /// Opens what was sealed for this purpose, with either key.
     pub(crate) fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, NotSealed> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(NotSealed)?;
-        let mut opened = self.pairs().filter_map(|pair| {
-            let (nonce, mut bytes) = (Nonce::from(nonce), sealed.to_vec());
-            let plain = pair.seal.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut bytes).ok()?;
-            Some(plain.to_vec())
-        });
-        opened.next().ok_or(NotSealed)
+        self.pairs().find_map(|pair| pair.open(purpose, sealed)).ok_or(NotSealed)
+    }
+
+    /// Returns whether the key of the current cookie opens what was sealed for this purpose.
+    pub(crate) fn is_current(&self, purpose: &str, sealed: &[u8]) -> bool {
+        self.current.open(purpose, sealed).is_some()
     }
 
     fn pairs(&self) -> impl Iterator<Item = &KeyPair> {
@@ -96,6 +100,13 @@ impl KeyPair {
         };
         let seal = RandomizedNonceKey::new(&AES_256_GCM, &derived(b"seal")).expect("the key has 32 bytes");
         Self { mac: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"authenticate")), seal }
+    }
+
+    fn open(&self, purpose: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+        let (nonce, mut bytes) = (Nonce::from(nonce), sealed.to_vec());
+        let plain = self.seal.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut bytes).ok()?;
+        Some(plain.to_vec())
     }
 
     /// The parts of the context are prefixed with their lengths, so that no two contexts read the
@@ -148,5 +159,8 @@ mod tests {
         assert!(both.verify(&[], b"m", &before.mac(&[], b"m")));
         assert_eq!(both.open("p", &before.seal("p", b"x")).as_deref(), Ok(&b"x"[..]));
         assert!(!before.verify(&[], b"m", &both.mac(&[], b"m")));
+        assert!(
+            both.is_current("p", &both.seal("p", b"x")) && !both.is_current("p", &before.seal("p", b"x"))
+        );
     }
 }

@@ -108,6 +108,7 @@ impl Member {
                 earlier: identity.earlier.into_iter().collect(),
                 lease: config.lease,
                 policy: config.lost_lease,
+                replaces_cookie: config.older_cookie.is_some(),
             };
             move |node| Parts {
                 identity,

@@ -123,6 +123,8 @@ pub struct Stored {
     pub stored_at: u64,
     /// A digest of its bytes, which tells a message that is repeated from another one.
     pub digest: u64,
+    /// It is stored where only a node that has the older cookie looks for it.
+    pub outdated: bool,
     /// What it holds.
     pub content: Content,
 }

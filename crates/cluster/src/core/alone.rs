@@ -36,6 +36,15 @@ pub(super) struct Alone {
 impl Alone {
     /// Follows the stream, with a lease.
     pub(super) fn new() -> Self {
+        Self::begin(false, None)
+    }
+
+    /// Has the older cookie of two, under which the stream holds this revocation; the log has it too.
+    pub(super) fn replacing_cookie(revocation: Revocation) -> Self {
+        Self::begin(true, Some(revocation))
+    }
+
+    fn begin(replaces_cookie: bool, outdated: Option<Revocation>) -> Self {
         let now = Duration::from_secs(100);
         let me = Identity {
             life: Incarnation::from_bytes([1; Incarnation::BYTES]),
@@ -43,6 +52,7 @@ impl Alone {
             earlier: Vec::new(),
             lease: LEASE,
             policy: LostLease::Closed,
+            replaces_cookie,
         };
         let mut alone = Self {
             core: Core::new(me, Position::default(), now),
@@ -55,6 +65,14 @@ impl Alone {
             publications: BTreeMap::new(),
             kept: BTreeMap::new(),
         };
+        if let Some(revocation) = outdated {
+            let (id, left) = (revocation.id.clone(), revocation.validity);
+            let operation = Operation::Revoke(revocation);
+            let state = SharedState { operation: operation.clone(), revision: 1, left };
+            alone.log.insert(id, (state, now));
+            let sequence = alone.store_unheard(operation, 1);
+            alone.stream.get_mut(&sequence).expect("it was just stored").outdated = true;
+        }
         alone.pass(Duration::from_secs(5));
         assert!(alone.has_lease());
         alone
@@ -115,10 +133,11 @@ impl Alone {
     }
 
     /// Another node stores an operation, and this one does not hear of it yet.
-    pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) {
+    /// Returns its sequence.
+    pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) -> u64 {
         let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
         let tag = Tag { life, number: revision.into() };
-        self.store(Content::Operation(Shared { tag, revision, operation }));
+        self.store(Content::Operation(Shared { tag, revision, operation })).position.sequence
     }
 
     /// Stores definitions of APIs.
@@ -134,9 +153,9 @@ impl Alone {
         found.map(|(sequence, _)| *sequence)
     }
 
-    /// Returns the message that the stream has of an id.
+    /// Returns the message that the stream has of an id, under the current cookie.
     pub(super) fn stored(&self, id: &RevocationId) -> Option<&Stored> {
-        self.stream.values().find(|message| id_of(message) == Some(id))
+        self.stream.values().find(|message| id_of(message) == Some(id) && !message.outdated)
     }
 
     /// Returns what is left of a revocation in the stream, by what its message says.
@@ -165,10 +184,10 @@ impl Alone {
         self.last += 1;
         let position = Position { epoch: EPOCH, sequence: self.last };
         let stored_at = u64::try_from(self.now.as_millis()).expect("not that long");
-        let message = Stored { position, stored_at, digest: self.last, content };
+        let message = Stored { position, stored_at, digest: self.last, outdated: false, content };
         let is_beat = |message: &Stored| matches!(message.content, Content::Beat(_));
         self.stream.retain(|_, other| match id_of(&message) {
-            Some(id) => id_of(other) != Some(id),
+            Some(id) => id_of(other) != Some(id) || other.outdated,
             None => !is_beat(&message) || !is_beat(other),
         });
         self.stream.insert(self.last, message.clone());
@@ -215,6 +234,11 @@ impl Alone {
             Action::Apply(operations) => Some(Input::Applied(vec![None; operations.len()])),
             Action::ReadOldest if self.works => {
                 Some(Input::Oldest { messages: self.stream.values().cloned().collect(), missing: 0 })
+            }
+            Action::ForgetPosition { recovery } => Some(Input::PositionForgotten { recovery }),
+            Action::ReadStates { recovery, .. } => {
+                let states = self.log.keys().map(|id| self.state(id)).collect();
+                Some(Input::States { recovery, states, next: None })
             }
             Action::ReadOld(old) => {
                 let states = old.into_iter().map(|old| {

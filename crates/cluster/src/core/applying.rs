@@ -110,7 +110,9 @@ impl Core {
             if self.has(Flaw::EarlyAcknowledgement) {
                 self.acknowledge(shared.tag, shared.revision, None);
             }
-            self.recovery.has_read(&shared, self.now);
+            if !message.outdated {
+                self.recovery.has_read(&shared, self.now);
+            }
             let place = Place { position, revision: shared.revision };
             operations.push((shared, place));
         }

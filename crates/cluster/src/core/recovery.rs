@@ -183,12 +183,13 @@ impl Core {
             && self.has_beaten_after(position, &stream);
         // A position that cannot be trusted means that the stream may have lost what the log has.
         let has_read = has_history || position.sequence == u64::MAX;
-        let shares = has_read && !trusted && !self.has(Flaw::NoRepair);
+        let may_lack = has_read && !trusted || self.me.replaces_cookie;
+        let shares = may_lack && !self.has(Flaw::NoRepair);
         self.recovery.recoveries += u64::from(shares);
         self.recovery.sharing = shares.then(|| Sharing::new(self.recovery.recoveries));
         // How long ago a message was stored is counted from then, at least.
         let newest = stream.beats.iter().map(|beat| beat.stored_at).max().unwrap_or_default().max(stream.now);
-        let from = if trusted { position.sequence } else { 0 };
+        let from = if trusted && !shares { position.sequence } else { 0 };
         self.reading.begin(stream.epoch, from, stream.last, newest);
         self.recovery.phase = Phase::CatchingUp { last: stream.last };
     }

@@ -122,6 +122,7 @@ impl Stream {
                 position: Position { epoch, sequence },
                 stored_at: SINCE_1970 + clock / 1000,
                 digest: self.digests,
+                outdated: false,
                 content,
             },
             version,

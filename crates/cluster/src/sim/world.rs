@@ -327,6 +327,7 @@ impl World {
             earlier: here.earlier.clone(),
             lease: plan.lease,
             policy: plan.policies[node],
+            replaces_cookie: false,
         };
         let local = Duration::from_micros(here.local(now));
         let core = Core::new(identity, here.disk.position, local).with_flaws(Flaws(flaw));
