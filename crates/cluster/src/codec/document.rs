@@ -20,6 +20,8 @@ pub(super) struct OperationDocument {
     pub(super) life: String,
     pub(super) n: u64,
     pub(super) rev: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lifts: Option<TagDocument>,
     /// Absent if it never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left_ms: Option<u64>,
@@ -35,6 +37,12 @@ pub(super) struct OperationDocument {
     pub(super) sealed_names: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sealed_remarks: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TagDocument {
+    pub(super) life: String,
+    pub(super) n: u64,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]

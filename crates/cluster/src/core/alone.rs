@@ -27,6 +27,10 @@ pub(super) struct Alone {
     /// The server stores and answers.
     works: bool,
     pub(super) rollbacks: usize,
+    /// What it has applied.
+    pub(super) applied: Vec<Shared>,
+    /// It goes on applying the last ones.
+    applies: bool,
     /// How often each id was stored.
     pub(super) publications: BTreeMap<RevocationId, usize>,
     /// For how long the last message of each id has to be known.
@@ -62,6 +66,8 @@ impl Alone {
             log: BTreeMap::new(),
             works: true,
             rollbacks: 0,
+            applied: Vec::new(),
+            applies: false,
             publications: BTreeMap::new(),
             kept: BTreeMap::new(),
         };
@@ -137,7 +143,25 @@ impl Alone {
     pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) -> u64 {
         let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
         let tag = Tag { life, number: revision.into() };
-        self.store(Content::Operation(Shared { tag, revision, operation })).position.sequence
+        self.store(Content::Operation(Shared { tag, revision, lifts: None, operation })).position.sequence
+    }
+
+    /// Another node stores an operation, and this one hears of it.
+    pub(super) fn store_heard(&mut self, operation: Operation, revision: u32) {
+        let sequence = self.store_unheard(operation, revision);
+        let message = self.stream[&sequence].clone();
+        self.handle(Input::Live(message));
+    }
+
+    /// The node needs time to apply the next operation, and what comes meanwhile waits.
+    pub(super) fn apply_slowly(&mut self) {
+        self.applies = true;
+    }
+
+    /// It has applied the operation.
+    pub(super) fn apply(&mut self) {
+        self.applies = false;
+        self.handle(Input::Applied(vec![None]));
     }
 
     /// Stores definitions of APIs.
@@ -171,6 +195,11 @@ impl Alone {
     /// The stream loses the message of an id.
     pub(super) fn lose(&mut self, id: &RevocationId) {
         self.stream.retain(|_, message| id_of(message) != Some(id));
+    }
+
+    /// The stream does not answer, until it does again.
+    pub(super) fn answers(&mut self, works: bool) {
+        self.works = works;
     }
 
     /// The leader of the stream is away until the node asks for the state of the stream.
@@ -231,7 +260,11 @@ impl Alone {
                 Some(Input::Read { number, again, found: self.stored(&id).cloned() })
             }
             Action::Read { number, again, .. } => Some(Input::NotRead { number, again }),
-            Action::Apply(operations) => Some(Input::Applied(vec![None; operations.len()])),
+            Action::Apply(operations) => {
+                let receipts = vec![None; operations.len()];
+                self.applied.extend(operations.into_iter().map(|(shared, _)| shared));
+                (!self.applies).then_some(Input::Applied(receipts))
+            }
             Action::ReadOldest if self.works => {
                 Some(Input::Oldest { messages: self.stream.values().cloned().collect(), missing: 0 })
             }

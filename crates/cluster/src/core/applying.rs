@@ -113,6 +113,8 @@ impl Core {
             if !message.outdated {
                 self.recovery.has_read(&shared, self.now);
             }
+            // Between the two, the revocation would not be in force.
+            let shared = self.revoked_after(&shared).unwrap_or(shared);
             let place = Place { position, revision: shared.revision };
             operations.push((shared, place));
         }

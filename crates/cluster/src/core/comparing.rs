@@ -7,7 +7,7 @@ use session::{LIFT_KEPT, Mode, Operation, Revocation};
 use super::Now;
 use super::own::Own;
 use crate::flaw::{Flaw, Flaws};
-use crate::message::Shared;
+use crate::message::{Shared, Tag};
 
 /// How far two copies of a revocation may differ in what is left, since it was sent at different
 /// times.
@@ -26,8 +26,15 @@ pub(super) enum Verdict {
 }
 
 impl Own {
-    /// Decides between this operation and the one that the stream holds.
-    pub(super) fn compare(&mut self, theirs: &Shared, sequence: u64, now: Now, flaws: Flaws) -> Verdict {
+    /// Decides between this operation, whose tag is `mine`, and the one that the stream holds.
+    pub(super) fn compare(
+        &mut self,
+        theirs: &Shared,
+        sequence: u64,
+        mine: Tag,
+        now: Now,
+        flaws: Flaws,
+    ) -> Verdict {
         if self.repairs {
             return self.repair(theirs, !flaws.has(Flaw::FirstCopyWins), now);
         }
@@ -44,13 +51,10 @@ impl Own {
             }
             (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
             // It was in the stream, and somebody has lifted it.
-            (Operation::Revoke(_), Operation::Lift { .. })
-                if self.may_be_stored && is_later && theirs.revision > self.revision =>
-            {
-                Verdict::Covered
-            }
+            (Operation::Revoke(_), Operation::Lift { .. }) if theirs.lifts == Some(mine) => Verdict::Covered,
             (Operation::Lift { .. }, Operation::Revoke(lifted)) => {
                 // Whoever has the revocation has to learn of the lift, however late.
+                self.lifts = Some(theirs.tag);
                 self.lift_kept = self.lift_kept.max(lifted.kept_for().saturating_add(LIFT_KEPT));
                 self.becomes(theirs.revision + 1);
                 Verdict::Replace

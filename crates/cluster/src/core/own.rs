@@ -110,6 +110,8 @@ pub(super) struct Own {
     /// Up to where the node had read the stream when it first sent the operation there; `None` if
     /// it has not.
     pub(super) attempted: Option<u64>,
+    /// If it is a lift: the operation that it removes from the stream.
+    pub(super) lifts: Option<Tag>,
     /// If it is a lift: for how long nodes have to know of it.
     pub(super) lift_kept: Duration,
     /// The sequence of the operation on the same id that this node has stored before it.
@@ -339,6 +341,7 @@ impl Own {
             announced: now,
             step: Step::Behind,
             attempted: None,
+            lifts: None,
             lift_kept: LIFT_KEPT,
             behind: 0,
             follows: 0,
@@ -379,6 +382,6 @@ impl Own {
         if let Operation::Revoke(revocation) = &mut operation {
             revocation.validity = left(revocation.validity, self.announced, now);
         }
-        Shared { tag: Tag { life, number }, revision: self.revision, operation }
+        Shared { tag: Tag { life, number }, revision: self.revision, lifts: self.lifts, operation }
     }
 }

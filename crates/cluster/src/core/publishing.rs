@@ -225,12 +225,14 @@ impl Core {
             // Whatever it is, it is no operation; or the stream has lost the one before it.
             Some(_) | None => {
                 own.becomes(own.revision);
+                own.lifts = None;
                 self.publishing.step(number, replace);
                 return;
             }
         };
         self.recovery.has_read(&theirs, self.now);
-        if theirs.tag == (Tag { life: self.me.life, number }) {
+        let mine = Tag { life: self.me.life, number };
+        if theirs.tag == mine {
             // It was skipped when it was read, or that is too long ago to tell: only a later copy
             // would show.
             let is_behind = sequence <= self.reading.applied() && !own.seen;
@@ -241,7 +243,7 @@ impl Core {
             }
             return;
         }
-        match own.compare(&theirs, sequence, self.now, self.flaws) {
+        match own.compare(&theirs, sequence, mine, self.now, self.flaws) {
             Verdict::Replace => {
                 // Until the stream has caught up, the same conflict would come again at once.
                 let tried = own.tried == Some(sequence);
@@ -321,6 +323,19 @@ impl Core {
             Some((*stored, own.message(self.me.life, *number, self.now)))
         });
         stored.collect()
+    }
+
+    /// Returns the own revocation that comes after this lift in the stream.
+    pub(super) fn revoked_after(&self, lift: &Shared) -> Option<Shared> {
+        if !matches!(lift.operation, Operation::Lift { .. }) {
+            return None;
+        }
+        let number = *self.publishing.latest.get(lift.id())?;
+        let own = self.publishing.own.get(&number)?;
+        let comes_after =
+            own.revision > lift.revision && matches!(own.outcome, Outcome::Pending | Outcome::Complete);
+        let revokes = matches!(own.operation, Operation::Revoke(_));
+        (comes_after && revokes).then(|| own.message(self.me.life, number, self.now))
     }
 
     /// Finds stored operations that have not come back although everything up to them is applied.

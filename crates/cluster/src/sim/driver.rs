@@ -149,6 +149,7 @@ impl World {
                 let operations = states.iter().map(|SharedState { operation, revision, .. }| Shared {
                     tag: tag(0),
                     revision: *revision,
+                    lifts: None,
                     operation: operation.clone(),
                 });
                 let operations = operations.collect();

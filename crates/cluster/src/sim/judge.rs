@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use seal::Incarnation;
 use session::{Mode, Position, RevocationId};
 
-use super::driver::session_of;
+use super::driver::{id_of, session_of};
 use super::log::State;
 use super::plan::{Class, Order, Plan, SESSIONS, Wish, micros};
 use super::stream::Subject;
@@ -38,11 +38,16 @@ struct Obligation {
     /// Until then it must be in force.
     until: Micros,
     stored: Option<Micros>,
+    /// Which change of its id it was stored as.
+    revision: u32,
     complete: Option<Micros>,
     /// It was answered with 201 or 202.
     binds: bool,
     /// It was lifted, or its id stands for several revocations.
     void: bool,
+    /// It was complete when a lift was ordered that was answered with 204, so that nothing of it
+    /// can come back.
+    over: bool,
     /// The lives that its node had forgotten when it answered.
     forgotten: Vec<Incarnation>,
 }
@@ -60,6 +65,8 @@ pub(super) struct Judge {
     bound: Micros,
     policies: Vec<LostLease>,
     obligations: Vec<Obligation>,
+    /// When each lift was ordered.
+    lifts: BTreeMap<usize, Micros>,
     /// The status of each order.
     statuses: Vec<Option<(Micros, u16)>>,
     orders: Vec<Order>,
@@ -78,6 +85,7 @@ impl Judge {
             bound: micros(on_any_clock(plan.lease)),
             policies: plan.policies.clone(),
             obligations: Vec::new(),
+            lifts: BTreeMap::new(),
             statuses: vec![None; plan.orders.len()],
             orders: plan.orders.clone(),
             lossy_from: Micros::MAX,
@@ -121,8 +129,12 @@ impl Judge {
     /// A node has accepted a revocation.
     pub(super) fn accepted(&mut self, order: usize, id: &RevocationId, now: Micros, what: Order) {
         let Wish::Revoke { session, validity, mode, .. } = what.wish else { return };
-        let mut void = false;
-        for other in self.obligations.iter_mut().filter(|other| other.id == *id) {
+        // A lift that is not answered yet, or may be stored after its answer, may come after it.
+        let mut void = self.lifts.keys().any(|lift| {
+            let status = self.statuses[*lift].map(|(_, status)| status);
+            id_of(self.orders[*lift].id) == *id && !matches!(status, Some(204))
+        });
+        for other in self.obligations.iter_mut().filter(|other| other.id == *id && !other.over) {
             if (other.session, other.mode) != (session, mode) || other.void {
                 (other.void, void) = (true, true);
             }
@@ -135,9 +147,11 @@ impl Judge {
             accepted: now,
             until: (now + validity - validity / 1000).saturating_sub(self.step),
             stored: None,
+            revision: 0,
             complete: None,
             binds: false,
             void,
+            over: false,
             forgotten: Vec::new(),
         });
     }
@@ -154,15 +168,27 @@ impl Judge {
         }
     }
 
-    /// An operator lifts an id: from now on nothing is promised for it.
-    pub(super) fn lift_ordered(&mut self, id: &RevocationId) {
+    /// An operator lifts an id: nothing is promised any more of what was accepted for it before.
+    pub(super) fn lift_ordered(&mut self, order: usize, id: &RevocationId, now: Micros) {
+        self.lifts.insert(order, now);
         for obligation in self.obligations.iter_mut().filter(|other| other.id == *id) {
             obligation.void = true;
         }
     }
 
+    fn lifted(&mut self, order: usize) {
+        let Some(ordered) = self.lifts.get(&order) else { return };
+        let id = id_of(self.orders[order].id);
+        for obligation in self.obligations.iter_mut().filter(|other| other.id == id) {
+            obligation.over |= obligation.complete.is_some_and(|complete| complete <= *ordered);
+        }
+    }
+
     pub(super) fn answered(&mut self, order: usize, now: Micros, status: u16) {
         self.statuses[order] = Some((now, status));
+        if status == 204 {
+            self.lifted(order);
+        }
         if self.class == Class::Calm {
             let took = now - self.orders[order].at;
             if matches!(status, 202 | 503) || took > 3 * SECOND {
@@ -219,7 +245,13 @@ impl Judge {
                 continue;
             }
             let left = obligation.until - now;
-            let had = before.ends() - local + MILLIS >= left;
+            // A node that catches up may have an earlier one of the same id, and then its lift.
+            let knew = match obligation.stored {
+                Some(_) => before.place.revision.max(before.early_revision) >= obligation.revision,
+                None => before.is_early,
+            };
+            let had = (knew || node == self.orders[obligation.order].node)
+                && before.ends() - local + MILLIS >= left;
             let has = after.is_in_force(local) && after.ends() - local + SLACK >= left;
             if had && !has {
                 let text = format!("8: node {node} shortens order {}", obligation.order);
@@ -255,6 +287,7 @@ impl World {
                 && (obligation.mode == Mode::Disconnect || ends + MILLIS >= obligation.until);
             if obligation.id == *shared.id() && covers && obligation.stored.is_none() {
                 obligation.stored = Some(self.now);
+                obligation.revision = shared.revision;
                 bounds = true;
             }
         }

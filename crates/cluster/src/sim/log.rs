@@ -127,11 +127,12 @@ impl State {
 
     fn changed(&self, operation: &Operation, place: Place, now: Micros) -> Self {
         let left = Duration::from_micros(self.until.saturating_sub(now));
-        if (left.is_zero() || self.is_early) && place.revision < self.place.revision {
-            return self.clone();
-        }
-        if left.is_zero() || self.is_early {
+        // A log forgets what has expired.
+        if left.is_zero() || self.is_early && place.revision >= self.place.revision {
             return Self::new(operation, place, now);
+        }
+        if self.is_early {
+            return self.clone();
         }
         let revocation = self.revocation.as_ref().map(|revocation| (revocation, left));
         let known = KnownState { revocation, place: self.place, in_stream: !self.unshared };

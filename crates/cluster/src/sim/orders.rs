@@ -28,7 +28,7 @@ impl World {
                 if known.is_none_or(|state| state.revocation.is_none()) {
                     return;
                 }
-                self.judge.lift_ordered(&id);
+                self.judge.lift_ordered(index, &id, self.now);
                 Operation::Lift { id: id.clone(), by: None }
             }
             Wish::Revoke { session, validity, extends, mode } => {

@@ -28,6 +28,44 @@ fn a_lift_from_before_does_not_stand_for_a_revocation() {
     assert_eq!(node.revoke("s", HOUR), id);
     node.pass(Duration::from_secs(5));
     assert_eq!(node.publications.get(&id), Some(&1));
-    let stored = node.stored(&id).map(|message| message.content.clone());
-    assert!(matches!(stored, Some(Content::Operation(Shared { revision: 3, .. }))), "{stored:?}");
+    assert_eq!(revision(&node, &id), Some(3));
+}
+
+/// Returns which change of its id the message of the stream is.
+fn revision(node: &Alone, id: &RevocationId) -> Option<u32> {
+    match &node.stored(id)?.content {
+        Content::Operation(shared) => Some(shared.revision),
+        _ => None,
+    }
+}
+
+/// The stream did not say whether it has stored the revocation, so the lift may be one of it.
+#[test]
+fn a_lift_of_another_revocation_does_not_stand_for_one_that_may_be_stored() {
+    let mut node = Alone::new();
+    node.answers(false);
+    let id = node.revoke("s", HOUR);
+    node.pass(Duration::from_secs(2));
+    node.store_unheard(Operation::Lift { id: id.clone(), by: None }, 2);
+    node.answers(true);
+    node.pass(Duration::from_secs(10));
+    assert_eq!(revision(&node, &id), Some(3));
+}
+
+/// The node has revoked the same session again before it applies the lift.
+#[test]
+fn a_lift_is_not_applied_before_a_later_revocation_of_the_same_node() {
+    let mut node = Alone::new();
+    let [first, second] = ["first", "second"].map(|name| SessionName::try_from(name).expect("it is short"));
+    node.apply_slowly();
+    node.store_heard(Operation::Revoke(Revocation::blacklist(&first, HOUR)), 1);
+    let id = Revocation::blacklist(&second, HOUR).id;
+    node.store_heard(Operation::Lift { id: id.clone(), by: None }, 2);
+    assert_eq!(node.revoke("second", HOUR), id);
+    assert_eq!(revision(&node, &id), Some(3));
+    node.apply();
+    let revisions = node.applied.iter().filter(|applied| *applied.id() == id);
+    let revisions =
+        revisions.map(|applied| (applied.revision, matches!(applied.operation, Operation::Revoke(_))));
+    assert_eq!(revisions.collect::<Vec<_>>(), [(3, true), (3, true)]);
 }
