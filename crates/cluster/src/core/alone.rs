@@ -43,7 +43,7 @@ impl Alone {
         Self::begin(false, None)
     }
 
-    /// Has the older cookie of two, under which the stream holds this revocation; the log has it too.
+    /// Has two cookies. The stream holds this revocation under the older one; the log has it too.
     pub(super) fn replacing_cookie(revocation: Revocation) -> Self {
         Self::begin(true, Some(revocation))
     }

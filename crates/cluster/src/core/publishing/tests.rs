@@ -2,7 +2,6 @@ use session::{Revocation, SessionName};
 
 use super::*;
 use crate::core::alone::Alone;
-use crate::message::Shared;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
