@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{FutureExt, select_all};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::control::NatsWire;
 use super::inbox::Slot;
@@ -116,14 +116,25 @@ impl NatsWire {
             let asked = self.inbox().ask(subject.to_owned(), HeaderMap::new(), request.clone());
             slots.push(timeout_at(until, asked).await.unwrap_or(Err(WireError::Timeout))?);
             let answers = select_all(slots.iter_mut().map(|slot| slot.next().boxed()));
-            let again = until.min(Instant::now() + GET_AGAIN);
-            let answered = timeout_at(again, answers).await.map(|(answer, slot, _)| (answer, slot));
-            match answered {
-                Ok((answer, slot)) => return Ok((answer?, slots.swap_remove(slot))),
-                Err(_) if again == until => return Err(WireError::Timeout),
-                Err(_) => {}
+            let answered = tokio::select! {
+                biased;
+                (answer, slot, _) = answers => Some((answer, slot)),
+                late = self.is_late(until) => {
+                    late?;
+                    None
+                }
+            };
+            if let Some((answer, slot)) = answered {
+                return Ok((answer?, slots.swap_remove(slot)));
             }
         }
+    }
+
+    /// Waits until an answer is late that should come: the server has sent everything that it had
+    /// for this connection. If that is much, to ask again would only make it more.
+    async fn is_late(&self, until: Instant) -> Result<(), WireError> {
+        sleep_until(until.min(Instant::now() + GET_AGAIN)).await;
+        self.inbox().synced(self.names().none(), until.saturating_duration_since(Instant::now())).await
     }
 
     pub(super) async fn replay_from(&self, from: u64) -> Result<Replay, WireError> {

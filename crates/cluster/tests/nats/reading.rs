@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use rig_cluster::wire::{Publication, Wire};
-use rig_tests::{NatsCluster, NatsOptions};
+use rig_tests::{Link, LinkState, NatsCluster, NatsOptions};
 
 use super::{
-    all_shown, config, create_at_last, names, next_live, one_server, open, operation, publication,
+    all_shown, config, create_at_last, names, next, next_live, one_server, open, operation, publication,
     raw_client, row, shown,
 };
 
@@ -130,4 +131,24 @@ async fn a_server_that_is_stopped_leaves_no_get_without_an_answer() {
         unanswered += usize::from(wire.fetch(1, 1).await.is_err());
     }
     assert!(unanswered <= 2, "{unanswered} of 24");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_twice_over_a_slow_connection() {
+    let (server, wire) = one_server().await;
+    wire.publish(operation("x", "is here")).await.unwrap();
+    let counter = raw_client(&server, async_nats::ConnectOptions::new()).await;
+    let mut gets = counter.subscribe("$JS.API.DIRECT.GET.>").await.unwrap();
+    counter.flush().await.unwrap();
+    let link = Link::to(server.url().trim_start_matches("nats://").parse().unwrap());
+    let slow = open(&config(vec![format!("nats://{}", link.address())], "b")).await;
+    link.set(LinkState::Slow(Duration::from_millis(500)));
+    assert_eq!(slow.fetch(1, 10).await.unwrap().messages.len(), 1);
+    assert!(slow.last(names().operation("x")).await.unwrap().is_some());
+    counter.publish("$JS.API.DIRECT.GET.end", Bytes::new()).await.unwrap();
+    let mut asked = 0;
+    while !next(&mut gets).await.subject.ends_with(".end") {
+        asked += 1;
+    }
+    assert_eq!(asked, 2);
 }
