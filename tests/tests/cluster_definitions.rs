@@ -201,3 +201,18 @@ fn a_file_of_one_node_serves_the_cluster() {
     cluster.await_ready();
     await_status(&cluster, &[0, 1, 2], "/two", 404);
 }
+
+#[test]
+fn definitions_of_a_single_node_are_not_lost_without_a_word() {
+    let mut cluster = Cluster::prepare(ClusterOptions::default());
+    let folder = cluster.node(0).folder().join("data");
+    let alone = Gateway::start(&[("DATA_DIR", &folder)]);
+    let list = json!([definition("x", "alone")]).to_string();
+    assert_eq!(alone.ask_internal(&Request::put_json("/v4/apis", list)).status, 200);
+    alone.end();
+    cluster.launch(0);
+    cluster.await_ready_of(&[0]);
+    let log = cluster.gateway(0).log();
+    assert!(log.contains("were changed while this node was alone") && log.contains("apis.json"), "{log}");
+    assert_eq!(api_names(cluster.gateway(0)), [String::new(); 0]);
+}

@@ -24,7 +24,7 @@ use session::{Epoch, Position};
 
 use document::{
     BeatDocument, DirectDocument, DirectEnvelope, Head, Kind, Names, OperationDocument, ReceiptDocument,
-    Remarks, TagDocument, millis,
+    Remarks, millis,
 };
 
 /// The newest version of messages that this program reads and writes.
@@ -273,7 +273,6 @@ impl Codec {
             life: shared.tag.life.to_string(),
             n: shared.tag.number,
             rev: shared.revision,
-            lifts: shared.lifts.map(|tag| TagDocument { life: tag.life.to_string(), n: tag.number }),
             left_ms: left,
             issued_up_to,
             extends,
@@ -297,7 +296,6 @@ impl Codec {
             None => Remarks { by: None, reason: None },
         };
         let id = RevocationId::new(&names.id).map_err(|_| Undecodable::Forged)?;
-        let lifts = document.lifts.map(|tag| document_tag(&tag.life, tag.n)).transpose()?;
         let mode = match document.kind {
             Kind::Revoke => Mode::Revoke,
             Kind::Disconnect => Mode::Disconnect,
@@ -306,7 +304,6 @@ impl Codec {
                 return Ok(Shared {
                     tag: document_tag(&document.life, document.n)?,
                     revision: document.rev,
-                    lifts,
                     operation,
                 });
             }
@@ -327,7 +324,7 @@ impl Codec {
             extends: document.extends,
         });
         let tag = document_tag(&document.life, document.n)?;
-        Ok(Shared { tag, revision: document.rev, lifts, operation })
+        Ok(Shared { tag, revision: document.rev, operation })
     }
 
     fn read_beat(&self, document: BeatDocument) -> Result<Beat, Undecodable> {

@@ -35,6 +35,7 @@ mod recovery;
 mod refreshing;
 mod rereading;
 mod sharing;
+mod stream_clock;
 mod view;
 
 use std::collections::VecDeque;
@@ -52,9 +53,11 @@ use own::Publishing;
 use reading::Reading;
 use recovery::Recovery;
 use session::LostLease;
+use stream_clock::StreamClock;
 
 pub use members::Confirmation;
 pub use own::{Outcome, Progress};
+pub use recovery::WaitsFor;
 pub use refreshing::Old;
 
 /// A time on a node's own clock, which runs on while the machine sleeps (`CLOCK_BOOTTIME`).
@@ -212,6 +215,8 @@ pub enum Unpublished {
     Conflict,
     /// There was no answer in time. It may be stored all the same.
     Unknown,
+    /// It was not sent: the stream is nearly full, and the rest is for beats.
+    Full,
 }
 
 /// What is to be done.
@@ -298,8 +303,8 @@ pub enum Action {
         /// The sequence.
         sequence: u64,
     },
-    /// The stream is new, and no operator has said that nothing is missing.
-    Unadopted,
+    /// The node does not join yet. It goes on asking.
+    Waits(WaitsFor),
     /// The stream is another one, or has lost messages, as this shows.
     RolledBack(&'static str),
     /// The lease counts no more.
@@ -346,6 +351,7 @@ pub struct Core {
     lease: Lease,
     publishing: Publishing,
     recovery: Recovery,
+    clock: StreamClock,
     /// When the oldest messages were looked at.
     refreshed: Option<Now>,
     actions: VecDeque<Action>,
@@ -361,6 +367,7 @@ impl Core {
             members: Members::default(),
             reading: Reading::new(position),
             recovery: Recovery::new(position),
+            clock: StreamClock::default(),
             refreshed: None,
             flaws: Flaws::default(),
             actions: VecDeque::new(),
@@ -393,6 +400,7 @@ impl Core {
     /// Takes what has happened at `now`. [`Core::next_action`] returns what is to be done then.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = self.now.max(now);
+        self.clock.learn(&input, self.now);
         match input {
             Input::Tick => self.tick(),
             Input::Inspected(stream) => self.inspected(stream),

@@ -5,17 +5,18 @@ mod shown;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use node::Node;
 use session::{Epoch, Fence, NodeName, Operation, RevocationId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
-use crate::core::{Action, Core, Identity, Input, Lost, Progress};
+use crate::core::{Action, Core, Identity, Input, Lost, Progress, WaitsFor};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Shared, Stored};
 use crate::metrics::Metrics;
@@ -35,6 +36,9 @@ const JUMP: Duration = Duration::from_secs(1);
 
 /// Limit of operations that wait to be put in force before they come through the stream.
 const EARLY: usize = 1024;
+
+/// How long the same trouble is not logged again.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long to wait before a connection that fails is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -73,6 +77,10 @@ pub(crate) struct Driver {
     early: mpsc::Sender<Shared>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
+    /// The stream takes no further revocations.
+    is_full: Arc<AtomicBool>,
+    /// When it was logged that a message is not authentic.
+    told_forged: Option<Instant>,
     /// Reads a long part of the stream.
     replay: Option<JoinHandle<()>>,
     clocks: Clocks,
@@ -112,12 +120,24 @@ impl Driver {
         let (announcing, operations) = mpsc::unbounded_channel();
         tokio::spawn(log::announce(node.clone(), inputs.clone(), operations));
         let applied = watch::Sender::new(0);
-        Self { parts, core, announcing, jobs, early, applied, replay: None, clocks }
+        Self {
+            parts,
+            core,
+            announcing,
+            jobs,
+            early,
+            applied,
+            is_full: Arc::default(),
+            told_forged: None,
+            replay: None,
+            clocks,
+        }
     }
 
     /// Runs the protocol. Returns only if the node must not go on.
     pub(crate) async fn run(mut self) -> Fatal {
         self.listen();
+        self.watch_size();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -155,7 +175,8 @@ impl Driver {
             match &message.content {
                 Content::Definitions => self.parts.definitions.seen(message.position.sequence),
                 Content::Beat(beat) => self.parts.definitions.hear(beat),
-                _ => {}
+                Content::Forged => self.forged(),
+                Content::Operation(_) | Content::Newer => {}
             }
         }
         let was_following = self.core.is_following();
@@ -175,6 +196,17 @@ impl Driver {
         }
         let applied = self.core.position().sequence;
         self.applied.send_if_modified(|shown| std::mem::replace(shown, applied) != applied);
+    }
+
+    /// A message of the stream is not authentic.
+    fn forged(&mut self) {
+        self.parts.metrics.forged.inc();
+        if self.told_forged.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+            self.told_forged = Some(Instant::now());
+            tracing::error!(
+                "a message of the stream is not authentic, and is ignored: a node has another NODE_COOKIE, or somebody forges messages"
+            );
+        }
     }
 
     fn tick(&mut self) {
@@ -267,7 +299,10 @@ impl Driver {
                 let definitions = self.parts.definitions.clone();
                 tokio::spawn(async move { definitions.refresh(sequence).await });
             }
-            Action::Unadopted => tracing::warn!(
+            Action::Waits(WaitsFor::Cookie) => tracing::error!(
+                "a message of another node is not authentic: it has another NODE_COOKIE, so this node does not join"
+            ),
+            Action::Waits(WaitsFor::Adoption) => tracing::warn!(
                 "the stream is new, and no node that is running knows what was in the one before: this node waits for one that does, or for `rig cluster adopt`"
             ),
             Action::RolledBack(why) => {

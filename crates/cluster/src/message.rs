@@ -31,8 +31,6 @@ pub struct Shared {
     pub tag: Tag,
     /// How many changes of its id the stream holds, with this one.
     pub revision: u32,
-    /// The operation that a lift removes, if its author has read it in the stream.
-    pub lifts: Option<Tag>,
     /// The change. The validity of a revocation is what was left of it when it was sent.
     pub operation: Operation,
 }

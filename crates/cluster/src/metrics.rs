@@ -28,6 +28,14 @@ metric::families! {
         /// Age of the youngest beat of this node that came back; above CLUSTER_LEASE, it has no
         /// lease
         pub beat_age: Gauge<f64, AtomicU64> = "rig_cluster_beat_age_seconds";
+        /// Size of the stream on each server of NATS, in bytes. Above seven eighths of
+        /// rig_cluster_stream_max_bytes, revocations are queued
+        pub stream_bytes: Gauge = "rig_cluster_stream_bytes";
+        /// Limit of that size, in bytes
+        pub stream_max_bytes: Gauge = "rig_cluster_stream_max_bytes";
+        /// How often a message of the stream, or one between nodes, was not authentic: a node has
+        /// another NODE_COOKIE, or somebody forges messages
+        pub forged: Counter = "rig_cluster_forged_total";
         /// How often the stream was another one, or had lost messages
         pub rollback: Counter = "rig_cluster_rollback_total";
         /// How often messages of the stream were missing and had to be fetched

@@ -143,6 +143,10 @@ pub struct StreamInfo {
     pub last: u64,
     /// The number of messages.
     pub messages: u64,
+    /// Their size on each server, in bytes.
+    pub bytes: u64,
+    /// The limit of that size.
+    pub max_bytes: u64,
     /// When the server answered, by its clock, in milliseconds since 1970.
     pub now: u64,
     /// The number of servers that store it.

@@ -20,8 +20,6 @@ pub(super) struct OperationDocument {
     pub(super) life: String,
     pub(super) n: u64,
     pub(super) rev: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) lifts: Option<TagDocument>,
     /// Absent if it never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left_ms: Option<u64>,
@@ -37,12 +35,6 @@ pub(super) struct OperationDocument {
     pub(super) sealed_names: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sealed_remarks: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct TagDocument {
-    pub(super) life: String,
-    pub(super) n: u64,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]

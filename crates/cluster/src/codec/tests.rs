@@ -42,12 +42,7 @@ fn shared() -> impl Strategy<Value = Shared> {
     let lift = (text(), option::of(text()))
         .prop_map(|(id, by)| Operation::Lift { id: RevocationId::new(&id).expect("it is an id"), by });
     (life(), any::<u64>(), any::<u32>(), prop_oneof![revoke, lift]).prop_map(
-        |(life, number, revision, operation)| Shared {
-            tag: Tag { life, number },
-            revision,
-            lifts: matches!(operation, Operation::Lift { .. }).then_some(Tag { life, number: 3 }),
-            operation,
-        },
+        |(life, number, revision, operation)| Shared { tag: Tag { life, number }, revision, operation },
     )
 }
 
@@ -128,12 +123,7 @@ fn example() -> Shared {
     let mut revocation = Revocation::blacklist(&"alice-laptop".parse().unwrap(), Duration::from_secs(60));
     revocation.by = Some("bob".to_owned());
     let life = Incarnation::from_bytes([7; Incarnation::BYTES]);
-    Shared {
-        tag: Tag { life, number: 17 },
-        revision: 1,
-        lifts: None,
-        operation: Operation::Revoke(revocation),
-    }
+    Shared { tag: Tag { life, number: 17 }, revision: 1, operation: Operation::Revoke(revocation) }
 }
 
 fn example_beat() -> Beat {
@@ -198,12 +188,7 @@ fn a_message_that_is_sent_again_elsewhere_is_forged() {
 
     let id = RevocationId::new("r").unwrap();
     let operation = Operation::Lift { id: id.clone(), by: None };
-    let lift = Shared {
-        tag: Tag { life: one, number: 2 },
-        revision: 2,
-        lifts: Some(Tag { life: one, number: 1 }),
-        operation,
-    };
+    let lift = Shared { tag: Tag { life: one, number: 2 }, revision: 2, operation };
     let subject_of = |id: &RevocationId| format!("rig.c.s.op.{}", codec.subject_of(id));
     let (own, other) = (subject_of(&id), subject_of(&RevocationId::new("other").unwrap()));
     let bytes = codec.operation(&own, Epoch(1), &lift);
@@ -278,7 +263,7 @@ fn a_node_writes_the_newest_version_that_all_read() {
     let operation = || {
         let tag = Tag { life: Incarnation::from_bytes([1; Incarnation::BYTES]), number: 1 };
         let operation = Operation::Lift { id: RevocationId::new("id").expect("it is an id"), by: None };
-        newer.operation(SUBJECT, Epoch(1), &Shared { tag, revision: 1, lifts: None, operation })
+        newer.operation(SUBJECT, Epoch(1), &Shared { tag, revision: 1, operation })
     };
     let message = Direct::Missing { life: Incarnation::from_bytes([1; Incarnation::BYTES]), after: 1 };
     let is_read =

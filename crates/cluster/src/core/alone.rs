@@ -143,7 +143,7 @@ impl Alone {
     pub(super) fn store_unheard(&mut self, operation: Operation, revision: u32) -> u64 {
         let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
         let tag = Tag { life, number: revision.into() };
-        self.store(Content::Operation(Shared { tag, revision, lifts: None, operation })).position.sequence
+        self.store(Content::Operation(Shared { tag, revision, operation })).position.sequence
     }
 
     /// Another node stores an operation, and this one hears of it.

@@ -7,7 +7,7 @@ use session::{LIFT_KEPT, Mode, Operation, Revocation};
 use super::Now;
 use super::own::Own;
 use crate::flaw::{Flaw, Flaws};
-use crate::message::{Shared, Tag};
+use crate::message::Shared;
 
 /// How far two copies of a revocation may differ in what is left, since it was sent at different
 /// times.
@@ -26,12 +26,11 @@ pub(super) enum Verdict {
 }
 
 impl Own {
-    /// Decides between this operation, whose tag is `mine`, and the one that the stream holds.
+    /// Decides between this operation and the one that the stream holds.
     pub(super) fn compare(
         &mut self,
         theirs: &Shared,
-        sequence: u64,
-        mine: Tag,
+        (sequence, stored_at): (u64, u64),
         now: Now,
         flaws: Flaws,
     ) -> Verdict {
@@ -50,11 +49,18 @@ impl Own {
                 Verdict::Replace
             }
             (Operation::Lift { .. }, Operation::Lift { .. }) => Verdict::Covered,
-            // It was in the stream, and somebody has lifted it.
-            (Operation::Revoke(_), Operation::Lift { .. }) if theirs.lifts == Some(mine) => Verdict::Covered,
+            // It was in the stream, and somebody has lifted it. A lift from before it was accepted
+            // is one of another operation.
+            (Operation::Revoke(_), Operation::Lift { .. })
+                if self.may_be_stored
+                    && is_later
+                    && theirs.revision > self.revision
+                    && self.announced_at.is_before(stored_at) =>
+            {
+                Verdict::Covered
+            }
             (Operation::Lift { .. }, Operation::Revoke(lifted)) => {
                 // Whoever has the revocation has to learn of the lift, however late.
-                self.lifts = Some(theirs.tag);
                 self.lift_kept = self.lift_kept.max(lifted.kept_for().saturating_add(LIFT_KEPT));
                 self.becomes(theirs.revision + 1);
                 Verdict::Replace

@@ -11,6 +11,7 @@ use super::comparing::left;
 use super::confirming::RESEND;
 use super::members::Confirmation;
 use super::rereading::Rereading;
+use super::stream_clock::StreamTime;
 use crate::message::{Shared, Tag};
 
 /// How long to wait before an operation is published again whose outcome is unknown.
@@ -106,12 +107,12 @@ pub(super) struct Own {
     /// Where the node had applied the stream when it accepted the operation.
     pub(super) accepted_at: u64,
     pub(super) announced: Now,
+    /// The same, by the clock of NATS.
+    pub(super) announced_at: StreamTime,
     pub(super) step: Step,
     /// Up to where the node had read the stream when it first sent the operation there; `None` if
     /// it has not.
     pub(super) attempted: Option<u64>,
-    /// If it is a lift: the operation that it removes from the stream.
-    pub(super) lifts: Option<Tag>,
     /// If it is a lift: for how long nodes have to know of it.
     pub(super) lift_kept: Duration,
     /// The sequence of the operation on the same id that this node has stored before it.
@@ -339,9 +340,9 @@ impl Own {
             repairs: false,
             accepted_at,
             announced: now,
+            announced_at: StreamTime::default(),
             step: Step::Behind,
             attempted: None,
-            lifts: None,
             lift_kept: LIFT_KEPT,
             behind: 0,
             follows: 0,
@@ -382,6 +383,6 @@ impl Own {
         if let Operation::Revoke(revocation) = &mut operation {
             revocation.validity = left(revocation.validity, self.announced, now);
         }
-        Shared { tag: Tag { life, number }, revision: self.revision, lifts: self.lifts, operation }
+        Shared { tag: Tag { life, number }, revision: self.revision, operation }
     }
 }

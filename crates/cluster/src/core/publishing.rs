@@ -59,6 +59,7 @@ impl Core {
             return;
         }
         let own = Own::new(operation, known, self.reading.applied(), self.now);
+        let own = Own { announced_at: self.clock.at(self.now), ..own };
         let publishing = &mut self.publishing;
         publishing.last += 1;
         let number = publishing.last;
@@ -161,12 +162,16 @@ impl Core {
     }
 
     pub(super) fn published(&mut self, number: u64, result: Result<u64, Unpublished>) {
-        if result == Err(Unpublished::Unknown) {
-            self.publishing.held = Some(self.now + AGAIN);
-            self.publishing.rereading.is_due();
-        } else {
-            self.publishing.held = None;
-            self.answered();
+        match result {
+            Err(Unpublished::Unknown) => {
+                self.publishing.held = Some(self.now + AGAIN);
+                self.publishing.rereading.is_due();
+            }
+            Err(Unpublished::Full) => self.publishing.held = Some(self.now + AGAIN),
+            Ok(_) | Err(Unpublished::Conflict) => {
+                self.publishing.held = None;
+                self.answered();
+            }
         }
         let Some(own) = self.publishing.own.get_mut(&number) else { return };
         let Step::Publishing { expected } = own.step else { return };
@@ -185,8 +190,8 @@ impl Core {
                 let sequence = self.reading.applied();
                 self.stored(number, sequence, true);
             }
-            Err(Unpublished::Unknown) => {
-                own.may_be_stored = true;
+            Err(unpublished @ (Unpublished::Unknown | Unpublished::Full)) => {
+                own.may_be_stored |= unpublished == Unpublished::Unknown;
                 let at = self.now + AGAIN;
                 self.publishing.step(number, Step::PublishAt { at, expected });
             }
@@ -215,6 +220,7 @@ impl Core {
         }
         let age = found.as_ref().map_or(Duration::ZERO, |found| self.reading.age(found.stored_at));
         let replace = Step::PublishAt { at: self.now, expected: sequence };
+        let stored_at = found.as_ref().map_or(0, |found| found.stored_at);
         let theirs = match found.map(|found| found.content) {
             Some(Content::Operation(theirs)) => theirs.aged(age),
             // This node cannot tell whether it would undo what a newer one has decided.
@@ -225,14 +231,12 @@ impl Core {
             // Whatever it is, it is no operation; or the stream has lost the one before it.
             Some(_) | None => {
                 own.becomes(own.revision);
-                own.lifts = None;
                 self.publishing.step(number, replace);
                 return;
             }
         };
         self.recovery.has_read(&theirs, self.now);
-        let mine = Tag { life: self.me.life, number };
-        if theirs.tag == mine {
+        if theirs.tag == (Tag { life: self.me.life, number }) {
             // It was skipped when it was read, or that is too long ago to tell: only a later copy
             // would show.
             let is_behind = sequence <= self.reading.applied() && !own.seen;
@@ -243,7 +247,7 @@ impl Core {
             }
             return;
         }
-        match own.compare(&theirs, sequence, mine, self.now, self.flaws) {
+        match own.compare(&theirs, (sequence, stored_at), self.now, self.flaws) {
             Verdict::Replace => {
                 // Until the stream has caught up, the same conflict would come again at once.
                 let tried = own.tried == Some(sequence);

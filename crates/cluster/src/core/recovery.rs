@@ -11,7 +11,7 @@ use session::{Epoch, Position};
 use super::sharing::Sharing;
 use super::{Action, Core, Lost, Now, StreamState, on_any_clock};
 use crate::flaw::Flaw;
-use crate::message::{Content, Shared};
+use crate::message::{Content, Shared, Stored};
 
 /// How long to wait before the stream is inspected again.
 const INSPECT_AGAIN: Duration = Duration::from_millis(500);
@@ -30,14 +30,24 @@ const LATE: u64 = 3_500;
 enum Phase {
     /// It asks NATS for the state of the stream.
     Inspecting,
-    /// The stream is new, and an operator or another node has to say that nothing is missing.
-    Unadopted,
+    /// It does not join yet, and asks again.
+    Waiting(WaitsFor),
     /// It reads the stream up to this sequence, which was the last one.
     CatchingUp { last: u64 },
     /// It publishes what the stream lacks.
     Sharing,
     /// It follows the stream.
     Following,
+}
+
+/// Why a node does not join yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The stream is new, and an operator or another node has to say that nothing is missing.
+    Adoption,
+    /// Another node has sent a beat that is not authentic: it has another cookie, so neither would
+    /// learn of the revocations of the other.
+    Cookie,
 }
 
 /// The state of the recovery.
@@ -105,7 +115,7 @@ impl Recovery {
 
     /// Returns whether messages of the stream can be taken.
     pub(super) fn is_reading(&self) -> bool {
-        !matches!(self.phase, Phase::Inspecting | Phase::Unadopted)
+        !matches!(self.phase, Phase::Inspecting | Phase::Waiting(_))
     }
 
     /// Records what the stream has of an id.
@@ -137,7 +147,7 @@ impl Recovery {
 impl Core {
     pub(super) fn tick_recovery(&mut self) {
         let waits =
-            matches!(self.recovery.phase, Phase::Inspecting | Phase::Unadopted) || self.reading.in_doubt;
+            matches!(self.recovery.phase, Phase::Inspecting | Phase::Waiting(_)) || self.reading.in_doubt;
         let due = self.recovery.inspected.is_none_or(|at| self.now >= at + INSPECT_AGAIN);
         if waits && due && !self.recovery.inspecting {
             self.recovery.inspecting = true;
@@ -159,6 +169,10 @@ impl Core {
             self.inspected_again(&stream);
             return;
         }
+        if self.has_other_cookie(&stream) {
+            self.wait_for(WaitsFor::Cookie);
+            return;
+        }
         if self.may_be_duplicate(&stream) {
             return;
         }
@@ -171,10 +185,7 @@ impl Core {
         }
         let has_history = self.recovery.has_history();
         if !stream.adopted && !has_history && !self.members.any_with_history(self.now) {
-            if self.recovery.phase != Phase::Unadopted {
-                self.recovery.phase = Phase::Unadopted;
-                self.act(Action::Unadopted);
-            }
+            self.wait_for(WaitsFor::Adoption);
             return;
         }
         let position = self.recovery.stored;
@@ -192,6 +203,24 @@ impl Core {
         let from = if trusted && !shares { position.sequence } else { 0 };
         self.reading.begin(stream.epoch, from, stream.last, newest);
         self.recovery.phase = Phase::CatchingUp { last: stream.last };
+    }
+
+    fn wait_for(&mut self, what: WaitsFor) {
+        let phase = Phase::Waiting(what);
+        if self.recovery.phase != phase {
+            self.recovery.phase = phase;
+            self.act(Action::Waits(what));
+        }
+    }
+
+    /// Returns whether a node that has another cookie seems to run. Only a node that has not joined
+    /// asks, so that nobody can stop others with forged beats.
+    fn has_other_cookie(&self, stream: &StreamState) -> bool {
+        let lease = on_any_clock(self.me.lease);
+        let is_young = |stored_at| Duration::from_millis(stream.now.saturating_sub(stored_at)) < lease;
+        let mut beats = stream.beats.iter();
+        let forged = |beat: &Stored| beat.content == Content::Forged && is_young(beat.stored_at);
+        !self.recovery.has_joined && beats.any(forged)
     }
 
     /// Returns whether another life of this node's name may be running. It runs if it beats again,

@@ -64,7 +64,6 @@ impl Driver {
                 let operations = part.iter().map(|SharedState { operation, revision, .. }| Shared {
                     tag,
                     revision: *revision,
-                    lifts: None,
                     operation: operation.clone(),
                 });
                 let message = Direct::Supplied { life, after, upto, operations: operations.collect() };

@@ -1,10 +1,11 @@
 //! What the core asks of the stream.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use session::RevocationId;
+use session::{Operation, RevocationId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -19,6 +20,12 @@ const PAGE: usize = 2000;
 
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
+
+/// The part of the stream that is kept free for beats and lifts: this part of its limit.
+const FOR_BEATS: u64 = 8;
+
+/// How often the size of the stream is read.
+const SIZE: Duration = Duration::from_secs(2);
 
 /// How much longer the stream keeps an operation than it counts, at least, since the clock of NATS
 /// may be set. A tenth of its time if that is longer.
@@ -86,9 +93,42 @@ impl Driver {
         });
     }
 
+    /// Watches the size of the stream, for as long as the process runs. NATS stores nothing in a
+    /// full stream, not even a beat in the place of another one, and without beats no node has a
+    /// lease.
+    pub(super) fn watch_size(&self) {
+        let (wire, metrics) = (self.parts.wire.clone(), self.parts.metrics.clone());
+        let is_full = self.is_full.clone();
+        tokio::spawn(async move {
+            loop {
+                if let Ok(info) = wire.info().await {
+                    metrics.stream_bytes.set(info.bytes.cast_signed());
+                    metrics.stream_max_bytes.set(info.max_bytes.cast_signed());
+                    let is_now = info.bytes > info.max_bytes - info.max_bytes / FOR_BEATS;
+                    if is_now && !is_full.swap(is_now, Ordering::Relaxed) {
+                        tracing::error!(
+                            bytes = info.bytes,
+                            max_bytes = info.max_bytes,
+                            "the stream is nearly full: revocations are queued, and in force at the node that takes them only, until max_bytes is raised"
+                        );
+                    }
+                    is_full.store(is_now, Ordering::Relaxed);
+                }
+                sleep(SIZE).await;
+            }
+        });
+    }
+
     /// Stores an operation if the last message of its id has the expected sequence. Nodes have to
     /// know of it for as long as it is `kept`.
     pub(super) fn publish(&self, message: &Shared, expected: u64, kept: Duration) {
+        // A lift replaces a message that is no smaller.
+        let takes_space = matches!(message.operation, Operation::Revoke(_));
+        if takes_space && self.is_full.load(Ordering::Relaxed) {
+            let result = Err(Unpublished::Full);
+            let _ = self.parts.inputs.send(Input::Published { number: message.tag.number, result });
+            return;
+        }
         let subject = self.parts.names.operation(&self.parts.codec.subject_of(message.id()));
         let payload = Bytes::from(self.parts.codec.operation(&subject, self.epoch(), message));
         let kept = kept.checked_add(KEPT_LONGER.max(kept / 10));

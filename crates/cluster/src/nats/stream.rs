@@ -33,7 +33,7 @@ const NAME_IN_USE: u64 = 10058;
 /// The stream to create.
 #[derive(Clone, Copy, Debug)]
 pub struct NewStream {
-    /// Limit of its size in bytes, on each server. At the limit, revocations are refused.
+    /// Limit of its size in bytes, on each server. Near the limit, revocations are queued.
     pub max_bytes: u64,
     /// Whether nodes without a log may join at once. If not, one with a log has to come first, or
     /// an operator has to adopt the stream: it may lack what an earlier one held.
@@ -114,6 +114,8 @@ fn parse(answer: &Value, names: &Names, replicas: usize) -> Option<StreamInfo> {
         first: if messages == 0 { last + 1 } else { state["first_seq"].as_u64()? },
         last,
         messages,
+        bytes: state["bytes"].as_u64()?,
+        max_bytes: config["max_bytes"].as_u64().unwrap_or(u64::MAX),
         now: milliseconds(&answer["ts"]),
         replicas: config["num_replicas"].as_u64()?.try_into().ok()?,
         deviations: deviations(config, names, replicas),

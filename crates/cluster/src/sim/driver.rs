@@ -149,7 +149,6 @@ impl World {
                 let operations = states.iter().map(|SharedState { operation, revision, .. }| Shared {
                     tag: tag(0),
                     revision: *revision,
-                    lifts: None,
                     operation: operation.clone(),
                 });
                 let operations = operations.collect();
@@ -167,7 +166,7 @@ impl World {
                 }
                 self.judge.lease_lost(node, self.now, why);
             }
-            Action::RefreshDefinitions { .. } | Action::Unadopted | Action::RolledBack(_) => {}
+            Action::RefreshDefinitions { .. } | Action::Waits(_) | Action::RolledBack(_) => {}
             Action::Joined => self.join(node),
             Action::Progress { number, progress, .. } => self.progress(node, number, progress.outcome),
             Action::Rotate => {

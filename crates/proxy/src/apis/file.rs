@@ -25,7 +25,12 @@ pub struct FileStore {
 impl FileStore {
     /// Creates a store in this folder. Opens nothing yet.
     pub fn new(folder: &Path) -> Self {
-        Self { path: folder.join("apis.json"), revision: Mutex::default() }
+        Self { path: Self::file(folder), revision: Mutex::default() }
+    }
+
+    /// Returns the file that it stores definitions in.
+    pub fn file(folder: &Path) -> PathBuf {
+        folder.join("apis.json")
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {

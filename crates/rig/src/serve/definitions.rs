@@ -10,7 +10,7 @@ use cluster::definitions::{DefinitionsError, DefinitionsStore, NodeDefinitions, 
 use cluster::message::{RefusedDefinitions, ServedDefinitions};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use proxy::{Changes, Revision, Saved, ServedBy, Serving, Store, StoreError};
+use proxy::{Changes, FileStore, Revision, Saved, ServedBy, Serving, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
@@ -28,11 +28,18 @@ const COPY: &str = "apis.cluster";
 pub(super) struct ClusterStore {
     shared: Arc<DefinitionsStore>,
     copy: PathBuf,
+    /// What this node has stored before it was in a cluster.
+    alone: PathBuf,
 }
 
 impl ClusterStore {
     pub(super) fn new(shared: Arc<DefinitionsStore>, folder: &Path) -> Self {
-        Self { shared, copy: folder.join(COPY) }
+        Self { shared, copy: Self::file(folder), alone: FileStore::file(folder) }
+    }
+
+    /// Returns the file of the copy.
+    pub(super) fn file(folder: &Path) -> PathBuf {
+        folder.join(COPY)
     }
 
     /// Returns what the stream holds, once it answers: a node that starts is not connected yet.
@@ -67,6 +74,12 @@ impl Store for ClusterStore {
     fn load(&self) -> Result<Option<Saved>, StoreError> {
         let copy = kept(&self.copy);
         let has_copy = copy.is_some();
+        if !has_copy && self.alone.exists() {
+            tracing::warn!(
+                file = %self.alone.display(),
+                "definitions that were changed while this node was alone are not used in a cluster: `rig apis import` gives them to all nodes"
+            );
+        }
         if let Some(copy) = &copy {
             self.shared.begin(copy.clone());
         }

@@ -12,6 +12,7 @@ use seal::Incarnation;
 use session::{MemoryLog, Sessions};
 use tokio::time::Instant;
 
+use super::definitions::ClusterStore;
 use super::membership::Membership;
 use crate::settings::{self, ClusterSettings, StoredSettings};
 
@@ -55,7 +56,16 @@ impl Loaded {
         let sessions = load_sessions(session, journal, folder.as_deref())?;
         let store: Box<dyn Store> = match (&membership, &folder) {
             (Some(membership), Some(folder)) => Box::new(membership.store(folder)),
-            (None, Some(folder)) => Box::new(FileStore::new(folder)),
+            (None, Some(folder)) => {
+                let of_cluster = ClusterStore::file(folder);
+                if of_cluster.exists() && !FileStore::file(folder).exists() {
+                    tracing::warn!(
+                        file = %of_cluster.display(),
+                        "the definitions of the cluster that this node was in are not used: `rig apis import` stores them"
+                    );
+                }
+                Box::new(FileStore::new(folder))
+            }
             (_, None) => Box::new(MemoryStore::default()),
         };
         let apis = Arc::new(load_apis(apis, store, cors)?);

@@ -38,17 +38,29 @@ fn revision(node: &Alone, id: &RevocationId) -> Option<u32> {
     }
 }
 
-/// The stream did not say whether it has stored the revocation, so the lift may be one of it.
-#[test]
-fn a_lift_of_another_revocation_does_not_stand_for_one_that_may_be_stored() {
+/// The stream does not say whether it has stored the revocation, and then holds a lift of its id.
+fn lift_is_found(lifted_later: bool) -> Option<u32> {
     let mut node = Alone::new();
+    let session = SessionName::try_from("s").expect("it is short");
+    let id = Revocation::blacklist(&session, HOUR).id;
     node.answers(false);
-    let id = node.revoke("s", HOUR);
+    if !lifted_later {
+        node.store_unheard(Operation::Lift { id: id.clone(), by: None }, 2);
+    }
+    assert_eq!(node.revoke("s", HOUR), id);
     node.pass(Duration::from_secs(2));
-    node.store_unheard(Operation::Lift { id: id.clone(), by: None }, 2);
+    if lifted_later {
+        node.store_unheard(Operation::Lift { id: id.clone(), by: None }, 2);
+    }
     node.answers(true);
     node.pass(Duration::from_secs(10));
-    assert_eq!(revision(&node, &id), Some(3));
+    revision(&node, &id)
+}
+
+#[test]
+fn a_lift_from_before_does_not_stand_for_a_revocation_that_may_be_stored() {
+    assert_eq!(lift_is_found(false), Some(3), "the lift is one of another revocation");
+    assert_eq!(lift_is_found(true), Some(2), "it is one of this revocation");
 }
 
 /// The node has revoked the same session again before it applies the lift.
