@@ -214,5 +214,5 @@ fn definitions_of_a_single_node_are_not_lost_without_a_word() {
     cluster.await_ready_of(&[0]);
     let log = cluster.gateway(0).log();
     assert!(log.contains("were changed while this node was alone") && log.contains("apis.json"), "{log}");
-    assert_eq!(api_names(cluster.gateway(0)), [String::new(); 0]);
+    assert!(api_names(cluster.gateway(0)).is_empty());
 }

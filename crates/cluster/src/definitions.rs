@@ -222,8 +222,9 @@ impl DefinitionsStore {
     }
 
     async fn try_restore(&self) -> Result<(), DefinitionsError> {
+        let stored = self.stored().await?;
         let Some(Stored { mut definitions, .. }) = self.latest.lock().clone() else { return Ok(()) };
-        let sequence = match self.stored().await? {
+        let sequence = match stored {
             Some(stored)
                 if stored.definitions.revision > definitions.revision
                     || stored.definitions == definitions =>

@@ -188,7 +188,7 @@ impl Driver {
             tokio::spawn(async move {
                 definitions.restore().await;
                 if replaces_cookie {
-                    tracing::info!(
+                    tracing::warn!(
                         "everything is stored under NODE_COOKIE; once each node has said so, NODE_COOKIE_OLD can go"
                     );
                 }

@@ -63,6 +63,11 @@ struct Document {
 }
 
 impl NodeIdentity {
+    /// Returns whether the folder is that of a node of a cluster.
+    pub fn is_kept(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// Begins a new life of the node whose data folder this is. The folder must be locked. Without
     /// a `name`, the node gets a random one at its first start.
     ///

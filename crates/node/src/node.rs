@@ -18,6 +18,9 @@ struct Rooms {
     sessions: Sessions,
     hub: Arc<Hub>,
     cluster: Option<Cluster>,
+    /// The revocations that the other nodes did not have when this node began. A node that was
+    /// alone may have many, and has to accept more all the same.
+    inherited: u64,
     /// The rooms that answer requests of other nodes, held weakly: they hold this node.
     handlers: [OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT],
 }
@@ -46,7 +49,13 @@ pub struct Cluster {
 impl Node {
     /// Creates a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
-        Self(Arc::new(Rooms { sessions, hub, cluster, handlers: Default::default() }))
+        let inherited = cluster.as_ref().map_or(0, |_| sessions.log().unshared_count());
+        Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers: Default::default() }))
+    }
+
+    /// Returns whether so many revocations wait for the other nodes that no more are accepted.
+    pub(crate) fn is_queue_full(&self) -> bool {
+        self.has_peers() && self.unshared_count() >= self.0.inherited + Self::MOST_QUEUED
     }
 
     /// Returns the name under which this node's receipts are stored.

@@ -94,7 +94,7 @@ impl Node {
         within: Duration,
     ) -> Result<Outcome, NotRevoked> {
         let asked_at = SystemTime::now();
-        if self.has_peers() && self.unshared_count() >= Self::MOST_QUEUED {
+        if self.is_queue_full() {
             return Err(NotRevoked::QueueFull);
         }
         let accept = move |sessions: &Sessions| (sessions.accept(&revocation, forced), revocation);

@@ -82,6 +82,8 @@ pub(crate) struct StoredSettings {
     pub(crate) data: Option<journal::Config>,
     /// The APIs that requests are forwarded to, as the file defines them.
     pub(crate) apis: Definitions,
+    /// The node is meant to be alone, also if it was in a cluster.
+    pub(crate) is_single: bool,
 }
 
 /// Files that settings name, with their state before they were read.
@@ -141,7 +143,8 @@ impl Settings {
         let host = reader.value("HOST", |text, _| (!text.is_empty()).then(|| text.to_owned()));
         let node = NodeName::from(&*host);
         let mut data = access::read_data(reader, node.clone());
-        let cluster = cluster::read_cluster(reader, data.is_some());
+        let is_single = cluster::read_single(reader);
+        let cluster = cluster::read_cluster(reader, data.is_some(), is_single);
         if let Some(data) = &mut data {
             data.clustered = cluster.is_some();
         }
@@ -153,7 +156,7 @@ impl Settings {
         let memory = Memory::new(memory::read_waiting_bytes(reader));
         let connections = rooms::read_connections(reader, &memory);
         let session = access::read_sessions(reader).with_node(node);
-        let stored = StoredSettings { session, data, apis };
+        let stored = StoredSettings { session, data, apis, is_single };
         let canary = Some(reader.time("CANARY_INTERVAL")).filter(|interval| !interval.is_zero());
         let (verifier, key) = access::read_verifier(reader);
         let rooms = RoomSettings {

@@ -43,6 +43,8 @@ pub(super) struct Lease {
     until: Now,
     join: Join,
     left: bool,
+    /// Another life of this node's name, and the count of its last beat.
+    rival: Option<(Incarnation, u64)>,
 }
 
 /// How far a node is with joining.
@@ -72,6 +74,7 @@ impl Lease {
             until: Duration::ZERO,
             join: Join::Out,
             left: false,
+            rival: None,
         }
     }
 
@@ -209,6 +212,10 @@ impl Core {
             self.own_beat(beat, position.sequence);
             return;
         }
+        if beat.node == self.me.node && self.is_rival(beat) {
+            self.act(Action::Duplicate(beat.life));
+            return;
+        }
         if news.is_missing && self.recovery.is_following() {
             self.ask();
         }
@@ -216,6 +223,18 @@ impl Core {
             // It waits for a beat of each member before its first lease.
             self.lease.due = true;
         }
+    }
+
+    /// Returns whether a life of this node's name runs beside this one, and this one has to stop:
+    /// two that began at the same time have not seen each other before. One beat shows nothing,
+    /// since it may come late from a life that has ended.
+    fn is_rival(&mut self, beat: &Beat) -> bool {
+        if self.me.earlier.contains(&beat.life) || beat.leaving || !self.recovery.is_following() {
+            return false;
+        }
+        let before = self.lease.rival.replace((beat.life, beat.count));
+        let beats_again = before.is_some_and(|(life, count)| life == beat.life && beat.count > count);
+        beats_again && beat.life.to_bytes() < self.me.life.to_bytes()
     }
 
     /// The server has answered.

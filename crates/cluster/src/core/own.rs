@@ -91,7 +91,9 @@ pub(super) struct Publishing {
     pub(super) finished: VecDeque<u64>,
     /// The highest number that is forgotten.
     pub(super) forgotten: u64,
+    /// When queued operations were read last, and whether there were any.
     pub(super) queued_at: Now,
+    pub(super) has_queued: bool,
     pub(super) rereading: Rereading,
     /// When lifts are given up, in the order of their numbers.
     pub(super) lifts: VecDeque<(Now, u64)>,

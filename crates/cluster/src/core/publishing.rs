@@ -58,6 +58,7 @@ impl Core {
         if queued && self.publishing.is_announced(operation.id()) {
             return;
         }
+        self.publishing.has_queued |= queued;
         let own = Own::new(operation, known, self.reading.applied(), self.now);
         let own = Own { announced_at: self.clock.at(self.now), ..own };
         let publishing = &mut self.publishing;
@@ -110,14 +111,14 @@ impl Core {
 
     pub(super) fn tick_publishing(&mut self) {
         self.give_up_lifts();
-        if self.recovery.is_following() && self.now >= self.publishing.queued_at + QUEUED {
+        let room = AT_ONCE.saturating_sub(self.publishing.pending() - self.publishing.repairs());
+        // After some of many, the next are read as soon as half of them are stored.
+        let goes_on = self.publishing.has_queued && room >= AT_ONCE / 2;
+        let is_due = goes_on || self.now >= self.publishing.queued_at + QUEUED;
+        if self.recovery.is_following() && is_due && room > 0 {
             self.publishing.queued_at = self.now;
-            if let Some(room) = AT_ONCE
-                .checked_sub(self.publishing.pending() - self.publishing.repairs())
-                .filter(|room| *room > 0)
-            {
-                self.act(Action::ShareQueued(room));
-            }
+            self.publishing.has_queued = false;
+            self.act(Action::ShareQueued(room));
         }
     }
 

@@ -64,6 +64,11 @@ impl Core {
         // To store the messages behind one again that stays would leave as many missing.
         let mut moves_on = missing > MISSING;
         for message in messages {
+            // Its replacement is stored elsewhere, so it stays where it is.
+            if message.outdated {
+                moves_on = false;
+                continue;
+            }
             let (sequence, age) = (message.position.sequence, self.reading.age(message.stored_at));
             let is_due = age >= OLD || moves_on;
             match &message.content {

@@ -24,8 +24,11 @@ const REPLAY: u64 = 10_000;
 /// The part of the stream that is kept free for beats and lifts: this part of its limit.
 const FOR_BEATS: u64 = 8;
 
-/// How often the size of the stream is read.
-const SIZE: Duration = Duration::from_secs(2);
+/// How often the size of the stream is read, up to half of its limit.
+const SIZE: Duration = Duration::from_secs(1);
+
+/// The same above half: it must not be full before this node knows it.
+const LARGE_SIZE: Duration = Duration::from_millis(100);
 
 /// How much longer the stream keeps an operation than it counts, at least, since the clock of NATS
 /// may be set. A tenth of its time if that is longer.
@@ -101,7 +104,11 @@ impl Driver {
         let is_full = self.is_full.clone();
         tokio::spawn(async move {
             loop {
+                let mut every = SIZE;
                 if let Ok(info) = wire.info().await {
+                    if info.bytes > info.max_bytes / 2 {
+                        every = LARGE_SIZE;
+                    }
                     metrics.stream_bytes.set(info.bytes.cast_signed());
                     metrics.stream_max_bytes.set(info.max_bytes.cast_signed());
                     let is_now = info.bytes > info.max_bytes - info.max_bytes / FOR_BEATS;
@@ -114,7 +121,7 @@ impl Driver {
                     }
                     is_full.store(is_now, Ordering::Relaxed);
                 }
-                sleep(SIZE).await;
+                sleep(every).await;
             }
         });
     }
@@ -201,9 +208,11 @@ impl Driver {
                                     let _ = inputs.send(Input::Live(decode(&codec, &message)));
                                 }
                                 Live::Link(link) => {
-                                    tracing::info!(?link, "connection to NATS");
                                     if matches!(link, Link::Connected(_)) {
+                                        tracing::info!(?link, "connection to NATS");
                                         let _ = inputs.send(Input::Reconnected);
+                                    } else {
+                                        tracing::warn!(?link, "connection to NATS");
                                     }
                                 }
                             }

@@ -24,6 +24,9 @@ const GET: Duration = Duration::from_millis(2500);
 /// the stream at random, also one that is stopped or cut off, for minutes.
 const GET_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long to wait for what the server has sent before.
+const DRAINED: Duration = Duration::from_secs(1);
+
 /// Limit of the messages of one direct get, in bytes.
 const GET_BYTES: usize = 8 << 20;
 
@@ -134,7 +137,10 @@ impl NatsWire {
     /// for this connection. If that is much, to ask again would only make it more.
     async fn is_late(&self, until: Instant) -> Result<(), WireError> {
         sleep_until(until.min(Instant::now() + GET_AGAIN)).await;
-        self.inbox().synced(self.names().none(), until.saturating_duration_since(Instant::now())).await
+        let left = until.saturating_duration_since(Instant::now());
+        // Without an answer, the connection was lost meanwhile, or may not be asked.
+        drop(self.inbox().synced(self.names().none(), left.min(DRAINED)).await);
+        if Instant::now() < until { Ok(()) } else { Err(WireError::Timeout) }
     }
 
     pub(super) async fn replay_from(&self, from: u64) -> Result<Replay, WireError> {

@@ -53,6 +53,11 @@ async fn the_permissions_of_the_documentation_are_enough_and_no_more() {
     assert!(one.last(names.operation("x")).await.unwrap().is_some());
     assert_eq!(one.latest(names.beats()).await.unwrap().len(), 1);
     assert_eq!(operator.latest(names.beats()).await.unwrap().len(), 1);
+    // What a get that is late asks; over a slow connection it would be.
+    let options = async_nats::ConnectOptions::with_user_and_password("operator".into(), "change-me-3".into());
+    let raw = raw_client(&server, options.custom_inbox_prefix("rig.rig.inbox.operator")).await;
+    let unheard = raw.request(names.none(), "".into()).await.unwrap_err();
+    assert_eq!(unheard.kind(), async_nats::RequestErrorKind::NoResponders);
     assert_eq!(one.replay(1).await.unwrap().collect::<Vec<_>>().await.len(), 3);
     let mut requests = one.requests().await.unwrap();
     let answering = async { next(&mut requests).await.answer.unwrap().send("yes".into()).await };

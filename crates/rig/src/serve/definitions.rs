@@ -77,7 +77,7 @@ impl Store for ClusterStore {
         if !has_copy && self.alone.exists() {
             tracing::warn!(
                 file = %self.alone.display(),
-                "definitions that were changed while this node was alone are not used in a cluster: `rig apis import` gives them to all nodes"
+                "definitions of APIs that were changed while this node was alone are not used in a cluster: export them at a node that is alone, and import them here"
             );
         }
         if let Some(copy) = &copy {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use auth::Cors;
+use cluster::identity::NodeIdentity;
 use journal::Journal;
 use metric::Registry;
 use proxy::{Apis, Definitions, FileStore, MemoryStore, Store};
@@ -39,7 +40,7 @@ impl Loaded {
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let folder = settings.data.as_ref().map(|data| data.folder.clone());
-        let StoredSettings { session, data, apis } = settings;
+        let StoredSettings { session, data, apis, is_single } = settings;
         // Opening the log locks the folder, which everything below relies on.
         let journal = data.map(|data| Journal::open(&data).context("DATA_DIR")).transpose()?;
         let (life, membership) = match (cluster, &folder) {
@@ -47,6 +48,9 @@ impl Loaded {
                 let membership = Membership::begin(cluster, folder, registry).await?;
                 (membership.life, Some(membership))
             }
+            (None, Some(folder)) if !is_single && NodeIdentity::is_kept(folder) => anyhow::bail!(
+                "CLUSTER_NATS is missing, but DATA_DIR is that of a node of a cluster: it would not learn of the revocations of others; CLUSTER=single says that it is meant to stand alone from now on"
+            ),
             _ => (Incarnation::unnamed(), None),
         };
         let session = match &membership {
@@ -57,11 +61,9 @@ impl Loaded {
         let store: Box<dyn Store> = match (&membership, &folder) {
             (Some(membership), Some(folder)) => Box::new(membership.store(folder)),
             (None, Some(folder)) => {
-                let of_cluster = ClusterStore::file(folder);
-                if of_cluster.exists() && !FileStore::file(folder).exists() {
+                if ClusterStore::file(folder).exists() {
                     tracing::warn!(
-                        file = %of_cluster.display(),
-                        "the definitions of the cluster that this node was in are not used: `rig apis import` stores them"
+                        "this node was in a cluster, and does not use its definitions of APIs: export them at a node of the cluster and import them here"
                     );
                 }
                 Box::new(FileStore::new(folder))

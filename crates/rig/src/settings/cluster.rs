@@ -32,12 +32,28 @@ const COOKIE: usize = 32;
 /// Settings of RIG by which a node looks for others.
 const DISCOVERY: [&str; 3] = ["DISCOVERY_TYPE", "DNS_NAME", "NODE_HOST"];
 
-/// Reads the settings of a cluster; `None` for a single node.
-pub(super) fn read_cluster(reader: &mut Reader, has_data: bool) -> Option<ClusterSettings> {
+/// Settings that only a node of a cluster has.
+const OF_CLUSTER: [&str; 7] = [
+    "CLUSTER_NAME",
+    "CLUSTER_NODE",
+    "CLUSTER_LEASE",
+    "CLUSTER_LOST_LEASE",
+    "CLUSTER_HOLD",
+    "CLUSTER_WAIT",
+    "CLUSTER_EVENTS",
+];
+
+/// Returns whether this node is meant to be alone, whatever else says that there are others.
+pub(super) fn read_single(reader: &mut Reader) -> bool {
     let is_single = reader.text("CLUSTER").is_some_and(|text| text.eq_ignore_ascii_case("single"));
     if reader.is_set("CLUSTER") && !is_single {
         reader.refuse("CLUSTER");
     }
+    is_single
+}
+
+/// Reads the settings of a cluster; `None` for a single node.
+pub(super) fn read_cluster(reader: &mut Reader, has_data: bool, is_single: bool) -> Option<ClusterSettings> {
     let nats = read_nats(reader);
     let lease = reader.time("CLUSTER_LEASE");
     let wait = reader.optional("CLUSTER_WAIT", |text, kind| {
@@ -66,6 +82,15 @@ pub(super) fn read_cluster(reader: &mut Reader, has_data: bool) -> Option<Cluste
                 "CLUSTER_NATS",
                 format!(
                     "missing, but {name} of RIG asks for several nodes, which would not share a blacklist without it; CLUSTER=single says that each node is meant to stand alone"
+                ),
+            );
+        }
+        let of_cluster = OF_CLUSTER.into_iter().find(|name| reader.is_named(name));
+        if let Some(name) = of_cluster.filter(|_| asks_for_nodes.is_none() && !is_single) {
+            reader.mistake(
+                "CLUSTER_NATS",
+                format!(
+                    "missing, but {name} is set: without it, this node would not learn of the revocations of others; CLUSTER=single says that it is meant to stand alone"
                 ),
             );
         }

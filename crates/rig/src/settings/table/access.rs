@@ -76,7 +76,7 @@ pub(super) const SESSIONS: Group = Group {
             "DATA_DIR",
             "./data",
             text("FOLDER", "a folder, made where it is missing; or memory"),
-            "Where revocations are kept over a restart; memory: a restart forgets them",
+            "Where revocations are kept over a restart; memory: a restart forgets them, and a cluster refuses it",
         ),
         secret(
             "AUDIT_KEY",

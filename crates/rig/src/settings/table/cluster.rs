@@ -18,7 +18,7 @@ pub(super) const GROUP: Group = Group {
             "CLUSTER",
             "",
             ValueKind::Word(&["single"]),
-            "single: DISCOVERY_TYPE, DNS_NAME and NODE_HOST of RIG are no error without CLUSTER_NATS, although nodes without it do not share a blacklist",
+            "single: without CLUSTER_NATS, it is no error that other settings or DATA_DIR are those of one of several nodes; without it they do not share a blacklist",
         ),
         setting(
             "CLUSTER_NAME",
@@ -72,7 +72,7 @@ pub(super) const GROUP: Group = Group {
             "CLUSTER_REPLICAS",
             "3",
             number(1, 5),
-            "How many NATS servers store the stream that rig cluster init creates",
+            "How many NATS servers store the stream that rig cluster init creates; compared with the stream at the start",
         ),
         setting("CLUSTER_NATS_USER", "", text("TEXT", "any text"), "The user at NATS"),
         secret("CLUSTER_NATS_PASSWORD", text("TEXT", "any text"), "Its password"),

@@ -68,7 +68,7 @@ pub(super) const CONNECTIONS: Group = Group {
         secret(
             "NODE_COOKIE",
             text("SECRET", "any text"),
-            "What connection tokens are encrypted with; not set: a random key at each start",
+            "What connection tokens are encrypted with; not set: a random key at each start. In a cluster, messages are authenticated with it: at least 32 characters, the same at each node",
         ),
     ],
 };

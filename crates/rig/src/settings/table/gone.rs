@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 /// Variables of RIG 2 and 3, and their replacements; empty if this version lacks the feature.
 pub(crate) const GONE: &[(&str, &str)] = &[
     ("API_PORT", "API_HTTP_PORT"),
-    ("DISCOVERY_TYPE", ""),
-    ("DNS_NAME", ""),
+    ("DISCOVERY_TYPE", "CLUSTER_NATS"),
+    ("DNS_NAME", "CLUSTER_NATS"),
     ("FIREHOSE_KAFKA_HTTP_TARGETS", ""),
     ("FIREHOSE_KAFKA_SOURCE_TOPICS", ""),
     ("JAEGER_HOST", COLLECTOR),
@@ -44,7 +44,7 @@ pub(crate) const GONE: &[(&str, &str)] = &[
     ("NATSTOFILTER_QUEUE_GROUP", ""),
     ("NATS_SERVERS", ""),
     ("NATS_SOURCE_TOPICS", ""),
-    ("NODE_HOST", ""),
+    ("NODE_HOST", "CLUSTER_NATS"),
     ("PRIVILEGED_ROLES", "SUBSCRIPTION_CHECK"),
     ("PROXY_KAFKA_REQUEST_TIMEOUT", ""),
     ("PROXY_KAFKA_REQUEST_TOPIC", ""),
