@@ -1,4 +1,4 @@
-//! What operators get wrong: each mistake is told, and no revocation is missed because of it.
+//! Mistakes of operators: each is reported, and no revocation is missed because of it.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

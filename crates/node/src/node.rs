@@ -53,7 +53,7 @@ impl Node {
         Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers: Default::default() }))
     }
 
-    /// Returns whether so many revocations wait for the other nodes that no more are accepted.
+    /// Returns whether no more revocations are accepted, since too many wait for the other nodes.
     pub(crate) fn is_queue_full(&self) -> bool {
         self.has_peers() && self.unshared_count() >= self.0.inherited + Self::MOST_QUEUED
     }

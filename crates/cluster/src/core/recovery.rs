@@ -214,7 +214,7 @@ impl Core {
     }
 
     /// Returns whether a node that has another cookie seems to run. Only a node that has not joined
-    /// asks, so that nobody can stop others with forged beats.
+    /// asks, so that forged beats cannot stop others.
     fn has_other_cookie(&self, stream: &StreamState) -> bool {
         let lease = on_any_clock(self.me.lease);
         let is_young = |stored_at| Duration::from_millis(stream.now.saturating_sub(stored_at)) < lease;
