@@ -250,12 +250,19 @@ impl Commit {
 impl Tables<'_> {
     /// See [`session::Log::append`].
     pub(crate) fn append(&mut self, revocation: &Revocation) -> Result<Appended, RedbError> {
-        let known = self.find(&revocation.id)?;
-        if let Some(known) = &known {
+        let mut known = self.find(&revocation.id)?;
+        if let Some(known) = &mut known {
             if !known.revocation.is_same(revocation) {
                 return Ok(Appended::Conflict);
             }
             if !revocation.extends || self.outlasts(known, revocation) {
+                // The other nodes may have lifted it, and do not know that it is wanted again.
+                if revocation.extends
+                    && let Some(shares) = &mut self.shares
+                {
+                    let place = shares.place(known)?;
+                    shares.set(known.seq, place, false)?;
+                }
                 return Ok(Appended::Known(Box::new(known.clone())));
             }
         }

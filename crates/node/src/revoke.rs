@@ -101,14 +101,17 @@ impl Node {
         let (accepted, revocation) = self.blocking(accept).await?;
         // The other nodes hear of it at once, before connections are terminated here. It is also
         // sent to them if it could not be recorded here.
-        let announced = match (&accepted, self.bus()) {
-            (Ok(Accepted::Begun(_)) | Err(RevokeError::Log(_)), Some(bus)) => {
-                Some((bus.announce(revocation.clone()), Instant::now() + within))
-            }
-            _ => None,
+        let lasts = match &accepted {
+            Ok(Accepted::Begun(_)) | Err(RevokeError::Log(_)) => Some(revocation.validity),
+            Ok(Accepted::Again(_, left)) => Some(*left),
+            Ok(Accepted::Before(_)) | Err(_) => None,
         };
+        let announced = lasts.zip(self.bus()).map(|(validity, bus)| {
+            let announced = Revocation { validity, ..revocation.clone() };
+            (bus.announce(announced), Instant::now() + within)
+        });
         let kill = match accepted? {
-            Accepted::Begun(kill) => kill,
+            Accepted::Begun(kill) | Accepted::Again(kill, _) => kill,
             Accepted::Before(record) => {
                 let spread = self.spread(&revocation.id);
                 return Ok(Outcome::Before(record, spread));

@@ -95,7 +95,12 @@ impl Log for MemoryLog {
                     return Ok(Appended::Conflict);
                 }
                 if !revocation.extends || known.outlasts(revocation, now) {
-                    return Ok(Appended::Known(Box::new(known.record(seq, now))));
+                    let record = known.record(seq, now);
+                    // The other nodes may have lifted it, and do not know that it is wanted again.
+                    if revocation.extends {
+                        kept.unshare(seq);
+                    }
+                    return Ok(Appended::Known(Box::new(record)));
                 }
             }
             let (replaces, place) = kept.remove_id(&revocation.id);
@@ -260,6 +265,12 @@ impl Kept {
         stored.place = place.latest(stored.place);
         self.unshared -= u64::from(in_stream && !stored.in_stream);
         stored.in_stream |= in_stream;
+    }
+
+    fn unshare(&mut self, seq: Seq) {
+        let Some(stored) = self.records.get_mut(&seq) else { return };
+        self.unshared += u64::from(stored.in_stream);
+        stored.in_stream = false;
     }
 
     fn extend(&mut self, seq: Seq, operation: &Operation, now: Instant) -> Option<Entry> {

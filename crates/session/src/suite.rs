@@ -205,7 +205,14 @@ impl Model {
     fn append(&mut self, revocation: Revocation) -> String {
         match self.known(&revocation.id) {
             Some(known) if !known.revocation.is_same(&revocation) => "conflict".into(),
-            Some(known) if !revocation.extends || self.covers(&revocation) => format!("known {}", known.seq),
+            Some(known) if !revocation.extends || self.covers(&revocation) => {
+                let (seq, index) = (known.seq, self.index(&revocation.id));
+                if let Some(index) = index.filter(|_| revocation.extends) {
+                    // It is wanted again, and other nodes may have lifted it.
+                    self.stored[index].in_stream = false;
+                }
+                format!("known {seq}")
+            }
             _ => {
                 let place = self.place(&revocation.id);
                 format!("new {:?}", self.insert(revocation, place, false))

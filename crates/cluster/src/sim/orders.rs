@@ -43,7 +43,7 @@ impl World {
                     reason: None,
                     extends,
                 };
-                let operation = Operation::Revoke(revocation);
+                let mut operation = Operation::Revoke(revocation);
                 let mut state = State::new(&operation, place, local);
                 state.unshared = true;
                 if let Some(known) = known.filter(|known| known.revocation.is_some()) {
@@ -51,10 +51,15 @@ impl World {
                         self.judge.answered(index, self.now, 409);
                         return;
                     }
-                    if !extends || known.until >= state.until {
+                    if !extends {
                         return;
                     }
-                    state.until = state.until.max(known.until);
+                    // One that lasts longer stays, and is stored again: another node may have
+                    // lifted it without this one knowing.
+                    if known.until >= state.until {
+                        operation = known.operation(&id, local);
+                        state = State { unshared: true, ..known };
+                    }
                 }
                 self.accept(index, &id, state);
                 operation

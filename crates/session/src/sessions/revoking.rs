@@ -22,6 +22,9 @@ use crate::shard::{Bar, Order};
 pub enum Accepted {
     /// It is recorded and in force; its connections are still to be notified.
     Begun(Kill),
+    /// The same is in force already, and for longer than was asked for: for this time. Connections
+    /// that it has selected may still have to be notified.
+    Again(Kill, Duration),
     /// It was accepted before. Holds what it has done.
     Before(Box<Record>),
 }
@@ -69,7 +72,7 @@ impl Sessions {
     /// See [`RevokeError`]. Nothing has happened, except after [`RevokeError::Log`].
     pub fn revoke(&self, revocation: &Revocation, forced: bool) -> Result<Option<Receipt>, RevokeError> {
         Ok(match self.accept(revocation, forced)? {
-            Accepted::Begun(kill) => Some(kill.finish()),
+            Accepted::Begun(kill) | Accepted::Again(kill, _) => Some(kill.finish()),
             Accepted::Before(record) => record.receipt(self.0.config.node()),
         })
     }
@@ -89,12 +92,10 @@ impl Sessions {
                 self.take_unrecorded(&revocation.id, |unrecorded| unrecorded.revision == 0);
                 Ok(Accepted::Begun(kill))
             }
-            // It is in force already. Connections that it has taken out may not have been notified
-            // yet.
             Ok(Appended::Known(record)) if revocation.extends => {
                 let in_force = Revocation { validity: record.left, ..record.revocation };
                 let kill = self.apply_since(&in_force, record.seq, None, asked);
-                Ok(Accepted::Begun(kill.without_receipt()))
+                Ok(Accepted::Again(kill.without_receipt(), record.left))
             }
             Ok(Appended::Known(record)) => Ok(Accepted::Before(record)),
             Ok(Appended::Conflict) => Err(RevokeError::Conflict),
