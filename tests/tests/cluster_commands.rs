@@ -42,7 +42,7 @@ fn a_stream_is_created_once_checked_and_adopted() {
     let waits = "nodes without a log wait for one with a log, or for rig cluster adopt\n";
     assert_eq!(created, format!("the stream is created, on 1 server\n{waits}"));
     assert_eq!(failed(&rig("cluster init")), error(1, "refused: stream RIG_c exists\n"));
-    let checked = "the stream is as it has to be, on 1 server, with 0 messages\n";
+    let checked = "the stream is as it has to be, on 1 server, with 0 messages, 0 of 67108864 bytes\n";
     assert_eq!(done(&rig("cluster check")), format!("{checked}not adopted: nodes without a log wait\n"));
     assert_eq!(done(&rig("cluster adopt")), "nodes without a log may join\n");
     assert_eq!(done(&rig("cluster check")), checked);

@@ -12,7 +12,7 @@ use node::Node;
 use session::{Epoch, Fence, NodeName, Operation, RevocationId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::applier::{Applier, Job};
 use crate::codec::Codec;
@@ -20,6 +20,7 @@ use crate::core::{Action, Core, Identity, Input, Lost, Progress, WaitsFor};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Shared, Stored};
 use crate::metrics::Metrics;
+use crate::told::Told;
 use crate::wire::{Names, Publication, Wire};
 
 pub(crate) use shown::Shown;
@@ -36,9 +37,6 @@ const JUMP: Duration = Duration::from_secs(1);
 
 /// Limit of operations that wait to be put in force before they come through the stream.
 const EARLY: usize = 1024;
-
-/// How long the same trouble is not logged again.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long to wait before a connection that fails is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -79,8 +77,9 @@ pub(crate) struct Driver {
     applied: watch::Sender<u64>,
     /// The stream takes no further revocations.
     is_full: Arc<AtomicBool>,
-    /// When it was logged that a message is not authentic.
-    told_forged: Option<Instant>,
+    told_forged: Told,
+    /// What keeps the stream from being inspected, or from storing operations.
+    told: Arc<Told>,
     /// Reads a long part of the stream.
     replay: Option<JoinHandle<()>>,
     clocks: Clocks,
@@ -128,7 +127,8 @@ impl Driver {
             early,
             applied,
             is_full: Arc::default(),
-            told_forged: None,
+            told_forged: Told::default(),
+            told: Arc::default(),
             replay: None,
             clocks,
         }
@@ -201,8 +201,7 @@ impl Driver {
     /// A message of the stream is not authentic.
     fn forged(&mut self) {
         self.parts.metrics.forged.inc();
-        if self.told_forged.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
-            self.told_forged = Some(Instant::now());
+        if self.told_forged.is_due("forged") {
             tracing::error!(
                 "a message of the stream is not authentic, and is ignored: a node has another NODE_COOKIE, or somebody forges messages"
             );

@@ -24,6 +24,7 @@ mod peers;
 mod policy;
 #[cfg(test)]
 mod sim;
+mod told;
 pub mod wire;
 
 pub use keys::Keys;

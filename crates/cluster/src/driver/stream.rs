@@ -42,10 +42,11 @@ impl Driver {
     pub(super) fn inspect(&self) {
         let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
         let (codec, beats) = (self.parts.codec.clone(), self.parts.names.beats());
+        let told = self.told.clone();
         tokio::spawn(async move {
             let inspected = async {
                 let info = wire.info().await?;
-                for deviation in &info.deviations {
+                for deviation in info.deviations.iter().filter(|deviation| told.is_due(deviation)) {
                     tracing::warn!("the stream is not as `rig cluster init` makes it: {deviation}");
                 }
                 let beats = wire.latest(beats).await?;
@@ -61,7 +62,9 @@ impl Driver {
             let input = match inspected.await {
                 Ok(stream) => Input::Inspected(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "the stream cannot be inspected");
+                    if told.is_due(&error) {
+                        tracing::warn!(%error, "the stream cannot be inspected");
+                    }
                     Input::NotInspected
                 }
             };
@@ -145,7 +148,7 @@ impl Driver {
         // known id with the sequence of a message that it may have lost since.
         let publication = Publication { subject, payload, expected: Some(expected), message_id: None, ttl };
         let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
-        let round_trip = self.parts.metrics.round_trip.clone();
+        let (round_trip, told) = (self.parts.metrics.round_trip.clone(), self.told.clone());
         tokio::spawn(async move {
             let began = Instant::now();
             let result = wire.publish(publication).await;
@@ -153,7 +156,9 @@ impl Driver {
             let result = result.map_err(|error| match error {
                 PublishError::Conflict => Unpublished::Conflict,
                 PublishError::Refused(reason) => {
-                    tracing::warn!(reason, "NATS refuses an operation; it is tried again");
+                    if told.is_due(&reason) {
+                        tracing::warn!(reason, "NATS refuses an operation; it is tried again");
+                    }
                     Unpublished::Unknown
                 }
                 PublishError::Unknown => Unpublished::Unknown,

@@ -161,6 +161,7 @@ fn failed(wire: &NatsWire, error: &WireError) -> Trouble {
 
 async fn init(wire: &NatsWire, new: NewStream) -> Result<String, Trouble> {
     let info = wire.create_stream(new).await.map_err(|error| failed(wire, &error))?;
+    refuse_deviations(&info.deviations)?;
     let adopted = match info.adopted {
         true => "",
         false => "nodes without a log wait for one with a log, or for rig cluster adopt\n",
@@ -186,17 +187,26 @@ async fn check(wire: &NatsWire, monitoring: Option<&str>) -> Result<String, Trou
             );
         }
     }
-    if !deviations.is_empty() {
-        let lines: String = deviations.iter().map(|deviation| safe(deviation) + "\n").collect();
-        print(&lines).map_err(|error| Trouble::failed(error.to_string()))?;
-        return Err(Trouble::failed("the stream is not as the nodes need it".to_owned()));
-    }
+    refuse_deviations(&deviations)?;
     let adopted = if info.adopted { "" } else { "not adopted: nodes without a log wait\n" };
     Ok(format!(
-        "the stream is as it has to be, {}, with {} messages\n{adopted}",
+        "the stream is as it has to be, {}, with {} messages, {} of {} bytes\n{adopted}",
         servers(&info),
-        info.messages
+        info.messages,
+        info.bytes,
+        info.max_bytes
     ))
+}
+
+/// Fails if the stream is not as it has to be, after it has printed the reasons. If it was just
+/// created, the server is too old.
+fn refuse_deviations(deviations: &[String]) -> Result<(), Trouble> {
+    if deviations.is_empty() {
+        return Ok(());
+    }
+    let lines: String = deviations.iter().map(|deviation| safe(deviation) + "\n").collect();
+    print(&lines).map_err(|error| Trouble::failed(error.to_string()))?;
+    Err(Trouble::failed("the stream is not as the nodes need it".to_owned()))
 }
 
 fn servers(info: &StreamInfo) -> String {
@@ -207,6 +217,7 @@ fn servers(info: &StreamInfo) -> String {
 /// Clients cannot see that.
 fn syncs_always(url: &str) -> anyhow::Result<bool> {
     let host = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    anyhow::ensure!(!host.contains("://"), "expected http://HOST:PORT");
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(MONITORING))?;
     write!(stream, "GET /jsz HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
