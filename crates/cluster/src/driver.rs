@@ -5,7 +5,7 @@ mod shown;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use node::Node;
@@ -75,8 +75,8 @@ pub(crate) struct Driver {
     early: mpsc::Sender<Shared>,
     /// The sequence up to which the stream is applied.
     applied: watch::Sender<u64>,
-    /// The stream takes no further revocations.
-    is_full: Arc<AtomicBool>,
+    /// How many sixteenths of the limit of its size the stream has.
+    filled: Arc<AtomicU64>,
     told_forged: Told,
     /// What keeps the stream from being inspected, or from storing operations.
     told: Arc<Told>,
@@ -126,7 +126,7 @@ impl Driver {
             jobs,
             early,
             applied,
-            is_full: Arc::default(),
+            filled: Arc::default(),
             told_forged: Told::default(),
             told: Arc::default(),
             replay: None,

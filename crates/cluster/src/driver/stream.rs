@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{AGAIN, Driver};
 use crate::codec::Codec;
 use crate::core::{Input, StreamState, Unpublished};
-use crate::message::{Shared, Stored};
+use crate::message::{Shared, Stored, Tag};
 use crate::wire::{Link, Live, Publication, PublishError, StreamMessage, Wire, WireError};
 
 /// Number of messages of one fetch.
@@ -21,8 +21,13 @@ const PAGE: usize = 2000;
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
 
-/// The part of the stream that is kept free for beats and lifts: this part of its limit.
-const FOR_BEATS: u64 = 8;
+/// Up to how many sixteenths of the limit of its size the stream takes new revocations.
+const FOR_REVOCATIONS: u64 = 14;
+
+/// The same for repairs. The rest is for beats and lifts.
+const FOR_REPAIRS: u64 = 15;
+
+const HALF: u64 = 8;
 
 /// How often the size of the stream is read, up to half of its limit.
 const SIZE: Duration = Duration::from_secs(1);
@@ -104,25 +109,24 @@ impl Driver {
     /// lease.
     pub(super) fn watch_size(&self) {
         let (wire, metrics) = (self.parts.wire.clone(), self.parts.metrics.clone());
-        let is_full = self.is_full.clone();
+        let filled = self.filled.clone();
         tokio::spawn(async move {
             loop {
                 let mut every = SIZE;
                 if let Ok(info) = wire.info().await {
-                    if info.bytes > info.max_bytes / 2 {
-                        every = LARGE_SIZE;
-                    }
                     metrics.stream_bytes.set(info.bytes.cast_signed());
                     metrics.stream_max_bytes.set(info.max_bytes.cast_signed());
-                    let is_now = info.bytes > info.max_bytes - info.max_bytes / FOR_BEATS;
-                    if is_now && !is_full.swap(is_now, Ordering::Relaxed) {
+                    let now = sixteenths(info.bytes, info.max_bytes);
+                    if filled.swap(now, Ordering::Relaxed) < FOR_REVOCATIONS && now >= FOR_REVOCATIONS {
                         tracing::error!(
                             bytes = info.bytes,
                             max_bytes = info.max_bytes,
                             "the stream is nearly full: revocations are queued, and in force at the node that takes them only, until max_bytes is raised"
                         );
                     }
-                    is_full.store(is_now, Ordering::Relaxed);
+                    if now >= HALF {
+                        every = LARGE_SIZE;
+                    }
                 }
                 sleep(every).await;
             }
@@ -132,9 +136,13 @@ impl Driver {
     /// Stores an operation if the last message of its id has the expected sequence. Nodes have to
     /// know of it for as long as it is `kept`.
     pub(super) fn publish(&self, message: &Shared, expected: u64, kept: Duration) {
-        // A lift replaces a message that is no smaller.
-        let takes_space = matches!(message.operation, Operation::Revoke(_));
-        if takes_space && self.is_full.load(Ordering::Relaxed) {
+        let limit = match message.operation {
+            Operation::Revoke(_) if message.tag.number < Tag::REPAIRS => FOR_REVOCATIONS,
+            Operation::Revoke(_) => FOR_REPAIRS,
+            // It replaces a message that is no smaller.
+            Operation::Lift { .. } => u64::MAX,
+        };
+        if self.filled.load(Ordering::Relaxed) >= limit {
             let result = Err(Unpublished::Full);
             let _ = self.parts.inputs.send(Input::Published { number: message.tag.number, result });
             return;
@@ -244,6 +252,11 @@ impl Driver {
             }
         });
     }
+}
+
+/// Returns how many sixteenths of the limit are filled.
+fn sixteenths(bytes: u64, limit: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * 16 / u128::from(limit.max(1))).unwrap_or(u64::MAX)
 }
 
 fn decode(codec: &Codec, message: &StreamMessage) -> Stored {
