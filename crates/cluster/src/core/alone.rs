@@ -29,8 +29,8 @@ pub(super) struct Alone {
     pub(super) rollbacks: usize,
     /// What it has applied.
     pub(super) applied: Vec<Shared>,
-    /// It goes on applying the last ones.
-    applies: bool,
+    /// It has not finished the last ones.
+    is_applying: bool,
     /// How often each id was stored.
     pub(super) publications: BTreeMap<RevocationId, usize>,
     /// For how long the last message of each id has to be known.
@@ -67,7 +67,7 @@ impl Alone {
             works: true,
             rollbacks: 0,
             applied: Vec::new(),
-            applies: false,
+            is_applying: false,
             publications: BTreeMap::new(),
             kept: BTreeMap::new(),
         };
@@ -155,12 +155,12 @@ impl Alone {
 
     /// The node needs time to apply the next operation, and what comes meanwhile waits.
     pub(super) fn apply_slowly(&mut self) {
-        self.applies = true;
+        self.is_applying = true;
     }
 
     /// It has applied the operation.
     pub(super) fn apply(&mut self) {
-        self.applies = false;
+        self.is_applying = false;
         self.handle(Input::Applied(vec![None]));
     }
 
@@ -263,7 +263,7 @@ impl Alone {
             Action::Apply(operations) => {
                 let receipts = vec![None; operations.len()];
                 self.applied.extend(operations.into_iter().map(|(shared, _)| shared));
-                (!self.applies).then_some(Input::Applied(receipts))
+                (!self.is_applying).then_some(Input::Applied(receipts))
             }
             Action::ReadOldest if self.works => {
                 Some(Input::Oldest { messages: self.stream.values().cloned().collect(), missing: 0 })
