@@ -26,7 +26,7 @@ use crate::wire::{Link, Names};
 const UNSENT: usize = 64;
 
 /// Limit of events of one subscription that wait for room among all.
-const UNREAD: usize = 1024;
+const UNREAD: usize = UNREAD_OF_ALL;
 
 /// Limit of events that are received but not read.
 const UNREAD_OF_ALL: usize = 16_384;
