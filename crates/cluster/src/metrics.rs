@@ -33,8 +33,8 @@ metric::families! {
         pub stream_bytes: Gauge = "rig_cluster_stream_bytes";
         /// Limit of that size, in bytes
         pub stream_max_bytes: Gauge = "rig_cluster_stream_max_bytes";
-        /// How often a message of the stream, or one between nodes, was not authentic: a node has
-        /// another NODE_COOKIE, or somebody forges messages
+        /// How often a message of the stream was not authentic: a node has another NODE_COOKIE, or
+        /// somebody forges messages
         pub forged: Counter = "rig_cluster_forged_total";
         /// How often the stream was another one, or had lost messages
         pub rollback: Counter = "rig_cluster_rollback_total";
