@@ -189,7 +189,7 @@ impl Cluster {
         nodes.iter().for_each(|node| self.nodes[*node].await_ready());
     }
 
-    /// Revokes a session for an hour at a node; the answer waits for the cluster.
+    /// Revokes a session for two hours at a node; the answer waits for the cluster.
     pub fn revoke(&self, node: usize, session: &str) -> Response {
         let body = serde_json::json!({ "id": session, "session": session, "validityInSeconds": 7200 });
         self.gateway(node).ask_internal(&Request::post_json("/v4/revocations", body.to_string()))

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::client::{Request, Response};
 use crate::program::signal;
-use crate::token::KEY;
+use crate::sse::Sse;
+use crate::token::{KEY, token_of};
 use crate::wire::{DEADLINE, eventually};
 
 /// A running gateway on free ports of the loopback address; stopped when it is dropped.
@@ -211,6 +212,12 @@ impl Gateway {
     /// Sends a request to the internal port.
     pub fn ask_internal(&self, request: &Request) -> Response {
         request.send(self.internal())
+    }
+
+    /// Returns the status of the answer to a new connection of this session; 200 if it is let in.
+    pub fn status_of(&self, session: &str) -> u16 {
+        let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of(session)));
+        Sse::open(self.inbound(), &request).map_or_else(|refusal| refusal.status, |_| 200)
     }
 
     /// Publishes an event at the inbound port.

@@ -15,11 +15,6 @@ fn restart(cluster: &mut Cluster, node: usize, (cookie, older): (&str, &str)) {
     cluster.await_ready_of(&[node]);
 }
 
-fn status(cluster: &Cluster, node: usize, session: &str) -> u16 {
-    let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of(session)));
-    Sse::open(cluster.gateway(node).inbound(), &request).map_or_else(|refusal| refusal.status, |_| 200)
-}
-
 fn revoke(cluster: &Cluster, node: usize, session: &str) {
     let answer = cluster.revoke(node, session);
     assert_eq!(answer.status, 201, "{}", answer.text());
@@ -57,15 +52,15 @@ fn nothing_is_lost_with_the_older_cookie() {
     cluster.set(1, "DATA_DIR", &empty.join("data"));
     restart(&mut cluster, 1, (NEW, ""));
     for session in ["before", "between", "by-the-first", "by-the-last"] {
-        assert_eq!(status(&cluster, 1, session), 400, "{session}");
+        assert_eq!(cluster.gateway(1).status_of(session), 400, "{session}");
     }
-    assert_eq!(status(&cluster, 1, "lifted"), 200);
+    assert_eq!(cluster.gateway(1).status_of("lifted"), 200);
     assert_eq!(api_names(cluster.gateway(1)), ["x=one"]);
     // An id that was stored under either cookie can be changed.
     for session in ["before", "by-the-last"] {
         let path = format!("/v4/revocations/{session}");
         let lifted = cluster.gateway(1).ask_internal(&Request::new("DELETE", path));
         assert_eq!(lifted.status, 204, "{}", lifted.text());
-        assert_eq!(status(&cluster, 0, session), 200, "{session}");
+        assert_eq!(cluster.gateway(0).status_of(session), 200, "{session}");
     }
 }

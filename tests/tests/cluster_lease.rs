@@ -29,11 +29,6 @@ fn sse(cluster: &Cluster, node: usize, session: &str) -> Sse {
     sse
 }
 
-fn connect(cluster: &Cluster, node: usize, session: &str) -> u16 {
-    let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of(session)));
-    Sse::open(cluster.gateway(node).inbound(), &request).map_or_else(|refusal| refusal.status, |_| 200)
-}
-
 fn ready(cluster: &Cluster, node: usize) -> u16 {
     cluster.gateway(node).ask_internal(&Request::get("/readyz")).status
 }
@@ -94,7 +89,7 @@ fn a_node_that_is_cut_off_holds_payload_then_terminates_and_the_revocation_is_an
         }
 
         assert_eq!(ready(&cluster, 2), 503);
-        assert_eq!(connect(&cluster, 2, "s3"), 503, "{state:?}");
+        assert_eq!(cluster.gateway(2).status_of("s3"), 503, "{state:?}");
         // What was held is never sent, the streams end.
         let ended = std::iter::from_fn(|| revoked.raw()).collect::<Vec<_>>().join("\n");
         assert!(!ended.contains("greeting"), "{state:?}: {ended}");
@@ -104,7 +99,11 @@ fn a_node_that_is_cut_off_holds_payload_then_terminates_and_the_revocation_is_an
 
         cluster.heal_links();
         cluster.await_ready();
-        assert_eq!((connect(&cluster, 2, "s1"), connect(&cluster, 2, "s2")), (400, 200), "{state:?}");
+        assert_eq!(
+            (cluster.gateway(2).status_of("s1"), cluster.gateway(2).status_of("s2")),
+            (400, 200),
+            "{state:?}"
+        );
     }
 }
 
@@ -141,7 +140,7 @@ fn a_revocation_without_nats_is_queued_and_arrives_later() {
     cluster.launch(0);
     cluster.await_ready();
     for node in 0..3 {
-        eventually("it is in force", || (connect(&cluster, node, "s1") == 400).then_some(()));
+        eventually("it is in force", || (cluster.gateway(node).status_of("s1") == 400).then_some(()));
     }
     eventually("it is complete", || {
         let receipt = cluster.gateway(0).ask_internal(&Request::get("/v4/revocations/s1"));
@@ -173,8 +172,8 @@ fn without_its_stream_no_node_has_a_lease_and_the_nodes_repair_it() {
     }
     for node in 0..3 {
         for n in 0..revoked {
-            assert_eq!(connect(&cluster, node, &format!("s{n}")), 400, "node {node}, s{n}");
+            assert_eq!(cluster.gateway(node).status_of(&format!("s{n}")), 400, "node {node}, s{n}");
         }
-        assert_eq!(connect(&cluster, node, "other"), 200);
+        assert_eq!(cluster.gateway(node).status_of("other"), 200);
     }
 }

@@ -8,11 +8,6 @@ use serde_json::json;
 
 const LEASE: ClusterOptions<'static> = ClusterOptions { servers: 1, lease: "3s", settings: &[] };
 
-fn status(gateway: &Gateway, session: &str) -> u16 {
-    let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of(session)));
-    Sse::open(gateway.inbound(), &request).map_or_else(|refusal| refusal.status, |_| 200)
-}
-
 #[test]
 fn a_node_with_another_cookie_does_not_join() {
     let mut cluster = Cluster::start(LEASE);
@@ -30,7 +25,7 @@ fn a_node_with_another_cookie_does_not_join() {
     cluster.set(2, "NODE_COOKIE", "a-test-cookie-of-thirty-two-bytes");
     cluster.launch(2);
     cluster.await_ready_of(&[2]);
-    assert_eq!(status(cluster.gateway(2), "s"), 400);
+    assert_eq!(cluster.gateway(2).status_of("s"), 400);
 }
 
 #[test]
@@ -53,7 +48,7 @@ fn a_node_of_a_cluster_does_not_start_alone_by_mistake() {
         assert!(!started && told.contains("CLUSTER_NATS") && told.contains("CLUSTER=single"), "{told}");
     }
     let alone = Gateway::start(&[("DATA_DIR", &folder), ("CLUSTER", "single")]);
-    assert_eq!(status(&alone, "s"), 400, "what was revoked in the cluster stays revoked");
+    assert_eq!(alone.status_of("s"), 400, "what was revoked in the cluster stays revoked");
 }
 
 #[test]
