@@ -23,7 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use seal::Incarnation;
 use siphasher::sip::SipHasher13;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::keys::Keys;
 
@@ -56,6 +56,13 @@ const QUEUED: usize = 16_384;
 
 /// Limit of their bytes.
 const QUEUED_BYTES: usize = 16 << 20;
+
+/// Limit of events that are sent in one turn.
+const TURN: usize = 64;
+
+/// The shortest time between two turns that are not full. Events of one turn leave in one write,
+/// and wake the other nodes once.
+const PACE: Duration = Duration::from_millis(1);
 
 /// How long a node stays subscribed to a bucket without subscriptions.
 const LINGER: Duration = Duration::from_secs(60);
@@ -208,17 +215,25 @@ impl Events {
     async fn send(&self, queued: Option<mpsc::Receiver<Event>>) {
         let mut numbers = vec![0_u64; BUCKETS.into()];
         let Some(mut queued) = queued else { return std::future::pending().await };
-        while let Some(event) = queued.recv().await {
-            self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
-            let bucket = bucket_of(event.event_type());
-            let number = &mut numbers[usize::from(bucket)];
-            let message = self.encode(bucket, *number + 1, event.json());
-            if self.wire.publish(bucket, message).await {
-                *number += 1;
-                self.metrics.sent.inc();
-            } else {
-                // Counted here, once. With a number of its own, each receiver would count it too.
-                self.metrics.lost.inc();
+        let mut turn = Vec::with_capacity(TURN);
+        while queued.recv_many(&mut turn, TURN).await > 0 {
+            let (begun, is_full) = (Instant::now(), turn.len() == TURN);
+            for event in turn.drain(..) {
+                self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
+                let bucket = bucket_of(event.event_type());
+                let number = &mut numbers[usize::from(bucket)];
+                let message = self.encode(bucket, *number + 1, event.json());
+                if self.wire.publish(bucket, message).await {
+                    *number += 1;
+                    self.metrics.sent.inc();
+                } else {
+                    // Counted here, once. With a number of its own, each receiver would count it
+                    // too.
+                    self.metrics.lost.inc();
+                }
+            }
+            if !is_full {
+                sleep_until(begun + PACE).await;
             }
         }
     }

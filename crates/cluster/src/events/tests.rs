@@ -214,3 +214,34 @@ async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_off
     }
     assert_eq!(ours.queued_bytes.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_sent_at_once_and_the_ones_right_after_it_together() {
+    let (_, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    let sender = ours.clone();
+    let queued = ours.queued.lock().take();
+    let task = tokio::spawn(async move { sender.send(queued).await });
+    let sent = async |count: u64| {
+        while ours.metrics.sent.get() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let start = Instant::now();
+    ours.offer(&event(1));
+    sent(1).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    ours.offer(&event(2));
+    ours.offer(&event(3));
+    // Time passes only while every task waits.
+    tokio::time::sleep(PACE - Duration::from_micros(1)).await;
+    assert_eq!(ours.metrics.sent.get(), 1);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(ours.metrics.sent.get(), 3);
+    tokio::time::sleep(PACE).await;
+    let start = Instant::now();
+    (0..10 * TURN).for_each(|_| drop(ours.offer(&event(1))));
+    sent(3 + 10 * TURN as u64).await;
+    assert_eq!(start.elapsed(), Duration::ZERO, "full turns follow each other");
+    task.abort();
+}
