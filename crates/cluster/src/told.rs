@@ -1,5 +1,6 @@
 //! Keeps the log from repeating the same trouble all the time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -8,19 +9,20 @@ use tokio::time::Instant;
 /// How long the same trouble is not logged again.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// The trouble that was logged last.
+/// When each trouble of the last minute was logged.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<Option<(String, Instant)>>);
+pub(crate) struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
-    /// Returns whether this is to be logged: it is another trouble than the last one, or that was
-    /// a minute ago.
+    /// Returns whether this is to be logged: it was not within the last minute.
     pub(crate) fn is_due(&self, trouble: impl ToString) -> bool {
-        let (trouble, now) = (trouble.to_string(), Instant::now());
-        let mut last = self.0.lock();
-        let is_due = last.as_ref().is_none_or(|(known, at)| *known != trouble || now >= *at + AGAIN);
+        let now = Instant::now();
+        let mut logged = self.0.lock();
+        logged.retain(|_, at| now < *at + AGAIN);
+        let trouble = trouble.to_string();
+        let is_due = !logged.contains_key(&trouble);
         if is_due {
-            *last = Some((trouble, now));
+            logged.insert(trouble, now);
         }
         is_due
     }
@@ -31,10 +33,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_trouble_is_told_once_in_a_minute_and_another_one_at_once() {
+    async fn each_trouble_is_told_once_in_a_minute() {
         let told = Told::default();
         assert!(told.is_due("full") && !told.is_due("full") && told.is_due("away"));
+        assert!(!told.is_due("full"), "also if they alternate");
         tokio::time::advance(AGAIN).await;
-        assert!(told.is_due("away"));
+        assert!(told.is_due("away") && told.is_due("full"));
     }
 }
