@@ -30,12 +30,6 @@ fn longpolling(cluster: &Cluster, node: usize, session: &str) -> LongPolling {
     longpolling
 }
 
-/// Returns the status of a new connection of this session.
-fn connect(cluster: &Cluster, node: usize, session: &str) -> u16 {
-    let request = Request::get(format!("/_rig/v1/connection/sse?jwt={}", token_of(session)));
-    Sse::open(cluster.gateway(node).inbound(), &request).map_or_else(|refusal| refusal.status, |_| 200)
-}
-
 /// Returns what a receipt says of each node.
 fn nodes(receipt: &Value) -> BTreeMap<String, String> {
     let nodes = receipt["nodes"].as_array().unwrap_or_else(|| panic!("no nodes: {receipt}")).iter();
@@ -69,7 +63,7 @@ fn d03_a_revocation_at_one_node_is_in_force_at_all_before_the_answer() {
     let receipt = answer.json();
     assert_eq!((&receipt["cluster"], nodes(&receipt)), (&json!("complete"), all("applied")), "{receipt}");
     for node in 0..3 {
-        assert_eq!(connect(&cluster, node, "s1"), 400, "node {node}");
+        assert_eq!(cluster.gateway(node).status_of("s1"), 400, "node {node}");
         assert_eq!(cluster.gateway(node).ask(&Request::post_json("/_rig/v1/events", event(2))).status, 202);
     }
     stream.expect_kill();
@@ -81,7 +75,25 @@ fn d03_a_revocation_at_one_node_is_in_force_at_all_before_the_answer() {
     let lifted = cluster.gateway(1).ask_internal(&Request::new("DELETE", "/v4/revocations/s1"));
     assert_eq!(lifted.status, 204, "{}", lifted.text());
     for node in 0..3 {
-        assert_eq!(connect(&cluster, node, "s1"), 200, "node {node}");
+        assert_eq!(cluster.gateway(node).status_of("s1"), 200, "node {node}");
+    }
+}
+
+#[test]
+fn each_second_canary_is_revoked_by_another_node() {
+    let cluster = Cluster::start(ClusterOptions {
+        settings: &[("CANARY_INTERVAL", "200ms")],
+        ..ClusterOptions::default()
+    });
+    for node in 0..3 {
+        let runs = |labels: &[_]| cluster.gateway(node).metric_sum("rig_canary_runs_total", labels);
+        eventually("runs of both kinds", || {
+            let by = |revoker| runs(&[("result", "ok"), ("revoked_by", revoker)]);
+            (by("another_node") >= 2.0 && by("this_node") >= 2.0).then_some(())
+        });
+        for result in ["late_payload", "not_killed"] {
+            assert_eq!(runs(&[("result", result)]), 0.0, "node {node}: {result}");
+        }
     }
 }
 
@@ -96,8 +108,8 @@ fn rigs_blacklist_is_one_for_all_nodes() {
         assert_eq!(known.status, 200, "node {node}: {}", known.text());
         let unknown = cluster.gateway(node).ask_internal(&Request::get("/v3/session-blacklist/s2"));
         assert_eq!(unknown.status, 404, "node {node}");
-        assert_eq!(connect(&cluster, node, "s1"), 400, "node {node}");
-        assert_eq!(connect(&cluster, node, "s2"), 200, "node {node}");
+        assert_eq!(cluster.gateway(node).status_of("s1"), 400, "node {node}");
+        assert_eq!(cluster.gateway(node).status_of("s2"), 200, "node {node}");
     }
     // Again, at another node: no conflict, whoever was first.
     cluster.gateway(2).blacklist("s1");
@@ -277,11 +289,11 @@ fn of_two_revocations_with_one_id_one_is_accepted() {
         answers.sort_unstable();
         assert_eq!(answers, [201, 409], "round {round}");
         for node in 0..3 {
-            assert_eq!(connect(&cluster, node, &format!("s{round}-{winner}")), 400);
+            assert_eq!(cluster.gateway(node).status_of(&format!("s{round}-{winner}")), 400);
             // In force before the answer; the log of each node learns of it later.
             let loser = format!("s{round}-{}", 1 - winner);
             eventually(&format!("the one refused is in force nowhere, not at {node}"), || {
-                (connect(&cluster, node, &loser) == 200).then_some(())
+                (cluster.gateway(node).status_of(&loser) == 200).then_some(())
             });
             eventually(&format!("the receipt at {node}"), || {
                 let path = format!("/v4/revocations/r{round}");
@@ -307,9 +319,9 @@ fn d02_a_node_that_joins_learns_everything_before_it_listens() {
     cluster.await_ready();
     // Killed, and restarted from its own log and the stream.
     for _ in 0..2 {
-        assert_eq!(connect(&cluster, 2, "s0"), 200, "lifted");
+        assert_eq!(cluster.gateway(2).status_of("s0"), 200, "lifted");
         for n in 1..20 {
-            assert_eq!(connect(&cluster, 2, &format!("s{n}")), 400, "s{n}");
+            assert_eq!(cluster.gateway(2).status_of(&format!("s{n}")), 400, "s{n}");
         }
         cluster.kill(2);
         assert_eq!(cluster.revoke(0, "s0").status, 201, "after its lease");
@@ -340,7 +352,7 @@ fn a_node_that_leaves_in_order_keeps_no_one_waiting() {
     let answer = cluster.revoke(0, "s2");
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert!(asked.elapsed() < Duration::from_secs(3), "the lease of the last life was waited for");
-    assert_eq!(connect(&cluster, 1, "s1"), 400);
+    assert_eq!(cluster.gateway(1).status_of("s1"), 400);
 }
 
 #[test]

@@ -450,7 +450,7 @@ fn f07_the_canary_and_connections_know_their_client() {
         [("PROXY_PROTOCOL", "on"), ("TRUSTED_PROXIES", "127.0.0.0/8"), ("CANARY_INTERVAL", "100ms")];
     let gateway = start(&upstream, &settings);
     eventually("a run of the canary", || {
-        (gateway.metric(r#"rig_canary_runs_total{result="ok"}"#) > 0.0).then_some(())
+        (gateway.metric_sum("rig_canary_runs_total", &[("result", "ok")]) > 0.0).then_some(())
     });
     let gateway = start(&upstream, &[("TRUSTED_PROXIES", "127.0.0.1")]);
     let request = Request::get("/_rig/v1/connection/sse").bearer(&token_of("s"));

@@ -206,6 +206,10 @@ impl Peers for ClusterPeers {
         .boxed()
     }
 
+    fn lives(&self) -> Vec<Incarnation> {
+        self.shown.live().into_iter().map(|(_, life)| life).collect()
+    }
+
     fn max_bytes(&self) -> usize {
         self.wire.max_payload().saturating_sub(OVERHEAD)
     }

@@ -36,6 +36,9 @@ pub trait Peers: Send + Sync + 'static {
     /// time.
     fn ask_all(&self, request: Bytes, within: Duration) -> BoxFuture<'_, Replies>;
 
+    /// Returns the other lives that may have a lease.
+    fn lives(&self) -> Vec<Incarnation>;
+
     /// Returns the limit of the bytes of a request, and of an answer.
     fn max_bytes(&self) -> usize;
 
@@ -81,21 +84,24 @@ pub enum PeerRoom {
     Inbound,
     /// The internal port.
     Admin,
+    /// The canary.
+    Canary,
 }
 
 impl PeerRoom {
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 3;
 
     /// Returns the first byte of its requests.
     const fn mark(self) -> u8 {
         match self {
             Self::Inbound => b'i',
             Self::Admin => b'a',
+            Self::Canary => b'c',
         }
     }
 
     fn of_mark(mark: u8) -> Option<Self> {
-        [Self::Inbound, Self::Admin].into_iter().find(|room| room.mark() == mark)
+        [Self::Inbound, Self::Admin, Self::Canary].into_iter().find(|room| room.mark() == mark)
     }
 }
 
@@ -119,6 +125,11 @@ impl Node {
     ) -> Result<Bytes, AskError> {
         let peers = self.peers().ok_or(AskError::Gone)?;
         peers.ask(life, marked(room.mark(), request), within).await
+    }
+
+    /// Returns the other lives that may have a lease; none without peers.
+    pub fn peer_lives(&self) -> Vec<Incarnation> {
+        self.peers().map_or_else(Vec::new, |peers| peers.lives())
     }
 
     /// Returns the limit of the bytes of a request of [`Node::ask_peer`], and of its answer.

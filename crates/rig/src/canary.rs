@@ -1,5 +1,6 @@
-//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, revokes its session
-//! as an operator would, and counts what its client receives.
+//! The canary (`CANARY_INTERVAL`): the node opens a connection to its own port, has its session
+//! revoked as an operator would, and counts what its client receives. In a cluster, each second
+//! time another node revokes it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -7,17 +8,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use connection::{Connection, Hub};
 use event::Event;
-use node::{EventOrigin, Node, Outcome};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use node::{EventOrigin, Node, Outcome, PeerHandler, PeerRoom, Reach, Spread};
+use seal::Incarnation;
 use serde_json::{Value, json};
 use session::{Revocation, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
+use uuid::Uuid;
 
-use crate::metrics::{CanaryResult, Metrics};
+use crate::metrics::{CanaryResult, Metrics, Revoker};
 
 /// The type of its events. Other subscribers to this type receive numbers.
 const EVENT_TYPE: &str = "rig.canary";
@@ -31,6 +37,12 @@ const AFTERWARDS: u64 = 50;
 
 /// How long its session stays revoked.
 const VALIDITY: Duration = Duration::from_secs(60);
+
+/// How long another node waits for the cluster after it has revoked a session.
+const CONFIRMED: Duration = Duration::from_secs(5);
+
+/// What a node answers once the session is silent at every node.
+const SILENT: &[u8] = b"silent";
 
 /// Time limit of a run.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -63,9 +75,14 @@ impl Canary {
     /// Repeats runs. Never returns.
     pub(crate) async fn sing(self) {
         let mut ticks = interval(self.every);
+        let mut turn = 0;
         loop {
             ticks.tick().await;
-            let run = timeout(LONGEST, self.run()).await;
+            let others = if turn % 2 == 0 { Vec::new() } else { self.node.peer_lives() };
+            let other = others.get(turn / 2 % others.len().max(1)).copied();
+            turn += 1;
+            let revoker = if other.is_some() { Revoker::Other } else { Revoker::Own };
+            let run = timeout(LONGEST, self.run(other)).await;
             let result = match run.map_err(anyhow::Error::from).and_then(|done| done) {
                 Ok(result) => result,
                 Err(error) => {
@@ -76,11 +93,12 @@ impl Canary {
             if matches!(result, CanaryResult::LatePayload | CanaryResult::NotKilled) {
                 tracing::error!(result = result.as_str(), "a revoked connection was not silenced");
             }
-            self.metrics.ran(result);
+            self.metrics.ran(revoker, result);
         }
     }
 
-    async fn run(&self) -> anyhow::Result<CanaryResult> {
+    /// Runs once; `other` revokes, or this node.
+    async fn run(&self, other: Option<Incarnation>) -> anyhow::Result<CanaryResult> {
         let mut stream =
             BufReader::new(TcpStream::connect(reachable(self.inbound)).await.context("its own port")?);
         if self.proxy_protocol {
@@ -91,8 +109,8 @@ impl Canary {
         stream.write_all(request.as_bytes()).await?;
         let connection = connected(&self.hub, &mut stream).await?;
         // A random id, which no other publisher of this type can guess.
-        let run = uuid::Uuid::new_v4().to_string();
-        let name: SessionName = format!("rig.canary/{run}").parse()?;
+        let id = Uuid::new_v4();
+        let (run, name) = (id.to_string(), session_of(id));
         bind(&self.sessions, &connection, &name)?;
         drop(connection);
 
@@ -105,7 +123,11 @@ impl Canary {
                 tokio::time::sleep(PACE).await;
             }
             let asked = Instant::now();
-            revoke(&self.node, &name).await?;
+            match other {
+                Some(other) => self.ask(other, id).await?,
+                // Only this node is observed.
+                None => drop(revoke(&self.node, id, Duration::ZERO).await?),
+            }
             // Events published from here on have a higher number.
             revoked_at.store(begun.load(Ordering::SeqCst), Ordering::SeqCst);
             anyhow::Ok(asked)
@@ -117,8 +139,37 @@ impl Canary {
         if !seen.killed || !self.node.is_blacklisted(&name) {
             return Ok(CanaryResult::NotKilled);
         }
-        self.metrics.time_to_kill.observe(seen.ended.duration_since(asked).as_secs_f64());
+        let revoker = if other.is_some() { Revoker::Other } else { Revoker::Own };
+        self.metrics.killed(revoker, seen.ended.duration_since(asked));
         Ok(CanaryResult::Ok)
+    }
+
+    /// Has another node revoke the session of this run.
+    async fn ask(&self, other: Incarnation, run: Uuid) -> anyhow::Result<()> {
+        let answer = self.node.ask_peer(other, PeerRoom::Canary, run.as_bytes(), LONGEST).await?;
+        ensure!(&*answer == SILENT, "{other}: {}", String::from_utf8_lossy(&answer));
+        Ok(())
+    }
+}
+
+/// Revokes what the canaries of other nodes ask for: sessions of canaries.
+pub(crate) struct CanaryRevoker(pub(crate) Node);
+
+impl PeerHandler for CanaryRevoker {
+    fn handle(self: Arc<Self>, request: Bytes) -> BoxFuture<'static, Bytes> {
+        async move {
+            let revoked = async {
+                let spread = revoke(&self.0, Uuid::from_slice(&request)?, CONFIRMED).await?;
+                let reach = spread.context("this node has no cluster")?.reach;
+                ensure!(reach == Reach::Complete, "the revocation is {} only", reach.as_str());
+                anyhow::Ok(())
+            };
+            match revoked.await {
+                Ok(()) => SILENT.into(),
+                Err(error) => format!("{error:#}").into(),
+            }
+        }
+        .boxed()
     }
 }
 
@@ -153,11 +204,16 @@ fn bind(sessions: &Sessions, connection: &Arc<Connection>, name: &SessionName) -
     Ok(connection.set_subscriptions(&[subject], &subscriptions)?)
 }
 
-async fn revoke(node: &Node, name: &SessionName) -> anyhow::Result<()> {
-    let revocation = Revocation { by: Some("canary".into()), ..Revocation::blacklist(name, VALIDITY) };
-    // Only this node is observed.
-    match node.revoke(revocation, true, Duration::ZERO).await? {
-        Outcome::Done(..) => Ok(()),
+fn session_of(run: Uuid) -> SessionName {
+    format!("rig.canary/{run}").parse().expect("it is short and not empty")
+}
+
+/// Revokes the session of a run. Returns how far it has got within this time.
+async fn revoke(node: &Node, run: Uuid, within: Duration) -> anyhow::Result<Option<Spread>> {
+    let name = session_of(run);
+    let revocation = Revocation { by: Some("canary".into()), ..Revocation::blacklist(&name, VALIDITY) };
+    match node.revoke(revocation, true, within).await? {
+        Outcome::Done(_, spread) => Ok(spread),
         Outcome::Before(..) => bail!("its session has been revoked before"),
     }
 }

@@ -1,5 +1,7 @@
 //! Metrics of the canary.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 
@@ -17,9 +19,25 @@ metric::labels! {
     }
 }
 
+metric::labels! {
+    /// Which node has revoked the canary's session.
+    pub(crate) enum Revoker {
+        /// The one that has its connection.
+        Own = "this_node",
+        /// Another one of the cluster.
+        Other = "another_node",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByResult {
     result: CanaryResult,
+    revoked_by: Revoker,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRevoker {
+    revoked_by: Revoker,
 }
 
 metric::families! {
@@ -28,14 +46,19 @@ metric::families! {
         /// Runs of the canary, by what it saw
         runs: Family<ByResult, Counter> = "rig_canary_runs_total";
         /// From the canary's revocation to the end of its stream, seen by its client
-        pub(crate) time_to_kill: Histogram = "rig_canary_time_to_kill_seconds",
-            Histogram::new(connection::Metrics::TIME_TO_KILL);
+        time_to_kill: Family<ByRevoker, Histogram, fn() -> Histogram> = "rig_canary_time_to_kill_seconds",
+            Family::new_with_constructor(|| Histogram::new(connection::Metrics::TIME_TO_KILL));
     }
 }
 
 impl Metrics {
     /// Counts a run.
-    pub(crate) fn ran(&self, result: CanaryResult) {
-        self.runs.get_or_create(&ByResult { result }).inc();
+    pub(crate) fn ran(&self, revoked_by: Revoker, result: CanaryResult) {
+        self.runs.get_or_create(&ByResult { result, revoked_by }).inc();
+    }
+
+    /// Records how long it took until the canary's stream had ended.
+    pub(crate) fn killed(&self, revoked_by: Revoker, after: Duration) {
+        self.time_to_kill.get_or_create(&ByRevoker { revoked_by }).observe(after.as_secs_f64());
     }
 }

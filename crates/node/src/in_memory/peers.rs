@@ -29,6 +29,7 @@ type Asked = (Bytes, oneshot::Sender<Bytes>);
 /// A life of a node, as the others reach it.
 #[derive(Clone)]
 pub(super) struct Reachable {
+    life: Incarnation,
     name: NodeName,
     requests: mpsc::Sender<Asked>,
 }
@@ -44,7 +45,7 @@ impl Network {
     /// Makes a life of a node reachable for requests of the others, until its tasks are dropped.
     pub fn peers(&self, name: &NodeName, life: Incarnation) -> Arc<dyn Peers> {
         let (sender, requests) = mpsc::channel(QUEUE);
-        let reachable = Reachable { name: name.clone(), requests: sender };
+        let reachable = Reachable { life, name: name.clone(), requests: sender };
         self.0.traffic.lock().lives.insert(life.to_bytes(), reachable);
         let requests = Mutex::new(requests);
         Arc::new(MemoryPeers { network: self.clone(), name: name.clone(), life, requests })
@@ -117,6 +118,10 @@ impl Peers for MemoryPeers {
             replies
         }
         .boxed()
+    }
+
+    fn lives(&self) -> Vec<Incarnation> {
+        self.others().into_iter().map(|other| other.life).collect()
     }
 
     fn max_bytes(&self) -> usize {

@@ -1,14 +1,14 @@
 //! Builds the rooms and connects them.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use admin::Admin;
 use connection::Hub;
 use inbound::Inbound;
 use metric::Registry;
-use node::{Node, Tasks};
+use node::{Node, PeerHandler, PeerRoom, Tasks};
 use proxy::{Collaborators, Proxy, Waiting};
 use seal::{Purpose, Seal};
 use session::Sessions;
@@ -17,7 +17,7 @@ use telemetry::{Reporter, Spans};
 use super::load::Loaded;
 use super::membership::Joining;
 use super::ports::BoundPorts;
-use crate::canary::Canary;
+use crate::canary::{Canary, CanaryRevoker};
 use crate::metrics::Metrics;
 use crate::settings::RoomSettings;
 
@@ -34,6 +34,8 @@ pub(super) struct Gateway {
     hub: Arc<Hub>,
     sessions: Sessions,
     canary: Metrics,
+    /// Answers the canaries of other nodes.
+    _canary_revoker: Arc<CanaryRevoker>,
     /// Tells when clients may be let in; `None` for a single node.
     pub(super) joining: Option<Joining>,
 }
@@ -79,6 +81,9 @@ impl Gateway {
             },
         ));
         let canary = Metrics::register(&mut registry);
+        let canary_revoker = Arc::new(CanaryRevoker(node.clone()));
+        let handler: Weak<dyn PeerHandler> = Arc::<CanaryRevoker>::downgrade(&canary_revoker);
+        node.answer_peers(PeerRoom::Canary, handler);
         let admin = Admin::new(
             settings.admin,
             admin::OperatedRooms {
@@ -102,7 +107,18 @@ impl Gateway {
                 listening,
             },
         );
-        Ok(Self { node, proxy, inbound, admin, spans, hub, sessions, canary, joining })
+        Ok(Self {
+            node,
+            proxy,
+            inbound,
+            admin,
+            spans,
+            hub,
+            sessions,
+            canary,
+            _canary_revoker: canary_revoker,
+            joining,
+        })
     }
 
     /// Spawns the background tasks of the rooms.
