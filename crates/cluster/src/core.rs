@@ -339,6 +339,8 @@ pub enum Lost {
     Clock,
     /// The node leaves.
     Leaving,
+    /// A later life of the node runs.
+    Replaced,
 }
 
 /// One node's part in the protocol.

@@ -9,7 +9,8 @@ use session::{
 };
 
 use super::{Action, Core, Identity, Input, Lost, Now, StreamState, Unpublished};
-use crate::message::{Content, Shared, Stored, Tag};
+use crate::codec::NEWEST;
+use crate::message::{Beat, Content, ServedDefinitions, Shared, Stored, Tag};
 
 const LEASE: Duration = Duration::from_secs(15);
 const EPOCH: Epoch = Epoch(7);
@@ -27,6 +28,8 @@ pub(super) struct Alone {
     /// The server stores and answers.
     works: bool,
     pub(super) rollbacks: usize,
+    /// It has to stop, since another life of its node runs.
+    pub(super) is_duplicate: bool,
     /// What it has applied.
     pub(super) applied: Vec<Shared>,
     /// It has not finished the last ones.
@@ -66,6 +69,7 @@ impl Alone {
             log: BTreeMap::new(),
             works: true,
             rollbacks: 0,
+            is_duplicate: false,
             applied: Vec::new(),
             is_applying: false,
             publications: BTreeMap::new(),
@@ -151,6 +155,34 @@ impl Alone {
         let sequence = self.store_unheard(operation, revision);
         let message = self.stream[&sequence].clone();
         self.handle(Input::Live(message));
+    }
+
+    /// Another life beats, and says that these have ended.
+    pub(super) fn hear_beat(&mut self, life: u8, node: &str, ends: &[u8]) {
+        let incarnation = |life: &u8| Incarnation::from_bytes([*life; Incarnation::BYTES]);
+        let beat = Beat {
+            version: NEWEST,
+            life: incarnation(&life),
+            node: NodeName::from(node),
+            count: 2,
+            applied: Position { epoch: EPOCH, sequence: self.last },
+            newest: 0,
+            settled: 0,
+            pending: 0,
+            lease: LEASE,
+            policy: LostLease::Closed,
+            ends: ends.iter().map(incarnation).collect(),
+            has_history: true,
+            leaving: false,
+            definitions: ServedDefinitions::default(),
+        };
+        let message = self.store(Content::Beat(beat));
+        self.handle(Input::Live(message));
+    }
+
+    /// Returns the first byte of each other life that may have a lease.
+    pub(super) fn live_others(&self) -> Vec<u8> {
+        self.core.live_others().map(|(_, life)| life.to_bytes()[0]).collect()
     }
 
     /// The node needs time to apply the next operation, and what comes meanwhile waits.
@@ -286,6 +318,10 @@ impl Alone {
             }
             Action::CloseFence(Lost::Rollback) => {
                 self.rollbacks += 1;
+                None
+            }
+            Action::Duplicate(_) => {
+                self.is_duplicate = true;
                 None
             }
             _ => None,

@@ -212,7 +212,12 @@ impl Core {
             self.own_beat(beat, position.sequence);
             return;
         }
-        if beat.node == self.me.node && self.is_rival(beat) {
+        // A later life of this node runs on a copy of its folder.
+        let is_replaced = beat.ends.contains(&self.me.life);
+        if is_replaced {
+            self.close_fence(Lost::Replaced);
+        }
+        if is_replaced || beat.node == self.me.node && self.is_rival(beat) {
             self.act(Action::Duplicate(beat.life));
             return;
         }

@@ -57,8 +57,11 @@ pub(super) struct Member {
     pub(super) applied: Position,
     settled: u64,
     has_history: bool,
-    /// It has left, or a later life of its node has proved its end.
-    gone: bool,
+    /// It has left.
+    left: bool,
+    /// A later life of its node has said that it has ended. If it beats all the same, two processes
+    /// use copies of one folder.
+    ended: bool,
     numbers: Numbers,
     asked: Option<Asked>,
 }
@@ -127,8 +130,8 @@ impl Members {
         let mut news = News::default();
         for ended in &beat.ends {
             if let Some(member) = self.0.get_mut(&ended.to_bytes()) {
-                news.gone |= !member.gone;
-                member.gone = true;
+                news.gone |= !member.is_gone();
+                member.ended = true;
             }
         }
         let life = beat.life.to_bytes();
@@ -143,7 +146,8 @@ impl Members {
             applied: beat.applied,
             settled: 0,
             has_history: beat.has_history,
-            gone: false,
+            left: false,
+            ended: false,
             // Whatever it has published before is in the part of the stream that was read.
             numbers: Numbers { upto: beat.settled, beyond: BTreeSet::new() },
             asked: None,
@@ -155,8 +159,9 @@ impl Members {
         member.applied = beat.applied;
         member.settled = member.settled.max(beat.settled);
         member.has_history |= beat.has_history;
-        news.gone |= beat.leaving && !member.gone;
-        member.gone |= beat.leaving;
+        member.ended = false;
+        news.gone |= beat.leaving && !member.left;
+        member.left |= beat.leaving;
         news.is_missing = member.is_missing();
         news
     }
@@ -192,7 +197,7 @@ impl Members {
     /// without one.
     pub(super) fn serving(&self, now: Now) -> impl Iterator<Item = (&NodeName, Incarnation)> {
         let serving = self.0.iter().filter(move |(_, member)| {
-            !member.gone && (member.policy != LostLease::Closed || member.is_live(now))
+            !member.is_gone() && (member.policy != LostLease::Closed || member.is_live(now))
         });
         serving.map(|(life, member)| (&member.node, Incarnation::from_bytes(*life)))
     }
@@ -200,7 +205,7 @@ impl Members {
     /// Returns the place of a life among all that may be running, and how many those are.
     pub(super) fn rank(&self, me: Incarnation) -> (usize, usize) {
         let me = me.to_bytes();
-        let others = self.0.iter().filter(|(life, member)| !member.gone && **life != me);
+        let others = self.0.iter().filter(|(life, member)| !member.is_gone() && **life != me);
         let before = others.clone().filter(|(life, _)| **life < me);
         (before.count(), others.count() + 1)
     }
@@ -211,7 +216,7 @@ impl Members {
     }
 
     pub(super) fn seen(&self, now: Now) -> impl Iterator<Item = Seen<'_>> {
-        self.0.iter().filter(|(_, member)| !member.gone).map(move |(life, member)| Seen {
+        self.0.iter().filter(|(_, member)| !member.is_gone()).map(move |(life, member)| Seen {
             node: &member.node,
             life: Incarnation::from_bytes(*life),
             age: now.saturating_sub(member.received),
@@ -274,7 +279,7 @@ impl Members {
 
 impl Member {
     fn is_live(&self, now: Now) -> bool {
-        !self.gone && now < self.received + on_any_clock(self.lease)
+        !self.is_gone() && now < self.received + on_any_clock(self.lease)
     }
 
     /// Returns whether the life has sent a beat lately.
@@ -283,7 +288,7 @@ impl Member {
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone
+        self.left || self.ended
     }
 
     fn is_missing(&self) -> bool {

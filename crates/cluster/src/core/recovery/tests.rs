@@ -37,3 +37,26 @@ fn what_is_stored_under_the_older_cookie_is_stored_again_before_the_first_lease(
     node.pass(Duration::from_secs(60));
     assert_eq!(node.publications.get(&id), Some(&1), "once");
 }
+
+#[test]
+fn a_node_stops_when_another_process_runs_on_a_copy_of_its_folder() {
+    let mut node = Alone::new();
+    node.hear_beat(2, "other", &[9]);
+    assert_eq!((node.is_duplicate, node.has_lease()), (false, true));
+    // The life of this node is 1, which says nothing of the order of both.
+    for copy in [0, 3] {
+        let mut node = Alone::new();
+        node.hear_beat(copy, "", &[1]);
+        assert_eq!((node.is_duplicate, node.has_lease()), (true, false), "{copy}");
+    }
+}
+
+#[test]
+fn a_life_that_was_said_to_have_ended_is_waited_for_if_it_beats() {
+    let mut node = Alone::new();
+    node.hear_beat(2, "b", &[]);
+    node.hear_beat(3, "b", &[2]);
+    assert_eq!(node.live_others(), [3]);
+    node.hear_beat(2, "b", &[]);
+    assert_eq!(node.live_others(), [2, 3]);
+}
