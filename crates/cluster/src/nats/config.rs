@@ -1,10 +1,12 @@
 //! Where NATS is, and how a node shows who it is.
 
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Auth, AuthError, ConnectOptions, ServerAddr};
+use nkeys::KeyPair;
 
 use crate::wire::Names;
 
@@ -126,14 +128,8 @@ impl NatsConfig {
     pub(super) async fn options(&self, purpose: &str) -> Result<ConnectOptions, ConfigError> {
         let options = match &self.credentials {
             Credentials::None => ConnectOptions::new(),
-            Credentials::File(path) => ConnectOptions::with_credentials_file(path)
-                .await
-                .map_err(|error| ConfigError::File { path: path.clone(), error })?,
-            Credentials::NKey(path) => {
-                let seed = tokio::fs::read_to_string(path).await;
-                let seed = seed.map_err(|error| ConfigError::File { path: path.clone(), error })?;
-                ConnectOptions::with_nkey(seed.trim().to_owned())
-            }
+            Credentials::File(path) => signing(path, SigningKey::of_credentials).await?,
+            Credentials::NKey(path) => signing(path, SigningKey::of_seed).await?,
             Credentials::Password { user, password } => {
                 ConnectOptions::with_user_and_password(user.clone(), password.clone())
             }
@@ -159,6 +155,63 @@ impl NatsConfig {
         }
         Ok(options)
     }
+}
+
+/// A key that signs what the server asks, and the JWT that says whose it is.
+struct SigningKey {
+    key: KeyPair,
+    jwt: Option<String>,
+}
+
+impl SigningKey {
+    /// Reads an NKey: a file with its seed.
+    fn of_seed(seed: &str) -> Result<Self, String> {
+        let key = KeyPair::from_seed(seed.trim()).map_err(|error| error.to_string())?;
+        Ok(Self { key, jwt: None })
+    }
+
+    /// Reads a file of credentials, as `nsc` writes it.
+    fn of_credentials(text: &str) -> Result<Self, String> {
+        let section = |name: &str| {
+            let begin = format!("BEGIN {name}");
+            let lines = text.lines().skip_while(|line| !line.contains(&begin)).skip(1);
+            let section: String = lines.take_while(|line| !line.starts_with("--")).map(str::trim).collect();
+            if section.is_empty() { Err(format!("it has no {name}")) } else { Ok(section) }
+        };
+        let jwt = section("NATS USER JWT")?;
+        Ok(Self { jwt: Some(jwt), ..Self::of_seed(&section("USER NKEY SEED")?)? })
+    }
+
+    fn answer(&self, nonce: &[u8]) -> Result<Auth, String> {
+        let mut auth = Auth::new();
+        auth.signature = Some(self.key.sign(nonce).map_err(|error| error.to_string())?);
+        match &self.jwt {
+            Some(jwt) => auth.jwt = Some(jwt.clone()),
+            None => auth.nkey = Some(self.key.public_key()),
+        }
+        Ok(auth)
+    }
+}
+
+/// Returns options that read the key anew for each connection: JWTs of users expire, and the file
+/// is replaced.
+async fn signing(
+    path: &Path,
+    parse: fn(&str) -> Result<SigningKey, String>,
+) -> Result<ConnectOptions, ConfigError> {
+    let read = async move |path: &Path| {
+        let text = tokio::fs::read_to_string(path).await?;
+        parse(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    };
+    read(path).await.map_err(|error| ConfigError::File { path: path.to_owned(), error })?;
+    let path = path.to_owned();
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let path = path.clone();
+        async move {
+            let key = read(&path).await.map_err(|error| format!("{}: {error}", path.display()));
+            key.and_then(|key| key.answer(&nonce)).map_err(AuthError::new)
+        }
+    }))
 }
 
 /// Returns the pause before an attempt: the first comes at once.

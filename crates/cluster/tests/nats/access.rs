@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
+use nkeys::KeyPair;
 use rig_cluster::events::{BUCKETS, EventWire};
 use rig_cluster::nats::{Credentials, NatsConfig, NatsEvents, NatsWire, NewStream};
 use rig_cluster::wire::{Link, Live, Names, PublishError, Wire};
 use rig_tests::{NatsOptions, NatsServer};
 use seal::Incarnation;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{DEADLINE, STREAM, config, next, next_live, open, publication, raw_client};
@@ -127,6 +131,80 @@ async fn keys_and_tokens_are_shown() {
     let config = NatsConfig { credentials: missing, ..config(vec![server.url()], "a") };
     let refused = NatsWire::open(&config, Incarnation::of("a")).await.err().unwrap();
     assert!(refused.to_string().contains("missing"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_replaced_is_read_again() {
+    let key = KeyPair::new_user();
+    let users = format!("authorization {{ users: [ {{ nkey: {} }} ] }}", key.public_key());
+    let server = NatsServer::start(NatsOptions { config: &users, ..NatsOptions::default() });
+    let seed = server.folder().join("seed");
+    std::fs::write(&seed, KeyPair::new_user().seed().unwrap()).unwrap();
+    let config =
+        NatsConfig { credentials: Credentials::NKey(seed.clone()), ..config(vec![server.url()], "a") };
+    let wire = NatsWire::open(&config, Incarnation::of("a")).await.unwrap();
+    let failed = wire.connected(Duration::from_millis(300)).await.unwrap_err();
+    assert!(failed.contains("authorization violation"), "{failed}");
+    std::fs::write(&seed, key.seed().unwrap()).unwrap();
+    wire.connected(DEADLINE).await.unwrap();
+}
+
+/// A JWT of NATS, signed by its issuer.
+fn jwt(issuer: &KeyPair, subject: &KeyPair, kind: &str, mut claims: Value) -> String {
+    claims["type"] = kind.into();
+    claims["version"] = 2.into();
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(json!({"typ": "JWT", "alg": "ed25519-nkey"}));
+    let body = part(json!({
+        "jti": kind, "iat": 1, "iss": issuer.public_key(), "name": kind, "sub": subject.public_key(),
+        "nats": claims,
+    }));
+    let signed = format!("{head}.{body}");
+    let signature = URL_SAFE_NO_PAD.encode(issuer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_with_a_jwt_are_shown_and_read_again() {
+    let (operator, account, user) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
+    let system = KeyPair::new_account();
+    let limits = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
+        "conn": -1, "leaf": -1,
+    });
+    let accounts = format!(
+        "operator: {}\nresolver: MEMORY\nsystem_account: {}\nresolver_preload: {{\n{}: {}\n{}: {}\n}}",
+        jwt(&operator, &operator, "operator", json!({})),
+        system.public_key(),
+        system.public_key(),
+        jwt(&operator, &system, "account", json!({"limits": limits})),
+        account.public_key(),
+        jwt(&operator, &account, "account", json!({"limits": limits})),
+    );
+    let server = NatsServer::start(NatsOptions { config: &accounts, ..NatsOptions::default() });
+    let file = server.folder().join("user.creds");
+    let credentials = |issuer: &KeyPair| {
+        format!(
+            "-----BEGIN NATS USER JWT-----\r\n{}\r\n------END NATS USER JWT------\r\n\r\n\
+             ************************* IMPORTANT *************************\r\n\
+             -----BEGIN USER NKEY SEED-----\r\n{}\r\n------END USER NKEY SEED------\r\n",
+            jwt(issuer, &user, "user", json!({"subs": -1, "data": -1, "payload": -1})),
+            user.seed().unwrap(),
+        )
+    };
+    std::fs::write(&file, credentials(&KeyPair::new_account())).unwrap();
+    let with = NatsConfig { credentials: Credentials::File(file.clone()), ..config(vec![server.url()], "a") };
+    let wire = NatsWire::open(&with, Incarnation::of("a")).await.unwrap();
+    let failed = wire.connected(Duration::from_millis(300)).await.unwrap_err();
+    assert!(failed.contains("authorization violation"), "{failed}");
+    std::fs::write(&file, credentials(&account)).unwrap();
+    wire.connected(DEADLINE).await.unwrap();
+
+    for (text, named) in [("", "NATS USER JWT"), ("-----BEGIN NATS USER JWT-----\nx\n", "USER NKEY SEED")] {
+        std::fs::write(&file, text).unwrap();
+        let refused = NatsWire::open(&with, Incarnation::of("a")).await.err().unwrap().to_string();
+        assert!(refused.contains("user.creds") && refused.contains(named), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
