@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::{Event, ExtensionNames};
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
 use node::{EventOrigin, Node, Offered};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
@@ -83,8 +84,8 @@ pub trait EventWire: Send + Sync + 'static {
     /// Subscribes to buckets. Resolves when the server knows.
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
 
-    /// Removes subscriptions to buckets.
-    fn unsubscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()>;
+    /// Removes subscriptions to buckets. Those that are made afterwards stay.
+    fn unsubscribe(&self, buckets: Vec<u16>);
 
     /// Returns the next message of a bucket. Never returns if there is none.
     fn next(&self) -> BoxFuture<'_, (u16, Bytes)>;
@@ -115,9 +116,16 @@ pub struct Events {
     queue: mpsc::Sender<Event>,
     queued: Mutex<Option<mpsc::Receiver<Event>>>,
     queued_bytes: AtomicUsize,
-    /// When each bucket was asked for last.
-    wanted: Mutex<HashMap<u16, Instant>>,
+    wanted: Mutex<HashMap<u16, Wanted>>,
     metrics: EventMetrics,
+}
+
+/// A bucket that this node is subscribed to.
+struct Wanted {
+    /// When it was asked for last.
+    asked: Instant,
+    /// Resolves when the server knows.
+    subscribed: Shared<BoxFuture<'static, ()>>,
 }
 
 /// What is known of the numbers of publishers.
@@ -184,15 +192,35 @@ impl Events {
         if self.interest != EventInterest::Subscribed {
             return;
         }
+        let buckets = types.into_iter().map(bucket_of).collect();
+        join_all(self.ask_for(buckets)).await;
+    }
+
+    /// Subscribes to the buckets that are not known yet. The futures resolve when the server knows
+    /// all of them.
+    fn ask_for(&self, buckets: HashSet<u16>) -> Vec<Shared<BoxFuture<'static, ()>>> {
         let now = Instant::now();
-        let new: Vec<u16> = {
-            let mut wanted = self.wanted.lock();
-            let buckets: HashSet<u16> = types.into_iter().map(bucket_of).collect();
-            buckets.into_iter().filter(|bucket| wanted.insert(*bucket, now).is_none()).collect()
-        };
-        if !new.is_empty() {
-            self.wire.subscribe(new).await;
+        let mut wanted = self.wanted.lock();
+        let mut new = Vec::new();
+        let mut pending = Vec::new();
+        for bucket in buckets {
+            match wanted.get_mut(&bucket) {
+                Some(known) => {
+                    known.asked = now;
+                    // Another client may have asked a moment ago.
+                    pending.extend(Some(&known.subscribed).filter(|known| known.peek().is_none()).cloned());
+                }
+                None => new.push(bucket),
+            }
         }
+        if !new.is_empty() {
+            let (wire, buckets) = (self.wire.clone(), new.clone());
+            let subscribed = async move { wire.subscribe(buckets).await }.boxed().shared();
+            let wants = |bucket| (bucket, Wanted { asked: now, subscribed: subscribed.clone() });
+            wanted.extend(new.into_iter().map(wants));
+            pending.push(subscribed);
+        }
+        pending
     }
 
     /// Returns the size limit of an event in bytes.
@@ -281,18 +309,20 @@ impl Events {
             if self.interest != EventInterest::Subscribed {
                 continue;
             }
-            let present: HashSet<u16> = node.event_types().iter().map(|name| bucket_of(name)).collect();
-            let now = Instant::now();
-            let unwanted: Vec<u16> = {
-                let mut wanted = self.wanted.lock();
-                for bucket in present {
-                    wanted.insert(bucket, now);
-                }
-                wanted.extract_if(|_, asked| now >= *asked + LINGER).map(|(bucket, _)| bucket).collect()
-            };
-            if !unwanted.is_empty() {
-                self.wire.unsubscribe(unwanted).await;
-            }
+            let present = node.event_types().iter().map(|name| bucket_of(name)).collect();
+            join_all(self.ask_for(present)).await;
+            self.forget_unwanted();
+        }
+    }
+
+    fn forget_unwanted(&self) {
+        let now = Instant::now();
+        let mut wanted = self.wanted.lock();
+        let old = wanted.extract_if(|_, wanted| now >= wanted.asked + LINGER);
+        let unwanted: Vec<u16> = old.map(|(bucket, _)| bucket).collect();
+        if !unwanted.is_empty() {
+            // Under the lock: a client may ask for one of them again at any time.
+            self.wire.unsubscribe(unwanted);
         }
     }
 

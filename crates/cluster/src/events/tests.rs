@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::FutureExt;
@@ -11,6 +12,8 @@ use super::*;
 struct Recorder {
     subscribed: Mutex<Vec<Vec<u16>>>,
     sent: Mutex<VecDeque<(u16, Bytes)>>,
+    /// What the next subscription waits for.
+    answers: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     is_cut: AtomicBool,
 }
 
@@ -25,12 +28,16 @@ impl EventWire for Recorder {
 
     fn subscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
         self.subscribed.lock().push(buckets);
-        async {}.boxed()
+        let answer = self.answers.lock().take();
+        async {
+            if let Some(answer) = answer {
+                answer.await.unwrap();
+            }
+        }
+        .boxed()
     }
 
-    fn unsubscribe(&self, _: Vec<u16>) -> BoxFuture<'_, ()> {
-        async {}.boxed()
-    }
+    fn unsubscribe(&self, _: Vec<u16>) {}
 
     fn next(&self) -> BoxFuture<'_, (u16, Bytes)> {
         std::future::pending().boxed()
@@ -240,8 +247,24 @@ async fn an_event_is_sent_at_once_and_the_ones_right_after_it_together() {
     assert_eq!(ours.metrics.sent.get(), 3);
     tokio::time::sleep(PACE).await;
     let start = Instant::now();
-    (0..10 * TURN).for_each(|_| drop(ours.offer(&event(1))));
+    assert!((0..10 * TURN).all(|_| ours.offer(&event(1)) == Offered::Taken));
     sent(3 + 10 * TURN as u64).await;
     assert_eq!(start.elapsed(), Duration::ZERO, "full turns follow each other");
     task.abort();
+}
+
+#[tokio::test]
+async fn a_client_waits_for_a_subscription_that_another_one_has_begun() {
+    let (wire, ours) = events(EventInterest::Subscribed, "c");
+    let (told, known) = tokio::sync::oneshot::channel::<()>();
+    *wire.answers.lock() = Some(known);
+    let mut first = pin!(ours.want(["a"]));
+    let mut second = pin!(ours.want(["a"]));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    told.send(()).unwrap();
+    // Also if the first one is gone.
+    second.await;
+    assert_eq!(wire.subscribed.lock().len(), 1);
+    first.await;
 }

@@ -91,7 +91,7 @@ impl NatsEvents {
         let (sender, received) = mpsc::unbounded_channel();
         let unread = Unread { sender, room: Arc::new(Semaphore::new(UNREAD)), told: Arc::default() };
         let mut subscriptions = Subscriptions::default();
-        subscriptions.readers.spawn(log_changes(connection.clone()));
+        subscriptions.readers.spawn(log_changes(connection.clone(), unread.told.clone()));
         Ok(Self {
             connection,
             servers,
@@ -188,13 +188,14 @@ fn log_slow() {
     tracing::warn!("events: some were dropped, more came than can be read");
 }
 
-async fn log_changes(connection: ServerConnection) {
+async fn log_changes(connection: ServerConnection, told: Arc<Told>) {
     let mut changes = connection.changes();
     while let Some(link) = changes.next().await {
         match link {
             Link::Connected(server) => tracing::info!(server, "events: connected to NATS"),
             Link::Disconnected => tracing::warn!("events: no connection to NATS"),
-            Link::SlowConsumer => log_slow(),
+            Link::SlowConsumer if told.is_due("full") => log_slow(),
+            Link::SlowConsumer => {}
             Link::Trouble(error) => tracing::warn!(error, "events: NATS"),
         }
     }
@@ -219,17 +220,14 @@ impl EventWire for NatsEvents {
         .boxed()
     }
 
-    fn unsubscribe(&self, buckets: Vec<u16>) -> BoxFuture<'_, ()> {
-        async move {
-            let mut subscriptions = self.subscriptions.lock();
-            for bucket in buckets {
-                if let Some(reader) = subscriptions.by_bucket.remove(&bucket) {
-                    reader.abort();
-                }
+    fn unsubscribe(&self, buckets: Vec<u16>) {
+        let mut subscriptions = self.subscriptions.lock();
+        for bucket in buckets {
+            if let Some(reader) = subscriptions.by_bucket.remove(&bucket) {
+                reader.abort();
             }
-            while subscriptions.readers.try_join_next().is_some() {}
         }
-        .boxed()
+        while subscriptions.readers.try_join_next().is_some() {}
     }
 
     fn next(&self) -> BoxFuture<'_, (u16, Bytes)> {
