@@ -21,7 +21,7 @@ use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Shared, Stored};
 use crate::metrics::Metrics;
 use crate::told::Told;
-use crate::wire::{Names, Publication, Wire};
+use crate::wire::{Names, Publication, PublishError, Wire};
 
 pub(crate) use shown::Shown;
 
@@ -104,6 +104,9 @@ pub(crate) enum Fatal {
         /// The other life.
         life: String,
     },
+    /// A connection to NATS has ended for good.
+    #[error("the client of NATS does not react any more: this node has to be started again")]
+    Unconnected,
 }
 
 impl Driver {
@@ -140,6 +143,8 @@ impl Driver {
         self.watch_size();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wire = self.parts.wire.clone();
+        let mut ended = wire.ended();
         loop {
             let input = tokio::select! {
                 // Ticks first: beats are sent whatever else there is to do.
@@ -153,6 +158,7 @@ impl Driver {
                 }
                 Some(command) = self.parts.commands.recv() => self.command(command),
                 Some(input) = self.parts.received.recv() => Some(input),
+                () = &mut ended => return Fatal::Unconnected,
             };
             if let Some(input) = input {
                 self.handle(input);
@@ -267,9 +273,17 @@ impl Driver {
                 let (ttl, leaving) = (Some(BEAT_TTL), beat.leaving);
                 let publication = Publication { subject, payload, expected: None, message_id: None, ttl };
                 let (wire, shown) = (self.parts.wire.clone(), self.parts.shown.clone());
+                let told = self.told.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = wire.publish(publication).await {
-                        tracing::debug!(%error, "a beat was not stored");
+                    match wire.publish(publication).await {
+                        Err(PublishError::Refused(reason)) if told.is_due(&reason) => {
+                            tracing::warn!(
+                                reason,
+                                "a beat was not stored: without beats, this node loses its lease"
+                            );
+                        }
+                        Err(error) => tracing::debug!(%error, "a beat was not stored"),
+                        Ok(_) => {}
                     }
                     if leaving {
                         shown.left.send_replace(true);

@@ -340,6 +340,9 @@ pub trait Wire: Send + Sync {
     /// others: then the stream has no leader, and a new connection would lose what is on its way.
     fn rotate(&self) -> BoxFuture<'_, ()>;
 
+    /// Resolves if nothing comes or goes any more, and only another process can change that.
+    fn ended(&self) -> BoxFuture<'_, ()>;
+
     /// Returns the limit of NATS for the payload of a message with its headers, in bytes.
     fn max_payload(&self) -> usize;
 }

@@ -290,6 +290,10 @@ impl Core {
             return;
         }
         reading.expect(sequence);
+        if reading.unapplied.len() >= UNAPPLIED {
+            // It is fetched later.
+            return;
+        }
         if sequence == reading.taken + 1 || self.flaws.has(Flaw::NoContiguity) {
             reading.take(message);
             reading.take_ahead();

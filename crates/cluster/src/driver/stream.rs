@@ -211,6 +211,7 @@ impl Driver {
     pub(super) fn listen(&self) {
         let (wire, codec, inputs) =
             (self.parts.wire.clone(), self.parts.codec.clone(), self.parts.inputs.clone());
+        let told = self.told.clone();
         tokio::spawn(async move {
             loop {
                 match wire.live().await {
@@ -224,14 +225,19 @@ impl Driver {
                                     if matches!(link, Link::Connected(_)) {
                                         tracing::info!(?link, "connection to NATS");
                                         let _ = inputs.send(Input::Reconnected);
-                                    } else {
+                                    } else if link == Link::Disconnected
+                                        || told.is_due(format_args!("{link:?}"))
+                                    {
                                         tracing::warn!(?link, "connection to NATS");
                                     }
                                 }
                             }
                         }
                     }
-                    Err(error) => tracing::warn!(%error, "no subscription to the stream"),
+                    Err(error) if told.is_due(&error) => {
+                        tracing::warn!(%error, "no subscription to the stream");
+                    }
+                    Err(_) => {}
                 }
                 sleep(AGAIN).await;
             }

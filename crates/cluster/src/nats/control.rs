@@ -3,12 +3,13 @@
 use std::collections::hash_map::RandomState;
 use std::future::ready;
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, FutureExt, join};
+use futures_util::future::{BoxFuture, Either, FutureExt, join, select};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
 use seal::Incarnation;
@@ -369,6 +370,16 @@ impl Wire for NatsWire {
 
     fn rotate(&self) -> BoxFuture<'_, ()> {
         self.leave_silent_server().boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        async {
+            match &self.events {
+                Some(events) => _ = select(pin!(self.connection.ended()), pin!(events.ended())).await,
+                None => self.connection.ended().await,
+            }
+        }
+        .boxed()
     }
 
     fn max_payload(&self) -> usize {

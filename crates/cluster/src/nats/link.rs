@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 use super::config::{ConfigError, NatsConfig};
 use super::servers::{Purpose, Servers};
@@ -26,12 +26,26 @@ const ROOM: Duration = Duration::from_secs(2);
 /// it counts as connected.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long the library may take to close a connection, in parts: after a pause of the process, each
+/// part that is left still counts.
+const CLOSE: [Duration; 10] = [Duration::from_millis(500); 10];
+
 /// A connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct ServerConnection {
     client: Client,
     changes: broadcast::Sender<Link>,
     route: Arc<Route>,
+    ended: watch::Sender<bool>,
+}
+
+/// Tells when it is dropped that the task of the library has ended.
+struct Task(watch::Sender<bool>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
 }
 
 /// Which server the connection goes to.
@@ -54,6 +68,8 @@ impl ServerConnection {
         let route = Arc::new(Route::default());
         let changes = broadcast::Sender::new(CHANGES);
         let (next, seen, sender) = (route.clone(), route.clone(), changes.clone());
+        let ended = watch::Sender::new(false);
+        let task = Task(ended.clone());
         let options = options
             // Without this, a forced reconnection goes back to the same server.
             .reconnect_to_server_callback(move |list, _| {
@@ -66,6 +82,7 @@ impl ServerConnection {
                 ready(server.map(|addr| ReconnectToServer { addr, delay: None }))
             })
             .event_callback(move |event| {
+                let Task(_) = &task;
                 if let Some(link) = seen.link_of(event) {
                     // Fails if there is no reader.
                     drop(sender.send(link));
@@ -75,7 +92,7 @@ impl ServerConnection {
         let addresses = config.addresses()?;
         let client = Box::pin(options.connect(addresses)).await;
         let client = client.map_err(|error| ConfigError::Refused(error.to_string()))?;
-        Ok(Self { client, changes, route })
+        Ok(Self { client, changes, route, ended })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -117,8 +134,8 @@ impl ServerConnection {
 
     /// Returns the changes from now on. A new connection can be used when it is returned.
     pub(super) fn changes(&self) -> BoxStream<'static, Link> {
-        let first = (self.client.clone(), self.changes.subscribe());
-        let changes = stream::unfold(first, |(client, mut changes)| async {
+        let first = (self.client.clone(), self.changes.subscribe(), self.route.clone());
+        let changes = stream::unfold(first, |(client, mut changes, route)| async {
             loop {
                 match changes.recv().await {
                     Ok(link) => {
@@ -129,7 +146,12 @@ impl ServerConnection {
                         {
                             tokio::time::sleep(LOOK).await;
                         }
-                        return Some((link, (client, changes)));
+                        return Some((link, (client, changes, route)));
+                    }
+                    // One of those that were missed may have been a new connection.
+                    Err(RecvError::Lagged(_)) if client.connection_state() == State::Connected => {
+                        let server = route.server.lock().clone();
+                        return Some((Link::Connected(server), (client, changes, route)));
                     }
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -162,10 +184,26 @@ impl ServerConnection {
 
     /// Connects to another server. Without a connection, that is under way already.
     pub(super) async fn rotate(&self) {
-        if self.is_connected() {
-            let forced = tokio::time::timeout(ROOM, self.client.force_reconnect());
-            drop(forced.await);
+        if !self.is_connected() {
+            return;
         }
+        let mut changes = self.changes.subscribe();
+        drop(tokio::time::timeout(ROOM, self.client.force_reconnect()).await);
+        // Over TLS, the library waits until the socket takes its last message, which may be for a
+        // quarter of an hour.
+        for part in CLOSE {
+            if tokio::time::timeout(part, changes.recv()).await.is_ok() {
+                return;
+            }
+        }
+        self.ended.send_replace(true);
+    }
+
+    /// Resolves if nothing comes or goes over this connection any more, and it is not made again:
+    /// the task of the library has panicked, or does not react.
+    pub(super) async fn ended(&self) {
+        // The sender lives as long as this.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Subscribes. While there is no connection, the library remembers it.

@@ -7,9 +7,11 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use rig_cluster::events::{BUCKETS, EventWire};
 use rig_cluster::nats::{NatsEvents, NatsWire};
-use rig_cluster::wire::{Link, Live, Publication, PublishError, Wire, WireError};
+use rig_cluster::wire::{Link, Live, Names, Publication, PublishError, Wire, WireError};
 use rig_tests::{NatsCluster, NatsOptions, NatsServer};
 use seal::Incarnation;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{DEADLINE, ELECTIONS, STREAM, config, create_at_last, next, next_live, open, operation};
@@ -79,7 +81,7 @@ async fn events_reach_the_other_nodes_that_want_their_bucket() {
         [timeout(DEADLINE, other.next()).await.unwrap(), timeout(DEADLINE, other.next()).await.unwrap()];
     received.sort_unstable();
     assert_eq!(received, [(7, "one".into()), (9, "two".into())]);
-    other.unsubscribe(vec![7]).await;
+    other.unsubscribe(vec![7]);
     // Known to the server, since it is confirmed behind it.
     other.subscribe(vec![10]).await;
     one.publish(7, "three".into()).await;
@@ -229,4 +231,26 @@ async fn publish_at_last(wire: &NatsWire, message: Publication) -> u64 {
         }
     };
     timeout(ELECTIONS, stored).await.expect("there is a leader in the end")
+}
+
+/// The library's task panics on a header value with a carriage return (nats.rs, issue 1572).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_connection_has_ended_for_good_is_told() {
+    let server = NatsServer::start(NatsOptions::default());
+    let config = config(vec![server.url()], "a");
+    let events = NatsEvents::open(&config, Incarnation::of("a")).await.unwrap();
+    let wire = NatsWire::open_beside(&events, &config, Incarnation::of("a")).await.unwrap();
+    wire.connected(DEADLINE).await.unwrap();
+    events.connected(DEADLINE).await.unwrap();
+    events.subscribe(vec![7]).await;
+    assert!(timeout(Duration::ZERO, wire.ended()).await.is_err());
+    let mut raw = TcpStream::connect(server.address()).await.unwrap();
+    let headers = "NATS/1.0\r\nname: with\ra return\r\n\r\n";
+    let length = headers.len();
+    let subject = Names::new("c").events(7);
+    let message = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB {subject} {length} {length}\r\n{headers}\r\n"
+    );
+    raw.write_all(message.as_bytes()).await.unwrap();
+    timeout(DEADLINE, wire.ended()).await.unwrap();
 }
