@@ -26,8 +26,8 @@ const ROOM: Duration = Duration::from_secs(2);
 /// it counts as connected.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How long the library may take to close a connection, in parts: after a pause of the process, each
-/// part that is left still counts.
+/// How long the library may take to close a connection, in parts: after a pause of the process,
+/// each part that is left still counts.
 const CLOSE: [Duration; 10] = [Duration::from_millis(500); 10];
 
 /// A connection. Clones share it.
