@@ -81,7 +81,7 @@ impl Applier {
     /// Carries out jobs, in order, and between them puts operations in force that are not known to
     /// be in the stream. Never returns while there can be more.
     pub(crate) async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>, mut early: mpsc::Receiver<Shared>) {
-        let recorder = record(self.node.clone(), self.unrecorded.clone());
+        let recorder = record(self.node.clone(), self.unrecorded.clone(), self.inputs.clone());
         let apply = async {
             loop {
                 let done = tokio::select! {
@@ -213,7 +213,7 @@ impl Unrecorded {
 ///
 /// If the log fails, it is tried again and again: meanwhile no lift takes effect, the node catches
 /// up with nothing, and so its lease expires.
-async fn record(node: Node, unrecorded: Arc<Unrecorded>) {
+async fn record(node: Node, unrecorded: Arc<Unrecorded>, inputs: mpsc::UnboundedSender<Input>) {
     loop {
         let batch = unrecorded.take();
         if batch.is_empty() {
@@ -225,8 +225,10 @@ async fn record(node: Node, unrecorded: Arc<Unrecorded>) {
             match node.record(operations).await {
                 Ok(recorded) => {
                     for (seq, applied) in recorded.into_iter().zip(&batch) {
-                        if let (Some(seq), Some(receipt)) = (seq, applied.receipt) {
-                            node.store_receipt(seq, receipt);
+                        match (seq, applied.receipt) {
+                            (Some(seq), Some(receipt)) => node.store_receipt(seq, receipt),
+                            (None, _) => put_back_later(&node, applied, &inputs).await,
+                            (Some(_), None) => {}
                         }
                     }
                     break;
@@ -238,5 +240,19 @@ async fn record(node: Node, unrecorded: Arc<Unrecorded>) {
             }
         }
         unrecorded.recorded(&batch);
+    }
+}
+
+/// The stream has an operation that has changed nothing. If the log has a later state of its id,
+/// somebody has stored an earlier message again in the place of it.
+async fn put_back_later(node: &Node, applied: &Applied, inputs: &mpsc::UnboundedSender<Input>) {
+    let id = applied.operation.id().clone();
+    // What is not in the stream yet gets there by itself.
+    let is_queued = matches!(node.find(id.clone()).await, Ok(Some(record)) if !record.in_stream);
+    if !is_queued
+        && let Ok(Some(state)) = node.state(id).await
+        && state.revision > applied.place.revision
+    {
+        let _ = inputs.send(Input::Repair(vec![state]));
     }
 }

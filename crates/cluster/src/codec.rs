@@ -18,7 +18,9 @@ use std::hash::Hasher;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::keys::{Keys, MAC};
-use crate::message::{Beat, Content, Direct, RefusedDefinitions, ServedDefinitions, Shared, Stored, Tag};
+use crate::message::{
+    Beat, Content, Direct, Forgery, RefusedDefinitions, ServedDefinitions, Shared, Stored, Tag,
+};
 use crate::policy::policy_of;
 use session::{Epoch, Position};
 
@@ -159,7 +161,7 @@ impl Codec {
         let (epoch, content) = match self.content(subject, bytes) {
             Ok(decoded) => decoded,
             Err(Undecodable::Newer) => (Epoch::default(), Content::Newer),
-            Err(Undecodable::Forged) => (Epoch::default(), Content::Forged),
+            Err(Undecodable::Forged) => (Epoch::default(), Content::Forged(forgery(subject))),
         };
         let position = Position { epoch, sequence };
         let outdated = self.replaces_cookie()
@@ -173,8 +175,7 @@ impl Codec {
             return Ok((Epoch::default(), Content::Definitions));
         }
         let json = self.authentic(&[b"stream", subject.as_bytes()], bytes)?;
-        let kind = subject.rsplit('.').nth(1);
-        if kind == Some("beat") {
+        if kind(subject) == Some("beat") {
             let document: BeatDocument = parse(json, self.newest)?;
             let epoch = unhex(&document.epoch)?;
             return Ok((epoch, Content::Beat(self.read_beat(document)?)));
@@ -400,6 +401,19 @@ fn parse<T: for<'d> Deserialize<'d>>(json: &[u8], newest: u32) -> Result<T, Unde
 
 fn document_tag(life: &str, number: u64) -> Result<Tag, Undecodable> {
     Ok(Tag { life: read_life(life)?, number })
+}
+
+/// Returns the last part but one of a subject: what its messages are.
+fn kind(subject: &str) -> Option<&str> {
+    subject.rsplit('.').nth(1)
+}
+
+fn forgery(subject: &str) -> Forgery {
+    match kind(subject) {
+        Some("op") => Forgery::Operation(subject.to_owned()),
+        Some("beat") => Forgery::Beat,
+        _ => Forgery::Other,
+    }
 }
 
 fn address(to: Option<Incarnation>) -> Vec<u8> {

@@ -18,7 +18,7 @@ use crate::applier::{Applier, Job};
 use crate::codec::Codec;
 use crate::core::{Action, Core, Identity, Input, Lost, Progress, WaitsFor};
 use crate::definitions::DefinitionsStore;
-use crate::message::{Content, Shared, Stored};
+use crate::message::{Content, Forgery, Shared, Stored};
 use crate::metrics::Metrics;
 use crate::told::Told;
 use crate::wire::{Names, Publication, PublishError, Wire};
@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     /// How many sixteenths of the limit of its size the stream has.
     filled: Arc<AtomicU64>,
     told_forged: Told,
+    /// Subjects of operations whose message is not authentic.
+    overwritten: mpsc::Sender<String>,
     /// What keeps the stream from being inspected, or from storing operations.
     told: Arc<Told>,
     /// Reads a long part of the stream.
@@ -121,6 +123,13 @@ impl Driver {
         let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
         let (announcing, operations) = mpsc::unbounded_channel();
         tokio::spawn(log::announce(node.clone(), inputs.clone(), operations));
+        let (overwritten, subjects) = mpsc::channel(log::OVERWRITTEN);
+        tokio::spawn(log::put_back(
+            node.clone(),
+            (parts.codec.clone(), parts.names.clone()),
+            inputs.clone(),
+            subjects,
+        ));
         let applied = watch::Sender::new(0);
         Self {
             parts,
@@ -131,6 +140,7 @@ impl Driver {
             applied,
             filled: Arc::default(),
             told_forged: Told::default(),
+            overwritten,
             told: Arc::default(),
             replay: None,
             clocks,
@@ -181,7 +191,7 @@ impl Driver {
             match &message.content {
                 Content::Definitions => self.parts.definitions.seen(message.position.sequence),
                 Content::Beat(beat) => self.parts.definitions.hear(beat),
-                Content::Forged => self.forged(),
+                Content::Forged(forgery) => self.forged(forgery),
                 Content::Operation(_) | Content::Newer => {}
             }
         }
@@ -205,8 +215,12 @@ impl Driver {
     }
 
     /// A message of the stream is not authentic.
-    fn forged(&mut self) {
+    fn forged(&self, forgery: &Forgery) {
         self.parts.metrics.forged.inc();
+        if let Forgery::Operation(subject) = forgery {
+            // If too many wait already, the rest comes with the next one.
+            let _ = self.overwritten.try_send(subject.clone());
+        }
         if self.told_forged.is_due("forged") {
             tracing::error!(
                 "a message of the stream is not authentic, and is ignored: a node has another NODE_COOKIE, or somebody forges messages"

@@ -88,6 +88,16 @@ pub struct Beat {
     pub definitions: ServedDefinitions,
 }
 
+impl Beat {
+    /// Returns whether it was stored a whole lease after it was sent, or later: its sender may have
+    /// ended since, and somebody may have stored it again. Says nothing if the clock of NATS was
+    /// set meanwhile, so no promise depends on it.
+    #[must_use]
+    pub fn is_stale(&self, stored_at: u64) -> bool {
+        Duration::from_millis(stored_at.saturating_sub(self.newest)) >= self.lease
+    }
+}
+
 /// Which definitions of APIs a node serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServedDefinitions {
@@ -140,8 +150,19 @@ pub enum Content {
     Definitions,
     /// It was written by a newer version of the gateway, so this node cannot apply it.
     Newer,
-    /// It is not authentic. Ignored.
-    Forged,
+    /// It is not authentic. Ignored, but it may have taken the place of a message that counts.
+    Forged(Forgery),
+}
+
+/// What a message that is not authentic pretends to be, by its subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// An operation; with the subject.
+    Operation(String),
+    /// A beat.
+    Beat,
+    /// Something else.
+    Other,
 }
 
 /// A message to one life, or to all that listen now. It may be lost or repeated.

@@ -8,9 +8,9 @@ use session::{
     Epoch, LostLease, NodeName, Operation, Position, Revocation, RevocationId, SessionName, SharedState,
 };
 
-use super::{Action, Core, Identity, Input, Lost, Now, StreamState, Unpublished};
+use super::{Action, Core, Identity, Input, Lost, Now, StreamState, Unpublished, WaitsFor};
 use crate::codec::NEWEST;
-use crate::message::{Beat, Content, ServedDefinitions, Shared, Stored, Tag};
+use crate::message::{Beat, Content, Direct, Forgery, ServedDefinitions, Shared, Stored, Tag};
 
 const LEASE: Duration = Duration::from_secs(15);
 const EPOCH: Epoch = Epoch(7);
@@ -28,6 +28,10 @@ pub(super) struct Alone {
     /// The server stores and answers.
     works: bool,
     pub(super) rollbacks: usize,
+    /// It has answered what it was asked for.
+    supplied: bool,
+    /// What it waits for before it joins.
+    pub(super) waits_for: Option<WaitsFor>,
     /// It has to stop, since another life of its node runs.
     pub(super) is_duplicate: bool,
     /// What it has applied.
@@ -51,7 +55,29 @@ impl Alone {
         Self::begin(true, Some(revocation))
     }
 
+    /// Begins when another node with another cookie has just sent its first beat.
+    pub(super) fn beside_another_cookie() -> Self {
+        let mut alone = Self::stopped(false);
+        alone.store(Content::Forged(Forgery::Beat));
+        alone
+    }
+
     fn begin(replaces_cookie: bool, outdated: Option<Revocation>) -> Self {
+        let mut alone = Self::stopped(replaces_cookie);
+        if let Some(revocation) = outdated {
+            let (id, left) = (revocation.id.clone(), revocation.validity);
+            let operation = Operation::Revoke(revocation);
+            let state = SharedState { operation: operation.clone(), revision: 1, left };
+            alone.log.insert(id, (state, alone.now));
+            let sequence = alone.store_unheard(operation, 1);
+            alone.stream.get_mut(&sequence).expect("it was just stored").outdated = true;
+        }
+        alone.pass(Duration::from_secs(5));
+        assert!(alone.has_lease());
+        alone
+    }
+
+    fn stopped(replaces_cookie: bool) -> Self {
         let now = Duration::from_secs(100);
         let me = Identity {
             life: Incarnation::from_bytes([1; Incarnation::BYTES]),
@@ -61,7 +87,7 @@ impl Alone {
             policy: LostLease::Closed,
             replaces_cookie,
         };
-        let mut alone = Self {
+        Self {
             core: Core::new(me, Position::default(), now),
             now,
             last: 0,
@@ -69,23 +95,14 @@ impl Alone {
             log: BTreeMap::new(),
             works: true,
             rollbacks: 0,
+            supplied: false,
+            waits_for: None,
             is_duplicate: false,
             applied: Vec::new(),
             is_applying: false,
             publications: BTreeMap::new(),
             kept: BTreeMap::new(),
-        };
-        if let Some(revocation) = outdated {
-            let (id, left) = (revocation.id.clone(), revocation.validity);
-            let operation = Operation::Revoke(revocation);
-            let state = SharedState { operation: operation.clone(), revision: 1, left };
-            alone.log.insert(id, (state, now));
-            let sequence = alone.store_unheard(operation, 1);
-            alone.stream.get_mut(&sequence).expect("it was just stored").outdated = true;
         }
-        alone.pass(Duration::from_secs(5));
-        assert!(alone.has_lease());
-        alone
     }
 
     pub(super) fn has_lease(&self) -> bool {
@@ -157,16 +174,25 @@ impl Alone {
         self.handle(Input::Live(message));
     }
 
-    /// Another life beats, and says that these have ended.
+    /// Another life beats for the second time, and says that these have ended.
     pub(super) fn hear_beat(&mut self, life: u8, node: &str, ends: &[u8]) {
+        self.hear_beat_of((life, 2), node, ends, self.now_of_nats());
+    }
+
+    fn now_of_nats(&self) -> u64 {
+        u64::try_from(self.now.as_millis()).expect("not that long")
+    }
+
+    /// Another life beats for the `count`th time; it was sent at `newest`.
+    pub(super) fn hear_beat_of(&mut self, (life, count): (u8, u64), node: &str, ends: &[u8], newest: u64) {
         let incarnation = |life: &u8| Incarnation::from_bytes([*life; Incarnation::BYTES]);
         let beat = Beat {
             version: NEWEST,
             life: incarnation(&life),
             node: NodeName::from(node),
-            count: 2,
+            count,
             applied: Position { epoch: EPOCH, sequence: self.last },
-            newest: 0,
+            newest,
             settled: 0,
             pending: 0,
             lease: LEASE,
@@ -177,6 +203,20 @@ impl Alone {
             definitions: ServedDefinitions::default(),
         };
         let message = self.store(Content::Beat(beat));
+        self.handle(Input::Live(message));
+    }
+
+    /// A life asks for the operations of this node. Returns whether it gets them.
+    pub(super) fn is_asked(&mut self, life: u8) -> bool {
+        let life = Incarnation::from_bytes([life; Incarnation::BYTES]);
+        self.supplied = false;
+        self.handle(Input::Direct(Direct::Missing { life, after: 0 }));
+        self.supplied
+    }
+
+    /// Hears a beat that is not authentic.
+    pub(super) fn hear_forged_beat(&mut self) {
+        let message = self.store(Content::Forged(Forgery::Beat));
         self.handle(Input::Live(message));
     }
 
@@ -244,7 +284,7 @@ impl Alone {
     fn store(&mut self, content: Content) -> Stored {
         self.last += 1;
         let position = Position { epoch: EPOCH, sequence: self.last };
-        let stored_at = u64::try_from(self.now.as_millis()).expect("not that long");
+        let stored_at = self.now_of_nats();
         let message = Stored { position, stored_at, digest: self.last, outdated: false, content };
         let is_beat = |message: &Stored| matches!(message.content, Content::Beat(_));
         self.stream.retain(|_, other| match id_of(&message) {
@@ -267,7 +307,7 @@ impl Alone {
                     .filter(|message| matches!(message.content, Content::Beat(_)))
                     .cloned()
                     .collect(),
-                now: 1,
+                now: self.now_of_nats(),
             })),
             Action::Inspect => Some(Input::NotInspected),
             Action::Fetch { from, .. } => {
@@ -318,6 +358,14 @@ impl Alone {
             }
             Action::CloseFence(Lost::Rollback) => {
                 self.rollbacks += 1;
+                None
+            }
+            Action::Supply { .. } => {
+                self.supplied = true;
+                None
+            }
+            Action::Waits(what) => {
+                self.waits_for = Some(what);
                 None
             }
             Action::Duplicate(_) => {

@@ -7,7 +7,7 @@ use session::{Operation, Place, Position, Receipt};
 
 use super::{Action, Core, Lost};
 use crate::flaw::Flaw;
-use crate::message::{Content, Shared, Tag};
+use crate::message::{Content, Forgery, Shared, Tag};
 
 /// Limit of operations that are applied together.
 const BATCH: usize = 4096;
@@ -66,14 +66,16 @@ impl Core {
                 self.close_fence(Lost::Newer);
                 return false;
             }
-            Content::Beat(_) | Content::Definitions | Content::Newer | Content::Forged => {}
+            Content::Beat(_) | Content::Definitions | Content::Newer | Content::Forged(_) => {}
         }
         let Some(message) = self.reading.unapplied.pop_front() else { return false };
         if !busy {
             self.reading.applied = message.position.sequence;
         }
-        if let Content::Beat(beat) = message.content {
-            self.beat_applied(&beat, message.position);
+        match message.content {
+            Content::Beat(beat) => self.beat_applied(&beat, message.position, message.stored_at),
+            Content::Forged(Forgery::Beat) => self.forged_beat(message.stored_at),
+            _ => {}
         }
         true
     }

@@ -41,6 +41,7 @@ pub(super) struct Lease {
     /// A beat is to be sent soon.
     due: bool,
     until: Now,
+    was_held: bool,
     join: Join,
     left: bool,
     /// Another life of this node's name, and the count of its last beat.
@@ -72,10 +73,16 @@ impl Lease {
             last_rotated: now,
             due: false,
             until: Duration::ZERO,
+            was_held: false,
             join: Join::Out,
             left: false,
             rival: None,
         }
+    }
+
+    /// Returns whether this life has had a lease.
+    pub(super) fn was_held(&self) -> bool {
+        self.was_held
     }
 
     pub(super) fn last_returned(&self) -> Now {
@@ -200,7 +207,7 @@ impl Core {
     }
 
     /// Takes a beat that was applied in its order.
-    pub(super) fn beat_applied(&mut self, beat: &Beat, position: Position) {
+    pub(super) fn beat_applied(&mut self, beat: &Beat, position: Position, stored_at: u64) {
         if position.epoch != self.reading.epoch() && !self.has(Flaw::NoEpoch) {
             return;
         }
@@ -217,7 +224,7 @@ impl Core {
         if is_replaced {
             self.close_fence(Lost::Replaced);
         }
-        if is_replaced || beat.node == self.me.node && self.is_rival(beat) {
+        if is_replaced || beat.node == self.me.node && self.is_rival(beat, stored_at) {
             self.act(Action::Duplicate(beat.life));
             return;
         }
@@ -233,8 +240,9 @@ impl Core {
     /// Returns whether a life of this node's name runs beside this one, and this one has to stop:
     /// two that began at the same time have not seen each other before. One beat shows nothing,
     /// since it may come late from a life that has ended.
-    fn is_rival(&mut self, beat: &Beat) -> bool {
-        if self.me.earlier.contains(&beat.life) || beat.leaving || !self.recovery.is_following() {
+    fn is_rival(&mut self, beat: &Beat, stored_at: u64) -> bool {
+        let has_ended = self.me.earlier.contains(&beat.life) || beat.leaving || beat.is_stale(stored_at);
+        if has_ended || !self.recovery.is_following() {
             return false;
         }
         let before = self.lease.rival.replace((beat.life, beat.count));
@@ -297,6 +305,7 @@ impl Core {
         }
         let first = self.lease.until == Duration::ZERO;
         self.lease.until = until;
+        self.lease.was_held = true;
         self.act(Action::Extend(until));
         if first {
             self.act(Action::Joined);

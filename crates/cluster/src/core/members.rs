@@ -47,6 +47,8 @@ pub(super) struct Member {
     pub(super) node: NodeName,
     /// The newest version of messages that it reads.
     version: u32,
+    /// The number of its last beat.
+    count: u64,
     /// The sequence of its last beat.
     pub(super) sequence: u64,
     /// When that beat was applied here.
@@ -139,6 +141,7 @@ impl Members {
         let member = self.0.entry(life).or_insert_with(|| Member {
             node: beat.node.clone(),
             version: beat.version,
+            count: 0,
             sequence,
             received: now,
             lease: beat.lease,
@@ -152,6 +155,12 @@ impl Members {
             numbers: Numbers { upto: beat.settled, beyond: BTreeSet::new() },
             asked: None,
         });
+        // A beat that somebody has stored again may have taken the place of a later one, so it counts
+        // like that one. It does not prove that a life has not ended.
+        if beat.count > member.count {
+            member.count = beat.count;
+            member.ended = false;
+        }
         member.sequence = member.sequence.max(sequence);
         member.received = now;
         member.lease = beat.lease;
@@ -159,7 +168,6 @@ impl Members {
         member.applied = beat.applied;
         member.settled = member.settled.max(beat.settled);
         member.has_history |= beat.has_history;
-        member.ended = false;
         news.gone |= beat.leaving && !member.left;
         member.left |= beat.leaving;
         news.is_missing = member.is_missing();

@@ -95,6 +95,8 @@ pub(super) struct Publishing {
     pub(super) queued_at: Now,
     pub(super) has_queued: bool,
     pub(super) rereading: Rereading,
+    /// When each life has asked for what it misses.
+    pub(super) asked: HashMap<[u8; Incarnation::BYTES], Now>,
     /// When lifts are given up, in the order of their numbers.
     pub(super) lifts: VecDeque<(Now, u64)>,
 }

@@ -265,7 +265,11 @@ impl Reading {
 
 impl Core {
     /// Takes a message of the live path.
-    pub(super) fn live(&mut self, message: Stored) {
+    pub(super) fn live(&mut self, mut message: Stored) {
+        if self.recovery.is_catching_up() {
+            // The age of operations is counted from the newest message.
+            message.stored_at = self.clock.plausible(message.stored_at, self.now);
+        }
         let sequence = message.position.sequence;
         if !self.recovery.is_reading() {
             return;

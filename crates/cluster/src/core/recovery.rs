@@ -213,14 +213,24 @@ impl Core {
         }
     }
 
-    /// Returns whether a node that has another cookie seems to run. Only a node that has not joined
-    /// asks, so that forged beats cannot stop others.
+    /// Takes a beat that is not authentic. Of two nodes with different cookies that begin together,
+    /// one reads the other's beat before its own has come back.
+    pub(super) fn forged_beat(&mut self, stored_at: u64) {
+        let is_young = self.reading.age(stored_at) < on_any_clock(self.me.lease);
+        if is_young && !self.lease.was_held() {
+            self.wait_for(WaitsFor::Cookie);
+            self.join_again();
+        }
+    }
+
+    /// Returns whether a node that has another cookie seems to run. Only a node that has not had a
+    /// lease asks, so that forged beats cannot stop others.
     fn has_other_cookie(&self, stream: &StreamState) -> bool {
         let lease = on_any_clock(self.me.lease);
         let is_young = |stored_at| Duration::from_millis(stream.now.saturating_sub(stored_at)) < lease;
         let mut beats = stream.beats.iter();
-        let forged = |beat: &Stored| beat.content == Content::Forged && is_young(beat.stored_at);
-        !self.recovery.has_joined && beats.any(forged)
+        let forged = |beat: &Stored| matches!(beat.content, Content::Forged(_)) && is_young(beat.stored_at);
+        !self.lease.was_held() && beats.any(forged)
     }
 
     /// Returns whether another life of this node's name may be running. It runs if it beats again,
@@ -231,6 +241,7 @@ impl Core {
         let other = stream.beats.iter().find_map(|message| match &message.content {
             Content::Beat(beat)
                 if message.position.epoch == stream.epoch
+                    && !beat.is_stale(message.stored_at)
                     && beat.node == self.me.node
                     && beat.life != self.me.life
                     && !self.me.earlier.contains(&beat.life)

@@ -84,7 +84,7 @@ impl Core {
                     self.act(Action::RefreshDefinitions { sequence });
                 }
                 Content::Definitions | Content::Beat(_) => {}
-                Content::Operation(_) | Content::Newer | Content::Forged => moves_on = false,
+                Content::Operation(_) | Content::Newer | Content::Forged(_) => moves_on = false,
             }
         }
         if !old.is_empty() {

@@ -80,7 +80,7 @@ impl Core {
         let is_there = found.is_some_and(|found| match &found.content {
             Content::Operation(theirs) => theirs.revision >= own.revision,
             Content::Newer => true,
-            Content::Beat(_) | Content::Definitions | Content::Forged => false,
+            Content::Beat(_) | Content::Definitions | Content::Forged(_) => false,
         });
         if !is_there && self.recovery.is_following() {
             own.stored = None;

@@ -1,6 +1,7 @@
 //! What the core asks of the log.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use node::Node;
@@ -11,8 +12,10 @@ use tokio::time::sleep;
 
 use super::{AGAIN, Driver};
 use crate::applier::Job;
+use crate::codec::Codec;
 use crate::core::{Input, Old};
 use crate::message::{Direct, Shared, Tag};
+use crate::wire::Names;
 
 /// Number of states of the log that are read at once.
 const STATES: usize = 256;
@@ -129,6 +132,49 @@ impl Driver {
             };
             let _ = inputs.send(Input::States { recovery, states: page.states, next: page.next });
         });
+    }
+}
+
+/// Limit of subjects that wait to be looked for in the log.
+pub(super) const OVERWRITTEN: usize = 4096;
+
+/// Has the states stored again whose messages in the stream were replaced by what is not authentic.
+/// A subject does not tell its id, so the whole log is looked through for all of them.
+pub(super) async fn put_back(
+    node: Node,
+    (codec, names): (Arc<Codec>, Names),
+    inputs: mpsc::UnboundedSender<Input>,
+    mut overwritten: mpsc::Receiver<String>,
+) {
+    let mut subjects = Vec::new();
+    while overwritten.recv_many(&mut subjects, OVERWRITTEN).await > 0 {
+        let wanted: HashSet<String> = subjects.drain(..).collect();
+        let mut after = None;
+        loop {
+            let page = match node.states(after, STATES).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(%error, "operations that were overwritten in the stream cannot be read");
+                    break;
+                }
+            };
+            let is_wanted = |state: &SharedState| {
+                wanted.contains(&names.operation(&codec.subject_of(state.operation.id())))
+            };
+            let lost: Vec<SharedState> = page.states.into_iter().filter(is_wanted).collect();
+            if !lost.is_empty() {
+                tracing::warn!(
+                    operations = lost.len(),
+                    "operations were overwritten in the stream: stored again"
+                );
+                let _ = inputs.send(Input::Repair(lost));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        sleep(AGAIN).await;
     }
 }
 

@@ -5,7 +5,7 @@ use super::stream::{Publication, Subject};
 use super::world::{Event, Step, World, note};
 use super::{MILLIS, Micros, SECOND};
 use crate::core::Input;
-use crate::message::Content;
+use crate::message::{Content, Forgery};
 use session::Epoch;
 
 /// After this time a node has left a connection that brings nothing.
@@ -100,7 +100,7 @@ impl World {
             }
             Fault::Forge => {
                 let epoch = self.stream.epoch;
-                self.forge(Some((Subject::Other, epoch, Content::Forged)));
+                self.forge(Some((Subject::Other, epoch, Content::Forged(Forgery::Other))));
             }
             Fault::ClockStep { ahead } => {
                 self.stream.set_clock(ahead);

@@ -46,7 +46,7 @@ fn a_node_stops_when_another_process_runs_on_a_copy_of_its_folder() {
     // The life of this node is 1, which says nothing of the order of both.
     for copy in [0, 3] {
         let mut node = Alone::new();
-        node.hear_beat(copy, "", &[1]);
+        node.hear_beat(copy, "local", &[1]);
         assert_eq!((node.is_duplicate, node.has_lease()), (true, false), "{copy}");
     }
 }
@@ -54,9 +54,51 @@ fn a_node_stops_when_another_process_runs_on_a_copy_of_its_folder() {
 #[test]
 fn a_life_that_was_said_to_have_ended_is_waited_for_if_it_beats() {
     let mut node = Alone::new();
-    node.hear_beat(2, "b", &[]);
+    let now = 100_000;
+    node.hear_beat_of((2, 7), "b", &[], now);
     node.hear_beat(3, "b", &[2]);
     assert_eq!(node.live_others(), [3]);
-    node.hear_beat(2, "b", &[]);
+    node.hear_beat_of((2, 7), "b", &[], now);
+    assert_eq!(node.live_others(), [3], "somebody has stored its last beat again");
+    node.hear_beat_of((2, 8), "b", &[], now);
     assert_eq!(node.live_others(), [2, 3]);
+}
+
+#[test]
+fn beats_that_are_stored_again_do_not_stop_a_node() {
+    let mut node = Alone::new();
+    node.pass(Duration::from_secs(20));
+    let long_ago = 100_000;
+    for count in [3, 4] {
+        node.hear_beat_of((0, count), "local", &[], long_ago);
+    }
+    assert!(!node.is_duplicate);
+    let now = 120_000;
+    for count in [5, 6] {
+        node.hear_beat_of((0, count), "local", &[], now);
+    }
+    assert!(node.is_duplicate, "the process runs");
+}
+
+#[test]
+fn a_node_that_reads_a_beat_under_another_cookie_before_its_own_does_not_join() {
+    let mut node = Alone::beside_another_cookie();
+    node.pass(Duration::from_secs(5));
+    assert_eq!((node.waits_for, node.has_lease()), (Some(WaitsFor::Cookie), false));
+    // The other one has ended.
+    node.pass(Duration::from_secs(20));
+    assert!(node.has_lease());
+    node.hear_forged_beat();
+    node.pass(Duration::from_secs(20));
+    assert!(node.has_lease(), "it has joined, and nobody can stop it so");
+}
+
+#[test]
+fn a_question_is_answered_twice_in_a_second_at_most() {
+    let mut node = Alone::new();
+    assert!(node.is_asked(2));
+    assert!(!node.is_asked(2));
+    assert!(node.is_asked(3), "each life has its answer");
+    node.pass(Duration::from_millis(600));
+    assert!(node.is_asked(2));
 }
