@@ -170,7 +170,7 @@ impl Codec {
     }
 
     fn content(&self, subject: &str, bytes: &[u8]) -> Result<(Epoch, Content), Undecodable> {
-        if subject.ends_with(".s.apis") {
+        if subject.ends_with(".s.apis") && subject == crate::wire::Names::new(&self.cluster).apis() {
             // Read by `definitions.rs`.
             return Ok((Epoch::default(), Content::Definitions));
         }

@@ -119,6 +119,15 @@ proptest! {
     }
 }
 
+#[test]
+fn definitions_have_one_subject() {
+    let content = |subject| codec(true).stored(subject, 1, 1, b"!").content;
+    assert_eq!(content("rig.c.s.apis"), Content::Definitions);
+    for subject in ["rig.c.s.op.s.apis", "rig.c.s.beat.s.apis", "rig.d.s.apis", "x.rig.c.s.apis"] {
+        assert!(matches!(content(subject), Content::Forged(_)), "{subject}");
+    }
+}
+
 fn example() -> Shared {
     let mut revocation = Revocation::blacklist(&"alice-laptop".parse().unwrap(), Duration::from_secs(60));
     revocation.by = Some("bob".to_owned());
