@@ -155,8 +155,8 @@ impl Members {
             numbers: Numbers { upto: beat.settled, beyond: BTreeSet::new() },
             asked: None,
         });
-        // A beat that somebody has stored again may have taken the place of a later one, so it counts
-        // like that one. It does not prove that a life has not ended.
+        // A beat that somebody has stored again may have taken the place of a later one, so it
+        // counts like that one. It does not prove that a life has not ended.
         if beat.count > member.count {
             member.count = beat.count;
             member.ended = false;
