@@ -21,11 +21,35 @@ fn a_node_with_another_cookie_does_not_join() {
     let answer = cluster.revoke(0, "s");
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert!(!cluster.is_ready(2));
+    // No other node could read the definitions that it would store.
+    let api = Request::post_json("/v3/apis", definition("x", "1").to_string());
+    let answer = cluster.gateway(2).ask_internal(&api);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("NODE_COOKIE"), "{}", answer.text());
+    let answer = cluster.gateway(0).ask_internal(&api);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    // It cannot read theirs either, and begins without them.
+    cluster.stop(2);
+    cluster.launch(2);
+    eventually("it starts again", || {
+        cluster.gateway(2).log().contains("it has another NODE_COOKIE").then_some(())
+    });
     // The mistake is mended.
     cluster.set(2, "NODE_COOKIE", "a-test-cookie-of-thirty-two-bytes");
     cluster.launch(2);
     cluster.await_ready_of(&[2]);
     assert_eq!(cluster.gateway(2).status_of("s"), 400);
+    eventually("the definitions", || (api_names(cluster.gateway(2)) == ["x=1"]).then_some(()));
+    // Garbage in the place of the definitions is replaced.
+    let subject = format!("rig.{}.s.apis", cluster.stream().trim_start_matches("RIG_"));
+    cluster.nats.server(0).store(&subject, "!");
+    eventually("they are stored again", || {
+        (0..3).any(|node| cluster.gateway(node).log().contains("stored again")).then_some(())
+    });
+    cluster.stop(1);
+    cluster.launch(1);
+    cluster.await_ready_of(&[1]);
+    assert_eq!(api_names(cluster.gateway(1)), ["x=1"]);
 }
 
 #[test]

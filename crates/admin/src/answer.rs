@@ -51,6 +51,8 @@ pub(crate) enum RigError {
     ApiInvalid(Value),
     /// The change of a definition could not be stored.
     ApiNotStored,
+    /// No change of a definition can be stored for now. Holds the reason.
+    ApiNotReady(String),
     /// The node failed.
     Failed,
 }
@@ -70,9 +72,11 @@ impl RigError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Gone(_) => StatusCode::GONE,
             Self::ApiExists(_) => StatusCode::CONFLICT,
-            Self::NotRecorded | Self::NodeSilent | Self::ApiNotStored | Self::Failed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotRecorded
+            | Self::NodeSilent
+            | Self::ApiNotStored
+            | Self::ApiNotReady(_)
+            | Self::Failed => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -98,6 +102,7 @@ impl RigError {
             Self::ApiExists(error) | Self::ApiMissing(error) => message(&error),
             Self::ApiInvalid(faults) => Json(faults).into_response(),
             Self::ApiNotStored => message("The change could not be stored, and was not made."),
+            Self::ApiNotReady(reason) => message(&format!("The change was not made: {reason}.")),
             Self::Failed => message("The gateway could not do it; its log says why."),
         }
     }

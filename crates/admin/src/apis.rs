@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use proxy::{ChangeError, Fault, Standing, Warning};
+use proxy::{ChangeError, Fault, Standing, StoreError, Warning};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -198,6 +198,7 @@ impl From<ChangeError> for RigError {
             ChangeError::Faults(faults) => Self::ApiInvalid(json!(by_group(faults))),
             // None of RIG's endpoints names a revision.
             ChangeError::Outdated { .. } => Self::ApiNotStored,
+            ChangeError::Store(StoreError::NotReady { reason }) => Self::ApiNotReady(reason.clone()),
             ChangeError::Store(error) => {
                 tracing::error!(%error, "a definition of an API could not be stored");
                 Self::ApiNotStored

@@ -452,6 +452,11 @@ impl Core {
         self.members.live(self.now).filter(|(_, life)| *life != self.me.life)
     }
 
+    /// Returns what the node waits for before it reads the stream; `None` if for nothing.
+    pub fn waits_for(&self) -> Option<WaitsFor> {
+        self.recovery.waits_for()
+    }
+
     fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }

@@ -20,10 +20,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::codec::Codec;
-use crate::core::Input;
+use crate::core::{Input, WaitsFor};
 use crate::driver::Shown;
 use crate::message::{Beat, ServedDefinitions};
 use crate::metrics::Metrics;
+use crate::told::Told;
 use crate::wire::{Names, Publication, PublishError, Wire, WireError};
 
 /// Limit of definitions before compression, in bytes.
@@ -50,13 +51,33 @@ pub struct SharedDefinitions {
     pub revision: u64,
 }
 
-/// Definitions, and the sequence of their message: the one that a later message has to replace.
+/// What the stream holds on the subject of the definitions.
+enum InStream {
+    Nothing,
+    Definitions(Stored),
+    /// A message with this sequence that was not written by a node with the same cookie.
+    Forged(u64),
+}
+
+/// Definitions, and the sequence of their message.
 #[derive(Clone, Debug)]
 struct Stored {
     definitions: SharedDefinitions,
     sequence: u64,
     /// They are sealed under the older cookie.
     outdated: bool,
+}
+
+/// What this node knows.
+#[derive(Default)]
+struct Known {
+    /// The latest definitions.
+    definitions: Option<SharedDefinitions>,
+    /// The sequence of the message that the next one has to replace, authentic or not; 0 if the
+    /// stream holds none.
+    sequence: u64,
+    /// The sequence of the last message that was not authentic.
+    forged: u64,
 }
 
 /// Why definitions were not loaded or saved.
@@ -68,9 +89,12 @@ pub enum DefinitionsError {
     /// The stream cannot be reached, or refuses the message.
     #[error("{0}")]
     Unreachable(String),
-    /// The message in the stream was not written by a node of this cluster.
-    #[error("the definitions in the stream were not written by a node of this cluster")]
-    Forged,
+    /// The message in the stream is authentic, but not understood.
+    #[error("the definitions in the stream cannot be read")]
+    Unreadable,
+    /// The node has not joined the cluster, so it may have another cookie.
+    #[error("this node has not joined the cluster yet: {0}")]
+    NotJoined(&'static str),
     /// They are too large for a message.
     #[error("the definitions take {0} bytes compressed; a message of NATS holds {1}")]
     TooLarge(usize, usize),
@@ -83,10 +107,9 @@ pub struct DefinitionsStore {
     codec: Arc<Codec>,
     /// The sequence of the last message of definitions that was seen in the stream.
     seen: watch::Sender<u64>,
-    /// The latest definitions that this node knows.
-    latest: Mutex<Option<Stored>>,
+    latest: Mutex<Known>,
     node: NodeName,
-    /// Knows which other lives may have a lease.
+    /// Knows which other lives may have a lease, and whether this one has had one.
     shown: Arc<Shown>,
     driver: mpsc::UnboundedSender<Input>,
     metrics: Metrics,
@@ -94,6 +117,7 @@ pub struct DefinitionsStore {
     served: Mutex<ServedDefinitions>,
     /// What the last beat of each life said.
     heard: watch::Sender<HashMap<[u8; Incarnation::BYTES], ServedDefinitions>>,
+    told: Told,
 }
 
 /// What a node serves.
@@ -113,8 +137,8 @@ impl DefinitionsStore {
         metrics: Metrics,
     ) -> Self {
         let (served, seen, heard) = (Mutex::default(), watch::Sender::new(0), watch::Sender::default());
-        let latest = Mutex::default();
-        Self { wire, names, codec, seen, latest, node, shown, driver, metrics, served, heard }
+        let (latest, told) = (Mutex::default(), Told::default());
+        Self { wire, names, codec, seen, latest, node, shown, driver, metrics, served, heard, told }
     }
 
     /// Returns the name of this node.
@@ -183,37 +207,43 @@ impl DefinitionsStore {
 
     /// Begins with a copy that an earlier life of this node has kept.
     pub fn begin(&self, definitions: SharedDefinitions) {
-        self.learn(&Stored { definitions, sequence: 0, outdated: false });
+        self.learn(definitions, 0);
     }
 
     /// Returns the present definitions; `None` if none were ever saved. While the stream lacks the
-    /// ones that this node knows, those.
+    /// ones that this node knows, or holds what is not authentic, those.
     ///
     /// # Errors
     /// Fails if the stream does not answer.
     pub async fn load(&self) -> Result<Option<SharedDefinitions>, DefinitionsError> {
         self.stored().await?;
-        Ok(self.latest.lock().as_ref().map(|latest| latest.definitions.clone()))
+        Ok(self.latest.lock().definitions.clone())
     }
 
     /// Saves definitions in place of the revision `over` (0: there are none), and returns theirs.
     ///
     /// # Errors
-    /// Fails with [`DefinitionsError::Conflict`] if the present revision is another one. After
-    /// another error they may be saved all the same.
+    /// Fails with [`DefinitionsError::NotJoined`] before the node has joined: with another cookie,
+    /// it would store what no other node can read. Fails with [`DefinitionsError::Conflict`] if the
+    /// present revision is another one. After another error they may be saved all the same.
     pub async fn save(&self, bytes: &[u8], over: u64) -> Result<u64, DefinitionsError> {
-        let sequence = match self.latest.lock().as_ref() {
-            Some(latest) if latest.definitions.revision != over => return Err(DefinitionsError::Conflict),
-            Some(latest) => latest.sequence,
-            None => 0,
+        if !self.shown.has_joined() {
+            return Err(DefinitionsError::NotJoined(why_not(self.shown.waits_for())));
+        }
+        let sequence = {
+            let latest = self.latest.lock();
+            if latest.definitions.as_ref().is_some_and(|known| known.revision != over) {
+                return Err(DefinitionsError::Conflict);
+            }
+            latest.sequence
         };
         let definitions = SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision: over + 1 };
         self.publish(definitions, sequence).await?;
         Ok(over + 1)
     }
 
-    /// Puts the definitions that this node knows into the stream if it has lost them. It may have
-    /// got others meanwhile: then those with more changes count.
+    /// Puts the definitions that this node knows into the stream if it has lost them, or holds what
+    /// is not authentic. It may have got others meanwhile: then those with more changes count.
     pub(crate) async fn restore(&self) {
         while let Err(error) = self.try_restore().await {
             tracing::warn!(%error, "the definitions in the stream cannot be compared with those known here");
@@ -223,9 +253,18 @@ impl DefinitionsStore {
 
     async fn try_restore(&self) -> Result<(), DefinitionsError> {
         let stored = self.stored().await?;
-        let Some(Stored { mut definitions, .. }) = self.latest.lock().clone() else { return Ok(()) };
+        let Some(mut definitions) = self.latest.lock().definitions.clone() else {
+            if let InStream::Forged(_) = stored
+                && self.told.is_due("nothing to replace it with")
+            {
+                tracing::error!(
+                    "definitions of APIs that are not authentic stay in the stream: this node knows none to replace them with, until an API is changed"
+                );
+            }
+            return Ok(());
+        };
         let sequence = match stored {
-            Some(stored)
+            InStream::Definitions(stored)
                 if stored.definitions.revision > definitions.revision
                     || stored.definitions == definitions =>
             {
@@ -234,12 +273,13 @@ impl DefinitionsStore {
                 }
                 return self.publish(stored.definitions, stored.sequence).await;
             }
-            Some(stored) => {
+            InStream::Definitions(stored) => {
                 // If both have as many changes, the stream had lost one and got the other.
                 definitions.revision = definitions.revision.max(stored.definitions.revision + 1);
                 stored.sequence
             }
-            None => 0,
+            InStream::Forged(sequence) => sequence,
+            InStream::Nothing => 0,
         };
         tracing::warn!(
             revision = definitions.revision,
@@ -249,55 +289,65 @@ impl DefinitionsStore {
     }
 
     /// Returns what the stream holds.
-    async fn stored(&self) -> Result<Option<Stored>, DefinitionsError> {
+    async fn stored(&self) -> Result<InStream, DefinitionsError> {
         let found = self.wire.last(self.names.apis()).await.map_err(unreachable)?;
         let Some(message) = found else {
-            self.forget_sequence();
-            return Ok(None);
+            self.latest.lock().sequence = 0;
+            return Ok(InStream::Nothing);
         };
-        let packed = self.codec.read_relayed(PURPOSE, &message.payload);
-        let packed = packed.map_err(|_| DefinitionsError::Forged)?;
-        let mut bytes = Bytes::from(inflated(&packed).ok_or(DefinitionsError::Forged)?);
+        let Ok(packed) = self.codec.read_relayed(PURPOSE, &message.payload) else {
+            self.note_forged(message.sequence);
+            return Ok(InStream::Forged(message.sequence));
+        };
+        let mut bytes = Bytes::from(inflated(&packed).ok_or(DefinitionsError::Unreadable)?);
         let revision =
-            bytes.first_chunk().copied().map(u64::from_be_bytes).ok_or(DefinitionsError::Forged)?;
+            bytes.first_chunk().copied().map(u64::from_be_bytes).ok_or(DefinitionsError::Unreadable)?;
         bytes.advance(size_of::<u64>());
         let definitions = SharedDefinitions { bytes, revision };
         let outdated = !self.codec.is_current(PURPOSE, &message.payload);
-        let stored = Stored { definitions, sequence: message.sequence, outdated };
-        self.learn(&stored);
-        Ok(Some(stored))
+        self.learn(definitions.clone(), message.sequence);
+        Ok(InStream::Definitions(Stored { definitions, sequence: message.sequence, outdated }))
     }
 
-    /// The stream has lost the definitions, so that a message of them replaces none.
-    fn forget_sequence(&self) {
-        if let Some(latest) = self.latest.lock().as_mut() {
-            latest.sequence = 0;
+    /// Records that the message with this sequence is not authentic: the next one replaces it.
+    fn note_forged(&self, sequence: u64) {
+        let mut latest = self.latest.lock();
+        latest.sequence = sequence;
+        if std::mem::replace(&mut latest.forged, sequence) == sequence {
+            return;
+        }
+        drop(latest);
+        self.metrics.forged.inc();
+        if self.told.is_due("forged") {
+            tracing::error!(
+                "the definitions of APIs in the stream are not authentic, and are ignored: a node has another NODE_COOKIE, or somebody forges messages"
+            );
         }
     }
 
     /// Records definitions, unless others of this revision or of a later one are known:
     /// [`DefinitionsStore::restore`] decides between them.
-    fn learn(&self, stored: &Stored) {
+    fn learn(&self, definitions: SharedDefinitions, sequence: u64) {
         let mut latest = self.latest.lock();
-        match latest.as_mut() {
-            Some(known) if known.definitions.revision >= stored.definitions.revision => {
-                known.sequence = stored.sequence;
-            }
-            _ => *latest = Some(stored.clone()),
+        latest.sequence = sequence;
+        if latest.definitions.as_ref().is_none_or(|known| known.revision < definitions.revision) {
+            latest.definitions = Some(definitions);
         }
     }
 
     /// Returns whether these are the latest definitions that are known.
     fn knows(&self, definitions: &SharedDefinitions) -> bool {
-        self.latest.lock().as_ref().is_some_and(|latest| latest.definitions == *definitions)
+        self.latest.lock().definitions.as_ref() == Some(definitions)
     }
 
     /// Stores the definitions in the stream again, if this is still the sequence of their message.
     pub(crate) async fn refresh(&self, sequence: u64) {
-        let Some(latest) = self.latest.lock().clone().filter(|latest| latest.sequence == sequence) else {
-            return;
+        let known = {
+            let latest = self.latest.lock();
+            latest.definitions.clone().filter(|_| latest.sequence == sequence)
         };
-        if let Err(error) = self.publish(latest.definitions, sequence).await {
+        let Some(known) = known else { return };
+        if let Err(error) = self.publish(known, sequence).await {
             tracing::debug!(%error, "old definitions are not stored in the stream again");
         }
     }
@@ -318,7 +368,7 @@ impl DefinitionsStore {
         };
         match self.wire.publish(publication).await {
             Ok(sequence) => {
-                self.learn(&Stored { definitions, sequence, outdated: false });
+                self.learn(definitions, sequence);
                 Ok(())
             }
             Err(PublishError::Conflict) => Err(DefinitionsError::Conflict),
@@ -326,12 +376,22 @@ impl DefinitionsStore {
         }
     }
 
-    /// Records that the stream holds definitions with this sequence.
+    /// Records that the stream holds definitions with this sequence. A message that comes late or
+    /// again changes nothing.
     pub(crate) fn seen(&self, sequence: u64) {
         self.seen.send_if_modified(|seen| {
-            let is_new = sequence != *seen;
-            *seen = sequence;
+            let is_new = sequence > *seen;
+            *seen = sequence.max(*seen);
             is_new
+        });
+    }
+
+    /// Forgets which sequence was seen: the stream is another one, or has gone back, and is read
+    /// again.
+    pub(crate) fn forget_seen(&self) {
+        self.seen.send_if_modified(|seen| {
+            *seen = 0;
+            false
         });
     }
 
@@ -342,25 +402,57 @@ impl DefinitionsStore {
             seen.mark_changed();
         }
         unfold((self, seen), |(store, mut seen)| async move {
-            // The sender lives as long as the store.
-            let _ = seen.changed().await;
             loop {
-                let sequence = *seen.borrow_and_update();
-                match store.stored().await {
-                    Ok(Some(stored)) if stored.sequence >= sequence => {
-                        if store.knows(&stored.definitions) {
-                            return Some((stored.definitions, (store, seen)));
-                        }
-                        // They have lost their place in the stream. What is stored for them comes.
-                        store.restore().await;
-                    }
-                    // A server that lags behind has answered, or the stream has lost them.
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "changed definitions cannot be read"),
+                // The sender lives as long as the store.
+                let _ = seen.changed().await;
+                if let Some(definitions) = store.read_change(&mut seen).await {
+                    return Some((definitions, (store, seen)));
                 }
-                sleep(AGAIN).await;
             }
         })
+    }
+
+    /// Returns what the stream holds once it is what this node has seen there, and nothing that
+    /// this node has to replace. `None` if it is not authentic, and this node cannot replace it.
+    async fn read_change(&self, seen: &mut watch::Receiver<u64>) -> Option<SharedDefinitions> {
+        loop {
+            let sequence = *seen.borrow_and_update();
+            let mut again = AGAIN;
+            match self.stored().await {
+                Ok(InStream::Definitions(stored)) if stored.sequence >= sequence => {
+                    if self.knows(&stored.definitions) {
+                        return Some(stored.definitions);
+                    }
+                    // They have lost their place in the stream. What is stored for them comes.
+                    self.restore().await;
+                }
+                // A node that has not joined may be the one with the wrong cookie.
+                Ok(InStream::Forged(forged)) if forged >= sequence && self.shown.has_joined() => {
+                    self.restore().await;
+                    let knows_any = self.latest.lock().definitions.is_some();
+                    if !knows_any {
+                        return None;
+                    }
+                    // If two nodes have different cookies, neither gives way.
+                    again = RESTORE_AGAIN;
+                }
+                // A server that lags behind has answered, or the stream has lost them.
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "changed definitions cannot be read"),
+            }
+            sleep(again).await;
+        }
+    }
+}
+
+/// Returns why a node has not joined.
+fn why_not(waits_for: Option<WaitsFor>) -> &'static str {
+    match waits_for {
+        Some(WaitsFor::Cookie) => "it has another NODE_COOKIE than a node that is running",
+        Some(WaitsFor::Adoption) => {
+            "the stream is new, and no node that is running knows what was in the one before"
+        }
+        None => "it waits for NATS, or has not read the whole stream",
     }
 }
 
@@ -383,14 +475,4 @@ fn inflated(packed: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_compressed_is_read_within_its_limit() {
-        let bytes = br#"{"apis":[]}"#.repeat(1000);
-        assert_eq!(inflated(&deflated(&bytes)), Some(bytes));
-        assert_eq!(inflated(b"\xff\xff\xff"), None);
-        assert_eq!(inflated(&deflated(&vec![0; LARGEST as usize + 1])), None, "a bomb");
-    }
-}
+mod tests;

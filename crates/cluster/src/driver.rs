@@ -231,6 +231,7 @@ impl Driver {
     fn tick(&mut self) {
         *self.parts.shown.live.lock() =
             self.core.live_others().map(|(node, life)| (node.clone(), life)).collect();
+        *self.parts.shown.waits_for.lock() = self.core.waits_for();
         self.parts.codec.write_for(self.core.versions());
         let left = self.parts.fence.left().unwrap_or_default();
         self.parts.metrics.lease_seconds_left.set(left.as_secs_f64());
@@ -337,6 +338,7 @@ impl Driver {
                 if let Some(replay) = self.replay.take() {
                     replay.abort();
                 }
+                self.parts.definitions.forget_seen();
                 self.parts.metrics.rollback.inc();
                 tracing::error!(
                     why,

@@ -168,8 +168,12 @@ async fn bodies_are_read_as_in_rig_but_never_answered_with_a_500() {
     assert_eq!(ask(&port, "DELETE", "/v3/apis", "").await, not_found);
 }
 
-/// A store that fails to save.
-struct Full;
+/// A store that fails to save, for this reason.
+struct Full(fn() -> StoreError);
+
+fn full() -> StoreError {
+    StoreError::Io { name: "/secret/path".to_owned(), error: std::io::Error::other("no space") }
+}
 
 impl Store for Full {
     fn load(&self) -> Result<Option<proxy::Saved>, StoreError> {
@@ -177,8 +181,7 @@ impl Store for Full {
     }
 
     fn save(&self, _: &[u8], _: proxy::Revision) -> Result<proxy::Revision, StoreError> {
-        let error = std::io::Error::other("no space");
-        Err(StoreError::Io { name: "/secret/path".to_owned(), error })
+        Err((self.0)())
     }
 
     fn changes(&self) -> proxy::Changes {
@@ -193,7 +196,7 @@ impl Store for Full {
 #[tokio::test]
 async fn what_cannot_be_stored_is_a_503_and_changes_nothing() {
     let (file, _) = Definitions::parse(&json!([document("a")]), &|_| None).unwrap();
-    let (apis, _) = Apis::load(file, Box::new(Full), |_| None).unwrap();
+    let (apis, _) = Apis::load(file, Box::new(Full(full)), |_| None).unwrap();
     let port = port(Arc::new(apis));
     let told = r#"503 {"message":"The change could not be stored, and was not made."}"#;
     assert_eq!(ask(&port, "POST", "/v3/apis", document("b")).await, told);
@@ -203,6 +206,17 @@ async fn what_cannot_be_stored_is_a_503_and_changes_nothing() {
     assert!(all.starts_with("503 ") && all.contains("urn:rig:problem:not-stored"), "{all}");
     assert!(!all.contains("/secret"), "{all}");
     assert!(ask(&port, "GET", "/v4/apis", "").await.contains(r#""id":"a""#));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_store_yet_says_why() {
+    let why = || StoreError::NotReady { reason: "this node has not joined".to_owned() };
+    let (apis, _) = Apis::load(Definitions::default(), Box::new(Full(why)), |_| None).unwrap();
+    let port = port(Arc::new(apis));
+    let told = r#"503 {"message":"The change was not made: this node has not joined."}"#;
+    assert_eq!(ask(&port, "POST", "/v3/apis", document("b")).await, told);
+    let all = ask(&port, "PUT", "/v4/apis", "[]").await;
+    assert!(all.starts_with("503 ") && all.contains("this node has not joined; "), "{all}");
 }
 
 #[tokio::test]

@@ -257,6 +257,9 @@ impl Problem {
             Self::Outdated(present) => {
                 format!("the definitions were changed meanwhile: their revision is {} now", present.0)
             }
+            Self::NotStored(StoreError::NotReady { reason }) => {
+                format!("{reason}; the definitions before are in force")
+            }
             Self::NotStored(_) => "the definitions could not be stored: those before are in force".to_owned(),
             Self::Unauthorized => "missing: Authorization: Bearer with the API_TOKEN of the gateway".to_owned(),
             Self::TurnedAway(reason) => reason.to_string(),
@@ -339,6 +342,9 @@ mod tests {
         let error = std::io::Error::other("disk full");
         let store = StoreError::Io { name: "/secret/path".to_owned(), error };
         assert_eq!(shown(Problem::NotStored(store)), "503 urn:rig:problem:not-stored");
+        let not_ready = Problem::NotStored(StoreError::NotReady { reason: "not joined".to_owned() });
+        assert_eq!(not_ready.detail(), "not joined; the definitions before are in force");
+        assert_eq!(shown(not_ready), "503 urn:rig:problem:not-stored");
         assert_eq!(shown(Problem::Token(TokenError::Expired.into())), "422 urn:rig:problem:invalid-token");
     }
 

@@ -133,6 +133,14 @@ impl Recovery {
         self.phase == Phase::Following
     }
 
+    /// Returns what the node waits for before it reads the stream.
+    pub(super) fn waits_for(&self) -> Option<WaitsFor> {
+        match self.phase {
+            Phase::Waiting(what) => Some(what),
+            _ => None,
+        }
+    }
+
     /// Returns whether own operations may be published.
     pub(super) fn may_publish(&self) -> bool {
         matches!(self.phase, Phase::Following | Phase::Sharing)

@@ -9,7 +9,7 @@ use session::{NodeName, RevocationId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::core::{Outcome, Progress};
+use crate::core::{Outcome, Progress, WaitsFor};
 
 /// What the rest of the node sees of the driver.
 pub(crate) struct Shown {
@@ -18,7 +18,9 @@ pub(crate) struct Shown {
     /// The other lives that may have a lease.
     pub(super) live: Mutex<Vec<(NodeName, Incarnation)>>,
     /// Whether this node has had a lease.
-    pub(super) joined: watch::Sender<bool>,
+    pub(crate) joined: watch::Sender<bool>,
+    /// What this node waits for before it joins; `None` if nothing keeps it from that.
+    pub(super) waits_for: Mutex<Option<WaitsFor>>,
     /// Whether the last beat was sent.
     pub(super) left: watch::Sender<bool>,
 }
@@ -35,7 +37,8 @@ const SHOWN: usize = 65_536;
 impl Default for Shown {
     fn default() -> Self {
         let (joined, left) = (watch::Sender::new(false), watch::Sender::new(false));
-        Self { progress: Mutex::default(), live: Mutex::default(), joined, left }
+        let (progress, live, waits_for) = Default::default();
+        Self { progress, live, joined, waits_for, left }
     }
 }
 
@@ -48,6 +51,16 @@ impl Shown {
     /// Returns whether another life may have a lease.
     pub(crate) fn is_live(&self, life: Incarnation) -> bool {
         self.live.lock().iter().any(|(_, live)| *live == life)
+    }
+
+    /// Returns whether the node has had a lease.
+    pub(crate) fn has_joined(&self) -> bool {
+        *self.joined.borrow()
+    }
+
+    /// Returns what the node waits for before it joins, if it is known.
+    pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
+        *self.waits_for.lock()
     }
 
     /// Waits until the node has had its first lease.

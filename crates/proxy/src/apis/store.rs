@@ -107,6 +107,12 @@ pub enum StoreError {
         /// The name of the store.
         name: String,
     },
+    /// Nothing can be saved for now, and nothing was.
+    #[error("{reason}")]
+    NotReady {
+        /// The reason, which may be shown to the caller.
+        reason: String,
+    },
     /// Another node saved something that this node cannot serve.
     #[error("{name} was changed meanwhile, to what this node cannot serve: {reason}")]
     Unusable {

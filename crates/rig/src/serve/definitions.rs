@@ -43,15 +43,11 @@ impl ClusterStore {
     }
 
     /// Returns what the stream holds, once it answers: a node that starts is not connected yet.
-    ///
-    /// # Errors
-    /// Fails if another one than the nodes of this cluster has written the definitions.
-    async fn first(&self) -> Result<Option<SharedDefinitions>, DefinitionsError> {
+    async fn first(&self) -> Option<SharedDefinitions> {
         loop {
             match self.shared.load().await {
-                Err(DefinitionsError::Forged) => return Err(DefinitionsError::Forged),
                 Err(error) => tracing::debug!(%error, "the definitions of the cluster cannot be read yet"),
-                Ok(found) => return Ok(found),
+                Ok(found) => return found,
             }
             sleep(AGAIN).await;
         }
@@ -60,6 +56,7 @@ impl ClusterStore {
     fn error(error: &DefinitionsError) -> StoreError {
         match error {
             DefinitionsError::Conflict => StoreError::Conflict { name: NAME.to_owned() },
+            error @ DefinitionsError::NotJoined(_) => StoreError::NotReady { reason: error.to_string() },
             error => {
                 StoreError::Io { name: NAME.to_owned(), error: std::io::Error::other(error.to_string()) }
             }
@@ -84,11 +81,10 @@ impl Store for ClusterStore {
             self.shared.begin(copy.clone());
         }
         match wait_for(timeout(FIRST, self.first())) {
-            Ok(Ok(found)) => Ok(found.map(|found| {
+            Ok(found) => Ok(found.map(|found| {
                 keep(&self.copy, &found);
                 saved(found)
             })),
-            Ok(Err(error)) => Err(Self::error(&error)),
             Err(_) => {
                 tracing::warn!(
                     has_copy,
