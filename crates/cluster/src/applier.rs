@@ -5,14 +5,14 @@
 //! operation on an id waits until the one before it is recorded: what the log knows of the id
 //! decides whether it may be put in force early.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::Node;
 use parking_lot::Mutex;
 use seal::Incarnation;
-use session::{Operation, Place, Receipt, RevocationId};
+use session::{Operation, Place, Receipt, Revocation, RevocationId};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -47,6 +47,47 @@ pub(crate) struct Applier {
     life: Incarnation,
     inputs: mpsc::UnboundedSender<Input>,
     unrecorded: Arc<Unrecorded>,
+    receipts: Mutex<Receipts>,
+}
+
+/// Limit of receipts that are kept.
+const RECEIPTS: usize = 16_384;
+
+/// What the last revocations have done here. Each comes at least twice, by the fast path and through
+/// the stream, and only the first time finds connections to terminate.
+#[derive(Default)]
+struct Receipts {
+    by_id: HashMap<RevocationId, (u32, Receipt)>,
+    order: VecDeque<RevocationId>,
+}
+
+impl Receipts {
+    /// Returns what this change of the id has done, with what it did before.
+    fn merge(&mut self, id: &RevocationId, revision: u32, receipt: Receipt) -> Receipt {
+        if let Some((known, before)) = self.by_id.get_mut(id) {
+            let merged = if *known == revision { sum(*before, receipt) } else { receipt };
+            (*known, *before) = (revision, merged);
+            return merged;
+        }
+        self.by_id.insert(id.clone(), (revision, receipt));
+        self.order.push_back(id.clone());
+        if self.order.len() > RECEIPTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        receipt
+    }
+}
+
+fn sum(first: Receipt, second: Receipt) -> Receipt {
+    let found = second.connections > 0 || second.requests > 0;
+    Receipt {
+        applied_at: if found { second.applied_at } else { first.applied_at },
+        connections: first.connections + second.connections,
+        requests: first.requests + second.requests,
+        last_payload_at: first.last_payload_at.max(second.last_payload_at),
+    }
 }
 
 /// Operations that are in force, but not recorded.
@@ -75,7 +116,7 @@ struct Applied {
 
 impl Applier {
     pub(crate) fn new(node: Node, life: Incarnation, inputs: mpsc::UnboundedSender<Input>) -> Self {
-        Self { node, life, inputs, unrecorded: Arc::default() }
+        Self { node, life, inputs, unrecorded: Arc::default(), receipts: Mutex::default() }
     }
 
     /// Carries out jobs, in order, and between them puts operations in force that are not known to
@@ -128,7 +169,7 @@ impl Applier {
             let receipt = match &operation {
                 // Its own revocations are in force already.
                 Operation::Revoke(revocation) if tag.life != self.life && !together => {
-                    Some(self.node.enforce(revocation, place.revision).await)
+                    Some(self.enforce(revocation, place.revision).await)
                 }
                 _ => None,
             };
@@ -145,6 +186,11 @@ impl Applier {
         receipts
     }
 
+    async fn enforce(&self, revocation: &Revocation, revision: u32) -> Receipt {
+        let receipt = self.node.enforce(revocation, revision).await;
+        self.receipts.lock().merge(&revocation.id, revision, receipt)
+    }
+
     /// Returns `None` if a later state of the id is known, or another revocation has it: the stream
     /// decides which one counts.
     async fn apply_early(&self, shared: Shared) -> Option<Input> {
@@ -153,7 +199,7 @@ impl Applier {
         if !self.node.takes_early(revocation, shared.revision).await {
             return None;
         }
-        let receipt = self.node.enforce(revocation, shared.revision).await;
+        let receipt = self.enforce(revocation, shared.revision).await;
         Some(Input::AppliedEarly { tag: shared.tag, revision: shared.revision, receipt })
     }
 }
@@ -254,5 +300,36 @@ async fn put_back_later(node: &Node, applied: &Applied, inputs: &mpsc::Unbounded
         && state.revision > applied.place.revision
     {
         let _ = inputs.send(Input::Repair(vec![state]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_revocation_that_comes_again_keeps_its_receipt() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let receipt = |seconds, connections, last_payload_at| Receipt {
+            applied_at: at(seconds),
+            connections,
+            requests: connections,
+            last_payload_at,
+        };
+        let (mut receipts, id) = (Receipts::default(), RevocationId::new("r").expect("a short id"));
+        let early = receipt(1, 2, Some(at(1)));
+        assert_eq!(receipts.merge(&id, 1, early), early);
+        assert_eq!(receipts.merge(&id, 1, receipt(2, 0, None)), early, "through the stream");
+        let late = receipts.merge(&id, 1, receipt(3, 1, None));
+        assert_eq!(late, receipt(3, 3, Some(at(1))), "a connection that was opened just before");
+        let again = receipt(4, 0, None);
+        assert_eq!(receipts.merge(&id, 2, again), again, "revoked again");
+        for number in 0..=RECEIPTS {
+            let id = RevocationId::new(&number.to_string()).expect("a short id");
+            receipts.merge(&id, 1, again);
+        }
+        assert_eq!((receipts.by_id.len(), receipts.order.len()), (RECEIPTS, RECEIPTS));
     }
 }

@@ -117,6 +117,7 @@ pub struct Events {
     queued: Mutex<Option<mpsc::Receiver<Event>>>,
     queued_bytes: AtomicUsize,
     wanted: Mutex<HashMap<u16, Wanted>>,
+    numbers: Mutex<Numbers>,
     metrics: EventMetrics,
 }
 
@@ -167,6 +168,7 @@ impl Events {
             queued: Mutex::new(Some(queued)),
             queued_bytes: AtomicUsize::new(0),
             wanted: Mutex::default(),
+            numbers: Mutex::default(),
             metrics,
         }
     }
@@ -267,10 +269,9 @@ impl Events {
     }
 
     async fn receive(&self, node: &Node) {
-        let mut numbers = Numbers::default();
         loop {
             let (bucket, message) = self.wire.next().await;
-            let Some(json) = self.accept(&mut numbers, bucket, &message) else { continue };
+            let Some(json) = self.accept(bucket, &message) else { continue };
             // The node where it was published has checked it by its own rules.
             match Event::from_json_with(json, ExtensionNames::Any) {
                 Ok(event) => {
@@ -286,7 +287,7 @@ impl Events {
     }
 
     /// Returns the event in a message, unless it is not authentic or was received before.
-    fn accept(&self, numbers: &mut Numbers, bucket: u16, message: &Bytes) -> Option<Bytes> {
+    fn accept(&self, bucket: u16, message: &Bytes) -> Option<Bytes> {
         let Some(Received { life, number, json }) = self.decode(bucket, message) else {
             self.metrics.refused.inc();
             return None;
@@ -296,7 +297,8 @@ impl Events {
         if life == self.life {
             return None;
         }
-        self.metrics.lost.inc_by(numbers.check((life, bucket), number)?);
+        let lost = self.numbers.lock().check((life, bucket), number)?;
+        self.metrics.lost.inc_by(lost);
         Some(json)
     }
 
@@ -322,7 +324,9 @@ impl Events {
         let unwanted: Vec<u16> = old.map(|(bucket, _)| bucket).collect();
         if !unwanted.is_empty() {
             // Under the lock: a client may ask for one of them again at any time.
-            self.wire.unsubscribe(unwanted);
+            self.wire.unsubscribe(unwanted.clone());
+            // What comes until somebody asks again is not lost.
+            self.numbers.lock().forget(&unwanted);
         }
     }
 
@@ -362,6 +366,11 @@ impl Events {
 }
 
 impl Numbers {
+    fn forget(&mut self, buckets: &[u16]) {
+        let buckets: HashSet<&u16> = buckets.iter().collect();
+        self.0.retain(|(_, bucket), _| !buckets.contains(bucket));
+    }
+
     /// Returns how many events were lost before this one; `None` if it was received before.
     fn check(&mut self, of: (Incarnation, u16), number: u64) -> Option<u64> {
         if self.0.len() >= NUMBERS && !self.0.contains_key(&of) {

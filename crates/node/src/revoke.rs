@@ -158,6 +158,7 @@ impl Node {
         let node = self.clone();
         let lifted = tokio::spawn(async move {
             if let Some(bus) = node.bus() {
+                node.recorded(&id).await;
                 let spread = bus.lift(id, by, within).await?;
                 return Ok(spread.map_or(LiftOutcome::Unknown, |spread| {
                     tracing::info!(cluster = spread.reach.as_str(), "revocation lifted");

@@ -114,3 +114,19 @@ async fn what_the_log_does_not_keep_is_in_force_and_says_so() {
     assert!(matches!(failed, NotRevoked::Refused(RevokeError::Log(_))), "{failed}");
     assert!(node.is_blacklisted(&"s".parse().unwrap()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_what_is_in_force_waits_until_it_is_recorded() {
+    let node = node(MemoryLog::new());
+    let (revocation, id) = (revocation(), revocation().id);
+    node.enforce(&revocation, 1).await;
+    let mut finding = Box::pin(node.find(id.clone()));
+    assert!(timeout(Duration::from_millis(100), &mut finding).await.is_err());
+    let place = Place { position: Position::default(), revision: 1 };
+    node.record(vec![(Operation::Revoke(revocation.clone()), place)]).await.expect("it is stored");
+    assert!(finding.await.expect("the log is read").is_some());
+    // A log that fails keeps nobody for long.
+    let other = Revocation { id: RevocationId::new("other").expect("a short id"), ..revocation };
+    node.enforce(&other, 1).await;
+    assert!(node.find(other.id).await.expect("the log is read").is_none());
+}

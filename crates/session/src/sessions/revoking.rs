@@ -141,6 +141,13 @@ impl Sessions {
         kill
     }
 
+    /// Returns whether a revocation of another node with this id was [enforced](Sessions::enforce)
+    /// and is not in the log yet.
+    pub fn is_unrecorded(&self, id: &RevocationId) -> bool {
+        let by_id = self.0.unrecorded_by_id.lock();
+        by_id.get(id).is_some_and(|known| known.iter().any(|known| known.revision > 0))
+    }
+
     /// Stores operations of the stream in the log, in their order, and puts their effects in force
     /// under their numbers: all connections have been notified when it returns. Blocks for as long
     /// as the log does. Operations on the same id must be recorded in their order.
