@@ -210,3 +210,13 @@ async fn a_message_that_comes_late_does_not_hide_a_later_one() {
     node.seen(1);
     assert_eq!(changes.next().await, Some(shared("one", 1)));
 }
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_has_no_revision_of_its_own() {
+    let stream = Arc::default();
+    let store = store(&stream, "cookie", true);
+    assert_eq!(store.save(b"[]", 0).await, Ok(1));
+    assert_eq!(store.save(b"[]", 1).await, Ok(1));
+    assert_eq!(store.save(b"[1]", 1).await, Ok(2));
+    assert_eq!(store.save(b"[1]", 1).await, Err(DefinitionsError::Conflict));
+}

@@ -1,6 +1,9 @@
 //! The store of definitions that the nodes of a cluster share.
 
+use std::fs::OpenOptions;
 use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use cluster::definitions::{DefinitionsError, DefinitionsStore, NodeDefinitions, 
 use cluster::message::{RefusedDefinitions, ServedDefinitions};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use proxy::{Changes, FileStore, Revision, Saved, ServedBy, Serving, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -27,14 +31,14 @@ const COPY: &str = "apis.cluster";
 /// Definitions in the stream of a cluster, with a copy in the data folder for a start without NATS.
 pub(super) struct ClusterStore {
     shared: Arc<DefinitionsStore>,
-    copy: PathBuf,
+    copy: Arc<Copy>,
     /// What this node has stored before it was in a cluster.
     alone: PathBuf,
 }
 
 impl ClusterStore {
     pub(super) fn new(shared: Arc<DefinitionsStore>, folder: &Path) -> Self {
-        Self { shared, copy: Self::file(folder), alone: FileStore::file(folder) }
+        Self { shared, copy: Arc::new(Copy::new(Self::file(folder))), alone: FileStore::file(folder) }
     }
 
     /// Returns the file of the copy.
@@ -69,7 +73,7 @@ const NAME: &str = "the stream of the cluster";
 
 impl Store for ClusterStore {
     fn load(&self) -> Result<Option<Saved>, StoreError> {
-        let copy = kept(&self.copy);
+        let copy = kept(&self.copy.path);
         let has_copy = copy.is_some();
         if !has_copy && self.alone.exists() {
             tracing::warn!(
@@ -82,7 +86,7 @@ impl Store for ClusterStore {
         }
         match wait_for(timeout(FIRST, self.first())) {
             Ok(found) => Ok(found.map(|found| {
-                keep(&self.copy, &found);
+                self.copy.keep(&found);
                 saved(found)
             })),
             Err(_) => {
@@ -98,14 +102,14 @@ impl Store for ClusterStore {
     fn save(&self, bytes: &[u8], over: Revision) -> Result<Revision, StoreError> {
         let saved = wait_for(self.shared.save(bytes, over.0));
         let revision = saved.map_err(|error| Self::error(&error))?;
-        keep(&self.copy, &SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision });
+        self.copy.keep(&SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision });
         Ok(Revision(revision))
     }
 
     fn changes(&self) -> Changes {
         let copy = self.copy.clone();
         Box::pin(self.shared.clone().changes().map(move |found| {
-            keep(&copy, &found);
+            copy.keep(&found);
             saved(found)
         }))
     }
@@ -146,18 +150,64 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
     block_in_place(|| Handle::current().block_on(future))
 }
 
-/// Keeps a copy, best effort: the revision in eight bytes, then the definitions.
-fn keep(path: &Path, SharedDefinitions { bytes, revision }: &SharedDefinitions) {
-    let new = path.with_extension("new");
-    let copy = [&revision.to_be_bytes()[..], bytes].concat();
-    let written = std::fs::write(&new, copy).and_then(|()| std::fs::rename(&new, path));
-    if let Err(error) = written {
-        tracing::warn!(%error, "no copy of the definitions of the cluster is kept");
+/// The copy of the definitions on this node's disk.
+struct Copy {
+    path: PathBuf,
+    /// The revision that was written last.
+    written: Mutex<u64>,
+}
+
+impl Copy {
+    fn new(path: PathBuf) -> Self {
+        Self { path, written: Mutex::default() }
     }
+
+    /// Writes it, best effort: the revision in eight bytes, then the definitions. A change that this
+    /// node has made also comes back to it, so two may be written at once; an older one is not.
+    fn keep(&self, SharedDefinitions { bytes, revision }: &SharedDefinitions) {
+        let mut written = self.written.lock();
+        if *revision < *written {
+            return;
+        }
+        let new = self.path.with_extension("new");
+        let copy = [&revision.to_be_bytes()[..], bytes].concat();
+        match write_private(&new, &copy).and_then(|()| std::fs::rename(&new, &self.path)) {
+            Ok(()) => *written = *revision,
+            Err(error) => tracing::warn!(%error, "no copy of the definitions of the cluster is kept"),
+        }
+    }
+}
+
+/// Definitions may hold secrets for services.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 fn kept(path: &Path) -> Option<SharedDefinitions> {
     let copy = Bytes::from(std::fs::read(path).ok()?);
     let revision = u64::from_be_bytes(*copy.first_chunk()?);
     Some(SharedDefinitions { bytes: copy.slice(8..), revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_older_copy_does_not_replace_a_later_one_and_others_cannot_read_it() {
+        let folder = std::env::temp_dir().join(format!("rig-definitions-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let copy = Copy::new(ClusterStore::file(&folder));
+        let definitions = |revision| SharedDefinitions { bytes: Bytes::from_static(b"[]"), revision };
+        for (revision, written) in [(2, 2), (1, 2), (2, 2), (3, 3)] {
+            copy.keep(&definitions(revision));
+            assert_eq!(kept(&copy.path), Some(definitions(written)), "{revision}");
+        }
+        let mode = std::fs::metadata(&copy.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
