@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use seal::Incarnation;
 use serde::{Deserialize, Serialize};
-use session::{Mode, NodeName, Operation, Revocation, RevocationId, Selector};
+use session::{LostLease, Mode, NodeName, Operation, Revocation, RevocationId, Selector};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,6 @@ use crate::keys::{Keys, MAC};
 use crate::message::{
     Beat, Content, Direct, Forgery, RefusedDefinitions, ServedDefinitions, Shared, Stored, Tag,
 };
-use crate::policy::policy_of;
 use session::{Epoch, Position};
 
 use document::{
@@ -348,7 +347,7 @@ impl Codec {
             settled: document.n,
             pending: document.pending,
             lease: Duration::from_millis(document.lease_ms),
-            policy: policy_of(&document.policy).ok_or(Undecodable::Newer)?,
+            policy: LostLease::from_name(&document.policy).ok_or(Undecodable::Newer)?,
             ends: document.ends.iter().map(|life| read_life(life)).collect::<Result<_, _>>()?,
             has_history: document.has_history,
             leaving: document.leaving,

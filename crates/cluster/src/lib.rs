@@ -21,7 +21,6 @@ mod metrics;
 pub mod nats;
 mod once;
 mod peers;
-mod policy;
 #[cfg(test)]
 mod sim;
 mod told;
@@ -30,4 +29,3 @@ pub mod wire;
 pub use keys::Keys;
 pub use member::{Config, Joined, Member};
 pub use metrics::Metrics;
-pub use policy::policy_of;

@@ -31,6 +31,14 @@ pub struct Fencing {
 }
 
 impl LostLease {
+    /// All policies, from the most to the least open.
+    pub const ALL: [Self; 3] = [Self::Open, Self::ClosedNew, Self::Closed];
+
+    /// Returns the policy of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == name)
+    }
+
     /// Returns the name of the policy in settings and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,5 +80,17 @@ mod tests {
         assert_eq!(is_open(LostLease::Open), (true, true));
         assert_eq!(is_open(LostLease::ClosedNew), (false, true));
         assert_eq!(is_open(LostLease::Closed), (false, false));
+    }
+
+    #[test]
+    fn every_policy_is_found_by_its_name() {
+        for policy in LostLease::ALL {
+            // A new one has to come into the list as well.
+            match policy {
+                LostLease::Open | LostLease::ClosedNew | LostLease::Closed => {}
+            }
+            assert_eq!(LostLease::from_name(policy.as_str()), Some(policy));
+        }
+        assert_eq!(LostLease::from_name("Open"), None);
     }
 }

@@ -69,6 +69,9 @@ pub enum ConfigError {
     /// No server is named.
     #[error("no server is named")]
     NoServer,
+    /// An item of the list is empty.
+    #[error("an item of the list of servers is empty")]
+    EmptyItem,
     /// The text is not the address of a server.
     #[error("{0}: not the address of a NATS server, such as nats://host:4222")]
     Address(String),
@@ -109,6 +112,9 @@ impl NatsConfig {
     }
 
     fn address(&self, server: &str) -> Result<ServerAddr, ConfigError> {
+        if server.is_empty() {
+            return Err(ConfigError::EmptyItem);
+        }
         if server.contains('@') {
             return Err(ConfigError::UserInAddress);
         }
@@ -226,7 +232,8 @@ fn pause(attempts: usize) -> Duration {
 /// A name other than `localhost` may stand for any host.
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]
@@ -248,10 +255,11 @@ mod tests {
 
     #[test]
     fn servers_on_other_hosts_need_tls_or_leave() {
-        for server in ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:1", "tls://nats.example:4222"] {
+        let allowed = ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:1", "tls://nats.example:4222"];
+        for server in allowed.into_iter().chain(["nats://LOCALHOST", "nats://[::ffff:127.0.0.1]:4222"]) {
             assert!(config(server).addresses().is_ok(), "{server}");
         }
-        for server in ["nats://10.0.0.1:4222", "nats.example", "nats://localhost.example"] {
+        for server in ["nats://[::ffff:10.0.0.1]", "nats.example", "nats://localhost.example"] {
             let refused = config(server).addresses();
             assert!(matches!(refused, Err(ConfigError::Insecure(_))), "{server}");
             assert!(NatsConfig { insecure: true, ..config(server) }.addresses().is_ok());
@@ -261,11 +269,12 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for server in ["http://localhost", "", "nats://", "ws://localhost:80"] {
+        for server in ["http://localhost", " ", "nats://", "ws://localhost:80"] {
             assert!(matches!(config(server).addresses(), Err(ConfigError::Address(_))), "{server}");
         }
         let told = config("nats://me:secret@localhost").addresses().err().map(|error| error.to_string());
         assert!(told.is_some_and(|told| !told.contains("secret")));
+        assert!(matches!(config("").addresses(), Err(ConfigError::EmptyItem)));
         let none = NatsConfig { servers: Vec::new(), ..config("") };
         assert!(matches!(none.addresses(), Err(ConfigError::NoServer)));
     }

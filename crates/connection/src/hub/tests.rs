@@ -184,7 +184,7 @@ async fn each_time_that_the_fence_is_closed_counts_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_without_a_lease_refuses_new_clients_of_sessions_and_no_others() {
-    for policy in [LostLease::Open, LostLease::ClosedNew, LostLease::Closed] {
+    for policy in LostLease::ALL {
         let node = node(policy);
         let theirs = node.stream(Some("s"), Encoding::SsePlain);
         let anonymous = node.stream(None, Encoding::SsePlain);

@@ -6,8 +6,10 @@ use cluster::core::on_any_clock;
 use cluster::events::EventInterest;
 use cluster::nats::{Credentials, NatsConfig};
 use cluster::wire::Names;
+use session::LostLease;
 
 use super::reader::Reader;
+use super::table;
 
 /// How a node takes part in a cluster.
 pub(crate) struct ClusterSettings {
@@ -32,17 +34,6 @@ const COOKIE: usize = 32;
 /// Settings of RIG by which a node looks for others.
 const DISCOVERY: [&str; 3] = ["DISCOVERY_TYPE", "DNS_NAME", "NODE_HOST"];
 
-/// Settings that only a node of a cluster has.
-const OF_CLUSTER: [&str; 7] = [
-    "CLUSTER_NAME",
-    "CLUSTER_NODE",
-    "CLUSTER_LEASE",
-    "CLUSTER_LOST_LEASE",
-    "CLUSTER_HOLD",
-    "CLUSTER_WAIT",
-    "CLUSTER_EVENTS",
-];
-
 /// Returns whether this node is meant to be alone, whatever else says that there are others.
 pub(super) fn read_single(reader: &mut Reader) -> bool {
     let is_single = reader.text("CLUSTER").is_some_and(|text| text.eq_ignore_ascii_case("single"));
@@ -60,7 +51,7 @@ pub(super) fn read_cluster(reader: &mut Reader, has_data: bool, is_single: bool)
         super::kind::parse_time_of(text, kind).ok_or_else(|| format!("expected {kind}"))
     });
     let hold = reader.time("CLUSTER_HOLD");
-    let lost_lease = reader.word("CLUSTER_LOST_LEASE", cluster::policy_of);
+    let lost_lease = reader.word("CLUSTER_LOST_LEASE", LostLease::from_name);
     let events = reader.word("CLUSTER_EVENTS", |word| match word {
         "interest" => Some(EventInterest::Subscribed),
         "all" => Some(EventInterest::All),
@@ -85,7 +76,8 @@ pub(super) fn read_cluster(reader: &mut Reader, has_data: bool, is_single: bool)
                 ),
             );
         }
-        let of_cluster = OF_CLUSTER.into_iter().find(|name| reader.is_named(name));
+        let mut of_cluster = table::of_cluster().filter(|setting| reader.given.is_named(setting));
+        let of_cluster = of_cluster.find(|setting| reader.given.is_set(setting)).map(|setting| setting.name);
         if let Some(name) = of_cluster.filter(|_| asks_for_nodes.is_none() && !is_single) {
             reader.mistake(
                 "CLUSTER_NATS",
@@ -104,6 +96,9 @@ pub(super) fn read_cluster(reader: &mut Reader, has_data: bool, is_single: bool)
     }
     if older_cookie.as_ref().is_some_and(|older| older.len() < COOKIE) {
         reader.refuse("NODE_COOKIE_OLD");
+    }
+    if older_cookie.as_ref() == Some(&cookie) {
+        reader.mistake("NODE_COOKIE_OLD", "the same as NODE_COOKIE: it is the other one of the two");
     }
     if lease < ADVISED_LEASE {
         reader.warn(format!(

@@ -77,9 +77,11 @@ impl Reader {
         self.optional(specific, parse).unwrap_or(in_general)
     }
 
-    /// Reads the path of a file, and checks that it can be opened.
+    /// Reads the path of a file, and checks that it can be opened and is not empty.
     pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
-        self.optional(name, |text, kind| match document::open_file(Path::new(text)) {
+        let size = |text: &str| document::open_file(Path::new(text))?.metadata().map(|found| found.len());
+        self.optional(name, |text, kind| match size(text) {
+            Ok(0) => Err("the file is empty".to_owned()),
             Ok(_) => Ok(PathBuf::from(text)),
             Err(error) => Err(format!("{}; expected {kind}", unreadable(text, &error))),
         })

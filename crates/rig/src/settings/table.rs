@@ -58,6 +58,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|group| group.settings)
 }
 
+/// Returns the settings that only a node of a cluster has.
+pub(crate) fn of_cluster() -> impl Iterator<Item = &'static Setting> {
+    let is_any = |setting: &&Setting| !matches!(setting.name, "CLUSTER" | "CLUSTER_NATS");
+    cluster::GROUP.settings.iter().filter(is_any)
+}
+
 const fn setting(name: &'static str, default: &'static str, kind: ValueKind, help: &'static str) -> Setting {
     Setting { name, default, kind, help, secret: false }
 }

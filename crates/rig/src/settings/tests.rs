@@ -168,7 +168,7 @@ fn secrets_are_never_shown() {
             }
             name => (name, good),
         })
-        .chain([("CLUSTER_NATS_USER", "user")])
+        .chain([("CLUSTER_NATS_USER", "user"), ("CLUSTER", "single")])
         .collect();
     let settings = parse(&[], &variables).unwrap();
     let shown = format!("{settings:?}{}", gather(&[], &environment(&variables)));

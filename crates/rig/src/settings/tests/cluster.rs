@@ -1,5 +1,6 @@
 //! Settings of a cluster.
 
+use super::kind::ValueKind;
 use super::*;
 
 const COOKIE: (&str, &str) = ("NODE_COOKIE", "0123456789abcdef0123456789abcdef");
@@ -30,6 +31,8 @@ fn a_cluster_needs_a_disk_and_a_long_cookie() {
     let told = mistakes(&[NATS, ("NODE_COOKIE", "short-and-secret")]);
     assert!(told.contains("environment NODE_COOKIE: ") && !told.contains("short"), "{told}");
     assert!(mistakes(&[NATS, COOKIE, ("NODE_COOKIE_OLD", "short")]).contains("NODE_COOKIE_OLD"));
+    let told = mistakes(&[NATS, COOKIE, ("NODE_COOKIE_OLD", COOKIE.1)]);
+    assert!(told.contains("NODE_COOKIE_OLD: the same as NODE_COOKIE") && !told.contains(COOKIE.1), "{told}");
     // Without a cluster, both are as before.
     assert_eq!(mistakes(&[("DATA_DIR", "memory"), ("NODE_COOKIE", "short")]), "");
 }
@@ -42,6 +45,20 @@ fn several_nodes_without_nats_are_a_mistake_unless_they_are_meant_to_be_alone() 
         assert_eq!(mistakes(&[(name, "x"), ("CLUSTER", "single")]), "");
         assert_eq!(mistakes(&[(name, "x"), NATS, COOKIE]), "");
     }
+    let folder = Folder::new("of-a-cluster");
+    let file = folder.file("some", "x");
+    for setting in table::of_cluster() {
+        let value = match (setting.kind, setting.default) {
+            (ValueKind::File, _) => &file,
+            (ValueKind::Time { .. }, "") => "10s",
+            (_, "") => COOKIE.1,
+            (_, default) => default,
+        };
+        let told = mistakes(&[(setting.name, value)]);
+        assert!(told.contains(&format!("missing, but {} is set", setting.name)), "{told}");
+        assert!(!mistakes(&[(setting.name, "")]).contains("missing, but"), "{}", setting.name);
+    }
+    assert!(table::of_cluster().count() > 15);
     assert!(mistakes(&[("CLUSTER", "several")]).contains("expected single"));
 }
 
@@ -59,6 +76,7 @@ fn servers_on_other_hosts_need_tls() {
     assert_eq!(server("tls://nats-1:4222,tls://nats-2:4222"), "");
     assert!(server("tls://nats-1:4222,nats://nats-2:4222").contains("CLUSTER_INSECURE"));
     assert_eq!(mistakes(&[("CLUSTER_NATS", "nats://n:1"), COOKIE, ("CLUSTER_INSECURE", "true")]), "");
+    assert!(server("nats://127.0.0.1:1,,").ends_with(": an item of the list of servers is empty\n"));
     let told = server("nats://127.0.0.1:1,nats://me:hidden@127.0.0.1:2");
     assert!(told.contains("CLUSTER_NATS") && !told.contains("hidden"), "{told}");
 }
@@ -71,6 +89,11 @@ fn there_is_one_way_to_show_who_one_is() {
     let password = [("CLUSTER_NATS_USER", "u"), ("CLUSTER_NATS_PASSWORD", "hidden")];
     assert_eq!(with(&password), "");
     assert_eq!(with(&[("CLUSTER_NATS_CREDS", &file)]), "");
+    let empty = folder.file("empty", "");
+    for name in ["CREDS", "NKEY", "CA", "CERT", "KEY"].map(|name| format!("CLUSTER_NATS_{name}")) {
+        let told = with(&[(&name, &empty)]);
+        assert!(told.contains(&name) && told.contains(": the file is empty"), "{told}");
+    }
     assert!(with(&password[..1]).contains("CLUSTER_NATS_PASSWORD"));
     assert!(with(&password[1..]).contains("CLUSTER_NATS_USER"));
     assert!(
