@@ -442,11 +442,6 @@ impl Core {
         self.reading.position()
     }
 
-    /// Returns the members, with the time since each beat.
-    pub fn members(&self) -> impl Iterator<Item = members::Seen<'_>> {
-        self.members.seen(self.now)
-    }
-
     /// Returns the lives that may have a lease now, without this one.
     pub fn live_others(&self) -> impl Iterator<Item = (&NodeName, Incarnation)> {
         self.members.live(self.now).filter(|(_, life)| *life != self.me.life)

@@ -33,7 +33,11 @@ pub(super) struct Lease {
     /// When the last beat was sent that has come back, unless it has renewed the lease already.
     returned: Option<Now>,
     last_sent: Option<Now>,
+    /// When an own beat last came back.
     last_returned: Now,
+    /// When the server last showed that it works: an own beat, the state of the stream, or messages
+    /// that were asked for.
+    last_heard: Now,
     /// When the server last answered a publication.
     last_answer: Option<Now>,
     last_sequence: u64,
@@ -68,6 +72,7 @@ impl Lease {
             returned: None,
             last_sent: None,
             last_returned: now,
+            last_heard: now,
             last_answer: None,
             last_sequence: 0,
             last_rotated: now,
@@ -106,7 +111,7 @@ impl Core {
         if self.lease.left {
             return;
         }
-        let quiet_since = self.lease.last_returned.max(self.lease.last_rotated);
+        let quiet_since = self.lease.last_heard.max(self.lease.last_rotated);
         if self.now >= quiet_since + SILENCE {
             self.lease.last_rotated = self.now;
             if !self.is_occupied() {
@@ -252,7 +257,7 @@ impl Core {
 
     /// The server has answered.
     pub(super) fn heard(&mut self) {
-        self.lease.last_returned = self.now;
+        self.lease.last_heard = self.now;
     }
 
     /// The server has stored an operation, or has one that is in conflict with it.
@@ -267,6 +272,7 @@ impl Core {
 
     fn own_beat(&mut self, beat: &Beat, sequence: u64) {
         self.heard();
+        self.lease.last_returned = self.now;
         self.lease.last_sequence = sequence;
         if !self.recovery.is_following() || self.lease.left {
             return;
@@ -351,5 +357,30 @@ impl Core {
             self.send_beat(true);
             self.lease.left = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session::{Operation, RevocationId};
+
+    use super::*;
+    use crate::core::alone::Alone;
+
+    #[test]
+    fn the_age_of_a_beat_is_that_of_an_own_one() {
+        let mut node = Alone::new();
+        node.pass(Duration::from_secs(4));
+        assert!(node.core.beat_age().is_some_and(|age| age <= BEAT));
+        // No beat is stored any more, but the node gets what others have stored.
+        node.answers(false);
+        for revision in 1..11 {
+            let lift = Operation::Lift { id: RevocationId::new(&format!("r{revision}")).unwrap(), by: None };
+            node.store_unheard(lift.clone(), revision);
+            node.store_heard(lift, revision + 1);
+            node.pass(Duration::from_secs(1));
+        }
+        assert_eq!(node.core.position().sequence, node.last, "all is applied");
+        assert!(node.core.beat_age().is_some_and(|age| age >= Duration::from_secs(10)));
     }
 }

@@ -11,8 +11,9 @@ use super::{Now, on_any_clock};
 use crate::message::{Beat, Tag};
 use session::LostLease;
 
-/// How long a life without a beat is remembered.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+/// How long a life without a beat is remembered: for longer than the longest lease, an hour, on any
+/// clock, and as long as the stream keeps its last beat.
+const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
 /// How long to wait for operations that another life was asked for. Each further time takes twice
 /// as long: thousands of operations take their time, and to ask for them again would take more.
@@ -95,19 +96,6 @@ struct Numbers {
     upto: u64,
     /// Some beyond.
     beyond: BTreeSet<u64>,
-}
-
-/// A member, for display.
-#[derive(Clone, Debug)]
-pub struct Seen<'c> {
-    /// The node.
-    pub node: &'c NodeName,
-    /// Its life.
-    pub life: Incarnation,
-    /// The time since its last beat was applied here.
-    pub age: Duration,
-    /// Whether it may have a lease.
-    pub live: bool,
 }
 
 impl Numbers {
@@ -223,15 +211,6 @@ impl Members {
         self.0.values().any(|member| member.has_history && member.is_live(now))
     }
 
-    pub(super) fn seen(&self, now: Now) -> impl Iterator<Item = Seen<'_>> {
-        self.0.iter().filter(|(_, member)| !member.is_gone()).map(move |(life, member)| Seen {
-            node: &member.node,
-            life: Incarnation::from_bytes(*life),
-            age: now.saturating_sub(member.received),
-            live: member.is_live(now),
-        })
-    }
-
     /// Records that an operation is applied here.
     pub(super) fn has_applied(&mut self, tag: Tag) {
         if let Some(member) = self.0.get_mut(&tag.life.to_bytes())
@@ -301,5 +280,41 @@ impl Member {
 
     fn is_missing(&self) -> bool {
         self.settled > self.numbers.upto
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ServedDefinitions;
+
+    #[test]
+    fn a_silent_life_is_remembered_for_longer_than_any_lease() {
+        let longest = Duration::from_secs(3600);
+        let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
+        let beat = Beat {
+            version: 1,
+            life,
+            node: NodeName::from("n"),
+            count: 1,
+            applied: Position::default(),
+            newest: 0,
+            settled: 0,
+            pending: 0,
+            lease: longest,
+            policy: LostLease::Closed,
+            ends: Vec::new(),
+            has_history: true,
+            leaving: false,
+            definitions: ServedDefinitions::default(),
+        };
+        let mut members = Members::default();
+        let begin = Duration::from_secs(100);
+        members.beat(&beat, 1, begin);
+        let expired = begin + on_any_clock(longest);
+        members.forget_old(expired);
+        assert!(members.get(life).is_some_and(|member| !member.is_live(expired)));
+        members.forget_old(begin + REMEMBERED);
+        assert!(members.get(life).is_none());
     }
 }
