@@ -87,6 +87,8 @@ fn settings_are_those_of_the_gateway_and_mistakes_are_told() {
     let (code, _, told) = failed(&rig("", "cluster check", &[]));
     assert_eq!(code, Some(2));
     assert!(told.contains("CLUSTER_NATS"), "{told}");
+    let (code, _, told) = failed(&rig(&server.url(), "cluster init --max-bytes 63MiB", &[]));
+    assert!(code == Some(2) && told.contains("--max-bytes") && told.contains("at least 64MiB"), "{told}");
     let (code, _, told) = failed(&rig("nats://10.0.0.1:4222", "cluster init --max-bytes x", &[]));
     assert_eq!(code, Some(2));
     assert!(

@@ -91,8 +91,8 @@ fn of_two_nodes_of_one_name_one_stops() {
 #[test]
 fn a_nearly_full_stream_queues_revocations_and_costs_no_lease() {
     let mut cluster = Cluster::prepare(LEASE);
-    cluster.nats.delete(&cluster.stream());
-    cluster.init(&["--max-bytes", "256KiB"]);
+    // `rig cluster init` makes no stream as small.
+    cluster.nats.edit(&cluster.stream(), &json!({ "max_bytes": 256 << 10 }));
     for node in 0..3 {
         cluster.launch(node);
     }
@@ -111,6 +111,9 @@ fn a_nearly_full_stream_queues_revocations_and_costs_no_lease() {
         assert_eq!(answer.status, 201, "{}", answer.text());
         stored.push(session);
     }
+    let checked = cluster.command(&["check"]);
+    let shown = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.code() == Some(1) && shown.starts_with("it is nearly full, with "), "{shown}");
     let full = Instant::now();
     // Beats and lifts are stored for longer than a lease.
     while full.elapsed() < Duration::from_secs(5) {
@@ -123,4 +126,22 @@ fn a_nearly_full_stream_queues_revocations_and_costs_no_lease() {
     }
     let told = (0..3).any(|node| cluster.gateway(node).log().contains("the stream is nearly full"));
     assert!(told);
+}
+
+#[test]
+fn no_node_follows_a_stream_that_can_lose_messages() {
+    let mut cluster = Cluster::prepare(LEASE);
+    let (age, long) = (3_000_000_000u64, 120_000_000_000u64);
+    cluster.nats.edit(&cluster.stream(), &json!({ "max_age": age, "duplicate_window": age }));
+    cluster.launch(0);
+    eventually("it says why it does not join", || {
+        cluster.gateway(0).log().contains("max_age is 3000000000, but has to be 0").then_some(())
+    });
+    assert!(!cluster.is_ready(0));
+    let checked = cluster.command(&["check"]);
+    let shown = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.code() == Some(1) && shown.starts_with("dangerous: max_age is"), "{shown}");
+    assert!(shown.contains("\nduplicate_window is "), "{shown}");
+    cluster.nats.edit(&cluster.stream(), &json!({ "max_age": 0, "duplicate_window": long }));
+    cluster.await_ready_of(&[0]);
 }

@@ -366,7 +366,6 @@ impl DefinitionsStore {
             subject: self.names.apis(),
             payload: payload.into(),
             expected: Some(over),
-            message_id: None,
             ttl: None,
         };
         match self.wire.publish(publication).await {

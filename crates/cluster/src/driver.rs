@@ -286,7 +286,7 @@ impl Driver {
                 let subject = self.parts.names.beat(beat.node.as_str());
                 let payload = self.parts.codec.beat(&subject, self.epoch(), &beat).into();
                 let (ttl, leaving) = (Some(BEAT_TTL), beat.leaving);
-                let publication = Publication { subject, payload, expected: None, message_id: None, ttl };
+                let publication = Publication { subject, payload, expected: None, ttl };
                 let (wire, shown) = (self.parts.wire.clone(), self.parts.shown.clone());
                 let told = self.told.clone();
                 tokio::spawn(async move {

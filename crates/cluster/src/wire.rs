@@ -151,9 +151,27 @@ pub struct StreamInfo {
     pub now: u64,
     /// The number of servers that store it.
     pub replicas: usize,
-    /// How its configuration differs from the one that the protocol needs, a sentence for each
-    /// difference.
+    /// How its configuration, or its format, differs from what the protocol needs, so that messages
+    /// can be lost or misread: a sentence for each difference. Nodes do not follow such a stream.
+    pub dangers: Vec<String>,
+    /// The same for differences that lose nothing.
     pub deviations: Vec<String>,
+}
+
+impl StreamInfo {
+    /// Up to how many sixteenths of the limit of its size the stream takes new revocations.
+    pub(crate) const FOR_REVOCATIONS: u64 = 14;
+
+    /// Returns whether revocations are queued, since the rest of the stream is for beats and lifts.
+    pub fn is_nearly_full(&self) -> bool {
+        self.sixteenths() >= Self::FOR_REVOCATIONS
+    }
+
+    /// Returns how many sixteenths of the limit of its size are filled.
+    pub(crate) fn sixteenths(&self) -> u64 {
+        let sixteenths = u128::from(self.bytes) * 16 / u128::from(self.max_bytes.max(1));
+        u64::try_from(sixteenths).unwrap_or(u64::MAX)
+    }
 }
 
 /// What comes over the live path.
@@ -186,8 +204,6 @@ pub struct Fetched {
     /// Everything up to here was returned, or is not in the stream any more. Less than what was
     /// asked for if the server that answered knows nothing of it: it may lag behind.
     pub upto: u64,
-    /// Whether the server that answered has no further messages.
-    pub complete: bool,
 }
 
 /// A message to store.
@@ -200,8 +216,6 @@ pub struct Publication {
     /// The sequence that the last message of the subject must have; 0: there must be none. `None`
     /// if it does not matter.
     pub expected: Option<u64>,
-    /// Tells a repeated publication, within two minutes.
-    pub message_id: Option<String>,
     /// After how long the stream removes it; rounded up to seconds.
     pub ttl: Option<Duration>,
 }

@@ -161,6 +161,22 @@ impl Nats {
         });
     }
 
+    /// Changes the configuration of the stream, as an operator does with other tools.
+    ///
+    /// # Panics
+    /// Panics if the servers refuse it, or have not changed it in time.
+    pub fn edit(&self, stream: &str, changes: &Value) {
+        eventually("the stream is edited", || {
+            let mut config = self.request(&format!("$JS.API.STREAM.INFO.{stream}"), "")?["config"].take();
+            for (name, value) in changes.as_object().expect("an object") {
+                config[name] = value.clone();
+            }
+            let answer = self.request(&format!("$JS.API.STREAM.UPDATE.{stream}"), &config.to_string())?;
+            assert_ne!(answer["error"]["code"], json!(400), "{answer}");
+            answer["config"].is_object().then_some(())
+        });
+    }
+
     /// Removes the files of a server, which must not run.
     ///
     /// # Panics

@@ -13,7 +13,8 @@ use super::{AGAIN, Driver};
 use crate::codec::Codec;
 use crate::core::{Input, StreamState, Unpublished};
 use crate::message::{Shared, Stored, Tag};
-use crate::wire::{Link, Live, Publication, PublishError, StreamMessage, Wire, WireError};
+use crate::told::Told;
+use crate::wire::{Link, Live, Publication, PublishError, StreamInfo, StreamMessage, Wire, WireError};
 
 /// Number of messages of one fetch.
 const PAGE: usize = 2000;
@@ -21,10 +22,10 @@ const PAGE: usize = 2000;
 /// From how many missing messages on the stream is replayed instead of fetched.
 const REPLAY: u64 = 10_000;
 
-/// Up to how many sixteenths of the limit of its size the stream takes new revocations.
-const FOR_REVOCATIONS: u64 = 14;
+const FOR_REVOCATIONS: u64 = StreamInfo::FOR_REVOCATIONS;
 
-/// The same for repairs. The rest is for beats and lifts.
+/// Up to how many sixteenths of the limit of its size the stream takes repairs. The rest is for
+/// beats and lifts.
 const FOR_REPAIRS: u64 = 15;
 
 const HALF: u64 = 8;
@@ -51,21 +52,22 @@ impl Driver {
         tokio::spawn(async move {
             let inspected = async {
                 let info = wire.info().await?;
-                for deviation in info.deviations.iter().filter(|deviation| told.is_due(deviation)) {
-                    tracing::warn!("the stream is not as `rig cluster init` makes it: {deviation}");
+                if !can_be_followed(&info, &told) {
+                    return Ok(None);
                 }
                 let beats = wire.latest(beats).await?;
                 let beats = beats.iter().map(|message| decode(&codec, message)).collect();
-                Ok::<_, WireError>(StreamState {
+                Ok::<_, WireError>(Some(StreamState {
                     epoch: info.epoch,
                     last: info.last,
                     adopted: info.adopted,
                     beats,
                     now: info.now,
-                })
+                }))
             };
             let input = match inspected.await {
-                Ok(stream) => Input::Inspected(stream),
+                Ok(Some(stream)) => Input::Inspected(stream),
+                Ok(None) => Input::NotInspected,
                 Err(error) => {
                     if told.is_due(&error) {
                         tracing::warn!(%error, "the stream cannot be inspected");
@@ -116,7 +118,7 @@ impl Driver {
                 if let Ok(info) = wire.info().await {
                     metrics.stream_bytes.set(info.bytes.cast_signed());
                     metrics.stream_max_bytes.set(info.max_bytes.cast_signed());
-                    let now = sixteenths(info.bytes, info.max_bytes);
+                    let now = info.sixteenths();
                     if filled.swap(now, Ordering::Relaxed) < FOR_REVOCATIONS && now >= FOR_REVOCATIONS {
                         tracing::error!(
                             bytes = info.bytes,
@@ -154,7 +156,7 @@ impl Driver {
         let number = message.tag.number;
         // The expected sequence tells a repeated publication. An id would do harm: NATS answers a
         // known id with the sequence of a message that it may have lost since.
-        let publication = Publication { subject, payload, expected: Some(expected), message_id: None, ttl };
+        let publication = Publication { subject, payload, expected: Some(expected), ttl };
         let (wire, inputs) = (self.parts.wire.clone(), self.parts.inputs.clone());
         let (round_trip, told) = (self.parts.metrics.round_trip.clone(), self.told.clone());
         tokio::spawn(async move {
@@ -260,9 +262,17 @@ impl Driver {
     }
 }
 
-/// Returns how many sixteenths of the limit are filled.
-fn sixteenths(bytes: u64, limit: u64) -> u64 {
-    u64::try_from(u128::from(bytes) * 16 / u128::from(limit.max(1))).unwrap_or(u64::MAX)
+/// Logs how the stream differs from what the protocol needs. Returns whether a node can follow it.
+fn can_be_followed(info: &StreamInfo, told: &Told) -> bool {
+    for danger in info.dangers.iter().filter(|danger| told.is_due(danger)) {
+        tracing::error!(
+            "the stream can lose messages, so this node does not join until it is as `rig cluster init` makes it: {danger}"
+        );
+    }
+    for deviation in info.deviations.iter().filter(|deviation| told.is_due(deviation)) {
+        tracing::warn!("the stream is not as `rig cluster init` makes it: {deviation}");
+    }
+    info.dangers.is_empty()
 }
 
 fn decode(codec: &Codec, message: &StreamMessage) -> Stored {
@@ -323,5 +333,35 @@ async fn replay(
         if is_last {
             return next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session::Epoch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_can_lose_messages_is_not_followed() {
+        let info = StreamInfo {
+            epoch: Epoch(7),
+            format: 1,
+            adopted: true,
+            first: 1,
+            last: 0,
+            messages: 0,
+            bytes: 0,
+            max_bytes: 1,
+            now: 0,
+            replicas: 1,
+            dangers: Vec::new(),
+            deviations: vec!["num_replicas is 1, but has to be 3".to_owned()],
+        };
+        assert!(can_be_followed(&info, &Told::default()));
+        let dangers = vec!["max_age is 3, but has to be 0".to_owned()];
+        assert!(!can_be_followed(&StreamInfo { dangers, ..info.clone() }, &Told::default()));
+        let filled = |bytes| StreamInfo { bytes, max_bytes: 1 << 30, ..info.clone() };
+        assert!(!filled((7 << 27) - 1).is_nearly_full() && filled(7 << 27).is_nearly_full());
     }
 }

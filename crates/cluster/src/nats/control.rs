@@ -272,9 +272,6 @@ fn headers(message: &Publication) -> HeaderMap {
     if let Some(expected) = message.expected {
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
     }
-    if let Some(id) = &message.message_id {
-        headers.insert("Nats-Msg-Id", id.as_str());
-    }
     if let Some(ttl) = message.ttl {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         headers.insert("Nats-TTL", format!("{}s", seconds.max(1)));

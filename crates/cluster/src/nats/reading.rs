@@ -61,14 +61,14 @@ struct GetAnswers {
 impl NatsWire {
     pub(super) async fn fetch_part(&self, from: u64, limit: usize) -> Result<Fetched, WireError> {
         let request = json!({"seq": from.max(1), "batch": limit.max(1), "max_bytes": GET_BYTES});
-        let GetAnswers { messages, complete } = self.get(&request).await?;
+        let GetAnswers { messages, .. } = self.get(&request).await?;
         let upto = match messages.last() {
             Some(last) => last.sequence,
             // The server has nothing from here on. Either it lags behind, or the last messages have
             // expired.
             None => self.gone_from(from).await,
         };
-        Ok(Fetched { messages, upto, complete })
+        Ok(Fetched { messages, upto })
     }
 
     /// Returns the last sequence before which nothing exists any more, at least `from - 1`. Every

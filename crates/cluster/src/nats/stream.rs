@@ -40,6 +40,19 @@ pub struct NewStream {
     pub adopted: bool,
 }
 
+/// Members of the configuration that lose nothing when they differ. All others may: nodes that
+/// follow the stream would miss revocations, or let in who was revoked.
+const HARMLESS: [&str; 8] = [
+    "num_replicas",
+    "duplicate_window",
+    "allow_direct",
+    "allow_msg_ttl",
+    "subject_delete_marker_ttl",
+    "discard_new_per_subject",
+    "republish",
+    "sealed",
+];
+
 /// Returns what the configuration of the stream must contain.
 fn required(names: &Names, replicas: usize) -> Value {
     json!({
@@ -69,18 +82,36 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Returns the differences between a configuration and the one that the protocol needs.
-fn deviations(config: &Value, names: &Names, replicas: usize) -> Vec<String> {
-    let required = required(names, replicas);
-    let members = required.as_object().into_iter().flatten();
-    let mut found: Vec<_> = members
-        .filter(|(name, value)| differs(&config[name.as_str()], value))
-        .map(|(name, value)| format!("{name} is {}, but has to be {value}", config[name.as_str()]))
-        .collect();
-    if config["max_bytes"].as_u64().is_none_or(|bytes| bytes == 0) {
-        found.push("max_bytes is not set".to_owned());
+/// How a configuration differs from the one that the protocol needs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Differences {
+    /// The stream may lose messages.
+    dangers: Vec<String>,
+    /// It loses none.
+    deviations: Vec<String>,
+}
+
+impl Differences {
+    fn of(config: &Value, names: &Names, replicas: usize) -> Self {
+        let mut found = Self::default();
+        let required = required(names, replicas);
+        for (name, value) in required.as_object().into_iter().flatten() {
+            let given = &config[name.as_str()];
+            if differs(given, value) {
+                let is_harmless = HARMLESS.contains(&name.as_str());
+                let list = if is_harmless { &mut found.deviations } else { &mut found.dangers };
+                list.push(format!("{name} is {given}, but has to be {value}"));
+            }
+        }
+        if config["max_bytes"].as_u64().is_none_or(|bytes| bytes == 0) {
+            found.deviations.push("max_bytes is not set".to_owned());
+        }
+        let format = &config["metadata"][FORMAT_KEY];
+        if format.as_str() != Some(&FORMAT.to_string()) {
+            found.dangers.push(format!("{FORMAT_KEY} is {format}, but has to be \"{FORMAT}\""));
+        }
+        found
     }
-    found
 }
 
 /// Reads a time; 0 if it is none.
@@ -106,10 +137,11 @@ fn parse(answer: &Value, names: &Names, replicas: usize) -> Option<StreamInfo> {
     let (config, state) = (&answer["config"], &answer["state"]);
     let metadata = &config["metadata"];
     let epoch = metadata[EPOCH].as_str().filter(|epoch| epoch.len() == 32)?;
+    let Differences { dangers, deviations } = Differences::of(config, names, replicas);
     let (messages, last) = (state["messages"].as_u64()?, state["last_seq"].as_u64()?);
     Some(StreamInfo {
         epoch: Epoch(u128::from_str_radix(epoch, 16).ok()?),
-        format: metadata[FORMAT_KEY].as_str()?.parse().ok()?,
+        format: metadata[FORMAT_KEY].as_str().and_then(|format| format.parse().ok()).unwrap_or_default(),
         adopted: metadata[ADOPTED] == "true",
         first: if messages == 0 { last + 1 } else { state["first_seq"].as_u64()? },
         last,
@@ -118,7 +150,8 @@ fn parse(answer: &Value, names: &Names, replicas: usize) -> Option<StreamInfo> {
         max_bytes: config["max_bytes"].as_u64().unwrap_or(u64::MAX),
         now: milliseconds(&answer["ts"]),
         replicas: config["num_replicas"].as_u64()?.try_into().ok()?,
-        deviations: deviations(config, names, replicas),
+        dangers,
+        deviations,
     })
 }
 
@@ -219,21 +252,39 @@ mod tests {
         for absent in ["max_age", "sealed", "discard_new_per_subject", "subject_delete_marker_ttl"] {
             config.as_object_mut().expect("an object").remove(absent);
         }
-        assert_eq!(deviations(&config, &names, 3), [""; 0]);
-        assert_eq!(deviations(&config, &names, 1), ["num_replicas is 3, but has to be 1"]);
+        config["metadata"] = json!({FORMAT_KEY: "1"});
+        assert_eq!(Differences::of(&config, &names, 3), Differences::default());
+        let found = Differences::of(&config, &names, 1);
+        assert_eq!(found.deviations, ["num_replicas is 3, but has to be 1"]);
+        let counts = |name: &str, wrong: &Value| {
+            let mut config = config.clone();
+            config[name] = wrong.clone();
+            let Differences { dangers, deviations } = Differences::of(&config, &names, 3);
+            (dangers.len(), deviations.len())
+        };
         for (name, wrong) in [
             ("deny_purge", json!(false)),
             ("deny_delete", Value::Null),
-            ("republish", Value::Null),
-            ("republish", json!({"src": ">", "dest": "x.>"})),
             ("max_age", json!(1)),
+            ("max_msgs", json!(10)),
             ("max_msgs_per_subject", json!(2)),
             ("retention", json!("workqueue")),
+            ("storage", json!("memory")),
+            ("discard", json!("old")),
+            ("allow_rollup_hdrs", json!(true)),
+            ("metadata", json!({FORMAT_KEY: "2"})),
+            ("metadata", json!({FORMAT_KEY: "one"})),
+            ("metadata", Value::Null),
+        ] {
+            assert_eq!(counts(name, &wrong), (1, 0), "{name}");
+        }
+        for (name, wrong) in [
+            ("republish", Value::Null),
+            ("republish", json!({"src": ">", "dest": "x.>"})),
+            ("duplicate_window", json!(1)),
             ("max_bytes", json!(-1)),
         ] {
-            let mut config = config.clone();
-            config[name] = wrong;
-            assert_eq!(deviations(&config, &names, 3).len(), 1, "{name}");
+            assert_eq!(counts(name, &wrong), (0, 1), "{name}");
         }
     }
 }

@@ -79,7 +79,6 @@ fn publication(subject: &str, payload: &str) -> Publication {
         subject: subject.to_owned(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         expected: None,
-        message_id: None,
         ttl: None,
     }
 }

@@ -34,6 +34,9 @@ const MONITORING: Duration = Duration::from_secs(5);
 /// Default limit of the stream: three times the size of a million revocations.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// The smallest limit: below, beats and the answers of a few nodes would fill the stream.
+const LEAST_BYTES: u64 = 64 << 20;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 NATS cannot be reached, or refused, or (check) the stream is not as it has to be; \
 2 the command line or a setting is wrong.
@@ -115,10 +118,14 @@ impl ClusterCommand {
             Task::Init => {
                 recover = line.switch("recover");
                 if let Some(text) = line.once("max-bytes") {
-                    max_bytes = parse_bytes(&text).filter(|bytes| *bytes > 0).unwrap_or_else(|| {
-                        line.wrong("--max-bytes", "expected a number of bytes, such as 1GiB");
-                        MAX_BYTES
-                    });
+                    max_bytes =
+                        parse_bytes(&text).filter(|bytes| *bytes >= LEAST_BYTES).unwrap_or_else(|| {
+                            line.wrong(
+                                "--max-bytes",
+                                "expected a number of bytes of at least 64MiB, such as 1GiB",
+                            );
+                            MAX_BYTES
+                        });
                 }
             }
             Task::Check => monitoring = line.once("monitoring"),
@@ -161,7 +168,7 @@ fn failed(wire: &NatsWire, error: &WireError) -> Trouble {
 
 async fn init(wire: &NatsWire, new: NewStream) -> Result<String, Trouble> {
     let info = wire.create_stream(new).await.map_err(|error| failed(wire, &error))?;
-    refuse_deviations(&info.deviations)?;
+    refuse_deviations(&deviations_of(&info))?;
     let adopted = match info.adopted {
         true => "",
         false => "nodes without a log wait for one with a log, or for rig cluster adopt\n",
@@ -176,7 +183,13 @@ async fn adopt(wire: &NatsWire) -> Result<String, Trouble> {
 
 async fn check(wire: &NatsWire, monitoring: Option<&str>) -> Result<String, Trouble> {
     let info = wire.info().await.map_err(|error| failed(wire, &error))?;
-    let mut deviations = info.deviations.clone();
+    let mut deviations = deviations_of(&info);
+    if info.is_nearly_full() {
+        deviations.push(format!(
+            "it is nearly full, with {} of {} bytes: revocations are queued until max_bytes is raised",
+            info.bytes, info.max_bytes
+        ));
+    }
     if let Some(url) = monitoring {
         let syncs = syncs_always(url).map_err(|error| Trouble::failed(format!("{url}: {error:#}")))?;
         if !syncs {
@@ -196,6 +209,14 @@ async fn check(wire: &NatsWire, monitoring: Option<&str>) -> Result<String, Trou
         info.bytes,
         info.max_bytes
     ))
+}
+
+/// Returns how the stream differs from what the nodes need, the worst first.
+fn deviations_of(info: &StreamInfo) -> Vec<String> {
+    let dangers = info.dangers.iter().map(|danger| {
+        format!("dangerous: {danger} (messages can be lost or misread, so no node follows the stream)")
+    });
+    dangers.chain(info.deviations.iter().cloned()).collect()
 }
 
 /// Fails if the stream is not as it has to be, after it has printed the reasons. If it was just
