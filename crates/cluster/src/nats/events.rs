@@ -196,7 +196,8 @@ async fn log_changes(connection: ServerConnection, told: Arc<Told>) {
             Link::Disconnected => tracing::warn!("events: no connection to NATS"),
             Link::SlowConsumer if told.is_due("full") => log_slow(),
             Link::SlowConsumer => {}
-            Link::Trouble(error) => tracing::warn!(error, "events: NATS"),
+            Link::Trouble(error) if told.is_due(&error) => tracing::warn!(error, "events: NATS"),
+            Link::Trouble(_) => {}
         }
     }
 }

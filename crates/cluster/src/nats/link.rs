@@ -1,19 +1,24 @@
 //! One connection to NATS, which goes to another server of the list on request.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ReconnectToServer};
+use async_nats::{Client, ClientError, ConnectOptions, Event, ReconnectToServer};
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use super::config::{ConfigError, NatsConfig};
 use super::servers::{Purpose, Servers};
+use crate::told::Told;
 use crate::wire::{Link, WireError};
 
 /// Limit of changes that a slow reader has not read.
@@ -21,6 +26,9 @@ const CHANGES: usize = 128;
 
 /// How long a message may wait for room in the connection.
 const ROOM: Duration = Duration::from_secs(2);
+
+/// Limit of the first line of a server, in bytes.
+const GREETING: u64 = 1 << 16;
 
 /// How often to look whether there is a connection: the library says that there is one just before
 /// it counts as connected.
@@ -53,8 +61,10 @@ impl Drop for Task {
 struct Route {
     /// The server of the last attempt.
     server: Mutex<String>,
-    /// The last error.
+    /// The last error, with the server.
     trouble: Mutex<Option<String>>,
+    /// What has kept the connection from being made.
+    told: Told,
 }
 
 impl ServerConnection {
@@ -83,6 +93,9 @@ impl ServerConnection {
             })
             .event_callback(move |event| {
                 let Task(_) = &task;
+                if let Event::ClientError(error) = &event {
+                    seen.clone().explain(error, &sender);
+                }
                 if let Some(link) = seen.link_of(event) {
                     // Fails if there is no reader.
                     drop(sender.send(link));
@@ -128,8 +141,7 @@ impl ServerConnection {
         if tokio::time::timeout(within, connected).await == Ok(true) {
             return Ok(());
         }
-        let trouble = self.trouble().unwrap_or_else(|| "no answer".to_owned());
-        Err(format!("{}: {trouble}", self.server()))
+        Err(self.trouble().unwrap_or_else(|| format!("{}: no answer", self.server())))
     }
 
     /// Returns the changes from now on. A new connection can be used when it is returned.
@@ -221,15 +233,52 @@ impl Route {
             Event::Connected => Some(Link::Connected(self.server.lock().clone())),
             Event::Disconnected => Some(Link::Disconnected),
             Event::SlowConsumer(_) => Some(Link::SlowConsumer),
-            Event::ServerError(error) => Some(self.trouble(error.to_string())),
-            Event::ClientError(error) => Some(self.trouble(error.to_string())),
-            Event::LameDuckMode | Event::Draining | Event::Closed => None,
+            Event::ServerError(error) => Some(self.trouble(format!("{}: {error}", self.server.lock()))),
+            // It is explained first.
+            Event::ClientError(_) | Event::LameDuckMode | Event::Draining | Event::Closed => None,
         }
+    }
+
+    /// Tells why no connection is made, once in a minute. The library tells no more than that there
+    /// was an I/O error, so the server is asked for the cause.
+    fn explain(self: Arc<Self>, error: &ClientError, changes: &broadcast::Sender<Link>) {
+        let server = self.server.lock().clone();
+        let text = format!("{server}: {error}");
+        if !self.told.is_due(&text) {
+            return;
+        }
+        let changes = changes.clone();
+        tokio::spawn(async move {
+            let text = format!("{text}: {}", cause(&server).await);
+            // Fails if there is no reader.
+            drop(changes.send(self.trouble(text)));
+        });
     }
 
     fn trouble(&self, text: String) -> Link {
         *self.trouble.lock() = Some(text.clone());
         Link::Trouble(text)
+    }
+}
+
+/// Returns why a connection to a server may fail, by what it says to a connection of its own.
+async fn cause(server: &str) -> String {
+    let greeting = async {
+        let mut greeting = String::new();
+        let connection = BufReader::new(TcpStream::connect(server).await?);
+        connection.take(GREETING).read_line(&mut greeting).await?;
+        Ok::<_, io::Error>(greeting)
+    };
+    match tokio::time::timeout(ROOM, greeting).await {
+        Err(_) => "no answer in time".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Ok(Ok(greeting)) => match greeting.strip_prefix("INFO ").map(serde_json::from_str::<Value>) {
+            Some(Ok(info)) if info["tls_required"] == true || info["tls_available"] == true => {
+                "the server answers, and offers TLS: see its certificate, CLUSTER_NATS_CA and CLUSTER_NATS_CERT".to_owned()
+            }
+            Some(Ok(_)) => "the server answers, and offers no TLS".to_owned(),
+            _ => "what listens there is not NATS without TLS from the first byte".to_owned(),
+        },
     }
 }
 

@@ -220,13 +220,20 @@ async fn publish_until_live(wire: &NatsWire, live: &mut BoxStream<'static, Live>
     timeout(2 * ELECTIONS, published).await.expect("the live path goes on")
 }
 
-/// Publishes during an election: with the same id, until it is stored.
+/// Publishes the first message of a subject during an election, until it is stored.
 async fn publish_at_last(wire: &NatsWire, message: Publication) -> u64 {
-    let message = Publication { message_id: Some(message.subject.clone()), ..message };
+    let message = Publication { expected: Some(0), ..message };
     let stored = async {
         loop {
-            if let Ok(sequence) = wire.publish(message.clone()).await {
-                return sequence;
+            match wire.publish(message.clone()).await {
+                Ok(sequence) => return sequence,
+                // An earlier attempt was stored, and its answer lost.
+                Err(PublishError::Conflict) => {
+                    if let Ok(Some(last)) = wire.last(message.subject.clone()).await {
+                        return last.sequence;
+                    }
+                }
+                Err(_) => {}
             }
         }
     };
@@ -253,4 +260,26 @@ async fn a_node_whose_connection_has_ended_for_good_is_told() {
     );
     raw.write_all(message.as_bytes()).await.unwrap();
     timeout(DEADLINE, wire.ended()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_no_connection_is_made_is_told_with_the_server() {
+    let server = NatsServer::start(NatsOptions::default());
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, cause) in [
+        (format!("nats://{unused}"), "Connection refused (os error 111)"),
+        (server.url().replace("nats:", "tls:"), "the server answers, and offers no TLS"),
+    ] {
+        let wire = NatsWire::open(&config(vec![url.clone()], "a"), Incarnation::of("a")).await.unwrap();
+        let refused = timeout(DEADLINE, async {
+            loop {
+                let refused = wire.connected(Duration::from_millis(50)).await.unwrap_err();
+                if !refused.ends_with(": no answer") {
+                    break refused;
+                }
+            }
+        });
+        let address = url.split_once("//").unwrap().1;
+        assert_eq!(refused.await.unwrap(), format!("{address}: nats: IO error: {cause}"));
+    }
 }
