@@ -78,6 +78,13 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// Returns how many connections a revocation has terminated, in a cluster at all nodes that have
+/// said so.
+pub(super) fn terminated(revocation: &Value) -> Value {
+    let at_nodes = list(&revocation["nodes"]).filter_map(|one| one["connectionsTerminated"].as_u64());
+    at_nodes.reduce(|sum, count| sum + count).map_or(revocation["connectionsTerminated"].clone(), Value::from)
+}
+
 pub(super) fn connections(count: &Value) -> String {
     match count.as_u64() {
         Some(1) => "1 connection".to_owned(),

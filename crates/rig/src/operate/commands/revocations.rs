@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::api::ApiAnswer;
 use super::super::call::{Call, Query, escaped};
 use super::super::operation::{GatewayCommand, page, value};
-use super::super::show::{LONGEST, instant, list, more, nodes, text, time, whose};
+use super::super::show::{LONGEST, instant, list, more, nodes, terminated, text, time, whose};
 use super::super::table::TextTable;
 use super::super::text::cut;
 use super::revoke::revoked;
@@ -50,7 +50,7 @@ fn show(answer: &ApiAnswer) -> String {
             whose(one),
             text(&one["mode"]),
             one["remainingSeconds"].as_u64().map_or_else(|| "-".to_owned(), time),
-            text(&one["connectionsTerminated"]),
+            text(&terminated(one)),
             instant(&one["acceptedAt"]),
             text(&one["by"]),
             cut(&text(&one["reason"]), LONGEST),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::call::{Call, CallBody, Query, by, wait};
 use super::super::line::CommandLine;
 use super::super::operation::{self, GatewayCommand, dry_run, flag, switch};
-use super::super::show::{connections, instant, nodes, text, time, whose};
+use super::super::show::{connections, instant, nodes, terminated, text, time, whose};
 use super::super::text::safe;
 use crate::settings::parse_time;
 
@@ -147,7 +147,7 @@ fn would_revoke(json: &Value) -> String {
 pub(super) fn revoked(json: &Value, before: bool, took: Duration) -> String {
     let disconnects = json["mode"] == "disconnect";
     let state = if disconnects { "disconnected" } else { "in force" };
-    let count = connections(&json["connectionsTerminated"]);
+    let count = connections(&terminated(json));
     let done = match (before, json["appliedAt"].is_null()) {
         (false, _) => format!("{state}; {count} terminated in {} ms", took.as_millis()),
         (true, true) => format!("{state} since {}; under way", instant(&json["acceptedAt"])),

@@ -74,15 +74,17 @@ fn in_a_cluster_each_node_is_shown() {
         {"node": "a", "state": "applied", "appliedAt": "2027-01-15T08:00:00.1Z", "connectionsTerminated": 2,
          "requestsCut": 0, "lastPayloadAt": "2027-01-15T07:59:59.9Z"},
         {"node": "b", "state": "expired", "noLeaseSince": "2027-01-15T08:00:15Z"},
+        {"node": "d", "state": "applied", "appliedAt": null, "connectionsTerminated": 1},
         {"node": "c", "state": "unconfirmed", "policy": "closed_new"},
     ]);
     insta::assert_snapshot!(shown(REVOKE, 202, &receipt), @r"
-    in force; 2 connections terminated in 12 ms
+    in force; 3 connections terminated in 12 ms
     r1: /sub=alice issued up to 1800000000, until 2027-01-15T09:00:00Z
     cluster: pending
     NODE  STATE                     SINCE                 TERMINATED  LAST EVENT
     a     applied                   2027-01-15T08:00:00Z  2           2027-01-15T07:59:59Z
     b     expired                   2027-01-15T08:00:15Z  -           -
+    d     applied                   -                     1           -
     c     unconfirmed (closed_new)  -                     -           -
     ");
     let one = shown(&["revocations", "r1"], 200, &receipt);
@@ -92,7 +94,7 @@ fn in_a_cluster_each_node_is_shown() {
     );
     insta::assert_snapshot!(shown(&["revocations"], 200, &json!({"revocations": [receipt], "next": null})), @r"
     REVOCATION  WHOSE                               MODE    LEFT  TERMINATED  ACCEPTED              BY  REASON  CLUSTER
-    r1          /sub=alice issued up to 1800000000  revoke  1h0m  2           2027-01-15T08:00:00Z  -   -       pending
+    r1          /sub=alice issued up to 1800000000  revoke  1h0m  3           2027-01-15T08:00:00Z  -   -       pending
     ");
     let lifted = json!({"cluster": "pending", "clusterDetail": "lifted", "nodes": []});
     assert!(shown(&["lift", "r1"], 202, &lifted).starts_with("lifted: r1\ncluster: pending\n"));
