@@ -53,8 +53,8 @@ pub(crate) struct Applier {
 /// Limit of receipts that are kept.
 const RECEIPTS: usize = 16_384;
 
-/// What the last revocations have done here. Each comes at least twice, by the fast path and through
-/// the stream, and only the first time finds connections to terminate.
+/// What the last revocations have done here. Each comes at least twice, by the fast path and
+/// through the stream, and only the first time finds connections to terminate.
 #[derive(Default)]
 struct Receipts {
     by_id: HashMap<RevocationId, (u32, Receipt)>,

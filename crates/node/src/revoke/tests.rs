@@ -125,7 +125,7 @@ async fn whoever_asks_for_what_is_in_force_waits_until_it_is_recorded() {
     let place = Place { position: Position::default(), revision: 1 };
     node.record(vec![(Operation::Revoke(revocation.clone()), place)]).await.expect("it is stored");
     assert!(finding.await.expect("the log is read").is_some());
-    // A log that fails keeps nobody for long.
+    // A log that fails does not keep callers for long.
     let other = Revocation { id: RevocationId::new("other").expect("a short id"), ..revocation };
     node.enforce(&other, 1).await;
     assert!(node.find(other.id).await.expect("the log is read").is_none());
