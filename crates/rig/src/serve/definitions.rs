@@ -162,8 +162,9 @@ impl Copy {
         Self { path, written: Mutex::default() }
     }
 
-    /// Writes it, best effort: the revision in eight bytes, then the definitions. A change that this
-    /// node has made also comes back to it, so two may be written at once; an older one is not.
+    /// Writes it, best effort: the revision in eight bytes, then the definitions. A change that
+    /// this node has made also comes back to it, so two may be written at once; an older one is
+    /// not.
     fn keep(&self, SharedDefinitions { bytes, revision }: &SharedDefinitions) {
         let mut written = self.written.lock();
         if *revision < *written {
