@@ -477,4 +477,4 @@ fn inflated(packed: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,11 +86,11 @@ impl Member {
         let (inputs, received) = mpsc::unbounded_channel();
         let (commands, commanded) = mpsc::unbounded_channel();
         let peers = ClusterPeers::new(
-            wire.clone(),
-            codec.clone(),
+            (wire.clone(), codec.clone()),
             shown.clone(),
             (identity.node.clone(), identity.life),
             inputs.clone(),
+            metrics.clone(),
         );
         let names = Names::new(&config.name);
         let definitions = Arc::new(DefinitionsStore::new(

@@ -40,6 +40,8 @@ metric::families! {
         pub rollback: Counter = "rig_cluster_rollback_total";
         /// How often messages of the stream were missing and had to be fetched
         pub gap: Counter = "rig_cluster_gap_total";
+        /// Requests of other nodes that were refused, since this node handled as many as it can
+        pub requests_refused: Counter = "rig_cluster_requests_refused_total";
         /// Revision of the definitions of APIs that this node serves
         pub definitions_revision: Gauge = "rig_cluster_definitions_revision";
         /// Whether (1) this node cannot serve the present definitions of APIs, and keeps older ones

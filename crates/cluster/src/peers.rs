@@ -11,14 +11,16 @@ use node::{AskError, Node, Peers, Replies};
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::NodeName;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 
 use crate::codec::Codec;
 use crate::core::Input;
 use crate::driver::Shown;
 use crate::message::Direct;
+use crate::metrics::Metrics;
 use crate::once::Once;
+use crate::told::Told;
 use crate::wire::{Incoming, Wire, WireError};
 
 /// Length of the random number that makes each request different.
@@ -34,7 +36,8 @@ const OVERHEAD: usize = 4 << 10;
 /// How long to wait before a subscription that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Limit of requests of other nodes that are handled at the same time.
+/// Limit of requests of other nodes that are handled at the same time. Those that wait, as polls
+/// do, are not among them: their room limits them by what they wait at.
 const AT_ONCE: usize = 4096;
 
 /// Asks the other nodes, and answers them.
@@ -47,17 +50,41 @@ pub(crate) struct ClusterPeers {
     direct: mpsc::UnboundedSender<Input>,
     /// The random numbers of the last requests.
     seen: Mutex<Once<[u8; NONCE]>>,
+    /// Room for requests that are handled.
+    at_once: Arc<Semaphore>,
+    metrics: Metrics,
+    told: Told,
+}
+
+/// Answers the requests of other nodes: the node, or a test.
+trait Answers: Clone + Send + Sync + 'static {
+    /// Returns whether the answer waits for something else than this node.
+    fn waits(&self, request: &[u8]) -> bool;
+
+    fn answer(&self, request: Bytes) -> BoxFuture<'static, Bytes>;
+}
+
+impl Answers for Node {
+    fn waits(&self, request: &[u8]) -> bool {
+        self.peer_waits(request)
+    }
+
+    fn answer(&self, request: Bytes) -> BoxFuture<'static, Bytes> {
+        self.answer_peer(request)
+    }
 }
 
 impl ClusterPeers {
     pub(crate) fn new(
-        wire: Arc<dyn Wire>,
-        codec: Arc<Codec>,
+        (wire, codec): (Arc<dyn Wire>, Arc<Codec>),
         shown: Arc<Shown>,
         (node, life): (NodeName, Incarnation),
         direct: mpsc::UnboundedSender<Input>,
+        metrics: Metrics,
     ) -> Self {
-        Self { wire, codec, shown, life, node, direct, seen: Mutex::new(Once::new(REMEMBERED)) }
+        let (seen, told) = (Mutex::new(Once::new(REMEMBERED)), Told::default());
+        let at_once = Arc::new(Semaphore::new(AT_ONCE));
+        Self { wire, codec, shown, life, node, direct, seen, at_once, metrics, told }
     }
 
     /// Seals a request; returns it with its random number.
@@ -69,47 +96,87 @@ impl ClusterPeers {
     }
 
     /// Opens an answer to the request with this random number; returns the node that has sent it.
-    fn answer(&self, nonce: &[u8; NONCE], sealed: &[u8]) -> Option<(NodeName, Bytes)> {
-        let opened = Bytes::from(self.codec.read_relayed(&answer_to(nonce), sealed).ok()?);
-        let length = usize::from(*opened.first()?);
-        let name = std::str::from_utf8(opened.get(1..=length)?).ok()?;
-        Some((NodeName::from(name), opened.slice(1 + length..)))
+    fn answer(&self, nonce: &[u8; NONCE], sealed: &[u8]) -> Result<(NodeName, Bytes), AskError> {
+        let Ok(opened) = self.codec.read_relayed(&answer_to(nonce), sealed) else {
+            let is_refused = self.codec.read_relayed(&refusal_of(nonce), sealed).is_ok();
+            return Err(if is_refused { AskError::Busy } else { AskError::Silent });
+        };
+        let opened = Bytes::from(opened);
+        let name_and_answer = || {
+            let length = usize::from(*opened.first()?);
+            let name = std::str::from_utf8(opened.get(1..=length)?).ok()?;
+            Some((NodeName::from(name), opened.slice(1 + length..)))
+        };
+        name_and_answer().ok_or(AskError::Silent)
+    }
+
+    /// Opens a request to this life, or to all lives. Returns its random number and its content;
+    /// `None` if it is not authentic, or was received before.
+    fn open(&self, to: &str, sealed: &[u8]) -> Option<([u8; NONCE], Bytes)> {
+        let Ok(plain) = self.codec.read_relayed(&format!("request to {to}"), sealed) else {
+            tracing::debug!("a request is not from a node of this cluster");
+            return None;
+        };
+        let plain = Bytes::from(plain);
+        let nonce = plain.first_chunk::<NONCE>().copied()?;
+        self.seen.lock().is_new(nonce).then(|| (nonce, plain.slice(NONCE..)))
+    }
+
+    /// Has a request to this life handled, or refuses it at once.
+    async fn take(self: &Arc<Self>, answers: &impl Answers, to: &str, incoming: Incoming) {
+        match self.at_once.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let handled = self.clone().handle(answers.clone(), to.to_owned(), incoming, Some(permit));
+                tokio::spawn(handled);
+            }
+            Err(_) => self.refuse(to, incoming).await,
+        }
     }
 
     /// Handles what was sent to this life, or to all lives.
-    async fn handle(self: Arc<Self>, node: Node, to: String, incoming: Incoming) {
+    async fn handle(
+        self: Arc<Self>,
+        answers: impl Answers,
+        to: String,
+        incoming: Incoming,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
         let Some(handle) = incoming.answer else { return };
-        let Ok(plain) = self.codec.read_relayed(&format!("request to {to}"), &incoming.payload) else {
-            tracing::debug!("a request is not from a node of this cluster");
-            return;
-        };
-        let plain = Bytes::from(plain);
-        let Some(nonce) = plain.first_chunk::<NONCE>().copied() else { return };
-        if !self.seen.lock().is_new(nonce) {
-            return;
-        }
-        let answer = node.answer_peer(plain.slice(NONCE..)).await;
+        let Some((nonce, request)) = self.open(&to, &incoming.payload) else { return };
+        drop(incoming.payload);
+        // A request that waits leaves its place to others.
+        let permit = permit.filter(|_| !answers.waits(&request));
+        let answer = answers.answer(request).await;
+        drop(permit);
         let name = self.node.as_str().as_bytes();
         let name = &name[..name.len().min(255)];
         let plain = [&[name.len() as u8], name, &answer].concat();
         handle.send(self.codec.relayed(&answer_to(&nonce), &plain).into()).await;
     }
 
+    async fn refuse(&self, to: &str, incoming: Incoming) {
+        let Some(handle) = incoming.answer else { return };
+        let Some((nonce, _)) = self.open(to, &incoming.payload) else { return };
+        self.metrics.requests_refused.inc();
+        if self.told.is_due("refused") {
+            tracing::warn!(
+                limit = AT_ONCE,
+                "requests of other nodes are refused: this node handles as many as it can"
+            );
+        }
+        handle.send(self.codec.relayed(&refusal_of(&nonce), &[]).into()).await;
+    }
+
     /// Takes what comes to this life.
     async fn receive(self: Arc<Self>, node: Node) {
         let to = self.life.to_string();
-        let at_once = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         loop {
             if let Ok(mut requests) = self.wire.requests().await {
                 while let Some(incoming) = requests.next().await {
                     if incoming.answer.is_none() {
                         self.take_direct(&incoming.payload);
-                    } else if let Ok(permit) = at_once.clone().try_acquire_owned() {
-                        let handled = self.clone().handle(node.clone(), to.clone(), incoming);
-                        tokio::spawn(async move {
-                            handled.await;
-                            drop(permit);
-                        });
+                    } else {
+                        self.take(&node, &to, incoming).await;
                     }
                 }
             }
@@ -137,7 +204,7 @@ impl ClusterPeers {
         loop {
             if let Ok(mut questions) = self.wire.questions().await {
                 while let Some(incoming) = questions.next().await {
-                    tokio::spawn(self.clone().handle(node.clone(), ALL.to_owned(), incoming));
+                    tokio::spawn(self.clone().handle(node.clone(), ALL.to_owned(), incoming, None));
                 }
             }
             sleep(AGAIN).await;
@@ -150,6 +217,10 @@ const ALL: &str = "all";
 
 fn answer_to(nonce: &[u8; NONCE]) -> String {
     format!("answer to {:032x}", u128::from_be_bytes(*nonce))
+}
+
+fn refusal_of(nonce: &[u8; NONCE]) -> String {
+    format!("refusal of {:032x}", u128::from_be_bytes(*nonce))
 }
 
 impl Peers for ClusterPeers {
@@ -165,10 +236,7 @@ impl Peers for ClusterPeers {
             }
             let (nonce, sealed) = self.request(&life.to_string(), &request);
             match self.wire.request(life, sealed, within).await {
-                Ok(answer) => match self.answer(&nonce, &answer) {
-                    Some((_, answer)) => Ok(answer),
-                    None => Err(AskError::Silent),
-                },
+                Ok(answer) => self.answer(&nonce, &answer).map(|(_, answer)| answer),
                 Err(WireError::TooLarge) => Err(AskError::TooLarge),
                 // No process listens, although the node may only be away for a moment.
                 Err(WireError::NoResponders) if !self.shown.is_live(life) => Err(AskError::Gone),
@@ -187,7 +255,7 @@ impl Peers for ClusterPeers {
                 while replies.answers.len() < expected.len()
                     && let Some(answer) = answers.next().await
                 {
-                    if let Some((node, answer)) = self.answer(&nonce, &answer)
+                    if let Ok((node, answer)) = self.answer(&nonce, &answer)
                         && node != self.node
                         && replies.answers.iter().all(|(known, _)| *known != node)
                     {
@@ -221,3 +289,6 @@ impl Peers for ClusterPeers {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

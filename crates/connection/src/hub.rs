@@ -239,7 +239,8 @@ impl Hub {
     }
 
     /// As [`Hub::poll`], for a client of another node: the answer has up to `limit` bytes. It is
-    /// cut between events, and the rest comes with the next poll.
+    /// cut between events, and the rest comes with the next poll. Such polls hold no socket here,
+    /// so each connection may have a few.
     ///
     /// # Errors
     /// See [`PollError`].
@@ -250,7 +251,7 @@ impl Hub {
         limit: usize,
     ) -> Result<Batch, PollError> {
         let mailbox = connection.mailbox().ok_or(PollError::NotLongPolling)?;
-        mailbox.poll_up_to(limit, known, self.commons.config.poll_wait, None).await
+        mailbox.poll_from_elsewhere(limit, known, self.commons.config.poll_wait).await
     }
 
     /// Returns the types of events that have subscriptions now.

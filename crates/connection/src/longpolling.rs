@@ -67,6 +67,8 @@ struct MailboxState {
     last_poll: Instant,
     /// The number of waiting polls.
     parked: u64,
+    /// How many of them came through other nodes.
+    relayed: usize,
     /// Answers that hold events and are not fully written.
     in_flight: Vec<Arc<dyn AnswerInFlight>>,
     delivered: u32,
@@ -93,6 +95,10 @@ pub trait AnswerInFlight: Send + Sync {
 /// The limit of answers of one mailbox that are being written: more than a client has sockets.
 const IN_FLIGHT: usize = 16;
 
+/// The limit of waiting polls of one mailbox that came through other nodes. They hold no socket of
+/// this node, and wait on when their client has left.
+const RELAYED: usize = 16;
+
 /// The answer to one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -116,6 +122,9 @@ pub enum PollError {
     /// The connection is of another transport.
     #[error("the connection is not a long-polling one")]
     NotLongPolling,
+    /// As many polls of the connection that came through other nodes wait as may.
+    #[error("too many polls of the connection are waiting")]
+    TooMany,
 }
 
 impl Mailbox {
@@ -129,6 +138,7 @@ impl Mailbox {
             close_reason: None,
             last_poll: Instant::now(),
             parked: 0,
+            relayed: 0,
             in_flight: Vec::new(),
             delivered: 0,
             dropped: 0,
@@ -269,9 +279,19 @@ impl Mailbox {
         self.poll_up_to(usize::MAX, known, wait, answer).await
     }
 
-    /// As [`Mailbox::poll`], but the answer has up to `limit` bytes. It is cut between events, and
-    /// the rest comes with the next poll.
-    pub(crate) async fn poll_up_to(
+    /// As [`Mailbox::poll`], for a client of another node: the answer has up to `limit` bytes. It
+    /// is cut between events, and the rest comes with the next poll.
+    pub(crate) async fn poll_from_elsewhere(
+        &self,
+        limit: usize,
+        known: Option<Cursor>,
+        wait: Duration,
+    ) -> Result<Batch, PollError> {
+        let _relayed = Relayed::at(self).ok_or(PollError::TooMany)?;
+        self.poll_up_to(limit, known, wait, None).await
+    }
+
+    async fn poll_up_to(
         &self,
         limit: usize,
         known: Option<Cursor>,
@@ -317,6 +337,27 @@ impl<'m> Parked<'m> {
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
         self.0.state.lock().parked -= 1;
+    }
+}
+
+/// Counts a poll that came through another node, until it is answered or dropped.
+struct Relayed<'m>(&'m Mailbox);
+
+impl<'m> Relayed<'m> {
+    /// Returns `None` if the limit is reached.
+    fn at(mailbox: &'m Mailbox) -> Option<Self> {
+        let mut state = mailbox.state.lock();
+        if state.relayed >= RELAYED {
+            return None;
+        }
+        state.relayed += 1;
+        Some(Self(mailbox))
+    }
+}
+
+impl Drop for Relayed<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().relayed -= 1;
     }
 }
 

@@ -161,6 +161,15 @@ impl NodeSilent {
     pub(crate) const STATUS: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 }
 
+/// The node of the connection handles as many requests as it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The node that holds the connection has no room for the request.")]
+pub(crate) struct NodeBusy;
+
+impl NodeBusy {
+    pub(crate) const STATUS: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+}
+
 /// Replacing the subscriptions of a connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
@@ -170,6 +179,8 @@ pub(crate) enum SetError {
     Gone,
     #[error(transparent)]
     NodeSilent(#[from] NodeSilent),
+    #[error(transparent)]
+    NodeBusy(#[from] NodeBusy),
     #[error("The accept header {0:?} admits none of what this endpoint answers with: application/json.")]
     NotAcceptable(String),
     #[error("Expected JSON encoded body. The content-type is {0}, not application/json.")]
@@ -231,6 +242,7 @@ impl SetError {
         match self {
             Self::Gone => StatusCode::GONE,
             Self::NodeSilent(_) => NodeSilent::STATUS,
+            Self::NodeBusy(_) => NodeBusy::STATUS,
             Self::Denied | Self::ForeignPage(_) | Self::Bind(BindError::OtherUser) => StatusCode::FORBIDDEN,
             Self::Bind(
                 BindError::TooManyTokens

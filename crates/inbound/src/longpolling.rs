@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auth::{Cors, Sender};
 use connection::{AnswerInFlight, Batch, Connection, Fencing, PollError, Transport, last_batch};
 use http::{HeaderValue, Response, StatusCode};
-use listener::{Body, Gate, RefusalReason};
+use listener::{Body, Gate, RefusalReason, retry_after};
 use session::Cause;
 
 use crate::answer::{JSON, answer, empty, text};
@@ -121,9 +121,14 @@ pub(crate) fn answer_poll(
             let status = match error {
                 PollError::SessionKilled | PollError::SessionExpired => StatusCode::FORBIDDEN,
                 PollError::NotLongPolling => StatusCode::BAD_REQUEST,
+                PollError::TooMany => StatusCode::TOO_MANY_REQUESTS,
             };
             let mut response = text(status, error);
-            cookies.clear(response.headers_mut());
+            match error {
+                // The connection is open.
+                PollError::TooMany => retry_after(response.headers_mut(), 1),
+                _ => cookies.clear(response.headers_mut()),
+            }
             response
         }
     }

@@ -30,7 +30,7 @@ use seal::Incarnation;
 use session::{Blacklisted, Cause, Registration, TokenTraces};
 
 use crate::answer::{empty, text};
-use crate::error::{NodeSilent, SetError};
+use crate::error::{NodeBusy, NodeSilent, SetError};
 use crate::longpolling::{answer_poll, farewell};
 use crate::poll_cookies::{Place, PollCookies};
 use crate::port::{InboundRequest, Shared};
@@ -102,6 +102,7 @@ pub(crate) async fn replace(
         Ok(Err(malformed)) => Err(not_understood(malformed).into()),
         Err(AskError::Gone) => Err(SetError::ConnectionToken),
         Err(AskError::Silent) => Err(NodeSilent.into()),
+        Err(AskError::Busy) => Err(NodeBusy.into()),
         Err(AskError::TooLarge) => Err(BodyError::TooLarge(shared.node.max_peer_bytes()).into()),
     }
 }
@@ -117,6 +118,7 @@ pub(crate) async fn poll(
         Ok(answer) => Some(answer),
         Err(Unanswered::Gone) => None,
         Err(Unanswered::Silent) => Some(text(NodeSilent::STATUS, NodeSilent)),
+        Err(Unanswered::Busy) => Some(text(NodeBusy::STATUS, NodeBusy)),
         Err(Unanswered::Barred) => {
             let mut response = text(StatusCode::FORBIDDEN, connection::PollError::SessionKilled);
             cookies.clear(response.headers_mut());
@@ -132,6 +134,8 @@ enum Unanswered {
     Gone,
     /// The node does not answer.
     Silent,
+    /// The node has no room for the request.
+    Busy,
     /// The session was revoked before the poll came.
     Barred,
     /// The session was terminated while the poll was waiting.
@@ -143,6 +147,7 @@ impl From<AskError> for Unanswered {
         match error {
             AskError::Gone => Self::Gone,
             AskError::Silent | AskError::TooLarge => Self::Silent,
+            AskError::Busy => Self::Busy,
         }
     }
 }
@@ -255,6 +260,11 @@ impl PeerHandler for Shared {
             }
         }
         .boxed()
+    }
+
+    /// A poll does; each connection has a limit of them.
+    fn waits(&self, request: &[u8]) -> bool {
+        request.first() == Some(&Question::Poll.mark())
     }
 }
 

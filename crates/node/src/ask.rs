@@ -56,6 +56,9 @@ pub enum AskError {
     /// what it was asked.
     #[error("the node does not answer")]
     Silent,
+    /// The node handles as many requests as it can, and has not carried out this one.
+    #[error("the node has no room for the request")]
+    Busy,
     /// The request or the answer has more bytes than [`Peers::max_bytes`].
     #[error("the request or its answer is too large")]
     TooLarge,
@@ -75,6 +78,12 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// Answers a request. The bytes come from another node: they are parsed as strictly as those of
     /// a client.
     fn handle(self: Arc<Self>, request: Bytes) -> BoxFuture<'static, Bytes>;
+
+    /// Returns whether a request waits for something else than this node, such as an event. The
+    /// handler limits how many of these there are; others are limited by whoever carries them.
+    fn waits(&self, _request: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Which room a request is for.
@@ -143,11 +152,22 @@ impl Node {
         if *mark == Self::LISTING {
             return self.clone().answer_gathering(request.slice(1..)).boxed();
         }
-        let room = PeerRoom::of_mark(*mark);
-        match room.and_then(|room| self.handlers()[room as usize].get()?.upgrade()) {
+        match self.handler(*mark) {
             Some(handler) => handler.handle(request.slice(1..)),
             None => no_answer(),
         }
+    }
+
+    /// Returns whether the answer to a request of another node may take long, since it waits for
+    /// something else than this node.
+    pub fn peer_waits(&self, request: &[u8]) -> bool {
+        let Some((mark, request)) = request.split_first() else { return false };
+        self.handler(*mark).is_some_and(|handler| handler.waits(request))
+    }
+
+    fn handler(&self, mark: u8) -> Option<Arc<dyn PeerHandler>> {
+        let room = PeerRoom::of_mark(mark)?;
+        self.handlers()[room as usize].get()?.upgrade()
     }
 }
 

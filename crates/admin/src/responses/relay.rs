@@ -46,7 +46,7 @@ pub(super) async fn deliver(
             None => Err(RigError::NodeSilent),
         },
         Err(AskError::Gone) => Err(DeliverError::Gone.into()),
-        Err(AskError::Silent) => Err(RigError::NodeSilent),
+        Err(AskError::Silent | AskError::Busy) => Err(RigError::NodeSilent),
         Err(AskError::TooLarge) => Err(RigError::Body(BodyError::TooLarge(port.node.max_peer_bytes()))),
     }
 }

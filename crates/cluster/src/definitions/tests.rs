@@ -10,7 +10,7 @@ use crate::wire::{Fetched, Incoming, Live, Replay, StreamInfo, StreamMessage};
 
 /// A stream that holds one message, the one of the definitions.
 #[derive(Default)]
-struct OneMessage(Mutex<Option<StreamMessage>>);
+pub(crate) struct OneMessage(Mutex<Option<StreamMessage>>);
 
 impl OneMessage {
     fn put(&self, payload: &[u8]) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::task::yield_now;
@@ -208,6 +209,28 @@ async fn a_client_that_leaves_while_its_poll_waits_misses_nothing() {
     a.publish("t", "2", 0).await;
     assert_eq!(client.clone().poll(&b).await.events(), ["1", "2"]);
     assert_eq!(client.poll(&a).await.events(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_connection_has_a_limited_number_of_polls_at_other_nodes() {
+    const LIMIT: usize = 16;
+    let (_network, [a, b]) = members(["a", "b"]).await;
+    let [mut one, mut other] = [Poller::open(&a, "s").await, Poller::open(&a, "s").await];
+    let began = Instant::now();
+    let mut polls = Vec::new();
+    for _ in 0..=LIMIT {
+        polls.push(Box::pin(read(one.begin(&b).await)));
+    }
+    let (first, _, waiting) = select_all(polls).await;
+    let refused = answered(&first);
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{}", refused.body);
+    assert!(began.elapsed() < POLL && refused.header("set-cookie").is_none(), "{}", refused.head);
+    a.publish("t", "1", 0).await;
+    for poll in waiting {
+        assert_eq!(answered(&poll.await).events(), ["1"]);
+    }
+    assert_eq!(other.poll(&b).await.events(), ["1"]);
+    assert_eq!(one.poll(&b).await.events(), ["1"], "there is room again");
 }
 
 #[tokio::test]

@@ -112,7 +112,9 @@ impl Peers for MemoryPeers {
                 match reply {
                     Ok(answer) => replies.answers.push((other.name.clone(), answer)),
                     Err(AskError::Gone) => {}
-                    Err(AskError::Silent | AskError::TooLarge) => replies.missing.push(other.name.clone()),
+                    Err(AskError::Silent | AskError::Busy | AskError::TooLarge) => {
+                        replies.missing.push(other.name.clone())
+                    }
                 }
             }
             replies
