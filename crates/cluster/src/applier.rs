@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use seal::Incarnation;
 use session::{Operation, Place, Receipt, Revocation, RevocationId};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::core::Input;
 use crate::message::Shared;
@@ -53,24 +53,41 @@ pub(crate) struct Applier {
 /// Limit of receipts that are kept.
 const RECEIPTS: usize = 16_384;
 
+/// Within this time, a revocation that comes again is the same one.
+const AGAIN_WITHIN: Duration = Duration::from_secs(60);
+
 /// What the last revocations have done here. Each comes at least twice, by the fast path and
 /// through the stream, and only the first time finds connections to terminate.
 #[derive(Default)]
 struct Receipts {
-    by_id: HashMap<RevocationId, (u32, Receipt)>,
+    by_id: HashMap<RevocationId, Enforced>,
     order: VecDeque<RevocationId>,
 }
 
+struct Enforced {
+    revocation: Revocation,
+    revision: u32,
+    receipt: Receipt,
+    at: Instant,
+    /// It has come by the fast path only, and may become a later change of its id in the stream.
+    is_early: bool,
+}
+
 impl Receipts {
-    /// Returns what this change of the id has done, with what it did before.
-    fn merge(&mut self, id: &RevocationId, revision: u32, receipt: Receipt) -> Receipt {
-        if let Some((known, before)) = self.by_id.get_mut(id) {
-            let merged = if *known == revision { sum(*before, receipt) } else { receipt };
-            (*known, *before) = (revision, merged);
-            return merged;
+    /// Returns what this revocation has done, with what it did when it came before.
+    fn merge(&mut self, revocation: &Revocation, revision: u32, is_early: bool, receipt: Receipt) -> Receipt {
+        let (id, at) = (&revocation.id, Instant::now());
+        let is_known = self.by_id.contains_key(id);
+        let before = self.by_id.get(id).filter(|before| {
+            let is_same = before.revocation.is_same(revocation) && at < before.at + AGAIN_WITHIN;
+            is_same && (before.revision == revision || before.is_early)
+        });
+        let receipt = before.map_or(receipt, |before| sum(before.receipt, receipt));
+        let enforced = Enforced { revocation: revocation.clone(), revision, receipt, at, is_early };
+        self.by_id.insert(id.clone(), enforced);
+        if !is_known {
+            self.order.push_back(id.clone());
         }
-        self.by_id.insert(id.clone(), (revision, receipt));
-        self.order.push_back(id.clone());
         if self.order.len() > RECEIPTS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -169,7 +186,7 @@ impl Applier {
             let receipt = match &operation {
                 // Its own revocations are in force already.
                 Operation::Revoke(revocation) if tag.life != self.life && !together => {
-                    Some(self.enforce(revocation, place.revision).await)
+                    Some(self.enforce(revocation, place.revision, false).await)
                 }
                 _ => None,
             };
@@ -186,9 +203,9 @@ impl Applier {
         receipts
     }
 
-    async fn enforce(&self, revocation: &Revocation, revision: u32) -> Receipt {
+    async fn enforce(&self, revocation: &Revocation, revision: u32, is_early: bool) -> Receipt {
         let receipt = self.node.enforce(revocation, revision).await;
-        self.receipts.lock().merge(&revocation.id, revision, receipt)
+        self.receipts.lock().merge(revocation, revision, is_early, receipt)
     }
 
     /// Returns `None` if a later state of the id is known, or another revocation has it: the stream
@@ -199,7 +216,7 @@ impl Applier {
         if !self.node.takes_early(revocation, shared.revision).await {
             return None;
         }
-        let receipt = self.enforce(revocation, shared.revision).await;
+        let receipt = self.enforce(revocation, shared.revision, true).await;
         Some(Input::AppliedEarly { tag: shared.tag, revision: shared.revision, receipt })
     }
 }
@@ -270,11 +287,12 @@ async fn record(node: Node, unrecorded: Arc<Unrecorded>, inputs: mpsc::Unbounded
             let operations = batch.iter().map(|applied| (applied.operation.clone(), applied.place)).collect();
             match node.record(operations).await {
                 Ok(recorded) => {
+                    let is_live = batch.len() <= ONE_BY_ONE;
                     for (seq, applied) in recorded.into_iter().zip(&batch) {
                         match (seq, applied.receipt) {
                             (Some(seq), Some(receipt)) => node.store_receipt(seq, receipt),
-                            (None, _) => put_back_later(&node, applied, &inputs).await,
-                            (Some(_), None) => {}
+                            (None, _) if is_live => put_back_later(&node, applied, &inputs).await,
+                            (Some(_) | None, _) => {}
                         }
                     }
                     break;
@@ -293,13 +311,8 @@ async fn record(node: Node, unrecorded: Arc<Unrecorded>, inputs: mpsc::Unbounded
 /// somebody has stored an earlier message again in the place of it.
 async fn put_back_later(node: &Node, applied: &Applied, inputs: &mpsc::UnboundedSender<Input>) {
     let id = applied.operation.id().clone();
-    // What is not in the stream yet gets there by itself.
-    let is_queued = matches!(node.find(id.clone()).await, Ok(Some(record)) if !record.in_stream);
-    if !is_queued
-        && let Ok(Some(state)) = node.state(id).await
-        && state.revision > applied.place.revision
-    {
-        let _ = inputs.send(Input::Repair(vec![state]));
+    if let Ok(Some(later)) = node.later_state(id, applied.place.revision).await {
+        let _ = inputs.send(Input::Repair(vec![later]));
     }
 }
 
@@ -309,8 +322,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_revocation_that_comes_again_keeps_its_receipt() {
+    #[tokio::test(start_paused = true)]
+    async fn a_revocation_that_comes_again_keeps_its_receipt() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let receipt = |seconds, connections, last_payload_at| Receipt {
             applied_at: at(seconds),
@@ -318,17 +331,27 @@ mod tests {
             requests: connections,
             last_payload_at,
         };
-        let (mut receipts, id) = (Receipts::default(), RevocationId::new("r").expect("a short id"));
+        let of = |session: &str| {
+            Revocation::blacklist(&session.parse().expect("a short name"), Duration::from_secs(600))
+        };
+        let (mut receipts, revocation) = (Receipts::default(), of("s"));
         let early = receipt(1, 2, Some(at(1)));
-        assert_eq!(receipts.merge(&id, 1, early), early);
-        assert_eq!(receipts.merge(&id, 1, receipt(2, 0, None)), early, "through the stream");
-        let late = receipts.merge(&id, 1, receipt(3, 1, None));
+        assert_eq!(receipts.merge(&revocation, 1, true, early), early);
+        let stored = receipts.merge(&revocation, 2, false, receipt(2, 0, None));
+        assert_eq!(stored, early, "another node was first, so the stream has it as the second change");
+        let late = receipts.merge(&revocation, 2, true, receipt(3, 1, None));
         assert_eq!(late, receipt(3, 3, Some(at(1))), "a connection that was opened just before");
+        tokio::time::advance(AGAIN_WITHIN).await;
         let again = receipt(4, 0, None);
-        assert_eq!(receipts.merge(&id, 2, again), again, "revoked again");
+        assert_eq!(
+            receipts.merge(&revocation, 2, false, again),
+            again,
+            "revoked again, after it had expired"
+        );
+        let stored = receipts.merge(&revocation, 3, false, receipt(5, 1, None));
+        assert_eq!(stored, receipt(5, 1, None), "revoked again, after it was lifted");
         for number in 0..=RECEIPTS {
-            let id = RevocationId::new(&number.to_string()).expect("a short id");
-            receipts.merge(&id, 1, again);
+            receipts.merge(&of(&number.to_string()), 1, false, again);
         }
         assert_eq!((receipts.by_id.len(), receipts.order.len()), (RECEIPTS, RECEIPTS));
     }

@@ -230,16 +230,23 @@ impl DefinitionsStore {
         if !self.shown.has_joined() {
             return Err(DefinitionsError::NotJoined(why_not(self.shown.waits_for())));
         }
-        let sequence = {
+        let (sequence, is_unchanged) = {
             let latest = self.latest.lock();
-            match &latest.definitions {
+            let is_unchanged = match &latest.definitions {
                 Some(known) if known.revision != over => return Err(DefinitionsError::Conflict),
-                // A change that changes nothing is none: whoever names the revision is right.
-                Some(known) if known.bytes == bytes => return Ok(over),
-                _ => {}
-            }
-            latest.sequence
+                Some(known) => known.bytes == bytes,
+                None => false,
+            };
+            (latest.sequence, is_unchanged)
         };
+        // A change that changes nothing is none, if nothing else was changed meanwhile.
+        if is_unchanged {
+            match self.stored().await? {
+                InStream::Definitions(stored) if stored.definitions.revision == over => return Ok(over),
+                InStream::Definitions(_) => return Err(DefinitionsError::Conflict),
+                InStream::Nothing | InStream::Forged(_) => {}
+            }
+        }
         let definitions = SharedDefinitions { bytes: Bytes::copy_from_slice(bytes), revision: over + 1 };
         self.publish(definitions, sequence).await?;
         Ok(over + 1)

@@ -22,6 +22,7 @@ use crate::message::{Content, Forgery, Shared, Stored};
 use crate::metrics::Metrics;
 use crate::told::Told;
 use crate::wire::{Names, Publication, PublishError, Wire};
+use log::Overwritten;
 
 pub(crate) use shown::Shown;
 
@@ -78,8 +79,7 @@ pub(crate) struct Driver {
     /// How many sixteenths of the limit of its size the stream has.
     filled: Arc<AtomicU64>,
     told_forged: Told,
-    /// Subjects of operations whose message is not authentic.
-    overwritten: mpsc::Sender<String>,
+    overwritten: Arc<Overwritten>,
     /// What keeps the stream from being inspected, or from storing operations.
     told: Arc<Told>,
     /// Reads a long part of the stream.
@@ -123,13 +123,9 @@ impl Driver {
         let clocks = Clocks { since_boot: fence.now(), wall: SystemTime::now() };
         let (announcing, operations) = mpsc::unbounded_channel();
         tokio::spawn(log::announce(node.clone(), inputs.clone(), operations));
-        let (overwritten, subjects) = mpsc::channel(log::OVERWRITTEN);
-        tokio::spawn(log::put_back(
-            node.clone(),
-            (parts.codec.clone(), parts.names.clone()),
-            inputs.clone(),
-            subjects,
-        ));
+        let overwritten = Arc::<Overwritten>::default();
+        let encoding = (parts.codec.clone(), parts.names.clone());
+        tokio::spawn(overwritten.clone().put_back(node.clone(), encoding, inputs.clone()));
         let applied = watch::Sender::new(0);
         Self {
             parts,
@@ -201,7 +197,10 @@ impl Driver {
             // The stream may have lost the definitions, which the core does not store.
             let definitions = self.parts.definitions.clone();
             let replaces_cookie = self.parts.identity.replaces_cookie;
+            let shown = self.parts.shown.clone();
             tokio::spawn(async move {
+                // Before that, the node may turn out to have another cookie than the others.
+                shown.joined().await;
                 definitions.restore().await;
                 if replaces_cookie {
                     tracing::warn!(
@@ -218,8 +217,10 @@ impl Driver {
     fn forged(&self, forgery: &Forgery) {
         self.parts.metrics.forged.inc();
         if let Forgery::Operation(subject) = forgery {
-            // If too many wait already, the rest comes with the next one.
-            let _ = self.overwritten.try_send(subject.clone());
+            // Whatever the stream lacks is compared with the log at the moment.
+            if !self.core.is_sharing() {
+                self.overwritten.add(subject);
+            }
         }
         if self.told_forged.is_due("forged") {
             tracing::error!(
@@ -327,17 +328,9 @@ impl Driver {
                 let definitions = self.parts.definitions.clone();
                 tokio::spawn(async move { definitions.refresh(sequence).await });
             }
-            Action::Waits(WaitsFor::Cookie) => tracing::error!(
-                "a message of another node is not authentic: it has another NODE_COOKIE, so this node does not join"
-            ),
-            Action::Waits(WaitsFor::Adoption) => tracing::warn!(
-                "the stream is new, and no node that is running knows what was in the one before: this node waits for one that does, or for `rig cluster adopt`"
-            ),
+            Action::Waits(what) => self.wait_for(what),
             Action::RolledBack(why) => {
-                // It waits until what it has read is applied, which now never is.
-                if let Some(replay) = self.replay.take() {
-                    replay.abort();
-                }
+                self.abort_replay();
                 self.parts.definitions.forget_seen();
                 self.parts.metrics.rollback.inc();
                 tracing::error!(
@@ -362,6 +355,26 @@ impl Driver {
             }
         }
         None
+    }
+
+    fn wait_for(&mut self, what: WaitsFor) {
+        self.abort_replay();
+        *self.parts.shown.waits_for.lock() = Some(what);
+        match what {
+            WaitsFor::Cookie => tracing::error!(
+                "a message of another node is not authentic: it has another NODE_COOKIE, so this node does not join"
+            ),
+            WaitsFor::Adoption => tracing::warn!(
+                "the stream is new, and no node that is running knows what was in the one before: this node waits for one that does, or for `rig cluster adopt`"
+            ),
+        }
+    }
+
+    /// It waits until what it has read is applied, which now never is.
+    fn abort_replay(&mut self) {
+        if let Some(replay) = self.replay.take() {
+            replay.abort();
+        }
     }
 
     fn epoch(&self) -> Epoch {

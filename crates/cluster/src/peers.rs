@@ -40,6 +40,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// do, are not among them: their room limits them by what they wait at.
 const AT_ONCE: usize = 4096;
 
+/// Limit of requests that are refused at the same time.
+const REFUSED_AT_ONCE: usize = 256;
+
 /// Asks the other nodes, and answers them.
 pub(crate) struct ClusterPeers {
     wire: Arc<dyn Wire>,
@@ -52,6 +55,8 @@ pub(crate) struct ClusterPeers {
     seen: Mutex<Once<[u8; NONCE]>>,
     /// Room for requests that are handled.
     at_once: Arc<Semaphore>,
+    /// Room for requests that are refused: a refusal may wait for the connection.
+    refusing: Arc<Semaphore>,
     metrics: Metrics,
     told: Told,
 }
@@ -83,8 +88,8 @@ impl ClusterPeers {
         metrics: Metrics,
     ) -> Self {
         let (seen, told) = (Mutex::new(Once::new(REMEMBERED)), Told::default());
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        Self { wire, codec, shown, life, node, direct, seen, at_once, metrics, told }
+        let [at_once, refusing] = [AT_ONCE, REFUSED_AT_ONCE].map(|room| Arc::new(Semaphore::new(room)));
+        Self { wire, codec, shown, life, node, direct, seen, at_once, refusing, metrics, told }
     }
 
     /// Seals a request; returns it with its random number.
@@ -129,7 +134,13 @@ impl ClusterPeers {
                 let handled = self.clone().handle(answers.clone(), to.to_owned(), incoming, Some(permit));
                 tokio::spawn(handled);
             }
-            Err(_) => self.refuse(to, incoming).await,
+            // If even that cannot be done, the other node waits in vain.
+            Err(_) => {
+                if let Ok(permit) = self.refusing.clone().try_acquire_owned() {
+                    let refused = self.clone().refuse(to.to_owned(), incoming, permit);
+                    tokio::spawn(refused);
+                }
+            }
         }
     }
 
@@ -154,9 +165,9 @@ impl ClusterPeers {
         handle.send(self.codec.relayed(&answer_to(&nonce), &plain).into()).await;
     }
 
-    async fn refuse(&self, to: &str, incoming: Incoming) {
+    async fn refuse(self: Arc<Self>, to: String, incoming: Incoming, _: OwnedSemaphorePermit) {
         let Some(handle) = incoming.answer else { return };
-        let Some((nonce, _)) = self.open(to, &incoming.payload) else { return };
+        let Some((nonce, _)) = self.open(&to, &incoming.payload) else { return };
         self.metrics.requests_refused.inc();
         if self.told.is_due("refused") {
             tracing::warn!(

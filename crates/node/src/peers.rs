@@ -92,6 +92,28 @@ impl Node {
         self.blocking(state).await.map_err(panicked)?
     }
 
+    /// Returns the present state of an id if the stream has had it, as far as this node knows, and
+    /// it is a later change than this one.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
+    pub async fn later_state(
+        &self,
+        id: RevocationId,
+        revision: u32,
+    ) -> Result<Option<SharedState>, LogError> {
+        let later = move |sessions: &Sessions| {
+            if let Some(record) = sessions.log().find(&id)? {
+                let is_later = record.in_stream && record.revision > revision;
+                return Ok(is_later.then(|| SharedState::from(record)));
+            }
+            let lifted = sessions.log().lifted(&id)?.filter(|lifted| *lifted > revision);
+            let operation = Operation::Lift { id, by: None };
+            Ok(lifted.map(|revision| SharedState { operation, revision, left: LIFT_KEPT }))
+        };
+        self.blocking(later).await.map_err(panicked)?
+    }
+
     /// Returns how many changes of an id the stream has had, as far as this node knows; 0 if none.
     ///
     /// # Errors

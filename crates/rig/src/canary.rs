@@ -13,10 +13,10 @@ use connection::{Connection, Hub};
 use event::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use node::{EventOrigin, Node, Outcome, PeerHandler, PeerRoom, Reach, Spread};
+use node::{EventOrigin, Node, NodeReach, Outcome, PeerHandler, PeerRoom, Spread};
 use seal::Incarnation;
 use serde_json::{Value, json};
-use session::{Revocation, SessionName, Sessions};
+use session::{NodeName, Revocation, SessionName, Sessions};
 use subscription::{Extractors, Subscription};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -41,7 +41,7 @@ const VALIDITY: Duration = Duration::from_secs(60);
 /// How long another node waits for the cluster after it has revoked a session.
 const CONFIRMED: Duration = Duration::from_secs(5);
 
-/// What a node answers once the session is silent at every node.
+/// What a node answers once the session is silent at the node that asks.
 const SILENT: &[u8] = b"silent";
 
 /// Time limit of a run.
@@ -146,7 +146,8 @@ impl Canary {
 
     /// Has another node revoke the session of this run.
     async fn ask(&self, other: Incarnation, run: Uuid) -> anyhow::Result<()> {
-        let answer = self.node.ask_peer(other, PeerRoom::Canary, run.as_bytes(), LONGEST).await?;
+        let request = [run.as_bytes(), self.node.name().as_str().as_bytes()].concat();
+        let answer = self.node.ask_peer(other, PeerRoom::Canary, &request, LONGEST).await?;
         ensure!(&*answer == SILENT, "{other}: {}", String::from_utf8_lossy(&answer));
         Ok(())
     }
@@ -159,9 +160,13 @@ impl PeerHandler for CanaryRevoker {
     fn handle(self: Arc<Self>, request: Bytes) -> BoxFuture<'static, Bytes> {
         async move {
             let revoked = async {
-                let spread = revoke(&self.0, Uuid::from_slice(&request)?, CONFIRMED).await?;
-                let reach = spread.context("this node has no cluster")?.reach;
-                ensure!(reach == Reach::Complete, "the revocation is {} only", reach.as_str());
+                let (run, asking) = request.split_at_checked(16).context("it is too short")?;
+                let asking = NodeName::from(std::str::from_utf8(asking)?);
+                let spread = revoke(&self.0, Uuid::from_slice(run)?, CONFIRMED).await?;
+                let nodes = spread.context("this node has no cluster")?.nodes;
+                // Others may be away.
+                let is_silent = matches!(nodes.get(&asking), Some(NodeReach::Applied(_)));
+                ensure!(is_silent, "the revocation is not confirmed: {:?}", nodes.get(&asking));
                 anyhow::Ok(())
             };
             match revoked.await {

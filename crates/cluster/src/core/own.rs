@@ -95,8 +95,8 @@ pub(super) struct Publishing {
     pub(super) queued_at: Now,
     pub(super) has_queued: bool,
     pub(super) rereading: Rereading,
-    /// When each life has asked for what it misses.
-    pub(super) asked: HashMap<[u8; Incarnation::BYTES], Now>,
+    /// When each life has asked for what it misses after a number.
+    pub(super) asked: HashMap<([u8; Incarnation::BYTES], u64), Now>,
     /// When lifts are given up, in the order of their numbers.
     pub(super) lifts: VecDeque<(Now, u64)>,
 }

@@ -26,7 +26,7 @@ const LIFT: Duration = Duration::from_secs(5);
 /// How often queued operations are looked for.
 const QUEUED: Duration = Duration::from_millis(500);
 
-/// How long another question of the same life is not answered. Lives ask again after a second.
+/// How long the same question of a life is not answered again. Lives ask again after a second.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
 /// Limit of queued operations that are published at the same time.
@@ -413,9 +413,10 @@ impl Core {
     pub(super) fn supply(&mut self, to: Incarnation, after: u64) {
         let asked = &mut self.publishing.asked;
         asked.retain(|_, at| self.now < *at + ASKED_AGAIN);
-        if asked.insert(to.to_bytes(), self.now).is_some() {
+        if asked.contains_key(&(to.to_bytes(), after)) {
             return;
         }
+        asked.insert((to.to_bytes(), after), self.now);
         let publishing = &self.publishing;
         let upto = publishing.settled;
         let own = publishing.own.range(after.saturating_add(1)..);

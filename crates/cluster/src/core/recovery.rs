@@ -72,7 +72,7 @@ pub(super) struct Recovery {
     /// Another life of the name of this node, which may have ended.
     suspect: Option<Suspect>,
     /// The node has followed the stream, so its name is its own.
-    has_joined: bool,
+    has_followed: bool,
 }
 
 /// What a node knows of the stream.
@@ -109,7 +109,7 @@ impl Recovery {
             sharing: None,
             recoveries: 0,
             suspect: None,
-            has_joined: false,
+            has_followed: false,
         }
     }
 
@@ -131,6 +131,11 @@ impl Recovery {
 
     pub(super) fn is_following(&self) -> bool {
         self.phase == Phase::Following
+    }
+
+    /// Returns whether everything in the log is compared with the stream.
+    pub(super) fn is_sharing(&self) -> bool {
+        self.sharing.is_some()
     }
 
     /// Returns what the node waits for before it reads the stream.
@@ -259,7 +264,7 @@ impl Core {
             }
             _ => None,
         });
-        let Some((life, beat, lease)) = other.filter(|_| !self.recovery.has_joined) else { return false };
+        let Some((life, beat, lease)) = other.filter(|_| !self.recovery.has_followed) else { return false };
         let since = match &self.recovery.suspect {
             Some(suspect) if suspect.beat == beat && suspect.life == life => suspect.since,
             Some(_) => {
@@ -365,7 +370,7 @@ impl Core {
         self.recovery.phase = Phase::Following;
         self.recovery.sharing = None;
         self.recovery.has_history = true;
-        self.recovery.has_joined = true;
+        self.recovery.has_followed = true;
         self.recovery.stored = self.reading.position();
         self.lease_is_due();
     }

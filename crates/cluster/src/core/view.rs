@@ -14,6 +14,11 @@ impl Core {
         self.recovery.is_following()
     }
 
+    /// Returns whether everything in the log is compared with the stream.
+    pub fn is_sharing(&self) -> bool {
+        self.recovery.is_sharing()
+    }
+
     /// Returns the newest version of messages that each live node reads.
     pub fn versions(&self) -> impl Iterator<Item = u32> {
         self.members.versions(self.now)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::Node;
+use parking_lot::Mutex;
 use seal::Incarnation;
 use session::{LogError, Operation, Record, Revocation, RevocationId, SharedState, StateCursor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::{AGAIN, Driver};
@@ -136,45 +137,69 @@ impl Driver {
 }
 
 /// Limit of subjects that wait to be looked for in the log.
-pub(super) const OVERWRITTEN: usize = 4096;
+const OVERWRITTEN: usize = 1 << 18;
 
-/// Has the states stored again whose messages in the stream were replaced by what is not authentic.
-/// A subject does not tell its id, so the whole log is looked through for all of them.
-pub(super) async fn put_back(
-    node: Node,
-    (codec, names): (Arc<Codec>, Names),
-    inputs: mpsc::UnboundedSender<Input>,
-    mut overwritten: mpsc::Receiver<String>,
-) {
-    let mut subjects = Vec::new();
-    while overwritten.recv_many(&mut subjects, OVERWRITTEN).await > 0 {
-        let wanted: HashSet<String> = subjects.drain(..).collect();
-        let mut after = None;
+/// Subjects of operations whose message in the stream is not authentic.
+#[derive(Default)]
+pub(super) struct Overwritten {
+    subjects: Mutex<HashSet<String>>,
+    added: Notify,
+}
+
+impl Overwritten {
+    pub(super) fn add(&self, subject: &str) {
+        let mut subjects = self.subjects.lock();
+        if subjects.len() < OVERWRITTEN {
+            subjects.insert(subject.to_owned());
+            self.added.notify_one();
+        }
+    }
+
+    /// Has the states stored again that belong there, for as long as the process runs. A subject
+    /// does not tell its id, so the whole log is looked through for all of them.
+    pub(super) async fn put_back(
+        self: Arc<Self>,
+        node: Node,
+        (codec, names): (Arc<Codec>, Names),
+        inputs: mpsc::UnboundedSender<Input>,
+    ) {
         loop {
-            let page = match node.states(after, STATES).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::error!(%error, "operations that were overwritten in the stream cannot be read");
-                    break;
-                }
-            };
+            self.added.notified().await;
+            // What was stored just before may not be recorded here yet.
+            sleep(AGAIN).await;
+            let subjects = std::mem::take(&mut *self.subjects.lock());
             let is_wanted = |state: &SharedState| {
-                wanted.contains(&names.operation(&codec.subject_of(state.operation.id())))
+                subjects.contains(&names.operation(&codec.subject_of(state.operation.id())))
             };
-            let lost: Vec<SharedState> = page.states.into_iter().filter(is_wanted).collect();
-            if !lost.is_empty() {
-                tracing::warn!(
-                    operations = lost.len(),
-                    "operations were overwritten in the stream: stored again"
-                );
-                let _ = inputs.send(Input::Repair(lost));
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
+            if let Err(error) = find_states(&node, is_wanted, &inputs).await {
+                tracing::error!(%error, "operations that were overwritten in the stream cannot be read");
+                self.subjects.lock().extend(subjects);
+                self.added.notify_one();
             }
         }
-        sleep(AGAIN).await;
+    }
+}
+
+async fn find_states(
+    node: &Node,
+    is_wanted: impl Fn(&SharedState) -> bool,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> Result<(), LogError> {
+    let mut after = None;
+    loop {
+        let page = node.states(after, STATES).await?;
+        let wanted: Vec<SharedState> = page.states.into_iter().filter(&is_wanted).collect();
+        if !wanted.is_empty() {
+            tracing::warn!(
+                operations = wanted.len(),
+                "operations were overwritten in the stream: stored again"
+            );
+            let _ = inputs.send(Input::Repair(wanted));
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
     }
 }
 

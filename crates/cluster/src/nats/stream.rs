@@ -19,7 +19,7 @@ const CHANGE: Duration = Duration::from_secs(15);
 /// How long the state of the stream may take. In an election, the request is lost.
 const INFO: Duration = Duration::from_secs(1);
 
-/// Within this time, a repeated publication is recognised by its id.
+/// Within this time, NATS recognises a repeated publication by its id. None has one.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
 const EPOCH: &str = "rig-epoch";

@@ -144,8 +144,9 @@ impl Sessions {
     /// Returns whether a revocation of another node with this id was [enforced](Sessions::enforce)
     /// and is not in the log yet.
     pub fn is_unrecorded(&self, id: &RevocationId) -> bool {
-        let by_id = self.0.unrecorded_by_id.lock();
-        by_id.get(id).is_some_and(|known| known.iter().any(|known| known.revision > 0))
+        let (by_id, now) = (self.0.unrecorded_by_id.lock(), self.now());
+        let is_waiting = |known: &Unrecorded| known.revision > 0 && known.until > now;
+        by_id.get(id).is_some_and(|known| known.iter().any(is_waiting))
     }
 
     /// Stores operations of the stream in the log, in their order, and puts their effects in force
