@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session::{LogError, Record, RevocationId, Seq, SessionName};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::node::Node;
 use crate::revoke::panicked;
@@ -22,19 +22,18 @@ impl Node {
     /// # Errors
     /// Fails if the log cannot be read.
     pub async fn find(&self, id: RevocationId) -> Result<Option<Record>, LogError> {
-        self.recorded(&id).await;
-        self.blocking(move |sessions| sessions.log().find(&id)).await.map_err(panicked)?
-    }
-
-    /// Waits until a revocation that is in force is recorded, but not for long.
-    pub(crate) async fn recorded(&self, id: &RevocationId) {
-        let recorded = async {
-            while self.sessions().is_unrecorded(id) {
-                sleep(LOOK).await;
+        let deadline = Instant::now() + RECORDED;
+        loop {
+            // Asked before: it may be recorded in between.
+            let is_unrecorded = self.sessions().is_unrecorded(&id);
+            let of = id.clone();
+            let found = self.blocking(move |sessions| sessions.log().find(&of)).await.map_err(panicked)??;
+            // If the log fails, whoever asks is not told of the revocation.
+            if found.is_some() || !is_unrecorded || Instant::now() >= deadline {
+                return Ok(found);
             }
-        };
-        // If the log fails, whoever asks is not told of the revocation.
-        let _ = timeout(RECORDED, recorded).await;
+            sleep(LOOK).await;
+        }
     }
 
     /// Returns up to `limit` revocations whose numbers are below `before`, the newest first.

@@ -158,7 +158,8 @@ impl Node {
         let node = self.clone();
         let lifted = tokio::spawn(async move {
             if let Some(bus) = node.bus() {
-                node.recorded(&id).await;
+                // Another node may have accepted it just now.
+                node.find(id.clone()).await?;
                 let spread = bus.lift(id, by, within).await?;
                 return Ok(spread.map_or(LiftOutcome::Unknown, |spread| {
                     tracing::info!(cluster = spread.reach.as_str(), "revocation lifted");
