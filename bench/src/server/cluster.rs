@@ -106,7 +106,7 @@ impl Cluster {
         self.nodes[node].server.as_ref().expect("the node runs")
     }
 
-    /// Starts a node; returns when it listens, which it does with its first lease.
+    /// Starts a node; returns when its internal port listens.
     ///
     /// # Errors
     /// It does not start.
@@ -122,7 +122,7 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub(crate) fn launch_alone(&self, alone: &Launch, node: usize) -> anyhow::Result<RunningServer> {
-        alone.with(&[("DATA_DIR", &data(&self.nodes[node].folder))]).start_within(JOIN)
+        alone.with(&[("CLUSTER", "single"), ("DATA_DIR", &data(&self.nodes[node].folder))]).start_within(JOIN)
     }
 
     /// Stops a node in order.

@@ -60,6 +60,7 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
 
     let start = Instant::now();
     cluster.launch(1)?;
+    cluster.await_ready(1).await?;
     figures.at_most("a fresh node listens after", "s", start.elapsed().as_secs_f64(), 30.0);
     let joined = cluster.node(1).memory()?.rss_kib;
     let first = cluster.node(0).memory()?.rss_kib;
@@ -79,6 +80,7 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
     fill(&cluster, operations, meanwhile).await?;
     let start = Instant::now();
     cluster.launch(1)?;
+    cluster.await_ready(1).await?;
     let back = start.elapsed().as_secs_f64();
     cluster.signal(1, Signal::TERM)?;
     cluster.stop(1);
