@@ -88,9 +88,9 @@ impl Driver {
             return;
         }
         if target.saturating_sub(from) > REPLAY && !self.core.is_following() {
-            let applied = self.applied.subscribe();
+            let (applied, told) = (self.applied.subscribe(), self.told.clone());
             self.replay = Some(tokio::spawn(async move {
-                let next = replay(&*wire, &codec, &inputs, applied, from).await;
+                let next = replay(&*wire, &codec, &inputs, (applied, &told), from).await;
                 // Nothing else is fetched before this task has ended.
                 tokio::spawn(async move {
                     let _ = inputs.send(fetch_page(&*wire, &codec, next).await);
@@ -298,14 +298,16 @@ async fn replay(
     wire: &dyn Wire,
     codec: &Codec,
     inputs: &mpsc::UnboundedSender<Input>,
-    mut applied: watch::Receiver<u64>,
+    (mut applied, told): (watch::Receiver<u64>, &Told),
     from: u64,
 ) -> u64 {
     let mut next = from;
     let mut replay = match wire.replay(from).await {
         Ok(replay) => replay,
         Err(error) => {
-            tracing::warn!(%error, "the stream cannot be replayed; it is fetched");
+            if told.is_due(format_args!("replay: {error}")) {
+                tracing::warn!(%error, "the stream cannot be replayed; it is fetched");
+            }
             return next;
         }
     };
