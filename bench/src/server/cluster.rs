@@ -1,6 +1,7 @@
 //! Gateways that form a cluster, and their nats-servers. Each gateway reaches each server through a
 //! link of its own.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -117,12 +118,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a gateway alone, with the folder of a node that was stopped.
+    /// Copies the folder of a node that was stopped. A node that was alone with its own folder
+    /// compares everything with the stream when it is back.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub(crate) fn copy_folder(&self, node: usize) -> anyhow::Result<TempFolder> {
+        let copy = TempFolder::new("alone")?;
+        let copied = Command::new("cp").args(["-a", &data(&self.nodes[node].folder), &data(&copy)]).status();
+        anyhow::ensure!(copied?.success(), "the folder of node {node} cannot be copied");
+        Ok(copy)
+    }
+
+    /// Starts a gateway alone, with the copied folder of a node.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) fn launch_alone(&self, alone: &Launch, node: usize) -> anyhow::Result<RunningServer> {
-        alone.with(&[("CLUSTER", "single"), ("DATA_DIR", &data(&self.nodes[node].folder))]).start_within(JOIN)
+    pub(crate) fn launch_alone(alone: &Launch, folder: &TempFolder) -> anyhow::Result<RunningServer> {
+        alone.with(&[("CLUSTER", "single"), ("DATA_DIR", &data(folder))]).start_within(JOIN)
     }
 
     /// Stops a node in order.

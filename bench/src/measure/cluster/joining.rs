@@ -36,7 +36,7 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
          nats-servers sync every two minutes; then the servers are restarted with `sync_interval: always`. A \
          fresh node joins. It is stopped in order, {meanwhile} further revocations follow, and it is started again. \
          Memory is the resident set; that of a single node is of a gateway without NATS that has loaded \
-         the same folder."
+         a copy of the folder."
     ));
     let options = ClusterOptions { sync: Sync::Rarely, ..ClusterOptions::default() };
     let mut cluster = Cluster::prepare(launch, options).await?;
@@ -65,9 +65,10 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
     let joined = cluster.node(1).memory()?.rss_kib;
     let first = cluster.node(0).memory()?.rss_kib;
     cluster.stop(1);
-    let single = cluster.launch_alone(launch, 1)?;
+    let folder = cluster.copy_folder(1)?;
+    let single = Cluster::launch_alone(launch, &folder)?;
     let alone = single.memory()?.rss_kib;
-    drop(single);
+    drop((single, folder));
     figures.show("single node with the same log, resident set", "MB", alone as f64 / 1e3);
     figures.show("node that accepted all, resident set", "MB", first as f64 / 1e3);
     figures.at_most(
@@ -84,8 +85,9 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
     let back = start.elapsed().as_secs_f64();
     cluster.signal(1, Signal::TERM)?;
     cluster.stop(1);
+    let folder = cluster.copy_folder(1)?;
     let start = Instant::now();
-    drop(cluster.launch_alone(launch, 1)?);
+    drop(Cluster::launch_alone(launch, &folder)?);
     let alone = start.elapsed().as_secs_f64();
     figures.show("a single node with this log listens after", "s", alone);
     figures.show("a node that was away listens after", "s", back);
