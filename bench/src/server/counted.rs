@@ -6,13 +6,12 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::cluster::{Cluster, ClusterOptions};
 use super::{Launch, RunningServer, TempFolder};
 
-/// A gateway whose instructions are counted, alone or with the rest of its cluster.
+/// A gateway whose instructions are counted.
 #[derive(Debug)]
-pub(crate) struct Counted<Server = RunningServer> {
-    pub(crate) server: Server,
+pub(crate) struct Counted {
+    pub(crate) server: RunningServer,
     pid: u32,
     /// Where callgrind writes. Declared after the server, which must be dropped first.
     folder: TempFolder,
@@ -32,23 +31,7 @@ impl Counted {
         let pid = server.child.id();
         Ok(Self { server, pid, folder })
     }
-}
 
-impl Counted<Cluster> {
-    /// Starts a cluster of one gateway, which is under callgrind, and one nats-server.
-    ///
-    /// # Errors
-    /// One of them cannot be started, valgrind is not installed.
-    pub(crate) async fn start_cluster(build: &Launch) -> anyhow::Result<Self> {
-        let folder = TempFolder::new("callgrind")?;
-        let options = ClusterOptions { nodes: 1, servers: 1, ..ClusterOptions::default() };
-        let server = Cluster::start(&build.under_callgrind(folder.join("out")), options).await?;
-        let pid = server.node(0).child.id();
-        Ok(Self { server, pid, folder })
-    }
-}
-
-impl<Server> Counted<Server> {
     /// Begins to count anew.
     ///
     /// # Errors

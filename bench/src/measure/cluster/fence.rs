@@ -9,7 +9,7 @@ use super::{ClusterPlan, Figures};
 use crate::client::{Crowd, Publisher};
 use crate::process::Cpu;
 use crate::server::cluster::{Cluster, ClusterOptions};
-use crate::server::{Counted, Launch, Product, RunningServer};
+use crate::server::{Launch, Product, RunningServer};
 use crate::stats::Spread;
 use crate::{Streaming, event};
 
@@ -18,10 +18,6 @@ const ASKED: u32 = 10_000_000;
 /// Subscribers of each event, and events of a round.
 const SUBSCRIBERS: u32 = 1000;
 const EVENTS: u32 = 500;
-
-/// Subscribers of each event, and events, while instructions are counted.
-const COUNTED_SUBSCRIBERS: u32 = 100;
-const COUNTED_EVENTS: u32 = 500;
 
 /// Rounds of both, in turns.
 const ROUNDS: u32 = 7;
@@ -35,8 +31,7 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
     let mut figures = Figures::new(format!(
         "Ten million calls in this process. Then {events} events to {subscribers} clients of one node, of a \
          cluster with one nats-server and of a gateway without NATS, in {ROUNDS} rounds in turns: CPU time of a \
-         delivery, the ratio is the median of those of a round. Then {COUNTED_EVENTS} events to \
-         {COUNTED_SUBSCRIBERS} clients, with one worker thread under callgrind: instructions outside the kernel."
+         delivery, the ratio is the median of those of a round."
     ));
     let fence = Fence::since_boot();
     fence.extend(fence.now() + Duration::from_secs(3600));
@@ -61,40 +56,8 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
     let median = |values: Vec<f64>| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
     figures.show("CPU of a delivery, single node", "µs", median(single));
     figures.show("CPU of a delivery, node of a cluster", "µs", median(clustered));
-    figures.show("ratio of both", "", median(ratios));
-    drop((cluster, alone));
-
-    let [single, clustered] = instructions(launch).await?;
-    figures.show("instructions of a delivery, single node", "", single);
-    figures.show("instructions of a delivery, node of a cluster", "", clustered);
-    figures.at_most("ratio of instructions", "", clustered / single, 1.02);
+    figures.at_most("ratio", "", median(ratios), 1.02);
     Ok(figures)
-}
-
-/// Returns the instructions of a delivery of a single node, and of a node of a cluster.
-async fn instructions(launch: &Launch) -> anyhow::Result<[f64; 2]> {
-    let launch = launch.with(&[("TOKIO_WORKER_THREADS", "1")]);
-    let alone = Counted::start(&launch, |launch| launch.start(Product::Rig))?;
-    let single = counted(&alone, &alone.server).await?;
-    drop(alone);
-    let cluster = Counted::start_cluster(&launch).await?;
-    Ok([single, counted(&cluster, cluster.server.node(0)).await?])
-}
-
-async fn counted<S>(counted: &Counted<S>, server: &RunningServer) -> anyhow::Result<f64> {
-    let crowd =
-        Crowd::connect(server, Streaming::Sse, COUNTED_SUBSCRIBERS, &event::numbered(0), None).await?;
-    let mut publisher = Publisher::connect(server.address).await?;
-    for number in 0..=COUNTED_EVENTS {
-        publisher.publish(&server.publication(&event::numbered(number))).await?;
-        crowd.receive(u64::from(number + 1) * u64::from(COUNTED_SUBSCRIBERS)).await?;
-        if number == 0 {
-            counted.reset()?;
-        }
-    }
-    let instructions = counted.instructions()?;
-    crowd.leave().await;
-    Ok(instructions as f64 / f64::from(COUNTED_EVENTS * COUNTED_SUBSCRIBERS))
 }
 
 fn nanoseconds(fence: &Fence) -> f64 {
