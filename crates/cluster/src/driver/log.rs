@@ -171,34 +171,21 @@ impl Overwritten {
             let is_wanted = |state: &SharedState| {
                 subjects.contains(&names.operation(&codec.subject_of(state.operation.id())))
             };
-            if let Err(error) = find_states(&node, is_wanted, &inputs).await {
+            let put_back = |states: Vec<SharedState>| {
+                let wanted: Vec<SharedState> = states.into_iter().filter(is_wanted).collect();
+                if !wanted.is_empty() {
+                    tracing::warn!(
+                        operations = wanted.len(),
+                        "operations were overwritten in the stream: stored again"
+                    );
+                    let _ = inputs.send(Input::Repair(wanted));
+                }
+            };
+            if let Err(error) = each_page(&node, put_back).await {
                 tracing::error!(%error, "operations that were overwritten in the stream cannot be read");
                 self.subjects.lock().extend(subjects);
                 self.added.notify_one();
             }
-        }
-    }
-}
-
-async fn find_states(
-    node: &Node,
-    is_wanted: impl Fn(&SharedState) -> bool,
-    inputs: &mpsc::UnboundedSender<Input>,
-) -> Result<(), LogError> {
-    let mut after = None;
-    loop {
-        let page = node.states(after, STATES).await?;
-        let wanted: Vec<SharedState> = page.states.into_iter().filter(&is_wanted).collect();
-        if !wanted.is_empty() {
-            tracing::warn!(
-                operations = wanted.len(),
-                "operations were overwritten in the stream: stored again"
-            );
-            let _ = inputs.send(Input::Repair(wanted));
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
         }
     }
 }
@@ -254,18 +241,24 @@ async fn revision(node: &Node, id: &RevocationId) -> u32 {
 async fn states(node: &Node, ids: Option<Vec<RevocationId>>) -> Result<Vec<SharedState>, LogError> {
     let mut states = Vec::new();
     let Some(ids) = ids else {
-        let mut after = None;
-        loop {
-            let page = node.states(after, STATES).await?;
-            states.extend(page.states);
-            after = page.next;
-            if after.is_none() {
-                return Ok(states);
-            }
-        }
+        each_page(node, |page| states.extend(page)).await?;
+        return Ok(states);
     };
     for id in ids {
         states.extend(node.state(id).await?);
     }
     Ok(states)
+}
+
+/// Passes on all states of the log, in parts.
+async fn each_page(node: &Node, mut pass: impl FnMut(Vec<SharedState>)) -> Result<(), LogError> {
+    let mut after = None;
+    loop {
+        let page = node.states(after, STATES).await?;
+        pass(page.states);
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }

@@ -55,6 +55,12 @@ fn events(interest: EventInterest, cluster: &str) -> (Arc<Recorder>, Events) {
     (wire.clone(), Events::new(wire, keys, cluster, life, interest, EventMetrics::default()))
 }
 
+/// Sends what is queued, until it is aborted.
+fn begin_to_send(ours: &Arc<Events>) -> tokio::task::JoinHandle<()> {
+    let (sender, queued) = (ours.clone(), ours.queued.lock().take());
+    tokio::spawn(async move { sender.send(queued).await })
+}
+
 fn event(size: usize) -> Event {
     let json =
         format!(r#"{{"specversion":"1.0","type":"t","source":"/s","id":"1","data":"{}"}}"#, "x".repeat(size));
@@ -164,9 +170,7 @@ fn a_full_queue_takes_no_more_and_says_so() {
 async fn an_event_that_was_not_sent_is_counted_once_and_takes_no_number() {
     let (wire, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
-    let sender = ours.clone();
-    let queued = ours.queued.lock().take();
-    let task = tokio::spawn(async move { sender.send(queued).await });
+    let task = begin_to_send(&ours);
     for (done, is_cut) in [(1, false), (2, true), (3, false)] {
         wire.is_cut.store(is_cut, Ordering::Relaxed);
         assert_eq!(ours.offer(&event(1)), Offered::Taken);
@@ -206,9 +210,7 @@ async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_off
     for size in 0..3 {
         assert_eq!(ours.offer(&event(size)), Offered::Taken);
     }
-    let sender = ours.clone();
-    let queued = ours.queued.lock().take();
-    let task = tokio::spawn(async move { sender.send(queued).await });
+    let task = begin_to_send(&ours);
     while ours.metrics.sent.get() < 3 {
         tokio::task::yield_now().await;
     }
@@ -225,9 +227,7 @@ async fn events_are_numbered_for_each_bucket_in_the_order_in_which_they_were_off
 async fn an_event_is_sent_at_once_and_the_ones_right_after_it_together() {
     let (_, ours) = events(EventInterest::All, "c");
     let ours = Arc::new(ours);
-    let sender = ours.clone();
-    let queued = ours.queued.lock().take();
-    let task = tokio::spawn(async move { sender.send(queued).await });
+    let task = begin_to_send(&ours);
     let sent = async |count: u64| {
         while ours.metrics.sent.get() < count {
             tokio::task::yield_now().await;
