@@ -78,9 +78,8 @@ pub(crate) struct Driver {
     applied: watch::Sender<u64>,
     /// How many sixteenths of the limit of its size the stream has.
     filled: Arc<AtomicU64>,
-    told_forged: Told,
     overwritten: Arc<Overwritten>,
-    /// What keeps the stream from being inspected, or from storing operations.
+    /// The troubles with the stream that were logged.
     told: Arc<Told>,
     /// Reads a long part of the stream.
     replay: Option<JoinHandle<()>>,
@@ -135,7 +134,6 @@ impl Driver {
             early,
             applied,
             filled: Arc::default(),
-            told_forged: Told::default(),
             overwritten,
             told: Arc::default(),
             replay: None,
@@ -222,7 +220,7 @@ impl Driver {
                 self.overwritten.add(subject);
             }
         }
-        if self.told_forged.is_due("forged") {
+        if self.told.is_due("forged") {
             tracing::error!(
                 "a message of the stream is not authentic, and is ignored: a node has another NODE_COOKIE, or somebody forges messages"
             );
