@@ -105,6 +105,7 @@ impl Connection {
     }
 
     /// Queues or writes bytes.
+    #[inline(always)] // into `deliver_all`: it is called for every event of every client
     pub(crate) fn push(&self, frames: &[impl Borrow<Bytes>], kind: Kind) -> Pushed {
         let limit = self.commons.config.outbox_bytes;
         let fence = self.payload_fence();

@@ -92,6 +92,7 @@ impl Sink for Socket {
         }
     }
 
+    #[inline] // without TLS, nothing is buffered
     fn try_flush(&self) -> io::Result<bool> {
         match &self.tls {
             None => Ok(true),
@@ -116,6 +117,7 @@ fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// Sends the TLS records that are ready. Returns `true` if all of them left.
+#[inline(never)]
 fn flush_records(tls: &mut ServerConnection, tcp: &TcpStream) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(&mut Nonblocking(tcp)) {
