@@ -8,6 +8,7 @@ pub(crate) mod cut;
 pub(crate) mod fanout;
 pub(crate) mod filter;
 pub(crate) mod idle;
+mod instructions;
 pub(crate) mod journal;
 pub(crate) mod proxy;
 pub(crate) mod publish;

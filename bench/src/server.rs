@@ -27,7 +27,7 @@ use crate::Streaming;
 use crate::process::{Cpu, ResidentSet, established};
 use crate::token;
 pub(crate) use child::Child;
-pub(crate) use counted::Counted;
+pub(crate) use counted::{Callgrind, Counter};
 pub(crate) use identity::Identity;
 pub(crate) use nginx::configuration as nginx_configuration;
 pub(crate) use place::TempFolder;

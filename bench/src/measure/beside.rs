@@ -4,14 +4,12 @@
 //! Ratios compare values of one round, so that a machine that slows down over time does not look
 //! like a change of the code.
 
-mod instructions;
-
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{connect, fanout, idle, proxy, publish};
+use super::{connect, fanout, idle, instructions, proxy, publish};
 use crate::Streaming;
 use crate::client::Variant;
 use crate::server::{Launch, Product};

@@ -86,7 +86,7 @@ impl Cluster {
         let init = &cluster.nodes[0];
         let deadline = Instant::now() + JOIN;
         loop {
-            let mut command = init.launch.rig();
+            let mut command = Command::new(init.launch.program());
             command.env_clear().args(["cluster", "init"]);
             command.envs(init.launch.environment.iter().map(|(name, value)| (name, value)));
             let output = command.output()?;

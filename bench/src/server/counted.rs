@@ -1,4 +1,4 @@
-//! A gateway under callgrind.
+//! The instructions of a gateway under callgrind.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,30 +8,38 @@ use anyhow::Context;
 
 use super::{Launch, RunningServer, TempFolder};
 
-/// A gateway whose instructions are counted.
+/// Where callgrind writes for one gateway. Dropped after it.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    pub(crate) server: RunningServer,
+pub(crate) struct Callgrind(TempFolder);
+
+/// Counts the instructions of one gateway.
+#[derive(Debug)]
+pub(crate) struct Counter<'a> {
+    folder: &'a TempFolder,
     pid: u32,
-    /// Where callgrind writes. Declared after the server, which must be dropped first.
-    folder: TempFolder,
 }
 
-impl Counted {
-    /// Starts a gateway under callgrind by `start`, which is given how.
+impl Callgrind {
+    /// Makes the folder.
     ///
     /// # Errors
-    /// It cannot be started, valgrind is not installed.
-    pub(crate) fn start(
-        build: &Launch,
-        start: impl FnOnce(&Launch) -> anyhow::Result<RunningServer>,
-    ) -> anyhow::Result<Self> {
-        let folder = TempFolder::new("callgrind")?;
-        let server = start(&build.under_callgrind(folder.join("out")))?;
-        let pid = server.child.id();
-        Ok(Self { server, pid, folder })
+    /// It cannot be made.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        TempFolder::new("callgrind").map(Self)
     }
 
+    /// Returns how to start a gateway whose instructions are counted.
+    pub(crate) fn launch(&self, build: &Launch) -> Launch {
+        build.under_callgrind(self.0.join("out"))
+    }
+
+    /// Returns the counter of a gateway that was started so.
+    pub(crate) fn counter(&self, server: &RunningServer) -> Counter<'_> {
+        Counter { folder: &self.0, pid: server.child.id() }
+    }
+}
+
+impl Counter<'_> {
     /// Begins to count anew.
     ///
     /// # Errors
@@ -55,7 +63,7 @@ impl Counted {
     }
 
     fn dumps(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let files = fs::read_dir(&*self.folder)?.map(|entry| Ok(entry?.path()));
+        let files = fs::read_dir(&**self.folder)?.map(|entry| Ok(entry?.path()));
         files.collect::<std::io::Result<_>>().context("the folder of callgrind")
     }
 

@@ -9,11 +9,14 @@ use crate::Streaming;
 use crate::client::{Crowd, Publisher};
 use crate::event;
 use crate::measure::proxy;
-use crate::server::{Counted, Launch, Product, proxies};
+use crate::server::{Callgrind, Counter, Launch, Product, RunningServer, proxies};
 use crate::token;
 
 /// Subscribers of the events that are counted.
 const SUBSCRIBERS: u32 = 100;
+
+/// Has the gateway do everything in one thread after the other.
+pub(super) const ONE_WORKER: (&str, &str) = ("TOKIO_WORKER_THREADS", "1");
 
 /// Operations before the count begins.
 const WARM_UP: u32 = 100;
@@ -24,10 +27,11 @@ const WARM_UP: u32 = 100;
 /// # Errors
 /// valgrind cannot be run, or a client is refused.
 pub(crate) async fn count(build: &Launch, operations: u32) -> anyhow::Result<[(&'static str, f64); 5]> {
-    // valgrind hides the vDSO, which the clock of a log on disk is read through.
-    let build = build.with(&[("TOKIO_WORKER_THREADS", "1"), ("DATA_DIR", "memory")]);
+    // Builds before November 2026 read the clock of a log on disk through the vDSO, which valgrind
+    // hides.
+    let build = build.with(&[ONE_WORKER, ("DATA_DIR", "memory")]);
     let connect = connects(&build, operations).await.context("instructions of a connect")?;
-    let [delivery, publish] = events(&build, operations).await.context("instructions of an event")?;
+    let [delivery, publish] = published(&build, operations).await.context("instructions of an event")?;
     let [open, secured] = proxied(&build, operations).await.context("instructions of a proxied request")?;
     Ok([
         ("connect, SSE: instructions", connect),
@@ -39,30 +43,44 @@ pub(crate) async fn count(build: &Launch, operations: u32) -> anyhow::Result<[(&
 }
 
 async fn connects(build: &Launch, operations: u32) -> anyhow::Result<f64> {
-    let counted = Counted::start(build, |build| build.start(Product::Rig))?;
+    let callgrind = Callgrind::new()?;
+    let server = callgrind.launch(build).start(Product::Rig)?;
+    let counter = callgrind.counter(&server);
     let first = event::numbered(0);
-    Crowd::connect(&counted.server, Streaming::Sse, WARM_UP, &first, None).await?.leave().await;
-    counted.reset()?;
-    let crowd = Crowd::connect(&counted.server, Streaming::Sse, operations, &first, None).await?;
-    let instructions = counted.instructions()?;
+    Crowd::connect(&server, Streaming::Sse, WARM_UP, &first, None).await?.leave().await;
+    counter.reset()?;
+    let crowd = Crowd::connect(&server, Streaming::Sse, operations, &first, None).await?;
+    let instructions = counter.instructions()?;
     crowd.ensure_complete()?;
     Ok(instructions as f64 / f64::from(operations))
 }
 
-async fn events(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
-    let counted = Counted::start(build, |build| build.start(Product::Rig))?;
-    let mut publisher = Publisher::connect(counted.server.publishing()).await?;
-    let publication = counted.server.publication(&event::numbered(0));
-    let publish = requests(&counted, &mut publisher, &publication, operations).await?;
+async fn published(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
+    let callgrind = Callgrind::new()?;
+    let server = callgrind.launch(build).start(Product::Rig)?;
+    events(&server, &callgrind.counter(&server), operations).await
+}
 
-    let crowd =
-        Crowd::connect(&counted.server, Streaming::Sse, SUBSCRIBERS, &event::numbered(0), None).await?;
-    counted.reset()?;
+/// Instructions of a delivery, and of an event without subscribers.
+///
+/// # Errors
+/// A client is refused.
+pub(super) async fn events(
+    server: &RunningServer,
+    counter: &Counter<'_>,
+    operations: u32,
+) -> anyhow::Result<[f64; 2]> {
+    let mut publisher = Publisher::connect(server.publishing()).await?;
+    let publication = server.publication(&event::numbered(0));
+    let publish = requests(counter, &mut publisher, &publication, operations).await?;
+
+    let crowd = Crowd::connect(server, Streaming::Sse, SUBSCRIBERS, &event::numbered(0), None).await?;
+    counter.reset()?;
     for number in 0..operations {
-        publisher.publish(&counted.server.publication(&event::numbered(number))).await?;
+        publisher.publish(&server.publication(&event::numbered(number))).await?;
         crowd.receive(u64::from(number + 1) * u64::from(SUBSCRIBERS)).await?;
     }
-    let all = counted.instructions()? as f64 / f64::from(operations);
+    let all = counter.instructions()? as f64 / f64::from(operations);
     crowd.leave().await;
     // A delivery costs what is left without the event itself.
     Ok([(all - publish) / f64::from(SUBSCRIBERS), publish])
@@ -70,22 +88,23 @@ async fn events(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
 
 async fn proxied(build: &Launch, operations: u32) -> anyhow::Result<[f64; 2]> {
     let service = proxies::service(build)?;
-    let counted = Counted::start(build, |build| proxy::gateway(build, &service, 0, token::SECRET, "HS256"))?;
-    let address = counted.server.address;
+    let callgrind = Callgrind::new()?;
+    let server = proxy::gateway(&callgrind.launch(build), &service, 0, token::SECRET, "HS256")?;
+    let (counter, address) = (callgrind.counter(&server), server.address);
     let mut client = Publisher::connect(address).await?;
     let open = format!("GET /open HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let token = token::mint(1)?;
     let secured =
         format!("GET /secured HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
     Ok([
-        requests(&counted, &mut client, open.as_bytes(), operations).await?,
-        requests(&counted, &mut client, secured.as_bytes(), operations).await?,
+        requests(&counter, &mut client, open.as_bytes(), operations).await?,
+        requests(&counter, &mut client, secured.as_bytes(), operations).await?,
     ])
 }
 
 /// Instructions of one of `operations` requests that follow each other.
 async fn requests(
-    counted: &Counted,
+    counter: &Counter<'_>,
     client: &mut Publisher,
     request: &[u8],
     operations: u32,
@@ -93,9 +112,9 @@ async fn requests(
     for _ in 0..WARM_UP {
         client.publish(request).await?;
     }
-    counted.reset()?;
+    counter.reset()?;
     for _ in 0..operations {
         client.publish(request).await?;
     }
-    Ok(counted.instructions()? as f64 / f64::from(operations))
+    Ok(counter.instructions()? as f64 / f64::from(operations))
 }
