@@ -4,9 +4,9 @@
 //! server. A type is hashed to one of [`BUCKETS`] subjects instead, and a node subscribes to those
 //! for which it has subscriptions. An event that no other node wants then ends at the server.
 //!
-//! A message is a head of 34 bytes and the JSON of the event as it came: version (1), life of the
-//! publisher (9), number of the event among those of its publisher and bucket (8, big-endian), and
-//! the first 16 bytes of the authentication code.
+//! A message is a head of 18 bytes, the JSON of the event as it came, and an authentication code of
+//! 16 bytes. The head: version (1), life of the publisher (9), number of the event among those of
+//! its publisher and bucket (8, big-endian).
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
@@ -26,7 +26,7 @@ use siphasher::sip::SipHasher13;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::keys::Keys;
+use crate::keys::{EVENT_MAC, EventKey, Keys};
 
 metric::families! {
     /// What is counted of events between nodes.
@@ -47,10 +47,9 @@ metric::families! {
 pub const BUCKETS: u16 = 4096;
 
 /// Length of the head of a message.
-pub const HEAD: usize = 1 + Incarnation::BYTES + 8 + CODE;
+pub const HEAD: usize = 1 + Incarnation::BYTES + 8;
 
 const VERSION: u8 = 1;
-const CODE: usize = 16;
 
 /// Limit of events that are queued for the other nodes.
 const QUEUED: usize = 16_384;
@@ -74,6 +73,9 @@ const SWEEP: Duration = Duration::from_secs(20);
 /// Limit of publishers and buckets whose numbers are kept. A number that was forgotten is not
 /// checked once.
 const NUMBERS: usize = 1 << 18;
+
+/// Limit of publishers whose keys are kept. A key that was forgotten is derived again.
+const PUBLISHERS: usize = 1 << 10;
 
 /// Carries events on the subjects of buckets.
 pub trait EventWire: Send + Sync + 'static {
@@ -118,6 +120,9 @@ pub struct Events {
     queued_bytes: AtomicUsize,
     wanted: Mutex<HashMap<u16, Wanted>>,
     numbers: Mutex<Numbers>,
+    /// The key of the events that this life sends.
+    key: EventKey,
+    publishers: Mutex<HashMap<Incarnation, EventKey>>,
     metrics: EventMetrics,
 }
 
@@ -160,6 +165,8 @@ impl Events {
         let (queue, queued) = mpsc::channel(QUEUED);
         Self {
             wire,
+            key: keys.event_key(cluster, life),
+            publishers: Mutex::default(),
             keys,
             cluster: cluster.into(),
             life,
@@ -330,38 +337,44 @@ impl Events {
         }
     }
 
+    /// A number must be used once: see [`EventKey`]. That of an event which certainly was not sent
+    /// is free.
     fn encode(&self, bucket: u16, number: u64, json: &[u8]) -> Bytes {
-        let mut message = BytesMut::with_capacity(HEAD + json.len());
+        let mut message = BytesMut::with_capacity(HEAD + json.len() + EVENT_MAC);
         message.put_u8(VERSION);
         message.put_slice(&self.life.to_bytes());
         message.put_u64(number);
-        let code = self.code(bucket, &message, json);
-        message.put_slice(&code);
         message.put_slice(json);
+        let code = self.key.mac(bucket, number, &message);
+        message.put_slice(&code);
         message.freeze()
     }
 
     /// Returns `None` if the message is not authentic, or of another version.
     fn decode(&self, bucket: u16, message: &Bytes) -> Option<Received> {
-        let (head, rest) = message.split_at_checked(HEAD - CODE)?;
-        let (code, json) = rest.split_at_checked(CODE)?;
-        let (version, numbers) = head.split_first()?;
-        let (life, number) = numbers.split_first_chunk::<{ Incarnation::BYTES }>()?;
-        if *version != VERSION || !self.is_authentic(bucket, head, json, code) {
+        let (event, code) = message.split_last_chunk::<EVENT_MAC>()?;
+        let (version, rest) = event.split_first()?;
+        let (life, rest) = rest.split_first_chunk::<{ Incarnation::BYTES }>()?;
+        let (number, json) = rest.split_first_chunk()?;
+        let (life, number) = (Incarnation::from_bytes(*life), u64::from_be_bytes(*number));
+        if *version != VERSION || !self.is_authentic(life, |key| key.verify(bucket, number, event, *code)) {
             return None;
         }
-        let number = u64::from_be_bytes(number.try_into().ok()?);
-        Some(Received { life: Incarnation::from_bytes(*life), number, json: message.slice(HEAD..) })
+        Some(Received { life, number, json: message.slice_ref(json) })
     }
 
-    fn code(&self, bucket: u16, head: &[u8], json: &[u8]) -> [u8; CODE] {
-        let code = self.keys.mac(&[self.cluster.as_bytes(), b"event", &bucket.to_be_bytes(), head], json);
-        *code.first_chunk().expect("HMAC-SHA256 gives 32 bytes")
-    }
-
-    fn is_authentic(&self, bucket: u16, head: &[u8], json: &[u8], code: &[u8]) -> bool {
-        let context: [&[u8]; 4] = [self.cluster.as_bytes(), b"event", &bucket.to_be_bytes(), head];
-        self.keys.verify_short(&context, json, code)
+    /// Returns whether `verify` succeeds with the key of a publisher.
+    fn is_authentic(&self, life: Incarnation, verify: impl Fn(&EventKey) -> bool) -> bool {
+        let mut publishers = self.publishers.lock();
+        if let Some(key) = publishers.get(&life) {
+            return verify(key);
+        }
+        let Some(key) = self.keys.event_keys(&self.cluster, life).find(verify) else { return false };
+        if publishers.len() >= PUBLISHERS {
+            publishers.clear();
+        }
+        publishers.insert(life, key);
+        true
     }
 }
 
