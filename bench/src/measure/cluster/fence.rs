@@ -28,7 +28,7 @@ const SMALLEST: ClusterOptions = ClusterOptions { nodes: 1, servers: 1, lease: 1
 const COUNTED: u32 = 1000;
 
 /// Rounds of both, in turns.
-const ROUNDS: u32 = 7;
+const ROUNDS: u32 = 15;
 
 /// Measures.
 ///
