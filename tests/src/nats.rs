@@ -134,6 +134,46 @@ impl NatsServer {
         }
     }
 
+    /// Sends messages to a subject, as a client that is not the gateway's library; `headers` may be
+    /// empty. Returns when the server has them.
+    ///
+    /// # Panics
+    /// Panics if the server does not take them.
+    pub fn publish(&self, subject: &str, headers: &[(&str, &str)], payloads: &[&str]) {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        let mut text = r#"CONNECT {"verbose":false,"pedantic":false,"headers":true}"#.to_owned() + "\r\n";
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("NATS/1.0\r\n{lines}\r\n");
+        for payload in payloads {
+            if headers.is_empty() {
+                text += &format!("PUB {subject} {}\r\n{payload}\r\n", payload.len());
+            } else {
+                let (head_size, size) = (head.len(), head.len() + payload.len());
+                text += &format!("HPUB {subject} {head_size} {size}\r\n{head}{payload}\r\n");
+            }
+        }
+        stream.write_all((text + "PING\r\n").as_bytes()).expect("it reads");
+        let mut lines = BufReader::new(stream).lines().map(|line| line.expect("an answer"));
+        let pong = lines.find(|line| !line.starts_with("INFO"));
+        assert_eq!(pong.as_deref(), Some("PONG"));
+    }
+
+    /// Waits until this number of clients is subscribed to a subject.
+    ///
+    /// # Panics
+    /// Panics if they are not.
+    pub fn await_subscribers(&self, subject: &str, count: usize) {
+        let subject = format!("\"subject\": \"{subject}\"");
+        eventually("clients are subscribed", || {
+            let found = self.get("/subsz?subs=1").matches(&subject).count();
+            if found != count {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            (found == count).then_some(())
+        });
+    }
+
     /// Returns where it listens for clients.
     pub fn address(&self) -> SocketAddr {
         self.address

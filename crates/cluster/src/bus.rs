@@ -54,6 +54,10 @@ impl Bus for ClusterBus {
         self.events.offer(event)
     }
 
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.events.ready().boxed()
+    }
+
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {
         self.events.want(types).boxed()
     }

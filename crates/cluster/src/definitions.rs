@@ -16,6 +16,7 @@ use futures_util::stream::unfold;
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::NodeName;
+use telemetry::Told;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -24,7 +25,6 @@ use crate::core::{Input, WaitsFor};
 use crate::driver::Shown;
 use crate::message::{Beat, ServedDefinitions};
 use crate::metrics::Metrics;
-use crate::told::Told;
 use crate::wire::{Names, Publication, PublishError, Wire, WireError};
 
 /// Limit of definitions before compression, in bytes.

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use node::Node;
 use session::{Epoch, Fence, NodeName, Operation, RevocationId};
+use telemetry::Told;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,7 +21,6 @@ use crate::core::{Action, Core, Identity, Input, Lost, Progress, WaitsFor};
 use crate::definitions::DefinitionsStore;
 use crate::message::{Content, Forgery, Shared, Stored};
 use crate::metrics::Metrics;
-use crate::told::Told;
 use crate::wire::{Names, Publication, PublishError, Wire};
 use log::Overwritten;
 

@@ -24,7 +24,7 @@ use prometheus_client::metrics::counter::Counter;
 use seal::Incarnation;
 use siphasher::sip::SipHasher13;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::keys::{EVENT_MAC, EventKey, Keys};
 
@@ -194,6 +194,15 @@ impl Events {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics.lost.inc();
         Offered::Full
+    }
+
+    /// Resolves when the queue is at most half full.
+    pub async fn ready(&self) {
+        while self.queue.capacity() < QUEUED / 2
+            || self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES / 2
+        {
+            sleep(PACE).await;
+        }
     }
 
     /// Makes sure that events of these types come from other nodes from now on.

@@ -23,7 +23,6 @@ mod once;
 mod peers;
 #[cfg(test)]
 mod sim;
-mod told;
 pub mod wire;
 
 pub use keys::Keys;

@@ -5,7 +5,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `config.rs` | servers, credentials, TLS |
+//! | `config.rs` | the options of connections |
 //! | `link.rs` | one connection, its events |
 //! | `servers.rs` | which server a connection goes to |
 //! | `inbox.rs` | answers to requests |
@@ -25,7 +25,7 @@ mod reading;
 mod servers;
 mod stream;
 
-pub use config::{ConfigError, Credentials, NatsConfig};
+pub use config::NatsConfig;
 pub use control::NatsWire;
 pub use events::NatsEvents;
 pub use stream::NewStream;

@@ -11,6 +11,7 @@ use node::{AskError, Node, Peers, Replies};
 use parking_lot::Mutex;
 use seal::Incarnation;
 use session::NodeName;
+use telemetry::Told;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 
@@ -20,7 +21,6 @@ use crate::driver::Shown;
 use crate::message::Direct;
 use crate::metrics::Metrics;
 use crate::once::Once;
-use crate::told::Told;
 use crate::wire::{Incoming, Wire, WireError};
 
 /// Length of the random number that makes each request different.

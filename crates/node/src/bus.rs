@@ -19,6 +19,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Offers an event that was published at this node to the others. Never blocks.
     fn offer(&self, event: &Event) -> Offered;
 
+    /// Resolves when the queue to the others is not full.
+    fn ready(&self) -> BoxFuture<'_, ()>;
+
     /// Makes sure that events of these types come from the other nodes from now on.
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()>;
 

@@ -10,6 +10,7 @@ mod process;
 mod report;
 mod reporter;
 mod spans;
+mod told;
 mod trace_context;
 
 pub use exposition::Exposition;
@@ -18,4 +19,5 @@ pub use metrics::register;
 pub use report::{EndpointNames, Report, ServiceCall, address_text};
 pub use reporter::Reporter;
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
+pub use told::Told;
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};

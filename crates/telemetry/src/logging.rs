@@ -188,10 +188,11 @@ impl Write for &QueueWriter {
 }
 
 /// Returns the filter of a level. Some lines are logged at every level: the addresses that the node
-/// listens on, the request log if it is enabled, and reports of dropped lines.
+/// listens on, the request log if it is enabled, and reports of dropped lines. What the client of
+/// NATS has to say, its user logs, not for each message.
 fn filter(level: Level) -> EnvFilter {
     EnvFilter::new(format!(
-        "{level},rig::startup=info,rig::request=info,rig::log=warn,hyper=warn,h2=warn,rustls=warn"
+        "{level},rig::startup=info,rig::request=info,rig::log=warn,async_nats=off,hyper=warn,h2=warn,rustls=warn"
     ))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use session::{Operation, RevocationId};
+use telemetry::Told;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -13,7 +14,6 @@ use super::{AGAIN, Driver};
 use crate::codec::Codec;
 use crate::core::{Input, StreamState, Unpublished};
 use crate::message::{Shared, Stored, Tag};
-use crate::told::Told;
 use crate::wire::{Link, Live, Publication, PublishError, StreamInfo, StreamMessage, Wire, WireError};
 
 /// Number of messages of one fetch.

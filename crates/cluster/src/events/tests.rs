@@ -284,3 +284,19 @@ async fn what_nobody_wanted_is_not_lost() {
     assert!(ours.accept(bucket, &sender.encode(bucket, 11, b"{}")).is_some());
     assert_eq!(ours.metrics.lost.get(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_can_wait_waits_for_room_in_the_queue() {
+    let (_, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    assert!(pin!(ours.ready()).now_or_never().is_some());
+    for _ in 0..=QUEUED / 2 {
+        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+    }
+    let mut ready = pin!(ours.ready());
+    assert!(ready.as_mut().now_or_never().is_none());
+    let task = begin_to_send(&ours);
+    ready.await;
+    task.abort();
+    assert!(ours.metrics.sent.get() > 0);
+}

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::nats::AccessError;
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, FutureExt, join, select};
@@ -16,7 +17,7 @@ use seal::Incarnation;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::config::{ConfigError, NatsConfig};
+use super::config::NatsConfig;
 use super::events::NatsEvents;
 use super::inbox::Inbox;
 use super::link::{ServerConnection, with_changes};
@@ -76,7 +77,7 @@ impl NatsWire {
     ///
     /// # Errors
     /// Fails if the configuration cannot be used.
-    pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, ConfigError> {
+    pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, AccessError> {
         Self::open_with(config, life, None).await
     }
 
@@ -89,7 +90,7 @@ impl NatsWire {
         events: &NatsEvents,
         config: &NatsConfig,
         life: Incarnation,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, AccessError> {
         Self::open_with(config, life, Some(events)).await
     }
 
@@ -97,14 +98,14 @@ impl NatsWire {
         config: &NatsConfig,
         life: Incarnation,
         events: Option<&NatsEvents>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, AccessError> {
         let purpose = Purpose::Control;
         let options = config.options(purpose.name()).await?.subscription_capacity(UNREAD);
         let servers = events.map(|events| events.servers().clone()).unwrap_or_default();
         let using = (servers.clone(), purpose);
         let connection = ServerConnection::open(config, options, using, first_server(life)).await?;
         let inbox = Inbox::open(connection.clone()).await;
-        let inbox = inbox.map_err(|error| ConfigError::Refused(error.to_string()))?;
+        let inbox = inbox.map_err(|error| AccessError::Refused(error.to_string()))?;
         Ok(Self {
             connection,
             servers,

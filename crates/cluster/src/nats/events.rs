@@ -2,26 +2,25 @@
 //! events never delays a beat.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
+use ::nats::{AccessError, Unread, UnreadMessages};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
-use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use seal::Incarnation;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use telemetry::Told;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::config::{ConfigError, NatsConfig};
+use super::config::NatsConfig;
 use super::control::first_server;
 use super::inbox::Inbox;
 use super::link::ServerConnection;
 use super::servers::{Purpose, Servers};
 use crate::events::{BUCKETS, EventWire};
-use crate::told::Told;
 use crate::wire::{Link, Names};
 
 /// Limit of events that wait for the socket. They may be as large as NATS takes.
@@ -33,9 +32,6 @@ const UNSEEN: usize = 16_384;
 /// Limit of the bytes of events that are received but not read. Further ones are lost.
 const UNREAD: usize = 32 << 20;
 
-/// What an event needs beside its payload.
-const OVERHEAD: usize = 256;
-
 /// How long the server may take to confirm subscriptions.
 const SUBSCRIBE: Duration = Duration::from_secs(2);
 
@@ -46,23 +42,9 @@ pub struct NatsEvents {
     inbox: Inbox,
     names: Names,
     unread: Unread,
-    received: tokio::sync::Mutex<mpsc::UnboundedReceiver<Received>>,
-    subscriptions: Mutex<Subscriptions>,
-}
-
-/// An event, and the room that it takes until it is read.
-struct Received {
-    bucket: u16,
-    message: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Where all events that are received wait until they are read.
-#[derive(Clone)]
-struct Unread {
-    sender: mpsc::UnboundedSender<Received>,
-    room: Arc<Semaphore>,
+    received: tokio::sync::Mutex<UnreadMessages>,
     told: Arc<Told>,
+    subscriptions: Mutex<Subscriptions>,
 }
 
 #[derive(Default)]
@@ -79,7 +61,7 @@ impl NatsEvents {
     ///
     /// # Errors
     /// Fails if the configuration cannot be used.
-    pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, ConfigError> {
+    pub async fn open(config: &NatsConfig, life: Incarnation) -> Result<Self, AccessError> {
         let (servers, purpose) = (Arc::<Servers>::default(), Purpose::Events);
         let options = config.options(purpose.name()).await?.no_echo();
         let options = options.client_capacity(UNSENT).subscription_capacity(UNSEEN);
@@ -87,11 +69,11 @@ impl NatsEvents {
         let (first, using) = (first_server(life) + 1, (servers.clone(), purpose));
         let connection = ServerConnection::open(config, options, using, first).await?;
         let inbox = Inbox::open(connection.clone()).await;
-        let inbox = inbox.map_err(|error| ConfigError::Refused(error.to_string()))?;
-        let (sender, received) = mpsc::unbounded_channel();
-        let unread = Unread { sender, room: Arc::new(Semaphore::new(UNREAD)), told: Arc::default() };
+        let inbox = inbox.map_err(|error| AccessError::Refused(error.to_string()))?;
+        let (unread, received) = Unread::new(UNREAD);
+        let told = Arc::<Told>::default();
         let mut subscriptions = Subscriptions::default();
-        subscriptions.readers.spawn(log_changes(connection.clone(), unread.told.clone()));
+        subscriptions.readers.spawn(log_changes(connection.clone(), told.clone()));
         Ok(Self {
             connection,
             servers,
@@ -99,6 +81,7 @@ impl NatsEvents {
             names: config.names(),
             unread,
             received: tokio::sync::Mutex::new(received),
+            told,
             subscriptions: Mutex::new(subscriptions),
         })
     }
@@ -152,33 +135,19 @@ impl NatsEvents {
         subject: String,
         subscribed: oneshot::Sender<()>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (client, unread) = (self.connection.client().clone(), self.unread.clone());
+        let (client, unread, told) =
+            (self.connection.client().clone(), self.unread.clone(), self.told.clone());
         async move {
             if let Ok(messages) = client.subscribe(subject).await {
                 // Fails if nothing waits for it any more.
                 let _ = subscribed.send(());
-                unread.take_all(messages).await;
-            }
-        }
-    }
-}
-
-impl Unread {
-    /// Takes what a subscription receives. What finds no room is lost: the number of the next
-    /// event shows it.
-    async fn take_all(self, messages: impl Stream<Item = Message>) {
-        let mut messages = pin!(messages);
-        while let Some(message) = messages.next().await {
-            let bucket = message.subject.rsplit('.').next().and_then(|bucket| bucket.parse().ok());
-            let Some(bucket) = bucket.filter(|bucket| *bucket < BUCKETS) else { continue };
-            let size = (message.payload.len() + OVERHEAD).min(UNREAD) as u32;
-            match self.room.clone().try_acquire_many_owned(size) {
-                Ok(room) => {
-                    // Fails if nothing reads any more.
-                    let _ = self.sender.send(Received { bucket, message: message.payload, _room: room });
-                }
-                Err(_) if self.told.is_due("full") => log_slow(),
-                Err(_) => {}
+                // The number of the next event shows that one was lost.
+                let dropped = || {
+                    if told.is_due("full") {
+                        log_slow();
+                    }
+                };
+                unread.take_all(messages, dropped).await;
             }
         }
     }
@@ -233,47 +202,19 @@ impl EventWire for NatsEvents {
 
     fn next(&self) -> BoxFuture<'_, (u16, Bytes)> {
         async {
-            match self.received.lock().await.recv().await {
-                Some(received) => (received.bucket, received.message),
-                None => std::future::pending().await,
+            let mut received = self.received.lock().await;
+            while let Some(message) = received.next().await {
+                let bucket = message.subject.rsplit('.').next().and_then(|bucket| bucket.parse().ok());
+                if let Some(bucket) = bucket.filter(|bucket| *bucket < BUCKETS) {
+                    return (bucket, message.payload);
+                }
             }
+            std::future::pending().await
         }
         .boxed()
     }
 
     fn max_message(&self) -> usize {
         self.connection.client().max_payload()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::stream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_received_and_not_read_is_bounded_in_bytes() {
-        let (sender, mut received) = mpsc::unbounded_channel();
-        let unread = Unread { sender, room: Arc::new(Semaphore::new(UNREAD)), told: Arc::default() };
-        let message = |size: usize| Message {
-            subject: "rig.c.ev.7".into(),
-            reply: None,
-            payload: vec![0; size].into(),
-            headers: None,
-            status: None,
-            description: None,
-            length: size,
-        };
-        let large = UNREAD / 8 - OVERHEAD - 1;
-        unread.clone().take_all(stream::iter((0..100).map(|_| message(large)))).await;
-        let taken = received.len();
-        assert_eq!(taken, 8);
-        drop(received.try_recv().unwrap());
-        unread.clone().take_all(stream::iter([message(large), message(1)])).await;
-        assert_eq!(received.len(), 8, "what is read makes room");
-        while received.try_recv().is_ok() {}
-        unread.take_all(stream::iter([message(2 * UNREAD)])).await;
-        assert_eq!(received.len(), 1, "one event always finds room");
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::nats::AccessError;
 use async_nats::connection::State;
 use async_nats::{Client, ClientError, ConnectOptions, Event, ReconnectToServer};
 use bytes::Bytes;
@@ -11,14 +12,14 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
 use serde_json::Value;
+use telemetry::Told;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use super::config::{ConfigError, NatsConfig};
+use super::config::NatsConfig;
 use super::servers::{Purpose, Servers};
-use crate::told::Told;
 use crate::wire::{Link, WireError};
 
 /// Limit of changes that a slow reader has not read.
@@ -74,7 +75,7 @@ impl ServerConnection {
         options: ConnectOptions,
         (servers, purpose): (Arc<Servers>, Purpose),
         first: usize,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, AccessError> {
         let route = Arc::new(Route::default());
         let changes = broadcast::Sender::new(CHANGES);
         let (next, seen, sender) = (route.clone(), route.clone(), changes.clone());
@@ -102,9 +103,9 @@ impl ServerConnection {
                 }
                 ready(())
             });
-        let addresses = config.addresses()?;
+        let addresses = config.access.addresses()?;
         let client = Box::pin(options.connect(addresses)).await;
-        let client = client.map_err(|error| ConfigError::Refused(error.to_string()))?;
+        let client = client.map_err(|error| AccessError::Refused(error.to_string()))?;
         Ok(Self { client, changes, route, ended })
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
+use nats::Credentials;
 use nkeys::KeyPair;
 use rig_cluster::events::{BUCKETS, EventWire};
-use rig_cluster::nats::{Credentials, NatsConfig, NatsEvents, NatsWire, NewStream};
+use rig_cluster::nats::{NatsConfig, NatsEvents, NatsWire, NewStream};
 use rig_cluster::wire::{Link, Live, Names, PublishError, Wire};
 use rig_tests::{NatsOptions, NatsServer};
 use seal::Incarnation;
@@ -18,11 +19,17 @@ use super::{DEADLINE, STREAM, config, next, next_live, open, publication, raw_cl
 
 /// The account of the documentation, with one of its users.
 fn user(server: &NatsServer, user: &str, password: &str) -> NatsConfig {
-    NatsConfig {
-        cluster: "rig".to_owned(),
-        credentials: Credentials::Password { user: user.to_owned(), password: password.to_owned() },
-        ..config(vec![server.url()], user)
-    }
+    let mut config = config(vec![server.url()], user);
+    config.cluster = "rig".to_owned();
+    config.access.credentials =
+        Credentials::Password { user: user.to_owned(), password: password.to_owned() };
+    config
+}
+
+fn with(server: &NatsServer, credentials: Credentials) -> NatsConfig {
+    let mut config = config(vec![server.url()], "a");
+    config.access.credentials = credentials;
+    config
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,15 +127,15 @@ async fn keys_and_tokens_are_shown() {
     let server = NatsServer::start(NatsOptions { config: &users, ..NatsOptions::default() });
     let seed = server.folder().join("seed");
     std::fs::write(&seed, format!("{}\n", NKEY[0])).unwrap();
-    open(&NatsConfig { credentials: Credentials::NKey(seed), ..config(vec![server.url()], "a") }).await;
+    open(&with(&server, Credentials::NKey(seed))).await;
 
     let token = "authorization { token: \"t0ken\" }";
     let server = NatsServer::start(NatsOptions { config: token, ..NatsOptions::default() });
     let shown = Credentials::Token("t0ken".to_owned());
-    open(&NatsConfig { credentials: shown, ..config(vec![server.url()], "a") }).await;
+    open(&with(&server, shown)).await;
 
     let missing = Credentials::File(server.folder().join("missing"));
-    let config = NatsConfig { credentials: missing, ..config(vec![server.url()], "a") };
+    let config = with(&server, missing);
     let refused = NatsWire::open(&config, Incarnation::of("a")).await.err().unwrap();
     assert!(refused.to_string().contains("missing"), "{refused}");
 }
@@ -140,8 +147,7 @@ async fn a_key_that_is_replaced_is_read_again() {
     let server = NatsServer::start(NatsOptions { config: &users, ..NatsOptions::default() });
     let seed = server.folder().join("seed");
     std::fs::write(&seed, KeyPair::new_user().seed().unwrap()).unwrap();
-    let config =
-        NatsConfig { credentials: Credentials::NKey(seed.clone()), ..config(vec![server.url()], "a") };
+    let config = with(&server, Credentials::NKey(seed.clone()));
     let wire = NatsWire::open(&config, Incarnation::of("a")).await.unwrap();
     let failed = wire.connected(Duration::from_millis(300)).await.unwrap_err();
     assert!(failed.contains("authorization violation"), "{failed}");
@@ -193,7 +199,7 @@ async fn credentials_with_a_jwt_are_shown_and_read_again() {
         )
     };
     std::fs::write(&file, credentials(&KeyPair::new_account())).unwrap();
-    let with = NatsConfig { credentials: Credentials::File(file.clone()), ..config(vec![server.url()], "a") };
+    let with = with(&server, Credentials::File(file.clone()));
     let wire = NatsWire::open(&with, Incarnation::of("a")).await.unwrap();
     let failed = wire.connected(Duration::from_millis(300)).await.unwrap_err();
     assert!(failed.contains("authorization violation"), "{failed}");
@@ -231,14 +237,14 @@ async fn servers_and_nodes_show_certificates() {
     );
     let server = NatsServer::start(NatsOptions { config: &tls, ..NatsOptions::default() });
     let url = server.url().replace("nats://", "tls://");
-    let with = NatsConfig {
-        ca: Some(path("ca.pem")),
-        certificate: Some((path("node.pem"), path("node.key"))),
-        ..config(vec![url], "a")
-    };
+    let mut with = config(vec![url], "a");
+    with.access.ca = Some(path("ca.pem"));
+    with.access.certificate = Some((path("node.pem"), path("node.key")));
     open(&with).await;
-    for without in [NatsConfig { certificate: None, ..with.clone() }, NatsConfig { ca: None, ..with.clone() }]
-    {
+    let (mut anonymous, mut distrustful) = (with.clone(), with);
+    anonymous.access.certificate = None;
+    distrustful.access.ca = None;
+    for without in [anonymous, distrustful] {
         let wire = NatsWire::open(&without, Incarnation::of("a")).await.unwrap();
         assert!(wire.connected(Duration::from_millis(500)).await.is_err());
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use rig_cluster::nats::{Credentials, NatsConfig, NatsWire, NewStream};
+use nats::{Credentials, NatsAccess};
+use rig_cluster::nats::{NatsConfig, NatsWire, NewStream};
 use rig_cluster::wire::{Live, Names, Publication, StreamInfo, StreamMessage, Wire};
 use rig_tests::{NatsOptions, NatsServer};
 use seal::Incarnation;
@@ -25,13 +26,15 @@ const STREAM: NewStream = NewStream { max_bytes: 64 << 20, adopted: true };
 fn config(servers: Vec<String>, node: &str) -> NatsConfig {
     NatsConfig {
         replicas: if servers.len() > 1 { 3 } else { 1 },
-        servers,
+        access: NatsAccess {
+            servers,
+            credentials: Credentials::None,
+            ca: None,
+            certificate: None,
+            insecure: false,
+        },
         cluster: "c".to_owned(),
         node: node.to_owned(),
-        credentials: Credentials::None,
-        ca: None,
-        certificate: None,
-        insecure: false,
     }
 }
 

@@ -38,6 +38,10 @@ impl Bus for MemoryBus {
         Offered::Taken
     }
 
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
     fn want<'b>(&'b self, _: Vec<&'b str>) -> BoxFuture<'b, ()> {
         // Every event goes to every node.
         async {}.boxed()

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use cluster::core::on_any_clock;
 use cluster::events::EventInterest;
-use cluster::nats::{Credentials, NatsConfig};
+use cluster::nats::NatsConfig;
 use cluster::wire::Names;
 use session::LostLease;
 
 use super::reader::Reader;
-use super::table;
+use super::{nats, table};
 
 /// How a node takes part in a cluster.
 pub(crate) struct ClusterSettings {
@@ -120,66 +120,8 @@ pub(super) fn read_cluster(reader: &mut Reader, has_data: bool, is_single: bool)
 
 /// Reads where NATS is; `None` if it is not set.
 pub(crate) fn read_nats(reader: &mut Reader) -> Option<NatsConfig> {
-    let servers = reader.text("CLUSTER_NATS");
+    let access = nats::read_access(reader, &nats::OF_CLUSTER);
     let cluster = reader.value("CLUSTER_NAME", |text, _| Names::is_token(text).then(|| text.to_owned()));
     let replicas = reader.number("CLUSTER_REPLICAS");
-    let (user, password) = (reader.text("CLUSTER_NATS_USER"), reader.text("CLUSTER_NATS_PASSWORD"));
-    let token = reader.text("CLUSTER_NATS_TOKEN");
-    let (creds, nkey) = (reader.file("CLUSTER_NATS_CREDS"), reader.file("CLUSTER_NATS_NKEY"));
-    let ca = reader.file("CLUSTER_NATS_CA");
-    let certificate = (reader.file("CLUSTER_NATS_CERT"), reader.file("CLUSTER_NATS_KEY"));
-    let insecure = reader.switch("CLUSTER_INSECURE");
-    let certificate = match certificate {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (Some(_), None) => {
-            reader.mistake("CLUSTER_NATS_KEY", "missing, although CLUSTER_NATS_CERT is set");
-            None
-        }
-        (None, Some(_)) => {
-            reader.mistake("CLUSTER_NATS_CERT", "missing, although CLUSTER_NATS_KEY is set");
-            None
-        }
-        (None, None) => None,
-    };
-    let mut ways = Vec::new();
-    match (user, password) {
-        (Some(user), Some(password)) => {
-            ways.push(("CLUSTER_NATS_USER", Credentials::Password { user, password }));
-        }
-        (Some(_), None) => {
-            reader.mistake("CLUSTER_NATS_PASSWORD", "missing, although CLUSTER_NATS_USER is set")
-        }
-        (None, Some(_)) => {
-            reader.mistake("CLUSTER_NATS_USER", "missing, although CLUSTER_NATS_PASSWORD is set")
-        }
-        (None, None) => {}
-    }
-    ways.extend(token.map(|token| ("CLUSTER_NATS_TOKEN", Credentials::Token(token))));
-    ways.extend(creds.map(|path| ("CLUSTER_NATS_CREDS", Credentials::File(path))));
-    ways.extend(nkey.map(|path| ("CLUSTER_NATS_NKEY", Credentials::NKey(path))));
-    if let [(first, _), (second, _), ..] = &ways[..] {
-        let (first, second) = (*first, *second);
-        reader.mistake(second, format!("only one way to authenticate may be set, and {first} is set too"));
-    }
-    let credentials = ways.into_iter().next().map_or(Credentials::None, |(_, credentials)| credentials);
-    let servers: Vec<String> = servers?.split(',').map(|server| server.trim().to_owned()).collect();
-    let nats = NatsConfig {
-        servers,
-        cluster,
-        node: String::new(),
-        replicas,
-        credentials,
-        ca,
-        certificate,
-        insecure,
-    };
-    if let Err(error) = nats.addresses() {
-        let hint = match error {
-            cluster::nats::ConfigError::Insecure(_) => " (CLUSTER_INSECURE=true)",
-            cluster::nats::ConfigError::UserInAddress => " (CLUSTER_NATS_USER)",
-            _ => "",
-        };
-        reader.mistake("CLUSTER_NATS", format!("{error}{hint}"));
-    }
-    Some(nats)
+    Some(NatsConfig { access: access?, cluster, node: String::new(), replicas })
 }

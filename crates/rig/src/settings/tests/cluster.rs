@@ -18,7 +18,7 @@ fn a_node_is_alone_unless_nats_is_named() {
     assert_eq!(settings.warnings, [""; 0]);
     let cluster = settings.cluster.unwrap();
     assert_eq!((&cluster.nats.cluster[..], cluster.nats.replicas), ("rig", 3));
-    assert_eq!(cluster.nats.servers, ["nats://127.0.0.1:4222"]);
+    assert_eq!(cluster.nats.access.servers, ["nats://127.0.0.1:4222"]);
     assert_eq!(cluster.node, None);
     assert_eq!(cluster.hold, Duration::from_secs(10));
     assert_eq!(cluster.wait, Duration::from_millis(16_030));

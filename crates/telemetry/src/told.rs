@@ -10,12 +10,12 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// When each trouble of the last minute was logged.
-#[derive(Default)]
-pub(crate) struct Told(Mutex<HashMap<String, Instant>>);
+#[derive(Debug, Default)]
+pub struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
     /// Returns whether this is to be logged: it was not within the last minute.
-    pub(crate) fn is_due(&self, trouble: impl ToString) -> bool {
+    pub fn is_due(&self, trouble: impl ToString) -> bool {
         let now = Instant::now();
         let mut logged = self.0.lock();
         logged.retain(|_, at| now < *at + AGAIN);
