@@ -81,7 +81,7 @@ metric::families! {
         sessions: Sampled<Gauge> = "rig_sessions";
         /// Subscriptions held by all connections
         subscriptions: Sampled<Gauge> = "rig_subscriptions_total";
-        /// CloudEvents received over HTTP
+        /// CloudEvents received: over HTTP, from brokers and from other nodes
         events_received: Counter = "rig_events_received_total";
         /// Events that at least one connection wants, by event type
         forwarded: Family<ByType, Counter> = "rig_consumed_events_forwarded_total";

@@ -10,7 +10,7 @@
 //! | anything, or none | yes | binary |
 //! | anything else, or none | no | none: 400 |
 
-mod binary;
+pub(crate) mod binary;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, StatusCode};
@@ -143,20 +143,20 @@ pub fn unmarked(json: Bytes) -> Bytes {
     json.slice(start..)
 }
 
-fn structured(body: Bytes, names: ExtensionNames) -> Result<Event, DecodeError> {
+pub(crate) fn structured(body: Bytes, names: ExtensionNames) -> Result<Event, DecodeError> {
     Event::from_json_with(unmarked(body), names).map_err(DecodeError::BadBody)
 }
 
 /// Returns `true` for `application/cloudevents`, alone or with `+format`, for one event or a batch
 /// (HTTP binding, section 3).
-fn is_event_format(essence: &str) -> bool {
+pub(crate) fn is_event_format(essence: &str) -> bool {
     let rest = essence.strip_prefix("application/cloudevents");
     let rest = rest.map(|rest| rest.strip_prefix("-batch").unwrap_or(rest));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 /// Returns the content type, parsed and as it was written.
-fn content_type(headers: &HeaderMap) -> Result<Option<(MediaType, &str)>, DecodeError> {
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<Option<(MediaType, &str)>, DecodeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -4,7 +4,7 @@
 //! The ports for operators and services (inbound, admin), the canary and other nodes all call it,
 //! so that every revocation and every event takes the same path. The room contains neither HTTP nor
 //! sockets: it gets sessions and connections, and reaches other nodes through the ports [`Bus`],
-//! [`Peers`] and [`Lease`].
+//! [`Peers`] and [`Lease`]. A [`Source`] brings events from elsewhere.
 
 mod ask;
 mod bus;
@@ -21,6 +21,7 @@ mod publish;
 mod records;
 mod revoke;
 mod run;
+mod source;
 mod spread;
 mod tasks;
 
@@ -35,5 +36,6 @@ pub use node::{Cluster, Node, Readiness};
 pub use order::{Issued, Lasts, ResolvedOrder, RevocationOrder};
 pub use publish::EventOrigin;
 pub use revoke::{LiftOutcome, NotLifted, NotRevoked, Outcome};
+pub use source::Source;
 pub use spread::{NodeReach, Reach, Spread};
 pub use tasks::{Stopped, Tasks};

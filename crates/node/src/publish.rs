@@ -17,6 +17,8 @@ pub enum EventOrigin {
     Here,
     /// It was published at another node. It is not offered to the others again.
     Peer,
+    /// Every node receives it by itself, so it is offered to none.
+    Everywhere,
 }
 
 impl Node {
@@ -28,12 +30,33 @@ impl Node {
     /// Nothing is published then.
     pub async fn submit(&self, submission: Submission) -> Result<Bytes, TooLarge> {
         let accepted = submission.accepted();
-        let of_cluster = self.bus().map_or(usize::MAX, |bus| bus.max_event());
-        TooLarge::check(&submission.events, self.hub().config().max_event_bytes.min(of_cluster))?;
+        TooLarge::check(&submission.events, self.max_event(EventOrigin::Here))?;
         for event in submission.events {
             self.publish(event, EventOrigin::Here).await;
         }
         Ok(accepted)
+    }
+
+    /// Publishes an event of a [`Source`](crate::Source). Waits while the queue to the other nodes
+    /// is full.
+    ///
+    /// # Errors
+    /// Fails if it does not fit into an empty outbox, or into a message to the other nodes. It is
+    /// not published then.
+    pub async fn take(&self, event: Event, origin: EventOrigin) -> Result<(), TooLarge> {
+        TooLarge::check(std::slice::from_ref(&event), self.max_event(origin))?;
+        if origin == EventOrigin::Here
+            && let Some(bus) = self.bus()
+        {
+            bus.ready().await;
+        }
+        self.publish(event, origin).await;
+        Ok(())
+    }
+
+    fn max_event(&self, origin: EventOrigin) -> usize {
+        let of_cluster = self.bus().filter(|_| origin == EventOrigin::Here).map(|bus| bus.max_event());
+        self.hub().config().max_event_bytes.min(of_cluster.unwrap_or(usize::MAX))
     }
 
     /// Makes sure that events of these types come from the other nodes, if there are any.

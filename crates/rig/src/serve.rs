@@ -1,5 +1,6 @@
 //! The life of the process, from its settings to its exit: load → bind → build → serve → drain.
 
+mod brokers;
 mod definitions;
 mod drain;
 mod gateway;
@@ -75,7 +76,8 @@ async fn serve(settings: Settings, log_level: impl ReadLevel) -> anyhow::Result<
         key: settings.files.key,
         apis: loaded.apis.clone(),
     });
-    let gateway = Gateway::build(settings.rooms, loaded, listening, registry)?;
+    let sources = Box::pin(brokers::sources(settings.brokers, &mut registry)).await?;
+    let gateway = Gateway::build(settings.rooms, loaded, listening, sources, registry)?;
 
     let mut tasks = Tasks::default();
     gateway.spawn(&mut tasks);

@@ -6,6 +6,7 @@
 
 mod access;
 mod apis;
+mod broker;
 mod cluster;
 mod given;
 mod kind;
@@ -35,6 +36,7 @@ use telemetry::LogFormat;
 use tracing::Level;
 
 pub(crate) use apis::{definitions_in, variable};
+pub(crate) use broker::BrokerSettings;
 pub(crate) use cluster::ClusterSettings;
 pub(crate) use given::{CONFIG_VARIABLE, Environment, Flags, Given};
 pub(crate) use kind::{parse_bytes, parse_time};
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) ports: PortSettings,
     /// How the node takes part in a cluster; `None` for a single node.
     pub(crate) cluster: Option<ClusterSettings>,
+    /// Where events come from, beside HTTP.
+    pub(crate) brokers: BrokerSettings,
     /// Used to build the rooms.
     pub(crate) rooms: RoomSettings,
     /// The files that are read again while the node runs.
@@ -148,6 +152,7 @@ impl Settings {
         if let Some(data) = &mut data {
             data.clustered = cluster.is_some();
         }
+        let brokers = broker::read_brokers(reader, intake.extension_names);
         let node_cookie = reader.text("NODE_COOKIE");
         let cookie = access::read_cookie(reader);
         let cors = network::read_cors(reader, cookie.is_some());
@@ -187,6 +192,7 @@ impl Settings {
             stored,
             ports,
             cluster,
+            brokers,
             rooms,
             files: SettingFiles { definitions, extractors: extractors_file, key },
             canary,

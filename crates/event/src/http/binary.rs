@@ -35,7 +35,7 @@ enum JsonMember<'a> {
 
 type JsonMembers<'a> = BTreeMap<&'a str, JsonMember<'a>>;
 
-pub(super) fn decode(
+pub(crate) fn decode(
     headers: &HeaderMap,
     content_type: Option<(MediaType, &str)>,
     body: &[u8],

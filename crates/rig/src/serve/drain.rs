@@ -13,6 +13,9 @@ use super::ports::BoundPorts;
 use crate::leave::LeaveSignals;
 use crate::settings::ShutdownSettings;
 
+/// How long brokers may take to deliver what is on its way, before connections are drained.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// A gateway that serves its ports. Dropping it aborts all tasks.
 pub(super) struct Serving {
     gateway: Gateway,
@@ -64,6 +67,7 @@ impl Serving {
         let deadline = Instant::now() + grace;
         self.leave.send_replace(true);
         let drained = async {
+            self.gateway.leave_sources(LEAVE.min(grace / 4)).await;
             node.shut_down(deadline).await;
             timeout_at(deadline, async { while ports.join_next().await.is_some() {} }).await.is_ok()
         };

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use admin::Admin;
 use connection::Hub;
+use futures_util::future::join_all;
 use inbound::Inbound;
 use metric::Registry;
-use node::{Node, PeerHandler, PeerRoom, Tasks};
+use node::{Node, PeerHandler, PeerRoom, Source, Tasks};
 use proxy::{Collaborators, Proxy, Waiting};
 use seal::{Purpose, Seal};
 use session::Sessions;
@@ -30,6 +31,8 @@ pub(super) struct Gateway {
     pub(super) admin: Admin,
     /// Exports traces; `None` if they are not exported.
     pub(super) spans: Option<Arc<Spans>>,
+    /// Bring events that are not submitted over HTTP.
+    sources: Vec<Arc<dyn Source>>,
     proxy: Arc<Proxy>,
     hub: Arc<Hub>,
     sessions: Sessions,
@@ -50,6 +53,7 @@ impl Gateway {
         settings: RoomSettings,
         Loaded { sessions, life, membership, apis }: Loaded,
         listening: Arc<listener::Metrics>,
+        sources: Vec<Arc<dyn Source>>,
         mut registry: Registry,
     ) -> anyhow::Result<Self> {
         let fencing = membership.as_ref().map(|membership| membership.fencing.clone()).unwrap_or_default();
@@ -112,6 +116,7 @@ impl Gateway {
             proxy,
             inbound,
             admin,
+            sources,
             spans,
             hub,
             sessions,
@@ -126,6 +131,14 @@ impl Gateway {
         self.node.spawn(tasks);
         let proxy = self.proxy.clone();
         tasks.spawn("proxy", async move { proxy.keep().await });
+        for source in &self.sources {
+            tasks.spawn(source.name(), source.clone().run(self.node.clone()));
+        }
+    }
+
+    /// Takes no more events of brokers, and publishes those that were received.
+    pub(super) async fn leave_sources(&self, within: Duration) {
+        join_all(self.sources.iter().map(|source| source.leave(within))).await;
     }
 
     /// Returns a canary that connects to the inbound port.

@@ -2,6 +2,7 @@
 //! help, defaults and bounds. Each setting is a row, in the file of its group.
 
 mod access;
+mod broker;
 mod cluster;
 mod connections;
 mod gone;
@@ -107,6 +108,7 @@ pub(crate) const GROUPS: &[Group] = &[
     connections::SUBSCRIPTIONS,
     connections::CONNECTIONS,
     cluster::GROUP,
+    broker::NATS,
     proxy::GROUP,
     traces::GROUP,
     limits::GROUP,

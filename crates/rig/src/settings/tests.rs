@@ -76,6 +76,7 @@ fn every_row_refuses_what_it_does_not_allow() {
         let free = matches!(setting.name, "JWT_ISSUER" | "JWT_AUDIENCE" | "NODE_COOKIE" | "HTTPS_KEYFILE_PASS")
                 || matches!(setting.name, "HOST" | "JWT_SECRET_KEY" | "OTEL_SERVICE_NAME")
                 || matches!(setting.name, "CLUSTER_NATS_USER" | "CLUSTER_NATS_PASSWORD" | "CLUSTER_NATS_TOKEN")
+                || matches!(setting.name, "NATS_USER" | "NATS_PASSWORD" | "NATS_TOKEN")
                 // Checked only in a cluster.
                 || setting.name == "NODE_COOKIE_OLD";
         let told = parse(&[], &[(setting.name, "\u{7f} no such thing")]).err().unwrap_or_default();
@@ -156,19 +157,19 @@ node_cookie = { hidden = 1 }
 #[test]
 fn secrets_are_never_shown() {
     let secrets: Vec<_> = table::all().filter(|setting| setting.secret).collect();
-    assert_eq!(secrets.len(), 10);
+    assert_eq!(secrets.len(), 12);
     let good = "sixteen-characters-or-more";
     let variables: Vec<_> = secrets
         .iter()
         // NATS takes a password or a token.
-        .filter(|setting| setting.name != "CLUSTER_NATS_TOKEN")
+        .filter(|setting| !matches!(setting.name, "CLUSTER_NATS_TOKEN" | "NATS_TOKEN"))
         .map(|setting| match setting.name {
             "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" => {
                 (setting.name, "x-key=sixteen-characters-or-more")
             }
             name => (name, good),
         })
-        .chain([("CLUSTER_NATS_USER", "user"), ("CLUSTER", "single")])
+        .chain([("CLUSTER_NATS_USER", "user"), ("NATS_USER", "user"), ("CLUSTER", "single")])
         .collect();
     let settings = parse(&[], &variables).unwrap();
     let shown = format!("{settings:?}{}", gather(&[], &environment(&variables)));
@@ -219,13 +220,13 @@ fn a_misspelt_key_is_a_mistake() {
 #[test]
 fn parts_that_this_version_lacks_are_warnings() {
     let folder = Folder::new("unsupported");
-    let file = folder.file("rig.toml", "nats_servers = [\"n:4222\"]\n");
+    let file = folder.file("rig.toml", "kinesis_stream = \"s\"\n");
     let variables = [("KAFKA_BROKERS", "k:9092"), ("PROXY_CONFIG_FILE", "")];
     let warnings = parse(&["--config", &file], &variables).unwrap().warnings;
     assert_eq!(
         warnings.iter().map(|warning| folder.hide(warning)).collect::<Vec<_>>(),
         [
-            "file DIR/rig.toml nats_servers: not supported by this version; ignored",
+            "file DIR/rig.toml kinesis_stream: not supported by this version; ignored",
             "environment KAFKA_BROKERS: not supported by this version; ignored",
         ]
     );
