@@ -24,8 +24,9 @@ use crate::metrics::Failure;
 
 const NAME: &str = "nats";
 
-/// Limit of messages of one subscription that its task has not seen yet.
-const UNSEEN: usize = 16_384;
+/// Limit of messages of one subscription that its task has not seen yet. Many small ones come in a
+/// burst faster than the task takes them; large ones do not.
+const UNSEEN: usize = 131_072;
 
 /// Limit of the bytes of all messages that are received but not read. Further ones are lost.
 const UNREAD: usize = 32 << 20;
