@@ -181,6 +181,7 @@ fn a_gateway_that_stops_delivers_what_it_has_received() {
         if half == 0 {
             leaving.terminate();
             nats.await_subscribers("rig", 1);
+            assert!(!leaving.has_exited(), "its client is still connected");
         }
     }
     leaving.exit_status();

@@ -288,11 +288,10 @@ mod tests {
     use super::*;
     use crate::message::ServedDefinitions;
 
-    #[test]
-    fn a_silent_life_is_remembered_for_longer_than_any_lease() {
-        let longest = Duration::from_secs(3600);
-        let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
-        let beat = Beat {
+    const LEASE: Duration = Duration::from_secs(3600);
+
+    fn beat(life: Incarnation) -> Beat {
+        Beat {
             version: 1,
             life,
             node: NodeName::from("n"),
@@ -301,20 +300,44 @@ mod tests {
             newest: 0,
             settled: 0,
             pending: 0,
-            lease: longest,
+            lease: LEASE,
             policy: LostLease::Closed,
             ends: Vec::new(),
             has_history: true,
             leaving: false,
             definitions: ServedDefinitions::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_silent_life_is_remembered_for_longer_than_any_lease() {
+        let life = Incarnation::from_bytes([2; Incarnation::BYTES]);
         let mut members = Members::default();
         let begin = Duration::from_secs(100);
-        members.beat(&beat, 1, begin);
-        let expired = begin + on_any_clock(longest);
+        members.beat(&beat(life), 1, begin);
+        let expired = begin + on_any_clock(LEASE);
         members.forget_old(expired);
         assert!(members.get(life).is_some_and(|member| !member.is_live(expired)));
         members.forget_old(begin + REMEMBERED);
         assert!(members.get(life).is_none());
+    }
+
+    /// Nobody waits for it any more, although its lease would last.
+    #[test]
+    fn a_life_that_has_left_or_ended_has_no_lease() {
+        let [one, other, next] = [1, 2, 3].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
+        let mut members = Members::default();
+        let now = Duration::from_secs(100);
+        let is_live = |members: &Members, life| members.get(life).is_some_and(|member| member.is_live(now));
+        members.beat(&beat(one), 1, now);
+        members.beat(&beat(other), 2, now);
+        assert!(is_live(&members, one) && is_live(&members, other));
+        assert!(members.beat(&Beat { count: 2, leaving: true, ..beat(one) }, 3, now).gone);
+        assert!(members.beat(&Beat { ends: vec![other], ..beat(next) }, 4, now).gone);
+        assert!(!is_live(&members, one) && !is_live(&members, other) && is_live(&members, next));
+        // A beat that somebody has stored again brings neither back.
+        members.beat(&beat(one), 5, now);
+        members.beat(&beat(other), 6, now);
+        assert!(!is_live(&members, one) && !is_live(&members, other));
     }
 }
