@@ -322,7 +322,7 @@ mod tests {
         assert!(members.get(life).is_none());
     }
 
-    /// Nobody waits for it any more, although its lease would last.
+    /// No node waits for it any more, although its lease would last.
     #[test]
     fn a_life_that_has_left_or_ended_has_no_lease() {
         let [one, other, next] = [1, 2, 3].map(|byte| Incarnation::from_bytes([byte; Incarnation::BYTES]));
