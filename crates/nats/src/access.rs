@@ -103,11 +103,20 @@ impl NatsAccess {
         if !matches!(address.scheme(), "nats" | "tls") || address.host().is_empty() {
             return Err(wrong());
         }
-        let encrypted = self.ca.is_some() || address.tls_required();
-        if !encrypted && !self.insecure && !is_loopback(address.host()) {
+        if !self.insecure && self.is_exposed(&address) {
             return Err(AccessError::Insecure(server.to_owned()));
         }
         Ok(address)
+    }
+
+    /// Returns the servers on other hosts that are reached without TLS.
+    pub fn exposed(&self) -> impl Iterator<Item = &str> {
+        let servers = self.servers.iter().map(String::as_str);
+        servers.filter(|server| server.parse().is_ok_and(|address| self.is_exposed(&address)))
+    }
+
+    fn is_exposed(&self, address: &ServerAddr) -> bool {
+        self.ca.is_none() && !address.tls_required() && !is_loopback(address.host())
     }
 
     /// Returns the options of a connection that is made in the background, again and again: how the
@@ -234,10 +243,12 @@ mod tests {
         let allowed = ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:1", "tls://nats.example:4222"];
         for server in allowed.into_iter().chain(["nats://LOCALHOST", "nats://[::ffff:127.0.0.1]:4222"]) {
             assert!(config(server).addresses().is_ok(), "{server}");
+            assert_eq!(config(server).exposed().count(), 0, "{server}");
         }
         for server in ["nats://[::ffff:10.0.0.1]", "nats.example", "nats://localhost.example"] {
             let refused = config(server).addresses();
             assert!(matches!(refused, Err(AccessError::Insecure(_))), "{server}");
+            assert_eq!(config(server).exposed().collect::<Vec<_>>(), [server]);
             assert!(NatsAccess { insecure: true, ..config(server) }.addresses().is_ok());
             assert!(NatsAccess { ca: Some("ca.pem".into()), ..config(server) }.addresses().is_ok());
         }

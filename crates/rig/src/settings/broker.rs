@@ -33,16 +33,14 @@ pub(super) fn read_brokers(reader: &mut Reader, names: ExtensionNames) -> Broker
 #[cfg(feature = "nats")]
 fn read_nats(reader: &mut Reader) -> Option<NatsConfig> {
     let access = nats::read_access(reader, &nats::OF_BROKER);
-    // RIG takes an empty list for none.
-    let subjects = reader.optional("NATS_SOURCE_TOPICS", |text, kind| {
+    let subjects = reader.filled("NATS_SOURCE_TOPICS", |text, kind| {
         let subjects: Vec<_> = text.split(',').map(|subject| subject.trim().to_owned()).collect();
         match subjects.iter().find(|subject| !is_subject(subject)) {
             Some(subject) => Err(format!("{subject:?} is no subject; expected {kind}")),
             None => Ok(subjects),
         }
     });
-    let subjects = subjects.unwrap_or_default();
-    let group = reader.optional("NATSTOFILTER_QUEUE_GROUP", |text, kind| match is_token(text) {
+    let group = reader.filled("NATSTOFILTER_QUEUE_GROUP", |text, kind| match is_token(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("expected {kind}")),
     });
@@ -52,12 +50,10 @@ fn read_nats(reader: &mut Reader) -> Option<NatsConfig> {
         _ => None,
     });
     let access = access?;
-    for server in &access.servers {
-        if !(access.ca.is_some() || server.starts_with("tls://") || is_here(server)) {
-            reader.warn(format!(
-                "NATS_SERVERS: {server} is on another host and is used without TLS: whoever is between can read the credentials, and read and change events"
-            ));
-        }
+    for server in access.exposed() {
+        reader.warn(format!(
+            "NATS_SERVERS: {server} is on another host and is used without TLS: whoever is between can read the credentials, and read and change events"
+        ));
     }
     for (number, subject) in subjects.iter().enumerate() {
         if let Some(other) = subjects[..number].iter().find(|other| overlap(subject, other)) {
@@ -66,8 +62,7 @@ fn read_nats(reader: &mut Reader) -> Option<NatsConfig> {
             ));
         }
     }
-    let group = group.filter(|_| !every);
-    Some(NatsConfig { access, subjects, reach: group.map_or(Reach::Every, Reach::Group) })
+    Some(NatsConfig { access, subjects, reach: if every { Reach::Every } else { Reach::Group(group) } })
 }
 
 /// Returns whether a message can match both subjects.
@@ -99,19 +94,6 @@ fn is_subject(text: &str) -> bool {
 #[cfg(feature = "nats")]
 fn is_token(text: &str) -> bool {
     !text.is_empty() && !text.contains(|char: char| char.is_whitespace() || char.is_control())
-}
-
-/// Returns whether a server is on this host.
-#[cfg(feature = "nats")]
-fn is_here(server: &str) -> bool {
-    let access = ::nats::NatsAccess {
-        servers: vec![server.to_owned()],
-        credentials: ::nats::Credentials::None,
-        ca: None,
-        certificate: None,
-        insecure: false,
-    };
-    access.addresses().is_ok()
 }
 
 #[cfg(all(test, feature = "nats"))]

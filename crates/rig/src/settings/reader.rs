@@ -129,6 +129,17 @@ impl Reader {
         })
     }
 
+    /// Like [`Reader::fallible`]; an empty value counts as the default.
+    #[cfg(feature = "nats")]
+    pub(super) fn filled<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str, ValueKind) -> Result<T, String>,
+    ) -> T {
+        let default = self.row(name).default;
+        self.fallible(name, |text, kind| parse(if text.is_empty() { default } else { text }, kind))
+    }
+
     /// Returns whether the setting has a value, valid or not.
     pub(super) fn is_set(&mut self, name: &str) -> bool {
         let setting = self.row(name);

@@ -1,5 +1,7 @@
 //! Tests of settings: every source, all mistakes at once, no secret shown.
 
+#[cfg(feature = "nats")]
+mod brokers;
 mod cluster;
 mod event_size;
 mod names_of_others;
