@@ -76,7 +76,8 @@ fn b20_messages_of_nats_are_counted_and_those_that_are_no_events_too() {
 #[test]
 fn b21_events_of_a_subject_keep_their_order_and_none_of_a_burst_is_lost() {
     let nats = nats("");
-    let gateway = Gateway::start(&[("NATS_SERVERS", &nats.url())]);
+    // Its client reads only when all are published.
+    let gateway = Gateway::start(&[("NATS_SERVERS", &nats.url()), ("OUTBOX_BYTES", "8MiB")]);
     nats.await_subscribers("rig", 1);
     let mut stream = listener(&gateway);
     let events: Vec<_> = (0..20_000).map(|number| greeting(&number.to_string(), "bob")).collect();
