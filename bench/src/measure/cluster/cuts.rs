@@ -74,7 +74,7 @@ pub(super) async fn run(launch: &Launch, plan: &ClusterPlan) -> anyhow::Result<F
         let count = plan.count(whole, 3);
         let strikes = [Strike::Cut, Strike::BlackHole, Strike::Stop];
         let outcome = strike(launch, lease, count, &strikes, 1).await?;
-        let limit = lease as f64 * 1.002 + 0.5;
+        let limit = (lease as f64 * 1002.0 + 500.0) / 1000.0;
         let longest = outcome.answered.iter().max().copied().unwrap_or_default().as_secs_f64();
         figures.show(format!("cuts, L = {lease} s"), "", outcome.cuts.into());
         figures.show(format!("answers of 201, L = {lease} s"), "", outcome.answered.len() as f64);
