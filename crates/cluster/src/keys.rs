@@ -2,8 +2,8 @@
 //!
 //! All are derived from `NODE_COOKIE` by HKDF-SHA256 (RFC 5869). Messages are authenticated by
 //! HMAC-SHA256 (RFC 2104), so that access to NATS alone is not enough to forge a lift; events, of
-//! which there are many, by GMAC (NIST SP 800-38D), which takes a fifth of the time. What names
-//! people is sealed with AES-256-GCM (same).
+//! which there are many, by GMAC (NIST SP 800-38D), which takes less time. What names people is
+//! sealed with AES-256-GCM (same).
 
 use std::fmt;
 
