@@ -21,7 +21,8 @@ use crate::error::{EventError, shown};
 use crate::event::Event;
 use crate::syntax::MediaType;
 
-/// Why a request is refused as an event. The text can be used as the body of the answer.
+/// Why a request or a message is refused as an event. The text can be used as the body of the
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// An event format other than JSON.
@@ -68,6 +69,21 @@ pub enum DecodeError {
     /// Structured or batched mode, and the body is not an event.
     #[error("The request body does not look like a CloudEvent: {0}")]
     BadBody(EventError),
+    /// A message of a broker in structured mode, and its value is not an event.
+    #[error("The value of the message does not look like a CloudEvent: {0}")]
+    BadMessage(EventError),
+    /// A message of a broker in binary mode, and its headers do not make an event.
+    #[error(
+        "The headers of the message do not make a CloudEvent: {0}. Each attribute goes into a header of its name \
+         with the prefix ce_."
+    )]
+    BadMessageHeaders(EventError),
+    /// A message that is announced as Avro, without the prefix that names its schema.
+    #[error(
+        "The content-type header says that the value of the message is Avro, but it does not begin with the id of \
+         a schema, as values of a schema registry do."
+    )]
+    NoAvroSchema,
 }
 
 impl DecodeError {
@@ -82,7 +98,10 @@ impl DecodeError {
             | Self::BadHeader { .. }
             | Self::BadData(_)
             | Self::BadHeaders(_)
-            | Self::BadBody(_) => StatusCode::BAD_REQUEST,
+            | Self::BadBody(_)
+            | Self::BadMessage(_)
+            | Self::BadMessageHeaders(_)
+            | Self::NoAvroSchema => StatusCode::BAD_REQUEST,
         }
     }
 }
