@@ -24,17 +24,22 @@ async fn health() -> &'static str {
     "OK"
 }
 
-/// Whether the node accepts new clients: for load balancers.
+/// Whether the node accepts new clients: for load balancers. Names the brokers that it is not
+/// connected to; they make it fail only with `BROKERS_NEEDED`.
 #[utoipa::path(get, path = "/readyz", tag = "Node", responses(
     (status = 200, description = "The node serves", body = String),
-    (status = 503, description = "The node is about to shut down, or has no lease in its cluster", body = String),
+    (status = 503, description = "The node is about to shut down, has no lease in its cluster, or lacks a broker that it needs", body = String),
 ))]
-async fn ready(State(port): State<Port>) -> (StatusCode, &'static str) {
+async fn ready(State(port): State<Port>) -> (StatusCode, String) {
+    let failed = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
     match port.node.readiness() {
-        Readiness::Ready => (StatusCode::OK, "OK"),
-        Readiness::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "leaving"),
-        Readiness::NoLease => {
-            (StatusCode::SERVICE_UNAVAILABLE, "no lease: this node may have missed revocations")
+        Readiness::Ready => {
+            let missing = port.node.sources().iter().filter(|source| !source.is_up());
+            let lines = missing.map(|source| format!("\n{}: not connected", source.name()));
+            (StatusCode::OK, "OK".to_owned() + &lines.collect::<String>())
         }
+        Readiness::Leaving => failed("leaving"),
+        Readiness::NoLease => failed("no lease: this node may have missed revocations"),
+        Readiness::NoSource(name) => failed(&format!("{name}: not connected")),
     }
 }

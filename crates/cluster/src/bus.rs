@@ -58,6 +58,10 @@ impl Bus for ClusterBus {
         self.events.ready().boxed()
     }
 
+    fn flushed(&self) -> BoxFuture<'_, ()> {
+        self.events.flushed().boxed()
+    }
+
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()> {
         self.events.want(types).boxed()
     }

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use seal::Incarnation;
 use siphasher::sip::SipHasher13;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::keys::{EVENT_MAC, EventKey, Keys};
@@ -64,6 +64,9 @@ const TURN: usize = 64;
 /// and wake the other nodes once.
 const PACE: Duration = Duration::from_millis(1);
 
+/// The pause before the connection is flushed again, if that has failed.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// How long a node stays subscribed to a bucket without subscriptions.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -92,6 +95,12 @@ pub trait EventWire: Send + Sync + 'static {
     /// Returns the next message of a bucket. Never returns if there is none.
     fn next(&self) -> BoxFuture<'_, (u16, Bytes)>;
 
+    /// Returns whether what is published now is sent.
+    fn is_open(&self) -> bool;
+
+    /// Resolves when what was published before has left this node; `false` if that is not known.
+    fn flush(&self) -> BoxFuture<'_, bool>;
+
     /// Returns the size limit of a message in bytes.
     fn max_message(&self) -> usize;
 }
@@ -118,6 +127,10 @@ pub struct Events {
     queue: mpsc::Sender<Event>,
     queued: Mutex<Option<mpsc::Receiver<Event>>>,
     queued_bytes: AtomicUsize,
+    /// Events that were queued since this life began.
+    offered: AtomicU64,
+    /// How many of them were taken out of the queue, and sent or lost.
+    handled: watch::Sender<u64>,
     wanted: Mutex<HashMap<u16, Wanted>>,
     numbers: Mutex<Numbers>,
     /// The key of the events that this life sends.
@@ -174,6 +187,8 @@ impl Events {
             queue,
             queued: Mutex::new(Some(queued)),
             queued_bytes: AtomicUsize::new(0),
+            offered: AtomicU64::new(0),
+            handled: watch::Sender::new(0),
             wanted: Mutex::default(),
             numbers: Mutex::default(),
             metrics,
@@ -189,6 +204,7 @@ impl Events {
         if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUED_BYTES
             && self.queue.try_send(event.clone()).is_ok()
         {
+            self.offered.fetch_add(1, Ordering::Relaxed);
             return Offered::Taken;
         }
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -196,12 +212,27 @@ impl Events {
         Offered::Full
     }
 
-    /// Resolves when the queue is at most half full.
+    /// Resolves when the queue is at most half full, and there is a connection.
     pub async fn ready(&self) {
-        while self.queue.capacity() < QUEUED / 2
-            || self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES / 2
+        while self.interest != EventInterest::Off
+            && (self.queue.capacity() < QUEUED / 2
+                || self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES / 2
+                || !self.wire.is_open())
         {
             sleep(PACE).await;
+        }
+    }
+
+    /// Resolves when what was offered before has left this node, or is lost and counted.
+    pub async fn flushed(&self) {
+        if self.interest == EventInterest::Off {
+            return;
+        }
+        let offered = self.offered.load(Ordering::Relaxed);
+        // The sender lives as long as this.
+        let _ = self.handled.subscribe().wait_for(|handled| *handled >= offered).await;
+        while !self.wire.flush().await {
+            sleep(RETRY).await;
         }
     }
 
@@ -264,6 +295,7 @@ impl Events {
         let mut turn = Vec::with_capacity(TURN);
         while queued.recv_many(&mut turn, TURN).await > 0 {
             let (begun, is_full) = (Instant::now(), turn.len() == TURN);
+            let handled = turn.len() as u64;
             for event in turn.drain(..) {
                 self.queued_bytes.fetch_sub(event.json().len(), Ordering::Relaxed);
                 let bucket = bucket_of(event.event_type());
@@ -278,6 +310,7 @@ impl Events {
                     self.metrics.lost.inc();
                 }
             }
+            self.handled.send_modify(|all| *all += handled);
             if !is_full {
                 sleep_until(begun + PACE).await;
             }

@@ -369,6 +369,11 @@ impl Hub {
         untied.iter().for_each(|connection| connection.untie());
     }
 
+    /// Resolves when every event that was published before is written, or in the outboxes.
+    pub async fn settled(&self) {
+        self.lanes.settled().await;
+    }
+
     /// Drains every connection: delivers what was published, sends the farewell and closes. Returns
     /// when all are closed; aborts those that are left at the deadline. The node must be
     /// [closed for new connections](crate::Admission::ClosedForNew) before.

@@ -22,6 +22,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Resolves when the queue to the others is not full.
     fn ready(&self) -> BoxFuture<'_, ()>;
 
+    /// Resolves when every event that was offered before has left this node, or has been dropped.
+    fn flushed(&self) -> BoxFuture<'_, ()>;
+
     /// Makes sure that events of these types come from the other nodes from now on.
     fn want<'b>(&'b self, types: Vec<&'b str>) -> BoxFuture<'b, ()>;
 

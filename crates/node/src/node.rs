@@ -9,6 +9,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::ask::{PeerHandler, PeerRoom, Peers};
 use crate::bus::Bus;
 use crate::lease::Lease;
+use crate::source::Source;
 
 /// A node of the gateway. Clones are the same node.
 #[derive(Clone)]
@@ -23,6 +24,14 @@ struct Rooms {
     inherited: u64,
     /// The rooms that answer requests of other nodes, held weakly: they hold this node.
     handlers: [OnceLock<Weak<dyn PeerHandler>>; PeerRoom::COUNT],
+    sources: OnceLock<Sources>,
+}
+
+/// Where events come from, other than by HTTP.
+struct Sources {
+    all: Vec<Arc<dyn Source>>,
+    /// Whether the node is ready only while all are connected.
+    are_needed: bool,
 }
 
 /// Whether load balancers may send new clients to a node.
@@ -34,6 +43,8 @@ pub enum Readiness {
     Leaving,
     /// The node has no lease, so it lets no sessions in.
     NoLease,
+    /// The source of this name is not connected, and it is needed.
+    NoSource(&'static str),
 }
 
 /// The ports to the other nodes.
@@ -50,7 +61,20 @@ impl Node {
     /// Creates a node over its sessions and their connections. Without a `cluster` it has no peers.
     pub fn new(sessions: Sessions, hub: Arc<Hub>, cluster: Option<Cluster>) -> Self {
         let inherited = cluster.as_ref().map_or(0, |_| sessions.log().unshared_count());
-        Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers: Default::default() }))
+        let (handlers, sources) = Default::default();
+        Self(Arc::new(Rooms { sessions, hub, cluster, inherited, handlers, sources }))
+    }
+
+    /// Sets where events come from, other than by HTTP; once, before [`Node::spawn`]. If they
+    /// `are_needed`, the node is ready only while all are connected.
+    pub fn set_sources(&self, all: Vec<Arc<dyn Source>>, are_needed: bool) {
+        let is_first = self.0.sources.set(Sources { all, are_needed }).is_ok();
+        debug_assert!(is_first, "sources are set once");
+    }
+
+    /// Returns where events come from, other than by HTTP.
+    pub fn sources(&self) -> &[Arc<dyn Source>] {
+        self.0.sources.get().map_or(&[], |sources| &sources.all)
     }
 
     /// Returns whether no more revocations are accepted, since too many wait for the other nodes.
@@ -75,17 +99,25 @@ impl Node {
 
     /// Returns whether load balancers may send new clients.
     pub fn is_ready(&self) -> bool {
-        self.0.hub.admissions().is_ready()
+        self.readiness() == Readiness::Ready
     }
 
     /// Returns whether load balancers may send new clients, and why not.
     pub fn readiness(&self) -> Readiness {
         let admissions = self.0.hub.admissions();
         match (admissions.is_ready(), admissions.without_session()) {
-            (true, _) => Readiness::Ready,
+            (true, _) => match self.missing_source() {
+                None => Readiness::Ready,
+                Some(source) => Readiness::NoSource(source),
+            },
             (false, Admission::Open) => Readiness::NoLease,
             (false, _) => Readiness::Leaving,
         }
+    }
+
+    fn missing_source(&self) -> Option<&'static str> {
+        let sources = self.0.sources.get().filter(|sources| sources.are_needed)?;
+        sources.all.iter().find(|source| !source.is_up()).map(|source| source.name())
     }
 
     /// Returns whether the node is part of a cluster.

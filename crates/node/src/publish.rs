@@ -54,6 +54,16 @@ impl Node {
         Ok(())
     }
 
+    /// Resolves when every event that was taken before has been written to the local connections,
+    /// or is in their outboxes, and has been flushed to what carries it to the other nodes. Until
+    /// then, a crash may lose it. May wait for as long as the others cannot be reached.
+    pub async fn flushed(&self) {
+        self.hub().settled().await;
+        if let Some(bus) = self.bus() {
+            bus.flushed().await;
+        }
+    }
+
     fn max_event(&self, origin: EventOrigin) -> usize {
         let of_cluster = self.bus().filter(|_| origin == EventOrigin::Here).map(|bus| bus.max_event());
         self.hub().config().max_event_bytes.min(of_cluster.unwrap_or(usize::MAX))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connection::Admission;
+use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::node::Node;
@@ -32,6 +33,9 @@ impl Node {
         if let Some(lease) = self.lease() {
             tasks.spawn("lease", lease.clone().run());
         }
+        for source in self.sources() {
+            tasks.spawn(source.name(), source.clone().run(self.clone()));
+        }
     }
 
     /// Terminates connections when their tokens expire. Never returns.
@@ -50,6 +54,12 @@ impl Node {
     /// clients until it is [shut down](Node::shut_down).
     pub fn announce_shutdown(&self) {
         self.set_admission(SHUTDOWN, Admission::Unready);
+    }
+
+    /// Receives no more events of its sources, and publishes those that were received, at most for
+    /// this time.
+    pub async fn leave_sources(&self, within: Duration) {
+        join_all(self.sources().iter().map(|source| source.leave(within))).await;
     }
 
     /// Refuses new connections and drains the open ones. Returns when all are closed. Aborts those

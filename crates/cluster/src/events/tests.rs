@@ -43,6 +43,15 @@ impl EventWire for Recorder {
         std::future::pending().boxed()
     }
 
+    fn is_open(&self) -> bool {
+        !self.is_cut.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, bool> {
+        let connected = self.is_open();
+        async move { connected }.boxed()
+    }
+
     fn max_message(&self) -> usize {
         1 << 20
     }
@@ -299,4 +308,39 @@ async fn whoever_can_wait_waits_for_room_in_the_queue() {
     ready.await;
     task.abort();
     assert!(ours.metrics.sent.get() > 0);
+}
+
+/// A source forgets an event when it has been flushed, so that must not be said too early.
+#[tokio::test(start_paused = true)]
+async fn events_are_flushed_when_they_have_left_the_node() {
+    let (wire, ours) = events(EventInterest::All, "c");
+    let ours = Arc::new(ours);
+    assert!(pin!(ours.flushed()).now_or_never().is_some(), "nothing was offered");
+    for _ in 0..3 * TURN {
+        assert_eq!(ours.offer(&event(1)), Offered::Taken);
+    }
+    let mut flushed = pin!(ours.flushed());
+    assert!(flushed.as_mut().now_or_never().is_none());
+    let task = begin_to_send(&ours);
+    flushed.as_mut().await;
+    assert_eq!(wire.sent.lock().len(), 3 * TURN);
+
+    wire.is_cut.store(true, Ordering::Relaxed);
+    let mut flushed = pin!(ours.flushed());
+    let too_early = tokio::time::timeout(RETRY * 10, flushed.as_mut()).await;
+    assert!(too_early.is_err(), "it is not known whether the server has them");
+    assert!(pin!(ours.ready()).now_or_never().is_none(), "what is taken now is lost");
+    wire.is_cut.store(false, Ordering::Relaxed);
+    flushed.await;
+    ours.ready().await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_node_that_sends_no_events_waits_for_none() {
+    let (wire, ours) = events(EventInterest::Off, "c");
+    wire.is_cut.store(true, Ordering::Relaxed);
+    ours.offer(&event(1));
+    assert!(pin!(ours.ready()).now_or_never().is_some());
+    assert!(pin!(ours.flushed()).now_or_never().is_some());
 }

@@ -32,7 +32,7 @@ const UNSEEN: usize = 16_384;
 /// Limit of the bytes of events that are received but not read. Further ones are lost.
 const UNREAD: usize = 32 << 20;
 
-/// How long the server may take to confirm subscriptions.
+/// How long the server may take to confirm subscriptions, or that it has what was sent.
 const SUBSCRIBE: Duration = Duration::from_secs(2);
 
 /// The connection of events. Own events do not come back.
@@ -212,6 +212,15 @@ impl EventWire for NatsEvents {
             std::future::pending().await
         }
         .boxed()
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.is_connected()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, bool> {
+        // The server has processed what came before on the same connection.
+        async { self.inbox.synced(self.names.none(), SUBSCRIBE).await.is_ok() }.boxed()
     }
 
     fn max_message(&self) -> usize {

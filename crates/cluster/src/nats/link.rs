@@ -1,20 +1,16 @@
 //! One connection to NATS, which goes to another server of the list on request.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::nats::AccessError;
+use ::nats::{AccessError, cause};
 use async_nats::connection::State;
 use async_nats::{Client, ClientError, ConnectOptions, Event, ReconnectToServer};
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
-use serde_json::Value;
 use telemetry::Told;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
@@ -28,8 +24,8 @@ const CHANGES: usize = 128;
 /// How long a message may wait for room in the connection.
 const ROOM: Duration = Duration::from_secs(2);
 
-/// Limit of the first line of a server, in bytes.
-const GREETING: u64 = 1 << 16;
+/// The settings of certificates.
+const CERTIFICATES: &str = "CLUSTER_NATS_CA and CLUSTER_NATS_CERT";
 
 /// How often to look whether there is a connection: the library says that there is one just before
 /// it counts as connected.
@@ -250,7 +246,7 @@ impl Route {
         }
         let changes = changes.clone();
         tokio::spawn(async move {
-            let text = format!("{text}: {}", cause(&server).await);
+            let text = format!("{text}: {}", cause(&server, CERTIFICATES).await);
             // Fails if there is no reader.
             drop(changes.send(self.trouble(text)));
         });
@@ -259,27 +255,6 @@ impl Route {
     fn trouble(&self, text: String) -> Link {
         *self.trouble.lock() = Some(text.clone());
         Link::Trouble(text)
-    }
-}
-
-/// Returns why a connection to a server may fail, by what it says to a connection of its own.
-async fn cause(server: &str) -> String {
-    let greeting = async {
-        let mut greeting = String::new();
-        let connection = BufReader::new(TcpStream::connect(server).await?);
-        connection.take(GREETING).read_line(&mut greeting).await?;
-        Ok::<_, io::Error>(greeting)
-    };
-    match tokio::time::timeout(ROOM, greeting).await {
-        Err(_) => "no answer in time".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Ok(Ok(greeting)) => match greeting.strip_prefix("INFO ").map(serde_json::from_str::<Value>) {
-            Some(Ok(info)) if info["tls_required"] == true || info["tls_available"] == true => {
-                "the server answers, and offers TLS: see its certificate, CLUSTER_NATS_CA and CLUSTER_NATS_CERT".to_owned()
-            }
-            Some(Ok(_)) => "the server answers, and offers no TLS".to_owned(),
-            _ => "what listens there is not NATS without TLS from the first byte".to_owned(),
-        },
     }
 }
 
