@@ -39,7 +39,7 @@ pub(crate) struct Audit {
     /// The last line, on disk or not.
     head: ChainHead,
     /// If set, names and claim values are replaced by their HMAC.
-    key: Option<hmac::Key>,
+    pseudonyms: Option<Pseudonyms>,
     /// Lines that are not on disk yet.
     pending: Vec<u8>,
 }
@@ -127,8 +127,8 @@ impl Audit {
             }
             None => known,
         };
-        let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
-        Ok(Self { file, synced: head.clone(), length: whole, head, key, pending: Vec::new() })
+        let pseudonyms = key.map(Pseudonyms::new);
+        Ok(Self { file, synced: head.clone(), length: whole, head, pseudonyms, pending: Vec::new() })
     }
 
     /// Adds a line; [`Audit::sync`] writes it to disk.
@@ -194,7 +194,7 @@ impl Audit {
         let more = u64::from(revocation.validity.subsec_nanos() > 0);
         let validity = revocation.validity.as_secs().saturating_add(more);
         // The id of a blacklisting contains the session's name.
-        let names = revocation.extends && self.key.is_some();
+        let names = revocation.extends && self.pseudonyms.is_some();
         AuditEntry {
             action,
             id: Some(if names {
@@ -213,10 +213,27 @@ impl Audit {
     }
 
     fn shown(&self, value: &str) -> String {
-        match &self.key {
+        match &self.pseudonyms {
             None => value.to_owned(),
-            Some(key) => format!("hmac-sha256:{}", hex(hmac::sign(key, value.as_bytes()).as_ref())),
+            Some(pseudonyms) => pseudonyms.of(value),
         }
+    }
+}
+
+/// Replaces names of sessions and users: the same name by the same text, from which nobody without
+/// the key can tell the name (`AUDIT_KEY`).
+#[derive(Clone)]
+pub struct Pseudonyms(hmac::Key);
+
+impl Pseudonyms {
+    /// Returns the pseudonyms of a key.
+    pub fn new(key: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()))
+    }
+
+    /// Returns what a name is replaced by.
+    pub fn of(&self, name: &str) -> String {
+        format!("hmac-sha256:{}", hex(hmac::sign(&self.0, name.as_bytes()).as_ref()))
     }
 }
 

@@ -26,6 +26,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditError, ChainHead, Verified, verify};
+pub use audit::{AuditError, ChainHead, Pseudonyms, Verified, verify};
 pub use folder::{Config, JournalError, committed_audit_head};
 pub use journal::Journal;

@@ -16,7 +16,7 @@ mod trace_context;
 pub use exposition::Exposition;
 pub use logging::{LogFormat, LogFormatError, Logging, print_error, set_log_level, start_logging};
 pub use metrics::register;
-pub use report::{EndpointNames, Report, ServiceCall, address_text};
+pub use report::{Consumption, EndpointNames, Report, ReportSink, ServiceCall, address_text};
 pub use reporter::Reporter;
 pub use spans::{Sampler, Spans, SpansConfig, SpansError};
 pub use told::Told;

@@ -1,10 +1,12 @@
 //! The data about a proxied request for the request log and for traces.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use serde_json::Value;
 
 use crate::trace_context::TraceContext;
 
@@ -43,6 +45,20 @@ pub struct Report {
     pub took: Duration,
     /// The request to a service, if there was one.
     pub call: Option<ServiceCall>,
+    /// The definition of its endpoint, if that is reported anywhere.
+    pub definition: Option<Arc<Value>>,
+    /// The `x-request-id` that its client, or a proxy before the gateway, has given it.
+    pub request_id: Option<Box<str>>,
+}
+
+/// Takes the reports of proxied requests, beside the log and the traces. Must not block.
+pub trait ReportSink: Send + Sync + 'static {
+    /// Takes the report of a request that is finished.
+    fn report(&self, report: &Report);
+
+    /// Takes nothing more. Resolves when everything that was taken is stored, or the time `within`
+    /// has passed.
+    fn leave(&self, within: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// The endpoint that a request went to.
@@ -69,6 +85,25 @@ pub struct ServiceCall {
     pub took: Option<Duration>,
     /// The status of the service's answer.
     pub status: Option<StatusCode>,
+    /// The broker and its topic, if the service is one.
+    pub broker: Option<(&'static str, Arc<str>)>,
+}
+
+/// A message of a broker that was read.
+#[derive(Debug)]
+pub struct Consumption<'m> {
+    /// The kind of broker, by OpenTelemetry's names (`messaging.system`).
+    pub system: &'static str,
+    /// The topic.
+    pub topic: &'m str,
+    /// The span of whoever has sent the message.
+    pub sender: TraceContext,
+    /// When its event began to be published.
+    pub began: SystemTime,
+    /// How long that took.
+    pub took: Duration,
+    /// Why it was not published.
+    pub failure: Option<&'static str>,
 }
 
 impl Report {

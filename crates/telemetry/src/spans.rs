@@ -20,7 +20,7 @@ use opentelemetry_otlp::{Compression, Protocol, WithExportConfig, WithHttpConfig
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor};
 
-use crate::report::Report;
+use crate::report::{Consumption, Report};
 use client::{Collector, Heard};
 use exporter::Exporter;
 pub use sampler::Sampler;
@@ -100,6 +100,13 @@ impl Spans {
     pub fn shut_down(&self, within: Duration) {
         if let Err(error) = self.processor.shutdown_with_timeout(within) {
             tracing::warn!(%error, "the last traces could not be exported");
+        }
+    }
+
+    /// Queues the span of a message that was read, if its trace is recorded.
+    pub fn consumed(&self, message: &Consumption<'_>) {
+        if self.sampler.samples(Some(&message.sender), message.sender.trace_id) {
+            self.processor.on_end(span::consumed(message, &self.scope));
         }
     }
 

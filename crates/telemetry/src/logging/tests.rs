@@ -106,6 +106,8 @@ fn report(path: &str, session: &str) -> Report {
         took: Duration::from_micros(1234),
         secure: false,
         call: None,
+        definition: None,
+        request_id: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Converts a report to spans, according to OpenTelemetry's semantic conventions for HTTP.
+//! Converts a report to spans, according to OpenTelemetry's semantic conventions for HTTP and
+//! for messaging.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -7,7 +8,7 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::report::{Report, ServiceCall};
+use crate::report::{Consumption, Report, ServiceCall};
 use crate::trace_context::TraceContext;
 
 /// Methods that are known without an endpoint (RFC 9110, section 9.3; RFC 5789).
@@ -49,7 +50,49 @@ fn server(report: &Report, scope: &InstrumentationScope) -> SpanData {
     span(&report.trace, SpanKind::Server, name, (report.began, ended), attributes, is_error, scope)
 }
 
+/// Returns the span of a message that was read, as a child of the sender's.
+pub(super) fn consumed(message: &Consumption<'_>, scope: &InstrumentationScope) -> SpanData {
+    let mut attributes = messaging(message.system, message.topic, "process", "process");
+    attributes.extend(message.failure.map(|failure| KeyValue::new("error.type", failure)));
+    let name = format!("process {}", message.topic).into();
+    let (trace, ended) = (message.sender.child(), message.began + message.took);
+    let mut span =
+        span(&trace, SpanKind::Consumer, name, (message.began, ended), attributes, message.failure.is_some(), scope);
+    span.parent_span_is_remote = true;
+    span
+}
+
+/// Returns the span of a request that became a message.
+fn producer(
+    report: &Report,
+    call: &ServiceCall,
+    (system, topic): (&'static str, &str),
+    scope: &InstrumentationScope,
+) -> SpanData {
+    let mut attributes = messaging(system, topic, "send", "send");
+    let is_error = call.took.is_none();
+    if is_error {
+        attributes.push(KeyValue::new("error.type", report.outcome));
+    }
+    let ended = call.took.map_or(report.began + report.took, |took| call.began + took);
+    let name = format!("send {topic}").into();
+    span(&call.trace, SpanKind::Producer, name, (call.began, ended), attributes, is_error, scope)
+}
+
+/// Returns the attributes that the conventions for messaging require.
+fn messaging(system: &'static str, topic: &str, name: &'static str, kind: &'static str) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("messaging.system", system),
+        KeyValue::new("messaging.destination.name", topic.to_owned()),
+        KeyValue::new("messaging.operation.name", name),
+        KeyValue::new("messaging.operation.type", kind),
+    ]
+}
+
 fn client(report: &Report, call: &ServiceCall, scope: &InstrumentationScope) -> SpanData {
+    if let Some((system, topic)) = &call.broker {
+        return producer(report, call, (system, topic), scope);
+    }
     let method = method(report);
     let mut attributes = vec![KeyValue::new("http.request.method", method.clone())];
     if let Some((host, port)) = &call.target {

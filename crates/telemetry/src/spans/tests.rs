@@ -79,7 +79,10 @@ fn report(trace: TraceContext) -> Report {
             began: began + Duration::from_millis(10),
             took: Some(Duration::from_millis(5)),
             status: Some(StatusCode::BAD_GATEWAY),
+            broker: None,
         }),
+        definition: None,
+        request_id: None,
     }
 }
 
@@ -257,4 +260,73 @@ proptest! {
         prop_assume!((lower - ratio).abs() > 1e-9);
         prop_assert_eq!(sampler.samples(None, TraceId(id)), lower < ratio);
     }
+}
+
+/// Exports what `report` reports, and returns the spans.
+fn exported(report: impl FnOnce(&Arc<Spans>)) -> Vec<Span> {
+    let runtime = Runtime::new().unwrap();
+    let (address, received) = collector(OK);
+    let spans = spans_to(&runtime, address);
+    report(&spans);
+    spans.shut_down(Duration::from_secs(10));
+    let (_, batch) = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    batch.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
+}
+
+#[test]
+fn a_request_that_became_a_message_has_the_span_of_a_producer() {
+    let mut report = report(TraceContext::root());
+    let call = report.call.as_mut().unwrap();
+    (call.broker, call.target, call.status) = (Some(("kafka", "orders".into())), None, None);
+    let spans = exported(|spans| Reporter::new(false, Some(spans.clone())).report(&report));
+    let [server, producer] = &*spans else { panic!("{spans:?}") };
+    assert_eq!((producer.kind(), &*producer.name), (SpanKind::Producer, "send orders"));
+    assert_eq!(producer.parent_span_id, server.span_id);
+    assert_eq!(times(producer), (1_000_010, 1_000_015));
+    let attributes = [
+        "messaging.destination.name=orders",
+        "messaging.operation.name=send",
+        "messaging.operation.type=send",
+        "messaging.system=kafka",
+    ];
+    assert_eq!(shown(&producer.attributes), attributes);
+    assert_eq!(producer.status, Some(Default::default()));
+
+    // Without an acknowledgement, it has failed, and took as long as the request.
+    report.call.as_mut().unwrap().took = None;
+    report.outcome = "response_timeout";
+    let spans = exported(|spans| Reporter::new(false, Some(spans.clone())).report(&report));
+    assert_eq!(times(&spans[1]), (1_000_010, 1_000_030));
+    assert!(shown(&spans[1].attributes).contains(&"error.type=response_timeout".to_owned()));
+}
+
+#[test]
+fn a_message_that_was_read_has_a_span_in_the_trace_of_its_sender() {
+    let sender = TraceContext { parent_id: Some(5), ..TraceContext::root() };
+    let message = |sender, failure| Consumption {
+        system: "kafka",
+        topic: "rig",
+        sender,
+        began: UNIX_EPOCH + Duration::from_secs(1000),
+        took: Duration::from_millis(2),
+        failure,
+    };
+    let spans = exported(|spans| {
+        spans.consumed(&message(TraceContext { sampled: false, ..sender }, None));
+        spans.consumed(&message(sender, None));
+        spans.consumed(&message(sender, Some("too_large")));
+    });
+    let [consumed, failed] = &*spans else { panic!("{spans:?}") };
+    assert_eq!((consumed.kind(), &*consumed.name), (SpanKind::Consumer, "process rig"));
+    assert_eq!(consumed.trace_id, sender.trace_id.0.to_be_bytes());
+    assert_eq!(consumed.parent_span_id, sender.span_id.to_be_bytes());
+    assert_eq!(times(consumed), (1_000_000, 1_000_002));
+    let attributes = [
+        "messaging.destination.name=rig",
+        "messaging.operation.name=process",
+        "messaging.operation.type=process",
+        "messaging.system=kafka",
+    ];
+    assert_eq!(shown(&consumed.attributes), attributes);
+    assert!(shown(&failed.attributes).contains(&"error.type=too_large".to_owned()));
 }
