@@ -5,7 +5,6 @@
 //! the status, and the rest is forwarded to the client. In v2 it is a CloudEvent with both in its
 //! member `rig`.
 
-mod headers;
 mod relay;
 
 use axum::extract::State;
@@ -146,7 +145,7 @@ fn from_headers(given: &HeaderMap, body: Bytes) -> Result<Correlated, ResponseFa
     let token = text(CORRELATION, "the header rig-correlation")?.into_owned();
     let code = text(RESPONSE_CODE, "the header rig-response-code")?;
     let status = status("the header rig-response-code", &Value::String(code.into_owned()))?;
-    Ok(Correlated { token, answer: with_body(status, headers::for_the_client(given), body) })
+    Ok(Correlated { token, answer: AsyncAnswer::new(status, given, body) })
 }
 
 fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
@@ -177,7 +176,8 @@ fn from_event(body: Bytes) -> Result<Correlated, ResponseFault> {
         Some(code) => status("rig.response_code", code)?,
     };
     let json = HeaderValue::from_static("application/json");
-    let answer = with_body(status, HeaderMap::from_iter([(CONTENT_TYPE, json)]), event.json().clone());
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+    let answer = AsyncAnswer::new(status, &headers, event.json().clone());
     Ok(Correlated { token, answer })
 }
 
@@ -194,13 +194,6 @@ fn status(field: &'static str, code: &Value) -> Result<StatusCode, ResponseFault
     status
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(ResponseFault::Wrong(field, "a status from 200 to 599"))
-}
-
-/// Removes the body if the status allows none (RFC 9110, section 15).
-fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> AsyncAnswer {
-    let none =
-        [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    AsyncAnswer { status, headers, body: if none { Bytes::new() } else { body } }
 }
 
 #[cfg(test)]

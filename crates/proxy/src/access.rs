@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use session::{Blacklisted, ClaimError, Registration, SessionName, Sessions, Subject};
 
 use crate::definition::RequiredClaim;
@@ -161,6 +161,15 @@ impl AdmittedTokens {
     /// Returns whether every token has the required claims: the service may read any of them.
     pub(crate) fn satisfy(&self, required: &[RequiredClaim]) -> bool {
         [&self.first].into_iter().chain(&self.others).all(|token| token.satisfies(required))
+    }
+
+    /// Returns claims of the first token, by the names of their headers; those that are missing are
+    /// left out.
+    pub(crate) fn claims(&self, claims: &[(HeaderName, String)]) -> Map<String, Value> {
+        let found = claims.iter().filter_map(|(name, pointer)| {
+            Some((name.as_str().to_owned(), self.first.claims.pointer(pointer)?.clone()))
+        });
+        found.collect()
     }
 
     /// Adds claims of the first token to the headers for the service.

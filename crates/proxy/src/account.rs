@@ -65,7 +65,8 @@ impl Account {
         let told = self.0.as_mut().and_then(|request| request.told.as_mut());
         let Some(told) = told.filter(|told| told.to.exports(trace)) else { return *trace };
         let (trace, began) = (trace.child(), SystemTime::now());
-        told.report.call = Some(ServiceCall { trace, target: None, began, took: None, status: None });
+        told.report.call =
+            Some(ServiceCall { trace, target: None, began, took: None, status: None, broker: None });
         trace
     }
 
@@ -75,6 +76,20 @@ impl Account {
             call.status = Some(status);
             call.took = call.began.elapsed().ok();
             call.target = Some((target.host.as_str().into(), target.port));
+        }
+    }
+
+    /// Notes that the request is sent to a broker.
+    pub(crate) fn asks_broker(&mut self, broker: &'static str, topic: &Arc<str>) {
+        if let Some(call) = self.report().and_then(|report| report.call.as_mut()) {
+            call.broker = Some((broker, topic.clone()));
+        }
+    }
+
+    /// Notes that the broker has the request, or has replied to it.
+    pub(crate) fn acknowledged(&mut self) {
+        if let Some(call) = self.report().and_then(|report| report.call.as_mut()) {
+            call.took = call.began.elapsed().ok();
         }
     }
 

@@ -41,6 +41,8 @@ impl Rejection {
             Self::Busy => b"The service takes no more requests at once.",
             Self::NoRoom => b"Too many bytes of requests wait in memory.",
             Self::NoAnswer => b"",
+            Self::Invalid(text) => return Bytes::from(text.clone()),
+            Self::BrokerUnavailable => b"The message broker cannot be reached.",
             Self::NoLease => b"The node has lost contact with the other nodes.",
         })
     }
@@ -62,9 +64,12 @@ impl Rejection {
             Self::Unauthenticated(reason) => challenge(headers, &reason.to_string()),
             Self::Killed => challenge(headers, "the session has ended"),
             Self::TooMany(seconds) => retry_after(headers, *seconds),
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom => retry_after(headers, 1),
+            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::BrokerUnavailable => {
+                retry_after(headers, 1);
+            }
             Self::NoLease => retry_after(headers, Fencing::RETRY_AFTER),
             Self::Path(_)
+            | Self::Invalid(_)
             | Self::Forbidden
             | Self::ForeignPage
             | Self::TooLarge
@@ -76,7 +81,7 @@ impl Rejection {
         }
         let bare_in_rig = matches!(self, Self::NotFound | Self::Unreachable | Self::ServiceSilent);
         if origin.is_some() || !bare_in_rig {
-            allow(headers, cors, origin);
+            allow(headers, (cors, origin), OF_SERVICES);
         }
         response
     }
@@ -98,7 +103,6 @@ pub(crate) fn preflight(asked: &HeaderMap, methods: &[Method], cors: &Cors) -> R
 /// session, and its account, until all of it has been sent.
 pub(crate) fn asynchronous(
     answer: AsyncAnswer,
-    (cors, origin): (&Cors, Option<&HeaderValue>),
     session: Option<InSession>,
     account: Account,
 ) -> Response<Body> {
@@ -112,7 +116,6 @@ pub(crate) fn asynchronous(
     }
     response.headers_mut().entry(REQUEST_ID).or_insert_with(new_request_id);
     response.headers_mut().remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
-    allow(response.headers_mut(), cors, origin);
     response
 }
 
@@ -128,11 +131,21 @@ fn challenge(headers: &mut HeaderMap, reason: &str) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("www-authenticate"));
 }
 
+/// The request headers that RIG allows with its own answers at endpoints of HTTP services.
+pub(crate) const OF_SERVICES: HeaderValue = HeaderValue::from_static("content-type");
+
+/// The request headers that RIG allows with answers of endpoints whose target is a broker.
+pub(crate) const OF_BROKERS: HeaderValue = HeaderValue::from_static("content-type,authorization");
+
 /// Adds the CORS headers that RIG sends with its own answers.
-fn allow(headers: &mut HeaderMap, cors: &Cors, origin: Option<&HeaderValue>) {
+pub(crate) fn allow(
+    headers: &mut HeaderMap,
+    (cors, origin): (&Cors, Option<&HeaderValue>),
+    allowed: HeaderValue,
+) {
     cors.allow(origin, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
 }
 
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {

@@ -26,10 +26,10 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use crate::definition::{Api, without_ours};
+use crate::definition::{Api, ResponseFrom, without_ours};
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
-use crate::target::TargetMaker;
+use crate::target::Targets;
 pub use definitions::Definitions;
 use definitions::all_indexed;
 pub use difference::{Difference, difference};
@@ -46,7 +46,7 @@ type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Apis {
     store: Box<dyn Store>,
     variables: Variables,
-    targets: TargetMaker,
+    targets: Box<dyn Targets>,
     /// Whether to warn of definitions that take cookies.
     warns_of_cookies: bool,
     /// Held while the served definitions are replaced, never while definitions are compiled or
@@ -295,6 +295,11 @@ impl Apis {
     /// Returns the table that is served.
     pub(crate) fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// Returns whether answers that come this way are received now.
+    pub(crate) fn receives(&self, from: ResponseFrom) -> bool {
+        self.targets.receives(from)
     }
 
     fn parse(&self, document: &Value) -> Result<(Api, Vec<Warning>), ChangeError> {

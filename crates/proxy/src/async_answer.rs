@@ -1,4 +1,7 @@
-//! An answer that a service sends to the internal port, in a request of its own.
+//! An answer that a service does not send on the connection of the request: it comes in a request
+//! to the internal port, or in a message of a broker.
+
+mod headers;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -12,4 +15,14 @@ pub struct AsyncAnswer {
     pub headers: HeaderMap,
     /// The body, unchanged.
     pub body: Bytes,
+}
+
+impl AsyncAnswer {
+    /// Creates the answer that a service has sent with these headers. Those that are about the way
+    /// of the answer are left out, and the body if the status allows none (RFC 9110, section 15).
+    pub fn new(status: StatusCode, given: &HeaderMap, body: Bytes) -> Self {
+        let none = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+        let body = if none.contains(&status) { Bytes::new() } else { body };
+        Self { status, headers: headers::for_the_client(given), body }
+    }
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod members;
 mod parse;
 mod proxy;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -69,6 +70,8 @@ pub struct Endpoint {
     pub secured: bool,
     /// Headers that are set on requests to the service.
     pub add_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The message broker that its requests go to; `None` if they go to the HTTP service.
+    pub broker: Option<BrokerEndpoint>,
     /// Where the answer comes from.
     pub response_from: ResponseFrom,
     /// Claims that a token must have: by JSON Pointer, a value, or a list that contains it.
@@ -87,6 +90,16 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the broker that the endpoint cannot be served without, and the member that says so.
+    pub fn needed_broker(&self) -> Option<(&'static str, Broker)> {
+        match (&self.broker, self.response_from) {
+            (Some(to), _) => Some(("target", to.broker)),
+            (None, ResponseFrom::Kafka) => Some(("response_from", Broker::Kafka)),
+            (None, ResponseFrom::Nats) => Some(("response_from", Broker::Nats)),
+            (None, ResponseFrom::Http | ResponseFrom::HttpAsync) => None,
+        }
+    }
+
     /// Returns the headers that the endpoint sets on requests to the service.
     pub(crate) fn set(&self) -> impl Iterator<Item = &HeaderName> + Clone {
         let claims = self.forward_claims.iter().map(|(name, _)| name);
@@ -103,14 +116,52 @@ pub struct RequiredClaim {
     pub value: Value,
 }
 
+/// A kind of message broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broker {
+    /// Apache Kafka.
+    Kafka,
+    /// Amazon Kinesis.
+    Kinesis,
+    /// NATS.
+    Nats,
+}
+
+impl Broker {
+    /// Returns the name in definitions and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Kinesis => "kinesis",
+            Self::Nats => "nats",
+        }
+    }
+}
+
+/// Where at a broker the requests of an endpoint go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerEndpoint {
+    /// The broker.
+    pub broker: Broker,
+    /// The topic, subject or stream.
+    pub topic: Arc<str>,
+    /// The subject at the schema registry by whose schema `data` is encoded.
+    pub schema: Option<Arc<str>>,
+}
+
 /// Where the answer to a request comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResponseFrom {
-    /// The response of the service is the answer.
+    /// The response of the service is the answer; a broker has none but that it has the request.
     #[default]
     Http,
     /// After a 202 of the service, another request to the internal port carries the answer.
     HttpAsync,
+    /// After a 202 of the service, or when the broker has the request, a message of Kafka carries
+    /// the answer.
+    Kafka,
+    /// The first reply to the message of NATS.
+    Nats,
 }
 
 impl ResponseFrom {
@@ -119,7 +170,14 @@ impl ResponseFrom {
         match self {
             Self::Http => "http",
             Self::HttpAsync => "http_async",
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
         }
+    }
+
+    /// Returns whether the answer comes later than that of the target, with a token.
+    pub(crate) const fn is_correlated(self) -> bool {
+        matches!(self, Self::HttpAsync | Self::Kafka)
     }
 }
 

@@ -14,6 +14,7 @@ use http::{HeaderValue, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use listener::{Answer, ClientBody, Peer, RawQuery};
+use serde_json::{Map, Value};
 use telemetry::TraceContext;
 use tokio::time::timeout_at;
 
@@ -21,7 +22,6 @@ use crate::access::AdmittedTokens;
 use crate::account::Account;
 use crate::answer;
 use crate::body::RequestBody;
-use crate::definition::ResponseFrom;
 use crate::head;
 use crate::in_flight::{InFlight, InSession, Over};
 use crate::informational::Recipient;
@@ -29,7 +29,7 @@ use crate::proxy::Proxy;
 use crate::rejection::Rejection;
 use crate::relay::{Relay, Whole};
 use crate::table::{Destination, Route};
-use crate::target::{Target, TargetError};
+use crate::target::{Target, TargetError, TargetRequest};
 use crate::time_limits::{Awaited, TimeLimits};
 use crate::tunnel;
 use crate::upstream::{Answered, Failed, RawTarget, Upstream};
@@ -56,6 +56,8 @@ pub(crate) struct Prepared {
     wanted: Option<HeaderValue>,
     /// Set if the endpoint answers asynchronously.
     expected: Option<Expected>,
+    /// The claims that a target gets which is not an HTTP service.
+    claims: Map<String, Value>,
     session: Option<InSession>,
     /// Whether the answer must not allow a page to send cookies.
     withholds_credentials: bool,
@@ -77,20 +79,35 @@ impl Exchange<'_> {
             account.in_session(name);
         }
         self.check(tokens.as_ref(), &body)?;
-        let expected = match route.endpoint.response_from {
-            ResponseFrom::Http => None,
-            ResponseFrom::HttpAsync => Some(proxy.waiting.expect().map_err(|_| Rejection::Full)?),
+        let from = route.endpoint.response_from;
+        if !proxy.apis.receives(from) {
+            return Err(Rejection::BrokerUnavailable);
+        }
+        let expected = match from.is_correlated() {
+            false => None,
+            true => Some(proxy.waiting.expect().map_err(|_| Rejection::Full)?),
         };
-        let wanted = head::for_service(&mut head, peer, !body.is_end_stream());
+        let (wanted, in_query) = match route.destination {
+            Destination::Http(_) => {
+                (head::for_service(&mut head, peer, !body.is_end_stream()), expected.as_ref())
+            }
+            Destination::Other(_) => {
+                head::for_target(&mut head, peer);
+                (None, None)
+            }
+        };
         let has_begun_here = trace.parent_id.is_none();
         head::trace(&mut head.headers, &account.asks(&trace), has_begun_here);
+        if let Some(to) = &route.endpoint.broker {
+            account.asks_broker(to.broker.as_str(), &to.topic);
+        }
         self.complete(&mut head, tokens.as_ref());
         if let Some(raw) = head.extensions.remove::<RawQuery>() {
-            let target = target(path, Some(raw.as_bytes()), expected.as_ref());
+            let target = target(path, Some(raw.as_bytes()), in_query);
             head.extensions.insert(RawTarget::new(&target).ok_or(Rejection::NotFound)?);
         }
-        if expected.is_some() || path != head.uri.path() {
-            let target = target(path, head.uri.query().map(str::as_bytes), expected.as_ref());
+        if in_query.is_some() || path != head.uri.path() {
+            let target = target(path, head.uri.query().map(str::as_bytes), in_query);
             head.uri = PathAndQuery::try_from(target).map_err(|_| Rejection::NotFound)?.into();
         }
         // HTTP/1.0 has no informational answers (RFC 9110, section 15.2).
@@ -105,7 +122,11 @@ impl Exchange<'_> {
             in_flight: session.as_ref().map(|session| session.in_flight.clone()),
             endpoint: route.endpoint.clone(),
         });
-        Ok(Prepared { request, client, wanted, expected, session, withholds_credentials })
+        let claims = match (&route.destination, &tokens) {
+            (Destination::Other(_), Some(tokens)) => tokens.claims(&route.endpoint.forward_claims),
+            _ => Map::new(),
+        };
+        Ok(Prepared { request, client, wanted, expected, claims, session, withholds_credentials })
     }
 
     /// Registers a request with its sessions, if the endpoint requires a token.
@@ -192,12 +213,12 @@ impl Exchange<'_> {
     }
 
     pub(crate) async fn run(&self, prepared: Prepared, account: &mut Account) -> Result<Answer, Rejection> {
-        let Prepared { request, client, wanted, expected, session, withholds_credentials } = prepared;
+        let Prepared { request, client, wanted, expected, claims, session, withholds_credentials } = prepared;
         let (config, endpoint) = (&self.proxy.config, &self.route.endpoint);
         let answer = match endpoint.timeout {
             Some(Duration::ZERO) => FOREVER,
             Some(timeout) => timeout,
-            None => config.answer_timeout,
+            None => self.route.destination.timeout().unwrap_or(config.answer_timeout),
         };
         let limits = TimeLimits { answer, idle: config.services.idle };
         let in_flight = session.as_ref().map(|session| session.in_flight.clone());
@@ -212,7 +233,7 @@ impl Exchange<'_> {
                 }
                 // Boxed, since few requests take this path.
                 Destination::Other(target) => {
-                    Box::pin(self.ask(&**target, request, limits, expected, session, account)).await?
+                    Box::pin(self.ask(&**target, (request, claims), limits, expected, session, account)).await?
                 }
             };
             if let Answer::Response(response) = &mut answer
@@ -233,7 +254,7 @@ impl Exchange<'_> {
     async fn ask(
         &self,
         target: &dyn Target,
-        request: Request<RequestBody>,
+        (request, claims): (Request<RequestBody>, Map<String, Value>),
         limits: TimeLimits,
         expected: Option<Expected>,
         session: Option<InSession>,
@@ -242,14 +263,26 @@ impl Exchange<'_> {
         let upload = request.body().upload();
         // Such a target never sends a 100, so nothing is held back.
         upload.as_ref().inspect(|upload| upload.is_wanted());
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let request = TargetRequest {
+            http: request.map(|body| body.map_err(Into::into).boxed_unsync()),
+            client: self.peer.address,
+            is_secure: self.peer.secure,
+            correlation: expected.as_ref().map(|expected| expected.token().to_owned()),
+            claims,
+        };
         let (sent, step) = (Instant::now(), limits.step(upload.is_some()));
         let mut sending = target.send(request, limits);
         let result = loop {
             let awaited = upload.as_ref().map_or(Awaited::Answer(sent), |upload| upload.awaited());
             let (until, now) = (limits.until(awaited), Instant::now());
             if until <= now {
-                return Err(told(account, Failed::silent(awaited)));
+                let failed = match awaited {
+                    Awaited::Answer(_) => {
+                        Failed::of_target(&TargetError::TimedOut("no answer".to_owned()), None)
+                    }
+                    awaited => Failed::silent(awaited),
+                };
+                return Err(told(account, failed));
             }
             if let Ok(result) = timeout_at(until.min(now + step).into(), &mut sending).await {
                 break result;
@@ -257,9 +290,11 @@ impl Exchange<'_> {
         };
         let fault = upload.and_then(|upload| upload.fault());
         let mut response = result.map_err(|error| told(account, Failed::of_target(&error, fault)))?;
+        account.acknowledged();
         match (response.status(), expected) {
             (StatusCode::ACCEPTED, Some(expected)) => {
-                return self.answer_later(ready(()), expected, session, account).await;
+                let within = limits.answer.saturating_sub(sent.elapsed());
+                return self.answer_later(ready(()), (expected, within), session, account).await;
             }
             (status, _) if status.is_informational() => {
                 let error = TargetError::Unreachable(format!("its answer has the status {status}"));
@@ -267,6 +302,7 @@ impl Exchange<'_> {
             }
             _ => {}
         }
+        answer::allow(response.headers_mut(), (&self.proxy.config.cors, self.origin), answer::OF_BROKERS);
         head::for_client(&mut response, &self.route.endpoint.response_headers);
         self.begins(session.as_ref(), InFlight::answers)?;
         account.answered(response.status());
@@ -277,16 +313,16 @@ impl Exchange<'_> {
         Ok(Answer::Response(response.map(|body| Whole::new(body, session, account).boxed_unsync())))
     }
 
-    /// Waits for an answer at the internal port. Meanwhile `reading` reads the rest of the
+    /// Waits for an answer that comes another way. Meanwhile `reading` reads the rest of the
     /// service's answer.
     async fn answer_later(
         &self,
         reading: impl Future<Output = ()>,
-        expected: Expected,
+        (expected, within): (Expected, Duration),
         session: Option<InSession>,
         account: &mut Account,
     ) -> Result<Answer, Rejection> {
-        let mut answering = pin!(expected.answer());
+        let mut answering = pin!(expected.answer(within));
         let answer = tokio::select! {
             answer = &mut answering => answer,
             () = reading => answering.await,
@@ -297,8 +333,13 @@ impl Exchange<'_> {
         if let Some(gate) = &self.peer.gate {
             gate.count(answer.body.len(), &self.proxy.config.memory);
         }
-        let cors = (&self.proxy.config.cors, self.origin);
-        Ok(Answer::Response(answer::asynchronous(answer, cors, session, account.take())))
+        let mut response = answer::asynchronous(answer, session, account.take());
+        let allowed = match self.route.destination {
+            Destination::Http(_) => answer::OF_SERVICES,
+            Destination::Other(_) => answer::OF_BROKERS,
+        };
+        answer::allow(response.headers_mut(), (&self.proxy.config.cors, self.origin), allowed);
+        Ok(Answer::Response(response))
     }
 
     async fn answer(
@@ -329,7 +370,9 @@ impl Exchange<'_> {
                 let from = (upstream.clone(), server);
                 let accepted = Relay::new(response.into_body(), link, from, idle, None, Account::default());
                 // Boxed, since most answers do not take this path.
-                return Box::pin(self.answer_later(accepted.discard(), expected, session, account)).await;
+                let within = self.proxy.waiting.timeout(self.route.endpoint.response_from);
+                let later = self.answer_later(accepted.discard(), (expected, within), session, account);
+                return Box::pin(later).await;
             }
             _ => {}
         }

@@ -124,6 +124,15 @@ pub(crate) fn for_service(head: &mut Parts, peer: &Peer, has_body: bool) -> Opti
     wanted
 }
 
+/// Turns the head of a client's request into one for a target that is not an HTTP service: as the
+/// client sent it, but without what only a trusted proxy may say.
+pub(crate) fn for_target(head: &mut Parts, peer: &Peer) {
+    claims::drop_claims(&mut head.headers, peer.trusted.is_some());
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
+}
+
 /// Returns whether a request opens a WebSocket (RFC 6455, section 4.1). Pages may do so across
 /// origins: browsers send `Origin`, but no preflight.
 pub(crate) fn opens_websocket(head: &Parts) -> bool {

@@ -36,7 +36,7 @@ pub use apis::{
 };
 pub use async_answer::AsyncAnswer;
 pub use definition::{
-    Api, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
+    Api, Broker, BrokerEndpoint, Ejection, Endpoint, HealthCheck, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom, TargetConfig,
     TlsFiles, UpstreamConfig,
 };
 pub use fault::{Fault, Warning};
@@ -45,7 +45,9 @@ pub use metrics::Metrics;
 pub use path::{PathRefusal, PathRules, PathView, Pattern, PatternError, Rule};
 pub use proxy::{Collaborators, Config, Proxy};
 pub use routes::{Overlap, Routed, Routes};
-pub use target::{Target, TargetError, TargetFuture, TargetMaker};
+pub use target::{
+    NoTargets, Target, TargetError, TargetFault, TargetFuture, TargetRequest, Targets,
+};
 pub use time_limits::TimeLimits;
 pub use upstream::ServiceLimits;
 pub use waiting::{DeliverError, Expected, TimedOut, TooManyWaiting, Waiting, WaitingConfig};

@@ -56,6 +56,8 @@ metric::labels! {
         Killed = "killed",
         /// The service broke off in the middle of the answer.
         Broken = "broken",
+        /// The broker of the endpoint cannot be reached.
+        BrokerUnavailable = "broker_unavailable",
         /// The limit of requests that wait for an asynchronous answer is reached.
         Unavailable = "unavailable",
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use auth::{Cors, Verifier};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
-use listener::{Answer, ClientBody, Peer};
+use listener::{Answer, ClientBody, Peer, given_request_id};
 use memory::Memory;
 use session::{Fencing, Sessions};
 use telemetry::{Report, Reporter, TraceContext};
@@ -61,7 +61,7 @@ pub struct Collaborators {
 /// The proxy of a node.
 pub struct Proxy {
     pub(crate) config: Config,
-    apis: Arc<Apis>,
+    pub(crate) apis: Arc<Apis>,
     pub(crate) access: Access,
     pub(crate) waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
@@ -133,7 +133,7 @@ impl Proxy {
         let trace = self.reporter.trace(&head.headers);
         let unmatched = || {
             let counters = self.metrics.unmatched(head.method.as_str());
-            self.account(counters, &head, peer, trace)
+            self.account(counters, None, &head, peer, trace)
         };
         // `OPTIONS *` is meant for the gateway, and has no path (RFC 9110, section 9.3.7).
         if !target.path().starts_with('/') {
@@ -155,7 +155,8 @@ impl Proxy {
             }
             Err(refusal) => return Err(Box::new(self.refuse(Rejection::Path(refusal), unmatched(), origin))),
         };
-        let mut account = self.account(route.counters(&self.metrics), &head, peer, trace);
+        let counters = route.counters(&self.metrics);
+        let mut account = self.account(counters, Some(&route), &head, peer, trace);
         if head::hops_left(&head) == Some(0) {
             return Err(Box::new(self.preflight(&head.headers, &table.methods(&path), account)));
         }
@@ -173,6 +174,7 @@ impl Proxy {
     fn account(
         &self,
         counters: Arc<ProxyEndpoint>,
+        route: Option<&Arc<Route>>,
         head: &Parts,
         peer: &Peer,
         trace: TraceContext,
@@ -195,6 +197,11 @@ impl Proxy {
                 began: SystemTime::now(),
                 took: Duration::ZERO,
                 call: None,
+                definition: route
+                    .filter(|_| self.reporter.wants_definitions())
+                    .map(|route| route.definition.clone()),
+                request_id: given_request_id(&head.headers)
+                    .and_then(|id| id.to_str().ok().map(Into::into)),
             };
             account.tell(self.reporter.clone(), report);
         }

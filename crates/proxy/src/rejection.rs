@@ -42,8 +42,12 @@ pub(crate) enum Rejection {
     Busy,
     /// The copy of the body was evicted while the request was being sent again.
     NoRoom,
-    /// No asynchronous answer came in time.
+    /// No asynchronous answer came in time, or none of the broker.
     NoAnswer,
+    /// The broker does not take such a request, for the reason that the client gets.
+    Invalid(String),
+    /// The broker cannot be reached, and has not got the request.
+    BrokerUnavailable,
     /// The node has no lease, so that the session may be revoked without it knowing.
     NoLease,
 }
@@ -57,11 +61,14 @@ impl Rejection {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientSilent => StatusCode::REQUEST_TIMEOUT,
-            Self::Path(_) | Self::ClientBroken => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::ClientBroken | Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::Unreachable | Self::ServiceSilent => StatusCode::BAD_GATEWAY,
-            Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Full
+            | Self::Exhausted
+            | Self::Busy
+            | Self::NoRoom
+            | Self::NoLease
+            | Self::BrokerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -76,7 +83,8 @@ impl Rejection {
             Self::TooMany(_) => ProxyStatus::TooManyRequests,
             Self::TooLarge => ProxyStatus::TooLarge,
             Self::ClientSilent => ProxyStatus::ClientTimeout,
-            Self::Path(_) | Self::ClientBroken => ProxyStatus::BadRequest,
+            Self::Path(_) | Self::ClientBroken | Self::Invalid(_) => ProxyStatus::BadRequest,
+            Self::BrokerUnavailable => ProxyStatus::BrokerUnavailable,
             Self::Unreachable => ProxyStatus::Unreachable,
             Self::ServiceSilent => ProxyStatus::RequestTimeout,
             Self::Full | Self::Exhausted | Self::Busy | Self::NoRoom | Self::NoLease => {

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use auth::TokenSources;
 use http::{HeaderName, Method};
+use serde_json::Value;
 
 use crate::definition::{Api, Endpoint, RateLimit};
 use crate::fault::{Fault, Warning};
@@ -13,7 +15,7 @@ use crate::limit::Limiter;
 use crate::metrics::{EndpointLabels, Metrics, ProxyEndpoint};
 use crate::path::{PathRefusal, PathRules, PathView, Pattern};
 use crate::routes::{Overlap, Routed, Routes};
-use crate::target::{Target, TargetMaker};
+use crate::target::{Target, Targets};
 use crate::upstream::{SystemRoots, TlsFault, Upstream};
 
 /// The routes and upstreams of one set of definitions. Immutable: another set is compiled to
@@ -32,6 +34,8 @@ pub(crate) struct Route {
     /// The id of its API.
     pub(crate) api: Arc<str>,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The endpoint as the document has it.
+    pub(crate) definition: Arc<Value>,
     pub(crate) pattern: Pattern,
     pub(crate) rules: PathRules,
     /// Where requests carry the token, if one is required.
@@ -66,7 +70,7 @@ impl Table {
     pub(crate) fn build(
         apis: &[Arc<Api>],
         before: &Self,
-        make: &TargetMaker,
+        make: &dyn Targets,
     ) -> Result<(Self, Vec<Warning>), Vec<Fault>> {
         let (mut table, mut routes, mut faults) = (Self::default(), Vec::new(), Vec::new());
         let system = SystemRoots::default();
@@ -87,27 +91,34 @@ impl Table {
             table.upstreams.insert(api.id.clone(), upstream.clone());
             for (index, endpoint) in api.endpoints.iter().enumerate() {
                 let pattern = Pattern::new(&endpoint.path_regex, endpoint.path_replacement.as_deref());
-                let Ok(pattern) = pattern.map_err(|error| {
-                    faults.push(Fault {
-                        pointer: format!("/version_data/default/endpoints/{index}/{}", error.member()),
-                        group: format!("{}/{}", api.id, endpoint.id),
-                        field: error.member().to_owned(),
-                        reason: error.to_string(),
-                    });
-                }) else {
-                    continue;
+                let fault = |member: &str, reason: String| Fault {
+                    pointer: format!("/version_data/default/endpoints/{index}/{member}"),
+                    group: format!("{}/{}", api.id, endpoint.id),
+                    field: member.to_owned(),
+                    reason,
+                };
+                let pattern = pattern.map_err(|error| fault(error.member(), error.to_string()));
+                let target = make.target(api, endpoint).map_err(|wrong| fault(wrong.member, wrong.reason));
+                let (pattern, target) = match (pattern, target) {
+                    (Ok(pattern), Ok(target)) => (pattern, target),
+                    (pattern, target) => {
+                        faults.extend(pattern.err());
+                        faults.extend(target.err());
+                        continue;
+                    }
                 };
                 let limiter = table.limiter(api, endpoint, before);
                 let token_sources = api.token_sources.clone().filter(|_| endpoint.secured);
                 let of_token = token_sources.iter().filter_map(|sources| sources.header.as_ref());
                 let set = endpoint.set().chain(of_token).cloned().collect();
-                let destination = match make(api, endpoint) {
+                let destination = match target {
                     Some(target) => Destination::Other(target),
                     None => Destination::Http(upstream.clone()),
                 };
                 routes.push(Route {
                     api: api.id.clone(),
                     endpoint: Arc::new(endpoint.clone()),
+                    definition: Arc::new(definition_of(api, index)),
                     pattern,
                     rules: api.path_rules,
                     token_sources,
@@ -189,12 +200,27 @@ impl Routed for Arc<Route> {
     }
 }
 
+/// Returns an endpoint as the document has it.
+fn definition_of(api: &Api, index: usize) -> Value {
+    let endpoints = &api.document.get("version_data").and_then(|versions| versions.get("default"));
+    let endpoint = endpoints.and_then(|version| version.get("endpoints")?.get(index));
+    endpoint.cloned().unwrap_or_default()
+}
+
 impl Destination {
     /// The value of the label `target`.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
             Self::Other(target) => target.label(),
+        }
+    }
+
+    /// Returns how long an answer may take, if that is not the node's limit of HTTP services.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Http(_) => None,
+            Self::Other(target) => target.timeout(),
         }
     }
 }

@@ -97,6 +97,12 @@ impl Failed {
         let (rejection, kind) = match error {
             TargetError::Unreachable(_) => (Rejection::Unreachable, FailureKind::Connect),
             TargetError::Busy(_) => (Rejection::Busy, FailureKind::Busy),
+            TargetError::Invalid(text) => {
+                return Self { rejection: Rejection::Invalid(text.clone()), reason: None };
+            }
+            TargetError::TooLarge(_) => (Rejection::TooLarge, FailureKind::Refused),
+            TargetError::Unavailable(_) => (Rejection::BrokerUnavailable, FailureKind::Connect),
+            TargetError::TimedOut(_) => (Rejection::NoAnswer, FailureKind::Silent),
         };
         Self { rejection, reason: Some(Failure::new(kind, error)) }
     }

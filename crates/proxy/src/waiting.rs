@@ -1,8 +1,9 @@
-//! Requests that wait for an answer in another request (RIG: `response_from: http_async`).
+//! Requests that wait for an answer in another request or message (RIG: `response_from: http_async`,
+//! `response_from: kafka`).
 //!
 //! Tracks which requests wait, for how long, and by which token an answer is assigned to one of
-//! them. Independent of HTTP: the internal port receives the answers, and the exchange sends them
-//! on.
+//! them. Independent of HTTP: the internal port, or a broker, receives the answers, and the exchange
+//! sends them on.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use seal::{BrokenSeal, Incarnation, Seal};
 use tokio::sync::oneshot;
 
 use crate::async_answer::AsyncAnswer;
+use crate::definition::ResponseFrom;
 
 /// Settings of asynchronous answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct WaitingConfig {
     /// How long a request waits for its answer, counted from the service's 202 (RIG:
     /// `PROXY_HTTP_ASYNC_RESPONSE_TIMEOUT`).
     pub timeout: Duration,
+    /// How long a request waits for an answer by Kafka, counted from the service's 202, or from
+    /// when it is sent to Kafka (RIG: `PROXY_KAFKA_RESPONSE_TIMEOUT`).
+    pub kafka: Duration,
     /// Limit of the requests that wait.
     pub most: usize,
 }
@@ -87,7 +92,8 @@ impl From<BrokenSeal> for DeliverError {
 impl Default for WaitingConfig {
     /// RIG's 5 s, and 10,000 requests.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), most: 10_000 }
+        let timeout = Duration::from_secs(5);
+        Self { timeout, kafka: timeout, most: 10_000 }
     }
 }
 
@@ -95,6 +101,14 @@ impl Waiting {
     /// Creates it without any requests.
     pub fn new(config: WaitingConfig, seal: Seal) -> Self {
         Self { config, seal, requests: Mutex::default() }
+    }
+
+    /// Returns how long an answer that comes this way may take.
+    pub(crate) fn timeout(&self, from: ResponseFrom) -> Duration {
+        match from {
+            ResponseFrom::Kafka => self.config.kafka,
+            ResponseFrom::Http | ResponseFrom::HttpAsync | ResponseFrom::Nats => self.config.timeout,
+        }
     }
 
     /// Registers a request that will wait. Its answer may come at once, even before the service's
@@ -167,10 +181,9 @@ impl Expected {
     /// Waits for the answer. If cancelled, the request is forgotten.
     ///
     /// # Errors
-    /// Fails if no answer came in time.
-    pub async fn answer(mut self) -> Result<AsyncAnswer, TimedOut> {
-        let timeout = self.waiting.config.timeout;
-        if let Ok(answer) = tokio::time::timeout(timeout, &mut self.answer).await {
+    /// Fails if no answer came within this time.
+    pub async fn answer(mut self, within: Duration) -> Result<AsyncAnswer, TimedOut> {
+        if let Ok(answer) = tokio::time::timeout(within, &mut self.answer).await {
             return answer.map_err(|_| TimedOut);
         }
         if self.waiting.take(self.number).is_some() {

@@ -9,12 +9,13 @@ use auth::{ConfiguredKey, Cors, TokenConfig, Verifier};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use listener::{Answer, App, Body, ClientBody, Limits, Listener, Peer, Places, WhenFull};
+use listener::{Answer, App, ClientBody, Limits, Listener, Peer, Places, WhenFull};
 use memory::Memory;
 use metric::Registry;
 use rig_proxy::{
-    Apis, AsyncAnswer, Collaborators, Config, Definitions, MemoryStore, Metrics, Proxy, ServiceLimits,
-    Target, TargetError, TargetFuture, TimeLimits, Waiting, WaitingConfig,
+    Api, Apis, AsyncAnswer, Collaborators, Config, Definitions, Endpoint, MemoryStore, Metrics, Proxy,
+    ResponseFrom, ServiceLimits, Target, TargetError, TargetFault, TargetFuture, TargetRequest, Targets,
+    TimeLimits, Waiting, WaitingConfig,
 };
 use seal::{Incarnation, Purpose, Seal};
 use serde_json::json;
@@ -36,24 +37,43 @@ impl Target for Broker {
         "broker"
     }
 
-    fn send(&self, request: Request<Body>, _: TimeLimits) -> TargetFuture<'_> {
+    fn send(&self, request: TargetRequest, _: TimeLimits) -> TargetFuture<'_> {
         Box::pin(async move {
-            let (head, body) = request.into_parts();
+            let correlation = request.correlation;
+            let (head, body) = request.http.into_parts();
             let unreachable = |error: &dyn ToString| TargetError::Unreachable(error.to_string());
             let body = body.collect().await.map_err(|error| unreachable(&error))?.to_bytes();
             let answer = match head.uri.path() {
                 "/echo" => Response::builder().header("x-method", head.method.as_str()).body(body),
                 "/accepted" => {
-                    self.accepted.send(head.uri.to_string()).expect("the test hears");
+                    let token = correlation.expect("its answer comes later");
+                    self.accepted.send(token).expect("the test hears");
                     Response::builder().status(202).body(Bytes::new())
                 }
                 "/upgrade" => Response::builder().status(101).body(Bytes::new()),
                 "/unreachable" => return Err(unreachable(&"no broker")),
                 "/busy" => return Err(TargetError::Busy("full".to_owned())),
+                "/invalid" => return Err(TargetError::Invalid("no event".to_owned())),
+                "/large" => return Err(TargetError::TooLarge("1 MB".to_owned())),
+                "/unavailable" => return Err(TargetError::Unavailable("no broker".to_owned())),
+                "/late" => return Err(TargetError::TimedOut("no acknowledgement".to_owned())),
                 _ => pending().await,
             };
             answer.map_err(|error| unreachable(&error))
         })
+    }
+}
+
+/// Makes the broker the target of every endpoint but one.
+struct OneBroker(Arc<dyn Target>);
+
+impl Targets for OneBroker {
+    fn target(&self, _: &Api, endpoint: &Endpoint) -> Result<Option<Arc<dyn Target>>, TargetFault> {
+        Ok((&*endpoint.id != "http").then(|| self.0.clone()))
+    }
+
+    fn receives(&self, from: ResponseFrom) -> bool {
+        from != ResponseFrom::Kafka
     }
 }
 
@@ -88,7 +108,12 @@ impl World {
             endpoint("upgrade", json!({})),
             endpoint("unreachable", json!({})),
             endpoint("busy", json!({})),
+            endpoint("invalid", json!({})),
+            endpoint("large", json!({})),
+            endpoint("unavailable", json!({})),
+            endpoint("late", json!({})),
             endpoint("silent", json!({"timeout_ms": 50})),
+            endpoint("deaf", json!({"response_from": "kafka"})),
             endpoint("http", json!({})),
         ];
         let definition = json!([{
@@ -105,7 +130,7 @@ impl World {
             definitions,
             Box::new(MemoryStore::default()),
             |_| None,
-            Box::new(move |_, endpoint| (&*endpoint.id != "http").then(|| broker.clone())),
+            Box::new(OneBroker(broker)),
         );
         let tokens = TokenConfig {
             algorithms: "HS256".parse().expect("an algorithm"),
@@ -185,12 +210,20 @@ async fn what_a_target_does_not_answer_has_a_status() {
     for (path, status) in [
         ("/unreachable", "502 Bad Gateway"),
         ("/busy", "503 Service Unavailable"),
-        ("/silent", "502 Bad Gateway"),
+        ("/silent", "504 Gateway Timeout"),
+        ("/invalid", "400 Bad Request"),
+        ("/large", "413 Payload Too Large"),
+        ("/unavailable", "503 Service Unavailable"),
+        ("/deaf", "503 Service Unavailable"),
+        ("/late", "504 Gateway Timeout"),
         ("/upgrade", "502 Bad Gateway"),
         ("/http", "502 Bad Gateway"),
     ] {
         let answer = world.ask(path, "x").await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {answer}");
+        // A client gets to know why its request is refused, and nothing of the broker.
+        assert_eq!(answer.ends_with("\r\n\r\nno event"), path == "/invalid", "{answer}");
+        assert!(!answer.contains("no broker") && !answer.contains("no acknowledgement"), "{answer}");
     }
 }
 
@@ -204,11 +237,10 @@ async fn a_body_that_is_too_large_does_not_reach_it() {
 async fn the_answer_may_come_to_the_internal_port() {
     let world = World::new();
     let answering = async {
-        let target = world.asked.lock().await.recv().await.expect("it is asked");
-        let (_, token) = target.split_once("correlation=").expect("a token");
+        let token = world.asked.lock().await.recv().await.expect("it is asked");
         let answer =
             AsyncAnswer { status: StatusCode::CREATED, headers: HeaderMap::new(), body: "later".into() };
-        world.waiting.deliver(token, answer)
+        world.waiting.deliver(&token, answer)
     };
     let (answer, delivered) = tokio::join!(world.ask("/accepted", ""), answering);
     assert_eq!(delivered, Ok(()));

@@ -144,7 +144,12 @@ async fn d24_a_fault_that_rig_has_no_words_for_has_its_pointer() {
     assert!(told.ends_with(r#" (at /version_data/default/endpoints/0/path_regex)"}]}"#), "{told}");
     assert_eq!(
         ask(&port, "POST", "/v3/apis", with("response_from", json!("nats"))).await,
-        r#"400 {"i/e":[{"response_from":"nats is not in this version yet: only http is (at /version_data/default/endpoints/0/response_from)"}]}"#
+        r#"400 {"i/e":[{"response_from":"must be one of [\"http\", \"http_async\", \"kafka\"] where the target is http (at /version_data/default/endpoints/0/response_from)"}]}"#
+    );
+    // Valid, but this node is connected to no broker (b10).
+    assert_eq!(
+        ask(&port, "POST", "/v3/apis", with("response_from", json!("kafka"))).await,
+        r#"400 {"i/e":[{"response_from":"kafka is not configured: KAFKA_BROKERS is not set (at /version_data/default/endpoints/0/response_from)"}]}"#
     );
 }
 

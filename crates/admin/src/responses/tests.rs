@@ -110,7 +110,7 @@ async fn the_client_gets_the_status_the_body_and_what_headers_are_for_it() {
     let body = b"\x00 any bytes \xff".as_slice();
     assert_eq!(port.post("/v3/responses", &headers, body).await, SENT);
     let token = expected.token().to_owned();
-    let answer = expected.answer().await.unwrap();
+    let answer = expected.answer(std::time::Duration::from_secs(5)).await.unwrap();
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::CREATED, body));
     let names: Vec<_> =
         answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -131,7 +131,7 @@ async fn d28_the_answer_by_an_event_arrives() {
         }
         let event = event(&rig);
         assert_eq!(port.v2(&event).await, SENT);
-        let answer = expected.answer().await.unwrap();
+        let answer = expected.answer(std::time::Duration::from_secs(5)).await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (status, event.to_string().as_bytes()));
         let json = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         assert_eq!(answer.headers, json);
@@ -143,7 +143,7 @@ async fn late_answers_are_told_so() {
     let port = Port::new();
     let expected = port.expect();
     let token = expected.token().to_owned();
-    assert_eq!(expected.answer().await, Err(TimedOut));
+    assert_eq!(expected.answer(std::time::Duration::from_secs(5)).await, Err(TimedOut));
     assert_eq!(port.v3(&token, "200").await, GONE);
     assert_eq!(port.v2(&event(&json!({"correlation": token}))).await, GONE);
     let of_another_life = seal();
@@ -198,7 +198,7 @@ async fn what_is_wrong_with_an_answer_is_told_and_the_request_waits_on() {
     }
     assert_eq!(port.waiting.len(), 1);
     assert_eq!(port.v3(&token, "599").await, SENT);
-    assert_eq!(expected.answer().await.unwrap().status.as_u16(), 599);
+    assert_eq!(expected.answer(std::time::Duration::from_secs(5)).await.unwrap().status.as_u16(), 599);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +207,7 @@ async fn some_answers_have_no_content() {
     for (code, body) in [("200", "x"), ("204", ""), ("205", ""), ("304", "")] {
         let expected = port.expect();
         assert_eq!(port.v3(expected.token(), code).await, SENT);
-        assert_eq!(expected.answer().await.unwrap().body, body, "{code}");
+        assert_eq!(expected.answer(std::time::Duration::from_secs(5)).await.unwrap().body, body, "{code}");
     }
 }
 
@@ -255,7 +255,7 @@ mod elsewhere {
                 false => b.port.v3(&token, "201").await,
             };
             assert_eq!(post().await, SENT);
-            let answer = expected.answer().await.unwrap();
+            let answer = expected.answer(std::time::Duration::from_secs(5)).await.unwrap();
             assert_eq!(answer.status, 201);
             assert!(v2 || &*answer.body == b"x");
             assert_eq!(post().await, GONE, "it is answered");

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Standing;
-use crate::definition::Api;
+use crate::definition::{Api, Broker, Endpoint};
 use crate::fault::{Fault, Warning};
+use crate::target::TargetFault;
 
 /// Limit of the definitions of a node.
 pub(super) const MAX_APIS: usize = 10_000;
@@ -29,6 +30,30 @@ impl Definitions {
     pub fn warnings_of_cookies(&self) -> impl Iterator<Item = Warning> {
         let indexed = self.apis.iter().enumerate();
         indexed.filter_map(|(index, api)| Some(Warning(format!("/{index}{}", api.warning_of_cookie()?.0))))
+    }
+
+    /// Returns the endpoints that are served.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.apis.iter().filter(|api| api.active).flat_map(|api| &api.endpoints)
+    }
+
+    /// Returns the faults of the definitions that are served, on a node with these brokers.
+    pub fn without_broker(&self, has: impl Fn(Broker) -> bool) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (index, api) in self.apis.iter().enumerate().filter(|(_, api)| api.active) {
+            for (number, endpoint) in api.endpoints.iter().enumerate() {
+                if let Some(needed) = endpoint.needed_broker().filter(|(_, broker)| !has(*broker)) {
+                    let TargetFault { member, reason } = TargetFault::not_configured(needed);
+                    faults.push(Fault {
+                        pointer: format!("/{index}/version_data/default/endpoints/{number}/{member}"),
+                        group: format!("{}/{}", api.id, endpoint.id),
+                        field: member.to_owned(),
+                        reason,
+                    });
+                }
+            }
+        }
+        faults
     }
 
     /// Reads a list, and warns of probable mistakes. `environment` looks up the variables that

@@ -15,7 +15,7 @@ use super::{Apis, Definitions, Standing, Variables, by_id, now};
 use crate::definition::Api;
 use crate::fault::{Fault, Warning};
 use crate::table::Table;
-use crate::target::TargetMaker;
+use crate::target::{NoTargets, Targets};
 
 /// Why the definitions of a node cannot be served at start. Each fault is a line.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl Apis {
         store: Box<dyn Store>,
         variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
-        Self::load_with_targets(file, store, variables, Box::new(|_, _| None))
+        Self::load_with_targets(file, store, variables, Box::new(NoTargets))
     }
 
     /// Does the same for a node whose endpoints may have other targets than HTTP services, which
@@ -67,7 +67,7 @@ impl Apis {
         file: Definitions,
         store: Box<dyn Store>,
         variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-        targets: TargetMaker,
+        targets: Box<dyn Targets>,
     ) -> Result<(Self, Vec<Warning>), LoadError> {
         let variables: Variables = Box::new(variables);
         let Definitions { apis: of_file } = file;
@@ -86,7 +86,7 @@ impl Apis {
         let Overlaid { mut warnings, deleted, unoffered } = over.lay(&mut standing, stored)?;
         check_bounds(&standing).map_err(LoadError::Together)?;
         let (table, of_table) =
-            Table::build(&list(&standing), &Table::default(), &targets).map_err(LoadError::Together)?;
+            Table::build(&list(&standing), &Table::default(), &*targets).map_err(LoadError::Together)?;
         warnings.extend(of_table.iter().cloned());
         let served = Served {
             file: by_id(&of_file),

@@ -214,7 +214,7 @@ impl Apis {
 
     fn compile(&self, standing: &BTreeMap<Arc<str>, Standing>) -> Result<(Table, Vec<Warning>), Vec<Fault>> {
         check_bounds(standing)?;
-        Table::build(&list(standing), &self.table(), &self.targets)
+        Table::build(&list(standing), &self.table(), &*self.targets)
     }
 
     /// Serves the new definitions if `over`, which they were derived from, is still served. Returns

@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use super::auth::{AuthType, ONLY_JWT};
 use super::members::MemberReader;
 use super::parse::MAX_ID;
-use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, ResponseFrom};
+use super::{Endpoint, RateLimit, RateLimitBy, RequiredClaim, target};
 use crate::path::Pattern;
 
 /// Limit of a pattern, pointer or replacement, in bytes.
-const MAX_PATTERN: usize = 4096;
+pub(super) const MAX_PATTERN: usize = 4096;
 
 /// Limit of a method, in bytes.
 const MAX_METHOD: usize = 64;
@@ -66,9 +66,6 @@ const OF_THE_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// Kinds of targets that RIG supports. Only `http` is supported here so far.
-const BROKERS: [&str; 3] = ["kafka", "kinesis", "nats"];
-
 pub(super) fn read(
     members: &MemberReader<'_>,
     added: &[(HeaderName, HeaderValue)],
@@ -96,7 +93,7 @@ pub(super) fn read(
     if secured && auth_type == AuthType::None {
         members.fault("auth_type", ONLY_JWT);
     }
-    target(members);
+    let (broker, response_from) = target::read(members);
     let transform = members.flag("transform_request_headers", false);
     let timeout = members.number("timeout_ms", 0..=DAY).map(Duration::from_millis);
     let max_body = members.number("max_body_bytes", 0..=MAX_EXACT);
@@ -107,7 +104,8 @@ pub(super) fn read(
         path_replacement: path_replacement.map(str::to_owned),
         secured,
         add_headers: if transform { added.to_vec() } else { Vec::new() },
-        response_from: response_from(members),
+        broker,
+        response_from,
         claims: claims(members, secured),
         forward_claims: forward_claims(members, secured),
         timeout,
@@ -129,44 +127,6 @@ fn read_method(members: &MemberReader<'_>, text: &str) -> Option<Method> {
 /// Refuses everything that could not be sent in one.
 fn is_path(text: &str) -> bool {
     text.starts_with(['/', '\\']) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-}
-
-/// Checks `target`, `topic` and `schema` by RIG's rules, and refuses what is not supported yet.
-fn target(members: &MemberReader<'_>) {
-    let target = members.text("target", MAX_ID);
-    match target {
-        Some(broker) if BROKERS.contains(&broker) => {
-            if members.text("topic", MAX_PATTERN).is_none() {
-                members.fault("topic", "must be present");
-            }
-            members.fault("target", not_yet(broker));
-        }
-        None | Some("http") => {}
-        Some(_) => members.fault("target", r#"must be one of ["http", "kafka", "kinesis", "nats"]"#),
-    }
-    if members.value("schema").is_some() && members.value("target").is_none() {
-        members.fault("target", "must be present");
-    }
-}
-
-fn response_from(members: &MemberReader<'_>) -> ResponseFrom {
-    match members.text("response_from", MAX_ID) {
-        None | Some("http") => ResponseFrom::Http,
-        Some("http_async") => ResponseFrom::HttpAsync,
-        Some(broker) if BROKERS.contains(&broker) => {
-            members.fault("response_from", not_yet(broker));
-            ResponseFrom::Http
-        }
-        Some(_) => {
-            let reason = r#"must be one of ["http", "http_async", "kafka", "kinesis", "nats"]"#;
-            members.fault("response_from", reason);
-            ResponseFrom::Http
-        }
-    }
-}
-
-fn not_yet(broker: &str) -> String {
-    format!("{broker} is not in this version yet: only http is")
 }
 
 /// Reads `transform_request_headers.add_headers` of a version. Accepts `host`, as RIG does,

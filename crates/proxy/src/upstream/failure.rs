@@ -40,6 +40,8 @@ pub(crate) enum FailureKind {
     Protocol,
     /// The head of the answer exceeds the limit.
     Head,
+    /// The target takes no such request.
+    Refused,
     /// No answer began in time.
     Silent,
     /// The body of the answer broke off, or made no progress for too long.
@@ -47,7 +49,7 @@ pub(crate) enum FailureKind {
 }
 
 impl FailureKind {
-    const ALL: usize = 13;
+    const ALL: usize = 14;
 
     const fn text(self) -> &'static str {
         match self {
@@ -62,6 +64,7 @@ impl FailureKind {
             Self::Reset => "stream reset before the answer",
             Self::Protocol => "invalid answer",
             Self::Head => "answer head too large",
+            Self::Refused => "the request was refused",
             Self::Silent => "no answer in time",
             Self::Body => "answer body broken off",
         }

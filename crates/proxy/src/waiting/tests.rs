@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn waiting(most: usize) -> Arc<Waiting> {
     Arc::new(Waiting::new(
-        WaitingConfig { timeout: TIMEOUT, most },
+        WaitingConfig { timeout: TIMEOUT, most, ..WaitingConfig::default() },
         Seal::new(None, Purpose::Correlation, Incarnation::unnamed()),
     ))
 }
@@ -33,11 +33,11 @@ async fn the_answer_comes_to_the_request_that_its_token_names() {
     let (one, two) = (waiting.expect().unwrap(), waiting.expect().unwrap());
     let token_of_one = one.token().to_owned();
     assert_eq!(waiting.deliver(two.token(), answer("two")), Ok(()), "before anybody asks for it");
-    let one = tokio::spawn(one.answer());
+    let one = tokio::spawn(one.answer(TIMEOUT));
     tokio::task::yield_now().await;
     assert_eq!(waiting.deliver(&token_of_one, answer("one")), Ok(()));
     assert_eq!(one.await.unwrap(), Ok(answer("one")));
-    assert_eq!(two.answer().await, Ok(answer("two")));
+    assert_eq!(two.answer(TIMEOUT).await, Ok(answer("two")));
     assert!(waiting.is_empty());
 }
 
@@ -48,7 +48,7 @@ async fn a_token_is_good_for_one_answer() {
     let token = expected.token().to_owned();
     assert_eq!(waiting.deliver(&token, answer("first")), Ok(()));
     assert_eq!(waiting.deliver(&token, answer("second")), Err(DeliverError::Gone));
-    assert_eq!(expected.answer().await, Ok(answer("first")));
+    assert_eq!(expected.answer(TIMEOUT).await, Ok(answer("first")));
     assert_eq!(waiting.deliver(&token, answer("third")), Err(DeliverError::Gone));
 }
 
@@ -60,7 +60,7 @@ async fn nobody_waits_longer_than_the_timeout() {
     // The wait begins with the 202, however long the service takes for it.
     advance(TIMEOUT * 3).await;
     let began = Instant::now();
-    assert_eq!(expected.answer().await, Err(TimedOut));
+    assert_eq!(expected.answer(TIMEOUT).await, Err(TimedOut));
     let waited = began.elapsed();
     assert!(waited >= TIMEOUT && waited < TIMEOUT + Duration::from_millis(10), "{waited:?}");
     assert_eq!(waiting.deliver(&token, answer("late")), Err(DeliverError::Gone));
@@ -77,7 +77,7 @@ async fn whoever_leaves_is_forgotten() {
 
     let cancelled = waiting.expect().unwrap();
     let token = cancelled.token().to_owned();
-    let task = tokio::spawn(cancelled.answer());
+    let task = tokio::spawn(cancelled.answer(TIMEOUT));
     tokio::task::yield_now().await;
     assert_eq!(waiting.len(), 1);
     task.abort();
@@ -96,7 +96,7 @@ async fn so_many_wait_and_no_more() {
     drop(two);
     let _four = waiting.expect().expect("so does one that has left");
     assert_eq!(waiting.expect().err(), Some(TooManyWaiting));
-    assert_eq!(three.answer().await, Err(TimedOut));
+    assert_eq!(three.answer(TIMEOUT).await, Err(TimedOut));
     assert!(waiting.expect().is_ok(), "and one that has timed out");
 }
 
@@ -114,7 +114,7 @@ async fn an_answer_on_its_way_beats_the_timeout() {
     let expected = waiting.expect().unwrap();
     // The state in which `deliver` has removed the request, so that no other call can answer.
     let sender = waiting.take(expected.number).unwrap();
-    let task = tokio::spawn(expected.answer());
+    let task = tokio::spawn(expected.answer(TIMEOUT));
     tokio::task::yield_now().await;
     advance(TIMEOUT * 2).await;
     tokio::task::yield_now().await;
@@ -171,7 +171,7 @@ fn answers_and_timeout_race_and_one_wins() {
             meeting.meet(1);
             spin(&mut random);
             // The paused clock jumps to the timeout when the runtime is idle.
-            runtime.block_on(request.answer())
+            runtime.block_on(request.answer(TIMEOUT))
         });
         got.collect::<Vec<_>>()
     };

@@ -111,21 +111,82 @@ fn d24_an_invalid_path_regex_is_refused() {
 }
 
 #[test]
-fn what_brokers_would_do_is_refused_until_they_are_here() {
-    for broker in ["kafka", "nats", "kinesis"] {
-        let not_yet = format!("{broker} is not in this version yet: only http is");
-        let mut document = with(&endpoint("target"), json!(broker));
-        set(&mut document, &endpoint("topic"), json!("t"));
-        assert_eq!(faults(&document), [format!("{}: {not_yet}", endpoint("target"))]);
-        let document = with(&endpoint("response_from"), json!(broker));
-        assert_eq!(faults(&document), [format!("{}: {not_yet}", endpoint("response_from"))]);
+fn b15_targets_and_topics_are_checked_in_the_definition() {
+    let told = |members: Value| {
+        let mut document = least();
+        for (name, value) in members.as_object().unwrap() {
+            set(&mut document, &endpoint(name), value.clone());
+        }
+        match Api::parse(&document, &|_| None) {
+            Ok((api, _)) => Ok(api.endpoints[0].broker.clone()),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        }
+    };
+    let kinds = r#"must be one of ["http", "kafka", "kinesis", "nats"]"#;
+    for wrong in ["ftp", "Kafka", "KAFKA", "http_async"] {
+        assert_eq!(told(json!({"target": wrong})), Err(vec![format!("{}: {kinds}", endpoint("target"))]));
     }
-    let wrong = r#"must be one of ["http", "kafka", "kinesis", "nats"]"#;
-    let told = faults(&with(&endpoint("target"), json!("ftp")));
-    assert_eq!(told, [format!("{}: {wrong}", endpoint("target"))]);
+    for broker in ["kafka", "nats", "kinesis"] {
+        let missing = vec![format!("{}: must be present", endpoint("topic"))];
+        assert_eq!(told(json!({"target": broker})), Err(missing));
+        let to = told(json!({"target": broker, "topic": "a.b"})).unwrap().unwrap();
+        assert_eq!((to.broker.as_str(), &*to.topic, to.schema), (broker, "a.b", None));
+        for topic in ["a b", "a*", "a/>", "", "é\u{7}"] {
+            let faults = told(json!({"target": broker, "topic": topic})).unwrap_err();
+            assert!(faults[0].starts_with(&endpoint("topic")), "{faults:?}");
+        }
+    }
+    for (broker, topic) in
+        [("kafka", ".."), ("kafka", &*"a".repeat(250)), ("kinesis", &"a".repeat(129)), ("nats", "a..b")]
+    {
+        let faults = told(json!({"target": broker, "topic": topic})).unwrap_err();
+        assert!(faults[0].starts_with(&endpoint("topic")), "{faults:?}");
+    }
+    let with_schema = told(json!({"target": "kafka", "topic": "t", "schema": "s"})).unwrap().unwrap();
+    assert_eq!(with_schema.schema.as_deref(), Some("s"));
+    let alone = vec![format!("{}: must be present", endpoint("target"))];
+    assert_eq!(told(json!({"schema": "s"})), Err(alone));
+    let foreign = vec![format!("{}: must not be there: only kafka has schemas", endpoint("schema"))];
+    assert_eq!(told(json!({"target": "nats", "topic": "t", "schema": "s"})), Err(foreign));
+}
+
+#[test]
+fn b16_only_combinations_that_give_an_answer_are_accepted() {
+    let from = |target: &str, from: &str| {
+        let mut document = with(&endpoint("target"), json!(target));
+        set(&mut document, &endpoint("topic"), json!("t"));
+        set(&mut document, &endpoint("response_from"), json!(from));
+        match Api::parse(&document, &|_| None) {
+            Ok((api, _)) => Ok(api.endpoints[0].response_from.as_str()),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        }
+    };
+    let answers = ["http", "http_async", "kafka", "kinesis", "nats"];
+    for (target, possible) in [
+        ("http", &["http", "http_async", "kafka"][..]),
+        ("kafka", &["http", "kafka"]),
+        ("kinesis", &["http"]),
+        ("nats", &["http", "nats"]),
+    ] {
+        for answer in answers {
+            match from(target, answer) {
+                Ok(accepted) => assert!(accepted == answer && possible.contains(&answer), "{target} {answer}"),
+                Err(faults) => {
+                    assert!(!possible.contains(&answer), "{target} {answer}: {faults:?}");
+                    assert!(faults[0].starts_with(&endpoint("response_from")), "{faults:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(
+        from("kafka", "nats").unwrap_err(),
+        [format!(
+            r#"{}: must be one of ["http", "kafka"] where the target is kafka"#,
+            endpoint("response_from")
+        )]
+    );
     let wrong = r#"must be one of ["http", "http_async", "kafka", "kinesis", "nats"]"#;
-    let told = faults(&with(&endpoint("response_from"), json!("ftp")));
-    assert_eq!(told, [format!("{}: {wrong}", endpoint("response_from"))]);
+    assert_eq!(from("http", "ftp").unwrap_err(), [format!("{}: {wrong}", endpoint("response_from"))]);
 }
 
 #[test]
